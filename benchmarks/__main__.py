@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every benchmark in a process of its own, so that none warms or slows another.
+"""Run benchmarks, each in its own process, so that none warms up or slows down another.
 
     python -m benchmarks                     all parts that `make bench` promises; --check goes to the parts of speed
     python -m benchmarks NAME [OPTION...]    one part, as `python -m benchmarks.NAME [OPTION...]` runs it
@@ -31,10 +31,10 @@ class Part:
     """A benchmark that can be run by name.
 
     Args:
-        smallest: options of its smallest size, at which it shows that it runs and measures nothing of worth.
-        needs: packages that it imports beside those of the package itself.
+        smallest: options of its smallest size, which only shows that it runs; the numbers mean nothing.
+        needs: packages that it imports in addition to those of the package itself.
         slow: whether it takes more than two seconds of processor time at its smallest size, or a live graph.
-        package: that holds its module.
+        package: package that contains its module.
     """
 
     smallest: tuple[str, ...]
@@ -119,10 +119,10 @@ PARTS = {**SPEED, **ACCURACY, **ALONE}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what is asked for.
+    """Run the command line.
 
     Args:
-        arguments: of the command line.
+        arguments: command-line arguments.
 
     Returns:
         The exit code.
@@ -154,12 +154,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(commands: Sequence[Sequence[str]], smallest: bool) -> list[int]:
-    """Run parts, one after the other.
+    """Run benchmarks one after the other.
 
     Args:
         commands: name and options of each.
-        smallest: whether results and caches go to a folder that is removed at the end, unless the caller names one for
-            results.
+        smallest: whether results and caches go to a folder that is removed at the end, unless the caller sets a results
+            folder.
 
     Returns:
         Their exit codes.
@@ -176,13 +176,13 @@ def run(commands: Sequence[Sequence[str]], smallest: bool) -> list[int]:
 
 
 def listing() -> str:
-    """Every name with the first line of what its file says of itself."""
+    """Every name with the first line of its file's docstring."""
     width = max(map(len, PARTS))
     return "\n".join(f"  {name:{width}}  {_first_line(name)}" for name in PARTS)
 
 
 def file_of(name: str) -> Path:
-    """Of the benchmark of this name."""
+    """File of the benchmark of this name."""
     return Path(__file__).parents[1].joinpath(*PARTS[name].package.split("."), f"{name}.py")
 
 

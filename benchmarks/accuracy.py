@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy on generated scenes, and what every parameter does to it.
+"""Accuracy on generated scenes, and the effect of every parameter on it.
 
-Random tabletops with sensor noise; sentences whose truth comes from where the bodies were put, by the words of
-docs/relations.md, never from the package's own measurements. Only clear cases are asked: CLEAR metres or more from the
-border of a relation. Seeds from 10,000 on are for reporting; tests and development use smaller ones.
+Scenes are random tabletops with sensor noise. The truth of a sentence comes from the positions of the bodies, by the
+definitions in docs/relations.md, never from the package's own measurements. Only clear cases are asked: CLEAR metres or
+more from the border of a relation. Seeds from 10,000 on are for reporting; tests and development use smaller ones.
 
     python -m benchmarks.accuracy                 scores, by relation; pose errors, by shape
     python -m benchmarks.accuracy --sensitivity   the same for each parameter halved and doubled
@@ -41,7 +41,7 @@ _CAMERA = PinholeCamera(np.array([[610.0, 0.0, 320.0], [0.0, 610.0, 240.0], [0.0
 
 @dataclass(frozen=True)
 class Question:
-    """A sentence and what should come of it."""
+    """A sentence and its expected result."""
 
     kind: str
     instruction: str
@@ -51,7 +51,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A world as it is seen: truth on the ground relative to the camera."""
+    """A world seen by a camera: truth on the ground relative to the camera."""
 
     seed: int
     world: World
@@ -62,20 +62,20 @@ class View:
 
     @property
     def detections(self) -> tuple[Detection, ...]:
-        """A perfect detector's, half of the scenes without masks."""
+        """Detections of a perfect detector; half of the scenes have no masks."""
         if not self.boxed:
             return self.seen.detections
         return tuple(dataclasses.replace(d, mask=None) for d in self.seen.detections)
 
     def well_seen(self) -> list[Body]:
-        """Bodies that are at least 60 % in sight and inside the image."""
+        """Bodies that are at least 60 % visible and fully inside the image."""
         inside = {d.id for d in self.seen.detections if d.box_xyxy[0] > 2 and d.box_xyxy[1] > 2
                   and d.box_xyxy[2] < 637 and d.box_xyxy[3] < 477}  # fmt: skip
         return [b for b in self.world.bodies if b.id in inside and self.seen.visible_fraction[b.id] >= 0.6]
 
 
 def view(seed: int) -> View:
-    """One random world from a random side, 0.7 to 1.2 m away, 20 to 60 degrees above the table."""
+    """Make a random world seen from a random side, 0.7 to 1.2 m away, 20 to 60 degrees above the table."""
     rng = np.random.default_rng(seed)
     world = _stacked(random_tabletop(rng, BODIES, labels=LABELS), rng)
     elevation, distance, side = np.radians(rng.uniform(20, 60)), rng.uniform(0.7, 1.2), rng.uniform(0, 2 * np.pi)
@@ -85,7 +85,7 @@ def view(seed: int) -> View:
 
 
 def _stacked(world: World, rng: np.random.Generator) -> World:
-    """The same with a can on every second box and a ball in every second bowl."""
+    """Put a can on every second box and a ball in every second bowl."""
     more = []
     for body in world.bodies:
         x, y, base = body.position
@@ -97,7 +97,7 @@ def _stacked(world: World, rng: np.random.Generator) -> World:
 
 
 def questions(one: View) -> Iterator[Question]:
-    """Clear questions about one view: relations among several of a kind, orders, and what must be refused."""
+    """Make clear questions about one view: relations among several of a kind, orders, and cases to refuse."""
     bodies = one.well_seen()
     ids = {b.id for b in bodies}
     hidden_labels = {
@@ -119,7 +119,7 @@ def questions(one: View) -> Iterator[Question]:
 
 
 def _related(one: View, label: str, group: Sequence[Body], anchors: Sequence[Body]) -> Iterator[Question]:
-    """Relations that hold clearly for one of the group, or clearly for none."""
+    """Relations that clearly hold for one of the group, or clearly for none."""
     for anchor in anchors:
         if anchor.label == label:
             continue
@@ -136,7 +136,7 @@ def _related(one: View, label: str, group: Sequence[Body], anchors: Sequence[Bod
 
 
 def _carried(label: str, group: Sequence[Body], anchors: Sequence[Body]) -> Iterator[Question]:
-    """A can on a box, a ball in a bowl, as they were put."""
+    """A can on a box, a ball in a bowl, as placed."""
     relation, holder = {"can": ("on", "box"), "ball": ("in", "bowl")}.get(label, (None, None))
     for anchor in anchors:
         if relation is not None and anchor.label == holder:
@@ -149,7 +149,7 @@ def _carried(label: str, group: Sequence[Body], anchors: Sequence[Body]) -> Iter
 
 
 def _margin(one: View, relation: str, body: Body, anchor: Body) -> float:
-    """Signed metres by the definition, from true centres and sizes; 0 where it is not clear which way it goes."""
+    """Signed margin in metres by the definition, from true centres and sizes; 0 if unclear."""
     place, other = np.array(body.centre[:2]), np.array(anchor.centre[:2])
     ahead = other - one.eye[:2]
     ahead /= np.linalg.norm(ahead)
@@ -158,7 +158,7 @@ def _margin(one: View, relation: str, body: Body, anchor: Body) -> float:
     if relation in ("left of", "right of"):
         return float(aside if relation == "right of" else -aside)
     sign = 1.0 if relation == "behind" else -1.0
-    # Half-diagonals: wider than the outline whichever way a body is turned.
+    # Half-diagonals: wider than the outline at any rotation.
     reach = (np.hypot(*body.size[:2]) + np.hypot(*anchor.size[:2])) / 2
     slim = (min(body.size[:2]) + min(anchor.size[:2])) / 2
     if sign * along < 0 or abs(aside) > reach + abs(along) + CLEAR:
@@ -193,7 +193,7 @@ def _ordered(one: View, label: str, group: Sequence[Body]) -> Iterator[Question]
 
 
 def measure(views: Sequence[View], config: ResolverConfig, show: bool = False) -> dict[str, object]:
-    """Scores and pose errors of one configuration."""
+    """Measure scores and pose errors of one configuration."""
     resolver = Resolver(config)
     good: dict[str, list[bool]] = defaultdict(list)
     given, poses_on_refusals, refusals, answered, answerable = [], 0, 0, 0, 0
@@ -260,7 +260,7 @@ def _share(oks: Sequence[bool]) -> dict[str, float]:
 
 
 def _varied(config: ResolverConfig) -> Iterator[tuple[str, float, ResolverConfig]]:
-    """Every number halved and doubled, within its bounds; whole numbers by one."""
+    """Every number halved and doubled, within its bounds; whole numbers changed by one."""
     for group_field in dataclasses.fields(config):
         group = getattr(config, group_field.name)
         if not dataclasses.is_dataclass(group):

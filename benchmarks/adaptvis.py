@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: AdaptVis by one row run again costs little more than a plain answer; by two prefills it costs about twice.
+"""Claim: AdaptVis costs little more than a plain answer if only one row runs again; two prefills cost about twice.
 
-A model of the LLaVA class with random weights: 24 x 24 image tokens among 64 words, float32 on the CPU, greedy answers
-of eight tokens. Its decoder has 0.3 billion parameters with embeddings and head, so that the prefill is most of the
-work, as it is with published models. Its vision tower is small, which favours neither form: a larger one would be in
-the plain answer and in one row once, in two prefills twice. Random weights say nothing of whether answers get better.
+The model is of the LLaVA class with random weights: 24 x 24 image tokens among 64 words, float32 on the CPU, greedy
+answers of eight tokens. Its decoder has 0.3 billion parameters with embeddings and head, so that the prefill is most of
+the work, as in published models. Its vision tower is small. A larger one would run once for the plain answer and for
+one row, and twice for two prefills. Random weights cannot show whether answers improve.
 
     python -m benchmarks.adaptvis                        about two minutes on two cores
     python -m benchmarks.adaptvis --layers 2 --rounds 2  a look; the results are not of the size claimed
@@ -25,16 +25,16 @@ from spatial_vlm_ros.vlm.remedies.attention_scaling import AdaptVis, generate
 
 LAYERS, HIDDEN, WORDS, GRID, TEXT = 16, 1024, 48_000, 24, 64
 PARAMETERS = 300_000_000
-"""Least of the decoder, with embeddings and head."""
+"""Least parameters of the decoder, with embeddings and head."""
 STEPS = 8
 ROUNDS, WARM_UP = 5, 1
 IMAGE = WORDS - 1
 MOST = 1.15
-"""Of the time of a plain answer."""
+"""Largest time relative to a plain answer."""
 
 
 def model_of(layers: int) -> Any:
-    """A model of random weights."""
+    """Make a model with random weights."""
     torch.manual_seed(0)
     vision = CLIPVisionConfig(
         hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4, image_size=336,
@@ -49,7 +49,7 @@ def model_of(layers: int) -> Any:
 
 
 def inputs_of() -> dict[str, torch.Tensor]:
-    """An image of noise, as many words before it as after it."""
+    """Make an image of noise, with the same number of words before and after it."""
     rng = torch.Generator().manual_seed(0)
     words = torch.randint(0, IMAGE, (1, TEXT), generator=rng)
     image = torch.full((1, GRID * GRID), IMAGE)
@@ -59,7 +59,7 @@ def inputs_of() -> dict[str, torch.Tensor]:
 
 
 def checked(parts: Parts, inputs: dict[str, torch.Tensor], settings: AdaptVis) -> dict[str, Any]:
-    """What both forms answer, which must be the same."""
+    """Answers of both forms, which must be equal."""
     one, two = (generate(parts, inputs, settings, STEPS, two_prefills=form) for form in (False, True))
     assert one.tokens.tolist() == two.tokens.tolist()
     assert len(one.tokens) == STEPS
@@ -68,7 +68,7 @@ def checked(parts: Parts, inputs: dict[str, torch.Tensor], settings: AdaptVis) -
 
 
 def main() -> int:
-    """Measure, print and write benchmarks/results/adaptvis.json; of fewer layers nothing is kept."""
+    """Measure, print and write benchmarks/results/adaptvis.json; with fewer layers nothing is written."""
     layers, rounds = int(option("layers", LAYERS)), int(option("rounds", ROUNDS))
     torch.set_num_threads(2)
     model, inputs = model_of(layers), inputs_of()

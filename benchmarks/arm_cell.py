@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated arm: what it costs, and whether grasps that fit hold. No gate, and no perception in the grasps.
+"""The simulated arm: its cost, and whether fitting grasps hold. Grasps use neither the gate nor perception.
 
-`python -m benchmarks.arm_cell --n 100` (`--robot ur5e`): in each random world the target is taken from above where it
-truly stands, with the first of eight headings for which the built-in planner finds a way, put on the middle of the
-tray, and let go. What became of it is what the judge says. Beside that, the resolver is asked for the world's
-instruction on one noisy frame with perfect detections. Nothing is left out.
+`python -m benchmarks.arm_cell --n 100` (`--robot ur5e`): in each random world the target is grasped from above at its
+true position, with the first of eight headings for which the built-in planner finds a path, put on the middle of the
+tray, and released. The judge reports the result. In addition, the resolver resolves the world's instruction on one
+noisy frame with perfect detections. Nothing is left out.
 
-Each motion that is executed is also looked at by MuJoCo 500 times a second as a path among the objects' bounding boxes
-(`sim.arm.witness`): the hand may meet the target that it comes for, what is held may meet the hand, the table that it
-leaves and the tray that it comes to, and nothing else. With toppra (see `arm_timing`) its duration is compared with
-that of time-optimal timing of the same path.
+MuJoCo also checks each executed motion 500 times a second as a path among the objects' bounding boxes
+(`sim.arm.witness`). Allowed contacts are those of the hand with its target, and of the held object with the hand, the
+table that it leaves and the tray that it reaches. With toppra (see `arm_timing`) its duration is compared with that of
+time-optimal timing of the same path.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TOUCHED = 1.0  # N
 TOPPRA = importlib.util.find_spec("toppra") is not None
 FIRST_SEED = 1000  # tests and development use smaller ones
 TIME_LIMIT = 3.0
-GRASP, ABOVE = 0.03, 0.12  # metres above what carries it that the tip takes the object, and from how far above it comes
+GRASP, ABOVE = 0.03, 0.12  # metres above its support at which the tip grasps the object, and from which it approaches
 FORCE = 30.0  # N
 HEADINGS = np.arange(8) * np.pi / 8
 
@@ -57,7 +57,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def down(place: Floats, height: float, yaw: float) -> Floats:
-    """(4, 4) base_T_tip over a place, fingers down."""
+    """(4, 4) base_T_tip above a position, fingers down."""
     c, s = np.cos(yaw), np.sin(yaw)
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = [[c, s, 0], [s, -c, 0], [0, 0, -1]], (*place[:2], height)
@@ -65,7 +65,7 @@ def down(place: Floats, height: float, yaw: float) -> Floats:
 
 
 def boxes_of(cell: ArmCell) -> list[BoxObstacle]:
-    """Everything as it truly stands; 5 mm of padding."""
+    """All objects at their true poses, with 5 mm of padding."""
     scenery, under = cell.layout.scenery, np.eye(4)
     under[:3, 3] = (*scenery.table_centre, -0.02)
     found = [BoxObstacle("table", under, np.array([*scenery.table_size, 0.04]), 0.005)]
@@ -78,7 +78,7 @@ def boxes_of(cell: ArmCell) -> list[BoxObstacle]:
 
 
 class Run:
-    """One world from beginning to end."""
+    """One world from start to end."""
 
     def __init__(self, planner: BuiltinPlanner, seed: int, arm: SimulatedArm = PANDA) -> None:
         self.planner, self.seed, self.cell = planner, seed, ArmCell(layout(str(seed)), arm)
@@ -91,14 +91,14 @@ class Run:
         self.looked, self.deepest = 0, Counter[str]()
 
     def step(self) -> None:
-        """One step; its time is taken."""
+        """Make one timed step."""
         begun = time.process_time()
         self.cell.step()
         self.seconds += time.process_time() - begun
         self.steps += 1
 
     def plan(self, *segments: Segment, boxes: list[BoxObstacle]) -> Motion:
-        """From where the arm is; its time is taken, and what it found is looked at."""
+        """Plan from the current state; time it and check the result."""
         start = self.cell.arm_joints().position
         request = MotionRequest(start, segments, boxes, seed=self.seed, time_limit=TIME_LIMIT)
         wall, processor = time.perf_counter(), time.process_time()
@@ -120,7 +120,7 @@ class Run:
         return motion
 
     def _look_at(self, motion: Motion, segments: Sequence[Segment], boxes: list[BoxObstacle]) -> None:
-        """What MuJoCo finds to run into what on a motion."""
+        """Collisions that MuJoCo finds on a motion."""
         robot, known = self.planner.robot, known_arm(self.cell.arm.name)
         for segment, trajectory in zip(segments, motion.trajectories, strict=True):
             witness = CollisionWitness(known.urdf(), known.srdf(), boxes, segment.held, robot.tip_link)
@@ -134,7 +134,7 @@ class Run:
                 print(f"{self.seed}: {sorted(pair)} {1000 * depth:.2f} mm", file=sys.stderr)
 
     def follow(self, motion: Motion) -> None:
-        """All trajectories of a motion."""
+        """Follow all trajectories of a motion."""
         cell = self.cell
         for t in motion.trajectories:
             sent = JointTrajectory(t.times, t.positions, t.velocities, t.accelerations)
@@ -150,13 +150,13 @@ class Run:
                 raise RuntimeError(ended.words)
 
     def grip(self, position: float) -> None:
-        """Close or open."""
+        """Close or open the gripper."""
         self.cell.hand.grip(position, FORCE)
         while self.cell.hand.ended(self.cell.data) is None:
             self.step()
 
     def take_and_put(self) -> State:
-        """The target onto the tray; what became of it."""
+        """Put the target on the tray; returns its final state."""
         cell, target, tray = self.cell, self.cell.layout.target, self.cell.layout.tray
         boxes = boxes_of(cell)
         place, goal = cell.pose(target).translation, cell.pose(tray).translation
@@ -198,12 +198,12 @@ class Run:
 
 
 def gathered(runs: Sequence[Run], name: str) -> list[float]:
-    """A list of numbers of all runs."""
+    """A list of numbers from all runs."""
     return [value for run in runs for value in getattr(run, name)]
 
 
 def seen(cell: ArmCell) -> tuple[str, float]:
-    """What the resolver says of a frame of the world, and processor seconds for the second drawing."""
+    """The resolver's status for a frame of the world, and processor seconds of the second rendering."""
     layout_, view = cell.layout, ArmView(cell, VGA)
     view.look(cell.data.qpos.copy(), layout_.base_T_camera)
     begun = time.process_time()

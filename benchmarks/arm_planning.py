@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast the built-in planner plans for each arm, and whether MuJoCo agrees that its motions are free.
+"""Planning time of the built-in planner for each arm, and whether MuJoCo confirms that its motions are free.
 
-`python -m benchmarks.arm_planning --n 200`: for the Panda and the UR5e, from a random free configuration to the tip's
-pose in another one, among a table and eight boxes at random, in any way that is free. The goals can be reached, as the
-configuration that they are made from is free; there may be no way to it. All tips are above the table, and joints
-within half a turn of zero. Each motion is then looked at by MuJoCo 500 times a second, from URDF and SRDF
-(`sim.arm.witness`), with the boxes at their true size. Nothing is left out.
+`python -m benchmarks.arm_planning --n 200`: for the Panda and the UR5e, each task goes from a random free configuration
+to the tip pose of another one, among a table and eight random boxes, by any free path. The goals are reachable, because
+they come from a free configuration, but there may be no path. All tips are above the table, and joints within half a
+turn of zero. MuJoCo then checks each motion 500 times a second, from URDF and SRDF (`sim.arm.witness`), with the boxes
+at their true size. Nothing is left out.
 
-An arm of your own: `--urdf FILE --srdf FILE --group G --end-effector E --joint-limits FILE`, and `--tip-link LINK`
-where the end effector's parent link is not between the fingertips; results are named after the robot.
+An arm of your own: `--urdf FILE --srdf FILE --group G --end-effector E --joint-limits FILE`, and `--tip-link LINK` if
+the end effector's parent link is not between the fingertips; results are named after the robot.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def boxes_at_random(draw: np.random.Generator) -> list[BoxObstacle]:
-    """A table, what the arm stands on, and boxes on it, none near its base."""
+    """Make a table, the arm's base plate, and boxes on the table, none near the base."""
     found = [BoxObstacle("table", upright(0.5, 0, -0.02, 0), np.array([1.2, 1.6, 0.04]), PADDING)]
     while len(found) <= BOXES:
         at = draw.uniform((-0.1, -0.7), (0.9, 0.7))
@@ -55,7 +55,7 @@ def boxes_at_random(draw: np.random.Generator) -> list[BoxObstacle]:
 
 
 def free_configuration(planner: BuiltinPlanner, checker: Checker, draw: np.random.Generator) -> Floats:
-    """A configuration that touches nothing, with the tip above the table and no joint wound up."""
+    """Draw a configuration without contact, with the tip above the table and no joint beyond half a turn."""
     lower, upper = np.maximum(planner.robot.lower, -np.pi), np.minimum(planner.robot.upper, np.pi)
     while True:
         joints: Floats = draw.uniform(lower, upper)
@@ -64,7 +64,7 @@ def free_configuration(planner: BuiltinPlanner, checker: Checker, draw: np.rando
 
 
 def measure(name: str, robot: ArmModel, urdf: Path, srdf: Path, n: int) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
-    """Rows of a table, and the same for the file."""
+    """Return rows of a table, and the same data for the file."""
     planner = BuiltinPlanner(robot)
     fingers = {finger.name: finger.at(robot.widest) for finger in robot.fingers}
     walls, processor, lasting = [], [], []
@@ -112,7 +112,7 @@ def measure(name: str, robot: ArmModel, urdf: Path, srdf: Path, n: int) -> tuple
 
 
 def arms() -> tuple[str, dict[str, tuple[ArmModel, Path, Path]]]:
-    """Name of the results; models and their files by name, as the command line says."""
+    """Name of the results; models and their files by name, from the command line."""
     urdf, srdf = word("urdf", ""), word("srdf", "")
     group, end_effector = word("group", ""), word("end-effector", "")
     tip, limits = word("tip-link", ""), word("joint-limits", "")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which places an arm reaches with its fingers down: a map that shares nothing with the planner's own.
+"""Positions that an arm reaches with its fingers down, computed independently of the planner.
 
 The arm is the maker's table of Denavit-Hartenberg parameters and joint limits, not the URDF; the solver is scipy's
-bounded least squares from many starts, not the planner's. There are no obstacles and no self-collisions in it: what it
-calls out of reach is, what it calls within reach may still be blocked.
-Sources: Franka Emika, Robot and interface specifications, "Denavit-Hartenberg parameters" and "Limits for Panda";
-Universal Robots, "DH Parameters for calculations of kinematics and dynamics", UR5e.
+bounded least squares from many starts, not the planner's. It ignores obstacles and self-collisions: "out of reach" is
+certain, but a position "within reach" may still be blocked. Sources: Franka Emika, Robot and interface specifications,
+"Denavit-Hartenberg parameters" and "Limits for Panda"; Universal Robots, "DH Parameters for calculations of kinematics
+and dynamics", UR5e.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class MakersTable:
 
     Args:
         a, d, alpha: (J,) metres, metres and radians of each joint.
-        modified: whether a row's turn and shift about x come before those about z (Craig), or after.
-        tip: metres from the last frame to between the fingertips.
+        modified: whether a row's rotation and shift along x come before those along z (Craig), or after.
+        tip: distance from the last frame to the point between the fingertips, metres.
         lower, upper: (J,) radians, limits of joints.
-        turned: radians by which the table's first frame is turned about the vertical in the base's frame.
+        turned: rotation of the table's first frame about the vertical in the base frame, radians.
     """
 
     a: tuple[float, ...]
@@ -46,7 +46,7 @@ PANDA = MakersTable(
     d=(0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0),
     alpha=(0.0, -np.pi / 2, np.pi / 2, np.pi / 2, -np.pi / 2, np.pi / 2, np.pi / 2),
     modified=True,
-    tip=0.107 + 0.1034,  # to the flange, and on
+    tip=0.107 + 0.1034,  # to the flange, and beyond
     lower=np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973]),
     upper=np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973]),
 )
@@ -58,25 +58,25 @@ UR5E = MakersTable(
     tip=0.15,
     lower=np.array([-2 * np.pi, -2 * np.pi, -np.pi, -2 * np.pi, -2 * np.pi, -2 * np.pi]),
     upper=np.array([2 * np.pi, 2 * np.pi, np.pi, 2 * np.pi, 2 * np.pi, 2 * np.pi]),
-    turned=np.pi,  # base_link of the ROS description against the maker's base
+    turned=np.pi,  # base_link of the ROS description against the manufacturer's base
 )
 TABLES = {"panda": PANDA, "ur5e": UR5E}
 STARTS = 40
-POSITION, TILT = 1e-3, np.deg2rad(0.5)  # what the planner promises
-_LEVER = 0.2  # metres that a radian of tilt counts as
+POSITION, TILT = 1e-3, np.deg2rad(0.5)  # tolerances of the planner
+_LEVER = 0.2  # metres that count as one radian of tilt
 _DOWN = np.array([0.0, 0.0, -1.0])
 
 
 def tip_of(joints: Floats, arm: MakersTable = PANDA) -> tuple[Floats, Floats, Floats, Floats]:
-    """Forward kinematics.
+    """Compute forward kinematics.
 
     Args:
         joints: (J,) radians.
-        arm: its table.
+        arm: the arm, for its table.
 
     Returns:
-        (3,) place of the tip and (3,) direction of the fingers in the base's frame, metres; (J, 3) places and (J, 3)
-        directions of the joints' axes.
+        (3,) position of the tip (metres) and (3,) direction of the fingers in the base frame; (J, 3) positions and (J,
+        3) directions of the joint axes.
     """
     pose, places, axes = _turn(arm.turned), np.empty((len(joints), 3)), np.empty((len(joints), 3))
     for k, (turn, a, d, alpha) in enumerate(zip(joints, arm.a, arm.d, arm.alpha, strict=True)):
@@ -91,21 +91,21 @@ def tip_of(joints: Floats, arm: MakersTable = PANDA) -> tuple[Floats, Floats, Fl
 
 
 def _turn(angle: float) -> Floats:
-    """(4, 4), about z."""
+    """(4, 4) rotation about z."""
     pose = np.eye(4)
     pose[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     return pose
 
 
 def reaches(place: Floats, down: bool = True, starts: int = STARTS, seed: int = 0, arm: MakersTable = PANDA) -> bool:
-    """Whether the tip can be at a place within the limits of joints, in any heading.
+    """Whether the tip can reach a position within the joint limits, with any heading.
 
     Args:
-        place: (3,) in the base's frame, metres.
-        down: with the fingers straight down; False = pointing anywhere.
-        starts: postures that are tried; the first is the middle of the limits.
-        seed: of the others.
-        arm: its table.
+        place: (3,) position in the base frame, metres.
+        down: whether the fingers point straight down; False = any direction.
+        starts: number of initial postures; the first is the middle of the limits.
+        seed: seed of the other random choices.
+        arm: the arm, for its table.
     """
     lever = _LEVER if down else 0.0
 
@@ -129,13 +129,13 @@ def reaches(place: Floats, down: bool = True, starts: int = STARTS, seed: int = 
 
 
 def within_reach(target: Floats, tray: Floats, above: float = 0.1, arm: MakersTable = PANDA) -> dict[str, bool]:
-    """Of the places of a task, which the tip reaches with the fingers down; and whether it reaches the object at all.
+    """Which positions of a task the tip reaches with the fingers down, and whether it reaches the object at all.
 
     Args:
         target: (3,) centre of the object, metres.
-        tray: (3,) where that centre will be on the tray.
-        above: metres above either that the tip comes from and goes to.
-        arm: its table.
+        tray: (3,) that centre once it is on the tray, metres.
+        above: height above both from which the tip comes and to which it goes, metres.
+        arm: the arm, for its table.
     """
     up = np.array([0.0, 0.0, above])
     places = {"target": target, "above the target": target + up, "tray": tray, "above the tray": tray + up}

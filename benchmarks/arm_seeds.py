@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words to motion on random worlds: resolver, planner, gate and simulation as processes, judged by contact physics.
+"""From words to motion in random worlds: resolver, planner, gate and simulation as processes, judged by physics.
 
-`python -m benchmarks.arm_seeds --n 100 --first-seed S` (`--robot ur5e`): one stack, started once. In each world its
-own instruction is sent and the proposal approved; before that an ambiguous one, which has to end as a question. After
-every tenth world comes one whose target was moved out of reach. Whether a task is within reach is said by
-`benchmarks.arm_reach`, which shares nothing with the planner. The results are written after each world; `--minutes M`
-begins no other after that.
+`python -m benchmarks.arm_seeds --n 100 --first-seed S` (`--robot ur5e`): one stack, started once. In each world an
+ambiguous instruction is sent first, which has to end as a question; then the world's own instruction is sent and its
+proposal approved. After every tenth world comes one whose target was moved out of reach. `benchmarks.arm_reach`, which
+is independent of the planner, decides whether a task is within reach. The results are written after each world; no
+world starts after `--minutes M`.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
 from spatial_vlm_ros.types.proportions import wilson
 
 WORLDS = 100
-FIRST_SEED = 60000  # unlike those of tests, of development and of arm_cell
+FIRST_SEED = 60000  # different from those of tests, development and arm_cell
 AMBIGUOUS = "put the chick on the tray"
-WANTED = 0.8  # share of tasks within reach that are done
+WANTED = 0.8  # share of tasks within reach that must be done
 FORCE = 5.0  # N on a neighbour
-RESTS = 4.0  # simulated seconds after the end in which what was let go comes to rest
-OUT_OF_REACH = 10  # one in so many
+RESTS = 4.0  # simulated seconds after the end for a released object to come to rest
+OUT_OF_REACH = 10  # one in this many
 _FAR = {"panda": ((0.70, 0.80), (0.56, 0.64), 40.0), "ur5e": ((0.92, 0.96), (0.68, 0.71), 60.0)}
 """Metres before and beside the base of a target out of reach; degrees that the camera looks aside to see it."""
-_FLOOR = 0.009  # metres from the tray's foot to where objects are let go: its floor is 5 mm thick
+_FLOOR = 0.009  # metres from the tray's foot to the release height: its floor is 5 mm thick
 
 Record = dict[str, Any]
 
 
 def centre_height(world: TableLayout, id_: str) -> float:
-    """Of an object's middle above its foot, metres."""
+    """Height of an object's centre above its foot, metres."""
     vertices = next(obj for obj in world.objects if obj.id == id_).model.vertices
     return float(vertices[:, 2].min() + vertices[:, 2].max()) / 2
 
 
 def reach_of(world: TableLayout, verdict: Record, arm: MakersTable) -> dict[str, bool]:
-    """What the map says of the task, from where objects truly stand."""
+    """Reachability of the task's positions, from the true object positions."""
     up = np.array([0.0, 0.0, centre_height(world, world.target)])
     target, tray = (np.array(verdict["things"][id_]["position"]) for id_ in (world.target, world.tray))
     return within_reach(target + up, tray + up + [0.0, 0.0, _FLOOR], arm=arm)
 
 
 def put_out_of_reach(stack: Stack, world: TableLayout, seed: int, arm: MakersTable) -> None:
-    """Move the target to where no posture gets, the cup between it and the camera, and let the camera look there."""
+    """Move the target to an unreachable position, with the cup between it and the camera, and turn the camera there."""
     rng = np.random.default_rng((seed, 1))
     tray = next(obj for obj in world.objects if obj.id == world.tray)
     side, eye = np.sign(tray.position[1]), world.base_T_camera.translation[:2]
@@ -68,7 +68,7 @@ def put_out_of_reach(stack: Stack, world: TableLayout, seed: int, arm: MakersTab
 
 
 def ask(stack: Stack, instruction: str, accepted: int) -> tuple[Record, Picking]:
-    """Say something, approve what is proposed, wait for the end; what became of it."""
+    """Send an instruction, approve the proposal, wait for the end; returns the result."""
     picking = stack.send(instruction)
     proposal = stack.proposed(picking)
     told: Record = {"proposed": proposal.target.id if proposal is not None else None}
@@ -89,7 +89,7 @@ def ask(stack: Stack, instruction: str, accepted: int) -> tuple[Record, Picking]
 
 
 def one(stack: Stack, seed: int, far: bool = False) -> Record:
-    """One world from beginning to end."""
+    """Run one world from start to end."""
     world, arm = layout(str(seed)), TABLES[stack.robot]
     stack.disturb(world={"name": str(seed)})
     if far:
@@ -127,14 +127,14 @@ def one(stack: Stack, seed: int, far: bool = False) -> Record:
 
 
 def reason(record: Record) -> str:
-    """Of a world that is not done, in a few words without numbers and names."""
+    """Reason why a world is not done, in a few words without numbers and names."""
     if record["status"] == "OK":
         return "OK, but not delivered" if not record["done"] else "done"
     return f"{record['status']} in {record['stage']}"
 
 
 def summary(records: list[Record], faults: list[Record]) -> tuple[Record, list[Claim]]:
-    """What is written, and what is promised."""
+    """The summary to write, and the claims."""
     worlds = [r for r in records if not r["far"]]
     sides = ("target", "above the target", "tray", "above the tray")
     within = [r for r in worlds if all(r["reach"][side] for side in sides)]
@@ -177,7 +177,7 @@ def summary(records: list[Record], faults: list[Record]) -> tuple[Record, list[C
 
 
 def seconds_of(records: list[Record]) -> list[tuple[str, float, float, float, int]]:
-    """p50, p95 and most of each stage, wall seconds; and of the motion in simulated ones."""
+    """p50, p95 and maximum of each stage, wall seconds; and of the motion in simulated seconds."""
     series: dict[str, list[float]] = {}
     for record in records:
         for name, seconds in record["seconds"].items():
@@ -189,7 +189,7 @@ def seconds_of(records: list[Record]) -> list[tuple[str, float, float, float, in
 
 
 def keep(records: list[Record], faults: list[Record], setting: Record) -> tuple[Record, list[Claim]]:
-    """Write what there is."""
+    """Write the current results."""
     figures, claims = summary(records, faults)
     times = {name: {"p50": a, "p95": b, "most": c, "n": n} for name, a, b, c, n in seconds_of(records)}
     setting = {**setting, "worlds": sum(not r["far"] for r in records), "load_average": list(os.getloadavg())}
@@ -199,7 +199,7 @@ def keep(records: list[Record], faults: list[Record], setting: Record) -> tuple[
 
 
 def title_of(setting: Record) -> str:
-    """Of the file that is written."""
+    """Title of the results file."""
     return "arm_seeds" if setting["robot"] == "panda" else f"arm_seeds_{setting['robot']}"
 
 

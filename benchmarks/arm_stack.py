@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole stack of the arm as processes, and a person before it: simulation, resolver, planner, gate; no test code.
+"""The arm's whole stack as processes, and a client: simulation, resolver, planner, gate; no test code.
 
-`Stack` starts them once. What it offers is what a person has: a sentence, the proposal, yes; and the simulation's own
-`disturb` and `judge`.
+`Stack` starts them once. It offers what a user has: send a sentence, see the proposal, approve; and the simulation's
+own `disturb` and `judge`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 from benchmarks.live_graph import ROOT, prepare
 
 MOVE_GROUP = Path(ROOT) / "test" / "nodes_arm" / "move_group_double.py"
-PATIENCE = 60.0  # s that a message is waited for
+PATIENCE = 60.0  # seconds to wait for a message
 LONGEST = 400.0  # s for one goal
 STAGES = ("", "RESOLVING", "BUILDING_GOAL", "PLANNING", "WAITING_FOR_APPROVAL", "LOOKING_AGAIN", "MOVING")
-SPEED = 4.0  # simulated seconds a second at most
-RATE, STATES = 1.0, 30.0  # frames and joint states a simulated second: fewer than usual, for the sake of the processor
+SPEED = 4.0  # most simulated seconds per second
+RATE, STATES = 1.0, 30.0  # frames and joint states per simulated second; reduced to save processor time
 READY = {
     "sim_arm": "sim_arm plays",
     "resolver": "resolver is active",
@@ -33,22 +33,22 @@ READY = {
     "move_group": "ready",
     "planner_gate": "planner_gate is ready",
 }
-"""What each process says when it is there."""
+"""Output of each process that shows that it is ready."""
 _GATE = {
     "plan_only": False, "page": False, "motion.gripper_scale": 0.5,
     "motion.duration_scaling": 20.0, "motion.server_timeout": 30.0, "motion.answer_timeout": 30.0,
     "motion.planning_time": 10.0, "motion.most_time": 120.0, "motion.stop_timeout": 30.0, "observation.max_age": 60.0,
 }  # fmt: skip
-"""Time limits for simulated time that runs faster than the wall's, and for a machine that does other work besides."""
+"""Time limits for simulated time that runs faster than wall time, and for a busy machine."""
 
 
 class StackError(RuntimeError):
-    """A process has ended, or nothing came for too long."""
+    """A process has ended, or nothing arrived for too long."""
 
 
 @dataclass
 class Picking:
-    """One goal of `pick`: what it went through, by the wall's clock and by the simulated one, and its end."""
+    """One goal of `pick`: its stages, by wall and simulated time, and its end."""
 
     proposals_before: int = 0
     stages: list[tuple[str, float, float]] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Picking:
 
     @property
     def status(self) -> str:
-        """Name of the status of its end."""
+        """Name of its final status."""
         return str(self.result.status.name)
 
     def seconds(self, ended: float) -> dict[str, float]:
@@ -70,15 +70,15 @@ class Stack:
     """Processes and a client of them; `close` ends both.
 
     Args:
-        log: folder for what they say.
+        log: folder for their output.
         domain: ROS domain; None = one of 91 to 100, which tests do not use.
         simulation: parameters of `sim_arm` other than its own here.
-        gate: of `planner_gate`.
-        planner: `arm_planner`, or `move_group`: the double of MoveIt's, whose program is in test/nodes_arm/.
+        gate: parameters of `planner_gate`.
+        planner: `arm_planner`, or `move_group`: a test double of MoveIt's, in test/nodes_arm/.
         robot: `panda` or `ur5e`.
 
     Raises:
-        StackError: one of them did not come up.
+        StackError: one of them did not start.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Stack:
             ):  # fmt: skip
                 self.until(there, "everything is found")
             while self.end(self.send("put the chick behind the cup on the tray", plan_only=True)).status != "OK":
-                pass  # what plans has to hear where the arm is first
+                pass  # the planner must first receive the arm's state
         except BaseException:
             self.close()
             raise
@@ -154,26 +154,26 @@ class Stack:
         self._await.append((name, words))
 
     def begin(self, *names: str) -> None:
-        """Start processes again that have ended, and wait until they are there."""
+        """Restart processes that have ended, and wait until they are ready."""
         for name in names:
             self._begin(name, READY[name])
         self.await_processes()
 
     def await_processes(self) -> None:
-        """Wait until all that were started are there."""
+        """Wait until all started processes are ready."""
         while self._await:
             name, words = self._await.pop()
             self.until(lambda n=name, w=words: w in self.said(n), f"{name} says {words!r}")
 
     def end_process(self, name: str, number: int) -> subprocess.Popen[bytes]:
-        """Send a signal that may end a process; from now on it may have ended."""
+        """Send a signal that may end a process; from now on its end is not an error."""
         process = self._running.pop(name)
         process.send_signal(number)
         self._ended.append(process)
         return process
 
     def said(self, name: str) -> str:
-        """All that a process has said."""
+        """All output of a process."""
         return (self.log / f"{name}.txt").read_text(errors="replace")
 
     def _on_verdict(self, message: Any) -> None:
@@ -186,7 +186,7 @@ class Stack:
         """Spin until a condition holds.
 
         Raises:
-            StackError: it does not, or a process has ended.
+            StackError: it does not hold in time, or a process has ended.
         """
         from rclpy.executors import ExternalShutdownException
 
@@ -209,7 +209,7 @@ class Stack:
     # -------------------------------------------------------------------------------------------- the person
 
     def send(self, instruction: str, plan_only: bool = False) -> Picking:
-        """Say something to the gate; its stages are kept as they come."""
+        """Send an instruction to the gate; its stages are recorded as they arrive."""
         picking, form = Picking(len(self.proposals)), self._forms[0]
 
         def on_stage(message: Any) -> None:
@@ -229,13 +229,13 @@ class Stack:
         return picking
 
     def proposed(self, picking: Picking) -> Any | None:
-        """Wait for its proposal; None where it ended without."""
+        """Wait for its proposal; None if it ended without one."""
         before = picking.proposals_before
         self.until(lambda: picking.result is not None or len(self.proposals) > before, "it is proposed", LONGEST)
         return self.proposals[-1] if len(self.proposals) > before else None
 
     def approve(self, proposal: Any) -> str:
-        """Say yes; the status of the answer."""
+        """Approve a proposal; returns the status of the answer."""
         request = self._forms[1].Request(
             goal_id=proposal.goal_id, scene_stamp=proposal.scene_stamp, plan_hash=proposal.plan_hash,
             approve=True, decided_by="benchmark", token=(self.log / "audit.token").read_text().strip(),
@@ -245,10 +245,10 @@ class Stack:
     # -------------------------------------------------------------------------------------------- the world
 
     def disturb(self, **what: Any) -> None:
-        """Change the world; returns when it is changed.
+        """Change the world, and return when it is changed.
 
         Raises:
-            StackError: it was not.
+            StackError: it was not changed.
         """
         before, refused = self.said("sim_arm").count("disturbed: "), self.said("sim_arm").count("[ERROR]")
         self._disturber.publish(self._forms[3](data=json.dumps(what)))
@@ -257,21 +257,21 @@ class Stack:
             raise StackError(f"{what} was refused")
 
     def fresh(self) -> None:
-        """Wait until a frame comes that was begun after now: one may be on its way, one half drawn."""
+        """Wait for a frame that was started after this call: one may be in transit, one half rendered."""
         before = self._frames
         self.until(lambda: self._frames > before + 2, "frames come")
 
     def verdict(self) -> dict[str, Any]:
-        """The judge's, of this moment."""
+        """The judge's current verdict."""
         answer = self._answer(self._judging.call_async(self._forms[2].Request()), "the judge answers")
         return dict(json.loads(answer.message))
 
     def accepted(self) -> int:
-        """Goals that arm and gripper have taken since the start."""
+        """Goals that arm and gripper have accepted since the start."""
         return sum(counts.get("accepted", 0) for counts in self.verdict()["goals"].values())
 
     def close(self) -> None:
-        """End all."""
+        """End all processes."""
         for process in reversed(self._running.values()):
             process.terminate()
         for process in (*self._running.values(), *self._ended):
@@ -281,7 +281,7 @@ class Stack:
 
 
 def reap(process: subprocess.Popen[bytes]) -> None:
-    """Wait until a process that was told to end has done so; kill it where it does not."""
+    """Wait until a process that was told to end has done so; kill it if it does not."""
     try:
         process.wait(20)
     except subprocess.TimeoutExpired:
@@ -290,5 +290,5 @@ def reap(process: subprocess.Popen[bytes]) -> None:
 
 
 def log_folder() -> Path:
-    """Where the processes' words go."""
+    """Folder for the processes' output."""
     return Path(tempfile.mkdtemp(prefix="arm_seeds_"))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long trajectories of the built-in planner take, against TOPP-RA on the same paths and limits.
+"""Duration of the built-in planner's trajectories, against TOPP-RA on the same paths and limits.
 
 `python -m benchmarks.arm_timing`: paths of picks among ten boxes (those of `builtin_planning`), each timed by the
 planner and by toppra 0.6 (MIT; `pip install toppra`, which only this benchmark needs), with the whole limits and with
-0.3 of them. Printed and written: durations, their ratio, and what part of the limits of acceleration is reached.
+0.3 of them. It prints and writes durations, their ratio, and the share of the acceleration limits that is reached.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from spatial_vlm_ros.manipulation.builtin_planner.timing import timed
 
 TASKS = 40
 FACTORS = (1.0, 0.3)
-GRID = 0.005  # radians of length between points at which TOPP-RA holds limits
-NEAR = 1.05  # times as long as TOPP-RA at most
+GRID = 0.005  # radians of path length between points at which TOPP-RA checks limits
+NEAR = 1.05  # largest duration relative to TOPP-RA
 
 Floats = npt.NDArray[np.float64]
 
 
 def time_optimal(path: Path, velocity: Floats, acceleration: Floats) -> float:
-    """Seconds that TOPP-RA needs for a path from rest to rest; NaN where it finds no times."""
+    """Seconds that TOPP-RA needs for a path from rest to rest; NaN if it finds no timing."""
     from toppra import constraint
     from toppra.algorithm import TOPPRA
     from toppra.interpolator import AbstractGeometricPath
 
     class Curve(AbstractGeometricPath):  # type: ignore[misc]
-        """A path as toppra reads it."""
+        """A path in the form that toppra reads."""
 
         dof = path.pieces.shape[2]
         path_interval = np.array([0.0, path.length])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags that benchmarks evaluate: compressed colour and depth, detections, transforms, and their cases."""
+"""Bags for benchmarks of evaluation: compressed colour and depth, detections, transforms, and their cases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 HD, SMALL = camera(1280, 720, 930.0), camera(320, 240, 232.0)
 COLOUR, DEPTH = "/camera/color/image_raw/compressed", "/camera/aligned_depth_to_color/image_raw/compressedDepth"
 START_NS, PERIOD_NS = 1_700_000_000_000_000_000, 33_333_333
-QUALITY = 90  # of JPEG, as compressed_image_transport's default is 95 and cameras' own is less
+QUALITY = 90  # JPEG quality; compressed_image_transport's default is 95, and cameras use less
 SAID = (
     "the cup", "the can left of the box", "the box behind the mug", "put the cup next to the box", "the leftmost mug",
     "the can nearest to the cup", "the mug in front of the can", "how far is the cup from the box",
@@ -30,13 +30,13 @@ Seen = tuple[RgbdFrame, tuple[Detection, ...]]
 
 
 def worlds(count: int, objects: int, lens: PinholeCamera = HD) -> list[Seen]:
-    """Tables as a noisy sensor sees them, with the masks of a perfect detector."""
+    """Tables seen by a noisy sensor, with the masks of a perfect detector."""
     made = (tabletop(seed, objects, lens, 1.0) for seed in range(count))
     return [(frame, tuple(seen.detections)) for _, seen, frame in made]
 
 
 def write_bag(out: Path, seen: Sequence[Seen], frames: int) -> Path:
-    """So many images 30 times a second, taken from some worlds by turns."""
+    """Write a bag with `frames` images at 30 Hz, taken from the worlds in turn."""
     store = default_store()
     with BagWriter(out) as writer:
         make, size = writer.composer, (seen[0][0].camera.width, seen[0][0].camera.height)
@@ -63,7 +63,7 @@ def write_bag(out: Path, seen: Sequence[Seen], frames: int) -> Path:
 
 
 def _files(frame: RgbdFrame) -> tuple[Any, Any]:
-    """A frame's JPEG, and its depth as compressed_depth_image_transport sends it: 12 bytes of header, then a PNG."""
+    """JPEG of a frame, and its depth as in compressed_depth_image_transport: 12 bytes of header, then a PNG."""
     colour = cv2.imencode(".jpg", frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
     millimetres = np.nan_to_num(frame.depth * 1000).round().astype(np.uint16)
     depth = cv2.imencode(".png", millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
@@ -71,7 +71,7 @@ def _files(frame: RgbdFrame) -> tuple[Any, Any]:
 
 
 def write_truth(path: Path, frames: int, sentences: int, bags: Sequence[str] = ()) -> Path:
-    """Cases on every image of a bag, or of each of some bags; any object is right, for speed alone is measured."""
+    """Write cases for every image of one or more bags; any object counts as right, because only speed is measured."""
     with path.open("w") as file:
         for bag in bags or ("",):
             for n in range(frames):

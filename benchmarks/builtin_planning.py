@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claim: the built-in planner finds a pick among ten boxes in at most 1 s (median) and 4 s (95th percentile).
 
-`python -m benchmarks.builtin_planning --n 60`: each task has a table and ten boxes of random size and place; the arm
-starts at a random free posture about its home, goes above one of the boxes, straight down to it with the fingers round
-it, and straight up with it. Nothing is left out: a task that is refused counts with the time until its refusal. Wall
-time is what is claimed; processor time stands beside it, for on a machine that others use wall time is theirs, too.
+`python -m benchmarks.builtin_planning --n 60`: each task has a table and ten boxes of random size and position. The arm
+starts at a random free posture near its home, moves above one of the boxes, straight down with the fingers around it,
+and straight up with it. Nothing is left out: a refused task counts with the time until its refusal. The claim is about
+wall time; processor time is also reported, because other programs affect wall time.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ TASKS = 60
 BOXES = 10
 FIRST_SEED = 10_000  # tests and development use smaller ones
 TIME_LIMIT = 5.0
-APART = 0.12  # metres between the middles of boxes
+APART = 0.12  # metres between the centres of boxes
 PACKAGES = ("pin", "coal", "ompl", "daqp", "example-robot-data")
 
 Floats = npt.NDArray[np.float64]
 
 
 def upright(x: float, y: float, z: float, yaw: float) -> Floats:
-    """(4, 4) pose of a box that stands on the table."""
+    """(4, 4) pose of a box standing on the table."""
     c, s = np.cos(yaw), np.sin(yaw)
     pose = np.eye(4)
     pose[:2, :2], pose[:3, 3] = [[c, -s], [s, c]], (x, y, z)
@@ -45,7 +45,7 @@ def upright(x: float, y: float, z: float, yaw: float) -> Floats:
 
 
 def task(planner: BuiltinPlanner, seed: int) -> MotionRequest:
-    """A pick among boxes."""
+    """Make a pick among boxes."""
     draw = np.random.default_rng(seed)
     boxes = [BoxObstacle("table", upright(0.5, 0, -0.02, 0), np.array([1.2, 1.6, 0.04]))]
     places: list[Floats] = []
@@ -85,7 +85,7 @@ def main() -> int:
     planner = BuiltinPlanner()
     walls, processor, lasting = [], [], []
     outcomes: Counter[str] = Counter()
-    planner.plan(task(planner, FIRST_SEED - 1))  # the first one loads
+    planner.plan(task(planner, FIRST_SEED - 1))  # the first one loads modules
     for seed in range(FIRST_SEED, FIRST_SEED + n):
         request = task(planner, seed)
         wall, cpu = time.perf_counter(), time.process_time()

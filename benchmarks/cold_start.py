@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long the first answer of a fresh process takes, against the later ones of the same process.
+"""Time of a fresh process's first answer, against its later answers.
 
-A process imports the resolver, makes a frame of 640x480 with three detections and asks one sentence twenty times. The
-whole process is timed from its start to its first answer, and its parts by its own clock: as wall time, and as the
-processor's time, which other programs disturb less. The baseline is a process that imports NumPy and OpenCV and ends.
-Bytecode is there, as of an installed package. No model is loaded and no ROS: detections are given.
+A process imports the resolver, makes a frame of 640x480 with three detections and resolves one sentence twenty times.
+The whole process is timed from its start to its first answer. Its parts are timed by its own clock, as wall time and as
+processor time, which other programs disturb less. The baseline is a process that imports NumPy and OpenCV and ends.
+Bytecode exists, as in an installed package. Neither a model nor ROS is loaded: detections are given.
 
     python -m benchmarks.cold_start
 """
@@ -49,7 +49,7 @@ BARE = "import time, numpy, cv2; print(time.process_time(), flush=True)"
 
 
 def run(program: str, bytecode: str) -> tuple[float, list[float]]:
-    """Seconds from the start of a process to its first line, and all numbers that it prints.
+    """Run a process: seconds from its start to its first line, and all numbers that it prints.
 
     Args:
         program: Python source.
@@ -70,7 +70,7 @@ def run(program: str, bytecode: str) -> tuple[float, list[float]]:
 
 
 def measure(rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Wall and processor's seconds of each part, one pair a process; the first processes fill the caches."""
+    """Wall and processor seconds of each part, one pair per process; the first processes fill the caches."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in (WHOLE, BASELINE, IMPORT, FIRST, LATER_ONES)}
     with tempfile.TemporaryDirectory() as bytecode:
         for turn in range(rounds + 1):

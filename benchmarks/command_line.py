@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line of every benchmark: `--help` is answered and an unknown option refused, before any work is done.
+"""Command line of every benchmark: answer `--help` and refuse unknown options before any work is done.
 
-A benchmark reads an option where it needs it, by `harness.option` or a parser of its own, some of them after an hour of
-work. Which options there are is therefore read off its source, without running it.
+A benchmark reads an option where it needs it, with `harness.option` or its own parser, sometimes after an hour of work.
+The available options are therefore read from its source, without running it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _READERS = ("option", "word")
 
 
 def options_of(source: str) -> dict[str, str]:
-    """The options that a benchmark reads.
+    """Find the options that a benchmark reads.
 
     Args:
-        source: of its file. An option is found where its name stands as text: `option("n", 5)`, `word("robot", "")`,
+        source: text of its file. An option is found if its name is a literal: `option("n", 5)`, `word("robot", "")`,
             `repetitions()`, `add_argument("--n")` or `"--add" in sys.argv`.
 
     Returns:
-        What is said of each, by its name with the dashes; empty where its file says nothing.
+        Name with dashes → description; empty if its file has none.
     """
     found = {name: said for node in ast.walk(ast.parse(source)) for name, said in _read_by(node)}
     return dict(sorted({**found, "--help": HELP}.items()))
@@ -57,25 +57,25 @@ def _texts(nodes: Sequence[ast.expr]) -> list[str]:
 
 
 def listed(options: Mapping[str, str]) -> str:
-    """A line for each option."""
+    """One line per option."""
     width = max(map(len, options))
     return "\n".join(f"  {name:{width}}  {said}".rstrip() for name, said in options.items())
 
 
 def checked(source: str, arguments: Sequence[str], name: str) -> list[str]:
-    """What a benchmark is asked for.
+    """Check the arguments of a benchmark.
 
     Args:
-        source: of its file.
-        arguments: of the command line, without the program.
-        name: of its module.
+        source: text of its file.
+        arguments: command-line arguments, without the program.
+        name: name of its module.
 
     Returns:
         The arguments, with `--n=5` as `--n 5`.
 
     Raises:
-        SystemExit: 0 after `--help` or `-h`, which shows the file's docstring and the options; 2 for an option that
-            the benchmark does not read, with those that it does.
+        SystemExit: 0 after `--help` or `-h`, which shows the file's docstring and the options; 2 for an unknown option,
+            with a list of the known ones.
     """
     options = options_of(source)
     if "--help" in arguments or "-h" in arguments:
@@ -92,7 +92,7 @@ def checked(source: str, arguments: Sequence[str], name: str) -> list[str]:
 
 
 def check_this_run(main: ModuleType) -> None:
-    """Check the command line where a benchmark is the program that runs; under pytest and in processes of it, nothing.
+    """Check the command line if a benchmark is the running program; do nothing under pytest and in its processes.
 
     Args:
         main: `sys.modules["__main__"]`; `sys.argv` is replaced by what `checked` returns.

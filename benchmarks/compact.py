@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compact model from image and sentence to pose, on worlds it has not seen; its time and memory.
+"""The compact model from image and sentence to pose, on unseen worlds; its time and memory.
 
 Questions and truth are those of benchmarks/simulator.py, on the test part of models/compact/split.json, with stereo
-noise. The resolver gets the image alone: what is there comes from the model. An answer is right when the mask of what
-was chosen lies most on the object that is meant. Pairs of colour and kind that were never shown are scored apart, and
-so are two values of `decision.mass`, what an answer needs: the default, and 0.6, which was chosen on worlds beside the
-split (seeds 4,000,000 to 4,000,059; no wrong answer in 179). The claims are on pairs that were shown, at 0.6. Images
-are answered however unfamiliar they are; what the check of the image costs is in benchmarks/familiarity.py.
+noise. The resolver gets only the image: all objects come from the model. An answer is right if most of the chosen mask
+lies on the object that is meant. Pairs of colour and kind that were withheld from training are scored separately. So
+are two values of `decision.mass`, the probability mass that an answer needs: the default, and 0.6, which was chosen on
+worlds outside the split (seeds 4,000,000 to 4,000,059; no wrong answer in 179). The claims are about trained pairs, at
+0.6. Unfamiliar images are not refused here; benchmarks/familiarity.py measures that check.
 
     python -m benchmarks.compact                       300 worlds, time and memory
     python -m benchmarks.compact --model run/model     another model
@@ -49,7 +49,7 @@ from spatial_vlm_ros.vlm.compact.split import read_split
 MASSES = (0.8, 0.6)
 CHOSEN = 0.6
 LEAST_OVERLAP = 0.3
-"""Intersection over union of masks from which a detection is an object."""
+"""Intersection over union of masks from which a detection counts as an object."""
 _MEASURE = """
 import json, sys
 from pathlib import Path
@@ -69,16 +69,16 @@ print(json.dumps(private()))
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a question.
+    """Result of a question.
 
     Args:
-        mass: that an answer needed.
-        kind: of the question.
-        asked_for: whether something fits.
-        unseen: whether the question is about a pair of colour and kind that was never shown.
-        answered: whether a pose came back.
-        right: of the object that is meant, or a refusal where nothing fits.
-        text: in words.
+        mass: probability mass that an answer needs.
+        kind: kind of the question.
+        asked_for: whether an object fits.
+        unseen: whether the question is about a withheld pair of colour and kind.
+        answered: whether there was a pose.
+        right: whether the answer is the object that is meant, or a refusal if nothing fits.
+        text: the result in words.
     """
 
     mass: float
@@ -91,7 +91,7 @@ class Outcome:
 
 
 class Watched:
-    """A grounder whose last detections can be read, for one image: asked again, it remembers."""
+    """A grounder that stores its last detections for one image and returns them again."""
 
     def __init__(self, grounder: Grounder) -> None:
         self._grounder = grounder
@@ -99,7 +99,7 @@ class Watched:
         self.last: tuple[Detection, ...] = ()
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """As the grounder does."""
+        """Call the grounder."""
         if tuple(phrases) not in self._known:
             self._known[tuple(phrases)] = self._grounder.ground(rgb, phrases)
         grounding = self._known[tuple(phrases)]
@@ -108,7 +108,7 @@ class Watched:
 
 
 def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> list[Outcome]:
-    """All questions of one world."""
+    """Answer all questions of one world."""
     watched = Watched(load_grounder("compact", {"model": model, "threads": "1", "unfamiliar": "answer"}))
     resolvers = {mass: Resolver(config_from({"decision": {"mass": mass}}), watched) for mass in MASSES}
     outcomes = []
@@ -132,7 +132,7 @@ def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> li
 
 
 def object_of(detection: Detection, seen: PhysicsRendering) -> str | None:
-    """The object that a detection's mask lies most on, or None."""
+    """The object that contains most of a detection's mask, or None."""
     assert detection.mask is not None
     shares = {
         id_: float((mask & detection.mask).sum() / max(1, (mask | detection.mask).sum()))
@@ -143,7 +143,7 @@ def object_of(detection: Detection, seen: PhysicsRendering) -> str | None:
 
 
 def is_withheld(id_: str, words: str, world: PhysicsWorld, withheld: frozenset[tuple[str, str]]) -> bool:
-    """Whether the object that is meant, or one that the words name, is of a pair that was never shown."""
+    """Whether the meant object, or one that the words name, is of a withheld pair."""
     named = [true for true in world.truth.values() if true.id == id_ or true.label in words]
     return any((word, true.label) in withheld for true in named for word in true.attributes)
 
@@ -171,7 +171,7 @@ def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def speed(model: str, repetitions: int) -> dict[str, Any]:
-    """Milliseconds of a 640x480 picture on two threads, by number of phrases; private memory of a process, MB."""
+    """Milliseconds for a 640x480 image on two threads, by number of phrases; private memory of a process, MB."""
     grounder = load_grounder("compact", {"model": model, "threads": "2", "unfamiliar": "answer"})
     with settled_tabletop(read_split(shipped() / "split.json").validation.first) as world:
         rgb = world.render(VGA).frame.rgb
@@ -189,7 +189,7 @@ def speed(model: str, repetitions: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run and write benchmarks/results/compact.json; of other worlds than the test part nothing is kept."""
+    """Run and write benchmarks/results/compact.json; for worlds outside the test part nothing is written."""
     split = read_split(shipped() / "split.json")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="", help="folder; the shipped one by default")
@@ -225,7 +225,7 @@ def main() -> int:
         Claim("640x480, four phrases, two threads", measured["times"]["4 phrases"]["median_ms"], 200, "ms"),
         Claim("private memory", measured["private_mb"], 400, "MB"),
     ]
-    sys.argv = [sys.argv[0], *rest]  # what is left is for the harness
+    sys.argv = [sys.argv[0], *rest]  # the rest is for the harness
     return finish("compact", {"seeds": [seeds.start, seeds.stop - 1], "questions": score, **measured}, claims)
 
 

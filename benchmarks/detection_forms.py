@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What answers are worth when a detector gives masks, boxes, or points alone.
+"""Quality of answers if a detector gives masks, boxes, or only points.
 
-The same detections, of a perfect detector, in three forms: with their masks; as boxes, which depth cuts masks out of;
-and as points in the middle of the masks, from which the connected surface is followed (`geometry.pointed`). Scenes and
-questions are those of `benchmarks.accuracy`, at seeds of their own; or those of frame folders with cases.jsonl.
+The same detections of a perfect detector are used in three forms: with their masks; as boxes, from which depth segments
+masks; and as points in the middle of the masks, from which the connected surface is followed (`geometry.pointed`).
+Scenes and questions are those of `benchmarks.accuracy`, with other seeds; or those of frame folders with cases.jsonl.
 
     python -m benchmarks.detection_forms                random tabletops
     python -m benchmarks.detection_forms --frames DIR   frame folders whose detections have masks
@@ -35,7 +35,7 @@ def as_box(detection: Detection) -> Detection:
 
 
 def as_point(detection: Detection) -> Detection:
-    """A point on the pixel of its mask that is nearest to the mask's middle; a detection without mask stays."""
+    """A point on the mask pixel nearest to the mask's centre; a detection without mask is unchanged."""
     if detection.mask is None:
         return detection
     rows, columns = np.nonzero(detection.mask)
@@ -56,7 +56,7 @@ def tabletops(seeds: int) -> Iterator[Asked]:
 
 
 def folders(root: Path) -> Iterator[Asked]:
-    """Frame folders with the questions of their cases."""
+    """Read frame folders with the questions of their cases."""
     cases = [case for case in load_cases(root) if case.expect is not None]
     for name in dict.fromkeys(case.frame for case in cases):
         frame, detections = load_frame(root / name)
@@ -78,7 +78,7 @@ def measure(scenes: list[Asked]) -> dict[str, dict[str, int]]:
 
 
 def judged(status: Status, given: str | None, expected: Status, id_: str | None) -> str:
-    """What an answer is, against what is right."""
+    """Class of an answer, compared with the expected one."""
     if expected is not Status.OK:
         return "answered where it must refuse" if status is Status.OK else "rightly refused"
     if status is not Status.OK:

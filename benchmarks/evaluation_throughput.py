@@ -2,8 +2,9 @@
 """Claim: evaluating a bag costs little beyond decoding it, lifting each image once and answering each sentence.
 
 A bag of compressed 720p colour and compressedDepth with up to ten detections is evaluated with one and with eight
-sentences an image. Beside it, in turn: rosbags' own decoding of the same bag (messages and images, nothing else), and
-`Resolver.observe` and `Resolver.answer` on the same images. Then memory against length, many small bags, two workers.
+sentences an image. It alternates with rosbags' own decoding of the same bag (only messages and images), and with
+`Resolver.observe` and `Resolver.answer` on the same images. Further parts measure memory against length, many small
+bags, and two workers.
 
     python -m benchmarks.evaluation_throughput --long 3000 --bags 2000    half an hour on a quiet machine
     python -m benchmarks.evaluation_throughput --workers 0                without the part with two workers
@@ -41,7 +42,7 @@ from spatial_vlm_ros.resolver import Resolver
 FRAMES, LONG, BAGS, ROUNDS, OBJECTS, WORLDS = 60, 300, 100, 5, 9, 3
 SENTENCES = (1, 8)
 SETTINGS, MODELS = Settings(), (ModelSpec(),)
-MEMORY_SLACK_MB = 60.0  # images that are made ahead, and what allocators keep of them
+MEMORY_SLACK_MB = 60.0  # images made ahead, and memory retained by allocators
 
 _MEMORY = """
 import resource, sys
@@ -57,7 +58,7 @@ def source_of(bag: str | Path, truth: str | Path) -> Source:
 
 
 def evaluated(bag: str | Path, truth: str | Path) -> int:
-    """Evaluate a bag in this process; how many images were resolved, which all have to be."""
+    """Evaluate a bag in this process; returns the number of resolved images, which must be all of them."""
     shards = plan_cases([source_of(bag, truth)], MODELS, SETTINGS)
     task = CaseSetup(SETTINGS, MODELS)()
     rows = [row for shard in shards for row in task(shard).rows]
@@ -69,7 +70,7 @@ def evaluated(bag: str | Path, truth: str | Path) -> int:
 
 
 def decoded(bag: Path) -> int:
-    """What rosbags and OpenCV need for the same bag: messages deserialised, images decompressed, nothing checked."""
+    """Time of rosbags and OpenCV for the same bag: deserialise messages, decompress images, check nothing."""
     count = 0
     with open_bag(bag) as opened:
         for message in opened.messages():
@@ -92,7 +93,7 @@ def images_of(bag: Path, truth: Path) -> Iterator[Any]:
 
 
 def throughput(folder: Path, frames: int, rounds: int) -> dict[str, Any]:
-    """Seconds for a bag with one and with eight sentences an image, and of what it is made of."""
+    """Seconds for a bag with one and with eight sentences per image, and for the parts of that work."""
     seen = worlds(WORLDS, OBJECTS)
     bag = write_bag(folder / "hd", seen, frames)
     truths = {n: write_truth(folder / f"hd_{n}.jsonl", frames, n) for n in SENTENCES}
@@ -138,7 +139,7 @@ def throughput(folder: Path, frames: int, rounds: int) -> dict[str, Any]:
 
 
 def _both_clocks(rivals: dict[str, Callable[[], object]], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Medians by the wall clock and by the processor's, seconds; rivals run in turn."""
+    """Medians by wall clock and processor time, seconds; rivals run in turn."""
     wall: dict[str, list[float]] = {name: [] for name in rivals}
     processor: dict[str, list[float]] = {name: [] for name in rivals}
     for turn in range(rounds + 1):
@@ -152,7 +153,7 @@ def _both_clocks(rivals: dict[str, Callable[[], object]], rounds: int) -> tuple[
 
 
 def memory(folder: Path, lengths: Sequence[int]) -> dict[str, float]:
-    """Largest resident memory of a process that evaluates a bag of so many images, megabytes."""
+    """Peak resident memory of a process that evaluates a bag of each length, megabytes."""
     seen, result = worlds(WORLDS, OBJECTS), {}
     for frames in lengths:
         bag, truth = write_bag(folder / f"m{frames}", seen, frames), write_truth(folder / "m.jsonl", frames, 1)
@@ -165,7 +166,7 @@ def memory(folder: Path, lengths: Sequence[int]) -> dict[str, float]:
 
 
 def small_bags(folder: Path, count: int) -> dict[str, float]:
-    """What a bag costs beyond its image: many bags of one small image each, against one bag of as many images."""
+    """Overhead per bag: many bags of one small image each, against one bag of as many images."""
     seen = worlds(1, 3, SMALL)
     bags = [str(write_bag(folder / f"s{n:05}", seen, 1)) for n in range(count)]
     one = write_bag(folder / "all", seen, count)
@@ -198,7 +199,7 @@ def small_bags(folder: Path, count: int) -> dict[str, float]:
 
 
 def efficiency(folder: Path, frames: int) -> dict[str, float]:
-    """Shards a second of two workers against twice those of one, after they have begun, locally and on Ray."""
+    """Shards per second of two workers against twice those of one, after start-up, locally and on Ray."""
     from spatial_vlm_ros.evaluation.engine.ray_engine import RayEngine
 
     seen = worlds(WORLDS, OBJECTS)
@@ -227,10 +228,11 @@ def efficiency(folder: Path, frames: int) -> dict[str, float]:
 
 
 def hundred_terabytes(speed: dict[str, Any], overhead_ms: float, bag_bytes: float = 1e9) -> dict[str, float]:
-    """What bags of 100 TB would take, computed from what was measured: images, bags and core hours.
+    """Extrapolate to bags of 100 TB from the measurements: images, bags and core hours.
 
-    Core hours = (images x evaluate n + bags x overhead) / 3600, in seconds of the processor. Where one image in 30 has
-    a case, the others are read and not decoded; the last figure leaves that out, for it is the disk's or the store's.
+    Core hours = (images x evaluate n + bags x overhead) / 3600, in processor seconds. If one image in 30 has a case,
+    the others are read but not decoded; the last figure leaves that reading out, because it depends on the disk or the
+    store.
     """
     images, bags = 1e14 / speed["bytes_per_frame"], 1e14 / bag_bytes
     cpu = {name: speed[name]["cpu_ms_per_frame"] / 1e3 for name in ("evaluate 1", "evaluate 8")}

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does the compact model notice images that are unlike those it was trained on? And what would it answer there?
+"""Does the compact model recognise images unlike its training images, and what would it answer on them?
 
-Distances of the shipped model (`vlm/compact/familiarity.py`; its limit is from simulated images of the validation
-seeds) on simulated images of the test seeds, on real frames, and on frames of other people's renderers. A real or
-foreign frame is caught where its distance is above the limit. AUROC: probability that such a frame is farther than a
-simulated one; its interval is a bootstrap over frames (2,000 samples), which says nothing where all frames are apart.
+Distances of the shipped model (`vlm/compact/familiarity.py`; its limit comes from simulated images of the validation
+seeds) are measured on simulated images of the test seeds, on real frames, and on frames of other renderers. A real or
+foreign frame is caught if its distance is above the limit. AUROC: probability that such a frame is farther than a
+simulated one; its interval is a bootstrap over frames (2,000 samples), which is uninformative if the distances do not
+overlap.
 
-Beside it, on the same real frames, the boxes with a score of 0.9 or more that the model gives when it is asked for all
-kinds that it knows: right where an object of that name in detections.json overlaps by half (intersection over union).
+On the same real frames it also counts boxes with a score of 0.9 or more when the model is asked for all kinds it knows.
+A box is right if an object of that name in detections.json overlaps by half (intersection over union).
 
     python -m benchmarks.familiarity                   real frames from SPATIAL_VLM_REAL_RGBD
     python -m benchmarks.familiarity --rendered DIR    frame folders of another renderer, too
@@ -42,12 +43,12 @@ from spatial_vlm_ros.vlm.compact.split import read_split
 REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
 CONFIDENT, OVERLAP = 0.9, 0.5
 SAMPLES = 2000
-HD_SHARE = 5  # every so many-th settled world is also seen at 1280x720
+HD_SHARE = 5  # every this-many-th settled world is also rendered at 1280x720
 Distances = npt.NDArray[np.float64]
 
 
 def simulated(worlds: int) -> Iterator[tuple[str, Rgb]]:
-    """Images of the package's own generators, none of them trained on."""
+    """Images of the package's own generators that were not used in training."""
     first = read_split(shipped() / "split.json").test.first
     for seed in range(first, first + worlds):
         with settled_tabletop(seed) as world:
@@ -62,7 +63,7 @@ def simulated(worlds: int) -> Iterator[tuple[str, Rgb]]:
 
 
 def frames_of(folder: Path) -> list[Path]:
-    """Frame folders in a folder; none where it is not there."""
+    """Frame folders in a folder; empty if it does not exist."""
     return sorted(path.parent for path in folder.glob("*/rgb.png"))
 
 
@@ -73,7 +74,7 @@ def auroc(inside: Distances, outside: Distances) -> float:
 
 
 def compared(inside: Distances, outside: Distances, limit: float) -> dict[str, Any]:
-    """AUROC with its interval, and how many are caught."""
+    """AUROC with its interval, and the number of caught frames."""
     rng = np.random.default_rng(0)
     drawn = [auroc(rng.choice(inside, len(inside)), rng.choice(outside, len(outside))) for _ in range(SAMPLES)]
     low, high = np.quantile(drawn, (0.025, 0.975))
@@ -86,13 +87,13 @@ def compared(inside: Distances, outside: Distances, limit: float) -> dict[str, A
 
 
 def summary(distances: Distances) -> dict[str, float]:
-    """Least, median and greatest."""
+    """Minimum, median and maximum."""
     least, median, most = np.quantile(distances, (0.0, 0.5, 1.0))
     return {"least": round(float(least), 3), "median": round(float(median), 3), "greatest": round(float(most), 3)}
 
 
 def confident_boxes(grounder: CompactGrounder, folders: Sequence[Path]) -> tuple[int, int]:
-    """Boxes of CONFIDENT or more on frames with known objects: how many, and how many are right."""
+    """Number of boxes with a score of CONFIDENT or more on frames with known objects, and number of right ones."""
     phrases = [NounPhrase(label) for label in grounder.spec.labels]
     given = right = 0
     for folder in folders:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the checks are worth when a model says which object free words mean (`language.free_form: ask_model`).
+"""Value of the checks when a model says which object free words mean (`language.free_form: ask_model`).
 
-No model is asked: what it would point at is made up from the truth, the right object with a box off by 4 % of its size
-or a point in its middle, another object of the same kind, or one of another kind. Words outside the grammar say nothing
-that can be read, a relation, or the noun and the relation. All objects are detected, or all but the one pointed at.
-Scenes are those of `benchmarks.accuracy`, at seeds of their own. Boxes around parts of an object that is not detected
-(30, 50 and 80 % of its width), and around a patch of a cabinet of 50 cm behind the objects, should be refused.
+No model is used. Its answers are made from the truth: the right object with a box off by 4 % of its size or a point at
+its centre, another object of the same kind, or an object of another kind. The words contain nothing readable, a
+readable relation, or a readable noun and relation. All objects are detected, or all but the one pointed at. Scenes are
+those of `benchmarks.accuracy`, with other seeds. Boxes around parts of an object that is not detected (30, 50 and 80 %
+of its width), and around a patch of a cabinet of 50 cm behind the objects, should be refused.
 
     python -m benchmarks.free_words --seeds 60
 """
@@ -34,7 +34,7 @@ from spatial_vlm_ros.types import Rgb, RgbdFrame
 from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 650_000
-JITTER = 0.04  # of a box, as part of its size
+JITTER = 0.04  # share of the box's size
 _ASKED = re.compile(r"grab the (?P<noun>\w+) (?P<relation>left of|right of|behind|in front of) the (?P<anchor>\w+)")
 WORDINGS = {
     "nothing": "hand me what I adore",
@@ -42,25 +42,25 @@ WORDINGS = {
     "noun and relation": "hand me the {noun} that I adore {relation} the {anchor}",
 }
 POINTED = ("the right one, box", "the right one, point", "another of its kind", "one of another kind")
-PARTS = (0.3, 0.5, 0.8)  # of an object's width
+PARTS = (0.3, 0.5, 0.8)  # shares of an object's width
 PATCH = 70.0  # pixels of a side
 CABINET = Body("cabinet", "cabinet", Box((0.5, 0.3, 0.5)), (0.0, 0.0, 0.0), "white")
 CONFIG = config_from({"language": {"free_form": "ask_model"}})
 
 
 class Points:
-    """Points where it is told to; a Referrer."""
+    """A Referrer that points where it is told to."""
 
     def __init__(self) -> None:
         self.found: tuple[NamedObject, ...] = ()
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:  # noqa: ARG002
-        """What it was told."""
+        """Return the given answer."""
         return self.found
 
 
 def named(detection: Detection, form: str, rng: np.random.Generator) -> tuple[NamedObject, ...]:
-    """A model's place of an object."""
+    """A model's answer for an object."""
     if form.endswith("point"):
         x0, y0, x1, y1 = as_point(detection).box_xyxy
         return (NamedObject("", None, ((x0 + x1) / 2, (y0 + y1) / 2), None),)
@@ -71,7 +71,7 @@ def named(detection: Detection, form: str, rng: np.random.Generator) -> tuple[Na
 
 
 def pointed(one: View, asked: Question, rng: np.random.Generator) -> Iterator[tuple[str, Detection]]:
-    """What models of each kind point at; nothing where there is no such object that is well seen."""
+    """Answers of models of each kind; empty if there is no suitable, well visible object."""
     seen = {body.id for body in one.well_seen()}
     by_id = {detection.id: detection for detection in one.seen.detections if detection.id in seen}
     right = by_id[asked.id or ""]
@@ -83,7 +83,7 @@ def pointed(one: View, asked: Question, rng: np.random.Generator) -> Iterator[tu
 
 
 def measure(views: Sequence[View]) -> tuple[dict[str, dict[str, int]], list[float]]:
-    """Counts of statuses by what is detected, wording and what is pointed at; and errors of added objects, metres."""
+    """Counts of statuses by detections, wording and answer; and errors of added objects, metres."""
     model, counts, errors = Points(), dict[str, Counter[str]](), list[float]()
     resolver = Resolver(CONFIG, model)  # type: ignore[arg-type]  # it is asked to refer alone
     for one in views:
@@ -108,7 +108,7 @@ def measure(views: Sequence[View]) -> tuple[dict[str, dict[str, int]], list[floa
 
 
 def answered_parts(views: Sequence[View]) -> dict[str, dict[str, int]]:
-    """Counts of statuses for boxes around parts of objects that are not detected, and around patches of a cabinet."""
+    """Counts of statuses for boxes around parts of undetected objects, and around patches of a cabinet."""
     model, counts = Points(), dict[str, Counter[str]]()
     resolver = Resolver(CONFIG, model)  # type: ignore[arg-type]  # it is asked to refer alone
 
@@ -138,7 +138,7 @@ def answered_parts(views: Sequence[View]) -> dict[str, dict[str, int]]:
 def with_cabinet(
     one: View, rng: np.random.Generator
 ) -> tuple[RgbdFrame, tuple[Detection, ...], tuple[float, float] | None]:
-    """A view with a cabinet behind the objects: frame, what else is detected, and a place well inside the cabinet."""
+    """Add a cabinet behind the objects of a view: frame, other detections, and a point well inside the cabinet."""
     away = -one.eye[:2] / np.linalg.norm(one.eye[:2]) * 0.7
     turned = float(np.arctan2(away[1], away[0]) + np.pi / 2)
     cabinet = dataclasses.replace(CABINET, position=(float(away[0]), float(away[1]), 0.0), yaw=turned)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claim: no request is answered from an image that was exposed before it, whatever clock stamps the camera's images.
 
-A camera of 30 Hz whose clock is off by −1 s … +1 s and whose messages take 0 … 0.3 s to arrive; the scene is swapped at
-the moment of the request, so that every image exposed before it shows another scene. The state machine of node and
-replay chooses the frame. Four settings: `default`; `any stamp` with max_ahead raised, so that clocks that run ahead are
-not refused; `in step` with clocks_in_step, for clocks that are; `stalls`, in which the network holds all messages back
-for a while near the request and then delivers them at once, many of them later than max_latency. The baseline is to
-take the first frame that is stamped after the request. Time waited is that beyond the arrival of the first frame that
-was exposed after it.
+A 30 Hz camera has a clock that is off by −1 s … +1 s, and its messages take 0 … 0.3 s to arrive. The scene changes at
+the moment of the request, so that every image exposed before it shows another scene. The state machine used by node and
+replay chooses the frame. Four settings: `default`; `any stamp` with a larger max_ahead, so that clocks that run ahead
+are not refused; `in step` with clocks_in_step, for synchronised clocks; `stalls`, in which the network holds all
+messages back for a while near the request and then delivers them at once, many of them later than max_latency. The
+baseline takes the first frame stamped after the request. Waiting time counts from the arrival of the first frame that
+was exposed after the request.
 
     python -m benchmarks.freshness [--trials N]    trials of each cell of offset and latency
 """
@@ -28,12 +28,12 @@ from spatial_vlm_ros.errors import SpatialVlmError, StaleInputError
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND, FrameAssembler
 
-OFFSETS = (-1.0, -0.5, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.3, 0.5, 1.0)  # s, ahead of the node's clock
-LATENCIES = (0.0, 0.05, 0.1, 0.2, 0.3)  # s, the longest of a cell
-PERIOD, JITTER = 1 / 30, 0.004  # s, between exposures
-DETECTOR = 0.05  # s from an image to its detections
-POLL = 0.02  # s, as of the node
-REQUEST = 1000.0  # s, by the node's clock
+OFFSETS = (-1.0, -0.5, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.3, 0.5, 1.0)  # seconds ahead of the node's clock
+LATENCIES = (0.0, 0.05, 0.1, 0.2, 0.3)  # seconds, the longest of a cell
+PERIOD, JITTER = 1 / 30, 0.004  # seconds between exposures
+DETECTOR = 0.05  # seconds from an image to its detections
+POLL = 0.02  # seconds, as in the node
+REQUEST = 1000.0  # seconds, by the node's clock
 Setting = Literal["default", "any stamp", "in step", "stalls"]
 SETTINGS: dict[Setting, StreamConfig] = {
     "default": StreamConfig(base_frame=""),
@@ -49,9 +49,9 @@ class Trial:
 
     Args:
         status: OK or the refusal.
-        is_stale: it was answered from a colour or depth image that was exposed before it.
-        waited: seconds beyond the arrival of the first frame that was exposed after it; None where it was refused.
-        baseline_is_stale: the first frame stamped after it was exposed before it.
+        is_stale: whether it was answered from a colour or depth image that was exposed before it.
+        waited: seconds beyond the arrival of the first frame that was exposed after it; None if it was refused.
+        baseline_is_stale: whether the first frame stamped after it was exposed before it.
     """
 
     status: str
@@ -71,20 +71,20 @@ class _Message:
 
 
 def content(stamp: float, number: int) -> Any:
-    """A message as far as choosing a frame looks at it; `number` tells which exposure it is of."""
+    """A message with the fields that choosing a frame uses; `number` identifies its exposure."""
     nanoseconds = round(stamp * SECOND)
     time = SimpleNamespace(sec=nanoseconds // SECOND, nanosec=nanoseconds % SECOND)
     return SimpleNamespace(header=SimpleNamespace(stamp=time, frame_id="camera"), number=number)
 
 
 def messages(offset: float, latency: float, stalls: bool, rng: np.random.Generator) -> list[_Message]:
-    """What arrives from 2 to 5 s before the request until 6 s after it, in the order of arrival.
+    """Make all messages that arrive from 2 to 5 s before the request until 6 s after it, in order of arrival.
 
     Args:
-        offset: the camera's clock runs ahead by this, seconds.
-        latency: of a message from exposure to arrival, at most, seconds; that of each is between 0.7 and 1 times this.
-        stalls: whether messages are held back for 0.4 to 1.5 s at about the time of the request.
-        rng: of the trial.
+        offset: time by which the camera's clock is ahead, seconds.
+        latency: longest time from a message's exposure to its arrival, seconds; each message has 0.7 to 1 times this.
+        stalls: whether messages are delayed by 0.4 to 1.5 s around the time of the request.
+        rng: random generator of the trial.
     """
     begun = REQUEST - rng.uniform(2.0, 5.0) - rng.uniform(0, PERIOD)
     count = int((REQUEST + 6.0 - begun) / PERIOD)
@@ -106,7 +106,7 @@ def messages(offset: float, latency: float, stalls: bool, rng: np.random.Generat
 
 
 def trial(setting: Setting, offset: float, latency: float, rng: np.random.Generator) -> Trial:
-    """Ask at REQUEST, and see which frame answers."""
+    """Send a request at REQUEST and see which frame answers it."""
     config = SETTINGS[setting]
     assembler = FrameAssembler(config, with_detections=True)
     sent = messages(offset, latency, setting == "stalls", rng)
@@ -133,7 +133,7 @@ def trial(setting: Setting, offset: float, latency: float, rng: np.random.Genera
 
 
 def _moments(sent: list[_Message]) -> Iterator[tuple[float, _Message | None]]:
-    """Arrivals, and the polls of a waiting node, by time."""
+    """Arrivals, and the polls of a waiting node, in order of time."""
     polls = iter(np.arange(REQUEST, REQUEST + 6.0, POLL))
     poll = float(next(polls))
     for message in sent:
@@ -148,7 +148,7 @@ def _status(error: SpatialVlmError) -> str:
 
 
 def cells(setting: Setting) -> list[tuple[float, float]]:
-    """Offsets and latencies of a setting: clocks that are said to be in step are within clock_error."""
+    """Offsets and latencies of a setting; synchronised clocks are within clock_error."""
     error = SETTINGS[setting].clock_error
     offsets = (-error, 0.0, error) if setting == "in step" else OFFSETS
     return [(offset, latency) for offset in offsets for latency in LATENCIES]
@@ -157,7 +157,7 @@ def cells(setting: Setting) -> list[tuple[float, float]]:
 def run(
     setting: Setting, trials: int, chosen: Sequence[tuple[float, float]] | None = None, seed: int = 0
 ) -> dict[tuple[float, float], list[Trial]]:
-    """Cell → its trials, the same for the same seed; of the cells that are chosen, None = all of the setting."""
+    """Cell → its trials, the same for the same seed; `chosen` cells, None = all of the setting."""
     rng = np.random.default_rng(seed)
     return {cell: [trial(setting, *cell, rng) for _ in range(trials)] for cell in chosen or cells(setting)}
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What it is worth to weigh the small judge's verdicts with the measurement, on good depth and on bad.
+"""Value of fusing the small judge's verdicts with the measurement, on good and on bad depth.
 
-The questions of `benchmarks.simulator` about settled tabletops, each answered by measurement alone and with
-`judge.mode: fuse`, on the same frames: depth of a stereo camera, four times its noise, 30 % of it lost in holes, none
-on the target, none on the anchor. Calibrations are those of models/relation_judge. A rival is better where it answers
-more and is wrong no more often: right, wrong and refused are counted, and the area under the curve of risk (wrong, of
-those answered) over coverage, by falling confidence.
+The questions of `benchmarks.simulator` about settled tabletops, each answered by measurement only and with `judge.mode:
+fuse`, on the same frames: depth of a stereo camera, four times its noise, 30 % of it lost in holes, none on the target,
+none on the anchor. Calibrations are those of models/relation_judge. A rival is better if it answers more and is not
+wrong more often. Right, wrong and refused answers are counted, and the area under the curve of risk (share of wrong
+answers) over coverage, by falling confidence.
 
     python -m benchmarks.fusing --seeds 200
-    python -m benchmarks.fusing --seeds 200 --raised    of raised worlds (`sim.raised_worlds`)
+    python -m benchmarks.fusing --seeds 200 --raised    on raised worlds (`sim.raised_worlds`)
     python -m benchmarks.fusing --frames DIR    the cases of a frame folder, taken for simulated images
 """
 
@@ -46,20 +46,20 @@ from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 4_950_000
 HOLES = 0.3
-_QUESTIONS = 4  # of each raised world that have an answer, and as many that have none
+_QUESTIONS = 4  # questions of each raised world with an answer, and as many without one
 _NOISIER = replace(STEREO, floor=4 * STEREO.floor, quadratic=4 * STEREO.quadratic)
 
 
 @dataclass(frozen=True)
 class FusedOutcome:
-    """What came of a question on one kind of depth.
+    """Result of a question on one kind of depth.
 
     Args:
         depth: kind of depth.
         rival: "measurement" or "fused".
-        question: that was asked, by seed and words.
+        question: the question asked, by seed and words.
         outcome: "right", "wrong", "needlessly refused" or "rightly refused".
-        confidence: of the answer.
+        confidence: confidence of the answer.
         answerable: whether the question has an answer.
     """
 
@@ -72,7 +72,7 @@ class FusedOutcome:
 
 
 def rivals() -> dict[str, ResolverConfig]:
-    """Measurement alone, and fused."""
+    """The configurations: measurement only, and fused."""
     path = str(shipped_model(NAME) / "calibration.json")
     judge = {"mode": "fuse", "by": "relation-judge", "calibration": path}
     simulated = {"domain_gate": {"images": "simulated"}}
@@ -96,7 +96,7 @@ def _without(frame: RgbdFrame, mask: np.ndarray) -> RgbdFrame:
 
 
 def _holes(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Discs that cover HOLES of an image."""
+    """Discs that cover a share HOLES of an image."""
     lost = np.zeros(shape, np.uint8)
     while lost.mean() < HOLES:
         middle = int(rng.integers(shape[1])), int(rng.integers(shape[0]))
@@ -112,7 +112,7 @@ def one_seed(seed: int) -> list[FusedOutcome]:
 
 
 def one_raised_seed(seed: int) -> list[FusedOutcome]:
-    """The same of one raised world, seen from anywhere."""
+    """The same for one raised world, seen from anywhere."""
     rng = np.random.default_rng((seed, 31))
     with raised_world(rng) as world:
         pose = raised_view(rng)
@@ -123,7 +123,7 @@ def one_raised_seed(seed: int) -> list[FusedOutcome]:
 def raised_questions(
     world: PhysicsWorld, seen: PhysicsRendering, eye: np.ndarray, rng: np.random.Generator
 ) -> list[Question]:
-    """Some relations to an object that is alone of its name: that clearly hold of one of a name, or of none."""
+    """Questions with a unique anchor whose relation clearly holds for one object of a name, or for none."""
     clear, found = well_seen(world, seen), []
     in_image = [world.truth[d.id] for d in seen.detections]
     names = Counter(one.label for one in in_image)
@@ -159,7 +159,7 @@ def _asked(seed: int, seen: PhysicsRendering, asked: Sequence[Question]) -> list
 
 
 def folder(root: Path) -> list[FusedOutcome]:
-    """All cases of a frame folder, likewise; the anchor is what the first relation's words name."""
+    """The same for all cases of a frame folder; the anchor is the object named in the first relation."""
     found = []
     resolvers = {name: Resolver(config) for name, config in rivals().items()}
     for number, case in enumerate(load_cases(root)):
@@ -192,7 +192,7 @@ def folder(root: Path) -> list[FusedOutcome]:
 
 
 def _anchors(words: str, detections: Sequence[Detection]) -> np.ndarray | None:
-    """The masks of all objects that the anchor of the first relation may name."""
+    """Masks of all objects that the anchor of the first relation may name."""
     try:
         relations = understood(words)[0].target.relations
     except SpatialVlmError:
@@ -211,7 +211,7 @@ def _outcome(id_: str | None, given: str | None) -> str:
 
 
 def risks(outcomes: Sequence[FusedOutcome]) -> np.ndarray:
-    """Share of wrong ones among the first 1, 2, ... answers by falling confidence."""
+    """Share of wrong answers among the first 1, 2, ... answers by falling confidence."""
     answered = sorted((one for one in outcomes if one.outcome in ("right", "wrong")), key=lambda one: -one.confidence)
     wrong = np.cumsum([one.outcome == "wrong" for one in answered])
     return np.asarray(wrong / np.arange(1, len(answered) + 1))

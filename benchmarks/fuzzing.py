@@ -2,12 +2,12 @@
 """Claim: no text that a coverage-guided fuzzer finds is answered with an untyped error, or takes longer than 100 ms.
 
     pip install 'spatial-vlm-ros[fuzz]'           atheris, libFuzzer for Python: CPython 3.11 on x86_64 Linux
-    python -m benchmarks.fuzzing --minutes 30     goes on from where the last run ended; sentences in out/fuzzing
-    python -m benchmarks.fuzzing --minutes 30 --answer_every 5    every fifth readable sentence is asked of a scene, too
+    python -m benchmarks.fuzzing --minutes 30     continues the last run; sentences in out/fuzzing
+    python -m benchmarks.fuzzing --minutes 30 --answer_every 5    every fifth readable sentence also on a scene
 
 It starts from sentences of every form, those of test/language/regressions, and the words of the grammar's own tables.
-What it finds wrong is tried again without the fuzzer's instruments, which slow everything down, and written to
-out/fuzzing/found, one sentence a file: once fixed, it belongs into test/language/regressions.
+Failures are repeated without the fuzzer's instruments, which slow everything down, and written to out/fuzzing/found,
+one sentence per file. Once fixed, a sentence belongs in test/language/regressions.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from benchmarks.harness import Claim, finish, option, table
 OUT = Path("out/fuzzing")
 REGRESSIONS = Path(__file__).resolve().parents[1] / "test" / "language" / "regressions"
 SEEDS = 600
-_TOLD_EVERY = 200  # sentences between two notes of how far the run is
-_MOST_OF_A_KIND = 20  # sentences kept of one kind of fault
-_INSTRUMENTED = 4  # times as long as without instruments, about
+_TOLD_EVERY = 200  # sentences between two progress messages
+_MOST_OF_A_KIND = 20  # sentences kept per kind of fault
+_INSTRUMENTED = 4  # approximate slow-down by the instruments
 
 
 def seeds() -> Iterator[str]:
-    """Sentences to start from: every form, what was wrong before, sentences of templates and of random meanings."""
+    """Sentences to start from: every form, earlier failures, sentences from templates and from random meanings."""
     from benchmarks.parsing import sentences
     from benchmarks.sentences import FORMS
 
@@ -44,7 +44,7 @@ def seeds() -> Iterator[str]:
 
 
 def regressions() -> list[str]:
-    """Sentences that were wrong before, one file each."""
+    """Earlier failing sentences, one file each."""
     return [path.read_text(encoding="utf-8").removesuffix("\n") for path in sorted(REGRESSIONS.glob("*.txt"))]
 
 
@@ -72,16 +72,16 @@ def prepare() -> None:
 
 
 def fuzz(seconds: int, seed: int, answer_every: int) -> None:
-    """Run the fuzzer in this process, which it ends.
+    """Run the fuzzer in this process; it ends the process.
 
     Args:
-        seconds: to run.
-        seed: of its random choices.
-        answer_every: of so many readable sentences one is also asked of a scene.
+        seconds: run time, seconds.
+        seed: seed of its random choices.
+        answer_every: one in this many readable sentences is also resolved on a scene.
     """
     import atheris
 
-    logging.disable(logging.CRITICAL)  # an internal error is noted, and its trace can be had again
+    logging.disable(logging.CRITICAL)  # an internal error is recorded, and its traceback can be reproduced
     with atheris.instrument_imports(include=["spatial_vlm_ros.language", "spatial_vlm_ros.resolver",
                                              "spatial_vlm_ros.spatial"]):  # fmt: skip
         from benchmarks.sentence_faults import SLOWEST_MS, Fault, judge_answer, judge_sentence
@@ -126,7 +126,7 @@ def fuzz(seconds: int, seed: int, answer_every: int) -> None:
 
 
 def faults_again(files: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """The files of what was found wrong that is wrong without instruments, too, and why; the others are removed."""
+    """Files of failures that also fail without instruments, with reasons; other files are removed."""
     from benchmarks.sentence_faults import judge_answer, judge_sentence
 
     for path in sorted(files):
@@ -141,7 +141,7 @@ def faults_again(files: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def main() -> int:
-    """Prepare, fuzz in a process of its own, judge what was found, print and write."""
+    """Prepare, fuzz in another process, judge the failures, print and write."""
     minutes, seed, answer_every = option("minutes", 30.0), int(option("seed", 1)), int(option("answer_every", 10))
     if "--child" in sys.argv:
         fuzz(round(60 * minutes), seed, answer_every)

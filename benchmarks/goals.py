@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: goals and planning scene of a resolved target take at most 20 ms with 30 objects on the table by their boxes.
+"""Claim: goals and planning scene of a resolved target take at most 20 ms with 30 objects on the table, using boxes.
 
-Timed is what comes after the answer: exporting the scene (padding, support, keep-outs), and building the pick goal of
-an object without heading, which has the most candidates; with grasps on the measured surface at most
-1.5 s. Lifting the scene and resolving are other benchmarks' matter. The
-baseline is what a plain loop over pairs of boxes takes for the same collision checks, by the same separating axes.
+Only the steps after the answer are timed: exporting the scene (padding, support, keep-outs), and building the pick goal
+of an object without heading, which has the most candidates. With grasps on the measured surface the limit is 1.5 s.
+Other benchmarks measure lifting and resolving. The baseline is a plain loop over pairs of boxes for the same collision
+checks, with the same separating axes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONFIG = PlanningConfig(
 
 
 def observed() -> tuple[Scene, Resolution]:
-    """A scene of 30 objects, and an answer of which the target has no heading."""
+    """A scene of 30 objects, and an answer whose target has no heading."""
     _, seen, frame = tabletop(SEED, OBJECTS, LENS, 1.5, region=(1.2, 0.8))
     config = ResolverConfig()
     scene = build_scene(frame, seen.detections, config.depth, config.lift)
@@ -64,17 +64,17 @@ def export(scene: Scene, answer: Resolution) -> PlanningScene:
 
 
 def export_and_goals(scene: Scene, answer: Resolution) -> None:
-    """What is claimed with the measured surface."""
+    """The work of the claim with the measured surface."""
     goals(export(scene, answer))
 
 
 def boxes_alone(seen: Surroundings) -> None:
-    """What is claimed of boxes: the surroundings arrive without a measured surface."""
+    """The work of the claim with boxes: the surroundings have no measured surface."""
     goals(planning_scene(dataclasses.replace(seen, target_points=None), CONFIG))
 
 
 def loop_over_pairs(scene: PlanningScene) -> float:
-    """The least distance of all swept links of as many ways to all objects, pair by pair."""
+    """Least distance of all swept links on the same number of paths to all objects, pair by pair."""
     least, target = math.inf, scene.target.solid
     around = [obj.padded for obj in (*scene.neighbours, *scene.keep_outs, *scene.support)]
     for number in range(CONFIG.goal.yaws):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models of real size on a GPU, random weights: seconds to load, warm up and answer, peak GPU memory, by preset.
 
-Each model is asked as its backend asks it, in a process of its own, about one 640x480 image: Grounding DINO tiny for
-four nouns, SAM 2.1 tiny for four boxes, Florence-2 base and Qwen2.5-VL-3B for one phrase (a reply of 64 tokens). Every
-preset is measured plainly and compiled. It takes about ten minutes and 10 GB of disk, and downloads nothing. It writes
+Each model runs as in its backend, in its own process, on one 640x480 image: Grounding DINO tiny for four nouns, SAM 2.1
+tiny for four boxes, Florence-2 base and Qwen2.5-VL-3B for one phrase (a reply of 64 tokens). Every preset is measured
+without and with compilation. It takes about ten minutes and 10 GB of disk, and downloads nothing. It writes
 benchmarks/results/gpu_check.json and prints the rows of the table in docs/backends.md.
 
     python -m benchmarks.gpu_check                        the preset that fits this machine
@@ -35,7 +35,7 @@ from spatial_vlm_ros.perception.backends.onboard import fitting_preset
 from spatial_vlm_ros.perception.backends.weights import check_room, free_memory
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
-TOKENS = "64"  # of a reply
+TOKENS = "64"  # tokens of a reply
 COLUMNS = {
     **{"preset": "preset", "model": "model", "device": "device", "dtype": "dtype", "attention": "attention"},
     **{"compile": "compile", "load_s": "load s", "warm_up_s": "warm-up s", "median_s": "median s", "p95_s": "p95 s"},
@@ -49,10 +49,10 @@ class Model:
     """A model to measure.
 
     Args:
-        save: writes it to a folder; small or not.
-        backend: that runs it.
-        options: of the backend, beside the folder.
-        gigabytes: of memory and disk that writing it takes.
+        save: writes it to a folder, at full or small size.
+        backend: backend that runs it.
+        options: other options of the backend, without the folder.
+        gigabytes: memory and disk that writing it takes, gigabytes.
     """
 
     save: Callable[[Path, bool], None]
@@ -71,14 +71,14 @@ MODELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one model costs with one preset; numbers are None where `error` says why.
+    """Cost of one model with one preset; if numbers are None, `error` says why.
 
     Args:
         preset: name of onboard.PRESETS.
         model: name of MODELS.
-        device: of torch.
-        dtype: of the weights.
-        attention: what transformers chose.
+        device: torch device.
+        dtype: number format of the weights.
+        attention: implementation chosen by transformers.
         compile: "yes" or "no".
         load_s: seconds to load libraries and weights, with a warm disk cache.
         warm_up_s: seconds of the warm-up, compiling included.
@@ -86,7 +86,7 @@ class Row:
         p95_s: the same, 95th percentile.
         per_s: requests in a second, one after the other.
         frames: requests that were timed.
-        gpu_mb: most memory that torch took on the GPU, 10^6 bytes.
+        gpu_mb: peak memory of torch on the GPU, 10^6 bytes.
         error: why it was not measured.
     """
 
@@ -127,17 +127,17 @@ class FourBoxes:
 
 
 def four_boxes() -> FourBoxes:
-    """Load the grounder below SAM 2."""
+    """Load the grounder that SAM 2 wraps."""
     return FourBoxes()
 
 
 def measure(name: str, folder: str, options: Mapping[str, str], frames: int) -> dict[str, Any]:
-    """Load a model and ask it, in this process.
+    """Load a model and measure requests, in this process.
 
     Args:
-        name: of MODELS.
-        folder: of the model.
-        options: of its backend.
+        name: a name of MODELS.
+        folder: folder of the model.
+        options: options of its backend.
         frames: timed requests after the warm-up.
 
     Returns:
@@ -175,7 +175,7 @@ def measure(name: str, folder: str, options: Mapping[str, str], frames: int) -> 
 
 def measured(name: str, folder: Path, preset: str, compiled: str, options: Mapping[str, str], frames: int,
              seconds: float) -> Row:  # fmt: skip
-    """The row of a model, measured in a process of its own; an error of that process is in the row."""
+    """Measure the row of a model in another process; an error of that process is in the row."""
     given = {**options, "preset": preset, "compile": compiled}
     command = [sys.executable, "-c", _MEASURE, json.dumps([name, str(folder), given, frames])]
     row = {"preset": preset, "model": name, "compile": compiled}
@@ -192,7 +192,7 @@ def measured(name: str, folder: Path, preset: str, compiled: str, options: Mappi
 
 
 def computer() -> dict[str, str]:
-    """The GPU, and the versions that its times hold for."""
+    """The GPU and the versions under which the times were measured."""
     import torch
     import transformers
 
@@ -254,7 +254,7 @@ def main() -> int:
 def run(
     models: Sequence[str], presets: Sequence[str], options: Mapping[str, str], frames: int, seconds: float, tiny: bool
 ) -> list[Row]:
-    """Rows of all models with all presets, plainly and compiled; one model lies on the disk at a time."""
+    """Measure all models with all presets, without and with compilation; one model at a time is on the disk."""
     deadline, rows = time.monotonic() + seconds, list[Row]()
     for name in models:
         asked = [(preset, compiled) for preset in presets for compiled in ("no", "yes")]

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many objects of real frames get a grasp, by hand and kind, and why the others get none.
+"""Number of objects in real frames that get a grasp, by hand and kind, and why the others get none.
 
 Every detection of every frame is a target once for each hand: the Franka Hand (80 mm) and a Robotiq 2F-85 (85 mm). A
-third hand that opens 140 mm is counted apart: it tells what the width of the hand alone stands against.
+third hand that opens 140 mm is counted separately: it shows how many grasps fail only because of the hand's width.
 Detections are those of the frames, so no detector is measured. Frames without `base_T_camera` get one from the support
-plane: z up, origin on the support. The workspace is unlimited. Whether a grasp is sensible is judged by a person, on
-the drawings of --draw; this script counts.
+plane: z up, origin on the support. The workspace is unlimited. This script only counts; a person judges on the drawings
+of --draw whether a grasp is sensible.
 
     python -m benchmarks.grasping                       frames from SPATIAL_VLM_REAL_RGBD
     python -m benchmarks.grasping --folder DIR          another folder of frames; widths are compared with truth.json
@@ -47,7 +47,7 @@ from spatial_vlm_ros.types import Resolution, RgbdFrame, Scene, SceneObject, Sta
 
 REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
 # Robotiq 2F-85, rounded from its data sheet: stroke 85 mm, fingertips 22 mm wide, 149 mm across its open bars, which
-# are counted as palm. A stand-in for this count only, not for a robot.
+# count as palm. Only a stand-in for this count, not for a robot.
 ROBOTIQ = GripperConfig(
     opening_max=0.085, finger_length=0.045, finger_thickness=0.014, finger_width=0.022, finger_beyond=0.01,
     palm_width=0.149, palm_thickness=0.075, palm_depth=0.105, tip_z=0.14, tip_yaw_deg=0.0,
@@ -71,11 +71,11 @@ class Try:
     """One target with one hand.
 
     Args:
-        frame, target, label, hand: which.
-        goal: what was found, or None.
-        kind: of the most frequent reason where nothing was found; the status of another refusal.
-        words: the same for a person.
-        ms: for scene export and pick goal.
+        frame, target, label, hand: names of the frame, the target, its label and the hand.
+        goal: the pick goal found, or None.
+        kind: most frequent reason if nothing was found; for another refusal its status.
+        words: the same in words.
+        ms: milliseconds for scene export and pick goal.
     """
 
     frame: str
@@ -99,7 +99,7 @@ class Try:
 
 
 def with_base(frame: RgbdFrame, scene: Scene) -> RgbdFrame:
-    """With a planning frame made of the support plane where the frame has none: z up, below the camera."""
+    """Add a planning frame from the support plane if the frame has none: z up, below the camera."""
     if frame.base_T_camera is not None:
         return frame
     up = scene.up / np.linalg.norm(scene.up)
@@ -124,7 +124,7 @@ def scenes(folder: Path, count: int) -> Iterator[tuple[str, Scene]]:
 
 
 def tried(name: str, scene: Scene, obj: SceneObject, hand: str) -> Try:
-    """What one hand finds for one object."""
+    """Result of one hand for one object."""
     config = PlanningConfig(gripper=HANDS[hand], workspace=ANYWHERE)
     goal, kind, words, begun = None, "", "", time.perf_counter()
     try:
@@ -144,7 +144,7 @@ def tried(name: str, scene: Scene, obj: SceneObject, hand: str) -> Try:
 
 
 def lines_of(grasp: Grasp, hand: GripperConfig) -> list[Array]:
-    """(2, 3) ends of the lines that stand for a hand: two fingers, the palm between them, the approach."""
+    """(2, 3) ends of the lines that represent a hand: two fingers, the palm between them, the approach."""
     turn, at = matrix_from_quaternion_xyzw(grasp.grasp.orientation), np.array(grasp.grasp.position)
     half, back = grasp.opening / 2, hand.finger_beyond - hand.finger_length
     corners = {
@@ -223,7 +223,7 @@ def counted(found: list[Try]) -> dict[str, Any]:
 
 
 def normals(folder: Path, count: int) -> dict[str, Any]:
-    """Milliseconds for an object's cells and normals, ours and Open3D's, and the angles between both."""
+    """Milliseconds for an object's cells and normals, ours and Open3D's, and the angles between them."""
     import open3d as o3d
 
     ours, theirs, angles = [], [], []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Timing of rivals side by side, what the machine is, and how results are shown and kept.
+"""Time rivals side by side, describe the machine, and show and write results.
 
-Rivals run alternately (A B A B), so that a machine that warms up, or another program, falls on all of them alike.
+Rivals run alternately (A B A B), so that warming up, or another program, affects all of them alike.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of one rival, seconds: by the wall clock where nothing else is said."""
+    """Times of one rival, seconds; by the wall clock unless stated otherwise."""
 
     seconds: tuple[float, ...]
 
@@ -46,20 +46,20 @@ class Timing:
         return float(np.percentile(self.seconds, 95)) * 1e3
 
     def summary(self) -> dict[str, float | int]:
-        """As kept in JSON."""
+        """Values for JSON."""
         return {"median_ms": round(self.median_ms, 4), "p95_ms": round(self.p95_ms, 4), "n": len(self.seconds)}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One number that is promised.
+    """One claimed number.
 
     Args:
-        text: what is promised.
-        value: what was measured.
-        limit: what it must not pass.
-        unit: of both.
-        least: True when `limit` is the least allowed, False when it is the most.
+        text: the claim.
+        value: measured value.
+        limit: limit of the value.
+        unit: unit of both.
+        least: True if `limit` is the minimum, False if it is the maximum.
     """
 
     text: str
@@ -70,11 +70,11 @@ class Claim:
 
     @property
     def met(self) -> bool:
-        """Whether this run kept the promise."""
+        """Whether this run met the claim."""
         return self.value >= self.limit if self.least else self.value <= self.limit
 
     def summary(self) -> dict[str, Any]:
-        """As kept in JSON."""
+        """Values for JSON."""
         return {
             "text": self.text,
             "value": round(self.value, 4),
@@ -94,10 +94,10 @@ def alternate(
     """Time rivals in turn.
 
     Args:
-        rivals: what to run, by name.
+        rivals: functions to run, by name.
         repetitions: timed runs of each.
-        warm_up: runs of each before, not timed; no more than are timed.
-        clock: tells seconds; `time.process_time` for the processor's own, which other programs disturb less.
+        warm_up: untimed runs of each before; at most as many as timed runs.
+        clock: returns seconds; `time.process_time` for processor time, which other programs disturb less.
 
     Returns:
         The times by name.
@@ -115,7 +115,7 @@ def alternate(
 
 
 def option(name: str, default: float) -> float:
-    """`--NAME VALUE`, taken off the command line before `finish` reads it."""
+    """Read `--NAME VALUE` and remove it from the command line before `finish` reads it."""
     flag = f"--{name}"
     if flag not in sys.argv:
         return default
@@ -126,7 +126,7 @@ def option(name: str, default: float) -> float:
 
 
 def word(name: str, default: str) -> str:
-    """As `option`, for a word."""
+    """Like `option`, for a word."""
     flag = f"--{name}"
     if flag not in sys.argv:
         return default
@@ -137,12 +137,12 @@ def word(name: str, default: str) -> str:
 
 
 def repetitions(default: int = REPETITIONS) -> int:
-    """`--repetitions N`: timed runs of each rival; fewer than the default are a look, and no measurement."""
+    """Read `--repetitions N`, timed runs of each rival; fewer than the default are not a measurement."""
     return int(option("repetitions", default))
 
 
 def machine() -> dict[str, str | int]:
-    """What the numbers hold for."""
+    """The machine that the numbers were measured on."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
@@ -160,7 +160,7 @@ def _cpu_model() -> str:
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns, the first to the left."""
+    """Print aligned columns, the first one left-aligned."""
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
     print(f"\n{title}")
@@ -184,16 +184,16 @@ def _cell(value: object) -> str:
 
 
 def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], results: Path = RESULTS) -> int:
-    """Print the claims, write `results/NAME.json`, and say how it went.
+    """Print the claims, write `results/NAME.json`, and return the exit code.
 
     Args:
-        name: of the benchmark.
-        measured: what was measured, JSON-like.
-        claims: what is promised.
-        results: folder that the JSON is written to.
+        name: name of the benchmark.
+        measured: measured values, JSON-like.
+        claims: the claims.
+        results: folder for the JSON.
 
     Returns:
-        Exit code: 1 when `--check` was given and a claim was missed, else 0.
+        1 if `--check` was given and a claim was missed, else 0.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--check", action="store_true", help=command_line.CHECK)
@@ -211,7 +211,7 @@ def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], resu
 
 
 def write(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], results: Path = RESULTS) -> Path:
-    """Write `results/NAME.json`; long runs do so as they go, so that one that is broken off leaves what it did."""
+    """Write `results/NAME.json`; long runs call it repeatedly, so that an interrupted run keeps its results."""
     results.mkdir(parents=True, exist_ok=True)
     content = {"benchmark": name, "machine": machine(), "claims": [c.summary() for c in claims], **measured}
     path, half = results / f"{name}.json", results / f"{name}.json.part"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: a resolver that nobody asks costs little more than hearing its topics.
+"""Claim: an idle resolver costs little more than subscribing to its topics.
 
-Three processes hear the same 1280×720 RGB-D stream at 30 Hz in the same run: a bare rclpy node with subscriptions of
-the same topics, types and QoS on the same executor; the resolver without its observer; and the resolver as it is by
-default. The processor's time of each is read from /proc; starting and discovery are left out. Processes are started
-anew for each round, and medians are taken over rounds: how the allocator treats images differs from process to process.
+Three processes receive the same 1280×720 RGB-D stream at 30 Hz in the same run: a bare rclpy node with subscriptions of
+the same topics, types and QoS on the same executor; the resolver without its observer; and the resolver with default
+settings. The processor time of each is read from /proc, without start-up and discovery. Each round starts new
+processes, and medians are taken over rounds, because memory allocation of images differs between processes.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def run(seconds: float, width: int) -> dict[str, float]:
 
 
 def play(bench: Bench, seconds: float) -> None:
-    """Frames at the rate."""
+    """Publish frames at the rate."""
     begun = time.perf_counter()
     for number in range(int(seconds * RATE)):
         while (wait := begun + number / RATE - time.perf_counter()) > 0:
@@ -97,14 +97,14 @@ def play(bench: Bench, seconds: float) -> None:
 
 
 def used(pid: int) -> float:
-    """Processor's time of a process so far, seconds."""
+    """Processor time of a process so far, seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
 def bare() -> Iterator[int]:
-    """The bare subscriber; its process id."""
+    """Start the bare subscriber; yields its process id."""
     running: Any = subprocess.Popen([sys.executable, "-c", BARE], cwd=ROOT)
     try:
         yield running.pid

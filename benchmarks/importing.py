@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claim: the package is quick to import, and a process that has resolved a frame is small.
 
-Every time is that of a whole fresh interpreter, from start to exit. The baseline is one that does nothing.
+Every time is that of a fresh interpreter, from start to exit. The baseline is an interpreter that does nothing.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def private_memory(processes: int) -> dict[str, Any]:
     """Private memory (USS: Private_Clean + Private_Dirty) along a process that resolves one 640x480 frame, MB.
 
     Args:
-        processes: that are measured; their median counts.
+        processes: number of processes to measure; their median counts.
     """
     _, seen, frame = tabletop(4, 10, camera(640, 480, 525.0), 1.0)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of objects of which it is known whether a relation holds, and what the small judge says of them.
+"""Pairs of objects with known relations, and the small judge's verdicts on them.
 
-Of settled tabletops and raised worlds the simulator tells the truth. Of a frame folder it is made of what the folder
-has: sides and depth from box centres and median depths, as in `benchmarks.real_pairs` (sides from 35 pixels between
-centres on, depth from 4 cm between medians on); contact ("on", "under", "inside") from its labelled sentences and,
-where a frame has a truth.json with centres and sizes, from these, as far as they leave no doubt.
+For settled tabletops and raised worlds the simulator gives the truth. For a frame folder the truth comes from its
+content: sides and depth from box centres and median depths, as in `benchmarks.real_pairs` (sides from 35 pixels between
+centres on, depth from 4 cm between medians on); contact ("on", "under", "inside") from its labelled sentences and, if a
+frame has a truth.json with centres and sizes, from these in unambiguous cases.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from spatial_vlm_ros.sim.settled import settled_tabletop
 
 CONTACT = ("on", "under", "inside")
 SIZE = (640, 480)
-_RAISED_VIEWS = 2  # of each world
-_TOUCH, _APART, _EDGE = 0.008, 0.02, 0.01  # metres: resting on; surely beside; kept from the edge of a support
-_FURNITURE = "table"  # what truth.json calls the table
+_RAISED_VIEWS = 2  # views of each world
+_TOUCH, _APART, _EDGE = 0.008, 0.02, 0.01  # metres: resting on; surely beside; distance from the edge of a support
+_FURNITURE = "table"  # the table's name in truth.json
 _LONG = 600.0
 
 
 @dataclass(frozen=True)
 class LabelledRelation:
-    """A question about a pair, and the truth.
+    """A question about a pair, and its true answer.
 
     Args:
-        question: what is asked.
+        question: the question.
         holds: the truth.
-        apart: why the pair is counted apart from usual and contrary ones; "" = it is not.
-        said: whether a labelled sentence tells it.
+        apart: why the pair is counted separately from usual and contrary ones; "" = it is not.
+        said: whether the truth comes from a labelled sentence.
     """
 
     question: RelationQuestion
@@ -60,15 +60,15 @@ class JudgedPair:
     """A relation of a pair, whether it holds, and the small judge's probability.
 
     Args:
-        frame: whose pair it is; those of one frame are not independent.
+        frame: frame of the pair; pairs of one frame are not independent.
         relation: canonical name.
         holds: the truth.
-        p: of the judge; None = no opinion.
-        contrary: whether a rule of thumb has it otherwise: for depth "higher in the image is farther", for contact
+        p: probability from the judge; None = no opinion.
+        contrary: whether a rule of thumb contradicts the truth: for depth "higher in the image is farther", for contact
             "boxes that overlap touch".
-        apart: why it is counted apart from usual and contrary ones; "" = it is not.
-        said: whether a labelled sentence tells the truth.
-        name: by which it is calibrated: the relation, and of depth which of the two is higher in the image.
+        apart: why it is counted separately from usual and contrary ones; "" = it is not.
+        said: whether the truth comes from a labelled sentence.
+        name: name of its calibration: the relation, and for depth relations also which object is higher in the image.
     """
 
     frame: str
@@ -84,7 +84,7 @@ class JudgedPair:
 def judged(
     judge: SmallRelationJudge, name: str, rgb: np.ndarray, pairs: Sequence[LabelledRelation]
 ) -> list[JudgedPair]:
-    """Ask about pairs of an image."""
+    """Ask the judge about pairs of an image."""
     told = judge.judge(rgb, [pair.question for pair in pairs], _LONG)
     return [
         JudgedPair(
@@ -115,7 +115,7 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def tabletops(judge: SmallRelationJudge, first: int, seeds: int) -> list[JudgedPair]:
-    """Of settled tabletops, from their own cameras."""
+    """Judge pairs of settled tabletops, from their own cameras."""
     found = []
     for seed in range(first, first + seeds):
         with settled_tabletop(seed) as world:
@@ -126,7 +126,7 @@ def tabletops(judge: SmallRelationJudge, first: int, seeds: int) -> list[JudgedP
 
 
 def raised(judge: SmallRelationJudge, first: int, seeds: int) -> list[JudgedPair]:
-    """Of worlds in which height in the image says little; the views of one world count as one frame."""
+    """Judge pairs of worlds in which height in the image is a poor cue; the views of one world count as one frame."""
     found = []
     for seed in range(first, first + seeds):
         for view in raised_relation_views(seed, _RAISED_VIEWS, SIZE):
@@ -151,7 +151,7 @@ def _of_view(view: RelationView) -> list[LabelledRelation]:
 
 
 def folder(judge: SmallRelationJudge, root: Path) -> list[JudgedPair]:
-    """Of the frames of a folder."""
+    """Judge pairs of the frames of a folder."""
     found = []
     cases = load_cases(root) if (root / "cases.jsonl").is_file() else ()
     for path in sorted(one for one in root.iterdir() if (one / "rgb.png").is_file()):
@@ -172,15 +172,16 @@ def folder(judge: SmallRelationJudge, root: Path) -> list[JudgedPair]:
 
 
 def _objects(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """What truth.json tells of objects, by id; nothing where there is none."""
+    """Objects in truth.json, by id; empty if there is none."""
     file = path / "truth.json"
     return dict(json.loads(file.read_text(encoding="utf-8"))["objects"]) if file.is_file() else {}
 
 
 def _apart(relation: str, target: Mapping[str, Any] | None, anchor: Mapping[str, Any] | None) -> str:
-    """Why a pair is no case of "higher in the image is farther", nor against it; "" = it is one.
+    """Why "higher in the image is farther" does not apply to a pair; "" = it applies.
 
-    The table has no one depth. Of objects one above the other medians differ, though neither is behind the other.
+    The table has no single depth. If one object is above another, their medians differ although neither is behind the
+    other.
     """
     if target is None or anchor is None:
         return ""
@@ -216,10 +217,10 @@ def _sides_and_depth(frame: RgbdFrame, detections: Sequence[Detection]) -> Itera
 def _measured_contact(
     detections: Sequence[Detection], objects: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[RelationQuestion, bool]]:
-    """Contact that boxes along the base's axes leave no doubt of: neither above nor below, or resting on the very top.
+    """Contact that boxes along the base's axes decide: neither above nor below, or resting on the top surface.
 
-    What stands lower than another's top, within its outline, may be in it, on a part of it or under it: of such pairs
-    nothing is said here.
+    An object below another's top and within its outline may be in it, on a part of it or under it; such pairs are left
+    out.
     """
     known = [(d, np.array(objects[d.id]["center"]), np.array(objects[d.id]["size"])) for d in detections
              if d.id in objects]  # fmt: skip
@@ -244,9 +245,9 @@ def _rests(centre: np.ndarray, size: np.ndarray, other: np.ndarray, extent: np.n
 
 
 def _said_contact(case: Case, detections: Sequence[Detection]) -> Iterator[tuple[RelationQuestion, bool]]:
-    """What a labelled sentence tells: its relation holds of the object that is expected, and of no other of its name.
+    """Truth from a labelled sentence: its relation holds for the expected object, and for no other of its name.
 
-    Of a sentence whose relation is expected to be false it holds of none of that name.
+    If the sentence's relation is expected to be false, it holds for none of that name.
     """
     expect = case.expect
     if expect is None or expect.status not in (Status.OK, Status.RELATION_UNSATISFIED):
@@ -272,7 +273,7 @@ def _said_contact(case: Case, detections: Sequence[Detection]) -> Iterator[tuple
 
 
 def groups_of(pairs: Sequence[JudgedPair]) -> dict[str, list[JudgedPair]]:
-    """By relation; of depth and contact by "usual" and "contrary", too, and what is counted apart from these."""
+    """Group by relation; for depth and contact also by "usual", "contrary", and the reason for separate counting."""
     groups: dict[str, list[JudgedPair]] = {}
     for one in pairs:
         groups.setdefault(one.relation, []).append(one)

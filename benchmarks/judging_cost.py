@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What it costs to have a model judge a relation: questions and milliseconds of each clause, by class of model.
+"""Cost of judging a relation with a model: questions and milliseconds per clause, by class of model.
 
-The small judge as it is shipped, and classes of published models of about 0.3 billion parameters with random weights
-in their decoders and small vision towers, float32 on the CPU: what they say means nothing, what they cost grows with
-their size. Each is asked about the two chicks of the example, 640 x 480 pixels, as `judge` of a backend asks it; with
-attention scaled (ScalingVis, AdaptVis) too. A model of one's own is measured by its folder.
+It measures the shipped small judge, and classes of published models with about 0.3 billion parameters, random weights
+in their decoders and small vision towers, float32 on the CPU. Their answers mean nothing; their cost grows with their
+size. Each is asked about the two chicks of the example, 640 x 480 pixels, like the `judge` of a backend; also with
+scaled attention (ScalingVis, AdaptVis). Your own model is measured by its folder.
 
     python -m benchmarks.judging_cost
     python -m benchmarks.judging_cost --backend qwen-vl --options "model=/models/Qwen3-VL-4B device=cuda"
@@ -31,7 +31,7 @@ from spatial_vlm_ros.types import Rgb
 
 REPETITIONS = 5
 CLAUSES = {"a side": "left of", "behind or in front": "behind", "on, under or inside": "on"}
-"""What a person says → relation."""
+"""Words of the user → relation."""
 DECODER = {
     **{"vocab_size": 32_000, "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 16},
     **{"num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 64, "max_position_embeddings": 4096},
@@ -42,24 +42,24 @@ SMALLEST |= {"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16}
 SPECIAL = ("<pad>", "<unk>", "<image>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 PIECE = r"[A-Za-z]+|[\s\S]"
 RED, BLUE = (230, 30, 30), (30, 60, 230)
-"""Of the marks around target and anchor; see judging.marked."""
+"""Colours of the marks around target and anchor; see relation_marks.marked."""
 LONG = 3600.0
 MOST_MS = 20.0
-"""Of the small judge for a pair."""
+"""Time limit of the small judge for a pair."""
 
 
 class Consistent:
-    """Asks a scorer, then says what follows from the marks: random weights would contradict themselves and end early.
+    """Runs a scorer, then answers from the marks, because random weights would contradict themselves and end early.
 
     Attributes:
-        questions: that were asked.
+        questions: number of questions asked.
     """
 
     def __init__(self, scorer: Any) -> None:
         self._scorer, self.questions = scorer, 0
 
     def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
-        """The scorer's work, and a likelihood of one choice that both orders and the mirrored image agree on."""
+        """Run the scorer, and return likelihoods that are consistent for both orders and the mirrored image."""
         self._scorer.scores(rgb, question, choices)
         self.questions += 1
         red, blue = (float(np.nonzero((rgb == colour).all(axis=2))[1].mean()) for colour in (RED, BLUE))
@@ -73,7 +73,7 @@ class Consistent:
 
 
 def tokenizer() -> Any:
-    """Of the words of the questions, and single characters."""
+    """Make a tokenizer of the words of the questions, and single characters."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -87,7 +87,7 @@ def tokenizer() -> Any:
 
 
 def scorers(decoder: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Name of a class → its scorer, one after the other so that one model is in memory at a time."""
+    """Name of a class → its scorer, one after the other so that only one model is in memory."""
     yield "llava", _llava(decoder)
     yield "paligemma", _paligemma(decoder)
     yield "qwen2_5_vl", _qwen("qwen2_5_vl", decoder)
@@ -95,7 +95,7 @@ def scorers(decoder: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _llava(decoder: Mapping[str, Any]) -> Any:
-    """576 image tokens, as LLaVA-1.5."""
+    """576 image tokens, as in LLaVA-1.5."""
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -138,7 +138,7 @@ def _paligemma(decoder: Mapping[str, Any]) -> Any:
 
 
 def _qwen(kind: str, decoder: Mapping[str, Any]) -> Any:
-    """As many image tokens as 640 x 480 pixels make: 17 x 23, or 15 x 20."""
+    """The image tokens of 640 x 480 pixels: 17 x 23, or 15 x 20."""
     import transformers
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -208,7 +208,7 @@ def measured(judge: RelationJudge, repetitions: int, asked: Consistent | None = 
 
 
 def main() -> int:
-    """Measure, print and write benchmarks/results/judging_cost.json; of a model of one's own nothing is kept."""
+    """Measure, print and write benchmarks/results/judging_cost.json; for your own model nothing is written."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     parser.add_argument("--tiny", action="store_true", help="models of two narrow layers, to see that it runs")

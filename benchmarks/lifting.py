@@ -2,14 +2,14 @@
 """Claim: masks become objects more accurately than by Open3D or plain NumPy, and faster than by Open3D with cleaning.
 
 Ours is one whole `build_scene` call: checks of the depth image, support plane, cleaning, volume, box, covariance and
-visibility of all objects. The rivals give a box for each mask and nothing else. The Open3D route that counts crops the
-depth image to the box of the mask before it makes a cloud, removes statistical outliers, and fits an oriented box. Two
-variants of it thin the cloud before that, or keep the outliers. Others make a cloud of the whole image: once for each
-object, as ROS packages commonly do, or once for each frame. Plain NumPy back-projects the pixels of the mask and takes
-the box between two percentiles along the axes of the base frame, without cleaning, support plane or far side.
+visibility of all objects. The rivals only give a box for each mask. The main Open3D route crops the depth image to the
+box of the mask before it makes a cloud, removes statistical outliers, and fits an oriented box. Two variants of it thin
+the cloud before that, or keep the outliers. Others make a cloud of the whole image: once for each object, as ROS
+packages commonly do, or once for each frame. Plain NumPy back-projects the pixels of the mask and takes the box between
+two percentiles along the axes of the base frame, without cleaning, support plane or far side.
 
     python -m benchmarks.lifting
-    python -m benchmarks.lifting --repetitions 1 --worlds 1 --masks 3    a look, and no measurement
+    python -m benchmarks.lifting --repetitions 1 --worlds 1 --masks 3    a quick look, not a measurement
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from spatial_vlm_ros.types import Detection, RgbdFrame
 INSTALL = """this benchmark compares with Open3D, which is not installed. Install it with
     apt-get install libgl1 libegl1 libx11-6 libudev1 libidn2-0 libusb-1.0-0
     pip install open3d-cpu          (or: pip install '.[bench]')"""
-DISTANCES = {"700": 2.25, "3000": 1.13, "11000": 0.65}  # wanted pixels a mask → metres from the camera to the table
+DISTANCES = {"700": 2.25, "3000": 1.13, "11000": 0.65}  # wanted pixels per mask → metres from the camera to the table
 MASKS = 20
 WORLDS = 5  # the first of them is timed, all are judged
 FIRST_SEED = 10_000  # tests and development use smaller ones
@@ -42,7 +42,7 @@ MIN_VISIBLE = 0.5  # objects hidden by more than this, or cut by the border, are
 FAR = 5.0
 NEIGHBOURS, DEVIATIONS = 20, 2.0
 VOXEL = 0.005  # metres between the points of a thinned cloud
-CUT = 1.0  # percent of the points that plain NumPy leaves out at either end of an axis; ours cuts as many
+CUT = 1.0  # percent of the points that plain NumPy drops at each end of an axis; ours drops as many
 CROPPED, NUMPY = "open3d, cropped to the region of interest", "plain NumPy"
 THINNED = f"open3d, cropped, {1000 * VOXEL:g} mm voxels"
 FASTER = 1.2  # than the quicker of CROPPED and THINNED, which remove outliers as ours does
@@ -58,11 +58,11 @@ def ours(frame: RgbdFrame, detections: Sequence[Detection]) -> Centres:
 
 
 def plain_numpy(frame: RgbdFrame, detections: Sequence[Detection]) -> Centres:
-    """Middles between two percentiles of the mask's points along the axes of the base frame.
+    """Midpoints between two percentiles of the mask's points along the axes of the base frame.
 
     Args:
-        frame: with depth in metres, (H, W) float32, NaN where there is none, and the camera's pose.
-        detections: with masks, (H, W) bool.
+        frame: frame with depth in metres, (H, W) float32, NaN if there is none, and the camera's pose.
+        detections: detections with masks, (H, W) bool.
 
     Returns:
         Centres by id, (3,) metres in the camera frame.
@@ -152,7 +152,7 @@ def open3d_routes() -> dict[str, Lift]:
 
 
 def centre_errors(lift: Lift, worlds: Sequence[tuple[World, Rendering, RgbdFrame]]) -> list[float]:
-    """Distances to the true centres, metres, of all objects that are judged; infinite where no place was given."""
+    """Distances to the true centres, metres, for all judged objects; infinite if no position was given."""
     errors = []
     for world, seen, frame in worlds:
         centres = lift(frame, seen.detections)

@@ -2,8 +2,8 @@
 """Claims: the live node answers quickly, and loses no frame of a 1280×720 RGB-D stream at 30 Hz.
 
 Latency runs from the last message of a frame entering the node's callback to the action's result leaving it, as the
-node itself reports in /diagnostics; detections are given, so no worker takes part. The baseline is
-`Resolver.resolve` alone, on the same frame in a process without ROS.
+node itself reports in /diagnostics; detections are given, so no worker is involved. The baseline is only
+`Resolver.resolve`, on the same frame in a process without ROS.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def measure_latency(width: int, requests: int = REQUESTS) -> dict[str, float]:
-    """One request after another, each answered on the frame that follows it."""
+    """Send one request after another, each answered on the next frame."""
     from spatial_vlm_ros.resolver import Resolver
 
     with resolver("base_frame:=base_link"):
@@ -82,7 +82,7 @@ def measure_latency(width: int, requests: int = REQUESTS) -> dict[str, float]:
 
 
 def measure_stream(seconds: float) -> dict[str, Any]:
-    """Frames on an exact schedule to the node in another process; what it says it received."""
+    """Send frames on an exact schedule to the node in another process; returns what it reports as received."""
     with resolver("base_frame:=base_link"):
         bench = Bench(1280)
         before = _received(bench)

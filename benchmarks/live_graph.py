@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera, a client and a resolver process for the benchmarks of the live node: DDS between two processes."""
+"""A camera, a client and a resolver process for benchmarks of the live node, with DDS between two processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = 30.0  # s
 
 
 def prepare() -> None:
-    """Set the environment that rclpy reads when it is loaded: a graph of our own, large images in shared memory."""
+    """Set the environment that rclpy reads when it is loaded: a separate ROS domain, large images in shared memory."""
     os.environ["ROS_DOMAIN_ID"] = str(91 + os.getpid() % 10)  # tests use smaller ones
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds_images.xml")
@@ -29,7 +29,7 @@ def prepare() -> None:
 
 @contextlib.contextmanager
 def resolver(*parameters: str, name: str = "resolver") -> Iterator[int]:
-    """The resolver node in a process of its own; its process id. Another name is also its namespace for answers."""
+    """Start the resolver node in its own process and yield its id. Another name is also its answers' namespace."""
     one_host = ("clocks_in_step:=true", "clock_error:=0.0")  # camera and resolver have one clock
     arguments = [part for parameter in (*one_host, *parameters) for part in ("-p", parameter)]
     command = [
@@ -52,7 +52,7 @@ def resolver(*parameters: str, name: str = "resolver") -> Iterator[int]:
 
 
 class Bench:
-    """This process's side: a camera with one frame of a demo world, a client, and what /diagnostics says."""
+    """This process's side: a camera with one frame of a demo world, a client, and the content of /diagnostics."""
 
     def __init__(self, width: int, listeners: int = 1, with_detections: bool = True) -> None:
         import rclpy
@@ -95,7 +95,7 @@ class Bench:
 
     def _hear(self, array: Any) -> None:
         if array.header.stamp.sec * 1_000_000_000 + array.header.stamp.nanosec < self._wanted_ns:
-            return  # old ones lie in the queue where this process did not spin
+            return  # old messages are in the queue if this process did not spin
         for status in array.status:
             self._reports[status.name.partition(": ")[2]] = {pair.key: pair.value for pair in status.values}
 
@@ -132,18 +132,18 @@ class Bench:
         return answer
 
     def fresh_report(self) -> dict[str, dict[str, str]]:
-        """What the node's next diagnostics say, by status."""
+        """The node's next diagnostics, by status."""
         self._reports.clear()
         self._wanted_ns = self.now()
         self.until(lambda: {"streams", "requests"} <= self._reports.keys(), "diagnostics")
         return self._reports
 
     def report(self, status: str) -> dict[str, str]:
-        """What the node's newest diagnostics say in one status; nothing before they came."""
+        """The node's latest diagnostics of one status; empty before they arrive."""
         return self._reports.get(status, {})
 
     def spin(self, seconds: float) -> None:
-        """Take what comes within some seconds, at least one message where one is there."""
+        """Process messages for some seconds, at least one if there is one."""
         end = time.perf_counter() + seconds
         self._rclpy.spin_once(self.node, timeout_sec=seconds)
         while (left := end - time.perf_counter()) > 0:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: boxes without masks cost little more than masks, and a question among a hundred namesakes no wait.
+"""Claim: boxes without masks cost little more than masks, and a question among a hundred namesakes is fast.
 
-`Resolver.observe` and `Resolver.answer` apart, by processor time, on generated frames and, where there are any, on the
-real ones. The baseline of boxes without masks are the same frames with masks; that of many objects of one name is the
-usual answer: a sentence about one of ten objects that is understood and answered.
+`Resolver.observe` and `Resolver.answer` are timed separately, by processor time, on generated frames and on real ones,
+if there are any. The baseline for boxes without masks is the same frames with masks. The baseline for many objects of
+one name is the usual answer: a sentence about one of ten objects that is understood and answered.
 
-    python -m benchmarks.observing    real frames, where there are any, from SPATIAL_VLM_REAL_RGBD
+    python -m benchmarks.observing    real frames, if there are any, from SPATIAL_VLM_REAL_RGBD
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ Asked = tuple[RgbdFrame, tuple[Detection, ...], tuple[str, ...]]
 
 
 def without_masks(frames: Sequence[Asked]) -> list[Asked]:
-    """The same frames as a detector of boxes sees them."""
+    """The same frames from a detector of boxes."""
     return [(frame, tuple(dataclasses.replace(d, mask=None) for d in seen), said) for frame, seen, said in frames]
 
 
 def generated(worlds: int) -> list[Asked]:
-    """Frames of a noisy sensor with all masks, and what is asked of each."""
+    """Frames of a noisy sensor with all masks, and the sentences for each."""
     made = (tabletop(seed, OBJECTS, LENS, 1.0) for seed in range(worlds))
     return [(frame, seen.detections, SAID) for _, seen, frame in made]
 
@@ -64,7 +64,7 @@ def observed(resolver: Resolver, frames: Sequence[Asked]) -> list[Scene]:
 
 
 def answered(resolver: Resolver, frames: Sequence[Asked], scenes: Sequence[Scene]) -> None:
-    """Every instruction asked of its scene."""
+    """Resolve every instruction on its scene."""
     for (_, _, said), scene in zip(frames, scenes, strict=True):
         for words in said:
             resolver.answer(scene, words)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Obstacles from depth on frame folders: what is covered, what is made up, what vanishes, and how long it takes.
+"""Obstacles from depth on frame folders: coverage, phantoms, missed thin objects, and time.
 
-Left out: each detection of a frame is taken away in turn; covered are the points of its surface that lie in occupied
+Left out: each detection of a frame is removed in turn; points of its surface count as covered if they lie in occupied
 voxels or in the box of another object. Complete: with all detections, voxels above the support and more than 3 cm from
 every measured point of a named object; in rendered frames, where everything on the table is detected, these are
 phantoms, in real frames walls, chairs and the rims of bins, too. Thin: posts of 5 mm by 5 mm, 2 cm tall, drawn into the
-depth of free places of the support, with the errors that the depth has there; found are those with a voxel at their
-place. Time: NumPy against Open3D, which removes statistical outliers and makes voxels of the same points.
+depth of free places of the support, with the errors that the depth has there; a post counts as found if there is a
+voxel at its position. Time: NumPy against Open3D, which removes statistical outliers and makes voxels of the same
+points.
 
     python -m benchmarks.obstacles                      SPATIAL_VLM_REAL_RGBD, and the folder `outside` beside it
     python -m benchmarks.obstacles --frames 1           the first of each
@@ -49,15 +50,15 @@ REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / 
 CONFIG = ResolverConfig()
 AWAY = 0.03  # metres from every named object
 POST = np.array((0.005, 0.005, 0.02))
-POSTS = 6  # in each frame at most
-FREE = 0.05  # metres around a post where nothing else stands
+POSTS = 6  # most per frame
+FREE = 0.05  # metres around a post without other objects
 FURNITURE = {"table", "desk", "counter", "kitchen counter", "wooden table"}
-"""What objects stand on: it is the support, and no obstacle beside it."""
+"""Supports of objects: they are the support, not obstacles beside it."""
 Array = npt.NDArray[np.float64]
 
 
 def levelled(scene: Scene) -> Scene:
-    """The scene with a planning frame: the frame's own, or one whose z is up."""
+    """The scene with a planning frame: the frame's own, or one with z up."""
     frame = scene.frame
     if frame.base_T_camera is not None:
         return scene
@@ -72,23 +73,23 @@ def levelled(scene: Scene) -> Scene:
 
 
 def scene_of(frame: RgbdFrame, detections: Sequence[Detection]) -> Scene:
-    """Lifted and level."""
+    """Lift a frame into a scene with a planning frame."""
     return levelled(build_scene(frame, tuple(detections), CONFIG.depth, CONFIG.lift))
 
 
 def objects_of(scene: Scene) -> list[SceneObject]:
-    """Measured objects that stand on something."""
+    """Measured objects that stand on a support."""
     return [o for o in scene.objects if o.depth_problem is None and o.detection.label not in FURNITURE]
 
 
 def placed(scene: Scene) -> Transform:
-    """Of the frame's camera."""
+    """Pose of the frame's camera."""
     assert scene.frame.base_T_camera is not None
     return scene.frame.base_T_camera
 
 
 def covered(frame: RgbdFrame, detections: Sequence[Detection], whole: Scene) -> Iterator[tuple[str, float, float]]:
-    """For each object but the first: name, part of its points covered, and covered by occupied voxels alone."""
+    """For each object but the first: name, share of its points covered, and share covered by occupied voxels only."""
     first, *others = objects_of(whole)
     for obj in others:
         try:
@@ -112,13 +113,13 @@ def covered(frame: RgbdFrame, detections: Sequence[Detection], whole: Scene) -> 
 
 
 def bodies(known: KnownBodies) -> list[tuple[Any, float]]:
-    """Boxes of named objects and how far around them depth is taken for theirs."""
+    """Boxes of named objects, and the margin within which depth counts as theirs."""
     config = CONFIG.occupancy
     return [(known.target, config.target_margin), *((other, config.known_margin) for other in known.others)]
 
 
 def phantoms(scene: Scene, centres: Array, support_height: float) -> tuple[float, float]:
-    """Litres of voxels above the support, and of those that are far from every named object."""
+    """Litres of voxels above the support, and of those far from every named object."""
     centres = centres[centres[:, 2] > support_height]
     litres = 1000 * CONFIG.occupancy.edge**3
     points = placed(scene).apply(np.concatenate([o.points[::5] for o in scene.objects if len(o.points)]))
@@ -132,7 +133,7 @@ def phantoms(scene: Scene, centres: Array, support_height: float) -> tuple[float
 def posts(
     frame: RgbdFrame, scene: Scene, occupancy: Occupancy, known: KnownBodies
 ) -> Iterator[tuple[Array, RgbdFrame]]:
-    """Places of posts and a frame with each: its depth is the post's, with the error that the support's depth has."""
+    """Positions of posts and a frame with each: its depth is the post's, with the error of the support's depth."""
     plane, base_T_camera = scene.support, placed(scene)
     if plane is None:
         return
@@ -143,7 +144,7 @@ def posts(
     aside = np.hypot(places[:, 0] - known.target.centre[0], places[:, 1] - known.target.centre[1])
     free = aside < CONFIG.occupancy.reach - 0.1
     for body, margin in bodies(known):
-        if body.top > known.support_height + 0.01:  # what is no higher is the support itself
+        if body.top > known.support_height + 0.01:  # what is not higher is the support itself
             free &= ~within(body.grown((margin + FREE, margin + FREE, 1.0)), places)
     for centre in occupancy.measured.centres():
         free &= np.hypot(places[:, 0] - centre[0], places[:, 1] - centre[1]) > FREE
@@ -153,7 +154,7 @@ def posts(
 
 
 def with_post(frame: RgbdFrame, scene: Scene, place: Array) -> RgbdFrame:
-    """The frame with a post that stands on a place of the support."""
+    """Draw a post standing on the support into a frame."""
     base_T_camera, plane = placed(scene), scene.support
     assert plane is not None
     xs, ys = normalised_axes(frame.camera)
@@ -171,7 +172,7 @@ def with_post(frame: RgbdFrame, scene: Scene, place: Array) -> RgbdFrame:
 
 
 def open3d_voxels(scene: Scene, known: KnownBodies) -> Array:
-    """(N, 3) middles of voxels by Open3D: statistical outliers removed (its tutorial's 20 neighbours, 2 sigma)."""
+    """(N, 3) centres of voxels by Open3D: statistical outliers removed (its tutorial's 20 neighbours, 2 sigma)."""
     import open3d
 
     pixels = np.isfinite(scene.frame.depth) & off_support(scene, placed(scene), known, CONFIG.depth, CONFIG.occupancy)
@@ -188,14 +189,14 @@ def open3d_voxels(scene: Scene, known: KnownBodies) -> Array:
 
 
 def numpy_voxels(scene: Scene, known: KnownBodies) -> Array:
-    """(N, 3) middles of voxels by the package, from the same pixels."""
+    """(N, 3) centres of voxels by the package, from the same pixels."""
     pixels = obstacle_pixels(scene, placed(scene), known, CONFIG.depth, CONFIG.occupancy)
     cells = filled_cells(points_of(scene.frame, pixels), placed(scene), scene.frame.camera.K[0, 0], CONFIG.occupancy)
     return np.asarray((cells + 0.5) * CONFIG.occupancy.edge, np.float64)
 
 
 def measured(folder: Path, most: int, rounds: int) -> dict[str, Any] | None:
-    """All of it for the frames of one folder."""
+    """All measurements on the frames of one folder."""
     frames = sorted(path for path in folder.iterdir() if (path / "rgb.png").is_file())[:most] if folder.is_dir() else []
     if not frames:
         return None
@@ -214,7 +215,7 @@ def measured(folder: Path, most: int, rounds: int) -> dict[str, Any] | None:
         by_frame.append({"frame": path.name, "litres": [round(v, 3) for v in volumes[-1]],
                          "seen_share": round(occupancy.seen_share, 2)})  # fmt: skip
         for place, other in posts(frame, scene, occupancy, known):
-            # The plane that is fitted without the post: one post changes no plane.
+            # The plane is fitted without the post, which would hardly change it.
             seen = occupancy_around(dataclasses.replace(scene, frame=other), target.id, CONFIG)
             assert seen is not None
             centres = seen.measured.centres()

@@ -4,8 +4,8 @@
 OWL-ViT B/32 at 768 pixels and OWLv2 B/16 at 960 are built from their real configurations with random weights, exported
 by `models export` in fp32, fp16 and int8, and asked for four nouns in a 640x480 image through the backend `onnx`;
 MM-Grounding-DINO tiny (LLMDet tiny has the same form; 600x800 pixels) likewise, in fp32 and int8; Grounding DINO tiny
-(172 million parameters, 600x800 pixels) through the backend `grounding-dino`. What is found means nothing. Each has a
-process of its own with one thread, which loads it, answers once, and then answers the timed frames; processes take
+(172 million parameters, 600x800 pixels) through the backend `grounding-dino`. The detections mean nothing. Each model
+has its own process with one thread, which loads it, answers once, and then answers the timed frames; processes take
 turns, round by round.
 
     python -m benchmarks.onnx_detectors                      three rounds of three frames
@@ -36,7 +36,7 @@ EXPORTS = tuple(
     (family, number_format)
     for family in NAMES
     for number_format in FORMATS
-    if (family, number_format) != ("mm-grounding-dino", "fp16")  # on a CPU it is converted back as it runs
+    if (family, number_format) != ("mm-grounding-dino", "fp16")  # on a CPU it is converted back when run
 )
 _MEASURE = """
 import json, resource, sys, time
@@ -62,8 +62,8 @@ def prepare(folder: str, small: bool) -> None:
     """Write the models with random weights, and export those of NAMES.
 
     Args:
-        folder: that gets a folder for each model and format; those that are there are kept.
-        small: whether they have one layer and small images.
+        folder: receives one folder per model and format; existing ones are kept.
+        small: whether models have one layer and small images.
     """
     import torch
     from transformers import logging
@@ -110,7 +110,7 @@ def _save_owl(folder: Path, family: str, small: bool) -> None:
 
 
 def measure(backend: str, options: dict[str, str], frames: int) -> dict[str, Any]:
-    """CPU and wall seconds of each frame, and peak memory in MB, of a process of its own."""
+    """CPU and wall seconds of each frame, and peak memory in MB, of a separate process."""
     command = [sys.executable, "-c", _MEASURE, backend, json.dumps(options), str(frames)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
@@ -167,7 +167,7 @@ def main() -> int:
               measured[f"{NAMES['mm-grounding-dino']}, fp32"]["cpu_s"]["median"]
               / measured[BASELINE]["cpu_s"]["median"], 0.7, "times"),
     ]  # fmt: skip
-    sys.argv = [sys.argv[0], *rest]  # what is left is for the harness
+    sys.argv = [sys.argv[0], *rest]  # the rest is for the harness
     return finish("onnx_detectors", {"random_weights": True, "detectors": measured}, claims)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claim: a sentence is parsed in under 5 ms, a thousand in under 3 s, and the first of a new process in under 30 ms.
 
-That is with all its readings. The baseline is the usual shortcut: a few regular expressions, the first that matches
-wins. It is faster, and it finds one relation at most: no attributes, counts, orders, frames of reference, nested
-relations or second readings.
+All readings are included. The baseline is a common shortcut: a few regular expressions, of which the first match wins.
+It is faster, and it finds one relation at most: no attributes, counts, orders, frames of reference, nested relations or
+second readings.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ FIRST_MATCH = tuple(
 
 
 def sentence(rng: random.Random) -> str:
-    """One instruction from the templates."""
+    """Make one instruction from the templates."""
     text = rng.choice(TEMPLATES).replace("{thing}", "{det} {attribute} {noun}")
     return " ".join(_SLOT.sub(lambda slot: rng.choice(SLOTS[slot[1]].split("|")), text).split())
 
 
 def sentences(n: int, seed: int = 0) -> list[str]:
-    """Different instructions, the same ones for the same seed."""
+    """Make different instructions, the same ones for the same seed."""
     rng = random.Random(seed)
     found: dict[str, None] = {}
     while len(found) < n:
@@ -97,7 +97,7 @@ def sentences(n: int, seed: int = 0) -> list[str]:
 
 
 def readings(text: str) -> int:
-    """Number of readings; 0 when the sentence is refused."""
+    """Number of readings; 0 if the sentence is refused."""
     try:
         return len(parse(text))
     except SpatialVlmError:
@@ -105,12 +105,12 @@ def readings(text: str) -> int:
 
 
 def first_match(text: str) -> tuple[str, ...] | None:
-    """What the first regular expression that matches captures."""
+    """Groups captured by the first matching regular expression."""
     return next((found.groups() for pattern in FIRST_MATCH if (found := pattern.match(text))), None)
 
 
 def first_parse(text: str) -> float:
-    """Processor time of the first sentence of a new process, imports left out, seconds."""
+    """Processor time of the first sentence of a new process, without imports, seconds."""
     done = subprocess.run([sys.executable, "-c", FIRST, text], capture_output=True, text=True, check=True)
     return float(done.stdout)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of published sizes with random weights, in folders as checkpoints are: what they find means nothing.
+"""Write models of published sizes with random weights, as checkpoint folders; their detections mean nothing.
 
-Sizes are those of the published config.json; what is not stated here is the default of transformers' own configuration.
+Sizes are those of the published config.json; other values are the defaults of transformers' configuration.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _CHAT = (
 def save_grounding_dino(
     folder: Path, small: bool, sides: tuple[int, int] = (800, 1333), family: str = "grounding-dino"
 ) -> None:
-    """Grounding DINO tiny, 172 million weights, or MM-Grounding-DINO tiny.
+    """Write Grounding DINO tiny, 172 million weights, or MM-Grounding-DINO tiny.
 
     Args:
-        folder: that is written.
-        small: whether it has one layer and small images.
-        sides: shortest and longest of its images, pixels.
+        folder: output folder.
+        small: whether the model has one layer and small images.
+        sides: shortest and longest side of its images, pixels.
         family: "grounding-dino" or "mm-grounding-dino", whose decoder's layers share no heads (2401.02361).
     """
     import transformers
@@ -115,7 +115,7 @@ def save_florence2(folder: Path, small: bool) -> None:
 
 
 def save_qwen(folder: Path, small: bool) -> None:
-    """Qwen2.5-VL-3B, 3755 million weights in bfloat16: 7.5 GB on the disk, and as much memory while it is written."""
+    """Write Qwen2.5-VL-3B, 3755 million weights in bfloat16: 7.5 GB on disk, and as much memory while writing."""
     import transformers
 
     roles = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
@@ -149,7 +149,7 @@ def save_qwen(folder: Path, small: bool) -> None:
 
 
 def _filled(cls: Any, config: Any) -> Any:
-    """A model whose weights are drawn in bfloat16; its class would draw them in float32, in twice the memory."""
+    """Make a model with weights drawn in bfloat16; its class would draw them in float32, with twice the memory."""
     import torch
 
     with torch.device("meta"):
@@ -166,7 +166,7 @@ def _filled(cls: Any, config: Any) -> Any:
 
 
 def _tokenizer(special: Sequence[str], roles: dict[str, Any]) -> Any:
-    """A tokenizer of single characters."""
+    """Make a tokenizer of single characters."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

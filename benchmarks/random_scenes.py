@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes of numbers, with everything that a scene can have: to ask many sentences of, where images would take too long.
+"""Scenes made from numbers, with everything a scene can have, for many sentences, for which images would be too slow.
 
-Objects stand on a table, on each other or nowhere; some were not measured, are hidden, face somewhere, were detected
-several times, or have unusual labels. The depth image shows the table and, of each object, its box in the image; its
+Objects stand on a table, on each other or nowhere. Some were not measured, are hidden, have a front, were detected
+several times, or have unusual labels. The depth image shows the table and, for each object, its box in the image; its
 visible surface is a few points on its sides.
 """
 
@@ -36,17 +36,17 @@ _FACES = np.array([(x, y, 1) for x in (-0.8, 0, 0.8) for y in (-0.8, 0, 0.8)]
 
 
 def random_scene(rng: np.random.Generator, labels: Sequence[str], n: int, plain: bool = False) -> Scene:
-    """Objects with the labels that are given, and further ones drawn from them.
+    """Make a scene of objects with the given labels, and more objects with labels drawn from them.
 
     Args:
-        rng: draws them.
-        labels: what they are called, in this order; none = nothing is seen.
+        rng: source of all random choices.
+        labels: their labels, in this order; empty = no objects.
         n: number of objects.
-        plain: every object was measured, is seen whole and stands on the table, no detection has attributes, and all
-            frames of reference are defined but those of objects.
+        plain: whether every object was measured, is fully visible and stands on the table, no detection has attributes,
+            and all frames of reference except those of objects are defined.
 
     Returns:
-        The scene, seen from before the table and above.
+        The scene, seen from in front of the table and above.
     """
     down = math.radians(rng.uniform(20.0, 60.0))
     pose = look_at((0.0, -1.8 * math.cos(down), 1.8 * math.sin(down)), (0.0, 0.0, 0.0))
@@ -75,7 +75,7 @@ def _object(
 ) -> SceneObject:  # fmt: skip
     size = np.array(SIZES[rng.integers(2 if plain else len(SIZES))]) * rng.uniform(0.8, 1.2, 3)
     size[:2] = np.sort(size[:2])[::-1]
-    if placed and not plain and rng.random() < 0.25:  # on another one, or in it
+    if placed and not plain and rng.random() < 0.25:  # on another object, or in it
         under, other = placed[rng.integers(len(placed))]
         above = (other[2] + size[2]) / 2 if rng.random() < 0.7 else 0.0
         centre = under + np.array([0.0, 0.0, above])
@@ -131,7 +131,7 @@ def _depth(objects: Sequence[SceneObject], pose: Transform) -> np.ndarray:
 
 
 def _unmeasured(made: SceneObject) -> SceneObject:
-    """An object whose depth cannot be trusted, as `geometry.lift` leaves it."""
+    """An object with unreliable depth, as `geometry.lift` makes it."""
     nothing = np.full(3, np.nan)
     return dataclasses.replace(
         made,

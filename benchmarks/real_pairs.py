@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every ordered pair of objects in the real frames, asked about four relations, against what the pixels say.
+"""Four relations for every ordered pair of objects in the real frames, against expectations from the pixels.
 
-The expectation is made of box centres and the median depth inside boxes or masks alone, as the notes of those frames
-define the words: left and right from 35 pixels between centres, behind and in front from 4 cm between median depths.
-"Behind" and "in front of" are expected to hold only where the boxes overlap sideways; that they fail is expected of
-every pair whose depths are the other way round. Boxes contain what is before an object, too: the expectation is rough,
-and independent of how the package segments and lifts.
+The expectation uses only box centres and the median depth inside boxes or masks, as the notes of those frames define
+the words: left and right from 35 pixels between centres, behind and in front from 4 cm between median depths. "Behind"
+and "in front of" are expected to hold only where the boxes overlap sideways; they are expected to fail for every pair
+whose depths are the other way round. Boxes also contain things in front of an object, so the expectation is rough, and
+independent of how the package segments and lifts.
 
     python -m benchmarks.real_pairs               frames from SPATIAL_VLM_REAL_RGBD
     python -m benchmarks.real_pairs --frames 1    the first of them
@@ -31,7 +31,7 @@ CLEAR_PIXELS, CLEAR_METRES = 35.0, 0.04
 
 
 def _name(obj: Detection, objects: Sequence[Detection]) -> str | None:
-    """Words that name one object alone: its label, or a colour and the label."""
+    """Words that name only one object: its label, or a colour and the label."""
     alike = [other for other in objects if other.label == obj.label]
     if len(alike) == 1:
         return obj.label
@@ -42,14 +42,14 @@ def _name(obj: Detection, objects: Sequence[Detection]) -> str | None:
 
 
 def median_depth(obj: Detection, frame: RgbdFrame) -> float:
-    """Of its mask, or of its box without one; metres."""
+    """Median depth of its mask, or of its box without one; metres."""
     x0, y0, x1, y1 = (int(c) for c in obj.box_xyxy)
     depth = frame.depth[y0:y1, x0:x1]
     return float(np.nanmedian(depth if obj.mask is None else depth[obj.mask[y0:y1, x0:x1]]))
 
 
 def questions(frame: RgbdFrame, objects: Sequence[Detection]) -> Iterator[tuple[str, str]]:
-    """Sentence and expected status for every pair that is clear."""
+    """Sentence and expected status for every clear pair."""
     for obj in objects:
         for anchor in objects:
             names = (_name(obj, objects), _name(anchor, objects))
@@ -71,7 +71,7 @@ def questions(frame: RgbdFrame, objects: Sequence[Detection]) -> Iterator[tuple[
 
 
 def main() -> int:
-    """Ask, print and keep the confusion."""
+    """Ask, print and write the confusion matrix."""
     if not FOLDER.is_dir():
         print(f"real RGB-D frames not found at {FOLDER}; set SPATIAL_VLM_REAL_RGBD")
         return 1

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recheck before motion against contact physics: what passes and should not, and what is refused without need.
+"""The recheck before motion against contact physics: wrong passes and needless refusals.
 
 `python -m benchmarks.recheck --n 12 --first-seed S --processes 2 [--share 0.5] [--minutes M]`: in each random world a
 plan is made from one noisy image. Then the scene is changed: the target moved, turned or resized, a neighbour moved, a
-new object put there, or nothing. The recheck judges a further image, and two more where it refuses by what it measures,
-as the gate does. Then the approved plan is carried out by physics whatever the recheck said. A pass is wrong where the
-fingers press on the target before they close, anything else is touched, or the target does not end on the tray. A
-refusal is needless where none of that happens. `share` tries that share of the changes in each world, by chance.
+new object was added, or nothing changed. The recheck judges another image, and two more if it refuses because of a
+measurement, as the gate does. Then physics executes the approved plan, whatever the recheck said. A pass is wrong if
+the fingers press on the target before they close, anything else is touched, or the target does not end on the tray. A
+refusal is needless if none of that happens. `share` tries a random share of the changes in each world.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from spatial_vlm_ros.sim.model import scaled
 from spatial_vlm_ros.types.proportions import wilson
 
 WORLDS = 12
-FIRST_SEED = 81000  # unlike those of tests, of development and of other benchmarks
-DISTANCES = (0.004, 0.008, 0.013, 0.02, 0.03)  # metres that the target is moved
+FIRST_SEED = 81000  # different from those of tests, development and other benchmarks
+DISTANCES = (0.004, 0.008, 0.013, 0.02, 0.03)  # metres by which the target is moved
 DIRECTIONS = {"along closing": 0.0, "across": math.pi / 2, "aslant": math.radians(225)}
 TURNS = (10.0, 25.0, 45.0)  # degrees
 SCALES = (0.85, 1.1, 1.25)
@@ -46,8 +46,8 @@ NEIGHBOUR = (0.01, 0.02, 0.029)  # metres towards the target
 GAPS = (0.02, 0.06)  # metres between the circles around target and new object
 REFUSED_CALM = 0.1  # share of undisturbed scenes that may be refused
 COLUMNS = ("change", "by", "n", "passed", "of those wrong", "refused", "of those needless")
-_LAND = 0.3  # simulated seconds for what was moved to come to rest
-_ABOVE = 0.001  # metres above the table that objects are put at
+_LAND = 0.3  # simulated seconds for a moved object to come to rest
+_ABOVE = 0.001  # metres above the table at which objects are put
 
 Record = dict[str, Any]
 
@@ -57,10 +57,10 @@ class Staging:
     """One change of a world after its plan was made.
 
     Args:
-        kind: what is changed.
-        size: how far, in words.
-        layout: of the world as it is then.
-        moves: where objects are put: x and y in metres, and heading in radians.
+        kind: kind of the change.
+        size: size of the change, in words.
+        layout: layout of the world at that time.
+        moves: new poses of objects: x and y in metres, heading in radians.
     """
 
     kind: str
@@ -70,18 +70,18 @@ class Staging:
 
 
 def heading(cell: ArmCell, id_: str) -> float:
-    """Of an object, radians."""
+    """Heading of an object, radians."""
     rotation = cell.pose(id_).rotation
     return math.atan2(rotation[1, 0], rotation[0, 0])
 
 
 def stagings(world: TableLayout, spare: str, cell: ArmCell, made: Planned) -> Iterator[Staging]:
-    """All changes of one world.
+    """Make all changes of one world.
 
     Args:
-        world: with the object that can come.
-        spare: id of that.
-        cell: of the world without it, at rest.
+        world: world with the object that may appear.
+        spare: id of that object.
+        cell: settled cell of the world without the object.
         made: the plan.
     """
     seen, target = without(world, spare), world.target
@@ -108,7 +108,7 @@ def stagings(world: TableLayout, spare: str, cell: ArmCell, made: Planned) -> It
         at = (nearest.id, u + far * math.cos(away), v + far * math.sin(away), heading(cell, nearest.id))
         yield Staging("neighbour moved", f"{1000 * far:.0f} mm", seen, (at,))
     sizes = {obj.id: obj.model.reach for obj in world.objects}
-    for gap in GAPS:  # on the side of the target where there is most room, that the fingers close along or not
+    for gap in GAPS:  # on the side of the target with most room, along or across the closing direction
         far = sizes[target] + sizes[spare] + gap
         spots = [(x + far * math.cos(a), y + far * math.sin(a)) for a in np.arange(12) * math.pi / 6]
         spot = max(
@@ -119,7 +119,7 @@ def stagings(world: TableLayout, spare: str, cell: ArmCell, made: Planned) -> It
 
 
 def judged(cell: ArmCell, made: Planned, seed: int, config: PlanningConfig) -> tuple[str, str]:
-    """What the recheck says, as the gate asks: "passed", or a refusal's status, and its words."""
+    """Run the recheck as the gate does: "passed", or a refusal's status, and its message."""
     doubted, needed = "", 1
     for number in range(1 + CONFIRMING):
         resolution, now = look(cell, 2_000_000_000 + number, seed + number)
@@ -144,7 +144,7 @@ def judged(cell: ArmCell, made: Planned, seed: int, config: PlanningConfig) -> t
 
 
 def one(seed: int, share: float = 1.0) -> list[Record]:
-    """All changes of one world, or that share of them by chance, nothing changed among them."""
+    """Run all changes of one world, or a random share of them, always including "nothing changed"."""
     config = PlanningConfig()
     world = layout(str(seed))
     spare = world.objects[-1].id
@@ -175,7 +175,7 @@ def one(seed: int, share: float = 1.0) -> list[Record]:
 
 
 def row(records: list[Record]) -> tuple[int, int, str, int, str]:
-    """n, passes with those that were wrong, and refusals with those that were needless; 95 % Wilson intervals."""
+    """n, passes and wrong ones, refusals and needless ones; 95 % Wilson intervals."""
     passed = [r for r in records if r["said"] == "passed"]
     refused = [r for r in records if r["said"] != "passed"]
     return (
@@ -195,14 +195,14 @@ def _share(count: int, n: int) -> str:
 
 
 def keep(found: list[Record], setting: Record) -> tuple[Record, list[Claim]]:
-    """Write what there is."""
+    """Write the current results."""
     unplanned = [r["seed"] for r in found if r["kind"] == "no plan"]
     records = sorted((r for r in found if r["kind"] != "no plan"), key=lambda r: r["seed"])
     kinds: dict[tuple[str, str], list[Record]] = {}
     for record in sorted(records, key=lambda r: r["number"]):
         kinds.setdefault((record["kind"], record["size"]), []).append(record)
     rows = [(kind, size, *row(group)) for (kind, size), group in kinds.items()]
-    same = [r for r in records if r["kind"] != "new object"]  # a new object is refused wherever it is
+    same = [r for r in records if r["kind"] != "new object"]  # a new object is refused at any position
     rows += [("all but new objects", "", *row(same)), ("all", "", *row(records))]
     calm = kinds.get(("nothing", "0 mm"), [])
     passed = [r for r in records if r["said"] == "passed"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated arm without ROS for `benchmarks.recheck`: sees, plans as the gate does, and executes plans by physics."""
+"""A simulated arm without ROS for `benchmarks.recheck`: it renders, plans as the gate does, and executes by physics."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ from spatial_vlm_ros.types import Detection, Pose, Resolution, Transform
 
 ROBOT_PADDING = 0.02  # metres: the resolver's default
 PLANNER_PADDING = 0.002  # metres: arm_planner's default
-VELOCITY, ACCELERATION = 0.6, 0.36  # parts of the limits: the fastest motion at 0.6 of its pace
+VELOCITY, ACCELERATION = 0.6, 0.36  # shares of the limits: the fastest motion at 0.6 of its pace
 TIME_LIMIT = 5.0  # s for a chain of segments
-RESTS = 1.0  # simulated seconds in which what was let go comes to rest
-PRESSED = 1.0  # N on the target before the fingers close: more is a press, not a touch in passing
-_FLOOR = " up to the place"  # of what carries: fingers come down within its rim
+RESTS = 1.0  # simulated seconds for a released object to come to rest
+PRESSED = 1.0  # N on the target before the fingers close; more counts as a press, not a touch
+_FLOOR = " up to the place"  # suffix of a support's id: fingers come down within its rim
 _BEFORE_CLOSING: tuple[Phase, ...] = ("open", "reach", "approach")
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What would be approved.
+    """A plan to approve.
 
     Args:
-        seen: around the target.
-        scene: that was planned in.
-        goal: how the target can be taken.
+        seen: surroundings of the target.
+        scene: scene used for planning.
+        goal: pick goal of the target.
         plan: the motion.
     """
 
@@ -66,14 +66,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Executed:
-    """What physics says of a plan that was carried out.
+    """Physics verdict on an executed plan.
 
     Args:
         delivered: whether the target lies at rest on the tray.
         pressed: greatest force on the target before the fingers closed, N.
         others: greatest force on anything but target and tray, N.
-        on: which object that was; "" for none.
-        failure: of a controller, or "".
+        on: the object that was touched; "" for none.
+        failure: failure of a controller, or "".
     """
 
     delivered: bool
@@ -84,7 +84,7 @@ class Executed:
 
     @property
     def safe(self) -> bool:
-        """Whether the target was taken and put down without touching anything else, or pressing on it."""
+        """Whether the target was picked and placed without touching anything else or pressing on it."""
         return self.delivered and self.pressed <= PRESSED and self.others == 0.0 and not self.failure
 
 
@@ -96,7 +96,7 @@ def look(
     base_T_camera: Transform | None = None,
     instruction: str = "",
 ) -> tuple[Resolution, Surroundings | None]:
-    """What the resolver says of a noisy frame with perfect detections: of all objects, or only those that are told.
+    """Resolve a noisy frame with perfect detections, of all objects or only those for which `told` is true.
 
     The camera and the instruction are those of the world, unless others are given.
     """
@@ -126,12 +126,12 @@ def planned(
     base_T_camera: Transform | None = None,
     instruction: str = "",
 ) -> Planned:
-    """A plan for the instruction of a world, from one image, with all detections or only those that are told.
+    """Plan the instruction of a world from one image, with all detections or only those for which `told` is true.
 
-    Without `occupied`, what depth measures of other objects does not count.
+    Without `occupied`, depth of other objects is ignored.
 
     Raises:
-        SpatialVlmError: there is none; says why.
+        SpatialVlmError: there is no plan; the message says why.
     """
     resolution, seen = look(cell, 1_000_000_000, seed, told, base_T_camera, instruction)
     if seen is None:
@@ -149,10 +149,10 @@ def planned_from(
     seed: int,
     config: PlanningConfig,
 ) -> Planned:
-    """A plan for an answer, by the first grasp and placement for which there is one.
+    """Plan an answer with the first grasp and placement that have a plan.
 
     Raises:
-        SpatialVlmError: there is none; says why.
+        SpatialVlmError: there is no plan; the message says why.
     """
     scene = planning_scene(seen, config)
     goal = pick_goal(scene, config)
@@ -185,7 +185,7 @@ def _chain(
     config: PlanningConfig,
     seed: int,
 ) -> list[PlanStep]:
-    """All phases for one grasp and placement, each with the contacts that `nodes.arm.strategies` allows in it."""
+    """All phases for one grasp and placement, each with the contacts that `nodes.arm.strategies` allows."""
     target = scene.target
     boxes = [_box(obj, obj.padded) for obj in (*scene.neighbours, *scene.support, *scene.keep_outs)]
     parts = [(space.id, f"{space.id}#{k}", box) for space in scene.occupied for k, box in enumerate(space.boxes)]
@@ -259,13 +259,13 @@ def _box(obj: PlanningObject, solid: Solid, suffix: str = "") -> BoxObstacle:
 
 
 def execute(cell: ArmCell, plan: MotionPlan, config: PlanningConfig, judged: bool = False) -> Executed:
-    """Carry a plan out, whatever stands in its way; what physics says of it.
+    """Execute a plan regardless of obstacles, and return the physics verdict.
 
     Args:
-        cell: at the start of the plan.
-        plan: what is carried out.
+        cell: the cell at the start of the plan.
+        plan: the plan to execute.
         config: squeeze, effort and tolerance of the gripper.
-        judged: whether it ends where the width between the closed fingers is not that of the target.
+        judged: whether to stop if the width between the closed fingers is not that of the target.
     """
     pressed, failure, target, tray = 0.0, "", cell.layout.target, cell.layout.tray
     for step in plan.steps:
@@ -306,7 +306,7 @@ def _follow(cell: ArmCell, t: Trajectory) -> str:
 
 
 def _not_held(cell: ArmCell, step: PlanStep, config: PlanningConfig) -> str:
-    """Why the width between the closed fingers is not that of the target; "" where it is."""
+    """Why the width between the closed fingers is not that of the target; "" if it is."""
     state = cell.hand.state(cell.data)
     report = GripReport(width=2 * state.position, stalled=not state.reached, reached=state.reached)
     return why_not_held(report, float(step.width or 0.0), step.holds, config.motion.gripper_tolerance, False)
@@ -318,14 +318,14 @@ def _until(cell: ArmCell, done: Callable[[], bool]) -> None:
 
 
 def matrix(pose: Pose) -> Floats:
-    """(4, 4) of a pose, metres."""
+    """(4, 4) matrix of a pose, metres."""
     made = np.eye(4)
     made[:3, :3], made[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
     return made
 
 
 def solid_matrix(solid: Solid) -> Floats:
-    """(4, 4) of the middle of a box, metres."""
+    """(4, 4) matrix of a box's centre, metres."""
     c, s = np.cos(solid.yaw), np.sin(solid.yaw)
     made = np.eye(4)
     made[:3, :3], made[:3, 3] = [[c, -s, 0], [s, c, 0], [0, 0, 1]], solid.centre

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the small judge of relations says, by relation, against what is true of pairs of objects.
+"""Verdicts of the small relation judge, by relation, against the true relations of pairs.
 
 The pairs and their truth are those of `benchmarks.judged_pairs`: settled tabletops, raised worlds and frame folders.
-"Contrary" are pairs of which a rule of thumb has the truth otherwise: "higher in the image is farther" of depth, "boxes
-that overlap touch" of contact. Pairs of a frame are not independent: intervals are those of a bootstrap over frames.
-Those of shares reach at least as far as Wilson's over pairs: where all are right, a bootstrap says nothing.
+"Contrary" pairs contradict a rule of thumb: "higher in the image is farther" for depth, "boxes that overlap touch" for
+contact. Pairs of a frame are not independent: intervals are those of a bootstrap over frames. Intervals of shares are
+at least as wide as Wilson's over pairs, because a bootstrap is uninformative if all are right.
 
-Calibrations are fitted on one source and looked at on the others, as `judge.mode: fuse` uses them: the ratio of a
-verdict changes the odds with which the relation holds in that source. "Gain" is how much better the truth is foretold
-than by these odds alone, in nats a pair; below 0 the verdicts do harm there. The error of calibration is the mean
-distance between what is foretold and what is true, in ten groups of equal size.
+Calibrations are fitted on one source and tested on the others, as `judge.mode: fuse` uses them: a verdict's likelihood
+ratio changes the prior odds of the relation in that source. "Gain" is the improvement of the prediction over the prior
+odds, in nats per pair; below 0 the verdicts do harm. The calibration error is the mean distance between predicted and
+true frequency, in ten groups of equal size.
 
     python -m benchmarks.relation_judge --seeds 200 --raised 100
     python -m benchmarks.relation_judge --frames DIR DIR --calibrate 200
@@ -39,17 +39,17 @@ from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted
 from spatial_vlm_ros.types.proportions import wilson
 
-FIRST_TEST, FIRST_CALIBRATION = 4_900_000, 4_800_000  # of both kinds of worlds
+FIRST_TEST, FIRST_CALIBRATION = 4_900_000, 4_800_000  # for both kinds of worlds
 _TIMED = 30
 _LONG = 600.0
 _RESAMPLES = 1000
-_GROUPS = 10  # of probabilities, for the error of calibration
-_FEWEST = 10  # pairs that hold and that fail, for a calibration to be looked at
+_GROUPS = 10  # groups of probabilities, for the calibration error
+_FEWEST = 10  # least pairs that hold, and that fail, for a calibration to be tested
 _EDGE = 1e-6
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 Interval = tuple[float, float, float]
-"""Estimate, and 95 % of the resamples."""
+"""Estimate, and the 95 % interval of the resamples."""
 
 
 def summary(pairs: Sequence[JudgedPair]) -> dict[str, dict[str, object]]:
@@ -72,7 +72,7 @@ def _counted(group: Sequence[JudgedPair]) -> dict[str, object]:
 
 
 def calibrations(pairs: Sequence[JudgedPair]) -> dict[str, JudgeCalibration]:
-    """What `judge.calibration` takes, by relation, and of depth by which of the two is higher in the image."""
+    """Values for `judge.calibration`, by relation, and for depth by which object is higher in the image."""
     groups: dict[str, list[tuple[float, bool]]] = {}
     for one in pairs:
         if one.p is not None:
@@ -85,7 +85,7 @@ def calibrations(pairs: Sequence[JudgedPair]) -> dict[str, JudgeCalibration]:
 
 
 def transfer(fits: Mapping[str, JudgeCalibration], pairs: Sequence[JudgedPair]) -> dict[str, dict[str, object]]:
-    """How calibrations of one source do on the pairs of another, by relation: gain and error of calibration."""
+    """Gain and calibration error on other pairs, by relation, for calibrations of one source."""
     found: dict[str, dict[str, object]] = {}
     for relation, fit in fits.items():
         of = [one for one in pairs if one.name == relation and one.p is not None]
@@ -123,7 +123,7 @@ def _error(foretold: Floats, true: Floats, rows: Rows) -> float:
 
 
 def _over_frames(frames: Sequence[str], measure: Callable[[Rows], float]) -> Interval:
-    """A measure of rows, and the middle 95 % of it where whole frames are drawn with replacement."""
+    """A measure of rows, and its middle 95 % when whole frames are drawn with replacement."""
     names, owners = np.unique(frames, return_inverse=True)
     rows = np.split(np.argsort(owners, kind="stable"), np.cumsum(np.bincount(owners))[:-1])
     rng = np.random.default_rng(0)
@@ -134,7 +134,7 @@ def _over_frames(frames: Sequence[str], measure: Callable[[Rows], float]) -> Int
 
 
 def milliseconds(judge: SmallRelationJudge) -> float:
-    """Median of one pair in an image of 640 x 480, one thread, mirrored image included."""
+    """Median milliseconds for one pair in an image of 640 x 480, one thread, including the mirrored image."""
     rgb = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
     question = RelationQuestion("behind", (100.0, 100.0, 180.0, 220.0), (220.0, 140.0, 300.0, 260.0))
     times = []
@@ -146,7 +146,7 @@ def milliseconds(judge: SmallRelationJudge) -> float:
 
 
 def contrary_shares(pairs: Sequence[JudgedPair]) -> dict[str, float]:
-    """Share of pairs that contradict "higher is farther", by relation of depth."""
+    """Share of pairs that contradict "higher is farther", by depth relation."""
     of = {name: [one.contrary for one in pairs if one.relation == name] for name in DEPTH_RELATIONS}
     return {name: round(float(np.mean(contrary)), 3) for name, contrary in of.items() if contrary}
 

@@ -2,9 +2,9 @@
 """Claim: no damaged reply of a model crashes the reader, and none takes longer than 100 ms of processor time.
 
 `python -m benchmarks.replies --n 200000`: replies of every form are damaged with a fixed seed: parts dropped, doubled,
-swapped, cut off, spliced with other replies, numbers replaced, foreign signs put in. A crash is any exception but
-ReplyError; a reply is unsound when a place that was read lies outside the image, has no area, or has a label that
-cannot be printed. A place is invented when its numbers do not stand one after the other in the damaged reply.
+swapped, cut off, spliced with other replies, numbers replaced, foreign characters inserted. A crash is any exception
+but ReplyError. A reply is unsound if a location that was read lies outside the image, has no area, or has an
+unprintable label. A location is invented if its numbers do not follow each other in the damaged reply.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ PARTS = (
 
 @dataclass
 class Soak:
-    """What came of many replies.
+    """Results of reading many replies.
 
     Args:
         n: number of replies.
-        read: how many were read.
-        refused: how many were refused.
+        read: number of replies read.
+        refused: number of replies refused.
         crashes: replies with the exception that they raised.
-        unsound: replies of which a place is wrong in itself.
-        invented: replies that do not hold the numbers of a place.
+        unsound: replies with an invalid location.
+        invented: replies that do not contain the numbers of a location.
         slowest_ms: longest processor time of one reply, milliseconds.
-        slowest: that reply, its beginning.
+        slowest: beginning of that reply.
     """
 
     n: int = 0
@@ -132,7 +132,7 @@ def _part(rng: random.Random, text: str) -> str:
 
 
 def _number(rng: random.Random, text: str) -> str:
-    """One number replaced by something else."""
+    """Replace one number by something else."""
     digits = [k for k, sign in enumerate(text) if sign.isascii() and sign.isdigit()]
     if not digits:
         return text
@@ -150,7 +150,7 @@ MUTATIONS: tuple[Callable[[random.Random, str], str], ...] = (
 
 
 def damaged(rng: random.Random) -> str:
-    """A reply of a known form after none to four changes."""
+    """Make a reply of a known form and damage it by zero to four changes."""
     text = rng.choice(FORMS)
     for _ in range(rng.randint(0, 4)):
         text = rng.choice(MUTATIONS)(rng, text) or rng.choice(FORMS)
@@ -158,11 +158,11 @@ def damaged(rng: random.Random) -> str:
 
 
 def soak(n: int, seed: int) -> Soak:
-    """Read so many damaged replies, each in a convention drawn for it.
+    """Read `n` damaged replies, each in a random convention.
 
     Args:
         n: number of replies.
-        seed: of the damage.
+        seed: seed of the damage.
     """
     rng = random.Random(seed)
     names = sorted(CONVENTIONS)
@@ -194,7 +194,7 @@ def soak(n: int, seed: int) -> Soak:
 
 
 def _written(place: NamedObject, text: str, convention: Convention) -> bool:
-    """Whether the numbers of a place stand in a reply, one after the other."""
+    """Whether the numbers of a location follow each other in a reply."""
     numbers = [float(token or number) for token, number in _NUMBER.findall(text)]
     for read in (place.box_xyxy, place.point_xy):
         if read is None:
@@ -206,7 +206,7 @@ def _written(place: NamedObject, text: str, convention: Convention) -> bool:
 
 
 def _same(values: list[float], read: tuple[float, ...], convention: Convention) -> bool:
-    """Whether values as written are a place that was read, in the stated order or with x first."""
+    """Whether written values are a location that was read, in the stated order or with x first."""
     for order in {convention.order, "xy"}:
         try:
             used = Convention(convention.name, convention.unit, order, convention.bins)
@@ -219,7 +219,7 @@ def _same(values: list[float], read: tuple[float, ...], convention: Convention) 
 
 
 def _sound(place: NamedObject) -> bool:
-    """Whether a place lies in the image and can be shown."""
+    """Whether a location lies in the image and can be shown."""
     points = [] if place.point_xy is None else [place.point_xy]
     if place.box_xyxy is not None:
         x0, y0, x1, y1 = place.box_xyxy

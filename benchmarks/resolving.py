@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: once objects are lifted, an answer takes milliseconds, also among a hundred of them and three clauses.
+"""Claim: once objects are lifted, an answer takes milliseconds, even with a hundred objects and three clauses.
 
-The worst case relates every object to every other one by each clause; a sentence with names relates fewer. The baseline
-does the same for the worst case in a plain Python loop over pairs, on box centres alone, where ours measures outlines.
+In the worst case each clause relates every object to every other one; a sentence with names relates fewer. The baseline
+handles the worst case with a plain Python loop over pairs and only uses box centres; ours measures outlines.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FRAME_INSTRUCTION = "the mug left of the box"
 
 
 def scene_of(n: int) -> Scene:
-    """A Scene of objects standing about on a large table, made from numbers instead of pixels."""
+    """A Scene of objects on a large table, made from numbers instead of pixels."""
     rng = np.random.default_rng(n)
     side = math.ceil(math.sqrt(n))
     pose = look_at((0.0, -1.0, 1.0), (0.0, -1.0 + 1.0 / math.tan(TILT), 0.0))
@@ -102,7 +102,7 @@ def phrases_of(phrase: NounPhrase) -> list[NounPhrase]:
 
 
 def answered(scene: Scene, queries: Sequence[SpatialQuery]) -> Resolution:
-    """What the resolver does once objects are lifted."""
+    """The resolver's work once objects are lifted."""
     phrases = list(dict.fromkeys(p for query in queries for p in phrases_of(query.target)))
     match = dict(zip(phrases, label_match(phrases, [o.detection for o in scene.objects]), strict=True))
     layout = lay_out(scene, CONFIG.depth, CONFIG.relation)
@@ -113,7 +113,7 @@ def answered(scene: Scene, queries: Sequence[SpatialQuery]) -> Resolution:
 
 
 def python_loop(scene: Scene) -> int:
-    """The likeliest target of the worst case by the book: for each pair and clause, a margin between box centres."""
+    """The likeliest target of the worst case: for each pair and clause, a margin between box centres."""
     layout = lay_out(scene, CONFIG.depth, CONFIG.relation)
     places = [(float(x), float(y)) for x, y, _ in layout.centre]
     reach = [float(r) for r in layout.reach]
@@ -187,7 +187,7 @@ def _summary(times: dict[str, Timing]) -> dict[str, Any]:
 
 
 def whole_resolve(rounds: int) -> dict[str, Any]:
-    """`Resolver.resolve` on a 640x480 frame with 10 masks given, by step; so many timed runs."""
+    """Time `Resolver.resolve` on a 640x480 frame with 10 given masks, by step, `rounds` times."""
     _, seen, frame = tabletop(4, 10, LENS, 1.0)
     resolver = Resolver(CONFIG)
     runs = [resolver.resolve(frame, FRAME_INSTRUCTION, seen.detections) for _ in range(WARM_UP + rounds)][WARM_UP:]

@@ -16,7 +16,7 @@ LABELS = ("cup", "mug", "can", "box")
 
 
 def camera(width: int, height: int, focal: float) -> PinholeCamera:
-    """A pinhole camera with its axis through the middle of the image."""
+    """Make a pinhole camera whose axis passes through the middle of the image."""
     return PinholeCamera(
         np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]]), width, height
     )
@@ -30,18 +30,18 @@ def tabletop(
     down_deg: float = 55.0,
     region: tuple[float, float] = (0.8, 0.5),
 ) -> tuple[World, Rendering, RgbdFrame]:
-    """Things of a hand's size on a table, seen from one side and above.
+    """Render hand-sized objects on a table, seen from one side and above.
 
     Args:
-        seed: of places, sizes and sensor noise.
+        seed: seed of positions, sizes and sensor noise.
         n: number of objects.
         lens: the camera.
-        distance: from the camera to the middle of the table, metres.
-        down_deg: how steeply it looks down.
-        region: part of the table, in its middle, that they stand on, metres.
+        distance: distance from the camera to the middle of the table, metres.
+        down_deg: angle below the horizontal at which it looks, degrees.
+        region: size of the central area for the objects, metres.
 
     Returns:
-        The world, what a perfect sensor sees of it, and the frame as a real sensor measures it.
+        The world, its rendering by a perfect sensor, and the frame of a real sensor.
     """
     rng = np.random.default_rng(seed)
     world = random_tabletop(rng, n, region=region, gap=0.015, labels=LABELS)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: which pixels of a 640×480 frame show the arm is known in at most 30 ms.
+"""Claim: the arm's pixels in a 640×480 frame are found in at most 30 ms.
 
 A Panda of 11 links stands before a floor and a wall, and fills about a fifth of the image; depth has noise. Hulls are
-made before, as they are live: once. The baseline makes the same test, half-spaces after a sphere around each link, but
-holds each point that is left against each face. Live, a frame's messages are decoded without the arm: what that costs
-stands beside decoding alone. It needs the extras `arm` and `bags`.
+made once before, as in live use. The baseline makes the same test, half-spaces after a sphere around each link, but
+compares each remaining point with each face. In live use the arm is removed while a frame's messages are decoded; the
+cost is compared with decoding alone. It needs the extras `arm` and `bags`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def observed(links: Sequence[LinkHull]) -> RgbdFrame:
-    """The arm before floor and wall, with noise; cast ray by ray against the faces."""
+    """The arm in front of floor and wall, with noise; ray casting against the faces."""
     base_T_camera = Transform(BASE_LINK, "optical", look_at(EYE, AT).matrix)
     grid = normalised_grid(LENS).reshape(-1, 2)
-    rays = np.column_stack([grid, np.ones(len(grid))]) @ base_T_camera.rotation.T  # of depth 1
+    rays = np.column_stack([grid, np.ones(len(grid))]) @ base_T_camera.rotation.T  # directions with depth 1
     eye = base_T_camera.translation
     with np.errstate(divide="ignore"):
         ways = np.stack([-eye[2] / rays[:, 2], (WALL - eye[0]) / rays[:, 0]])
@@ -85,7 +85,7 @@ def every_face(frame: RgbdFrame, links: Sequence[LinkHull]) -> Mask:
 
 
 def received(frame: RgbdFrame, links: Sequence[LinkHull], robot: RobotModel | None) -> PendingFrame:
-    """The frame as messages that an assembler has accepted, with the robot to be removed, or without."""
+    """The frame as messages accepted by a frame assembler, with or without the robot to be removed."""
     compose = rosbags_composer(default_store())
     header = compose.header(frame.stamp_ns, frame.frame_id)
     messages = {RGB: compose.image_rgb(frame.rgb, header), DEPTH: compose.image_depth(frame.depth, header)}

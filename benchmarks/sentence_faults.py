@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may not come of any text: what fuzzing and the files of regressions are judged by.
+"""What must not happen for any text: the criteria for fuzzing and the regression files.
 
-A text has readings, or one of the two errors that `parse` documents, naming characters of it; readings can be written
-as JSON and asked of any scene; and nothing takes long.
+A text has readings, or one of the two errors that `parse` documents, with a span of its characters. Readings can be
+written as JSON and resolved on any scene; and nothing takes long.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from spatial_vlm_ros.resolver import Resolver, phrases_of
 from spatial_vlm_ros.types import SpatialQuery, Status
 
 SLOWEST_MS = 100.0
-"""Processor time that a sentence may take to be parsed, or to be answered among a hundred objects."""
+"""Longest processor time to parse a sentence, or to answer it among a hundred objects."""
 
 MOST_READINGS = 64
 SAID_BEFORE = "pick up the red mug behind the box"
-_AGAIN = 3  # times that a slow sentence is tried again: another program is not the parser's fault
+_AGAIN = 3  # times that a slow sentence is repeated, because other programs may have caused it
 _Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with what came of a text.
+    """A fault in the result of a text.
 
     Args:
         kind: "crash", "slow", "span", "readings", "JSON" or "internal error".
@@ -50,11 +50,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of a text.
+    """Result of a text.
 
     Args:
-        readings: its readings; none where it was refused.
-        fault: what is wrong, or None.
+        readings: its readings; empty if it was refused.
+        fault: the fault, or None.
         ms: processor time of parsing or answering, milliseconds.
     """
 
@@ -64,11 +64,11 @@ class Judged:
 
 
 def judge_sentence(text: str, slowest_ms: float = SLOWEST_MS) -> Judged:
-    """Parse a text, alone and as an answer to a question, say it again, and write it as JSON.
+    """Parse a text, alone and as an answer to a question, render its readings, and write them as JSON.
 
     Args:
-        text: any.
-        slowest_ms: processor time that parsing may take; more where the code is instrumented.
+        text: any text.
+        slowest_ms: processor time limit of parsing; larger for instrumented code.
     """
     readings: tuple[SpatialQuery, ...] = ()
     fault = None
@@ -78,7 +78,7 @@ def judge_sentence(text: str, slowest_ms: float = SLOWEST_MS) -> Judged:
         return Judged((), None, 0.0)
     except NotUnderstoodError as error:
         ms, fault = 0.0, _fault_of_refusal(text, error)
-    except Exception as error:  # a crash is what this looks for
+    except Exception as error:  # finding crashes is the purpose
         return Judged((), Fault("crash", text, _place_of(error)), 0.0)
     if ms > slowest_ms:
         fault = Fault("slow", text, f"parsing took {ms:.0f} ms")
@@ -125,13 +125,13 @@ def _fault_of_readings(text: str, readings: tuple[SpatialQuery, ...]) -> Fault |
 def judge_answer(
     text: str, readings: tuple[SpatialQuery, ...], most: int = 12, slowest_ms: float = SLOWEST_MS
 ) -> Judged:
-    """Ask a text of a random scene with what it names; the same one for the same text.
+    """Resolve a text on a random scene with the objects it names; the same scene for the same text.
 
     Args:
-        text: it has readings.
-        readings: these.
-        most: objects of the scene.
-        slowest_ms: processor time that answering may take.
+        text: a text with readings.
+        readings: its readings.
+        most: most objects of the scene.
+        slowest_ms: processor time limit of answering.
     """
     rng = np.random.default_rng(zlib.crc32(text.encode("utf-8", "replace")))
     labels = list(dict.fromkeys(phrase.category for phrase in phrases_of(readings[:4])))[:most]
@@ -151,7 +151,7 @@ def judge_answer(
 
 
 def _quickest(make: Callable[[], _Made], slowest_ms: float) -> tuple[_Made, float]:
-    """What is made, and the processor time that it takes, milliseconds: the least of several where it seems slow."""
+    """The result, and its processor time in milliseconds: the minimum of several runs if it seems slow."""
     times: list[float] = []
     while len(times) <= _AGAIN and (not times or min(times) > slowest_ms):
         start = time.process_time()
@@ -161,7 +161,7 @@ def _quickest(make: Callable[[], _Made], slowest_ms: float) -> tuple[_Made, floa
 
 
 def _place_of(error: Exception) -> str:
-    """An exception by its type and the innermost place in the package."""
+    """An exception by its type and the innermost location in the package."""
     trace, place = error.__traceback__, ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: no mutated sentence ends in an error without a type, and none takes longer than 100 ms.
+"""Claim: no mutated sentence causes an undocumented error, and none takes longer than 100 ms.
 
 `python -m benchmarks.sentences --n 100000 --asked 4000`: sentences of every form are damaged with a fixed seed: words
-and characters dropped, doubled and swapped, foreign letters and signs put in. A crash is any exception but the two that
-`parse` documents. So many of those that have readings are asked of random scenes of up to 100 objects, too.
+and characters dropped, doubled and swapped, foreign letters and signs inserted. A crash is any exception but the two
+that `parse` documents. `--asked` sentences with readings are also resolved on random scenes of up to 100 objects.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ WORDS = (
 
 @dataclass
 class Soak:
-    """What came of many sentences.
+    """Results of parsing many sentences.
 
     Args:
         n: number of sentences.
-        answered: how many have readings.
+        answered: number of sentences with readings.
         crashes: sentences with the exception that they raised.
         slowest_ms: longest time of one sentence, milliseconds.
-        slowest: that sentence.
-        unrendered: sentences whose preferred reading, said again, is not among the readings of those words.
+        slowest: the slowest sentence.
+        unrendered: sentences whose preferred reading, rendered as words, is not among the readings of these words.
         times_ms: processor time of each that ended in readings or a refusal, milliseconds.
-        answers_ms: the same of each that was asked of a scene.
-        wrong_answers: sentences with what was wrong with their answers.
+        answers_ms: the same for each that was resolved on a scene.
+        wrong_answers: sentences with the faults of their answers.
     """
 
     n: int = 0
@@ -111,7 +111,7 @@ def _insert(rng: random.Random, words: list[str]) -> None:
 
 
 def _character(rng: random.Random, text: str) -> str:
-    """One character dropped, doubled, swapped, put in or put in capitals."""
+    """Drop, double, swap, insert or capitalise one character."""
     i = rng.randrange(len(text))
     change = rng.randrange(5)
     middle = ("", text[i] * 2, text[i : i + 2][::-1], text[i] + rng.choice(SPECKS), text[i].upper())[change]
@@ -119,12 +119,12 @@ def _character(rng: random.Random, text: str) -> str:
 
 
 def _join(rng: random.Random, text: str) -> str:
-    """Two sentences in one."""
+    """Join two sentences."""
     return text + rng.choice((" and ", ", ", " ", " that is ", ". ", " then ")) + rng.choice(FORMS)
 
 
 def _strip(_rng: random.Random, text: str) -> str:
-    """As a transcript gives it."""
+    """Make it look like a speech transcript."""
     return "".join(character for character in text.lower() if character.isalnum() or character == " ")
 
 
@@ -135,11 +135,11 @@ MUTATIONS: tuple[Callable[[random.Random, str], str], ...] = (
 
 
 def mutated(n: int, seed: int = 0) -> Iterator[str]:
-    """Damaged sentences, the same ones for the same seed.
+    """Make damaged sentences, the same ones for the same seed.
 
     Args:
-        n: how many.
-        seed: of the random choices.
+        n: number of sentences.
+        seed: seed of the random choices.
 
     Yields:
         Instructions of at most `MAX_LENGTH` characters.
@@ -156,25 +156,25 @@ def soak(n: int, seed: int = 0, asked: int = 0) -> Soak:
     """Parse damaged sentences, alone and as answers to a question.
 
     Args:
-        n: how many.
-        seed: of the random choices.
-        asked: of those that have readings, how many are asked of a scene.
+        n: number of sentences.
+        seed: seed of the random choices.
+        asked: how many of the readable sentences are also resolved on a scene.
 
     Returns:
-        What came of them.
+        The results.
     """
     found = Soak()
     parse(FORMS[0])
     for text in mutated(n, seed):
         readings: tuple[SpatialQuery, ...] = ()
         found.n += 1
-        start = time.process_time()  # another program is not the parser's fault
+        start = time.process_time()  # processor time, because other programs are not the parser's fault
         try:
             readings = parse(text)
             found.answered += 1
         except (InputError, NotUnderstoodError):
             pass
-        except Exception as error:  # a crash is what this looks for
+        except Exception as error:  # finding crashes is the purpose
             found.crashes.append(f"{error!r}: {text}")
             continue
         took = (time.process_time() - start) * 1e3
@@ -198,7 +198,7 @@ def soak(n: int, seed: int = 0, asked: int = 0) -> Soak:
 
 
 def _say_again(readings: tuple[SpatialQuery, ...], found: Soak, text: str) -> None:
-    """Note a sentence whose preferred reading is not read again from its words."""
+    """Record a sentence whose preferred reading is not read again from its rendered words."""
     first = readings[0]
     words = render(first)
     if len(words) > MAX_LENGTH:

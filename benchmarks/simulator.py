@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Right instances and position errors on tabletops settled by physics, with sensor noise and the simulator's masks.
 
-What is true comes from where the objects lie after settling: the relations that they were put in, checked from their
-outlines by sim/relation_truth.py, and the centres of their tight gravity-up boxes, hollow objects and handles included.
-Nothing of it is computed by the solver. Only clear cases are asked. Seeds from 10,000 on are for reporting; tests and
-development use smaller ones.
+The truth comes from the settled objects: the relations that they were placed by, checked on their outlines by
+sim/relation_truth.py, and the centres of their tight gravity-up boxes, including hollow objects and handles. The solver
+computes none of it. Only clear cases are asked. Seeds from 10,000 on are for reporting; tests and development use
+smaller ones.
 
     python -m benchmarks.simulator --seeds 200    scores by relation; errors by class
 """
@@ -35,15 +35,15 @@ from spatial_vlm_ros.sim.settled import CLEAR, settled_tabletop
 from spatial_vlm_ros.sim.truth import TrueObject
 
 FIRST_SEED = 10_000
-SEEN = 0.6  # least visible fraction of what is asked for, related to, or measured
-BORDER = 3  # pixels that a measured object keeps from the picture's border
-ATTRIBUTES = 2  # questions of each world that name an attribute alone
+SEEN = 0.6  # least visible fraction of a target, an anchor, or a measured object
+BORDER = 3  # pixels between a measured object and the image's border
+ATTRIBUTES = 2  # questions of each world that only name an attribute
 CLEARLY_NOT = 0.03  # metres by which a relation must fail for the others of a kind
 
 
 @dataclass(frozen=True)
 class Question:
-    """A sentence and the id it means; None = nothing fits and it must be refused. And the id of the anchor, if any."""
+    """A sentence and the id it means (None = nothing fits and it must be refused), and the id of the anchor, if any."""
 
     kind: str
     words: str
@@ -53,7 +53,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a question: answered with an object (right or not), or refused with a status."""
+    """Result of a question: answered with an object (right or not), or refused with a status."""
 
     kind: str
     asked_for: bool
@@ -64,7 +64,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Measured:
-    """Errors of one object, metres: of the volume's centre (ahead, left, up as the camera sees), of the surface's."""
+    """Errors of one object, metres: of the volume's centre (ahead, left, up from the camera), of the surface's."""
 
     label: str
     volume: tuple[float, float, float]
@@ -73,7 +73,7 @@ class Measured:
 
 
 def well_seen(world: PhysicsWorld, seen: PhysicsRendering) -> dict[str, TrueObject]:
-    """Things that are SEEN in sight and whole in the image."""
+    """Objects of which at least SEEN is visible, fully inside the image."""
     height, width = seen.frame.depth.shape
     inside = {
         d.id for d in seen.detections
@@ -83,7 +83,7 @@ def well_seen(world: PhysicsWorld, seen: PhysicsRendering) -> dict[str, TrueObje
 
 
 def questions(world: PhysicsWorld, seen: PhysicsRendering) -> Iterator[Question]:
-    """Clear questions about one world, from the relations that its objects were put in."""
+    """Clear questions about one world, from the relations that its objects were placed by."""
     clear, eye = well_seen(world, seen), world.base_T_camera.translation
     in_image = [world.truth[d.id] for d in seen.detections]
     for target in clear.values():
@@ -106,7 +106,7 @@ def questions(world: PhysicsWorld, seen: PhysicsRendering) -> Iterator[Question]
 
 
 def _by_attribute(clear: Mapping[str, TrueObject], in_image: Sequence[TrueObject]) -> Iterator[Question]:
-    """One of several of a kind, by a word that is true of it alone."""
+    """Questions for one of several of a kind, by a word that is true only of it."""
     for target in clear.values():
         same = [o for o in in_image if o.label == target.label]
         name = _told_apart(target, same) if len(same) > 1 else None
@@ -115,7 +115,7 @@ def _by_attribute(clear: Mapping[str, TrueObject], in_image: Sequence[TrueObject
 
 
 def _told_apart(one: TrueObject, same: Sequence[TrueObject]) -> str | None:
-    """The label with a word that is true of this one alone, or None."""
+    """The label with a word that is true only of this object, or None."""
     words = [w for w in one.attributes if all(w not in o.attributes for o in same if o.id != one.id)]
     return f"{words[-1]} {one.label}" if words else None
 
@@ -123,7 +123,7 @@ def _told_apart(one: TrueObject, same: Sequence[TrueObject]) -> str | None:
 def _opposite(
     world: PhysicsWorld, target: TrueObject, anchor: TrueObject, name: str, others: Sequence[TrueObject]
 ) -> Iterator[Question]:
-    """What must be refused: a relation that clearly holds for none of the kind."""
+    """Cases to refuse: a relation that clearly holds for none of the kind."""
     opposites = {"left of": "right of", "right of": "left of", "behind": "in front of", "in front of": "behind"}
     assert target.placed is not None
     relation = opposites.get(target.placed.relation)
@@ -135,7 +135,7 @@ def _opposite(
 
 
 def one_seed(seed: int) -> tuple[list[Outcome], list[Measured], dict[str, int]]:
-    """Everything that is measured of one world."""
+    """All measurements of one world."""
     with settled_tabletop(seed) as world:
         seen = world.render(VGA)
         frame = noisy(seen.frame, np.random.default_rng(seed), STEREO, seen.shiny)
@@ -151,7 +151,7 @@ def one_seed(seed: int) -> tuple[list[Outcome], list[Measured], dict[str, int]]:
 
 
 def errors(world: PhysicsWorld, seen: PhysicsRendering, frame: RgbdFrame) -> Iterator[Measured]:
-    """Distances between what is lifted from the noisy frame and what is true."""
+    """Distances between objects lifted from the noisy frame and the truth."""
     config = ResolverConfig()
     pose = world.base_T_camera
     clear = well_seen(world, seen)
@@ -174,7 +174,7 @@ def view_axes(ray: np.ndarray) -> np.ndarray:
 def surface_truth(seen: PhysicsRendering, id_: str, axes: np.ndarray) -> np.ndarray:
     """(3,) median of the exact visible surface along gravity-up axes, base frame, metres.
 
-    The axes matter: the median of a surface that shows its top and its front is another one along the optical axes.
+    The axes matter: for a surface with visible top and front, the median along the optical axes differs.
     """
     camera, mask = seen.frame.camera, seen.masks[id_]
     v, u = np.nonzero(mask)
@@ -208,7 +208,7 @@ def _share(oks: Sequence[bool]) -> dict[str, float]:
 
 
 def by_class(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:
-    """Errors in millimetres by class and of all."""
+    """Errors in millimetres by class and over all."""
     classes: dict[str, list[Measured]] = defaultdict(list)
     for one in measured:
         classes[one.label].append(one)
@@ -269,7 +269,7 @@ def main() -> int:
         print(*score["not_as_expected"], sep="\n")
         return 0
     counts = {name: sum(c[name] for _, _, c in results) for name in ("things", "well_seen")}
-    sys.argv = [sys.argv[0], *rest]  # what is left is for the harness
+    sys.argv = [sys.argv[0], *rest]  # the rest is for the harness
     return finish(
         "simulator",
         {"seeds": [seeds.start, seeds.stop], "clear_m": dict(CLEAR), **counts, "questions": score, "errors": classes},

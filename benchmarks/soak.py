@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claim: in ten minutes of 1280×720 at 30 Hz the resolver answers every request, whatever happens, and stays small.
+"""Claim: in ten minutes of 1280×720 at 30 Hz the resolver answers every request and its memory stays small.
 
-A request a second, and at random bursts of goals, cancellations, changes of parameters and kills of the grounder's
-process. Each goal is followed from its acceptance to its result, and the node's own counts are compared with them.
+There is one request per second, and at random times bursts of goals, cancellations, parameter changes and kills of the
+grounder's process. Each goal is followed from its acceptance to its result, and compared with the node's own counts.
 `make soak`; `--minutes 1` for a short one. Private memory is USS, read from outside. The baseline is the memory after
 the first minute.
 """
@@ -25,7 +25,7 @@ from benchmarks.harness import Claim, finish, option, table
 from benchmarks.live_graph import PATIENCE, SENTENCE, Bench, prepare, private_mb, resolver
 
 RATE = 30.0  # Hz
-SETTLED = 60.0  # s: caches are filled
+SETTLED = 60.0  # seconds until caches are filled
 SEED = 7
 WORDS = (SENTENCE, "grab me the cup", "grab me the chick", "the chick left of the cup", "two words")
 EXPECTED = {
@@ -56,7 +56,7 @@ class Goal:
 
 
 class Soak:
-    """The camera, the clients' side, and everything that is done to the resolver."""
+    """The camera, the clients, and all disturbances of the resolver."""
 
     def __init__(self, bench: Bench) -> None:
         from rcl_interfaces.srv import SetParameters
@@ -109,7 +109,7 @@ class Soak:
         self.done["bursts"] += 1
 
     def cancel_due(self) -> None:
-        """Cancel the goals whose time has come."""
+        """Cancel the goals that are due."""
         now = time.perf_counter()
         for due in [entry for entry in self._cancels if entry[0] <= now and entry[1].accepted is not None]:
             self._cancels.remove(due)
@@ -127,7 +127,7 @@ class Soak:
         self.done["changes of parameters"] += 1
 
     def kill(self) -> None:
-        """Kill the grounder's process, where it runs."""
+        """Kill the grounder's process, if it runs."""
         number = self._bench.report("grounder").get("process", "None")
         if number.isdigit():
             with contextlib.suppress(ProcessLookupError):
@@ -135,7 +135,7 @@ class Soak:
                 self.done["kills of the grounder"] += 1
 
     def chance(self, seconds: float, mean: float) -> bool:
-        """Whether an event that comes once in `mean` seconds comes in these."""
+        """Whether an event with a mean interval of `mean` seconds happens in these `seconds`."""
         return self._random.random() < seconds / mean
 
 
@@ -171,13 +171,13 @@ def main() -> int:
 
 
 def run(seconds: float) -> tuple[list[tuple[float, float]], Soak, Counter[str]]:
-    """Stream, ask and disturb; (time, MB) every five seconds, the goals, and what the node counted."""
+    """Stream, ask and disturb; returns (time, MB) every five seconds, the goals, and the node's counts."""
     samples: list[tuple[float, float]] = []
     with resolver(*GROUNDER) as pid:
         bench = Bench(1280, with_detections=False)
         soak = Soak(bench)
         bench.until(lambda: bench.report("grounder").get("process", "None").isdigit(), "the grounder")
-        bench.client.ask(SENTENCE)  # asked again until there is a reply: the node knows this client from now on
+        bench.client.ask(SENTENCE)  # repeated until there is a reply: from then on the node knows this client
         before = _ends(bench)
         events: tuple[tuple[float, Callable[[], None]], ...] = (
             (BURSTS, soak.burst), (CHANGES, soak.change), (KILLS, soak.kill),
@@ -207,7 +207,7 @@ def run(seconds: float) -> tuple[list[tuple[float, float]], Soak, Counter[str]]:
 
 
 def _ends(bench: Bench) -> Counter[str]:
-    """How many requests the node ended with each status so far."""
+    """Number of requests that the node ended with each status so far."""
     report = bench.fresh_report()["requests"]
     return Counter({key.removeprefix("ended "): int(n) for key, n in report.items() if key.startswith("ended ")})
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long an arm moves on after it should stop: event × phase, over the whole stack as processes, in real time.
+"""Time that an arm keeps moving after it should stop: event × phase, with the whole stack as processes, in real time.
 
-`python -m benchmarks.stopping --n 3`: each event that ends a motion, in each phase in which the arm moves, so often.
+`python -m benchmarks.stopping --n 3`: each event that ends a motion, `n` times in each phase in which the arm moves.
 Time runs from when the event is sent (a signal, a call, a cancel) until the first of the arm's joint states after which
 no joint moves faster than `STILL` for half a second. The simulated controller brakes at the arm's greatest
-accelerations; the time of that is in it, and on a machine that is busy simulated time passes more slowly.
-`--minutes M` begins no other trial after that; `--add` keeps the trials of the last run; `--events a,b` and
-`--phases a,b` take some of them; `--planner move_group` has the arm planned and moved by the double of MoveIt's
-(test/nodes_arm/move_group_double.py), which the events then hit in place of `arm_planner`.
+accelerations; that time is included, and on a busy machine simulated time passes more slowly. No trial starts after
+`--minutes M`; `--add` keeps the trials of the last run; `--events a,b` and `--phases a,b` select some of them;
+`--planner move_group` uses a test double of MoveIt's (test/nodes_arm/move_group_double.py), which the events then hit
+instead of `arm_planner`.
 
-`python -m benchmarks.stopping --nuisance 30 --load 8`: motions for so many minutes beside so many busy processes, and
-how many of them were stopped without any event.
+`python -m benchmarks.stopping --nuisance 30 --load 8`: runs motions for 30 minutes beside 8 busy processes, and counts
+those that stopped without any event.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ from benchmarks.live_graph import ROOT
 
 SENTENCE = "put the chick behind the cup on the tray"
 STILL = 0.02  # rad/s
-RESTS = 0.5  # s without motion that show that the arm stands
-LATER = 0.5  # s: longest time in a phase before the event
-RETRY = 5.0  # s until a gate that does not answer is asked again
-SETTLES = 150.0  # s until a goal is served again: a gate waits 60 s for a resolver that does not hear it
+RESTS = 0.5  # seconds without motion after which the arm counts as standing
+LATER = 0.5  # seconds: longest time in a phase before the event
+RETRY = 5.0  # seconds until a gate that does not answer is asked again
+SETTLES = 150.0  # seconds until a goal is served again: a gate waits 60 s for an unreachable resolver
 CONTROLLER = "/arm_controller/follow_joint_trajectory"
-LIMIT = 0.5  # s from the event to standstill, beside the controller's own deceleration
-BRAKING = 0.1  # s: 1.5 rad/s at 15 rad/s², the slowest joint at the greatest speed that plans use
+LIMIT = 0.5  # seconds from the event to standstill, without the controller's own deceleration
+BRAKING = 0.1  # seconds: 1.5 rad/s at 15 rad/s², the slowest joint at the greatest speed of plans
 PHASES = {
     "plan": 0, "reach": 1, "approach": 2, "grasp": 2, "lift": 3, "carry": 4, "lower": 5, "place": 5, "withdraw": 6,
 }  # fmt: skip
-"""Phase → how many trajectories the arm's controller has taken when it runs."""
-GRIPS = {"grasp": -1, "place": 1}  # phases of the gripper, and which way it goes
-GRIPPED = 0.003  # m that it has gone then
+"""Phase → number of trajectories that the arm's controller has accepted when it runs."""
+GRIPS = {"grasp": -1, "place": 1}  # phases of the gripper, and its direction
+GRIPPED = 0.003  # metres that it has moved then
 HOLDS = ("grasp", "lift", "carry", "lower")
-PLANNED = 0.2  # s: longest time in planning before the event, which takes about 0.4 s in all
-GOES_ON = 5.0  # s after which a goal has not been ended by an event while it was planned
+PLANNED = 0.2  # seconds: longest planning time before the event; planning takes about 0.4 s in all
+GOES_ON = 5.0  # seconds after which an event has not ended a goal that is being planned
 NOTHING_TO_CANCEL = ("plan", "grasp", "place")  # the arm's controller has no goal
 PLANNERS = {"arm_planner": "built-in", "move_group": "double of move_group"}
 SIMULATION = {"clock": True, "speed": 1.0, "rate": 3.0, "state_rate": 100.0, "width": 320}
 GATE = {"approval_timeout": 300.0, "motion.controller_actions": CONTROLLER, "page": True}
-VISITOR = Path(ROOT) / "test" / "manipulation" / "approval"  # a visitor of the page, as its tests have one
+VISITOR = Path(ROOT) / "test" / "manipulation" / "approval"  # a visitor of the page, as in its tests
 Record = dict[str, Any]
 
 
 class Watched(Stack):
-    """The stack, and the arm's joint states as they come.
+    """The stack, and the arm's joint states as they arrive.
 
     Args:
         planner: `arm_planner` or `move_group`.
@@ -70,7 +70,7 @@ class Watched(Stack):
 
     def __init__(self, log: Any, domain: int | None = None, planner: str = "arm_planner", **gate: Any) -> None:
         self.planner = planner
-        self.states: list[tuple[float, float]] = []  # when they came, and the speed of the fastest joint of the arm
+        self.states: list[tuple[float, float]] = []  # arrival times, and speed of the fastest arm joint
         self.client: subprocess.Popen[bytes] | None = None
         self.gripper: list[float] = []
         self.taken: set[bytes] = set()
@@ -78,7 +78,7 @@ class Watched(Stack):
         super().__init__(log, domain, SIMULATION, {**GATE, **gate}, planner)
 
     def listen(self) -> None:
-        """Hear the joint states and the controller's goals."""
+        """Subscribe to the joint states and the controller's goals."""
         from action_msgs.msg import GoalStatusArray
         from action_msgs.srv import CancelGoal
         from rclpy.qos import qos_profile_action_status_default
@@ -117,7 +117,7 @@ class Watched(Stack):
         return self.states[-1][1] > 5 * STILL
 
     def still_since(self, event: float) -> float | None:
-        """Seconds from an event until the arm stood still for good; None while it does not."""
+        """Seconds from an event until the arm stood still for good; None if it does not yet."""
         after = [(at, speed) for at, speed in self.states if at >= event]
         if not after or after[-1][0] < event + RESTS:
             return None
@@ -126,7 +126,7 @@ class Watched(Stack):
         return last - event if after[-1][0] - last >= RESTS else None
 
     def open_page(self) -> None:
-        """Sign in to the approval page, and have its form to request a stop at hand."""
+        """Sign in to the approval page, and keep its stop form ready."""
         if str(VISITOR) not in sys.path:
             sys.path.insert(0, str(VISITOR))
         from approval_visitor import Visitor
@@ -140,24 +140,24 @@ class Watched(Stack):
         self.press_stop = lambda: visitor.post(action, fields)
 
     def longest_gap(self, event: float) -> float:
-        """Longest time, s, without a joint state from an event on: how long who measures, or simulates, was held up."""
+        """Longest time in seconds without a joint state since an event: shows delays in measuring or simulation."""
         came = (event, *(at for at, _ in self.states if at >= event))
         return max((b - a for a, b in itertools.pairwise(came)), default=0.0)
 
     def pause(self, seconds: float) -> None:
-        """Let some time pass."""
+        """Wait for some time."""
         end = time.monotonic() + seconds
         self.until(lambda: time.monotonic() >= end, "time passes")
 
     def end_suspended(self) -> None:
-        """Kill what was suspended last."""
+        """Kill the process that was suspended last."""
         self._ended[-1].kill()
 
     def settle(self, hit: str) -> None:
-        """Start again what was ended, and wait until goals are served.
+        """Restart the ended process, and wait until goals are served.
 
         Raises:
-            StackError: none is in time.
+            StackError: no goal is served in time.
         """
         if self.client is not None:
             self.client.kill()
@@ -190,7 +190,7 @@ class Watched(Stack):
         raise StackError(f"no goal is served within {SETTLES:.0f} s: {told}; the gate said {said[-5:]}")
 
     def recover(self) -> None:
-        """After a trial that went wrong: start what is not there, and the gate and the resolver anew."""
+        """After a failed trial: start missing processes, and restart the gate and the resolver."""
         for name in [name for name, process in self._running.items() if process.poll() is not None]:
             reap(self._running.pop(name))
         for name in ("planner_gate", "resolver"):  # one may be deaf: docs/launch.md, "Images and shared memory"
@@ -205,7 +205,7 @@ EVENTS: dict[str, Callable[[Watched, Picking], str]] = {}
 
 
 def event(name: str, hits: str = "") -> Callable[[Any], Any]:
-    """Names an event; `hits` is the process that has to be started again afterwards."""
+    """Register an event; `hits` is the process that has to be restarted afterwards."""
 
     def register(act: Callable[[Watched, Picking], None]) -> Callable[[Watched, Picking], None]:
         EVENTS[name] = lambda stack, picking: (act(stack, picking), hits)[1]  # type: ignore[func-returns-value]
@@ -253,7 +253,7 @@ event("hang of planner_gate", "planner_gate")(
 
 
 def begun(stack: Watched, phase: str, by_command: bool, later: float = 0.0) -> Picking:
-    """A motion that has been in this phase for some seconds."""
+    """Start a motion and wait until it has been in this phase for some seconds."""
     stack.disturb(world={"name": "behind"})
     stack.fresh()
     del stack.states[:-1], stack.gripper[:-1]
@@ -296,7 +296,7 @@ def begun(stack: Watched, phase: str, by_command: bool, later: float = 0.0) -> P
 
 
 def trial(stack: Watched, name: str, phase: str) -> Record:
-    """One event in one phase: seconds to standstill, and what the client was told."""
+    """Run one event in one phase: seconds to standstill, and the client's result."""
     later = random.uniform(0.0, PLANNED if phase == "plan" else 0.0 if phase in GRIPS else LATER)
     picking = begun(stack, phase, name == "client killed", later)
     if name == "Stop of the page":
@@ -325,13 +325,13 @@ def trial(stack: Watched, name: str, phase: str) -> Record:
         "opened": opened,
     }  # fmt: skip
     print(f"{name:24} {phase:9} {record['seconds']:6.3f} s  {answer}", flush=True)
-    if hit or picking.result is None:  # else the gate has answered, and takes the next goal
+    if hit or picking.result is None:  # otherwise the gate has answered, and accepts the next goal
         stack.settle(stack.planner if hit == "planner" else hit)
     return record
 
 
 def possible(name: str, phase: str) -> bool:
-    """Whether an event can hit anything in a phase."""
+    """Whether an event can have an effect in a phase."""
     return name != "controller cancelled" or phase not in NOTHING_TO_CANCEL
 
 
@@ -355,7 +355,7 @@ def _burn() -> None:
 
 
 def nuisance(stack: Watched, minutes: float, load: int) -> Record:
-    """Motions without any event, and those of them that were stopped."""
+    """Run motions without any event, and count those that stopped."""
     context = multiprocessing.get_context("spawn")
     busy = [context.Process(target=_burn, daemon=True) for _ in range(load)]
     for process in busy:
@@ -379,7 +379,7 @@ def nuisance(stack: Watched, minutes: float, load: int) -> Record:
 
 
 def keep(name: str, records: list[Record], faults: list[str]) -> tuple[Record, list[Claim]]:
-    """Write what there is."""
+    """Write the current results."""
     worst = max((record["seconds"] for record in records), default=0.0)
     late = sum(record["later_goals"] > 0 for record in records)
     opened = sum(record["opened"] for record in records)
@@ -396,7 +396,7 @@ def keep(name: str, records: list[Record], faults: list[str]) -> tuple[Record, l
 def trials(
     stack: Watched, result: str, n: int, minutes: float, phases: Sequence[str], events: Sequence[str], add: bool
 ) -> tuple[Record, list[Claim]]:
-    """These events in these phases, `n` times; with `add` to those that are kept."""
+    """Run these events in these phases, `n` times; `add` appends to the stored trials."""
     records: list[Record] = []
     faults: list[str] = []
     if add:
@@ -421,7 +421,7 @@ def trials(
 
 
 def chosen(given: str, known: Iterable[str]) -> list[str]:
-    """Those of `a,b`, or all where nothing is given."""
+    """The names listed in `a,b`, or all if it is empty."""
     return [name for name in known if not given or name in given.split(",")]
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Neighbours that the sentence does not name, beside the target, against contact physics.
+"""Unnamed neighbours beside the target, against contact physics.
 
 `python -m benchmarks.unnamed --worlds 20 --first-seed S [--processes 2] [--minutes M] [--add]`: random worlds in which
-the target can be taken. One more object is put beside the target where a finger would go, with so many millimetres
-between the circles around both. The detector sees only what the sentence names: chicks, cup and tray. From one noisy
-image a plan is made, the recheck judges further images as the gate does, and the plan is carried out by physics.
-Every object but target and tray counts as one that must not be touched. The same is repeated with the occupied space
-left out of the answer, as before there were obstacles from depth.
+the target can be picked. One more object is put beside the target where a finger would go, with GAPS between the
+circles around both. The detector only sees the named objects: chicks, cup and tray. A plan is made from one noisy
+image, the recheck judges further images as the gate does, and physics executes the plan. Every object but target and
+tray counts as one that must not be touched. The same is repeated without occupied space in the answer, as before
+obstacles from depth existed.
 
 `--add` keeps the rows of the last run.
 """
@@ -39,12 +39,12 @@ from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.model import Model, scaled
 from spatial_vlm_ros.types import Detection
 
-FIRST_SEED = 95000  # unlike those of tests and of other benchmarks
+FIRST_SEED = 95000  # different from those of tests and other benchmarks
 GAPS = (0.01, 0.03, 0.06)  # metres
 NAMED = ("chick", "cup", "tray")
 NEIGHBOUR = "neighbour"
 KINDS = {"box": 0.6, "can": 0.85, "bottle": 0.7, "orange": 0.8, "lemon": 0.85, "mug": 0.8}
-"""Kind → how large it is beside the usual one: about as large as what the arm takes."""
+"""Kind → size relative to the usual one: about as large as the objects that the arm picks."""
 TURNS = (0.0, 180.0, 25.0, -25.0, 155.0, -155.0, 50.0, -50.0, 130.0, -130.0, 90.0, -90.0)  # degrees from closing
 TOUCHED = 1.0  # N
 APART = 0.004  # metres between the circles around the neighbour and other objects
@@ -58,7 +58,7 @@ def named(detection: Detection) -> bool:
 
 
 def beside(world: TableLayout, cell: ArmCell, made: Planned, model: Model, gap: float) -> TableLayout | None:
-    """The world with one more object, a gap from the target, as nearly as it finds room along the fingers' way."""
+    """Add an object at a gap from the target, as near to the fingers' path as there is room."""
     sizes = {obj.id: obj.model.reach for obj in world.objects}
     x, y, _ = cell.pose(world.target).translation
     closing = made.goal.grasps[made.plan.grasp].closing
@@ -75,7 +75,7 @@ def beside(world: TableLayout, cell: ArmCell, made: Planned, model: Model, gap: 
 
 
 def attempted(world: TableLayout, seed: int, config: PlanningConfig, seen: bool) -> Row:
-    """See, plan, look again and carry out, or the reason why not; `seen`: whether occupied space counts."""
+    """Render, plan, recheck and execute, or give the reason why not; `seen`: whether occupied space counts."""
     cell, planner = ArmCell(world), BuiltinPlanner()
     try:
         made = planned(planner, cell, seed, config, named, occupied=seen)
@@ -90,7 +90,7 @@ def attempted(world: TableLayout, seed: int, config: PlanningConfig, seen: bool)
 
 
 def rechecked(cell: ArmCell, made: Planned, seed: int, config: PlanningConfig) -> None:
-    """As the gate looks again; raises where the plan does not hold."""
+    """Recheck as the gate does; raises if the plan does not hold."""
     doubted, needed = False, 1
     for number in range(1 + CONFIRMING):
         resolution, now = look(cell, 2_000_000_000 + number, seed + 1 + number, named)
@@ -110,7 +110,7 @@ def rechecked(cell: ArmCell, made: Planned, seed: int, config: PlanningConfig) -
 
 
 def one(seed: int) -> list[Row]:
-    """All gaps of one world; none where the target cannot be taken without the neighbour."""
+    """All gaps of one world; empty if the target cannot be picked even without the neighbour."""
     config, world = PlanningConfig(), layout(str(seed))
     cell = ArmCell(world)
     try:
@@ -133,7 +133,7 @@ def one(seed: int) -> list[Row]:
 
 
 def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
-    """What is told of the rows."""
+    """Summary of the rows, and the claims."""
     staged = [row for row in rows if "with" in row]
     figures: Row = {"worlds": len({row["seed"] for row in staged}), "staged": len(staged)}
     for side in ("with", "without"):
@@ -150,7 +150,7 @@ def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
 
 
 def rows_of(seeds: Iterable[int], worlds: int, processes: int, end: float) -> Iterator[list[Row]]:
-    """Rows of worlds as they come, until there are so many, or the time is over."""
+    """Rows of worlds as they are done, until there are enough, or the time is over."""
     waiting, found = iter(seeds), 0
     with ProcessPoolExecutor(max(1, processes)) as pool:
         running: set[Future[list[Row]]] = {pool.submit(one, next(waiting)) for _ in range(max(1, processes))}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated arm without ROS for `benchmarks.watching`: clean runs, and runs into which an object comes."""
+"""A simulated arm without ROS for `benchmarks.watching`: clean runs, and runs with an intruding object."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.types import Detection, Resolution, Status, Transform
 
-LATE = 0.03  # s by which joint states are older than the image
-MARGIN = 0.03  # metres around all that moves, as the gate has it
+LATE = 0.03  # seconds by which joint states are older than the image
+MARGIN = 0.03  # metres around everything that moves, as in the gate
 INTRUDER = "intruder"
 KINDS = ("bottle", "can", "box", "mug")
-CORNER = (-0.2, 0.6, 0.002)  # of the table, out of reach and out of the image
+CORNER = (-0.2, 0.6, 0.002)  # corner of the table, out of reach and outside the image
 PUSHED = 1.0  # m/s
 AWAY = 0.5  # metres from which it is pushed
 LEADS = (0.6, 1.5)  # s
 IMAGES, TRANSPORT, COMMAND = 30.0, 0.03, 0.03  # Hz, s, s
 STILL, RESTS = 0.02, 0.1  # rad/s; s
-MOVES = 0.1  # m/s of the tip when something enters
-LEFT = "put the left chick on the tray"  # said where the camera looks straight down: nothing is behind then
-LATER = 3.0  # s after which an intrusion that nobody noticed ends
+MOVES = 0.1  # m/s of the tip when an object enters
+LEFT = "put the left chick on the tray"  # used if the camera looks straight down, because nothing is "behind" then
+LATER = 3.0  # seconds after which an unnoticed intrusion ends
 
 Row = dict[str, Any]
 Seen = Callable[[ArmCell], None]
 
 
 class Ended(Exception):
-    """A run was ended by what looks on."""
+    """The watch ended a run."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Run:
     """A clean run: the state of the cell at each step.
 
     Args:
-        tips: (N, 3) where the tip is, metres.
-        qpos: (N, Q) of the cell.
-        told: (N, 9) joints as they are told then.
+        tips: (N, 3) positions of the tip, metres.
+        qpos: (N, Q) MuJoCo states of the cell.
+        told: (N, 9) joint positions reported at that time.
     """
 
     tips: Floats
@@ -72,7 +72,7 @@ class Run:
 
 
 class Watched:
-    """A cell whose steps somebody looks on at; joint states are told late."""
+    """A cell whose steps are observed; joint states arrive late."""
 
     def __init__(self, cell: ArmCell, each: Seen) -> None:
         self.cell, self._each, self._step = cell, each, cell.step
@@ -80,11 +80,11 @@ class Watched:
 
     @property
     def told(self) -> Floats:
-        """(9,) joints."""
+        """(9,) reported joint positions."""
         return self._told[0]
 
     def run(self, made: Planned, config: PlanningConfig) -> None:
-        """Carry the plan out, or as far as whoever looks on lets it."""
+        """Execute the plan, or as far as the observer allows."""
         self.cell.step = self._stepped  # type: ignore[method-assign]
         try:
             execute(self.cell, made.plan, config)
@@ -100,12 +100,12 @@ class Watched:
 
 
 class Eye:
-    """The camera of a cell: the one opposite the arm, or that on the hand.
+    """The camera of a cell: opposite the arm, or on the hand.
 
     Args:
-        cell: whose camera.
-        planner: that knows the arm.
-        on_hand: which one.
+        cell: the cell with the camera.
+        planner: planner that knows the arm.
+        on_hand: whether it is the camera on the hand.
     """
 
     def __init__(self, cell: ArmCell, planner: BuiltinPlanner, on_hand: bool) -> None:
@@ -114,20 +114,20 @@ class Eye:
         self._tip_T_camera = np.linalg.inv(planner.tip(cell.joints().position[:7])) @ self.now().matrix
 
     def now(self) -> Transform:
-        """Where it is in the cell's state."""
+        """Its pose in the cell's current state."""
         if not self.on_hand:
             return self._cell.layout.base_T_camera
         self._cell.mj.mj_kinematics(self._cell.model, self._cell.data)
         return self._cell.pose(self._cell.arm.hand_link) @ self.mount
 
     def told(self, joints: Floats) -> Transform:
-        """Where joint states say that it is."""
+        """Its pose according to joint states."""
         if not self.on_hand:
             return self._cell.layout.base_T_camera
         return Transform(BASE_LINK, self.mount.child, self._planner.tip(joints[:7]) @ self._tip_T_camera)
 
     def longest_unseen(self, watch: IntrusionWatch, motion: PlannedMotion) -> float:
-        """Seconds of a motion in which it does not see the way, at most."""
+        """Longest time of a motion in which it does not see the path, seconds."""
         if not self.on_hand:
             return watch.longest_unseen(VGA, [(frame.time, self.now()) for frame in motion.frames])
         k = [link.name for link in motion.links].index(self.mount.parent)
@@ -135,7 +135,7 @@ class Eye:
         return watch.longest_unseen(VGA, [(at, Transform(BASE_LINK, self.mount.child, pose)) for at, pose in poses])
 
     def shown(self, swept: VoxelBlocks) -> float:
-        """Part of swept space in its image now."""
+        """Share of swept space in its image now."""
         own = self.now().inverse().apply(swept.centres())
         with np.errstate(divide="ignore", invalid="ignore"):
             u, v = (VGA.K[:2, :2] @ (own[:, :2] / own[:, 2:]).T) + VGA.K[:2, 2:]
@@ -144,20 +144,20 @@ class Eye:
 
 
 def cell_of(seed: int) -> ArmCell:
-    """A random world, with an object in a corner that comes later."""
+    """Make a random world, with an object in a corner that comes later."""
     drawn, rng = layout(str(seed)), np.random.default_rng((seed, 1))
     model = make(str(rng.choice(KINDS)), rng)
     return ArmCell(dataclasses.replace(drawn, objects=(*drawn.objects, PlacedModel(INTRUDER, model, CORNER))))
 
 
 def known(detection: Detection) -> bool:
-    """What was there when the plan was made."""
+    """Whether it existed when the plan was made."""
     return detection.id != INTRUDER
 
 
 def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Floats, VoxelBlocks, PlannedMotion]:
-    """A fresh watch, tip_T_target, the swept space, and the motion."""
-    answer = Resolution("", Status.NOT_FOUND, "")  # only its words are shown
+    """Make a new watch, tip_T_target, the swept space, and the motion."""
+    answer = Resolution("", Status.NOT_FOUND, "")  # only its text is shown
     offer = Offer(Words(""), ObservedAnswer(answer, made.seen), made.scene, made.goal, made.plan)
     arm = kinematics_of(str(description_file()), BASE_LINK, config.motion.tip_link, ARM_JOINTS)
     motion = planned_motion(offer, config, arm)
@@ -169,13 +169,13 @@ def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Flo
 
 
 def robot_at(planner: BuiltinPlanner, joints: Floats, tip_T_target: Floats, size: Sequence[float]) -> list[LinkHull]:
-    """Links and held object."""
+    """Hulls of the links and the held object."""
     held = Transform(BASE_LINK, "held", planner.tip(joints[:7]) @ tip_T_target)
     return [*link_hulls(joints[:7], float(np.clip(joints[7:].sum(), 0.0, 0.08))), LinkHull(held, box_hull(size))]
 
 
 def clean_run(cell: ArmCell, planner: BuiltinPlanner, made: Planned, config: PlanningConfig) -> Run:
-    """What happens where nothing enters."""
+    """Run without an intrusion."""
     tips, states, told = [], [], []
 
     def seen(_: ArmCell) -> None:
@@ -190,13 +190,13 @@ def clean_run(cell: ArmCell, planner: BuiltinPlanner, made: Planned, config: Pla
 
 @dataclass(frozen=True)
 class Push:
-    """How an object comes: its foot at each moment.
+    """Path of an intruding object: its foot at each moment.
 
     Args:
-        end: where it stays, metres.
-        side: unit vector it comes along.
-        arrives: when, s of the run.
-        lead: s after that the tip would be there.
+        end: end position, metres.
+        side: unit vector of its direction.
+        arrives: arrival time in the run, seconds.
+        lead: seconds from then until the tip would be there.
     """
 
     end: Floats
@@ -205,14 +205,14 @@ class Push:
     lead: float
 
     def at(self, now: float) -> tuple[Floats, Floats]:
-        """Where it is, and its velocity."""
+        """Its position and velocity."""
         left = min(max(self.arrives - now, 0.0), AWAY / PUSHED)
         moves = 0.0 < self.arrives - now < AWAY / PUSHED
         return self.end - self.side * PUSHED * left, self.side * PUSHED * moves
 
 
 def push_of(run: Run, height: float, draw: np.random.Generator) -> Push | None:
-    """An object to where the tip will be; None where the arm moves too little for that."""
+    """Choose a push to a future position of the tip; None if the arm moves too little."""
     speed = np.linalg.norm(np.diff(run.tips, axis=0), axis=1) / STEP
     leads = np.rint(draw.uniform(*LEADS, 200) / STEP).astype(int)
     begins = draw.integers(round(AWAY / PUSHED / STEP) + 1, len(run.tips) - 2, 200)
@@ -229,7 +229,7 @@ def push_of(run: Run, height: float, draw: np.random.Generator) -> Push | None:
 
 
 class Intruded:
-    """A run into which an object comes, with or without the watch."""
+    """A run with an intruding object, with or without the watch."""
 
     def __init__(self, seed: int, made: Planned, push: Push, swept: VoxelBlocks, watch: IntrusionWatch | None,
                  planner: BuiltinPlanner, tip_T_target: Floats, on_hand: bool = False) -> None:  # fmt: skip
@@ -242,13 +242,13 @@ class Intruded:
         (obj,) = (each for each in self.cell.layout.objects if each.id == INTRUDER)
         self._points = obj.model.vertices
         self._view = ArmView(self.cell, VGA, seed=seed + 7) if watch is not None else None
-        self._due: float | None = None  # when the controller hears of the stop
+        self._due: float | None = None  # when the stop reaches the controller
         self.entered = self.noticed = self.stood = self.touched = math.nan
         self.force, self.speed, self._steps, self._rests, self._shot = 0.0, 0.0, 0, 0.0, 0
         self.spent: list[float] = []
 
     def run(self, config: PlanningConfig) -> Row:
-        """Carry it out; what became of it."""
+        """Execute it; returns the result."""
         self._watched = Watched(self.cell, self._each)
         try:
             self._watched.run(self._made, config)
@@ -310,7 +310,7 @@ class Intruded:
             self._rests = self._rests + STEP if np.abs(cell.joints().velocity[:7]).max() < STILL else 0.0
             if self._rests >= RESTS:
                 self.stood = now - RESTS if math.isnan(self.stood) else self.stood
-                if now > self.stood + 0.5:  # what it touches later, it does not push
+                if now > self.stood + 0.5:  # later contacts are not pushes
                     raise Ended
         if self._watch is None and not math.isnan(self.touched) and now > self.touched + 0.2:
             raise Ended

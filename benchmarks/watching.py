@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The watch on the way of a moving arm: what enters stops it in time, and a clean run is not stopped.
+"""The watch on a moving arm's path: it stops in time for intruders, and does not stop clean runs.
 
 `python -m benchmarks.watching --clean 20 --intrusions 10 --first-seed S [--processes 2] [--minutes M] [--add]`: in each
-random world a pick is planned and carried out by physics, twice as fast as by default.
+random world a pick is planned and executed by physics, twice as fast as by default.
 
-Clean: noisy depth images of the run, `--every` seconds apart, go to `IntrusionWatch`, with the arm as joint states told
-it 30 ms earlier. Any image in which something is said to have entered, or which does not show the way, is a nuisance
-stop; `hidden_counts` says that the rows are of a watch that looks for what hides the way, too.
+Clean: noisy depth images of the run, `--every` seconds apart, go to `IntrusionWatch`, with the arm as in joint states
+30 ms earlier. A nuisance stop is any image in which the watch reports an intruder, or which does not show the path;
+`hidden_counts` marks rows of a watch that also looks for objects hiding the path.
 
-Intrusions: an object that nobody planned with is pushed from the side, at 1 m/s, to where the tip of the arm will be
-0.6 to 1.5 s later. Images come at 30 Hz; what the watch says of one reaches the controller after 30 ms of transport,
-the time that the watch took, and 30 ms for the stop (median of `benchmarks.stopping`: 20 ms). Then the arm brakes.
-Counted are the times from when the object enters swept space until the arm stands, and contacts. The same is
-repeated without the watch, until the arm touches the object or its run ends.
+Intrusions: an object that was not in the plan is pushed from the side, at 1 m/s, to where the tip of the arm will be
+0.6 to 1.5 s later. Images come at 30 Hz; the watch's result reaches the controller after 30 ms of transport, the
+watch's own time, and 30 ms for the stop (median of `benchmarks.stopping`: 20 ms). Then the arm brakes. It records the
+time from the object's entry into swept space until the arm stands, and contacts. The same is repeated without the
+watch, until the arm touches the object or its run ends.
 
-`--wrist`: the camera on the hand sees all of it, the image of the plan too; its pose is that of joint states 30 ms old.
-What it does not see is counted as `blind` and stops nothing; `longest_unseen_s` is what the gate computes before the
-motion and refuses where it is more than `watch_silence`. The result is `watching_wrist`.
+`--wrist`: the camera on the hand gives all images, including that of the plan; its pose comes from joint states 30 ms
+old. Parts it does not see are counted as `blind` and stop nothing. The gate computes `longest_unseen_s` before the
+motion and refuses if it exceeds `watch_silence`. The result is `watching_wrist`.
 
 `--add` keeps the rows of the last run.
 """
@@ -63,11 +63,11 @@ from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.types.proportions import wilson
 
-FIRST_SEED = 91000  # unlike those of tests and of other benchmarks
+FIRST_SEED = 91000  # different from those of tests and other benchmarks
 
 
 def clean(seed: int, every: float, on_hand: bool = False) -> Row:
-    """One world: nuisance stops of its run."""
+    """Run one world and count its nuisance stops."""
     config, planner, cell = PlanningConfig(), BuiltinPlanner(), cell_of(seed)
     eye = Eye(cell, planner, on_hand)
     try:
@@ -105,7 +105,7 @@ def clean(seed: int, every: float, on_hand: bool = False) -> Row:
 
 
 def intruded(seed: int, on_hand: bool = False) -> Row:
-    """One world: an object comes, with the watch and without."""
+    """Run one world with an intruding object, with the watch and without."""
     config, planner, cell = PlanningConfig(), BuiltinPlanner(), cell_of(seed)
     eye = Eye(cell, planner, on_hand)
     try:
@@ -129,7 +129,7 @@ def intruded(seed: int, on_hand: bool = False) -> Row:
 
 
 def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
-    """What is told of the rows."""
+    """Summary of the rows, and the claims."""
     runs = [row for row in rows if row["kind"] == "clean" and "images" in row]
     stopped = sum(bool(row["nuisance"]) for row in runs)
     came = [row for row in rows if row["kind"] == "intrusion" and "object" in row]
@@ -161,7 +161,7 @@ def _interval(k: int, n: int) -> tuple[float, float]:
 
 
 def measured_rows(jobs: Iterable[tuple[Any, ...]], processes: int, end: float) -> Iterable[Row]:
-    """Rows as they come; none is begun after the end."""
+    """Rows as they are done; none is started after the end."""
     waiting = list(reversed(list(jobs)))
     if processes < 2:
         while waiting and time.monotonic() < end:

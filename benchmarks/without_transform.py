@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What answers are worth without a transform of the camera, with masks and with boxes alone.
+"""Quality of answers without a camera transform, with masks and with only boxes.
 
 Without the transform, "up" comes from the surface that the objects stand on. Scenes and questions are those of
-`benchmarks.detection_forms`: random tabletops at seeds that are kept for reports, of a perfect detector.
+`benchmarks.detection_forms`: random tabletops with seeds reserved for reports, and a perfect detector.
 
     python -m benchmarks.without_transform                30 random tabletops
     python -m benchmarks.without_transform --frames DIR   frame folders with cases; "transform" is then as recorded
@@ -26,7 +26,7 @@ CONDITIONS = {
     "transform, masks": (True, True), "transform, boxes": (True, False),
     "no transform, masks": (False, True), "no transform, boxes": (False, False),
 }  # fmt: skip
-"""Name → whether the transform of the camera is given, and whether the masks are."""
+"""Name → whether the camera transform is given, and whether the masks are."""
 
 
 def measure(scenes: list[Asked]) -> dict[str, dict[str, int]]:
@@ -44,7 +44,7 @@ def measure(scenes: list[Asked]) -> dict[str, dict[str, int]]:
 
 
 def main() -> int:
-    """Measure and write benchmarks/results/without_transform.json, of a folder without_transform_FOLDER.json."""
+    """Measure and write benchmarks/results/without_transform.json, for a folder without_transform_FOLDER.json."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--frames", type=Path, help="frame folders with cases")
     given, sys.argv[1:] = parser.parse_known_args()

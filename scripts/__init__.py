@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scripts of the repository; not installed."""
+"""Scripts of the repository; they are not installed."""

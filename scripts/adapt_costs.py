@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `spatial-vlm adapt` costs for a model of the size of LLaVA-1.5-7B: computed from its sizes, measured nowhere.
+"""Cost of `spatial-vlm adapt` for a model of the size of LLaVA-1.5-7B, computed from its sizes, not measured.
 
 python -m scripts.adapt_costs    # the tables of docs/adapt.md
 """
@@ -11,30 +11,30 @@ from dataclasses import dataclass
 
 GIB = 2**30
 HALF, FULL = 2, 4
-"""Bytes of a number in bfloat16 and in float32."""
+"""Bytes per number in bfloat16 and in float32."""
 TRAINED = 4 * FULL
-"""Bytes of a trained number: weight, gradient, and two means of Adam, all float32."""
+"""Bytes per trained number: weight, gradient, and two means of Adam, all float32."""
 RATE = 60e12
-"""FLOP in a second that times are given for: an assumption, to be replaced by what a GPU sustains."""
+"""FLOP per second assumed for times; replace it by the sustained rate of your GPU."""
 LESSONS = 2000 * 16
-"""Of the default run."""
+"""Lessons of the default run."""
 
 
 @dataclass(frozen=True)
 class LlavaSizes:
-    """Sizes of LLaVA-1.5-7B: CLIP ViT-L/14-336 and Vicuna-7B, as their configurations have them.
+    """Sizes of LLaVA-1.5-7B: CLIP ViT-L/14-336 and Vicuna-7B, from their configurations.
 
     Args:
         hidden: width of the language model.
-        inner: of its feed-forward part.
-        layers: of it.
-        words: rows of its table, padded.
+        inner: width of its feed-forward part.
+        layers: number of its layers.
+        words: rows of its embedding table, padded.
         vision_hidden: width of the encoder.
-        vision_inner: of its feed-forward part.
-        vision_layers: of it.
+        vision_inner: width of its feed-forward part.
+        vision_layers: number of its layers.
         image: side of an image, pixels.
-        patch: side of a patch.
-        text: tokens of a question with its answer, image tokens left out.
+        patch: side of a patch, pixels.
+        text: tokens of a question with its answer, without image tokens.
     """
 
     hidden: int = 4096
@@ -50,17 +50,17 @@ class LlavaSizes:
 
     @property
     def patches(self) -> int:
-        """Image tokens."""
+        """Number of image tokens."""
         return (self.image // self.patch) ** 2
 
     @property
     def tokens(self) -> int:
-        """Of a lesson."""
+        """Tokens of a lesson."""
         return self.patches + self.text
 
     @property
     def language(self) -> int:
-        """Parameters of the language model with its head."""
+        """Parameters of the language model, including its head."""
         layer = 4 * self.hidden**2 + 3 * self.hidden * self.inner + 2 * self.hidden
         return self.layers * layer + 2 * self.words * self.hidden + self.hidden
 
@@ -72,11 +72,11 @@ class LlavaSizes:
         return self.vision_layers * layer + 3 * self.patch**2 * wide + (self.patches + 2) * wide + 4 * wide
 
     def projector(self, layers: int = 1) -> int:
-        """Parameters of the projector that reads so many layers of the encoder."""
+        """Parameters of a projector that reads this many layers of the encoder."""
         return layers * self.vision_hidden * self.hidden + self.hidden**2 + 2 * self.hidden
 
     def lora(self, rank: int = 16) -> int:
-        """Parameters of LoRA on the four maps of attention."""
+        """Parameters of LoRA on the four projections of attention."""
         return self.layers * 4 * 2 * rank * self.hidden
 
     def pin(self) -> int:
@@ -85,16 +85,16 @@ class LlavaSizes:
 
 
 def layer_bytes(hidden: int, inner: int) -> int:
-    """Bytes that the backward pass needs of one layer and token, in bfloat16 arithmetic."""
+    """Bytes per token that the backward pass needs for one layer, in bfloat16 arithmetic."""
     return 18 * hidden + 6 * inner
 
 
 def activations(sizes: LlavaSizes, checkpointing: bool, micro: int = 1) -> int:
-    """Bytes that the backward pass needs of the language model.
+    """Compute the bytes that the backward pass needs for the language model.
 
-    A layer whose weights are frozen keeps 16 bytes for each number of the width and 6 for each of the inner width, of
-    each token; with LoRA 18 and 6, which is counted for all. With checkpointing only the input of each layer is kept,
-    and the rest of one layer at a time. The test of this module counts what torch keeps of a smaller layer.
+    Per token, a layer with frozen weights keeps 16 bytes for each number of the width and 6 for each of the inner
+    width; with LoRA 18 and 6, which is used for all layers. With checkpointing only the input of each layer is kept,
+    and the rest for one layer at a time. The test of this module counts what torch keeps for a smaller layer.
     """
     layer = sizes.tokens * layer_bytes(sizes.hidden, sizes.inner)
     kept = sizes.layers * sizes.tokens * sizes.hidden * HALF + layer if checkpointing else sizes.layers * layer
@@ -102,11 +102,11 @@ def activations(sizes: LlavaSizes, checkpointing: bool, micro: int = 1) -> int:
 
 
 def flops(sizes: LlavaSizes, checkpointing: bool) -> float:
-    """Of one lesson: forward, gradients of activations (weights are frozen), and the forward pass again.
+    """Compute the FLOP of a lesson: forward, gradients of activations (weights are frozen), second forward pass.
 
-    2 FLOP for each parameter and token, and 4 n^2 width for each layer's attention.
+    It counts 2 FLOP per parameter and token, and 4 n^2 width for each layer's attention.
     """
-    seen = sizes.language - sizes.words * sizes.hidden  # the table is looked up
+    seen = sizes.language - sizes.words * sizes.hidden  # the table is only looked up
     forward = 2.0 * seen * sizes.tokens + 4.0 * sizes.tokens**2 * sizes.hidden * sizes.layers
     vision = 2.0 * sizes.vision * sizes.patches
     return forward * (3.0 if checkpointing else 2.0) + vision

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that the package says to a person, as it stands in the source: errors, refusals, questions, help, logs.
+"""Collect all texts that the package shows to people, from the source: errors, refusals, questions, help, logs.
 
 `make generate` writes `test/messages/FOLDER.txt`, one file for each folder of the package, so that the diff of a change
-shows every sentence that it adds or changes; a test fails where a file is not up to date. Docstrings are left out.
+shows every sentence that it adds or changes; a test fails if a file is not up to date. Docstrings are left out.
 
-An error is shown as its class renders it. What is only known at run time stands in braces, as in the source.
+An error is shown as its class renders it. Values that are only known at run time are in braces, as in the source.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from spatial_vlm_ros import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "spatial_vlm_ros"
-_WORDS = re.compile(r"[A-Za-z]{2,}[^A-Za-z]+[A-Za-z]{2,}[^A-Za-z]+[A-Za-z]{2,}")  # three words at least
-_LETTERS = 0.6  # of the characters of a sentence are letters or blanks, at least
-_MOST_BARS = 3  # more are alternatives of a regular expression
-_LONGEST = 60  # characters of an expression between braces
+_WORDS = re.compile(r"[A-Za-z]{2,}[^A-Za-z]+[A-Za-z]{2,}[^A-Za-z]+[A-Za-z]{2,}")  # at least three words
+_LETTERS = 0.6  # least share of letters and blanks in a sentence
+_MOST_BARS = 3  # more mean alternatives of a regular expression
+_LONGEST = 60  # characters of an expression in braces
 
 
 def messages() -> dict[str, str]:
@@ -39,9 +39,9 @@ def messages() -> dict[str, str]:
 
 
 def _told(tree: ast.Module) -> Iterator[str]:
-    """Sentences of a module in their order."""
+    """Sentences of a module, in order."""
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-    shown: set[ast.AST] = set()  # parts of what was told already
+    shown: set[ast.AST] = set()  # parts that were already shown
     for node in _in_order(tree):
         if node in shown or _is_docstring(node, parents):
             continue
@@ -72,7 +72,7 @@ def _is_sentence(text: str) -> bool:
 
 
 def _text(node: ast.expr) -> str:
-    """A string of the source in one line, with what is not constant in braces."""
+    """A string of the source in one line, with non-constant parts in braces."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return " ".join(node.value.split())
     if isinstance(node, ast.JoinedStr):
@@ -92,7 +92,7 @@ def _braced(node: ast.expr) -> str:
 
 
 def _error(call: ast.Call) -> str | None:
-    """An error of `spatial_vlm_ros.errors` as its class renders it, where its arguments are text; else None."""
+    """An error of `spatial_vlm_ros.errors` as its class renders it, if its arguments are texts; else None."""
     name = call.func.id if isinstance(call.func, ast.Name) else ""
     kind = getattr(errors, name, None)
     if not (inspect.isclass(kind) and issubclass(kind, errors.SpatialVlmError)):
@@ -109,5 +109,5 @@ def _error(call: ast.Call) -> str | None:
         given[:2] = ["{words}", (0, len("{words}"))]
     try:
         return f"{name}: {kind(*given, **named)}"
-    except (TypeError, ValueError, IndexError):  # of numbers, or of a span
+    except (TypeError, ValueError, IndexError):  # arguments that are numbers or spans
         return f"{name}: {' | '.join(map(str, (*given, *named.values())))}"

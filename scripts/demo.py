@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo: "grab me the chick behind the cup", live.
 
-A simulated camera and the resolver run as processes of their own, DDS between them; this process asks, as a robot's
-program would. What is in the image is found by the compact model, in a process of the resolver's; the simulator tells
-the resolver nothing. Three worlds: a chick behind the cup, the same with the chicks swapped, and both chicks in front.
-Prints each answer beside the simulator's truth, writes out/demo_*.png, and exits 0 when all three are as expected.
+A simulated camera and the resolver run in separate processes, connected by DDS; this process sends requests like a
+robot's program. The compact model finds the objects in the image, in a process of the resolver; the simulator tells the
+resolver nothing. Three worlds: a chick behind the cup, the same with the chicks swapped, and both chicks in front.
+Prints each answer beside the simulator's truth, writes out/demo_*.png, and exits with 0 if all three are as expected.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
 SENTENCE = "grab me the chick behind the cup"
 WORLDS = (("behind", "OK", "bonnet"), ("swapped", "OK", "ribbon"), ("both_in_front", "RELATION_UNSATISFIED", None))
-PATIENCE = 30.0  # s for anything that should take one
-NEAR = 0.03  # m from the centre of an object, within which a pose is its pose
+PATIENCE = 30.0  # seconds for anything that should take about 1 s
+NEAR = 0.03  # m from the centre of an object, within which a pose belongs to it
 
-# Set before rclpy is loaded: a graph of our own on this machine, big images in shared memory.
+# Set before rclpy is loaded: a separate ROS domain on this machine, large images in shared memory.
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_images.xml"))
@@ -36,7 +36,7 @@ os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir()) / "spatial_
 
 
 def main() -> int:
-    """Ask in each world; 0 when every answer is as expected."""
+    """Ask in each world; returns 0 if every answer is as expected."""
     import rclpy
     from sensor_msgs.msg import Image
 
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def ask(client: Any) -> dict[str, Any]:
-    """The answer to the sentence; a camera that has just started may need a second request."""
+    """Return the answer to the sentence; a camera that has just started may need a second request."""
     end = time.monotonic() + PATIENCE
     while True:
         ended = client.ask(SENTENCE)
@@ -80,7 +80,7 @@ def ask(client: Any) -> dict[str, Any]:
 
 
 def show(world: str, answer: dict[str, Any]) -> str | None:
-    """The answer in words, beside the truth; the object that is truly at the pose, or None."""
+    """Print the answer beside the truth; returns the object that is truly at the pose, or None."""
     from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 
     print(f'\n[{world}] "{SENTENCE}"')
@@ -106,7 +106,7 @@ def show(world: str, answer: dict[str, Any]) -> str | None:
 
 
 def save(image: Any, path: Path) -> None:
-    """An image message as a file."""
+    """Save an image message as a file."""
     import cv2
 
     from spatial_vlm_ros.streams.image import decode_rgb
@@ -116,7 +116,7 @@ def save(image: Any, path: Path) -> None:
 
 @contextlib.contextmanager
 def process(name: str, *arguments: str) -> Iterator[None]:
-    """A node in a process of its own, ended at the end; its log goes to out/."""
+    """Run a node in its own process within this context; its log goes to out/."""
     with (OUT / f"{name}.log").open("a") as log:
         command = [sys.executable, "-m", "spatial_vlm_ros.nodes", name, "--ros-args", *arguments]
         running = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603

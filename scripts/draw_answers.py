@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the answers that docs/annotated_image.md shows: the demo's world, seen with the compact model.
+"""Draw the answers in docs/annotated_image.md: the demo's world, seen with the compact model.
 
 Needs the extras `sim` and `compact`. Run: python -m scripts.draw_answers
 """

@@ -27,14 +27,14 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 GREEN, RED, BLUE, GREY, INK = "#2f8f5b", "#c4553d", "#2866a8", "#8a919c", "#1f2933"
 NAMES = {"cup": "cup", "high": "chick on the box", "far": "other chick", "box": "box"}
 COLOURS = {"cup": BLUE, "high": RED, "far": GREEN, "box": GREY}
-STEP = 0.005  # metres between the places of the moved chick
-ASIDE = -0.09  # metres, where it is moved
+STEP = 0.005  # metres between the positions of the moved chick
+ASIDE = -0.09  # metres, sideways position of the moved chick
 
 Array = npt.NDArray[np.float64]
 
 
 def page_names() -> dict[str, Any]:
-    """What the Python blocks of the page define."""
+    """Names that the Python blocks of the page define."""
     names: dict[str, Any] = {"__name__": "behind"}
     for block in blocks_of(TUTORIALS / "behind.md"):
         if block.language == "python":
@@ -44,7 +44,7 @@ def page_names() -> dict[str, Any]:
 
 
 def draw_image(names: dict[str, Any]) -> Figure:
-    """The camera's image with boxes, and the rows of their middles."""
+    """Draw the camera's image with boxes, and the rows of their centres."""
     figure = Figure(figsize=(6.4, 3.6))
     axes: Axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(names["frame"].rgb[90:450])
@@ -69,12 +69,12 @@ def draw_image(names: dict[str, Any]) -> Figure:
 
 
 def draw_ground(names: dict[str, Any]) -> Figure:
-    """From above: outlines, ahead, near sides, centres, the cone."""
+    """Draw the view from above: outlines, ahead, near sides, centres, the cone."""
     layout, row, f, r = names["layout"], names["row"], names["f"], names["r"]
     cup = layout.centre[row["cup"], :2]
 
     def seen(points: Array) -> Array:
-        """Right and ahead of the cup, metres."""
+        """Coordinates to the right of and ahead of the cup, metres."""
         offset = np.atleast_2d(points) - cup
         return np.column_stack((offset @ r, offset @ f))
 
@@ -119,7 +119,7 @@ def draw_ground(names: dict[str, Any]) -> Figure:
 
 
 def draw_likelihood(names: dict[str, Any]) -> Figure:
-    """Likelihood of behind while a chick is moved away from the camera, beside the cup."""
+    """Draw the likelihood of "behind" while a chick is moved away from the camera, beside the cup."""
     places = np.arange(-0.06, 0.1001, STEP)
     likely, states = [], []
     for x in places:
@@ -145,7 +145,7 @@ def draw_likelihood(names: dict[str, Any]) -> Figure:
 
 
 def svg(figure: Figure) -> str:
-    """A figure as a text that is the same each time."""
+    """Write a figure as SVG text that is the same each time."""
     with mpl.rc_context({"svg.hashsalt": "behind", "svg.fonttype": "path"}):
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the frame and the image that docs/compare.md shows: a rule of thumb errs, and measurement does not.
+"""Make the frame and the image in docs/compare.md: a rule of thumb fails, and measurement does not.
 
-The nearer chick stands on two boxes and is higher in the image than the farther one; the cup stands on a box. The
-rule is that of examples/higher_is_farther.py. Needs the extras `sim` and `compact`.
+The nearer chick stands on two boxes and is higher in the image than the farther one; the cup stands on a box. The rule
+is that of examples/higher_is_farther.py. Needs the extras `sim` and `compact`.
 
     python -m scripts.draw_comparison --frames build/compare    # for `spatial-vlm compare build/compare/behind`
-    python -m scripts.draw_comparison                            # docs/images/compare_behind.jpg, too
+    python -m scripts.draw_comparison                            # also docs/images/compare_behind.jpg
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NAME, WORDS = "behind", "the chick behind the cup"
 RULE = "rule=examples.higher_is_farther:HigherIsFarther"
 SEED, EYE_HEIGHT = 137, 0.341
 CUP, NEAR, FAR = (0.74, 0.0), (0.651, 0.127), (0.936, -0.121)
-GAP = 0.002  # metres between what is stacked, before it settles
+GAP = 0.002  # metres between stacked objects before they settle
 
 
 def world() -> PhysicsWorld:
@@ -64,7 +64,7 @@ def world() -> PhysicsWorld:
 
 
 def write_example(root: Path) -> Path:
-    """The frame's folder, with the case beside it that tells which chick is right."""
+    """Write the frame's folder, with the case that says which chick is right."""
     with world() as simulated:
         seen = simulated.render(VGA)
     folder = write_frame(root / NAME, noisy(seen.frame, np.random.default_rng(0)), seen.detections)
@@ -74,7 +74,7 @@ def write_example(root: Path) -> Path:
 
 
 def main() -> int:
-    """Write the frame, and draw the image unless a folder for frames alone is named."""
+    """Write the frame; also draw the image unless --frames is given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=Path)
     given = parser.parse_args()

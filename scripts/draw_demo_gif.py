@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw docs/images/demo.gif, which README.md shows: a command, a question and its answer in the demo's world.
+"""Draw docs/images/demo.gif for README.md: a command, a question and its answer in the demo's world.
 
-The frame is rendered by MuJoCo, the objects are found by the compact model, and what is shown is what the resolver
-answers. Needs Pillow and the extras `sim` and `compact`. Run: python -m scripts.draw_demo_gif
+MuJoCo renders the frame, the compact model finds the objects, and the GIF shows the resolver's answers. Needs Pillow
+and the extras `sim` and `compact`. Run: python -m scripts.draw_demo_gif
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ LARGEST = 1_500_000  # bytes
 TOP, BOTTOM = 76, 396  # rows of the image that are shown
 SIDE = 360  # pixels: width of the view from above
 WORDS_HEIGHT = 104  # pixels below both
-LETTERS, SMALL, LARGE = 16, 19, 24  # pixels: in the views, of the answer, of what is said
+LETTERS, SMALL, LARGE = 16, 19, 24  # pixels: in the views, in the answer, in the instruction
 COLOURS = 256
-TYPED = 3  # letters that a step of typing adds
+TYPED = 3  # letters added per typing step
 TYPING, PAUSE, READING, LONG = 90, 900, 2200, 3600  # ms
 FIRST, SECOND, REPLY = "grab me the chick behind the cup", "grab me the chick", "the nearer one"
 
 Step = tuple[Rgb, int]
-"""An image, and for how long it is shown, ms."""
+"""An image, and its duration in ms."""
 
 
 def main() -> int:
-    """Draw it; 1 where it has become too large."""
+    """Draw it; returns 1 if the file is too large."""
     with DEMO_WORLDS["behind"]() as simulated:
         frame = noisy(simulated.render(VGA).frame, np.random.default_rng(0))
     steps = list(story(frame))
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def story(frame: RgbdFrame) -> Iterator[Step]:
-    """A command that is answered; then one that is ambiguous, and the reply to its question."""
+    """A command that is answered; then an ambiguous one, and the reply to its question."""
     config = ResolverConfig()
     observed = Resolver(config, load_grounder("compact", {})).look_at(frame)
     answered = observed.ask(FIRST)
@@ -95,7 +95,7 @@ def told(resolution: Resolution) -> list[str]:
 
 
 def content(frame: RgbdFrame, answered: Answered, config: ResolverConfig) -> AnswerContent:
-    """What is shown of an answer."""
+    """Make the content to show for an answer."""
     found = content_from(frame, answered.detections, answered.resolution, config, answered.scene)
     if found is None:
         raise SystemExit("the frame cannot be lifted")
@@ -103,20 +103,20 @@ def content(frame: RgbdFrame, answered: Answered, config: ResolverConfig) -> Ans
 
 
 def neutral(frame: RgbdFrame, answered: Answered, config: ResolverConfig, like: AnswerContent) -> AnswerContent:
-    """The same objects without an answer, to the same scale from above."""
+    """The same objects without an answer, at the same scale from above."""
     nothing = Resolution(answered.resolution.instruction, Status.CANCELLED, "")
     shown = content(frame, answered._replace(resolution=nothing), config)
     return dataclasses.replace(shown, low=like.low, high=like.high)
 
 
 def parts(words: str) -> Iterator[str]:
-    """Words as they are typed."""
+    """The text at each typing step."""
     for end in range(TYPED, len(words) + TYPED, TYPED):
         yield words[:end]
 
 
 def typing(frame: RgbdFrame, like: AnswerContent, words: str) -> Iterator[Step]:
-    """The image alone, while words are typed."""
+    """Only the image, while the text is typed."""
     for typed in parts(words):
         yield panel(frame, None, typed, [], width=like, cursor=True), TYPING
     yield panel(frame, None, words, [], width=like), PAUSE
@@ -132,7 +132,7 @@ def panel(
     cursor: bool = False,
     width: AnswerContent | None = None,
 ) -> Rgb:
-    """One image: the camera's view, the view from above, what was said and what is answered."""
+    """One image: the camera's view, the view from above, the instruction and the answer."""
     canvas = frame.rgb.copy()
     if shown is not None:
         draw_camera_view(canvas, 1, shown, ResolverConfig().depth, LETTERS)
@@ -160,7 +160,7 @@ def panel(
 
 
 def write(path: Path, steps: list[Step]) -> None:
-    """The images as one GIF that repeats, in one palette of all of them."""
+    """Write the images as one repeating GIF with a common palette."""
     images = [Image.fromarray(image) for image, _ in steps]
     whole = Image.new("RGB", (images[0].width, images[0].height * len(images)))
     for number, image in enumerate(images):

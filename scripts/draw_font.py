@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the signs that images are lettered with: a sheet of them and their widths, for `output/lettering.py`.
+"""Draw the characters for text on images: a sheet of them and their widths, for `output/lettering.py`.
 
-OpenCV as robots' distributions carry it draws letters as a plotter does, in single strokes and in ASCII alone. Needs
-Pillow and the files of Roboto (Apache-2.0), for example from `pip download --no-deps font-roboto`.
+OpenCV in common robot distributions draws letters like a plotter, in single strokes and only in ASCII. Needs Pillow and
+the files of Roboto (Apache-2.0), for example from `pip download --no-deps font-roboto`.
 Run: python -m scripts.draw_font FOLDER/Roboto-Regular.ttf FOLDER/Roboto-Medium.ttf
 """
 
@@ -16,17 +16,17 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 FOLDER = Path(__file__).resolve().parent.parent / "spatial_vlm_ros" / "output" / "font"
-EM = 40  # pixels: twice the largest size that is usually wanted, for letters are only ever shrunk
-ASCENT, DESCENT = 38, 10  # pixels above and below the line on which letters stand
+EM = 40  # pixels: twice the largest usual size, because letters are only ever shrunk
+ASCENT, DESCENT = 38, 10  # pixels above and below the baseline
 CELL = 44  # pixels: width of a cell
-LEFT = 4  # pixels in a cell before the place where a sign begins: some reach back
+LEFT = 4  # pixels in a cell before the character begins: some extend to the left
 COLUMNS = 32
 _PUNCTUATION = "–—‘’“”…•≤≥≈−"
 SIGNS = "".join(map(chr, (*range(0x20, 0x7F), *range(0xA1, 0x180)))) + _PUNCTUATION
 
 
 def sheet(path: Path) -> tuple[Image.Image, list[float]]:
-    """All signs of a font, white on black, one a cell; and how far each moves the next one, pixels."""
+    """All characters of a font, white on black, one per cell; and the advance of each, pixels."""
     font, large = ImageFont.truetype(str(path), EM), ImageFont.truetype(str(path), 16 * EM)
     rows = -(-len(SIGNS) // COLUMNS)
     image = Image.new("L", (COLUMNS * CELL, rows * (ASCENT + DESCENT)), 0)
@@ -39,7 +39,7 @@ def sheet(path: Path) -> tuple[Image.Image, list[float]]:
 
 
 def main() -> int:
-    """Write the sheets and the measures."""
+    """Write the sheets and their measures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("regular", type=Path)
     parser.add_argument("strong", type=Path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the labelling page that docs/label.md shows: the demo's world, a place corrected.
+"""Draw the labelling page in docs/label.md: the demo's world, with a corrected place.
 
 Needs the extras `sim`, `web` and `browser`, chromium and its driver. Run: python -m scripts.draw_labels
 """
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def screenshot(url: str) -> bytes:
-    """The page of the second sentence, its place made larger and moved, as PNG."""
+    """Take a PNG screenshot of the page of the second sentence, its place enlarged and moved."""
     options = Options()
     options.binary_location = shutil.which("chromium") or ""
     for name in ("headless=new", "disable-gpu", "no-first-run", *(["no-sandbox"] if os.geteuid() == 0 else [])):
@@ -76,7 +76,7 @@ def screenshot(url: str) -> bytes:
 
 
 def until(seen: Callable[[], bool]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     ends = time.monotonic() + PATIENCE
     while not seen():
         if time.monotonic() > ends:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the images of docs/obstacles.md: charts of measured runs, and what a person sees of an unnamed neighbour.
+"""Draw the images of docs/obstacles.md: charts of measured runs, and the approval image of an unnamed neighbour.
 
 The charts are of benchmarks/results/watching.json and unnamed.json. Needs matplotlib and the extras `sim` and `arm`.
 
@@ -27,18 +27,18 @@ RESULTS, IMAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "images"
 BLUE, GREEN, ORANGE, RED, GREY, LIGHT = "#0072b2", "#009e73", "#e69f00", "#d55e00", "#999999", "#dddddd"
 TOUCHED = 1.0  # N
 QUALITY = 88  # of JPEG
-SEED, GAP = 95000, 0.03  # of the drawn world
+SEED, GAP = 95000, 0.03  # the drawn world
 
 
 def saved(figure: Figure, name: str) -> None:
-    """Write a chart; the same bytes for the same rows."""
+    """Write a chart; the same rows give the same bytes."""
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(IMAGES / f"{name}.svg", format="svg", metadata={"Date": None, "Creator": None})
     print(f"docs/images/{name}.svg")
 
 
 def intrusions(rows: list[dict[str, Any]]) -> Figure:
-    """A line for each object that was pushed into the way: when it was noticed, when the arm stood, and a contact."""
+    """Draw one line per intruding object: when it was noticed, when the arm stood, and any contact."""
     came = [row for row in rows if row["kind"] == "intrusion" and "object" in row]
     came.sort(key=lambda row: row["without_watch"]["touched_s"] or np.inf)
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -66,7 +66,7 @@ def intrusions(rows: list[dict[str, Any]]) -> Figure:
 
 
 def neighbours(rows: list[dict[str, Any]]) -> Figure:
-    """How runs with a neighbour at each distance ended, with occupied space and without."""
+    """Draw how runs with a neighbour at each distance ended, with and without occupied space."""
     staged = [row for row in rows if "with" in row]
     gaps = sorted({row["gap_m"] for row in staged})
     kinds = (("delivered, nothing touched", GREEN), ("refused, with the reason", GREY),
@@ -100,7 +100,7 @@ def ended(end: dict[str, Any]) -> int:
 
 
 def drawing() -> np.ndarray:
-    """The motion over the camera image, as a person is asked about it; RGB."""
+    """Draw the motion over the camera image, as in the approval question; RGB."""
     from benchmarks.recheck_cell import planned
     from benchmarks.unnamed import beside, named
     from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
@@ -135,7 +135,7 @@ def drawing() -> np.ndarray:
     intrinsics = (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
     image = SceneImage("", made.seen.stamp_ns, frame.camera.width, frame.camera.height, intrinsics, jpeg)
     seen = dataclasses.replace(made.seen, image=image)
-    answer = Resolution(world.instruction, Status.NOT_FOUND, "")  # only its words are shown
+    answer = Resolution(world.instruction, Status.NOT_FOUND, "")  # only its text is shown
     arm = kinematics_of(str(description_file()), BASE_LINK, config.motion.tip_link, ARM_JOINTS)
     offer = Offer(Words(""), ObservedAnswer(answer, seen), made.scene, made.goal, made.plan)
     return draw_on_scene(planned_motion(offer, config, arm), image.data)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw what the relations mean: one image each for docs/relations.md, from the functions that judge.
+"""Draw the meaning of the relations: one image each for docs/relations.md, from the functions that judge them.
 
-A target of 6 cm is put at every place of a grid and the relation's likelihood is contoured: green where it holds, red
-where it fails, white where it is unclear. Needs matplotlib. Run: python -m scripts.draw_relations
+A target of 6 cm is put at every point of a grid, and the relation's likelihood is drawn as contours: green where it
+holds, red where it fails, white where it is unclear. Needs matplotlib. Run: python -m scripts.draw_relations
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ HOLDS, FAILS, UNCLEAR, OBJECT = "#7fbf9b", "#f0b3a6", "#ffffff", "#3b4252"
 LINE = "#6b7280"
 TARGET = 0.06  # metres
 AWAY = 0.8  # metres from the viewer to the middle of an image
-EYE = 0.5  # metres of the viewer above the ground
-STEPS = 61  # places along each side of a grid
+EYE = 0.5  # metres, height of the viewer above the ground
+STEPS = 61  # points along each side of a grid
 
 Array = npt.NDArray[np.float64]
 
@@ -58,7 +58,7 @@ class Object:
     Args:
         right: metres from the middle of the image.
         ahead: metres from the middle of the image, away from the viewer.
-        base: metres above the ground.
+        base: height of its base above the ground, metres.
         size: metres across, along the view and up.
         disc: whether it is round.
         front: direction that its front faces, to the right and ahead; None without one.
@@ -77,14 +77,14 @@ class Image:
     """One image.
 
     Args:
-        name: its file.
+        name: name of its file.
         relation: canonical name.
         objects: the anchors.
-        target: what is put at every place; its own place is not used.
-        half: metres from the middle to the sides.
-        side: seen from the side, and not from above.
-        middle: height of the middle of an image from the side, metres.
-        distance: stated with the relation.
+        target: object put at every point; its own position is not used.
+        half: metres from the centre to the sides.
+        side: whether it is seen from the side, not from above.
+        middle: height of the centre of a side view, metres.
+        distance: distance given with the relation, metres.
     """
 
     name: str
@@ -144,7 +144,7 @@ def images() -> Iterator[Image]:
 
 
 def lifted(obj: Object, number: int) -> SceneObject:
-    """An object in the frame of a camera that looks level: x right, y down, z ahead."""
+    """Make an object in the frame of a level camera: x right, y down, z ahead."""
     width, depth, height = obj.size
     centre = np.array([obj.right, EYE - obj.base - height / 2, AWAY + obj.ahead])
     if obj.disc:
@@ -170,7 +170,7 @@ def lifted(obj: Object, number: int) -> SceneObject:
 
 
 def layout_of(image: Image) -> tuple[Layout, Array, Array]:
-    """The scene of an image, targets first; and the places of its grid along both axes."""
+    """The scene of an image, targets first; and the points of its grid along both axes."""
     across = np.linspace(-image.half, image.half, STEPS)
     along = across + image.middle if image.side else across
     target = image.target
@@ -188,7 +188,7 @@ def layout_of(image: Image) -> tuple[Layout, Array, Array]:
 
 
 def likelihood_of(image: Image, layout: Layout) -> Array:
-    """(STEPS, STEPS) likelihood of the relation at each place of the grid; NaN where it is not measured."""
+    """(STEPS, STEPS) likelihood of the relation at each point of the grid; NaN where it is not measured."""
     targets = np.arange(STEPS * STEPS)
     anchors = np.arange(STEPS * STEPS, len(layout))
     view = layout.viewpoint(FrameOfReference.VIEWER)
@@ -207,7 +207,7 @@ def likelihood_of(image: Image, layout: Layout) -> Array:
 
 
 def drawn(image: Image) -> bytes:
-    """The image as SVG, always the same bytes."""
+    """Draw the image as SVG; always the same bytes."""
     layout, across, along = layout_of(image)
     likelihood = likelihood_of(image, layout)
     figure = Figure(figsize=(2.4, 2.4))
@@ -238,20 +238,20 @@ def _draw_object(axes: Axes, obj: Object, side: bool) -> None:
         return
     corner = (obj.right - width / 2, obj.base if side else obj.ahead - depth / 2)
     tall = height if side else depth
-    if width * tall > 0.01:  # what is in or on a large one shows
+    if width * tall > 0.01:  # objects in or on a large one stay visible
         axes.add_patch(Rectangle(corner, width, tall, facecolor="none", edgecolor=OBJECT, lw=1.5))
     else:
         axes.add_patch(Rectangle(corner, width, tall, color=OBJECT, lw=0))
 
 
 def _draw_viewer(axes: Axes, image: Image, low: float) -> None:
-    """The viewer's mark below the middle, looking up the image."""
+    """Draw the viewer's symbol below the centre, facing the top of the image."""
     size = 0.1 * image.half
     axes.add_patch(Polygon(((-size, low), (size, low), (0.0, low + 1.3 * size)), color=LINE, lw=0))
 
 
 def _draw_scale(axes: Axes, image: Image, across: Array, along: Array) -> None:
-    """The target, with its front where it has one, in the upper left corner; 10 cm in the upper right one."""
+    """Draw the target, with its front if it has one, in the upper left corner; 10 cm in the upper right one."""
     width, _, height = image.target.size
     tall = height if image.side else width
     inset = 0.05 * image.half
@@ -266,7 +266,7 @@ def _draw_scale(axes: Axes, image: Image, across: Array, along: Array) -> None:
 
 
 def file_of(image: Image) -> Path:
-    """Where an image lies."""
+    """Path of an image."""
     return FOLDER / (image.name.replace(" ", "_") + ".svg")
 
 

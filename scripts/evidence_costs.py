@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large evidence bundles of the simulated camera are, and what keeping them costs the resolver: docs/evidence.md.
+"""Size of evidence bundles of the simulated camera, and the resolver's cost of keeping them: docs/evidence.md.
 
 python -m scripts.evidence_costs    # needs rclpy, rosbags and MuJoCo; half a minute
 """
@@ -24,14 +24,14 @@ from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
 WORDS = "grab me the chick behind the cup"
-BUNDLES = 6  # images with noise of their own
+BUNDLES = 6  # images with different noise
 ROUNDS = 6
 WIDTHS = (640, 1280)
-TICK = 0.001  # s between two turns of the thread that is watched for being held up
+TICK = 0.001  # seconds between two ticks of the thread that measures delays
 
 
 class Asker:
-    """Asks the resolver's queue on frames of rclpy's messages, with evidence or without."""
+    """Sends requests to the resolver's queue on rclpy messages, with or without evidence."""
 
     def __init__(self, folder: Path, keep: str) -> None:
         streams = StreamConfig(base_frame="base_link", clocks_in_step=True, clock_error=0.0)
@@ -44,7 +44,7 @@ class Asker:
         self._make = messages.composer()
 
     def ask(self, frame: RgbdFrame, detections: tuple[Detection, ...]) -> float:
-        """Seconds from the last message of a frame to the reply."""
+        """Seconds from a frame's last message to the reply."""
         replies: list[RequestOutcome] = []
         self._queue.accept(InstructionRequest(WORDS, "", "", replies.append, lambda *_: None))
         self.now_ns += SECOND // 10
@@ -69,7 +69,7 @@ class Asker:
 
 
 def longest_pause(work: Callable[[], object]) -> float:
-    """The longest time by which a thread that wakes each millisecond is late while some work runs, seconds."""
+    """Longest delay of a thread that wakes every millisecond while `work` runs, seconds."""
     done, late = threading.Event(), [0.0]
 
     def watch() -> None:
@@ -93,7 +93,7 @@ def row(width: int) -> str:
     writing = []
     with tempfile.TemporaryDirectory() as name:
         askers = {keep: Asker(Path(name), keep) for keep in times}
-        for number, shot in enumerate([shots[0], *shots * ROUNDS], 1):  # in turns: what else runs meets both alike
+        for number, shot in enumerate([shots[0], *shots * ROUNDS], 1):  # alternating, so that load affects both alike
             for keep in sorted(askers, reverse=number % 2 == 0):
                 times[keep].append(askers[keep].ask(*shot))
             begun = time.perf_counter()
@@ -101,7 +101,7 @@ def row(width: int) -> str:
                 time.sleep(TICK)
             writing.append(time.perf_counter() - begun)
         askers["all"].keeper.close(30.0)
-        medians = {keep: statistics.median(each[1:]) for keep, each in times.items()}  # the first one loads the code
+        medians = {keep: statistics.median(each[1:]) for keep, each in times.items()}  # the first one loads code
         written = statistics.median(writing[1:])
         sizes = [path.stat().st_size for path in Path(name).glob("*.mcap")]
         asker, calm = Asker(Path(name), "all"), Asker(Path(name), "off")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of all faults that can be injected, from their catalogue, with what was observed of those in faults.md."""
+"""Make the table of all faults that can be injected, from their catalogue, with observations from faults.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spatial_vlm_ros.sim.faults.spec import read_faults
 
 RECORDS = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "faults.json"
 Observed = Mapping[tuple[str, str], list[str]]
-"""Form or part, and kind → what was injected and how requests ended."""
+"""Form or part, and kind → injected faults and how requests ended."""
 
 _HEAD = """# Kinds of faults
 
@@ -41,17 +41,17 @@ _TITLES = {
 
 
 def fault_table(records: Path = RECORDS) -> str:
-    """All forms of streams and parts with their kinds, as a Markdown page.
+    """Make a Markdown page with all forms of streams and parts and their kinds of faults.
 
     Args:
-        records: what was observed.
+        records: file of the observations.
     """
     observed = _observed(records)
     return _HEAD + "\n".join(line for room in EFFECTS for line in _section(room, observed)) + "\n"
 
 
 def _observed(records: Path) -> Observed:
-    """Of the rows that inject one fault, a group counting for its first stream."""
+    """Observations from rows that inject one fault; a group counts for its first stream."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in json.loads(records.read_text(encoding="utf-8")):
         words = row["injected"].removeprefix("grounder, ")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/faults.md from what tests observed: `make faults` runs them, and this collects. No cell is written by hand.
+"""Make docs/faults.md from test observations: `make faults` runs the tests, and this script collects them.
 
-`python -m scripts.faults_page FOLDER` takes over the records in a folder, one JSON file a row as `record` of
-test/nodes/fault_record.py writes them, into benchmarks/results/faults.json. `make generate` makes the page from that,
-and from benchmarks/results/stopping.json and stopping_move_group.json where stopping was measured.
+No cell is written by hand. `python -m scripts.faults_page FOLDER` reads the records in a folder, one JSON file a row as
+`record` of test/nodes/fault_record.py writes them, into benchmarks/results/faults.json. `make generate` makes the page
+from that, and from benchmarks/results/stopping.json and stopping_move_group.json if stopping was measured.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 _LONGEST = 220  # characters of one message
 _WIDTH = 124  # characters of a line
-_MARKER = re.compile(r"^(\s*)([-+*#>]|\d+[.)])(?=\s)")  # what would begin a list, a heading or a quotation
-_CODE, _KEPT = re.compile(r"`[^`]+`"), "\x01"  # what stays in one line, and its blanks meanwhile
-_STANDING = ("plan", "grasp", "place")  # phases in which the arm stands anyway
+_MARKER = re.compile(r"^(\s*)([-+*#>]|\d+[.)])(?=\s)")  # would start a list, a heading or a quotation
+_CODE, _KEPT = re.compile(r"`[^`]+`"), "\x01"  # stays in one line; placeholder for its blanks meanwhile
+_STANDING = ("plan", "grasp", "place")  # phases in which the arm stands still
 STOP_LIMIT = 0.6  # s: 0.5 s, and 0.1 s for the controller to brake
 _HEAD = """# Faults
 
@@ -58,15 +58,15 @@ The entries about streams, transforms, clocks, detections and models are made li
 
 
 def collected(folder: Path) -> list[dict[str, Any]]:
-    """The records in a folder, by section and name."""
+    """Read the records in a folder, by section and name."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*.json"))]
 
 
 def faults_page(results: Path = RESULTS) -> str:
-    """The page, as Markdown.
+    """Make the page, as Markdown.
 
     Args:
-        results: folder of faults.json, and of stopping*.json where stopping was measured.
+        results: folder of faults.json, and of stopping*.json if stopping was measured.
     """
     rows = json.loads((results / "faults.json").read_text(encoding="utf-8"))
     stops = _stops([results / "stopping.json", results / "stopping_move_group.json"])
@@ -87,11 +87,11 @@ def faults_page(results: Path = RESULTS) -> str:
 
 
 def _wrapped(first: str, text: str) -> list[str]:
-    """A paragraph or an entry of a list, in lines that are not too long.
+    """Wrap a paragraph or a list item.
 
     Args:
-        first: in front of its first line; the others are indented as far.
-        text: in one line; code in it is not cut.
+        first: prefix of the first line; the other lines are indented by its width.
+        text: text in one line; code in it is not broken.
     """
     text = text.replace("\n", " ").replace("<camera", "&lt;camera")
     text = _CODE.sub(lambda code: code[0].replace(" ", _KEPT), text)
@@ -101,7 +101,7 @@ def _wrapped(first: str, text: str) -> list[str]:
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What all rows come to."""
+    """Summary of all rows."""
     faults = [row for row in rows if "requests" in row]
     known = [row for row in faults if not row["undetectable"]]
     failed = [row for row in rows if row["failures"]]
@@ -126,7 +126,7 @@ def _summary(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _summary_of_stops(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What all stops come to."""
+    """Summary of all stops."""
     trials = [trial for row in rows for trial in row["trials"]]
     moving = sorted(trial["seconds"] for trial in trials if trial["phase"] not in _STANDING)
     if moving:
@@ -149,7 +149,7 @@ def _listed(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _of_requests(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Each fault: how requests ended, and what the nodes reported."""
+    """For each fault: how requests ended, and what the nodes reported."""
     for row in rows:
         ended = ", ".join(f"{name} {count}" for name, count in row["statuses"].items())
         when = ", from the start" if row["at_start"] else ""
@@ -169,7 +169,7 @@ def _reported(name: str, words: Sequence[str]) -> Iterator[str]:
 
 
 def _of_controllers(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Each fault: how the goal of the gate ended, and what moved."""
+    """For each fault: how the gate's goal ended, and what moved."""
     for row in rows:
         stopped = ", stopped by hand" if row["stopped_by_hand"] else ""
         wrongly = [*row["moved_wrongly"], *([f"{row['unapproved_goals']} goals"] if row["unapproved_goals"] else [])]
@@ -185,7 +185,7 @@ def _of_controllers(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _of_pages(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Each request to the approval page: its answer, and what the page and the record say then."""
+    """For each request to the approval page: its answer, and then the content of the page and the record."""
     for row in rows:
         recorded = ", ".join(row["on_record"]) or "nothing"
         yield from _wrapped(
@@ -196,7 +196,7 @@ def _of_pages(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _stops(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Event × phase × planner, of the trials of benchmarks.stopping."""
+    """Event × phase × planner, from the trials of benchmarks.stopping."""
     trials: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for path in (path for path in paths if path.is_file()):
         for trial in json.loads(path.read_text(encoding="utf-8"))["trials"]:
@@ -205,7 +205,7 @@ def _stops(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def _of_stops(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """A table: event × phase × planner."""
+    """Make a table: event × phase × planner."""
     yield "| event | phase | planner | n | median | worst | answer | motions after it |"
     yield "|---|---|---|---|---|---|---|---|"
     for row in rows:
@@ -259,13 +259,13 @@ def _short(words: str) -> str:
     if len(words) <= _LONGEST:
         return words
     cut = words[: _LONGEST - 1]
-    if cut.count("`") % 2:  # in the middle of code
+    if cut.count("`") % 2:  # inside code
         cut = cut[: cut.rindex("`")]
     return f"{cut}…"
 
 
 def main() -> int:
-    """Take over the records of a folder."""
+    """Read the records of a folder."""
     if len(sys.argv) != 2:
         print("python -m scripts.faults_page FOLDER", file=sys.stderr)
         return 2

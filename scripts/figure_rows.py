@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A row of docs/figures.md: what it is called, what its figures are read from, and how a cell is written."""
+"""A row of docs/figures.md: its name, its source file, and the format of a cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Json = Any
 Count = tuple[int, int]
 """k of n."""
 Cells = Callable[[Json], Sequence[str]]
-"""What a line has after its name, from the content of a result file."""
+"""Cells of a line after its name, from the content of a result file."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Row:
     """One line of a table.
 
     Args:
-        name: of the line; short.
-        file: that its figures are read from.
+        name: short name of the line.
+        file: file that its figures are read from.
         module: benchmark that makes the file.
-        options: of its command.
-        note: the condition that the figure holds under.
-        cells: what the line has after its name, from the file's content.
-        group: what the note calls it; "" = its name.
+        options: options of its command.
+        note: condition under which the figure holds.
+        cells: cells after the name, from the file's content.
+        group: its name in the note; "" = `name`.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Row:
 
     @property
     def command(self) -> str:
-        """That makes the file."""
+        """Command that makes the file."""
         return f"python -m {PARTS[self.module].package}.{self.module}{' ' if self.options else ''}{self.options}"
 
 
 @dataclass(frozen=True)
 class Missing:
-    """What has no committed result, and what is known of it."""
+    """A topic without committed results, and what is known about it."""
 
     what: str
     why: str
@@ -66,7 +66,7 @@ def share(count: Count) -> str:
 
 
 def errors(wrong: Count, needless: Count, posed: Count, developed: str) -> tuple[str, ...]:
-    """The three errors, and whether the data was developed on."""
+    """The three error shares, and whether the data was used in development."""
     return share(wrong), share(needless), share(posed), developed
 
 
@@ -83,10 +83,10 @@ def read(result: Json, *path: str) -> Json:
 
 
 def ms(value: float) -> str:
-    """Milliseconds, as many digits as tell something."""
+    """Milliseconds with a sensible number of digits."""
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.1f} ms" if value >= 1 else f"{value:.3f} ms"
 
 
 def against(ours: float, baseline: float) -> tuple[str, str, str]:
-    """Both times, and the baseline's over ours."""
+    """Both times, and the ratio of the baseline's to ours."""
     return ms(ours), ms(baseline), f"{baseline / ours:.3g}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of docs/figures.md about time: speed against baselines, the errors that it buys, cold start."""
+"""The rows of docs/figures.md about time: speed against baselines, the errors that come with it, cold start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Path = tuple[str, ...]
 
 
 def _times(ours: Path, baseline: Path, scale: float = 1.0) -> Cells:
-    """Both times, where they are in a result file; `scale` makes milliseconds of them."""
+    """Both times, if they are in a result file; `scale` converts them to milliseconds."""
 
     def cells(result: Json) -> tuple[str, ...]:
         return against(scale * read(result, *ours), scale * read(result, *baseline))
@@ -50,7 +50,7 @@ def _import(what: str) -> Cells:
 
 
 def _said(words: str, *paths: Path) -> Cells:
-    """Words with the values at paths in their braces."""
+    """A text with the values at paths in its braces."""
 
     def cells(result: Json) -> tuple[str, ...]:
         return (words.format(*(read(result, *path) for path in paths)),)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/figures.md from the committed results in benchmarks/results and research/results. No figure is written by hand.
+"""Make docs/figures.md from the committed results in benchmarks/results and research/results; none is written by hand.
 
-A row names its data, the command that measures it and the file that it is read from. A row without its file is listed
-as not measured. `make generate` makes the page.
+A row names its data, the command that measures it and its source file. A row without its file is listed as not
+measured. `make generate` makes the page.
 """
 
 from __future__ import annotations
@@ -115,10 +115,10 @@ SECTIONS = (
 
 
 def figures_page(root: Path = ROOT) -> str:
-    """The page, as Markdown.
+    """Make the page, as Markdown.
 
     Args:
-        root: of the repository, whose result files are read.
+        root: root of the repository whose result files are read.
     """
     lines, missing = [_HEAD], [*MISSING]
     for section in SECTIONS:
@@ -146,7 +146,7 @@ def _table(root: Path, section: Section, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
-    """For each command its file, and the condition of each of its rows; rows that share a condition share a line."""
+    """For each command its file, and the condition of each row; rows with the same condition share a line."""
     for command, file in dict.fromkeys((row.command, row.file) for row in rows):
         program, _, options = command.partition(" --")
         split = f"`{program}` with `--{options}`" if len(command) > _LONGEST - 10 else f"`{command}`"
@@ -160,7 +160,7 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _wrapped(text: str, indent: int = 2) -> Iterator[str]:
-    """Lines of at most so many characters, broken at spaces outside of code."""
+    """Lines of limited length, broken at spaces outside code."""
     words, code = [""], False
     for char in text.strip():
         code ^= char == "`"
@@ -185,7 +185,7 @@ def results(root: Path) -> dict[str, Json]:
 
 
 def _targets(root: Path) -> Iterator[str]:
-    """How many targets are met, and every one that is missed."""
+    """Number of targets met, and every missed target."""
     claims = [
         (file, claim)
         for file, found in results(root).items()
@@ -201,7 +201,7 @@ def _targets(root: Path) -> Iterator[str]:
 
 
 def _machines(root: Path) -> Iterator[str]:
-    """Which processor made which files."""
+    """Processors and the files made on them."""
     made: dict[str, list[str]] = {}
     for file, found in results(root).items():
         machine = found.get("machine") if isinstance(found, dict) else None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The world of the demo as files for Gazebo: an SDF world, and a mesh for each painted surface.
+"""Write the demo's world as files for Gazebo: an SDF world, and a mesh for each painted surface.
 
-The world's frame is the robot's base (z up), so that poses there are poses here. docs/simulators.md.
+The world frame is the robot's base frame (z up), so poses are the same in both. See docs/simulators.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OPTICAL_T_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]
 
 
 def world_files() -> dict[str, str]:
-    """Path, beside the world, and text of each file of the world "chicks"."""
+    """Path (relative to the world) and text of each file of the world "chicks"."""
     objects, scenery, _ = story()
     made = {
         f"meshes/{obj.id}_{number}.obj": wavefront(part.mesh)
@@ -50,7 +50,7 @@ def world_files() -> dict[str, str]:
 
 
 def wavefront(mesh: Mesh) -> str:
-    """A mesh as Wavefront OBJ, metres to the hundredth of a millimetre, with normals of its vertices."""
+    """Write a mesh as Wavefront OBJ, in metres to a hundredth of a millimetre, with vertex normals."""
     lines = ["# Made by scripts/generate.py."]
     lines += [f"v {_numbers(row, 5)}" for row in mesh.vertices]
     lines += [f"vn {_numbers(row, 2)}" for row in _normals(mesh)]
@@ -61,14 +61,14 @@ def wavefront(mesh: Mesh) -> str:
 def world(
     name: str, objects: Sequence[PlacedModel], scenery: Scenery, camera: PinholeCamera, base_T_camera: Transform
 ) -> str:  # fmt: skip
-    """An SDF world.
+    """Make an SDF world.
 
     Args:
-        name: of the world.
-        objects: let go where they are; their meshes are `meshes/<id>_<part>.obj` beside the world.
+        name: name of the world.
+        objects: objects at their start poses; their meshes are `meshes/<id>_<part>.obj` beside the world.
         scenery: table and floor.
-        camera: of the sensor, rectified.
-        base_T_camera: its pose, optical frame; Gazebo's axes are laid into it.
+        camera: rectified camera model of the sensor.
+        base_T_camera: pose of its optical frame in the base frame; converted to Gazebo's axes.
     """
     root = Element("sdf", version=SDF_VERSION)
     root.append(ElementTree.Comment(" Made by scripts/generate.py. The frame of the world is base_link. "))
@@ -120,7 +120,7 @@ def _standing(of_world: Element, name: str) -> Element:
 
 def _block(link: Element, name: str, size: Vector3, centre: Vector3, colour: Colour) -> None:
     for kind in ("collision", "visual"):
-        # Siblings of any kind need names of their own (libsdformat refuses others).
+        # Siblings of any kind need unique names (libsdformat refuses others).
         part = SubElement(link, kind, name=name if kind == "collision" else f"{name}_visual")
         _texts(part, pose=f"{_numbers(centre)} 0 0 0")
         _texts(SubElement(SubElement(part, "geometry"), "box"), size=_numbers(size))
@@ -129,7 +129,7 @@ def _block(link: Element, name: str, size: Vector3, centre: Vector3, colour: Col
 
 
 def _camera(of_world: Element, camera: PinholeCamera, base_T_camera: Transform) -> None:
-    """A sensor whose messages carry the optical frame's name: its pixels are the optical frame's, whatever its axes."""
+    """Make a sensor whose messages carry the optical frame's name: its pixels follow the optical frame."""
     model = SubElement(of_world, "model", name="camera")
     rotation = base_T_camera.rotation @ _OPTICAL_T_BODY
     _texts(model, static="true", pose=f"{_numbers(base_T_camera.translation)} {_numbers(_roll_pitch_yaw(rotation))}")
@@ -165,7 +165,7 @@ def _obj(of_world: Element, obj: PlacedModel) -> None:
 
 
 def _inertial(link: Element, model: Model) -> None:
-    """Inertia of the painted surfaces, filled, about the centre of mass that the model states (a heavy foot)."""
+    """Inertia of the filled painted surfaces about the model's centre of mass (a heavy foot)."""
     about = mass_properties([part.mesh for part in model.parts], model.mass).inertia
     inertial = SubElement(link, "inertial")
     _texts(inertial, pose=f"{_numbers(model.centre_of_mass)} 0 0 0", mass=_numbers([model.mass], 6))
@@ -174,9 +174,9 @@ def _inertial(link: Element, model: Model) -> None:
 
 
 def colliding(model: Model) -> Iterator[CollisionPiece]:
-    """Simple bodies to collide: primitives as they are, all hulls as the one upright cylinder around them.
+    """Make simple collision bodies: primitives unchanged, all hulls replaced by one upright cylinder around them.
 
-    What is hollow is filled: a cup can be gripped and pushed, and nothing put into it.
+    Hollow objects are filled: a cup can be gripped and pushed, but nothing can be put into it.
     """
     yield from (solid for solid in model.solids if solid.corners is None)
     corners = [solid.corners for solid in model.solids if solid.corners is not None]
@@ -213,12 +213,12 @@ def _texts(parent: Element, **children: str) -> None:
 
 
 def _numbers(values: Sequence[float] | Array, digits: int = 5) -> str:
-    """Rounded, without the sign of zero and without needless digits, so that they are the same on every machine."""
+    """Write rounded numbers, without negative zero and trailing zeros, so that they are the same on every machine."""
     return " ".join(f"{round(float(v), digits) + 0.0:.{digits}f}".rstrip("0").rstrip(".") for v in values)
 
 
 def _roll_pitch_yaw(rotation: Array) -> Array:
-    """(3,) radians about fixed x, y, z, as SDF poses have them."""
+    """(3,) radians about fixed x, y, z, as in SDF poses."""
     pitch = math.asin(max(-1.0, min(1.0, -rotation[2, 0])))
     return np.array(
         [math.atan2(rotation[2, 1], rotation[2, 2]), pitch, math.atan2(rotation[1, 0], rotation[0, 0])]
@@ -226,7 +226,7 @@ def _roll_pitch_yaw(rotation: Array) -> Array:
 
 
 def _normals(mesh: Mesh) -> Array:
-    """(V, 3) unit normals of the vertices, those of their faces by area."""
+    """(V, 3) unit normals of the vertices: those of their faces, weighted by area."""
     a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
     found = np.zeros_like(mesh.vertices)
     for corner in range(3):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the files that are made from the code: pages of the Reference, schemas, grammar, worlds, messages and more.
+"""Write the files generated from the code: pages of the Reference, schemas, grammar, worlds, messages and more.
 
 Run it after changing `parameters/`, `types/`, `cli/`, `interfaces/`, `language/grammar.lark`, shapes of sim/, a result
-of a benchmark, or what pages import of the package. A test compares the files with what this makes.
+of a benchmark, or what pages import from the package. A test compares the files with the output of this script.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Entry = tuple[str, Any, Any]
 
 
 def groups(config: Any) -> Iterator[tuple[str, object]]:
-    """Parameter groups of a configuration by name."""
+    """Parameter groups of a configuration, by name."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
@@ -61,7 +61,7 @@ def entries(config: Any) -> list[Entry]:
 
 
 def parameter_yaml() -> str:
-    """All parameters with their defaults, as a ROS parameter file."""
+    """Write all parameters with their defaults as a ROS parameter file."""
     lines = [
         "# Every parameter with its default. Made by scripts/generate.py from spatial_vlm_ros/parameters/.",
         "/**:",
@@ -81,7 +81,7 @@ def parameter_yaml() -> str:
 
 
 def planning_yaml() -> str:
-    """All parameters of planning with their defaults, as a ROS parameter file."""
+    """Write all planning parameters with their defaults as a ROS parameter file."""
     lines = [
         "# Every parameter of planning with its default; the gripper is the Franka Hand. Made by scripts/generate.py.",
         "/**:",
@@ -93,7 +93,7 @@ def planning_yaml() -> str:
 
 
 def yaml_lines(config: Any, indent: int) -> Iterator[str]:
-    """The parameters of a flat configuration, each below its comment."""
+    """Parameters of a flat configuration, each below its comment."""
     for name, value, metadata in entries(config):
         limits = bounds(metadata)
         yield f"{' ' * indent}# {metadata['doc']}{f' ({limits})' if limits else ''}"
@@ -101,7 +101,7 @@ def yaml_lines(config: Any, indent: int) -> Iterator[str]:
 
 
 def yaml_value(value: Any) -> str:
-    """A value as YAML reads it back with its type; ROS takes 1 for a whole number, so floats keep their point."""
+    """Write a value so that YAML reads it back with its type; ROS reads 1 as an integer, so floats keep their point."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -113,7 +113,7 @@ def yaml_value(value: Any) -> str:
 
 
 def bounds(metadata: Any) -> str:
-    """What a number or a word may be; empty where anything of its type may be."""
+    """Allowed values of a number or a word; empty if any value of its type is allowed."""
     if "low" in metadata:
         return f"{metadata['low']} to {metadata['high']} {metadata['unit']}".strip()
     return " or ".join(choice or "''" for choice in metadata["choices"])
@@ -123,7 +123,7 @@ def bounds(metadata: Any) -> str:
 
 
 def parameter_page() -> str:
-    """All parameters as a Markdown page."""
+    """Write all parameters as a Markdown page."""
     lines = [
         "# Parameters",
         "",
@@ -163,7 +163,7 @@ def parameter_page() -> str:
 
 
 def section(title: str, config: Any, prefix: str = "") -> Iterator[str]:
-    """A section with the parameters of a configuration."""
+    """Write a section with the parameters of a configuration."""
     yield from ("", f"## {title}", "", (type(config).__doc__ or "").strip(), "")
     for name, value, metadata in entries(config):
         limits = f"; {limits}" if (limits := bounds(metadata)) else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LALR(1) table of grammar.lark, made with lark: what spatial_vlm_ros/language/lalr.py runs.
+"""Make the LALR(1) table of grammar.lark with lark, for spatial_vlm_ros/language/lalr.py.
 
 Works with lark (1.0 and newer) and with lark-parser 0.12, which gives the same table.
 """
@@ -16,11 +16,11 @@ from lark.grammar import Rule
 from lark.lexer import Lexer, TerminalDef
 
 LANGUAGE = Path(__file__).resolve().parent.parent / "spatial_vlm_ros" / "language"
-SHIFT = 0  # lark's number of a step to a further state
+SHIFT = 0  # lark's code for a shift to another state
 
 
 class _NoLexer(Lexer):
-    """Stands for the tokens, which tagging.py makes."""
+    """Replaces the lexer; tagging.py makes the tokens."""
 
     def __init__(self, lexer_conf: object) -> None:
         pass
@@ -30,7 +30,7 @@ class _NoLexer(Lexer):
 
 
 def grammar_table() -> str:
-    """The table as JSON; states in the order in which a walk from the first one over sorted kinds meets them."""
+    """The table as JSON; states are in the order of a walk from the first one over sorted kinds."""
     lark = Lark((LANGUAGE / "grammar.lark").read_text(encoding="utf-8"), parser="lalr", lexer=_NoLexer)
     data, memo = lark.memo_serialize([TerminalDef, Rule])
     made = data["parser"]["parser"]
@@ -38,7 +38,7 @@ def grammar_table() -> str:
     states = {state: {kinds[kind]: step for kind, step in steps.items()} for state, steps in made["states"].items()}
     lines = sorted(set(rules.values()))
     order = [made["start_states"]["start"]]
-    for state in order:  # grows while it is walked
+    for state in order:  # grows while it is iterated
         steps = sorted(states[state].items())
         order += dict.fromkeys(to for _, (step, to) in steps if step == SHIFT and to not in order)
     number = {state: n for n, state in enumerate(order)}
@@ -62,7 +62,7 @@ def grammar_table() -> str:
 
 
 def _line(rule: dict[str, Any]) -> tuple[str, str, int]:
-    """What a line of the grammar makes, the name that grammar.py knows it by, and of how many parts."""
+    """Result of a grammar line, its name in grammar.py, and its number of parts."""
     makes = rule["origin"]["name"]
     if rule["options"]["expand1"] or any(part.get("filter_out") for part in rule["expansion"]):
         raise ValueError(f"{makes}: lalr.py knows neither '?' before a rule nor tokens that are left out of the tree")

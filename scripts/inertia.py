@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mass properties of closed meshes of one density."""
+"""Mass properties of closed meshes of uniform density."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from spatial_vlm_ros.sim.meshes import Array, Mesh
 
 @dataclass(frozen=True, eq=False)
 class MassProperties:
-    """How a body resists being moved.
+    """Mass, centre of mass and inertia of a body.
 
     Args:
-        mass: kilograms.
+        mass: mass, kilograms.
         centre: (3,) centre of mass, metres.
         inertia: (3, 3) about the centre of mass along the mesh's axes, kg m².
     """
@@ -28,14 +28,14 @@ class MassProperties:
 
 
 def mass_properties(meshes: Sequence[Mesh], mass: float) -> MassProperties:
-    """Those of a body of closed surfaces, each filled with the same stuff; where they overlap it counts twice.
+    """Compute the mass properties of closed meshes, filled with the same material; overlaps count twice.
 
     Args:
-        meshes: faces counter-clockwise seen from outside.
-        mass: of the whole, kilograms.
+        meshes: closed meshes, metres, faces counter-clockwise seen from outside.
+        mass: mass of the whole, kilograms.
 
     Raises:
-        InputError: the surfaces hold no volume, or are inside out.
+        InputError: the meshes contain no volume, or are inside out.
 
     Source: sums over the tetrahedra between the origin and each face, whose second moments about the origin are
         V/20 (aaᵀ + bbᵀ + ccᵀ + ssᵀ) with s = a + b + c.
@@ -48,5 +48,5 @@ def mass_properties(meshes: Sequence[Mesh], mass: float) -> MassProperties:
     sums = corners.sum(axis=1)
     centre = volumes @ sums / 4 / whole
     squares = np.einsum("f,fij,fik->jk", volumes, corners, corners) + np.einsum("f,fj,fk->jk", volumes, sums, sums)
-    second = squares / 20 / whole - np.outer(centre, centre)  # of unit mass, about the centre
+    second = squares / 20 / whole - np.outer(centre, centre)  # for unit mass, about the centre
     return MassProperties(mass, centre, mass * (np.trace(second) * np.eye(3) - second))

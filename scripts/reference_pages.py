@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The generated pages of the Reference: commands, statuses, JSON fields, interfaces, and lists of public Python names.
+"""Generate pages of the Reference: commands, statuses, JSON fields, interfaces, and lists of public Python names.
 
-Names are read from sources, not by import, so that pages are the same where torch or ROS is not installed.
+Names are read from sources, not by import, so that pages are the same if torch or ROS is not installed.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def reference_pages() -> dict[str, str]:
 
 
 def page(title: str, *blocks: str) -> str:
-    """A page from its title and its blocks."""
+    """Make a page from its title and its blocks."""
     return "\n\n".join([f"# {title}", *(block for block in blocks if block)]) + "\n"
 
 
 def wrapped(text: str, first: str = "", rest: str = "") -> str:
-    """A paragraph in lines of WIDTH."""
+    """Wrap a paragraph in lines of WIDTH."""
     words = " ".join(text.split())
     return textwrap.fill(
         words, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False, break_long_words=False
@@ -63,7 +63,7 @@ def item(text: str) -> str:
 
 
 def cli_page() -> str:
-    """Every command with its arguments and options."""
+    """Document every command with its arguments and options."""
     top = click.Context(main, info_name="spatial-vlm")
     blocks = [
         f"{MADE} `spatial-vlm COMMAND --help` prints the same.",
@@ -83,7 +83,7 @@ def cli_page() -> str:
 
 
 def command_blocks(command: click.Command, context: click.Context, level: int) -> Iterator[str]:
-    """The section of a command, then those of its own commands."""
+    """The section of a command, then those of its subcommands."""
     yield f"{'#' * level} {context.command_path}"
     yield from help_text(command.help)
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
@@ -99,7 +99,7 @@ def command_blocks(command: click.Command, context: click.Context, level: int) -
 
 
 def help_text(text: str | None) -> Iterator[str]:
-    """Paragraphs of a help text; what click must not rewrap (its mark is a backspace) is code."""
+    """Paragraphs of a help text; text that click must not rewrap (marked by a backspace) becomes code."""
     for paragraph in inspect.cleandoc(text or "").split("\n\n"):
         lines = paragraph.splitlines()
         if lines and lines[0].strip() == "\b":
@@ -111,7 +111,7 @@ def help_text(text: str | None) -> Iterator[str]:
 
 
 def option_text(option: click.Option) -> str:
-    """An option in words."""
+    """Describe an option in words."""
     value = ""
     if not option.is_flag:
         kind = option.type
@@ -133,7 +133,7 @@ def option_text(option: click.Option) -> str:
 
 
 def escaped(text: str) -> str:
-    """Plain text as Markdown; names of options and what stands between backticks are code."""
+    """Escape plain text for Markdown; option names and text between backticks become code."""
     parts = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][\w-]*)", text)
     parts[::2] = (re.sub(r"([\\*_<>\[\]])", r"\\\1", part) for part in parts[::2])
     parts[1::2] = (f"`{part.strip('`')}`" for part in parts[1::2])
@@ -144,7 +144,7 @@ def escaped(text: str) -> str:
 
 
 def status_page() -> str:
-    """Every status, by the ten that its number begins with."""
+    """Document every status, in groups of ten by number."""
     names = {0: "Answers", 1: "Input", 3: "Scene", 5: "Model", 6: "Request", 7: "Acting", 9: "Fault of this package"}
     enum = definition(f"{PACKAGE}.types", "Status")
     assert isinstance(enum, ast.ClassDef)  # noqa: S101 - what the page is about
@@ -175,7 +175,7 @@ def status_page() -> str:
 
 
 def attribute_docs(body: list[ast.stmt]) -> dict[str, str]:
-    """The texts that stand below the assignments of a class or a module."""
+    """The texts below the assignments of a class or a module."""
     says = {}
     for first, second in itertools.pairwise(body):
         if isinstance(first, ast.Assign | ast.AnnAssign) and isinstance(second, ast.Expr):
@@ -188,7 +188,7 @@ def attribute_docs(body: list[ast.stmt]) -> dict[str, str]:
 
 
 def json_page() -> str:
-    """Every object of the JSON that commands and the action give, field by field."""
+    """Document every JSON object of the commands and the action, field by field."""
     forms: dict[str, dict[str, Any]] = {}
     files, tops = [], []
     for name in SCHEMAS:
@@ -230,7 +230,7 @@ def json_blocks(name: str, form: dict[str, Any]) -> Iterator[str]:
 
 
 def json_type(form: dict[str, Any]) -> str:
-    """A type of a schema in words."""
+    """Describe a type of a schema in words."""
     if "$ref" in form:
         name = form["$ref"].rsplit("/", 1)[1]
         return f"[{name}](#{name.lower()})"
@@ -253,7 +253,7 @@ def json_type(form: dict[str, Any]) -> str:
 
 
 def interface_page() -> str:
-    """The interfaces as they are written."""
+    """Show the interface files."""
     blocks = [
         MADE,
         wrapped(
@@ -284,11 +284,11 @@ THEMES = {
     "sim": "Simulator",
     "vlm": "Models from the inside",
 }
-"""Pages of the Python API, by the folder of the package; what has no page of its own is on Core."""
+"""Pages of the Python API, by folder of the package; folders without a page are on Core."""
 
 
 def api_pages() -> dict[str, str]:
-    """One page for each theme, and their list."""
+    """One page for each theme, and a list of them."""
     pages: dict[str, list[tuple[str, str]]] = {theme: [] for theme in THEMES}
     for home, names in public_names().items():
         theme = [*home.split("."), "core"][1]
@@ -311,7 +311,7 @@ def api_pages() -> dict[str, str]:
 
 
 def api_page(title: str, members: list[tuple[str, str]]) -> str:
-    """A page on which Sphinx puts signatures and docstrings."""
+    """A page on which Sphinx inserts signatures and docstrings."""
     blocks = ["This page is generated by `make generate`; `make docs` puts signatures and docstrings on it."]
     for home in dict.fromkeys(home for home, _ in members):
         names = [name for other, name in members if other == home]
@@ -321,7 +321,7 @@ def api_page(title: str, members: list[tuple[str, str]]) -> str:
 
 
 def directive(home: str, name: str) -> str:
-    """What has Sphinx show a name."""
+    """The Sphinx directive that shows a name."""
     node = definition(home, name)
     if isinstance(node, ast.FunctionDef):
         return f".. autofunction:: {home}.{name}"
@@ -333,7 +333,7 @@ def directive(home: str, name: str) -> str:
 
 
 def public_names() -> dict[str, list[str]]:
-    """Public names by the module that they are imported from; each once."""
+    """Public names by the module that they are imported from, without duplicates."""
     wanted = [(home, name) for home in (PACKAGE, f"{PACKAGE}.types", f"{PACKAGE}.language") for name in exported(home)]
     wanted += [
         (f"{PACKAGE}.errors", node.name)
@@ -353,7 +353,7 @@ def public_names() -> dict[str, list[str]]:
 
 
 def mentioned(text: str) -> Iterator[tuple[str, str]]:
-    """What a text imports of the package, or names with its module: modules and names."""
+    """Modules and names of the package that a text imports, or mentions with their module."""
     for home, several, one in re.findall(r"from (spatial_vlm_ros[\w.]*) import (?:\(([^)]*)\)|([^#\n]*))", text):
         for name in re.findall(r"(?:^|,)\s*(\w+)", one or several):
             yield home, name
@@ -370,7 +370,7 @@ def exported(home: str) -> list[str]:
 
 
 def definition(home: str, name: str) -> ast.stmt | None:
-    """The class or function that a module has under a name."""
+    """The class or function of this name in a module."""
     home = defined_in(home, name)
     if not source(home).is_file():
         return None
@@ -379,7 +379,7 @@ def definition(home: str, name: str) -> ast.stmt | None:
 
 
 def defined_in(home: str, name: str) -> str:
-    """The module that defines a name which another may only import."""
+    """The module that defines a name; another module may only import it."""
     if source(home).is_file():
         for node in ast.walk(module(source(home))):
             if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
@@ -388,7 +388,7 @@ def defined_in(home: str, name: str) -> str:
 
 
 def source(home: str) -> Path:
-    """The file of a module."""
+    """Path of a module's source file."""
     path = ROOT.joinpath(*home.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
@@ -397,7 +397,7 @@ _MODULES: dict[Path, ast.Module] = {}
 
 
 def module(path: Path) -> ast.Module:
-    """A parsed file, once."""
+    """Parse a file, once."""
     if path not in _MODULES:
         _MODULES[path] = ast.parse(path.read_text(encoding="utf-8"))
     return _MODULES[path]

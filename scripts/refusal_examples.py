@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One message of every refusal, made by the code that refuses: docs/tutorials/refusals.md shows them.
+"""Make one message of every refusal, with the code that refuses, for docs/tutorials/refusals.md.
 
-Each function brings about one status in the smallest way there is: a sentence on a simulated table, a stream without
-messages, an approval that nobody gives. Where a robot or a planner would be needed, what that code hears is made up.
+Each function causes one status in the simplest way: a sentence on a simulated table, a stream without messages, an
+approval that nobody gives. If a robot or a planner would be needed, its messages are made up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from spatial_vlm_ros.sim.tabletop import Body, World, look_at, render
 from spatial_vlm_ros.types import Detection, NounPhrase, Resolution, Rgb, Status
 
 UNUSED = ("NEEDS_APPROVAL",)
-"""Statuses that no code gives: their numbers are kept."""
+"""Statuses that no code gives; their numbers are reserved."""
 
 FRAME, DETECTIONS = chicks_and_cup_frame()
 SECOND = 1_000_000_000
@@ -38,7 +38,7 @@ TOPICS = {"rgb/image": "/rgb/image", "depth/image": "/depth/image", "rgb/camera_
 
 
 def examples() -> dict[str, str]:
-    """Status → message, in the order of the statuses.
+    """Return status → message, in the order of the statuses.
 
     Raises:
         RuntimeError: an example ends in another status than its own.
@@ -69,7 +69,7 @@ def _asked(words: str, detections: Sequence[Detection] = DETECTIONS, **request: 
 
 
 def _table(words: str, *bodies: Body, config: ResolverConfig | None = None) -> Resolution:
-    """Words on a table of their own, seen from -x."""
+    """Resolve words on a table with these bodies, seen from -x."""
     seen = render(World(bodies), CAMERA, look_at((-0.80, 0.0, 0.28), (0.0, 0.0, 0.05)))
     return Resolver(config).resolve(noisy(seen.frame, np.random.default_rng(0)), words, seen.detections)
 
@@ -78,7 +78,7 @@ def _table(words: str, *bodies: Body, config: ResolverConfig | None = None) -> R
 
 
 def not_understood() -> Resolution:
-    """Words that mean nothing here."""
+    """A word without meaning here."""
     return _asked("the chick behind the cup that sings")
 
 
@@ -103,12 +103,12 @@ def _assembler() -> Any:
 
 
 def stale_input() -> Resolution:
-    """Streams that are silent."""
+    """Streams without messages."""
     raise _assembler().why_none(NOW, TOPICS)
 
 
 def not_synchronised() -> Resolution:
-    """Depth that is stamped 50 ms after colour."""
+    """Depth with a stamp 50 ms after colour."""
     assembler = _assembler()
     for number in range(5):
         at = NOW + number * SECOND // 10
@@ -122,7 +122,7 @@ def not_synchronised() -> Resolution:
 
 
 def tf_unavailable() -> Resolution:
-    """A base frame that nobody publishes."""
+    """A base frame that is not published."""
     from spatial_vlm_ros.streams.transforms import TransformBuffer
 
     TransformBuffer(10 * SECOND).lookup("base_link", FRAME.frame_id, NOW)
@@ -130,7 +130,7 @@ def tf_unavailable() -> Resolution:
 
 
 def frame_undefined() -> Resolution:
-    """A speaker whose place is not known."""
+    """A speaker at an unknown position."""
     return _asked("the chick on my left")
 
 
@@ -143,29 +143,29 @@ def not_found() -> Resolution:
 
 
 def ambiguous() -> Resolution:
-    """Two of them."""
+    """Two such objects."""
     return _asked("the chick")
 
 
 def relation_unsatisfied() -> Resolution:
-    """It is there, but not there."""
+    """The object exists, but the relation does not hold."""
     return _asked("the box behind the cup")
 
 
 def occluded() -> Resolution:
-    """A can of which a box in front of it leaves little to see."""
+    """A can that is mostly hidden by a box in front of it."""
     can = Body("can", "can", Box((0.06, 0.06, 0.1)), (0.15, 0.0, 0.0), "yellow")
     return _table("the can", can, Body("box", "box", Box((0.05, 0.09, 0.126)), (0.0, 0.01, 0.0), "green"))
 
 
 def low_confidence() -> Resolution:
-    """At the border of the cone."""
+    """An object at the border of the cone."""
     cup = Body("cup", "cup", Cup(0.04, 0.09), (0.0, 0.0, 0.0), "blue")
     return _table("the chick behind the cup", cup, Body("chick", "chick", Sphere(0.035), (0.01, -0.09, 0.0), "yellow"))
 
 
 class _PointsElsewhere:
-    """A model that names another object than the measurement."""
+    """A model that names another object than the measurement does."""
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         from spatial_vlm_ros.perception.given_detections import GivenDetections
@@ -178,7 +178,7 @@ class _PointsElsewhere:
 
 
 def disagreement() -> Resolution:
-    """A second opinion that is reliable, and says something else."""
+    """A reliable second opinion that names another object."""
     from spatial_vlm_ros.spatial.second_opinion import Counts, Reliabilities
 
     resolver = Resolver(config_from({"second_opinion": {"ask": True}}), _PointsElsewhere())
@@ -223,7 +223,7 @@ def timeout() -> Resolution:
 
 
 def _queue(replies: list[Resolution], depth: int) -> Callable[[str], None]:
-    """Takes instructions, with no camera to answer them."""
+    """A queue that takes instructions without a camera to answer them."""
     from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestQueue
     from spatial_vlm_ros.parameters import NodeConfig, Settings
 
@@ -237,11 +237,11 @@ def _queue(replies: list[Resolution], depth: int) -> Callable[[str], None]:
 
 
 def _nothing(*_: object) -> None:
-    """Feedback that nobody reads."""
+    """Ignore feedback."""
 
 
 def busy() -> Resolution:
-    """A second request where none may wait."""
+    """A second request when none may wait."""
     replies: list[Resolution] = []
     ask = _queue(replies, 0)
     ask("the chick behind the cup")
@@ -250,7 +250,7 @@ def busy() -> Resolution:
 
 
 def cancelled() -> Resolution:
-    """Somebody says stop."""
+    """The user says stop."""
     return _asked("stop")
 
 
@@ -258,7 +258,7 @@ def cancelled() -> Resolution:
 
 
 def _pick(**planning: dict[str, object]) -> Resolution:
-    """Grasps of the chick behind the cup with some parameters."""
+    """Grasps of the chick behind the cup, with some parameters."""
     from spatial_vlm_ros.manipulation.planning.pick import pick_goal
     from spatial_vlm_ros.manipulation.planning.scene import planning_scene
     from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
@@ -277,15 +277,15 @@ def out_of_workspace() -> Resolution:
 
 
 def unreachable() -> Resolution:
-    """An object wider than the gripper opens."""
+    """An object wider than the gripper's opening."""
     return _pick(gripper={"opening_max": 0.05})
 
 
 def _approval(act: Callable[[Any, Any, Any], None]) -> Resolution:
-    """What becomes of a proposal.
+    """Return the result of a proposal.
 
     Args:
-        act: is given the broker, the proposal and the clock.
+        act: called with the broker, the proposal and the clock.
     """
     import uuid
 
@@ -322,7 +322,7 @@ def _decision(proposal: Any, approve: bool, reason: str = "") -> Any:
 
 
 def rejected() -> Resolution:
-    """A person says no."""
+    """A person rejects the proposal."""
 
     def act(broker: Any, proposal: Any, _: Any) -> None:
         broker.decide(_decision(proposal, approve=False, reason="the wrong cup"))
@@ -332,7 +332,7 @@ def rejected() -> Resolution:
 
 
 def approval_expired() -> Resolution:
-    """Nobody says anything."""
+    """Nobody answers in time."""
 
     def act(broker: Any, proposal: Any, clock: Any) -> None:
         clock.now += 61.0
@@ -359,7 +359,7 @@ def scene_changed() -> Resolution:
 
 
 def planner_unavailable() -> Resolution:
-    """Nobody offers move_group's action."""
+    """The action of move_group is not available."""
     from spatial_vlm_ros.nodes.arm.motion_client import _START_PLANNER
     from spatial_vlm_ros.nodes.calls import Server
 
@@ -369,7 +369,7 @@ def planner_unavailable() -> Resolution:
 
 
 def planning_failed() -> Resolution:
-    """MoveIt finds that the arm stands in something."""
+    """MoveIt finds the arm in collision at the start."""
     from spatial_vlm_ros.nodes.arm.strategies import Refused
 
     refused = Refused(-10, "", "/move_action")
@@ -381,7 +381,7 @@ def planning_failed() -> Resolution:
 
 
 def execution_failed() -> Resolution:
-    """The fingers close, and meet nothing."""
+    """The fingers close on nothing."""
     from spatial_vlm_ros.manipulation.grippers.judging import GripReport
     from spatial_vlm_ros.manipulation.planning.planner import PlanStep
     from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
@@ -400,14 +400,14 @@ def execution_failed() -> Resolution:
 
 
 class _Faulty(Resolver):
-    """The resolver with a fault of ours."""
+    """The resolver with an internal fault."""
 
     def scorer_of(self, *_: Any, **__: Any) -> Any:
         raise KeyError("clause")
 
 
 def internal_error() -> Resolution:
-    """An exception that nobody expects."""
+    """An unexpected exception."""
     import logging
 
     logging.disable(logging.CRITICAL)

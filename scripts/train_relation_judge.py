@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the small judge of relations: images from the simulator, a network learnt from them, exported to ONNX.
+"""Make the small relation judge: render images with the simulator, train a network on them, export it to ONNX.
 
     python -m scripts.train_relation_judge --data build/judge --out models/relation_judge
 
-A third of the images shows usual tables, the others worlds in which height in the image says little about distance.
-They are rendered into DATA, shard by shard; shards that are there are not rendered again. docs/relation_judge.md.
+A third of the images shows usual tables, the others worlds in which height in the image is a poor cue for distance.
+They are rendered into DATA, shard by shard; existing shards are kept. See docs/relation_judge.md.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _path(data: Path, shard: tuple[str, int]) -> Path:
 
 
 def _render(data: Path, shard: tuple[str, int]) -> None:
-    """One shard; a file that is there is whole."""
+    """Render one shard; an existing file is complete."""
     path = _path(data, shard)
     if path.exists():
         return

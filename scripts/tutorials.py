@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run every code block of docs/tutorials, in order, as a reader would; write what the blocks print into the pages.
 
-A page is run in a folder that holds docs/tutorials/cans alone; `cd` counts for the blocks that follow. An HTML comment
-above a block says what is to be done with it:
+A page runs in a folder that contains only docs/tutorials/cans; `cd` applies to the following blocks. An HTML comment
+above a block says what to do with it:
 
     (none)                  a `bash` or `python` block: it is run; Python blocks of a page share their names
     <!-- file: NAME -->     a file of the reader's: it is written to the folder
@@ -44,7 +44,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 class TutorialError(Exception):
-    """A block does not run, or prints something else; names the page and the line."""
+    """A block does not run, or prints something else; the message names the page and the line."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Block:
     """A code block of a page.
 
     Args:
-        page: its file.
-        line: of its first line of code, from 1.
-        language: after the fence.
+        page: file of the page.
+        line: number of its first line of code, from 1.
+        language: language after the fence.
         text: the code, with a newline at its end.
         mark: one of MARKS, or "".
-        told: what the mark says of it.
+        told: text of the mark.
     """
 
     page: Path
@@ -79,10 +79,10 @@ def pages() -> tuple[Path, ...]:
 
 
 def blocks_of(page: Path) -> tuple[Block, ...]:
-    """The blocks of a page, in order.
+    """Read the blocks of a page, in order.
 
     Raises:
-        TutorialError: a block is neither run nor marked, or a mark is unknown or above no block.
+        TutorialError: a block is neither run nor marked, or a mark is unknown or without a block below.
     """
     lines = page.read_text(encoding="utf-8").splitlines()
     found: list[Block] = []
@@ -105,7 +105,7 @@ def blocks_of(page: Path) -> tuple[Block, ...]:
 
 
 def shell_blocks(page: Path) -> tuple[Block, ...]:
-    """The shell blocks of a page that is no tutorial."""
+    """Read the shell blocks of a page that is not a tutorial."""
     lines = page.read_text(encoding="utf-8").splitlines()
     found, start = [], 0
     for at, line in enumerate(lines):
@@ -133,7 +133,7 @@ class Session:
 
     Args:
         page: its file.
-        folder: empty; its commands run in the folder "work" of it.
+        folder: empty folder; commands run in its subfolder "work".
         examples: name → text of the blocks that are marked as examples.
     """
 
@@ -141,7 +141,7 @@ class Session:
         self.blocks = blocks_of(page)
         self.printed: dict[int, str] = {}
         self._examples, self._programs = examples, folder / "bin"
-        self._where = folder / "work"  # where the page's commands are by now
+        self._where = folder / "work"  # current directory of the page's commands
         self._where.mkdir()
         shutil.copytree(FOLDER / "cans", self._where / "docs" / "tutorials" / "cans")
         self._names: dict[str, Any] = {"__name__": f"tutorial_{page.stem}"}
@@ -153,7 +153,7 @@ class Session:
         """Run the blocks up to this one, each once.
 
         Raises:
-            TutorialError: this block does not run or prints something else, or one before it.
+            TutorialError: this block, or an earlier one, does not run or prints something else.
         """
         while self._next <= number:
             if self._failed is not None:
@@ -184,7 +184,7 @@ class Session:
             self.printed[number] = _without_blanks(self._bash(block))
 
     def example(self, block: Block) -> str:
-        """The text of an example, wrapped as the pages are."""
+        """The text of an example, wrapped like the pages."""
         if block.told not in self._examples:
             raise TutorialError(f"{block.place}: no example {block.told!r}")
         return wrapped(self._examples[block.told])
@@ -218,7 +218,7 @@ class Session:
 
 
 def wrapped(text: str) -> str:
-    """Text in lines of at most 110 characters, as the pages show it."""
+    """Wrap text in lines of at most 110 characters, as on the pages."""
     import textwrap
 
     lines = [textwrap.fill(line, 110, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()]
@@ -244,7 +244,7 @@ def _environment(programs: Path) -> dict[str, str]:
 
 
 def _without_blanks(text: str) -> str:
-    """Text without blanks at the ends of lines."""
+    """Remove blanks at the ends of lines."""
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
@@ -261,12 +261,12 @@ def _as_told(block: Block, printed: str) -> bool:
 
 
 def same(printed: str, promised: str) -> bool:
-    """Whether a text is what a page says; numbers may differ in their last digit, or by a hundredth."""
+    """Whether a printed text matches the page; numbers may differ in their last digit, or by a hundredth."""
     parts = [re.escape(_NUMBER.sub("#", part).strip("\n")) for part in re.split(r"…$", promised, flags=re.MULTILINE)]
     told = _NUMBER.sub("#", printed).strip("\n")
     if not re.fullmatch("(?:.|\n)*".join(parts), told):
         return False
-    if len(parts) > 1:  # which number belongs to which is not known
+    if len(parts) > 1:  # numbers cannot be matched one to one
         return True
     return all(_near(ours, theirs) for ours, theirs in zip(_NUMBER.findall(printed), _NUMBER.findall(promised),
                                                            strict=True))  # fmt: skip
@@ -281,7 +281,7 @@ def _near(ours: str, theirs: str) -> bool:
 
 
 def check_unrun(block: Block) -> None:
-    """Syntax of a block, and that commands, options, launch files and arguments of this package exist.
+    """Check a block's syntax, and that its commands, options, launch files and arguments of this package exist.
 
     Raises:
         TutorialError: something is wrong.
@@ -336,7 +336,7 @@ def _check_options(block: Block, words: list[str]) -> None:
 
 
 def _check_launch(block: Block, name: str, words: list[str]) -> None:
-    """A launch file or a camera, and the arguments of its file."""
+    """Check a launch file or a camera, and the arguments of its file."""
     from spatial_vlm_ros.errors import UnknownNameError
     from spatial_vlm_ros.launcher import plan, wiring
 
@@ -356,7 +356,7 @@ def _check_launch(block: Block, name: str, words: list[str]) -> None:
 
 
 def rewritten(page: Path, examples: Mapping[str, str]) -> str:
-    """A page with what its blocks print now.
+    """Return a page with the current output of its blocks.
 
     Raises:
         TutorialError: a block does not run.
@@ -382,7 +382,7 @@ def rewritten(page: Path, examples: Mapping[str, str]) -> str:
 
 
 def main() -> int:
-    """Run the pages that are named, or all; 0 when all blocks run."""
+    """Run the named pages, or all; returns 0 if all blocks run."""
     sys.path.insert(0, str(ROOT))
     from scripts.refusal_examples import examples
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo of an arm: "put the chick behind the cup on the tray", from words to a verdict of physics.
+"""The demo of an arm: "put the chick behind the cup on the tray", from words to a physics verdict.
 
-`spatial-vlm up sim-arm` runs a simulated Panda, the resolver, the planner and the gate as processes of their own; this
-process asks, approves and watches as a person would, by topics, actions and services alone. Tells each stage, writes a
-film and a page of the decision to out/demo_arm, and exits 0 when physics says that the right object lies on the tray,
-nothing else was moved, and no neighbour was touched with more than 5 N.
+`spatial-vlm up sim-arm` runs a simulated Panda, the resolver, the planner and the gate in separate processes; this
+process asks, approves and watches as a person would, only by topics, actions and services. It prints each stage, writes
+a film and a decision page to out/demo_arm, and exits with 0 if the right object lies on the tray, nothing else was
+moved, and no neighbour was touched with more than 5 N.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "out" / "demo_arm"
 SENTENCE = "put the chick behind the cup on the tray"
 OPEN_SENTENCE, ANSWER = "put the chick on the tray", "the ribbon one"  # two chicks stand there
-SCRIPTED = "demo"  # who approves, where nobody does by hand
+SCRIPTED = "demo"  # name of the approver, unless a person approves by hand
 SOON = ("STALE_INPUT", "TF_UNAVAILABLE", "PLANNER_UNAVAILABLE")  # a cell that has just started may need another request
 WAITING = 4  # stage of the action pick
 STARTING, APPROVING, WORKING, SETTLING = 300.0, 300.0, 900.0, 20.0  # s; a busy machine takes a minute to start
 
-# Set before rclpy is loaded: a graph of our own on this machine, big images in shared memory.
+# Set before rclpy is loaded: a separate ROS domain on this machine, large images in shared memory.
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_images.xml"))
@@ -40,7 +40,7 @@ os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir()) / "spatial_
 
 
 def main() -> int:
-    """Ask, approve, watch, judge; 0 when all went as it should."""
+    """Ask, approve, watch, judge; returns 0 if everything went well."""
     from scripts.demo_arm.film import Film
     from scripts.demo_arm.page import write_page
     from scripts.demo_arm.person import Person
@@ -73,7 +73,7 @@ def main() -> int:
             decide(person, story, said, out)
             person.wait(lambda: goal.result is not None, "the end of the motion", WORKING)
         story.ended(goal.result)
-        with contextlib.suppress(SystemExit):  # what does not lie still in time was not done
+        with contextlib.suppress(SystemExit):  # if it does not come to rest in time, it was not done
             settling = SETTLING if goal.result.moved else 0.0
             person.wait(lambda: person.judged()["done"], "the object to lie still", settling)
         story.judged(person.judged())
@@ -90,12 +90,12 @@ def main() -> int:
 
 
 def shoot(film: Any, story: Any) -> None:
-    """The camera's latest image goes into the film."""
+    """Add the camera's latest image to the film."""
     film.add(story.person.image, story.caption(), story.person.pictured)
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.demo_arm", description=__doc__)
     parser.add_argument("--by-hand", action="store_true", help="a person approves, on the page or in this terminal")
     parser.add_argument("--ambiguous", action="store_true", help=f'"{OPEN_SENTENCE}", and the answer to the question')
@@ -104,7 +104,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=5.0, help="images a simulated second; drawing takes most time")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of what is written")
     said = parser.parse_args()
-    # In "swapped" the chick with the ribbon is the one that the simulation's judge waits for.
+    # In "swapped" the simulation's judge expects the chick with the ribbon.
     said.world = said.world or ("swapped" if said.ambiguous else "behind")
     said.sentence = OPEN_SENTENCE if said.ambiguous else SENTENCE
     said.out = said.out.resolve()
@@ -112,13 +112,13 @@ def arguments() -> argparse.Namespace:
 
 
 def who(said: argparse.Namespace) -> str:
-    """Who speaks for the person."""
+    """Name of the person or script that approves."""
     return "you" if said.by_hand else f"{SCRIPTED} (a script, not a person)"
 
 
 @contextlib.contextmanager
 def cell(said: argparse.Namespace, out: Path) -> Iterator[Callable[[], bool]]:
-    """All of the cell's processes, ended at the end; what they say goes to cell.log. Tells whether they run."""
+    """Run all processes of the cell within this context, with output in cell.log; yields a check that they run."""
     given = {
         "world": said.world,
         "speed": said.speed,
@@ -144,7 +144,7 @@ def cell(said: argparse.Namespace, out: Path) -> Iterator[Callable[[], bool]]:
 
 
 def ask(person: Any, story: Any, words: str, dialogue_id: str = "") -> Any:
-    """Send a goal until it is proposed or ends with more than that something is still starting."""
+    """Send a goal until it is proposed, or ends for a reason other than that something is still starting."""
     end = time.monotonic() + STARTING
     while True:
         story.ask(words, dialogue_id)
@@ -160,7 +160,7 @@ def ask(person: Any, story: Any, words: str, dialogue_id: str = "") -> Any:
 
 
 def decide(person: Any, story: Any, said: argparse.Namespace, out: Path) -> None:
-    """Show the question of approval, and have it answered."""
+    """Show the question of approval and have it answered."""
     proposal = person.proposals[-1]
     story.proposed(proposal)
     if not said.by_hand:
@@ -175,7 +175,7 @@ def decide(person: Any, story: Any, said: argparse.Namespace, out: Path) -> None
 
 
 def read_decision(person: Any, story: Any, proposal: Any) -> None:
-    """Take a yes or a no from the terminal; the page may be faster."""
+    """Read a yes or no from the terminal; the page may be faster."""
     for line in sys.stdin:
         word, _, reason = line.strip().partition(" ")
         if word in ("yes", "no"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small film of the camera's images, each with a line of words below it, evenly in simulated time."""
+"""Write a small film of the camera's images, each with a line of text below, evenly in simulated time."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import numpy as np
 
 WIDTH = 480  # px
 FPS = 10.0
-PACE = 2.0  # simulated seconds a second of film
-HOLD = 15  # times that the last image is shown
-_LONGEST_GAP = 5  # times that an image is shown where the next one is late
-_BAR = 32  # px, the height of the line of words
-_ENCODINGS = ("vp09", "mp4v")  # VP9 is shown by browsers; the other one is everywhere in OpenCV
+PACE = 2.0  # simulated seconds per second of film
+HOLD = 15  # repetitions of the last image
+_LONGEST_GAP = 5  # most repetitions of an image if the next one is late
+_BAR = 32  # px, height of the text line
+_ENCODINGS = ("vp09", "mp4v")  # browsers play VP9; the other one is available everywhere in OpenCV
 
 
 class Film:
-    """Writes as it is shown images; `close` it, or use it as a context.
+    """Writes each added image to the film; `close` it, or use it as a context.
 
     Args:
-        folder: where `film.mp4` goes.
+        folder: folder for `film.mp4`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,15 +37,15 @@ class Film:
         self._lock = threading.Lock()
 
     def add(self, rgb: Any, words: str, now: float) -> None:
-        """One image, and what is said of it; the one before is shown until its time.
+        """Add an image with its text; the previous image is shown until this one's time.
 
         Args:
             rgb: height × width × 3, RGB.
-            words: for the line below it.
-            now: simulated seconds; an image before its turn is left out.
+            words: text of the line below it.
+            now: simulated seconds; an image that is too early is left out.
 
         Raises:
-            SystemExit: OpenCV has no encoder for it.
+            SystemExit: OpenCV has no encoder for the film.
         """
         height = round(rgb.shape[0] * WIDTH / rgb.shape[1])
         small = cv2.resize(rgb, (WIDTH, height), interpolation=cv2.INTER_AREA)

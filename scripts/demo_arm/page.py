@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a decision: one HTML file with all that was said, seen, planned, approved and done, and the film."""
+"""Write the decision page: one HTML file with everything said, seen, planned, approved and done, and the film."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from spatial_vlm_ros.manipulation.approval.audit import verify
 _STYLE = Path(__file__).resolve().parents[2] / "spatial_vlm_ros" / "evaluation" / "reports" / "templates"
 _JPEG = 85
 _SHOWN_BY_BROWSERS = "vp09"
-_NAMED = ("event", "utc", "operator", "remote", "reason", "outcome")  # of a line of the record
+_NAMED = ("event", "utc", "operator", "remote", "reason", "outcome")  # fields of a line of the record
 
 
 def write_page(path: Path, story: Story, film: Path | None, encoding: str) -> None:
     """Write the page.
 
     Args:
-        path: of the HTML file.
-        story: all that happened.
-        film: MP4 file, or None; it is embedded where browsers show its encoding.
-        encoding: its FourCC.
+        path: path of the HTML file.
+        story: everything that happened.
+        film: MP4 file, or None; it is embedded if browsers can play its encoding.
+        encoding: FourCC of its encoding.
     """
     loader = FileSystemLoader([Path(__file__).parent, _STYLE], encoding="utf-8")
     environment = Environment(
@@ -55,7 +55,7 @@ def write_page(path: Path, story: Story, film: Path | None, encoding: str) -> No
 
 
 def motions_of(story: Story) -> list[dict[str, Any]]:
-    """The plan's phases beside what the controllers did: planned and measured seconds of each, simulated."""
+    """The plan's phases with the controllers' motions: planned and measured seconds of each, simulated time."""
     motions = story.motions_of()
     start = min((motion.begun for motion in motions if motion), default=0.0)
     rows = []
@@ -70,18 +70,18 @@ def motions_of(story: Story) -> list[dict[str, Any]]:
 
 
 def printable(value: Any) -> Any:
-    """Signs that show nothing or turn the text around become question marks."""
+    """Replace invisible and text-direction characters by question marks."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     return "".join(sign if sign.isprintable() else " " if sign.isspace() else "?" for sign in value)
 
 
 def image_url(rgb: Any) -> str:
-    """An image as a data URL."""
+    """Encode an image as a data URL."""
     done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG])
     return data_url("image/jpeg", data.tobytes()) if done else ""
 
 
 def data_url(media: str, data: bytes) -> str:
-    """Bytes as a data URL."""
+    """Encode bytes as a data URL."""
     return f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever asks, approves and watches: a node that knows the cell by its messages alone."""
+"""The person in the demo, who asks, approves and watches: a node that knows the cell only by its messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.streams.image import decode_rgb
 
 ARM, GRIPPER = "/arm_controller/follow_joint_trajectory", "/gripper_controller/gripper_cmd"
-PATIENCE = 60.0  # s for anything that should take one
+PATIENCE = 60.0  # seconds for anything that should take about 1 s
 _ENDS = {
     GoalStatus.STATUS_SUCCEEDED: "succeeded",
     GoalStatus.STATUS_CANCELED: "canceled",
@@ -48,9 +48,9 @@ class Motion:
 
     Args:
         who: "arm" or "gripper".
-        begun: simulated time at which it was seen, seconds.
+        begun: simulated time at which it was first seen, seconds.
         ended: the same for its end; None while it runs.
-        end: how it ended.
+        end: its outcome.
     """
 
     who: str
@@ -74,10 +74,10 @@ class Goal:
 
     @property
     def result(self) -> Any:
-        """Of the action; None until it has ended.
+        """Result of the action; None until it has ended.
 
         Raises:
-            SystemExit: the gate did not take the goal, or has gone.
+            SystemExit: the gate did not accept the goal, or is gone.
         """
         if self.failure:
             raise SystemExit(f"{self.failure}; see cell.log")
@@ -85,14 +85,14 @@ class Goal:
 
 
 class Person:
-    """A node on a thread of its own; `close` it.
+    """A node on its own thread; `close` it.
 
     Args:
-        show: called on that thread when there is a new image of the camera.
-        feedback: called with number and words of each stage, likewise.
-        moves: called when a controller has begun, or ended, a motion, likewise.
-        alive: whether the cell still runs; without it nothing is waited for.
-        token: file with the token that the gate's service `approve` wants.
+        show: called on that thread for each new camera image.
+        feedback: called on that thread with number and text of each stage.
+        moves: called on that thread when a controller has started or ended a motion.
+        alive: whether the cell still runs; if not, waiting stops.
+        token: file with the token for the gate's service `approve`.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Person:
         self.now = 0.0  # simulated s
         self.image: Any = None  # of the camera, height × width × 3, RGB
         self.pictured = 0.0  # its stamp, s
-        self.seen = 0.0  # stamp of the last one that was shown, s
+        self.seen = 0.0  # stamp of the last image shown, s
         self._goals: dict[bytes, Motion] = {}
         self._show, self._feedback, self._moves, self._alive = show, feedback, moves, alive
         node = self.node
@@ -145,7 +145,7 @@ class Person:
         """End the thread and the node."""
         self._closed.set_result(None)
         self._thread.join(PATIENCE)
-        self._executor.shutdown()  # it takes away what a spinning thread uses
+        self._executor.shutdown()  # it removes what a spinning thread uses
         self._pick.destroy()
         self.node.destroy_node()
         rclpy.try_shutdown()
@@ -174,7 +174,7 @@ class Person:
         self.now = message.clock.sec + message.clock.nanosec / 1e9
 
     def _on_status(self, who: str, message: GoalStatusArray) -> None:
-        """Goals of a controller: a new one is a motion that has begun."""
+        """Read the goals of a controller: a new one is a motion that has started."""
         for status in message.status_list:
             key = bytes(status.goal_info.goal_id.uuid)
             if key not in self._goals:
@@ -192,7 +192,7 @@ class Person:
         """Wait until a condition holds.
 
         Raises:
-            SystemExit: it does not within `patience` seconds, or the cell has ended.
+            SystemExit: it does not hold within `patience` seconds, or the cell has ended.
         """
         end, gate = time.monotonic() + patience, threading.Event()
         while not condition():
@@ -203,7 +203,7 @@ class Person:
             gate.wait(0.01)
 
     def wait_for_cell(self, patience: float) -> None:
-        """Wait until everything that the demo asks or shows is there, for each at most `patience` seconds."""
+        """Wait until everything that the demo needs is available, at most `patience` seconds for each."""
         self.wait(self._pick.ready, "the action pick", patience)
         self.wait(self._approve.service_is_ready, "the service approve", patience)
         self.wait(self._judge.service_is_ready, "the service judge", patience)
@@ -211,7 +211,7 @@ class Person:
         self.wait(lambda: self.node.count_publishers("annotated/image"), "the resolver", patience)
 
     def send(self, words: str, dialogue_id: str = "") -> Goal:
-        """Ask for something; a thread of its own waits for the end."""
+        """Send an instruction; a separate thread waits for the end."""
         goal = Goal(words)
 
         def stage(message: Any) -> None:
@@ -231,7 +231,7 @@ class Person:
         return goal
 
     def decide(self, proposal: Proposal, operator: str, approve: bool = True, reason: str = "") -> str:
-        """Say yes or no to exactly this proposal; the answer in words."""
+        """Approve or reject exactly this proposal; returns the answer in words."""
         request = Approve.Request(
             goal_id=proposal.goal_id,
             scene_stamp=proposal.scene_stamp,
@@ -245,7 +245,7 @@ class Person:
         return f"{status.name}: {status.message}"
 
     def judged(self) -> dict[str, Any]:
-        """What physics says now."""
+        """Return the current physics verdict."""
         answer = self._answer(partial(self._judge.call_async, Trigger.Request()), "an answer of the judge")
         return dict(json.loads(answer.message))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens, told in the terminal as it comes and kept for the page."""
+"""Record the course of the demo: print it to the terminal as it happens, and keep it for the page."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from spatial_vlm_ros.manipulation.approval.address import address_in
 
 STAGES = {1: "RESOLVING", 2: "BUILDING_GOAL", 3: "PLANNING", 4: "WAITING_FOR_APPROVAL", 5: "LOOKING_AGAIN", 6: "MOVING"}
 AGAIN, MOVING = 5, 6
-MOST_FORCE = 5.0  # N on anything but what is taken and what it is put on
+MOST_FORCE = 5.0  # N on anything but the picked object and its support
 
 
 @dataclass(frozen=True)
 class Line:
-    """Something that happened: seconds since the start, its name, and words."""
+    """One event: seconds since the start, its name, and a text."""
 
     at: float
     name: str
@@ -45,18 +45,18 @@ class Story:
         self.proposal: Any = None
         self.result: Any = None
         self.verdict: dict[str, Any] = {}
-        self.phases: list[dict[str, Any]] = []  # of the plan: name and duration in s
+        self.phases: list[dict[str, Any]] = []  # phases of the plan: name and duration in s
         self.preview: dict[str, Any] = {}
-        self.shown: dict[str, Any] = {}  # all that was laid before the person
+        self.shown: dict[str, Any] = {}  # everything that was shown to the person
         self.images: dict[str, Any] = {}
-        self.second: dict[str, Any] | None = None  # the answer of the second look
+        self.second: dict[str, Any] | None = None  # the result of the recheck
         self.begun = clock()
         self.filming = False
         self._audit, self._clock = audit, clock
         self._stage = 0
 
     def say(self, name: str, words: str) -> None:
-        """Tell and keep a line."""
+        """Print and store a line."""
         line = Line(self._clock() - self.begun, name, words)
         self.lines.append(line)
         print(f"[{line.at:5.1f} s]  {name:<21}{words}", flush=True)
@@ -72,20 +72,20 @@ class Story:
         self.say("QUESTION", question)
 
     def stage(self, number: int, words: str) -> None:
-        """A stage was reported; from the second look on there is a film."""
+        """Record a stage; the film starts with the recheck."""
         self._stage = number
         self.filming = number >= AGAIN
         self.say(STAGES.get(number, str(number)), words)
 
     def motion(self, motion: Any) -> None:
-        """A controller has begun, or ended, a motion."""
+        """Record that a controller has started or ended a motion."""
         if motion.ended is None:
             self.say("", self.name_of(motion))
         elif motion.end != "succeeded":
             self.say("", f"{self.name_of(motion)}: {motion.end}")
 
     def proposed(self, proposal: Any) -> None:
-        """A plan waits for approval: show what a person has to know."""
+        """Record that a plan waits for approval, and show the person the facts."""
         self.proposal = proposal
         stamp = proposal.scene_stamp.sec * 1_000_000_000 + proposal.scene_stamp.nanosec
         with contextlib.suppress(SystemExit):  # the page does without an image that was lost on its way
@@ -109,7 +109,7 @@ class Story:
         print(flush=True)
 
     def _looked(self) -> None:
-        """The second look is over: keep what it saw."""
+        """Keep the images of the finished recheck."""
         if self.proposal is None:
             return
         stamp = self.proposal.scene_stamp.sec * 1_000_000_000 + self.proposal.scene_stamp.nanosec
@@ -121,27 +121,27 @@ class Story:
                 self.images["second"] = image
 
     def ended(self, result: Any) -> None:
-        """The goal has ended."""
+        """Record the end of the goal."""
         self.result = result
         self.say(result.status.name, result.status.message)
         self._looked()
 
     def judged(self, verdict: dict[str, Any]) -> None:
-        """Physics has the last word."""
+        """Record the physics verdict."""
         self.verdict = verdict
         self.say("JUDGE", f"{self._lies()}; moved: {', '.join(verdict['moved']) or 'nothing'}")
         forces = ", ".join(f"{name} {force:.2f} N" for name, force in others(verdict).items())
         self.say("", f"greatest contact forces on neighbours: {forces or 'none was touched'}")
 
     def final(self, image: Any) -> None:
-        """The last image."""
+        """Record the last image."""
         self.filming = False
         self.images["end"] = image
 
     # -------------------------------------------------------------------------------------------- what is known
 
     def caption(self) -> str:
-        """What an image of this moment is called."""
+        """Caption of an image at this moment."""
         now = f"{self.person.pictured:6.1f} s"
         motions = self.person.motions
         if self._stage != MOVING or not motions:
@@ -155,10 +155,10 @@ class Story:
         return f"{self.verdict['target']} {where} on the {self.verdict['tray']}"
 
     def motions_of(self) -> list[Any]:
-        """For each phase of the plan the motion of a controller, or None; those beyond the plan at the end.
+        """Match each phase of the plan with the motion of a controller, or None; further motions come at the end.
 
-        The gripper moves in phases without a trajectory. Arm and gripper are counted each for itself: messages of two
-        topics may come in another order.
+        The gripper moves in phases without a trajectory. Arm and gripper are counted separately, because messages of
+        two topics may arrive in any order.
         """
         left = {who: [m for m in self.person.motions if m.who == who] for who in ("arm", "gripper")}
         kinds = ["arm" if phase["duration"] > 0 else "gripper" for phase in self.phases]
@@ -166,7 +166,7 @@ class Story:
         return found + left["arm"] + left["gripper"]
 
     def name_of(self, motion: Any) -> str:
-        """The plan's name of a motion, with its number; the controller's where the plan has none."""
+        """The plan's name of a motion, with its number; the controller's name if it is not in the plan."""
         number = self.motions_of().index(motion)
         if number < len(self.phases):
             return f"{number + 1} of {len(self.phases)}: {self.phases[number]['name']}"
@@ -184,11 +184,11 @@ class Story:
 
     @property
     def resolution(self) -> dict[str, Any]:
-        """The answer that the plan rests on."""
+        """The answer that the plan is based on."""
         return dict(json.loads(self.result.resolution.json)) if self.result is not None else {}
 
     def shift(self) -> float | None:
-        """By how much the target was found elsewhere at the second look, metres."""
+        """Displacement of the target found by the recheck, metres."""
         first, second = self.resolution.get("target"), (self.second or {}).get("target")
         if not first or not second:
             return None
@@ -196,7 +196,7 @@ class Story:
 
 
 def page_address(log: Path) -> str | None:
-    """Where the page is, with its token; None until the gate's whole line has come through to the log."""
+    """Address of the page with its token; None until the gate's whole line is in the log."""
     told = [address_in(line.rstrip("\n")) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
     return next((where.link() for where in told if where is not None), None)
 
@@ -212,13 +212,13 @@ def told_candidate(candidate: dict[str, Any]) -> str:
 
 
 def others(verdict: dict[str, Any]) -> dict[str, float]:
-    """Contact forces on what was neither to be taken nor to be stood on, newtons."""
+    """Contact forces on everything except the target, the tray and the table, newtons."""
     spared = (verdict["target"], verdict["tray"], "table")
     return {name: force for name, force in verdict["forces_n"].items() if name not in spared}
 
 
 def checks(story: Story) -> list[tuple[str, bool, str]]:
-    """What has to hold in the end: in words, whether it does, and what was measured."""
+    """Final checks: text, whether it holds, and the measured value."""
     verdict, result = story.verdict, story.result
     strongest = max(others(verdict).values(), default=0.0)
     moved = ", ".join(verdict["moved"]) or "nothing"
@@ -231,5 +231,5 @@ def checks(story: Story) -> list[tuple[str, bool, str]]:
 
 
 def judged_well(story: Story) -> bool:
-    """Whether all of it holds."""
+    """Whether all checks hold."""
     return all(held for _, held, _ in checks(story))

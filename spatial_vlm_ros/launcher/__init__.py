@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Launch files without ROS's launch: what they need, a stand-in of its API, the processes they mean, their lives."""
+"""Run launch files without ROS's launch: their helpers, a stand-in of the launch API, and the processes they start."""

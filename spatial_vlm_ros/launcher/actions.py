@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the launch files beside spatial_vlm.launch.py have in common, as actions of launch.
+"""Shared parts of the launch files beside spatial_vlm.launch.py, as launch actions.
 
-launch is imported when a launch file calls these functions: the real one, or the stand-in that is in its place then.
+launch is imported when a launch file calls these functions: the real one, or the stand-in that replaces it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ def beside_resolver(
     file: str, arguments: Mapping[str, Mapping[str, Any]], *make: Callable[[Any], list[Any]],
     before: Callable[[Any], list[Any]] = lambda _: [],
 ) -> Any:  # fmt: skip
-    """The description of a launch file: its arguments, the transport's profile, the resolver with its own, its nodes.
+    """Make the description of a launch file: its arguments, the transport profile, the resolver, and its nodes.
 
     Args:
         file: the launch file, `launch/*.launch.py`.
-        arguments: name → what DeclareLaunchArgument takes beside it.
-        make: each gives nodes for a LaunchContext.
-        before: called before the resolver's own arguments have their values: it may set some of them.
+        arguments: name → other arguments of DeclareLaunchArgument.
+        make: functions that return nodes for a LaunchContext.
+        before: called with the LaunchContext before the resolver's own arguments have their values; it may set some of
+            them.
     """
     from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, SetEnvironmentVariable
     from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -45,14 +46,14 @@ def beside_resolver(
 
 
 def life(said: Mapping[str, str]) -> dict[str, Any]:
-    """What a Node is told of its end: it is started again where that helps, and else everything ends with it.
+    """Node arguments for its end: it is restarted if that helps; otherwise everything ends with it.
 
-    launch asks `respawn` after it has told that the process has ended, and waits for the delay or a shutdown first
+    launch evaluates `respawn` after the event that the process has ended, and first waits for the delay or a shutdown
     (ros2/launch 3.7.1, launch/launch/actions/execute_local.py:598-620). So the shutdown that `on_exit` returns for a
-    node that is not to start again comes before its respawn.
+    node that must not restart comes before its respawn.
 
     Args:
-        said: the argument `respawn`.
+        said: launch arguments with `respawn`.
     """
     from launch.actions import Shutdown
 
@@ -68,13 +69,13 @@ def life(said: Mapping[str, str]) -> dict[str, Any]:
 
 def node(name: str, said: Mapping[str, str], parameters: Mapping[str, Any], files: Sequence[str] = (),
          remappings: Sequence[tuple[str, str]] = ()) -> Any:  # fmt: skip
-    """A node of this package in the namespace that was said; it is started again, or everything ends with it.
+    """Make a node of this package in the given namespace; it is restarted, or everything ends with it.
 
     Args:
-        name: of the node and its executable.
-        said: the arguments `namespace`, `log_level` and `respawn`.
+        name: name of the node and its executable.
+        said: launch arguments with `namespace`, `log_level` and `respawn`.
         parameters: set after those of the files; they keep their types.
-        files: of parameters.
+        files: parameter files.
         remappings: pairs of names.
     """
     from launch_ros.actions import Node

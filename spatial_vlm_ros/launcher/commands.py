@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A planned process as a command line and an environment, as ros2 launch would give them."""
+"""Turn a planned process into a command line and an environment, as ros2 launch does."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from spatial_vlm_ros.launcher.plan import PACKAGE, Process
 
 @dataclass(frozen=True)
 class Command:
-    """What is run.
+    """A command to run.
 
     Args:
         name: shown before its output.
         words: the command line.
-        environment: all of it.
+        environment: the whole environment.
         essential: whether everything ends with it.
-        respawn: whether it is started again where that helps (`respawn.py`).
+        respawn: whether it is restarted if that helps (`respawn.py`).
     """
 
     name: str
@@ -34,12 +34,12 @@ class Command:
 
 
 def command(process: Process, scratch: Path | None = None) -> Command:
-    """The command of a process.
+    """Make the command of a process.
 
     Args:
         process: what to start.
-        scratch: folder for its parameters: a file with the node's own name, so that they win over any other file;
-            None = on the command line, for people to read.
+        scratch: folder for its parameters: a file with the node's own name, so that they win over any other file; None
+            = on the command line, to be read by people.
 
     Raises:
         InputError: its program is not installed.
@@ -70,7 +70,7 @@ def _program(process: Process) -> list[str]:
 
 
 def _written(process: Process, scratch: Path) -> Path:
-    """The parameters as a file; JSON is YAML, and keeps the types of values."""
+    """Write the parameters to a file; JSON is valid YAML and keeps the types of values."""
     path = scratch / f"{process.full_name.strip('/').replace('/', '.')}.yaml"
     content = {process.full_name: {"ros__parameters": dict(process.parameters)}}
     path.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the camera of a Gazebo world is, as ROS wants it: the optical frame in the frame of the world.
+"""Read the camera pose of a Gazebo world for ROS: the optical frame in the world frame.
 
-Gazebo's cameras look along x (y left, z up). Pixels follow the optical frame (z forward, x right, y down), which the
-images of our worlds name in their headers; Gazebo publishes no transform of it.
+Gazebo's cameras look along x (y left, z up). Pixels follow the optical frame (z forward, x right, y down), whose name
+is in the image headers of our worlds; Gazebo publishes no transform of it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Mount:
     """Pose of an optical frame.
 
     Args:
-        child: its name, as the images carry it.
-        position: in the frame of the world, metres.
+        child: camera frame, as named in the images.
+        position: position in the world frame, metres.
         orientation: x, y, z, w.
     """
 
@@ -38,7 +38,7 @@ class Mount:
     orientation: Quaternion
 
     def arguments(self, parent: str) -> list[str]:
-        """Words for tf2_ros' static_transform_publisher."""
+        """Arguments for tf2_ros' static_transform_publisher."""
         names = ("--x", "--y", "--z", "--qx", "--qy", "--qz", "--qw")
         numbers = (*self.position, *self.orientation)
         words = [word for name, number in zip(names, numbers, strict=True) for word in (name, f"{number:.9f}")]
@@ -46,13 +46,13 @@ class Mount:
 
 
 def camera_mount(path: Path) -> Mount:
-    """The optical frame of the one rgbd_camera of a world.
+    """Read the optical frame of the only rgbd_camera of a world.
 
     Args:
-        path: of an SDF world, whose poses are given without `relative_to` along model, link and sensor.
+        path: path of an SDF world, whose poses are given without `relative_to` along model, link and sensor.
 
     Raises:
-        FileError: it cannot be read, has none or several such sensors, or a pose that is not six numbers.
+        FileError: the file cannot be read, has no or several such sensors, or a pose is not six numbers.
     """
     root = read_xml(path, _REPAIR)
     chains = [
@@ -98,7 +98,7 @@ def _pose(path: Path, element: Element) -> tuple[Vector, Quaternion]:
 
 
 def turn_of(roll: float, pitch: float, yaw: float) -> Quaternion:
-    """The turn of an SDF pose: radians about fixed x, then y, then z."""
+    """Quaternion of an SDF pose's rotation: radians about fixed x, then y, then z."""
     return multiplied(multiplied(_about(2, yaw), _about(1, pitch)), _about(0, roll))
 
 
@@ -109,7 +109,7 @@ def _about(axis: int, angle: float) -> Quaternion:
 
 
 def multiplied(a: Quaternion, b: Quaternion) -> Quaternion:
-    """The turn b, then the turn a."""
+    """Multiply quaternions: the rotation b, followed by the rotation a."""
     ax, ay, az, aw = a
     bx, by, bz, bw = b
     return (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A launch file and its arguments as plain data: which processes to start, and how."""
+"""Read a launch file and its arguments as plain data: which processes to start, and how."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from spatial_vlm_ros.launcher import stand_in
 
 PACKAGE = "spatial_vlm_ros"
 SUFFIX = ".launch.py"
-ROBOT = "spatial_vlm"  # the launch file of a robot: a camera's name stands for it, too
+ROBOT = "spatial_vlm"  # the launch file of a robot; a camera's name also selects it
 
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument of a launch file; `default` None = it must be given."""
+    """An argument of a launch file; `default` None = required."""
 
     name: str
     default: str | None
@@ -32,18 +32,18 @@ class Argument:
 
 @dataclass(frozen=True)
 class Process:
-    """One node in a process of its own.
+    """One node in its own process.
 
     Args:
-        package, executable: as `ros2 run` names it.
-        name, namespace: of the node.
-        parameter_files: in their order.
+        package, executable: names as for `ros2 run`.
+        name, namespace: name and namespace of the node.
+        parameter_files: parameter files in their order.
         parameters: set after the files.
-        remappings: pairs of names.
-        arguments: before, `ros_arguments` after `--ros-args`.
+        remappings: pairs of topic names.
+        arguments: arguments before `--ros-args`; `ros_arguments` come after it.
         environment: variables to set.
         essential: whether everything ends with it.
-        respawn: whether it is started again where that helps (`respawn.py`).
+        respawn: whether it is restarted if that helps (`respawn.py`).
     """
 
     package: str
@@ -67,17 +67,17 @@ class Process:
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """What a launch file means with some arguments."""
+    """Processes that a launch file starts with some arguments."""
 
     arguments: tuple[Argument, ...]
     processes: tuple[Process, ...]
 
 
 def share_folder() -> Path:
-    """The folder with launch/ and config/: the source tree's, ROS's share, or that of the Python installation.
+    """Find the folder with launch/ and config/: in the source tree, ROS's share, or the Python installation.
 
     Raises:
-        FileError: none of them has them.
+        FileError: none of these has them.
     """
     tried = [Path(__file__).resolve().parent.parent.parent]
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sysconfig.get_path("data")]
@@ -91,15 +91,15 @@ def share_folder() -> Path:
 
 
 def launch_file(share: Path, preset: str, cameras: Iterable[str]) -> tuple[Path, dict[str, str]]:
-    """The launch file that a preset means, with the arguments it stands for.
+    """Find the launch file of a preset, with the arguments it implies.
 
     Args:
         share: folder that holds launch/.
-        preset: name of a launch file, where "-" is as good as "_", or of a camera.
+        preset: name of a launch file ("-" and "_" are equivalent), or of a camera.
         cameras: names of the cameras.
 
     Raises:
-        UnknownNameError: neither.
+        UnknownNameError: neither a launch file nor a camera.
     """
     files = {path.name.removesuffix(SUFFIX): path for path in sorted((share / "launch").glob(f"*{SUFFIX}"))}
     cameras = tuple(cameras)
@@ -117,16 +117,16 @@ def arguments_of(path: Path) -> tuple[Argument, ...]:
 
 
 def plan(path: Path, given: Mapping[str, str]) -> LaunchPlan:
-    """Walk a launch file.
+    """Evaluate a launch file.
 
     Args:
-        path: of the launch file.
+        path: path of the launch file.
         given: its arguments.
 
     Raises:
-        UnknownNameError: an argument that does not exist.
-        InputError: an argument that is missing, or none of its choices.
-        FileError: a parameter file that does not exist.
+        UnknownNameError: an argument does not exist.
+        InputError: an argument is missing, or not one of its choices.
+        FileError: a parameter file does not exist.
     """
     with stand_in.installed():
         description = _described(path)
@@ -140,7 +140,7 @@ def plan(path: Path, given: Mapping[str, str]) -> LaunchPlan:
 
 
 def _described(path: Path) -> stand_in.LaunchDescription:
-    """What a launch file's `generate_launch_description` gives."""
+    """Return the result of a launch file's `generate_launch_description`."""
     spec = importlib.util.spec_from_file_location(path.name.removesuffix(SUFFIX), path)
     if spec is None or spec.loader is None:
         raise FileError(path, "not a Python file", "pass a launch file")
@@ -155,7 +155,7 @@ def _described(path: Path) -> stand_in.LaunchDescription:
 
 
 def _arguments(description: stand_in.LaunchDescription) -> list[Argument]:
-    """Declared arguments in their order; of one that is declared twice, the outer and first one."""
+    """Declared arguments in order; if one is declared twice, the outer and first one."""
     found: dict[str, Argument] = {}
     for entity in description.entities:
         if isinstance(entity, stand_in.DeclareLaunchArgument):
@@ -191,7 +191,7 @@ def _walk(description: stand_in.LaunchDescription, context: stand_in.LaunchConte
 
 
 def _settle(declared: stand_in.DeclareLaunchArgument, values: dict[str, str]) -> None:
-    """Give an argument its value."""
+    """Set an argument's value."""
     if declared.name not in values:
         if declared.default_value is None:
             example = f"{declared.name}:=..."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Robot presets for launch files and commands: which there are, and what the nodes are given for one."""
+"""Robot presets for launch files and commands, and the node parameters of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DESCRIBED = ("robot_description", "robot_description_semantic")
 
 
 def robot_names(share: Path) -> list[str]:
-    """Names of the robot presets.
+    """List the names of the robot presets.
 
     Args:
         share: folder that holds config/.
@@ -26,14 +26,14 @@ def robot_names(share: Path) -> list[str]:
 
 
 def robot_file(share: Path, robot: str) -> Path:
-    """The file of a preset: one of config/robots, or one of your own.
+    """Find the file of a preset: one of config/robots, or the user's own.
 
     Args:
         share: folder that holds config/.
         robot: a name, or the path of a YAML file.
 
     Raises:
-        UnknownNameError: no such name; lists those that there are.
+        UnknownNameError: no such name; the message lists the presets.
         FileError: no such file.
     """
     if robot in robot_names(share):
@@ -48,28 +48,28 @@ def robot_file(share: Path, robot: str) -> Path:
 
 
 def robot_preset(share: Path, robot: str) -> RobotPreset:
-    """The preset of a robot.
+    """Load the preset of a robot.
 
     Raises:
         UnknownNameError: no such robot, key or parameter.
         FileError: its file cannot be read.
-        InputError: something in it is missing or of no use.
+        InputError: a value in it is missing or invalid.
     """
     path = robot_file(share, robot)
     return robot_from(path.stem, read_yaml(path, _REPAIR))
 
 
 def gate_parameters(preset: RobotPreset, said: Mapping[str, str]) -> dict[str, Any]:
-    """Parameters of `planner_gate` for a robot: those of the preset, and what arguments change of them.
+    """Return the parameters of `planner_gate` for a robot: those of the preset, changed by launch arguments.
 
     Args:
-        preset: of the robot.
-        said: `planner`; `base_frame`, `velocity_scaling` and `acceleration_scaling`, where empty ones change nothing;
-            `robot_description`, which the gate hears itself where it is to be the topic.
+        preset: preset of the robot.
+        said: `planner`; `base_frame`, `velocity_scaling` and `acceleration_scaling`, of which empty ones change
+            nothing; `robot_description`, to which the gate subscribes itself if the topic is used.
 
     Raises:
         UnknownNameError: the robot has no such planner.
-        InputError: a number that is none or out of its bounds, or the camera's own frame as base_frame.
+        InputError: an invalid number or one out of its bounds, or the camera's own frame as base_frame.
     """
     values = preset.values(said["planner"])
     if said["base_frame"] == NOTHING:
@@ -94,17 +94,17 @@ def _part(name: str, text: str) -> float:
 
 
 def arm_planner_parameters(preset: RobotPreset, file: Path, said: Mapping[str, str]) -> dict[str, Any]:
-    """Parameters of the node `arm_planner` for a robot.
+    """Return the parameters of the node `arm_planner` for a robot.
 
     Args:
-        preset: of the robot.
-        file: of the preset, whose joint_limits are MoveIt's form.
-        said: `robot_description` and `robot_description_semantic`: files of an arm that the node does not know itself.
+        preset: preset of the robot.
+        file: preset file, whose joint_limits have MoveIt's form.
+        said: `robot_description` and `robot_description_semantic`: files of an arm that is not built into the node.
 
     Raises:
         UnknownNameError: the robot has no built-in planner.
-        InputError: files of an arm that the built-in planner does not know itself are missing, or one is given that it
-            would not read; no controller is named.
+        InputError: the files of an arm that is not built in are missing, a file is given that would not be read, or no
+            controller is named.
     """
     given = preset.arm_planner()
     actions = preset.planning("built-in").motion.controller_actions.split()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of launch and launch_ros that our launch files use, as plain data.
+"""Stand-in for the part of launch and launch_ros that our launch files use, as plain data.
 
-`installed()` puts it in the place of the real packages while a launch file is read. Names and arguments are theirs;
-what our files do not use is not here, so that using more of launch fails at once instead of being ignored.
+`installed()` replaces the real packages while a launch file is read. Names and arguments are the same. Parts that our
+files do not use are missing on purpose: using more of launch then fails at once instead of being ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass
 class LaunchContext:
-    """Arguments and environment while a description is walked."""
+    """Arguments and environment while a description is evaluated."""
 
     launch_configurations: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class LaunchDescription:
 
 
 class DeclareLaunchArgument:
-    """An argument: required where it has no default."""
+    """An argument: required if it has no default."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class DeclareLaunchArgument:
 
 @dataclass(frozen=True)
 class SetEnvironmentVariable:
-    """A variable of every process that comes after it."""
+    """A variable of every later process."""
 
     name: str
     value: str
@@ -62,21 +62,21 @@ class PythonLaunchDescriptionSource:
 
 @dataclass(frozen=True)
 class IncludeLaunchDescription:
-    """What another launch file describes, in this one's place, with the same arguments."""
+    """The description of another launch file, included here with the same arguments."""
 
     source: PythonLaunchDescriptionSource
 
 
 @dataclass(frozen=True)
 class OpaqueFunction:
-    """A function of the context that gives entities."""
+    """A function of the context that returns entities."""
 
     function: Callable[[LaunchContext], Sequence[Any] | None]
 
 
 @dataclass(frozen=True)
 class Shutdown:
-    """The end of everything that was started."""
+    """Ends everything that was started."""
 
 
 class ParameterValue:
@@ -89,7 +89,7 @@ class ParameterValue:
 
 
 class Node:
-    """A ROS node in a process of its own."""
+    """A ROS node in its own process."""
 
     def __init__(
         self,
@@ -131,14 +131,14 @@ _MODULES: dict[str, tuple[type, ...]] = {
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """While this lasts, `import launch` and `import launch_ros` give the stand-in."""
+    """Within this context, `import launch` and `import launch_ros` import the stand-in."""
     ours = ("launch", "launch_ros")
     theirs = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in ours}
     for name in theirs:
         del sys.modules[name]
     for name, classes in _MODULES.items():
         module = ModuleType(name)
-        module.__path__ = []  # a package without modules of its own
+        module.__path__ = []  # a package without submodules
         for each in classes:
             setattr(module, each.__name__, each)
         sys.modules[name] = module

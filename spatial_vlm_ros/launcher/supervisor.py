@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that live and end together.
+"""Run processes that start and end together.
 
-Each has a session of its own, so that Ctrl-C in the terminal reaches this process only, which passes it on. When this
-process is gone, whatever way, the kernel sends them SIGTERM.
+Each has its own session, so that Ctrl-C in the terminal reaches only this process, which passes it on. If this process
+ends in any way, the kernel sends them SIGTERM.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from spatial_vlm_ros.launcher.commands import Command
 from spatial_vlm_ros.launcher.respawn import Respawn
 from spatial_vlm_ros.printable import printable_line
 
-STOPPED = (signal.SIGINT, signal.SIGTERM)  # what ends everything, and cleanly
+STOPPED = (signal.SIGINT, signal.SIGTERM)  # signals that end everything cleanly
 
-_PATIENCE = 5.0  # s between two ways of telling a process to end
-_LAST_WORDS = 1.0  # s for output that comes after the end: a grandchild may hold the pipe
+_PATIENCE = 5.0  # seconds between two steps of ending a process
+_LAST_WORDS = 1.0  # seconds for output after the end: a grandchild may hold the pipe
 _ESCALATION = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
@@ -33,17 +33,16 @@ _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
 def run(
     commands: Sequence[Command], out: IO[str] | None = None, aside: Callable[[str], str | None] = lambda _: None
 ) -> int:
-    """Run commands until an essential one ends for good or a signal comes; none is left then.
+    """Run commands until an essential one ends for good or a signal arrives; then end all of them.
 
     Args:
         commands: what to run; their output appears line by line behind their name.
-        out: where; None = standard output.
-        aside: gives what is to be told after a line of output, of this process itself; None = nothing.
+        out: output file; None = standard output.
+        aside: gives a message to print after a line of output; None = nothing.
 
     Returns:
-        0 after SIGINT or SIGTERM. Else the code of the essential one that first ended for good, 128 + n where signal n
-        ended it;
-        where it ended well, that of the first other one that failed while it was being ended.
+        0 after SIGINT or SIGTERM. Else the exit code of the essential command that ended first for good, 128 + n if
+        signal n ended it. If that code is 0, the code of the first other command that failed while it was being ended.
     """
     return asyncio.run(_Supervisor(commands, out or sys.stdout, aside).run())
 
@@ -69,7 +68,7 @@ class _Child:
         return code if code >= 0 else 128 - code
 
     async def _read(self) -> None:
-        """Pass lines on, however long they are."""
+        """Print lines of any length."""
         rest, stream = b"", self.process.stdout
         while stream is not None and (chunk := await stream.read(65536)):
             *lines, rest = (rest + chunk).split(b"\n")
@@ -79,7 +78,7 @@ class _Child:
             self._say(self.command.name, rest.decode("utf-8", "replace"))
 
     def tell(self, number: signal.Signals) -> None:
-        """Send a signal, where it still lives."""
+        """Send a signal if it is still running."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
@@ -89,8 +88,8 @@ class _Supervisor:
         self._commands, self._aside = commands, aside
         self._out: IO[str] | None = out
         self._children: list[_Child] = []
-        self._starting: list[asyncio.Future[None]] = []  # again
-        self._told = 0  # how far the escalation has come
+        self._starting: list[asyncio.Future[None]] = []  # restarts
+        self._told = 0  # current step of the escalation
         self._interrupted = False
         self._stop = asyncio.Event()
 
@@ -105,11 +104,11 @@ class _Supervisor:
         return 0 if self._interrupted else code or self._failed_at_the_end()
 
     async def _live(self) -> int:
-        """Start all, and again who falls; wait for the first end that matters."""
+        """Start all, restart those that fail, and wait for the first end that matters."""
         for command in self._commands:
             await self._start(command, Respawn())
         stop: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
-        known: list[_Child] = []  # whose end was heard
+        known: list[_Child] = []  # those whose end was handled
         while not stop.done():
             running = [child for child in self._children if child not in known]
             changes = [stop, *(child.ended for child in running), *self._starting]
@@ -140,7 +139,7 @@ class _Supervisor:
             self._children.append(_Child(command, life, await _started(command), self._say))
 
     async def _end_all(self) -> None:
-        """Ask, insist, force."""
+        """End all processes: ask, then insist, then kill."""
         for each in self._starting:
             each.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
@@ -159,13 +158,13 @@ class _Supervisor:
                 self._say("spatial-vlm", f"still running: {names}")
 
     def _failed_at_the_end(self) -> int:
-        """Code of the first essential one that failed otherwise than by the signals it was sent; 0 = none."""
+        """Code of the first essential one that failed other than by the signals it was sent; 0 = none."""
         told = {128 + number for number in _ESCALATION}
         ends = [child.ended.result() for child in self._children if child.command.essential]
         return next((code for code in ends if code and code not in told), 0)
 
     def _on_signal(self) -> None:
-        """The first one ends everything, further ones do it faster."""
+        """The first signal ends everything; further ones accelerate it."""
         self._interrupted = True
         self._stop.set()
 
@@ -187,7 +186,7 @@ async def _started(command: Command) -> asyncio.subprocess.Process:
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        """In the child, before it becomes the program: ask the kernel; the parent may be gone already."""
+        """In the child, before it becomes the program: register with the kernel; the parent may already be gone."""
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(1)

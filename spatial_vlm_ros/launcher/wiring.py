@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the launch files need beside launch itself: camera presets, parameters from words, the transport's profile.
+"""Helpers of the launch files beside launch itself: camera presets, parameters from text, the transport profile.
 
-Plain data in, plain data out; imports neither launch nor rclpy, so that it serves `ros2 launch` and the launcher alike.
+It uses plain data and imports neither launch nor rclpy, so that both `ros2 launch` and the launcher can use it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from spatial_vlm_ros.files.documents import read_yaml
 from spatial_vlm_ros.parameters import NodeConfig, StreamConfig
 
 NO_CAMERA = "none"
-NOTHING = "/"  # stands for an empty text where an empty argument means that nothing was said
+NOTHING = "/"  # stands for an empty text, because an empty argument means "not given"
 PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
-OLD_PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"  # its name up to Iron; newer ones warn of it
+OLD_PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"  # its name up to Iron; newer versions warn about it
 
 _OLD_DISTRIBUTIONS = ("humble", "iron")
 _FASTDDS = ("", "rmw_fastrtps_cpp", "rmw_fastrtps_dynamic_cpp")  # values of RMW_IMPLEMENTATION that read the profile
@@ -31,11 +31,11 @@ _TRANSPORTS = {"rgb/image": "rgb_transport", "depth/image": "depth_transport"}  
 
 @dataclass(frozen=True)
 class Camera:
-    """What is known of a camera's driver.
+    """Topics and parameters of a camera's driver.
 
     Args:
         topics: the resolver's topic → the driver's.
-        parameters: of the resolver, as this driver needs them.
+        parameters: parameters of the resolver for this driver.
     """
 
     topics: Mapping[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Camera:
 
     @property
     def remappings(self) -> list[tuple[str, str]]:
-        """Every topic that the resolver may use, compressed ones too: ROS 2 does not remap them with their image."""
+        """All topics that the resolver may use, including compressed ones: ROS 2 does not remap them with the image."""
         pairs = []
         for ours, theirs in self.topics.items():
             pairs.append((ours, theirs))
@@ -57,12 +57,12 @@ def camera_names(share: Path) -> list[str]:
 
 
 def camera(share: Path, said: Mapping[str, str]) -> Camera:
-    """The camera that launch arguments mean.
+    """Return the camera selected by the launch arguments.
 
     Args:
         share: folder that holds config/.
-        said: the arguments `camera`, or `camera_file` in its place, `camera_namespace` and `camera_name`; empty ones
-            leave what the preset says, "/" stands for no name.
+        said: the arguments `camera` (or `camera_file` instead), `camera_namespace` and `camera_name`; empty ones keep
+            the preset's value, "/" stands for no name.
 
     Raises:
         UnknownNameError: no such preset, or a key in it that does not exist.
@@ -95,7 +95,7 @@ def _preset(path: Path) -> dict[str, Any]:
 
 
 def _topic(path: Path, template: str, levels: Mapping[str, str]) -> str:
-    """A topic's full name; levels that are empty leave no slash behind."""
+    """A topic's full name; empty levels leave no slash behind."""
     try:
         return re.sub("/+", "/", template.format_map(levels))
     except (KeyError, ValueError, AttributeError) as error:
@@ -112,12 +112,12 @@ def _transports(topic: str) -> tuple[str, ...]:
 
 
 def given(said: Mapping[str, str], *names: str) -> dict[str, Any]:
-    """Parameters of the resolver from launch arguments.
+    """Return the resolver's parameters from launch arguments.
 
-    An empty argument leaves what the parameter file says; "/" stands for an empty text.
+    An empty argument keeps the value of the parameter file; "/" stands for an empty text.
 
     Raises:
-        InputError: words that are no value of the parameter's type.
+        InputError: a text that is not a value of the parameter's type.
     """
     defaults = {"use_sim_time": False, **_values(StreamConfig()), **_values(NodeConfig())}
     return {
@@ -126,17 +126,17 @@ def given(said: Mapping[str, str], *names: str) -> dict[str, Any]:
 
 
 def image_domain(said: Mapping[str, str]) -> dict[str, str]:
-    """The parameter for the argument `image_domain`; none where it is empty."""
+    """The parameter for the argument `image_domain`; empty if the argument is empty."""
     return {"domain_gate.images": said["image_domain"]} if said["image_domain"] else {}
 
 
 def evidence(said: Mapping[str, str]) -> dict[str, str]:
-    """The parameter for the argument `keep`; none where it is empty."""
+    """The parameter for the argument `keep`; empty if the argument is empty."""
     return {"evidence.keep": said["keep"]} if said["keep"] else {}
 
 
 def parameter_file(said: Mapping[str, str]) -> str:
-    """The parameter file of the argument `params_file`; launch itself would only warn of one that is not there.
+    """Return the parameter file of the argument `params_file`; launch itself only warns of a missing file.
 
     Raises:
         FileError: there is no such file.
@@ -149,22 +149,22 @@ def parameter_file(said: Mapping[str, str]) -> str:
 
 
 def use_sim_time(share: Path, said: Mapping[str, str]) -> bool:
-    """Whether time comes from /clock: by the argument, else by the camera's preset."""
+    """Whether time comes from /clock: by the argument, else by the camera preset."""
     both = {**camera(share, said).parameters, **given(said, "use_sim_time")}
     return bool(both.get("use_sim_time", False))
 
 
 def all_given(said: Mapping[str, str], config: Any) -> dict[str, Any]:
-    """Every parameter of a configuration that is a launch argument.
+    """Return every parameter of a configuration that is a launch argument.
 
     Raises:
-        InputError: words that are no value of the parameter's type.
+        InputError: a text that is not a value of the parameter's type.
     """
     return {name: _value(name, said[name], default) for name, default in _values(config).items() if name in said}
 
 
 def argument(config: Any, name: str) -> dict[str, Any]:
-    """Default, description and choices of the launch argument for a parameter."""
+    """Default, description and choices of a parameter's launch argument."""
     form = next(f for f in dataclasses.fields(config) if f.name == name)
     value = getattr(config, name)
     unit = f" [{form.metadata['unit']}]" if form.metadata["unit"] else ""
@@ -182,7 +182,7 @@ def _values(config: Any) -> dict[str, Any]:
 
 
 def _value(name: str, text: str, default: Any) -> Any:
-    """A launch argument's words as a value of the parameter's type."""
+    """Convert a launch argument's text to the parameter's type."""
     if isinstance(default, bool):
         if text.lower() not in ("true", "false"):
             raise InputError(f"argument {name}", repr(text), "true or false", "correct it")
@@ -198,7 +198,7 @@ def _value(name: str, text: str, default: Any) -> Any:
 
 
 def transport_environment(share: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Variables that give Fast DDS room for images, where it is used and the user has chosen no profile.
+    """Return variables that give Fast DDS room for images, if it is used and the user has chosen no profile.
 
     Args:
         share: folder that holds config/.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answer as one image: on the camera image, from above to scale, and in words."""
+"""Draw the answer as one image: on the camera image, from above to scale, and in words."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.layout import lay_out
 from spatial_vlm_ros.types import Detection, Resolution, Rgb, RgbdFrame, Scene
 
-_SMALLEST_WIDTH = 640  # images are enlarged to this width, so that the words can be read
-_LETTERS = 13.0  # pixels: size of the letters on an image of that width
-_SIZES = (1.0, 1.6)  # and how many times that on larger ones
+_SMALLEST_WIDTH = 640  # images are enlarged to this width, so that the text is readable
+_LETTERS = 13.0  # pixels: letter size on an image of that width
+_SIZES = (1.0, 1.6)  # factor of the letter size on larger images
 _TOP_VIEW = 0.85  # width of the top view over the height of the image
 _NARROWEST, _WIDEST = 320, 640  # pixels
 
@@ -39,12 +39,12 @@ def draw(
         frame: the frame that was resolved.
         detections: the detections it was resolved with.
         resolution: the answer.
-        config: the resolver's.
-        scene: that the answer rests on; None = lifted from the detections where that is possible.
+        config: the resolver's configuration; None = defaults.
+        scene: scene the answer rests on; None = lifted from the detections if possible.
 
     Returns:
-        (H', W', 3) uint8: the image, enlarged to 640 pixels' width if smaller, in the left upper corner; the top view
-        to its right, where there is a scene; and a panel of words below.
+        (H', W', 3) uint8: the image in the left upper corner, enlarged to 640 pixels width if smaller; the top view to
+        its right, if there is a scene; and a text panel below.
     """
     config = config or ResolverConfig()
     content = content_from(frame, detections, resolution, config, scene)
@@ -62,7 +62,7 @@ def draw(
 
 
 def enlargement(frame: RgbdFrame) -> int:
-    """Pixels of a drawn answer for one pixel of its frame's image, which is its left upper corner."""
+    """Enlargement of the frame's image in a drawn answer; the image is at its left upper corner."""
     return max(1, -(-_SMALLEST_WIDTH // frame.rgb.shape[1]))
 
 
@@ -73,7 +73,7 @@ def content_from(
     config: ResolverConfig,
     scene: Scene | None = None,
 ) -> AnswerContent | None:
-    """What is shown of an answer; None where its frame cannot be lifted. Arguments as of `draw`."""
+    """Make the content to show for an answer; None if its frame cannot be lifted. Arguments as in `draw`."""
     try:
         if scene is None:
             checked = check_detections(detections, frame.camera.width, frame.camera.height)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an image of an answer shows, before anything is drawn: who plays which part, outlines, spots, the region.
+"""Content of an answer's image, before anything is drawn: roles of objects, outlines, spots, the region.
 
 Everything is in the ground coordinates of `spatial/layout.py`. The camera image, the top view and the 3-D scene draw
 the same content. To show more outlines, such as completed shapes or parts, add them in `outlines_of`.
@@ -25,17 +25,17 @@ from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.viewpoint import Viewpoint
 from spatial_vlm_ros.types import AnswerObject, FrameOfReference, HiddenRegion, Pose, Resolution, RgbdFrame, Target
 
-_UNMEASURED_LOAD = 0.03  # metres: half a side of a spot whose load was not measured
-_SAME = 1e-4  # metres by which a margin measured again may differ from the one that the answer states
-_SUREST = 6.0  # standard deviations beyond which surer is no surer
-_EVERYWHERE = 0.95  # part of what is shown: a region that takes more says nothing
-_CELLS = 52  # of a region along each side
-_BEYOND = 0.5  # of what is shown: by so much a region reaches over it on each side, for the camera may see more
-_ASPECT = 0.95  # width over height of what is shown: nearly that of the top view
-_BORDER = 0.06  # metres around what is shown
-_NEAR = 0.5  # metres around what the answer is about, within which other objects are shown whole
-_STRETCH = 0.35  # part by which what is shown is made longer to hold the viewer
-_LEAST = 0.4  # metres: least side of what is shown
+_UNMEASURED_LOAD = 0.03  # metres: half a side of a spot if the load was not measured
+_SAME = 1e-4  # metres by which a re-measured margin may differ from that in the answer
+_SUREST = 6.0  # standard deviations above which certainty is not distinguished
+_EVERYWHERE = 0.95  # share of the shown area: a larger region is not informative
+_CELLS = 52  # cells of a region along each side
+_BEYOND = 0.5  # share of the shown area by which a region extends beyond it, because the camera may see more
+_ASPECT = 0.95  # width over height of the shown area: nearly that of the top view
+_BORDER = 0.06  # metres around the shown area
+_NEAR = 0.5  # metres around the answer's objects within which other objects are shown whole
+_STRETCH = 0.35  # share by which the shown area may grow to include the viewer
+_LEAST = 0.4  # metres: least side of the shown area
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +46,10 @@ class ShownOutline:
         corners: (K, 2) ground coordinates, in order.
         bottom: height, metres.
         top: height, metres.
-        role: what it is to the answer.
-        row: of the object in the scene; None for what is no object of its own.
-        label: what is written by it.
-        estimated: drawn dashed: completed or inferred, and not measured.
+        role: its role in the answer.
+        row: row of the object in the scene; None if it does not belong to one object.
+        label: text beside it.
+        estimated: whether it is completed or inferred, not measured; drawn dashed.
     """
 
     corners: Array
@@ -63,7 +63,7 @@ class ShownOutline:
 
 @dataclass(frozen=True, eq=False)
 class ShownSpot:
-    """A free spot: (K, 2) outline of what is put there, its height, and its number, 1 for the best."""
+    """A free spot: (K, 2) outline of the object to put there, its height, and its number, 1 for the best."""
 
     corners: Array
     middle: Array
@@ -73,16 +73,16 @@ class ShownSpot:
 
 @dataclass(frozen=True, eq=False)
 class ShownRegion:
-    """How surely the deciding relation holds over the ground.
+    """Certainty of the deciding relation over the ground.
 
     Args:
-        low: (2,) first place of the raster, ground coordinates.
-        high: (2,) last place.
-        score: (R, C) along g1 and g2: margin over standard deviation, within 6; 0 where it is not measured. It is
-            nearly linear over the ground, as a likelihood is not, so that between places it can be interpolated.
-        limit: score from which the relation holds; from minus it to it that is unclear.
-        height: at which it is drawn, metres.
-        words: what holds there, for the legend.
+        low: (2,) first point of the raster, ground coordinates.
+        high: (2,) last point.
+        score: (R, C) along g1 and g2: margin over standard deviation, within 6; 0 where it is not measured. Unlike a
+            likelihood it is nearly linear over the ground, so it can be interpolated.
+        limit: score from which the relation holds; between -limit and limit it is unclear.
+        height: height at which it is drawn, metres.
+        words: text for the legend.
     """
 
     low: Array
@@ -95,7 +95,7 @@ class ShownRegion:
 
 @dataclass(frozen=True, eq=False)
 class ShownLength:
-    """The line along which a distance was measured: (2, 3) ends in ground coordinates, and its words."""
+    """The line along which a distance was measured: (2, 3) ends in ground coordinates, and its text."""
 
     ends: Array
     words: str
@@ -103,21 +103,21 @@ class ShownLength:
 
 @dataclass(frozen=True, eq=False)
 class AnswerContent:
-    """All that is shown of an answer.
+    """Everything that is shown of an answer.
 
     Args:
         layout: the scene.
         resolution: the answer.
-        roles: of each object, by row.
+        roles: role of each object, by row.
         marks: row → letter of a rival.
-        outlines: on the ground, the lowest first.
-        spots: free places, the best first.
-        region: where the deciding relation holds, or None.
+        outlines: outlines on the ground, the lowest first.
+        spots: free spots, the best first.
+        region: region where the deciding relation holds, or None.
         deciding: the clause that decides, or None.
         view: viewpoint of the frame of reference in force.
-        low: (2,) ground coordinates of the corner of what is shown.
-        high: (2,) of the other corner.
-        length: of a question how far it is; else None.
+        low: (2,) ground coordinates of the lower corner of the shown area.
+        high: (2,) ground coordinates of the upper corner.
+        length: line of the measured distance, for a question about distance; else None.
     """
 
     layout: Layout
@@ -134,11 +134,11 @@ class AnswerContent:
     length: ShownLength | None = None
 
     def rows(self, *roles: Role) -> list[int]:
-        """Rows of the objects with one of some roles."""
+        """Rows of the objects with one of these roles."""
         return [row for row, role in enumerate(self.roles) if role in roles]
 
     def label(self, row: int) -> str:
-        """What is written by an object: its letter, its label and its id."""
+        """Text beside an object: its letter, its label and its id."""
         obj = self.layout.scene.objects[row]
         name = f"{obj.detection.label} {obj.id}" if obj.detection.label != obj.id else obj.id
         missing = " (no depth)" if obj.depth_problem is not None else ""
@@ -146,7 +146,7 @@ class AnswerContent:
 
 
 def content_of(layout: Layout, resolution: Resolution, config: ResolverConfig) -> AnswerContent:
-    """What is shown of an answer on its scene."""
+    """Make the content to show for an answer on its scene."""
     deciding = deciding_clause(layout, resolution)
     spots = tuple(_spots(layout, resolution))
     asked_place = _asked_place(layout, resolution, spots)
@@ -163,7 +163,7 @@ def content_of(layout: Layout, resolution: Resolution, config: ResolverConfig) -
 
 
 def _length(layout: Layout, resolution: Resolution) -> ShownLength | None:
-    """The line of a distance and its value with its interval; None where none was asked for."""
+    """The line of a distance and its value with its interval; None if no distance was asked."""
     answer = resolution.answer
     if answer is None or answer.segment is None or not answer.lengths:
         return None
@@ -174,7 +174,7 @@ def _length(layout: Layout, resolution: Resolution) -> ShownLength | None:
 
 
 def outlines_of(content: AnswerContent) -> Iterator[ShownOutline]:
-    """Every outline that is shown, the lowest first. Completed shapes, and parts that were found, are added here."""
+    """Iterate over all shown outlines, the lowest first. Add completed shapes and parts here."""
     layout = content.layout
     rows = np.flatnonzero(layout.measured)
     for row in rows[np.argsort(layout.bottom[rows], kind="stable")].tolist():
@@ -200,25 +200,25 @@ def _view(layout: Layout, resolution: Resolution, deciding: DecidingClause | Non
 
 
 def on_ground(layout: Layout, points: Array) -> Array:
-    """(N, 3) points of the camera frame in ground coordinates, heights last."""
+    """Convert (N, 3) points from the camera frame to ground coordinates, heights last."""
     return np.asarray(points @ layout.axes + np.array([0.0, 0.0, layout.floor]))
 
 
 def in_camera(layout: Layout, places: Array, height: float | Array) -> Array:
-    """(N, 3) points of the camera frame at ground places (N, 2) and heights."""
+    """Convert ground positions (N, 2) and heights to (N, 3) points in the camera frame."""
     heights = np.broadcast_to(np.asarray(height, np.float64), len(places)) - layout.floor
     return np.asarray(np.column_stack((places, heights)) @ layout.axes.T)
 
 
 def _from_pose(pose: Pose, points: Array, frame: RgbdFrame) -> Array:
-    """(N, 3) metres along a pose's axes as points of the camera frame."""
+    """Convert (N, 3) metres along a pose's axes to points in the camera frame."""
     there = points @ matrix_from_quaternion_xyzw(pose.orientation).T + np.array(pose.position)
     base = frame.base_T_camera
     return base.inverse().apply(there) if base is not None and pose.frame_id == base.parent else there
 
 
 def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
-    """Outline of what is put down, at every spot."""
+    """Outline of the object to put down, at every spot."""
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
     load: Target | AnswerObject | None = resolution.target
     if load is None and resolution.answer is not None:
@@ -229,7 +229,7 @@ def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
     if load is not None and load.size is not None and row is not None and layout.measured[row]:
         size = np.array(load.size[:2])
         box = layout.scene.objects[row].box
-        own = (layout.scene.objects[row].footprint - box.centre) @ box.axes  # along the box's axes, as a place's are
+        own = (layout.scene.objects[row].footprint - box.centre) @ box.axes  # along the box's axes, like a spot's
         own[:, 2] = 0.0
     square = np.array([(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)]) * (*size / 2, 0.0)
     for number, place in enumerate(places_of(resolution), 1):
@@ -239,7 +239,7 @@ def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
 
 
 def ground_points(layout: Layout, frame_id: str, points: Array) -> Array | None:
-    """(N, 3) ground coordinates of points (N, 3) in the camera's or the base's frame; None in another one."""
+    """Convert (N, 3) points from the camera or base frame to ground coordinates; None for another frame."""
     frame = layout.scene.frame
     base = frame.base_T_camera
     if base is not None and frame_id == base.parent:
@@ -248,7 +248,7 @@ def ground_points(layout: Layout, frame_id: str, points: Array) -> Array | None:
 
 
 def hidden_outline(layout: Layout, region: HiddenRegion) -> Array | None:
-    """(4, 2) outline of a hidden region; None where its frame is not one of the scene's."""
+    """Return the (4, 2) outline of a hidden region; None if its frame is not one of the scene's."""
     points = ground_points(layout, region.frame_id, np.array([region.position]))
     if points is None:
         return None
@@ -263,7 +263,7 @@ def hidden_outline(layout: Layout, region: HiddenRegion) -> Array | None:
 
 
 def _shown(content: AnswerContent, outlines: tuple[ShownOutline, ...]) -> tuple[Array, Array]:
-    """Corners of what is shown: all that the answer is about, other objects near it, and some space around."""
+    """Corners of the shown area: everything that the answer is about, other objects near it, and some margin."""
     about = [o.corners for o in outlines if o.role not in (Role.OTHER, Role.GROUND)]
     about += [spot.corners for spot in content.spots]
     if content.length is not None:
@@ -298,7 +298,7 @@ def _region(
     high: Array,
     config: ResolverConfig,
 ) -> ShownRegion | None:
-    """Where the deciding relation holds; of a place that was asked for, where what is put there has the relation."""
+    """Region where the deciding relation holds; for a requested place, where the object put down has the relation."""
     layout = content.layout
     if content.spots:
         if asked_place is None or content.resolution.parts:
@@ -325,7 +325,7 @@ def _region(
     score = np.clip(np.nan_to_num(margin / np.maximum(sigma, 1e-6)), -_SUREST, _SUREST).reshape(_CELLS, _CELLS)
     scores = np.linspace(0.0, _SUREST, 2001)
     limit = float(np.interp(holds, normal_cdf(scores), scores))
-    if score.max() < limit or (score >= limit).mean() > _EVERYWHERE:  # nowhere at this height, or all over
+    if score.max() < limit or (score >= limit).mean() > _EVERYWHERE:  # nowhere at this height, or everywhere
         return None
     anchors = " and ".join(f"the {layout.scene.objects[a].detection.label}" for a in asked.anchors[:3])
     words = f"{'not ' if asked.negated else ''}{asked.name} {anchors}"
@@ -336,7 +336,7 @@ def _region(
 def _asked_place(
     layout: Layout, resolution: Resolution, spots: tuple[ShownSpot, ...]
 ) -> tuple[int, AskedRelation, float] | None:
-    """Row of the load, the relation of the destination, height of the best spot; None where the spot is not in it."""
+    """Row of the load, relation of the destination, height of the best spot; None if the spot is not in the region."""
     query, row_of = resolution.query, {obj.id: row for row, obj in enumerate(layout.scene.objects)}
     if query is None or query.destination is None or resolution.target is None or not spots:
         return None
@@ -346,7 +346,7 @@ def _asked_place(
     if row is None or anchor is None or anchor == row or name not in RELATIONS or not layout.measured[row]:
         return None
     several: list[tuple[int, ...]] = [(anchor,)]
-    if RELATIONS[name].several == "two":  # a place names one of its anchors: with the other it has its very margin
+    if RELATIONS[name].several == "two":  # a place names one anchor; with the other it has the same margin
         several = [(anchor, int(b)) for b in np.flatnonzero(layout.measured) if b not in (row, anchor)]
     found = []
     for anchors in several:

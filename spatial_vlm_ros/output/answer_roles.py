@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each object is to an answer: chosen, refused, a rival, a reference, what carries it, or none of these."""
+"""Role of each object in an answer: chosen, refused, a rival, a reference, a support, or none."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from spatial_vlm_ros.spatial.free_space import depth_inside
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.types import Place, Resolution, Status, Target
 
-_CARRIES = 0.5  # share of the other objects whose middles lie on an object that is drawn as ground
-_RIVALS = 6  # at most that are marked
+_CARRIES = 0.5  # share of the other objects with centres on an object from which it is drawn as ground
+_RIVALS = 6  # most marked rivals
 
 
 class Role(enum.Enum):
-    """What an object is to the answer; the value says it in the legend."""
+    """Role of an object in the answer; the value is its text in the legend."""
 
     CHOSEN = "chosen"
     REFUSED = "most likely, refused"
@@ -32,16 +32,16 @@ class Role(enum.Enum):
 
 
 _OF_ANSWER = {"subject": Role.CHOSEN, "fits": Role.CHOSEN, "compared": Role.ANCHOR, "unclear": Role.RIVAL}
-"""What an object of the answer to a question is."""
+"""Role of an object in the answer to a question."""
 
 
 def targets_of(resolution: Resolution) -> tuple[Target, ...]:
-    """All that are meant."""
+    """All meant objects."""
     return resolution.targets or ((resolution.target,) if resolution.target is not None else ())
 
 
 def places_of(resolution: Resolution) -> tuple[Place, ...]:
-    """All spots, the best first; those of an answer that there is room, too."""
+    """All spots, the best first; including those of an answer that there is room."""
     if resolution.answer is not None:
         return resolution.answer.places
     return resolution.places or ((resolution.place,) if resolution.place is not None else ())
@@ -54,14 +54,14 @@ def roles_of(
     beside: tuple[int, ...],
     config: ResolverConfig,
 ) -> tuple[tuple[Role, ...], dict[int, str]]:
-    """A role for each object, by row, and letters for rivals.
+    """Assign a role to each object, by row, and letters to rivals.
 
     Args:
         layout: the scene.
         resolution: the answer.
         deciding: the clause that decides, or None.
-        beside: rows that the place that was asked for relates to.
-        config: the resolver's.
+        beside: rows of objects that the requested place relates to.
+        config: the resolver's configuration.
     """
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
     roles = [Role.OTHER] * len(row_of)
@@ -109,7 +109,7 @@ def roles_of(
 
 
 def _rivals(resolution: Resolution, named: list[str], config: ResolverConfig) -> list[str]:
-    """Ids of those among which the words do not choose: as the message and the offered answers name them."""
+    """Ids of the objects between which the words do not decide, as named in the message and the offered answers."""
     offered = [id_ for answer in resolution.answers for id_ in answer.ids]
     found = list(dict.fromkeys([*named, *offered]))
     if not found and resolution.candidates:
@@ -119,14 +119,14 @@ def _rivals(resolution: Resolution, named: list[str], config: ResolverConfig) ->
 
 
 def _named(resolution: Resolution, layout: Layout) -> list[str]:
-    """Ids of the objects that a refusal names: its message writes them as "label (id)"."""
+    """Ids of the objects that a refusal names; its message writes them as "label (id)"."""
     written = re.findall(r"\(([^()]*)\)", resolution.message)
     known = {obj.id for obj in layout.scene.objects}
     return [id_ for id_ in dict.fromkeys(written) if id_ in known]
 
 
 def _grounds(layout: Layout) -> list[int]:
-    """Rows of objects within whose outline most others are: a table is where objects are, not one of them."""
+    """Rows of objects whose outline contains most others: a table is a surface, not one of the objects."""
     rows = np.flatnonzero(layout.measured)
     found = []
     for row in rows.tolist():

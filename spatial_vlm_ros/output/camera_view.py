@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answer on the camera image: what is meant, what it was related to, the region on the ground, poses, spots."""
+"""Draw the answer on the camera image: the meant object, its anchors, the region on the ground, poses, spots."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from spatial_vlm_ros.types import Rgb, SceneObject
 
 _AXIS_LENGTH = 0.05  # metres
 _CROSS = 0.015  # metres: half of a spot's cross
-_ARROW = 24.0  # pixels below which an arrow between two objects shows nothing
-_SPECK = 0.1  # of the largest part of a mask: smaller parts are not outlined
-_NOWHERE = 100.0  # score where there is no ground to be tinted
-_EVERY = 2  # pixels of the depth image that are looked at for the region, along rows and columns
-_PATCH = 0.001  # of the image: smaller patches of the region have no border line
-_ON_GROUND = 0.012  # metres from the height of the region, besides three deviations of depth, within which it is tinted
+_ARROW = 24.0  # pixels; a shorter arrow between two objects is not drawn
+_SPECK = 0.1  # share of the largest part of a mask; smaller parts are not outlined
+_NOWHERE = 100.0  # score where there is no ground to tint
+_EVERY = 2  # pixels of the depth image between samples for the region, along rows and columns
+_PATCH = 0.001  # share of the image; smaller patches of the region have no border line
+_ON_GROUND = 0.012  # metres from the region's height, plus three deviations of depth, within which it is tinted
 _STRONG = (Role.CARRIER, Role.ANCHOR, Role.RIVAL, Role.REFUSED, Role.CHOSEN)  # drawn in this order
 _RANKS = {Role.CHOSEN: 0.0, Role.REFUSED: 0.0, Role.RIVAL: 1.0, Role.ANCHOR: 2.0, Role.CARRIER: 4.0}
 
@@ -34,10 +34,10 @@ def draw_camera_view(canvas: Rgb, scale: int, content: AnswerContent, depth: Dep
 
     Args:
         canvas: (H, W, 3) uint8, the image enlarged by `scale`; changed.
-        scale: canvas pixels for one of the image's.
+        scale: canvas pixels per image pixel.
         content: what is shown.
-        depth: noise of depth.
-        size: of the letters, pixels.
+        depth: depth configuration, for the noise of depth.
+        size: letter size, pixels.
     """
     view = _ImagePen(canvas, scale, content, size)
     view.region(depth)
@@ -62,7 +62,7 @@ class _ImagePen:
         self.labels = Labels(size)
 
     def _pixels(self, points: Array) -> Pixels:
-        """Canvas places of (N, 3) points in the camera frame; not finite behind the camera."""
+        """Project (N, 3) points in the camera frame to canvas pixels; NaN behind the camera."""
         pixels = project(self._content.layout.scene.frame.camera, points) * self._scale
         return np.where(np.abs(pixels) < 2e4, pixels, np.nan)
 
@@ -70,7 +70,7 @@ class _ImagePen:
         return self._pixels(in_camera(self._content.layout, places, height))
 
     def region(self, config: DepthConfig) -> None:
-        """Tint the ground where the deciding relation holds, as far as the image shows it."""
+        """Tint the visible ground where the deciding relation holds."""
         region, layout = self._content.region, self._content.layout
         if region is None:
             return
@@ -100,7 +100,7 @@ class _ImagePen:
                 drawing.line(self._canvas, part[:, 0].astype(np.float64), drawing.HOLDS, 1, closed=True, border=False)
 
     def other(self, row: int) -> None:
-        """An object that the answer is not about: a faint box and, where there is room, its name."""
+        """Draw an object that the answer is not about: a faint box and, if there is room, its name."""
         obj = self._content.layout.scene.objects[row]
         around = self._box(obj)
         drawing.line(self._canvas, _corners(around), COLOURS[Role.OTHER], 1, closed=True, border=False)
@@ -108,7 +108,7 @@ class _ImagePen:
         self.labels.seen.append(around)
 
     def marked(self, row: int, role: Role) -> None:
-        """An object that the answer is about: its outline and its label."""
+        """Draw the outline and label of an object that the answer is about."""
         obj = self._content.layout.scene.objects[row]
         around, mask = self._box(obj), obj.detection.mask
         broken = role is Role.RIVAL
@@ -128,7 +128,7 @@ class _ImagePen:
         return x0, y0, x1, y1
 
     def pose(self, obj: SceneObject) -> None:
-        """Gravity-up box and axes of the pose."""
+        """Draw the gravity-up box and the axes of the pose."""
         if obj.depth_problem is not None:
             return
         corners = self._pixels(obj.box.corners())
@@ -141,7 +141,7 @@ class _ImagePen:
             drawing.arrow(self._canvas, tips[0], tip, colour)
 
     def arrows(self) -> None:
-        """On the ground from each anchor of the deciding clause to what it is said of."""
+        """Draw arrows on the ground from each anchor of the deciding clause to its subject."""
         layout, found = self._content.layout, self._content.deciding
         if found is None or not layout.measured[found.subject] or self._content.spots:
             return
@@ -159,13 +159,13 @@ class _ImagePen:
                 self.labels.ask(found.short, (*(middle - 3), *(middle + 3)), drawing.INK, 3.0)
 
     def length(self) -> None:
-        """The line along which a distance was measured, between its ends, and its value."""
+        """Draw the line along which a distance was measured, and its value."""
         found = self._content.length
         if found is None:
             return
         ends = self._pixels(in_camera(self._content.layout, found.ends[:, :2], found.ends[:, 2]))
         seen = ends[np.isfinite(ends).all(axis=1)]
-        if len(seen) < 2:  # from the camera itself: its end cannot be seen
+        if len(seen) < 2:  # from the camera itself: its end is not visible
             return
         drawing.line(self._canvas, seen, drawing.LENGTH, 3)
         for end in seen:
@@ -174,7 +174,7 @@ class _ImagePen:
         self.labels.ask(found.words, (*(middle - 3), *(middle + 3)), drawing.LENGTH, 0.2)
 
     def spots(self) -> None:
-        """Outline of what is put down at each spot, and a cross at the best."""
+        """Draw the outline of the load at each spot, and a cross at the best."""
         for spot in reversed(self._content.spots):
             best = spot.number == 1
             outline = self._on_ground(spot.corners, spot.height)

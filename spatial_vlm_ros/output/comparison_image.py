@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A comparison as one image: the photograph with rings of who chooses what, the view from above, and the table."""
+"""Draw a comparison as one image: the photograph with rings for each choice, the view from above, and the table."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from spatial_vlm_ros.resolver import Answered
 from spatial_vlm_ros.types import ComparedObject, ComparedRow, RelationComparison, Rgb, RgbdFrame
 
 WIDTH = 1200
-"""Of the image, pixels."""
-_PHOTOGRAPH = (740, 600)  # most pixels of it, across and down
-_SIZE = 15.0  # of letters, pixels
+"""Image width, pixels."""
+_PHOTOGRAPH = (740, 600)  # largest width and height of it, pixels
+_SIZE = 15.0  # letter size, pixels
 _EDGE = 14  # pixels around the table
 _RING, _APART = 3, 6  # pixels: width of a ring, and from ring to ring
 _ROW = 28  # pixels from row to row
-_MOST_RELATIONS = 4  # that have a column
+_MOST_RELATIONS = 4  # relations that get a column
 _NUMBER, _SAMPLE, _NAME, _CHOOSES, _TRUTH = 26, 34, 300, 250, 70  # widths of columns, pixels
 _MODELS: tuple[Colour, ...] = (drawing.VERMILLION, drawing.ORANGE, drawing.PURPLE, drawing.YELLOW)
 _FUSED: tuple[Colour, ...] = (drawing.BLUE, drawing.SKY_BLUE)
@@ -47,10 +47,10 @@ def draw_comparison(
     """Draw a comparison on its frame.
 
     Args:
-        frame: that was compared on.
-        answered: the answer of measurement alone.
-        compared: who says what.
-        config: the resolver's.
+        frame: frame of the comparison.
+        answered: the answer by measurement only.
+        compared: the opinions to compare.
+        config: the resolver's configuration; None = defaults.
 
     Returns:
         (H, WIDTH, 3) uint8: the photograph, the view from above beside it, and the table below.
@@ -72,7 +72,7 @@ def draw_comparison(
 
 
 def _colours(rows: tuple[ComparedRow, ...]) -> tuple[Colour, ...]:
-    """One for each row: that of measurement, those of models and remedies in turn, those of what is fused in turn."""
+    """One colour per row: for measurement, for models and remedies in turn, for fused results in turn."""
     colours, models, fused = [], 0, 0
     for row in rows:
         if row.by == "measurement":
@@ -90,7 +90,7 @@ def _colours(rows: tuple[ComparedRow, ...]) -> tuple[Colour, ...]:
 
 
 class _Photograph:
-    """Boxes, rings and labels on the photograph."""
+    """Draws boxes, rings and labels on the photograph."""
 
     def __init__(
         self, canvas: Rgb, scale: float, answered: Answered, compared: RelationComparison, colours: tuple[Colour, ...]
@@ -101,7 +101,7 @@ class _Photograph:
         self._labels, self._names = Labels(_SIZE - 1), names_of(compared)
 
     def draw(self) -> None:
-        """All objects of the sentence; labels last."""
+        """Draw all objects of the sentence; labels last."""
         for obj in reversed(self._compared.objects):
             if obj.id in self._box_of:
                 self._object(obj)
@@ -126,7 +126,7 @@ class _Photograph:
         (self._labels.clear if by else self._labels.seen).append(around)
 
     def _ring(self, box: np.ndarray, ring: int, colour: Colour) -> Rectangle:
-        """An ellipse around a box, the first one through its corners; the rectangle around it."""
+        """Draw an ellipse around a box, the first one through its corners; returns the rectangle around it."""
         middle = (box[:2] + box[2:]) / 2
         axes = (box[2:] - box[:2]) / 2 * np.sqrt(2.0) + ring * _APART
         turn = np.linspace(0.0, 2.0 * np.pi, 73)[:-1]
@@ -139,7 +139,7 @@ class _Photograph:
 
 
 def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
-    """The words below: the sentence, one line for each row, and the reasons."""
+    """Draw the table below: the sentence, one line per row, and the reasons."""
     step, names = lettering.line_height(_SIZE), names_of(compared)
     shown = compared.relations[:_MOST_RELATIONS]
     truth = _TRUTH if compared.expected_ids is not None else 0
@@ -177,16 +177,16 @@ def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
 def _row(
     panel: Rgb, row: ComparedRow, choice: str, colour: Colour, number: int, y: int, widths: tuple[int, int, int]
 ) -> None:
-    """One line: its number, its ring, who, what of each relation, and the choice.
+    """Draw one line: number, ring, name, opinion on each relation, and the choice.
 
     Args:
-        panel: changed.
-        row: that is told.
-        choice: in words.
-        colour: of its ring.
-        number: from 0.
-        y: where its letters stand.
-        widths: of a relation, of all relations, and of the truth, pixels.
+        panel: (H, W, 3) uint8 image, changed.
+        row: row to draw.
+        choice: the choice in words.
+        colour: colour of its ring.
+        number: number of the row, from 0.
+        y: baseline of its letters, pixels.
+        widths: column widths of one relation, of all relations and of the truth, pixels.
     """
     x, (across, room, truth) = _EDGE, widths
     lettering.write(panel, f"{number + 1}", (x, y), _SIZE, drawing.INK)
@@ -209,7 +209,7 @@ def _row(
 
 
 def _below(compared: RelationComparison) -> Iterator[str]:
-    """Lines below the table: reasons, what was left out, and what numbers mean."""
+    """Lines below the table: reasons, what was left out, and the meaning of the numbers."""
     width = WIDTH - 2 * _EDGE
     texts = [f"{n}: {reason_of(row)}" for n, row in enumerate(compared.rows, 1) if row.reason]
     if compared.reason:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A comparison as people read it at a terminal."""
+"""Print a comparison at a terminal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from spatial_vlm_ros.output.terminal import new_console
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import RelationComparison
 
-_MOST_COLUMNS = 6  # relations that a terminal shows, fewer where it is narrow; --json has all
-_NAME, _CELL, _REST = 36, 13, 46  # columns of letters: most of a row's name, of a relation, and of what follows
+_MOST_COLUMNS = 6  # relations shown at a terminal, fewer if it is narrow; --json has all
+_NAME, _CELL, _REST = 36, 13, 46  # columns of letters: for most row names, for a relation, and for the rest
 
 
 def comparison(compared: RelationComparison) -> None:
-    """Objects with their distances, one line for each row, and the reasons below."""
+    """Print objects with their distances, one line per row, and the reasons below."""
     console = new_console()
     console.print(f'"{compared.instruction}"')
     for obj in compared.objects:
@@ -45,7 +45,7 @@ def comparison(compared: RelationComparison) -> None:
 
 
 def table_of(compared: RelationComparison, width: int) -> Table:
-    """One line for each row, and as many relations as a terminal of `width` letters has room for, at least two."""
+    """Make one line per row, with as many relations as fit in `width` letters, at least two."""
     called = names_of(compared)
     names = min(max(len(name_of_row(row)) for row in compared.rows), _NAME)
     room = (width - names - _REST) // _CELL

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The texts of a comparison, the same at a terminal and on its image."""
+"""Texts of a comparison, the same at a terminal and on its image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEGEND = (
 
 
 def names_of(compared: RelationComparison) -> dict[str, str]:
-    """Id → name of each object: its label, with the id where other objects have that label, too."""
+    """Id → name of each object: its label, with the id if other objects have the same label."""
     labels = Counter(obj.label for obj in compared.objects)
     return {
         obj.id: obj.label if labels[obj.label] == 1 or obj.label == obj.id else f"{obj.label} {obj.id}"
@@ -31,7 +31,7 @@ def heading(relation: ComparedRelation, names: Mapping[str, str]) -> str:
 
 
 def name_of_row(row: ComparedRow) -> str:
-    """Who says it: "measurement", "qwen alone", "qwen with attention=1.2", "measurement and qwen"."""
+    """Name of a row's opinion: "measurement", "qwen alone", "qwen with attention=1.2", "measurement and qwen"."""
     if row.by == "remedy":
         return f"{row.name} with {row.options}"
     if row.by == "fused":
@@ -40,12 +40,12 @@ def name_of_row(row: ComparedRow) -> str:
 
 
 def reason_of(row: ComparedRow) -> str:
-    """What became of the answer, and why."""
+    """The effect on the answer, and why."""
     return row.reason if row.effect is None else f"{row.effect}, {row.reason}"
 
 
 def opinion_words(opinion: RelationOpinion) -> str:
-    """A probability, its calibrated value in brackets, or why there is none."""
+    """A probability with its calibrated value in brackets, or why there is none."""
     if opinion.p is None:
         return "no opinion" if opinion.consistent is False else "?"
     raw = _share(opinion.p)
@@ -53,7 +53,7 @@ def opinion_words(opinion: RelationOpinion) -> str:
 
 
 def says(row: ComparedRow, names: Mapping[str, str]) -> str:
-    """The object that it chooses, and whether measurement chooses that, too; else its refusal."""
+    """The chosen object, and whether measurement chooses the same; else the refusal."""
     if row.chosen_id is None:
         refused = row.status.value if row.status is not None and row.status is not Status.OK else ""
         return refused or ("not asked" if not row.opinions else "no choice")
@@ -64,14 +64,14 @@ def says(row: ComparedRow, names: Mapping[str, str]) -> str:
 
 
 def verdict_words(row: ComparedRow) -> str:
-    """Whether the choice is the labelled object; empty of what was not asked."""
+    """Whether the choice is the labelled object; empty if it was not asked."""
     if not row.opinions:
         return ""
     return {True: "right", False: "wrong", None: "none"}[row.right]
 
 
 def _share(p: float) -> str:
-    """Two digits, never 0 or 1 where it is neither."""
+    """Two digits, never rounded to 0 or 1."""
     if 0.0 < p < 0.01:
         return "<0.01"
     return ">0.99" if 0.99 < p < 1.0 else f"{p:.2f}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clause that an answer turns on, measured again on the scene: of which object, against which, how surely.
+"""Find the clause that decides an answer, and measure it again on the scene: its object, its anchors, its certainty.
 
 An answer's JSON has margins and likelihoods. Standard deviations and regions are measured here, by the functions that
-judged, and used only where they give the very margin that the answer states; otherwise nothing is claimed.
+judged the answer. They are used only if they give exactly the margin in the answer; otherwise nothing is shown.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _STATES = {ClauseState.HOLDS: "holds", ClauseState.FAILS: "does not hold", Claus
 
 @dataclass(frozen=True, eq=False)
 class DecidingClause:
-    """The clause that an answer or a refusal turns on.
+    """The clause that decides an answer or a refusal.
 
     Args:
-        measurement: what the answer states of it.
-        subject: row of the object that it is said of.
+        measurement: its measurement in the answer.
+        subject: row of the object that it describes.
         anchors: rows that it is measured against.
-        sigma: standard deviation of its margin, metres; None where it could not be measured again.
-        asked: the relation, for its region; None for orders, sizes and the support plane, and where the margin was not
-            found again.
+        sigma: standard deviation of its margin, metres; None if it could not be measured again.
+        asked: the relation, for its region; None for orders, sizes and the support plane, and if the margin could not
+            be reproduced.
         rivals: rows of the objects that an order compares it with.
     """
 
@@ -57,7 +57,7 @@ class DecidingClause:
 
     @property
     def framed(self) -> bool:
-        """Whether it depends on whose view it is."""
+        """Whether it depends on the viewpoint."""
         return self.asked is not None and RELATIONS[self.asked.name].framed
 
     @property
@@ -68,7 +68,7 @@ class DecidingClause:
         return self.measurement.relation + sign
 
     def words(self, layout: Layout) -> str:
-        """The whole clause for a person: "behind the cup (d3), by 0.159 ± 0.012 m; holds, 98 % likely"."""
+        """The whole clause as text: "behind the cup (d3), by 0.159 ± 0.012 m; holds, 98 % likely"."""
         names = [layout.scene.objects[row] for row in self.anchors]
         about = " and ".join(f"the {obj.detection.label} ({obj.id})" for obj in names)
         if not names and self.measurement.anchor_ids:
@@ -82,13 +82,13 @@ class DecidingClause:
 
 
 def percent(probability: float) -> str:
-    """A probability in words: what is measured is never certain."""
+    """A probability as text: a measurement is never certain."""
     whole = round(100 * probability)
     return "under 1 %" if whole < 1 else "over 99 %" if whole > 99 else f"{whole} %"
 
 
 def candidate_of(resolution: Resolution) -> Candidate | None:
-    """The candidate that an answer is about: the likeliest, or the one whose margin the refusal tells."""
+    """The candidate that an answer is about: the likeliest, or the one whose margin the refusal reports."""
     if resolution.status is Status.RELATION_UNSATISFIED:
         for candidate in resolution.candidates:
             margins = [clause.margin_m for clause in candidate.clauses if clause.margin_m is not None]
@@ -98,9 +98,10 @@ def candidate_of(resolution: Resolution) -> Candidate | None:
 
 
 def deciding_clause(layout: Layout, resolution: Resolution) -> DecidingClause | None:
-    """The clause that an answer turns on, or None where no clause was measured, or what it is said of was not found.
+    """Find the clause that decides an answer; None if no clause was measured or its subject was not found.
 
-    Of an answer the one that sets it off most from what else was meant; of a refusal the one that holds least.
+    For an answer it is the clause that separates it most from the alternatives; for a refusal the clause that holds
+    least.
     """
     first = candidate_of(resolution)
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
@@ -124,7 +125,7 @@ def deciding_clause(layout: Layout, resolution: Resolution) -> DecidingClause | 
     clause = first.clauses[decides]
     anchors = tuple(row_of[id_] for id_ in clause.anchor_ids if id_ in row_of)
     subjects = [row_of[first.id]]
-    for before in first.clauses[:decides]:  # a clause may be said of an anchor: it stands after the anchor's own
+    for before in first.clauses[:decides]:  # a clause may describe an anchor: it comes after the anchor's own clause
         subjects += [row_of[id_] for id_ in before.anchor_ids if id_ in row_of and row_of[id_] not in subjects]
     known = _as_relation(layout, resolution, clause, subjects, anchors) if anchors else None
     known = known or _as_order(layout, resolution, clause, subjects)
@@ -134,7 +135,7 @@ def deciding_clause(layout: Layout, resolution: Resolution) -> DecidingClause | 
 def _as_relation(
     layout: Layout, resolution: Resolution, clause: ClauseMeasurement, subjects: list[int], anchors: tuple[int, ...]
 ) -> DecidingClause | None:
-    """The relation whose margin the answer states: its subject, its viewpoint, its distance."""
+    """The relation whose margin the answer reports: its subject, viewpoint and distance."""
     name = clause.relation.removeprefix(_NOT)
     if name not in RELATIONS or clause.margin_m is None or not layout.measured[list(anchors)].all():
         return None
@@ -158,7 +159,7 @@ def _as_relation(
 def _as_order(
     layout: Layout, resolution: Resolution, clause: ClauseMeasurement, subjects: list[int]
 ) -> DecidingClause | None:
-    """The superlative, ordinal or size whose margin the answer states, and whom it is compared with."""
+    """The superlative, ordinal or size whose margin the answer reports, and the objects it is compared with."""
     word = clause.relation
     side = next((superlatives.ORDINAL_SIDES[w] for w in word.split()[-1:] if w in superlatives.ORDINAL_SIDES), None)
     if clause.margin_m is None:
@@ -186,7 +187,7 @@ def _as_order(
 
 
 def _views(layout: Layout, resolution: Resolution, said: list[FrameOfReference | None]) -> Iterator[Viewpoint]:
-    """Viewpoints that may have been in force, the stated ones first."""
+    """Viewpoints that may have been used, the stated ones first."""
     frames = [*said, resolution.frame_of_reference, FrameOfReference.VIEWER]
     for frame in dict.fromkeys(frame for frame in frames if frame is not None):
         try:
@@ -196,9 +197,9 @@ def _views(layout: Layout, resolution: Resolution, said: list[FrameOfReference |
 
 
 def _phrases(resolution: Resolution) -> list[NounPhrase]:
-    """The target's phrase and all inside it."""
+    """The target's phrase and all phrases inside it."""
     found = [resolution.query.target] if resolution.query is not None else []
-    for phrase in found:  # grows while it is read
+    for phrase in found:  # grows while it is iterated
         found += [anchor for clause in phrase.relations for anchor in clause.anchors]
     return found
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What images are drawn with: colours that colour-blind people tell apart, lines with a light border, tints, labels.
+"""Drawing primitives: colours that colour-blind people can distinguish, lines with a light border, tints, labels.
 
 The palette is that of Okabe and Ito, "Color Universal Design" (2008): its hues differ for protanopes, deuteranopes and
-tritanopes. Colour never says anything alone: parts also differ by width and kind of line, letters and words.
+tritanopes. Colour is never the only cue: parts also differ by width and kind of line, letters and words.
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ COLOURS: dict[Role, Colour] = {
 SPOT: Colour = PURPLE
 LENGTH: Colour = INK
 HOLDS: Colour = GREEN
-"""Tint of the region in which the deciding relation holds; hatched where that is unclear."""
+"""Tint of the region where the deciding relation holds; hatched where that is unclear."""
 AXES: tuple[Colour, ...] = (VERMILLION, GREEN, BLUE)
 """x, y and z of a frame: red, green and blue as usual, in the palette's hues."""
 
 Pixels = npt.NDArray[np.float64]
-"""(N, 2) places on the canvas, x and y."""
+"""(N, 2) points on the canvas, x and y."""
 
-_BITS = 4  # of fractions of a pixel that OpenCV draws with
+_BITS = 4  # fractional bits of pixel coordinates in OpenCV
 _DASH = 7.0  # pixels
-_HATCH = 12  # pixels from line to line; they lean by 1 in 2, as borders of regions seldom do
+_HATCH = 12  # pixels between lines; their slope is 1 in 2, unlike most region borders
 
 
 def line(canvas: Rgb, points: Pixels, colour: Colour, width: int = 2, closed: bool = False, dashed: bool = False,
          border: bool = True) -> None:  # fmt: skip
-    """A line through points, on a light border that sets it off from whatever is behind it.
+    """Draw a line through points, on a light border that separates it from the background.
 
     Args:
-        canvas: changed.
-        points: (N, 2).
-        colour: of the line.
-        width: pixels.
+        canvas: (H, W, 3) uint8, changed.
+        points: (N, 2) pixels.
+        colour: colour of the line.
+        width: line width, pixels.
         closed: whether it returns to the first point.
-        dashed: whether it is broken.
+        dashed: whether it is dashed.
         border: whether it has the border.
     """
     if not np.isfinite(points).all() or np.abs(points).max(initial=0.0) > 2e4:
@@ -79,7 +79,7 @@ def line(canvas: Rgb, points: Pixels, colour: Colour, width: int = 2, closed: bo
 
 
 def _dashes(points: Pixels) -> Iterator[Pixels]:
-    """Every second piece of a line, each of one length."""
+    """Every second piece of a line, all pieces of equal length."""
     steps = np.diff(points, axis=0)
     length = np.concatenate(((0.0,), np.cumsum(np.hypot(*steps.T))))
     if length[-1] < _DASH:
@@ -92,7 +92,7 @@ def _dashes(points: Pixels) -> Iterator[Pixels]:
 
 
 def arrow(canvas: Rgb, start: Pixels, end: Pixels, colour: Colour, width: int = 2) -> None:
-    """An arrow with a head of one size, however long it is."""
+    """Draw an arrow whose head has the same size for every length."""
     way = end - start
     length = float(np.hypot(*way))
     if not np.isfinite(length) or length < 1.0 or length > 2e4:
@@ -128,13 +128,13 @@ def tint(canvas: Rgb, share: npt.NDArray[np.float32], colour: Colour) -> None:
 
 
 def tint_region(canvas: Rgb, score: npt.NDArray[np.floating], limit: float, share: float) -> None:
-    """Tint where a relation holds by a share of 0 to 1, and hatch where that is unclear.
+    """Tint where a relation holds, and hatch where that is unclear.
 
     Args:
         canvas: (H, W, 3), changed.
-        score: (H, W) of the relation: margin over standard deviation.
+        score: (H, W) score of the relation: margin over standard deviation.
         limit: score from which it holds; below minus it, it fails.
-        share: of the tint.
+        share: share of the tint, 0 to 1.
     """
     clear, unclear = score >= limit, np.abs(score) < limit
     rows, columns = score.shape
@@ -150,10 +150,10 @@ def tint_region(canvas: Rgb, score: npt.NDArray[np.floating], limit: float, shar
 
 
 class Labels:
-    """Labels of one image: asked for first, then placed together and written.
+    """Labels of one image: requested first, then placed together and written.
 
     Args:
-        size: of the letters, pixels.
+        size: letter size, pixels.
     """
 
     def __init__(self, size: float) -> None:
@@ -164,15 +164,15 @@ class Labels:
 
     def ask(self, text: str, names: Rectangle, colour: Colour, rank: float, plain: bool = False,
             farthest: float = 1e9) -> None:  # fmt: skip
-        """Ask for a label.
+        """Request a label.
 
         Args:
-            text: what it says.
-            names: rectangle of what it names.
-            colour: of its bar.
-            rank: the lowest are placed first.
-            plain: small letters without ground.
-            farthest: pixels from what it names, farther from which it is left out.
+            text: text of the label.
+            names: rectangle of the object that it names.
+            colour: colour of its bar.
+            rank: labels of the lowest rank are placed first.
+            plain: whether to use small letters without background.
+            farthest: largest distance from the object, pixels; farther away it is left out.
         """
         if not text or not np.isfinite(names).all():
             return
@@ -182,7 +182,7 @@ class Labels:
         self._wanted.append((rank, request, text, colour, plain))
 
     def write(self, canvas: Rgb, area: Rectangle) -> list[Rectangle]:
-        """Place all labels inside an area and write those for which there is room; where they went."""
+        """Place all labels inside an area, write those for which there is room, and return their rectangles."""
         wanted = sorted(self._wanted, key=lambda one: one[0])
         places = place_labels([request for _, request, *_ in wanted], area, self.clear, self.seen)
         written = []
@@ -199,7 +199,7 @@ class Labels:
 
 
 def _lead(canvas: Rgb, place: Rectangle, names: Rectangle, colour: Colour) -> None:
-    """A thin line from a label that stands away to what it names."""
+    """Draw a thin line from a distant label to its object."""
     x = min(max((place[0] + place[2]) / 2, names[0]), names[2])
     y = min(max((place[1] + place[3]) / 2, names[1]), names[3])
     from_x, from_y = min(max(x, place[0]), place[2]), min(max(y, place[1]), place[3])
@@ -220,6 +220,6 @@ def _label(canvas: Rgb, place: Rectangle, text: str, colour: Colour, size: float
 
 
 def rectangle_of(points: Pixels) -> Rectangle:
-    """The upright rectangle around places; not finite where they are not."""
+    """The upright rectangle around points; not finite if a point is not."""
     low, high = points.min(axis=0), points.max(axis=0)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])

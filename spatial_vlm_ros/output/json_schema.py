@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON of queries, resolutions and comparisons, and its schema: made from the dataclasses in `types/` alone.
+"""JSON of queries, resolutions and comparisons, and its schema, made only from the dataclasses in `types/`.
 
-Writing needs the standard library alone, so that a node can do it on every robot; reading and schemas need msgspec.
+Writing needs only the standard library, so that a node can do it on every robot; reading and schemas need msgspec.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.types import NounPhrase, Ordinal, RelationComparison, Resolution, SpatialQuery
 
 VERSION = 1
-"""Raised when a field changes its meaning or goes; new fields do not raise it."""
+"""Increased if a field changes its meaning or is removed; new fields do not increase it."""
 
 
 def query_json(query: SpatialQuery) -> dict[str, Any]:
-    """One reading as a JSON object."""
+    """Write one reading as a JSON object."""
     return _as_json(query)
 
 
 def resolution_json(resolution: Resolution) -> dict[str, Any]:
-    """A resolution as a JSON object. `ms` and `timings_ms` are the only fields that differ between equal runs."""
+    """Write a resolution as a JSON object. Only `ms` and `timings_ms` differ between equal runs."""
     return _as_json(resolution)
 
 
 def comparison_json(comparison: RelationComparison) -> dict[str, Any]:
-    """A comparison as a JSON object. `ms` and `load_ms` are the only fields that differ between equal runs."""
+    """Write a comparison as a JSON object. Only `ms` and `load_ms` differ between equal runs."""
     return _as_json(comparison)
 
 
 def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
-    """The resolution that `resolution_json` wrote.
+    """Read a resolution that `resolution_json` wrote.
 
     Raises:
-        InputError: it is no resolution; names the field.
+        InputError: it is not a resolution; the message names the field.
     """
     import msgspec
 
@@ -56,15 +56,15 @@ def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
 
 
 def surroundings_json(surroundings: Surroundings) -> dict[str, Any]:
-    """What was seen about a target, for whoever plans, as a JSON object."""
+    """Write the measured surroundings of a target, for planners, as a JSON object."""
     return _as_json(surroundings)
 
 
 def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
-    """What `surroundings_json` wrote.
+    """Read surroundings that `surroundings_json` wrote.
 
     Raises:
-        InputError: it is no such object; names the field. A number in it is not finite: nothing can be planned by that.
+        InputError: it is not such an object (the message names the field), or a number in it is not finite.
     """
     import msgspec
 
@@ -79,29 +79,29 @@ def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
 
 
 def dialogue_json(dialogue: Dialogue) -> dict[str, Any]:
-    """What is kept of a dialogue as a JSON object."""
+    """Write the stored state of a dialogue as a JSON object."""
     return _as_json(dialogue)
 
 
 def dialogue_from_json(value: Mapping[str, Any]) -> Dialogue:
-    """The dialogue that `dialogue_json` wrote.
+    """Read a dialogue that `dialogue_json` wrote.
 
     Raises:
-        InputError: it is no dialogue; names the field.
+        InputError: it is not a dialogue; the message names the field.
     """
     return _converted("dialogue", value, Dialogue)
 
 
 def phrases_json(phrases: Sequence[NounPhrase]) -> list[Any]:
-    """Phrases that a grounder was asked for as JSON."""
+    """Write the phrases given to a grounder as JSON."""
     return [_as_json(phrase) for phrase in phrases]
 
 
 def phrases_from_json(values: Sequence[Any]) -> tuple[NounPhrase, ...]:
-    """The phrases that `phrases_json` wrote.
+    """Read phrases that `phrases_json` wrote.
 
     Raises:
-        InputError: one is no phrase; names the field.
+        InputError: an element is not a phrase; the message names the field.
     """
     return _converted("phrases", list(values), tuple[NounPhrase, ...])
 
@@ -118,16 +118,16 @@ def _converted(what: str, value: Any, form: Any) -> Any:
 
 
 def error_json(instruction: str, error: SpatialVlmError) -> dict[str, Any]:
-    """An instruction that was not understood: code (status name), message, span of characters."""
+    """Write an instruction that was not understood: code (status name), message, span of characters."""
     span = error.span if isinstance(error, NotUnderstoodError) else (0, len(instruction))
     return {"instruction": instruction, "error": {"code": error.status_name, "message": str(error), "span": list(span)}}
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """JSON Schema (2020-12) of "query", "resolution" or "comparison".
+    """Return the JSON Schema (2020-12) of "query", "resolution" or "comparison".
 
     Raises:
-        InputError: another name.
+        InputError: an unknown name.
     """
     import msgspec
 
@@ -143,7 +143,7 @@ def json_schema(name: str) -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> Any:
-    """Dataclasses to JSON values; the keyword `from_` of an ordinal becomes "from"."""
+    """Convert dataclasses to JSON values; the field `from_` of an ordinal becomes "from"."""
     if isinstance(value, Ordinal):
         return {"n": value.n, "from": value.from_}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -167,7 +167,7 @@ def _finite(value: Any) -> bool:
 
 
 def _with_keyword(value: Any) -> Any:
-    """JSON values with the "from" of ordinals as the field `from_`."""
+    """Rename "from" of ordinals to the field `from_` in JSON values."""
     if isinstance(value, dict):
         if set(value) == {"n", "from"}:
             return {"n": value["n"], "from_": value["from"]}

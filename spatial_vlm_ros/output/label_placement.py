@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where labels go on an image: never on what must stay clear, never on each other, as near as can be to what they name.
+"""Place labels on an image: never on areas that must stay clear, never on each other, and as near as possible.
 
-Labels are set one after the other, the most important first. Each takes the place of least cost: pixels away from what
-it names, and pixels of other objects that it hides. Places around the object are tried first, then a raster of all.
+Labels are placed one after the other, the most important first. Each gets the position of least cost: pixels away from
+its object, plus pixels of other objects that it hides. Positions around the object are tried first, then a raster of
+the whole area.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ import numpy.typing as npt
 Rectangle = tuple[float, float, float, float]
 """Left, top, right, bottom, pixels; right and bottom are outside."""
 
-_GAP = 4  # pixels between a label and what it names
+_GAP = 4  # pixels between a label and its object
 _APART = 2  # pixels between labels
-_RASTER = 10  # pixels between places that are tried
-_HIDING = 40.0  # pixels of way that a label goes rather than hide as much of an object as its own size
-_ACROSS = (0.0, 0.5, 1.0)  # where labels above, below and beside an object are tried: at its ends, and in the middle
+_RASTER = 10  # pixels between tried positions
+_HIDING = 40.0  # pixels that a label moves to avoid hiding an area of an object as large as the label
+_ACROSS = (0.0, 0.5, 1.0)  # positions above, below and beside an object: at its ends, and in the middle
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LabelRequest:
-    """A label that is wanted.
+    """A requested label.
 
     Args:
         size: its width and height, pixels.
-        names: the rectangle of what it names.
-        farthest: pixels that it may stand away from that; farther away it is left out.
+        names: rectangle of the object that it names.
+        farthest: largest distance from the object, pixels; farther away it is left out.
     """
 
     size: tuple[int, int]
@@ -43,13 +44,13 @@ class LabelRequest:
 def place_labels(
     requests: Sequence[LabelRequest], area: Rectangle, clear: Sequence[Rectangle] = (), seen: Sequence[Rectangle] = ()
 ) -> list[Rectangle | None]:
-    """A rectangle for each label, or None where there is no room for it.
+    """Place labels: a rectangle for each, or None if there is no room.
 
     Args:
         requests: labels, the most important first.
-        area: that they must stay inside.
+        area: area they must stay inside.
         clear: rectangles that no label may touch.
-        seen: rectangles that labels had better not hide.
+        seen: rectangles that labels should avoid hiding.
 
     Returns:
         Rectangles inside `area` that touch neither each other nor `clear`.
@@ -91,7 +92,7 @@ def _around(request: LabelRequest) -> Floats:
 
 
 def _everywhere(request: LabelRequest, area: Rectangle) -> Floats:
-    """(N, 2) left upper corners on a raster of the area, as far as the label may stand away."""
+    """(N, 2) left upper corners on a raster of the area, within the label's largest distance."""
     (width, height), (left, top, right, bottom), far = request.size, request.names, request.farthest
     low = max(area[0], left - width - far), max(area[1], top - height - far)
     high = min(area[2] - width, right + far), min(area[3] - height, bottom + far)
@@ -101,14 +102,14 @@ def _everywhere(request: LabelRequest, area: Rectangle) -> Floats:
 
 
 def overlap(some: Floats, others: Floats) -> Floats:
-    """(N, M) pixels that each of some rectangles (N, 4) shares with each other (M, 4)."""
+    """(N, M) pixels shared by each of (N, 4) rectangles with each of (M, 4) others."""
     wide = np.minimum(some[:, 2:3], others[:, 2]) - np.maximum(some[:, :1], others[:, 0])
     high = np.minimum(some[:, 3:], others[:, 3]) - np.maximum(some[:, 1:2], others[:, 1])
     return np.asarray(np.maximum(wide, 0.0) * np.maximum(high, 0.0))
 
 
 def distance(some: Floats, other: Rectangle) -> Floats:
-    """(N,) pixels between rectangles (N, 4) and another; 0 where they meet."""
+    """(N,) pixels between (N, 4) rectangles and another one; 0 if they touch."""
     x = np.maximum(np.maximum(other[0] - some[:, 2], some[:, 0] - other[2]), 0.0)
     y = np.maximum(np.maximum(other[1] - some[:, 3], some[:, 1] - other[3]), 0.0)
     return np.asarray(np.hypot(x, y))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Letters on images, the same with every version of OpenCV: Roboto, from a sheet that `scripts/draw_font.py` drew.
+"""Write text on images, the same with every version of OpenCV: Roboto, from a sheet that `scripts/draw_font.py` drew.
 
-A line is put together at the size of the sheet and shrunk as a whole, so that spaces between letters stay even.
+A line is composed at the size of the sheet and shrunk as a whole, so that spaces between letters stay even.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ Colour = tuple[int, int, int]
 _FOLDER = Path(__file__).parent / "font"
 _UNKNOWN = "?"
 _ELLIPSIS = "\u2026"
-_LEADING = 1.4  # line height over size
-_DARKER = 0.8  # exponent of coverage: small light-weight letters look pale without it
-_MOST = 400  # signs of one line
+_LEADING = 1.4  # ratio of line height to letter size
+_DARKER = 0.8  # exponent of coverage: small light letters look pale without it
+_MOST = 400  # characters of one line
 
 
 @dataclass(frozen=True, eq=False)
 class Typeface:
-    """A sheet of signs, all of one size.
+    """A sheet of characters of one size.
 
     Args:
-        cells: (N, H, W) uint8 coverage of each sign.
-        widths: (N,) how far it moves the next one, pixels.
-        index: sign → number.
-        em: size of the letters, pixels.
-        ascent: pixels above the line they stand on.
-        left: pixels of a cell before the place where a sign begins.
+        cells: (N, H, W) uint8 coverage of each character.
+        widths: (N,) advance of each character, pixels.
+        index: character → number.
+        em: letter size, pixels.
+        ascent: pixels above the baseline.
+        left: pixels of a cell before the character begins.
     """
 
     cells: npt.NDArray[np.uint8]
@@ -49,7 +49,7 @@ class Typeface:
     left: int
 
     def numbers(self, text: str) -> list[int]:
-        """Numbers of the signs of a text; signs that the sheet lacks become question marks."""
+        """Numbers of the characters of a text; characters missing in the sheet become question marks."""
         unknown = self.index[_UNKNOWN]
         return [self.index.get(sign, unknown) for sign in text[:_MOST]]
 
@@ -69,26 +69,26 @@ def _typeface(strong: bool) -> Typeface:
 
 
 def width_of(text: str, size: float, strong: bool = False) -> int:
-    """Pixels that a line takes."""
+    """Width of a line, pixels."""
     face = _typeface(strong)
     return round(float(face.widths[face.numbers(text)].sum()) * size / face.em)
 
 
 def line_height(size: float) -> int:
-    """Pixels from line to line."""
+    """Pixels between lines."""
     return round(_LEADING * size)
 
 
 def write(canvas: Rgb, text: str, place: tuple[int, int], size: float, colour: Colour, strong: bool = False) -> None:
-    """Write one line; what reaches over the image's border is cut off.
+    """Write one line; parts outside the image are cut off.
 
     Args:
         canvas: (H, W, 3) uint8, changed.
-        text: any signs.
-        place: pixel at the left end of the line that the letters stand on.
-        size: of the letters (em), pixels.
-        colour: of the letters.
-        strong: the heavier weight.
+        text: any characters.
+        place: pixel at the left end of the baseline.
+        size: letter size (em), pixels.
+        colour: colour of the letters.
+        strong: whether to use the heavier weight.
     """
     coverage, left, above = _line(text, round(2 * size) / 2, strong)
     height, width = coverage.shape
@@ -104,7 +104,7 @@ def write(canvas: Rgb, text: str, place: tuple[int, int], size: float, colour: C
 
 @lru_cache(maxsize=512)
 def _line(text: str, size: float, strong: bool) -> tuple[npt.NDArray[np.float32], int, int]:
-    """(H, W) coverage 0 to 1 of a line, and the place in it where the letters begin and stand."""
+    """(H, W) coverage 0 to 1 of a line, and the position of the baseline's start in it."""
     face = _typeface(strong)
     numbers = face.numbers(text)
     scale = size / face.em
@@ -122,7 +122,7 @@ def _line(text: str, size: float, strong: bool) -> tuple[npt.NDArray[np.float32]
 
 
 def wrapped(text: str, size: float, width: int, strong: bool = False) -> list[str]:
-    """A text in lines of at most `width` pixels, broken at spaces; a word that is too long is cut short."""
+    """Break a text at spaces into lines of at most `width` pixels; a word that is too long is cut short."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -134,7 +134,7 @@ def wrapped(text: str, size: float, width: int, strong: bool = False) -> list[st
 
 
 def shortened(text: str, size: float, width: int, strong: bool = False) -> str:
-    """A text that fits `width` pixels, with an ellipsis where something was left out."""
+    """Shorten a text to `width` pixels, with an ellipsis if something was left out."""
     if width_of(text, size, strong) <= width:
         return text
     while text and width_of(text + _ELLIPSIS, size, strong) > width:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan as images: in the camera image, from above and from the side. The same motion gives the same pixels.
+"""Draw a plan as images: in the camera image, from above and from the side. The same motion gives the same pixels.
 
-Drawn are the arm at its start, where it grasps and where it puts down, the way of the tip at every waypoint, the
-object, its place and what stands around as measured. What is behind something else is drawn, too.
+The images show the arm at its start, at the grasp and at the place, the path of the tip at every waypoint, the object,
+its place, and the measured surroundings. Hidden parts are drawn, too.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from spatial_vlm_ros.types import PinholeCamera, Rgb
 
 Side = Literal["above", "side"]
 
-_WIDE = 640  # pixels: narrower images of the scene are enlarged to this, and views are as wide
-_EDGE = 28.0  # pixels around what a view shows
+_WIDE = 640  # pixels: narrower scene images are enlarged to this width, which is also the width of views
+_EDGE = 28.0  # pixels around the content of a view
 _HEAD = 30.0  # pixels above it, for the title
 _LETTERS = 13.0
-_NEAR = 0.05  # metres before the camera: what is nearer is not drawn
-_LEAST = 0.3  # metres that a view spans at least
+_NEAR = 0.05  # metres in front of the camera; nearer parts are not drawn
+_LEAST = 0.3  # least extent of a view, metres
 _STEPS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # metres between lines of the raster
-_ROUGH = 60  # pixels between them, at least
+_ROUGH = 60  # least pixels between them
 _SHOWN: dict[str, lettering.Colour] = {
     "target": drawing.GREEN, "place": drawing.PURPLE, "neighbour": drawing.SKY_BLUE, "keep_out": drawing.VERMILLION,
     "support": drawing.LINE, "occupied": drawing.VERMILLION, "unseen": drawing.FAINT,
 }  # fmt: skip
-_WIDE_SPREAD = ("support", "occupied", "unseen")  # roles that a view need not show all of
+_WIDE_SPREAD = ("support", "occupied", "unseen")  # roles that a view need not show completely
 _ARM, _HAND = drawing.BLUE, drawing.ORANGE
 _GRID = (232, 236, 240)
 _GROUND = (251, 252, 253)
 
 
 def motion_from(data: bytes) -> PlannedMotion:
-    """The motion that `PlannedMotion.data` wrote.
+    """Read a motion that `PlannedMotion.data` wrote.
 
     Raises:
-        InputError: it is no such JSON; names the field.
+        InputError: it is not such JSON; the message names the field.
     """
     import msgspec
 
@@ -64,17 +64,17 @@ def motion_from(data: bytes) -> PlannedMotion:
 
 
 def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
-    """The plan drawn into the scene's image.
+    """Draw the plan into the scene's image.
 
     Args:
-        motion: with its camera.
+        motion: the motion, with its camera.
         image: JPEG or PNG of the scene, of the camera's size.
 
     Returns:
-        (H', W', 3) uint8: the image, enlarged to 640 pixels' width if it is narrower.
+        (H', W', 3) uint8: the image, enlarged to 640 pixels width if it is narrower.
 
     Raises:
-        InputError: there is no camera, or the image is none or of another size.
+        InputError: there is no camera, or the image is invalid or of another size.
     """
     camera = motion.camera
     decoded = _decoded(image)
@@ -97,10 +97,10 @@ def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
 
 
 def draw_plan_view(motion: PlannedMotion, side: Side) -> Rgb:
-    """The plan from above or from the side, to scale; both views of a motion have one scale.
+    """Draw the plan from above or from the side, to scale; both views of a motion have the same scale.
 
     Args:
-        motion: what is drawn.
+        motion: the motion to draw.
         side: "above": x up, y to the left; "side": x to the right, z up, seen from negative y.
 
     Returns:
@@ -118,7 +118,7 @@ def draw_plan_view(motion: PlannedMotion, side: Side) -> Rgb:
 
 
 def png(image: Rgb) -> bytes:
-    """The image as a PNG file."""
+    """Encode the image as a PNG file."""
     done, data = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
     assert done  # noqa: S101 - PNG takes any such array
     return data.tobytes()
@@ -131,7 +131,7 @@ def same_pixels(one: bytes, other: bytes) -> bool:
 
 
 def _decoded(data: bytes) -> Rgb | None:
-    """The pixels of an image file, blue first; None where it is none."""
+    """The pixels of an image file, blue first; None if it is not an image."""
     try:
         return np.asarray(decode(data, "image of a record", cv2.IMREAD_COLOR), np.uint8)
     except FileError:
@@ -150,7 +150,7 @@ class _CameraEye:
     scale: int
 
     def see(self, points: Array) -> tuple[Pixels, Array]:
-        """(N, 2) pixels, NaN where nothing is seen, and (N,) distances."""
+        """(N, 2) pixels, NaN if not visible, and (N,) distances."""
         placed = points @ self.camera_T_base[:3, :3].T + self.camera_T_base[:3, 3]
         pixels = (project(self.camera, placed) + 0.5) * self.scale
         pixels[placed[:, 2] < _NEAR] = np.nan
@@ -159,14 +159,14 @@ class _CameraEye:
 
 @dataclass(frozen=True)
 class PlanEye:
-    """Projects to scale.
+    """Projects points to pixels, to scale.
 
     Args:
-        side: of which view.
-        metres_to_pixels: of both views of a motion.
-        low: (2,) least horizontal and vertical coordinate that is shown, metres.
-        height: of the view, pixels.
-        left: pixels before `low`.
+        side: side of the view.
+        metres_to_pixels: scale of both views of a motion.
+        low: (2,) least shown horizontal and vertical coordinate, metres.
+        height: height of the view, pixels.
+        left: pixels left of `low`.
     """
 
     side: Side
@@ -176,7 +176,7 @@ class PlanEye:
     left: float
 
     def see(self, points: Array) -> tuple[Pixels, Array]:
-        """(N, 2) pixels, and (N,) distances from who looks: nearer is less."""
+        """Return (N, 2) pixels, and (N,) distances from the viewer: nearer is less."""
         flat = _flat(points, self.side)
         x = self.left + (flat[:, 0] - self.low[0]) * self.metres_to_pixels
         y = self.height - _EDGE - (flat[:, 1] - self.low[1]) * self.metres_to_pixels
@@ -185,7 +185,7 @@ class PlanEye:
 
 
 def plan_eye(motion: PlannedMotion, side: Side) -> PlanEye:
-    """How a view is drawn: everything that moves or stands around is in it."""
+    """Choose the projection of a view so that everything that moves or stands around is in it."""
     points = _extent(motion)
     spans = {}
     for which in ("above", "side"):
@@ -201,12 +201,12 @@ def plan_eye(motion: PlannedMotion, side: Side) -> PlanEye:
 
 
 def _flat(points: Array, side: str) -> Array:
-    """(N, 2): to the right and up."""
+    """(N, 2) coordinates: to the right and up."""
     return np.stack([-points[:, 1], points[:, 0]], axis=1) if side == "above" else points[:, [0, 2]]
 
 
 def _extent(motion: PlannedMotion) -> Array:
-    """(N, 3) points that a view has to show."""
+    """(N, 3) points that a view must include."""
     found = [_corners(box) for box in motion.boxes if box.role not in _WIDE_SPREAD]
     found += [
         _placed(link.vertices, frame.links[k]) for frame in motion.frames[::5] for k, link in enumerate(motion.links)
@@ -227,7 +227,7 @@ class _Pen:
         self._labels = Labels(_LETTERS)
 
     def draw(self) -> None:
-        """Boxes, arm, way of the tip, names."""
+        """Draw boxes, arm, path of the tip, and names."""
         for box in self._motion.boxes:
             self._box(box)
         for name, frame, share in key_frames(self._motion):
@@ -239,7 +239,7 @@ class _Pen:
 
     def _box(self, box: ShownBox) -> None:
         if box.role == "support" and isinstance(self._eye, _CameraEye):
-            return  # it would tint all of the image
+            return  # it would tint the whole image
         corners, _ = self._eye.see(_corners(box))
         colour = _SHOWN[box.role]
         outline = _hull(corners)
@@ -304,12 +304,12 @@ class _Pen:
             cv2.rectangle(self._canvas, (x - 6, y - 6), (x + 6, y + 6), drawing.PAPER, 1)
 
     def title(self, words: str) -> None:
-        """A line at the top."""
+        """Draw a line of text at the top."""
         self._canvas[: int(_HEAD) - 6] = drawing.PAPER
         lettering.write(self._canvas, words, (8, 17), _LETTERS, drawing.INK, True)
 
     def raster(self, eye: PlanEye) -> None:
-        """Lines at round coordinates."""
+        """Draw lines at round coordinates."""
         step = _step(eye)
         right = eye.low[0] + (_WIDE - eye.left) / eye.metres_to_pixels
         for k in range(math.ceil((eye.low[0] - eye.left / eye.metres_to_pixels) / step), math.floor(right / step) + 1):
@@ -322,7 +322,7 @@ class _Pen:
             self._canvas[y : y + 1] = _GRID
 
     def bar(self, eye: PlanEye) -> None:
-        """The scale."""
+        """Draw the scale bar."""
         step = _step(eye)
         length, y = step * eye.metres_to_pixels, eye.height - 10.0
         words = f"{100 * step:.0f} cm" if step < 1 else f"{step:.0f} m"
@@ -332,7 +332,7 @@ class _Pen:
 
 
 def key_frames(motion: PlannedMotion) -> list[tuple[str, MotionFrame, float]]:
-    """The moments at which the arm is drawn: what each is called, its frame, and how strongly it is tinted."""
+    """The moments at which the arm is drawn: name, frame, and strength of the tint."""
     if not motion.frames:
         return []
     found = [("start", motion.frames[0], 0.12)]
@@ -353,15 +353,15 @@ def _step(eye: PlanEye) -> float:
 
 
 def _hull(pixels: Pixels) -> Pixels | None:
-    """The convex outline of places; None where fewer than three are seen."""
-    seen = pixels[np.flatnonzero(np.max(np.abs(pixels), axis=1) < 1e4)]  # and not NaN
+    """The convex outline of points; None if fewer than three are visible."""
+    seen = pixels[np.flatnonzero(np.max(np.abs(pixels), axis=1) < 1e4)]  # excludes NaN too
     if len(seen) < 3:
         return None
     return np.asarray(cv2.convexHull(seen.astype(np.float32))[:, 0], np.float64)
 
 
 def _corners(box: ShownBox) -> Array:
-    """(8, 3) corners; bits 1, 2 and 4 of a number are its sides along x, y and z."""
+    """(8, 3) corners; bits 1, 2 and 4 of the index are the sides along x, y and z."""
     c, s = math.cos(box.solid.yaw), math.sin(box.solid.yaw)
     signs = np.array([[1 if k & 1 else -1, 1 if k & 2 else -1, 1 if k & 4 else -1] for k in range(8)])
     local = signs * np.array(box.solid.size) / 2

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answer in three dimensions: what the camera saw, boxes, the relation's region, spots, frames of camera and base.
+"""Show the answer in three dimensions: measured surface, boxes, the relation's region, spots, coordinate frames.
 
-Everything is one coloured mesh in metres: of the base frame where the frame has one, else of the camera. Open3D shows
-it in a window, and is imported for that alone.
+Everything is one coloured mesh in metres, in the base frame if the frame has one, else in the camera frame. Open3D is
+imported only to show it in a window.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from spatial_vlm_ros.types import RgbdFrame, Transform
 if TYPE_CHECKING:
     from open3d.geometry import TriangleMesh
 
-_MOST = 160_000  # depth pixels that become points
-_JUMP = 0.02  # metres, and of the distance: neighbouring pixels farther apart in depth belong to different surfaces
+_MOST = 160_000  # most depth pixels that become points
+_JUMP = 0.02  # metres, and share of the distance: neighbours with a larger step in depth belong to different surfaces
 _BAR = 0.0015  # metres: half the thickness of lines
-_LIFT = 0.003  # metres by which what lies on a surface is drawn above it
+_LIFT = 0.003  # metres by which things on a surface are raised when drawn
 _AXIS = 0.1  # metres: axes of camera and base
 _CORNER = np.dtype([("at", "<f8", 3), ("colour", "u1", 3)])
 _FACE = np.dtype([("count", "u1"), ("rows", "<u4", 3)])
@@ -64,11 +64,11 @@ _Part = tuple[Array, Array, Indices]  # points in the camera frame, colours, tri
 
 
 def mesh_of(frame: RgbdFrame, content: AnswerContent | None) -> ColouredMesh:
-    """What the camera saw and, where there is a scene, what the answer makes of it.
+    """Make a mesh of the camera's surface and, if there is a scene, of the answer.
 
     Args:
         frame: the frame that was resolved.
-        content: what is shown of the answer; None where nothing could be lifted.
+        content: content of the answer to show; None if nothing could be lifted.
     """
     if content is not None:
         frame = content.layout.scene.frame
@@ -89,12 +89,13 @@ def mesh_of(frame: RgbdFrame, content: AnswerContent | None) -> ColouredMesh:
 
 
 def write_ply(path: Path, mesh: ColouredMesh, *, force: bool = False) -> None:
-    """Write a mesh as binary PLY; needs neither Open3D nor a display. An existing file is replaced with `force` alone.
+    """Write a mesh as binary PLY; needs neither Open3D nor a display. Only `force` replaces an existing file.
 
-    Points are doubles in metres, colours 8 bit, a face is the number of its corners (1 byte) and their rows (4 each).
+    Points are doubles in metres, colours have 8 bits, and a face is its number of corners (1 byte) and their rows (4
+    bytes each).
 
     Raises:
-        FileError: the file cannot be written; an earlier one is as it was.
+        FileError: the file cannot be written; an earlier file is unchanged.
     """
     corners = np.empty(len(mesh.points), _CORNER)
     corners["at"], corners["colour"] = mesh.points, np.round(np.clip(mesh.colours, 0.0, 1.0) * 255)
@@ -115,7 +116,7 @@ def show(mesh: ColouredMesh, title: str) -> None:
 
     Raises:
         DependencyError: Open3D is not installed.
-        DisplayError: there is no display, or no window can be opened on it.
+        DisplayError: there is no display, or no window can be opened.
     """
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise DisplayError("neither DISPLAY nor WAYLAND_DISPLAY is set")
@@ -153,7 +154,7 @@ def _open3d_mesh(open3d: Any, mesh: ColouredMesh) -> TriangleMesh:
 
 
 def _seen(frame: RgbdFrame) -> _Part:
-    """The depth image as a surface in its colours, torn where it jumps."""
+    """The depth image as a coloured surface, cut at steps in depth."""
     every = int(np.ceil(np.sqrt(frame.depth.size / _MOST)))
     z = frame.depth[::every, ::every].astype(np.float64)
     xs, ys = (axis[::every] for axis in normalised_axes(frame.camera))
@@ -173,7 +174,7 @@ def _seen(frame: RgbdFrame) -> _Part:
 
 
 def _objects(content: AnswerContent) -> Iterator[_Part]:
-    """Outlines as prisms of bars, and the gravity-up box of what was chosen."""
+    """Outlines as prisms of bars, and the gravity-up box of the chosen object."""
     layout = content.layout
     for outline in content.outlines:
         count = len(outline.corners)
@@ -192,7 +193,7 @@ def _objects(content: AnswerContent) -> Iterator[_Part]:
 
 
 def _spots(content: AnswerContent) -> Iterator[_Part]:
-    """The best spot as a plate, all of them with their outline."""
+    """The best spot as a plate, and the outlines of all spots."""
     for spot in content.spots:
         corners = in_camera(content.layout, spot.corners, spot.height + _LIFT)
         count = len(corners)
@@ -204,7 +205,7 @@ def _spots(content: AnswerContent) -> Iterator[_Part]:
 
 
 def _region(content: AnswerContent, region: ShownRegion) -> _Part:
-    """The region as a raster of squares that let the surface be seen: larger ones where the relation holds."""
+    """The region as a raster of separate squares: larger ones where the relation holds."""
     g1, g2 = (np.linspace(a, b, n) for a, b, n in zip(region.low, region.high, region.score.shape, strict=True))
     places = np.stack(np.meshgrid(g1, g2, indexing="ij"), axis=2).reshape(-1, 2)
     score = region.score.reshape(-1)
@@ -222,7 +223,7 @@ def _region(content: AnswerContent, region: ShownRegion) -> _Part:
 
 
 def _axes(frame: RgbdFrame) -> Iterator[_Part]:
-    """Axes of the camera and, where it is known, of the base: x, y, z in the palette's red, green and blue."""
+    """Axes of the camera and, if known, of the base: x, y, z in the palette's red, green and blue."""
     yield from _frame(np.zeros(3), np.eye(3), _AXIS)
     if frame.base_T_camera is not None:
         camera_T_base: Transform = frame.base_T_camera.inverse()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readings and answers as people read them at a terminal."""
+"""Print readings and answers at a terminal."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from spatial_vlm_ros.types import (
 )
 
 _Step = TypeVar("_Step")
-_PIPE_WIDTH = 160  # columns where the output goes to a file or another program
+_PIPE_WIDTH = 160  # columns if the output goes to a file or another program
 
 
 def new_console(stderr: bool = False) -> Console:
-    """A console that takes text as it is, wide where the output goes to a file or another program.
+    """Make a console that prints text unchanged, wide if the output goes to a file or another program.
 
-    Ids, labels, relations and frames come from outside; what a terminal would obey is shown as a question mark.
+    Ids, labels, relations and frames come from outside; terminal control characters are shown as question marks.
     """
     console = Console(markup=False, highlight=False, stderr=stderr)
     if not console.is_terminal:
@@ -47,7 +47,7 @@ def new_console(stderr: bool = False) -> Console:
 
 
 class _Printable:
-    """A renderable whose text is made printable when it is rendered, whatever it is made of."""
+    """A renderable whose text is made printable when it is rendered."""
 
     def __init__(self, inner: ConsoleRenderable) -> None:
         self._inner = inner
@@ -63,7 +63,7 @@ class _PrintableOnly(RenderHook):
 
 
 def reading(query: SpatialQuery) -> None:
-    """One reading as an indented tree."""
+    """Print one reading as an indented tree."""
     title = f"{query.action}: {describe(query.target)}  ({query.preference:.0%} of {query.readings} readings)"
     tree = Tree(title, highlight=False)
     if query.question is not None:
@@ -86,7 +86,7 @@ def reading(query: SpatialQuery) -> None:
 
 
 def _asked(question: SpaceQuestion) -> str:
-    """What a question asks, on one line."""
+    """The subject of a question, on one line."""
     words = [f"question: {question.kind}", *filter(None, (question.length, question.relation, question.superlative))]
     words += ["apart"] if question.apart else []
     words += [f"from the {question.frame.value}"] if question.frame is not None and question.relation is None else []
@@ -119,7 +119,7 @@ def _head(phrase: NounPhrase) -> str:
 
 
 def resolution(resolution: Resolution) -> None:
-    """The outcome, poses, spots, candidates with their margins, and the question."""
+    """Print the outcome, poses, spots, candidates with their margins, and the question."""
     console = new_console()
     console.print(
         f"{resolution.status.value}  {printable(resolution.message)}",
@@ -153,7 +153,7 @@ def resolution(resolution: Resolution) -> None:
 
 
 def _print_answer(console: Console, answer: SpaceAnswer) -> None:
-    """Lengths with their intervals, objects with their places, and how sure it is."""
+    """Print lengths with their intervals, objects with their places, and the certainty."""
     for length in answer.lengths:
         low, high = length.interval
         console.print(f"  {printable(length.name):17} {length.value:.3f} m   95 % within {low:.3f} to {high:.3f} m")
@@ -209,7 +209,7 @@ def _candidates(candidates: Sequence[Candidate]) -> Table:
 
 
 def progress(words: str) -> Callable[[Iterable[_Step]], Iterable[_Step]]:
-    """What shows a bar on standard error while cases go by, where a person looks at it."""
+    """Return a function that shows a progress bar on standard error while cases are processed, if it is a terminal."""
 
     def watch(cases: Iterable[_Step]) -> Iterable[_Step]:
         if not sys.stderr.isatty():
@@ -223,7 +223,7 @@ def progress(words: str) -> Callable[[Iterable[_Step]], Iterable[_Step]]:
 
 @contextmanager
 def counting(words: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives what is told how many objects of how many are done; a bar on standard error, where a person looks at it."""
+    """Yield a function to call with the numbers of objects done and in total; it shows a bar on standard error."""
     if not sys.stderr.isatty():
         yield lambda _done, _of: None
         return

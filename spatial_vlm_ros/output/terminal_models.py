@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was found out about a model, as people read it at a terminal."""
+"""Print results about a model at a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def verdict(verdict: ConventionVerdict) -> None:
-    """How well each convention explains a model's answers, and what that says of the stated one."""
+    """Print how well each convention explains a model's answers, and the verdict on the stated one."""
     console, of = new_console(), len(verdict.trials)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("convention", "answers explained", "error of a side"):
@@ -38,7 +38,7 @@ def verdict(verdict: ConventionVerdict) -> None:
 
 
 def models(facts: Sequence[Mapping[str, Any]]) -> None:
-    """Models that can be fetched, and which of them are here."""
+    """Print the models that can be fetched, and whether they are on this machine."""
     console = new_console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("model", "backend", "MB", "licence", "here", "what it is"):
@@ -50,7 +50,7 @@ def models(facts: Sequence[Mapping[str, Any]]) -> None:
 
 
 def cost(name: str, cost: BackendCost) -> None:
-    """What a backend costs on this machine."""
+    """Print the cost of a backend on this machine."""
     console = new_console()
     where = f" on {cost.runs_on}" if cost.runs_on else ""
     console.print(printable(f"{name}{where}: loaded in {cost.load_s:.1f} s, first request {cost.first_s:.2f} s"))
@@ -65,7 +65,7 @@ def cost(name: str, cost: BackendCost) -> None:
 
 @contextlib.contextmanager
 def downloading() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each file of a download, on standard error; none where that is no terminal."""
+    """Show a bar for each file of a download on standard error; none if that is not a terminal."""
     console = new_console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
@@ -80,7 +80,7 @@ def downloading() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def diagnosis(found: Diagnosis) -> None:
-    """Accuracy of each kind of question with and without the image, faults with their numbers, and the verdict."""
+    """Print accuracy by kind of question with and without the image, faults with their numbers, and the verdict."""
     from spatial_vlm_ros.vlm.diagnostics.report import inside_lines, interval_text, numbers_text, share_text
 
     console = new_console()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answer seen from above, to scale: outlines, the viewer, the region of the deciding relation, free spots."""
+"""Draw the answer from above, to scale: outlines, the viewer, the region of the deciding relation, free spots."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from spatial_vlm_ros.types import FrameOfReference, Rgb
 
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # metres between lines of the raster
 _APART = 26  # least pixels between them
-_DART = ((11, 0), (-7, 7), (-3, 0), (-7, -7))  # pixels ahead and aside: the mark of the viewer
-_WIDE = 0.3  # of the view: what takes more of it is hardly filled
-_FAR, _FRONT = 3.0, 0.06  # metres of the line on which an anchor is looked at; of a front beyond the outline
-_ARROW = 24.0  # pixels below which an arrow between two objects shows nothing
+_DART = ((11, 0), (-7, 7), (-3, 0), (-7, -7))  # pixels ahead and sideways: the viewer's symbol
+_WIDE = 0.3  # share of the view: larger outlines are hardly filled
+_FAR, _FRONT = 3.0, 0.06  # metres: length of the line of view to an anchor; of a front beyond the outline
+_ARROW = 24.0  # pixels; a shorter arrow between two objects is not drawn
 _GRID = (236, 239, 243)
 _BACKGROUND = (251, 252, 253)
 _RANKS = {Role.CHOSEN: 0.0, Role.REFUSED: 0.0, Role.RIVAL: 1.0, Role.ANCHOR: 2.0, Role.CARRIER: 4.0, Role.OTHER: 6.0,
@@ -30,13 +30,13 @@ _FILLED = {Role.CHOSEN: 0.85, Role.REFUSED: 0.8, Role.RIVAL: 0.45, Role.ANCHOR: 
 
 
 def draw_top_view(content: AnswerContent, width: int, height: int, size: float) -> Rgb:
-    """The top view: the camera looks up the image.
+    """Draw the top view; the camera looks towards the top of the image.
 
     Args:
-        content: what is shown.
-        width: of the image, pixels.
-        height: of the image, pixels.
-        size: of the letters, pixels.
+        content: the content to show.
+        width: image width, pixels.
+        height: image height, pixels.
+        size: letter size, pixels.
 
     Returns:
         (height, width, 3) uint8.
@@ -60,12 +60,12 @@ def draw_top_view(content: AnswerContent, width: int, height: int, size: float) 
 
 
 class _PlanPen:
-    """From ground coordinates to pixels, and what is drawn there."""
+    """Converts ground coordinates to pixels, and draws there."""
 
     def __init__(self, content: AnswerContent, width: int, height: int, size: float) -> None:
         self._content, self._width, self._height, self._size = content, width, height, size
         span = content.high - content.low
-        head, foot = 2.0 * size, 2.6 * size  # left free for the title, and for viewer and scale
+        head, foot = 2.0 * size, 2.6 * size  # space for the title, and for viewer and scale
         self._scale = min((height - head - foot) / span[0], width / span[1])  # pixels a metre
         middle = (content.low + content.high) / 2
         self._origin = np.array(
@@ -74,11 +74,11 @@ class _PlanPen:
         self.taken: list[Rectangle] = [(0.0, 0.0, 6.0 + lettering.width_of("Seen from above", size), head)]
 
     def pixels(self, places: Array) -> Pixels:
-        """(N, 2) canvas places of ground places (N, 2): right is right, ahead is up."""
+        """(N, 2) canvas pixels of (N, 2) ground positions: right is right, ahead is up."""
         return np.asarray(self._origin + places[:, ::-1] * (self._scale, -self._scale))
 
     def ground(self, pixels: Pixels) -> Array:
-        """(N, 2) ground places of canvas places."""
+        """(N, 2) ground positions of canvas pixels."""
         return np.asarray(((pixels - self._origin) / (self._scale, -self._scale))[:, ::-1])
 
     def step(self) -> float:
@@ -86,7 +86,7 @@ class _PlanPen:
         return next((s for s in _STEPS if s * self._scale >= _APART), _STEPS[-1])
 
     def grid(self, canvas: Rgb) -> None:
-        """Lines at round distances, aligned with the camera's view."""
+        """Draw lines at round distances, aligned with the camera's view."""
         step = self.step()
         low, high = self.ground(np.array([(0.0, self._height), (self._width, 0.0)]))
         for ahead in np.arange(np.ceil(low[0] / step), high[0] / step):
@@ -114,7 +114,7 @@ class _PlanPen:
         drawing.tint_region(canvas, np.asarray(score, np.float32), region.limit, 0.22)
 
     def hidden(self, canvas: Rgb) -> None:
-        """Outlines of what cannot be seen and may hide something."""
+        """Draw outlines of regions that are hidden and may contain objects."""
         for hidden in self._content.resolution.hidden_regions:
             corners = hidden_outline(self._content.layout, hidden)
             if corners is not None:
@@ -122,7 +122,7 @@ class _PlanPen:
                 drawing.line(canvas, self.pixels(corners), drawing.FAINT, 1, closed=True, dashed=True, border=False)
 
     def outline(self, canvas: Rgb, outline: ShownOutline, labels: Labels) -> None:
-        """One outline; its label is asked for."""
+        """Draw one outline and request its label."""
         pixels, colour, role = self.pixels(outline.corners), COLOURS[outline.role], outline.role
         around = drawing.rectangle_of(pixels)
         wide = (around[2] - around[0]) * (around[3] - around[1]) > _WIDE * self._width * self._height
@@ -141,7 +141,7 @@ class _PlanPen:
             labels.seen.append(around)
 
     def spots(self, canvas: Rgb, labels: Labels) -> None:
-        """Outlines of what is put down, the best last and filled."""
+        """Draw the outline of the load at each spot, the best one last and filled."""
         for spot in reversed(self._content.spots):
             pixels, best = self.pixels(spot.corners), spot.number == 1
             around = drawing.rectangle_of(pixels)
@@ -154,7 +154,7 @@ class _PlanPen:
             (labels.clear if best else labels.seen).append(around)
 
     def deciding(self, canvas: Rgb, labels: Labels) -> None:
-        """An arrow from each anchor to what the deciding clause is said of, with its margin; the viewer's ray."""
+        """Draw arrows from each anchor to the deciding clause's subject, with its margin; and the viewer's ray."""
         content, found = self._content, self._content.deciding
         if found is None or not content.layout.measured[found.subject] or content.spots or content.length is not None:
             return
@@ -171,7 +171,7 @@ class _PlanPen:
                 labels.ask(found.short, (*(middle - 2), *(middle + 2)), drawing.INK, 3.0)
 
     def length(self, canvas: Rgb, labels: Labels) -> None:
-        """The line along which a distance was measured, and its value."""
+        """Draw the line along which a distance was measured, and its value."""
         found = self._content.length
         if found is None:
             return
@@ -181,7 +181,7 @@ class _PlanPen:
         labels.ask(found.words, (*(middle - 3), *(middle + 3)), drawing.LENGTH, 0.2)
 
     def _ahead(self, canvas: Rgb, anchor: int) -> None:
-        """The line on the ground along which an anchor is looked at; its front, where its own view counts."""
+        """Draw the line of view to an anchor on the ground; and its front, if its own view is used."""
         layout, view = self._content.layout, self._content.view
         try:
             ahead = layout.rays(view, np.array([anchor], np.intp))[0][0]
@@ -198,7 +198,7 @@ class _PlanPen:
             drawing.arrow(canvas, ends[0], ends[1], drawing.BLUE, 2)
 
     def viewer(self, canvas: Rgb) -> None:
-        """Where the viewer in force stands, or in which direction and how far beyond the border."""
+        """Draw the viewer, or its direction and distance if it is outside the image."""
         view = self._content.view
         if view.frame is FrameOfReference.OBJECT:
             return
@@ -227,14 +227,14 @@ class _PlanPen:
         self.taken += [drawing.rectangle_of(dart), (x - 2.0, y - size, x + width + 2.0, y + 4.0)]
 
     def scale_bar(self, canvas: Rgb) -> None:
-        """Title, and a bar of one step of the raster."""
+        """Draw the title and a bar of one raster step."""
         lettering.write(canvas, "Seen from above", (8, round(1.35 * self._size)), self._size, drawing.FAINT, True)
         step = self.step()
         words = f"{100 * step:.0f} cm" if step < 1 else f"{step:.0f} m"
         length, size = step * self._scale, self._size - 1
         wide = lettering.width_of(words, size)
         x1, y = self._width - 10.0, self._height - 9.0
-        if any(t[2] > x1 - max(length, wide) - 8 and t[3] > y - 2 * size for t in self.taken):  # the viewer is there
+        if any(t[2] > x1 - max(length, wide) - 8 and t[3] > y - 2 * size for t in self.taken):  # viewer there
             x1 = 10.0 + max(length, wide)
         drawing.line(canvas, np.array([(x1 - length, y - 4), (x1 - length, y), (x1, y), (x1, y - 4)]), drawing.INK, 1,
                      border=False)  # fmt: skip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verdict in words below the image, and what its colours mean."""
+"""Draw the verdict in words below the image, and the legend of its colours."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from spatial_vlm_ros.output.drawing import COLOURS
 from spatial_vlm_ros.types import ANSWERS, CHOSEN_BY_MODEL, Pose, Resolution, Rgb
 
 _EDGE = 12  # pixels around the words
-_LEGEND = 230.0 / 13  # width of the legend, in sizes of letters
-_SAMPLE = 1.7  # width of its samples, in the same
-_MOST_PLACES = 3  # told in words
+_LEGEND = 230.0 / 13  # width of the legend in letter sizes
+_SAMPLE = 1.7  # width of its samples in letter sizes
+_MOST_PLACES = 3  # written in words
 
 _Sample = Callable[[Rgb], None]
 
 
 def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: int, size: float) -> Rgb:
-    """The words of an answer, and the legend of its images.
+    """Draw the text of an answer, and the legend of its images.
 
     Args:
         resolution: the answer.
-        content: what the images show; None where there is no scene.
-        width: of the panel, pixels.
-        size: of the letters, pixels.
+        content: content of the images; None if there is no scene.
+        width: width of the panel, pixels.
+        size: letter size, pixels.
 
     Returns:
-        (H, width, 3) uint8, as high as it takes.
+        (H, width, 3) uint8, as high as needed.
     """
     entries = list(_legend(content)) if content is not None else []
     taken = round(_LEGEND * size) if entries and width > 2.5 * _LEGEND * size else 0
@@ -79,7 +79,7 @@ def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: i
 
 
 def _entry(panel: Rgb, sample: _Sample | None, words: str, place: tuple[int, int], size: float) -> None:
-    """One line of the legend: a sample, but for a line that goes on, and what it means."""
+    """Draw one line of the legend: a sample (except on a continued line) and its meaning."""
     x, y = place
     wide, high = round(_SAMPLE * size), round(1.1 * size)
     if sample is not None:
@@ -91,7 +91,7 @@ def _entry(panel: Rgb, sample: _Sample | None, words: str, place: tuple[int, int
 
 
 def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
-    """What appears in the images: a sample of each kind of line, and its meaning."""
+    """Legend of the images: a sample of each kind of line, and its meaning."""
     for role in (Role.CHOSEN, Role.REFUSED, Role.RIVAL, Role.ANCHOR, Role.CARRIER):
         if content.rows(role):
             yield _outlined(COLOURS[role], 0.3, dashed=role is Role.RIVAL), role.value
@@ -126,7 +126,7 @@ def _tinted(score: float) -> _Sample:
 
 
 def _words(resolution: Resolution, content: AnswerContent | None) -> Iterator[tuple[str, bool, lettering.Colour]]:
-    """Lines of the verdict: text, whether it is strong, colour."""
+    """Lines of the verdict: text, whether it is bold, colour."""
     yield resolution.message, False, drawing.INK
     if resolution.question:
         yield resolution.question, True, drawing.INK
@@ -152,7 +152,7 @@ def _words(resolution: Resolution, content: AnswerContent | None) -> Iterator[tu
 
 
 def _rivals(content: AnswerContent) -> Iterator[str]:
-    """How each of those that may be meant measures: "A: 49 % likely, next to +0.102 m"."""
+    """The measured values of each possible object: "A: 49 % likely, next to +0.102 m"."""
     measured = {candidate.id: candidate for candidate in content.resolution.candidates}
     for row, mark in content.marks.items():
         found = measured.get(content.layout.scene.objects[row].id)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in the image: detections, the models that give them, and the one protocol they answer."""
+"""Detections in an image, the backends that produce them, and the protocol that all backends implement."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounde
     The last form names code of the user's own. It is imported and run only because the user named it, so the name must
     come from where other settings come from, never from an instruction.
 
-    The option `blindness` is for every backend whose model answers questions: "off", "warn" or "refuse", see
+    The option `blindness` works with every backend whose model answers questions: "off", "warn" or "refuse", see
     `questioning.check_blindness`. It is not passed on to the loader.
 
     Args:
-        name: of the backend.
+        name: name of the backend.
         options: passed to the backend's loader as keywords, all of them texts.
 
     Raises:
-        UnknownNameError: no such backend; lists those that exist. Or another word for `blindness`.
-        InputError: the backend does not take these options, or answers no questions and is to be checked.
+        UnknownNameError: no such backend (the message lists those that exist), or an unknown value of `blindness`.
+        InputError: the backend does not take these options, or a check is wanted and the backend answers no questions.
         ModelError: the backend cannot be imported or loaded, or declares a domain that does not exist.
-        BlindnessError: its model does not look at images, or not rightly, and is to be refused.
+        BlindnessError: its model ignores images or misuses them, and `blindness` is "refuse".
     """
     how = options.get(BLINDNESS, "off")
     if how not in BLINDNESS_MODES:
@@ -47,7 +47,7 @@ def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounde
 
 
 def parse_options(text: str) -> dict[str, str]:
-    """Options of a backend as one writes them: "seed=3 path='my weights'", quoted as in a shell.
+    """Parse the options of a backend, such as "seed=3 path='my weights'", quoted as in a shell.
 
     Args:
         text: name=value pairs, separated by spaces; may be empty.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways in which models write places in an image, and their pixels.
+"""Conventions in which models write image locations, and their conversion to and from pixels.
 
-A convention is a fact about a model, stated by whoever loads it and tested by `perception.probing`; numbers alone
-never decide it. Pixels are continuous: an image of width W spans 0..W, and (0, 0) is its top-left corner.
+A convention is a fact about a model. Whoever loads the model states it, and `perception.probing` tests it; the numbers
+alone never decide it. Pixels are continuous: an image of width W spans 0..W, and (0, 0) is its top-left corner.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _SPANS: Mapping[Unit, float] = MappingProxyType({"fraction": 1.0, "square": 1.0,
 _STEPS: Mapping[Unit, float] = MappingProxyType(
     {"pixel": 1.0, "resized": 1.0, "square": 0.01, "thousand": 1.0, "percent": 0.1}
 )
-"""Smallest difference that models write in a unit; what rounding can push a border value outside by."""
+"""Smallest step that models write in a unit; rounding can push a border value outside by as much."""
 FRACTIONS: tuple[Unit, ...] = ("fraction", "square")
 """Units whose values lie in 0..1."""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """How a model writes a place.
+    """How a model writes a location.
 
     Args:
-        name: as messages call it.
-        unit: "pixel" of the image as given; "resized": pixel of the image as the model's processor resized it;
+        name: name in messages.
+        unit: "pixel": pixel of the image as given; "resized": pixel of the image as resized by the model's processor;
             "fraction" of width and height; "square": fraction of the side of the square that the image was padded to,
-            the image in its middle (see geometry.padding); "thousand": thousandths of width and height; "percent" of
-            them; "bin": number of one of `bins` equal strips.
+            the image in its middle (see geometry.padding); "thousand": thousandths of width and height; "percent":
+            percent of width and height; "bin": number of one of `bins` equal strips along each side.
         order: "xy": x first; "yx": y first.
         bins: number of strips; 0 for all other units.
 
     Raises:
-        InputError: unit or order does not exist, or `bins` does not go with the unit.
+        InputError: unit or order does not exist, or `bins` does not fit the unit.
     """
 
     name: str
@@ -78,8 +78,9 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
         )
     }
 )
-"""Those in use: resized-absolute: Qwen2.5-VL; thousand: Qwen3-VL, InternVL3, Molmo2; thousand-yx: Gemini; percent:
-Molmo; fraction: RoboPoint, RoboRefer; square-fraction: LLaVA-1.5; bins-1000: Florence-2; bins-1024-yx: PaliGemma."""
+"""Conventions in use. resized-absolute: Qwen2.5-VL; thousand: Qwen3-VL, InternVL3, Molmo2; thousand-yx: Gemini;
+percent: Molmo; fraction: RoboPoint, RoboRefer; square-fraction: LLaVA-1.5; bins-1000: Florence-2; bins-1024-yx:
+PaliGemma."""
 
 
 def to_pixels(
@@ -89,21 +90,21 @@ def to_pixels(
     resized: tuple[int, int] | None = None,
     beyond: float = 0.0,
 ) -> npt.NDArray[np.float64]:
-    """Pixels of places as a model writes them.
+    """Convert locations from a model's convention to pixels.
 
-    A bin stands for its middle, (n + 0.5) / bins of the side, as Florence-2's own processor has it. Values up to one
-    pixel, or one step of the unit where that is more, outside the image are rounding and are clipped to it; a bin
-    that does not exist never is. The padding of a square is outside the image.
+    A bin stands for its centre, (n + 0.5) / bins of the side, as in Florence-2's own processor. Values outside the
+    image by up to one pixel, or one step of the unit if that is more, count as rounding errors and are clipped to the
+    image. A bin that does not exist is never clipped. The padding of a square is outside the image.
 
     Args:
         values: (N, 2) points or (N, 4) boxes, float64, in the convention's unit and order.
-        convention: of the values.
+        convention: convention of the values.
         size: (width, height) of the image, pixels.
-        resized: (width, height) that the model's processor made of it, for the unit "resized".
-        beyond: share of a side by which values may lie outside the image and are clipped, too; not of bins.
+        resized: (width, height) after the model's processor, for the unit "resized".
+        beyond: share of a side by which values may also lie outside the image and are clipped; not for bins.
 
     Returns:
-        (N, 2) x, y or (N, 4) x, y, x, y, float64, pixels of the image as given, inside it.
+        (N, 2) x, y or (N, 4) x0, y0, x1, y1, float64, pixels of the image as given, inside it.
 
     Raises:
         ShapeError: not (N, 2) or (N, 4) numbers.
@@ -126,11 +127,11 @@ def to_pixels(
 def share_inside(
     box: Sequence[float], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None = None
 ) -> float:
-    """Share of a box's area that lies inside the image, 0 to 1; 0 for a box without area.
+    """Return the share of a box's area inside the image, 0 to 1; 0 for a box without area.
 
     Args:
-        box: (4,) as written, in the convention's unit and order.
-        convention: of the values.
+        box: (4,) numbers in the convention's unit and order.
+        convention: convention of the values.
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
 
@@ -150,19 +151,21 @@ def share_inside(
 def from_pixels(
     places: npt.ArrayLike, convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None = None
 ) -> npt.NDArray[np.float64]:
-    """Places as a model writes them: the inverse of `to_pixels`. Pixels, thousandths and bins are whole numbers.
+    """Convert locations from pixels to a model's convention, the inverse of `to_pixels`.
+
+    Pixels, thousandths and bins are rounded to whole numbers.
 
     Args:
-        places: (N, 2) x, y or (N, 4) x, y, x, y, pixels of the image as given; clipped to it.
-        convention: of the result.
+        places: (N, 2) x, y or (N, 4) x0, y0, x1, y1, pixels of the image as given; clipped to it.
+        convention: convention of the result.
         size: (width, height) of the image, pixels.
-        resized: (width, height) that the model's processor made of it, for the unit "resized".
+        resized: (width, height) after the model's processor, for the unit "resized".
 
     Returns:
         (N, 2) or (N, 4) float64, in the convention's unit and order; fractions are not rounded.
 
     Raises:
-        ShapeError, InputError: as `to_pixels`; a place outside the image is none of them.
+        ShapeError, InputError: as `to_pixels`; but a location outside the image is not an error.
     """
     pixels = _numbers(places)
     sides, limits, _ = _scale(convention, size, resized, pixels.shape[1] // 2)
@@ -178,15 +181,15 @@ def from_pixels(
 
 
 def fitting(values: Sequence[float], size: tuple[int, int], resized: tuple[int, int] | None = None) -> tuple[str, ...]:
-    """Names of the conventions of CONVENTIONS in which one place could have been written.
+    """Name the conventions of CONVENTIONS in which a location could have been written.
 
     Args:
-        values: (2,) point or (4,) box as written.
+        values: (2,) point or (4,) box, as the model wrote it.
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor; None leaves the unit "resized" out.
 
     Returns:
-        Names, in the order of CONVENTIONS; numbers that look like fractions fit only these.
+        Names, in the order of CONVENTIONS; numbers that look like fractions fit only the units of FRACTIONS.
     """
     numbers = _numbers([values])
     return tuple(
@@ -197,7 +200,7 @@ def fitting(values: Sequence[float], size: tuple[int, int], resized: tuple[int, 
 
 
 def looks_like_fractions(values: npt.ArrayLike) -> bool:
-    """Whether all values lie in 0..1 and some are not whole: no place that another unit would be used for."""
+    """Whether all values lie in 0..1 and some are not whole, so that no other unit would be used for them."""
     numbers = np.asarray(values, np.float64)
     return bool(((numbers >= 0.0) & (numbers <= 1.0)).all() and (numbers != np.round(numbers)).any())
 
@@ -219,7 +222,7 @@ def _could_be(
 def _scale(
     convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, corners: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The picture's sides in pixels, the largest values in the unit, and what rounding may add: each x, y(, x, y)."""
+    """The image's sides in pixels, the largest values in the unit, and the rounding tolerance: each x, y(, x, y)."""
     sides = _sides(size, "image size", corners)
     if convention.unit == "bin":
         return sides, np.full_like(sides, convention.bins - 1.0), np.zeros_like(sides)
@@ -239,11 +242,11 @@ def _scale(
 def _of_image(
     numbers: npt.NDArray[np.float64], convention: Convention, sides: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Values with x first; fractions of a padded square as fractions of the image in it, below 0 and above 1 beside it.
+    """Put x first, and turn fractions of a padded square into fractions of the image in it.
 
     Args:
-        numbers: (N, 2) or (N, 4) as written.
-        convention: of them.
+        numbers: (N, 2) or (N, 4) as written. In the padding the result is below 0 or above 1.
+        convention: convention of the values.
         sides: (2,) or (4,) of the image, pixels.
     """
     if convention.order == "yx":
@@ -254,7 +257,7 @@ def _of_image(
 
 
 def _padding_before(sides: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Pixels of padding left of and above the image, as often as `sides` has them."""
+    """Pixels of padding left of and above the image, repeated to the length of `sides`."""
     return np.tile(np.array(padding((int(sides[0]), int(sides[1]))), np.float64), len(sides) // 2)
 
 
@@ -280,7 +283,7 @@ def _numbers(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _swapped(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """y, x(, y, x) as x, y(, x, y)."""
+    """Exchange y, x(, y, x) for x, y(, x, y)."""
     return numbers[:, [1, 0, 3, 2][: numbers.shape[1]]]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a loaded backend costs on this machine: seconds and memory of a request."""
+"""Cost of a loaded backend on this machine: time and memory of a request."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class BackendCost:
         first_s: seconds of the first request, which may compile or warm up.
         median_s: seconds of the others, median.
         p95_s: the same, 95th percentile.
-        cpu_s: seconds of all processor cores for each of the others, mean; a server's are not in it.
-        frames: how many others there were.
-        peak_mb: most memory of this process since it began, 10^6 bytes; what loading took is in it.
-        gpu_peak_mb: most memory that torch took on the GPU; None without torch or a GPU.
-        runs_on: what the backend says that it runs on; empty where it says nothing.
+        cpu_s: mean processor time of each of the others, all cores, seconds; without that of a server.
+        frames: number of the others.
+        peak_mb: peak memory of this process since its start, loading included, 10^6 bytes.
+        gpu_peak_mb: peak memory of torch on the GPU, 10^6 bytes; None without torch or a GPU.
+        runs_on: device or providers that the backend reports; empty if it reports none.
     """
 
     load_s: float
@@ -46,12 +46,12 @@ class BackendCost:
 def measure(
     load: Callable[[], Grounder], rgb: Rgb, phrases: Sequence[NounPhrase], frames: int, most_s: float = 120.0
 ) -> BackendCost:
-    """Load a backend and ask it for the same phrases in the same image.
+    """Load a backend and measure repeated requests for the same phrases in the same image.
 
     Args:
-        load: gives the backend.
+        load: loads the backend.
         rgb: (H, W, 3) uint8.
-        phrases: what is asked for.
+        phrases: phrases of each request.
         frames: requests after the first one, 1 or more.
         most_s: seconds after which no further request is made; at least one is.
 
@@ -78,7 +78,7 @@ def measure(
 
 
 def _gpu_peak() -> float | None:
-    """Most memory that torch took on its GPU, 10^6 bytes."""
+    """Peak memory of torch on its GPU, 10^6 bytes."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None
@@ -86,7 +86,7 @@ def _gpu_peak() -> float | None:
 
 
 def _runs_on(grounder: Any) -> str:
-    """Providers of ONNX Runtime, or device and number format of torch, where the backend has them."""
+    """Providers of ONNX Runtime, or device and number format of torch, if the backend has them."""
     providers = getattr(grounder, "providers", None)
     if isinstance(providers, tuple):
         return ", ".join(providers)

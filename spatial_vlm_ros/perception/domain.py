@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What kind of images a detector was trained on, and which images it may therefore be asked about.
+"""The kind of images a detector was trained on, and which images it may therefore be used on.
 
-A detector's score is no evidence that it knows the kind of image: it is as high on images that are foreign to it. So a
-backend declares its domain, and one that was trained on simulated images only is refused where the images are not known
-to be simulated (ADR 0037). A grounder declares it by an attribute `domain`, one of MODEL_DOMAINS; one without it is
-"unknown", and is not refused.
+A detector's score is not evidence that it knows the kind of image: scores are as high on unfamiliar images. So a
+backend declares its domain, and one that was trained only on simulated images is refused if the images are not known to
+be simulated (ADR 0037). A grounder declares it with an attribute `domain`, one of MODEL_DOMAINS; without the attribute
+the domain is "unknown", and nothing is refused.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from spatial_vlm_ros.types import MODEL_DOMAINS, ImageDomain, ModelDomain
 
 
 def domain_of(grounder: object) -> ModelDomain:
-    """What a grounder declares that it was trained on; "unknown" where it declares nothing."""
+    """Domain that a grounder declares; "unknown" if it declares none."""
     declared = getattr(grounder, "domain", "unknown")
     return cast(ModelDomain, declared) if declared in MODEL_DOMAINS else "unknown"
 
 
 def check_declared(name: str, grounder: object) -> None:
-    """Refuse a backend whose `domain` is none of the known words: it would not be guarded.
+    """Refuse a backend whose `domain` is not a known word, because the domain gate would not apply to it.
 
     Raises:
-        ModelError: it declares another word.
+        ModelError: `domain` is an unknown word.
     """
     declared = getattr(grounder, "domain", "unknown")
     if declared not in MODEL_DOMAINS:
@@ -35,15 +35,15 @@ def check_declared(name: str, grounder: object) -> None:
 
 
 def check_domain(grounder: object, config: DomainGateConfig, images: ImageDomain = "unknown") -> None:
-    """Refuse a detector that was trained on simulated images only where the images are not known to be simulated.
+    """Refuse a detector trained only on simulated images if the images are not known to be simulated.
 
     Args:
-        grounder: that is to be asked.
-        config: what the images are where a frame does not say, and whether a mismatch is allowed.
-        images: what the frame itself says.
+        grounder: grounder to ask.
+        config: domain of the images if a frame does not state it, and whether a mismatch is allowed.
+        images: domain that the frame states.
 
     Raises:
-        DomainMismatchError: the images are real, or nothing is known of them.
+        DomainMismatchError: the images are real, or their domain is unknown.
     """
     known = config.images if images == "unknown" else images
     trained = domain_of(grounder)

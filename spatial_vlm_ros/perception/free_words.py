@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words that nobody can read, answered by a model that is asked which object they mean (ADR 0044).
+"""Resolve words outside the grammar by asking a model which object they mean (ADR 0044).
 
-Whether they may be asked at all is in `language.free_words`, what the model points at in `pointed_out`, and what
-geometry says of it in `spatial.free_words`.
+`language.free_words` decides whether such words may be asked at all, `pointed_out` handles the model's answer, and
+`spatial.free_words` checks it against geometry.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ScorerOf = Callable[[Scene, Sequence[NounPhrase], Grounding], PhraseScorer]
 
 
 class AnsweredByModel(NamedTuple):
-    """An answer to free words, and what it rests on: all detections and the scene, with what the model has added."""
+    """An answer to free words, with all detections and the scene, including an object that the model added."""
 
     resolution: Resolution
     grounding: Grounding
@@ -43,15 +43,16 @@ class FreeWords:
     """Words outside the grammar that may be put to a model.
 
     Args:
-        words: as they were said.
+        words: the words of the instruction.
         refused: why they are not understood.
 
     Attributes:
-        phrases: what is understood of them and can be looked for: the noun before the part that was refused, and what
-            the object is related to; often nothing.
+        phrases: phrases that are understood and can be searched for: the noun before the refused part, and the anchors;
+            often none.
 
     Raises:
-        NotUnderstoodError: they ask for more than one object, deny something, or answer what was not asked.
+        NotUnderstoodError: they ask for more than one object, contain a negation, or answer a question that was not
+            asked.
     """
 
     def __init__(self, words: str, refused: NotUnderstoodError) -> None:
@@ -66,7 +67,7 @@ class FreeWords:
         self.phrases = tuple(dict.fromkeys(part for phrase in (*head, *anchors) for part in nested(phrase)))
 
     def referrer(self, grounder: object) -> Referrer:
-        """A grounder as the model that is asked.
+        """Return a grounder as the model to ask.
 
         Raises:
             NotUnderstoodError: there is none, or it cannot refer.
@@ -85,18 +86,18 @@ class FreeWords:
         lift: Lift,
         scorer_of: ScorerOf,
     ) -> AnsweredByModel:
-        """Ask the model, once, and judge by measurement what it points at.
+        """Ask the model once, and check the object it names by measurement.
 
         Args:
             referrer: the model.
-            scene: all that was detected, lifted.
+            scene: scene lifted from all detections.
             grounding: how well its detections fit `phrases`.
-            config: how far a box has to overlap that of the object it names, and what stands out from the support.
+            config: least overlap of a box with the object it names, and what counts as standing out from the support.
             lift: makes a scene of a frame and detections.
-            scorer_of: what scores phrases on a scene.
+            scorer_of: makes the phrase scorer of a scene.
 
         Raises:
-            NotUnderstoodError: the model failed, or its answer cannot be used; with both reasons.
+            NotUnderstoodError: the model failed, or its answer is invalid; the message has both reasons.
             CancelledError: the request was withdrawn.
             DepthError, InputError: as `lift`.
         """
@@ -132,7 +133,7 @@ class FreeWords:
         return AnsweredByModel(judged_choice(self._words, row, self._reading, scorer, why), grounding, scene)
 
     def _cut_out(self, model: object, scene: Scene, added: Detection, overlap: float) -> Detection:
-        """The object with a mask, where the backend has a model of masks; else depth cuts it out."""
+        """Give the added object a mask if the backend has a mask model; else depth segments it."""
         try:
             return with_mask(model, scene.frame.rgb, added, overlap)
         except ModelError as error:
@@ -144,14 +145,14 @@ class FreeWords:
 
 
 def _pixels_of(added: Detection, lifted: Scene) -> Mask:
-    """(H, W) bool: what was cut out for an object of its own, or measured of it."""
+    """(H, W) bool mask of an added object: its mask, or its measured pixels."""
     found = (obj for obj in lifted.objects if obj.id == added.id and len(obj.points))
     nothing = np.zeros(lifted.frame.depth.shape, np.bool_)
     return next((object_pixels(obj, lifted.frame) for obj in found), nothing)
 
 
 def _with_added(grounding: Grounding, scene: Scene, added: Detection) -> Grounding:
-    """A grounding with one more object, which fits none of the phrases; the others as they were lifted."""
+    """Add an object that fits none of the phrases to a grounding; the other detections are as lifted."""
     known = {detection.id: detection for detection in (*scene.of_robot, *(obj.detection for obj in scene.objects))}
     lifted = (known.get(detection.id, detection) for detection in grounding.detections)
     kept = [one if one.mask is None else dataclasses.replace(one, pointed=False) for one in lifted]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "detections": objects found by somebody else, matched to phrases by their labels."""
+"""Backend "detections": objects found by another program, matched to phrases by their labels."""
 
 from __future__ import annotations
 

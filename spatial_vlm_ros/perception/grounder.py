@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one question asked of every model or detector: where are the objects that these phrases name?"""
+"""The protocol of all models and detectors: find the objects that some phrases name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 @dataclass(frozen=True, eq=False)
 class Grounding:
-    """What a grounder found.
+    """Result of a grounder.
 
     Args:
         detections: N objects.
-        match: (P, N) float64, 0..1: probability that an object is what a phrase's category names. Attributes,
-            relations and orders are judged later, from measurements.
-        unread: what a model wrote of objects that could not be read, printable: objects may be missing.
+        match: (P, N) float64, 0..1: probability that an object is what a phrase's category names. Attributes, relations
+            and orders are judged later by measurement.
+        unread: unreadable parts of the model's reply, printable: objects may be missing.
     """
 
     detections: tuple[Detection, ...]
@@ -30,11 +30,11 @@ class Grounding:
 
 
 class Grounder(Protocol):
-    """Finds objects by name in an image. Implementations live one in a file and are loaded by name.
+    """Finds objects by name in an image. Each implementation has its own file and is loaded by name.
 
-    One that knows what it was trained on says so by an attribute `domain`, one of types.MODEL_DOMAINS: "simulated" for
-    simulated images only, "photographs", or "any" for both. Without it the domain is "unknown". What follows from it is
-    in `perception.domain`.
+    A grounder may declare the domain of its training images with an attribute `domain`, one of types.MODEL_DOMAINS:
+    "simulated" for only simulated images, "photographs", or "any" for both. Without the attribute the domain is
+    "unknown". See `perception.domain` for its use.
     """
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
@@ -42,12 +42,12 @@ class Grounder(Protocol):
 
         Args:
             rgb: (H, W, 3) uint8.
-            phrases: P phrases: the target's and all anchors'.
+            phrases: P phrases: those of the target and of all anchors.
 
         Returns:
             Detections with boxes inside the image, and how well each fits each phrase.
 
         Raises:
-            ModelError: the model failed; finding nothing is no failure.
+            ModelError: the model failed. Finding nothing is not a failure.
         """
         ...

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a grounding fits its phrases, its frame and a scene; and its match matrix as a function of phrases."""
+"""Check a grounding against its phrases, its frame and a scene; and look up its match matrix by phrase."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spatial_vlm_ros.types import NounPhrase, RgbdFrame, Scene
 
 
 def match_of(phrases: Sequence[NounPhrase], grounding: Grounding) -> Callable[[NounPhrase], npt.NDArray[np.float64]]:
-    """How well objects match a phrase: one that was looked for, or one of the same name that a question derives."""
+    """Return a function that gives the match of a phrase: one that was searched for, or one with the same name."""
     rows: dict[object, int] = {}
     for row, phrase in reversed(list(enumerate(phrases))):
         rows |= dict.fromkeys((phrase.category, (phrase.category, phrase.attributes), phrase), row)
@@ -32,7 +32,7 @@ def match_of(phrases: Sequence[NounPhrase], grounding: Grounding) -> Callable[[N
 
 
 def checked_grounding(grounding: Grounding, phrases: Sequence[NounPhrase], frame: RgbdFrame, name: str) -> Grounding:
-    """A grounding with checked detections and a row for each phrase.
+    """Check the detections of a grounding, and that it has a match row for each phrase.
 
     Raises:
         InputError: detections that do not fit the frame.
@@ -47,10 +47,10 @@ def checked_grounding(grounding: Grounding, phrases: Sequence[NounPhrase], frame
 
 
 def grounding_of_objects(grounding: Grounding, scene: Scene) -> Grounding:
-    """What was found, but for detections of the robot: a column for each object of the scene.
+    """Drop detections of the robot from a grounding: it then has one column per object of the scene.
 
     Raises:
-        InputError: it is the grounding of other detections.
+        InputError: the grounding belongs to other detections.
     """
     column_of = {detection.id: column for column, detection in enumerate(grounding.detections)}
     columns = [column_of.get(obj.id, -1) for obj in scene.objects]

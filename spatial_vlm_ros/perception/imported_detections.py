@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections of other tools as this package's own: results in the form of COCO, and `supervision.Detections`.
+"""Convert detections of other tools: results in COCO format, and `supervision.Detections`.
 
-Knows their fields and imports neither pycocotools nor supervision. Sources: cocodataset.org/#format-results and
-cocoapi's common/maskApi.c (rleFrString: counts as a text); supervision 0.31, detection/core.py (the fields).
+Reads their fields without importing pycocotools or supervision. Sources: cocodataset.org/#format-results and cocoapi's
+common/maskApi.c (rleFrString: counts as a text); supervision 0.31, detection/core.py (the fields).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types import Detection, Mask
 
-_PART = 4  # bits behind the point of cv2's coordinates
+_PART = 4  # fractional bits of cv2's coordinates
 _COUNT_BITS, _MORE, _SIGN = 5, 0x20, 0x10  # of a character of RLE counts: bits of the number, and two flags
 
 
@@ -27,17 +27,17 @@ def from_coco(
     image_size: tuple[int, int],
     image_id: int | str | None = None,
 ) -> tuple[Detection, ...]:
-    """Detections of one image in the form of COCO's results or annotations.
+    """Convert the COCO results or annotations of one image into detections.
 
     Args:
-        results: objects with `category_id`, `bbox` [left, top, width, height] in pixels, `score` (1 where it is
-            missing, as in annotations) and, where there are masks, `segmentation`: RLE or polygons.
+        results: objects with `category_id`, `bbox` [left, top, width, height] in pixels, `score` (1 if it is missing,
+            as in annotations) and, for masks, `segmentation`: RLE or polygons.
         categories: names by `category_id`, or the list `categories` of an annotation file.
         image_size: (width, height) of the image, pixels.
-        image_id: the results of this image are taken; None = all of them are of one image.
+        image_id: only results of this image are used; None = all results belong to one image.
 
     Returns:
-        The detections in the order of the results, called d0, d1, …
+        The detections in the order of the results, with ids d0, d1, …
 
     Raises:
         InputError: an entry has no box, score or known category, or a mask that cannot be read; names the entry.
@@ -67,7 +67,7 @@ def _coco_detection(
 
 
 def _coco_mask(what: str, segmentation: Any, image_size: tuple[int, int]) -> Mask:
-    """A mask of the whole image, of RLE or of polygons."""
+    """Decode the mask of the whole image from RLE or polygons."""
     width, height = image_size
     if not isinstance(segmentation, Mapping):
         return _of_polygons(what, segmentation, image_size)
@@ -82,12 +82,12 @@ def _coco_mask(what: str, segmentation: Any, image_size: tuple[int, int]) -> Mas
         got = f"runs of {lengths.sum()} pixels in all"
         repair = "check that the counts are complete"
         raise InputError(f"{what}: segmentation", got, f"runs of {width * height}, none negative", repair)
-    values = np.arange(len(lengths)) % 2 == 1  # the first run is of pixels outside
+    values = np.arange(len(lengths)) % 2 == 1  # the first run is of pixels outside the mask
     return np.repeat(values, lengths).reshape(width, height).T  # column by column
 
 
 def _counts_of(text: str) -> list[int]:
-    """Lengths of runs that are written as a text: from the third on as differences to the one before the last."""
+    """Decode run lengths from a text: from the third on, differences to the one before the last."""
     counts: list[int] = []
     at = 0
     while at < len(text):
@@ -104,7 +104,7 @@ def _counts_of(text: str) -> list[int]:
 
 
 def _of_polygons(what: str, polygons: Any, image_size: tuple[int, int]) -> Mask:
-    """A mask of polygons; pixels at its border may differ from those of cocoapi."""
+    """Rasterise polygons into a mask; pixels at its border may differ from those of cocoapi."""
     width, height = image_size
     drawn = np.zeros((height, width), np.uint8)
     for polygon in polygons:
@@ -113,20 +113,21 @@ def _of_polygons(what: str, polygons: Any, image_size: tuple[int, int]) -> Mask:
         except (TypeError, ValueError) as error:
             repair = "give RLE, or polygons in pixels"
             raise InputError(f"{what}: segmentation", repr(polygon)[:80], "x, y, x, y, …", repair) from error
-        corners = np.round((points - 0.5) * 2**_PART).astype(np.int32)  # of pixel corners, of which COCO counts
+        corners = np.round((points - 0.5) * 2**_PART).astype(np.int32)  # cocoapi counts from pixel corners
         cv2.fillPoly(drawn, [corners], (1,), shift=_PART)
     return drawn.astype(np.bool_)
 
 
 def from_supervision(found: Any, names: Sequence[str] | Mapping[int, str] | None = None) -> tuple[Detection, ...]:
-    """The detections of a `supervision.Detections`.
+    """Convert a `supervision.Detections` into detections.
 
     Args:
         found: its fields `xyxy`, `mask`, `confidence`, `class_id` and `data` are read.
-        names: name of each `class_id`; None = the names in `data["class_name"]`, which most of its connectors give.
+        names: name of each `class_id`; None = the names in `data["class_name"]`, which most connectors of supervision
+            fill.
 
     Returns:
-        The detections in its order, called d0, d1, …; those without a confidence have the score 1.
+        The detections in its order, with ids d0, d1, …; those without a confidence have the score 1.
 
     Raises:
         InputError: there are no names for its classes.

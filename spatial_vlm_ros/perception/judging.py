@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The third question that a model may be asked: does a relation hold between two objects that are marked?
+"""The protocol of relation judges: how likely is a relation between two marked objects?
 
-Knows boxes, images and words of a choice; how the model is told which objects are meant is in `relation_marks`, what an
-answer counts for in `spatial.clause_judge`. Labels and words of the instruction never reach the model: they may hold
-instructions of their own.
+Handles boxes, images and the wording of choices. `relation_marks` tells the model which objects are meant;
+`spatial.clause_judge` weighs the answers. Labels and words of the instruction never reach the model, because they may
+contain instructions themselves.
 """
 
 from __future__ import annotations
@@ -47,20 +47,21 @@ CHOICES: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
         "inside": (_CONTACT, "inside"),
     }
 )
-"""Relation → what a model chooses among, and the choice that says that it holds. Sides and depth are the viewer's."""
+"""Relation → the choices given to a model, and the choice that affirms the relation. Sides and depth are the
+viewer's."""
 MOST_QUESTIONS = 1000
-_SURE = 1.0 - 1e-6  # of a model that names its choice and no probability
+_SURE = 1.0 - 1e-6  # for a model that gives its choice but no probability
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RelationQuestion:
-    """Whether a relation holds of a target to an anchor.
+    """The question whether a relation holds between a target and an anchor.
 
     Args:
         relation: a key of CHOICES.
-        target: left, top, right, bottom, pixels.
-        anchor: likewise.
+        target: box of the target: left, top, right, bottom, pixels.
+        anchor: box of the anchor, likewise.
     """
 
     relation: str
@@ -69,10 +70,10 @@ class RelationQuestion:
 
 
 class RelationJudge(Protocol):
-    """Says how probable relations between marked objects are. A grounder that can do it has this method."""
+    """Estimates the probability of relations between marked objects. A grounder that can do it has this method."""
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
-        """The probability of each relation, as the model has it: not calibrated.
+        """Estimate the probability of each relation; it is not calibrated.
 
         Args:
             rgb: (H, W, 3) uint8.
@@ -80,7 +81,7 @@ class RelationJudge(Protocol):
             budget_s: seconds after which no further question is asked.
 
         Returns:
-            One for each question; None where the model contradicts itself, or was not asked for want of time.
+            One probability per question; None if the model contradicts itself or there was no time to ask it.
 
         Raises:
             ModelError: the model failed.
@@ -89,26 +90,26 @@ class RelationJudge(Protocol):
 
 
 class ChoosingModel(Protocol):
-    """A model that is asked a question with choices: `CandidateScorer`, or a server."""
+    """A model that answers a question with choices: `CandidateScorer`, or a server."""
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """One of the choices."""
+        """Return one of the choices."""
         ...
 
 
 class AskedJudge:
-    """Judges by closed questions about an image and two objects in it.
+    """Judges relations with closed questions about two marked objects in an image.
 
-    Each is asked with its choices in both orders; where left and right are the choices, the mirrored image is asked
-    about, too. A model whose choice does not follow contradicts itself.
+    Each question is asked with its choices in both orders; if the choices are left and right, it is also asked about
+    the mirrored image. A model whose choice does not change accordingly contradicts itself.
 
     Args:
-        model: with `scores_of`, as CandidateScorer has it, `batch` questions at once; else with `scores(rgb, question,
-            choices)`, log-likelihoods; else its choice counts.
-        box_text: writes a box as the model does; None = not known.
+        model: if it has `scores_of` (see CandidateScorer), it is asked `batch` questions at once; else if it has
+            `scores(rgb, question, choices)`, these log-likelihoods are used; else its choice counts.
+        box_text: writes a box in the model's format; None = format unknown.
 
     Attributes:
-        takes_marks: that `judge` takes `marks`.
+        takes_marks: tells callers that `judge` accepts `marks`.
     """
 
     takes_marks = True
@@ -128,12 +129,12 @@ class AskedJudge:
             rgb: (H, W, 3) uint8.
             questions: relations and boxes.
             budget_s: seconds after which no further question is asked.
-            marks: a form of `relation_marks`, or "auto": the one that the model understands best. That is found out
-                within the budget of the first questions, and goes on with the next ones where it was too short; until
-                it is known there is no opinion.
+            marks: a form of `relation_marks`, or "auto": the form that the model understands best. Finding it uses the
+                budget of the first questions, and continues with the next ones if that is too short; until then there
+                is no opinion.
 
         Raises:
-            ModelError: the model failed, or its likelihoods are no numbers.
+            ModelError: the model failed, or its likelihoods are not numbers.
             MarksError: the model cannot be asked with these marks, or with any.
         """
         end = time.monotonic() + budget_s
@@ -141,7 +142,7 @@ class AskedJudge:
         return tuple(None if form is None else self._judged(rgb, one, form, end) for one in questions)
 
     def _form(self, marks: str, end: float) -> MarkForm | None:
-        """How objects are marked; None where it is not yet known."""
+        """The form in which objects are marked; None if it is not yet known."""
         name, forms = type(self._model).__name__, forms_of(self._box_text)
         if marks != AUTO:
             if marks not in forms:
@@ -160,7 +161,7 @@ class AskedJudge:
         return forms[self._chosen]
 
     def _understood(self, forms: Mapping[str, MarkForm]) -> dict[str, MarkForm]:
-        """The forms that can be made for this model at all."""
+        """The forms that can be made for this model."""
         blank, box, made = np.zeros((32, 32, 3), np.uint8), (4.0, 4.0, 20.0, 20.0), dict[str, MarkForm]()
         for name, form in forms.items():
             try:
@@ -194,7 +195,7 @@ class AskedJudge:
         return float(np.mean([share[holds] for share in shares]))
 
     def _at_once(self) -> int:
-        """Questions that the model takes at once."""
+        """Number of questions per batch of the model."""
         return int(getattr(self._model, "batch", 1)) if hasattr(self._model, "scores_of") else 1
 
     def _shares(self, asked: Sequence[tuple[MarkedQuestion, Sequence[str]]]) -> list[dict[str, float]]:
@@ -227,7 +228,7 @@ class AskedJudge:
 
 
 def judge_of(grounder: Any) -> RelationJudge | None:
-    """Who judges relations by a grounder's model: itself, or questions with choices; None where it takes neither."""
+    """Return a judge for a grounder's model: the grounder itself, or questions with choices; None if it is neither."""
     if callable(getattr(grounder, "judge", None)):
         return cast(RelationJudge, grounder)
     asked = getattr(grounder, "scorer", grounder)
@@ -237,14 +238,14 @@ def judge_of(grounder: Any) -> RelationJudge | None:
 
 
 class MarkedJudge:
-    """A judge that is told which marks to use, for those who do not know of marks; see `with_marks`."""
+    """A judge with a fixed form of marks, for callers that do not know of marks; see `with_marks`."""
 
     def __init__(self, judge: Any, marks: str) -> None:
         self._judge, self._marks = judge, marks
 
     @property
     def domain(self) -> ModelDomain:
-        """What the model was trained on; of a worker it is known once it is loaded."""
+        """Domain of the model's training images; for a worker it is known once the backend is loaded."""
         return domain_of(self._judge)
 
     @property
@@ -259,10 +260,10 @@ class MarkedJudge:
 
 
 def with_marks(judge: RelationJudge, marks: str) -> RelationJudge:
-    """The judge with marks of a form; as it is where they are the default.
+    """Set a judge's form of marks; the judge itself if they are the default.
 
     Raises:
-        InputError: a judge that marks objects in a way of its own.
+        InputError: the judge has its own way of marking objects.
     """
     if marks == BOXES:
         return judge
@@ -273,12 +274,12 @@ def with_marks(judge: RelationJudge, marks: str) -> RelationJudge:
 
 
 def tells_likelihoods(judge: RelationJudge | None) -> bool:
-    """Whether a judge tells how likely a relation is, not only which choice it takes, as models behind servers do."""
+    """Whether a judge gives probabilities; models behind servers may give only their choice."""
     return judge is not None and bool(getattr(judge, "tells_likelihoods", True))
 
 
 class CannotJudgeError(InputError):
-    """Relations are to be judged, and nobody can; `name` is who cannot."""
+    """Relations should be judged but no model can do it; `name` is the model that cannot."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -288,10 +289,10 @@ class CannotJudgeError(InputError):
 
 
 def check_probabilities(found: Sequence[float | None], n: int, model: str) -> tuple[float | None, ...]:
-    """Probabilities as a RelationJudge gives them.
+    """Check the probabilities of a RelationJudge.
 
     Raises:
-        ModelError: another number of them, or one that is none.
+        ModelError: a wrong number of them, or a value that is not a probability.
     """
     good = isinstance(found, (tuple, list, np.ndarray)) and len(found) == n
     if not good or not all(p is None or (isinstance(p, (int, float, np.floating)) and 0.0 <= p <= 1.0) for p in found):

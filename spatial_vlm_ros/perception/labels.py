@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a detector's label name what a phrase names? Parts of labels, synonyms and hypernyms from a reviewed table.
+"""Match a detector's label to a phrase: parts of labels, synonyms and hypernyms from a reviewed table.
 
-The most specific sense that has any referent wins: with an object labelled "container" in view, "the container" is that
-one and not every cup and can; with a green mug and a purple cup in view there is no purple mug.
+The most specific sense that has any referent wins. If an object labelled "container" is in view, "the container" is
+that object and not every cup and can; with a green mug and a purple cup in view there is no purple mug.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from spatial_vlm_ros.spatial.viewpoint import is_own_sided
 from spatial_vlm_ros.types import Detection, NounPhrase
 
 SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, OTHER_KIND, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.86, 0.6, 0.4, 0.0
-"""Fit by kind of match: the same head noun; a part of the label ("the spam"); a synonym; a kind of; the same head noun
-with a modifier that no label carries ("the kitchen rack" beside one metal rack), which is as likely of an object that
-was not seen, so that it counts little against the only candidate; the same head noun of another kind ("the cup" of a
-measuring cup); a label of a wider kind; nothing."""
+"""Fit by kind of match, in this order. The same head noun. A part of the label ("the spam"). A synonym. A hypernym.
+The same head noun with a modifier that no label has ("the kitchen rack" beside one metal rack): an unseen object is
+as likely, so it counts little against the only candidate. The same head noun of another kind ("the cup" for a
+measuring cup). A label of a wider kind. No match."""
 
 _TIERS = (SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, OTHER_KIND, LESS_SPECIFIC)
-_LESS_SPECIFIC_BESIDE_BETTER = 0.05  # what is left of a looser match once a more specific one is in view
+_LESS_SPECIFIC_BESIDE_BETTER = 0.05  # what is left of a looser match if a more specific one is in view
 
 _SYNONYMS = (
     "cup mug", "can tin", "box carton package packet", "bottle flask", "jar pot", "jug pitcher carafe ewer",
@@ -47,7 +47,7 @@ _SYNONYMS = (
     "planter pot flowerpot", "pot saucepan", "bin crate tote", "cable cord wire", "napkin serviette",
     "handbag purse", "pepper capsicum", "carton box", "headphone earphone headset", "hat cap",
 )  # fmt: skip
-"""Words that are said of the same objects; a word may stand in several groups. A hyphen joins one name."""
+"""Words for the same objects; a word may be in several groups. A hyphen joins the words of one name."""
 _HYPERNYMS = {
     "fruit": "apple banana orange pear lemon lime peach plum strawberry grape grapes mango kiwi cherry melon "
     "pineapple apricot nectarine tangerine mandarin",
@@ -92,16 +92,16 @@ _HOLDERS = frozenset(
         *("unit", "set", "kit"),
     )
 )
-"""Heads of labels whose front word names what is in them: "the spam" is the spam can, but "the can" no can opener."""
+"""Heads of labels whose first word names the content: "the spam" is the spam can, but "the can" is not a can opener."""
 _LIKENESSES = frozenset(
     ("bank", "doll", "figure", "figurine", "ornament", "plush", "puppet", "sculpture", "statue", "statuette")
 )
-"""Heads of labels of what only shows the creature of the front word, and is called by it: "the dog" is the dog
-figurine. A dog toy is none of them: dogs play with it."""
+"""Heads of labels for likenesses of the creature in the first word, which may be named by it: "the dog" is the dog
+figurine. A dog toy is not included: dogs play with it."""
 _FORMS = frozenset(("ball", "bar", "block", "coil", "loaf", "reel", "roll", "sheet", "skein", "spool", "stick"))
-"""Forms that a stuff comes in: a roll of tape is tape."""
+"""Forms of a material: a roll of tape is tape."""
 _STUFFS = frozenset({"tape"})
-"""Of the nouns of the tables those of what a dispenser gives out."""
+"""Nouns in the tables that name what a dispenser gives out."""
 _DIMINUTIVES = {"piggy": "pig", "doggy": "dog", "doggie": "dog", "kitty": "cat", "ducky": "duck", "horsey": "horse"}
 _PACKS = frozenset(("box", "can", "tin", "bottle", "jar", "carton", "packet", "pack", "package", "tub", "tube"))
 _ANYTHING = frozenset({"object", "thing", "item"})
@@ -121,7 +121,7 @@ _DESCRIBING = frozenset(
         *("kitchen", "office", "outdoor", "storage", "table", "tabletop", "wall", "workshop"),
     )
 )
-"""Modifiers that an object may well have besides those that a label gives: material, size and form, place, drive."""
+"""Modifiers that an object may have in addition to those in its label: material, size and form, place, drive."""
 
 
 _OWN_KINDS = {
@@ -133,8 +133,8 @@ _OWN_KINDS = {
     "hat": "hard", "pan": "bed dust", "paper": "sand toilet wall", "plate": "book hot license licence name number",
     "spoon": "measuring", "stand": "cake music", "tape": "measuring video", "towel": "paper",
 }  # fmt: skip
-"""Head noun → modifiers that make another kind of it. A cup is not taken for a measuring cup, which is offered
-as a question only; and where a cup is in view, "the cup" is no measuring cup."""
+"""Head noun → modifiers that make a different kind of object. "The cup" may mean a measuring cup only as a question;
+if a real cup is in view, a measuring cup does not match."""
 _LONGEST_NAME = 4  # words of a listed name
 _AMOUNTS = frozenset({"pair", "a pair", "piece", "a piece", "set", "a set", "bit", "a bit"})
 _ONE_NAME = {
@@ -157,12 +157,12 @@ _ONE_NAME = {
     "chopping board": "cutting board",
     "chopping block": "cutting board",
 }
-"""Names of several words that no part of stands for."""
+"""Names of several words of which no part may stand alone."""
 _SEVERAL_WORDS = re.compile(rf"\b(?:{'|'.join(sorted(_ONE_NAME, key=len, reverse=True))})")
 
 
 def _singular(word: str) -> str:
-    """Plural to singular, well enough to compare two words treated alike ("scissors" and "scissor" are one)."""
+    """Turn plural into singular, well enough to compare words ("scissors" and "scissor" are one)."""
     if word.endswith(("ss", "us", "is")) or len(word) < 4:
         return word
     if word.endswith("ies") and len(word) > 4:
@@ -182,14 +182,14 @@ def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) 
 
     Args:
         phrases: P phrases.
-        detections: N detections; a word of the category may also stand among a detection's attributes.
+        detections: N detections; a word of the category may also be one of a detection's attributes.
     """
     match = np.zeros((len(phrases), len(detections)))
     for p, phrase in enumerate(phrases):
         for n, detection in enumerate(detections):
             match[p, n] = label_fit(phrase.category, detection.label, tuple(detection.attributes))
         best = match[p].max(initial=0.0)
-        # of the same specificity as the best one: naming outright, then by kind, then vaguely
+        # as specific as the best one: by name, then by kind, then vaguely
         tier = next((floor for floor in _TIERS if best >= floor), 0.0)
         looser = match[p] < tier
         match[p, looser] = _LESS_SPECIFIC_BESIDE_BETTER * np.minimum(match[p, looser], OTHER_KIND)
@@ -201,9 +201,9 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     """Fit of one label to one category, 0 to 1; see the constants for what each value means.
 
     Args:
-        category: noun of a phrase, compounds separated by spaces.
-        label: as the detector gives it.
-        attributes: further words the detector gives of the same object.
+        category: noun of a phrase, words of a compound separated by spaces.
+        label: label from the detector.
+        attributes: further words from the detector for the same object.
     """
     said, seen = _words(category), _words(label)
     if not said or not seen:
@@ -214,8 +214,8 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     fit = max(_named(said, seen, given), _by_whole_name(said, seen, given))
     if fit > LESS_SPECIFIC:
         return fit
-    # "The cream cheese box" is what a detector calls cream cheese; "the bbq sauce" a sauce bottle. A bag of apples is
-    # no apple, and a packet of sugar no sugar bowl.
+    # A detector calls cream cheese "the cream cheese box", and the bbq sauce a sauce bottle. A bag of apples is not an
+    # apple, and a packet of sugar is not a sugar bowl.
     if len(said) > 1 and said[-1] in _PACKS and seen[-1] not in _HOLDERS | _members("fruit") | _members("vegetable"):
         inside = _named(said[:-1], seen, given)
         fit = max(fit, SYNONYM if inside in (SAME, SYNONYM) else NONE)
@@ -229,7 +229,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
 
 
 def _by_whole_name(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) -> float:
-    """Fit where phrase and label end in two names of one object: "sorting tray" and "divided tray"."""
+    """Fit if phrase and label end in two names of one object: "sorting tray" and "divided tray"."""
     fit = NONE
     for length, number in _ending(said):
         for other, same in _ending(seen):
@@ -240,7 +240,7 @@ def _by_whole_name(said: tuple[str, ...], seen: tuple[str, ...], given: frozense
 
 
 def _ending(words: tuple[str, ...]) -> Iterator[tuple[int, int]]:
-    """Number of words of each listed name that some words end in, and the number of its group."""
+    """Number of words of each listed name that `words` ends in, and the number of its group."""
     for length in range(1, min(len(words), _LONGEST_NAME) + 1):
         for number, plainly in _names().get(words[-length:], ()):
             if not plainly or all(map(_describes, words[:-length])):
@@ -249,7 +249,7 @@ def _ending(words: tuple[str, ...]) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=1)
 def _names() -> dict[tuple[str, ...], tuple[tuple[int, bool], ...]]:
-    """Words of a listed name → its groups, and whether only describing words may stand in front of it there."""
+    """Words of a listed name → its groups, and whether only describing words may precede it there."""
     found: dict[tuple[str, ...], tuple[tuple[int, bool], ...]] = {}
     for number, group in enumerate(name_groups.NAMES):
         for name in group.split("|"):
@@ -259,7 +259,7 @@ def _names() -> dict[tuple[str, ...], tuple[tuple[int, bool], ...]]:
 
 
 def _carried(word: str, seen: Collection[str]) -> bool:
-    """Whether a modifier is among words seen, by itself, by a synonym or by a kind of it: drink can, soda can."""
+    """Whether a modifier is among the words seen, directly, as a synonym or as a hypernym: drink can, soda can."""
     if word in seen:
         return True
     if _describes(word):
@@ -268,22 +268,22 @@ def _carried(word: str, seen: Collection[str]) -> bool:
 
 
 def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) -> float:
-    """Fit of the words of a label, and of what else the detector says of the object, to the words of a phrase."""
+    """Fit of the words of a label, and of the detector's other words for the object, to the words of a phrase."""
     *said_modifiers, said_head = said
     *seen_modifiers, seen_head = seen
     unknown = [word for word in said_modifiers if word not in given and not _carried(word, seen_modifiers)]
-    # Modifiers of one kind exclude each other: a soup can is no tuna can. What it is made of, or where such things are
-    # kept, excludes nothing: a tin can may be the soup can.
+    # Modifiers of one kind exclude each other: a soup can is not a tuna can. Material and storage place exclude
+    # nothing: a tin can may be the soup can.
     apart = any(not _describes(word) for word in unknown) and any(
         not _describes(word) for word in seen_modifiers if word not in said
     )
     if said_head == seen_head or any({said_head, seen_head} <= group for group in _SYNONYM_SETS):
         own = _own_kinds(said_head) | _own_kinds(seen_head)
         if not unknown and not own.isdisjoint(set(seen_modifiers) - set(said)):
-            return OTHER_KIND  # a measuring cup may be called a cup where nothing else is one
+            return OTHER_KIND  # a measuring cup may be called a cup if nothing else is one
         if not unknown:
             return SAME if said_head == seen_head else SYNONYM
-        other_kind = said_head != seen_head and not all(map(_describes, unknown))  # an ice block is no foam brick
+        other_kind = said_head != seen_head and not all(map(_describes, unknown))  # an ice block is not a foam brick
         other_kind |= not own.isdisjoint(unknown)
         return NONE if apart or other_kind or _excluded(unknown, {*seen_modifiers, *given}) else HEAD_ONLY
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
@@ -304,20 +304,20 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
 
 
 def _excluded(unknown: Sequence[str], seen: Collection[str]) -> bool:
-    """Whether what is seen of an object has another colour or another material than one that was said."""
+    """Whether an object is seen with another colour or material than the one said."""
     colours = {colour_family(word) for word in seen} - {None}
     said = {colour_family(word) for word in unknown} - {None}
     return bool(said and colours and not said & colours) or any(other_material(word, seen) for word in unknown)
 
 
 def _describes(modifier: str) -> bool:
-    """Whether a modifier says what an object is made of, looks like or is kept, and not what kind of object it is."""
+    """Whether a modifier describes material, appearance or storage place, and not the kind of object."""
     return modifier in _DESCRIBING or colour_family(modifier) is not None
 
 
 @lru_cache(maxsize=1)
 def _known_objects() -> frozenset[str]:
-    """Nouns of the tables: "can" names an object of its own, so a can opener is no can."""
+    """Nouns of the tables: "can" names an object itself, so a can opener is not a can."""
     members = (word for kinds in (_HYPERNYMS, name_groups.KINDS) for words in kinds.values() for word in words.split())
     return frozenset(_singular(word) for word in members).union(*_SYNONYM_SETS)
 
@@ -337,8 +337,7 @@ def _members(hypernym: str) -> frozenset[str]:
 def _words(text: str) -> tuple[str, ...]:
     """Lower-case words without plural endings, the head last; hyphens and underscores separate words.
 
-    "A box of crackers" is a cracker box, "a chest of drawers" and the like have one name, a pair is what it is a pair
-    of.
+    "A box of crackers" is a cracker box, "a chest of drawers" and the like are one name, and a pair of X is an X.
     """
     plain = " ".join(text.lower().replace("_", " ").replace("-", " ").split())
     plain = _SEVERAL_WORDS.sub(lambda found: _ONE_NAME[found[0]], plain)

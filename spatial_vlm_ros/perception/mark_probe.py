@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds out in which form a model understands which two objects are meant: `judge.marks: auto`.
+"""Find the form of marks in which a model understands which two objects are meant: `judge.marks: auto`.
 
-Drawn scenes of SCENES_OF_A_FORM / 2 arrangements of shapes are asked about twice, with target and anchor exchanged, so
-that a model that does not see who is who is right in half of them, whatever it says of the image. Only left and right
-are asked: they tell whether the marks are understood, not whether depth is.
+Each of SCENES_OF_A_FORM / 2 drawn arrangements of shapes is asked about twice, with target and anchor exchanged. A
+model that does not see which object is which is therefore right in half of the cases. Only left and right are asked:
+this tests whether the marks are understood, not depth.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES, SIDE, 
 
 SCENES_OF_A_FORM = 16
 CHANCE = 0.05
-"""Probability at most that a model that guesses passes in any of the forms; divided by their number (Bonferroni)."""
+"""Largest probability that a guessing model passes in any form; divided by the number of forms (Bonferroni)."""
 CHOICES = ("left", "right")
 _RADIUS = 34.0  # pixels
-_COLUMNS = (0.14, 0.38, 0.62, 0.86)  # of SIDE; shapes stand in different ones
+_COLUMNS = (0.14, 0.38, 0.62, 0.86)  # shares of SIDE; the shapes stand in different columns
 _SEED = 42
 
 Asked = Callable[[MarkedQuestion, Sequence[str]], str]
-"""The choice of a model."""
+"""Returns the choice of a model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +36,10 @@ class MarkScene:
 
     Args:
         rgb: (SIDE, SIDE, 3) uint8.
-        target: box.
-        anchor: box.
-        choices: in the order in which they are shown.
-        truth: where the target is.
+        target: box, pixels.
+        anchor: box, pixels.
+        choices: the choices in the order in which they are shown.
+        truth: the right choice, the position of the target.
     """
 
     rgb: Rgb
@@ -50,10 +50,10 @@ class MarkScene:
 
 
 class MarkProbe:
-    """Asks scene by scene, in all forms in turn, as time allows; what was answered is kept.
+    """Asks about scene after scene, in all forms in turn, as time allows; answers are kept.
 
     Args:
-        forms: to choose among, the first preferred where several are equally good.
+        forms: forms to choose from; on a tie the first one wins.
     """
 
     def __init__(self, forms: Mapping[str, MarkForm]) -> None:
@@ -62,14 +62,14 @@ class MarkProbe:
         self.right = dict.fromkeys(forms, 0)
 
     def run(self, ask: Asked, in_time: Callable[[], bool]) -> bool:
-        """Go on with the questions; gives whether all are answered.
+        """Continue with the questions and return whether all are answered.
 
         Args:
-            ask: the model.
-            in_time: looked at before each question.
+            ask: asks the model.
+            in_time: whether there is time left; checked before each question.
 
         Raises:
-            ModelError: as the model raises it; the question is asked again the next time.
+            ModelError: raised by the model; the question is repeated next time.
         """
         while self._waiting:
             if not in_time():
@@ -85,10 +85,10 @@ class MarkProbe:
         return f"{counts} of {SCENES_OF_A_FORM} drawn scenes"
 
     def chosen(self, model: str) -> str:
-        """The form with the most right answers; only after `run` is through.
+        """Return the form with the most right answers; call it only after `run` returned True.
 
         Raises:
-            MarksError: guessing would do as well in every form.
+            MarksError: no form does better than guessing.
         """
         best = max(self._forms, key=self.right.__getitem__)
         if self.right[best] >= (needed := least_right(len(self._forms))):
@@ -98,14 +98,14 @@ class MarkProbe:
 
 
 def least_right(forms: int) -> int:
-    """Least right answers of SCENES_OF_A_FORM that guessing has with a probability of CHANCE / forms at most."""
+    """Least right answers of SCENES_OF_A_FORM that guessing reaches with a probability of at most CHANCE / forms."""
     n = SCENES_OF_A_FORM
     at_least = [sum(math.comb(n, k) for k in range(right, n + 1)) / 2**n for right in range(n + 1)]
     return next(right for right, p in enumerate(at_least) if p <= CHANCE / forms)
 
 
 def mark_scenes() -> tuple[MarkScene, ...]:
-    """SCENES_OF_A_FORM scenes: four shapes in four columns each, twice in succession with the roles exchanged."""
+    """Make SCENES_OF_A_FORM scenes: four shapes in four columns, each scene twice in a row with the roles exchanged."""
     rng, scenes = np.random.default_rng(_SEED), list[MarkScene]()
     for number in range(SCENES_OF_A_FORM // 2):
         kinds, colours = (rng.choice(list(names), 4, replace=False) for names in (SHAPES, COLOURS))

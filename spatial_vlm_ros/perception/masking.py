@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks for objects that a model has pointed at, where a backend has a model of masks.
+"""Masks for objects given as boxes or points, if a backend has a mask model.
 
-A grounder with one has a method `masked(rgb, detections)` beside `ground`. One without it leaves the pixels of a box,
-or the surface at a point, to geometry.
+A grounder with a mask model has a method `masked(rgb, detections)` beside `ground`. Without one, geometry finds the
+pixels of a box, or the surface at a point.
 """
 
 from __future__ import annotations
@@ -21,50 +21,51 @@ _Box = tuple[float, float, float, float]
 
 
 class MaskModel(Protocol):
-    """Gives masks of objects for boxes and points; `sam2.Segmenter` is one."""
+    """Makes masks of objects from boxes and points; `sam2.Segmenter` is one."""
 
     def masks(self, rgb: Rgb, boxes: Sequence[_Box]) -> tuple[Mask | None, ...]:
-        """(H, W) bool of what each box holds, or None; raises ModelError."""
+        """Make an (H, W) bool mask of the object in each box, or None; raises ModelError."""
         ...
 
     def point_masks(self, rgb: Rgb, points: Sequence[tuple[float, float]]) -> tuple[Mask | None, ...]:
-        """(H, W) bool of what lies at each point, or None; raises ModelError."""
+        """Make an (H, W) bool mask of the object at each point, or None; raises ModelError."""
         ...
 
 
 class PointsByDepth:
-    """In place of a MaskModel: points stay points, and geometry makes objects of them (`geometry.pointed`)."""
+    """Replaces a MaskModel: points stay points, and geometry turns them into objects (`geometry.pointed`)."""
 
 
 class Masker(Protocol):
-    """Cuts out detections that have no mask."""
+    """Adds masks to detections that have none."""
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """The same detections in the same order, with masks where the model of masks finds one.
+        """Return the same detections in the same order, with masks if the mask model finds them.
 
         Args:
             rgb: (H, W, 3) uint8.
-            detections: with boxes, or pointed.
+            detections: detections with boxes or points.
 
         Raises:
-            ModelError: the model of masks failed.
+            ModelError: the mask model failed.
         """
         ...
 
 
 def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) -> Detection:
-    """A detection with a mask of the grounder's model of masks; as it is where there is none, or none that fits.
+    """Add a mask from the grounder's mask model to a detection; unchanged without a mask model or a fitting mask.
 
-    A mask fits a box where the box around it overlaps that by `overlap` or more, and a point where it holds it.
+    A mask fits a box if the box around it overlaps the box by `overlap` or more. It fits a point if it contains the
+    point.
 
     Args:
-        grounder: whatever finds objects.
+        grounder: any grounder.
         rgb: (H, W, 3) uint8.
-        detection: with a box, or pointed.
+        detection: detection with a box or a point.
         overlap: least overlap (IoU), 0 to 1.
 
     Raises:
-        ModelError: the model of masks failed.
+        ModelError: the mask model failed.
         CancelledError: the request was withdrawn.
     """
     masked = getattr(grounder, "masked", None)
@@ -78,7 +79,7 @@ def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) 
             _check_mask(mask, rgb.shape[:2], name)
     except (ModelError, CancelledError):
         raise
-    except Exception as error:  # whatever a model does, it costs one request
+    except Exception as error:  # whatever a model raises, only this request fails
         said = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
         raise ModelError(name, f"it returned no masks: {said}", "see the backend's log") from error
     if mask is None:
@@ -93,7 +94,7 @@ def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) 
 
 
 def _check_mask(mask: object, shape: tuple[int, ...], name: str) -> None:
-    """Raises ModelError where a model's mask is none of an image of this shape."""
+    """Raises ModelError if a mask does not fit an image of this shape."""
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         got = f"{mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
         raise ModelError(name, f"it returned a mask of type {got}", "fix the backend: masks are arrays of bool")
@@ -108,15 +109,15 @@ def _check_mask(mask: object, shape: tuple[int, ...], name: str) -> None:
 def masked_by(
     masks: MaskModel | PointsByDepth | None, rgb: Rgb, detections: Sequence[Detection]
 ) -> tuple[Detection, ...]:
-    """Detections with the masks that a model of masks gives them; see `Masker`.
+    """Add the masks of a mask model to detections; see `Masker`.
 
     Args:
-        masks: the model; None, or by depth: they stay as they are.
+        masks: the mask model; with None or PointsByDepth the detections stay as they are.
         rgb: (H, W, 3) uint8.
-        detections: with boxes, or pointed. Those that have masks keep them.
+        detections: detections with boxes or points. Those that have masks keep them.
 
     Raises:
-        ModelError: the model of masks failed.
+        ModelError: the mask model failed.
         ModelTimeoutError: it spent its time budget.
     """
     if masks is None or isinstance(masks, PointsByDepth):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Further names of objects: words and names of several words that are said of the same object, and kinds.
+"""Further names of objects: words and names of several words for the same object, and kinds.
 
-Written for what people keep in kitchens, offices, workshops, living rooms and toy boxes. Objects that lie side by side
-under different names (fork and spoon, nut and bolt, comb and hairbrush) never share a group.
+The lists cover kitchens, offices, workshops, living rooms and toy boxes. Objects that lie side by side under different
+names (fork and spoon, nut and bolt, comb and hairbrush) never share a group.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SYNONYMS = (
     "sneaker trainer", "jumper sweater pullover", "trousers pants", "backpack rucksack knapsack", "wallet billfold",
     "umbrella brolly", "watch wristwatch", "sunglasses shades", "scarf shawl", "razor shaver", "washcloth facecloth",
 )  # fmt: skip
-"""Words that are said of the same objects; a word may stand in several groups."""
+"""Words for the same objects; a word may be in several groups."""
 
 NAMES = (
     # toys
@@ -149,7 +149,7 @@ NAMES = (
     "rain coat|raincoat", "spectacle case|glasses case|specs case", "eye glasses|eyeglasses|specs|spectacles",
     "nappy|diaper", "pacifier|=dummy|soother", "baby bottle|feeding bottle", "sanitiser|sanitizer|hand sanitizer",
 )  # fmt: skip
-"""Whole names, separated by |, that are said of the same object; words in front of them are compared as usual."""
+"""Whole names, separated by |, for the same object; words in front of them are compared as usual."""
 
 KINDS = {
     "insect": "ant bee beetle butterfly ladybug ladybird spider fly",
@@ -183,4 +183,4 @@ KINDS = {
     "device": "monitor charger headphone webcam",
     "stationery": "envelope folder binder paperclip notepad",
 }
-"""Further words of a kind, joined with those of `labels`."""
+"""Further words of a kind, merged with those of `labels`."""

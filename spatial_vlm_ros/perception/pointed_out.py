@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which object of a scene a model points at for words outside the grammar, or what new one.
+"""Find the object of a scene, or the new one, that a model names for words outside the grammar.
 
-The words go to the model as a whole and quoted, in one request. What it answers are places in the image and nothing
-else: text of its reply is never followed, and becomes no label.
+The words go to the model as a whole and quoted, in one request. Its answer gives only image locations: text of its
+reply is never followed, and never becomes a label.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from spatial_vlm_ros.spatial.wording import name_of
 from spatial_vlm_ros.types import Detection, Mask, Scene, SceneObject, Status
 
 POINTED_ID = "pointed-at"
-"""Id of an object that no detector has found; a number follows where a detection has it."""
-_NEAR_PX = 1.5  # pixels around a point in which the surface of an object counts as being at it
-_MOSTLY = 0.5  # share of what stands out in a box from which it is about a detected object, though it does not name it
+"""Id of an object that no detector has found; a number is added if a detection already has this id."""
+_NEAR_PX = 1.5  # pixels around a point within which an object's surface counts as being at it
+_MOSTLY = 0.5  # share of what stands out in a box from which it means a detected object that it does not match
 
 
 @dataclass(frozen=True, eq=False)
 class PointedOut:
-    """What a model pointed at.
+    """The object that a model pointed at.
 
     Args:
-        status: OK, or why there is no one object.
-        reason: in words, where it is not OK.
-        row: of an object of the scene; None where it is another one.
-        added: the object that no detector has found, to be lifted with the others; None elsewhere.
-        rows: of objects that it may mean, where it is not OK.
+        status: OK, or why there is no single object.
+        reason: reason in words, if the status is not OK.
+        row: row of an object of the scene; None for a new object.
+        added: a new object that no detector has found, to be lifted with the others; else None.
+        rows: rows of objects that it may mean, if the status is not OK.
     """
 
     status: Status
@@ -54,11 +54,11 @@ def ask_for_words(referrer: Referrer, scene: Scene, words: str) -> tuple[NamedOb
 
     Args:
         referrer: the model.
-        scene: whose image it is shown.
-        words: all of them, as they were said; each backend quotes them.
+        scene: scene whose image the model sees.
+        words: the whole wording of the user; each backend quotes it.
 
     Raises:
-        ModelError: it failed, or what it answers is no place in this image.
+        ModelError: the model failed, or its answer is not a location in this image.
         CancelledError: the request was withdrawn.
     """
     name = type(referrer).__name__
@@ -66,7 +66,7 @@ def ask_for_words(referrer: Referrer, scene: Scene, words: str) -> tuple[NamedOb
         found = referrer.refer(scene.frame.rgb, words)
     except (ModelError, CancelledError):
         raise
-    except Exception as error:  # whatever a model does, it costs one request
+    except Exception as error:  # whatever a model raises, only this request fails
         said = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
         raise ModelError(name, said, "see the backend's log") from error
     check_found(found, name)
@@ -82,21 +82,21 @@ def ask_for_words(referrer: Referrer, scene: Scene, words: str) -> tuple[NamedOb
 def pointed_out(
     found: Sequence[NamedObject], scene: Scene, overlap: float, model: str, config: LiftConfig
 ) -> PointedOut:
-    """The one object that a model's answer names.
+    """Find the one object that a model's answer names.
 
-    A box names a detected object as in `referring.named`; a point the object whose mask, or where it has none whose
-    measured surface, it lies on. What names none becomes an object of its own, unless most of what stands out in a box
-    is a detected one. All places have to be of one object.
+    A box names a detected object as in `referring.named`. A point names the object on whose mask it lies, or on whose
+    measured surface if there is no mask. A location that names no object becomes a new object, unless most of what
+    stands out in its box belongs to a detected one. All locations have to name one object.
 
     Args:
-        found: from `ask_for_words`.
-        scene: all that was detected, lifted.
-        overlap: least overlap (IoU) of a box with that of the object it names.
+        found: result of `ask_for_words`.
+        scene: scene lifted from all detections.
+        overlap: least overlap (IoU) of a box with the box of the object it names.
         model: name, for errors.
-        config: what stands out from the support.
+        config: what counts as standing out from the support.
 
     Raises:
-        ModelError: a box that cannot be one.
+        ModelError: an invalid box.
     """
     if not found:
         return PointedOut(Status.NOT_FOUND, "it points at no object")
@@ -127,7 +127,7 @@ def pointed_out(
 def _hit(
     one: NamedObject, scene: Scene, detections: Sequence[Detection], overlap: float, model: str
 ) -> list[int]:  # fmt: skip
-    """Rows of the objects that a place names: one, several where it lies between them, or none."""
+    """Rows of the objects that a location names: one, several if it lies between them, or none."""
     rows: list[int] = []
     if one.box_xyxy is not None:
         row = named((NamedObject("", one.box_xyxy, None, None),), detections, overlap, model)
@@ -159,7 +159,7 @@ def _names_robot(one: NamedObject, robot: Detection, overlap: float, model: str)
 def _added(
     one: NamedObject, scene: Scene, detections: Sequence[Detection], model: str, config: LiftConfig
 ) -> PointedOut:  # fmt: skip
-    """An object of its own where the place names no detected one."""
+    """Make a new object if the location names no detected one."""
     part = None if one.box_xyxy is None else _mostly(one.box_xyxy, scene, config)
     if part is not None:
         reason = f"most of its box is the {name_of(scene.objects[part])}, but the box differs from that object's box"
@@ -181,13 +181,13 @@ def _added(
 
 
 def same_as_detected(pixels: Mask, scene: Scene) -> PointedOut | None:
-    """The detected object that what was cut out for an object of its own mostly is; None where it is none.
+    """Find the detected object that the pixels of a new object mostly belong to; None if there is none.
 
-    A point may lie beside the object that it means, and what is cut out there be that object nevertheless.
+    A point may lie beside the object that it means, and the segment at that point may still be that object.
 
     Args:
-        pixels: (H, W) bool: what was cut out, or measured of it.
-        scene: all that was detected, lifted.
+        pixels: (H, W) bool mask of the new object.
+        scene: scene lifted from all detections.
     """
     objects = [object_pixels(obj, scene.frame) for obj in scene.objects]
     shared = [np.count_nonzero(pixels & other) for other in objects]
@@ -201,7 +201,7 @@ def same_as_detected(pixels: Mask, scene: Scene) -> PointedOut | None:
 
 
 def _mostly(box: tuple[float, float, float, float], scene: Scene, config: LiftConfig) -> int | None:
-    """The row of the detected object that most of what stands out in a box belongs to; None where it is none."""
+    """Row of the detected object to which most of what stands out in a box belongs; None if there is none."""
     height, width = scene.frame.depth.shape
     x0, y0, x1, y1 = (round(float(np.clip(v, 0, side))) for v, side in zip(box, (width, height) * 2, strict=True))
     inside = np.zeros((height, width), np.bool_)
@@ -209,7 +209,7 @@ def _mostly(box: tuple[float, float, float, float], scene: Scene, config: LiftCo
     objects = [object_pixels(obj, scene.frame) & inside for obj in scene.objects]
     counts = [np.count_nonzero(pixels) for pixels in objects]
     raised = raised_pixels(scene.frame, scene.support, config) & inside
-    if scene.frame.robot is not None:  # taken out of the depth; whether it is the robot is told once it is lifted
+    if scene.frame.robot is not None:  # removed from depth; whether it is the robot shows once lifted
         raised |= scene.frame.robot.own & inside
     standing = np.count_nonzero(np.logical_or.reduce([raised, *objects]))
     row = int(np.argmax(counts)) if counts else -1
@@ -224,7 +224,7 @@ def _middle(one: NamedObject) -> tuple[float, float]:
 
 
 def _one_place(some: Sequence[NamedObject]) -> bool:
-    """Whether places are the same: boxes that are one by half of their area, and points in the first box."""
+    """Whether locations are the same: boxes that share half of their area, and points in the first box."""
     first = some[0].box_xyxy
     if first is None:
         return False

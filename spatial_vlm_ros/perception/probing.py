@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds out how a model writes places: images with one shape at a known place, and what the model answers.
+"""Find out how a model writes locations: show it images with one shape at a known position and read its answers.
 
-Conventions differ by factors or by the order of x and y, so the numbers of a model that sees the shape fit one of them
-and no other. The images of `probing_pictures` are chosen so that this holds.
+Conventions differ by factors or by the order of x and y, so the numbers of a model that sees the shape fit only one of
+them. The images of `probing_images` are chosen so that this holds.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ Refer = Callable[[Rgb, str], Answer]
 """Asks a model: (H, W, 3) uint8 and a phrase such as "the red rectangle" → its reply, or its 2 or 4 numbers."""
 
 LEAST_IOU = 0.4
-"""From which overlap with the true box on a box is explained; a point is explained where it lies on the shape."""
+"""Least overlap with the true box at which a box is explained; a point is explained if it lies on the shape."""
 LEAST_SHARE = 0.75
-"""Of the images, that a convention must explain."""
+"""Share of the images that a convention must explain."""
 LEAST_EVIDENCE = 8.0
-"""Natural logarithm of how much likelier the answers must be in one convention than in another that explains them."""
+"""Natural logarithm of how much more likely the answers must be in one convention than in another that explains
+them."""
 SUSPICION = 3.0
-"""The same for a way of resizing that nobody stated, to doubt a convention for it."""
+"""The same for a way of resizing that nobody stated, from which a convention is doubted."""
 BINS_OF_TOKENS: Mapping[str, int] = MappingProxyType({"<loc_": 1000, "<loc": 1024})
 """Number of bins by the beginning of the token: Florence-2, PaliGemma."""
 ROUNDING = 0.003
-"""Of a side: error that is never held against a convention; models round to a pixel or a thousandth."""
+"""Share of a side: an error that never counts against a convention; models round to a pixel or a thousandth."""
 
 _RESIZED_YX = Convention("resized-absolute-yx", "resized", "yx")
 _OTHER_HYPOTHESES = (
@@ -51,16 +52,16 @@ _OTHER_HYPOTHESES = (
 
 @dataclass(frozen=True)
 class Trial:
-    """One answer.
+    """One answer of the model.
 
     Args:
         size: (width, height) of the image, pixels.
-        resized: the same after the model's processor; None where it is not known.
-        phrase: what was asked for.
-        box_xyxy: where it is, pixels.
+        resized: the same after the model's processor; None if not known.
+        phrase: phrase of the prompt.
+        box_xyxy: its box, pixels.
         answer: the beginning of the reply, printable.
-        numbers: read from it: two, four, or none where it holds no place.
-        tokens: "<loc_" or "<loc" where they were location tokens that begin so; else empty.
+        numbers: numbers read from it: two, four, or none if it has no location.
+        tokens: "<loc_" or "<loc", the beginning of its location tokens; else empty.
     """
 
     size: Size
@@ -77,10 +78,10 @@ class Support:
     """How well one convention explains the answers.
 
     Args:
-        convention: its name.
+        convention: name of the convention.
         explained: number of answers that fall on the shape.
-        rms: root mean square error of those, of a box's sides or of a point from the middle, fractions of the
-            picture's sides; None where there are none.
+        rms: root mean square error of those, for box sides or for a point from the centre, fractions of the image's
+            sides; None if there are none.
     """
 
     convention: str
@@ -90,15 +91,15 @@ class Support:
 
 @dataclass(frozen=True)
 class ConventionVerdict:
-    """What the answers say of a stated convention.
+    """Verdict on a stated convention from the model's answers.
 
     Args:
-        outcome: "confirmed"; "refuted": the model uses `actual`; "undecided": the answers do not tell.
+        outcome: "confirmed"; "refuted": the model uses `actual`; "undecided".
         stated: the convention in question.
-        actual: the one that the answers fit; None where undecided.
-        reason: in words.
+        actual: the convention that the answers fit; None if undecided.
+        reason: reason in words.
         support: every convention that was tried, best first.
-        untested: conventions that could not be tried, for want of the processor's size.
+        untested: conventions that could not be tried, because the processor's size is not known.
         trials: the answers.
     """
 
@@ -111,7 +112,7 @@ class ConventionVerdict:
     trials: tuple[Trial, ...]
 
     def summary(self) -> dict[str, Any]:
-        """As JSON takes it: texts, numbers, lists and objects."""
+        """The verdict as JSON values: texts, numbers, lists and objects."""
         return dataclasses.asdict(self)
 
 
@@ -122,18 +123,18 @@ def probe(
     resize: Callable[[Size], Size] | None = None,
     images: Sequence[ProbeImage] | None = None,
 ) -> ConventionVerdict:
-    """Ask a model for shapes at known places and say whether its answers keep to a convention.
+    """Ask a model for shapes at known positions and decide whether its answers follow a convention.
 
-    A convention counts when it explains LEAST_SHARE of the answers. Where several do, as pixels of an image and of
-    its slightly resized copy, the likelihood of the errors decides, taken as normal with one spread for all images:
-    its logarithm must differ by LEAST_EVIDENCE.
+    A convention is a candidate if it explains LEAST_SHARE of the answers. If several do, such as pixels of an image and
+    of its slightly resized copy, the likelihood of the errors decides, modelled as normal with one spread for all
+    images: its logarithm must differ by LEAST_EVIDENCE.
 
     Args:
         refer: asks the model.
-        convention: the one it is said to use.
-        resize: (width, height) of an image → (width, height) that the model's processor makes of it; without it pixels
-            of the resized image are not tried, and absolute pixels only as far as sizes from 97 to 1288 pixels tell.
-        images: to ask with; those of `probe_pictures` by default.
+        convention: the convention it is supposed to use.
+        resize: (width, height) of an image → (width, height) after the model's processor; without it pixels of the
+            resized image are not tried, and absolute pixels only as far as sizes from 97 to 1288 pixels tell.
+        images: images to ask with; by default those of `probe_images`.
 
     Returns:
         The verdict with its evidence.
@@ -182,7 +183,7 @@ def _trial(shown: ProbeImage, answer: Answer, resize: Callable[[Size], Size] | N
 
 
 def _hypotheses(stated: Convention, trials: Sequence[Trial]) -> tuple[list[Convention], list[Convention]]:
-    """Conventions to try, and those that cannot be; location tokens count bins, other numbers only when so stated."""
+    """Conventions that can and cannot be tried. Location tokens mean bins; other numbers do only if stated."""
     spelling = max(BINS_OF_TOKENS, key=lambda one: sum(trial.tokens == one for trial in trials))
     tokens = 2 * sum(trial.tokens == spelling for trial in trials) > sum(bool(trial.numbers) for trial in trials)
     bins = BINS_OF_TOKENS[spelling] if tokens else 0
@@ -198,7 +199,7 @@ def _kind(convention: Convention) -> tuple[str, str, int]:
 
 
 def _errors(convention: Convention, trials: Sequence[Trial]) -> Errors:
-    """Errors of the answers that a convention explains, by number of the image."""
+    """Errors of the answers that a convention explains, by image number."""
     errors = {}
     for k, trial in enumerate(trials):
         placed = _placed(convention, trial)
@@ -208,7 +209,7 @@ def _errors(convention: Convention, trials: Sequence[Trial]) -> Errors:
 
 
 def _placed(convention: Convention, trial: Trial) -> tuple[float, ...] | None:
-    """The answer in pixels, or None where it cannot be in the convention."""
+    """The answer in pixels, or None if it cannot be in the convention."""
     if not trial.numbers:
         return None
     try:
@@ -224,7 +225,7 @@ def _on_shape(placed: tuple[float, ...], box: Box) -> bool:
 
 
 def _distance(placed: tuple[float, ...], trial: Trial) -> tuple[float, ...]:
-    """Errors of the four sides of a box, or of x and y of a point from the middle; fractions of width and height."""
+    """Errors of the four sides of a box, or of x and y of a point from the centre; fractions of width and height."""
     x0, y0, x1, y1 = trial.box_xyxy
     true = (x0, y0, x1, y1) if len(placed) == 4 else ((x0 + x1) / 2, (y0 + y1) / 2)
     return tuple((a - b) / trial.size[k % 2] for k, (a, b) in enumerate(zip(placed, true, strict=True)))
@@ -238,7 +239,7 @@ def _rms(errors: Errors) -> float | None:
 def _decide(
     ranked: Sequence[Convention], errors: Mapping[Convention, Errors], trials: Sequence[Trial]
 ) -> tuple[Convention | None, str]:
-    """The convention that the answers fit, or None; and why."""
+    """Choose the convention that the answers fit, or None; with the reason."""
     supported = [one for one in ranked if _is_supported(errors[one], trials)]
     if not supported:
         return None, _why_none(ranked[0], len(errors[ranked[0]]), trials)
@@ -274,7 +275,7 @@ def _is_supported(errors: Errors, trials: Sequence[Trial]) -> bool:
 
 
 def _squares(convention: Convention, trials: Sequence[Trial], of: Iterable[int]) -> float:
-    """Sum of squared errors of these trials; none counts for more than being off the shape, and none for nothing."""
+    """Sum of squared errors of these trials; each counts at least a little, and at most as missing the shape."""
     total = 0.0
     for k in of:
         placed = _placed(convention, trials[k])
@@ -284,9 +285,9 @@ def _squares(convention: Convention, trials: Sequence[Trial], of: Iterable[int])
 
 
 def _evidence(best: Convention, trials: Sequence[Trial], rival: Convention, others: Sequence[Trial]) -> float:
-    """Logarithm of the likelihood ratio over the answers that either explains, normal errors of unknown spread.
+    """Log likelihood ratio over the answers that either explains, for normal errors of unknown spread.
 
-    With n errors of maximal likelihood (sum of squares / n) for their variance it is n / 2 * log(ratio of the sums).
+    For n errors, with the maximum-likelihood variance (sum of squares / n), it is n / 2 * log(ratio of the sums).
     """
     of = sorted({*_errors(best, trials), *_errors(rival, others)})
     return (
@@ -307,7 +308,7 @@ def _same(a: Convention, b: Convention, trials: Sequence[Trial]) -> bool:
 
 
 def _hidden_resize(trials: Sequence[Trial], best: Convention | None) -> str | None:
-    """The resizing, in words, whose pixels the answers fit better than any convention, where none was given."""
+    """Name the resizing whose pixels the answers fit better than any convention, if no resizing was given."""
     if any(trial.resized is not None or trial.tokens for trial in trials):
         return None
     for name, resize in _RESIZES.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probes a loaded backend: does its model write places as stated? One that does not must not start."""
+"""Probe a loaded backend: a model that writes locations in another convention than stated must not start."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _log = logging.getLogger(__name__)
 
 @runtime_checkable
 class Writer(Protocol):
-    """A backend whose model writes places as text; what grounders have beside `ground` so that they can be probed."""
+    """A backend whose model writes locations as text; these members beside `ground` make it possible to probe it."""
 
     @property
     def convention(self) -> Convention:
-        """In which the text is read."""
+        """Convention in which the text is read."""
         ...
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """Ask for what a phrase means, and read nothing into the answer.
+        """Ask for the object of a phrase and return the raw answer.
 
         Args:
             rgb: (H, W, 3) uint8.
             words: for example "the red rectangle".
 
         Returns:
-            The model's own words; (width, height) of the image that it was given, pixels.
+            The model's reply; (width, height) of the image that it saw, pixels.
 
         Raises:
             ModelError: the model failed.
@@ -41,7 +41,7 @@ class Writer(Protocol):
 
 
 class ConventionError(ModelError):
-    """A model writes places in another way than stated; `verdict` has the evidence."""
+    """A model writes locations in another convention than stated; `verdict` has the evidence."""
 
     def __init__(self, model: str, verdict: ConventionVerdict) -> None:
         self.verdict = verdict
@@ -54,10 +54,11 @@ class ConventionError(ModelError):
 
 
 def probe_grounder(grounder: Grounder) -> ConventionVerdict:
-    """Ask a backend for the shapes of `probing_pictures`.
+    """Ask a backend for the shapes of `probing_images`.
 
     Args:
-        grounder: a Writer's words are probed; of any other its best box for each shape, which has to be in pixels.
+        grounder: for a Writer its raw replies are probed; for others the best box for each shape, which has to be in
+            pixels.
 
     Raises:
         ModelError: the model failed.
@@ -74,17 +75,17 @@ def probe_grounder(grounder: Grounder) -> ConventionVerdict:
 
 
 def check_convention(model: str, grounder: Grounder) -> bool:
-    """Refuse a backend whose model writes places in another way than stated; where its answers do not tell, warn.
+    """Refuse a backend whose model writes locations in another convention than stated; warn if undecided.
 
     Args:
-        model: for messages.
-        grounder: just loaded.
+        model: name of the model, for messages.
+        grounder: the backend just loaded.
 
     Returns:
         Whether the convention is confirmed.
 
     Raises:
-        ConventionError: it does not keep to its convention.
+        ConventionError: it does not follow its convention.
         ModelError: the model failed.
     """
     verdict = probe_grounder(grounder)

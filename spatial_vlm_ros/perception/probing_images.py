@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures to probe a model with, and the numbers in what it answers.
+"""Images for probing a model, and reading the numbers in its answers.
 
-The sizes and places keep the conventions apart: sides far from 100 and 1000 and from multiples of the usual patch
-sizes, small and large, and places far from the centre and from the diagonal.
+Sizes and positions keep the conventions apart: sides are far from 100 and 1000 and from multiples of the usual patch
+sizes, there are small and large images, and positions are far from the centre and the diagonal.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Box = tuple[float, float, float, float]
 
 SIZES: tuple[Size, ...] = ((640, 480), (145, 97), (209, 125), (1288, 540), (97, 145), (310, 724))
 PLACES = ((0.24, 0.72), (0.78, 0.26), (0.63, 0.22), (0.20, 0.58), (0.80, 0.42), (0.42, 0.80))
-"""Middle of the shape, fractions of width and height."""
+"""Centre of the shape, fractions of width and height."""
 EXTENT = 0.32
-"""Width and height of the shape, fractions of the picture's."""
+"""Width and height of the shape, fractions of the image's."""
 
 _COLOURS: Mapping[str, tuple[int, int, int]] = {"red": (210, 30, 30), "blue": (30, 60, 200), "green": (20, 140, 50)}
 _SHAPES = ("rectangle", "ellipse")
 _BACKGROUND = 225
 
-_LONGEST = 20_000  # characters of a reply that are looked at
+_LONGEST = 20_000  # characters of a reply that are read
 _NUMBER = re.compile(r"(?<![\w.])-?[0-9]{1,9}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,2})?(?!\w)")
 _LOCATION = re.compile(r"<loc_?([0-9]{1,5})>")
 _COORDS = re.compile(r"coords\s*=\s*[\"']([^\"']{1,200})")
@@ -44,8 +44,8 @@ class ProbeImage:
 
     Args:
         rgb: (H, W, 3) uint8.
-        phrase: what to ask for.
-        box_xyxy: of the shape, pixels.
+        phrase: phrase for the prompt.
+        box_xyxy: box of the shape, pixels.
     """
 
     rgb: Rgb
@@ -54,7 +54,7 @@ class ProbeImage:
 
 
 def probe_images() -> tuple[ProbeImage, ...]:
-    """Eighteen images: every size with three of the places."""
+    """Make eighteen images: every size with three of the positions."""
     colours = itertools.cycle(_COLOURS)
     shapes = itertools.cycle(_SHAPES)
     pairs = [(size, PLACES[(k + turn) % len(PLACES)]) for turn in (0, 2, 4) for k, size in enumerate(SIZES)]
@@ -62,12 +62,12 @@ def probe_images() -> tuple[ProbeImage, ...]:
 
 
 def image(size: Size, place: tuple[float, float], colour: str, shape: str) -> ProbeImage:
-    """One shape on a plain background.
+    """Draw one shape on a plain background.
 
     Args:
         size: (width, height), pixels.
-        place: its middle, fractions of width and height.
-        colour: a name of those known here: red, blue or green.
+        place: its centre, fractions of width and height.
+        colour: red, blue or green.
         shape: "rectangle" or "ellipse".
     """
     width, height = size
@@ -84,13 +84,12 @@ def image(size: Size, place: tuple[float, float], colour: str, shape: str) -> Pr
 
 
 def read_numbers(reply: str) -> tuple[tuple[float, ...], str]:
-    """The first place in a reply, whatever its form, and how its location tokens begin.
+    """Read the first location in a reply, whatever its form, and the beginning of its location tokens.
 
-    Lenient on purpose, and for probing only: what an instruction needs is read by `replies.parse_reply`.
+    This is lenient on purpose and only for probing; `replies.parse_reply` reads replies to instructions.
 
     Returns:
-        Two or four numbers, or none where the reply holds no place; "<loc_" or "<loc", or "" where there are no such
-        tokens.
+        Two or four numbers, or none if the reply has no location; "<loc_" or "<loc", or "" without such tokens.
     """
     text = reply[-_LONGEST:].rpartition("</think>")[2]
     tokens = tuple(float(token) for token in _LOCATION.findall(text))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a loaded backend whether its model looks at images, before it starts. See docs/remedies_diagnostics.md."""
+"""Ask a loaded backend whether its model looks at images, before it starts. See docs/remedies_diagnostics.md."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
 from spatial_vlm_ros.vlm.diagnostics.items import Answerer
 from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis, diagnose
 
-if TYPE_CHECKING:  # it needs torch
+if TYPE_CHECKING:  # needs torch
     from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 ASKED = "small"
-"""Name of the amount of questions at a start."""
+"""Name of the number of questions asked at a start."""
 SCORING = "spatial_vlm_ros.perception.backends.scoring:load"
-"""Loads the model of a folder that is named in place of a backend."""
+"""Loads the model of a folder that is named instead of a backend."""
 _log = logging.getLogger(__name__)
 
 
 class BlindnessError(ModelError):
-    """A model does not look at images, or not rightly; `verdict` tells in words."""
+    """A model ignores images or misuses them; `verdict` says so in words."""
 
     def __init__(self, model: str, verdict: str) -> None:
         self.verdict = verdict
@@ -41,11 +41,11 @@ class BlindnessError(ModelError):
 
 
 def load_answerer(name: str, options: Mapping[str, str]) -> Answerer:
-    """What answers questions: a backend by its name, code of one's own, or the model of a folder.
+    """Load a model that answers questions: a backend by name, the user's own code, or the model of a folder.
 
     Args:
-        name: as in `load_grounder`; what is loaded need not ground. Or a folder with config.json.
-        options: of the backend; of a folder those of backends/scoring.py.
+        name: as in `load_grounder`, though it need not be a grounder; or a folder with config.json.
+        options: options of the backend; of a folder those of backends/scoring.py.
 
     Raises:
         InputError: the backend answers no questions, or does not take these options.
@@ -58,7 +58,7 @@ def load_answerer(name: str, options: Mapping[str, str]) -> Answerer:
 
 
 def answerer_of(name: str, backend: Any) -> Answerer:
-    """What asks a backend's model: its `scorer` where its likelihoods can be had, else itself.
+    """Return what asks a backend's model: its `scorer` if likelihoods are available, else the backend itself.
 
     Raises:
         InputError: it has neither `scorer` nor `answer`.
@@ -73,9 +73,9 @@ def answerer_of(name: str, backend: Any) -> Answerer:
 
 
 def scorer_of(answerer: Answerer) -> CandidateScorer | None:
-    """What asks by likelihood and can be looked into; None where it is another answerer.
+    """Return the answerer if it scores candidates by likelihood and can be inspected, else None.
 
-    One can only be here where its module was loaded: torch is not loaded to find out.
+    It can only be one if its module was loaded already; torch is not loaded to find out.
     """
     loaded = sys.modules.get("spatial_vlm_ros.vlm.diagnostics.candidates")
     if loaded is None or not isinstance(answerer, loaded.CandidateScorer):
@@ -86,39 +86,39 @@ def scorer_of(answerer: Answerer) -> CandidateScorer | None:
 def examine_model(
     name: str, answerer: Answerer, amount: str, progress: Callable[[int, int], None] | None = None
 ) -> list[Examined]:
-    """Ask a model all questions of an amount.
+    """Ask a model all questions of a given amount.
 
     Args:
         name: for messages.
-        answerer: that is asked.
+        answerer: the model to ask.
         amount: a key of AMOUNTS.
         progress: as in `examine`.
 
     Raises:
-        ModelError: the model failed, or gave an answer that is none of the candidates.
+        ModelError: the model failed, or gave an answer that is not one of the candidates.
     """
     try:
         return examine(answerer, draw_items(AMOUNTS[amount]), progress=progress)
     except SpatialVlmError:
         raise
-    except Exception as error:  # of torch, or of code of one's own
+    except Exception as error:  # errors of torch, or of the user's own code
         reason = f"it failed when it was asked: {type(error).__name__}: {error}"
         raise ModelError(name, reason, "if memory ran out, use device=cpu") from error
 
 
 def check_blindness(name: str, backend: Any, options: Mapping[str, str], how: str) -> None:
-    """Ask the small set of questions, and refuse or warn of a model with a fault; where it is undecided, warn.
+    """Ask the small set of questions; refuse or warn of a model with a fault, and warn if undecided.
 
     Args:
-        name: of the backend.
-        backend: just loaded.
-        options: it was loaded with.
-        how: "warn" or "refuse". A model that fails is refused, too, or warned of.
+        name: name of the backend.
+        backend: the backend just loaded.
+        options: options it was loaded with.
+        how: "warn" or "refuse"; it also applies to a model that fails.
 
     Raises:
         InputError: the backend answers no questions.
-        ModelError: the model failed, and how is "refuse".
-        BlindnessError: a fault was found, and how is "refuse".
+        ModelError: the model failed, and `how` is "refuse".
+        BlindnessError: a fault was found, and `how` is "refuse".
     """
     answerer, key = answerer_of(name, backend), cache_key(name, options)
     known = None if key is None else remembered(key)
@@ -140,12 +140,12 @@ def check_blindness(name: str, backend: Any, options: Mapping[str, str], how: st
 
 
 def keep_verdict(name: str, options: Mapping[str, str], found: Diagnosis) -> None:
-    """Spare the next start of a backend its questions, which were just asked.
+    """Store a verdict, so that the next start of the backend skips the questions.
 
     Args:
-        name: of the backend.
-        options: it was loaded with.
-        found: from the answers to all questions of ASKED.
+        name: name of the backend.
+        options: options it was loaded with.
+        found: diagnosis from the answers to all questions of ASKED.
     """
     key = cache_key(name, options)
     if key is not None:
@@ -153,10 +153,10 @@ def keep_verdict(name: str, options: Mapping[str, str], found: Diagnosis) -> Non
 
 
 def cache_key(name: str, options: Mapping[str, str]) -> str | None:
-    """By which the verdict on a loaded backend is kept; None where it is not to be kept.
+    """Key under which the verdict on a loaded backend is stored; None if it must not be stored.
 
-    It is kept of own backends whose model's files are here. Of a server, and of code of one's own, what answers can
-    change behind the same name. A file that cannot be read has a line in the log.
+    Verdicts are stored for our own backends whose model files are on this machine. Behind the name of a server, or of
+    the user's own code, the model can change unnoticed. A file that cannot be read is logged.
     """
     if name not in BACKENDS or name == "server" or not options.get("model"):
         return None

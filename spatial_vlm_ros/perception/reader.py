@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The protocol of a language model that reads what the grammar does not understand."""
+"""Protocol of a language model that reads sentences outside the grammar."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class ModelReading:
     """A sentence as a model read it.
 
     Args:
-        command: plain English.
-        translation: of the sentence, all of it.
+        command: the command in plain English.
+        translation: translation of the whole sentence.
         queries: the readings of the command; their `instruction` is the sentence.
     """
 
@@ -25,16 +25,16 @@ class ModelReading:
 
 
 class SentenceReader(Protocol):
-    """Reads sentences that the grammar does not understand."""
+    """Reads sentences outside the grammar."""
 
     def read(self, instruction: str) -> ModelReading:
-        """One plain command for a sentence.
+        """Rewrite a sentence as one plain command.
 
         Args:
             instruction: the sentence, in any language.
 
         Raises:
-            NotUnderstoodError: there is no command in it, or the reading may not be believed.
+            NotUnderstoodError: it has no command, or the reading failed its checks.
             ModelError: the model failed.
             InputError: the sentence cannot be passed on.
         """

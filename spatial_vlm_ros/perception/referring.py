@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other question that a model may be asked: which object does the whole phrase mean? And which one it named.
+"""Protocol of models that find the object of a whole phrase, and matching their answer to a detection.
 
-Knows boxes and points of replies, and detections; what an answer counts for is in `spatial.second_opinion`.
+Handles boxes and points of replies, and detections; `spatial.second_opinion` weighs the answers.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, Rgb
 
 MOST_FOUND = 1000
-"""Boxes and points that an answer may have."""
-_DISTINCT = 0.1  # overlap by which the object that is meant beats every other one: less lies between two
+"""Most boxes and points of an answer."""
+_DISTINCT = 0.1  # overlap by which the object meant must beat all others; with less, the answer is between two
 
 
 class Referrer(Protocol):
-    """Points at what a whole phrase means. A grounder that can do it has this method beside `ground`."""
+    """Finds the object that a whole phrase means. A grounder that can do it has this method beside `ground`."""
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """Find what a phrase with all its relations means.
+        """Find the object that a phrase with all its relations means.
 
         Args:
             rgb: (H, W, 3) uint8.
             words: for example "the chick behind the cup".
 
         Returns:
-            Boxes or points, pixels of `rgb`; empty where the model sees no such object.
+            Boxes or points, pixels of `rgb`; empty if the model sees no such object.
 
         Raises:
             ModelError: the model failed, or its answer cannot be read.
@@ -42,7 +42,7 @@ class Referrer(Protocol):
 
 
 def referrer_of(grounder: object) -> Referrer:
-    """A grounder as a Referrer.
+    """Return a grounder as a Referrer.
 
     Raises:
         InputError: there is none, or it cannot refer.
@@ -53,7 +53,7 @@ def referrer_of(grounder: object) -> Referrer:
 
 
 def cannot_refer(name: str) -> InputError:
-    """The error of a second opinion that nobody can give."""
+    """The error if no model can give a second opinion."""
     return InputError(
         "second_opinion.ask or language.free_form", f"{name}, which cannot ground a whole phrase",
         "a grounder with `refer`",
@@ -62,11 +62,11 @@ def cannot_refer(name: str) -> InputError:
 
 
 def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap: float, model: str) -> int | None:
-    """The one object that an answer names.
+    """Find the one object that an answer names.
 
-    A box names the object whose box it overlaps (intersection over union) by `overlap` or more and by 0.1 more than any
-    other; a point the only object whose mask, or box where it has none, it lies in. All that was found must name the
-    same object.
+    A box names the object whose box it overlaps (intersection over union) by `overlap` or more, and by 0.1 more than
+    any other. A point names the only object in whose mask (or box, without a mask) it lies. All parts of the answer
+    must name the same object.
 
     Args:
         found: answer of a Referrer.
@@ -75,10 +75,10 @@ def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap
         model: name, for errors.
 
     Returns:
-        Its row among `detections`; None where nothing, several objects or something between objects is named.
+        Its row among `detections`; None if the answer names nothing, several objects, or something between objects.
 
     Raises:
-        ModelError: the answer is no answer of a Referrer.
+        ModelError: the answer is not a valid answer of a Referrer.
     """
     check_found(found, model)
     rows: set[int | None] = set()
@@ -91,10 +91,10 @@ def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap
 
 
 def check_found(found: Any, model: str) -> None:
-    """Refuse what is no answer of a Referrer.
+    """Refuse an invalid answer of a Referrer.
 
     Raises:
-        ModelError: with what it is instead.
+        ModelError: the answer is invalid; the message says why.
     """
     repair = "fix the backend: its output is invalid"
     if not isinstance(found, (tuple, list)) or not all(isinstance(one, NamedObject) for one in found):
@@ -123,7 +123,7 @@ def _by_point(point: tuple[float, float], detections: Sequence[Detection]) -> in
 
 
 def covers(detection: Detection, point: tuple[float, float]) -> bool:
-    """Whether a point, (0, 0) being the middle of the first pixel, lies on an object."""
+    """Whether a point lies on an object; (0, 0) is the centre of the first pixel."""
     x, y = point
     if detection.mask is None:
         x0, y0, x1, y1 = detection.box_xyxy

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a model about the relations of what measurement chose between: who is asked, when, and what its failure costs.
+"""Ask a model about the relations between the objects that measurement chose from.
 
-What its answers count for is in `spatial.clause_judge`; how a model is asked in `judging`.
+This module decides which model is asked, when, and what happens if it fails. `spatial.clause_judge` weighs the answers;
+`judging` asks the questions.
 """
 
 from __future__ import annotations
@@ -40,28 +41,28 @@ _log = logging.getLogger(__name__)
 
 
 class RelationAsking:
-    """Asks the grounder's model or the small judge; what is slow to make is made once, when it is first wanted.
+    """Asks the grounder's model or the small judge; each is prepared once, on first use.
 
     Args:
-        config: with `judge` and `domain_gate`.
-        grounder: whose model is asked; None = there is none.
+        config: resolver configuration; `judge` and `domain_gate` are used.
+        grounder: grounder whose model is asked; None = there is none.
     """
 
     def __init__(self, config: ResolverConfig, grounder: Grounder | None) -> None:
         self._config, self._grounder = config, grounder
         self._calibrations: JudgeCalibrations | None = None
         self._judge: RelationJudge | None = None
-        self._unmarked = False  # whether the grounder marks objects in a way of its own, and others are wanted
+        self._unmarked = False  # whether the grounder marks objects in its own way while other marks are wanted
 
     def who(self, *, given: bool) -> RelationJudge | None:
-        """Who is asked; None = nobody.
+        """Choose the judge to ask; None = none.
 
         Args:
-            given: whether somebody else than the grounder found the objects.
+            given: whether the detections were given, not found by the grounder.
 
         Raises:
             CannotJudgeError: the grounder cannot be asked about relations.
-            InputError: not with the marks of `judge.marks`; with `judge.mode` auto nobody is asked then.
+            InputError: it cannot use the marks of `judge.marks`; with `judge.mode` auto no model is asked instead.
             DependencyError, ModelError: the small judge cannot be loaded.
         """
         config = self._config.judge
@@ -84,21 +85,22 @@ class RelationAsking:
         self, choice: ResolvedChoice, scorer: PhraseScorer, queries: Sequence[SpatialQuery], judge: RelationJudge,
         candidates: int = MOST_CANDIDATES,
     ) -> ResolvedChoice:  # fmt: skip
-        """The choice after a model was asked about relations of its candidates. A model that fails changes nothing.
+        """Ask a model about relations of the candidates and update the choice. A failing model changes nothing.
 
         Args:
-            choice: of the geometry.
-            scorer: the scene.
-            queries: the readings that were decided.
+            choice: the geometry's choice.
+            scorer: phrase scorer of the scene.
+            queries: the readings of the instruction.
             judge: the model.
-            candidates: of how many candidates it is asked, at most.
+            candidates: most candidates to ask about.
 
         Raises:
-            FileError: the calibration cannot be read. CannotJudgeError: the backend of a worker cannot be asked.
-            CancelledError: somebody asked for it.
+            FileError: the calibration cannot be read.
+            CannotJudgeError: the backend of a worker cannot be asked.
+            CancelledError: the request was cancelled.
         """
         config, gate = self._config.judge, self._config.domain_gate
-        if config.mode == "auto" and not tells_likelihoods(judge):  # of a worker it is known once it is loaded
+        if config.mode == "auto" and not tells_likelihoods(judge):  # for a worker it is known once it is loaded
             return choice
         if self._calibrations is None:
             self._calibrations = self._measured()
@@ -115,18 +117,18 @@ class RelationAsking:
         try:
             check_domain(model, gate, frame.domain)
             told = judge.judge(frame.rgb, questions, config.budget_s)
-            check_domain(model, gate, frame.domain)  # a worker has told by now what it loaded
+            check_domain(model, gate, frame.domain)  # a worker has reported by now what it loaded
             said = check_probabilities(told, len(questions), name)
         except (CancelledError, CannotJudgeError):  # the last: a worker whose backend cannot be asked
             raise
-        except Exception as error:  # as of a grounder, but here the geometry has answered
+        except Exception as error:  # as for a grounder, but here the geometry has answered
             words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
             _log.warning("relations are not judged by a model: %s", words)
             return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {words}"))
         return with_judgements(choice, scorer, queries, asked, said, self._calibrations)
 
     def _measured(self) -> JudgeCalibrations:
-        """The calibration that is named; of the small judge the one that is shipped with it."""
+        """The configured calibration; for the small judge the one shipped with it."""
         named = self._config.judge.calibration
         if not named and self._config.judge.by == "relation-judge":
             from spatial_vlm_ros.perception.backends.relation_judge import NAME

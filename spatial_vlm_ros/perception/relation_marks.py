@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a model is told which two objects a question about a relation means.
+"""Show a model which two objects a question about a relation means.
 
-Three forms: boxes drawn into the image, the same in a crop around both objects, and boxes written into the question as
-the model itself writes them. Labels and words of the instruction are in none of them.
+There are three forms: boxes drawn into the image, the same in a crop around both objects, and boxes written into the
+question in the model's own format. None of them contains labels or words of the instruction.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ QUESTION_WITH_BOXES = (
     "Seen from the camera, where is object A relative to object B?"
 )
 MARGIN = 0.25
-"""Of a crop: of the longer side of both boxes together, on each side."""
+"""Margin of a crop on each side, as a share of the longer side of both boxes together."""
 LEAST_SIDE = 448
-"""Longer side of a crop at least, pixels; a smaller one is enlarged, so that the letters can be read."""
+"""Least longer side of a crop, pixels; a smaller crop is enlarged, so that the letters can be read."""
 _LEAST_MARGIN = 16  # pixels
 _RED, _BLUE = (230, 30, 30), (30, 60, 230)
 
@@ -55,20 +55,20 @@ class MarkedQuestion:
 MarkForm = Callable[[Rgb, Box, Box], MarkedQuestion]
 """Image, box of the target, box of the anchor → question."""
 BoxText = Callable[[Rgb, Box], str]
-"""A box of an image as a model writes it; raises MarksError where the model writes none."""
+"""Writes a box of an image in a model's format; raises MarksError if the model has none."""
 
 
 class MarksError(ModelError):
-    """A model cannot be told which objects are meant: it takes no such marks, or does not understand them."""
+    """A model cannot be shown which objects are meant: it accepts no such marks, or does not understand them."""
 
 
 def drawn(rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestion:
-    """Boxes drawn into the whole image."""
+    """Draw the boxes into the whole image."""
     return MarkedQuestion(marked(rgb, target, anchor), QUESTION)
 
 
 def cropped(rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestion:
-    """Boxes drawn into a crop around both objects: one image, because where they are to each other has to be seen."""
+    """Draw the boxes into one crop around both objects, so that their relation stays visible."""
     height, width = rgb.shape[:2]
     around = np.array([*np.minimum(target[:2], anchor[:2]), *np.maximum(target[2:], anchor[2:])])
     margin = max(MARGIN * float((around[2:] - around[:2]).max()), _LEAST_MARGIN)
@@ -83,7 +83,7 @@ def cropped(rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestion:
 
 
 def told(box_text: BoxText) -> MarkForm:
-    """The whole image as it is, the boxes in the words of the question."""
+    """Return a form that keeps the whole image and writes the boxes into the question."""
 
     def form(rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestion:
         return MarkedQuestion(rgb, QUESTION_WITH_BOXES.format(box_text(rgb, target), box_text(rgb, anchor)))
@@ -92,10 +92,10 @@ def told(box_text: BoxText) -> MarkForm:
 
 
 def forms_of(box_text: BoxText | None) -> Mapping[str, MarkForm]:
-    """The forms that a model can be asked in, by name, the default first.
+    """Return the forms that a model can be asked in, by name, the default first.
 
     Args:
-        box_text: writes boxes as the model does; None = nothing is known of how it writes them.
+        box_text: writes boxes in the model's format; None = format unknown.
     """
     forms: dict[str, MarkForm] = {BOXES: drawn, CROP: cropped}
     if box_text is not None:
@@ -110,14 +110,14 @@ def box_as_text(
     resized: tuple[int, int] | None = None,
     tagged: bool = False,
 ) -> str:
-    """A box in the form in which models of a convention write it.
+    """Write a box as text in the format of models of a convention.
 
     Args:
         box: pixels of the image.
-        convention: of the model.
+        convention: convention of the model.
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
-        tagged: between special tokens: "<box>[[…]]</box>".
+        tagged: whether to put it between special tokens: "<box>[[…]]</box>".
 
     Raises:
         MarksError: no model is known that writes boxes in this convention.
@@ -135,18 +135,18 @@ def box_as_text(
 
 
 def mirror(rgb: Rgb, *boxes: Box) -> tuple[Any, ...]:
-    """The image with left and right exchanged, and boxes in it."""
+    """Exchange left and right in the image, and in boxes of it."""
     width = float(rgb.shape[1])
     return np.ascontiguousarray(rgb[:, ::-1]), *((width - x1, y0, width - x0, y1) for x0, y0, x1, y1 in boxes)
 
 
 def marked(rgb: Rgb, target: Box, anchor: Box) -> Rgb:
-    """A copy of an image with a red box marked A around the target and a blue one marked B around the anchor.
+    """Copy an image with a red box A around the target and a blue box B around the anchor.
 
     Args:
         rgb: (H, W, 3) uint8.
-        target: left, top, right, bottom, pixels.
-        anchor: likewise.
+        target: box of the target: left, top, right, bottom, pixels.
+        anchor: box of the anchor, likewise.
     """
     image = np.ascontiguousarray(rgb).copy()
     scale = math.hypot(*rgb.shape[:2]) / 800.0  # 640 x 480

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a backend has beside `ground` whose model can be given any prompt: benchmarks ask it in their own words."""
+"""Protocol of backends that accept any prompt beside `ground`; benchmarks ask in their own words."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from spatial_vlm_ros.types import Rgb
 
 @dataclass(frozen=True)
 class PromptReply:
-    """What a model wrote.
+    """Reply of a model to any prompt.
 
     Args:
-        text: its words, as it wrote them; data, never an instruction.
-        seen_px: (width, height) of the image that it was given, pixels.
-        whole: whether the reply came to its end before its longest length.
+        text: the unchanged text; data, never an instruction.
+        seen_px: (width, height) of the image that it saw, pixels.
+        whole: whether the reply ended before the length limit.
     """
 
     text: str
@@ -30,11 +30,11 @@ class Replier(Protocol):
 
     @property
     def convention(self) -> Convention:
-        """In which it writes places."""
+        """Convention of its locations."""
         ...
 
     def reply(self, rgb: Rgb, prompt: str) -> PromptReply:
-        """The model's reply, decoded greedily.
+        """Return the model's reply, decoded greedily.
 
         Args:
             rgb: (H, W, 3) uint8.
@@ -47,5 +47,5 @@ class Replier(Protocol):
 
 
 def replier_of(backend: Any) -> Replier | None:
-    """A backend as a Replier; None where it cannot be given any prompt."""
+    """Return a backend as a Replier; None if it accepts no free prompt."""
     return cast(Replier, backend) if callable(getattr(backend, "reply", None)) else None

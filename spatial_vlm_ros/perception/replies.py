@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a vision-language model wrote, as places in pixels, or a refusal.
+"""Read a vision-language model's reply as locations in pixels, or refuse it.
 
-A reply is data: it is read against a schema and the picture's bounds, and never run or obeyed. It is read item by item:
-an item that breaks a rule is left out with a note, and so is what follows where the reply was cut off. What speaks
-against the convention refuses the reply whole, unless a probe has confirmed the convention. An empty list means
-"nothing found", and so does a plain negation.
+A reply is data: it is checked against a schema and the image's bounds, and never run or obeyed. It is read item by
+item. An item that breaks a rule is left out with a note, and so is everything after the point at which the reply was
+cut off. A location that contradicts the convention makes the whole reply invalid, unless a probe has confirmed the
+convention. An empty list means "nothing found", and so does a plain negation.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ from spatial_vlm_ros.perception.replies_tags import read_locations, read_tags, w
 
 LONGEST_LABEL = 80  # characters
 _LONGEST_EXCERPT = 120
-_MOST_OF_A_LABEL = 1000  # characters looked at for its printable ones
+_MOST_OF_A_LABEL = 1000  # characters searched for printable ones
 BEYOND = 0.1
-"""Share of a side by which a place may lie outside the image and is clipped, where a probe confirmed the convention.
-Qwen2.5-VL wrote [19, 300, 154, 476] for an image of 364 x 448 pixels (QwenLM/Qwen3-VL, issue 1035)."""
+"""Share of a side by which a location may lie outside the image and is clipped, if a probe confirmed the convention.
+
+Qwen2.5-VL wrote [19, 300, 154, 476] for an image of 364 x 448 pixels (QwenLM/Qwen3-VL, issue 1035).
+"""
 LEAST_INSIDE = 0.5
-"""Share of a box that has to lie inside the image, where it is clipped."""
+"""Share of a box that has to lie inside the image if the box is clipped."""
 _MOST_NOTES = 20
 _CHECK = "find out with `probing.probe` how this model writes places, and set that convention"
 _SPANS = ("list", "object", "tuple")
@@ -54,10 +56,10 @@ class NamedObject:
     """One object that a reply names.
 
     Args:
-        label: printable, LONGEST_LABEL characters at most; empty where the reply gives none.
-        box_xyxy: left, top, right, bottom, pixels of the image; None where the reply gives a point only.
-        point_xy: x, y, pixels of the image; None where the reply gives a box only.
-        score: 0 to 1; None where the reply gives none.
+        label: printable, LONGEST_LABEL characters at most; empty if the reply gives none.
+        box_xyxy: left, top, right, bottom, pixels of the image; None if the reply gives a point only.
+        point_xy: x, y, pixels of the image; None if the reply gives a box only.
+        score: 0 to 1; None if the reply gives none.
     """
 
     label: str
@@ -68,12 +70,13 @@ class NamedObject:
 
 @dataclass(frozen=True)
 class ReplyReading:
-    """What was read from a reply.
+    """Result of reading a reply.
 
     Args:
-        places: in the order written, inside the image, each once; none where the reply says that there are none.
-        notes: what was clipped, and what was left out because the reply itself denies it.
-        unread: what may be further objects and could not be read, and why; with it that the reply was cut off.
+        places: locations inside the image in the order written, without duplicates; empty if the reply says that there
+            are none.
+        notes: what was clipped, and what was left out because the reply itself negates it.
+        unread: parts that may be further objects but could not be read, with reasons; also that the reply was cut off.
         cut: whether the reply ended before it was complete, so that there may be more.
     """
 
@@ -84,7 +87,7 @@ class ReplyReading:
 
 
 def ended_at_limit(reading: ReplyReading) -> ReplyReading:
-    """A reading of a reply that ended at the limit of its length, which its text need not show."""
+    """Mark a reading as cut off, for a reply that reached its length limit; its text need not show it."""
     if reading.cut:
         return reading
     note = f"it ended at the limit of its length; there may be more than the {len(reading.places)} that were read"
@@ -110,28 +113,28 @@ def parse_reply(
     most: int = 100,
     probed: bool = False,
 ) -> ReplyReading:
-    """Read the places that a model's reply names.
+    """Read the locations that a model's reply names.
 
     Known forms: JSON objects in a list, alone or one after the other, in prose or in a code fence; lists and tuples of
-    numbers; the tags and location tokens of `replies_tags`. Thinking aloud before `</think>` is passed over; where the
-    prompt itself ends with `<think>`, put that before the reply, or one that is cut off while thinking is not seen so.
+    numbers; the tags and location tokens of `replies_tags`. Text before `</think>` is skipped. If the prompt itself
+    ends with `<think>`, put that before the reply; otherwise a reply that is cut off while thinking is not recognised.
 
     Args:
         text: the reply.
         model: its name, for messages.
-        convention: in which the model writes places.
+        convention: convention in which the model writes locations.
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
-        most: places, at most.
-        probed: whether a probe has confirmed the convention: a place that lies outside the image by BEYOND at most is
-            then clipped, and one that lies farther outside is left out, where more lie inside.
+        most: most locations.
+        probed: whether a probe has confirmed the convention: a location outside the image by at most BEYOND is then
+            clipped, and one farther outside is left out if there are more locations inside than outside.
 
     Raises:
-        ReplyError: the reply is of no known form, no item of it can be read, places contradict the convention, it names
+        ReplyError: the reply has no known form, no item can be read, locations contradict the convention, there are
             more than `most`, or it gives several answers.
-        InputError: `size` or `resized` cannot be a size.
+        InputError: `size` or `resized` is not a valid size.
     """
-    to_pixels([[0.5, 0.5]], convention, size, resized)  # wrong sizes are the caller's fault, not the reply's
+    to_pixels([[0.5, 0.5]], convention, size, resized)  # wrong sizes are an error of the caller, not of the reply
     if not isinstance(text, str):
         raise ReplyError(model, f"it is {type(text).__name__}, not a text", "")
     try:
@@ -153,13 +156,13 @@ def parse_reply(
 
 
 def printable(text: str, longest: int) -> str:
-    """A text of others, fit to be shown: no control, direction or undefined characters, single spaces, cut."""
+    """Make untrusted text safe to show: no control, direction or undefined characters, single spaces, shortened."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return clean if len(clean) <= longest else clean[: longest - 1].rstrip() + "…"
 
 
 def _items(text: str, convention: Convention) -> tuple[tuple[Item, ...], CutOff | None]:
-    """What a reply names, item by item, and whether it was cut off."""
+    """Read the items of a reply, and whether it was cut off."""
     text, unclosed = final_part(text)
     pieces, cut = scan(text)
     text = text if cut is None else text[: cut.at]
@@ -190,10 +193,10 @@ def _family(piece: ReplyPiece) -> str:
 def _placed(
     items: Sequence[Item], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, probed: bool
 ) -> tuple[tuple[NamedObject, ...], tuple[str, ...], tuple[str, ...]]:
-    """Items in pixels, each once, what was clipped or denied, and what could not be read.
+    """Convert items to pixels without duplicates; also what was clipped or negated, and what could not be read.
 
     Raises:
-        Unreadable: nothing can be read, or the places contradict the convention.
+        Unreadable: nothing can be read, or the locations contradict the convention.
     """
     found: dict[object, NamedObject] = {}
     left: list[Unreadable] = []
@@ -230,10 +233,10 @@ def _placed(
 def _object(
     item: WrittenPlace, convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, probed: bool
 ) -> tuple[NamedObject, str]:
-    """A place in pixels, and that it was clipped.
+    """Convert a location to pixels; the text notes if it was clipped.
 
     Raises:
-        Misfit: it cannot be in the convention.
+        Misfit: it contradicts the convention.
         Unreadable: it has no area, or its point lies outside its box.
     """
     if denies(item.label):
@@ -258,7 +261,7 @@ def _object(
 
 
 def _written(item: WrittenPlace) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """What an item gives: its box, its point, or both."""
+    """The values of an item: its box, its point, or both."""
     for what, values in (("box", item.box), ("point", item.point)):
         if values is not None:
             yield what, values
@@ -275,7 +278,7 @@ def _fits(
 
 
 class Misfit(Unreadable):
-    """A place that speaks against the convention."""
+    """A location that contradicts the convention."""
 
 
 def _pixels(
@@ -319,5 +322,5 @@ def _shown(values: tuple[float, ...] | None) -> str:
 
 
 def _inside(point: tuple[float, ...], box: tuple[float, ...]) -> bool:
-    """Whether a point lies in a box, or one pixel from it at most."""
+    """Whether a point lies in a box, or at most one pixel outside it."""
     return box[0] - 1 <= point[0] <= box[2] + 1 and box[1] - 1 <= point[1] <= box[3] + 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places in JSON and in tuples of numbers.
+"""Read locations in JSON and in tuples of numbers.
 
     [{"bbox_2d": [x0, y0, x1, y1], "label": "mug", "score": 0.9}]   {"point_2d": [x, y], "label": "mug"}
     [[x0, y0, x1, y1], …]   [x0, y0, x1, y1]   [(x, y), …]   (x, y), (x, y)
@@ -7,9 +7,9 @@
     {"objects": [{"x_min": x0, "y_min": y0, "x_max": x1, "y_max": y1}]}   {"points": [{"x": x, "y": y}]}
 
 Qwen2.5-VL and Qwen3-VL write `bbox_2d` and `point_2d`, Gemini `box_2d` and `point`; RoboPoint and RoboRefer tuples;
-Moondream named corners. InternVL's `<ref>mug</ref><box>[[…]]</box>` has no tags where special tokens are left out of
-the text. What is nearly JSON is read as JSON: single quotes, commas before a closing bracket, Python's None, True and
-False. Where a list as a whole still is not JSON its items are read one by one.
+Moondream named corners. InternVL's `<ref>mug</ref><box>[[…]]</box>` has no tags if special tokens are left out of the
+text. Near-JSON is read as JSON: single quotes, commas before a closing bracket, Python's None, True and False. If a
+whole list still is not JSON, its items are read one by one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SIZE_KEYS = ("width", "height", "w", "h")
 WRAPPERS = ("objects", "detections", "boxes", "points", "items", "results")
 """Keys under which a model that may only write objects puts its list."""
 
-LARGEST = 1e6  # no image has so many pixels a side
+LARGEST = 1e6  # no image has this many pixels on a side
 _LONGEST_NUMBER = 32  # characters
 _DIGITS = re.compile(r"\s*[0-9]{1,6}(?:\.[0-9]{1,16})?\s*")
 _LEADING_ZEROS = re.compile(r"(?<![0-9.eE+-])0+(?=[0-9])")  # CogVLM writes [[097, 514, 283, 996]]
@@ -52,7 +52,7 @@ _NUMERIC = re.compile(r"[\s\[\]();,0-9.eE+-]*")
 _ROUND_TO_SQUARE = str.maketrans("()", "[]")
 _BETWEEN = " \t\r\n,;`*-"
 _NOWHERE: tuple[Any, ...] = (None, [], "", "none", "null", "n/a", "not found", "not visible")
-"""What stands for the place of an object that is not there; texts in lower case."""
+"""Values that stand for a missing location; texts in lower case."""
 _OTHER_FORMS = ("xywh", "cxcywh", "yxyx", "center")
 _ABSENT = ("none", "not found", "not visible", "absent", "not present")
 _TOKENS = re.compile(
@@ -67,14 +67,14 @@ _WRAPPED = re.compile(r'\{\s*"(?:' + "|".join(WRAPPERS) + r')"\s*:\s*(\[.*\])\s*
 
 
 def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[Item, ...]:
-    """What lists, objects and tuples of one reply say: items in the order written; none where the list is empty.
+    """Read the lists, objects and tuples of one reply: items in the order written; empty for an empty list.
 
-    One list is the answer; objects or tuples without a list around them must follow each other directly. The same
-    list twice (a draft and its fair copy) counts once.
+    One list is the answer; objects or tuples outside a list must follow each other directly. The same list twice (a
+    draft and its final version) counts once.
 
     Args:
         text: the reply.
-        pieces: its parts of the kinds list, object and tuple, in order.
+        pieces: its pieces of the kinds list, object and tuple, in order.
 
     Raises:
         Unreadable: several answers, or no answer.
@@ -102,7 +102,7 @@ def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[Item, ...]:
 
 
 def _named_lists(text: str, pieces: Sequence[ReplyPiece]) -> tuple[Item, ...]:
-    """Items of a reply that is nothing but lists of places, each directly after its name; none where it is not."""
+    """Items of a reply that consists only of lists of locations, each directly after its name; else empty."""
     items: list[Item] = []
     end = 0
     for piece in pieces:
@@ -117,15 +117,15 @@ def _named_lists(text: str, pieces: Sequence[ReplyPiece]) -> tuple[Item, ...]:
 
 
 def is_numeric(body: str) -> bool:
-    """Whether a text is made of numbers, commas and brackets only."""
+    """Whether a text consists only of numbers, commas and brackets."""
     return _NUMERIC.fullmatch(body) is not None
 
 
 def nested_numbers(body: str) -> Any:
-    """Numbers in round or square brackets as lists.
+    """Parse numbers in round or square brackets as nested lists.
 
     Raises:
-        Unreadable: not well formed, nested deeper than DEEPEST, or a number is not one of JSON.
+        Unreadable: not well formed, nested deeper than DEEPEST, or a number is not valid JSON.
     """
     if ";" in body:  # [[x0, y0, x1, y1; x0, y0, x1, y1]], as CogVLM and Shikra write several
         body = body.replace(";", "],[") if body.startswith(("[[", "((")) else f"[{body.replace(';', '],[')}]"
@@ -136,7 +136,7 @@ def nested_numbers(body: str) -> Any:
 
 
 def number(value: object, what: str = "a coordinate") -> float:
-    """A finite number that may be a coordinate.
+    """Check that a value is a finite number that may be a coordinate.
 
     Raises:
         Unreadable: another type, not finite, or larger than any image.
@@ -151,10 +151,10 @@ def number(value: object, what: str = "a coordinate") -> float:
 
 
 def numbers(value: object, count: int, what: str) -> tuple[float, ...]:
-    """A list of so many numbers.
+    """Check that a value is a list of `count` numbers.
 
     Raises:
-        Unreadable: no list, another count, or something in it is no number.
+        Unreadable: not a list, another count, or an element that is not a number.
     """
     if not isinstance(value, list):
         raise Unreadable(f"{what} is {_shown(value)}, not a list of {count} numbers")
@@ -168,7 +168,7 @@ def _placed(items: tuple[Item, ...]) -> list[WrittenPlace]:
 
 
 def _read(piece: ReplyPiece) -> tuple[tuple[Item, ...], bool]:
-    """Items of one piece, and whether it is a list of them."""
+    """Items of one piece, and whether the piece is a list of them."""
     body = piece.body
     try:
         value = nested_numbers(body) if piece.kind == "tuple" or is_numeric(body) else _decoded(body)
@@ -191,16 +191,16 @@ def _read(piece: ReplyPiece) -> tuple[tuple[Item, ...], bool]:
 
 
 def _all(values: list[Any]) -> tuple[Item, ...]:
-    """The items of a list; an object in it may hold several boxes of one label."""
+    """The items of a list; an object in it may contain several boxes of one label."""
     parts = [(_listed(one) if isinstance(one, dict) and "bboxes" in one else None) or [one] for one in values]
     return tuple(map(_each, itertools.chain(*parts)))
 
 
 def _listed(value: dict[str, Any]) -> list[Any] | None:
-    """The items of an object that is a list in itself; None for any other.
+    """The items of an object that is itself a list; None for any other object.
 
-    It has one list of objects or of lists, under whatever name, and words and numbers beside it; or boxes with their
-    labels in a list of the same length; or lists of numbers under their labels.
+    Such an object has one list of objects or lists under any name, with words and numbers beside it; or boxes and
+    labels in two lists of the same length; or lists of numbers under their labels.
     """
     if any(key in value for key in (*BOX_KEYS, *POINT_KEYS, *itertools.chain(*CORNER_KEYS))):
         return None
@@ -219,7 +219,7 @@ def _listed(value: dict[str, Any]) -> list[Any] | None:
 
 
 def _nested(value: dict[str, Any]) -> bool:
-    """Whether an object holds an object, other than what was measured about the reply itself."""
+    """Whether an object contains an object, apart from measurements about the reply itself."""
     return any(isinstance(one, dict) for key, one in value.items() if key != "metrics")
 
 
@@ -230,7 +230,7 @@ def _numeric_list(value: Any) -> bool:
 
 
 def _each(value: Any) -> Item:
-    """One item of a list."""
+    """Read one item of a list."""
     try:
         if isinstance(value, Unreadable):
             return value
@@ -244,7 +244,7 @@ def _each(value: Any) -> Item:
 
 
 def _bare(values: list[Any]) -> WrittenPlace:
-    """A place of numbers alone: two make a point, four a box."""
+    """Read a location of only numbers: two make a point, four a box."""
     if len(values) not in (2, 4):
         raise Unreadable(f"a place has {len(values)} values, neither 2 nor 4")
     read = numbers(values, len(values), "a place")
@@ -283,20 +283,20 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
 
 
 def _corners(item: dict[str, Any]) -> tuple[float, ...] | None:
-    """A box whose corners are told by their names."""
+    """A box whose corners are given by key names."""
     keys = next((keys for keys in CORNER_KEYS if all(key in item for key in keys)), None)
     return None if keys is None else tuple(number(item[key], key) for key in keys)
 
 
 def _xy(item: dict[str, Any]) -> tuple[float, ...] | None:
-    """A point whose coordinates are told by their names; beside a width they are those of a corner, or of a middle."""
+    """A point whose coordinates are given by key names; with a width they belong to a corner or a centre."""
     if not all(key in item for key in XY_KEYS) or any(key in item for key in SIZE_KEYS):
         return None
     return tuple(number(item[key], key) for key in XY_KEYS)
 
 
 def _score(item: dict[str, Any]) -> float | None:
-    """The one score of an object, where it is one; models write percents, words and more there."""
+    """The score of an object, if it is a valid one; models also write percents or words there."""
     scores = [item[key] for key in SCORE_KEYS if key in item]
     score = scores[0] if len(scores) == 1 else None
     known = isinstance(score, int | float) and not isinstance(score, bool) and 0.0 <= score <= 1.0
@@ -311,7 +311,7 @@ def _only(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:
 
 
 def _parts(body: str) -> Iterator[str]:
-    """What stands between the outer commas of a list."""
+    """Split a list at its outer commas."""
     depth, begin = 0, 1
     for mark in _PARTS.finditer(body):
         sign = mark.group()
@@ -331,7 +331,7 @@ def _decoded_or_not(body: str) -> Any:
 
 
 def _decoded(body: str) -> Any:
-    """The value of a text that is JSON, or nearly so."""
+    """Decode a text that is JSON or near-JSON."""
     try:
         return _strictly(body)
     except Unreadable:
@@ -367,7 +367,7 @@ def _strictly(body: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | list[dict[str, Any]]:
-    """An object; where all of its keys come again and again, in the same order, the objects that it means."""
+    """An object; if all its keys repeat in the same order, the list of objects that it means."""
     item = dict(pairs)
     if len(item) == len(pairs):
         return item

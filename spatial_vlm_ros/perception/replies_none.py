@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a reply says in words beside its places: plain negations, and words that speak against the places.
+"""Read the words beside the locations of a reply: plain negations, and words that contradict the locations.
 
-"There are none." is Molmo2's way to say that nothing of what was asked for is there, "This isn't in the image." that of
-Molmo; others write "There are no cups in the image." or "I don't see a mug.".
+Molmo2 writes "There are none." if nothing that was asked for is there, Molmo "This isn't in the image."; others write
+"There are no cups in the image." or "I don't see a mug.".
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ _LABEL_DENIES = re.compile(
 
 
 def denies(label: str) -> bool:
-    """Whether a label says that its object is not there ("no cup found")."""
+    """Whether a label says that its object is missing ("no cup found")."""
     return _LABEL_DENIES.search(label[:LONGEST]) is not None
 
 
 def contradicted(text: str, pieces: Sequence[ReplyPiece]) -> str:
-    """Words of a reply that speak against its places, or say that they are of another image or form; "" where none do.
+    """Find words that contradict the locations or refer to another image or format; "" if there are none.
 
     Args:
         text: the reply.
-        pieces: its parts that hold places, in order.
+        pieces: its pieces with locations, in order.
     """
     ends, starts = [0, *(piece.end for piece in pieces)], [*(piece.start for piece in pieces), len(text)]
     for end, start in zip(ends, starts, strict=True):
@@ -80,7 +80,7 @@ def contradicted(text: str, pieces: Sequence[ReplyPiece]) -> str:
 
 
 def says_none(text: str) -> bool:
-    """Whether every sentence of a text is a plain negation; one that names an exception or a number is not."""
+    """Whether every sentence of a text is a plain negation; a sentence with an exception or a number is not."""
     plain = " ".join(text.split()) if "\n" not in text.strip() else text
     if not plain.strip() or len(plain) > LONGEST:
         return False

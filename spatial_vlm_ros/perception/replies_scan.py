@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cuts a model's reply into the parts that can hold places, in one pass from left to right.
+"""Cut a model's reply into the parts that can contain locations, in one pass from left to right.
 
-Knows where a part begins and ends; `replies_json` and `replies_tags` know what it says. Time is linear in the length
-of the reply: no part of it is read twice by the same step.
+This module finds where a part begins and ends; `replies_json` and `replies_tags` read its content. The time is linear
+in the length of the reply: no part is read twice by the same step.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MOST_CHARACTERS = 262_144  # a list of 1000 boxes takes a quarter of it
-DEEPEST = 8  # brackets within brackets; the deepest known form has three
+DEEPEST = 8  # nested brackets; the deepest known form has three
 
 Kind = Literal["list", "object", "tuple", "label", "box", "point", "locations"]
 
 
 class Unreadable(Exception):
-    """A reply, or a part of one, that does not keep to any known form; `reason` says why in words."""
+    """A reply, or a part of it, without a known form; `reason` says why in words."""
 
     def __init__(self, reason: str, repair: str = "") -> None:
         self.reason, self.repair = reason, repair
@@ -26,25 +26,25 @@ class Unreadable(Exception):
 
 
 class CutOff(Unreadable):
-    """A reply that ends within a place, a list or its answer; `at` is the character where that begins."""
+    """A reply that ends within a location, a list or its answer; `at` is the character where that begins."""
 
     at = 0
 
 
 class NotPlaced(Unreadable):
-    """An object for which the model says that it has no place: null, an empty list, "none"."""
+    """An object for which the model gives no location: null, an empty list, "none"."""
 
 
 @dataclass(frozen=True)
 class WrittenPlace:
-    """One answer as the model wrote it, not converted.
+    """One location as the model wrote it, not converted.
 
     Args:
-        label: as written.
+        label: label as written.
         box: four numbers in the model's unit and order, or None.
         point: two such numbers, or None.
-        score: 0..1, or None where none is given.
-        named: whether x and y are told by their names, so that the convention's order says nothing.
+        score: 0..1, or None if none is given.
+        named: whether x and y have key names, so that the convention's order is ignored.
     """
 
     label: str
@@ -55,7 +55,7 @@ class WrittenPlace:
 
 
 Item = WrittenPlace | Unreadable
-"""One place of a reply, or why it cannot be read."""
+"""One location of a reply, or why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class ReplyPiece:
             meaning; locations: a run of location tokens.
         start: first character in the reply.
         end: one past the last.
-        body: the text with its brackets, what stands between the tags, or the run of tokens.
-        attributes: of a point tag.
+        body: the text with its brackets, the text between the tags, or the run of tokens.
+        attributes: attributes of a point tag.
     """
 
     kind: Kind
@@ -115,18 +115,18 @@ _A_NUMBER = re.compile(r"\d|nan|inf|null|none", re.IGNORECASE)
 
 
 def final_part(text: str) -> tuple[str, CutOff | None]:
-    """The reply without the model's thinking aloud, and within its answer tags where it is put in these.
+    """Return the reply without its thinking part, and only the text within its answer tags, if it has them.
 
-    A chat template may open `<think>` itself, so that the reply holds its end only: that counts where it ends a line,
-    which no text inside JSON can. The same words inside a label change nothing. A prompt that is repeated before
-    "Assistant:" is left out where it holds no number (OpenGVLab/InternVL, issue 953). RoboBrain 2.0's own code makes
-    {'thinking': …, 'answer': …} of a reply. One that goes on where the prompt ended with "[{" gets these back.
+    A chat template may open `<think>` itself, so that the reply only has `</think>`. That tag counts if it ends a line,
+    which no text inside JSON can do; the same tag inside a label changes nothing. A prompt repeated before "Assistant:"
+    is left out if it has no number (OpenGVLab/InternVL, issue 953). RoboBrain 2.0's own code turns a reply into
+    {'thinking': …, 'answer': …}. A reply that continues a prompt ending with "[{" gets these characters back.
 
     Returns:
-        The part, and where the answer's tag is not closed, that it was cut off.
+        The final part, and a CutOff if the answer's tag is not closed.
 
     Raises:
-        Unreadable: the reply ends while thinking, or thinks or answers twice.
+        Unreadable: the reply ends while thinking, or has two thinking or answer parts.
     """
     rest = text.lstrip()
     roles = list(_ROLE.finditer(rest))
@@ -158,18 +158,17 @@ def final_part(text: str) -> tuple[str, CutOff | None]:
 
 
 def scan(text: str) -> tuple[list[ReplyPiece], CutOff | None]:
-    """All parts of a reply that can hold places; prose between them is left out.
+    """Find all parts of a reply that can contain locations; prose between them is left out.
 
     Args:
         text: the reply, MOST_CHARACTERS at most.
 
     Returns:
-        The parts, and where the reply ends within one, that it was cut off. Of a list that is cut off the part has the
-        whole items.
+        The parts, and a CutOff if the reply ends within one. The part of a cut-off list contains its complete items.
 
     Raises:
-        Unreadable: brackets do not pair, they nest deeper than DEEPEST, or a tag of unknown form stands where places
-            are.
+        Unreadable: brackets do not match, they nest deeper than DEEPEST, or a tag of unknown form stands among
+            locations.
     """
     pieces: list[ReplyPiece] = []
     at = 0
@@ -190,7 +189,7 @@ def scan(text: str) -> tuple[list[ReplyPiece], CutOff | None]:
 
 
 def _whole_items(text: str, start: int) -> str:
-    """A list that is cut off, alone or as the one value of an object, up to its last whole item, and closed there."""
+    """Cut a truncated list, alone or as the one value of an object, after its last complete item, and close it."""
     opened, end = "", 0
     for mark in _IN_BRACKETS_OR_STRING.finditer(text, start):
         sign = mark.group()
@@ -200,13 +199,13 @@ def _whole_items(text: str, start: int) -> str:
             opened = opened[:-1]
             if opened in ("[", "{["):
                 end = mark.end()
-        elif sign == '"':  # a text that has no end
+        elif sign == '"':  # a text without an end
             break
     return text[start:end] + ("]}" if text[start] == "{" else "]") if end else ""
 
 
 def _bracket(text: str, start: int) -> tuple[ReplyPiece | None, int]:
-    """From a square or curly bracket to the one that closes it; texts in double quotes are passed over."""
+    """Read from a square or curly bracket to its closing bracket; texts in double quotes are skipped."""
     stack: list[str] = []
     at = start
     while mark := _IN_BRACKETS.search(text, at):
@@ -230,7 +229,7 @@ def _bracket(text: str, start: int) -> tuple[ReplyPiece | None, int]:
 
 
 def _round(text: str, start: int) -> tuple[ReplyPiece | None, int]:
-    """A round bracket with numbers in it; others are prose."""
+    """Read a round bracket with numbers in it; others are prose."""
     whole = _ROUND.match(text, start)
     if whole is not None:
         parts = whole.group(1).split(",")
@@ -247,7 +246,7 @@ def _round(text: str, start: int) -> tuple[ReplyPiece | None, int]:
 
 
 def _is_prose(body: str) -> bool:
-    """Whether square or curly brackets are a writer's, such as [image]; empty ones are not."""
+    """Whether square or curly brackets belong to prose, such as [image]; empty brackets do not."""
     inner = body[1:-1]
     if not inner.strip() or any(sign in '{["(' for sign in inner) or any(sign.isdigit() for sign in inner):
         return False
@@ -260,7 +259,7 @@ def _is_number_like(part: str) -> bool:
 
 
 def _tag(text: str, start: int) -> tuple[ReplyPiece | None, int]:
-    """A tag or token of a known form; any other < is prose."""
+    """Read a tag or token of a known form; any other < is prose."""
     if text.startswith("<loc", start) and not text.startswith("<location", start):
         run = _LOCATIONS.match(text, start)
         if run is None:

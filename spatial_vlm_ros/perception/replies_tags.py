@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places in tags and in location tokens.
+"""Read locations in tags and in location tokens.
 
     <ref>mug</ref><box>[[x0, y0, x1, y1]]</box>   <ref>mug</ref><box>(x0,y0),(x1,y1)</box>   <bbox>x0 y0 x1 y1</bbox>
     <|ref|>mug<|/ref|><|det|>[[x0, y0, x1, y1]]<|/det|>   <|box_start|>(x,y)<|box_end|>   <point>x y</point>
@@ -25,18 +25,19 @@ _COORDINATE = re.compile(r"([xy])([0-9]*)")
 _LOCATION = re.compile(r"<loc_?([0-9]+)>")
 _APART = re.compile(r"\s*[0-9.]+(?:\s+[0-9.]+)+\s*")
 _SPECIAL = re.compile(r"<(?:/?s|pad|eos|bos|/?od|ground|obj)>|<\|[a-z_]{1,24}\|>")
-_FIRST_IMAGE = (0, 1)  # of the one that was shown, whichever number counting begins with
+_FIRST_IMAGE = (0, 1)  # numbers of the only image, whichever number counting begins with
 
 
 def read_tags(pieces: Iterable[ReplyPiece], cut: bool = False) -> tuple[Item, ...]:
-    """What the tags of one reply say: items in the order written.
+    """Read the tags of one reply: items in the order written.
 
     Args:
-        pieces: of the kinds label, box and point, in order; a label holds for the boxes and points up to the next.
-        cut: whether the reply was cut off, so that the last label may have lost its place.
+        pieces: pieces of the kinds label, box and point, in order; a label applies to the boxes and points up to the
+            next label.
+        cut: whether the reply was cut off, so that the last label may have lost its location.
 
     Raises:
-        Unreadable: labels without places.
+        Unreadable: labels without locations.
     """
     items: list[Item] = []
     label, used = "", True
@@ -60,12 +61,12 @@ def read_tags(pieces: Iterable[ReplyPiece], cut: bool = False) -> tuple[Item, ..
 
 
 def read_locations(text: str, pieces: Sequence[ReplyPiece], cut: bool = False) -> tuple[Item, ...]:
-    """What the location tokens of one reply say: four to a box.
+    """Read the location tokens of one reply, four for each box.
 
     Args:
         text: the reply.
         pieces: its runs of tokens, in order.
-        cut: whether the reply was cut off, so that its end belongs to no whole place.
+        cut: whether the reply was cut off, so that its end belongs to no complete location.
 
     Raises:
         Unreadable: two spellings of tokens in one reply, or words out of place.
@@ -94,12 +95,12 @@ def read_locations(text: str, pieces: Sequence[ReplyPiece], cut: bool = False) -
 
 
 def without_special(text: str) -> str:
-    """A reply without the tokens that only mark its beginning, its end or its padding."""
+    """Remove the tokens that only mark the beginning, the end or the padding of a reply."""
     return _SPECIAL.sub(" ", text)
 
 
 def _closed(label: str, *, last: bool) -> str:
-    """A label that stands after its box, without the semicolon before the next one."""
+    """A label that stands after its box, without the semicolon before the next label."""
     name, semicolon, rest = label.partition(";")
     if rest.strip() or not (last or semicolon):
         raise Unreadable(f"boxes are not separated by one semicolon: {label.strip()[:40]!r}")
@@ -107,7 +108,7 @@ def _closed(label: str, *, last: bool) -> str:
 
 
 def _boxed(label: str, values: tuple[float, ...]) -> WrittenPlace:
-    """What stands in a box's tag: a box, or its one point."""
+    """Content of a box tag: a box, or only one point."""
     return WrittenPlace(label, box=values) if len(values) == 4 else WrittenPlace(label, point=values)
 
 
@@ -123,7 +124,7 @@ def _boxes(body: str) -> Iterator[tuple[float, ...]]:
 
 
 def _inside(body: str, what: str) -> list[Any]:
-    """The numbers between two tags, without brackets around the whole."""
+    """The numbers between two tags, without brackets around all of them."""
     if not body.strip():
         raise Unreadable(f"{what} is empty")
     if not is_numeric(body):
@@ -156,7 +157,7 @@ def _points(piece: ReplyPiece, label: str) -> Iterator[WrittenPlace]:
 
 
 def _paired(places: dict[str, str]) -> Iterator[tuple[float, float]]:
-    """Points of the attributes x and y, or x1, y1, x2, y2 and so on."""
+    """Points from the attributes x and y, or x1, y1, x2, y2 and so on."""
     suffixes = [name[1:] for name in places if name[0] == "x"]
     if sorted(places) != sorted(axis + suffix for axis in "xy" for suffix in suffixes):
         raise Unreadable("a point tag has an x without its y, or a y without its x")
@@ -167,7 +168,7 @@ def _paired(places: dict[str, str]) -> Iterator[tuple[float, float]]:
 
 
 def _listed(coords: str) -> Iterator[tuple[float, float]]:
-    """Points of "PICTURE NUMBER X Y NUMBER X Y …"."""
+    """Points from "PICTURE NUMBER X Y NUMBER X Y …"."""
     values = [_decimal(word) for word in coords.replace(";", " ").split()]
     if len(values) < 4 or (len(values) - 1) % 3:
         raise Unreadable(f"coords has {len(values)} values, not one and then three for each point")

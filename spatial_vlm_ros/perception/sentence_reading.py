@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a language model made of a sentence that the grammar does not understand, and whether that may be believed.
+"""Check a language model's reading of a sentence outside the grammar before it is used.
 
-The model writes one plain command, which the grammar reads: it never says where anything is, or what a word of ours
-means. It is believed only where every word of the sentence went somewhere, nothing was added, and no number changed.
-No network here: backends/sentence_server.py asks.
+The model writes one plain command, which the grammar reads. The model never gives locations, or meanings of our words.
+A reading is accepted only if every word of the sentence is accounted for, nothing was added, and no number changed.
+This module uses no network; backends/sentence_server.py does.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ _EMPTY = word_set("""
     i'd we us our there here please would could can will shall do does did have has had to of for so then just thanks
     thank one ones thing object also too up down over out away
 """)
-"""Words that a command may have more or fewer of than what was said."""
+"""Words that a command may have in addition to the sentence, or leave out."""
 _GUARDED = word_set("""
     not no never none nothing nobody neither nor without except excluding unless if when until before after but instead
     rather avoid careful don't dont doesn't didn't won't can't cannot isn't aren't other another only stop halt wait
     left right front behind back above below under beneath between beside near next on in inside into onto at from than
     first second third last nearest closest farthest
 """)
-"""Words that change what is meant: they are in no aside."""
+"""Words that change the meaning; an aside must not contain them."""
 _VERBS = (
     VERBS
     | {word for patterns in lexicon.ACTIONS.values() for each in patterns for word in each.split(" ")[0].split("|")}
 ) - _GUARDED
-"""One verb may stand for another ("gimme" for "give"); the command is shown to the person before anything moves."""
+"""One verb may replace another ("gimme" for "give"); the user sees the command before anything moves."""
 _NUMBERED = frozenset({*lexicon.NUMBERS, *lexicon.ORDINALS, "half", "quarter", "dozen", "couple", "pair", "both"})
 _COURTEOUS = {
     word
@@ -79,12 +79,12 @@ class _Reply(msgspec.Struct):
 
 
 def reading_request(quoted: str, model: str, max_tokens: int) -> dict[str, Any]:
-    """The body of POST /v1/chat/completions that asks for a reading.
+    """Make the body of POST /v1/chat/completions that asks for a reading.
 
     Args:
         quoted: the sentence, quoted so that it is data.
         model: its name on the server.
-        max_tokens: of the answer.
+        max_tokens: most tokens of the answer.
     """
     text, flag = {"type": "string"}, {"type": "boolean"}
     part = _object({"said": text, "means": text, "aside": flag})
@@ -107,7 +107,7 @@ def _object(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_reading(instruction: str, text: str, model: str) -> ModelReading:
-    """What a model made of a sentence, where it may be believed.
+    """Read and check a model's answer for a sentence.
 
     Args:
         instruction: the sentence.
@@ -115,8 +115,8 @@ def model_reading(instruction: str, text: str, model: str) -> ModelReading:
         model: its name, for errors.
 
     Raises:
-        ModelError: the answer is not of the form asked for.
-        NotUnderstoodError: the model read no command, or its reading leaves words out, adds some or changes a number.
+        ModelError: the answer does not have the requested form.
+        NotUnderstoodError: the model read no command, or its reading omits words, adds words or changes a number.
     """
     try:
         reply = msgspec.json.decode(text, type=_Reply)
@@ -139,7 +139,7 @@ def _check_reading(instruction: str, reply: _Reply) -> None:
     """Refuse a reading that does not account for every word.
 
     Raises:
-        NotUnderstoodError: with the reason.
+        NotUnderstoodError: the reading is refused; the message gives the reason.
     """
 
     def refused(reason: str) -> NotUnderstoodError:
@@ -182,7 +182,7 @@ def _words(text: str) -> list[str]:
 
 
 def _content(words: Iterable[str]) -> set[str]:
-    """Words that say something, in the singular."""
+    """Content words, in the singular."""
     return {singular(word) for word in words if word not in _EMPTY}
 
 
@@ -191,7 +191,7 @@ def _order(words: Iterable[str], names: set[str]) -> list[str]:
 
 
 def _guarded(words: Iterable[str]) -> str | None:
-    """The first word that may be in no aside."""
+    """The first word that must not be in an aside."""
     return next((w for w in words if w in _GUARDED or w in _NUMBERED or any(c.isdigit() for c in w)), None)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long each step of a request takes, and where it may end early."""
+"""Measure how long each step of a request takes, and end it early at a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Stopwatch:
     """Wall time between laps, milliseconds.
 
     Args:
-        checkpoint: called at the end of each lap; what it raises ends the request.
+        checkpoint: called at the end of each lap; an exception from it ends the request.
     """
 
     def __init__(self, checkpoint: Callable[[], None]) -> None:
@@ -20,7 +20,7 @@ class Stopwatch:
         self.laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
-        """End a lap; time of the same name adds up."""
+        """End a lap; times of the same name add up."""
         now = time.perf_counter()
         self.laps[name] = round(self.laps.get(name, 0.0) + (now - self._last) * 1e3, 3)
         self._last = now

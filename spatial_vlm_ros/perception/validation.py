@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a set of detections fits its image, and the set with boxes clipped to it.
+"""Check that detections fit their image, and clip their boxes to it.
 
-Knows what makes detections usable together; what makes a single one well formed is in `types.Detection`.
+This module checks detections as a set; `types.Detection` checks a single one.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ def check_detections(detections: Iterable[Detection], width: int, height: int) -
     """Check that detections belong to one image of the given size.
 
     Args:
-        detections: of one frame, in any order.
-        width: of the image, pixels.
-        height: of the image, pixels.
+        detections: detections of one frame, in any order.
+        width: image width, pixels.
+        height: image height, pixels.
 
     Returns:
-        The same detections in the same order; a box that leaves the image is clipped to it.
+        The same detections in the same order; a box that reaches outside the image is clipped to it.
 
     Raises:
         InputError: two detections share an id, an id is reserved, a box lies wholly outside the image or apart from its
-            mask, something is no Detection, or there are more than MOST_DETECTIONS.
+            mask, an element is not a Detection, or there are more than MOST_DETECTIONS.
         ShapeError: a mask has another size than the image.
     """
     try:

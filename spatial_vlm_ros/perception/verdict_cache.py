@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verdicts on models that were asked before, in the user's cache folder, by a hash of all that they rest on.
+"""Verdicts on models that were examined before, in the user's cache folder, by a hash of everything they depend on.
 
-What is hashed, so that a second start costs no questions and a changed model is asked anew:
+The hash lets a second start skip the questions, and has a changed model examined again. It covers:
 
-- files of the model's own folder that loading reads. Of safetensors: name, size, time of the last change, the header
-  (names, types, shapes and places of all tensors) and the bytes in the middle of each tensor, up to SAMPLE: training
-  changes practically all numbers of a tensor that it changes at all. Of the small ones (configuration, tokenizer,
+- files of the model's own folder that loading reads. For safetensors: name, size, time of the last change, the header
+  (names, types, shapes and offsets of all tensors) and the bytes in the middle of each tensor, up to SAMPLE. Training
+  changes practically all numbers of a tensor that it changes at all. For small files (configuration, tokenizer,
   template): name and content;
-- the backend's name and its options, but for those of IDLE, which change no answer;
-- the code that a verdict goes through: what draws the questions, asks them and judges, parts and remedies of models
-  (vlm, without the models and trainings of our own), how a backend loads and asks its model (perception/backends), and
-  the versions of torch and transformers.
+- the backend's name and its options, except those of IDLE, which do not change answers;
+- the code that produces a verdict: drawing the questions, asking them and judging; parts and remedies of models (vlm,
+  without our own models and trainings); loading and prompting in the backend (perception/backends); and the versions of
+  torch and transformers.
 
-What it cannot see: some numbers of a tensor changed beyond the sampled bytes, with size and time of the file kept.
+It cannot see a change of numbers outside the sampled bytes if size and time of the file stay the same.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from spatial_vlm_ros.perception import backends
 from spatial_vlm_ros.vlm.diagnostics.verdicts import Outcome
 
 IDLE = frozenset({"blindness", "budget_s", "probe", "warm_up"})
-"""Options that say when a backend is asked and how long it may take, not what it answers."""
+"""Options that say when a backend is used and how long it may take, not what it answers."""
 SAMPLE = 4096
-"""Bytes of each tensor."""
+"""Sampled bytes of each tensor."""
 
 _WEIGHTS, _SMALL = ".safetensors", (".json", ".txt", ".jinja", ".model")
 _APART = frozenset({"compact"})  # folder of vlm whose model answers no questions of a backend
-_LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
+_LONGEST_HEADER = 100_000_000  # bytes; the limit of the format
 _LARGEST_SMALL = 1 << 28  # bytes of a tokenizer or configuration
 _REPAIR = "pass the model's whole folder"
 _log = logging.getLogger(__name__)
@@ -49,11 +49,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Known:
-    """A verdict.
+    """A stored verdict.
 
     Args:
         outcome: whether a fault was found.
-        verdict: in words.
+        verdict: verdict in words.
     """
 
     outcome: Outcome
@@ -61,9 +61,9 @@ class Known:
 
 
 def cache_folder() -> Path | None:
-    """Where verdicts are kept: below XDG_CACHE_HOME, else ~/.cache; None where there is no home.
+    """Folder of stored verdicts: below XDG_CACHE_HOME, else ~/.cache; None if there is no home folder.
 
-    Source: XDG Base Directory Specification, by which a relative path is to be ignored.
+    Source: XDG Base Directory Specification, which says to ignore a relative path.
     """
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
@@ -74,15 +74,15 @@ def cache_folder() -> Path | None:
 
 
 def key_of(backend: str, folder: Path, options: Mapping[str, str]) -> str:
-    """The hash of all that a verdict rests on, hexadecimal.
+    """Hash everything that a verdict depends on, hexadecimal.
 
     Args:
         backend: its name.
-        folder: of the model's files.
-        options: of the backend.
+        folder: folder of the model's files.
+        options: options of the backend.
 
     Raises:
-        FileError: a file cannot be read, or weights are no safetensors.
+        FileError: a file cannot be read, or weights are not safetensors.
     """
     told = {
         "backend": backend,
@@ -95,7 +95,7 @@ def key_of(backend: str, folder: Path, options: Mapping[str, str]) -> str:
 
 
 def remembered(key: str) -> Known | None:
-    """The verdict of a key; None where there is none, or none that can be read."""
+    """Return the stored verdict of a key; None if there is none, or it cannot be read."""
     folder = cache_folder()
     if folder is None:
         return None
@@ -109,7 +109,7 @@ def remembered(key: str) -> Known | None:
 
 
 def remember(key: str, known: Known) -> None:
-    """Keep a verdict; where that is not possible, a line of the log says so, and the next start asks again."""
+    """Store a verdict; if that fails, it is logged and the next start asks again."""
     folder = cache_folder()
     try:
         if folder is None:
@@ -120,7 +120,7 @@ def remember(key: str, known: Known) -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, ...]]:
-    """What tells the model's files from others, in the order of their names."""
+    """Everything that identifies the model's files, in the order of their names."""
     try:
         for path in sorted(folder.iterdir()):
             if path.suffix == _WEIGHTS:
@@ -148,7 +148,7 @@ def _sampled(path: Path, size: int) -> str:
 
 
 def _places(path: Path, header: bytes) -> list[tuple[int, int]]:
-    """First byte and byte after the last of each tensor, in the order of the file."""
+    """First byte and end of each tensor, in the order of the file."""
     try:
         tensors = json.loads(header)
         told = [(name, facts["data_offsets"]) for name, facts in tensors.items() if name != "__metadata__"]
@@ -158,7 +158,7 @@ def _places(path: Path, header: bytes) -> list[tuple[int, int]]:
 
 
 def _code() -> Iterator[tuple[str, str]]:
-    """Name and hash of each file of our own that answers or a verdict can depend on."""
+    """Name and hash of each of our source files that an answer or a verdict can depend on."""
     for package in (vlm, backends):
         folder = Path(str(package.__file__)).parent
         for path in sorted(folder.rglob("*.py")):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A grounder in a process of its own: a crash, a hang or a lack of memory there costs one request, not the program."""
+"""A grounder in its own process: a crash, a hang or out of memory costs one request, not the program."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ from spatial_vlm_ros.perception.worker_wire import (
 )
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
-_SLICE_S = 0.02  # a cancellation and a death are noticed within this time
-_FAILURES = 3  # so many in a row and the process is replaced: after some errors a GPU's context stays broken
-_SHARE = 0.8  # of timeout_s, after which no further question about a relation is asked
+_SLICE_S = 0.02  # a cancellation or a death is noticed within this time
+_FAILURES = 3  # failures in a row after which the process is replaced: some errors leave a GPU's context broken
+_SHARE = 0.8  # share of timeout_s after which no further relation question is asked
 _NEXT = "the next request starts it again"
 
 
 class WorkerGrounder:
-    """Runs a backend in a process of its own; a Grounder itself, and a Referrer and RelationJudge as the backend is.
+    """Runs a backend in its own process; it is a Grounder, and a Referrer and RelationJudge if the backend is.
 
-    The process is started by `start`, or by the first request. Where it dies, hangs or talks nonsense, the request
-    under way fails and the next one starts a new process. It ends when its owner ends, however that ends. Methods may
-    be called from any thread; one request is answered at a time, others wait for their turn.
+    `start` or the first request starts the process. If it dies, hangs or sends invalid data, the current request fails
+    and the next one starts a new process. It ends when its owner ends, however that happens. Methods may be called from
+    any thread; requests are answered one at a time, and others wait.
 
     Args:
-        name: of the backend, as in perception.load_grounder.
-        options: of the backend.
-        timeout_s: one request may take this long, seconds, once the backend is loaded.
-        startup_timeout_s: loading the backend may take this long, seconds.
+        name: name of the backend, as in perception.load_grounder.
+        options: options of the backend.
+        timeout_s: time limit of a request once the backend is loaded, seconds.
+        startup_timeout_s: time limit for loading the backend, seconds.
 
     Raises:
-        InputError: a timeout is no positive number.
+        InputError: a timeout is not a positive number.
 
     Attributes:
-        domain: what the backend declares that it was trained on; "unknown" before it was loaded for the first time.
+        domain: domain that the backend declares; "unknown" until it was loaded for the first time.
     """
 
     def __init__(
@@ -81,27 +81,27 @@ class WorkerGrounder:
                 raise InputError(what, str(seconds), "a positive number of seconds")
         self.name, self.options = name, dict(options)
         self.timeout_s, self.startup_timeout_s = timeout_s, startup_timeout_s
-        self._turn = threading.Lock()  # held by who talks to the process
-        self._state = threading.Lock()  # guards the flags that other threads touch
+        self._turn = threading.Lock()  # held by the thread that talks to the process
+        self._state = threading.Lock()  # guards the flags that other threads change
         self._busy, self._closed, self._cancelled = False, False, ""
         self._process: WorkerProcess | None = None
         self._ready, self._refers, self._judges, self._masks = False, False, False, False
-        self.tells_likelihoods = False  # of relations; known once it is loaded
+        self.tells_likelihoods = False  # for relations; known once it is loaded
         self.domain: ModelDomain = "unknown"
         self._numbers = itertools.count(1)
-        self._late: int | None = None  # number of a request that was given up, and whose answer is still to come
+        self._late: int | None = None  # number of a request that was given up and whose answer is still outstanding
         self._failures = 0
 
     # -------------------------------------------------------------------------------------------- life
 
     def start(self) -> None:
-        """Start the process and wait until the backend is loaded; nothing where it is.
+        """Start the process and wait until the backend is loaded; does nothing if it is.
 
         Raises:
-            InputError: no such backend, or not with these options.
+            InputError: no such backend, or wrong options for it.
             ModelError: the backend cannot be loaded.
             ModelTimeoutError: loading took longer than startup_timeout_s.
-            CancelledError: `cancel` or `close` was called meanwhile; after `cancel` the backend goes on loading.
+            CancelledError: `cancel` or `close` was called meanwhile; after `cancel` the backend continues to load.
         """
         with self._state:
             self._closed = False
@@ -111,7 +111,7 @@ class WorkerGrounder:
             self._started()
 
     def close(self) -> None:
-        """End the process, and a request under way with CancelledError; `start` opens again. Again is harmless."""
+        """End the process; a current request raises CancelledError. `start` reopens it. Repeated calls are harmless."""
         with self._state:
             self._closed = True
             self._cancelled = "the grounder was closed"
@@ -119,7 +119,7 @@ class WorkerGrounder:
             self._end(GRACE_S)
 
     def cancel(self) -> bool:
-        """Let the request under way, if any, raise CancelledError at once. The process and its model stay.
+        """Make the current request, if any, raise CancelledError at once. The process and its model stay.
 
         Returns:
             Whether there was one. A request that begins after this call is not affected.
@@ -130,7 +130,7 @@ class WorkerGrounder:
 
     @property
     def pid(self) -> int | None:
-        """Id of the process, None where there is none."""
+        """Id of the process; None if there is none."""
         process = self._process
         return None if process is None else process.pid
 
@@ -152,12 +152,12 @@ class WorkerGrounder:
     # -------------------------------------------------------------------------------------------- requests
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Ask the backend; see Grounder.ground. Where the process has to be started first, that time is not counted.
+        """Ask the backend; see Grounder.ground. The time to start the process does not count towards timeout_s.
 
         Raises:
-            InputError: `rgb` is no image, `phrases` are no phrases, or see `start`.
-            ModelError: the backend raised an error (its process stays), or its process died, before or meanwhile, or
-                sent nonsense (the next request starts a new one).
+            InputError: `rgb` is not an image, `phrases` are not phrases, or see `start`.
+            ModelError: the backend raised an error (its process stays), or its process died or sent invalid data (the
+                next request starts a new one).
             ModelTimeoutError: no answer within timeout_s; the process is ended.
             CancelledError: `cancel` or `close` was called meanwhile.
         """
@@ -171,11 +171,11 @@ class WorkerGrounder:
             return grounding
 
     def refer(self, rgb: Rgb, words: str) -> tuple[replies.NamedObject, ...]:
-        """Ask the backend for a whole phrase; see Referrer.refer. It has timeout_s of its own, as `ground` has.
+        """Ask the backend for a whole phrase; see Referrer.refer. It has its own timeout_s, like `ground`.
 
         Raises:
-            InputError: the backend cannot refer, `rgb` is no image, `words` are no text, or see `start`.
-            ModelError, ModelTimeoutError, CancelledError: as of `ground`.
+            InputError: the backend cannot refer, `rgb` is not an image, `words` are not text, or see `start`.
+            ModelError, ModelTimeoutError, CancelledError: as `ground`.
         """
         header, body = refer(next(self._numbers), rgb, words)
         with self._own_turn():
@@ -187,11 +187,11 @@ class WorkerGrounder:
             return references
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Ask the backend for masks; see Masker.masked. Detections stay as they are where it has no model of masks.
+        """Ask the backend for masks; see Masker.masked. Without a mask model detections stay as they are.
 
         Raises:
-            InputError: `rgb` is no image, `detections` are none, or see `start`.
-            ModelError, ModelTimeoutError, CancelledError: as of `ground`.
+            InputError: `rgb` is not an image, `detections` are not Detections, or see `start`.
+            ModelError, ModelTimeoutError, CancelledError: as `ground`.
         """
         header, body = ask_masks(next(self._numbers), rgb, detections)
         with self._own_turn():
@@ -210,13 +210,14 @@ class WorkerGrounder:
     def judge(
         self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float, marks: str = BOXES
     ) -> tuple[float | None, ...]:
-        """Ask the backend about relations; see AskedJudge.judge. It has timeout_s of its own, as `ground` has.
+        """Ask the backend about relations; see AskedJudge.judge. It has its own timeout_s, like `ground`.
 
-        No further question is asked after 0.8 timeout_s, so that what was said until then is not lost.
+        No further question is asked after 0.8 timeout_s, so that earlier answers are not lost.
 
         Raises:
-            InputError: the backend cannot be asked, `rgb` is no image, `questions` are none, or see `start`.
-            ModelError, ModelTimeoutError, CancelledError: as of `ground`.
+            InputError: the backend cannot be asked, `rgb` is not an image, `questions` are not RelationQuestions, or
+                see `start`.
+            ModelError, ModelTimeoutError, CancelledError: as `ground`.
         """
         header, body = judge(next(self._numbers), rgb, questions, min(budget_s, _SHARE * self.timeout_s), marks)
         with self._own_turn():
@@ -230,7 +231,7 @@ class WorkerGrounder:
     def _answered(
         self, header: Ask | Refer | JudgeRequest | MaskRequest, body: Sequence[memoryview | bytes]
     ) -> tuple[WorkerReply | Referred | Judged, Body]:
-        """Post a request and wait for its answer, in one's own turn; a failure of the backend is raised."""
+        """Wait for the turn, send a request and wait for its answer; a failure of the backend is raised."""
         process = self._started()
         if isinstance(header, Refer) and not self._refers:
             raise cannot_refer(self.name)
@@ -245,7 +246,7 @@ class WorkerGrounder:
         if not isinstance(reply, Failed):
             return reply, data
         error = error_of(reply, self.name)
-        self._failures += not isinstance(error, (UnfamiliarImageError, MarksError))  # which say nothing against it
+        self._failures += not isinstance(error, (UnfamiliarImageError, MarksError))  # not its fault
         if self._failures >= _FAILURES:
             self._end()
         raise error
@@ -261,7 +262,7 @@ class WorkerGrounder:
         return reply, body
 
     def _started(self) -> WorkerProcess:
-        """The process with its backend loaded; starts one where there is none."""
+        """The process with its backend loaded; starts one if there is none."""
         if self._process is None:
             self._process, self._ready, self._late, self._failures = WorkerProcess(self.name), False, None, 0
             self._process.post(Load(self.name, self.options))
@@ -282,7 +283,7 @@ class WorkerGrounder:
 
         Raises:
             TimeoutError: the deadline (time.monotonic) has passed.
-            CancelledError: somebody asked for it.
+            CancelledError: the request was cancelled.
         """
         while True:
             if self._cancelled:
@@ -297,7 +298,7 @@ class WorkerGrounder:
 
     @contextlib.contextmanager
     def _own_turn(self) -> Iterator[None]:
-        """Wait for the turn; whatever the process does in it becomes a ModelError, and a broken process is ended."""
+        """Wait for the turn; errors of the process become a ModelError, and a broken process is ended."""
         with self._turn:
             with self._state:
                 if self._closed:
@@ -324,13 +325,13 @@ class WorkerGrounder:
 
     def _died(self) -> ModelError:
         process = self._process
-        if process is None:  # never: only a process can be found dead
+        if process is None:  # never happens: only a process can be found dead
             return ModelError(self.name, "its process is gone", _NEXT)
         process.wait_gone(1.0)
         ending = self._end()
         return ModelError(self.name, ending, f"fix the cause; {_NEXT}")
 
     def _end(self, grace_s: float = 0.0) -> str:
-        """End the process, if any; how it ended, in words."""
+        """End the process, if any; returns how it ended, in words."""
         process, self._process, self._ready = self._process, None, False
         return "" if process is None else process.end(grace_s)

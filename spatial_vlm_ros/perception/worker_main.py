@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that a grounder runs in: load it, then answer one request after another until the owner is gone.
+"""Main program of a grounder's process: load the grounder, then answer requests until the owner is gone.
 
-Started by `worker_process`, with two descriptors as arguments: the socket that frames go over, and the lifeline, a
-pipe on which nothing is ever sent and which ends when the owner does, however it ends.
+`worker_process` starts it with two file descriptors as arguments: the socket for frames, and the lifeline. The lifeline
+is a pipe on which nothing is ever sent and which closes when the owner ends, however it ends.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from spatial_vlm_ros.perception.worker_wire import (
 
 
 def main() -> None:
-    """Serve until the owner closes the socket; exits 1 where the backend cannot be loaded."""
+    """Serve until the owner closes the socket; exits with 1 if the backend cannot be loaded."""
     channel_fd, lifeline = int(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, which then ends this process
     for fd in (channel_fd, lifeline):
@@ -69,11 +69,11 @@ def main() -> None:
 
 
 def _die_with_owner(lifeline: int) -> None:
-    """End this process and its children when the lifeline ends.
+    """End this process and its children when the lifeline closes.
 
-    The kernel does it, so that a model that never gives Python's lock back dies too; the thread is for an owner that
-    was gone before the kernel was asked. (PR_SET_PDEATHSIG would also fire when only the thread that started this
-    process ends.)
+    The kernel does it, so that a model that never releases Python's lock dies too; the thread is for an owner that was
+    gone before the kernel was asked. (PR_SET_PDEATHSIG would also fire if only the thread that started this process
+    ends.)
     """
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
@@ -95,7 +95,7 @@ def _serve(channel: Channel) -> None:
             grounder = load_grounder(load.name, load.options)
             refers, judge = callable(getattr(grounder, "refer", None)), judge_of(grounder)
         except Exception as error:
-            if not isinstance(error, SpatialVlmError):  # which says all in its words
+            if not isinstance(error, SpatialVlmError):  # its message already says everything
                 traceback.print_exc()
             _send(channel, failed(0, error))
             sys.exit(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests for masks, as a grounder's process and its owner send them; see worker_wire.py."""
+"""Requests for masks, as exchanged between a grounder's process and its owner; see worker_wire.py."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from spatial_vlm_ros.types import Detection, Rgb
 def ask_masks(
     number: int, rgb: Rgb, detections: Sequence[Detection]
 ) -> tuple[MaskRequest, list[memoryview | bytes]]:  # fmt: skip
-    """Header and body of a request for masks.
+    """Make header and body of a request for masks.
 
     Raises:
-        InputError: something is no Detection.
-        ShapeError: `rgb` is no (H, W, 3) uint8.
+        InputError: an element is not a Detection.
+        ShapeError: `rgb` is not (H, W, 3) uint8.
     """
     for one in detections:
         if not isinstance(one, Detection):
@@ -40,10 +40,10 @@ def ask_masks(
 
 
 def detections_of(header: MaskRequest) -> tuple[Detection, ...]:
-    """The detections that masks are wanted of.
+    """Return the detections that need masks.
 
     Raises:
-        WireError: one cannot be one.
+        WireError: a detection is invalid.
     """
     try:
         return tuple(
@@ -56,7 +56,7 @@ def detections_of(header: MaskRequest) -> tuple[Detection, ...]:
 def masks_reply(
     number: int, masked: Sequence[Detection], size: tuple[int, int]
 ) -> tuple[WorkerReply, list[memoryview | bytes]]:
-    """Header and body of an answer on an image of `size` (height, width).
+    """Make header and body of an answer about an image of `size` (height, width), pixels.
 
     Raises:
         InputError, ShapeError: as `found`.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process for one grounder, seen from its owner: start it, exchange frames with it, end it, say how it died.
+"""The process of a grounder, seen from its owner: start it, exchange frames, end it, and say how it died.
 
-Knows processes and descriptors; knows nothing of requests. Ending it ends the children that the model started too.
+Handles processes and file descriptors, not requests. Ending the process also ends the children that the model started.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import spatial_vlm_ros
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.worker_wire import Body, Channel, FromWorker, ToWorker
 
-GRACE_S = 2.0  # between asking a process to end and ending it
+GRACE_S = 2.0  # between asking a process to end and killing it
 _TAIL_LINES, _TAIL_BYTES, _TAIL_WIDTH = 20, 8192, 200
-# `-c` and not `-m`: what happens to lie in the working directory must not stand in for a library.
+# `-c` and not `-m`: files in the working directory must not replace a library.
 _CODE = (
     "import sys; sys.path[:] = sys.argv[3:] + [p for p in sys.path if p]; "
     "from spatial_vlm_ros.perception.worker_main import main; main()"
@@ -33,10 +33,10 @@ _CODE = (
 
 
 class WorkerProcess:
-    """A started process. It belongs to one thread at a time, but for `alive`.
+    """A started process. Except for `alive`, one thread at a time may use it.
 
     Args:
-        name: of the backend, for messages.
+        name: name of the backend, for messages.
 
     Raises:
         ModelError: no process can be started.
@@ -75,7 +75,7 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs. It is not reaped here, so that its id stays its own until `end`."""
+        """Whether it runs. It is not reaped here, so that its id is not reused before `end`."""
         if self._process.returncode is not None:
             return False
         try:
@@ -93,15 +93,15 @@ class WorkerProcess:
 
         Raises:
             EOFError: the process is dead or has closed its socket.
-            WireError: it sent something that is no frame.
+            WireError: it sent something that is not a frame.
         """
-        died = not self.alive  # asked before reading: what it sent before it died is still read
+        died = not self.alive  # checked before reading: what it sent before it died is still read
         poll = select.poll()
         poll.register(self._channel, select.POLLIN | (0 if self._all_sent else select.POLLOUT))
         events = poll.poll(0 if died else max(0.0, seconds) * 1e3)
         happened = events[0][1] if events else 0
         if happened & select.POLLOUT and not died:
-            with contextlib.suppress(OSError):  # it is gone; reading tells
+            with contextlib.suppress(OSError):  # it is gone; reading reports that
                 self._all_sent = self._channel.flush()
         if happened & ~select.POLLOUT:
             frame = self._channel.receive()
@@ -112,13 +112,13 @@ class WorkerProcess:
         return None
 
     def end(self, grace_s: float = 0.0) -> str:
-        """End the process and its children, and reap it. Again is harmless.
+        """End the process and its children, and reap it. Repeated calls are harmless.
 
         Args:
-            grace_s: time to end by itself, once asked to.
+            grace_s: time to end by itself after it was asked to, seconds.
 
         Returns:
-            How it ended, in words, with the last lines it printed where it ended by itself.
+            How it ended, in words, with the last lines it printed if it ended by itself.
         """
         by_itself = not self.alive
         if self._process.returncode is None:
@@ -141,14 +141,14 @@ class WorkerProcess:
         )
 
     def wait_gone(self, seconds: float) -> None:
-        """Wait until it is dead, at most `seconds`: a process closes its socket a little before it is."""
+        """Wait until it is dead, at most `seconds`: a process closes its socket shortly before it dies."""
         deadline = time.monotonic() + seconds
         while self.alive and time.monotonic() < deadline:
             time.sleep(0.002)
 
 
 class _Log(threading.Thread):
-    """Passes on to standard error what a process prints, and keeps the end of it."""
+    """Passes the output of a process on to standard error, and keeps the end of it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(name="log of a grounder", daemon=True)
@@ -178,6 +178,6 @@ def _ending(code: int) -> str:
 
 
 def _own_folder() -> list[str]:
-    """Where this package lies, unless Python looks there anyway; libraries must not come before Python's own."""
+    """Path of this package, unless Python already searches it; it must not come before Python's own libraries."""
     folder = Path(str(spatial_vlm_ros.__file__)).resolve().parent.parent
     return [] if folder.name in ("site-packages", "dist-packages") else [str(folder)]

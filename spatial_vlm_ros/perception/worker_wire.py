@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a grounder's process and its owner say to each other, byte for byte.
+"""Messages between a grounder's process and its owner, byte for byte.
 
-A frame is 16 bytes (magic, length of header, length of body), a MessagePack header that is checked against the classes
-below, and a body of raw arrays. Nothing that arrives is ever executed, and nothing is reserved beyond LONGEST_HEADER
-and LONGEST_BODY, whatever the other side claims.
+A frame consists of 16 bytes (magic, length of header, length of body), a MessagePack header that is checked against the
+classes below, and a body of raw arrays. Nothing that arrives is ever executed, and no memory is reserved beyond
+LONGEST_HEADER and LONGEST_BODY, whatever length the other side claims.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Body = memoryview
 
 
 class WireError(Exception):
-    """The other side broke the form; what it sends next cannot be understood."""
+    """The other side broke the protocol; what it sends next cannot be understood."""
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
@@ -59,11 +59,11 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     """First frame from the process: the backend is loaded.
 
     Args:
-        refers: whether it takes whole phrases, too.
+        refers: whether it also accepts whole phrases.
         judges: whether it can be asked about relations.
-        likelihoods: whether it then tells how likely each is; see judging.tells_likelihoods.
+        likelihoods: whether it then gives probabilities; see judging.tells_likelihoods.
         masks: whether it can be asked for masks.
-        domain: what it declares that it was trained on.
+        domain: domain that it declares.
     """
 
     refers: bool = False
@@ -74,7 +74,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
 
 
 class Ask(msgspec.Struct, tag=True, frozen=True):
-    """One request; its body is the (height, width, 3) image."""
+    """A request to find the objects of phrases; its body is the (height, width, 3) uint8 image."""
 
     number: Count
     height: Count
@@ -83,7 +83,7 @@ class Ask(msgspec.Struct, tag=True, frozen=True):
 
 
 class Refer(msgspec.Struct, tag=True, frozen=True):
-    """A request for what a whole phrase means; its body is the (height, width, 3) image."""
+    """A request for the object of a whole phrase; its body is the (height, width, 3) uint8 image."""
 
     number: Count
     height: Count
@@ -92,7 +92,7 @@ class Refer(msgspec.Struct, tag=True, frozen=True):
 
 
 class JudgeRequest(msgspec.Struct, tag=True, frozen=True):
-    """A request for relations between marked objects; its body is the (height, width, 3) image."""
+    """A request for relations between marked objects; its body is the (height, width, 3) uint8 image."""
 
     number: Count
     height: Count
@@ -103,7 +103,7 @@ class JudgeRequest(msgspec.Struct, tag=True, frozen=True):
 
 
 class WireDetection(msgspec.Struct, frozen=True):
-    """One detection; its mask, where it has one, is in the body."""
+    """One detection; its mask, if it has one, is in the body."""
 
     id: str
     label: str
@@ -116,7 +116,7 @@ class WireDetection(msgspec.Struct, frozen=True):
 
 
 class MaskRequest(msgspec.Struct, tag=True, frozen=True):
-    """A request for masks of objects; its body is the (height, width, 3) image. The answer is a WorkerReply."""
+    """A request for masks of objects; its body is the (height, width, 3) uint8 image. The answer is a WorkerReply."""
 
     number: Count
     height: Count
@@ -125,7 +125,7 @@ class MaskRequest(msgspec.Struct, tag=True, frozen=True):
 
 
 class WorkerReply(msgspec.Struct, tag=True, frozen=True):
-    """The answer to a request; its body is the match matrix (float64), then the masks, a bit for each pixel."""
+    """The answer to a request; its body is the match matrix (float64), then the masks, one bit per pixel."""
 
     number: Count
     rows: Count
@@ -135,7 +135,7 @@ class WorkerReply(msgspec.Struct, tag=True, frozen=True):
 
 
 class Named(msgspec.Struct, frozen=True):
-    """One box or point that a model referred with."""
+    """One box or point in the answer to a whole phrase."""
 
     label: str
     box: tuple[float, float, float, float] | None
@@ -161,12 +161,12 @@ FailureKind = Literal["model", "timeout", "input", "unfamiliar", "marks"]
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """What went wrong instead; number 0 = while loading.
+    """A failure instead of an answer; number 0 = while loading.
 
     Args:
-        number: of the request.
-        kind: of the error.
-        words: its arguments.
+        number: number of the request.
+        kind: class name of the error.
+        words: arguments of the error.
     """
 
     number: Count
@@ -179,7 +179,7 @@ FromWorker = Ready | WorkerReply | Referred | Judged | Failed
 
 
 class Channel:
-    """Frames over a connected stream socket, blocking or not. It belongs to one thread at a time.
+    """Sends and receives frames over a connected stream socket, blocking or not; one thread at a time.
 
     Args:
         connection: the socket; the channel closes it.
@@ -193,12 +193,12 @@ class Channel:
         self._begin(_LEAD.size)
 
     def _begin(self, size: int, header: int = 0) -> None:
-        """Expect `size` bytes next; `header` of them are a header, 0 = it is a lead."""
-        # np.empty: memory that is only claimed costs nothing until it is filled
+        """Expect `size` bytes next, of which `header` are a header; 0 = the lead of a frame."""
+        # np.empty: reserved memory costs nothing until it is filled
         self._buffer, self._filled, self._header = np.empty(size, np.uint8).data, 0, header
 
     def fileno(self) -> int:
-        """Of the socket, for poll."""
+        """File descriptor of the socket, for poll."""
         return self._connection.fileno()
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ class Channel:
         self._unsent += [memoryview(lead + encoded), *parts]
 
     def flush(self) -> bool:
-        """Send what the socket takes; whether all is sent. OSError where the other side is gone."""
+        """Send what the socket accepts and return whether all is sent; raises OSError if the other side is gone."""
         while self._unsent:
             try:
                 sent = self._connection.send(self._unsent[0])
@@ -225,14 +225,14 @@ class Channel:
         return True
 
     def receive(self) -> tuple[Any, Body] | None:
-        """Take what has arrived; a blocking socket waits for some.
+        """Receive the available data; a blocking socket waits for some.
 
         Returns:
             Header and body, or None while the frame is incomplete.
 
         Raises:
             EOFError: the other side is gone.
-            WireError: what arrived is no frame.
+            WireError: what arrived is not a frame.
         """
         try:
             while self._filled < len(self._buffer):
@@ -266,11 +266,11 @@ def _lengths(lead: memoryview) -> tuple[int, int]:
 
 
 def ask(number: int, rgb: Rgb, phrases: Sequence[NounPhrase]) -> tuple[Ask, list[memoryview | bytes]]:
-    """Header and body of a request.
+    """Make header and body of a request.
 
     Raises:
-        InputError: `phrases` are no NounPhrases.
-        ShapeError: `rgb` is no (H, W, 3) uint8.
+        InputError: `phrases` are not NounPhrases.
+        ShapeError: `rgb` is not (H, W, 3) uint8.
     """
     for phrase in phrases:
         if not isinstance(phrase, NounPhrase):
@@ -285,11 +285,11 @@ def ask(number: int, rgb: Rgb, phrases: Sequence[NounPhrase]) -> tuple[Ask, list
 
 
 def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | bytes]]:
-    """Header and body of a request for a whole phrase.
+    """Make header and body of a request for a whole phrase.
 
     Raises:
-        InputError: `words` are no text that can be sent.
-        ShapeError: `rgb` is no (H, W, 3) uint8.
+        InputError: `words` are not a text that can be sent.
+        ShapeError: `rgb` is not (H, W, 3) uint8.
     """
     body = image_body(rgb)
     header = Refer(number, rgb.shape[0], rgb.shape[1], words)
@@ -306,18 +306,18 @@ def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | b
 def judge(
     number: int, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float, marks: str = BOXES
 ) -> tuple[JudgeRequest, list[memoryview | bytes]]:
-    """Header and body of a request for relations.
+    """Make header and body of a request for relations.
 
     Raises:
-        InputError: `questions` are no RelationQuestions, or too many, or not of plain numbers.
-        ShapeError: `rgb` is no (H, W, 3) uint8.
+        InputError: `questions` are not RelationQuestions, too many, or not plain numbers.
+        ShapeError: `rgb` is not (H, W, 3) uint8.
     """
     if len(questions) > MOST_QUESTIONS or not all(isinstance(one, RelationQuestion) for one in questions):
         expected = f"{MOST_QUESTIONS} RelationQuestions at most"
         raise InputError("questions", f"{len(questions)} questions", expected, "ask fewer questions")
     body = image_body(rgb)
     header = JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s, marks)
-    try:  # what the process cannot read would end it
+    try:  # an unreadable request would end the process
         msgspec.msgpack.decode(msgspec.msgpack.encode(header), type=JudgeRequest)
     except (UnicodeEncodeError, TypeError, OverflowError, msgspec.ValidationError) as error:
         raise InputError("questions", str(error), "relations and boxes of plain numbers", "use float") from error
@@ -325,11 +325,11 @@ def judge(
 
 
 def image_body(rgb: Rgb) -> list[memoryview | bytes]:
-    """An image as the body of a request.
+    """Turn an image into the body of a request.
 
     Raises:
-        InputError: it is too large.
-        ShapeError: it is no (H, W, 3) uint8.
+        InputError: the image is too large.
+        ShapeError: the image is not (H, W, 3) uint8.
     """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ShapeError("rgb", "(H, W, 3) uint8", f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}")
@@ -339,10 +339,10 @@ def image_body(rgb: Rgb) -> list[memoryview | bytes]:
 
 
 def image_of(header: Ask | Refer | JudgeRequest | MaskRequest, body: Body) -> Rgb:
-    """The image of a request, writable.
+    """Return the image of a request, (H, W, 3) uint8, writable.
 
     Raises:
-        WireError: the body is not of the size that the header says.
+        WireError: the body does not have the size given in the header.
     """
     if len(body) != header.height * header.width * 3:
         raise WireError(f"an image of {len(body)} bytes for {header.width}x{header.height} pixels")
@@ -350,10 +350,10 @@ def image_of(header: Ask | Refer | JudgeRequest | MaskRequest, body: Body) -> Rg
 
 
 def asked(header: Ask, body: Body) -> tuple[Rgb, tuple[NounPhrase, ...]]:
-    """The image (writable) and the phrases of a request.
+    """Return the image, (H, W, 3) uint8, writable, and the phrases of a request.
 
     Raises:
-        WireError: the body is not of the size that the header says.
+        WireError: the body does not have the size given in the header.
     """
     return image_of(header, body), header.phrases
 
@@ -362,10 +362,10 @@ def asked(header: Ask, body: Body) -> tuple[Rgb, tuple[NounPhrase, ...]]:
 
 
 def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[WorkerReply, list[memoryview | bytes]]:
-    """Header and body of an answer on an image of `size` (height, width).
+    """Make header and body of an answer about an image of `size` (height, width), pixels.
 
     Raises:
-        InputError: something is no Detection, the match is no matrix, or there is too much of it.
+        InputError: an element is not a Detection, the match is not a matrix, or there is too much data.
         ShapeError: a mask has another size than the image.
     """
     match = np.ascontiguousarray(grounding.match, np.float64)
@@ -394,10 +394,10 @@ def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[Wor
 
 
 def grounding_of(header: WorkerReply, body: Body, size: tuple[int, int]) -> Grounding:
-    """The grounding that an answer on an image of `size` (height, width) holds.
+    """Read the grounding of an answer about an image of `size` (height, width), pixels.
 
     Raises:
-        WireError: the body is not of the size that the header says, or a detection cannot be one.
+        WireError: the body does not have the size given in the header, or a detection is invalid.
     """
     numbers, pixels = header.rows * header.columns, size[0] * size[1]
     step, masked = (pixels + 7) // 8, sum(obj.masked for obj in header.objects)
@@ -421,10 +421,10 @@ def grounding_of(header: WorkerReply, body: Body, size: tuple[int, int]) -> Grou
 
 
 def referred(number: int, answer: Sequence[replies.NamedObject]) -> Referred:
-    """Header of an answer to a whole phrase.
+    """Make the header of an answer to a whole phrase.
 
     Raises:
-        InputError: something is no Found, or there is too much of it.
+        InputError: an element is not a NamedObject, or there is too much data.
     """
     objects = []
     for one in answer:
@@ -440,10 +440,10 @@ def referred(number: int, answer: Sequence[replies.NamedObject]) -> Referred:
 
 
 def references_of(header: Referred, body: Body) -> tuple[replies.NamedObject, ...]:
-    """What an answer to a whole phrase holds.
+    """Read the answer to a whole phrase.
 
     Raises:
-        WireError: it has a body, too many objects, or a number that is none.
+        WireError: it has a body, too many objects, or an invalid number.
     """
     if len(body) or len(header.objects) > MOST_FOUND:
         raise WireError(f"an answer of {len(header.objects)} references and {len(body)} bytes")
@@ -455,10 +455,10 @@ def references_of(header: Referred, body: Body) -> tuple[replies.NamedObject, ..
 
 
 def judgements_of(header: Judged, body: Body, n: int) -> tuple[float | None, ...]:
-    """The probabilities that an answer to `n` questions about relations holds.
+    """Read the probabilities of an answer to `n` questions about relations.
 
     Raises:
-        WireError: it has a body, another number of them, or one that is none.
+        WireError: it has a body, a wrong number of probabilities, or an invalid one.
     """
     try:
         if not len(body):
@@ -472,7 +472,7 @@ def judgements_of(header: Judged, body: Body, n: int) -> tuple[float | None, ...
 
 
 def failed(number: int, error: Exception) -> Failed:
-    """What the owner is told of an error."""
+    """Make the failure message for an error."""
     kind: FailureKind = "model"
     if isinstance(error, UnfamiliarImageError):
         kind, words = "unfamiliar", [error.model, repr(error.distance), repr(error.limit)]
@@ -509,7 +509,7 @@ def error_of(header: Failed, name: str) -> SpatialVlmError:
 
 
 def _plain(text: object) -> str:
-    """Text that can be encoded, its middle left out where it is long."""
+    """Text that can be encoded; the middle of a long text is left out."""
     words = str(text).encode("utf-8", "backslashreplace").decode()
     half = _LONGEST_TEXT // 2
     return words if len(words) <= _LONGEST_TEXT else f"{words[:half]} … {words[-half:]}"

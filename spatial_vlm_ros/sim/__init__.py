@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Worlds with known truth; knows nothing of how they are judged."""
+"""Simulated worlds with known truth; this package does not judge answers."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rendered images with names, boxes and relations of their objects, for vision-language models to learn from."""
+"""Rendered images with names, boxes and relations of their objects, for training vision-language models."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from spatial_vlm_ros.sim.relation_pairs import PAIR_RELATIONS, RelationView, rel
 from spatial_vlm_ros.sim.training_frames import training_view, training_world
 from spatial_vlm_ros.types.labelled_view import BoxXyxy, LabelledObject, LabelledView, RelationLabel
 
-_SEEN = 0.5  # visible part of an object that is asked for by its name
-_EACH = 2  # pairs of a view for which a relation holds, and as many for which it does not
+_SEEN = 0.5  # least visible part of an object that is named in a question
+_EACH = 2  # pairs per view for which a relation holds, and as many for which it does not
 _CONTACT = ("on", "under", "inside")
 
 
 def adaptation_views(world: int, views: int, size: tuple[int, int]) -> Iterator[LabelledView]:
-    """Views of one random world; those without two objects are left out.
+    """Render views of one random world; views with fewer than two objects are left out.
 
     Args:
-        world: its number, the only source of chance.
+        world: number of the world, the only seed.
         views: number of images.
         size: width and height, pixels.
 
@@ -51,7 +51,7 @@ def _objects(seen: PhysicsRendering) -> tuple[LabelledObject, ...]:
 
 
 def _labels(pairs: RelationView, rng: np.random.Generator) -> Iterator[RelationLabel]:
-    """Of each relation a few pairs for which it holds, and a few for which it does not."""
+    """For each relation, a few pairs for which it holds and a few for which it does not."""
     columns = {name: pairs.holds[:, column] for column, name in enumerate(PAIR_RELATIONS)}
     columns["left of"] = 1.0 - columns["right of"]
     apart = np.all([columns[name] == 0.0 for name in _CONTACT], axis=0)

@@ -32,12 +32,12 @@ _WARNING = "This is a sample: the scene is drawn, and no robot is connected."
 
 
 class ApprovalSample:
-    """Asks which chick, proposes to take it, and asks anew.
+    """Asks which chick is meant, proposes to take it, and starts again.
 
     Args:
-        broker: where it asks.
-        expires_after: seconds of each question and proposal.
-        runs: seconds that what was approved seems to take.
+        broker: broker that it asks.
+        expires_after: seconds after which each question or proposal expires.
+        runs: simulated execution time of an approved proposal, seconds.
     """
 
     def __init__(self, broker: ApprovalBroker, expires_after: float = 120.0, runs: float = 8.0) -> None:
@@ -45,15 +45,15 @@ class ApprovalSample:
         self._frame, self._detections = chicks_and_cup_frame()
 
     def run(self, stopped: Callable[[], bool]) -> None:
-        """Go on until `stopped`."""
+        """Repeat until `stopped` returns True."""
         while not stopped():
             try:
                 self.once(stopped)
-            except SpatialVlmError:  # a no, a stop, or no answer in time: the page has shown it
+            except SpatialVlmError:  # a refusal, a stop, or no answer in time: the page has shown it
                 self._pause(3.0, stopped)
 
     def once(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """One question, one proposal, one execution; raises what the broker raises."""
+        """Make one question, one proposal and one execution; raises the broker's errors."""
         asked = self._resolve(SENTENCE)
         question = PersonQuestion(
             uuid.uuid4().hex,
@@ -128,7 +128,7 @@ class ApprovalSample:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve the sample until interrupted; 0, or 1 where it cannot be served."""
+    """Serve the sample until interrupted; returns 0, or 1 if it cannot be served."""
     parser = argparse.ArgumentParser(prog="python -m spatial_vlm_ros.sim.approval_sample", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 = a free one")
     port = parser.parse_args(arguments).port

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cameras of the usual kind: rectified, 55° wide, principal point in the middle of the image."""
+"""Usual cameras: rectified, 55° wide, principal point in the middle of the image."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 
 from spatial_vlm_ros.types import PinholeCamera
 
-_FOCAL = 610 / 640  # of the width: a depth camera's colour sensor
+_FOCAL = 610 / 640  # share of the width: colour sensor of a depth camera
 
 
 def camera_of(width: int, height: int) -> PinholeCamera:
-    """A camera of that many pixels.
+    """Make a camera with this image size, pixels.
 
     Raises:
         InputError: a size is not positive.

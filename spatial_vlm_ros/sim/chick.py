@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Toy chicks: a yellow body on a flat base, head, beak, eyes, wings, tail; told apart by what they wear. Look to +x."""
+"""Toy chicks: yellow body on a flat base, head, beak, eyes, wings, tail; they differ in what they wear; facing +x."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _EYE: Colour = (25, 22, 22)
 _RIBBON: Colour = (215, 35, 50)
 _BONNET: Colour = (240, 240, 248)
 _BAND: Colour = (60, 105, 205)
-_HAT_UP, _HAT_BACK = 0.0105, turn("y", -0.4)  # of the brim over the head's centre, metres; tilt of the hat
+_HAT_UP, _HAT_BACK = 0.0105, turn("y", -0.4)  # height of the brim over the head's centre, metres; tilt of the hat
 _HEAD, _HEAD_AT = 0.0235, (0.012, 0.0, 0.067)  # radius and centre of a chick of scale 1, metres
 
 
 def chick(rng: np.random.Generator, wears: str) -> Model:
-    """A toy chick.
+    """Make a toy chick.
 
     Args:
         rng: draws its size and shade.
         wears: "ribbon" (a red bow at the neck) or "bonnet" (a white sun hat with a blue band).
 
     Raises:
-        KeyError: there is no such dress.
+        KeyError: another value of `wears`.
     """
     s, shade = float(rng.uniform(0.95, 1.08)), rng.uniform(0.95, 1.03)
     paint = (round(_YELLOW[0] * min(shade, 1.0)), round(_YELLOW[1] * shade), _YELLOW[2])
@@ -46,7 +46,7 @@ def chick(rng: np.random.Generator, wears: str) -> Model:
 
 
 def _feathers(paint: Colour) -> tuple[PaintedSurface, ...]:
-    """The bird itself."""
+    """The chick's body."""
     belly = [(0.0, 0.0), (0.024, 0.0), (0.031, 0.006), (0.035, 0.016), (0.0355, 0.026), (0.032, 0.04), (0.024, 0.053)]
     body = revolve([*belly, (0.012, 0.062), (0.0, 0.064)]).scaled((1.1, 0.97, 1.0))
     head = ellipsoid((_HEAD, _HEAD, _HEAD)).moved(_HEAD_AT)
@@ -89,7 +89,7 @@ def _ribbon() -> tuple[PaintedSurface, ...]:
 
 
 def _bonnet() -> tuple[PaintedSurface, ...]:
-    """A dome over the crown, a brim, a band above the brim; pushed back, to leave the face free."""
+    """A dome over the crown, a brim, and a band above the brim, pushed back so that the face is free."""
     dome = [(0.0245 * math.cos(a), 0.0225 * math.sin(a)) for a in np.linspace(0, math.pi / 2, 9)]
     crown = revolve([(0, 0), *dome[:-1], (0, dome[-1][1])])
     brim = revolve([(0, 0), (0.034, -0.002), (0.0345, -0.0005), (0.02, 0.003), (0, 0.003)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things and scenery → a MuJoCo model. What is seen (group 0) does not collide, what collides (group 3) is not seen."""
+"""Compile objects and scenery into a MuJoCo model: geoms of group 0 are only visible, those of group 3 only collide."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ SEEN, COLLIDES = 0, 3
 """Groups of geoms."""
 TIME_STEP = 0.003
 _SHADOW_MAP = 1024  # pixels a side; 4096 halves the speed on a CPU
-_SAMPLES = 4  # of each pixel's colour
-_SMALL = (64, 48)  # pixels that a drawing context begins with: the renderer asks for its own size
+_SAMPLES = 4  # samples per pixel
+_SMALL = (64, 48)  # initial size of a drawing context in pixels; the renderer asks for its own
 _TORSION = 0.003  # friction against turning on the spot, metres
-_DAMPING = 1e-4  # air and softness, N s/m and N m s
+_DAMPING = 1e-4  # air drag and softness, N s/m and N m s
 _MOTTLE = "mottle"
 
 
 @dataclass(frozen=True, eq=False)
 class PlacedModel:
-    """A model and where it is let go, base frame: its foot at `position` (metres), turned by `yaw` (radians).
+    """A model and its start pose in the base frame: foot at `position` (metres), rotated by `yaw` (radians).
 
-    `placed` is the relation it is put in, or None.
+    `placed` is the relation it was placed by, or None.
     """
 
     id: str
@@ -47,12 +47,12 @@ class PlacedModel:
 def compile_model(
     objects: Sequence[PlacedModel], scenery: Scenery, extend: Callable[[Any, Any], None] | None = None
 ) -> Any:
-    """A MuJoCo model: one free body for each object, named by its id; geoms that are seen are named "id/number".
+    """Make a MuJoCo model: one free body per object, named by its id; visible geoms are named "id/number".
 
     Args:
-        objects: what lies on the table.
-        scenery: what stands around.
-        extend: given the module and the specification before it is compiled, adds what else there is: an arm.
+        objects: objects on the table.
+        scenery: table and room.
+        extend: called with the module and the specification before compilation, to add more, such as an arm.
 
     Raises:
         InputError: two objects share an id.
@@ -83,7 +83,7 @@ def _set_options(mj: Any, spec: Any, scenery: Scenery) -> None:
     spec.option.integrator = mj.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mj.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 5
-    if hasattr(mj.mjtEnableBit, "mjENBL_MULTICCD"):  # before MuJoCo 4 several contacts of two hulls had to be asked for
+    if hasattr(mj.mjtEnableBit, "mjENBL_MULTICCD"):  # before MuJoCo 4, several contacts of two hulls must be enabled
         spec.option.enableflags |= int(mj.mjtEnableBit.mjENBL_MULTICCD)
     spec.stat.extent = 1.2
     spec.stat.center = [*scenery.table_centre, scenery.table_height]
@@ -119,12 +119,12 @@ def _add_room(mj: Any, spec: Any, scenery: Scenery) -> None:
 
 
 def _add_decoration(world: Any, kind: Any, size: list[float], place: list[float], colour: Colour) -> None:
-    """Something that is seen and never touched."""
+    """Add an object that is visible but never touched."""
     world.add_geom(type=kind, size=size, pos=place, rgba=_rgba(colour), contype=0, conaffinity=0, group=SEEN)
 
 
 def _add_pattern(mj: Any, spec: Any, name: str, pattern: Pattern, metres: float) -> None:
-    """A material that repeats a pattern every so many metres."""
+    """Add a material that repeats a pattern every `metres` metres."""
     height, width, _ = pattern.shape
     texture = spec.add_texture(name=name, type=mj.mjtTexture.mjTEXTURE_2D, width=width, height=height, nchannel=3)
     texture.data = pattern.tobytes()
@@ -133,7 +133,7 @@ def _add_pattern(mj: Any, spec: Any, name: str, pattern: Pattern, metres: float)
 
 
 def _add_mottle(mj: Any, spec: Any) -> None:
-    """The faint pattern of printed, grown and wooden objects."""
+    """Add the faint pattern of printed, grown and wooden objects."""
     rng = np.random.default_rng(0)
     grey = 1 - np.abs(0.05 * rng.standard_normal((6 * 32, 32)))
     texture = spec.add_texture(name=_MOTTLE, type=mj.mjtTexture.mjTEXTURE_CUBE, width=32, height=192, nchannel=3)
@@ -173,7 +173,7 @@ def _add_object(mj: Any, spec: Any, obj: PlacedModel) -> None:
 def _add_part(mj: Any, spec: Any, body: Any, name: str, part: PaintedSurface) -> None:
     vertices, faces = part.mesh.vertices, part.mesh.faces
     mesh = spec.add_mesh(name=name, uservert=vertices.ravel(), userface=faces.ravel())
-    mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are the body's
+    mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are set on the body
     gloss = (0.9, 0.8) if part.shiny else (0.25, 0.4)
     material = spec.add_material(name=name, rgba=_rgba(part.colour), specular=gloss[0], shininess=gloss[1])
     if part.mottled:
@@ -198,7 +198,7 @@ def _add_solid(mj: Any, spec: Any, body: Any, name: str, solid: CollisionPiece, 
 
 
 def _quaternion(mj: Any, rotation: Array | None) -> Array:
-    """(4,) w, x, y, z as MuJoCo wants it."""
+    """(4,) quaternion w, x, y, z, as MuJoCo needs it."""
     quaternion = np.array([1.0, 0.0, 0.0, 0.0])
     if rotation is not None:
         mj.mju_mat2Quat(quaternion, np.ascontiguousarray(rotation).ravel())

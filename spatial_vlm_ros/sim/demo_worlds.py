@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settled worlds with a story: a chick with a bonnet, a chick with a ribbon, and a cup. Poses in "base_link".
+"""Settled demo worlds: a chick with a bonnet, a chick with a ribbon, and a cup. Poses in "base_link".
 
 with DEMO_WORLDS["behind"]() as world:
-    seen = world.render(VGA)  # or HD, of sim/cameras.py; from world.base_T_camera
+    seen = world.render(VGA)  # or HD, from sim/cameras.py; camera pose world.base_T_camera
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ _OTHERS: Mapping[str, tuple[str, str | None, Spot, float]] = MappingProxyType(
         "banana": ("banana", None, (0.60, 0.24), 0.7),
         "can": ("can", "purple", (1.02, 0.16), 0.0),
     }
-)  # id → kind, colour, place, yaw
+)  # id → kind, colour, position, yaw
 
 
 def demo_camera() -> Transform:
-    """The camera beside the robot's base: 0.9 m from the cup, looking 32° down."""
+    """Pose of the camera beside the robot's base: 0.9 m from the cup, looking 32° down."""
     return look_at((-0.02, 0.0, 0.6), (0.76, 0.0, 0.12), BASE)
 
 
 def chicks_world(bonnet: Spot, ribbon: Spot, seed: int = 3) -> PhysicsWorld:
-    """The two chicks at two places beside the cup, with a few other objects.
+    """Make a world with the two chicks at two positions beside the cup, and a few other objects.
 
     Args:
-        bonnet: place of the chick with the bonnet.
-        ribbon: place of the one with the ribbon.
-        seed: of sizes, patterns and light.
+        bonnet: x, y of the chick with the bonnet, base frame, metres.
+        ribbon: x, y of the chick with the ribbon, base frame, metres.
+        seed: seed of sizes, patterns and light.
     """
     objects, scenery, rng = story(bonnet, ribbon, seed)
     height = scenery.table_height + 0.002
@@ -67,7 +67,7 @@ def chicks_world(bonnet: Spot, ribbon: Spot, seed: int = 3) -> PhysicsWorld:
 def story(
     bonnet: Spot = BEHIND, ribbon: Spot = IN_FRONT, seed: int = 3
 ) -> tuple[list[PlacedModel], Scenery, np.random.Generator]:
-    """The cup and the two chicks just above the table, the room, and the chance that is left for more objects."""
+    """The cup and the two chicks just above the table, the room, and the random generator for more objects."""
     rng = np.random.default_rng(seed)
     scenery = random_scenery(rng)
     height = scenery.table_height + 0.002

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small scenes that anyone can make: for the README, the demo and first experiments."""
+"""Small example scenes for the README, the demo and first experiments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAMERA = PinholeCamera(np.array([[610.0, 0.0, 320.0], [0.0, 610.0, 240.0], [0.0,
 
 
 def chicks_and_cup() -> World:
-    """Two chicks, one behind the cup and one in front of it as seen from -x, and a box to the left."""
+    """Make two chicks, one behind the cup and one in front of it as seen from -x, and a box to the left."""
     return World(
         bodies=(
             Body("bonnet", "chick", Sphere(0.035), (0.22, -0.03, 0.0), "yellow"),
@@ -28,13 +28,13 @@ def chicks_and_cup() -> World:
 
 
 def chicks_and_cup_frame(seed: int = 0) -> tuple[RgbdFrame, tuple[Detection, ...]]:
-    """That scene as a depth camera sees it, with the detections of a perfect detector.
+    """Render that scene with a depth camera, with the detections of a perfect detector.
 
     Args:
-        seed: of the sensor noise.
+        seed: seed of the sensor noise.
 
     Returns:
-        A 640x480 frame, its camera 0.85 m from the cup and 30° above the table, poses wanted in the frame "world";
+        A 640x480 frame, its camera 0.85 m from the cup and 30° above the table, poses are given in the frame "world";
         and the detections, with masks.
     """
     seen = render(chicks_and_cup(), CAMERA, look_at((-0.74, 0.0, 0.43), (0.0, 0.0, 0.03)))

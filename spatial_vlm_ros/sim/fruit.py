@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Apples, bananas, oranges, lemons and pears; each rests on its lowest point and may lie any way."""
+"""Apples, bananas, oranges, lemons and pears; each rests on its lowest point and may lie in any orientation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spatial_vlm_ros.sim.meshes import Array, revolve, sweep
 from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model, PaintedSurface
 
 _STEM: Colour = (90, 62, 38)
-_ROLLING = 0.0012  # rolling friction of objects that are not quite round, metres
+_ROLLING = 0.0012  # rolling friction of nearly round objects, metres
 
 
 def apple(rng: np.random.Generator) -> Model:
@@ -19,7 +19,7 @@ def apple(rng: np.random.Generator) -> Model:
     colour, paint = (("red", (190, 35, 40)), ("green", (125, 175, 55)))[int(rng.random() < 0.4)]
     r = rng.uniform(0.033, 0.038)
     angles = np.linspace(0, math.pi, 22)
-    # a cardioid-like outline: round, drawn in at both poles
+    # an outline like a cardioid: round, with dents at both poles
     outline = [(math.sin(a) * (1 + 0.04 * math.cos(a)), -0.9 * math.cos(a) + 0.16 * math.cos(a) ** 7) for a in angles]
     low = min(z for _, z in outline)
     profile = [(max(x, 0.0) * r, (z - low) * r) for x, z in outline]

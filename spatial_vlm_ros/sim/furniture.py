@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Furniture of a doll's house, and objects to set others on: all made of blocks. A front faces +x."""
+"""Doll's house furniture, and objects to put others on: all made of blocks. Fronts face +x."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def bookcase(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
 
 
 def cabinet(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
-    """The carcass of a cabinet, open to +x: `drawers_of` makes what goes into it."""
+    """Make the body of a cabinet, open to +x; `drawers_of` makes its drawers."""
     x, y, z, wall = rng.uniform(0.14, 0.18), rng.uniform(0.22, 0.28), rng.uniform(0.26, 0.33), 0.012
     boards: list[Board] = [((x, y, wall), (0, 0, h)) for h in (wall / 2, z - wall / 2)]
     boards += [((x, wall, z), (0, s * (y - wall) / 2, z / 2)) for s in (-1, 1)]
@@ -82,15 +82,15 @@ def cabinet(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
 
 
 def drawers_of(carcass: Model, shade: float = 1.2) -> tuple[tuple[str, Model, float], ...]:
-    """The three drawers of a cabinet.
+    """Make the three drawers of a cabinet.
 
     Args:
         carcass: a model of `cabinet`.
-        shade: of their fronts against the carcass's paint.
+        shade: shade of their fronts relative to the paint of the carcass.
 
     Returns:
         Name ("bottom drawer", "middle drawer", "top drawer"), model and height of its base in the carcass, metres. A
-        drawer's frame is the carcass's: put it at the same place with the same yaw, that much higher.
+        drawer uses the carcass's frame: put it at the same position with the same yaw, higher by that height.
     """
     x, y, z = carcass.size
     wall, rim = 0.012, 0.003

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A detector that knows the truth and errs as much as it is told to: the simulator in place of a model."""
+"""A simulated detector that knows the truth and makes the requested errors; it replaces a model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LARGEST_PX = 50
 
 @dataclass(frozen=True)
 class DetectorErrors:
-    """How a detector errs; by default not at all.
+    """Errors of a detector; by default none.
 
     Args:
         misses: probability that an object is not reported, 0 to 1.
@@ -47,7 +47,7 @@ class DetectorErrors:
         mask_px: pixels by which masks are eroded or dilated, 1 to 50.
 
     Raises:
-        InputError: a value out of its range, or another word for masks.
+        InputError: a value out of its range, or an unknown value of `masks`.
     """
 
     misses: float = 0.0
@@ -68,12 +68,12 @@ class DetectorErrors:
 
 
 class SimulatorGrounder:
-    """Answers from a rendering, with the errors it is given. The same seed errs the same way each time.
+    """Answers from a rendering, with the given errors. The same seed gives the same errors.
 
     Args:
-        seen: what is in the image.
-        errors: how it errs; None = not at all.
-        seed: of the errors, 0 or more.
+        seen: rendering with the true detections.
+        errors: its errors; None = none.
+        seed: seed of the errors, 0 or more.
     """
 
     def __init__(self, seen: Rendering, errors: DetectorErrors | None = None, seed: int = 0) -> None:
@@ -81,11 +81,11 @@ class SimulatorGrounder:
         self._detections = degraded(seen.detections, errors or DetectorErrors(), np.random.default_rng(seed))
 
     def detections(self) -> tuple[Detection, ...]:
-        """All that this detector reports of the image, in the rendering's order."""
+        """All detections that it reports, in the rendering's order."""
         return self._detections
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Match what was reported to the phrases; see Grounder.ground.
+        """Match the reported detections to the phrases; see Grounder.ground.
 
         Raises:
             InputError: the image has another size than the rendering.
@@ -99,15 +99,16 @@ class SimulatorGrounder:
 def degraded(
     detections: Sequence[Detection], errors: DetectorErrors, rng: np.random.Generator
 ) -> tuple[Detection, ...]:
-    """Perfect detections as an erring detector would report them.
+    """Turn perfect detections into those of an imperfect detector.
 
     Args:
-        detections: with masks.
-        errors: how it errs.
-        rng: the only source of chance; draws as often whatever happens, so an object errs apart from the others.
+        detections: detections with masks.
+        errors: its errors.
+        rng: source of all random choices; the number of draws is fixed, so the errors of one object do not depend on
+            others.
 
     Returns:
-        Those not missed, in the same order. A box holds what is left of its mask.
+        The detections that are not missed, in the same order. A box contains the rest of its mask.
     """
     reported = []
     for detection in detections:
@@ -120,7 +121,7 @@ def degraded(
 
 
 def _similar(label: str, choice: float) -> str:
-    """Another label of the same group; the same where none is similar."""
+    """Another label of the same group; the label itself if none is similar."""
     others = sorted({other for group in SIMILAR if label in group for other in group} - {label})
     return others[int(choice * len(others))] if others else label
 
@@ -137,7 +138,7 @@ def _loosened(detection: Detection, errors: DetectorErrors, shifts: np.ndarray) 
 
 
 def _worn(mask: Mask, errors: DetectorErrors) -> Mask:
-    """A mask eroded or dilated; one that would vanish stays."""
+    """A mask eroded or dilated; a mask that would vanish is unchanged."""
     if errors.masks == "exact":
         return mask
     kernel = np.ones((2 * errors.mask_px + 1,) * 2, np.uint8)
@@ -170,7 +171,7 @@ _OF_ERRORS = ("misses", "swaps", "jitter", "masks", "mask_px")
 
 
 def load(**options: str) -> SimulatorGrounder:
-    """A grounder over a world made for it, as a backend is loaded by name.
+    """Load the backend: a grounder for a world made for it.
 
     Args:
         **options: words. `world` (a name of DEMO_WORLDS) or `seed` and `objects` of a random one (0, 9); `width` and
@@ -181,8 +182,8 @@ def load(**options: str) -> SimulatorGrounder:
         The grounder; its `rendering` is the image it knows, with exact depth.
 
     Raises:
-        InputError: an option that does not exist, is no number where one is wanted, or is out of range.
-        ModelError: MuJoCo is not installed, or no drawing context can be had.
+        InputError: an option that does not exist, is not a number, or is out of range.
+        ModelError: MuJoCo is not installed, or no drawing context is available.
     """
     values = {name: _read(name, value) for name, value in options.items()}
     errors = errors_of({name: value for name, value in options.items() if name in _OF_ERRORS})
@@ -199,10 +200,10 @@ def load(**options: str) -> SimulatorGrounder:
 
 
 def errors_of(options: Mapping[str, str]) -> DetectorErrors:
-    """How a detector errs, from words such as {"misses": "0.1", "masks": "none"}.
+    """Read detector errors from options such as {"misses": "0.1", "masks": "none"}.
 
     Raises:
-        InputError: an option that does not exist, is no number where one is wanted, or is out of range.
+        InputError: an option that does not exist, is not a number, or is out of range.
     """
     for unknown in options.keys() - set(_OF_ERRORS):
         raise UnknownNameError("error of the detector", unknown, _OF_ERRORS)

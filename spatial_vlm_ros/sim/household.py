@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes, trays and shelves: objects made of boards."""
+"""Boxes, trays and shelves made of boards."""
 
 from __future__ import annotations
 

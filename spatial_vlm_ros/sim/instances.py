@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which object each pixel of a drawn image shows: masks, perfect detections, shine."""
+"""Find the object at each pixel of a drawn image: masks, perfect detections, shiny surfaces."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Geoms = npt.NDArray[np.int32]  # (H, W) numbers of geoms, -1 = none
 
 
 class Instances:
-    """From geoms to objects.
+    """Maps geoms to objects.
 
     Args:
         model: MuJoCo model that has a body for each object.
-        objects: by id, in the order of their detections.
+        objects: objects by id, in the order of their detections.
 
     Attributes:
-        seen: numbers of the geoms that are seen of each object.
+        seen: indices of the visible geoms of each object.
     """
 
     def __init__(self, model: Any, objects: Mapping[str, PlacedModel]) -> None:
         self._objects = objects
         self.seen = {id_: _seen_geoms(model, id_) for id_ in objects}
-        self._owner = np.full(model.ngeom + 1, -1, np.int32)  # number of the object of each geom; the last: none
+        self._owner = np.full(model.ngeom + 1, -1, np.int32)  # index of the object of each geom; the last: none
         for number, geoms in enumerate(self.seen.values()):
             self._owner[geoms] = number
         self._shines = np.zeros(model.ngeom + 1, np.bool_)
@@ -39,21 +39,21 @@ class Instances:
                 self._shines[model.geom(f"{id_}/{number}").id] = part.shiny
 
     def masks(self, geom: Geoms) -> dict[str, Mask]:
-        """(H, W) bool for each object."""
+        """(H, W) bool mask for each object."""
         owner = self._owner[geom]
         return {id_: owner == number for number, id_ in enumerate(self._objects)}
 
     def counted(self, geom: Geoms) -> dict[str, int]:
-        """Pixels of each object."""
-        counts = np.bincount(geom.ravel() + 1, minlength=len(self._owner))  # of no geom, then of each
+        """Number of pixels of each object."""
+        counts = np.bincount(geom.ravel() + 1, minlength=len(self._owner))  # of no geom, then of each geom
         return {id_: int(counts[np.add(geoms, 1)].sum()) for id_, geoms in self.seen.items()}
 
     def shiny(self, geom: Geoms) -> Mask:
-        """(H, W) bool: metal and glass."""
+        """(H, W) bool mask of metal and glass."""
         return self._shines[geom]
 
     def detections(self, masks: Mapping[str, Mask]) -> tuple[Detection, ...]:
-        """What a perfect detector reports of objects with a visible pixel: tight boxes, exact masks."""
+        """Detections of a perfect detector for objects with a visible pixel: tight boxes, exact masks."""
         return tuple(self._detection(id_, mask) for id_, mask in masks.items() if mask.any())
 
     def _detection(self, id_: str, mask: Mask) -> Detection:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogue of kinds: name → a random object of that kind."""
+"""Catalogue of object kinds: name → a random object of that kind."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _NATURAL: Mapping[str, Callable[[np.random.Generator], Model]] = MappingProxyTyp
     }
 )
 KINDS: tuple[str, ...] = (*_PAINTED, *_NATURAL)
-"""Kinds that settled tabletops draw from. Crockery, cans, bottles, boxes and trays come in every colour; the others in
+"""Kinds used for settled tabletops. Crockery, cans, bottles, boxes and trays come in every colour, the others in
 their own."""
 FURNITURE: tuple[str, ...] = tuple(_FURNITURE)
-"""Further kinds, in every colour, for scenes that are built on purpose."""
+"""Further kinds, in every colour, for scenes built on purpose."""
 
 
 def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Model:
-    """An object of a kind: its size, and its colour where none is given, are drawn.
+    """Make an object of a kind with a random size, and a random colour if none is given.
 
     Args:
         kind: a name in KINDS or FURNITURE.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated world as a live camera and a detector see it: noise that changes with each frame, whole millimetres."""
+"""A simulated world seen by a live camera and a detector: new noise in each frame, depth in whole millimetres."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from spatial_vlm_ros.sim.physics import PhysicsRendering
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.types import Depth, Detection, RgbdFrame
 
-_SHAPES = {640: 480, 1280: 720}  # width → height of the usual images; others are 4:3
+_SHAPES = {640: 480, 1280: 720}  # width → height of the usual image sizes; others are 4:3
 
 
 def simulated_frames(
     world: str, width: int, detector: Mapping[str, str], shots: int
 ) -> Iterator[tuple[RgbdFrame, tuple[Detection, ...]]]:
-    """Noisy frames of one world at rest.
+    """Render noisy frames of one world at rest.
 
     Args:
         world: a name in DEMO_WORLDS, or the seed of a random world.
-        width: of the image, pixels.
+        width: image width, pixels.
         detector: errors of the detector, as options of `grounder.load`.
         shots: number of frames, each with its own noise.
 
     Yields:
-        A frame with depth in whole millimetres, as sensors send it, and what the detector reports of it.
+        A frame with depth in whole millimetres, as sensors send it, and the detections in it.
 
     Raises:
         UnknownNameError: neither a demo world nor a seed.
         InputError: an option of the detector that does not exist or is out of range.
-        ModelError: MuJoCo is not installed, or nothing can be drawn.
+        ModelError: MuJoCo is not installed, or rendering is not possible.
     """
     options = dict(detector)
     if world in DEMO_WORLDS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Triangle meshes made in code: turned, swept and boxed. Metres; faces run counter-clockwise seen from outside."""
+"""Triangle meshes made in code: turned, swept, block-shaped. Metres; faces are counter-clockwise from outside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Faces = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A surface.
+    """A triangle mesh.
 
     Args:
         vertices: (V, 3) metres.
@@ -30,17 +30,17 @@ class Mesh:
     faces: Faces
 
     def moved(self, offset: Vector3, rotation: Array | None = None) -> Mesh:
-        """Turned by a (3, 3) rotation about the origin, then shifted by `offset`, metres."""
+        """Rotate by a (3, 3) matrix about the origin, then shift by `offset`, metres."""
         turned = self.vertices if rotation is None else self.vertices @ rotation.T
         return Mesh(turned + np.asarray(offset), self.faces)
 
     def scaled(self, factors: Vector3) -> Mesh:
-        """Stretched along x, y, z by positive factors."""
+        """Stretch along x, y, z by positive factors."""
         return Mesh(self.vertices * np.asarray(factors), self.faces)
 
 
 def join(*meshes: Mesh) -> Mesh:
-    """All surfaces as one."""
+    """Join several meshes into one."""
     starts = np.cumsum([0, *(len(m.vertices) for m in meshes[:-1])])
     return Mesh(
         np.concatenate([m.vertices for m in meshes]),
@@ -58,11 +58,11 @@ def turn(axis: str, angle: float) -> Array:
 
 
 def revolve(profile: Profile, segments: int = 40) -> Mesh:
-    """Turned on a lathe: a closed surface about the z axis.
+    """Make a closed surface of revolution about the z axis.
 
     Args:
-        profile: (radius, height) from the axis at the bottom, around the outside, to the axis again; a hollow thing's
-            profile comes back down the inside. Radii of 0 only at both ends.
+        profile: (radius, height) from the axis at the bottom, around the outside, back to the axis; the profile of a
+            hollow object returns down the inside. Only the two ends have radius 0.
         segments: number of sides.
     """
     rings = np.array(profile[1:-1], np.float64)
@@ -82,18 +82,18 @@ def revolve(profile: Profile, segments: int = 40) -> Mesh:
 
 
 def ellipsoid(radii: Vector3, segments: int = 24) -> Mesh:
-    """An ellipsoid around the origin."""
+    """Make an ellipsoid around the origin."""
     angles = np.linspace(-math.pi / 2, math.pi / 2, segments // 2 + 1)
     return revolve([(math.cos(a), math.sin(a)) for a in angles], segments).scaled(radii)
 
 
 def cone(radius: float, height: float, segments: int = 20) -> Mesh:
-    """A cone with its base on z = 0 and its tip up."""
+    """Make a cone with its base on z = 0 and its tip up."""
     return revolve([(0, 0), (radius, 0), (radius * 0.02, height * 0.98), (0, height)], segments)
 
 
 def block(size: Vector3) -> Mesh:
-    """A block around the origin."""
+    """Make a block around the origin."""
     signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     faces = [(a, b, c) for a, b, c, _ in quads] + [(a, c, d) for a, _, c, d in quads]
@@ -101,14 +101,14 @@ def block(size: Vector3) -> Mesh:
 
 
 def sweep(path: Array, radii: Array, up: Vector3 = (0.0, 1.0, 0.0), flat: float = 1.0, sides: int = 14) -> Mesh:
-    """A round bar along a path: a closed surface with flat ends.
+    """Make a round bar along a path: a closed surface with flat ends.
 
     Args:
         path: (N, 3) metres.
         radii: (N,) metres.
-        up: a direction that the path is never along; the bar's section is laid out from it.
-        flat: section's extent along `up` as part of the other one.
-        sides: of the section.
+        up: a direction never parallel to the path, from which the cross-section is oriented.
+        flat: extent of the cross-section along `up`, relative to the other extent.
+        sides: number of sides of the cross-section.
     """
     ahead = np.gradient(path, axis=0)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
@@ -131,23 +131,23 @@ def sweep(path: Array, radii: Array, up: Vector3 = (0.0, 1.0, 0.0), flat: float 
 
 
 def torus(radius: float, thickness: float, height: float = 0.0) -> Mesh:
-    """A ring of round section `thickness` (its radius) about the z axis at `height`."""
+    """Make a ring with a round cross-section of radius `thickness` about the z axis at `height`, metres."""
     angles = np.linspace(0, 2 * math.pi, 37)
     path = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(len(angles), height)], axis=1)
     return sweep(path, np.full(len(path), thickness), up=(0, 0, 1))
 
 
 def wedges(outer: Profile, inner: Profile, sectors: int = 12) -> list[Array]:
-    """A turned wall cut into convex pieces.
+    """Cut a wall of revolution into convex pieces.
 
     Args:
-        outer: (radius, height) along the outside from below to above.
-        inner: as many along the inside, each opposite to one of `outer`.
-        sectors: pieces around.
+        outer: (radius, height) along the outside, from bottom to top, metres.
+        inner: the same number of points along the inside, each opposite to one of `outer`.
+        sectors: number of pieces around the axis.
 
     Returns:
         One (8, 3) set of corners for every sector and step of the profile, metres; the wall is the union of their
-        convex hulls, up to the bow between the sectors' corners.
+        convex hulls, except for the curvature between the sectors' corners.
     """
     pieces = []
     for n in range(len(outer) - 1):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a kind of object is made of: parts that are seen, convex solids that collide, mass and grip."""
+"""Parts of an object model: visible surfaces, convex collision solids, mass and friction."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class PaintedSurface:
     """One painted surface.
 
     Args:
-        mesh: in the model's frame.
+        mesh: mesh in the model's frame.
         colour: red, green, blue, 0 to 255.
-        shiny: whether it reflects so much that a depth sensor loses it in places.
-        mottled: whether a faint pattern lies on the paint.
+        shiny: whether it is so reflective that a depth sensor misses parts of it.
+        mottled: whether the paint has a faint pattern.
     """
 
     mesh: Mesh
@@ -34,14 +34,15 @@ class PaintedSurface:
 
 @dataclass(frozen=True, eq=False)
 class CollisionPiece:
-    """One convex piece that collides, in the model's frame.
+    """One convex collision piece, in the model's frame.
 
     Args:
         kind: "hull" (of `corners`), "box", "cylinder", "ball", "ellipsoid" or "capsule".
-        size: of a primitive: half extents (box, ellipsoid), radius and half length (cylinder, capsule), radius (ball).
+        size: size of a primitive: half extents (box, ellipsoid), radius and half length (cylinder, capsule), radius
+            (ball).
         position: centre of a primitive, metres.
-        rotation: (3, 3) of a primitive; None = along the model's axes.
-        corners: (N, 3) metres of a hull.
+        rotation: (3, 3) rotation of a primitive; None = along the model's axes.
+        corners: (N, 3) corners of a hull, metres.
     """
 
     kind: str
@@ -53,12 +54,12 @@ class CollisionPiece:
 
 @dataclass(frozen=True)
 class Holder:
-    """Where an object carries others.
+    """The surface on which an object carries others.
 
     Args:
         relation: "on" or "in".
-        height: of the surface that carries, above its own base, metres.
-        reach: half extents along its x and y that a carried thing's outline must stay in, metres.
+        height: height of its support surface above its own base, metres.
+        reach: half extents along its x and y within which a carried object's outline must stay, metres.
     """
 
     relation: str
@@ -71,16 +72,16 @@ class Model:
     """One object, in its own frame: origin in the middle of its base, z up; metres, kilograms.
 
     Args:
-        label: what it is called.
+        label: its name.
         attributes: further words that are true of it.
-        parts: what is seen.
-        solids: what collides; hollow objects are hollow here, too.
-        mass: of the whole.
-        centre_of_mass: in its frame.
+        parts: visible surfaces.
+        solids: collision solids; hollow objects are hollow here, too.
+        mass: total mass, kilograms.
+        centre_of_mass: in the link's frame.
         friction: sliding friction coefficient.
-        rolling: rolling friction, metres; 0 where it cannot roll.
-        holder: where it carries others, or None.
-        may_tip: whether lying any way up is as good as standing (fruit).
+        rolling: rolling friction, metres; 0 if it cannot roll.
+        holder: the part that carries other objects, or None.
+        may_tip: whether any orientation is as good as standing (fruit).
 
     Raises:
         InputError: no part, no solid, or no mass.
@@ -104,28 +105,28 @@ class Model:
 
     @property
     def vertices(self) -> Array:
-        """(V, 3) all vertices of what is seen, metres, its own frame."""
+        """(V, 3) vertices of all visible surfaces, metres, own frame."""
         return np.concatenate([part.mesh.vertices for part in self.parts])
 
     @property
     def size(self) -> Vector3:
-        """Extent along its own axes, metres."""
+        """Extents along its own axes, metres."""
         x, y, z = np.ptp(self.vertices, axis=0)
         return float(x), float(y), float(z)
 
     @property
     def reach(self) -> float:
-        """Radius of the circle about its origin that its outline lies in, metres."""
+        """Radius of the circle around its origin that contains its outline, metres."""
         return float(np.linalg.norm(self.vertices[:, :2], axis=1).max())
 
 
 def hulls(pieces: Sequence[Array]) -> tuple[CollisionPiece, ...]:
-    """Convex hulls of sets of corners (N, 3) as solids."""
+    """Make convex hulls of sets of corners (N, 3), metres."""
     return tuple(CollisionPiece("hull", corners=corners) for corners in pieces)
 
 
 def scaled(model: Model, factor: float) -> Model:
-    """The same object `factor` times as large, of the same stuff."""
+    """Scale an object by `factor`, with the same density."""
 
     def larger(solid: CollisionPiece) -> CollisionPiece:
         x, y, z = solid.position
@@ -150,6 +151,6 @@ def scaled(model: Model, factor: float) -> Model:
 
 
 def shaded(colour: Colour, factor: float) -> Colour:
-    """A darker (below 1) or lighter shade of a colour."""
+    """Make a darker (below 1) or lighter shade of a colour."""
     r, g, b = (int(min(255, max(0, round(c * factor)))) for c in colour)
     return r, g, b

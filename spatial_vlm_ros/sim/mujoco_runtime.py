@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one door to MuJoCo: imported when first needed, set up to draw without a screen."""
+"""The only access to MuJoCo: imported on first use, and set up to draw without a screen."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NAME = "mujoco"
 
 @lru_cache(maxsize=1)
 def load_mujoco() -> Any:
-    """The module mujoco, drawing off screen: with EGL, or with OSMesa where there is no EGL, unless MUJOCO_GL is set.
+    """Import mujoco for drawing off screen: with EGL, or OSMesa without EGL, unless MUJOCO_GL is set.
 
     Returns:
-        The module. MUJOCO_GL is set in the environment before it is imported, for it is read then.
+        The module. MUJOCO_GL is set in the environment before the import, which reads it.
 
     Raises:
         ModelError: MuJoCo is not installed, or its drawing library cannot be loaded.
@@ -37,25 +37,25 @@ def load_mujoco() -> Any:
 
 
 def drawing_context() -> Any:
-    """A new OpenGL context without a window, made current, of the kind that MUJOCO_GL names.
+    """Make a new OpenGL context without a window, of the kind that MUJOCO_GL names, and make it current.
 
-    MuJoCo's own choice was made when somebody first imported it, perhaps before MUJOCO_GL was set.
+    MuJoCo makes its own choice at its first import, perhaps before MUJOCO_GL was set.
 
     Raises:
-        ModelError: no such context can be had.
+        ModelError: no such context is available.
     """
     mj, kind = load_mujoco(), os.environ["MUJOCO_GL"].lower()
     try:
         source = importlib.import_module(f"{_NAME}.{kind}") if kind in ("egl", "osmesa", "glfw") else mj
         context = source.GLContext(64, 64)
         context.make_current()
-    except Exception as error:  # drivers fail in their own ways
+    except Exception as error:  # drivers fail in different ways
         raise no_drawing(error) from error
     return context
 
 
 def no_drawing(error: Exception) -> ModelError:
-    """What to say when no off-screen drawing context can be had."""
+    """The error if no off-screen drawing context is available."""
     reason = f"no drawing with MUJOCO_GL={os.environ.get('MUJOCO_GL')}: {type(error).__name__}: {error}"
     repair = "apt install libegl1 libegl-mesa0 libgl1-mesa-dri (MUJOCO_GL=egl) or libosmesa6 (MUJOCO_GL=osmesa)"
     return ModelError(_NAME, reason, repair)

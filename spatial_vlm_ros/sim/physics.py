@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tabletop whose objects have come to rest under gravity, and what a depth camera sees of it from anywhere."""
+"""A tabletop whose objects have settled under gravity, and renderings of it from any camera pose."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from spatial_vlm_ros.sim.truth import TrueObject, outline_of, tight_box
 from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, Transform
 
 STILL_SPEED, STILL_TURN = 0.003, 0.06
-"""Slower than this (m/s, rad/s) an object is at rest."""
-_STILL_STEPS, _LONGEST = 40, 3.0  # steps at rest in a row that end settling; seconds after which it ends anyway
+"""An object slower than this (m/s, rad/s) is at rest."""
+_STILL_STEPS, _LONGEST = 40, 3.0  # steps at rest in a row that end settling; seconds after which it ends in any case
 
 
 @dataclass(frozen=True, eq=False)
 class PhysicsRendering(Rendering):
-    """A rendering that also says where surfaces shine.
+    """A rendering with a mask of shiny surfaces.
 
     Args:
-        shiny: (H, W) bool: metal and glass, for `sensor.noisy`.
+        shiny: (H, W) bool mask of metal and glass, for `sensor.noisy`.
     """
 
     shiny: Mask
 
 
 class PhysicsWorld:
-    """Things on a table, let go and settled. Closes its drawing context with `close()` or as a context manager.
+    """Settled objects on a table. Close its drawing context with `close()` or use it as a context manager.
 
     The base frame has z up; MuJoCo's world frame is the base frame.
 
     Args:
-        objects: what is let go, in the order of their detections.
-        scenery: what stands around.
+        objects: objects at their start poses, in the order of their detections.
+        scenery: table and room.
         base_T_camera: the camera pose that the world was laid out for; `render` uses it by default.
 
     Raises:
@@ -78,7 +78,7 @@ class PhysicsWorld:
     # -------------------------------------------------------------------------------------------- physics
 
     def speeds(self) -> tuple[float, float]:
-        """Greatest speed (m/s) and turning rate (rad/s) of anything."""
+        """Greatest speed (m/s) and turning rate (rad/s) of all objects."""
         velocity = self._data.qvel.reshape(-1, 6)
         if not len(velocity):
             return 0.0, 0.0
@@ -93,7 +93,7 @@ class PhysicsWorld:
         return speed < STILL_SPEED and turning < STILL_TURN
 
     def deepest_contact(self) -> float:
-        """How far two solids run into each other at worst, metres."""
+        """Greatest penetration of two solids, metres."""
         return float(max((-contact.dist for contact in self._data.contact), default=0.0))
 
     def _settle(self) -> None:
@@ -126,19 +126,19 @@ class PhysicsWorld:
     def render(
         self, camera: PinholeCamera, base_T_camera: Transform | None = None, stamp_ns: int = 0
     ) -> PhysicsRendering:
-        """What a perfect camera and a perfect detector give; nothing moves meanwhile.
+        """Render with a perfect camera and a perfect detector; nothing moves meanwhile.
 
         Args:
-            camera: rectified.
-            base_T_camera: where it is; None = where the world was laid out for.
-            stamp_ns: of the frame, nanoseconds.
+            camera: rectified camera.
+            base_T_camera: camera pose in the base frame; None = the pose that the world was laid out for.
+            stamp_ns: stamp of the frame, nanoseconds.
 
         Returns:
             The frame with exact depth (NaN beyond the scenery's range), and the truth about it.
 
         Raises:
             InputError: the camera has distortion, or the caller is not the thread that rendered first.
-            ModelError: no drawing context can be had.
+            ModelError: no drawing context is available.
         """
         pose = self.base_T_camera if base_T_camera is None else base_T_camera
         if self._renderer is None:
@@ -158,9 +158,9 @@ class PhysicsWorld:
     def _visible_fractions(
         self, renderer: SceneRenderer, camera: PinholeCamera, pose: Transform, count: Mapping[str, int]
     ) -> dict[str, float]:
-        """Visible pixels as part of those each object would have without the others.
+        """Visible pixels of each object relative to its pixels without the others.
 
-        Objects whose windows in the image lie apart are drawn together, so that few images are enough.
+        Objects with disjoint windows in the image are drawn together, so that few images are needed.
         """
         whole: dict[str, int] = {}
         for group in _apart({id_: self._window(id_, camera, pose) for id_ in count}):
@@ -170,7 +170,7 @@ class PhysicsWorld:
         return {id_: min(n / max(whole[id_], 1), 1.0) for id_, n in count.items()}
 
     def _window(self, id_: str, camera: PinholeCamera, pose: Transform) -> Array:
-        """(4,) left, top, right, bottom that its image lies in; endless where a corner is behind the camera."""
+        """(4,) left, top, right, bottom of a window around its image; infinite if a corner is behind the camera."""
         pixels = project(camera, pose.inverse().apply(self.truth[id_].corners()))
         if not np.isfinite(pixels).all():
             return np.array([-np.inf, -np.inf, np.inf, np.inf])
@@ -178,7 +178,7 @@ class PhysicsWorld:
 
 
 def _apart(windows: Mapping[str, Array]) -> list[list[str]]:
-    """Groups of ids whose windows do not overlap each other."""
+    """Groups of ids whose windows do not overlap."""
     groups: list[list[str]] = []
     for id_, window in windows.items():
         for group in groups:

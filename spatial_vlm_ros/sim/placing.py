@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where to let objects go: beside, before, behind, on and in others as a camera sees it, or anywhere that is free."""
+"""Choose start positions for objects: in a relation to another object as a camera sees it, or anywhere."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from spatial_vlm_ros.sim.scenery import Scenery
 from spatial_vlm_ros.sim.truth import Placed
 from spatial_vlm_ros.types import Transform
 
-_LIFT = 0.002  # metres above what carries it that an object is let go
+_LIFT = 0.002  # metres above its support at which an object starts
 _GAP = 0.008  # least distance between the circles around two outlines, metres
-_TRIES = 40  # places tried for one object
-_BORDER = 40  # pixels of a VGA image that an object's middle keeps from its border
+_TRIES = 40  # positions tried for one object
+_BORDER = 40  # pixels of a VGA image between an object's centre and the border
 _BESIDE: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"left of": (0.0, -1.0), "right of": (0.0, 1.0), "behind": (1.0, 0.0), "in front of": (-1.0, 0.0)}
 )
-"""Directions as parts of ahead and right."""
+"""Directions as shares of ahead and right."""
 
 
 class Placer:
-    """Finds places for objects one after another; none touches another except what carries it.
+    """Finds positions for objects one after another; an object touches only its support.
 
     Args:
-        rng: the only source of chance.
-        scenery: gives the table.
-        base_T_camera: whose left and behind is meant.
+        rng: source of all random choices.
+        scenery: scenery with the table.
+        base_T_camera: camera pose that defines left and behind.
     """
 
     def __init__(self, rng: np.random.Generator, scenery: Scenery, base_T_camera: Transform) -> None:
@@ -43,7 +43,7 @@ class Placer:
         self.objects: list[PlacedModel] = []
 
     def place(self, id_: str, model: Model, related: bool) -> bool:
-        """Put one more object, in a relation to one that is there (or, where that fails, anywhere).
+        """Place one more object, in a relation to an existing one or, if that fails, anywhere.
 
         Returns:
             Whether there was room.
@@ -56,7 +56,7 @@ class Placer:
         return self._put_anywhere(id_, model)
 
     def _relations(self, model: Model, anchor: PlacedModel) -> list[str]:
-        """Relations to try to this anchor, in a random order, carrying first where it can."""
+        """Relations to try to this anchor, in random order; being carried comes first if possible."""
         if anchor.placed is not None and anchor.placed.relation in ("on", "in"):
             return []
         beside = [str(r) for r in self._rng.permutation([*_BESIDE, "next to"])][:2]
@@ -69,7 +69,7 @@ class Placer:
                    for t in self.objects)  # fmt: skip
 
     def _put(self, id_: str, model: Model, relation: str, anchor: PlacedModel) -> bool:
-        """Try some places that have this relation."""
+        """Try some positions that have this relation."""
         for _ in range(_TRIES // 4):
             if relation in ("on", "in"):
                 place, height = self._carried(model, anchor)
@@ -92,7 +92,7 @@ class Placer:
         return False
 
     def _beside(self, model: Model, relation: str, anchor: PlacedModel) -> Array:
-        """(2,) a place beside the anchor."""
+        """(2,) position beside the anchor."""
         at = np.array(anchor.position[:2])
         ahead = (at - self._eye[:2]) / np.linalg.norm(at - self._eye[:2])
         right = np.array([ahead[1], -ahead[0]])
@@ -107,7 +107,7 @@ class Placer:
         return np.asarray(at + far * (along * ahead + aside * right) + off * (aside * ahead + along * right))
 
     def _carried(self, model: Model, anchor: PlacedModel) -> tuple[Array, float]:
-        """(2,) a place on or in the anchor, and the height of what carries there, metres."""
+        """(2,) position on or in the anchor, and the height of the support surface there, metres."""
         holder = anchor.model.holder or Holder("on", anchor.model.size[2], (0.0, 0.0))
         height = self.scenery.table_height + holder.height + (0.006 if holder.relation == "in" else 0.0)
         room = np.maximum(np.array(holder.reach) - model.reach, 0.0) if holder.relation == "on" else np.zeros(2)
@@ -133,7 +133,7 @@ class Placer:
         self.objects.append(PlacedModel(id_, model, position, self._yaw(model, place), placed))
 
     def _yaw(self, model: Model, place: Array) -> float:
-        """Chicks look at the camera and shelves open towards it, more or less; the rest lie as they may."""
+        """Chicks roughly face the camera and shelves roughly open towards it; other objects have any yaw."""
         away = math.atan2(place[1] - self._eye[1], place[0] - self._eye[0])
         if model.label == "chick":
             return away + math.pi + float(self._rng.uniform(-0.8, 0.8))
@@ -143,14 +143,14 @@ class Placer:
 
 
 def _fits(model: Model, holder: Holder) -> bool:
-    """Whether an object can be put there with a hope that it stays."""
+    """Whether an object can be put there and will probably stay."""
     if holder.relation == "in":
         return model.may_tip and max(model.size) < 2.1 * min(holder.reach)
     return model.holder is None and model.reach <= min(holder.reach) + 0.012
 
 
 def kept(objects: Sequence[PlacedModel], bad: set[str]) -> list[PlacedModel]:
-    """The objects without the bad ones and whatever those carried or anchored."""
+    """The objects without the bad ones and without those that bad ones carried or anchored."""
     gone = set(bad)
     while True:
         more = {t.id for t in objects if t.placed and gone & set(t.placed.anchor_ids)} - gone

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of no kind: blocks, turned shapes and stands of any size and paint, for images that a model learns from."""
+"""Generic objects: blocks, turned shapes and stands of any size and paint, for training images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Holder, Model, Pai
 
 _DENSITY = 300.0  # kg/m³
 _LEG, _SEAT = 0.016, 0.018  # metres: thickness of a stand's legs and of its top
-_SECTIONS = (4, 5, 6, 8, 32)  # sides of what is turned
+_SECTIONS = (4, 5, 6, 8, 32)  # sides of turned shapes
 
 
 def oddment(rng: np.random.Generator) -> Model:
-    """A small object of one to three paints: a block, a turned body or an ellipsoid, 3 to 20 cm high."""
+    """Make a small object of one to three paints: a block, a turned body or an ellipsoid, 3 to 20 cm high."""
     form = str(rng.choice(["block", "turned", "turned", "ellipsoid"]))
     if form == "block":
         return _block(rng, (rng.uniform(0.03, 0.13), rng.uniform(0.03, 0.1), rng.uniform(0.03, 0.2)), "oddment")
@@ -30,11 +30,11 @@ def oddment(rng: np.random.Generator) -> Model:
 
 
 def pedestal(rng: np.random.Generator, reach: float) -> Model:
-    """Something to put others on, 2 to 32 cm high: a block, a column, or a top on legs.
+    """Make a pedestal, 2 to 32 cm high: a block, a column, or a top on legs.
 
     Args:
-        rng: the only source of chance.
-        reach: half of the least extent of its top, metres.
+        rng: source of all random choices.
+        reach: half of the smallest extent of its top, metres.
     """
     height = float(0.02 + 0.3 * rng.beta(1.2, 1.5))
     form = str(rng.choice(["block", "column", "stand"]))
@@ -59,7 +59,7 @@ def pedestal(rng: np.random.Generator, reach: float) -> Model:
 
 
 def paint(rng: np.random.Generator) -> Colour:
-    """Any colour, more or less strong."""
+    """Draw any colour, more or less saturated."""
     grey, strength = rng.uniform(25, 235), rng.uniform(0.0, 1.0)
     r, g, b = (int(c) for c in np.clip(grey + strength * rng.uniform(-110, 110, 3), 15, 245))
     return r, g, b

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Worlds in which height in the image says little about distance: objects on pedestals, stacks, low cameras.
+"""Worlds in which height in the image is a poor cue for distance: objects on pedestals, stacks, low cameras.
 
-On a bare table what is farther is higher in the image. Here a near object often stands higher than a far one, seen by
-cameras of several focal lengths from low and high, among objects of any shape, size and paint.
+On a bare table, farther objects are higher in the image. Here a near object is often higher than a far one. Cameras
+have several focal lengths and are low or high; objects have any shape, size and paint.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from spatial_vlm_ros.sim.settled import random_view
 from spatial_vlm_ros.sim.tabletop import as_bytes, look_at
 from spatial_vlm_ros.types import PinholeCamera, Transform
 
-_SPOTS = (4, 9)  # places on the table, each with an object or a stack
-_AREA = (0.22, 0.42)  # radius of the area that they lie in, metres
+_SPOTS = (4, 9)  # positions on the table, each with an object or a stack
+_AREA = (0.22, 0.42)  # radius of the area of the positions, metres
 _TRIES = 30
-_GAP, _LIFT = 0.006, 0.002  # metres: between neighbours on the ground; above the support at which objects are let go
-_RAISED, _TWICE = 0.55, 0.25  # share of spots with a pedestal; of these with a second one on it
-_FILLED = 0.2  # share of spots, and of pedestals, with a container and something in it
+_GAP, _LIFT = 0.006, 0.002  # metres: between neighbours on the table; above the support at which objects start
+_RAISED, _TWICE = 0.55, 0.25  # share of positions with a pedestal; share of these with a second one on it
+_FILLED = 0.2  # share of positions and pedestals with a filled container
 _CONTAINERS = ("bowl", "basket", "tray", "plate")
 _OTHER_KINDS = tuple(kind for kind in FURNITURE if kind not in ("board", "bookcase", "cabinet"))
-_NEAR, _STEEP = (0.55, 1.5), (6.0, 60.0)  # of cameras: metres, degrees above the horizon
-_FOCAL = (0.75, 1.4)  # times that of `camera_of`
+_NEAR, _STEEP = (0.55, 1.5), (6.0, 60.0)  # cameras: metres, degrees above the horizon
+_FOCAL = (0.75, 1.4)  # times the focal length of `camera_of`
 _ROLL_DEG = 8.0
 
 
 def raised_world(rng: np.random.Generator) -> PhysicsWorld:
-    """A random world, settled; what fell stays as it lies.
+    """Make a random settled world; fallen objects stay where they are.
 
     Args:
-        rng: the only source of chance.
+        rng: source of all random choices.
 
     Raises:
         ModelError: MuJoCo is not installed.
@@ -63,7 +63,7 @@ def raised_world(rng: np.random.Generator) -> PhysicsWorld:
 
 
 def raised_camera(rng: np.random.Generator, size: tuple[int, int]) -> PinholeCamera:
-    """A camera of that many pixels with a longer or shorter lens than usual."""
+    """Make a camera of this image size with a longer or shorter lens than usual."""
     usual = camera_of(*size)
     k = usual.K.copy()
     k[[0, 1], [0, 1]] *= rng.uniform(*_FOCAL)
@@ -71,7 +71,7 @@ def raised_camera(rng: np.random.Generator, size: tuple[int, int]) -> PinholeCam
 
 
 def raised_view(rng: np.random.Generator) -> Transform:
-    """A camera anywhere round the table, often low, a little tilted."""
+    """Draw a camera pose anywhere around the table, often low, slightly tilted."""
     distance = float(rng.uniform(*_NEAR))
     elevation = math.radians(float(rng.uniform(*_STEEP)))
     round_, roll = float(rng.uniform(-math.pi, math.pi)), math.radians(float(rng.uniform(-_ROLL_DEG, _ROLL_DEG)))
@@ -94,7 +94,7 @@ def _object(rng: np.random.Generator) -> Model:
 
 
 def _stack(rng: np.random.Generator) -> list[Model]:
-    """An object, something in a container, or one of these on pedestals; the lowest first."""
+    """An object, a filled container, or one of these on pedestals; the lowest first."""
     top = [_object(rng)]
     if rng.random() < _FILLED:
         container = scaled(make(str(rng.choice(_CONTAINERS)), rng), float(rng.uniform(0.9, 1.4)))
@@ -111,7 +111,7 @@ def _stack(rng: np.random.Generator) -> list[Model]:
 def _piled(
     rng: np.random.Generator, stack: list[Model], spot: tuple[float, float], height: float, number: int
 ) -> list[PlacedModel]:
-    """A stack where it is let go."""
+    """The start poses of a stack."""
     piled = []
     for level, model in enumerate(stack):
         position = (spot[0], spot[1], height + _LIFT)
@@ -123,7 +123,7 @@ def _piled(
 
 
 def _repainted(rng: np.random.Generator, scenery: Scenery) -> Scenery:
-    """Other patterns and paints for table, floor and walls, and other lights."""
+    """Draw other patterns and paints for table, floor and walls, and other lights."""
     r, g, b = paint(rng)
     changes = {"table": _pattern(rng), "floor": _pattern(rng), "wall": (max(r, 40), max(g, 40), max(b, 40))}
     kept = {name: value for name, value in changes.items() if rng.random() < 0.7}
@@ -139,7 +139,7 @@ def _other(rng: np.random.Generator, light: Light) -> Light:
 
 
 def _pattern(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Two paints in checks, stripes or spots, or one; with a little grain."""
+    """Draw two paints in checks, stripes or spots, or a single paint, with some grain."""
     first, second = (np.array(paint(rng), np.float64) for _ in range(2))
     second = first + (second - first) * rng.uniform(0.1, 1.0)
     rows, columns = np.mgrid[0:256, 0:256] // int(rng.choice([8, 16, 32, 64]))

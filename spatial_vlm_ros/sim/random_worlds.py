@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random tabletops: known kinds of objects at random places, none touching another."""
+"""Random tabletops: known kinds of objects at random positions; no two objects touch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CATALOGUE: Mapping[str, Callable[[np.random.Generator], Shape]] = MappingProxyTy
         "ball": lambda rng: Sphere(rng.uniform(0.025, 0.04)),
     }
 )
-_TRIES = 500  # places tried for one body before the region is called full
+_TRIES = 500  # positions tried for one body before the region counts as full
 
 
 def random_tabletop(
@@ -39,20 +39,19 @@ def random_tabletop(
     colours: Sequence[str] = tuple(COLOURS),
     distinct: bool = False,
 ) -> World:
-    """A world of bodies that stand on the table and do not touch.
+    """Make a world of bodies that stand on the table and do not touch.
 
     Args:
-        rng: the only source of chance.
+        rng: source of all random choices.
         n: number of bodies; their ids are "o0", "o1", …
-        region: extent along x and y around the origin that their centres lie in, metres.
+        region: extent along x and y around the origin for their centres, metres.
         gap: least distance between the circles around their footprints, metres.
-        labels: drawn from, names in CATALOGUE.
-        colours: drawn from, names in COLOURS.
+        labels: labels to draw from, names in CATALOGUE.
+        colours: colours to draw from, names in COLOURS.
         distinct: whether no two bodies share label and colour.
 
     Raises:
-        InputError: the region is too small for that many, there are too few kinds of them, or a label or colour is
-            unknown.
+        InputError: the region is too small, there are too few kinds, or a label or colour is unknown.
     """
     kinds = [(label, colour) for label in labels for colour in colours]
     unknown = [name for name in labels if name not in CATALOGUE]

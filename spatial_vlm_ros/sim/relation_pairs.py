@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images with pairs of objects of which it is known what relations hold, seen from the camera: for the small judge."""
+"""Images with pairs of objects and their true relations seen from the camera, for the small judge."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from spatial_vlm_ros.sim.truth import TrueObject
 from spatial_vlm_ros.types import Rgb, Transform
 
 PAIR_RELATIONS = ("right of", "behind", "in front of", "on", "under", "inside")
-"""What is told of each pair, in the order of the small judge's outputs."""
-_CLEAR = 0.02  # metres from the border of a relation, within which it is neither true nor false
-_CONTACT = 0.002  # the same of contact
-_VISIBLE = 0.3  # of an object, for its relations to be asked about
-_MOST = 24  # pairs of a view; those that touch come first
+"""Relations of each pair, in the order of the small judge's outputs."""
+_CLEAR = 0.02  # metres from the border of a relation, within which it counts as unclear
+_CONTACT = 0.002  # the same for contact
+_VISIBLE = 0.3  # least visible share of an object in a pair
+_MOST = 24  # pairs per view; touching pairs come first
 
 
 @dataclass(frozen=True, eq=False)
 class RelationView:
-    """One image, and what is true of pairs in it.
+    """One image, and the true relations of pairs in it.
 
     Args:
         rgb: (H, W, 3) uint8.
         boxes: (P, 2, 4) boxes of target and anchor, pixels.
-        holds: (P, len(PAIR_RELATIONS)) 1 = holds, 0 = does not, NaN = neither is clear.
+        holds: (P, len(PAIR_RELATIONS)) 1 = holds, 0 = does not hold, NaN = unclear.
     """
 
     rgb: Rgb
@@ -43,15 +43,15 @@ class RelationView:
 
 
 def relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[RelationView]:
-    """Views of one random world; those without two objects are left out.
+    """Render views of one random world; views with fewer than two objects are left out.
 
     Args:
-        seed: the only source of chance.
+        seed: seed of all random choices.
         views: number of images.
         size: width and height, pixels.
 
     Raises:
-        ModelError: MuJoCo is not installed, or nothing can be drawn.
+        ModelError: MuJoCo is not installed, or rendering is not possible.
     """
     rng = np.random.default_rng((seed, 23))
     camera = camera_of(*size)
@@ -64,15 +64,15 @@ def relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[Rel
 
 
 def raised_relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[RelationView]:
-    """The same of one world of `sim.raised_worlds`; pairs that contradict "higher is farther" come before others.
+    """Render views of one world of `sim.raised_worlds`; pairs that contradict "higher is farther" come first.
 
     Args:
-        seed: the only source of chance.
+        seed: seed of all random choices.
         views: number of images, each by another camera.
         size: width and height, pixels.
 
     Raises:
-        ModelError: MuJoCo is not installed, or nothing can be drawn.
+        ModelError: MuJoCo is not installed, or rendering is not possible.
     """
     rng = np.random.default_rng((seed, 29))
     with raised_world(rng) as world:
@@ -91,13 +91,13 @@ def relation_view(
     rng: np.random.Generator,
     contrary_first: bool = False,
 ) -> RelationView | None:
-    """What is true of the pairs in a view; None where it shows fewer than two objects.
+    """Find the true relations of pairs in a view; None if it shows fewer than two objects.
 
     Args:
-        seen: from that pose.
-        truth: of the objects, by id.
-        pose: base_T_camera.
-        rng: chooses among pairs, where there are many.
+        seen: frame seen from that pose.
+        truth: true poses and shapes of the objects, by id.
+        pose: camera pose in the base frame.
+        rng: chooses pairs if there are too many.
         contrary_first: choose pairs that contradict "higher is farther" before others.
     """
     shown = [d for d in seen.detections if seen.visible_fraction[d.id] >= _VISIBLE and d.id in truth]
@@ -113,13 +113,13 @@ def relation_view(
 
 
 def world_pairs(world: PhysicsWorld, size: tuple[int, int], seed: int) -> RelationView | None:
-    """What a world's own camera sees: for tests."""
+    """Render a world from its own camera and find its pairs; for tests."""
     seen = world.render(camera_of(*size))
     return relation_view(seen, world.truth, world.base_T_camera, np.random.default_rng(seed))
 
 
 def _contrary(target: list[float], anchor: list[float], row: npt.NDArray[np.float32]) -> bool:
-    """Whether a relation of depth holds against "higher is farther"."""
+    """Whether a depth relation holds against "higher is farther"."""
     told = dict(zip(PAIR_RELATIONS, row.tolist(), strict=True))
     return any(told[name] == 1.0 and is_contrary(name, target, anchor, True) for name in DEPTH_RELATIONS)
 

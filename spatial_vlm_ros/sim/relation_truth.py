@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a relation hold between two objects as they lie? From true outlines and heights alone, by docs/relations.md.
+"""Decide whether a relation holds between two objects, only from true outlines and heights, by docs/relations.md.
 
-Written apart from the solver in spatial/, on purpose: it never sees an image and shares no code with it.
+It is written separately from the solver in spatial/ on purpose: it never uses an image and shares no code with it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from spatial_vlm_ros.errors import UnknownNameError
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.truth import TrueObject
 
-_CONTACT = 0.008  # metres between an object's underside and what carries it
+_CONTACT = 0.008  # metres between an object's underside and its support
 _NEXT_TO, _LEAST_SIZE = 2.0, 0.05  # gap of "next to" in mean sizes; least size of an object in that, metres
 
 
 def margin(relation: str, target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    """How far a relation is from its border: metres; positive = it holds.
+    """Return the distance of a relation from its border, metres; positive = it holds.
 
     Args:
         relation: one of RELATIONS.
         target: the object placed.
         anchor: the object it is related to.
-        eye: (3,) place of the viewer, base frame, metres.
+        eye: (3,) position of the viewer, base frame, metres.
 
     Raises:
         UnknownNameError: no such relation.
@@ -51,7 +51,7 @@ def _right_of(target: TrueObject, anchor: TrueObject, eye: Array) -> float:
 
 
 def _along(target: TrueObject, anchor: TrueObject, eye: Array, sign: float) -> float:
-    """Farther (1) or nearer (-1) by where both begin and by their centres, within 45° of the line of sight."""
+    """Farther (1) or nearer (-1) by the near edges and by the centres, within 45° of the line of sight."""
     ahead, right = _directions(anchor, eye)
     begins = sign * ((target.outline @ ahead).min() - (anchor.outline @ ahead).min())
     centres = sign * ((target.centre[:2] - anchor.centre[:2]) @ ahead)
@@ -62,7 +62,7 @@ def _along(target: TrueObject, anchor: TrueObject, eye: Array, sign: float) -> f
 
 
 def _on(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: ARG001
-    """Above the anchor, within its outline, its underside between the anchor's foot and just over its top."""
+    """Above the anchor, within its outline, the underside between the anchor's foot and just above its top."""
     height = anchor.top - anchor.bottom
     lifted = target.bottom - anchor.bottom - 0.2 * height
     resting = anchor.top + _CONTACT - target.bottom
@@ -70,7 +70,7 @@ def _on(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: A
 
 
 def _in(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: ARG001
-    """Its centre within the anchor's outline and below its rim, its underside above the anchor's, smaller than it."""
+    """Centre within the anchor's outline and below its rim, underside above the anchor's, and smaller than it."""
     deep, floor = anchor.top - target.centre[2], target.bottom - anchor.bottom
     return min(_inside(target.centre[:2], anchor.outline), deep, floor, float((anchor.size - target.size)[:2].min()))
 
@@ -86,7 +86,7 @@ def _next_to(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # no
 
 
 def _inside(place: Array, outline: Array) -> float:
-    """How far inside a convex outline a place is, metres; negative outside."""
+    """Distance of a point from the border of a convex outline, metres; negative outside."""
     contour = outline.astype(np.float32).reshape(-1, 1, 2)
     return float(cv2.pointPolygonTest(contour, (float(place[0]), float(place[1])), True))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures, depth and instance numbers of a MuJoCo model from any pinhole camera, on one drawing context."""
+"""Render colour, depth and instance numbers of a MuJoCo model from any pinhole camera, in one drawing context."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from spatial_vlm_ros.sim.mujoco_runtime import drawing_context, load_mujoco, no_
 from spatial_vlm_ros.types import Depth, PinholeCamera, Rgb, Transform
 
 NEAR, FAR = 0.02, 20.0
-"""Planes between which anything is drawn, metres along optical z."""
+"""Near and far plane of the drawing, metres along optical z."""
 _HIDDEN = 5  # a group of geoms that is never drawn
 _MOST_GEOMS = 4000
 
 
 @dataclass(frozen=True, eq=False)
 class RenderedImage:
-    """What a camera sees.
+    """Image of a camera.
 
     Args:
         rgb: (H, W, 3) uint8.
-        depth: (H, W) float32, metres along optical z; NaN where nothing is.
-        geom: (H, W) int32, number of the geom at the centre of each pixel; -1 = none.
+        depth: (H, W) float32, metres along optical z; NaN at empty pixels.
+        geom: (H, W) int32, index of the geom at the centre of each pixel; -1 = none.
     """
 
     rgb: Rgb
@@ -42,10 +42,10 @@ class SceneRenderer:
 
     Args:
         model: MuJoCo model.
-        data: its state; drawn as it is at each call.
+        data: MuJoCo state; each call draws its current content.
 
     Raises:
-        ModelError: MuJoCo is not installed, or no drawing context can be had.
+        ModelError: MuJoCo is not installed, or no drawing context is available.
     """
 
     def __init__(self, model: Any, data: Any) -> None:
@@ -55,10 +55,10 @@ class SceneRenderer:
         self._gl: Any = drawing_context()
         try:
             self._context: Any = mj.MjrContext(model, mj.mjtFontScale.mjFONTSCALE_100)
-        except Exception as error:  # drivers fail in their own ways
+        except Exception as error:  # drivers fail in different ways
             raise no_drawing(error) from error
         mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
-        self._context.readDepthMap = mj.mjtDepthMap.mjDEPTH_ZEROFAR  # finest where it is near
+        self._context.readDepthMap = mj.mjtDepthMap.mjDEPTH_ZEROFAR  # finest for near depths
         self._scene = mj.MjvScene(model, maxgeom=_MOST_GEOMS)
         self._option, self._free = mj.MjvOption(), mj.MjvCamera()
         self._option.geomgroup[:] = 0
@@ -74,15 +74,15 @@ class SceneRenderer:
         """Free the drawing context; further calls do nothing."""
         if self._gl is not None:
             self._gl.make_current()
-            self._context.free()  # before its GL context: the next one would draw nothing otherwise
+            self._context.free()  # before its GL context, or the next renderer would draw nothing
             self._gl.free()
             self._gl = None
 
     def draw(self, camera: PinholeCamera, base_T_camera: Transform) -> RenderedImage:
-        """Colour, depth and instance numbers.
+        """Render colour, depth and instance numbers.
 
         Args:
-            camera: rectified; any focal lengths and principal point.
+            camera: rectified camera; any focal lengths and principal point.
             base_T_camera: maps the optical frame to the model's world frame.
 
         Raises:
@@ -95,7 +95,7 @@ class SceneRenderer:
         return RenderedImage(rgb, depth, self._geoms(codes))
 
     def alone(self, camera: PinholeCamera, base_T_camera: Transform, drawn: Sequence[int]) -> npt.NDArray[np.int32]:
-        """(H, W) geom numbers, -1 = none, with only the geoms `drawn` in the world; raises as `draw`."""
+        """Return (H, W) geom indices, -1 = none, with only the geoms `drawn` in the world; raises as `draw`."""
         groups = self._model.geom_group.copy()
         self._model.geom_group[:] = _HIDDEN
         self._model.geom_group[list(drawn)] = SEEN
@@ -107,7 +107,7 @@ class SceneRenderer:
             self._model.geom_group[:] = groups
 
     def _prepare(self, camera: PinholeCamera, base_T_camera: Transform) -> None:
-        """Set the scene and look at it from there."""
+        """Set up the scene for this camera pose."""
         if self._gl is None:
             raise ModelError("renderer", "it is closed", "make a new renderer")
         if not camera.is_rectified:
@@ -139,7 +139,7 @@ class SceneRenderer:
         return rgb, _metres(inverse[::-1]) if inverse is not None else np.empty((0, 0), np.float32)
 
     def _geoms(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-        """Geom numbers from colours that code places in the scene's list, plus one."""
+        """Geom indices from colours that encode indices in the scene's list, plus one."""
         place = codes[..., 0] + np.int32(256) * codes[..., 1] + np.int32(65536) * codes[..., 2]
         geoms = np.full(self._scene.ngeom + 1, -1, np.int32)
         kind = self._mj.mjtObj.mjOBJ_GEOM
@@ -150,9 +150,9 @@ class SceneRenderer:
 
 
 def _aim(eye: Any, camera: PinholeCamera, base_T_camera: Transform) -> None:
-    """Give one of the scene's eyes a pose and a frustum whose pixel centres are those of `camera`.
+    """Give one of the scene's cameras a pose and a frustum with the pixel centres of `camera`.
 
-    (0, 0) is the centre of the top-left pixel, so the image reaches from -0.5 to width - 0.5.
+    (0, 0) is the centre of the top-left pixel, so the image spans -0.5 to width - 0.5.
     """
     R, t = base_T_camera.rotation, base_T_camera.translation
     eye.pos, eye.forward, eye.up = t, R[:, 2], -R[:, 1]

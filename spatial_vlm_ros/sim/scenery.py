@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands around the objects: table, floor, wall, light and their patterns, drawn by chance."""
+"""Surroundings of the objects: table, floor, wall, lights and their patterns, drawn at random."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WALLS: tuple[Colour, ...] = ((214, 210, 200), (190, 202, 210), (206, 214, 200),
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp: where it is and where it shines (base frame, metres), its brightness 0 to 1, and whether it shadows."""
+    """A lamp: its position and target (base frame, metres), its brightness 0 to 1, and whether it casts shadows."""
 
     position: Vector3
     towards: Vector3
@@ -41,12 +41,12 @@ class Scenery:
         floor: pattern of the floor.
         wall: colour of the wall behind.
         lights: the first one casts shadows.
-        ambient: light from everywhere, 0 to 1.
-        table_centre: x, y of the middle of its top, metres.
+        ambient: ambient light, 0 to 1.
+        table_centre: x, y of the centre of the table top, metres.
         table_size: extent along x and y, metres.
-        table_height: of its top above the base frame's origin, metres.
-        floor_height: of the floor, metres.
-        max_range: depth beyond which the camera measures nothing, metres.
+        table_height: height of the table top above the base frame's origin, metres.
+        floor_height: height of the floor, metres.
+        max_range: largest depth that the camera measures, metres.
 
     Raises:
         InputError: a table without extent, or below the floor.
@@ -70,7 +70,7 @@ class Scenery:
 
 
 def random_scenery(rng: np.random.Generator) -> Scenery:
-    """A table, room and light drawn by `rng` alone."""
+    """Draw a table, a room and lights from `rng`."""
     wall = _WALLS[int(rng.integers(len(_WALLS)))]
     return Scenery(_table_top(rng), _floor(rng), wall, _lights(rng), float(rng.uniform(0.42, 0.52)))
 
@@ -111,7 +111,7 @@ def _floor(rng: np.random.Generator) -> Pattern:
 
 
 def _cloud(rng: np.random.Generator, rows: int, columns: int) -> npt.NDArray[np.float64]:
-    """(N, N) smooth noise of unit variance with so many bumps down and across."""
+    """(N, N) smooth noise of unit variance with `rows` bumps down and `columns` bumps across."""
     coarse = rng.standard_normal((rows, columns))
     fine = np.asarray(cv2.resize(coarse, (_PIXELS, _PIXELS), interpolation=cv2.INTER_CUBIC), np.float64)
     return fine / max(float(fine.std()), 1e-9)

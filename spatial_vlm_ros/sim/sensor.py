@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a real depth sensor does to exact depth: noise, holes at edges, quantisation, dropouts, blindness to shine."""
+"""Add errors of a real depth sensor to exact depth: noise, holes at edges, quantisation, dropouts, shine."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SensorNoise:
-    """What a real depth camera adds.
+    """Errors of a real depth camera.
 
     Args:
         floor: standard deviation of depth at zero range, metres.
-        quadratic: its growth with range squared, 1/metre.
-        correlated: part of the variance shared by neighbouring pixels, 0 to 1.
+        quadratic: growth of the noise with range squared, 1/metre.
+        correlated: share of the variance common to neighbouring pixels, 0 to 1.
         patch: extent of that correlation, pixels.
         edge_jump: step in inverse depth between neighbours that counts as an edge, 1/metre: planes seen at a flat angle
-            have small ones at any range.
-        edge_loss: part of the pixels at edges without measurement, 0 to 1.
-        loss: part of all pixels without measurement, 0 to 1.
+            have small steps at any range.
+        edge_loss: share of pixels at edges without measurement, 0 to 1.
+        loss: share of all pixels without measurement, 0 to 1.
         step: depth is rounded to multiples of this, metres.
-        rgb: standard deviation of colour, of 255.
-        disparity_step: inverse depth is rounded to multiples of this, 1/metre, as where depth comes from disparity:
-            the step in depth is this times range squared. 0 = no such rounding.
-        shine: part of shiny surfaces without measurement, in patches, 0 to 1.
+        rgb: standard deviation of colour, on a scale of 255.
+        disparity_step: inverse depth is rounded to multiples of this, 1/metre, as in a stereo camera: the step in depth
+            is this times range squared. 0 = no such rounding.
+        shine: share of shiny surfaces without measurement, in patches, 0 to 1.
     """
 
     floor: float = 0.001
@@ -51,25 +51,26 @@ class SensorNoise:
 
 
 STEREO = SensorNoise(disparity_step=0.001, shine=0.4)
-"""Active stereo with a base of 5 cm, 640 pixels wide: 1/32 pixel is 1 mm at 1 m, 4 mm at 2 m; blind to much shine."""
+"""Active stereo with a baseline of 5 cm, 640 pixels wide: 1/32 pixel is 1 mm at 1 m, 4 mm at 2 m; misses 40 % of
+shiny surfaces."""
 
 
 def noisy(
     frame: RgbdFrame, rng: np.random.Generator, noise: SensorNoise | None = None, shiny: Mask | None = None
 ) -> RgbdFrame:
-    """The frame as a real sensor would have measured it.
+    """Turn an exact frame into the measurement of a real sensor.
 
     Args:
-        frame: exact depth.
-        rng: the only source of chance.
-        noise: how much of what; None = a stereo camera of the usual kind.
-        shiny: (H, W) bool: metal and glass; None = nothing shines.
+        frame: frame with exact depth.
+        rng: source of all random choices.
+        noise: amounts of errors; None = the defaults of SensorNoise.
+        shiny: (H, W) bool mask of metal and glass; None = nothing is shiny.
 
     Returns:
-        A new frame: noisy, quantised depth with holes at edges, in shine and elsewhere, and noisy colour.
+        A new frame: noisy, quantised depth with holes at edges, on shiny surfaces and elsewhere, and noisy colour.
 
     Raises:
-        ShapeError: `shiny` is no mask of the frame's size.
+        ShapeError: `shiny` does not have the frame's size.
     """
     if shiny is not None and (shiny.shape != frame.depth.shape or shiny.dtype != np.bool_):
         raise ShapeError("shiny", f"{frame.depth.shape} bool", f"{shiny.shape} {shiny.dtype}")
@@ -89,7 +90,7 @@ def noisy(
 
 
 def _by_disparity(depth: Array, step: float) -> Array:
-    """Depth whose inverse is a multiple of `step`; unchanged where that is 0. Nearer than nothing is farther than all.
+    """Round depth so that its inverse is a multiple of `step`; unchanged if `step` is 0.
 
     Source: z = f b / d, so a step in d is a step of z² / (f b) in z; Khoshelham and Elberink 2012.
     """
@@ -100,7 +101,7 @@ def _by_disparity(depth: Array, step: float) -> Array:
 
 
 def _patches(shape: tuple[int, ...], rng: np.random.Generator, patch: int, part: float) -> Mask:
-    """Blobs of about `patch` pixels that cover `part` of the image."""
+    """Blobs of about `patch` pixels that cover a share `part` of the image."""
     field = _smooth_field(shape, rng, max(patch, 1))
     return np.less_equal(field, np.quantile(field, part))
 
@@ -114,7 +115,7 @@ def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator, patch: int) 
 
 
 def _edges(depth: npt.NDArray[np.float32], jump: float) -> Mask:
-    """Pixels where inverse depth differs by more than `jump` among the 3x3 around; not measured counts as far away."""
+    """Pixels where inverse depth differs by more than `jump` among 3x3 neighbours; unmeasured counts as far away."""
     inverse = np.nan_to_num(1 / depth, nan=0.0)
     kernel = np.ones((3, 3), np.uint8)
     return np.greater(np.subtract(cv2.dilate(inverse, kernel), cv2.erode(inverse, kernel)), jump)

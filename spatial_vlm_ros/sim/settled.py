@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random tabletops under gravity: drawn, let go, settled, checked, and drawn anew where something went wrong."""
+"""Random tabletops under gravity: drawn, settled, checked, and drawn again if something went wrong."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from spatial_vlm_ros.types import Transform
 CLEAR: Mapping[str, float] = MappingProxyType(
     {"left of": 0.03, "right of": 0.03, "behind": 0.03, "in front of": 0.03, "on": 0.002, "in": 0.002, "next to": 0.03}
 )
-"""Least margin (metres) that a recorded relation keeps after settling."""
-_TILT_DEG = 8.0  # more than this an object has tipped
-_ATTEMPTS, _ROUNDS, _FREE = 20, 4, 2  # whole worlds drawn; settlings of each; objects put anywhere before the others
+"""Least margin (metres) of a recorded relation after settling."""
+_TILT_DEG = 8.0  # an object tilted by more has tipped
+_ATTEMPTS, _ROUNDS, _FREE = 20, 4, 2  # worlds drawn; settlings of each; objects placed anywhere before the others
 _ONCE = ("shelf", "tray", "ribbon chick", "bonnet chick")
 
 
 def settled_tabletop(
     seed: int, objects: int = 9, kinds: Sequence[str] = KINDS, frame: str = "base_link"
 ) -> PhysicsWorld:
-    """A random world at rest.
+    """Make a random world at rest.
 
     Args:
-        seed: the only source of chance; the same world each time on the same machine.
-        objects: number of objects that are put on the table; some may be missing in the end, a third at most.
-        kinds: drawn from, names in kinds.KINDS.
+        seed: seed of all random choices; it gives the same world each time on the same machine.
+        objects: number of objects to place; up to a third may be missing in the end.
+        kinds: kinds to draw from, names in kinds.KINDS.
         frame: name of the base frame, which has z up and its origin beside the table, 0.1 m below its top.
 
     Returns:
-        The world. Relations of its objects hold, seen from its `base_T_camera`, by CLEAR or more.
+        The world. Recorded relations hold with a margin of CLEAR or more, seen from its `base_T_camera`.
 
     Raises:
         UnknownNameError: a kind that does not exist.
-        InputError: no kind, or more objects than the table has room for.
+        InputError: no kinds, or more objects than fit on the table.
         ModelError: MuJoCo is not installed.
     """
     for unknown in [kind for kind in kinds if kind not in KINDS]:
@@ -63,7 +63,7 @@ def settled_tabletop(
 
 
 def random_view(rng: np.random.Generator, frame: str = "base_link") -> Transform:
-    """A camera pose about 1 m from the middle of the table, 25 to 50° above it, on the robot's side."""
+    """Draw a camera pose about 1 m from the middle of the table, 25 to 50° above it, on the robot's side."""
     distance, elevation, side = rng.uniform(0.85, 1.1), math.radians(rng.uniform(25, 50)), rng.uniform(-0.9, 0.9)
     target = (0.8 + float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04)), 0.13)
     flat = distance * math.cos(elevation)
@@ -76,13 +76,13 @@ def random_view(rng: np.random.Generator, frame: str = "base_link") -> Transform
 
 
 def broken(world: PhysicsWorld) -> set[str]:
-    """Ids of objects that fell off, tipped, or lost the relation they were put in."""
+    """Ids of objects that fell off, tipped, or lost their relation."""
     return {id_ for id_, true in world.truth.items() if _fell(true, world.scenery) or _tipped(world, id_)
             or not relation_holds(world, id_)}  # fmt: skip
 
 
 def relation_holds(world: PhysicsWorld, id_: str) -> bool:
-    """Whether an object keeps its recorded relation to every anchor by CLEAR; True where none is recorded."""
+    """Whether an object keeps its recorded relation to every anchor by CLEAR; True if none is recorded."""
     true, eye = world.truth[id_], world.base_T_camera.translation
     if true.placed is None:
         return True
@@ -110,12 +110,12 @@ def _placed(
         numbers[model.label] += 1
         placer.place(f"{model.label}_{numbers[model.label]}", model, related=count >= _FREE)
         if 3 * (count + 1 - len(placer.objects)) > objects:
-            break  # too many found no room
+            break  # too many found no position
     return placer
 
 
 def _drawn(rng: np.random.Generator, objects: int, kinds: Sequence[str]) -> list[str]:
-    """Kinds of the objects, big ones first; both chicks or none, where there are two places."""
+    """Kinds of the objects, big ones first; both chicks or none, if there is room for two."""
     pool, drawn = [str(k) for k in rng.permutation(list(kinds))], []
     if {"ribbon chick", "bonnet chick"} <= set(pool) and objects > 1 and rng.random() < 0.6:
         drawn += ["ribbon chick", "bonnet chick"]
@@ -131,7 +131,7 @@ def _drawn(rng: np.random.Generator, objects: int, kinds: Sequence[str]) -> list
 
 
 def _settled(placer: Placer, fewest: int) -> PhysicsWorld | None:
-    """Let go, take away what went wrong, and let the rest go again; None where too little is left."""
+    """Settle, remove what went wrong, and settle the rest again; None if too little is left."""
     objects = placer.objects
     for _ in range(_ROUNDS):
         if len(objects) < fewest:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simple solids and where rays meet them. Axes: each shape stands on z = 0 of its own frame; metres."""
+"""Simple solids and their intersections with rays. Each shape stands on z = 0 of its own frame; metres."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy.typing as npt
 from spatial_vlm_ros.types import Vector3
 
 Array = npt.NDArray[np.float64]
-Hits = tuple[Array, Array]  # distances (N,) in units of the ray's direction, infinite for none; unit normals (N, 3)
+Hits = tuple[Array, Array]  # distances (N,) in units of the ray's direction, infinite for no hit; unit normals (N, 3)
 
 
 @dataclass(frozen=True)
 class Box:
-    """A block of size (x, y, z), metres, on its base."""
+    """A block of size (x, y, z), metres, standing on its base."""
 
     size: Vector3
 
     def hit(self, origin: Array, directions: Array) -> Hits:
-        """First intersections, in the shape's frame (origin at the centre of its base, z up).
+        """Compute first intersections, in the shape's frame (origin at the centre of its base, z up).
 
         Args:
             origin: (3,) metres.
@@ -45,18 +45,18 @@ class Box:
 
 @dataclass(frozen=True)
 class Cylinder:
-    """A full cylinder on its base, metres."""
+    """A solid cylinder standing on its base, metres."""
 
     radius: float
     height: float
 
     @property
     def size(self) -> Vector3:
-        """Extent along x, y, z, metres."""
+        """Extents along x, y, z, metres."""
         return 2 * self.radius, 2 * self.radius, self.height
 
     def hit(self, origin: Array, directions: Array) -> Hits:
-        """As `Box.hit`."""
+        """See `Box.hit`."""
         return _nearest(
             [
                 *_side(origin, directions, self.radius, 0.0, self.height),
@@ -76,11 +76,11 @@ class Cup:
 
     @property
     def size(self) -> Vector3:
-        """Extent along x, y, z, metres."""
+        """Extents along x, y, z, metres."""
         return 2 * self.radius, 2 * self.radius, self.height
 
     def hit(self, origin: Array, directions: Array) -> Hits:
-        """As `Box.hit`."""
+        """See `Box.hit`."""
         inner = self.radius - self.wall
         return _nearest(
             [
@@ -101,11 +101,11 @@ class Sphere:
 
     @property
     def size(self) -> Vector3:
-        """Extent along x, y, z, metres."""
+        """Extents along x, y, z, metres."""
         return 2 * self.radius, 2 * self.radius, 2 * self.radius
 
     def hit(self, origin: Array, directions: Array) -> Hits:
-        """As `Box.hit`."""
+        """See `Box.hit`."""
         from_centre = origin - (0.0, 0.0, self.radius)
         excess = float(from_centre @ from_centre) - self.radius**2
         distance, _ = _quadratic((directions**2).sum(axis=1), directions @ from_centre, excess)
@@ -117,7 +117,7 @@ Shape = Box | Cylinder | Cup | Sphere
 
 
 def _quadratic(a: Array, half_b: Array, c: float) -> tuple[Array, Array]:
-    """Both roots of a t² + 2 half_b t + c, the smaller first; infinite where there is none."""
+    """Both roots of a t² + 2 half_b t + c, the smaller first; infinite if there is none."""
     discriminant = half_b**2 - a * c
     with np.errstate(divide="ignore", invalid="ignore"):
         root = np.sqrt(np.where(discriminant >= 0, discriminant, np.nan))
@@ -126,7 +126,7 @@ def _quadratic(a: Array, half_b: Array, c: float) -> tuple[Array, Array]:
 
 
 def _side(origin: Array, directions: Array, radius: float, low: float, high: float) -> tuple[Hits, Hits]:
-    """Where rays enter and leave the wall of an upright cylinder."""
+    """Intersections at which rays enter and leave the wall of an upright cylinder."""
     flat, start = directions[:, :2], origin[:2]
     enter, leave = _quadratic((flat**2).sum(axis=1), flat @ start, float(start @ start) - radius**2)
     return _wall(origin, directions, enter, low, high), _wall(origin, directions, leave, low, high)
@@ -139,7 +139,7 @@ def _wall(origin: Array, directions: Array, distance: Array, low: float, high: f
 
 
 def _disk(origin: Array, directions: Array, z: float, inner: float, outer: float) -> Hits:
-    """Where rays meet a horizontal ring."""
+    """Intersections of rays with a horizontal ring."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = (z - origin[2]) / directions[:, 2]
     distance = np.where(np.isfinite(distance) & (distance > 0), distance, np.inf)
@@ -151,14 +151,14 @@ def _disk(origin: Array, directions: Array, z: float, inner: float, outer: float
 
 
 def _facing(normals: Array, directions: Array) -> Array:
-    """Unit normals turned against the rays."""
+    """Unit normals, oriented against the rays."""
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     along = (normals * directions).sum(axis=1, keepdims=True)
     return np.where(along > 0, -normals, normals) / np.where(length > 0, length, 1.0)
 
 
 def _nearest(hits: Sequence[Hits]) -> Hits:
-    """The first of several surfaces along each ray."""
+    """First of several surfaces along each ray."""
     distances, normals = np.stack([h[0] for h in hits]), np.stack([h[1] for h in hits])
     first, ray = distances.argmin(axis=0), np.arange(distances.shape[1])
     return distances[first, ray], normals[first, ray]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things on a table, as a depth camera would see them, with known truth.
+"""Objects on a table, rendered as a depth camera sees them, with known truth.
 
-Knows no physics: bodies stay where they are put. The world frame has z up and its origin on the middle of the table
+There is no physics: bodies stay where they are put. The world frame has z up and its origin at the centre of the table
 top; metres and radians.
 """
 
@@ -39,7 +39,7 @@ COLOURS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
 )
 _TABLE_COLOUR, _FLOOR_COLOUR, _SKY_COLOUR = (186, 168, 140), (95, 98, 104), (205, 210, 215)
 _LIGHT = np.array([0.35, -0.45, 0.82]) / np.linalg.norm([0.35, -0.45, 0.82])
-_AMBIENT = 0.45  # share of light from everywhere, so that sides turned away keep their colour
+_AMBIENT = 0.45  # share of ambient light, so that sides turned away keep their colour
 
 
 # ------------------------------------------------------------------------------------------------ world
@@ -51,14 +51,14 @@ class Body:
 
     Args:
         id: unique in its world.
-        label: what it is called.
-        shape: what it looks like.
+        label: its name.
+        shape: its shape.
         position: x, y and the height of its base, metres, world frame.
         colour: a name in COLOURS.
-        yaw: turn about the world's z, radians.
+        yaw: rotation about the world's z, radians.
 
     Raises:
-        InputError: a colour that has no name, or a size that is not positive.
+        InputError: an unknown colour, or a size that is not positive.
     """
 
     id: str
@@ -78,18 +78,18 @@ class Body:
 
     @property
     def size(self) -> Vector3:
-        """Extent along its own axes, metres."""
+        """Extents along its own axes, metres."""
         return self.shape.size
 
     @property
     def centre(self) -> Vector3:
-        """Middle of its tight gravity-up box, metres, world frame."""
+        """Centre of its tight gravity-up box, metres, world frame."""
         x, y, base = self.position
         return x, y, base + self.size[2] / 2
 
     @property
     def top(self) -> float:
-        """Height of its highest point, metres, world frame: the base of what is stacked on it."""
+        """Height of its highest point, metres, world frame: the base height of an object stacked on it."""
         return self.position[2] + self.size[2]
 
     @property
@@ -116,9 +116,9 @@ class World:
 
     Args:
         bodies: the objects, in the order of their detections.
-        table_size: extent along x and y, metres; its top is z = 0, its middle the origin.
+        table_size: extent along x and y, metres; its top is at z = 0, its centre at the origin.
         floor: height of the floor, metres.
-        max_range: depth beyond which the camera measures nothing, metres.
+        max_range: largest depth that the camera measures, metres.
 
     Raises:
         InputError: two bodies share an id.
@@ -135,16 +135,16 @@ class World:
             raise InputError("ids of bodies", ", ".join(ids), "each id once", "number the bodies")
 
     def __getitem__(self, id_: str) -> Body:
-        """The body with that id.
+        """Return the body with this id.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no such body.
         """
         return {body.id: body for body in self.bodies}[id_]
 
 
 def look_at(eye: Vector3, target: Vector3, parent: str = WORLD, child: str = "camera_color_optical_frame") -> Transform:
-    """Pose of a camera that looks from one point to another with the horizon level.
+    """Return the pose of a camera that looks from one point to another with a level horizon.
 
     Args:
         eye: (3,) metres, world frame.
@@ -153,7 +153,7 @@ def look_at(eye: Vector3, target: Vector3, parent: str = WORLD, child: str = "ca
         child: name of the camera's optical frame (z forward, x right, y down).
 
     Returns:
-        Maps optical to world. Looking straight down, the image's right is the world's x.
+        Transform from the optical to the world frame. Looking straight down, the image's right is the world's x.
 
     Raises:
         InputError: eye and target are the same point.
@@ -177,15 +177,15 @@ def look_at(eye: Vector3, target: Vector3, parent: str = WORLD, child: str = "ca
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """What a perfect camera and a perfect detector give.
+    """Output of a perfect camera and a perfect detector.
 
     Args:
         frame: colour and exact depth, with the camera's pose.
-        detections: of the bodies with a visible pixel, in the world's order; tight boxes, exact masks, the colour as
-            attribute.
-        masks: (H, W) bool of visible pixels for each body id, also of those that are not seen.
-        visible_fraction: for each body id, visible pixels as part of those it would have without other bodies, both
-            inside the image; 0 outside it.
+        detections: detections of the bodies with a visible pixel, in the world's order; tight boxes, exact masks, the
+            colour as attribute.
+        masks: (H, W) bool of visible pixels for each body id, including invisible bodies.
+        visible_fraction: for each body id, visible pixels relative to its pixels without other bodies, both inside the
+            image; 0 outside it.
     """
 
     frame: RgbdFrame
@@ -196,7 +196,7 @@ class Rendering:
 
 @dataclass(eq=False)
 class _Canvas:
-    """What each pixel sees so far: distance along optical z, body number (-1 = none), normal and surface colour."""
+    """Current content of each pixel: distance along optical z, body index (-1 = none), normal and surface colour."""
 
     distance: Array  # (H, W)
     owner: npt.NDArray[np.int32]  # (H, W)
@@ -213,7 +213,7 @@ class _Canvas:
         )
 
     def draw(self, window: tuple[slice, slice], hits: Hits, colour: tuple[int, int, int], owner: int = -1) -> None:
-        """Put a surface, hit at each pixel of `window`, where it is nearer than what is there."""
+        """Draw a surface, hit at each pixel of `window`, where it is nearer than the current content."""
         shape = self.distance[window].shape
         distance = hits[0].reshape(shape)
         nearer = distance < self.distance[window]
@@ -224,16 +224,16 @@ class _Canvas:
 
 
 def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_ns: int = 0) -> Rendering:
-    """Cast a ray through every pixel centre.
+    """Render a world by casting a ray through every pixel centre.
 
     Args:
-        world: what there is.
+        world: the world to render.
         camera: intrinsics and distortion.
-        base_T_camera: maps the optical frame to the world frame, whatever that is called.
-        stamp_ns: of the frame, nanoseconds.
+        base_T_camera: transform from the optical frame to the world frame, under any name.
+        stamp_ns: stamp of the frame, nanoseconds.
 
     Returns:
-        The frame with exact depth along optical z (NaN beyond the world's range), and the truth about it.
+        The frame with exact depth along optical z (NaN beyond the world's range), and the ground truth.
     """
     grid = normalised_grid(camera)
     directions = np.concatenate([grid, np.ones((*grid.shape[:2], 1))], axis=2) @ base_T_camera.rotation.T  # (H, W, 3)
@@ -279,7 +279,7 @@ def _ground(eye: Array, directions: Array, z: float, half: Array) -> Hits:
 
 
 def _window(body: Body, camera: PinholeCamera, base_T_camera: Transform) -> tuple[slice, slice]:
-    """Rows and columns that can see the body: all of them when that is not simple to say."""
+    """Rows and columns that may show the body: all of them if that is not easy to tell."""
     pixels = project(camera, base_T_camera.inverse().apply(body.corners()))
     if not camera.is_rectified or not np.isfinite(pixels).all():
         return slice(0, camera.height), slice(0, camera.width)
@@ -298,7 +298,7 @@ def _detection(body: Body, mask: Mask) -> Detection:
 
 
 def _shade(canvas: _Canvas, eye: Array, directions: Array) -> npt.NDArray[np.uint8]:
-    """Lambert's law with one light and no shadows, and a faint pattern fixed to the surfaces."""
+    """Shade by Lambert's law with one light and no shadows, and a faint pattern fixed to the surfaces."""
     light = _AMBIENT + (1 - _AMBIENT) * np.clip(canvas.normal @ _LIGHT, 0.0, 1.0)
     hit = np.isfinite(canvas.distance)
     points = eye + np.where(hit, canvas.distance, 0.0)[..., None] * np.where(hit[..., None], directions, 0.0)
@@ -307,5 +307,5 @@ def _shade(canvas: _Canvas, eye: Array, directions: Array) -> npt.NDArray[np.uin
 
 
 def as_bytes(values: Array) -> npt.NDArray[np.uint8]:
-    """Colour values rounded into 0 to 255."""
+    """Round colour values and clip them to 0 to 255."""
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)

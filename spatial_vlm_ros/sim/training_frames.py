@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures to learn from: random tabletops of all kinds, seen from all round, with exact instance numbers.
+"""Training images: random tabletops of all kinds, seen from all sides, with exact instance numbers.
 
-Wider than what is met later: more tables, lights and views than `settled_tabletop`, furniture among the crockery, and
-objects that fell over stay as they lie.
+They vary more than the test images: more tables, lights and views than `settled_tabletop`, furniture among the
+crockery, and fallen objects stay where they are.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ Pair = tuple[str, str]
 _NATURAL = frozenset({"ribbon chick", "bonnet chick", "apple", "banana", "orange", "lemon", "pear", "shelf"})
 _STORY = ("ribbon chick", "bonnet chick", "cup")
 _STORY_SHARE, _FURNITURE_SHARE = 0.35, 0.3
-_NUMBER = (3, 12)  # of objects put on the table
-_NEAR, _STEEP, _ROUND = (0.65, 1.35), (18.0, 65.0), math.pi  # metres, degrees, radians either way
+_NUMBER = (3, 12)  # number of objects put on the table
+_NEAR, _STEEP, _ROUND = (0.65, 1.35), (18.0, 65.0), math.pi  # metres, degrees, radians in both directions
 _ROLL_DEG = 8.0
-_OWN_VIEW = 0.4  # share of views from the robot's side, as the settled tabletops have
+_OWN_VIEW = 0.4  # share of views from the robot's side, as in the settled tabletops
 SYNONYMS = (
     *("tin", "carton", "package", "flask", "chicken", "bird", "animal", "toy", "fruit", "food", "container", "vessel"),
     *("dish", "dishes", "tableware", "furniture", "vehicle", "automobile", "cupboard", "object", "thing", "item"),
 )
-"""Names beside the labels that models learn; which labels each means follows from `perception.labels`."""
+"""Names beside the trained labels; `perception.labels` decides which labels each means."""
 
 
 @dataclass(frozen=True)
 class SeenObject:
-    """One object in an image; its instance number is its place in the list plus one.
+    """One object in an image; its instance number is its index in the list plus one.
 
     Args:
-        label: what it is called.
+        label: its name.
         attributes: further words that are true of it, its colour among them.
-        box_xyxy: (4,) of its visible pixels, pixels.
-        visible: visible part of what is inside the image, 0 to 1.
+        box_xyxy: (4,) box of its visible pixels, pixels.
+        visible: visible share of its part inside the image, 0 to 1.
     """
 
     label: str
@@ -61,13 +61,13 @@ class SeenObject:
 
 @dataclass(frozen=True, eq=False)
 class TrainingFrame:
-    """An image and what is in it.
+    """An image with its labelled objects.
 
     Args:
-        seed: of its world.
+        seed: seed of its world.
         rgb: (H, W, 3) uint8.
         numbers: (H, W) uint8, instance number of each pixel; 0 = none.
-        objects: the objects seen.
+        objects: visible objects.
     """
 
     seed: int
@@ -79,19 +79,19 @@ class TrainingFrame:
 def training_frames(
     seed: int, views: int, size: tuple[int, int], without: Collection[Pair] = ()
 ) -> Iterator[TrainingFrame]:
-    """Views of one random world.
+    """Render views of one random world.
 
     Args:
-        seed: the only source of chance.
+        seed: seed of all random choices.
         views: number of images.
         size: width and height, pixels.
         without: pairs of colour and kind that must not occur.
 
     Yields:
-        Frames; views that show nothing are left out.
+        Frames; views without objects are left out.
 
     Raises:
-        ModelError: MuJoCo is not installed, or nothing can be drawn.
+        ModelError: MuJoCo is not installed, or rendering is not possible.
     """
     rng = np.random.default_rng((seed, 17))
     camera = camera_of(*size)
@@ -103,16 +103,16 @@ def training_frames(
 
 
 def settled_frame(seed: int, size: tuple[int, int]) -> TrainingFrame:
-    """A settled tabletop from its own camera: what models are tested on; raises as `settled_tabletop`."""
+    """Render a settled tabletop from its own camera, for testing models; raises as `settled_tabletop`."""
     with settled_tabletop(seed) as world:
         return _frame(seed, world.render(camera_of(*size)))
 
 
 def vocabulary() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """Words that models learn.
+    """Return the words that models learn.
 
     Returns:
-        Words that say more of an object (colours, dresses, materials); names of objects, each with the labels it means.
+        Words that describe an object (colours, dresses, materials); names of objects, each with the labels it means.
     """
     rng = np.random.default_rng(0)
     models = [make(kind, rng) for kind in (*KINDS, *FURNITURE)]
@@ -128,7 +128,7 @@ def vocabulary() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
 
 
 def training_world(rng: np.random.Generator, without: frozenset[Pair] = frozenset()) -> PhysicsWorld:
-    """A random world, settled; raises as `training_frames`."""
+    """Make a random settled world; raises as `training_frames`."""
     scenery = _varied(rng, random_scenery(rng))
     placer = Placer(rng, scenery, random_view(rng))
     numbers = Counter[str]()
@@ -157,7 +157,7 @@ def _colour(rng: np.random.Generator, kind: str, without: frozenset[Pair]) -> st
 
 
 def _varied(rng: np.random.Generator, scenery: Scenery) -> Scenery:
-    """Other paints for table, floor and wall, and other lights, in some of the worlds."""
+    """Draw other paints for table, floor and wall, and other lights, in some of the worlds."""
     changes: dict[str, object] = {}
     if rng.random() < 0.5:
         changes["table"] = _tinted(rng, scenery.table)
@@ -171,7 +171,7 @@ def _varied(rng: np.random.Generator, scenery: Scenery) -> Scenery:
 
 
 def _tinted(rng: np.random.Generator, pattern: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The same pattern in another paint."""
+    """Repaint a pattern."""
     paint = rng.uniform(50, 235) * rng.uniform(0.75, 1.25, 3)
     return as_bytes(pattern * (paint / pattern.mean(axis=(0, 1))))
 
@@ -182,7 +182,7 @@ def _dimmed(light: Light, factor: float) -> Light:
 
 
 def training_view(rng: np.random.Generator) -> Transform:
-    """A camera round the table, a little tilted; some from where a robot's camera is."""
+    """Draw a camera pose around the table, slightly tilted; some are poses of a robot's camera."""
     if rng.random() < _OWN_VIEW:
         return random_view(rng)
     distance, elevation = rng.uniform(*_NEAR), math.radians(rng.uniform(*_STEEP))

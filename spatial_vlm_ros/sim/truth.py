@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is true of every object in a world: pose, tight gravity-up box, outline, and what it was placed by."""
+"""Ground truth of every object in a world: pose, tight gravity-up box, outline, and the relation it was placed by."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spatial_vlm_ros.types import Transform
 
 @dataclass(frozen=True)
 class Placed:
-    """The relation an object was put in: one of relation_truth.RELATIONS, to the objects with these ids."""
+    """The relation by which an object was placed: one of relation_truth.RELATIONS, to the objects with these ids."""
 
     relation: str
     anchor_ids: tuple[str, ...]
@@ -22,21 +22,20 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class TrueObject:
-    """One object as it lies, in the base frame (z up), metres.
+    """Ground truth of one object, in the base frame (z up), metres.
 
     Args:
         id: unique in its world.
-        label: what it is called.
+        label: its name.
         attributes: further words that are true of it.
         base_T_object: pose of the model's own frame (origin in the middle of its base when it stands).
-        centre: (3,) of the tight gravity-up box around all that is seen of it, handles and hats included; the box of
-            least area seen from above.
-        axes: (3, 3) columns: x along the longer horizontal side (towards +x of the base, for the sign says nothing), z
-            up, y = z × x.
-        size: (3,) along those axes.
+        centre: (3,) centre of the tight gravity-up box around its visible surfaces, including handles and hats; the box
+            has the least area seen from above.
+        axes: (3, 3) columns: x along the longer horizontal side (towards +x of the base, because the sign has no
+            meaning), z up, y = z × x.
+        size: (3,) extents along those axes.
         outline: (N, 2) convex outline seen from above.
-        placed: the relation it was put in and still keeps, seen from the world's `base_T_camera`; None = just
-            anywhere.
+        placed: the relation it was placed by and still has, seen from the world's `base_T_camera`; None = none.
     """
 
     id: str
@@ -66,18 +65,18 @@ class TrueObject:
 
 
 def outline_of(points: Array) -> Array:
-    """(M, 2) corners of the convex outline of (N, 3) points seen from above, metres."""
+    """Return the (M, 2) corners of the convex outline of (N, 3) points seen from above, metres."""
     flat = points[:, :2].astype(np.float32)
     rows = np.asarray(cv2.convexHull(flat - flat.mean(axis=0), returnPoints=False)).reshape(-1)
     return np.asarray(points[rows, :2], np.float64)
 
 
 def tight_box(points: Array, outline: Array) -> tuple[Array, Array, Array]:
-    """The gravity-up box of least ground area around points.
+    """Compute the gravity-up box of least ground area around points.
 
     Args:
         points: (N, 3) metres, z up.
-        outline: (M, 2) their convex outline.
+        outline: (M, 2) their convex outline, metres.
 
     Returns:
         Centre (3,), axes (3, 3) and size (3,) as in `TrueObject`.

@@ -98,7 +98,7 @@ def bottle(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
 def _hollow(
     outer: Profile, wall: float, floor: float, paint: Colour
 ) -> tuple[tuple[PaintedSurface, ...], tuple[CollisionPiece, ...]]:
-    """A vessel from its outside (radius, height) upwards: what is seen, and a floor and convex pieces of the wall."""
+    """A vessel from its outside profile (radius, height): visible surface, floor and convex wall pieces."""
     height = outer[-1][1]
     inner = _inside(outer, wall, floor)
     rim_r = outer[-1][0] - wall / 2
@@ -112,7 +112,7 @@ def _hollow(
 
 
 def _inside(outer: Profile, wall: float, floor: float) -> Profile:
-    """The inner wall opposite to each point of the outer one: `wall` away from it across, never below the floor."""
+    """The inner wall opposite to each point of the outer one: `wall` away horizontally, never below the floor."""
     points = np.array(outer)
     along = np.gradient(points, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
@@ -123,7 +123,7 @@ def _inside(outer: Profile, wall: float, floor: float) -> Profile:
 
 
 def _band(radius: float, low: float, high: float) -> Mesh:
-    """Paper around a turned object."""
+    """Make a paper band around a turned object."""
     return revolve([(0, low), (radius, low), (radius, high), (0, high)])
 
 

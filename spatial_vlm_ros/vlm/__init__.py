@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vision-language models from the inside: remedies and diagnostics on them, and models of our own.
+"""Inspect and change vision-language models: remedies, diagnostics, and models of our own.
 
-Importing this package loads nothing; its modules import torch where they need it.
+Importing this package loads nothing; its modules import torch when they need it.
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the parts of a vision-language model are that remedies and diagnostics take hold of.
+"""Locate the parts of a vision-language model that remedies and diagnostics work on.
 
-Published classes name the same parts differently. One line of `ARCHITECTURES` for each class; everything else in this
+Published classes name the same parts differently. `ARCHITECTURES` has one line per class; everything else in this
 folder works on `Parts`.
 """
 
@@ -22,14 +22,14 @@ from spatial_vlm_ros.errors import InputError, ModelError
 
 @dataclass(frozen=True)
 class Architecture:
-    """Paths of parts below a model of one class.
+    """Paths of the parts in a model of one class.
 
     Args:
-        vision: encoder; its input are pixels.
-        projector: what it returns become the image tokens of the language model; see `Parts.projector`.
+        vision: encoder; its inputs are pixels.
+        projector: its outputs become the image tokens of the language model; see `Parts.projector`.
         language: decoder stack with `layers`, `rotary_emb` and `embed_tokens`.
         causal: whether no token of the prompt sees a later one; False for prefix language models.
-        axes: of a position: 1 = the running index, 3 = time, row, column.
+        axes: number of axes of a position: 1 = the running index, 3 = time, row, column.
     """
 
     vision: str
@@ -60,18 +60,18 @@ class Parts:
     """Parts of a loaded model.
 
     Args:
-        model: the whole, with `forward` and `generate`.
+        model: the whole model, with `forward` and `generate`.
         kind: its `model_type`.
         vision: encoder.
-        projector: module whose output, (..., D), are the image tokens; their order is the model's own (Qwen2.5-VL: by
-            windows) and is set right afterwards, so what minds the order uses `image_tokens_changed`.
+        projector: module whose output, (..., D), are the image tokens. Their order is the model's own (Qwen2.5-VL: by
+            windows) and is corrected afterwards, so code that needs the order uses `image_tokens_changed`.
         language: decoder stack.
-        layers: of the decoder, in order; each has `self_attn`.
+        layers: layers of the decoder, in order; each has `self_attn`.
         rotary: module that gives the cosines and sines of positions to all layers.
-        embeddings: of text, (V, D).
-        image_token_id: stands in `input_ids` where an image token goes.
+        embeddings: (V, D) text embeddings.
+        image_token_id: placeholder for an image token in `input_ids`.
         causal: whether no token of the prompt sees a later one.
-        axes: of a position: 1 or 3.
+        axes: number of axes of a position: 1 or 3.
     """
 
     model: nn.Module
@@ -87,13 +87,13 @@ class Parts:
     axes: int
 
     def image_columns(self, input_ids: Tensor) -> Tensor:
-        """Where image tokens stand: (B, N) bool.
+        """Mark the positions of image tokens: (B, N) bool.
 
         Args:
             input_ids: (B, N) int.
 
         Raises:
-            InputError: a row without any.
+            InputError: a row without image tokens.
         """
         columns = input_ids == self.image_token_id
         if not bool(columns.any(dim=-1).all()):
@@ -102,10 +102,10 @@ class Parts:
 
 
 def parts_of(model: nn.Module) -> Parts:
-    """The parts of a model of transformers.
+    """Find the parts of a transformers model.
 
     Raises:
-        ModelError: a class that is not in ARCHITECTURES, or one without a part that it should have.
+        ModelError: the class is not in ARCHITECTURES, or lacks a part that it should have.
     """
     name, config = type(model).__name__, getattr(model, "config", None)
     kind = str(getattr(config, "model_type", ""))
@@ -123,16 +123,16 @@ def parts_of(model: nn.Module) -> Parts:
 
 
 def grids_of(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Rows and columns of the image tokens of each row of a batch, which has one image a row.
+    """Return rows and columns of the image tokens in each row of a batch with one image per row.
 
     Args:
-        parts: of the model.
-        inputs: what its processor gave, or what reaches the model from `generate`, which drops grids that it has used:
-            there they are read from the position ids of models that count in rows and columns.
+        parts: parts of the model.
+        inputs: inputs from its processor, or the model's arguments within `generate`. `generate` drops grids once used;
+            they are then read from the position ids of models that count in rows and columns.
 
     Raises:
-        InputError: several images in a row, a number of tokens that is no square where the model's grids are
-            squares, or no grid told where they are not.
+        InputError: several images in a row, a number of tokens that is not a square although the model's grids are, or
+            no grid given for other models.
     """
     counts = parts.image_columns(inputs["input_ids"]).sum(dim=-1).tolist()
     told = inputs.get("image_grid_thw")
@@ -150,7 +150,7 @@ def grids_of(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
 
 
 def _counted_grids(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Grids from position ids (time, row, column last of their first axis); raises InputError where there are none."""
+    """Grids from position ids (time, row, column last of their first axis); raises InputError if there are none."""
     ids = inputs.get("position_ids")
     if ids is None:
         raise InputError("prompt", "no image_grid_thw", "the grid of each image", "pass all outputs of the processor")
@@ -163,20 +163,20 @@ def _counted_grids(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, i
 
 
 Change = Callable[[Tensor, int], Tensor]
-"""Image tokens (N, D) of one row of the batch, and the row → as many tokens of the same size."""
+"""Image tokens (N, D) of one row of the batch, and the row → the same number of tokens of the same size."""
 
 
 @contextmanager
 def image_tokens_changed(parts: Parts, change: Change, later: bool = True) -> Iterator[None]:
-    """While it lasts, image tokens enter the language model changed; positions and text stay as they are.
+    """Within this context, change the image tokens that enter the language model; positions and text stay.
 
-    Features that a model adds to the same tokens in later layers (Qwen3-VL) are changed in the same way. Decoding
-    steps, which bring no image, are left alone.
+    Features that a model adds to the same tokens in later layers (Qwen3-VL) are changed in the same way. Decoding steps
+    have no image and are not changed.
 
     Args:
-        parts: of the model.
-        change: called for each row of the batch, and once more for each later layer that gets features.
-        later: whether features added in later layers are changed, too.
+        parts: parts of the model.
+        change: called for each row of the batch, and again for each later layer that gets features.
+        later: whether features added in later layers are changed as well.
     """
     found: dict[str, Tensor] = {}
 
@@ -212,7 +212,7 @@ def image_tokens_changed(parts: Parts, change: Change, later: bool = True) -> It
 
 
 def _part(model: nn.Module, path: str) -> Any:
-    """The module at a path; raises ModelError that names the path."""
+    """Return the module at a path; raises ModelError, which names the path."""
     try:
         return model.get_submodule(path)
     except AttributeError as error:
@@ -220,7 +220,7 @@ def _part(model: nn.Module, path: str) -> Any:
 
 
 def finite(name: str, values: Tensor) -> Tensor:
-    """The values; raises ModelError where one of them is no number, as after an overflow of float16."""
+    """Return the values; raises ModelError if one is not finite, for example after an overflow of float16."""
     if not bool(torch.isfinite(values).all()):
         raise ModelError(name, f"gives values of {values.dtype} that are not numbers", "load it as bfloat16 or float32")
     return values

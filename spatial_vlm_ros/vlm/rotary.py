@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotary position: angles of tokens on a line, on a grid, and in time, row and column.
+"""Rotary positions: angles of tokens on a line, on a grid, and in time, row and column.
 
-For a head of D numbers, number i turns with number i + D/2 (the pairing of GPT-NeoX and LLaMA), so D/2 angles are
-repeated. Each pair turns by one angle; therefore the product of a turned query and a turned key depends on their offset
-alone and lengths stay (`offsets.py` measures both). With f_j = base^(-2j/D):
+For a head of size D, element i rotates with element i + D/2 (the pairing of GPT-NeoX and LLaMA), so D/2 angles are
+repeated. Each pair rotates by one angle; therefore the product of a rotated query and a rotated key depends only on
+their offset, and lengths stay (`research/offsets.py` measures both). With f_j = base^(-2j/D):
 
 - line (Su et al. 2021): D/2 frequencies f_j at the running index;
 - axial, as in the vision towers of Qwen2-VL (Wang et al. 2024): D/4 frequencies base^(-2j/(D/2)) for the row, the same
@@ -23,29 +23,29 @@ BASE = 10_000.0
 
 
 def frequencies(size: int, base: float = BASE, device: torch.device | None = None) -> Tensor:
-    """(size / 2,) float32: base^(-2j/size), radians a step; `size` is even."""
+    """(size / 2,) float32: base^(-2j/size), radians per step; `size` is even."""
     return base ** (-torch.arange(0, size, 2, dtype=torch.float32, device=device) / size)
 
 
 def line_angles(positions: Tensor, inverse: Tensor) -> Tensor:
-    """Angles of tokens on a line: (..., N, D) float32, radians.
+    """Compute angles of tokens on a line: (..., N, D) float32, radians.
 
     Args:
         positions: (..., N) running index.
-        inverse: (D/2,) float32 of `frequencies`.
+        inverse: (D/2,) float32 from `frequencies`.
     """
     theta = positions.float()[..., None] * inverse
     return torch.cat([theta, theta], dim=-1)
 
 
 def axial_angles(rows: Tensor, columns: Tensor, size: int, base: float = BASE) -> Tensor:
-    """Angles of tokens on a grid: rows turn one half of the frequencies, columns the other.
+    """Compute angles of tokens on a grid: rows use one half of the frequencies, columns the other.
 
     Args:
-        rows: (..., N) of each token, cells.
-        columns: (..., N) of each token, cells.
-        size: D, numbers of a head, a multiple of four.
-        base: of the frequencies.
+        rows: (..., N) row of each token, cells.
+        columns: (..., N) column of each token, cells.
+        size: D, size of a head, a multiple of four.
+        base: base of the frequencies.
 
     Returns:
         (..., N, D) float32, radians.
@@ -56,32 +56,32 @@ def axial_angles(rows: Tensor, columns: Tensor, size: int, base: float = BASE) -
 
 
 def sectioned_angles(ids: Tensor, inverse: Tensor, axes: Tensor) -> Tensor:
-    """Angles of tokens in time, row and column, each frequency at one of them: (..., N, D) float32, radians.
+    """Compute angles of tokens in time, row and column, one axis per frequency: (..., N, D) float32, radians.
 
     Args:
         ids: (3, ..., N) time, row and column of each token.
-        inverse: (D/2,) float32 of `frequencies`.
-        axes: (D/2,) int, 0 to 2, of `chunked_axes` or `interleaved_axes`.
+        inverse: (D/2,) float32 from `frequencies`.
+        axes: (D/2,) int, 0 to 2, from `chunked_axes` or `interleaved_axes`.
     """
     theta = ids.movedim(0, -1).float()[..., axes] * inverse
     return torch.cat([theta, theta], dim=-1)
 
 
 def chunked_axes(sections: tuple[int, ...]) -> Tensor:
-    """(D/2,) int64: the axis of each frequency, first those of time, then rows, then columns; on the CPU.
+    """Return (D/2,) int64, the axis of each frequency: first time, then rows, then columns; on the CPU.
 
     Raises:
-        InputError: not three sections, or one below one.
+        InputError: not three sections, or a section below one.
     """
     _checked(sections)
     return torch.arange(3).repeat_interleave(torch.tensor(sections))
 
 
 def interleaved_axes(sections: tuple[int, ...]) -> Tensor:
-    """(D/2,) int64: the axis of each frequency, in turn until rows and columns have theirs, then time; on the CPU.
+    """Return (D/2,) int64, the axis of each frequency: alternating while rows and columns last, then time; on the CPU.
 
     Raises:
-        InputError: as `chunked_axes`, or more for rows or columns than every third frequency.
+        InputError: as `chunked_axes`, or more than every third frequency for rows or columns.
     """
     _checked(sections)
     axes = torch.zeros(sum(sections), dtype=torch.int64)
@@ -94,26 +94,26 @@ def interleaved_axes(sections: tuple[int, ...]) -> Tensor:
 
 
 def default_sections(size: int, interleaved: bool) -> tuple[int, int, int]:
-    """Sections for a head of `size` numbers, in the proportions published for 128.
+    """Return sections for a head of this size, in the proportions published for size 128.
 
-    There Qwen2-VL has (16, 24, 24) and Qwen3-VL, interleaved, (24, 20, 20). What rounding leaves goes to time.
+    For 128, Qwen2-VL has (16, 24, 24) and Qwen3-VL, interleaved, (24, 20, 20). Rounding remainders go to time.
     """
     space = size * 5 // 32 if interleaved else size * 3 // 16
     return size // 2 - 2 * space, space, space
 
 
 def grid_angles(height: int, width: int, size: int, device: torch.device) -> Tensor:
-    """(height * width, size) axial angles of a grid, row after row."""
+    """Return (height * width, size) axial angles of a grid, row by row."""
     rows = torch.arange(height, device=device).repeat_interleave(width)
     columns = torch.arange(width, device=device).repeat(height)
     return axial_angles(rows, columns, size)
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Turn queries or keys: (..., N, D).
+    """Rotate queries or keys: (..., N, D).
 
     Args:
-        x: (..., N, D).
+        x: (..., N, D) queries or keys.
         angles: (N, D) or (..., N, D).
     """
     half = x.shape[-1] // 2

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `spatial-vlm adapt` reads and asks: bases from folders, lessons from labelled views. Needs torch."""
+"""Inputs of `spatial-vlm adapt`: base models from folders, and lessons from labelled views. Needs torch."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models and vision encoders from folders, to be trained further: `spatial-vlm adapt`."""
+"""Load models and vision encoders from folders for further training with `spatial-vlm adapt`."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ _ENCODERS: Mapping[str, tuple[str, Mapping[str, bool]]] = MappingProxyType(
         "aimv2_vision_model": ("Aimv2VisionModel", {"use_head": False}),
     }
 )
-"""`model_type` → class, and the pooling head that LLaVA never uses left out. SigLIP 2 of a fixed size is `siglip`."""
+"""`model_type` → class, and the arguments that leave out the pooling head, which LLaVA never uses. `siglip` includes
+SigLIP 2 of fixed size."""
 _REPAIR = "pass the folder of a CLIP, SigLIP, SigLIP 2 (fixed size) or AIMv2 encoder, or one of --method cloc"
 
 
 def base_kind(folder: Path) -> str:
-    """`model_type` of a folder, a key of `parts.ARCHITECTURES`.
+    """Return the `model_type` of a model folder, a key of `parts.ARCHITECTURES`.
 
     Raises:
         FileError: no such folder.
@@ -49,7 +50,9 @@ def base_kind(folder: Path) -> str:
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """Of frozen weights: bfloat16 on a GPU that has it, else float32, for gradients overflow in float16.
+    """Choose the number format of frozen weights: bfloat16 on a GPU that has it, else float32.
+
+    Gradients overflow in float16.
 
     Raises:
         DependencyError: torch is not installed.
@@ -60,12 +63,12 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 
 def load_base(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Model and processor of a folder.
+    """Load the model and the processor of a folder.
 
     Args:
-        folder: of a class that `base_kind` takes.
-        device: where it will be trained.
-        dtype: of its weights.
+        folder: folder of a model class that `base_kind` accepts.
+        device: device to train on.
+        dtype: number format of its weights.
 
     Raises:
         DependencyError, ModelError: as `loading.pretrained`.
@@ -76,12 +79,12 @@ def load_base(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[A
 
 
 def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    """A vision encoder, without its text half and pooling head, and its image processor.
+    """Load a vision encoder, without its text half and pooling head, and its image processor.
 
     Args:
-        folder: of an encoder, or of a whole CLIP, SigLIP or AIMv2 model.
-        device: where it will be used.
-        dtype: of its weights.
+        folder: folder of an encoder, or of a whole CLIP, SigLIP or AIMv2 model.
+        device: device to run on.
+        dtype: number format of its weights.
 
     Raises:
         FileError: no such folder.
@@ -113,7 +116,7 @@ def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tupl
 
 
 def fingerprint(folder: Path) -> str:
-    """What tells one checkpoint from another without reading its weights: a hash of config.json and sizes of files.
+    """Identify a checkpoint without reading its weights: a hash of config.json and of the file sizes.
 
     Raises:
         ModelError: no config.json, or an index of weights that cannot be used.
@@ -124,13 +127,13 @@ def fingerprint(folder: Path) -> str:
 
 
 def load_encoder_of(base: Path, encoder: Path | None, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The encoder that is trained by itself: of its own folder, else the one in a LLaVA model.
+    """Load the encoder for training it alone: from its own folder, else from a LLaVA model.
 
     Args:
         base: folder of an encoder, or of a LLaVA model.
         encoder: folder of an encoder, in place of the base's; None = the base's.
-        device: where it will be trained.
-        dtype: of its weights.
+        device: device to train on.
+        dtype: number format of its weights.
 
     Raises:
         FileError, DependencyError, ModelError, UnknownNameError: as `load_base` and `load_encoder`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images with captions of their regions, from the names of what they show: what an encoder is trained on (CLOC)."""
+"""Training data of an encoder (CLOC): images with captions of their regions, made from the object names."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _BESIDE = 16  # most objects that the caption of an image names
 def region_teacher(
     model: RegionTextModel, images: Any, views: Sequence[StoredView], settings: AdaptSettings
 ) -> Callable[[int], float]:
-    """What `AdaptRun.train` calls for each step: its loss, with gradients.
+    """Return the function that `AdaptRun.train` calls for each step; it gives the loss, with gradients.
 
     Args:
-        model: that learns.
+        model: model to train.
         images: image processor of its encoder.
-        views: that are learnt from.
+        views: training views.
         settings: batch and seed.
 
     Raises:
@@ -57,7 +57,7 @@ def region_teacher(
 
 
 def captioned(view: LabelledView, rng: np.random.Generator) -> CaptionedImage:
-    """A view with REGIONS regions of names that are unique in it, drawn again where there are fewer; or none."""
+    """Choose REGIONS regions with unique names in a view, with repetition if it has fewer; empty if it has none."""
     named = unique_objects(view.objects)
     order = rng.permutation(len(view.objects))[:_BESIDE]
     caption = ", ".join(caption_of(view.objects[int(n)]) for n in order)
@@ -70,18 +70,18 @@ def captioned(view: LabelledView, rng: np.random.Generator) -> CaptionedImage:
 
 
 def caption_of(obj: LabelledObject) -> str:
-    """An object's name as the caption of its region, as in: a red cup."""
+    """Name an object for the caption of its region, for example "a red cup"."""
     return with_article(obj.name)
 
 
 def scaled(box: BoxXyxy, rgb: Rgb) -> BoxXyxy:
-    """A box of pixels as one of 0 to 1 of the image."""
+    """Convert a box from pixels to shares of the image, 0 to 1."""
     height, width = rgb.shape[:2]
     return box[0] / width, box[1] / height, box[2] / width, box[3] / height
 
 
 def pixels_of(images: Any, rgbs: Sequence[Rgb], device: torch.device) -> Tensor:
-    """(B, 3, S, S) float32, as the encoder wants them."""
+    """Prepare images as (B, 3, S, S) float32 for the encoder."""
     given = images(images=[Image.fromarray(rgb) for rgb in rgbs], return_tensors="pt")
     pixels: Tensor = given["pixel_values"].to(device, torch.float32)
     return pixels

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often an encoder that learnt regions finds the caption of a region, and the box of a caption."""
+"""How often an encoder trained on regions finds the caption of a region, and the box of a caption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RIGHT = 0.5
 
 
 def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredView]) -> dict[str, Any]:
-    """Scores on views that were not learnt from; objects whose name another one has are left out.
+    """Score an encoder on held-out views. Objects that share a name with another object are left out.
 
     Args:
         model: trained.
@@ -25,7 +25,8 @@ def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredVie
         views: held out.
 
     Returns:
-        views; captions and boxes as shares with intervals; chance of the first; mean overlap of the second, or None.
+        Number of views; shares of right captions and of right boxes, with intervals; the share of captions that chance
+        gives; the mean overlap of boxes, or None.
     """
     right, chance, found = list[bool](), list[float](), list[float]()
     device = next(model.parameters()).device

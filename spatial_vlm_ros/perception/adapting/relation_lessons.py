@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions of `judging.AskedJudge` with their right answers, and where objects are: what a model is trained on.
+"""Training lessons for a model: the questions of `judging.AskedJudge` with their answers, and object locations.
 
-Which question a step asks depends on the numbers of the step and of the row alone. Needs torch.
+The question of a step depends only on the numbers of the step and the row. Needs torch.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from spatial_vlm_ros.vlm.adaptation.frame_store import StoredView
 from spatial_vlm_ros.vlm.adaptation.lessons import AdaptLesson, LocationWords
 
 BESIDE = "beside"
-"""Of two objects of which none is on, under or inside the other one: an answer, and no relation that is asked for."""
+"""Answer for two objects of which none is on, under or inside the other; never asked for itself."""
 _OPPOSITE = {"left": "right", "right": "left"}
 
 
 class RelationLessons:
     """The lessons of a run.
 
-    Relations are drawn first, so that each is asked about as often; then a pair for which it holds. Choices come in
-    both orders, and sides in the mirrored image, too, as the judge asks.
+    The relation is drawn first, so that all relations are equally frequent; then a pair for which it holds. As in the
+    judge's questions, choices come in both orders, and questions about sides also use the mirrored image.
 
     Args:
-        views: that are learnt from.
-        seed: of the run.
-        places: share of lessons that ask where an object is.
-        words: how places are written.
+        views: training views.
+        seed: seed of the run.
+        places: share of lessons that ask for the location of an object.
+        words: how locations are written.
 
     Raises:
-        InputError: nothing of what is asked for is in the views.
+        InputError: the views have none of the requested lessons.
     """
 
     def __init__(self, views: Sequence[StoredView], seed: int, places: float, words: LocationWords) -> None:
@@ -54,7 +54,7 @@ class RelationLessons:
             raise InputError("training views", f"{len(views)} with {got}", "some of both", repair)
 
     def __call__(self, step: int, row: int) -> AdaptLesson:
-        """The lesson of a row of a step."""
+        """Return the lesson of a row of a step."""
         rng = np.random.default_rng((self._seed, step, row, 31))
         if rng.random() < self._places:
             number, obj = self._named[int(rng.integers(len(self._named)))]
@@ -65,13 +65,13 @@ class RelationLessons:
 
 
 def relation_lesson(view: LabelledView, label: RelationLabel, swapped: bool, mirrored: bool) -> AdaptLesson:
-    """A question about a pair of which a relation holds.
+    """Make a question about a pair for which a relation holds.
 
     Args:
         view: the image.
-        label: of the pair.
+        label: label of the pair.
         swapped: whether the choices come in the other order.
-        mirrored: whether left and right change places, in the image and in the answer; only where they are the choices.
+        mirrored: whether left and right are exchanged, in the image and in the answer; only if they are the choices.
     """
     choices, answer = CHOICES["on"][0], BESIDE
     if label.relation != BESIDE:
@@ -84,12 +84,12 @@ def relation_lesson(view: LabelledView, label: RelationLabel, swapped: bool, mir
 
 
 def location_lesson(view: LabelledView, obj: LabelledObject, words: LocationWords) -> AdaptLesson:
-    """Where an object is."""
+    """Make a question about the location of an object."""
     height, width = view.rgb.shape[:2]
     return AdaptLesson(view.rgb, words.question(obj.name), (), words.words(obj.box_xyxy, width, height))
 
 
 def unique_objects(objects: Sequence[LabelledObject]) -> tuple[LabelledObject, ...]:
-    """Those whose name no other object of the image has."""
+    """Objects whose name no other object of the image has."""
     counts = Counter(obj.name for obj in objects)
     return tuple(obj for obj in objects if counts[obj.name] == 1)

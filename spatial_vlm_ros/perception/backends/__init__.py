@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grounders that need a heavy library, one in a file; a file here is imported only when its backend is loaded."""
+"""Backends that need a heavy library, one per file. A file is imported only when its backend is loaded."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ BACKENDS: dict[str, str] = {
     "server": "spatial_vlm_ros.perception.backends.server:load",
     "vlm": "spatial_vlm_ros.perception.backends.vlm:load",
 }
-"""Backend name → "module:function" that loads it; what the module needs is imported then and never before.
+"""Backend name → "module:function" that loads it. The imports of the module run only then.
 
-Given detections are no entry here: they come with each frame (`Resolver.resolve(..., detections=...)`).
+Given detections are not listed here: they come with each frame (`Resolver.resolve(..., detections=...)`).
 """
 
 PLUG_INS = "spatial_vlm_ros.grounders"
-"""Entry-point group of installed packages that bring a backend: name → a callable(**options) that gives a Grounder."""
+"""Entry-point group of installed packages with a backend: name → a callable(**options) that returns a Grounder."""
 
 BLINDNESS = "blindness"
-"""Option of all backends: what to do, before a model starts, about one that does not look at images."""
+"""Option of all backends: what to do at the start about a model that does not look at images."""
 
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
 def load_backend(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Any:
-    """What a backend's loader gives; see `perception.load_grounder`, which also looks whether it is a grounder.
+    """Return what a backend's loader gives. `perception.load_grounder` also checks that it is a grounder.
 
     Raises:
         UnknownNameError, InputError, ModelError: as `perception.load_grounder`.
@@ -57,15 +57,15 @@ def load_backend(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Any:
 
 
 def takes_option(name: str, option: str) -> bool:
-    """Whether a backend names an option; raises as perception.load_grounder where there is no such backend."""
+    """Whether a backend's loader has this option; raises as `perception.load_grounder` for an unknown backend."""
     try:
         return option in inspect.signature(_loader(name)).parameters
-    except (TypeError, ValueError):  # no function, or one written in C that does not tell
+    except (TypeError, ValueError):  # not a function, or a C function without a signature
         return False
 
 
 def _loader(name: str) -> Callable[..., Any]:
-    """The function that loads a backend; imports the backend's module where it is no entry of BACKENDS."""
+    """Return the function that loads a backend; imports the backend's module if it is not an entry of BACKENDS."""
     from importlib.metadata import entry_points
 
     plug_ins = {plug_in.name: plug_in for plug_in in entry_points(group=PLUG_INS)} if name not in BACKENDS else {}
@@ -90,7 +90,7 @@ _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 def _check_options(name: str, loader: Callable[..., Any], options: Mapping[str, str]) -> None:
     try:
         signature = inspect.signature(loader)
-    except (TypeError, ValueError):  # no function, or one written in C that does not tell; calling it will show
+    except (TypeError, ValueError):  # not a function, or a C function without a signature; calling it will show
         return
     try:
         signature.bind(**options)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Phrases as tokens of CLIP's text model, which OWL-ViT, OWLv2 and SAM 3 have; without torch."""
+"""Tokens of CLIP's text model for phrases, as OWL-ViT, OWLv2 and SAM 3 use them; without torch."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from spatial_vlm_ros.perception.backends.loading import processor
 from spatial_vlm_ros.perception.backends.model_inputs import Ids, read_tokenizer, whole
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
-_PADDING = 0  # id of "!", with which OWL-ViT and OWLv2 are padded; a text that begins with it is no text
+_PADDING = 0  # id of "!", the padding of OWL-ViT and OWLv2; a text that begins with it counts as empty
 
 
 class ClipTokens:
-    """Phrases as the model's tokens.
+    """Turns phrases into tokens of a model.
 
     Args:
         tokenizer: a tokenizers.Tokenizer; its padding and truncation are turned off.
-        length: tokens of a text, its beginning and end included.
+        length: tokens of a text, including the start and end tokens.
         model: the backend's name, for messages.
-        words: that the model knows; None = not known.
+        words: words that the model knows; None = not known.
 
     Raises:
         ModelError: the tokenizer is of another kind of model, or knows words that the model does not.
@@ -42,7 +42,7 @@ class ClipTokens:
             raise ModelError(model, f"its tokenizer has {end + 1} words and its model {words}", repair)
 
     def __call__(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
-        """input_ids and attention_mask, both (N, length) int64.
+        """Tokenize N texts: input_ids and attention_mask, both (N, length) int64.
 
         Raises:
             InputError: a text that is too long.
@@ -59,10 +59,10 @@ class ClipTokens:
 
 
 def tokens_of(folder: Path, length: int, *, model: str) -> ClipTokens:
-    """The tokens of a model whose folder holds tokenizer.json.
+    """Load the tokenizer of a model whose folder holds tokenizer.json.
 
     Args:
-        folder: of the model.
+        folder: folder of the model.
         length: as in ClipTokens.
         model: the backend's name, for messages.
 
@@ -74,10 +74,10 @@ def tokens_of(folder: Path, length: int, *, model: str) -> ClipTokens:
 
 
 def tokens_for(text_config: Any, path_or_id: str, *, model: str) -> ClipTokens:
-    """The tokens of a model of transformers, from whichever files its tokenizer was published in.
+    """Load the tokenizer of a transformers model, from whichever files it was published in.
 
     Args:
-        text_config: of the model: a CLIPTextConfig or its like.
+        text_config: text config of the model: a CLIPTextConfig or its like.
         path_or_id: folder, or id of the hub.
         model: the backend's name, for messages.
 

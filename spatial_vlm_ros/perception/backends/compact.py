@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own compact grounding model through ONNX Runtime: boxes and masks of what phrases name. Needs no torch."""
+"""Backend "compact": our own small grounding model through ONNX Runtime, with boxes and masks. Needs no torch."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 
 NAME = "compact"
 _OUTPUTS = ("heat", "box", "kernel", "prototypes")
-_FEATURES = "features"  # a further output, which models do not have that were exported before it was
+_FEATURES = "features"  # a further output; models exported before it was added lack it
 _MOST_PHRASES, _MOST_THREADS = 64, 256
 _SURE = 0.8
-"""Of the probability that an object is a chick, what must be left for "ribbon chick" to give it that attribute."""
+"""Share of the probability of "chick" that "ribbon chick" must reach to give an object that attribute."""
 
 
 class CompactGrounder:
-    """Finds what phrases name; see Grounder.
+    """Finds the objects that phrases name; see Grounder.
 
     Args:
-        session: of the exported model.
-        spec: of the same model.
+        session: ONNX Runtime session of the exported model.
+        spec: spec of the same model.
         score: probability from which an object is reported, 0 to 1.
         with_masks: whether detections have masks.
-        familiarity: statistics of the images that it was trained on: it refuses images that are unlike them. None = it
-            answers on any image.
+        familiarity: statistics of its training images; images that differ from them are refused. None = every image is
+            accepted.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class CompactGrounder:
         Raises:
             InputError: too many phrases, or one without a word.
             ShapeError: no image.
-            ModelError: the network failed, or says something that its spec does not allow.
+            ModelError: the network failed, or its output does not fit its spec.
             UnfamiliarImageError: the image is unlike those that the model was trained on.
         """
         if len(phrases) > _MOST_PHRASES:
@@ -104,7 +104,7 @@ class CompactGrounder:
         return Grounding(detections, match[: len(said)])
 
     def _looks(self, phrases: Sequence[NounPhrase]) -> tuple[tuple[str, str], ...]:
-        """Categories and words to look for beside them: words that the model learnt and that are no colours."""
+        """Return the categories, and other words to look for: learnt words that are not colours."""
         pairs = ((p.category, word.removeprefix(NOT)) for p in phrases for word in p.attributes)
         return tuple(dict.fromkeys(
             (category, word) for category, word in pairs if word in self.spec.words and colour_family(word) is None
@@ -112,11 +112,11 @@ class CompactGrounder:
 
     @property
     def limit(self) -> float:
-        """Distance from which an image is refused; infinite where none is."""
+        """Distance from which an image is refused; infinite if none is refused."""
         return math.inf if self._familiarity is None else self._familiarity.limit
 
     def distance(self, rgb: Rgb) -> float:
-        """How far an image is from those that the model was trained on; 0 where none is refused.
+        """Distance of an image from the model's training images; 0 if no image is refused.
 
         Raises:
             ShapeError: no image.
@@ -133,7 +133,7 @@ class CompactGrounder:
     def _run(
         self, pixels: npt.NDArray[np.float32], words: npt.NDArray[np.int64]
     ) -> tuple[RawOutput, npt.NDArray[np.float32] | None]:
-        """What the network says, and the features of its backbone, where they are wanted."""
+        """Run the network: its raw output, and the features of its backbone if they are wanted."""
         wanted = [*_OUTPUTS, *([_FEATURES] if self._familiarity is not None else [])]
         try:
             heat, box, kernel, prototypes, *more = self._session.run(wanted, {"pixels": pixels, "words": words})
@@ -143,7 +143,7 @@ class CompactGrounder:
         return said, more[0] if more else None
 
     def _match(self, objects: list[list[Instance]], output: RawOutput, phrases: int) -> npt.NDArray[np.float64]:
-        """(P, N): under a phrase that found an object its score there, else what the heat-map says at its centre."""
+        """(P, N) scores: that of the object under a phrase that found it, else the heat-map value at its centre."""
         chance, match = probabilities(output, self.spec), np.zeros((phrases, len(objects)))
         for n, obj in enumerate(objects):
             best = max(obj, key=lambda one: one.score)
@@ -154,7 +154,7 @@ class CompactGrounder:
 
 
 def merged(found: Sequence[Instance]) -> list[list[Instance]]:
-    """Things found under several phrases taken together by their boxes, best first."""
+    """Merge objects that were found under several phrases, by their boxes; the best object comes first."""
     ordered = sorted(found, key=lambda one: -one.score)
     boxes = np.array([one.box_xyxy for one in ordered], np.float64).reshape(-1, 4)
     same = overlaps(boxes, boxes) >= SAME_OBJECT
@@ -174,20 +174,20 @@ def merged(found: Sequence[Instance]) -> list[list[Instance]]:
 def load(
     model: str = "", score: str = "0.3", masks: str = "yes", threads: str = "0", unfamiliar: str = "refuse"
 ) -> CompactGrounder:
-    """The compact model as a backend is loaded by name.
+    """Load the compact model.
 
     Args:
         model: folder with config.json and model.onnx, as `spatial-vlm train` writes it; "" = the one that is shipped.
         score: probability from which an object is reported, 0 to 1.
         masks: "yes" or "no".
-        threads: of the CPU, 0 = all cores.
+        threads: CPU threads, 0 = all cores.
         unfamiliar: what to do about images unlike those that it was trained on: "refuse" or "answer".
 
     Raises:
         DependencyError: onnxruntime is not installed.
         FileError: the folder holds no such model.
         InputError: an option out of its range.
-        ModelError: ONNX Runtime cannot read the model, it has other inputs and outputs, or none is shipped.
+        ModelError: ONNX Runtime cannot read the model, it has other inputs and outputs, or no model is shipped.
     """
     least, number = _number("score", score, 0.0, 1.0), _number("threads", threads, 0, _MOST_THREADS)
     if masks not in ("yes", "no"):
@@ -203,7 +203,7 @@ def load(
 
 
 def shipped() -> Path:
-    """The folder of the shipped model; raises as `shipped_model`."""
+    """Folder of the shipped model; raises as `shipped_model`."""
     return shipped_model(NAME)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "composed": one backend finds the objects, SAM 2 gives masks, others are asked for phrases and relations.
+"""Backend "composed": separate models for finding objects, masks, whole phrases and relations.
 
-The four are chosen independently; what is left out is left to the first.
+The four are chosen independently. The first does the work of those that are left out, if it can.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _QUESTIONS = ("judge", "scorer", "answer", "box_text")
 
 
 class ComposedGrounder:
-    """A grounder with the second opinion of another model. Whatever else the grounder can do, this can do as well.
+    """A grounder with a second opinion from another model. All other methods are the grounder's.
 
-    Questions about relations are for the grounder, or for the other model where the grounder answers none. Where one of
-    the two is for simulated images alone, real ones are refused.
+    Questions about relations go to the grounder, or to the other model if the grounder answers none. If one of the two
+    accepts only simulated images, real images are refused.
 
     Args:
-        grounder: that finds the objects.
-        second_opinion: that is asked for the whole phrase.
+        grounder: grounder that finds the objects.
+        second_opinion: model that is asked for the whole phrase.
     """
 
     def __init__(self, grounder: Grounder, second_opinion: Referrer) -> None:
@@ -44,11 +44,11 @@ class ComposedGrounder:
         self.domain: ModelDomain = other if other == "simulated" else domain_of(grounder)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """As the grounder; see Grounder.ground."""
+        """Call the grounder; see Grounder.ground."""
         return self.grounder.ground(rgb, phrases)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """As the model of the second opinion; see Referrer.refer."""
+        """Call the model of the second opinion; see Referrer.refer."""
         return self.second_opinion.refer(rgb, words)
 
     def __getattr__(self, name: str) -> Any:
@@ -63,12 +63,12 @@ class ComposedGrounder:
 
 
 class JudgedGrounder:
-    """A grounder, and another model that is asked about relations. Whatever else the grounder can do, this can do.
+    """A grounder with another model that judges relations. All other methods are the grounder's.
 
     Args:
-        grounder: that finds the objects.
-        judge: that is asked about relations.
-        domain: of the judge; where it is "simulated", real images are refused, whatever the grounder is for.
+        grounder: grounder that finds the objects.
+        judge: judge of relations.
+        domain: domain of the judge; if it is "simulated", real images are refused, whatever the grounder's domain is.
     """
 
     def __init__(self, grounder: Grounder, judge: RelationJudge, domain: ModelDomain = "unknown") -> None:
@@ -76,11 +76,11 @@ class JudgedGrounder:
         self.domain = domain if domain == "simulated" else domain_of(grounder)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """As the grounder; see Grounder.ground."""
+        """Call the grounder; see Grounder.ground."""
         return self.grounder.ground(rgb, phrases)
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
-        """As the judge; see RelationJudge.judge."""
+        """Call the judge; see RelationJudge.judge."""
         return self.judging.judge(rgb, questions, budget_s)
 
     def __getattr__(self, name: str) -> Any:
@@ -104,17 +104,17 @@ def load(
 
     Args:
         grounder: name of the backend that finds the objects.
-        options: of that backend, "name=value name=value".
-        masks: "" or "sam2": gives masks to boxes that have none.
-        masks_options: of SAM 2: model=… and the settings of onboard.RuntimeSettings.
-        second_opinion: name of the backend that is asked for the whole phrase; "" = the grounder, where it can be.
-        second_opinion_options: of that backend.
-        judge: folder of a model that is asked about relations, of a class in vlm/parts.py, such as `spatial-vlm adapt`
-            writes; "" = the grounder or the second opinion, where they can be.
-        judge_options: of `scoring.load`: device=… dtype=… template=… lead=….
+        options: options of that backend, "name=value name=value".
+        masks: "" or "sam2": adds masks to boxes that have none.
+        masks_options: options of SAM 2: model=… and the settings of onboard.RuntimeSettings.
+        second_opinion: name of the backend that is asked for the whole phrase; "" = the grounder, if it can refer.
+        second_opinion_options: options of that backend.
+        judge: folder of a model that judges relations, of a class in vlm/parts.py, for example from `spatial-vlm
+            adapt`; "" = the grounder or the second opinion, if they can judge.
+        judge_options: options of `scoring.load`: device=… dtype=… template=… lead=….
 
     Raises:
-        InputError: options without the backend that they are of, or a second opinion that cannot be asked for.
+        InputError: options of a backend that is not set, or a second opinion from a model that cannot give one.
         UnknownNameError, DependencyError, ModelError: as `load_grounder` of each.
     """
     for name, backend, given in (
@@ -144,7 +144,7 @@ def load(
 
 
 def _judge(folder: str, options: str) -> RelationJudge:
-    """A model that is asked about relations; raises as `scoring.load`, and InputError for options that it has not."""
+    """Load a model that judges relations; raises as `scoring.load`, and InputError for unknown options."""
     from spatial_vlm_ros.perception.backends import scoring
 
     given = parse_options(options)

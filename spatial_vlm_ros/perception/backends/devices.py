@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices and number formats of torch: which there are, why there is no GPU, and when memory ran out."""
+"""Devices and number formats of torch: which exist, why there is no GPU, and whether an error means out of memory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _OUT_OF_MEMORY = (
     "not enough memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
-    "NVML_SUCCESS == r",  # how the allocator of a Jetson fails, which has no NVML to ask
+    "NVML_SUCCESS == r",  # how the allocator fails on a Jetson, which has no NVML
 )
 
 
 def best_device(wanted: str) -> torch.device:
-    """The device to run on.
+    """Choose the device to run on.
 
     Args:
         wanted: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:1".
@@ -55,7 +55,7 @@ def best_device(wanted: str) -> torch.device:
 
 
 def no_cuda() -> tuple[str, str] | None:
-    """Why torch has no CUDA, and the repair; None where it has.
+    """Say why torch has no CUDA and how to fix it; None if it has CUDA.
 
     Raises:
         DependencyError: torch is not installed.
@@ -75,16 +75,16 @@ def no_cuda() -> tuple[str, str] | None:
 
 
 def best_dtype(device: torch.device, wanted: str, *, language: bool = False) -> torch.dtype:
-    """The number format of the weights.
+    """Choose the number format of the weights.
 
-    bfloat16 has 8 significant bits, float16 11: of a box's side at 1280 pixels they round off up to 2.5 and 0.3 pixels.
-    Models that compute coordinates therefore get float16. Those that write them as words do not round them; they are
-    trained in bfloat16, and some overflow in float16 (huggingface/transformers#33294).
+    bfloat16 has 8 significant bits, float16 11: for a box side at 1280 pixels, rounding errors reach 2.5 and 0.3
+    pixels. Models that compute coordinates therefore get float16. Models that write them as words do not round them;
+    they are trained in bfloat16, and some overflow in float16 (huggingface/transformers#33294).
 
     Args:
-        device: where the model will run.
-        wanted: "auto" (float32 on a CPU; on CUDA float16, of a language model bfloat16 from capability 8.0), "float32",
-            "bfloat16" or "float16".
+        device: device the model will run on.
+        wanted: "auto" (float32 on a CPU; on CUDA float16, and for a language model bfloat16 from capability 8.0),
+            "float32", "bfloat16" or "float16".
         language: whether it is a language model.
 
     Raises:
@@ -103,7 +103,7 @@ def best_dtype(device: torch.device, wanted: str, *, language: bool = False) -> 
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of torch, CUDA or Python says that memory ran out."""
+    """Whether an exception of torch, CUDA or Python means that memory ran out."""
     torch = needed_torch()
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
@@ -111,7 +111,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def needed_torch() -> Any:
-    """The library, or how to install it."""
+    """Import torch; raises DependencyError, which says how to install it."""
     try:
         return importlib.import_module("torch")
     except ImportError as error:

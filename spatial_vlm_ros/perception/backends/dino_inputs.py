@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Grounding DINO (2303.05499) and its relatives are given, and what their boxes mean; without torch.
+"""Input preparation and box format of Grounding DINO (2303.05499) and its relatives; without torch.
 
 The steps are those of transformers 5.23 (GroundingDinoImageProcessorPil; `get_size_with_aspect_ratio` in
 image_transforms.py): the shorter side becomes `shortest`, unless the longer one then exceeds `longest`; Pillow's
-bilinear filter; the mean and standard deviation of ImageNet. A graph has one size: an image of another shape is made to
-fit, and zeros at the right and bottom, masked, fill what is left, as transformers pads the images of a batch.
+bilinear filter; the mean and standard deviation of ImageNet. A graph has one input size. An image of another shape is
+scaled to fit, and the rest at the right and bottom is filled with masked zeros, as transformers pads the images of a
+batch.
 """
 
 from __future__ import annotations
@@ -32,29 +33,29 @@ from spatial_vlm_ros.perception.backends.model_inputs import (
 from spatial_vlm_ros.perception.backends.onnx_session import NAME
 from spatial_vlm_ros.types import Rgb
 
-_FAMILY = "grounding-dino"  # all have its image processor
+_FAMILY = "grounding-dino"  # all use its image processor
 FAMILIES = (_FAMILY, "mm-grounding-dino")
-"""model_types of a config; LLMDet is of the second."""
+"""Values of `model_type` in a config; LLMDet uses the second."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SIZE: Mapping[str, int] = MappingProxyType({"shortest_edge": 800, "longest_edge": 1333})
-LENGTH = 256  # tokens of a text, of the published models
+LENGTH = 256  # tokens of a text in the published models
 TOKENS: Mapping[str, int] = MappingProxyType({"[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029})
-"""Tokens that part a text, with the numbers that the models have built in (`SPECIAL_TOKENS` of transformers)."""
+"""Tokens that separate texts, with the ids that are built into the models (`SPECIAL_TOKENS` of transformers)."""
 
 
 @dataclass(frozen=True)
 class DinoPreparation:
-    """How an image becomes the model's input.
+    """Turns an image into the model's input.
 
     Args:
-        shortest: side that an image's shorter one becomes, pixels.
+        shortest: target length of an image's shorter side, pixels.
         longest: most pixels of its longer side.
-        height: of the model's input, pixels.
-        width: of the model's input, pixels.
-        factor: that 8-bit values are multiplied by.
-        mean: of each channel, subtracted.
-        std: of each channel, divided by.
+        height: height of the model's input, pixels.
+        width: width of the model's input, pixels.
+        factor: factor for 8-bit values.
+        mean: mean of each channel, which is subtracted.
+        std: standard deviation of each channel, which divides.
     """
 
     shortest: int
@@ -66,7 +67,9 @@ class DinoPreparation:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __call__(self, rgb: Rgb) -> tuple[Pixels, Ids]:
-        """(H, W, 3) uint8 → (1, 3, height, width) float32, normalised, and (1, height, width) int64: 1 = image.
+        """Turn (H, W, 3) uint8 into (1, 3, height, width) float32, normalised, and a (1, height, width) int64 mask.
+
+        The mask is 1 where the image is.
 
         Raises:
             DependencyError: Pillow is not installed.
@@ -80,18 +83,18 @@ class DinoPreparation:
         return pixels, mask
 
     def inner(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) in pixels that an image of a size gets within the model's input."""
+        """(height, width) in pixels that an image of this size takes within the model's input."""
         rows, columns = scaled(size, self.shortest, self.longest)
         share = min(1.0, self.height / rows, self.width / columns)
         return max(1, min(self.height, round(rows * share))), max(1, min(self.width, round(columns * share)))
 
 
 def scaled(size: tuple[int, int], shortest: int, longest: int) -> tuple[int, int]:
-    """(height, width) that transformers resizes an image to, pixels.
+    """Return the (height, width) in pixels to which transformers resizes an image.
 
     Args:
         size: (height, width) of the image.
-        shortest: that its shorter side becomes, where the longer one allows it.
+        shortest: target length of its shorter side, if the longer side allows it.
         longest: most pixels of its longer side.
     """
     small, large = min(size), max(size)
@@ -106,11 +109,11 @@ def scaled(size: tuple[int, int], shortest: int, longest: int) -> tuple[int, int
 
 
 class DinoTokens:
-    """Texts as the model's tokens.
+    """Turns texts into tokens of a model.
 
     Args:
-        folder: that holds tokenizer.json.
-        longest: tokens of a text, its beginning and end included.
+        folder: folder that holds tokenizer.json.
+        longest: most tokens of a text, including the start and end tokens.
 
     Raises:
         DependencyError: tokenizers is not installed.
@@ -128,12 +131,12 @@ class DinoTokens:
             raise ModelError(NAME, reason, "use the tokenizer.json that was published with the model")
 
     def __call__(self, text: str) -> list[int]:
-        """Numbers of a text's tokens."""
+        """Return the token ids of a text."""
         return list(self._tokenizer.encode(text).ids)
 
 
 def preparation(told: Mapping[str, Any]) -> DinoPreparation:
-    """The preparation that an exported model's preprocessor_config.json describes.
+    """Read the preparation from an exported model's preprocessor_config.json.
 
     Args:
         told: its content, with the size of the graph's input as pad_size.
@@ -150,10 +153,10 @@ def preparation(told: Mapping[str, Any]) -> DinoPreparation:
 
 
 def edges(size: object) -> tuple[int, int]:
-    """Shortest and longest side that preprocessor_config.json names.
+    """Read the shortest and longest side from preprocessor_config.json.
 
     Raises:
-        ModelError: others, or none.
+        ModelError: it names other sides, or none.
     """
     return _sides(size, "size", ("shortest_edge", "longest_edge"))
 
@@ -166,7 +169,7 @@ def _sides(size: object, name: str, keys: tuple[str, str]) -> tuple[int, int]:
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """(height, width) of "640x480", which is width x height in pixels.
+    """Parse an image size such as "640x480" (width x height in pixels) into (height, width).
 
     Raises:
         InputError: another text, or a side of less than 32 or more than 8192 pixels.

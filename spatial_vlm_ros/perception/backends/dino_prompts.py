@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Categories as texts for Grounding DINO, and its scores of tokens as scores of categories.
+"""Turn categories into texts for Grounding DINO, and its token scores into category scores.
 
-Shared by the backends with torch and without; imports neither. Categories are asked together, "cat. soup can.": the
-model lets words see each other only between full stops, and gives each box a score for every token. A category's score
-for a box is the mean over its tokens (as MM-Grounding-DINO takes it), so that "opener" alone does not make a can opener
-of a bottle opener; the box's own score is the greatest of all tokens, as the model's post-processing has it.
+The backends with and without torch share this module; it imports neither. Categories are asked together, as in "cat.
+soup can.": the model lets words see each other only between full stops, and gives each box a score for every token. The
+score of a category for a box is the mean over its tokens, as in MM-Grounding-DINO. A bottle opener therefore does not
+pass as a can opener because of "opener" alone. The score of the box itself is the greatest of all its token scores, as
+in the model's post-processing.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, clipped, cor
 
 
 def joined(categories: Sequence[str]) -> str:
-    """Categories as one text, "cat. soup can."."""
+    """Join categories into one text, such as "cat. soup can."."""
     return ". ".join(categories) + "."
 
 
 def prompts_of(
     categories: Sequence[str], at_once: int, longest: int, tokens: Callable[[str], int]
 ) -> list[tuple[str, ...]]:
-    """Categories in groups that the model takes at once.
+    """Group categories so that each group fits in one prompt.
 
     Args:
         categories: as `asked_as` gives them.
         at_once: most categories of a group.
-        longest: most tokens of a group's text, those at its beginning and end included.
-        tokens: number of tokens of a text.
+        longest: most tokens of a group's text, including the start and end tokens.
+        tokens: counts the tokens of a text.
 
     Raises:
         InputError: a category that is too long by itself.
@@ -52,16 +53,16 @@ def prompts_of(
 
 
 def spans_of(ids: Sequence[int], stop: int, prompt: Sequence[str], model: str) -> list[slice]:
-    """Where each category's tokens stand: each ends with a full stop, the first begins after [CLS].
+    """Find the token span of each category: each ends with a full stop, and the first begins after [CLS].
 
     Args:
         ids: tokens of the prompt's text.
-        stop: number of the full stop.
+        stop: token id of the full stop.
         prompt: categories of the text.
         model: the backend's name, for messages.
 
     Raises:
-        ModelError: the tokenizer did not keep the full stops apart from the words.
+        ModelError: the tokenizer merged full stops with words.
     """
     stops = [n for n, token in enumerate(ids) if token == stop]
     spans = [slice(a + 1, b) for a, b in zip([0, *stops[:-1]], stops, strict=True)] if stops else []
@@ -79,13 +80,13 @@ def read_boxes(
     least: float,
     size: tuple[int, int],
 ) -> Boxes:
-    """What the model answers to a prompt: boxes above a score, clipped to the image.
+    """Read the model's answer to a prompt: boxes above a score, clipped to the image.
 
     Args:
-        logits: (Q, T) of Q boxes for T tokens; minus infinity where a token is none.
+        logits: (Q, T) of Q boxes for T tokens; minus infinity for padding.
         boxes: (Q, 4): centre x, centre y, width, height, relative to the image.
         spans: category of the prompt → its tokens.
-        categories: of the whole request, the columns of `fit`; those of other prompts have the score 0.
+        categories: categories of the whole request, the columns of `fit`; those of other prompts have the score 0.
         least: score, 0 to 1, that a box has to exceed.
         size: (height, width) of the image, pixels.
     """

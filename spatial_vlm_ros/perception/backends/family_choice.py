@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which family a model is of, and how it is asked: what its name and config tell, and what a user states."""
+"""Choose a model's family and prompts from its name, its config and the user's options."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _STATE_BOTH = f'convention=… (one of {", ".join(CONVENTIONS)}) and prompt="…
 
 
 def family_named(name: str) -> ModelFamily:
-    """The family of a name.
+    """Return the family of this name.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: there is no such family.
     """
     if name not in FAMILIES:
         raise UnknownNameError("family", name, FAMILIES)
@@ -27,17 +27,17 @@ def family_named(name: str) -> ModelFamily:
 
 
 def recognised(model: str, model_type: str = "") -> ModelFamily | None:
-    """The family of a model.
+    """Recognise the family of a model.
 
     Args:
         model: its name on a server, its id on the hub, or the path of its folder; the part after the last "/" counts.
-        model_type: of its config.json, which tells where the name does not.
+        model_type: `model_type` of its config.json, used if the name does not tell the family.
 
     Returns:
-        The family; None where neither tells.
+        The family; None if neither tells it.
 
     Raises:
-        InputError: the name is that of several families, or of another one than the model_type.
+        InputError: the name fits several families, or another family than the model_type.
     """
     name = model.rstrip("/").rpartition("/")[2].lower()
     found = [row for row in FAMILIES.values() if re.search(row.named, name)]
@@ -57,7 +57,7 @@ def recognised(model: str, model_type: str = "") -> ModelFamily | None:
 def asked(
     model: str, *, family: str = "", prompt: str = "", convention: str = "", model_type: str = ""
 ) -> ModelFamily | None:
-    """How a model is asked, from what a user states and from its family.
+    """Decide how a model is prompted, from the user's options and its family.
 
     Args:
         model: as in `recognised`.
@@ -67,11 +67,11 @@ def asked(
         model_type: as in `recognised`.
 
     Returns:
-        A row without unknown facts; None where no family is known, and a convention is stated without a prompt.
+        A row without unknown facts; None if no family is known and a convention is set without a prompt.
 
     Raises:
         UnknownNameError: no such family or convention.
-        InputError: the family is not known, or lacks a fact that is not stated; or a prompt without one {}.
+        InputError: the family is not known, or lacks a fact that no option gives; or a prompt without exactly one {}.
     """
     row = family_named(family) if family else recognised(model, model_type)
     if convention and convention not in CONVENTIONS:
@@ -95,7 +95,7 @@ def asked(
 
 
 def warn_of_one(row: ModelFamily | None, model: str) -> None:
-    """Say in the log that a model may name one object of several, where its family is asked so."""
+    """Log a warning if the prompt of a model's family may name only one of several objects."""
     if row is not None and not row.finds_all:
         _log.warning(
             "%s: the prompt of %s models asks for one object of each name; others of that name may be missed, and then "
@@ -104,7 +104,7 @@ def warn_of_one(row: ModelFamily | None, model: str) -> None:
 
 
 def _template(prompt: str) -> str:
-    """A prompt of a user for str.format: its one {} stays, other braces are words."""
+    """Turn a user's prompt into a template for str.format: its one {} stays, other braces are escaped."""
     if prompt.count("{}") != 1:
         repair = 'write {} once, where the name belongs: "Point to {}."'
         raise InputError("option prompt", repr(prompt), "a text with one {}", repair)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "florence-2": a small encoder-decoder model that is asked by task tokens and answers in location tokens.
+"""Backend "florence-2": a small encoder-decoder model with task tokens as prompts and location tokens as answers.
 
-An answer is words and tokens <loc_0> to <loc_999>: the number of the strip, of a thousand equal ones across or down the
-image, in which an edge lies; x before y, left and top before right and bottom. The processor's own
-post_process_generation turns them into pixels (strip centres). It passes over what it does not know, so the form of the
-whole answer is checked before: what is no answer is an error, never "nothing found".
+An answer consists of words and tokens <loc_0> to <loc_999>. The image is cut into a thousand equal strips across and
+down; a token gives the strip in which an edge lies, x before y, left and top before right and bottom. The processor's
+own post_process_generation turns them into pixels (strip centres). It ignores text that it does not know, so the form
+of the whole answer is checked first: an invalid answer is an error, never "nothing found".
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ MODEL_CLASS = "Florence2ForConditionalGeneration"
 TASKS: Mapping[str, str] = MappingProxyType(
     {"detection": "<OPEN_VOCABULARY_DETECTION>", "grounding": "<CAPTION_TO_PHRASE_GROUNDING>"}
 )
-"""Option → task token by which objects of a category are asked for."""
+"""Option → task token that asks for objects of a category."""
 
 REFERRING = "<REFERRING_EXPRESSION_SEGMENTATION>"
-"""Task token by which a whole phrase is asked for; the answer is an outline."""
+"""Task token that asks for the object of a whole phrase; the answer is an outline."""
 
 LOCATIONS = ("<loc_0>", "<loc_999>")
-"""First and last of the tokens that places are written in."""
+"""First and last location token."""
 
-_FINER = 1000  # post_process_generation cuts pixels to whole numbers; asked for thousandths of them it loses nothing
+_FINER = 1000  # post_process_generation rounds pixels to whole numbers; in thousandths it loses nothing
 _KEPT = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "no_repeat_ngram_size")
 _PADDING = re.compile(r"</?s>|<pad>")
 _LOCATION = r"(?:<loc_\d{1,3}>)"
@@ -76,8 +76,8 @@ def load(
         task: key of TASKS.
         max_new_tokens: longest answer, tokens; a box takes four and its name.
         preset: see onboard.PRESETS.
-        probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
-            another way; as warm_up where it is left out.
+        probe: "yes" or "no": whether to ask for shapes at known positions, to refuse a model that writes locations in
+            another way; default: as warm_up.
         **given: fields of onboard.RuntimeSettings. The model takes images of one size only, so longest_px changes
             nothing.
 
@@ -86,7 +86,7 @@ def load(
         UnknownNameError: no such task, preset, setting or model.
         DependencyError: torch or transformers is missing.
         ModelError: the files are incomplete, damaged or of another architecture, or the model does not run here.
-        ConventionError: the model writes places in another way.
+        ConventionError: the model writes locations in another way.
     """
     limit = token_limit(max_new_tokens)
     if task not in TASKS:
@@ -105,11 +105,11 @@ def load(
 
 
 class Florence2:
-    """A grounder that asks Florence-2 for one category per question.
+    """A grounder that asks Florence-2 about one category at a time.
 
     Decoding is greedy. The model gives no scores; the score of an object is the geometric mean probability, 0 to 1, of
-    the tokens of the answer that names it, its end included: the probability of the sequence, made independent of its
-    length. It is not calibrated.
+    the tokens of the answer that names it, including the end token: the probability of the sequence, made independent
+    of its length. It is not calibrated.
 
     Args:
         model: Florence2ForConditionalGeneration, on the runner's device; its generation settings are replaced.
@@ -130,12 +130,12 @@ class Florence2:
         model.generation_config = greedy(model, processor.tokenizer, max_new_tokens, keep=_KEPT)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Ask for every category once, and match the boxes to the phrases; see asking.grounding.
+        """Ask for every category once, and match the boxes to the phrases; see prompts.grounding.
 
         Raises:
-            ShapeError: the image is no (H, W, 3) uint8.
-            InputError: nothing is left of a category once it is quoted.
-            ModelError: the model failed, or its answer is none.
+            ShapeError: the image is not (H, W, 3) uint8.
+            InputError: a category is empty once it is quoted.
+            ModelError: the model failed, or its answer is invalid.
             ModelTimeoutError: the time budget is spent.
         """
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
@@ -150,7 +150,7 @@ class Florence2:
             words: the phrase.
 
         Returns:
-            The box, in pixels of `rgb`, around the outline that the model gives; empty where it gives none.
+            The box, in pixels of `rgb`, around the outline that the model gives; empty if it gives none.
 
         Raises:
             ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
@@ -159,11 +159,11 @@ class Florence2:
 
     @property
     def convention(self) -> Convention:
-        """In which its answers are read: numbers of a thousand strips."""
+        """Convention of its answers: numbers of a thousand strips."""
         return CONVENTIONS["bins-1000"]
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """The answer for a category as the model wrote it, and the picture's own size; see Writer.written.
+        """Return the raw answer for a category, and the image's own (width, height); see Writer.written.
 
         Raises:
             ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
@@ -173,7 +173,7 @@ class Florence2:
         return reply.text, (int(rgb.shape[1]), int(rgb.shape[0]))
 
     def warm_up(self) -> float:
-        """Ask a full batch about a grey image; gives the seconds it took.
+        """Ask a full batch about a grey image; returns the seconds it took.
 
         Raises:
             ModelError: the model does not run here.
@@ -182,7 +182,7 @@ class Florence2:
         return self.runner.warm_up([f"{self._task}object"] * self.runner.settings.batch, self._forward(grey))
 
     def _ask(self, rgb: Rgb, task: str, words: Sequence[str], form: re.Pattern[str]) -> list[tuple[NamedObject, ...]]:
-        """What is found for each of the words."""
+        """Find the objects for each of the words."""
         check_rgb(rgb)
         replies = self.runner.over([task + asked for asked in words], self._forward(rgb))
         size = (int(rgb.shape[1]), int(rgb.shape[0]))
@@ -191,11 +191,11 @@ class Florence2:
     def _found(
         self, reply: Reply, task: str, words: str, form: re.Pattern[str], size: tuple[int, int]
     ) -> tuple[NamedObject, ...]:
-        """What an answer names; `size` is (width, height) in pixels."""
+        """Read the objects that an answer names; `size` is (width, height) in pixels."""
         check_whole(reply, self._model.generation_config, NAME)
         answer = _PADDING.sub("", reply.text).strip()
         if not answer and not reply.text.startswith(self._processor.tokenizer.bos_token):
-            raise _unusable(reply.text, "it ends before it begins")  # seeing nothing, a model begins and ends
+            raise _unusable(reply.text, "it ends before it begins")  # a model that sees nothing writes this
         if not form.fullmatch(answer):
             raise _unusable(answer, "it is not text with boxes or outlines")
         finer = (size[0] * _FINER, size[1] * _FINER)
@@ -213,7 +213,7 @@ class Florence2:
         return found
 
     def _forward(self, rgb: Rgb) -> Callable[[Sequence[str], int], list[Reply]]:
-        """What the runner calls with a batch of prompts; answers keep their special tokens."""
+        """Return the function that the runner calls with a batch of prompts; answers keep their special tokens."""
         from PIL import Image
 
         image = Image.fromarray(np.ascontiguousarray(rgb))
@@ -230,7 +230,7 @@ class Florence2:
 
 
 def _boxes(parsed: Mapping[str, Any], answer: str) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
-    """Labels and boxes of what the processor read; of outlines, the boxes around them."""
+    """Labels and boxes of the processor's output; for outlines, the boxes around them."""
     names = parsed.get("bboxes_labels", parsed.get("labels", ()))
     for label, corners in zip(names, parsed.get("bboxes", ()), strict="bboxes" in parsed):
         yield label, _box(np.asarray(corners, dtype=np.float64).reshape(2, 2), answer)
@@ -243,7 +243,7 @@ def _boxes(parsed: Mapping[str, Any], answer: str) -> Iterator[tuple[str, tuple[
 
 
 def _box(corners: npt.NDArray[np.float64], answer: str) -> tuple[float, float, float, float]:
-    """Pixels from thousandths of them; (2, 2), top left and bottom right."""
+    """Convert a box from thousandths of pixels to pixels; `corners` is (2, 2), top left and bottom right."""
     (left, top), (right, bottom) = (corners / _FINER).tolist()
     if not (left < right and top < bottom):
         raise _unusable(answer, "a box has no area, or its corners in another order")

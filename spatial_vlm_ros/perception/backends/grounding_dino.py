@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backend "grounding-dino": Grounding DINO (2303.05499), MM-Grounding-DINO (2401.02361) and LLMDet (2501.18954).
 
-Detectors asked in words; dino_prompts.py has how. LLMDet's checkpoints are of transformers' class of MM-Grounding-DINO
+Detectors with text prompts; see dino_prompts.py. LLMDet's checkpoints use transformers' class of MM-Grounding-DINO
 (transformers, model_doc/mm-grounding-dino).
 """
 
@@ -29,7 +29,7 @@ NAME = "grounding-dino"
 CLASSES = MappingProxyType(
     {"grounding-dino": "GroundingDinoForObjectDetection", "mm-grounding-dino": "MMGroundingDinoForObjectDetection"}
 )
-"""model_type of a config → class."""
+"""`model_type` of a config → class of transformers."""
 _SHARED = ("decoder_bbox_embed_share", "decoder_cls_embed_share")
 
 
@@ -54,9 +54,9 @@ def load(
         text_threshold: least score of a phrase for a box.
         iou: overlap from which boxes are one object.
         at_once: most categories asked at once.
-        most: most boxes of an image.
+        most: most boxes per image.
         masks: "" or "sam2".
-        masks_model: folder or id of the SAM 2 model, where masks are wanted.
+        masks_model: folder or id of the SAM 2 model, if masks are wanted.
         preset: see onboard.PRESETS.
         **given: fields of onboard.RuntimeSettings.
 
@@ -88,12 +88,12 @@ def load(
 
 
 def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
-    """The class of a folder's detector, and what its config leaves unsaid and has to be.
+    """Return the class of a folder's detector, and the settings that its config omits but that it needs.
 
-    Where the config of an MM-Grounding-DINO does not say whether the decoder's layers share their heads, they do not:
-    transformers 4.55 to 4.57, which wrote such configs, had a head for each layer, as MM-Grounding-DINO and LLMDet were
-    trained (huggingface/transformers#37925). Transformers 5 takes them for shared, and then refines boxes by the head
-    of the first layer alone (seen with 5.23).
+    If the config of an MM-Grounding-DINO does not say whether the decoder's layers share their heads, they do not:
+    transformers 4.55 to 4.57, which wrote such configs, had one head per layer, as MM-Grounding-DINO and LLMDet were
+    trained (huggingface/transformers#37925). Transformers 5 assumes that they are shared, and then refines boxes only
+    with the head of the first layer (seen with 5.23).
 
     Args:
         path_or_id: folder, or id of the hub.
@@ -112,13 +112,13 @@ def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
 
 
 def detector_of(path_or_id: str, *, model: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """A detector of CLASSES with its weights; arguments and errors as `loading.pretrained`."""
+    """Load a detector of CLASSES with its weights; arguments and errors as `loading.pretrained`."""
     cls, unsaid = class_of(path_or_id, model)
     return pretrained(cls, path_or_id, model=model, device=device, dtype=dtype, arguments=unsaid)
 
 
 class GroundingDino:
-    """A detector asked in words.
+    """A detector with text prompts.
 
     Args:
         model: GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection, on the runner's device.
@@ -141,8 +141,8 @@ class GroundingDino:
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find what the phrases' categories name; see Grounder.ground.
 
-        `match` compares categories within one box: the best fitting one has 1, the others their part of its score.
-        How sure the model is of the box at all is the detection's score.
+        `match` compares categories within one box: the best one gets 1, the others their score relative to it. The
+        detection's score says how sure the model is of the box.
 
         Raises:
             ModelError: the model failed, gave NaN, or memory ran out.
@@ -152,7 +152,7 @@ class GroundingDino:
         return grounded(phrases, lambda categories: self._found(rgb, categories), self.thresholds)
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; gives the seconds it took.
+        """Run once on a grey image with a full batch; returns the seconds it took.
 
         Raises:
             ModelError: the model does not run here.
@@ -162,7 +162,7 @@ class GroundingDino:
         return self.runner.warm_up(prompts, self._forward(grey, (ANYTHING,)))
 
     def _found(self, rgb: Rgb, categories: tuple[str, ...]) -> Boxes:
-        """Boxes of all categories, clipped to the image, before thresholds of text and merging."""
+        """Boxes of all categories, clipped to the image, before the text threshold and merging."""
         longest = int(self._model.config.max_text_len)
         prompts = prompts_of(categories, self.thresholds.at_once, longest, self._tokens)
         return together(self.runner.over(prompts, self._forward(rgb, categories)))
@@ -173,7 +173,7 @@ class GroundingDino:
     def _forward(
         self, rgb: Rgb, categories: tuple[str, ...]
     ) -> Callable[[Sequence[tuple[str, ...]], int], list[Boxes]]:
-        """What the runner calls with a batch of prompts and a longest side."""
+        """Return the function that the runner calls with a batch of prompts and a longest side."""
         image = np.ascontiguousarray(rgb)
 
         def forward(prompts: Sequence[tuple[str, ...]], longest_px: int) -> list[Boxes]:
@@ -203,7 +203,7 @@ class GroundingDino:
         categories: tuple[str, ...],
         size: tuple[int, int],
     ) -> list[Boxes]:
-        """Boxes of each prompt from the model's output; size is (height, width) in pixels."""
+        """Read the boxes of each prompt from the model's output; size is (height, width) in pixels."""
         length = texts["input_ids"].shape[1]
         logits, boxes = output.logits[..., :length].float(), output.pred_boxes.float()
         asked = texts["attention_mask"].bool()[:, None, :].expand_as(logits)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models and processors of `transformers` from a folder or the hub's cache: safetensors only, no code of a model's own.
+"""Load models and processors of `transformers` from a folder or the hub's cache: only safetensors, no remote code.
 
-The order is: a folder of that name, a model of `spatial-vlm models`, the hub's cache. Nothing is downloaded.
+Search order: a folder of that name, a model of `spatial-vlm models`, the hub's cache. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain
 if TYPE_CHECKING:
     import torch
 
-_LARGEST_JSON = 1 << 24  # bytes: the index of 40,000 tensors has about 3 MB
+_LARGEST_JSON = 1 << 24  # bytes: the index of 40,000 tensors takes about 3 MB
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
@@ -47,19 +47,19 @@ def pretrained(
         cls: class of transformers, or its name; an Auto class takes the architecture from the folder's config.
         path_or_id: folder with config.json and safetensors weights, or an id "owner/name" of the hub.
         model: the backend's name, for messages.
-        device: where it will run.
-        dtype: of its floating-point weights.
-        also: further `model_type`s of a config whose weights fit `cls`.
-        arguments: further ones of `from_pretrained`; with "device_map" among them it places the model itself.
+        device: device to run on.
+        dtype: number format of its floating-point weights.
+        also: other `model_type`s whose weights fit `cls`.
+        arguments: further arguments of `from_pretrained`; with "device_map" it places the model itself.
 
     Returns:
-        The model on `device`, or as its device_map has it, in evaluation mode.
+        The model on `device`, or placed by its device_map, in evaluation mode.
 
     Raises:
         DependencyError: torch, transformers or a package this model needs is not installed.
-        UnknownNameError: no id of that form, and no such model.
+        UnknownNameError: not a hub id, and no such model.
         ModelError: the weights are pickled, damaged or missing; the config is of another architecture; the model is not
-            here, or does not fit in memory.
+            on this machine, or does not fit in memory.
     """
     model_class = transformers_class(cls, model=model) if isinstance(cls, str) else cls
     folder = model_folder(path_or_id, model=model)
@@ -97,7 +97,7 @@ def processor(path_or_id: str, *, model: str, cls: str | type[Any] = "AutoProces
         cls: class of transformers, or its name.
 
     Returns:
-        The processor; with AutoProcessor never a bare tokenizer or image processor.
+        The processor; with AutoProcessor never only a tokenizer or an image processor.
 
     Raises:
         DependencyError, UnknownNameError, ModelError: as `pretrained`.
@@ -115,7 +115,7 @@ def processor(path_or_id: str, *, model: str, cls: str | type[Any] = "AutoProces
 
 
 def transformers_class(name: str, *, model: str) -> Any:
-    """A class of transformers by its name.
+    """Return a class of transformers by its name.
 
     Args:
         name: for example "GroundingDinoForObjectDetection".
@@ -136,16 +136,16 @@ def transformers_class(name: str, *, model: str) -> Any:
 
 
 def check_tokens(tokenizer: Any, tokens: Sequence[str], weights: Any, *, model: str) -> None:
-    """Refuse a tokenizer that does not belong to its model; on a GPU a number without a row ends the whole process.
+    """Refuse a tokenizer that does not fit its model; on a GPU a token id without an embedding ends the whole process.
 
     Args:
-        tokenizer: of transformers.
-        tokens: that the model needs.
-        weights: the model, of which the number of embeddings counts.
+        tokenizer: transformers tokenizer.
+        tokens: tokens that the model needs.
+        weights: the model; its number of embeddings is checked.
         model: the backend's name, for messages.
 
     Raises:
-        ModelError: a token is missing, or its number has no row in the model's table of embeddings.
+        ModelError: a token is missing, or its id has no row in the model's embedding table.
     """
     rows = getattr(weights.get_input_embeddings(), "num_embeddings", math.inf)  # Molmo 2 has two tables in one
     repair = "use the tokenizer that was saved with the model"
@@ -160,7 +160,7 @@ def check_tokens(tokenizer: Any, tokens: Sequence[str], weights: Any, *, model: 
 
 
 def model_folder(path_or_id: str, *, model: str) -> Path:
-    """The folder that holds a model's files.
+    """Find the folder that holds a model's files.
 
     Args:
         path_or_id: folder, name of a model of `spatial-vlm models list`, or an id "owner/name" of the hub.
@@ -168,8 +168,9 @@ def model_folder(path_or_id: str, *, model: str) -> Path:
 
     Raises:
         DependencyError: huggingface_hub, which comes with transformers, is not installed.
-        UnknownNameError: no id of that form, and no such model.
-        ModelError: no such folder, a file instead of a folder, or a model that is not here, with the command to get it.
+        UnknownNameError: not a hub id, and no such model.
+        ModelError: no such folder, a file instead of a folder, or a model that is not on this machine; the message
+            gives the command to get it.
     """
     given = Path(path_or_id).expanduser()
     if given.is_dir():
@@ -199,16 +200,16 @@ def model_folder(path_or_id: str, *, model: str) -> Path:
 
 
 def model_name(path_or_id: str) -> str:
-    """What a model is called: as its folder is, links followed, or by its id on the hub."""
+    """Name of a model: its folder's name (links are followed), or its hub id."""
     given = Path(path_or_id).expanduser()
     return given.resolve().name if given.is_dir() else path_or_id
 
 
 def read_json(path: Path, model: str) -> dict[str, Any]:
-    """A JSON object of a model's folder.
+    """Read a JSON object from a model's folder.
 
     Raises:
-        ModelError: the file is missing, no JSON or no object.
+        ModelError: the file is missing, or does not contain a JSON object.
     """
     if not path.exists():
         raise ModelError(model, f"{path} is missing", "pass the model's whole folder")
@@ -222,7 +223,7 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
 
 
 def learnt_from(folder: Path) -> ModelDomain:
-    """What a model that `spatial-vlm adapt` wrote learnt from; unknown of others.
+    """Domain of the training images of a model from `spatial-vlm adapt`; "unknown" for other models.
 
     Raises:
         ModelError: its adaptation.json cannot be read.
@@ -238,7 +239,7 @@ def learnt_from(folder: Path) -> ModelDomain:
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files of a model's folder.
+    """List the safetensors files of a model's folder.
 
     Raises:
         ModelError: its index cannot be used.
@@ -250,7 +251,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _cached(repository: str) -> Path | None:
-    """The cached snapshot of an id where it has config and all weights, else None; asks no network."""
+    """The cached snapshot of a hub id if it has config and all weights, else None; uses no network."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -265,13 +266,13 @@ def _cached(repository: str) -> Path | None:
 
 
 def _complete(folder: Path) -> bool:
-    """Whether all weights that the folder names are in it."""
+    """Whether all weights that the folder lists are in it."""
     files = weight_files(folder)
     return bool(files) and all(file.is_file() for file in files)
 
 
 def _shards(index: Path) -> tuple[str, ...]:
-    """Names of the weight files that an index lists; files of its own folder, all of them safetensors."""
+    """Names of the weight files in an index; each must be a safetensors file in the same folder."""
     listed = read_json(index, "index of weights").get("weight_map")
     names = sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
     if not names or not all(name.endswith(".safetensors") and Path(name).name == name for name in names):
@@ -322,10 +323,10 @@ def _pickled(model: str, path: Path) -> ModelError:
 
 
 def _load_error(error: Exception, folder: Path, model: str) -> SpatialVlmError:
-    """What an exception of transformers, torch or safetensors means for the user."""
+    """Turn an exception of transformers, torch or safetensors into an error for the user."""
     if isinstance(error, ImportError):
         return _not_installed(error, model)
-    lacking = re.search(r"Missing optional dependencies: ([\w-]+)", str(error))  # a ValueError of transformers 5
+    lacking = re.search(r"Missing optional dependencies: ([\w-]+)", str(error))  # transformers 5 raises a ValueError
     if lacking is not None:
         return DependencyError(lacking.group(1), f"pip install {lacking.group(1)}: the processor in {folder} needs it")
     if "trust_remote_code" in str(error):
@@ -340,13 +341,13 @@ def _load_error(error: Exception, folder: Path, model: str) -> SpatialVlmError:
 
 
 def _not_installed(error: ImportError, model: str) -> SpatialVlmError:
-    """A package is missing; transformers also says so in an ImportError that names none."""
+    """The error for a missing package; transformers may raise an ImportError that does not name it."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return DependencyError(error.name.split(".")[0], INSTALL)
     return ModelError(model, f"a package it needs is missing: {short(error)}", f"install it, or {INSTALL}")
 
 
 def short(error: BaseException) -> str:
-    """Type and words of an exception in one line of at most 300 characters."""
+    """Type and text of an exception in one line of at most 300 characters."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text if len(text) <= 300 else text[:297] + '...'}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks of a model's coarse grid at the size of the image, computed only where they can have pixels.
+"""Upsample a model's coarse mask to the image size, only where it can have pixels.
 
-Knows grids and boxes; knows nothing of models. The values are those of bilinear interpolation with pixel centres at
-halves (torch.nn.functional.interpolate with align_corners=False).
+Works on grids and boxes, for any model. The values are those of bilinear interpolation with pixel centres at halves
+(torch.nn.functional.interpolate with align_corners=False).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 def mask_above(
     coarse: torch.Tensor, threshold: float, size: tuple[int, int], box: Sequence[float] | None = None
 ) -> Mask:
-    """Where a coarse grid, enlarged to the image, lies above a threshold.
+    """Enlarge a coarse grid to the image and mark the pixels above a threshold.
 
     Args:
         coarse: (h, w) values.
-        threshold: that pixels lie above.
+        threshold: lower limit of the pixels to set.
         size: (height, width) of the image.
-        box: left, top, right, bottom in pixels: pixels outside of it are not set; None = of the whole image.
+        box: left, top, right, bottom in pixels; pixels outside it are not set. None = the whole image.
 
     Returns:
-        (height, width) bool.
+        (height, width) bool mask.
     """
     mask: Mask = np.zeros(size, np.bool_)
     rows, columns = (
@@ -47,12 +47,12 @@ def mask_above(
 
 
 def _span(reached: torch.Tensor, length: int, limits: tuple[float, float] | None) -> slice:
-    """Pixels of one axis that a cell above the threshold reaches, within limits: an average lies above it nowhere else.
+    """Range of pixels along one axis that can be above the threshold, within limits.
 
     Args:
         reached: (n,) whether any cell of each row or column lies above.
-        length: of the axis, pixels.
-        limits: first and last place of the box, pixels.
+        length: length of the axis, pixels.
+        limits: first and last coordinate of the box, pixels.
     """
     cells: npt.NDArray[np.intp] = np.flatnonzero(reached.cpu().numpy())
     if not len(cells):
@@ -65,7 +65,7 @@ def _span(reached: torch.Tensor, length: int, limits: tuple[float, float] | None
 
 
 def _enlarged(coarse: torch.Tensor, size: tuple[int, int], rows: slice, columns: slice) -> torch.Tensor:
-    """A window of the grid enlarged to the image, bilinear."""
+    """Enlarge a window of the grid to the image, bilinearly."""
     import torch
 
     (top, bottom, down), (left, right, across) = (
@@ -81,7 +81,7 @@ def _enlarged(coarse: torch.Tensor, size: tuple[int, int], rows: slice, columns:
 def _neighbours(
     n: int, length: int, span: slice, coarse: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """The two cells of one axis between which each pixel of a span lies, and how far it is towards the second."""
+    """For each pixel of a span: the two cells of one axis it lies between, and the weight of the second."""
     import torch
 
     pixels = torch.arange(span.start, span.stop, device=coarse.device, dtype=torch.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What preprocessor_config.json and tokenizer.json say of a published model; without torch and transformers."""
+"""Read preprocessor_config.json and tokenizer.json of a published model; without torch and transformers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from spatial_vlm_ros.types import Rgb
 Pixels = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-BILINEAR, BICUBIC = 2, 3  # numbers of the filters in preprocessor_config.json, as Pillow has them
+BILINEAR, BICUBIC = 2, 3  # filter numbers in preprocessor_config.json, as in Pillow
 
 
 def image_config(folder: Path, model: str) -> dict[str, Any]:
-    """What preprocessor_config.json says, or its newer form in processor_config.json; empty where there is neither.
+    """Read preprocessor_config.json, or its newer form in processor_config.json; empty if neither exists.
 
     Args:
-        folder: of the model.
+        folder: folder of the model.
         model: the backend's name, for messages.
 
     Raises:
@@ -40,18 +40,18 @@ def image_config(folder: Path, model: str) -> dict[str, Any]:
 
 
 def unlike(family: str, reason: str) -> ModelError:
-    """The refusal of a preprocessor_config.json; `family` as in `check_steps`."""
+    """Error that refuses a preprocessor_config.json; `family` as in `check_steps`."""
     repair = "use the files that were published with the model"
     return ModelError(family, f"its preprocessor_config.json {reason}", repair)
 
 
 def check_steps(told: Mapping[str, Any], family: str, steps: Sequence[str]) -> None:
-    """Refuse a preparation of another model, or one that leaves out a step.
+    """Refuse a preparation that belongs to another model, or that leaves out a step.
 
     Args:
-        told: preprocessor_config.json, or nothing.
-        family: of the model; names of its processors begin with it, without its hyphens.
-        steps: keys that are true where they are there.
+        told: content of preprocessor_config.json, or empty.
+        family: family of the model; the names of its processors begin with this name, without hyphens.
+        steps: keys that have to be true if they are present.
 
     Raises:
         ModelError: as above.
@@ -68,16 +68,16 @@ def check_steps(told: Mapping[str, Any], family: str, steps: Sequence[str]) -> N
 def scaling(
     told: Mapping[str, Any], family: str, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-    """What 8-bit values are multiplied by, and each channel's mean and standard deviation.
+    """Return the factor for 8-bit values, and each channel's mean and standard deviation.
 
     Args:
-        told: preprocessor_config.json, or nothing.
+        told: content of preprocessor_config.json, or empty.
         family: as in `check_steps`.
-        mean: where it says none.
-        std: where it says none.
+        mean: default if the file has none.
+        std: default if the file has none.
 
     Raises:
-        ModelError: not three numbers, or none that is positive.
+        ModelError: not three numbers, or a number that must be positive is not.
     """
     factor = told.get("rescale_factor", 1 / 255)
     means, stds = _channels(told, family, "image_mean", mean), _channels(told, family, "image_std", std)
@@ -94,13 +94,13 @@ def _channels(told: Mapping[str, Any], family: str, name: str, otherwise: tuple[
 
 
 def normalised(image: Pixels, mean: Sequence[float], std: Sequence[float]) -> Pixels:
-    """(H, W, 3) float32 → (1, 3, H, W) float32, less the mean and divided by the standard deviation."""
+    """Turn (H, W, 3) float32 into (1, 3, H, W) float32, minus the mean, divided by the standard deviation."""
     normal = (image - np.array(mean, np.float32)) / np.array(std, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
 
 
 def resized(rgb: Rgb, height: int, width: int, filter_number: int) -> Rgb:
-    """(H, W, 3) uint8 in another size, by Pillow as transformers does.
+    """Resize (H, W, 3) uint8 with Pillow, as transformers does.
 
     Raises:
         DependencyError: Pillow is not installed.
@@ -114,10 +114,10 @@ def resized(rgb: Rgb, height: int, width: int, filter_number: int) -> Rgb:
 
 
 def read_tokenizer(folder: Path, model: str) -> Any:
-    """The tokenizers.Tokenizer of a folder, which neither pads nor cuts.
+    """Load the tokenizers.Tokenizer of a folder, without padding and truncation.
 
     Args:
-        folder: that holds tokenizer.json.
+        folder: folder that holds tokenizer.json.
         model: the backend's name, for messages.
 
     Raises:
@@ -139,7 +139,7 @@ def read_tokenizer(folder: Path, model: str) -> Any:
 
 
 def whole(tokenizer: Any) -> Any:
-    """A tokenizers.Tokenizer, set neither to pad nor to cut."""
+    """Turn off padding and truncation of a tokenizers.Tokenizer."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

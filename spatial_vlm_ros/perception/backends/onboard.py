@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model on the robot's own computer: device, number format, batches, image size, memory that runs out, time.
+"""Run a model on the robot's own computer: device, number format, batches, image size, memory limits and time limits.
 
-A request is a list of items (prompts, boxes) for one image. `Runner.over` takes them through the model in batches:
-before each it looks at the clock, and where memory runs out it frees what it can and goes one rung down, first with
-smaller batches, then with a smaller image. The next request starts at the top again.
+A request is a list of items (prompts, boxes) for one image. `Runner.over` passes them through the model in batches. It
+checks the clock before each batch. If memory runs out, it frees what it can and goes one rung down: first smaller
+batches, then a smaller image. The next request starts at the top again.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SMALLER_IMAGE = 0.75  # each such rung needs about half the memory of the one before
-LEAST_LONGEST_PX = 256  # below it, objects on a table fall under a few patches of any of the models
+LEAST_LONGEST_PX = 256  # below this, objects on a table cover fewer than a few patches in any of the models
 _TEGRA = Path("/etc/nv_tegra_release")  # present on Jetson boards only
 _THOR_CAPABILITY = 10  # Orin has 8.7; Thor 10.1 before CUDA 13, 11.0 from it on (pytorch/pytorch#175029)
 
 
 @dataclass(frozen=True)
 class RuntimeSettings(WeightPlacement):
-    """How a model runs on this computer; see WeightPlacement for where its weights go.
+    """How a model runs on this computer; see WeightPlacement for the placement of its weights.
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:1".
         dtype: "auto", "float32", "bfloat16" or "float16".
-        batch: items that go through the model at once, 1 or more.
+        batch: items per batch, 1 or more.
         longest_px: longest side of the image given to the model, pixels, LEAST_LONGEST_PX or more; an image is never
             made larger than the model's own size.
         budget_s: seconds that a request may take; checked between batches, so one batch is never cut off.
-        warm_up: run once at load, so that the first request does not pay for it, and find out how much fits in memory.
+        warm_up: run once at load, so that the first request is not slower, and find out how much fits in memory.
 
     Raises:
         UnknownNameError: as WeightPlacement.
-        InputError: a number out of its range, or a device beside a device_map.
+        InputError: a number out of its range, or a device together with a device_map.
     """
 
     device: str = "auto"
@@ -87,20 +87,20 @@ PRESETS: Mapping[str, RuntimeSettings] = MappingProxyType(
         "jetson-thor": RuntimeSettings("cuda", "auto", batch=4, longest_px=1333, budget_s=15.0),
     }
 )
-"""Starting points by name; any field can be set apart. Sizes and batches are choices of caution, not measurements."""
+"""Starting points by name; each field can be changed. Sizes and batches are cautious choices, not measurements."""
 
 
 def settings(preset: str = "auto", **given: str) -> RuntimeSettings:
-    """Settings of a preset, with fields of one's own.
+    """Return the settings of a preset, with some fields replaced.
 
     Args:
         preset: a name of PRESETS, or "auto": what fits this computer.
-        **given: fields of RuntimeSettings as texts; an empty text leaves the preset's value. With a device_map, the
-            device of a preset for GPUs gives way to it.
+        **given: fields of RuntimeSettings as texts; an empty text leaves the preset's value. A device_map replaces the
+            device of a GPU preset.
 
     Raises:
         UnknownNameError: no such preset or field.
-        InputError: no number where one is wanted, or out of range.
+        InputError: a value is not a number, or out of range.
     """
     if preset != "auto" and preset not in PRESETS:
         raise UnknownNameError("preset", preset, ("auto", *PRESETS))
@@ -117,7 +117,7 @@ def settings(preset: str = "auto", **given: str) -> RuntimeSettings:
 
 
 def option(name: str, text: str, reader: Callable[[str], Result]) -> Result:
-    """An option's text as a value.
+    """Read the value of an option from its text.
 
     Raises:
         InputError: the reader cannot read it.
@@ -129,7 +129,7 @@ def option(name: str, text: str, reader: Callable[[str], Result]) -> Result:
 
 
 def yes_or_no(text: str) -> bool:
-    """A switch as one writes it.
+    """Read a switch, "yes" or "no".
 
     Raises:
         ValueError: another word.
@@ -149,10 +149,10 @@ _READERS: Mapping[str, Callable[[str], object]] = MappingProxyType(
 
 
 def capped(own: Mapping[str, int], longest_px: int) -> dict[str, int]:
-    """A processor's size, scaled down as a whole so that no side of the image becomes longer than `longest_px`.
+    """Scale a processor's size down so that no side of the image becomes longer than `longest_px`.
 
     Args:
-        own: the processor's: shortest_edge and longest_edge, or height and width, pixels.
+        own: the processor's own size: shortest_edge and longest_edge, or height and width, pixels.
         longest_px: most pixels of the longest side.
 
     Returns:
@@ -165,10 +165,10 @@ def capped(own: Mapping[str, int], longest_px: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Rung:
-    """How much is asked of the memory at once.
+    """One step of memory use.
 
     Args:
-        batch: items at once.
+        batch: items per batch.
         longest_px: longest side of the image, pixels.
     """
 
@@ -176,7 +176,7 @@ class Rung:
     longest_px: int
 
     def lower(self, resizes: bool = True) -> Rung | None:
-        """The next smaller one: half the batch, then a smaller image where that helps; None at the bottom."""
+        """The next smaller rung: half the batch, then a smaller image if that saves memory; None at the bottom."""
         if self.batch > 1:
             return Rung(self.batch // 2, self.longest_px)
         if not resizes or self.longest_px <= LEAST_LONGEST_PX:
@@ -188,14 +188,14 @@ class Rung:
 
 
 class Runner:
-    """Takes the items of a request through a model, within memory and time.
+    """Runs the items of a request through a model, within limits of memory and time.
 
     Args:
         model: the backend's name, for messages.
-        settings: of this computer.
+        settings: settings for this computer.
         resizes: whether the model takes images of any size, so that a smaller one saves memory.
-        language: whether it is a language model, which writes what it sees.
-        clock: seconds that only grow.
+        language: whether it is a language model, which generates text.
+        clock: monotonic time, seconds.
 
     Raises:
         DependencyError, UnknownNameError, ModelError: as `best_device` and `best_dtype`.
@@ -225,11 +225,11 @@ class Runner:
         also: tuple[str, ...] = (),
         arguments: Mapping[str, Any] = NO_ARGUMENTS,
     ) -> Any:
-        """The model as the settings have it; arguments as `loading.pretrained`, those of the settings are added.
+        """Load the model with these settings; arguments as `loading.pretrained`.
 
         Raises:
             DependencyError, UnknownNameError, ModelError: as `loading.pretrained`.
-            InputError: the class, or the GPU, does not have what the settings ask for.
+            InputError: the class or the GPU does not support a setting.
             ModelError: the weights do not fit in memory.
         """
         found = transformers_class(cls, model=self.model) if isinstance(cls, str) else cls
@@ -240,23 +240,23 @@ class Runner:
         where = {"device": self.device, "dtype": self.dtype}
         loaded = pretrained(found, path_or_id, model=self.model, also=also, arguments=arguments, **where)
         if self.settings.device_map:
-            self.device = loaded.device  # of its first layer, which takes the inputs
+            self.device = loaded.device  # device of its first layer, which takes the inputs
         return loaded
 
     def check_class(self, cls: Any) -> None:
-        """Refuse a class that does not have what the settings ask for; see WeightPlacement.check_class."""
+        """Refuse a class that does not support the settings; see WeightPlacement.check_class."""
         self.settings.check_class(cls, self.model, language=self.language)
 
     def compile(self, encoder: Any) -> None:
-        """Have torch compile an image encoder when it runs for the first time, where the settings ask for it."""
+        """Have torch compile an image encoder on its first run, if the settings ask for it."""
         if self.settings.compile:
             encoder.compile()
 
     def warm_up(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> float:
-        """Run once with no limit of time; requests then start at the rung that fitted; gives the seconds it took.
+        """Run once without a time limit, and return the seconds it took. Later requests start at the rung that fitted.
 
         Args:
-            items: as many as a full batch, to see that it fits.
+            items: a full batch, to see that it fits.
             forward: as in `over`.
 
         Raises:
@@ -267,15 +267,15 @@ class Runner:
         return self._clock() - started
 
     def over(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> list[Result]:
-        """Answer one request: N results in the same order.
+        """Run all items of one request; N results in the same order.
 
         Args:
             items: N items.
             forward: (batch of items, longest side in pixels) → one result for each; runs without gradients.
 
         Raises:
-            ModelTimeoutError: the budget was spent before all items were through.
-            ModelError: out of memory on the lowest rung too, saying what was tried; or the model failed.
+            ModelTimeoutError: the budget was spent before all items were done.
+            ModelError: out of memory even on the lowest rung (the message says what was tried), or the model failed.
         """
         return self._over(items, forward, self.settings.budget_s)[0]
 
@@ -291,7 +291,7 @@ class Runner:
             if results is not None:
                 done.extend(results)
                 continue
-            self.free()  # only here, where the exception and the tensors its traceback holds are gone
+            self.free()  # only here are the exception and the tensors that its traceback holds gone
             tried.append(rung)
             lower = rung.lower(self.resizes)
             if lower is None:
@@ -302,7 +302,7 @@ class Runner:
     def _attempt(
         self, forward: Callable[[Sequence[Item], int], Sequence[Result]], batch: Sequence[Item], longest_px: int
     ) -> Sequence[Result] | None:
-        """The results, or None where memory ran out."""
+        """Return the results, or None if memory ran out."""
         import torch
 
         try:
@@ -319,7 +319,7 @@ class Runner:
         return results
 
     def _check_room(self, folder: Path) -> None:
-        """Refuse weights that do not fit: in RAM, through which they go to a GPU unless quantized, and on the GPU."""
+        """Refuse weights that do not fit: in RAM, through which unquantized weights pass, and on the GPU."""
         bits, ram = self.settings.quantization, free_memory()
         needed = weight_bytes(weight_files(folder), QUANTIZATION[bits][1] if bits else self.dtype.itemsize)
         cuda, rooms = needed_torch().cuda, dict[str, int | None]()
@@ -334,7 +334,7 @@ class Runner:
             check_room(self.model, needed, free, where)
 
     def free(self) -> None:
-        """Give memory that nothing uses back to the device."""
+        """Return unused memory to the device."""
         import torch
 
         gc.collect()
@@ -342,7 +342,7 @@ class Runner:
             torch.cuda.empty_cache()
 
     def _repair(self, error: Exception) -> str:
-        """What to do about a failure that is no lack of memory."""
+        """Advice for a failure other than out of memory."""
         if "no kernel image" in str(error):
             return "this torch is not built for this GPU: install one that is, or use device=cpu"
         if self.settings.compile:
@@ -363,7 +363,7 @@ class Runner:
 
 
 def check_finite(model: str, **outputs: torch.Tensor) -> None:
-    """Refuse outputs that are no numbers; an image in which nothing is found looks the same after a threshold.
+    """Refuse outputs with NaN or infinity; after a threshold they would look like an image without objects.
 
     Args:
         model: the backend's name, for messages.
@@ -380,7 +380,7 @@ def check_finite(model: str, **outputs: torch.Tensor) -> None:
 
 
 def fitting_preset() -> str:
-    """Name of the preset that fits this computer.
+    """Name the preset that fits this computer.
 
     Raises:
         DependencyError: torch is not installed.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "onnx": detectors asked in words, through ONNX Runtime; needs no torch.
+"""Backend "onnx": detectors with text prompts, through ONNX Runtime; needs no torch.
 
-OWL-ViT and OWLv2 (onnx_owl.py) are read as they are published, one graph for text and image, and as `spatial-vlm models
-export` writes them, two graphs: a phrase then goes through the text model once and is remembered. Grounding DINO,
+OWL-ViT and OWLv2 (onnx_owl.py) can be read as published, with one graph for text and image, or as `spatial-vlm models
+export` writes them, with two graphs; then a phrase goes through the text model once and is cached. Grounding DINO,
 MM-Grounding-DINO and LLMDet (onnx_dino.py) are read as `spatial-vlm models export` writes them.
 """
 
@@ -35,7 +35,7 @@ from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, mis
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 FAMILIES = (*owl_inputs.FAMILIES, *dino_inputs.FAMILIES)
-"""model_types of a config.json."""
+"""Values of `model_type` in a config.json."""
 _OWL: Mapping[str, str] = MappingProxyType({"threshold": "0.1", "text_threshold": "", "iou": "0.5", "at_once": "64"})
 _DINO: Mapping[str, str] = MappingProxyType(
     {"threshold": "0.25", "text_threshold": "0.25", "iou": "0.8", "at_once": "8"}
@@ -44,40 +44,40 @@ _log = logging.getLogger(__name__)
 
 
 class AskedModel(Protocol):
-    """A model that is asked for some categories at a time."""
+    """A model that searches for a few categories at a time."""
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """Execution providers of ONNX Runtime in use, the first one first."""
+        """Execution providers of ONNX Runtime in use, in order of priority."""
 
     def prompts(self, categories: Sequence[str], at_once: int) -> list[tuple[str, ...]]:
-        """Categories in groups of at most `at_once` that it can be asked for together."""
+        """Split categories into groups of at most `at_once` that fit in one prompt."""
 
     def prepared(self, rgb: Rgb) -> Any:
-        """(H, W, 3) uint8 as it takes it."""
+        """Prepare (H, W, 3) uint8 as input of the model."""
 
     def find(
         self, image: Any, prompt: Sequence[str], categories: Sequence[str], least: float, size: tuple[int, int]
     ) -> Boxes:
-        """What it finds of one group.
+        """Find the objects of one group of categories.
 
         Args:
-            image: as `prepared` gives it.
+            image: result of `prepared`.
             prompt: the group.
-            categories: of the whole request, the columns of the boxes' fit.
+            categories: categories of the whole request, the columns of the boxes' fit.
             least: score that a box has to exceed.
             size: (height, width) of the image in pixels, to which the boxes are clipped.
         """
 
 
 class OnnxDetector:
-    """A detector asked in words; see Grounder.
+    """A detector with text prompts; see Grounder.
 
     Args:
-        model: that is asked.
+        model: model to ask.
         thresholds: what counts as found.
-        budget_s: seconds that a request may take, looked at before each run of the graph.
-        clock: seconds that only grow.
+        budget_s: seconds that a request may take, checked before each run of the graph.
+        clock: monotonic time, seconds.
 
     Raises:
         InputError: a budget out of its range.
@@ -94,14 +94,14 @@ class OnnxDetector:
             raise InputError("budget_s", str(budget_s), "seconds, more than 0")
         self.model, self.thresholds = model, thresholds
         self.providers = model.providers
-        """Execution providers of ONNX Runtime in use, the first one first."""
+        """Execution providers of ONNX Runtime in use, in order of priority."""
         self._budget_s, self._clock = budget_s, clock
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find what the phrases' categories name; see Grounder.ground.
 
-        A box's score is the greatest of all categories, with Grounding DINO of all tokens; `match` is as
-        `phrase_boxes.grounded` has it.
+        A box's score is the greatest score of all categories, or with Grounding DINO of all tokens. See
+        `phrase_boxes.grounded` for `match`.
 
         Raises:
             ModelError: ONNX Runtime failed, or gave NaN or arrays of other shapes.
@@ -111,11 +111,11 @@ class OnnxDetector:
         return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
-        """Boxes whose score passes the threshold, clipped to the image, before they are merged.
+        """Find the boxes whose score passes the threshold, clipped to the image, before they are merged.
 
         Args:
             rgb: (H, W, 3) uint8.
-            categories: C categories, one at least.
+            categories: C categories, C >= 1.
 
         Raises:
             as `ground`.
@@ -167,8 +167,8 @@ def load(
 
     Args:
         model: folder, or name of a model of `spatial-vlm models list`.
-        graph: file of one graph within the folder, for example onnx/model_quantized.onnx; "" = those that
-            `spatial-vlm models export` writes, else as `graph_file`.
+        graph: file of one graph within the folder, for example onnx/model_quantized.onnx; "" = the graphs from
+            `spatial-vlm models export`, else as `graph_file`.
         family: a name of FAMILIES, or "auto": as config.json says.
         prompt: OWL-ViT and OWLv2: text in which a category stands for "{}"; "" = owl_inputs.PROMPT.
         threshold: least score of a box; "" = 0.1 for OWL-ViT and OWLv2, else 0.25.
@@ -177,12 +177,12 @@ def load(
         at_once: most phrases in one run of the graph; "" = 64 for OWL-ViT and OWLv2, else 8.
         most: most boxes of an image.
         device: see onnx_session.OnnxDevice.
-        threads: of the CPU, 0 = all cores.
+        threads: CPU threads, 0 = all cores.
         budget_s: seconds that a request may take.
         warm_up: "yes" or "no": run once at load.
         masks: "" or "sam2"; needs torch.
-        masks_model: folder or id of the SAM 2 model, where masks are wanted.
-        masks_preset: of the SAM 2 model, see onboard.PRESETS.
+        masks_model: folder or id of the SAM 2 model, if masks are wanted.
+        masks_preset: preset of the SAM 2 model, see onboard.PRESETS.
 
     Raises:
         InputError: an option out of its range.
@@ -220,7 +220,7 @@ def load(
 
 
 def _folder(model: str) -> Path:
-    """A folder as given, or of a model of the store."""
+    """Return the folder as given, or that of a model of the store."""
     given = Path(model).expanduser()
     if given.is_dir():
         return given
@@ -252,7 +252,7 @@ def _dino(folder: Path, graph: str, config: dict[str, Any], prompt: str, device:
 
 
 def _described(folder: Path, family: str) -> tuple[str, dict[str, Any]]:
-    """Family, and what config.json says; nothing where there is none."""
+    """Return the family, and the content of config.json, empty if there is none."""
     if family not in ("auto", *FAMILIES):
         raise UnknownNameError("family", family, ("auto", *FAMILIES))
     path = folder / "config.json"

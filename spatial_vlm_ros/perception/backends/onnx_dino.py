@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grounding DINO, MM-Grounding-DINO and LLMDet for the backend "onnx": what they are asked, and what they answer.
+"""Grounding DINO, MM-Grounding-DINO and LLMDet for the backend "onnx": prompts and answers.
 
-The graph is one that `spatial-vlm models export` writes. Inputs: pixel_values (1, 3, H, W) float32, normalised;
-pixel_mask (1, H, W) int64, 1 where the image is; input_ids (1, T) int64, T tokens. H and W are fixed, T is not.
-Outputs: logits (1, Q, T) of Q boxes for T tokens; pred_boxes (1, Q, 4), centre and size relative to the image without
-its padding; proposals (1, Q) int64, where in the image's features each box started, best first, which only the
-export's own check reads.
+The graph comes from `spatial-vlm models export`. Inputs: pixel_values (1, 3, H, W) float32, normalised; pixel_mask (1,
+H, W) int64, 1 where the image is; input_ids (1, T) int64, T tokens. H and W are fixed, T is not. Outputs: logits (1, Q,
+T) of Q boxes for T tokens; pred_boxes (1, Q, 4), centre and size relative to the image without its padding; proposals
+(1, Q) int64, the index in the image features at which each box started, best first; only the export's own check reads
+them.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class OnnxDino:
     """Grounding DINO or a relative; see onnx_detector.AskedModel.
 
     Args:
-        path: of the graph.
-        prepare: of the same model.
-        tokens: of the same model.
-        device: that runs it.
-        outputs: that are computed.
+        path: path of the graph.
+        prepare: image preparation of the same model.
+        tokens: tokenizer of the same model.
+        device: device that runs it.
+        outputs: names of the outputs to compute.
 
     Raises:
-        DependencyError, ModelError: as OnnxGraph; the graph takes images of another size.
+        DependencyError, ModelError: as OnnxGraph, or the graph takes images of another size.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class OnnxDino:
         self.prepare, self.tokens, self.providers = prepare, tokens, self._graph.providers
 
     def prompts(self, categories: Sequence[str], at_once: int) -> list[tuple[str, ...]]:
-        """Groups of categories that go into one text.
+        """Group categories that fit in one text.
 
         Raises:
             InputError: a category that is too long.
@@ -69,11 +69,11 @@ class OnnxDino:
         return prompts_of(categories, at_once, self.tokens.longest, lambda text: len(self.tokens(text)))
 
     def prepared(self, rgb: Rgb) -> tuple[Pixels, Ids]:
-        """The image as the graph takes it, and its mask."""
+        """Prepare the image and its mask for the graph."""
         return self.prepare(rgb)
 
     def run(self, image: tuple[Pixels, Ids], ids: Sequence[int]) -> Arrays:
-        """The graph's outputs for an image and the tokens of a text."""
+        """Run the graph on an image and the tokens of a text."""
         return self._graph.run(pixel_values=image[0], pixel_mask=image[1], input_ids=np.array([ids]))
 
     def find(
@@ -84,10 +84,10 @@ class OnnxDino:
         least: float,
         size: tuple[int, int],
     ) -> Boxes:
-        """Boxes of a prompt; see dino_prompts.read_boxes.
+        """Find the boxes of a prompt; see dino_prompts.read_boxes.
 
         Raises:
-            ModelError: the tokenizer is of another model, or as OnnxGraph.run and `boxes_of`.
+            ModelError: the tokenizer belongs to another model, or as OnnxGraph.run and `boxes_of`.
         """
         ids = self.tokens(joined(prompt))
         spans = dict(zip(prompt, spans_of(ids, self.tokens.stop, prompt, NAME), strict=True))

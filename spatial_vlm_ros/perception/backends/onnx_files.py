@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks into an ONNX file before ONNX Runtime opens it: whether it is whole, and whether it names files elsewhere.
+"""Check an ONNX file before ONNX Runtime opens it: whether it is complete, and whether it refers to other files.
 
-An ONNX file can name other files, which ONNX Runtime then reads: external data of tensors, compiled engines of
-EPContext nodes. Only the structure is read here, from the mapped file, without the package `onnx`. Messages are fields
-of a key (number · 8 + wire type) and a value (https://protobuf.dev/programming-guides/encoding); the numbers are those
-of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+An ONNX file can refer to other files, which ONNX Runtime then reads: external data of tensors, and compiled engines of
+EPContext nodes. This module reads only the structure, from the memory-mapped file, without the package `onnx`. A
+message consists of fields, each with a key (number · 8 + wire type) and a value
+(https://protobuf.dev/programming-guides/encoding). The field numbers are those of onnx.proto
+(https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.files.reading import open_regular
 
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
-"""Operators that ONNX Runtime has built in; a model's own functions bring their domains."""
+"""Domains of the operators built into ONNX Runtime; functions inside a model define their own domains."""
 
 _AGAIN = "fetch or export the model again"
-_DEEPEST = 64  # messages within messages; graphs within nodes within graphs are rarely deeper than ten
+_DEEPEST = 64  # nested messages; graphs within nodes within graphs are rarely deeper than ten
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _BELOW = MappingProxyType(
     {
@@ -35,7 +36,7 @@ _BELOW = MappingProxyType(
         "tensor": {13: "entry"},
     }
 )
-"""Kind of message → number of a field → kind of the message that it holds."""
+"""Kind of message → field number → kind of the nested message."""
 _OP_TYPE, _NODE_DOMAIN, _FUNCTION_DOMAIN = 4, 7, 10
 _KEY, _VALUE = 1, 2
 _DATA_LOCATION = 14
@@ -45,22 +46,22 @@ Field = tuple[int, int, Span]
 
 
 class _Damaged(Exception):
-    """The bytes are not what an ONNX file has."""
+    """The bytes are not a valid ONNX file."""
 
 
 def check_graph(path: Path, model: str) -> int:
-    """Refuse a file that is no whole ONNX model, or that makes ONNX Runtime read files outside the model's folder.
+    """Refuse an incomplete ONNX file, or one that makes ONNX Runtime read files outside the model's folder.
 
     Args:
-        path: an .onnx file; its external data lie in the folder of that file, or below it.
+        path: an .onnx file; its external data are in the same folder or below it.
         model: the backend's name, for messages.
 
     Returns:
-        Bytes of the file and of those that hold its external data.
+        Size in bytes of the file and its external data.
 
     Raises:
-        ModelError: no such file, another suffix, cut off, no ONNX, external data outside the folder or missing,
-            operators that ONNX Runtime does not have, or a compiled engine.
+        ModelError: the file is missing, has another suffix, is cut off or is not ONNX; its external data are missing or
+            outside the folder; it uses operators that ONNX Runtime does not have, or a compiled engine.
     """
     if path.suffix != ".onnx":
         raise ModelError(model, f"{path} is not an .onnx file", "pass a file of the model's folder that ends in .onnx")
@@ -82,12 +83,12 @@ class _Look:
     """One pass over a file.
 
     Args:
-        data: its bytes.
-        path: where it lies.
-        model: for messages.
+        data: bytes of the file.
+        path: its path.
+        model: name of the model, for messages.
 
     Attributes:
-        external: file of external data → its bytes.
+        external: file of external data → its size in bytes.
     """
 
     def __init__(self, data: mmap.mmap, path: Path, model: str) -> None:
@@ -98,7 +99,7 @@ class _Look:
         self.external: dict[Path, int] = {}
 
     def over(self, kind: str, span: Span, depth: int) -> None:
-        """Read a message and those within it."""
+        """Read a message and the messages within it."""
         if depth > _DEEPEST:
             raise _Damaged("messages nest too deeply")
         below, external, entries = _BELOW[kind], False, []
@@ -125,7 +126,7 @@ class _Look:
             self._check_external(dict(told))
 
     def judge(self) -> None:
-        """What can be said only after the whole file."""
+        """Make the checks that need the whole file."""
         if self._graphs != 1:
             raise _Damaged("it holds no graph")
         strange = sorted(self._used - self._own - DOMAINS)
@@ -138,7 +139,7 @@ class _Look:
         return texts.get(_KEY, ""), texts.get(_VALUE, "")
 
     def _check_external(self, entries: dict[str, str]) -> None:
-        """External data lie inside the folder, and are there."""
+        """Check that external data are inside the folder and exist."""
         location, folder = entries.get("location", ""), self._path.parent.resolve()
         posix, windows = PurePosixPath(location), PureWindowsPath(location)
         if not location or posix.is_absolute() or windows.anchor or ".." in (*posix.parts, *windows.parts):
@@ -167,7 +168,7 @@ class _Look:
             raise _Damaged("a name is not text") from error
 
     def _fields(self, span: Span) -> Iterator[Field]:
-        """(number, wire type, where) of each field; of a number the span is (value, value)."""
+        """Iterate over the fields: (number, wire type, span); for a number the span is (value, value)."""
         at, end = span
         while at < end:
             key, at = self._varint(at, end)

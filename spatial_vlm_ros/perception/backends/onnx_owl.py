@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OWL-ViT and OWLv2 for the backend "onnx": what they are asked, and what they answer."""
+"""OWL-ViT and OWLv2 for the backend "onnx": prompts and answers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class OnnxOwl:
     """OWL-ViT or OWLv2; see onnx_detector.AskedModel.
 
     Args:
-        graphs: of the model.
-        prepare: of the same model.
+        graphs: graphs of the model.
+        prepare: image preparation of the same model.
         prompt: text in which a category stands for "{}".
 
     Raises:
@@ -34,17 +34,17 @@ class OnnxOwl:
         self._graphs, self._prompt = graphs, checked_prompt(prompt)
 
     def prompts(self, categories: Sequence[str], at_once: int) -> list[tuple[str, ...]]:
-        """Groups of `at_once` categories."""
+        """Split categories into groups of `at_once`."""
         return [tuple(categories[n : n + at_once]) for n in range(0, len(categories), at_once)]
 
     def prepared(self, rgb: Rgb) -> Pixels:
-        """The image as the graphs take it."""
+        """Prepare the image for the graphs."""
         return self.prepare(rgb)
 
     def find(
         self, image: Pixels, prompt: Sequence[str], categories: Sequence[str], least: float, size: tuple[int, int]
     ) -> Boxes:
-        """Boxes of a prompt; a box's score is the greatest of its categories."""
+        """Find the boxes of a prompt; a box's score is the greatest of its category scores."""
         logits, boxes = boxes_of(self._graphs(image, [self._prompt.format(name) for name in prompt]), len(prompt))
         every = np.full((len(boxes), len(categories)), -np.inf)
         every[:, [categories.index(name) for name in prompt]] = logits

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime: where a graph runs, with how many threads, and what goes in and out."""
+"""Sessions of ONNX Runtime: device, number of threads, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ CPU = "CPUExecutionProvider"
 DEVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"cpu": (), "cuda": ("CUDAExecutionProvider",), "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider")}
 )
-"""device → providers of ONNX Runtime, the wanted one first; the CPU is always the last."""
+"""Device → providers of ONNX Runtime, the wanted one first; the CPU is always the last."""
 MOST_THREADS = 256
 PUBLISHED = ("onnx/model.onnx", "model.onnx")
-"""Graphs that are taken without being named, the first that is there; else the only one of a folder."""
+"""Graph files that need not be named; the first that exists is used, else the only one of a folder."""
 _TYPES = MappingProxyType({"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64})
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -35,12 +35,12 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class OnnxDevice:
-    """Where graphs run.
+    """Device on which graphs run.
 
     Args:
-        device: "auto" (CUDA where this ONNX Runtime has it and it starts, else the CPU), "cpu", "cuda", "cuda:1" or
-            "tensorrt". TensorRT is never chosen by itself: it compiles a graph for minutes when it first runs.
-        threads: of the CPU within an operator; 0 = all cores.
+        device: "auto" (CUDA if this ONNX Runtime has it and it starts, else the CPU), "cpu", "cuda", "cuda:1" or
+            "tensorrt". "auto" never chooses TensorRT, which compiles a graph for minutes on its first run.
+        threads: CPU threads within an operator; 0 = all cores.
 
     Raises:
         UnknownNameError: another device.
@@ -59,13 +59,13 @@ class OnnxDevice:
             raise InputError("option threads", str(self.threads), f"0 to {MOST_THREADS}")
 
     def providers(self, there: Sequence[str]) -> list[Any]:
-        """What ONNX Runtime is asked for.
+        """List the providers to request from ONNX Runtime.
 
         Args:
             there: providers that it was built with.
 
         Raises:
-            ModelError: it was not built with the one that is wanted.
+            ModelError: it was not built with the wanted provider.
         """
         kind, _, index = self.device.partition(":")
         if kind == "auto":
@@ -79,7 +79,7 @@ class OnnxDevice:
         return [*numbered, CPU]
 
     def check(self, providers: Sequence[str]) -> None:
-        """Refuse a session that fell back to the CPU where another device was asked for.
+        """Refuse a session that fell back to the CPU although another device was requested.
 
         Raises:
             ModelError: the provider did not start.
@@ -96,14 +96,14 @@ class OnnxGraph:
 
     Args:
         path: the .onnx file.
-        inputs: names that it must have, and no others.
-        outputs: names that it must have; others are not computed.
-        device: that runs it.
+        inputs: names of exactly the inputs that it must have.
+        outputs: names of outputs that it must have; other outputs are not computed.
+        device: device that runs it.
 
     Raises:
         DependencyError: onnxruntime is not installed.
         ModelError: the file is refused by `check_graph` or ONNX Runtime, does not fit in memory, has other inputs or
-            outputs, or the device is not there.
+            outputs, or the device does not exist.
     """
 
     def __init__(self, path: Path, inputs: Sequence[str], outputs: Sequence[str], device: OnnxDevice) -> None:
@@ -126,10 +126,10 @@ class OnnxGraph:
             strange = ", ".join(f"{name} {one.type}" for name, one in found.items() if one.type not in _TYPES)
             raise ModelError(NAME, f"{path} takes {strange}", "use a graph with float and int64 inputs")
         self.shapes = {name: tuple(n if isinstance(n, int) else None for n in one.shape) for name, one in found.items()}
-        """Input → its sides; None where any size is taken."""
+        """Input → its dimensions; None if any size is accepted."""
 
     def run(self, **inputs: npt.NDArray[Any]) -> Arrays:
-        """Outputs by name.
+        """Run the graph; outputs by name.
 
         Args:
             **inputs: arrays by name; converted to the graph's number format.
@@ -147,15 +147,15 @@ class OnnxGraph:
 
 
 def graph_file(folder: Path, named: str) -> Path:
-    """The file of a folder that holds one graph for text and image.
+    """Find the file of a folder that holds one graph for text and image.
 
     Args:
-        folder: of the model.
+        folder: folder of the model.
         named: file within it; "" = one of PUBLISHED, else the only one.
 
     Raises:
         InputError: a file outside the folder.
-        ModelError: no graph, or several and none named.
+        ModelError: no graph, or several graphs and `named` is empty.
     """
     if named:
         if Path(named).is_absolute() or ".." in Path(named).parts:
@@ -176,14 +176,14 @@ def graph_file(folder: Path, named: str) -> Path:
 
 
 def check_image(taken: Sequence[int | None], prepared: tuple[int, int]) -> None:
-    """Refuse a graph that takes images of another size than they are prepared for.
+    """Refuse a graph whose image size differs from that of the preparation.
 
     Args:
-        taken: sides of the graph's image input; None where any size is taken.
-        prepared: (height, width) in pixels, as the model's files say.
+        taken: sides of the graph's image input; None if any size is accepted.
+        prepared: (height, width) in pixels, from the model's files.
 
     Raises:
-        ModelError: as above.
+        ModelError: the sizes differ.
     """
     wanted = (1, 3, *prepared)
     if len(taken) != 4 or any(side not in (None, given) for side, given in zip(taken, wanted, strict=True)):
@@ -192,11 +192,11 @@ def check_image(taken: Sequence[int | None], prepared: tuple[int, int]) -> None:
 
 
 def boxes_of(output: Arrays, columns: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Logits (K, N) and boxes (K, 4) of a detector's output, all of them finite numbers.
+    """Return logits (K, N) and boxes (K, 4) from a detector's output, all of them finite.
 
     Args:
         output: "logits" and "pred_boxes" of one image.
-        columns: the N phrases or tokens that it was asked.
+        columns: N, the number of phrases or tokens of the prompt.
 
     Raises:
         ModelError: NaN, infinity or arrays of other shapes.
@@ -222,7 +222,7 @@ def _session(path: Path, device: OnnxDevice) -> Any:
     options.intra_op_num_threads = device.threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # what fails is raised, or seen in the session's providers
+    options.log_severity_level = 4  # failures are raised, or seen in the session's providers
     providers = device.providers(onnxruntime.get_available_providers())
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "owl": OWL-ViT (2205.06230) and OWLv2 (2306.09683), detectors asked in words, through transformers.
+"""Backend "owl": OWL-ViT (2205.06230) and OWLv2 (2306.09683), detectors with text prompts, through transformers.
 
-The image goes through the model once for each request, phrases in batches: all of them score the same boxes. Images,
-tokens and boxes are those of the backend "onnx", which runs the same models without torch; so no processor of
-transformers is needed, those of OWLv2 taking torchvision or scipy.
+The image goes through the model once per request and phrases go through in batches; all phrases score the same boxes.
+Images, tokens and boxes are prepared as in the backend "onnx", which runs the same models without torch. No processor
+of transformers is needed; those of OWLv2 would need torchvision or scipy.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NAME = "owl"
 CLASSES: Mapping[str, str] = MappingProxyType(
     {"owlvit": "OwlViTForObjectDetection", "owlv2": "Owlv2ForObjectDetection"}
 )
-"""model_type of a config → class of transformers."""
+"""`model_type` of a config → class of transformers."""
 
 
 def load(
@@ -60,11 +60,11 @@ def load(
         prompt: text in which a category stands for "{}".
         threshold: least score of a box, and of a phrase for it.
         iou: overlap from which boxes are one object.
-        most: most boxes of an image.
+        most: most boxes per image.
         masks: "" or "sam2".
-        masks_model: folder or id of the SAM 2 model, where masks are wanted.
+        masks_model: folder or id of the SAM 2 model, if masks are wanted.
         preset: see onboard.PRESETS.
-        **given: device, dtype, batch, budget_s, warm_up: see onboard.Settings; longest_px is not used.
+        **given: device, dtype, batch, budget_s, warm_up: see onboard.RuntimeSettings; longest_px is not used.
 
     Raises:
         InputError: an option out of its range.
@@ -96,14 +96,14 @@ def load(
 
 
 class OwlDetector:
-    """A detector asked in words.
+    """A detector with text prompts.
 
     Args:
         model: OwlViTForObjectDetection or Owlv2ForObjectDetection, on the runner's device.
-        prepare: of its images.
-        tokens: of its texts.
-        runner: memory and time; its image size is not used, for the model takes one size only.
-        thresholds: what counts as found; `text` is a phrase's least score, as `score` is a box's.
+        prepare: image preparation of the model.
+        tokens: tokenizer for its texts.
+        runner: memory and time; its image size is not used, because the model takes one size only.
+        thresholds: what counts as found; `text` is the least score of a phrase, `score` that of a box.
         prompt: text in which a category stands for "{}".
 
     Raises:
@@ -126,7 +126,7 @@ class OwlDetector:
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find what the phrases' categories name; see Grounder.ground.
 
-        A box's score is the greatest of all categories; `match` is as `phrase_boxes.grounded` has it.
+        A box's score is the greatest score of all categories. See `phrase_boxes.grounded` for `match`.
 
         Raises:
             ModelError: the model failed, gave NaN, or memory ran out.
@@ -136,11 +136,11 @@ class OwlDetector:
         return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
-        """Boxes whose score passes the threshold, clipped to the image, before they are merged.
+        """Find the boxes whose score passes the threshold, clipped to the image, before they are merged.
 
         Args:
             rgb: (H, W, 3) uint8.
-            categories: C categories, one at least.
+            categories: C categories, C >= 1.
 
         Raises:
             as `ground`.
@@ -151,7 +151,7 @@ class OwlDetector:
         return scored(np.stack(logits, axis=1), seen[0][1], self._prepare, self.thresholds.score, size)
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; gives the seconds it took.
+        """Run once on a grey image with a full batch; returns the seconds it took.
 
         Raises:
             ModelError: the model does not run here.
@@ -162,11 +162,11 @@ class OwlDetector:
     def _forward(
         self, rgb: Rgb, seen: list[tuple[torch.Tensor, npt.NDArray[np.float32]]]
     ) -> Callable[[Sequence[str], int], list[npt.NDArray[np.float32]]]:
-        """What the runner calls with a batch of categories: logits (K,) of each.
+        """Return the function that the runner calls with a batch of categories; it gives logits (K,) for each.
 
         Args:
             rgb: (H, W, 3) uint8.
-            seen: takes what the model sees, at the first call: features (1, K, D), and boxes (K, 4).
+            seen: filled at the first call with the image features (1, K, D) and the boxes (K, 4).
         """
 
         def forward(categories: Sequence[str], _: int) -> list[npt.NDArray[np.float32]]:
@@ -189,7 +189,7 @@ class OwlDetector:
         return features, boxes[0].cpu().numpy()
 
     def _embedded(self, categories: Sequence[str]) -> torch.Tensor:
-        """Embeddings of length one, (C, D), as the whole model has them."""
+        """(C, D) embeddings of unit length, as in the whole model."""
         import torch
 
         base = getattr(self._model, self._model.config.model_type)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The graphs of OWL-ViT and OWLv2 in a folder: one for text and image, or one for each."""
+"""ONNX graphs of OWL-ViT and OWLv2 in a folder: one for both text and image, or one for each."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _REMEMBERED = 1024  # phrases; 2 KB each
 
 
 class OneGraph:
-    """Text and image in one graph.
+    """One graph for both text and image.
 
     Args:
-        path: of the graph.
-        tokens: of the model.
-        device: that runs it.
+        path: path of the graph.
+        tokens: tokenizer of the model.
+        device: device that runs it.
 
     Raises:
         DependencyError, ModelError: as OnnxGraph.
@@ -42,7 +42,7 @@ class OneGraph:
         self._rows = texts[0]
 
     def __call__(self, pixels: Pixels, texts: Sequence[str]) -> Arrays:
-        """Ask for texts in one image; a graph made for a fixed number of texts is given empty ones beside them.
+        """Score texts in one image; for a graph with a fixed number of texts, empty texts fill the rest.
 
         Args:
             pixels: (1, 3, H, W) float32.
@@ -63,12 +63,12 @@ class OneGraph:
 
 
 class TwoGraphs:
-    """One graph for texts, whose result is remembered, and one for the image.
+    """One graph for texts, whose results are cached, and one for the image.
 
     Args:
-        folder: that holds TEXT_FILE and IMAGE_FILE.
-        tokens: of the model.
-        device: that runs them.
+        folder: folder that holds TEXT_FILE and IMAGE_FILE.
+        tokens: tokenizer of the model.
+        device: device that runs them.
 
     Raises:
         DependencyError, ModelError: as OnnxGraph.
@@ -83,11 +83,11 @@ class TwoGraphs:
         self._known: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
 
     def __call__(self, pixels: Pixels, texts: Sequence[str]) -> Arrays:
-        """As OneGraph."""
+        """Score texts in one image; see OneGraph."""
         return self._image.run(pixel_values=pixels, query_embeds=self.embeddings(texts)[None])
 
     def embeddings(self, texts: Sequence[str]) -> npt.NDArray[Any]:
-        """(Q, D) of Q texts; those that were asked before are not computed again."""
+        """(Q, D) embeddings of Q texts; texts embedded before come from a cache."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new:
             ids, mask = self._tokens(new)
@@ -105,17 +105,17 @@ class TwoGraphs:
 
 
 def graphs_of(folder: Path, graph: str, tokens: ClipTokens, device: OnnxDevice) -> OneGraph | TwoGraphs:
-    """The graphs that a folder holds, or the one that is named.
+    """Load the graphs of a folder, or the one that is named.
 
     Args:
-        folder: of the model.
+        folder: folder of the model.
         graph: file of one graph within it; "" = TEXT_FILE and IMAGE_FILE, else as `graph_file`.
-        tokens: of the model.
-        device: that runs them.
+        tokens: tokenizer of the model.
+        device: device that runs them.
 
     Raises:
         InputError: a file outside the folder.
-        DependencyError, ModelError: as OnnxGraph; no graph, or several and none named.
+        DependencyError, ModelError: as OnnxGraph, or no graph, or several graphs and `graph` is empty.
     """
     if not graph and ((folder / TEXT_FILE).exists() or (folder / IMAGE_FILE).exists()):
         return TwoGraphs(folder, tokens, device)
@@ -129,5 +129,5 @@ def _check_length(path: Path, shape: Sequence[int | None], tokens: ClipTokens) -
 
 
 def _filled(rows: Ids, number: int) -> Ids:
-    """Rows of zeros added, up to a number of rows."""
+    """Add rows of zeros up to a number of rows."""
     return np.concatenate([rows, np.zeros((number - len(rows), rows.shape[1]), np.int64)])

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What OWL-ViT (2205.06230) and OWLv2 (2306.09683) are given, and what their boxes mean; without torch.
+"""Input preparation and box format of OWL-ViT (2205.06230) and OWLv2 (2306.09683); without torch.
 
 The steps are those of transformers 5.23. OwlViTImageProcessorPil stretches the image with Pillow's bicubic filter.
-Owlv2ImageProcessorPil scales to 0..1, pads to a square at the bottom and right, blurs where the image becomes smaller,
-and interpolates linearly (scipy's `zoom` with grid_mode and mirrored borders). The padding is black:
-earlier versions padded with grey, with which LVIS mAP is 43.4 instead of 44.0 (huggingface/transformers#41938).
+Owlv2ImageProcessorPil scales to 0..1, pads to a square at the bottom and right, blurs if the image becomes smaller, and
+interpolates linearly (scipy's `zoom` with grid_mode and mirrored borders). The padding is black: earlier versions
+padded with grey, with which LVIS mAP is 43.4 instead of 44.0 (huggingface/transformers#41938).
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ FAMILIES: Mapping[str, int] = MappingProxyType({"owlvit": 768, "owlv2": 960})
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 PROMPT = "a photo of a {}"
-LENGTH = 16  # tokens of a text, of the published models
-_TRUNCATE = 4.0  # standard deviations after which scipy.ndimage.gaussian_filter ends
+LENGTH = 16  # tokens of a text in the published models
+_TRUNCATE = 4.0  # standard deviations at which scipy.ndimage.gaussian_filter cuts off
 
 
 @dataclass(frozen=True)
 class OwlPreparation:
-    """How an image becomes the model's input, and the model's boxes become pixels.
+    """Turns an image into the model's input, and the model's boxes into pixels.
 
     Args:
         family: a name of FAMILIES.
-        height: of the model's input, pixels.
-        width: of the model's input, pixels.
-        factor: that 8-bit values are multiplied by.
-        mean: of each channel, subtracted.
-        std: of each channel, divided by.
+        height: height of the model's input, pixels.
+        width: width of the model's input, pixels.
+        factor: factor for 8-bit values.
+        mean: mean of each channel, which is subtracted.
+        std: standard deviation of each channel, which divides.
     """
 
     family: str
@@ -62,7 +62,7 @@ class OwlPreparation:
     std: tuple[float, ...] = CLIP_STD
 
     def __call__(self, rgb: Rgb) -> Pixels:
-        """(H, W, 3) uint8 → (1, 3, height, width) float32, normalised.
+        """Turn (H, W, 3) uint8 into normalised (1, 3, height, width) float32.
 
         Raises:
             DependencyError: Pillow is not installed (OWL-ViT).
@@ -74,25 +74,25 @@ class OwlPreparation:
         return normalised(image, self.mean, self.std)
 
     def to_pixels(self, boxes: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.float64]:
-        """The model's boxes in pixels of the image.
+        """Convert the model's boxes to pixels of the image.
 
         Args:
             boxes: (K, 4): centre x, centre y, width, height, relative to the model's input.
             size: (height, width) of the image in pixels.
 
         Returns:
-            (K, 4) float64: left, top, right, bottom. OWLv2's refer to the padded square.
+            (K, 4) float64: left, top, right, bottom. Boxes of OWLv2 refer to the padded square.
         """
         return corners(boxes, size if self.family == "owlvit" else (max(size),) * 2)
 
 
 def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -> OwlPreparation:
-    """The preparation that a model's files describe; what they leave out is as published.
+    """Read the preparation from a model's files; missing values are as published.
 
     Args:
         family: a name of FAMILIES.
-        told: preprocessor_config.json, or nothing.
-        side: of the model's input where its config says so, pixels.
+        told: content of preprocessor_config.json, or empty.
+        side: side of the model's input if its config has it, pixels.
 
     Raises:
         ModelError: a step that these models do not have, or the files contradict each other.
@@ -110,7 +110,7 @@ def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -
 
 
 def checked_prompt(prompt: str) -> str:
-    """The text in which a category stands for "{}".
+    """Check that a prompt contains "{}", which stands for the category.
 
     Raises:
         InputError: a text without "{}".
@@ -123,17 +123,17 @@ def checked_prompt(prompt: str) -> str:
 def scored(
     logits: npt.NDArray[Any], boxes: npt.NDArray[Any], prepare: OwlPreparation, least: float, size: tuple[int, int]
 ) -> Boxes:
-    """What a model says of an image, in pixels: a box's score is the greatest of all categories.
+    """Turn a model's output into boxes in pixels; a box's score is the greatest score of all categories.
 
     Args:
-        logits: (K, C) of each box and category; minus infinity where it was not asked.
+        logits: (K, C) of each box and category; minus infinity if the category was not asked.
         boxes: (K, 4), relative to the model's input.
-        prepare: of the image.
+        prepare: preparation of the image.
         least: score that a box has to pass.
         size: (height, width) of the image in pixels.
 
     Returns:
-        Boxes that pass it, clipped to the image, before they are merged.
+        Boxes above that score, clipped to the image, before they are merged.
     """
     fit = likely(logits)
     score = fit.max(axis=1)
@@ -142,7 +142,7 @@ def scored(
 
 
 def _sides(family: str, size: object, otherwise: int) -> tuple[int, int]:
-    """Height and width in any of the forms that published files have."""
+    """Read height and width in any form used in published files."""
     if size is None:
         return otherwise, otherwise
     sides: list[Any]
@@ -156,7 +156,7 @@ def _sides(family: str, size: object, otherwise: int) -> tuple[int, int]:
 
 
 def _squared(image: Pixels, height: int, width: int) -> Pixels:
-    """(H, W, 3) float32, padded to a square and resized to (height, width, 3)."""
+    """Pad (H, W, 3) float32 to a square and resize it to (height, width, 3)."""
     rows, columns = image.shape[:2]
     side = max(rows, columns)
     padded = np.zeros((side, side, 3), np.float32)
@@ -171,7 +171,7 @@ def _squared(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def _gaussian(sigma: float) -> npt.NDArray[np.float64]:
-    """Weights of a normal distribution, cut off as scipy does; one weight where nothing is blurred."""
+    """Weights of a normal distribution, cut off as in scipy; a single weight if nothing is blurred."""
     if sigma <= 0.0:
         return np.ones(1)
     reach = int(_TRUNCATE * sigma + 0.5)
@@ -180,7 +180,7 @@ def _gaussian(sigma: float) -> npt.NDArray[np.float64]:
 
 
 def _between(side: int, target: int) -> tuple[Ids, Ids, Pixels]:
-    """For each of `target` pixels the two of `side` that it lies between, and the second one's share."""
+    """For each of `target` pixels: the two source pixels it lies between, and the weight of the second."""
     at = (np.arange(target) + 0.5) * side / target - 0.5
     low = np.floor(at)
     last = max(side - 1, 1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes and masks of an open-vocabulary detector with a score for each phrase: thresholds, merging, a Grounding.
+"""Turn boxes, masks and phrase scores of an open-vocabulary detector into a Grounding: thresholds and merging.
 
-Shared by detectors with torch and without; imports neither.
+The detectors with and without torch share this module; it imports neither.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _NOT_WORDS = re.compile(r"[^\w'\-]+|_")  # a full stop or question mark inside a
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What counts as found.
+    """Thresholds for reporting an object.
 
     Args:
         score: least score of a box, 0 to 1.
         text: least score of a phrase for a box, 0 to 1; a box that no phrase reaches is dropped.
-        iou: boxes that overlap more than this, intersection over union, are one object, 0 to 1.
+        iou: boxes with more overlap than this (intersection over union, 0 to 1) are one object.
         at_once: most categories asked at once.
-        most: most boxes of an image, the best ones.
+        most: most boxes per image; the best are kept.
 
     Raises:
         InputError: a number out of its range.
@@ -58,13 +58,13 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Boxes found with their scores.
+    """Boxes with their scores.
 
     Args:
         xyxy: (K, 4) float64 pixels.
         score: (K,) float64, 0 to 1.
-        fit: (K, C) float64, 0 to 1: score of each category asked.
-        masks: (K, H, W) bool of the whole image, or None; one without a pixel is no mask.
+        fit: (K, C) float64, 0 to 1: score for each category.
+        masks: (K, H, W) bool of the whole image, or None; an empty mask counts as no mask.
     """
 
     xyxy: Array
@@ -74,13 +74,13 @@ class Boxes:
 
 
 def likely(logits: npt.NDArray[Any]) -> Array:
-    """Scores of 0 to 1 from logits, float64; that of minus infinity is 0."""
+    """Turn logits into scores of 0 to 1, float64; minus infinity gives 0."""
     with np.errstate(over="ignore"):  # exp of a very low logit is infinite, and its score 0
         return np.asarray(1.0 / (1.0 + np.exp(-logits.astype(np.float64))))
 
 
 def corners(boxes: npt.NDArray[Any], size: tuple[int, int]) -> Array:
-    """Boxes of a model as left, top, right, bottom in pixels.
+    """Convert a model's boxes to left, top, right, bottom in pixels.
 
     Args:
         boxes: (K, 4): centre x, centre y, width, height, relative to an image.
@@ -92,7 +92,7 @@ def corners(boxes: npt.NDArray[Any], size: tuple[int, int]) -> Array:
 
 
 def asked_as(category: str) -> str:
-    """A category as the model is asked for it: lower case, nothing but words.
+    """Normalise a category for the prompt: lower case, only words.
 
     Raises:
         InputError: nothing is left.
@@ -106,15 +106,15 @@ def asked_as(category: str) -> str:
 def grounded(
     phrases: Sequence[NounPhrase], found: Callable[[tuple[str, ...]], Boxes], thresholds: Thresholds
 ) -> Grounding:
-    """What a grounder answers that is asked for categories: each is asked once, whatever number of phrases has it.
+    """Make a grounding by searching for each category once, however many phrases have it.
 
     Args:
-        phrases: P phrases; where there are none, nothing is asked.
-        found: what finds boxes of one or more categories, as `asked_as` gives them.
-        thresholds: as in `grounding_of`, which says what `match` is.
+        phrases: P phrases; if P is 0, nothing is searched.
+        found: finds the boxes of one or more categories, which are results of `asked_as`.
+        thresholds: as in `grounding_of`, which describes `match`.
 
     Raises:
-        InputError: a category without letters; and what `found` raises.
+        InputError: a category without letters, or as `found`.
     """
     said = [asked_as(phrase.category) for phrase in phrases]
     categories = tuple(dict.fromkeys(said))
@@ -124,14 +124,14 @@ def grounded(
 
 
 def grounding_of(found: Boxes, said: Sequence[str], categories: Sequence[str], thresholds: Thresholds) -> Grounding:
-    """What a grounder answers with boxes that were found.
+    """Make a grounding from boxes.
 
-    `match` compares categories within one box: the best fitting one has 1, the others their part of its score. How
-    sure the model is of the box at all is the detection's score.
+    `match` compares categories within one box: the best one gets 1, the others their score relative to it. The
+    detection's score says how sure the model is of the box.
 
     Args:
         found: boxes inside the image; columns of `fit` are the categories.
-        said: the category of each phrase, as `asked_as` gives it.
+        said: the category of each phrase, a result of `asked_as`.
         categories: the same without repetition.
         thresholds: `text`, `iou` and `most` are used.
     """
@@ -152,15 +152,15 @@ def grounding_of(found: Boxes, said: Sequence[str], categories: Sequence[str], t
 
 
 def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
-    """One box for each object: a box that overlaps a better one gives it its fits and goes.
+    """Keep one box per object: a box that overlaps a better one passes its fits to it and is dropped.
 
     Args:
         boxes: K boxes.
-        iou: intersection over union above which two are one; of their masks where both have one.
+        iou: intersection over union above which two boxes are one; of their masks if both have one.
         most: how many to keep.
 
     Returns:
-        The kept ones by falling score; each category's fit is the greatest of those merged.
+        The kept boxes by falling score; the fit of each category is the greatest among the merged boxes.
     """
     waiting = [int(n) for n in np.argsort(-boxes.score, kind="stable")]
     kept: list[int] = []
@@ -177,7 +177,7 @@ def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
 
 
 def together(parts: Sequence[Boxes]) -> Boxes:
-    """Boxes of one image from several prompts, one part at least; all have masks or none has."""
+    """Join the boxes of one image from one or more prompts; all of them have masks or none has."""
     masks = [part.masks for part in parts if part.masks is not None]
     return Boxes(
         np.concatenate([part.xyxy for part in parts]),
@@ -190,7 +190,7 @@ def together(parts: Sequence[Boxes]) -> Boxes:
 def clipped(
     xyxy: Array, score: Array, fit: Array, size: tuple[int, int], masks: npt.NDArray[np.bool_] | None = None
 ) -> Boxes:
-    """Boxes cut at the border of the image; those with less than a pixel inside it are dropped.
+    """Clip boxes to the image; boxes with less than a pixel inside it are dropped.
 
     Args:
         xyxy: (K, 4) float64 pixels.
@@ -211,11 +211,11 @@ def _taken(boxes: Boxes, rows: npt.NDArray[np.intp]) -> Boxes:
 
 
 def _shares(boxes: Boxes, one: int, others: Sequence[int]) -> Array:
-    """Intersection over union of one object with others: of masks where both have one, else of boxes."""
+    """Intersection over union of one object with others: of masks if both have one, else of boxes."""
     shares = overlaps(boxes.xyxy[one], boxes.xyxy[others])[0]
     if boxes.masks is not None:
         mask = boxes.masks[one]
-        for n in np.flatnonzero(shares).tolist():  # masks of boxes apart are apart
+        for n in np.flatnonzero(shares).tolist():  # masks of disjoint boxes are disjoint
             other = boxes.masks[others[n]]
             if mask.any() and other.any():
                 shares[n] = np.count_nonzero(mask & other) / np.count_nonzero(mask | other)

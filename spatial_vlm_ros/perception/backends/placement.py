@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the weights of a model go and which kernels run on them: options that reach transformers' `from_pretrained`.
+"""Placement of model weights and choice of kernels: options for transformers' `from_pretrained`.
 
-They are checked before a file is read. What cannot apply is refused: transformers itself leaves some of it out without
-an error (`generate` skips compiling on a CPU, with offloaded weights and with bitsandbytes:
-transformers/generation/utils.py, `_valid_auto_compile_criteria`), or fetches kernels from the hub where the package of
+The options are checked before a file is read, and options that cannot apply are refused. Transformers itself ignores
+some of them without an error (`generate` skips compiling on a CPU, with offloaded weights and with bitsandbytes:
+transformers/generation/utils.py, `_valid_auto_compile_criteria`), or fetches kernels from the hub if the package of
 flash attention is missing (modeling_utils.py, `_check_and_adjust_attn_implementation`).
 """
 
@@ -26,12 +26,12 @@ FLASH = "flash_attention_2"
 ATTENTION: Mapping[str, str] = MappingProxyType(
     {"auto": "", "eager": "", "sdpa": "_supports_sdpa", FLASH: "_supports_flash_attn"}
 )
-"""attn_implementation → attribute by which a class of transformers says that it has it."""
+"""attn_implementation → attribute with which a class of transformers says that it supports it."""
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 QUANTIZATION: Mapping[str, tuple[str, float]] = MappingProxyType(
     {"bnb-8bit": ("bitsandbytes", 1.0), "bnb-4bit": ("bitsandbytes", 0.5), "torchao-int8": ("torchao", 1.0)}
 )
-"""quantization → package that does it, and bytes of a weight."""
+"""quantization → package that implements it, and bytes per weight."""
 LANGUAGE_OPTIONS = ("device_map", "quantization")
 """Options of language models only."""
 _UNITS = MappingProxyType({"MB": 1e6, "GB": 1e9, "MiB": 2.0**20, "GiB": 2.0**30})
@@ -43,11 +43,12 @@ class WeightPlacement:
     """How weights are placed.
 
     Args:
-        attn_implementation: a name of ATTENTION; "auto" = sdpa where the class has it, else eager.
-        compile: the image encoder by torch.compile; of a language model, decoding with a cache of fixed size.
+        attn_implementation: a name of ATTENTION; "auto" = sdpa if the class has it, else eager.
+        compile: whether to compile the image encoder with torch.compile; for a language model, decoding with a cache of
+            fixed size.
         device_map: "" for one device, else a name of DEVICE_MAPS: layers are spread over all GPUs and the CPU.
         quantization: "" for none, else a name of QUANTIZATION.
-        memory: limit on what torch takes of each GPU in this process: up to 1 a share, above it bytes; 1 = no limit.
+        memory: limit on torch's memory on each GPU in this process: up to 1 a share, above 1 bytes; 1 = no limit.
 
     Raises:
         UnknownNameError: another word.
@@ -70,16 +71,16 @@ class WeightPlacement:
             raise InputError("option memory", str(self.memory), "a share up to 1, or a size such as 6GB")
 
     def check(self, model: str, device: torch.device, dtype: torch.dtype, *, language: bool) -> None:
-        """Refuse what cannot apply.
+        """Refuse options that cannot apply.
 
         Args:
             model: the backend's name.
-            device: where it will run; with a device_map the first GPU, else the CPU.
-            dtype: of its floating-point weights.
-            language: whether it is a language model, which writes what it sees.
+            device: device to run on; with a device_map the first GPU, else the CPU.
+            dtype: number format of its floating-point weights.
+            language: whether it is a language model, which generates text.
 
         Raises:
-            InputError: an option that cannot apply to this model, on this device or beside another option.
+            InputError: an option that cannot apply to this model or device, or together with another option.
             DependencyError: a package that an option needs is not installed.
         """
         cuda, bits = device.type == "cuda", self.quantization
@@ -108,15 +109,15 @@ class WeightPlacement:
                 raise DependencyError(package, f"pip install {package.replace('_', '-')}")
 
     def check_class(self, cls: Any, model: str, *, language: bool) -> None:
-        """Refuse what a class of transformers says that it does not have.
+        """Refuse options that a class of transformers does not support.
 
         Args:
-            cls: a model class; an Auto class says nothing.
+            cls: a model class; nothing is known of an Auto class.
             model: the backend's name.
             language: whether it is a language model.
 
         Raises:
-            InputError: it lacks the attention that is asked for, or `generate` cannot compile it.
+            InputError: it lacks the requested attention, or `generate` cannot compile it.
         """
         flag = ATTENTION[self.attn_implementation]
         if flag and not getattr(cls, flag, True):
@@ -127,11 +128,11 @@ class WeightPlacement:
             raise InputError("option compile", f"yes for {model}", expected, "leave compile out")
 
     def arguments(self, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-        """Keywords of `from_pretrained`, beside dtype; with "device_map" among them it also moves the model.
+        """Keyword arguments of `from_pretrained`, apart from dtype; with "device_map" it also moves the model.
 
         Args:
-            device: where the model will run.
-            dtype: of its floating-point weights.
+            device: device the model will run on.
+            dtype: number format of its floating-point weights.
         """
         given: dict[str, Any] = {}
         if self.attn_implementation != "auto":
@@ -145,7 +146,7 @@ class WeightPlacement:
         return given
 
     def limit_memory(self, device: torch.device) -> None:
-        """Have torch take no more of the GPU; with a device_map, of any GPU. It holds for the whole process.
+        """Limit torch's memory on the GPU, or with a device_map on every GPU, for the whole process.
 
         Raises:
             InputError: the GPU has less than the limit.
@@ -157,10 +158,10 @@ class WeightPlacement:
             cuda.set_per_process_memory_fraction(self.share_of(cuda.mem_get_info(number)[1]), number)
 
     def share_of(self, total: int) -> float:
-        """The limit as a share of `total` bytes.
+        """Return the limit as a share of `total` bytes.
 
         Raises:
-            InputError: it is more than that.
+            InputError: the limit is more than `total`.
         """
         share = self.memory if self.memory <= 1.0 else self.memory / total
         if share > 1.0:
@@ -169,7 +170,7 @@ class WeightPlacement:
         return share
 
     def _most_memory(self) -> dict[int | str, int]:
-        """Bytes by device: of GPUs as limited, of the CPU what is free, as accelerate counts it without a limit."""
+        """Bytes by device: the limit for GPUs, and free memory for the CPU, counted as accelerate does."""
         cuda = importlib.import_module("torch").cuda
         free: dict[int | str, int] = importlib.import_module("accelerate.utils").get_max_memory()
         limits = {n: int(self.share_of(cuda.mem_get_info(n)[1]) * cuda.mem_get_info(n)[1]) for n in free if n != "cpu"}
@@ -177,7 +178,7 @@ class WeightPlacement:
 
 
 def share_or_size(text: str) -> float:
-    """A limit as one writes it: "0.5" is a share, "6GB" or "4096 MiB" a size in bytes.
+    """Parse a limit: "0.5" is a share, "6GB" or "4096 MiB" a size in bytes.
 
     Raises:
         ValueError: neither, or a number above 1 without a unit.
@@ -190,18 +191,18 @@ def share_or_size(text: str) -> float:
 
 
 def on_device(images: Any, device: torch.device) -> dict[str, Any]:
-    """Keyword that has an image processor of transformers prepare images on the GPU, where it can.
+    """Keyword argument that makes an image processor prepare images on the GPU, if it can.
 
     Args:
         images: image processor; one of the torchvision kind takes `device` (transformers/image_processing_backends.py,
             `TorchvisionBackend.process_image`), one of the Pillow kind does not.
-        device: where the model runs.
+        device: device the model runs on.
     """
     return {"device": device} if device.type == "cuda" and getattr(images, "backend", "") == "torchvision" else {}
 
 
 def _quantization(name: str, dtype: torch.dtype) -> Any:
-    """The configuration of transformers for a name of QUANTIZATION; 4 bits are NF4 (2305.14314)."""
+    """The transformers configuration for a name of QUANTIZATION; 4 bits are NF4 (2305.14314)."""
     transformers = importlib.import_module("transformers")
     if name == "torchao-int8":
         return transformers.TorchAoConfig(importlib.import_module("torchao.quantization").Int8WeightOnlyConfig())

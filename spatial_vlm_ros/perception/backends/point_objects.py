@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Points that a model puts on objects, as objects with masks and boxes; nothing here needs torch."""
+"""Turn points that a model puts on objects into objects with masks and boxes; needs no torch."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ SAME_MASK = 0.8
 NO_MASKS = (
     "set masks=sam2 masks_model=…, or masks=depth, so that its points become objects, or use a model that writes boxes"
 )
-"""What to do where a model writes points and nothing makes objects of them."""
+"""Advice if a model writes points and nothing turns them into objects."""
 
 NONE = "none"
-"""Value of the option `masks` of a model that is asked for second opinions alone."""
+"""Value of the option `masks` for a model that only gives second opinions."""
 BY_DEPTH = "depth"
 """Value of the option `masks` that leaves points to geometry: each becomes the connected surface at it."""
 
 
 @dataclass(frozen=True, eq=False)
 class MaskedObject:
-    """An object that a reply names, with a box or, by depth, a point; and its mask where there is one, (H, W) bool."""
+    """An object named in a reply, with a box or, for depth, a point, and with its (H, W) bool mask if there is one."""
 
     named: NamedObject
     mask: Mask | None
@@ -41,22 +41,22 @@ class MaskedObject:
 def with_boxes(
     found: Sequence[NamedObject], rgb: Rgb, masks: MaskModel | PointsByDepth | None, *, several: bool, model: str
 ) -> tuple[MaskedObject, ...]:
-    """Objects of one reply, each with a box: its own, or that around the mask at its point. By depth, points stay.
+    """Give each object of one reply a box: its own, or the box around the mask at its point.
 
-    Two points are on one object where their masks overlap by SAME_MASK; where a model puts several points on an
-    object, also where one lies in the mask of the other. The object then gets the mask that holds the most of its
-    points.
+    With PointsByDepth, points stay points. Two points are on one object if their masks overlap by SAME_MASK. For a
+    model that puts several points on an object, they also are if one lies in the mask of the other. The object gets the
+    mask that holds most of its points.
 
     Args:
-        found: of one reply about one name, pixels of `rgb`.
+        found: objects of one reply about one name, pixels of `rgb`.
         rgb: (H, W, 3) uint8.
-        masks: that gives masks; None where the user wants none.
+        masks: model that gives masks; None if the user wants none.
         several: whether the model puts several points on one object.
-        model: for messages.
+        model: name of the model, for messages.
 
     Raises:
-        ModelError: there are points and no `masks`, nothing is found at a point, or the model of masks failed.
-        ModelTimeoutError: the model of masks spent its time budget.
+        ModelError: there are points and no `masks`, nothing is found at a point, or the mask model failed.
+        ModelTimeoutError: the mask model spent its time budget.
     """
     if isinstance(masks, PointsByDepth):
         return tuple(MaskedObject(one, None) for one in found)
@@ -81,7 +81,7 @@ def with_boxes(
 
 
 def with_masks_of(grounding: Grounding, objects: Sequence[MaskedObject]) -> Grounding:
-    """A grounding whose detections get the masks of the objects that have the same boxes."""
+    """Give detections the masks of the objects that have the same boxes."""
     masks = {one.named.box_xyxy: one.mask for one in objects if one.mask is not None}
     detections = tuple(replace(one, mask=masks.get(one.box_xyxy, one.mask)) for one in grounding.detections)
     return replace(grounding, detections=detections)
@@ -90,17 +90,18 @@ def with_masks_of(grounding: Grounding, objects: Sequence[MaskedObject]) -> Grou
 def mask_model_of(
     masks: str, masks_model: str, family: ModelFamily | None, **given: str
 ) -> MaskModel | PointsByDepth | None:
-    """The model of masks that options ask for, or what stands in its place.
+    """Load the mask model that the options ask for, or its replacement.
 
     Args:
-        masks: option: "" for none, "sam2", "depth", or "none": points are for `refer` alone.
+        masks: option: "" for none, "sam2", "depth", or "none": points are only for `refer`.
         masks_model: option: folder or id of SAM 2.
-        family: of the model that is asked for places; None = one that writes boxes.
+        family: family of the model that is asked for places; None = a family that writes boxes.
         **given: preset and settings; see `sam2.with_masks`.
 
     Raises:
-        InputError: masks without a model or by depth with one, an option out of its range, a family that writes points
-            and no masks, or one that puts several points on an object and depth, which cannot tell whose they are.
+        InputError: "sam2" without `masks_model`, or "depth" with it; an option out of its range; a family that writes
+            points without `masks`; or a family that puts several points on an object with "depth", which cannot group
+            them.
         UnknownNameError: no such kind of masks, preset, setting or model.
         DependencyError: torch or transformers is not installed.
         ModelError: the model cannot be loaded, or does not run here.
@@ -127,7 +128,7 @@ def mask_model_of(
                 repair + "to use it for a second opinion only",
             )
         return None
-    from spatial_vlm_ros.perception.backends import sam2  # loads torch later, and asks for the options first
+    from spatial_vlm_ros.perception.backends import sam2  # loads torch later, after the checks of the options
 
     return sam2.chosen_segmenter(masks, masks_model, **given)
 
@@ -140,7 +141,7 @@ def _found(mask: Mask | None, point: tuple[float, float], model: str) -> Mask:
 
 
 def _groups(points: Sequence[tuple[float, float]], masks: Sequence[Mask], several: bool) -> list[list[int]]:
-    """Positions of the points of each object, in order."""
+    """Group the points of each object; indices in order."""
     groups: list[list[int]] = []
     for n in range(len(points)):
         mine = [group for group in groups if any(_same(points, masks, n, other, several) for other in group)]
@@ -156,6 +157,6 @@ def _same(points: Sequence[tuple[float, float]], masks: Sequence[Mask], a: int, 
 
 
 def _holds(mask: Mask, point: tuple[float, float]) -> bool:
-    """Whether a point, (0, 0) being the corner of the first pixel, lies on a mask."""
+    """Whether a point lies on a mask; (0, 0) is the corner of the first pixel."""
     column, row = (min(max(int(v), 0), side - 1) for v, side in zip(point, mask.shape[::-1], strict=True))
     return bool(mask[row, column])

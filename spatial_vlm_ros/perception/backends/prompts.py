@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all models that answer in words share: phrases quoted into prompts, greedy decoding, replies as detections."""
+"""Shared by all models that answer in words: quoting phrases, greedy decoding, and turning replies into detections."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from spatial_vlm_ros.perception.replies import NamedObject, printable
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
-MOST_TOKENS = 8192  # of a reply; a hundred boxes take half of it
-LONGEST_PHRASE = 200  # characters; what names an object is shorter, what gives orders is often longer
-SAME_BOX = 0.8  # IoU from which boxes that were asked for by different names are one object
-SAME_POINT = 8.0  # pixels within which points that were asked for by different names are one object
+MOST_TOKENS = 8192  # tokens of a reply; a hundred boxes take half of it
+LONGEST_PHRASE = 200  # characters; object names are shorter, injected orders are often longer
+SAME_BOX = 0.8  # IoU from which boxes found under different names are one object
+SAME_POINT = 8.0  # pixels within which points found under different names are one object
 
 _TOKEN_LIKE = re.compile(r"<[^<>]*>|\[/?[A-Z_]{2,}\]")
 _NOT_IN_PHRASES = re.compile(r"[^\w\s\-'’.,%/&+]|_")
 
 
 def quoted(words: str) -> str:
-    """A phrase that can stand within quotes in a prompt without changing what is asked.
+    """Clean a phrase so that it can stand within quotes in a prompt without changing the question.
 
-    Only letters, digits, spaces and a few signs of ordinary names are kept, so no quote, line break, bracket or
-    special token such as <|im_start|>, <image> or <loc_1> remains.
+    Only letters, digits, spaces and a few signs of ordinary names are kept, so no quote, line break, bracket or special
+    token such as <|im_start|>, <image> or <loc_1> remains.
 
     Args:
         words: a category or phrase from an instruction.
@@ -44,7 +44,7 @@ def quoted(words: str) -> str:
         The phrase, LONGEST_PHRASE characters at most.
 
     Raises:
-        InputError: nothing is left, or it is too long.
+        InputError: the phrase is empty after cleaning, or too long.
     """
     if not isinstance(words, str):
         raise InputError("phrase", type(words).__name__, "words", "pass the noun phrase as text")
@@ -66,19 +66,19 @@ def grounding(
     model: str,
     unread: tuple[str, ...] = (),
 ) -> Grounding:
-    """Detections and match matrix from boxes that were asked for by name.
+    """Make detections and the match matrix from boxes found by name.
 
-    Boxes asked for by different names are one object where they overlap by SAME_BOX. An object fits the phrases that it
-    was found for: wholly, or in part (labels.LESS_SPECIFIC) if the model called it something else in that reply. Its
-    label never makes it fit another phrase, for a label may be no more than a word that is written on the object.
-    Everything fits "object".
+    Boxes found under different names are one object if they overlap by SAME_BOX. An object fits the phrases that it was
+    found for: fully, or partly (labels.LESS_SPECIFIC) if the model called it something else in that reply. Its label
+    never makes it fit another phrase, because a label may only be a word written on the object. Everything fits
+    "object".
 
     Args:
         asked: quoted category → what was found, each with box and score.
         phrases: P phrases whose quoted categories are the keys.
         rgb: (H, W, 3) uint8.
-        model: for messages.
-        unread: of the replies; see Grounding.
+        model: name of the model, for messages.
+        unread: what could not be read in the replies; see Grounding.
 
     Raises:
         ModelError: a box lies outside the image or has no area.
@@ -102,7 +102,7 @@ def grounding(
 
 
 def _objects(asked: Mapping[str, tuple[NamedObject, ...]]) -> list[tuple[NamedObject, dict[str, str]]]:
-    """Different objects: the surest box of each, and the label that it was given for each name it was asked for by."""
+    """Merge found objects: the surest box of each, with the label for each name it was found under."""
     objects: list[tuple[NamedObject, dict[str, str]]] = []
     for category, found in asked.items():
         before = len(objects)
@@ -122,10 +122,10 @@ def _detection(number: int, found: NamedObject, category: str) -> Detection:
 
 
 def detection_of(found: NamedObject, id_: str, label: str) -> Detection:
-    """A detection of what a reply names: with its box, or pointed where it gives a point alone.
+    """Make a detection from an object of a reply: with its box, or with a point if it has only that.
 
     Raises:
-        InputError: it gives neither, or a box that cannot be one.
+        InputError: it has neither, or an invalid box.
     """
     score = found.score or 0.0
     if found.box_xyxy is not None:
@@ -137,7 +137,7 @@ def detection_of(found: NamedObject, id_: str, label: str) -> Detection:
 
 
 def overlap(one: NamedObject, other: NamedObject) -> float:
-    """Intersection over union of two boxes, 0 to 1; of points alone 1 within SAME_POINT; else 0."""
+    """Intersection over union of two boxes, 0 to 1; for two points 1 within SAME_POINT, else 0."""
     if one.box_xyxy is not None and other.box_xyxy is not None:
         return float(overlaps(one.box_xyxy, other.box_xyxy)[0, 0])
     if one.box_xyxy is not None or other.box_xyxy is not None or one.point_xy is None or other.point_xy is None:
@@ -147,12 +147,12 @@ def overlap(one: NamedObject, other: NamedObject) -> float:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model wrote.
+    """Reply of a model.
 
     Args:
-        text: decoded.
+        text: decoded text.
         score: geometric mean probability of its tokens, 0 to 1.
-        whole: whether it came to its end before the limit.
+        whole: whether it ended before the token limit.
     """
 
     text: str
@@ -161,10 +161,10 @@ class Reply:
 
 
 class Probabilities:
-    """Records, while a model decodes greedily, how probable each token was that it took; a logits processor.
+    """Logits processor that records the probability of each token chosen by greedy decoding.
 
     Args:
-        model: for messages.
+        model: name of the model, for messages.
     """
 
     def __init__(self, model: str) -> None:
@@ -172,10 +172,10 @@ class Probabilities:
         self._steps: list[Any] = []
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:  # noqa: ARG002
-        """Note the largest probability of each row.
+        """Record the largest probability of each row.
 
         Args:
-            input_ids: (B, T) int64 so far; not used.
+            input_ids: (B, T) int64 token ids so far; not used.
             scores: (B, V) logits of the next token, after all other processors.
 
         Raises:
@@ -189,12 +189,12 @@ class Probabilities:
         return scores
 
     def replies(self, rows: Sequence[Sequence[int]], settings: Any, tokenizer: Any, plain: bool) -> list[Reply]:
-        """Replies up to and with their end tokens.
+        """Make replies from token ids, up to and including their end tokens.
 
         Args:
             rows: B rows of generated token ids.
-            settings: as given by `greedy`.
-            tokenizer: of the model.
+            settings: result of `greedy`.
+            tokenizer: tokenizer of the model.
             plain: whether special tokens are left out of the texts.
         """
         probabilities = zip(*(step.tolist() for step in self._steps), strict=True)
@@ -208,16 +208,16 @@ class Probabilities:
 
 
 def greedy(model: Any, tokenizer: Any, longest: int, keep: Sequence[str] = ()) -> Any:
-    """Settings that make the same reply to the same question every time.
+    """Return generation settings that give the same reply to the same question every time.
 
     Args:
-        model: whose end-of-reply tokens are kept.
-        tokenizer: of the model; its end token ends a reply, too.
-        longest: reply, tokens.
+        model: model whose end-of-reply tokens are kept.
+        tokenizer: tokenizer of the model; its end token ends a reply, too.
+        longest: most tokens of a reply.
         keep: further settings that stay as the checkpoint has them.
 
     Raises:
-        ModelError: neither names an end token, so that no reply could be told from one that was cut off.
+        ModelError: neither has an end token, so a cut-off reply could not be recognised.
     """
     name, old = type(model).__name__, model.generation_config
     ends = old.eos_token_id if isinstance(old.eos_token_id, list) else [old.eos_token_id]
@@ -232,10 +232,10 @@ def greedy(model: Any, tokenizer: Any, longest: int, keep: Sequence[str] = ()) -
 
 
 def check_whole(reply: Reply, settings: Any, model: str) -> None:
-    """Refuse a reply without end.
+    """Refuse a reply that was cut off.
 
     Raises:
-        ModelError: it was cut off at the limit.
+        ModelError: it was cut off at the token limit.
     """
     if not reply.whole:
         reason = f"its reply was cut off at {settings.max_new_tokens} tokens; it begins {printable(reply.text, 120)!r}"
@@ -243,7 +243,7 @@ def check_whole(reply: Reply, settings: Any, model: str) -> None:
 
 
 def check_rgb(rgb: Rgb) -> None:
-    """Refuse what is no image.
+    """Refuse arrays that are not images.
 
     Raises:
         ShapeError: not (H, W, 3) uint8, or without pixels.
@@ -253,10 +253,10 @@ def check_rgb(rgb: Rgb) -> None:
 
 
 def token_limit(text: str) -> int:
-    """The option max_new_tokens as a number.
+    """Parse the option max_new_tokens.
 
     Raises:
-        InputError: it is none, or out of range.
+        InputError: not a number, or out of range.
     """
     limit = option("max_new_tokens", text, int)
     if not 1 <= limit <= MOST_TOKENS:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "qwen-vl": Qwen2.5-VL and Qwen3-VL, asked in words and answering in JSON.
+"""Backend "qwen-vl": Qwen2.5-VL and Qwen3-VL, which take text prompts and answer in JSON.
 
-Qwen2.5-VL answers in pixels of the image as its processor resized it, Qwen3-VL in thousandths of each side; which of
-the two is loaded is read from `model_type` in config.json. The wording of the questions is our own, near to that of the
-models' documentation; it has not been measured on published weights.
-A reply is data: it is parsed strictly, never evaluated, and none of it is put into another prompt.
+Qwen2.5-VL answers in pixels of the image as resized by its processor, Qwen3-VL in thousandths of each side.
+`model_type` in config.json tells which of the two is loaded. The wording of the prompts is our own, close to that of
+the models' documentation; it has not been measured on published weights. A reply is data: it is parsed strictly, never
+evaluated, and never put into another prompt.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAME = "qwen-vl"
 
 @dataclass(frozen=True)
 class Family:
-    """One generation of the model: its classes in transformers and the coordinates that it answers in."""
+    """One generation of the model: its classes in transformers and the coordinates of its answers."""
 
     model_class: str
     processor_class: str
@@ -60,30 +60,31 @@ def load(
     allow_untrained: str = "no",
     **given: str,
 ) -> WordModel:
-    """Load a Qwen2.5-VL or Qwen3-VL model, with the remedies that it was trained with and those asked for on it.
+    """Load a Qwen2.5-VL or Qwen3-VL model, with the remedies that it was trained with and the requested ones.
 
     Args:
         model: folder with config, safetensors weights, tokenizer and chat template, or a hub id.
         max_new_tokens: longest reply, tokens; one box takes about 40.
         preset: see onboard.PRESETS.
-        probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
-            another way; as warm_up where it is left out.
-        norm_dose: 0 to 1: how far norms of image tokens are moved to the mean of words (`norms.MeanNorm`);
-            above 0 with allow_untrained=yes.
+        probe: "yes" or "no": whether to ask for shapes at known positions, to refuse a model that writes locations in
+            another way; default: as warm_up.
+        norm_dose: 0 to 1: how far norms of image tokens are moved towards the mean of text tokens (`norms.MeanNorm`);
+            above 0 only with allow_untrained=yes.
         positions: name of a position scheme (`position_schemes.AXES`).
-        attention: what attention to the image is multiplied by: a number (ScalingVis), or the path of a calibration
-            (AdaptVis) of the model that `loading.model_name` names. Questions are then asked one by one.
-        allow_untrained: "yes" or "no": put on what the checkpoint was not trained with.
-        **given: fields of onboard.RuntimeSettings; `batch` phrases are asked at once. `compile` goes with no remedy.
+        attention: factor for attention to the image: a number (ScalingVis), or the path of a calibration (AdaptVis) of
+            the model that `loading.model_name` names. Questions are then asked one by one.
+        allow_untrained: "yes" or "no": whether to apply remedies that the checkpoint was not trained with.
+        **given: fields of onboard.RuntimeSettings; `batch` phrases are asked at once. `compile` cannot be combined with
+            remedies.
 
     Raises:
-        InputError: an option is out of its range, or does not fit another or the model.
+        InputError: an option is out of its range, or does not fit another option or the model.
         FileError: a calibration cannot be read.
         UnknownNameError: no such preset or setting, no such model or position scheme, or a model of another family.
         DependencyError: torch or transformers is missing.
         ModelError: the files are incomplete or damaged, the model does not run here, or it was not trained with a
-            remedy that is asked for.
-        ConventionError: the model writes places in another way.
+            requested remedy.
+        ConventionError: the model writes locations in another way.
     """
     limit = token_limit(max_new_tokens)
     remedies = RemedyOptions(norm_dose, positions, attention, allow_untrained)
@@ -104,11 +105,11 @@ def load(
 
 
 class QwenPrompts:
-    """Makes inputs of Qwen-VL models; a PreparePrompts.
+    """Makes inputs of Qwen-VL models; implements PreparePrompts.
 
     Args:
         processor: Qwen2_5_VLProcessor or Qwen3VLProcessor.
-        device: where the model runs.
+        device: device the model runs on.
     """
 
     def __init__(self, processor: Any, device: torch.device) -> None:
@@ -133,10 +134,10 @@ class QwenPrompts:
 
 
 def _areas(own: Mapping[str, int], size: tuple[int, int], longest_px: int) -> dict[str, int]:
-    """Least and most pixels of the resized image, which this processor calls shortest and longest edge.
+    """Least and most pixels of the resized image; this processor calls them shortest and longest edge.
 
     Args:
-        own: the processor's.
+        own: the processor's own limits.
         size: (width, height) of the image.
         longest_px: most pixels of the longest side, roughly: the processor rounds sides to its patches.
     """
@@ -147,7 +148,7 @@ def _areas(own: Mapping[str, int], size: tuple[int, int], longest_px: int) -> di
 
 
 def without_videos(base: Any) -> Any:
-    """The family's processor without its half for videos, which needs torchvision and is never used here."""
+    """Return the family's processor without its video part, which needs torchvision and is never used here."""
 
     def __init__(
         self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: str | None = None, **_: Any

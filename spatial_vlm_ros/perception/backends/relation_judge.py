@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own small judge of relations through ONNX Runtime: no depth, no words, no torch. docs/relation_judge.md."""
+"""Our own small relation judge through ONNX Runtime: no depth, no words, no torch. See docs/relation_judge.md."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from spatial_vlm_ros.vlm.relation_judge.crops import (
 
 NAME = "relation_judge"
 Floats64 = npt.NDArray[np.float64]
-_MOST = 16  # pairs that are judged at once
-_LARGEST = 0.48  # share of the image that a box covers: 99 % of the pairs it has learnt from have none larger
+_MOST = 16  # pairs per batch
+_LARGEST = 0.48  # largest share of the image that a box may cover: 99 % of its training pairs have no larger box
 _OUTPUT = "log_odds"
 
 
 class SmallRelationJudge:
-    """Judges relations by a network that sees the image and two boxes; see RelationJudge.
+    """Judges relations with a network that sees the image and two boxes; see RelationJudge.
 
-    It looks at the mirrored image, too: where the two say the contrary, it has no opinion. Nor has it where a box
-    covers more of the image than nearly all boxes that it has learnt from: a table that fills the view.
+    It also judges the mirrored image, and has no opinion if the two results contradict each other. It has none either
+    if a box covers more of the image than almost all boxes in its training data, such as a table that fills the view.
 
     Args:
-        graph: as `scripts.train_relation_judge` exports it.
+        graph: graph exported by `scripts.train_relation_judge`.
     """
 
     domain: ModelDomain = "simulated"
@@ -84,15 +84,15 @@ def _area(box: Box) -> float:
 
 
 def load(model: str = "", threads: int = 1) -> SmallRelationJudge:
-    """The small judge.
+    """Load the small judge.
 
     Args:
-        model: folder with model.onnx; "" = the one that is shipped.
-        threads: of the CPU; 0 = all cores.
+        model: folder with model.onnx; "" = the shipped model.
+        threads: CPU threads; 0 = all cores.
 
     Raises:
         DependencyError: onnxruntime is not installed.
-        ModelError: none is shipped, or the file is no such network.
+        ModelError: no model is shipped, or the file is another network.
     """
     folder = Path(model).expanduser() if model else shipped_model(NAME)
     graph = OnnxGraph(folder / "model.onnx", INPUTS, (_OUTPUT,), OnnxDevice("cpu", threads))

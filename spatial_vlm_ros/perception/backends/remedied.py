@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the backends "vlm" and "qwen-vl" share: a model that answers in words, with remedies, as grounder and as judge.
+"""Shared by the backends "vlm" and "qwen-vl": a model with remedies that answers in words, as grounder and as judge.
 
-Remedies and questions by likelihood need a class that vlm/parts.py knows. A model of another class answers in words
-alone: a remedy that is asked for on it, or that its checkpoint was trained with, is refused.
+Remedies and questions by likelihood need a class that vlm/parts.py knows. A model of another class can only answer in
+words: a remedy that is requested for it, or that its checkpoint was trained with, is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KNOWN_CLASSES = "leave it out, or use a model of one of the classes {}"
 
 @dataclass(frozen=True)
 class RemedyOptions:
-    """Options of remedies as texts; empty ones ask for nothing.
+    """Options of remedies as texts; empty options request nothing.
 
     Args:
         norm_dose: 0 to 1.
@@ -47,20 +47,21 @@ class RemedyOptions:
     allow_untrained: str = "no"
 
     def asked_for(self) -> tuple[str, ...]:
-        """Names of the options that ask for a remedy."""
+        """Names of the options that request a remedy."""
         return tuple(name for name, text in asdict(self).items() if text and name != "allow_untrained")
 
     def runner(self, name: str, preset: str, given: Mapping[str, str]) -> Runner:
-        """Memory and time of a model; with scaled attention for one prompt at a time.
+        """Make the model's runner; with scaled attention it takes one prompt at a time.
 
         Args:
-            name: of the backend.
+            name: name of the backend.
             preset: see onboard.PRESETS.
             given: fields of onboard.RuntimeSettings.
 
         Raises:
             UnknownNameError, DependencyError, ModelError: as `Runner`.
-            InputError: as `Runner`; `compile`, or a batch, that does not go with a remedy; or a wrong allow_untrained.
+            InputError: as `Runner`; `compile` or a batch that cannot be combined with a remedy; or a wrong
+                allow_untrained.
         """
         run = settings(preset, **given)
         option("allow_untrained", self.allow_untrained, yes_or_no)
@@ -69,17 +70,17 @@ class RemedyOptions:
         return Runner(name, _one_by_one(run, given.get("batch", "")) if self.attention else run, language=True)
 
     def requested(self, name: str, model: str) -> RequestedRemedies:
-        """The same as values.
+        """Return the requested remedies as values.
 
         Args:
-            name: of the backend.
-            model: folder or id, which a calibration has to be of.
+            name: name of the backend.
+            model: folder or hub id; a calibration has to belong to it.
 
         Raises:
             DependencyError, ModelError: torch or transformers is missing, or too old for remedies.
-            InputError, UnknownNameError, FileError: an option is wrong; as of RequestedRemedies and read_attention.
+            InputError, UnknownNameError, FileError: an option is wrong; as RequestedRemedies and read_attention.
         """
-        loading.transformers_class("AttentionMaskInterface", model=name)  # what remedies need, or how to get it
+        loading.transformers_class("AttentionMaskInterface", model=name)  # raises with install advice
         from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, read_attention
 
         return RequestedRemedies(
@@ -91,11 +92,11 @@ class RemedyOptions:
 
 
 class QuestionedModel(WordModel):
-    """A WordModel of a class that vlm/parts.py knows; it can also be asked questions with candidates."""
+    """A WordModel of a class that vlm/parts.py knows; it can also be asked questions with candidate answers."""
 
     @property
     def scorer(self) -> CandidateScorer:
-        """Asks the same model, by likelihood and with its remedies; see questioning.answerer_of."""
+        """Scores candidates with the same model, by likelihood and with its remedies; see questioning.answerer_of."""
         from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
         return CandidateScorer(
@@ -108,33 +109,33 @@ class QuestionedModel(WordModel):
         )
 
     def box_text(self, rgb: Rgb, box: Box) -> str:
-        """A box as the model writes it, for a question about it; see relation_marks.
+        """Write a box as the model does, for a question about it; see relation_marks.
 
         Raises:
-            MarksError: its family writes points, or in a form that no question takes.
+            MarksError: its family writes points, or boxes in a form that cannot be used in a question.
         """
         return family_box_text(self.name, self.family, self.convention, rgb, box, self.scorer.seen_size)
 
 
 def has_parts(kind: str) -> bool:
-    """Whether remedies and questions by likelihood can be had of a `model_type`; needs torch."""
+    """Whether remedies and questions by likelihood support a `model_type`; needs torch."""
     from spatial_vlm_ros.vlm.parts import ARCHITECTURES
 
     return kind in ARCHITECTURES
 
 
 def refuse_remedies(name: str, config: Mapping[str, Any], cls: str, options: RemedyOptions) -> None:
-    """Refuse remedies on a model whose parts are not known.
+    """Refuse remedies on a model of an unknown class.
 
     Args:
-        name: of the backend.
-        config: of the model's config.json.
+        name: name of the backend.
+        config: content of the model's config.json.
         cls: its class in transformers.
-        options: what is asked for.
+        options: requested options.
 
     Raises:
-        InputError: a remedy is asked for.
-        ModelError: the checkpoint is marked as trained with one.
+        InputError: a remedy is requested.
+        ModelError: the checkpoint was trained with a remedy.
     """
     from spatial_vlm_ros.vlm.parts import ARCHITECTURES
     from spatial_vlm_ros.vlm.remedies.marking import FIELD
@@ -164,25 +165,25 @@ def finished(
     probe: str = "",
     masks: Any = None,
 ) -> WordModel:
-    """The grounder, with remedies on its model, warmed up and probed as the options say.
+    """Make the grounder: apply remedies to its model, warm it up and probe it, as the options say.
 
     Args:
-        name: of the backend.
+        name: name of the backend.
         weights: the model.
         processor: the processor that belongs to it.
-        row: how it is asked.
-        prepare: a PreparePrompts.
+        row: its family, which decides its prompts.
+        prepare: makes its inputs.
         runner: memory and time.
         limit: longest reply, tokens.
-        folder: of the checkpoint.
-        requested: what is asked for; None = of a class whose parts are not known.
+        folder: folder of the checkpoint.
+        requested: requested remedies; None = the class of the model is not known.
         probe: option; "" = as warm_up.
-        masks: as of WordModel.
+        masks: as in WordModel.
 
     Raises:
-        ModelError: remedies cannot be put on, or the model does not run here.
+        ModelError: remedies cannot be applied, or the model does not run here.
         InputError: a scheme that does not fit the model, or a wrong option.
-        ConventionError: the model writes places in another way.
+        ConventionError: the model writes locations in another way.
     """
     answering: Callable[[Any], AbstractContextManager[Any]] = nullcontext
     made: type[WordModel] = WordModel
@@ -210,15 +211,15 @@ def check_chat_template(name: str, processor: Any) -> None:
 
 
 def _template(processor: Any, row: ModelFamily) -> str:
-    """Template of a question for a processor without a chat template; else empty."""
+    """Template of a question for a processor without a chat template; empty for other processors."""
     return "" if processor.chat_template else processor.image_token + row.question.replace("{}", "{question}")
 
 
 def _one_by_one(run: RuntimeSettings, batch: str) -> RuntimeSettings:
-    """The settings with a batch of 1, for attention is scaled for one prompt at a time.
+    """Set the batch to 1, because attention is scaled for one prompt at a time.
 
     Raises:
-        InputError: the option `batch` asks for more; that of a preset is lowered without a word.
+        InputError: the option `batch` is larger. The batch of a preset is lowered silently.
     """
     if batch and run.batch > 1:
         repair = "leave batch out: attention is scaled for one question at a time"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backend "sam2": masks by SAM 2 (2408.00714) for the boxes of any other grounder, and for points.
 
-The image is prepared here and not by the model's own image processor, which needs torchvision; the steps and their
-numbers are those of its preprocessor_config.json. The image is encoded once for each request, the boxes or points are
-decoded in batches. A box is no ambiguous prompt, so one mask is asked for. A point may mean a part, an object or a
-group: three masks are asked for, and the one that the model itself scores highest is taken (2408.00714, section 4).
+The image is prepared here, because the model's own image processor needs torchvision. The steps and their numbers are
+those of its preprocessor_config.json. The image is encoded once per request; boxes or points are decoded in batches. A
+box is not ambiguous, so one mask is decoded. A point may mean a part, an object or a group: three masks are decoded,
+and the one with the highest score from the model is used (2408.00714, section 4).
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ Point = tuple[float, float]
 
 NAME = "sam2"
 KINDS = (NAME,)
-_SAME_WEIGHTS = ("sam2_video",)  # published folders are of the video model, which holds the image model whole
+_SAME_WEIGHTS = ("sam2_video",)  # published folders hold the video model, which contains the whole image model
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How an image becomes the model's input.
+    """Turns an image into the model's input.
 
     Args:
-        side: of the square the image is stretched to, pixels.
-        factor: that 8-bit values are multiplied by.
-        mean: of each channel, subtracted.
-        std: of each channel, divided by.
+        side: side of the square to which the image is stretched, pixels.
+        factor: factor for 8-bit values.
+        mean: mean of each channel, which is subtracted.
+        std: standard deviation of each channel, which divides.
     """
 
     side: int
@@ -58,7 +58,7 @@ class Preparation:
     std: tuple[float, float, float]
 
     def __call__(self, rgb: Rgb, device: torch.device) -> torch.Tensor:
-        """(H, W, 3) uint8 → (1, 3, side, side) float32: bilinear with antialiasing, rounded to 8 bits, normalised."""
+        """Turn (H, W, 3) uint8 into (1, 3, side, side) float32: bilinear, antialiased, 8-bit rounding, normalised."""
         import torch
 
         image = torch.tensor(rgb, device=device).permute(2, 0, 1)[None].float()
@@ -70,12 +70,12 @@ class Preparation:
 
 
 class Segmenter:
-    """Gives masks for boxes and for points.
+    """Makes masks for boxes and points.
 
     Args:
         model: Sam2Model on the runner's device.
-        prepare: of its folder.
-        runner: memory and time; its image size is not used, for the model takes one size only.
+        prepare: image preparation read from its folder.
+        runner: memory and time; its image size is not used, because the model takes one size only.
 
     Raises:
         ModelError: the preparation is for another size than the model's.
@@ -90,14 +90,14 @@ class Segmenter:
             raise ModelError(NAME, reason, "use the preprocessor_config.json that was saved with the model")
 
     def masks(self, rgb: Rgb, boxes: Sequence[Box]) -> tuple[Mask | None, ...]:
-        """Masks of what the boxes hold.
+        """Make masks of the objects in boxes.
 
         Args:
             rgb: (H, W, 3) uint8.
             boxes: left, top, right, bottom in pixels.
 
         Returns:
-            For each box (H, W) bool with pixels inside the box only, or None where there are none.
+            For each box (H, W) bool with pixels only inside the box, or None if there are none.
 
         Raises:
             ModelError: the model failed, gave NaN, or memory ran out.
@@ -106,14 +106,14 @@ class Segmenter:
         return tuple(self.runner.over(boxes, self._forward(rgb)))
 
     def point_masks(self, rgb: Rgb, points: Sequence[Point]) -> tuple[Mask | None, ...]:
-        """Masks of what lies at points.
+        """Make masks of the objects at points.
 
         Args:
             rgb: (H, W, 3) uint8.
             points: x, y in pixels, (0, 0) being the top-left corner of the image.
 
         Returns:
-            For each point (H, W) bool, or None where the model finds nothing.
+            For each point (H, W) bool, or None if the model finds nothing.
 
         Raises:
             ModelError, ModelTimeoutError: as `masks`.
@@ -121,7 +121,7 @@ class Segmenter:
         return tuple(self.runner.over(points, self._at_points(rgb)))
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; gives the seconds it took.
+        """Run once on a grey image with a full batch; returns the seconds it took.
 
         Raises:
             ModelError: the model does not run here.
@@ -131,7 +131,7 @@ class Segmenter:
         return self.runner.warm_up(boxes, self._forward(grey))
 
     def _forward(self, rgb: Rgb) -> Callable[[Sequence[Box], int], list[Mask | None]]:
-        """What the runner calls with a batch of boxes."""
+        """Return the function that the runner calls with a batch of boxes."""
         decode, size = self._decoder(rgb), (rgb.shape[0], rgb.shape[1])
 
         def forward(boxes: Sequence[Box], _: int) -> list[Mask | None]:
@@ -142,7 +142,7 @@ class Segmenter:
         return forward
 
     def _at_points(self, rgb: Rgb) -> Callable[[Sequence[Point], int], list[Mask | None]]:
-        """What the runner calls with a batch of points."""
+        """Return the function that the runner calls with a batch of points."""
         decode, size = self._decoder(rgb), (rgb.shape[0], rgb.shape[1])
 
         def forward(points: Sequence[Point], _: int) -> list[Mask | None]:
@@ -156,7 +156,7 @@ class Segmenter:
     def _decoder(
         self, rgb: Rgb
     ) -> Callable[[Sequence[Sequence[float]], str], tuple[torch.Tensor, npt.NDArray[np.float32]]]:
-        """What gives masks and their scores for B prompts in pixels; the image is encoded at its first call.
+        """Return a function that decodes B prompts in pixels; it encodes the image at its first call.
 
         It returns logits (B, M, h, w) of the model's grid and (B, M) float32; M is 1 for boxes, 3 for points.
         """
@@ -174,7 +174,7 @@ class Segmenter:
             given: dict[str, Any] = {kind: prompt.to(dtype)}
             if kind == "input_points":
                 given = {
-                    kind: prompt[:, :, None].to(dtype),  # one point to each object
+                    kind: prompt[:, :, None].to(dtype),  # one point per object
                     "input_labels": torch.ones((1, len(prompts), 1), dtype=torch.int32, device=device),
                 }
             output = self._model(image_embeddings=list(encoded[0]), multimask_output=kind == "input_points", **given)
@@ -186,13 +186,13 @@ class Segmenter:
 
 
 class MaskedGrounder:
-    """A grounder whose boxes get masks; masks that it gives itself stay.
+    """A grounder whose boxes get masks; masks from the grounder itself are kept.
 
-    Whatever else the grounder can do (`refer`, `answer`, `written`), this can do as well.
+    All other methods of the grounder (`refer`, `answer`, `written`) are available too.
 
     Args:
-        grounder: that finds the objects.
-        segmenter: that gives the masks.
+        grounder: grounder that finds the objects.
+        segmenter: segmenter that gives the masks.
     """
 
     def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
@@ -205,7 +205,7 @@ class MaskedGrounder:
         return getattr(self.grounder, name)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """As the grounder, with masks; see Grounder.ground.
+        """Call the grounder and add masks; see Grounder.ground.
 
         Raises:
             ModelError: one of the two models failed.
@@ -220,7 +220,7 @@ class MaskedGrounder:
         return replace(found, detections=tuple(detections))
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Detections with masks for boxes and points; see Masker.masked.
+        """Add masks to detections with boxes or points; see Masker.masked.
 
         Raises:
             ModelError: the model failed.
@@ -230,10 +230,10 @@ class MaskedGrounder:
 
 
 def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "auto", **given: str) -> Grounder:
-    """A grounder with masks as options ask for them: the same grounder where no masks are wanted.
+    """Add masks to a grounder as the options ask; the same grounder if no masks are wanted.
 
     Args:
-        grounder: that finds the objects.
+        grounder: grounder that finds the objects.
         masks: "" for none, or a name of KINDS.
         masks_model: folder or id of the hub, for example "facebook/sam2.1-hiera-tiny".
         preset: see onboard.PRESETS.
@@ -249,7 +249,7 @@ def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "
 
 
 def chosen_segmenter(masks: str, masks_model: str, preset: str = "auto", **given: str) -> Segmenter:
-    """The model of masks that options ask for; arguments and errors as `with_masks`."""
+    """Load the mask model that the options ask for; arguments and errors as `with_masks`."""
     if masks not in KINDS:
         raise UnknownNameError("kind of masks", masks, KINDS)
     if not masks_model:
@@ -270,14 +270,14 @@ def segmenter(model: str, preset: str = "auto", **given: str) -> Segmenter:
 
 
 def load(*, grounder: str, model: str, options: str = "", preset: str = "auto", **given: str) -> Grounder:
-    """Load the backend: another one, with masks.
+    """Load another backend and add masks to it.
 
     Args:
         grounder: name of the backend that finds the objects.
         model: folder or id of the SAM 2 model.
-        options: of that backend, "name=value name=value".
+        options: options of that backend, "name=value name=value".
         preset: see onboard.PRESETS.
-        **given: of SAM 2; fields of onboard.RuntimeSettings.
+        **given: options of SAM 2; fields of onboard.RuntimeSettings.
 
     Raises:
         InputError, UnknownNameError, DependencyError, ModelError: as `load_grounder` and `with_masks`.
@@ -286,14 +286,14 @@ def load(*, grounder: str, model: str, options: str = "", preset: str = "auto", 
 
 
 def preparation(folder: Path, *, model: str = NAME) -> Preparation:
-    """Read how the images of a model are prepared.
+    """Read the image preparation of a model.
 
     Args:
-        folder: of the model.
+        folder: folder of the model.
         model: the backend's name, for messages.
 
     Raises:
-        ModelError: no preprocessor_config.json or processor_config.json, or one that cannot be followed.
+        ModelError: no preprocessor_config.json or processor_config.json, or it asks for an unsupported step.
     """
     content = image_config(folder, model)
     if not content:

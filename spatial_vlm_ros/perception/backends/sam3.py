@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backend "sam3": SAM 3 (2511.16719), which gives a mask to every object that a short noun phrase names.
 
-The image is encoded once for each request; then each category is a prompt of its own, in batches. A score is that of an
-object times that of the phrase being in the image at all, as the model's post-processing in transformers has it
-(`Sam3ImageProcessor.post_process_instance_segmentation`). The image is prepared as for SAM 2, for the model's own image
-processor needs torchvision; tokens as for OWL.
+The image is encoded once per request; then each category is a prompt of its own, in batches. A score is the score of
+the object times the score that the phrase is in the image at all, as in the model's post-processing in transformers
+(`Sam3ImageProcessor.post_process_instance_segmentation`). The image is prepared as for SAM 2, because the model's own
+image processor needs torchvision; tokens are made as for OWL.
 
-The weights are under Meta's SAM License, not Apache-2.0, and are given after a request to the owner (docs/models.md).
+The weights are under Meta's SAM License, not Apache-2.0, and are available only on request to the owner
+(docs/models.md).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "sam3"
-_SAME_WEIGHTS = ("sam3_video",)  # published folders are of the video model, which holds the image model whole
+_SAME_WEIGHTS = ("sam3_video",)  # published folders hold the video model, which contains the whole image model
 
 
 def load(
@@ -57,11 +58,11 @@ def load(
     Args:
         model: folder, or id of the hub such as "facebook/sam3".
         threshold: least score of an object.
-        mask_threshold: least probability of a pixel of a mask.
-        iou: overlap of masks from which two are one object.
-        most: most objects of an image.
+        mask_threshold: least probability of a mask pixel.
+        iou: overlap from which two masks are one object.
+        most: most objects per image.
         preset: see onboard.PRESETS.
-        **given: device, dtype, batch, budget_s, warm_up: see onboard.Settings; longest_px is not used.
+        **given: device, dtype, batch, budget_s, warm_up: see onboard.RuntimeSettings; longest_px is not used.
 
     Raises:
         InputError: an option out of its range.
@@ -84,14 +85,14 @@ def load(
 
 
 class ConceptDetector:
-    """A detector asked in noun phrases, one at a time, that gives masks.
+    """A detector that takes one noun phrase at a time and gives masks.
 
     Args:
         model: Sam3Model on the runner's device.
-        prepare: of its images.
-        tokens: of its texts.
-        runner: memory and time; its image size is not used, for the model takes one size only.
-        thresholds: what counts as found; `text` is a phrase's least score, as `score` is an object's.
+        prepare: image preparation of the model.
+        tokens: tokenizer for its texts.
+        runner: memory and time; its image size is not used, because the model takes one size only.
+        thresholds: what counts as found; `text` is the least score of a phrase, `score` that of an object.
         mask_threshold: least probability of a pixel of a mask, 0 to 1.
 
     Raises:
@@ -120,8 +121,8 @@ class ConceptDetector:
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find what the phrases' categories name; see Grounder.ground.
 
-        An object that several categories found is one detection with the mask of the best; `match` is as
-        `phrase_boxes.grounded` has it.
+        An object found under several categories is one detection with the mask of the best. See `phrase_boxes.grounded`
+        for `match`.
 
         Raises:
             ModelError: the model failed, gave NaN, or memory ran out.
@@ -131,14 +132,14 @@ class ConceptDetector:
         return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
-        """Objects whose score passes the threshold, clipped to the image, before they are merged.
+        """Find the objects whose score passes the threshold, clipped to the image, before they are merged.
 
         Args:
             rgb: (H, W, 3) uint8.
-            categories: C categories, one at least.
+            categories: C categories, C >= 1.
 
         Returns:
-            The `most` best of each category, by falling score, with masks; each fits its category alone.
+            The `most` best objects of each category, by falling score, with masks; each fits only its category.
 
         Raises:
             as `ground`.
@@ -146,7 +147,7 @@ class ConceptDetector:
         return together(self.runner.over(categories, self._forward(rgb, categories)))
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; gives the seconds it took.
+        """Run once on a grey image with a full batch; returns the seconds it took.
 
         Raises:
             ModelError: the model does not run here.
@@ -155,7 +156,7 @@ class ConceptDetector:
         return self.runner.warm_up([ANYTHING] * self.runner.settings.batch, self._forward(grey, (ANYTHING,)))
 
     def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[str], int], list[Boxes]]:
-        """What the runner calls with a batch of categories; the image is encoded at the first call."""
+        """Return the function that the runner calls with a batch of categories; the first call encodes the image."""
         seen: list[Any] = []
 
         def forward(asked: Sequence[str], _: int) -> list[Boxes]:
@@ -172,11 +173,11 @@ class ConceptDetector:
         return forward
 
     def _read(self, output: Any, row: int, place: Array, size: tuple[int, int]) -> Boxes:
-        """Objects of one category.
+        """Read the objects of one category.
 
         Args:
-            output: of the model, for B categories.
-            row: the category's among them.
+            output: model output for B categories.
+            row: row of the category among them.
             place: (C,) 1 where the category is among all that are asked, else 0.
             size: (height, width) of the image in pixels.
         """
@@ -192,7 +193,7 @@ class ConceptDetector:
         return clipped(xyxy, score, score[:, None] * place, size, masks)
 
     def _masks(self, logits: torch.Tensor, xyxy: Array, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-        """Masks (K, H, W) of logits (K, h, w) within boxes (K, 4), as far as the number format lets those be known."""
+        """Masks (K, H, W) of logits (K, h, w) within boxes (K, 4), as precise as the number format allows."""
         import torch
 
         check_finite(NAME, masks=logits)
@@ -205,6 +206,6 @@ class ConceptDetector:
 
 
 def _repeated(seen: Any, times: int) -> Any:
-    """What was seen of one image, as of a batch of the same image; nothing is copied."""
+    """Expand the features of one image to a batch of the same image; nothing is copied."""
     levels = {name: seen[name] for name in ("fpn_hidden_states", "fpn_position_encoding")}
     return type(seen)(**{name: tuple(one.expand(times, -1, -1, -1) for one in some) for name, some in levels.items()})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model of a folder, to be asked and looked into; no grounder: what it says of places is not read."""
+"""Load the model of a folder for questions and inspection; not a grounder, because it reads no locations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spatial_vlm_ros.vlm.parts import ARCHITECTURES
 _QWEN: Mapping[str, str] = MappingProxyType(
     {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
 )
-"""`model_type` → class whose half for videos is left out; others load by AutoProcessor."""
+"""`model_type` → processor class whose video part is left out; others load with AutoProcessor."""
 
 
 def load(
@@ -28,17 +28,17 @@ def load(
         model: folder with config, safetensors weights and processor, or a hub id.
         device: see devices.best_device.
         dtype: see devices.best_dtype.
-        template: prompt with "{question}" and the mark of the image; empty = the chat template of the processor.
-        lead: put before each candidate.
+        template: prompt with "{question}" and the image token; empty = the chat template of the processor.
+        lead: text before each candidate.
 
     Raises:
         UnknownNameError: no such model, device or number format, or a model of another class.
-        InputError: a template without its field, or none where the processor has no chat template.
+        InputError: a template without "{question}", or no template for a processor without a chat template.
         DependencyError: torch or transformers is missing.
         ModelError: the files are incomplete or damaged, the model does not run here, or a remedy that it was trained
-            with is not known here or cannot be put on.
+            with is unknown or cannot be applied.
     """
-    loading.transformers_class("AttentionMaskInterface", model=model)  # what remedies need, or how to get it
+    loading.transformers_class("AttentionMaskInterface", model=model)  # remedies need it; the error says how to get it
     from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat
 
     folder = loading.model_folder(model, model=model)
@@ -54,7 +54,7 @@ def load(
 
 
 def processor_class(kind: str, model: str) -> str | type[Any]:
-    """What loads the processor of a class of models.
+    """Return what loads the processor of a model class.
 
     Args:
         kind: `model_type`, a key of ARCHITECTURES.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A language model behind an OpenAI-compatible server that reads sentences which the grammar does not understand.
+"""Read sentences outside the grammar with a language model behind an OpenAI-compatible server.
 
-Limits, secrets and certificates are those of the backend "server": docs/model_server.md.
+Limits, secrets and certificates are those of the backend "server": see docs/model_server.md.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MOST_TOKENS = 32768
 
 
 class ServerReader:
-    """Asks a model server to say a sentence as one plain command; a SentenceReader. Threads may share it.
+    """Asks a model server to rewrite a sentence as one plain command; a SentenceReader. Threads may share it.
 
     Args:
-        client: of the server.
+        client: client of the server.
         model: its name on the server.
-        name: of model and server, for errors.
-        max_tokens: of an answer.
+        name: name of model and server, for errors.
+        max_tokens: most tokens of an answer.
     """
 
     def __init__(self, client: Client, model: str, name: str, max_tokens: int) -> None:
@@ -39,10 +39,10 @@ class ServerReader:
         """See SentenceReader.read.
 
         Raises:
-            InputError: the words cannot be quoted.
-            ServerTimeoutError, ServerDownError: as those of the backend "server".
-            ModelError: the server refuses or answers what cannot be used.
-            NotUnderstoodError: there is no command in the words, or the reading may not be believed.
+            InputError: the sentence cannot be quoted.
+            ServerTimeoutError, ServerDownError: as in the backend "server".
+            ModelError: the server refuses, or its answer is invalid.
+            NotUnderstoodError: the sentence has no command, or the reading failed its checks.
         """
         request = reading_request(chat.quoted(instruction), self._model, self._max_tokens)
         answer = self._client.post("/chat/completions", json.dumps(request).encode("ascii"))
@@ -60,7 +60,7 @@ def load(
     budget: str = "12",
     retries: str = "1",
 ) -> ServerReader:
-    """Load the reader. Nothing is asked yet. The options: docs/model_server.md.
+    """Load the reader without contacting the server. Options: docs/model_server.md.
 
     Raises:
         InputError: an option is wrong, or the API key would cross a network in clear text.
@@ -75,14 +75,14 @@ def load(
 
 
 def load_reader(options: str) -> ServerReader:
-    """The reader of a model server.
+    """Load the reader of a model server from one text of options.
 
     Args:
-        options: "model=NAME url=http://… name=value", as one writes them; docs/model_server.md.
+        options: "model=NAME url=http://… name=value", see docs/model_server.md.
 
     Raises:
         InputError: an option is wrong or unknown.
-        FileError: a file that they name cannot be read.
+        FileError: a file named in the options cannot be read.
     """
     given = parse_options(options)
     known = list(inspect.signature(load).parameters)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backend "server": a vision model behind an OpenAI-compatible server, on this machine or another.
 
-vLLM, SGLang, llama.cpp's server and `transformers serve` speak this form. What it says of limits, secrets and the
-fallback is written once, in docs/model_server.md.
+vLLM, SGLang, llama.cpp's server and `transformers serve` implement this API. docs/model_server.md describes limits,
+secrets and the fallback.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, ReplyRea
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
-_UNKNOWN = 1.0  # score of an object where the server tells no probabilities: it weighs nothing in the choice
+_UNKNOWN = 1.0  # score of an object if the server gives no probabilities: it has no weight in the choice
 _ANSWERS: Mapping[str, bool] = {"yes": True, "no": False}
 _SCHEMAS: Mapping[str, bool] = {"strict": True, "none": False}
 _log = logging.getLogger(__name__)
 
 
 class ServerGrounder:
-    """Asks a model server where objects are; a Grounder. Nothing is kept between requests; threads may share it.
+    """Asks a model server for the locations of objects; a Grounder. It keeps no state; threads may share it.
 
     Args:
-        client: of the server.
+        client: client of the server.
         asking: model, convention and form of the question.
-        name: of model and server, for errors.
-        fallback: answers where the server is down, or None.
-        fallback_name: of it, for errors.
-        masks: makes objects of points, and masks of boxes, or leaves points to geometry; None = boxes stay as they
+        name: name of model and server, for errors.
+        fallback: grounder that answers if the server is down, or None.
+        fallback_name: name of the fallback, for errors.
+        masks: turns points into objects and gives boxes masks, or leaves points to geometry; None = boxes stay as they
             are, and points are refused.
 
     Attributes:
@@ -88,24 +88,24 @@ class ServerGrounder:
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask for all objects that the phrases' categories name; see Grounder.ground.
 
-        A family that answers in JSON is asked for all of them in one request, another in one request for each.
+        A family that answers in JSON gets one request for all categories; others get one request per category.
 
         Args:
             rgb: (H, W, 3) uint8.
             phrases: P phrases.
 
         Returns:
-            Detections with boxes in pixels of `rgb`. Their score is the model's confidence in its whole answer, 1 where
-            the server does not tell it. The match is that of labels; what was given under two names, with boxes that
+            Detections with boxes in pixels of `rgb`. Their score is the model's confidence in its whole answer, 1 if
+            the server does not give it. The match is that of labels. An object given under two names, with boxes that
             overlap by SAME_BOX, is one object that fits both.
 
         Raises:
-            ShapeError: `rgb` is no image.
+            ShapeError: `rgb` is not an image.
             InputError: a phrase cannot be quoted, or there are too many.
-            ServerTimeoutError: no answer within the limits of time, and no fallback.
-            ServerDownError: no server that answers, and no fallback.
-            ReplyError: the model's text is no list of places in the image.
-            ModelError: the server refuses or answers what cannot be used, or the fallback failed too.
+            ServerTimeoutError: no answer within the time limits, and no fallback.
+            ServerDownError: no server answers, and there is no fallback.
+            ReplyError: the model's text is not a list of locations in the image.
+            ModelError: the server refuses, its answer is invalid, or the fallback failed too.
             CancelledError: the fallback was cancelled.
         """
         names = tuple(dict.fromkeys(phrase.category for phrase in phrases))
@@ -125,7 +125,7 @@ class ServerGrounder:
         return with_masks_of(self._grounding(named, rgb, phrases, reading.unread), objects)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """Ask for what a description means; the fallback is not asked, for its opinion has another reliability.
+        """Find the object that a description means. The fallback is not asked: its reliability differs.
 
         Args:
             rgb: (H, W, 3) uint8.
@@ -133,36 +133,36 @@ class ServerGrounder:
 
         Returns:
             What was found, boxes and points in pixels of `rgb`; its score is the model's confidence in its whole
-            answer, None where the server does not tell it. Empty where a part of the reply cannot be read, so that it
+            answer, None if the server does not give it. Empty if a part of the reply cannot be read, because that part
             may mean another object.
 
         Raises:
             InputError: the words cannot be quoted.
-            ServerTimeoutError: no answer within the limits of time.
-            ServerDownError: no server that answers.
-            ReplyError: the model's text is no list of places in the image.
-            ModelError: the server refuses or answers what cannot be used.
+            ServerTimeoutError: no answer within the time limits.
+            ServerDownError: no server answers.
+            ReplyError: the model's text is not a list of locations in the image.
+            ModelError: the server refuses, or its answer is invalid.
         """
         sent = chat.image(rgb, self._asking)
         reading = self._ask(self._refer_request(words, sent), rgb, sent)
         return () if reading.unread else reading.places
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Detections with masks, where a model of masks is set; see Masker.masked.
+        """Add masks to detections if a mask model is set; see Masker.masked.
 
         Raises:
-            ModelError: it failed.
+            ModelError: the mask model failed.
         """
         return masked_by(self._masks, rgb, detections)
 
     @property
     def convention(self) -> Convention:
-        """In which its answers are read; pixels that a model writes are those of the image that was sent."""
+        """Convention of its answers; pixels refer to the image that was sent."""
         stated = self._asking.convention
         return dataclasses.replace(stated, unit="resized") if stated.unit == "pixel" else stated
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """The model's own words for a description, and the size of the image that was sent; see Writer.written.
+        """Return the raw reply for a description, and (width, height) of the sent image, pixels; see Writer.written.
 
         Raises:
             InputError, ServerTimeoutError, ServerDownError, ModelError: as `refer`.
@@ -171,23 +171,23 @@ class ServerGrounder:
         return self._said(self._refer_request(words, sent)).text, sent.size
 
     def reply(self, rgb: Rgb, prompt: str) -> PromptReply:
-        """The model's reply to a prompt that is sent as it is; the fallback is not asked. See Replier.reply.
+        """Send a prompt unchanged and return the model's reply; the fallback is not asked. See Replier.reply.
 
         Raises:
             ServerTimeoutError, ServerDownError: as `refer`.
-            ModelError: the server refuses, or answers what cannot be used.
+            ModelError: the server refuses, or its answer is invalid.
         """
         sent = chat.image(rgb, self._asking)
         said = self._said(chat.prompt_request(prompt, sent, self._asking), partly=True)
         return PromptReply(said.text, sent.size, said.whole)
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """Which of some answers the model's reply names; the fallback is not asked. See questioning.py.
+        """Ask a question with choices and return the chosen one; the fallback is not asked. See questioning.py.
 
         Args:
             rgb: (H, W, 3) uint8.
-            question: in our own words.
-            choices: in the order in which the model reads them.
+            question: question in our own words.
+            choices: the choices in the order in which the model reads them.
 
         Raises:
             ServerTimeoutError, ServerDownError: as `refer`.
@@ -199,10 +199,10 @@ class ServerGrounder:
         )
 
     def box_text(self, rgb: Rgb, box: Box) -> str:
-        """A box as the model writes it, for a question about it; see relation_marks.
+        """Write a box as the model does, for a question about it; see relation_marks.
 
         Raises:
-            MarksError: its family writes points, or in a form that no question takes.
+            MarksError: its family writes points, or boxes in a form that cannot be used in a question.
         """
         return family_box_text(
             self.name, self._asking.family, self.convention, rgb, box, lambda seen: chat.image(seen, self._asking).size
@@ -211,7 +211,7 @@ class ServerGrounder:
     def _ground_each(
         self, family: ModelFamily, rgb: Rgb, phrases: Sequence[NounPhrase], sent: chat.SentImage
     ) -> Grounding:
-        """Ask for each category with the family's own prompt, all within one budget of time."""
+        """Ask for each category with the family's own prompt, all within one time budget."""
         deadline = self._client.deadline()
         objects: dict[str, tuple[MaskedObject, ...]] = {}
         unread: list[str] = []
@@ -293,7 +293,7 @@ class ServerGrounder:
         return detection_of(dataclasses.replace(one, score=score), str(number), label)
 
     def _by_fallback(self, down: ServerDownError, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """What the fallback sees where the server is down; a refusal or a wrong answer is not covered up."""
+        """Ask the fallback if the server is down; it does not hide a refusal or a wrong answer."""
         if self._fallback is None:
             raise down
         _log.warning("model server down, %s answers: %s", self.fallback_name, down)
@@ -301,7 +301,7 @@ class ServerGrounder:
             return self._fallback.ground(rgb, phrases)
         except CancelledError:
             raise
-        except Exception as error:  # whatever a model does, both are named
+        except Exception as error:  # whatever the fallback raises, the error names both failures
             timeout = isinstance(down, ModelTimeoutError) and isinstance(error, ModelTimeoutError)
             kind = ModelTimeoutError if timeout else ModelError
             both = f"{self.name}, then {self.fallback_name}"
@@ -333,16 +333,16 @@ def load(
     fallback_options: str = "",
     probe: str = "yes",
 ) -> ServerGrounder:
-    """Load the backend; a server that does not run yet is not probed. The options: docs/model_server.md.
+    """Load the backend; a server that does not run yet is not probed. Options: docs/model_server.md.
 
     Raises:
-        InputError: an option is wrong, the model's family is not known and neither it nor a convention is stated, the
-            family writes points and no masks are asked for, or the API key would cross a network in clear text.
+        InputError: an option is wrong, the model's family is not known and neither family nor convention is set, the
+            family writes points and `masks` is not set, or the API key would cross a network in clear text.
         UnknownNameError: no such family, convention, image format, kind of masks or fallback.
         FileError: the file of certificates cannot be read.
-        DependencyError: masks are asked for, and torch or transformers is not installed.
-        ModelError: the fallback or the model of masks cannot be loaded, or the server refuses.
-        ConventionError: the model writes places in another way than stated.
+        DependencyError: masks are wanted, and torch or transformers is not installed.
+        ModelError: the fallback or the mask model cannot be loaded, or the server refuses.
+        ConventionError: the model writes locations in another convention than stated.
     """
     client, name = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
     row = asked(model, family=family, prompt=prompt, convention=convention)
@@ -379,7 +379,7 @@ def _one_place(one: Detection, other: Detection) -> bool:
 
 
 def _same_objects(detections: Sequence[Detection]) -> list[list[int]]:
-    """Positions of detections that are one object under different labels, each group in order."""
+    """Group detections that are one object under different labels; indices, each group in order."""
     groups: list[list[int]] = []
     for n, one in enumerate(detections):
         for group in groups:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a model server is: a checked http or https address, without secrets in it."""
+"""Address of a model server: a checked http or https URL without secrets."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _REPAIR = "write it like http://127.0.0.1:8000/v1"
 
 @dataclass(frozen=True)
 class Address:
-    """Of a server's API.
+    """Address of a server's API.
 
     Args:
         scheme: "http" or "https".
         host: name or number, without brackets.
         port: 1 to 65535.
-        path: before the API's own paths, without a slash at its end; "/v1" as a rule.
+        path: prefix of the API's own paths, without a final slash; usually "/v1".
     """
 
     scheme: str
@@ -31,11 +31,11 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Read an address.
+        """Parse a URL.
 
         Raises:
-            InputError: it is no http or https address, or it carries a user, a password, a query or a fragment. The
-                address is not repeated where it carries a password.
+            InputError: it is not an http or https URL, or it contains a user, a password, a query or a fragment. The
+                message does not repeat a URL with a password.
         """
         parts = _split(url)
         if parts is None or parts.scheme not in _PORTS or not parts.hostname:
@@ -59,7 +59,7 @@ class Address:
 
     @property
     def on_this_machine(self) -> bool:
-        """Whether nothing sent there leaves this machine."""
+        """Whether data sent to this address stay on this machine."""
         if self.host == "localhost":
             return True
         try:
@@ -68,7 +68,7 @@ class Address:
             return False
 
     def redirected(self, target: str, location: str) -> str | None:
-        """The path and query that a redirect from `target` leads to; None where it leaves this server."""
+        """Path and query that a redirect from `target` leads to; None if it leaves this server."""
         parts = _split(urljoin(self.origin + target, location)) if location else None
         if parts is None or "@" in parts.netloc or not all(33 <= ord(c) <= 126 for c in location):
             return None
@@ -82,7 +82,7 @@ class Address:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of an address, or None where it has none that make sense."""
+    """Split a URL into its parts; None if it is malformed."""
     try:
         parts = urlsplit(url)
         _ = parts.port

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One JSON request to one HTTP server, within limits of time and size that no behaviour of the server can exceed.
+"""One JSON request to one HTTP server, within limits of time and size that hold whatever the server does.
 
-Knows HTTP, time and secrets; knows nothing of images and models. Every attempt has a connection of its own, so that
-no failure reaches into the next request. Proxies of the environment are not used: an image goes to the named host
-or nowhere.
+Handles HTTP, time and secrets, not images or models. Every attempt has its own connection, so that no failure reaches
+the next request. Proxies of the environment are not used: an image goes only to the named host.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ class ServerDownError(ModelError):
     """The server cannot be reached or cannot serve; another model may answer in its place.
 
     Args:
-        model: name of model and server.
+        model: name of the model and the server.
         reason: what happened.
         repair: what to do about it.
         transient: whether another attempt may succeed.
-        retry_after_s: seconds the server wants to be left alone, None = it does not say.
+        retry_after_s: seconds to wait, as the server asks; None = not given.
     """
 
     def __init__(
@@ -51,22 +50,22 @@ class ServerDownError(ModelError):
 
 
 class ServerTimeoutError(ServerDownError, ModelTimeoutError):
-    """The server took longer than it may."""
+    """The server exceeded a time limit."""
 
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one request may take.
+    """Limits of one request.
 
     Args:
         connect_s: finding the host, connecting and TLS, seconds.
-        read_s: longest silence of the server, seconds; a model that thinks is silent.
+        read_s: longest silence of the server, seconds; a model is silent while it computes.
         budget_s: the whole request with all its attempts and pauses, seconds.
         retries: further attempts after the first.
-        most_bytes: of a reply.
+        most_bytes: most bytes of a reply.
 
     Raises:
-        InputError: a time is no positive number, or a count is below its least.
+        InputError: a time is not a positive number, or a count is below its minimum.
     """
 
     connect_s: float = 3.0
@@ -86,7 +85,7 @@ class RequestLimits:
 
 @dataclass(frozen=True)
 class Credential:
-    """An API key and the environment variable it came from; the key is in no text made of this."""
+    """An API key and the environment variable it came from; no text of this object contains the key."""
 
     key: str = field(repr=False)
     variable: str
@@ -96,11 +95,11 @@ class Client:
     """Posts JSON to one server.
 
     Args:
-        address: of the server.
-        limits: of time and size.
-        name: of model and server, for errors.
-        credential: sent as bearer token, or None.
-        tls: what certificates are checked against, for https; None = those the system trusts.
+        address: address of the server.
+        limits: limits of time and size.
+        name: name of model and server, for errors.
+        credential: sent as a bearer token; or None.
+        tls: trusted certificates for https; None = those the system trusts.
     """
 
     def __init__(
@@ -117,22 +116,22 @@ class Client:
             self._tls = ssl.create_default_context()
 
     def deadline(self) -> Deadline:
-        """The moment at which a request that begins now has spent its budget."""
+        """Deadline of a request that begins now."""
         return Deadline(time.monotonic() + self._limits.budget_s)
 
     def post(self, path: str, body: bytes, deadline: Deadline | None = None) -> bytes:
-        """Send a JSON body, again where the server is busy or away, and return the body of its answer 200.
+        """Send a JSON body and return the body of the response 200; retry if the server is busy or unreachable.
 
         Args:
-            path: below the address's own.
-            body: JSON.
-            deadline: that several posts of one request share; None = one of its own.
+            path: path after the address's own path.
+            body: JSON bytes.
+            deadline: deadline shared by several posts of one request; None = one of its own.
 
         Raises:
-            ServerTimeoutError: nothing within the limits of time.
-            ServerDownError: no server, or one that says it cannot serve, to the last attempt.
-            ModelError: the server refuses the request, redirects it elsewhere, shows a certificate that does not hold,
-                breaks HTTP, or answers more than `most_bytes`.
+            ServerTimeoutError: no response within the time limits.
+            ServerDownError: the server is unreachable or says that it cannot serve, up to the last attempt.
+            ModelError: the server refuses the request, redirects it elsewhere, has an invalid certificate, breaks HTTP,
+                or answers with more than `most_bytes`.
         """
         deadline = deadline or self.deadline()
         attempt = 0
@@ -150,7 +149,7 @@ class Client:
             time.sleep(pause)
 
     def _follow(self, target: str, body: bytes, deadline: Deadline) -> bytes:
-        """One attempt, following redirects that stay on the same server."""
+        """Make one attempt and follow redirects that stay on the same server."""
         for _ in range(_MOST_REDIRECTS + 1):
             status, headers, data = self._exchange(target, body, deadline)
             if not 300 <= status < 400:
@@ -167,13 +166,13 @@ class Client:
         raise ModelError(self._name, f"it redirected more than {_MOST_REDIRECTS} times", "set url to the final address")
 
     def _exchange(self, target: str, body: bytes, deadline: Deadline) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """One request on a connection of its own: status, headers, body."""
+        """Make one request on its own connection: status, headers, body."""
         with self._failures_translated(deadline, f"did not connect within {self._limits.connect_s:g} s"):
             sock = self._connected(deadline)
         silent = f"was silent for {self._limits.read_s:g} s"
         with contextlib.closing(sock), self._failures_translated(deadline, silent):
             connection = Connection(self._address, Wire(sock, self._limits.read_s, deadline))
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before hanging up
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before closing
                 connection.request("POST", target, body, self._headers())
             with connection.getresponse() as response:
                 return response.status, response.headers, self._body(response)
@@ -210,7 +209,7 @@ class Client:
         return headers
 
     def _connected(self, deadline: Deadline) -> socket.socket:
-        """A connected socket, with TLS where the address says so."""
+        """Open a socket, with TLS if the address needs it."""
         connecting = Deadline(min(deadline.at, time.monotonic() + self._limits.connect_s))
         failure: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in self._addresses(connecting):
@@ -232,7 +231,7 @@ class Client:
         raise failure
 
     def _addresses(self, deadline: Deadline) -> list[Any]:
-        """Look the host up on a thread of its own: the system's resolver knows no time limit."""
+        """Look the host up on a separate thread, because the system's resolver has no time limit."""
         answer: queue.SimpleQueue[list[Any] | OSError] = queue.SimpleQueue()
 
         def look() -> None:
@@ -254,7 +253,7 @@ class Client:
 
     @contextlib.contextmanager
     def _failures_translated(self, deadline: Deadline, late: str) -> Iterator[None]:
-        """Whatever network and HTTP raise becomes a ModelError that says what to do; `late` is what a timeout means."""
+        """Turn network and HTTP errors into a ModelError with advice; `late` says what a timeout means."""
         try:
             yield
         except TimeoutError as error:
@@ -282,7 +281,7 @@ class Client:
             raise ServerDownError(self._name, f"it cannot be reached: {error.strerror or error}", _START) from error
 
     def _refusal(self, status: int, headers: http.client.HTTPMessage, data: bytes) -> ModelError:
-        """The error that an answer other than 200 is, with the server's own words cut and printable."""
+        """The error for a response other than 200, with the server's own message shortened and printable."""
         said = _printable(_message(data), self._credential)
         phrase = http.client.responses.get(status, "unknown status")
         reason = f"it answered {status} {phrase}" + (f": {said}" if said else "")
@@ -311,7 +310,7 @@ _SLOW = "raise connect_timeout, read_timeout or budget, or use a faster model"
 
 
 def _message(data: bytes) -> bytes:
-    """The words of an error body: OpenAI's error.message, FastAPI's detail, or the body itself."""
+    """The message in an error body: OpenAI's error.message, FastAPI's detail, or the body itself."""
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
@@ -323,7 +322,7 @@ def _message(data: bytes) -> bytes:
 
 
 def _printable(data: bytes, credential: Credential | None) -> str:
-    """One line of printable characters, cut, and without the key should the server repeat it."""
+    """One line of printable characters, shortened, and without the key if the server repeats it."""
     text = data.decode("utf-8", "replace")
     if credential is not None:
         text = text.replace(credential.key, "***")
@@ -332,7 +331,7 @@ def _printable(data: bytes, credential: Credential | None) -> str:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header: a number or an HTTP date (RFC 9110 section 10.2.3); None = neither."""
+    """Seconds of a Retry-After header, a number or an HTTP date (RFC 9110 section 10.2.3); None = neither."""
     if value is None:
         return None
     if value.strip().isdecimal() and value.isascii():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of backends that ask a server, as texts: their values, and the client that they make."""
+"""Read the options of backends that use a server, and make its client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 def server_client(
     model: str, url: str, key_env: str, ca_file: str, connect_timeout: str, read_timeout: str, budget: str, retries: str
 ) -> tuple[Client, str]:
-    """A client of a model server, and the name of model and server for errors. The options: docs/model_server.md.
+    """Make the client of a model server, and the name of model and server for errors. Options: docs/model_server.md.
 
     Raises:
         InputError: an option is wrong, or the API key would cross a network in clear text.
@@ -37,10 +37,10 @@ def server_client(
 
 
 def chosen(option: str, name: str, choices: Mapping[str, _T]) -> _T:
-    """The value that a word of an option stands for.
+    """Return the value that a word of an option stands for.
 
     Raises:
-        UnknownNameError: it is none of the choices.
+        UnknownNameError: it is not one of the choices.
     """
     if name not in choices:
         raise UnknownNameError(option, name, choices)
@@ -48,10 +48,10 @@ def chosen(option: str, name: str, choices: Mapping[str, _T]) -> _T:
 
 
 def number(option: str, text: str, kind: Callable[[str], _T]) -> _T:
-    """A number that an option says.
+    """Read a number from an option.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a number.
     """
     try:
         return kind(text)
@@ -61,7 +61,7 @@ def number(option: str, text: str, kind: Callable[[str], _T]) -> _T:
 
 
 def _credential(variable: str, address: Address) -> Credential | None:
-    """The API key of an environment variable; it is never shown."""
+    """Read the API key from an environment variable; it is never shown."""
     if not variable:
         return None
     key = os.environ.get(variable, "").strip()
@@ -77,7 +77,7 @@ def _credential(variable: str, address: Address) -> Credential | None:
 
 
 def _certificates(path: str, address: Address) -> ssl.SSLContext | None:
-    """What the server's certificate is checked against; None = what the system trusts."""
+    """Load the certificates that the server's certificate is checked against; None = those the system trusts."""
     if not path:
         return None
     if address.scheme != "https":

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A connection on which no other side, however slow, can hold its reader beyond a deadline.
+"""A socket connection whose reads and writes end at a deadline, however slow the other side is.
 
-A socket's own timeout begins anew with every byte that arrives; here every read and write looks at the clock first.
+A socket's own timeout starts again with every byte; here every read and write checks the clock first.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from typing import Any
 
 from spatial_vlm_ros.perception.backends.server_address import Address
 
-_CHUNK = 1 << 16  # bytes sent between two looks at the clock
+_CHUNK = 1 << 16  # bytes sent between two checks of the clock
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment that must not be outlived.
+    """A point in time at which an operation must end.
 
     Args:
-        at: time.monotonic then, seconds.
+        at: value of time.monotonic, seconds.
     """
 
     at: float
 
     def remaining(self) -> float:
-        """Seconds left, perhaps none."""
+        """Seconds left; negative after the deadline."""
         return self.at - time.monotonic()
 
     def left(self, most: float = math.inf) -> float:
-        """Seconds left, at most `most`.
+        """Return the seconds left, at most `most`.
 
         Raises:
             TimeoutError: none is left.
@@ -46,28 +46,28 @@ class Deadline:
 
 
 class _Reader(io.RawIOBase):
-    """Reads from a socket, looking at the clock before every piece: a slow drip cannot outlive the deadline."""
+    """Reads from a socket and checks the clock before every piece, so that a slow sender cannot pass the deadline."""
 
     def __init__(self, sock: socket.socket, silence_s: float, deadline: Deadline) -> None:
         self._sock, self._silence_s, self._deadline = sock, silence_s, deadline
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Receive what is there, at least one byte unless the other side has ended."""
+        """Receive the available bytes, at least one unless the other side has closed the connection."""
         self._sock.settimeout(self._deadline.left(self._silence_s))
         return self._sock.recv_into(buffer)
 
 
 class Wire:
-    """What http.client needs of a socket, with a deadline for all of it. The socket's owner closes it.
+    """The socket methods that http.client needs, with one deadline for everything. The owner closes the socket.
 
     Args:
-        sock: connected, with or without TLS.
+        sock: connected socket, with or without TLS.
         silence_s: longest pause of the other side, seconds.
-        deadline: of everything sent and received.
+        deadline: deadline for everything sent and received.
     """
 
     def __init__(self, sock: socket.socket, silence_s: float, deadline: Deadline) -> None:
@@ -78,10 +78,10 @@ class Wire:
         return io.BufferedReader(_Reader(self._sock, self._silence_s, self._deadline))
 
     def sendall(self, data: bytes) -> None:
-        """Send all of it, in pieces, looking at the clock before each.
+        """Send all data in pieces, checking the clock before each.
 
         Raises:
-            TimeoutError: the deadline or the longest pause is over.
+            TimeoutError: the deadline has passed, or the pause was too long.
         """
         view = memoryview(data)
         for start in range(0, len(view), _CHUNK):
@@ -89,15 +89,15 @@ class Wire:
             self._sock.sendall(view[start : start + _CHUNK])
 
     def close(self) -> None:
-        """Nothing: a reply is still being read when http.client calls this."""
+        """Do nothing: http.client calls this while a reply is still being read."""
 
 
 class Connection(http.client.HTTPConnection):
-    """An HTTP connection over a wire that stands already.
+    """An HTTP connection over an open wire.
 
     Args:
         address: named in the request.
-        wire: to it.
+        wire: open wire to the server.
     """
 
     def __init__(self, address: Address, wire: Wire) -> None:
@@ -105,5 +105,5 @@ class Connection(http.client.HTTPConnection):
         self._wire = wire
 
     def connect(self) -> None:
-        """Take the wire; called by http.client."""
+        """Use the open wire; called by http.client."""
         self.sock: Any = self._wire

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the models are that this package brings."""
+"""Find the models that are shipped with this package."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from spatial_vlm_ros.errors import ModelError
 
 
 def shipped_model(name: str, file: str = "model.onnx") -> Path:
-    """The folder of a shipped model: the checkout's, else that of an overlay, else that of this environment.
+    """Find the folder of a shipped model: in the checkout, else in an overlay, else in this environment.
 
     Args:
-        name: of the folder below models/.
-        file: that it has to hold.
+        name: name of the folder below models/.
+        file: file that the folder must contain.
 
     Raises:
-        ModelError: none of them has it.
+        ModelError: none of these has it.
     """
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sysconfig.get_path("data")]
     tried = [Path(__file__).resolve().parents[3], *(Path(p) / "share" / "spatial_vlm_ros" for p in prefixes)]

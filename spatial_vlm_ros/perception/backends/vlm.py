@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "vlm": vision-language models of any family of `families`, in this process.
+"""Backend "vlm": vision-language models of the families in `families`, run in this process.
 
-The class comes from the folder's config by transformers' AutoModelForImageTextToText; code that lies in a folder is
-never run. How a model is asked, and how its replies are read, comes from the row of its family or from options.
-Remedies and questions by likelihood: `remedied`.
+transformers' AutoModelForImageTextToText chooses the class from the folder's config; code in a folder is never run.
+Prompts and reply formats come from the row of the family or from options. See `remedied` for remedies and questions by
+likelihood.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _QWEN = {
     "qwen3_vl": "Qwen3VLProcessor",
     "qwen3_vl_moe": "Qwen3VLProcessor",
 }
-"""`model_type` → class of its processor, whose half for videos is left out."""
+"""`model_type` → class of its processor, whose video part is left out."""
 _BY_SERVER = "serve it with a program that has its code, and use the backend server"
 _TOKENS = {"paligemma": ("<loc0000>", "<loc1023>")}
-"""`model_type` → tokens that its places are written in."""
+"""`model_type` → location tokens of the model, the first and the last."""
 
 
 def load(
@@ -68,38 +68,39 @@ def load(
     allow_untrained: str = "no",
     **given: str,
 ) -> WordModel:
-    """Load a vision-language model from a folder, with the remedies that it was trained with and those asked for on it.
+    """Load a vision-language model from a folder, with the remedies that it was trained with and the requested ones.
 
     Args:
         model: folder with config, safetensors weights and processor, or a hub id.
-        family: name of FAMILIES; left out = told by the folder's name, or else by `model_type` of its config.
-        prompt: asks for the objects of a category, and for what a phrase means; a text with {} for the words, instead
-            of the family's prompts.
-        convention: key of CONVENTIONS in which it writes places, instead of the family's.
-        masks: "" for none, "sam2", "depth" (points become the surfaces at them), or "none": points are for `refer`
-            alone.
+        family: a name of FAMILIES; default: from the folder's name, else from `model_type` in its config.
+        prompt: prompt for the objects of a category and for the object of a phrase, with {} for the words; replaces the
+            family's prompts.
+        convention: key of CONVENTIONS in which it writes locations; replaces the family's.
+        masks: "" for none, "sam2", "depth" (points become the surfaces at them), or "none": points are only for
+            `refer`.
         masks_model: folder or id of the SAM 2 model.
         max_new_tokens: longest reply, tokens.
         preset: see onboard.PRESETS.
-        probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
-            another way; as warm_up where it is left out.
-        norm_dose: as of qwen_vl.load; of a class that vlm/parts.py knows, as the other remedies.
+        probe: "yes" or "no": whether to ask for shapes at known positions, to refuse a model that writes locations in
+            another way; default: as warm_up.
+        norm_dose: as in qwen_vl.load; like the other remedies only for a class that vlm/parts.py knows.
         positions: likewise.
         attention: likewise.
         allow_untrained: likewise.
-        **given: fields of onboard.RuntimeSettings; `batch` phrases are asked at once. `compile` goes with no remedy.
+        **given: fields of onboard.RuntimeSettings; `batch` phrases are asked at once. `compile` cannot be combined with
+            remedies.
 
     Raises:
-        InputError: an option is out of its range or does not fit another or the model, the class cannot take a remedy
-            that is asked for, the family is not known and prompt and convention are not stated, or it writes points
-            and no masks are asked for.
+        InputError: an option is out of its range or does not fit another option or the model; the class does not
+            support a requested remedy; the family is not known and prompt or convention is not set; or it writes points
+            and `masks` is not set.
         UnknownNameError: no such family, convention, preset, setting, position scheme or model.
         FileError: a file cannot be read.
         DependencyError: torch or transformers is missing.
-        ModelError: the family is one for a server or another backend, the installed transformers has no code for it,
-            the files are incomplete or damaged, the model does not run here, or the checkpoint was trained with a
-            remedy that cannot be put on, or without one that is asked for.
-        ConventionError: the model writes places in another way.
+        ModelError: the family needs a server or another backend; the installed transformers has no code for it; the
+            files are incomplete or damaged; the model does not run here; or the checkpoint was trained with a remedy
+            that cannot be applied, or without a requested one.
+        ConventionError: the model writes locations in another way.
     """
     limit = token_limit(max_new_tokens)
     remedies = RemedyOptions(norm_dose, positions, attention, allow_untrained)
@@ -119,7 +120,7 @@ def load(
     warn_of_one(row, model)
     shared = {name: value for name, value in given.items() if name not in LANGUAGE_OPTIONS}
     maker = mask_model_of(masks, masks_model, row, preset=preset, **shared)
-    processor = loading.processor(model, model=NAME, cls=_processor_class(kind))  # the first to say what is missing
+    processor = loading.processor(model, model=NAME, cls=_processor_class(kind))  # the first to report what is missing
     prepare = _preparation(processor, kind, row, runner.device)
     weights = runner.load(AUTO_CLASS, model)
     loading.check_tokens(processor.tokenizer, _TOKENS.get(kind, ()), weights, model=NAME)
@@ -130,12 +131,12 @@ def load(
 
 
 class ChatPrompts:
-    """Makes inputs by a processor's chat template; a PreparePrompts.
+    """Makes inputs with a processor's chat template; implements PreparePrompts.
 
     Args:
-        processor: of the model.
-        device: where the model runs.
-        square: whether images are padded to a square before.
+        processor: processor of the model.
+        device: device the model runs on.
+        square: whether images are padded to a square first.
     """
 
     def __init__(self, processor: Any, device: torch.device, square: bool = False) -> None:
@@ -159,7 +160,7 @@ class ChatPrompts:
 
 
 class TaskPrompts:
-    """Makes inputs of models without conversations, PaliGemma's: the image, then the prompt; a PreparePrompts."""
+    """Makes inputs of models without chat template (PaliGemma): image, then prompt; implements PreparePrompts."""
 
     def __init__(self, processor: Any, device: torch.device) -> None:
         self._processor, self._images = processor, on_device(processor.image_processor, device)
@@ -174,21 +175,21 @@ class TaskPrompts:
             padding_side="left",
             **self._images,
         )
-        inputs.pop("labels", None)  # what it is trained on
+        inputs.pop("labels", None)  # training labels
         return inputs.convert_to_tensors("pt"), shown.size
 
 
 def reduced(image: Any, longest_px: int) -> Any:
-    """A PIL image, made smaller where its longest side has more than `longest_px` pixels."""
+    """Shrink a PIL image whose longest side has more than `longest_px` pixels."""
     scale = longest_px / max(image.size)
     return image if scale >= 1.0 else image.resize(tuple(max(1, round(side * scale)) for side in image.size))
 
 
 def _check_loadable(row: ModelFamily, folder: str) -> None:
-    """Refuse a model of a family that this backend cannot load, with what can.
+    """Refuse a model of a family that this backend cannot load, and say what can load it.
 
     Raises:
-        ModelError: another backend or a server is for it.
+        ModelError: it needs another backend or a server.
     """
     if row.name in FAMILIES and NAME not in row.in_process:
         repair = f"use the backend {row.in_process[0]}" if row.in_process else _BY_SERVER
@@ -196,7 +197,7 @@ def _check_loadable(row: ModelFamily, folder: str) -> None:
 
 
 def _class_of(kind: str, folder: str, *, brings_code: bool) -> Any:
-    """The class of transformers for a `model_type`.
+    """Return the class of transformers for a `model_type`.
 
     Raises:
         DependencyError: torch or transformers is not installed.
@@ -221,12 +222,12 @@ def _processor_class(kind: str) -> Any:
 
 
 def _preparation(processor: Any, kind: str, row: ModelFamily, device: torch.device) -> PreparePrompts:
-    """What makes the inputs of a model.
+    """Return what makes the inputs of a model.
 
     Raises:
         ModelError: its processor has no chat template.
-        InputError: the convention is of a resized image, and the processor does not tell its size; or the processor
-            cuts the sides of images off, and the convention is of whole images.
+        InputError: the convention refers to a resized image and the processor does not tell its size, or the processor
+            crops images and the convention refers to whole images.
     """
     from spatial_vlm_ros.vlm.diagnostics.candidates import cuts_sides
 
@@ -249,14 +250,14 @@ def _preparation(processor: Any, kind: str, row: ModelFamily, device: torch.devi
 
 
 def _squared(image: Any) -> Any:
-    """A PIL image padded to a square."""
+    """Pad a PIL image to a square."""
     from PIL import Image
 
     return Image.fromarray(padded(np.asarray(image.convert("RGB"))))
 
 
 def _internvl_without_videos(base: Any) -> Any:
-    """InternVL's processor without its half for videos, which needs torchvision and is never used here."""
+    """Return InternVL's processor without its video part, which needs torchvision and is never used here."""
 
     def __init__(
         self: Any,

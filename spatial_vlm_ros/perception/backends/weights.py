@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether weights fit into memory, told before they are read: a process that Linux kills for memory says nothing."""
+"""Check that weights fit in memory before they are read, because a process killed for memory cannot report it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _REPAIR = "use a smaller model or dtype=float16, free memory, or run it on anoth
 
 
 def weight_bytes(files: Iterable[Path], item_bytes: float) -> int:
-    """What the weights of safetensors files take at least, bytes; only the headers are read.
+    """Least memory for the weights of safetensors files, bytes; only the headers are read.
 
     Args:
-        files: those that are damaged count as nothing: loading them tells why.
-        item_bytes: of a floating-point number once it is loaded; others keep their size.
+        files: safetensors files; a damaged file counts as 0 bytes, and loading it reports why.
+        item_bytes: bytes of a floating-point number once it is loaded; other numbers keep their size.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -38,7 +38,7 @@ def weight_bytes(files: Iterable[Path], item_bytes: float) -> int:
 
 
 def free_memory(path: Path = _MEMINFO) -> int | None:
-    """Bytes of RAM and swap that programs can have (man 5 proc: MemAvailable, SwapFree); None where nothing tells."""
+    """Free RAM and swap in bytes (man 5 proc: MemAvailable, SwapFree); None if unknown."""
     try:
         lines = [line.split() for line in path.read_text().splitlines()]
     except OSError:
@@ -48,16 +48,16 @@ def free_memory(path: Path = _MEMINFO) -> int | None:
 
 
 def check_room(model: str, needed: int, free: int | None, where: str) -> None:
-    """Refuse weights that do not fit; that there is room for them does not mean that a request fits as well.
+    """Refuse weights that do not fit. Even if they fit, a request may still run out of memory.
 
     Args:
         model: the backend's name.
         needed: bytes of the weights.
-        free: bytes that are free; None = not known, and nothing is refused.
-        where: for the message, "cpu" or "cuda:0".
+        free: free bytes; None = unknown, nothing is refused.
+        where: device named in the message, "cpu" or "cuda:0".
 
     Raises:
-        ModelError: they are more.
+        ModelError: the weights need more than is free.
     """
     if free is not None and needed > free:
         reason = f"its weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {where}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A vision-language model in this process that is asked in words and answers in words: what its backends share.
+"""A vision-language model in this process with text prompts and text answers: shared by the backends for such models.
 
-A reply is data: it is parsed strictly, never evaluated, and none of it is put into another prompt.
+A reply is data: it is parsed strictly, never evaluated, and never put into another prompt.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, ended_
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 _WARM_UP_TOKENS = 8
-_CACHE_STEP = 256  # tokens; prompts of nearly the same length share a size of the cache, and what was compiled for it
+_CACHE_STEP = 256  # tokens; prompts of nearly the same length share a cache size, and with it the compiled code
 _log = logging.getLogger(__name__)
 
 
 class PreparePrompts(Protocol):
-    """Makes a model's inputs of prompts about one image."""
+    """Turns prompts about one image into a model's inputs."""
 
     def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
         """Prepare a batch.
@@ -57,36 +57,36 @@ class PreparePrompts(Protocol):
             longest_px: most pixels of the longest side.
 
         Returns:
-            Inputs of `generate`, tensors on the CPU with B rows, padded on the left, `input_ids` among them; (width,
-            height) of the image as the processor resized it, pixels.
+            Inputs of `generate`: tensors on the CPU with B rows, padded on the left, including `input_ids`; and (width,
+            height) in pixels of the image as resized by the processor.
         """
         ...
 
 
 class WordModel:
-    """A grounder that asks a vision-language model in words.
+    """A grounder that prompts a vision-language model in words.
 
-    Decoding is greedy and without repetition penalty, whatever the checkpoint's own settings say: brackets and digits
-    have to repeat. The score of an object is the geometric mean probability, 0 to 1, of the tokens of the reply that
-    names it, its end included, whatever score the reply itself may state; it tells how sure the model was of its
-    wording, and is not calibrated.
+    Decoding is greedy and without repetition penalty, whatever the checkpoint's own settings are, because brackets and
+    digits have to repeat. The score of an object is the geometric mean probability, 0 to 1, of the tokens of the reply
+    that names it, including the end token. A score written in the reply is ignored. The score says how sure the model
+    was of its wording; it is not calibrated.
 
     Args:
-        name: of the backend, for messages.
-        model: of transformers, on the runner's device; its generation settings are replaced.
+        name: name of the backend, for messages.
+        model: transformers model, on the runner's device; its generation settings are replaced.
         processor: the processor that belongs to it.
-        family: how it is asked.
-        convention: key of CONVENTIONS in which it answers.
+        family: its family, which decides its prompts.
+        convention: key of CONVENTIONS of its answers.
         prepare: makes its inputs.
         runner: memory and time.
         max_new_tokens: longest reply, tokens.
-        answering: gives, for the (B, N) `input_ids` of the prompts, what each call of `generate` is to be within.
-        masks: makes objects of points, and masks of boxes, or leaves points to geometry; None = boxes stay as they
+        answering: gives, for the (B, N) `input_ids` of the prompts, a context manager around each call of `generate`.
+        masks: turns points into objects and gives boxes masks, or leaves points to geometry; None = boxes stay as they
             are, and points are refused.
 
     Attributes:
         probed: whether a probe has confirmed the convention.
-        domain: what it was trained on, where its folder says so.
+        domain: domain of its training images, if its folder tells it.
 
     Raises:
         ModelError: the model has no end-of-reply token, or its tokenizer no token for images.
@@ -118,9 +118,9 @@ class WordModel:
         """Ask for every category once, and match the boxes to the phrases; see `grounding`.
 
         Raises:
-            ShapeError: the image is no (H, W, 3) uint8.
-            InputError: nothing is left of a category once it is quoted.
-            ModelError: the model failed, gave no box, or its reply could not be read twice.
+            ShapeError: the image is not (H, W, 3) uint8.
+            InputError: a category is empty once it is quoted.
+            ModelError: the model failed, gave no box, or two replies could not be read.
             ModelTimeoutError: the time budget is spent.
         """
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
@@ -144,8 +144,8 @@ class WordModel:
             words: the phrase.
 
         Returns:
-            What the model points at, in pixels of `rgb`; empty where it sees nothing that fits, and where a part of
-            its reply cannot be read, so that it may mean another object.
+            The objects that the model names, in pixels of `rgb`; empty if it sees nothing that fits, or if a part of
+            its reply cannot be read, because that part may mean another object.
 
         Raises:
             ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
@@ -154,20 +154,20 @@ class WordModel:
         return () if reading.unread else reading.places
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Detections with masks, where a model of masks is set; see Masker.masked.
+        """Add masks to detections if a mask model is set; see Masker.masked.
 
         Raises:
-            ModelError, ModelTimeoutError: as the model of masks.
+            ModelError, ModelTimeoutError: as the mask model.
         """
         return masked_by(self._masks, rgb, detections)
 
     @property
     def convention(self) -> Convention:
-        """In which its replies are read."""
+        """Convention of its replies."""
         return self._convention
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """The reply as the model wrote it, and the size that its processor made of the image; see Writer.written.
+        """Return the raw reply, and (width, height) in pixels of the image as resized; see Writer.written.
 
         Raises:
             ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
@@ -177,7 +177,7 @@ class WordModel:
         return reply.text, resized
 
     def reply(self, rgb: Rgb, prompt: str) -> PromptReply:
-        """The reply to a prompt, see Replier.reply.
+        """Return the reply to a prompt; see Replier.reply.
 
         Raises:
             ShapeError, ModelError, ModelTimeoutError: as `ground`.
@@ -187,7 +187,7 @@ class WordModel:
         return PromptReply(reply.text, resized, reply.whole)
 
     def warm_up(self) -> float:
-        """Ask a full batch about a grey image, and let it say a few tokens; gives the seconds it took.
+        """Prompt a full batch about a grey image, decode a few tokens, and return the seconds it took.
 
         Raises:
             ModelError: the model does not run here.
@@ -197,7 +197,7 @@ class WordModel:
         return self.runner.warm_up(prompts, self._forward(grey, max_new_tokens=_WARM_UP_TOKENS))
 
     def _ask(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[ReplyReading]:
-        """What each prompt's reply names; prompts whose reply cannot be read are asked once more, in other words."""
+        """Read the objects in each prompt's reply; if a reply cannot be read, ask once more in other words."""
         check_rgb(rgb)
         answers = self._answers(rgb, prompts, boxes)
         unread = [number for number, answer in enumerate(answers) if isinstance(answer, ModelError)]
@@ -209,10 +209,10 @@ class WordModel:
         return [_read(answer) for answer in answers]
 
     def _answers(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[ReplyReading | ModelError]:
-        """What each reply names, or why it cannot be read.
+        """Read the objects in each reply, or why it cannot be read.
 
         Raises:
-            ModelError: a reply was cut off before its first place: asked again, it would not be shorter.
+            ModelError: a reply was cut off before its first location; another attempt would not be shorter.
         """
         results: list[ReplyReading | ModelError] = []
         size = (int(rgb.shape[1]), int(rgb.shape[0]))
@@ -248,9 +248,9 @@ class WordModel:
         return tuple(replace(one, score=reply.score) for one in found)
 
     def _forward(self, rgb: Rgb, **limits: Any) -> Callable[[Sequence[str], int], list[tuple[Reply, tuple[int, int]]]]:
-        """What the runner calls with a batch of prompts and a longest side.
+        """Return the function that the runner calls with a batch of prompts and a longest side.
 
-        It gives the replies, each with (width, height) of the image as the processor resized it, pixels.
+        It gives the replies, each with (width, height) in pixels of the image as resized by the processor.
         """
         from PIL import Image
 
@@ -267,7 +267,7 @@ class WordModel:
                 ids = self._model.generate(**inputs, logits_processor=[recorder], **limits)
             rows = ids[:, length:].tolist()
             ends, tokenizer = self._model.generation_config, self._processor.tokenizer
-            marked = self.family.special_places  # with special tokens, which must stay; those that end a reply go
+            marked = self.family.special_places  # special location tokens must stay; end tokens are removed
             replies = recorder.replies(rows, ends, tokenizer, plain=not marked)
             if marked:
                 words = tokenizer.convert_ids_to_tokens([*ends.eos_token_id, ends.pad_token_id])
@@ -278,7 +278,7 @@ class WordModel:
 
 
 def conversation(image: Any, prompt: str) -> list[dict[str, Any]]:
-    """One prompt about one image, the image first."""
+    """Make a chat with one image and one prompt, the image first."""
     return [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt}]}]
 
 

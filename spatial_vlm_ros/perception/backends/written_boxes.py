@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes in the form in which a family writes them, for questions about them."""
+"""Write boxes in the format of a model family, for questions about them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ def family_box_text(
     box: Box,
     seen_size: Callable[[Rgb], tuple[int, int]],
 ) -> str:
-    """A box in the form in which a family writes it.
+    """Write a box in the format of a family.
 
     Args:
-        name: of the model, for errors.
-        family: of the model; None = not known, and boxes are lists of numbers.
-        convention: in which the model writes places.
+        name: name of the model, for errors.
+        family: family of the model; None = not known, and boxes are lists of numbers.
+        convention: convention in which the model writes locations.
         rgb: (H, W, 3) uint8.
         box: pixels of `rgb`.
-        seen_size: gives (width, height) of the image as the model sees it; asked for pixels of a resized image alone.
+        seen_size: gives (width, height) of the image as the model sees it; used only if locations are pixels of a
+            resized image.
 
     Raises:
-        MarksError: the family writes points, or in a form that no question takes.
+        MarksError: the family writes points, or boxes in a form that cannot be used in a question.
     """
     if family is not None and family.places == "point":
         reason = f"the models of its family {family.name} write points, so a question to them cannot contain a box"

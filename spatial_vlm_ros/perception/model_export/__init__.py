@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of transformers as ONNX: the graphs (graphs.py), and a folder that the backend `onnx` reads (export.py)."""
+"""Export transformers models to ONNX: the graphs (graphs.py), and a folder for the backend `onnx` (export.py)."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grounding DINO, MM-Grounding-DINO and LLMDet as one ONNX graph, with what the backend `onnx` reads beside it.
+"""Export Grounding DINO, MM-Grounding-DINO and LLMDet as one ONNX graph, with the other files of the backend `onnx`.
 
-The graph is traced for images of one size: `torch.export` takes minutes and more to simplify what Swin's windows make
-of a variable height and width (ADR 0035), and a camera has one size anyway. Deformable attention becomes GridSample, an
-operator of ONNX.
+The graph is traced for images of one size: `torch.export` takes minutes or more to simplify Swin's windows for a
+variable height and width (ADR 0035), and a camera has one size anyway. Deformable attention becomes GridSample, a
+standard operator of ONNX.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from spatial_vlm_ros.perception.backends.onnx_dino import GRAPH_FILE, INPUTS, OU
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
 from spatial_vlm_ros.perception.model_export.graphs import furthest, write_graph
 
-IMAGE = (480, 640)  # height and width of a camera's images where none are named, pixels
+IMAGE = (480, 640)  # height and width in pixels if no camera image size is given
 _PROMPTS = (("a cup", "a soup can"), ("box",))
 _MASKS, _ASSERTION = "generate_masks_with_special_tokens_and_transfer_map", "torch_compilable_check"
 
 
 class DinoExport:
-    """Grounding DINO or a relative to be exported; see export.ModelExport.
+    """Exports Grounding DINO or a relative; see export.ModelExport.
 
     Args:
         model: GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection on the CPU, in evaluation mode and
             float32.
         prepared_by: its GroundingDinoProcessor.
-        image: (height, width) of the camera's images in pixels, which fill the graph's input; others are made to fit.
-        longest_px: most pixels of the longer side of the graph's input; 0 = as the processor has it.
+        image: (height, width) of the camera's images in pixels, which fill the graph's input; others are scaled to fit.
+        longest_px: most pixels of the longer side of the graph's input; 0 = as in the processor.
 
     Raises:
-        ModelError: the processor prepares images otherwise than these models.
+        ModelError: the processor prepares images differently from these models.
     """
 
     graphs: tuple[str, ...] = (GRAPH_FILE,)
@@ -57,7 +57,7 @@ class DinoExport:
         self._prepare = preparation({**told, "size": size, "pad_size": {"height": height, "width": width}})
 
     def write_graphs(self, folder: Path) -> None:
-        """Write model.onnx in float32; onnx_dino.py has its inputs and outputs.
+        """Write model.onnx in float32; onnx_dino.py documents its inputs and outputs.
 
         Raises:
             DependencyError: onnx or onnxscript is not installed.
@@ -72,7 +72,7 @@ class DinoExport:
             write_graph(_TextAndImage(self.model), example, folder / GRAPH_FILE, INPUTS, (*OUTPUTS, PROPOSALS), shapes)
 
     def described(self) -> dict[str, Any]:
-        """Preparation of images, in the words of preprocessor_config.json; pad_size is the graph's input."""
+        """Preparation of images with the keys of preprocessor_config.json; pad_size is the graph's input."""
         prepare = self._prepare
         return {
             "image_processor_type": "GroundingDinoImageProcessor",
@@ -89,11 +89,11 @@ class DinoExport:
         }
 
     def differences(self, folder: Path) -> tuple[float, float]:
-        """Greatest difference of scores and of boxes to transformers, on two random images, one of them padded.
+        """Measure the greatest difference of scores and boxes from transformers, on two random images, one padded.
 
-        Each box starts at a place of the image, the best Q of thousands. Places whose scores differ by rounding alone
-        may change their order, and with it what follows; so transformers goes on with those that the graph chose, and
-        what they score less than its own choice counts as a difference of scores.
+        The model starts its boxes at the best Q of thousands of image positions. Positions whose scores differ only by
+        rounding may change order, and with them all later results. So transformers continues with the positions that
+        the graph chose; if they score less than its own choice, that counts as a difference of scores.
 
         Raises:
             ModelError: the graph does not run.
@@ -117,7 +117,7 @@ class DinoExport:
 
 
 class _TextAndImage(nn.Module):
-    """The model asked of one image and one text, its output as a plain tuple."""
+    """The model applied to one image and one text, with its output as a plain tuple."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class _TextAndImage(nn.Module):
 
 
 class _SameProposals(TorchFunctionMode):
-    """Has transformers take given places of an image instead of its own best ones.
+    """Makes transformers use given positions of an image instead of its own best ones.
 
     Args:
         chosen: (1, Q) int64, best first.
@@ -141,7 +141,7 @@ class _SameProposals(TorchFunctionMode):
         super().__init__()
         self._chosen = chosen
         self.difference = float("nan")
-        """Greatest difference of a given place's score to that of the own choice of the same rank."""
+        """Greatest difference between a given position's score and the own choice's score of the same rank."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -156,7 +156,7 @@ class _SameProposals(TorchFunctionMode):
 
 @contextlib.contextmanager
 def _traceable(model: Any) -> Iterator[None]:
-    """Have a model use only what the exporter has: masks by comparisons, attention as products, no assertions."""
+    """Make a model use only exportable operators: masks by comparisons, attention as products, no assertions."""
     names = vars(importlib.import_module(type(model).__module__))
     replaced: dict[str, Any] = {_MASKS: masks_of_text, _ASSERTION: lambda *_, **__: None}
     own = {name: names[name] for name in replaced}
@@ -169,7 +169,7 @@ def _traceable(model: Any) -> Iterator[None]:
 
 
 def masks_of_text(input_ids: Tensor, special_tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Which tokens of a text see each other, and where each stands within its part.
+    """Compute which tokens of a text see each other, and the position of each within its part.
 
     The same as transformers' `generate_masks_with_special_tokens_and_transfer_map`, without isin, cummax and cummin,
     which the exporter does not have.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of transformers as one that the backend `onnx` reads; kept only where both compute the same."""
+"""Export a transformers folder as a folder for the backend `onnx`; it is kept only if both compute the same."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from spatial_vlm_ros.perception.model_export.owl_export import OwlExport
 NAME = "models export"
 FAMILIES = (*OWL, *GROUNDING_DINO)
 TOLERANCE: Mapping[str, float] = MappingProxyType({"fp32": 1e-4, "fp16": 0.02, "int8": 1.0})
-"""Format → how far scores (0 to 1) and boxes (0 to 1) may be off those of transformers. Of int8 only that it gives
-numbers: what it costs can be measured only on images with a trained model."""
+"""Format → largest allowed difference of scores (0 to 1) and boxes (0 to 1) from transformers. For int8 only finite
+numbers are required: its loss can be measured only on real images with a trained model."""
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """What was written.
+    """Result of an export.
 
     Args:
-        folder: of the model.
-        number_format: of its graphs.
+        folder: folder of the model.
+        number_format: number format of its graphs.
         size: bytes of the graphs.
-        score_error: greatest difference of a score to transformers, on a random image; scores are 0 to 1.
-        box_error: the same of a side of a box, relative to the image.
+        score_error: greatest difference of a score from transformers, on a random image; scores are 0 to 1.
+        box_error: the same for a side of a box, relative to the image.
     """
 
     folder: Path
@@ -51,10 +51,10 @@ class ExportedModel:
 
 
 class ModelExport(Protocol):
-    """A model of transformers that can be written as graphs."""
+    """Writes a transformers model as ONNX graphs."""
 
     graphs: tuple[str, ...]
-    """Files of its graphs."""
+    """File names of its graphs."""
     model: Any
     """The model itself."""
 
@@ -65,7 +65,7 @@ class ModelExport(Protocol):
         """Content of preprocessor_config.json."""
 
     def differences(self, folder: Path) -> tuple[float, float]:
-        """How far scores and boxes of the folder's graphs are off those of transformers, at most."""
+        """Greatest difference of scores and of boxes between the folder's graphs and transformers."""
 
 
 def export_model(
@@ -80,24 +80,24 @@ def export_model(
 
     Args:
         path_or_id: folder with config.json and safetensors weights, or the id of one in the hub's cache.
-        out: folder that is made; it must not be there, or be empty.
+        out: output folder; it must not exist, or be empty.
         number_format: "fp32", "fp16" or "int8".
         image: Grounding DINO and its relatives: (height, width) of the camera's images in pixels, which fill the
-            graph's input; None = 640x480. Others are made to fit and padded.
+            graph's input; None = 640x480. Others are scaled to fit and padded.
         longest_px: Grounding DINO and its relatives: most pixels of the longer side of the graph's input, 256 or more;
-            0 = as the model's processor has it.
+            0 = as in the model's processor.
 
     Returns:
-        The folder with its graphs, tokenizer.json, config.json and preprocessor_config.json, and how far the graphs
-        are off transformers. Nothing stays of an export that fails.
+        The folder with its graphs, tokenizer.json, config.json and preprocessor_config.json, and the differences from
+        transformers. A failed export leaves nothing behind.
 
     Raises:
-        InputError: a size out of its range, or one for OWL-ViT or OWLv2, whose images have the size of the model.
+        InputError: a size out of its range, or a size for OWL-ViT or OWLv2, whose image size is fixed by the model.
         UnknownNameError: no such format or model.
-        FileError: the folder is there and holds files, or cannot be written.
+        FileError: the folder exists and is not empty, or cannot be written.
         DependencyError: torch, transformers, onnx, onnxscript, onnxruntime or tokenizers is not installed.
-        ModelError: the model cannot be loaded or exported, is of another architecture, or its graphs compute something
-            else than transformers.
+        ModelError: the model cannot be loaded or exported, has another architecture, or its graphs differ from
+            transformers.
     """
     if number_format not in FORMATS:
         raise UnknownNameError("format", number_format, FORMATS)
@@ -127,14 +127,14 @@ def export_model(
         raise
     except OSError as error:
         raise FileError(out, error.strerror or str(error), "choose a writable folder with enough space") from error
-    except Exception as error:  # torch and onnx have no common base of theirs
+    except Exception as error:  # torch and onnx have no common base class of errors
         repair = "raise longest_px, install newer torch and onnx, or report it with the model's config.json"
         raise ModelError(NAME, f"{path_or_id} cannot be exported: {short(error)}", repair) from error
     return ExportedModel(out, number_format, written.size, written.score_error, written.box_error)
 
 
 def _write(export: ModelExport, prepared_by: Any, folder: Path, number_format: str) -> ExportedModel:
-    """All files of the model, checked."""
+    """Write all files of the model and check them."""
     config = {key: value for key, value in export.model.config.to_dict().items() if key != "_name_or_path"}
     for name, content in (("config.json", config), ("preprocessor_config.json", export.described())):
         write_text(folder / name, json.dumps(content, indent=1, default=str) + "\n")
@@ -150,7 +150,7 @@ def _write(export: ModelExport, prepared_by: Any, folder: Path, number_format: s
 
 
 def _checked(export: ModelExport, folder: Path, number_format: str) -> tuple[float, float]:
-    """Greatest difference of scores and of boxes to transformers.
+    """Measure and check the greatest difference of scores and boxes from transformers.
 
     Raises:
         ModelError: more than TOLERANCE, or the graphs do not run.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules of torch as ONNX graphs, and those graphs in smaller number formats."""
+"""Write torch modules as ONNX graphs, and convert the graphs to smaller number formats."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from spatial_vlm_ros.vlm.compact.export import OPSET, strip_traces
 
 INSTALL = install("export")
 FORMATS = ("fp32", "fp16", "int8")
-_QUANTISED = ["MatMul", "Gemm", "Gather"]  # weights of layers and words; the patches' convolution stays as it is
-_EXACT = ["GridSample"]  # where it samples is given in parts of an image, of which float16 has a thousand
+_QUANTISED = ["MatMul", "Gemm", "Gather"]  # weights of layers and embeddings; the patch convolution stays in float32
+_EXACT = ["GridSample"]  # it samples at relative image coordinates, of which float16 resolves only about a thousand
 
 
 def write_graph(
@@ -36,19 +36,19 @@ def write_graph(
     """Write a module as one ONNX file in float32, of standard operators.
 
     Args:
-        part: on the CPU, in float32.
+        part: module on the CPU, in float32.
         example: its inputs.
-        path: of the file.
+        path: path of the file.
         inputs: their names.
         outputs: names of what it returns.
-        shapes: name of an argument of `forward` → dimension → torch.export.Dim; {} where all are fixed.
+        shapes: name of an argument of `forward` → dimension → torch.export.Dim; {} if all are fixed.
 
     Raises:
         DependencyError: onnx or onnxscript is not installed.
     """
     try:
         with warnings.catch_warnings(), _quiet("torch.onnx._internal.exporter._registration"):
-            warnings.simplefilter("ignore")  # of the exporter about itself, and torchvision's operators
+            warnings.simplefilter("ignore")  # warnings of the exporter about itself, and about torchvision's operators
             torch.onnx.export(
                 part.eval(),
                 example,
@@ -67,12 +67,12 @@ def write_graph(
 
 
 def furthest(got: Mapping[str, npt.NDArray[Any]], logits: Tensor, boxes: Tensor) -> tuple[float, float]:
-    """Greatest difference of a score, 0 to 1, and of a side of a box, 0 to 1.
+    """Return the greatest difference of a score, 0 to 1, and of a side of a box, 0 to 1.
 
     Args:
         got: "logits" and "pred_boxes" of a graph.
-        logits: of transformers, of the same shape.
-        boxes: of transformers, of the same shape.
+        logits: logits from transformers, same shape.
+        boxes: boxes from transformers, same shape.
     """
     scores = torch.from_numpy(got["logits"]).float().sigmoid() - logits.sigmoid()
     sides = torch.from_numpy(got["pred_boxes"]).float() - boxes
@@ -84,9 +84,9 @@ def convert(path: Path, number_format: str) -> None:
 
     Args:
         path: the .onnx file.
-        number_format: "fp32" leaves it. "fp16": weights and operations but those of _EXACT and of
-            ONNX Runtime's own list, inputs and outputs stay float32. "int8":
-            weights of matrix products and of words in 8 bits, activations quantised as they come (dynamic).
+        number_format: "fp32" changes nothing. "fp16" converts weights and operations except those of _EXACT and of ONNX
+            Runtime's own list; inputs and outputs stay float32. "int8" stores weights of matrix products and embeddings
+            in 8 bits, and quantises activations dynamically.
 
     Raises:
         DependencyError: onnx or onnxruntime is not installed.
@@ -97,19 +97,19 @@ def convert(path: Path, number_format: str) -> None:
     if number_format == "fp16":
         module = _needed("onnxruntime.transformers.float16")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # names each number that is too small for float16
+            warnings.simplefilter("ignore")  # it lists every number that is too small for float16
             exact = [*module.DEFAULT_OP_BLOCK_LIST, *_EXACT]
             halved = module.convert_float_to_float16(onnx.load(str(path)), keep_io_types=True, op_block_list=exact)
         onnx.save(halved, str(path))
         return
     quantization = _needed("onnxruntime.quantization")
-    # Unsigned weights: products of signed ones overflow 16 bits on CPUs with AVX2 alone (ONNX Runtime, "Quantize ONNX
+    # Unsigned weights: products of signed ones overflow 16 bits on CPUs with only AVX2 (ONNX Runtime, "Quantize ONNX
     # models", section on S8S8 and U8U8).
     kind, smaller = quantization.QuantType.QUInt8, path.with_suffix(".int8")
     graph = onnx.load(str(path)).graph
     sides = {weight.name: len(weight.dims) for weight in graph.initializer}
     stacked = [n.name for n in graph.node if n.op_type == "MatMul" and sides.get(n.input[1], 2) != 2]  # ORT has no such
-    with _quiet(""):  # its root logger advises to fold constants first, which the exporter has done
+    with _quiet(""):  # it advises to fold constants, which the exporter has done
         quantization.quantize_dynamic(
             path,
             smaller,
@@ -123,7 +123,7 @@ def convert(path: Path, number_format: str) -> None:
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Drop warnings of one logger."""
+    """Drop the warnings of one logger."""
     logger = logging.getLogger(name)
 
     def errors_only(record: logging.LogRecord) -> bool:

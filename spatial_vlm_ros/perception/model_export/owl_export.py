@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OWL-ViT and OWLv2 as two ONNX graphs, text and image, with what the backend `onnx` reads beside them."""
+"""Export OWL-ViT and OWLv2 as two ONNX graphs, text and image, with the other files of the backend `onnx`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _IMAGE = (120, 160)  # height and width of the random image, pixels
 
 
 class _TextPart(nn.Module):
-    """Phrases to embeddings of length one, as the whole model has them."""
+    """Turns phrases into embeddings of unit length, as in the whole model."""
 
     def __init__(self, base: Any) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _TextPart(nn.Module):
 
 
 class _ImagePart(nn.Module):
-    """An image and embeddings of phrases to scores and boxes."""
+    """Turns an image and phrase embeddings into scores and boxes."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -58,14 +58,14 @@ class _ImagePart(nn.Module):
 
 
 class OwlExport:
-    """OWL-ViT or OWLv2 to be exported; see export.ModelExport.
+    """Exports OWL-ViT or OWLv2; see export.ModelExport.
 
     Args:
         model: OwlViTForObjectDetection or Owlv2ForObjectDetection on the CPU, in evaluation mode and float32.
         prepared_by: its processor.
 
     Raises:
-        ModelError: the processor prepares images otherwise than these models.
+        ModelError: the processor prepares images differently from these models.
     """
 
     graphs: tuple[str, ...] = (TEXT_FILE, IMAGE_FILE)
@@ -98,7 +98,7 @@ class OwlExport:
         )  # fmt: skip
 
     def described(self) -> dict[str, Any]:
-        """Preparation of images, in the words of preprocessor_config.json."""
+        """Preparation of images with the keys of preprocessor_config.json."""
         prepare, owlvit = self._prepare, self._prepare.family == "owlvit"
         return {
             "image_processor_type": f"{'OwlViT' if owlvit else 'Owlv2'}ImageProcessor",
@@ -113,7 +113,7 @@ class OwlExport:
         }
 
     def differences(self, folder: Path) -> tuple[float, float]:
-        """Greatest difference of scores and of boxes to transformers, on a random image.
+        """Measure the greatest difference of scores and boxes from transformers, on a random image.
 
         Raises:
             ModelError: the graphs do not run.

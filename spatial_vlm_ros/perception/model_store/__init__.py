@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models that people can get: what there is (manifest.py), how it comes (download.py), what is here (store.py)."""
+"""Models that users can fetch: the list (manifest.py), the download (download.py) and the local store (store.py)."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file over HTTP: in pieces, resumed where it was left, and kept only where it is what it should be.
+"""Download a file over HTTP in pieces, resume an interrupted download, and keep it only if its hash is right.
 
-`huggingface_hub` (2.4) begins a file anew when the process was ended, and talks to nothing but a hub; a mirror is often
-a plain file server.
+`huggingface_hub` (2.4) restarts a file if the process was ended, and works only with a hub; a mirror is often a plain
+file server.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.model_store.manifest import ModelFile
 
 PART = ".part"
-"""Ending of a file that is not complete."""
+"""Suffix of an incomplete file."""
 Progress = Callable[[str, int, int], None]
-"""Called with a file's path, the bytes that are here, and the bytes of the whole."""
+"""Called with a file's path, the bytes received so far, and its total size in bytes."""
 
 _PIECE = 1 << 20  # bytes
-_SILENT = 30.0  # s without a byte: the connection counts as lost
-_TRIES = 5  # connections in a row that bring nothing
-_WAIT = 0.5  # s; twice as long for each that brought nothing
+_SILENT = 30.0  # seconds without a byte; then the connection counts as lost
+_TRIES = 5  # connections in a row that deliver nothing
+_WAIT = 0.5  # s; doubled after each connection that delivered nothing
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def fetch(
     url: str, target: Path, wanted: ModelFile, model: str, token: str = "", progress: Progress | None = None
 ) -> None:
-    """Download a file; what is left of an earlier attempt is resumed.
+    """Download a file; an earlier attempt is resumed.
 
     Args:
         url: http or https.
-        target: where it belongs; beside it a file with the ending PART grows until it is complete.
-        wanted: its size and SHA-256.
+        target: final path; a file with the suffix PART grows beside it until the download is complete.
+        wanted: expected size and SHA-256.
         model: name, for messages.
-        token: of the hub; sent to the address itself and not to where that redirects.
-        progress: told after each piece.
+        token: token of the hub; sent to the address itself, not to the target of a redirect.
+        progress: called after each piece.
 
     Raises:
-        ModelError: no connection, no such file, a size other than wanted, another content (nothing of it is kept), or
-            a full disk (what is here is kept, and resumed next time).
+        ModelError: no connection, no such file, a wrong size, a wrong hash (the file is deleted), or a full disk (the
+            part is kept and resumed next time).
     """
     part = target.with_name(target.name + PART)
     resumed = part.exists() and part.stat().st_size > 0
     _pieces(url, part, wanted, model, token, progress or (lambda *_: None))
-    if resumed and not _right(part, wanted):  # it was begun with another content
+    if resumed and not _right(part, wanted):  # the part belongs to another content
         part.unlink()
         _pieces(url, part, wanted, model, token, progress or (lambda *_: None))
     if not _right(part, wanted):
@@ -81,7 +81,7 @@ def _right(path: Path, wanted: ModelFile) -> bool:
 
 
 def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, progress: Progress) -> None:
-    """Append pieces until all are here; a connection that is lost is made again."""
+    """Append pieces until the file is complete; reconnect if the connection is lost."""
     tries, most, anew = 0, _size(part), False
     while (here := _size(part)) < wanted.size or not part.exists():
         try:
@@ -89,7 +89,7 @@ def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, pro
             lost: Exception = TimeoutError("the connection ended early")
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == 416 and not anew:  # what is here is longer than what is there
+            if error.code == 416 and not anew:  # the local part is longer than the remote file
                 part.unlink(missing_ok=True)
                 anew = True
             elif error.code not in _AGAIN:
@@ -125,7 +125,7 @@ def _connection(url: str, part: Path, here: int, wanted: ModelFile, model: str, 
             reason = f"{url} has {int(whole)} bytes, but the manifest lists {wanted.size}"
             raise ModelError(model, reason, "try another mirror, and report this one")
         left = 0 if answer.status == 206 else here
-        while left and (piece := answer.read1(min(_PIECE, left))):  # a server that knows no ranges sends all again
+        while left and (piece := answer.read1(min(_PIECE, left))):  # without ranges a server sends all again
             left -= len(piece)
         with part.open("ab" if here else "wb") as file:
             done = here
@@ -167,7 +167,7 @@ def _request(url: str, model: str) -> urllib.request.Request:
 
 
 def _failed(url: str, model: str, error: Exception) -> ModelError:
-    """What a failure means for the user."""
+    """Turn a failure into an error for the user."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
     if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models that can be fetched: where from, at which revision, under which licence, with the SHA-256 of each file.
+"""Models that can be fetched: source, revision, licence, and the SHA-256 of each file.
 
 `models.json` beside this file lists them.
 """
@@ -14,11 +14,11 @@ import msgspec
 from spatial_vlm_ros.errors import UnknownNameError
 
 PERMISSIVE = frozenset({"Apache-2.0", "MIT", "BSD-3-Clause"})
-"""SPDX names of licences that ask nothing of whoever runs a model."""
+"""SPDX names of licences that put no conditions on running a model."""
 
 
 class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of a model.
+    """One file of a model.
 
     Attributes:
         size: bytes.
@@ -33,18 +33,18 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """A model that can be fetched.
 
     Attributes:
-        name: what the package calls it.
-        backend: that runs it, a name of `perception.backends.BACKENDS`.
-        options: of the backend.
-        about: one sentence.
-        licence: SPDX name, or the name its owner gives it.
+        name: its name in this package.
+        backend: backend that runs it, a name of `perception.backends.BACKENDS`.
+        options: options of the backend.
+        about: description in one sentence.
+        licence: SPDX name, or the owner's name for it.
         terms: address of the licence's text.
-        files: path inside the model's folder, "/" between its parts → what it is.
+        files: path inside the model's folder, with "/" → its size and hash.
         needs: extra of this package, for `pip install`.
         repository: "owner/name" on the hub.
         revision: commit, 40 hexadecimal digits.
-        gated: whether its owner has to be asked first.
-        cost: what a frame costs, with the machine and the script that measured it; empty where it was not measured.
+        gated: whether access has to be requested from its owner.
+        cost: cost per frame, with the machine and the script that measured it; empty if not measured.
     """
 
     name: str
@@ -62,28 +62,28 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Size of all files, bytes."""
         return sum(file.size for file in self.files.values())
 
     @property
     def permissive(self) -> bool:
-        """Whether its licence needs no consent."""
+        """Whether it needs no consent to a licence."""
         return self.licence in PERMISSIVE and not self.gated
 
 
 @functools.cache
 def known_models() -> dict[str, ModelEntry]:
-    """The models of this package, by name."""
+    """All models that can be fetched, by name."""
     path = resources.files(__package__) / "models.json"
     entries = msgspec.json.decode(path.read_bytes(), type=list[ModelEntry])
     return {entry.name: entry for entry in entries}
 
 
 def known_model(name: str) -> ModelEntry:
-    """A model of this package.
+    """Return a model by its name.
 
     Raises:
-        UnknownNameError: there is none of that name.
+        UnknownNameError: there is no model of that name.
     """
     found = known_models().get(name)
     if found is None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models that are here.
+"""Fetched models on this machine.
 
-Root is `SPATIAL_VLM_MODELS`, else `spatial_vlm_ros` in `HF_HOME`, else `spatial_vlm_ros/models` in the user's cache
-folder. Below it a model lies as on the hub, `owner/name/resolve/revision/…`, so that any file server on the root is a
-mirror.
+The root folder is `SPATIAL_VLM_MODELS`, else `spatial_vlm_ros` in `HF_HOME`, else `spatial_vlm_ros/models` in the
+user's cache folder. Below it a model has the same path as on the hub, `owner/name/resolve/revision/…`, so that any file
+server on the root works as a mirror.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _OFFLINE = ("1", "ON", "YES", "TRUE")
 
 
 def store_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Root of all models.
+    """Return the root folder of all models.
 
     Raises:
-        ModelError: there is no home folder, and no variable names another.
+        ModelError: there is no home folder, and no variable names another root.
     """
     given = os.environ if environment is None else environment
     try:
         for name, inside in (("SPATIAL_VLM_MODELS", ""), ("HF_HOME", "spatial_vlm_ros")):
             if given.get(name):
                 return Path(given[name]).expanduser().absolute() / inside
-        if Path(given.get("XDG_CACHE_HOME", "")).is_absolute():  # others are to be ignored, by the XDG specification
+        if Path(given.get("XDG_CACHE_HOME", "")).is_absolute():  # the XDG specification says to ignore relative paths
             return Path(given["XDG_CACHE_HOME"]) / "spatial_vlm_ros" / "models"
         return Path.home() / ".cache" / "spatial_vlm_ros" / "models"
     except RuntimeError as error:
@@ -42,12 +42,12 @@ def store_folder(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def folder_of(entry: ModelEntry) -> Path:
-    """Where a model lies, or would."""
+    """Folder of a model, whether or not it exists."""
     return store_folder() / entry.repository / "resolve" / entry.revision
 
 
 def missing(entry: ModelEntry) -> dict[str, int]:
-    """Files of a model that are not here, or have another size than listed: path → bytes still to come.
+    """Find missing files of a model, or files of a wrong size: path → bytes still to download.
 
     Raises:
         ModelError: the folder cannot be read.
@@ -62,19 +62,19 @@ def missing(entry: ModelEntry) -> dict[str, int]:
 
 
 def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> Path:
-    """Have a model here, whole and as listed; files that are not are fetched.
+    """Fetch missing and wrong files of a model, so that it is complete and as listed.
 
     Args:
         entry: the model.
         base: address of the hub or of a mirror of it; empty = `HF_ENDPOINT`, else the hub.
-        progress: told after each piece.
+        progress: called after each piece.
 
     Returns:
         Its folder, with all files.
 
     Raises:
-        ModelError: HF_HUB_OFFLINE is set and a file is missing, no room on the disk, another process is getting the
-            model, or as `download.fetch`. Files that are complete stay, and those that are not are resumed next time.
+        ModelError: HF_HUB_OFFLINE is set and a file is missing, the disk is full, another process is fetching the
+            model, or as `download.fetch`. Complete files stay, and incomplete ones are resumed next time.
     """
     wanted = {path: entry.files[path].size for path in faults(entry)} | missing(entry)
     if not wanted:
@@ -90,7 +90,7 @@ def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> 
             need = f"{sum(wanted.values()) / 1e6:.0f} MB are missing, but only {free / 1e6:.0f} MB are free in {folder}"
             raise ModelError(entry.name, need, "free some, or set SPATIAL_VLM_MODELS to a folder on another disk")
         for path, here, file in _files(entry):
-            if path in wanted and _fault(here, file):  # once more: another process may have ended meanwhile
+            if path in wanted and _fault(here, file):  # check again: another process may have finished meanwhile
                 here.parent.mkdir(parents=True, exist_ok=True)
                 address = f"{_hub(base)}/{entry.repository}/resolve/{entry.revision}/{path}"
                 fetch(address, here, file, entry.name, token, progress)
@@ -98,7 +98,7 @@ def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> 
 
 
 def faults(entry: ModelEntry) -> dict[str, str]:
-    """Files of a model that are not as listed: path → why, in words.
+    """Find files of a model that are not as listed: path → reason in words.
 
     Raises:
         ModelError: the folder cannot be read.
@@ -108,18 +108,18 @@ def faults(entry: ModelEntry) -> dict[str, str]:
 
 
 def by_hand(entry: ModelEntry) -> str:
-    """The command that has a model here."""
+    """The command that fetches a model."""
     return f"with a network: spatial-vlm models get {entry.name}; or copy {folder_of(entry)} from a machine that has it"
 
 
 def _files(entry: ModelEntry) -> Iterator[tuple[str, Path, ModelFile]]:
-    """Files of a model as listed: path, where it lies or would, what it is."""
+    """Iterate over the listed files of a model: path, local path, size and hash."""
     folder = folder_of(entry)
     return ((path, folder / path, file) for path, file in entry.files.items())
 
 
 def _fault(here: Path, wanted: ModelFile) -> str:
-    """Why a file is not as listed, in words; "" where it is."""
+    """Why a file is not as listed, in words; "" if it is."""
     if not here.is_file():
         return "is missing"
     if here.stat().st_size != wanted.size:
@@ -130,7 +130,7 @@ def _fault(here: Path, wanted: ModelFile) -> str:
 
 @contextlib.contextmanager
 def _readable(entry: ModelEntry) -> Iterator[None]:
-    """Errors of the file system in words."""
+    """Turn errors of the file system into a ModelError."""
     try:
         yield
     except OSError as error:
@@ -140,7 +140,7 @@ def _readable(entry: ModelEntry) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(entry: ModelEntry) -> Iterator[None]:
-    """Hold the model's folder, which is made; two processes would write into one file."""
+    """Create and lock the model's folder, because two processes would write into one file."""
     folder = folder_of(entry)
     folder.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
@@ -156,7 +156,7 @@ def _hub(base: str) -> str:
 
 
 def _token(entry: ModelEntry, base: str) -> str:
-    """The token of the hub, for the hub alone."""
+    """The token of the hub; it is only sent to the hub."""
     token = os.environ.get("HF_TOKEN", "").strip() if _hub(base) == HUB else ""
     if not token.isprintable() or not token.isascii():
         raise ModelError(entry.name, "HF_TOKEN holds characters that a token cannot have", "set it again, or unset it")

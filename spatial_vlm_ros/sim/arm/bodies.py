@@ -18,16 +18,16 @@ from spatial_vlm_ros.sim.arm.machines import SimulatedArm
 from spatial_vlm_ros.sim.compilation import COLLIDES, SEEN
 from spatial_vlm_ros.sim.meshes import Array
 
-_ROTOR = 0.1  # kg m²: of motors and gears behind each joint of the arm; the description leaves them out
-_SPINDLE = 0.5  # kg: of the motor and belt behind the fingers
-_FRICTION, _TORSION = 1.0, 0.004  # rubber on paint; metres, of a pad 18 mm wide that turns on the spot
-_SHELL = (0.4, _TORSION)  # of painted covers
-_SOLREF = (0.008, 1.0)  # s: softness of contacts, as of the objects
+_ROTOR = 0.1  # kg m²: motors and gears of each arm joint; the description omits them
+_SPINDLE = 0.5  # kg: motor and belt that move the fingers
+_FRICTION, _TORSION = 1.0, 0.004  # rubber on paint; metres, for a pad 18 mm wide turning on the spot
+_SHELL = (0.4, _TORSION)  # painted covers
+_SOLREF = (0.008, 1.0)  # s: softness of contacts, the same as of the objects
 
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """One joint of the description: pose in its parent, axis in its own frame, limits in radians, metres, N m and N."""
+    """One joint of the description: pose in its parent, axis in its own frame; limits in radians, metres, N m and N."""
 
     name: str
     kind: str
@@ -41,7 +41,7 @@ class Joint:
 
 
 def add_arm(mj: Any, spec: Any, arm: SimulatedArm) -> None:
-    """Put an arm into a specification: its base at the world's origin, bodies named as links, motors as joints.
+    """Add an arm to a specification: base at the world's origin, bodies named like links, motors like joints.
 
     Raises:
         DependencyError: the extra `arm` is not installed.
@@ -65,7 +65,7 @@ def add_arm(mj: Any, spec: Any, arm: SimulatedArm) -> None:
     coupled = {"name1": arm.finger_joints[1], "name2": arm.finger_joints[0], "objtype": mj.mjtObj.mjOBJ_JOINT}
     belt = spec.add_equality(type=mj.mjtEq.mjEQ_JOINT, solref=[0.004, 1.0], **coupled)
     belt.data[:] = 0.0
-    belt.data[1] = 1.0  # one finger as far as the other
+    belt.data[1] = 1.0  # couples both fingers
 
 
 def joints(robot: ET.Element) -> list[Joint]:
@@ -115,12 +115,12 @@ def _add_joint(mj: Any, spec: Any, body: Any, joint: Joint, most_force: float) -
 
 
 class _Furnisher:
-    """Gives bodies their mass, what is seen of them and what collides.
+    """Gives bodies their mass, visible geometry and collision geometry.
 
     Args:
-        mj: the module.
+        mj: module mujoco.
         spec: MuJoCo specification.
-        arm: whose fingers have pads.
+        arm: arm whose fingers have pads.
         meshes: folder with `visual` and `collision`.
         robot: the URDF, whose colours are used.
     """
@@ -132,7 +132,7 @@ class _Furnisher:
             spec.add_material(name=material.get("name"), rgba=rgba, specular=0.4, shininess=0.5)
 
     def furnish(self, body: Any, link: ET.Element) -> None:
-        """One body, from its link."""
+        """Fill one body from its link."""
         inertial = link.find("inertial")
         mass = 0.0 if inertial is None else float(_child(inertial, "mass").get("value", 0))
         if inertial is not None and mass > 0:
@@ -168,13 +168,13 @@ class _Furnisher:
             mesh = self._spec.add_mesh(
                 name=title, uservert=part.mesh.vertices.ravel(), userface=part.mesh.faces.ravel()
             )
-            mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are the body's
+            mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are set on the body
             rgba = [*(c / 255 for c in part.colour), 1.0]
             self._spec.add_material(name=title, rgba=rgba, specular=0.4, shininess=0.5)
             body.add_geom(type=mj.mjtGeom.mjGEOM_MESH, meshname=title, material=title, **place)
 
     def _primitive(self, element: ET.Element) -> dict[str, Any]:
-        """Type and size of a box or cylinder; nothing for a mesh."""
+        """Type and size of a box or cylinder; empty for a mesh."""
         box, cylinder = element.find("geometry/box"), element.find("geometry/cylinder")
         if box is not None:
             return {"type": self._mj.mjtGeom.mjGEOM_BOX, "size": _vector(box.get("size", "")) / 2}
@@ -185,12 +185,12 @@ class _Furnisher:
 
 
 def _file(element: ET.Element) -> str:
-    """Name of the mesh of a visual or collision."""
+    """Name of the mesh file of a visual or collision element."""
     return _child(element, "geometry/mesh").get("filename", "").rpartition("/")[2]
 
 
 def _origin(element: ET.Element) -> tuple[Array, Array]:
-    """Position in metres and quaternion w, x, y, z; fixed turns about x, then y, then z, as in URDF."""
+    """Position in metres and quaternion w, x, y, z; rotations about fixed x, then y, then z, as in URDF."""
     origin = element.find("origin")
     if origin is None:
         return np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arm, the table and the objects in one model, stepped in simulated time."""
+"""The arm, the table and the objects in one MuJoCo model, stepped in simulated time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.types import Quaternion, Transform, Vector3
 
 STEP = 0.002  # s
-_SLIP_ROUNDS = 4  # of the solver that keeps held objects from creeping; MuJoCo's manual, "noslip"
-_IMPRATIO = 10.0  # friction that much stiffer than what keeps objects apart; MuJoCo's manual, "slip"
-_SETTLES = 4.0  # s after which settling ends anyway
-_FAR = (0.0, 0.0, -50.0)  # where objects are that were taken away: below the floor, out of sight and reach
+_SLIP_ROUNDS = 4  # solver iterations that keep held objects from creeping; MuJoCo's manual, "noslip"
+_IMPRATIO = 10.0  # ratio of friction stiffness to normal stiffness; MuJoCo's manual, "slip"
+_SETTLES = 4.0  # seconds after which settling ends in any case
+_FAR = (0.0, 0.0, -50.0)  # position of removed objects: below the floor, out of sight and reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,19 +39,20 @@ class JointState:
 
 
 class ArmCell:
-    """The robot cell. Not for several threads at once: whoever shares it locks it.
+    """The robot cell. It is not thread-safe: users that share it need a lock.
 
-    World frame: the arm's base link. At first everything has come to rest, the arm stands at home with its hand open.
+    The world frame is the arm's base link. At the start everything is at rest, and the arm is at home with its hand
+    open.
 
     Args:
-        layout: what stands where; `layout` of the cell has the camera in the frame of this arm's base.
-        arm: that stands before the table.
+        layout: objects and their poses; the cell's `layout` has the camera in this arm's base frame.
+        arm: arm in front of the table.
 
     Attributes:
-        arm: that stands before the table.
-        follower: what the arm follows.
-        hand: what the fingers do.
-        judge: what physics says of it.
+        arm: arm in front of the table.
+        follower: follows trajectories of the arm.
+        hand: controls the fingers.
+        judge: judges what physics did.
 
     Raises:
         DependencyError: the extra `arm` is not installed.
@@ -82,29 +83,29 @@ class ArmCell:
         return float(self.data.time)
 
     def step(self) -> None:
-        """Let STEP seconds pass."""
+        """Advance by STEP seconds."""
         self.mj.mj_step1(self.model, self.data)
         self._arm.drive(self.data, self.follower.desired(self.time))
         self.hand.drive(self.data)
         self.mj.mj_step2(self.model, self.data)
-        for id_ in self._gone:  # nothing carries it
+        for id_ in self._gone:  # nothing supports it
             self._put(self._joint(id_), _FAR)
         self.judge.record(self.data)
 
     def joints(self) -> JointState:
-        """Where the joints are."""
+        """Return the state of all joints."""
         return JointState(*positions_of(self._arm, self.hand, self.data))
 
     def arm_joints(self) -> JointState:
-        """Where the joints of the arm are, without the fingers'."""
+        """Return the state of the arm joints, without the fingers."""
         state, count = self.joints(), len(self.arm.arm_joints)
         return JointState(state.position[:count], state.velocity[:count], state.effort[:count])
 
     def pose(self, body: str) -> Transform:
-        """Where a link or object is, in the base's frame, as of the last step.
+        """Return the pose of a link or object in the base frame, after the last step.
 
         Raises:
-            UnknownNameError: there is none of that name.
+            UnknownNameError: no link or object has that name.
         """
         try:
             at = self.data.body(body)
@@ -115,7 +116,7 @@ class ArmCell:
         return Transform(self.arm.base_link, body, matrix)
 
     def place(self, body: str) -> tuple[Vector3, Quaternion]:
-        """As `pose`, of a name that is known, and unchecked: metres, and x, y, z, w with w >= 0."""
+        """Return position (metres) and quaternion (x, y, z, w; w >= 0) of a known name in the base frame, unchecked."""
         at = self.data.body(body)
         w, x, y, z = (at.xquat if at.xquat[0] >= 0 else -at.xquat).tolist()
         right, ahead, up = at.xpos.tolist()
@@ -124,7 +125,7 @@ class ArmCell:
     # -------------------------------------------------------------------------------------------- faults
 
     def move(self, id_: str, position: Vector3, yaw: float = 0.0) -> None:
-        """Put an object elsewhere at once, upright and at rest: its foot at `position`, metres; `yaw` in radians.
+        """Teleport an object, upright and at rest: its foot at `position` in the base frame, metres; `yaw` in radians.
 
         Raises:
             UnknownNameError: there is no such object.
@@ -138,7 +139,7 @@ class ArmCell:
         self.judge.displaced(id_, self.data)
 
     def remove(self, id_: str) -> None:
-        """Take an object away.
+        """Remove an object.
 
         Raises:
             UnknownNameError: there is no such object.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Painted surfaces from COLLADA files: the part of the format that the description of the arm uses."""
+"""Read painted surfaces from COLLADA files, for the part of the format that the arm's description uses."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _C = "{http://www.collada.org/2005/11/COLLADASchema}"
 
 
 def painted_parts(path: Path) -> tuple[PaintedSurface, ...]:
-    """The surfaces of a file, one for each colour, in metres.
+    """Read the surfaces of a file, one per colour, in metres.
 
     Args:
-        path: triangles with a diffuse colour for each geometry, nodes with one matrix each, metres, z up.
+        path: file with triangles and a diffuse colour per geometry, nodes with one matrix each, metres, z up.
 
     Raises:
-        FileError: the file cannot be read, or is of another make.
+        FileError: the file cannot be read, or has another structure.
     """
     try:
         root = read_xml(path, "install example-robot-data from its wheel")

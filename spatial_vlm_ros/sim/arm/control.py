@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the motors do: torques that keep the arm on its way, and the force of the fingers."""
+"""Motor control: torques that keep the arm on its trajectory, and the force of the fingers."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from spatial_vlm_ros.sim.arm.machines import SimulatedArm
 from spatial_vlm_ros.sim.arm.trajectory import Desired
 from spatial_vlm_ros.sim.meshes import Array
 
-DEFAULT_FORCE = 40.0  # N: where no effort is told
+DEFAULT_FORCE = 40.0  # N: used if no effort is given
 REACHED = 0.001  # metres
-_BAND = 40.0  # rad/s: of the arm's position loop, critically damped
-_CLOSES = 0.05  # m/s of each finger
-_STIFF, _DAMPED = 20000.0, 200.0  # N/m, N s/m: of each finger
-_STANDS, _STALL = 0.001, 0.25  # m/s, s: fingers that are slower for so long before their goal are stalled
+_BAND = 40.0  # rad/s: bandwidth of the arm's position loop, critically damped
+_CLOSES = 0.05  # m/s per finger
+_STIFF, _DAMPED = 20000.0, 200.0  # N/m, N s/m per finger
+_STANDS, _STALL = 0.001, 0.25  # m/s, s: fingers slower than this for this long before their goal are stalled
 
 
 class ArmControl:
-    """Computed torque: M (q̈ + 2ω ė + ω² e) + bias, cut off at what the motors give. Source: Luh, Walker, Paul 1980.
+    """Computed torque: M (q̈ + 2ω ė + ω² e) + bias, clipped to the motor limits. Source: Luh, Walker, Paul 1980.
 
-    The bias holds gravity and Coriolis forces of the arm itself; what it carries is not told to it.
+    The bias contains gravity and Coriolis forces of the arm itself, not of its load.
 
     Args:
-        mj: the module.
+        mj: module mujoco.
         model: MuJoCo model with the arm.
-        joints: of the arm.
+        joints: joint names of the arm.
     """
 
     def __init__(self, mj: Any, model: Any, joints: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ class ArmControl:
         self._wanted, self._torque = np.zeros(model.nv), np.zeros(model.nv)
 
     def drive(self, data: Any, desired: Desired) -> None:
-        """Set the motors of the arm; between mj_step1 and mj_step2."""
+        """Set the arm's motors; call it between mj_step1 and mj_step2."""
         off, slow = desired.position - data.qpos[self.qpos], desired.velocity - data.qvel[self.dofs]
         self._wanted[self.dofs] = desired.acceleration + 2 * _BAND * slow + _BAND**2 * off
         self._mj.mj_mulM(self._model, data, self._torque, self._wanted)
@@ -52,13 +52,13 @@ class ArmControl:
 
 @dataclass(frozen=True)
 class Gripped:
-    """How a command of the gripper ended.
+    """Result of a gripper command.
 
     Args:
-        position: of each finger, metres: half the opening.
-        effort: N of each finger.
-        stalled: something is in the way: what is between the fingers is held.
-        reached: the fingers are where they were told to be.
+        position: position of each finger, metres: half the opening.
+        effort: force of each finger, N.
+        stalled: whether an object stopped the fingers, and is held.
+        reached: whether the fingers are at the commanded position.
     """
 
     position: float
@@ -68,11 +68,11 @@ class Gripped:
 
 
 class HandControl:
-    """Two fingers that go to a place and press as hard as they may where something is in the way.
+    """Moves two fingers to a position; if an object is in the way, they press with the allowed force.
 
     Args:
-        model: MuJoCo model with the hand, wide open.
-        arm: whose hand it is.
+        model: MuJoCo model with the open hand.
+        arm: arm whose hand it is.
     """
 
     def __init__(self, model: Any, arm: SimulatedArm) -> None:
@@ -86,29 +86,29 @@ class HandControl:
         self._awaited = False
 
     def grip(self, position: float, force: float) -> None:
-        """Go there.
+        """Command a position.
 
         Args:
-            position: of each finger, 0 to `most_open` metres.
-            force: N that each finger presses with at most; 0 = DEFAULT_FORCE. More than the hand has is what it has.
+            position: position of each finger, 0 to `most_open` metres.
+            force: largest force of each finger, N; 0 = DEFAULT_FORCE. It is clipped to the hand's limit.
         """
         self._goal = min(max(position, 0.0), self.most_open)
         self._force = min(force, self._most_force) if force > 0 else DEFAULT_FORCE
         self._quiet, self._awaited = 0.0, True
 
     def stop(self, data: Any) -> None:
-        """Stay: where nothing is held, at the fingers' place; what is held is held on."""
+        """Stop: keep holding a held object, else stay at the current position."""
         if not self._awaited:
             return
         self._awaited = False
         self._goal = self._at = max(min(self._at, float(self.position(data))), 0.0)
 
     def position(self, data: Any) -> float:
-        """Of the fingers, metres: half the opening."""
+        """Position of the fingers, metres: half the opening."""
         return float(data.qpos[self.qpos].mean())
 
     def drive(self, data: Any) -> None:
-        """Set the motors of the fingers; between mj_step1 and mj_step2."""
+        """Set the finger motors; call it between mj_step1 and mj_step2."""
         way = self._goal - self._at
         self._at += math.copysign(min(abs(way), _CLOSES * self._step), way)
         place, speed = data.qpos[self.qpos], data.qvel[self.dofs]
@@ -117,7 +117,7 @@ class HandControl:
         self._quiet = self._quiet + self._step if float(np.abs(speed).max()) < _STANDS else 0.0
 
     def ended(self, data: Any) -> Gripped | None:
-        """How the last command ended, once; None while it goes on."""
+        """Return once how the last command ended; None while it runs."""
         if not self._awaited:
             return None
         off = abs(self.position(data) - self._goal)
@@ -127,7 +127,7 @@ class HandControl:
         return self.state(data, off > REACHED)
 
     def state(self, data: Any, stalled: bool = False) -> Gripped:
-        """Where the fingers are."""
+        """Return the current state of the fingers."""
         effort = float(np.abs(data.ctrl[self._motors]).mean())
         position = self.position(data)
         return Gripped(position, effort, stalled, abs(position - self._goal) <= REACHED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody does to the cell from outside, as words: for runs in which something goes wrong."""
+"""Disturbances of the cell from outside, written as text, for runs in which something goes wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEYS = {"move": {"id", "to", "yaw_deg"}, "remove": {"id"}, "camera": {"by", "tu
 
 @dataclass(frozen=True)
 class Move:
-    """Put an object elsewhere at once: its foot at `to`, metres in the base's frame, turned by `yaw` radians."""
+    """Teleport an object: its foot to `to`, metres in the base frame, rotated by `yaw` radians."""
 
     id: str
     to: Vector3
@@ -27,16 +27,16 @@ class Move:
 
 @dataclass(frozen=True)
 class Remove:
-    """Take an object away."""
+    """Remove an object."""
 
     id: str
 
 
 @dataclass(frozen=True)
 class NudgeCamera:
-    """Shift the camera by metres in the base's frame and turn it about the vertical.
+    """Shift the camera by metres in the base frame and rotate it about the vertical.
 
-    `told` says whether its published pose follows, as after a new calibration.
+    `told` says whether its published pose is updated, as after a new calibration.
     """
 
     by: Vector3
@@ -53,7 +53,7 @@ class NudgeCamera:
 
 @dataclass(frozen=True)
 class ChangeWorld:
-    """Begin another world, named as the parameter `world` is."""
+    """Switch to another world, named like the parameter `world`."""
 
     name: str
 
@@ -62,7 +62,7 @@ Disturbance = Move | Remove | NudgeCamera | ChangeWorld
 
 
 def disturbance(words: str) -> Disturbance:
-    """Read one.
+    """Parse a disturbance.
 
     Args:
         words: JSON: `{"move": {"id": "cup", "to": [0.5, 0.1, 0.0], "yaw_deg": 90}}`, `{"remove": {"id": "cup"}}`,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following a trajectory in simulated time: what is desired now, whether it is kept to, how it ended."""
+"""Follow a trajectory in simulated time: the desired state, the tolerance checks, and the outcome."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from spatial_vlm_ros.sim.arm.trajectory import Desired, JointTrajectory
 from spatial_vlm_ros.sim.meshes import Array
 
 SUCCESSFUL, PATH_VIOLATED, GOAL_VIOLATED = 0, -4, -5
-"""As in control_msgs/FollowJointTrajectory."""
+"""Codes of control_msgs/FollowJointTrajectory."""
 START, PATH, GOAL = 0.05, 0.1, 0.005  # rad
 GOAL_TIME = 2.0  # s
-STOPPED = 0.02  # rad/s: faster than this no joint may be at the end
+STOPPED = 0.02  # rad/s: no joint may be faster than this at the end
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How far joints may be off, radians, by name; a joint that is not named has the default.
+    """Position tolerances of joints, radians, by name; a joint that is not listed has the default.
 
     Args:
-        path: at any time, `PATH` by default; infinite = not checked.
-        goal: at the end, `GOAL` by default; infinite = not checked.
+        path: tolerance at any time, `PATH` by default; infinite = not checked.
+        goal: tolerance at the end, `GOAL` by default; infinite = not checked.
         goal_time: seconds after the end by which the goal must be reached.
     """
 
@@ -36,20 +36,20 @@ class Tolerances:
 
 @dataclass(frozen=True)
 class TrajectoryOutcome:
-    """How a trajectory ended: a code of control_msgs, and words for people."""
+    """Outcome of a trajectory: a code of control_msgs, and a text."""
 
     code: int
     words: str
 
 
 class Follower:
-    """Says where the joints shall be, from rest to rest. Times are seconds of simulation.
+    """Computes the desired joint state, from rest to rest. Times are simulated seconds.
 
     Args:
-        names: of the joints.
+        names: names of the joints.
         lower, upper: (J,) limits, radians.
-        position: (J,) where they are.
-        brakes: (J,) rad/s², with which they stop.
+        position: (J,) current positions, radians.
+        brakes: (J,) deceleration for stopping, rad/s².
     """
 
     def __init__(self, names: Sequence[str], lower: Array, upper: Array, position: Array, brakes: Array) -> None:
@@ -57,7 +57,7 @@ class Follower:
         self.names, self._lower, self._upper = tuple(names), lower, upper
         self._held = Desired.still(position)
         self._trajectory: JointTrajectory | None = None
-        self._braking: tuple[float, Desired, float] | None = None  # since when, from what, for how long
+        self._braking: tuple[float, Desired, float] | None = None  # start time, initial state and duration
         self._began, self._path, self._goal, self._goal_time = 0.0, np.zeros(0), np.zeros(0), 0.0
 
     @property
@@ -67,15 +67,15 @@ class Follower:
 
     @property
     def moving(self) -> bool:
-        """Whether the joints are asked to move."""
+        """Whether the joints are commanded to move."""
         return self._trajectory is not None or self._braking is not None
 
     def check(self, trajectory: JointTrajectory, position: Array) -> None:
-        """Whether it may be begun where the joints are, (J,) radians.
+        """Check that a trajectory may start from the current positions, (J,) radians.
 
         Raises:
-            InputError: another one is being followed, it leaves the limits of joints, or it does not begin where they
-                are.
+            InputError: another trajectory is running, it leaves the joint limits, or it does not start at the current
+                positions.
         """
         if self.moving:
             raise InputError(
@@ -97,7 +97,7 @@ class Follower:
                 raise InputError("trajectory", got, f"at most {START:g} rad", "plan from the newest joint states")
 
     def begin(self, trajectory: JointTrajectory, now: float, position: Array, tolerances: Tolerances) -> None:
-        """Begin; raises as `check`."""
+        """Start a trajectory; raises as `check`."""
         self.check(trajectory, position)
         self._trajectory, self._began = trajectory.starting_at(self._held.position), now
         self._path = np.array([tolerances.path.get(name, PATH) for name in self.names])
@@ -105,7 +105,7 @@ class Follower:
         self._goal_time = tolerances.goal_time
 
     def stop(self, now: float) -> None:
-        """Brake as hard as the arm may, and stay where that ends."""
+        """Brake as hard as the arm allows, and stay at the final position."""
         if self._trajectory is None:
             return
         desired = self.desired(now)
@@ -113,12 +113,12 @@ class Follower:
         self._braking = (now, desired, float((np.abs(desired.velocity) / self._brakes).max()))
 
     def stay(self, position: Array) -> None:
-        """Drop what is followed and stay at (J,) positions."""
+        """Drop the trajectory and stay at (J,) positions, radians."""
         self._trajectory = self._braking = None
         self._held = Desired.still(position)
 
     def desired(self, now: float) -> Desired:
-        """What is asked of the joints."""
+        """Return the desired state."""
         if self._trajectory is not None:
             return self._trajectory.at(now - self._began)
         if self._braking is not None:
@@ -133,12 +133,12 @@ class Follower:
         return self._held
 
     def ended(self, now: float, position: Array, velocity: Array) -> TrajectoryOutcome | None:
-        """How the trajectory ended, once: the joints then stay. None while it goes on, or where there is none.
+        """Return once how the trajectory ended; the joints then stay. None while it runs, or if there is none.
 
         Args:
-            now: seconds.
-            position: (J,) where the joints are.
-            velocity: (J,) how fast they move.
+            now: simulated time, seconds.
+            position: (J,) joint positions, radians.
+            velocity: (J,) joint velocities, rad/s.
         """
         if self._trajectory is None:
             return None

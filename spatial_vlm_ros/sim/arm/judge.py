@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What physics says: who touched whom and how hard, what moved, what lies at rest on the tray."""
+"""Physics verdict: contacts and their forces, moved objects, and objects at rest on the tray."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _LIGHT = 0.01  # N: less is no touch
 
 @dataclass(frozen=True)
 class State:
-    """What became of one object.
+    """State of one object.
 
     Args:
-        position: of its foot, metres in the frame of the arm's base.
-        moved: metres from where it stood at the start.
-        turned_deg: how far it is turned from how it stood at the start.
+        position: position of its foot in the arm's base frame, metres.
+        moved: distance from its position at the start, metres.
+        turned_deg: rotation from its orientation at the start, degrees.
         touched: whether the robot, or what it held, ever touched it.
         held: whether the robot touches it now.
         at_rest: whether it moved no faster than STILL_SPEED and STILL_TURN on average of the last RESTS seconds; at a
             moment it may, for contacts between many convex pieces chatter and move nothing.
         on_tray: whether it lies on the tray, or on what lies on it, and on nothing else.
         on_table: whether it touches the table.
-        there: whether it has not been taken away.
+        there: whether it is still in the world.
     """
 
     position: tuple[float, float, float]
@@ -53,14 +53,14 @@ class State:
 
 @dataclass(frozen=True)
 class PhysicsVerdict:
-    """What is true now, and was since the start.
+    """Verdict on the current state and on everything since the start.
 
     Args:
         time: simulated seconds.
-        objects: by id.
-        forces: by what the robot, or what it held, touched: greatest force of one link on it, N. Objects, "table", and
-            "robot" for the robot itself.
-        by_held: the part of that which something held between the fingers did.
+        objects: objects by id.
+        forces: greatest force of one link on each thing touched by the robot or its load, N; keys are objects, "table",
+            and "robot" for the robot itself.
+        by_held: the same, only for contacts of the held object.
     """
 
     time: float
@@ -70,20 +70,20 @@ class PhysicsVerdict:
 
     @property
     def moved(self) -> tuple[str, ...]:
-        """Ids of what was moved or turned, and of what was taken away."""
+        """Ids of objects that were moved, turned or removed."""
         return tuple(id_ for id_, s in self.objects.items() if not s.there or s.moved > MOVED or s.turned_deg > TURNED)
 
 
 class Judge:
-    """Looks at every step. It knows bodies and contacts, and nothing of plans.
+    """Observes every step. It uses bodies and contacts, not plans.
 
     Args:
-        mj: the module.
+        mj: module mujoco.
         model: MuJoCo model with the arm and the objects.
-        ids: of the objects.
-        tray: id of what objects are to be put on.
+        ids: ids of the objects.
+        tray: id of the object to put others on.
         robot: names of the robot's links.
-        fingers: of its fingers.
+        fingers: names of the finger links.
     """
 
     def __init__(
@@ -108,26 +108,26 @@ class Judge:
         self._start: dict[str, tuple[Any, Any]] = {}
 
     def begin(self, data: Any) -> None:
-        """The run begins: forget what was."""
+        """Start a run: forget earlier records."""
         for record in (self._touched, self._forces, self._by_held):
             record.clear()
         self._start = {id_: self._pose(id_, data) for id_ in self._ids}
 
     def displaced(self, id_: str, data: Any) -> None:
-        """An object was put elsewhere by hand: it is judged from there."""
+        """Register that an object was moved by hand: its displacement counts from its new pose."""
         self._start[id_] = self._pose(id_, data)
         self._still[self._ids.index(id_)] = self._resting[self._ids.index(id_)] = 0.0
 
     def removed(self, id_: str) -> None:
-        """An object was taken away by hand."""
+        """Register that an object was removed by hand."""
         self._gone.add(id_)
 
     def all_still(self, seconds: float) -> bool:
-        """Whether everything has been still for so long."""
+        """Whether everything has been still for this long."""
         return not len(self._still) or float(self._still.min()) >= seconds
 
     def record(self, data: Any) -> None:
-        """Note what touches what; after each step, with the forces of that step."""
+        """Record contacts; call it after each step, with the forces of that step."""
         velocity = data.qvel[self._dofs]
         fast = (np.square(velocity[:, :3]).sum(axis=1) > STILL_SPEED**2) | (
             np.square(velocity[:, 3:]).sum(axis=1) > STILL_TURN**2
@@ -160,7 +160,7 @@ class Judge:
                     self._touched.add(other)
 
     def verdict(self, data: Any) -> PhysicsVerdict:
-        """What is true now."""
+        """Return the current verdict."""
         under = self._supports(data)
         objects = {}
         for number, id_ in enumerate(self._ids):
@@ -185,7 +185,7 @@ class Judge:
     # -------------------------------------------------------------------------------------------- inside
 
     def _pushes(self, data: Any, pairs: Any, rows: Any) -> dict[tuple[int, int], float]:
-        """(body that pushes, other body) → force between them, N; the robot's link or what is held comes first."""
+        """(pushing body, other body) → force between them, N; the robot's link or the held object comes first."""
         sums: dict[tuple[int, int], Any] = {}
         force = np.zeros(6)
         for row in rows:
@@ -198,7 +198,7 @@ class Judge:
         return {key: float(np.linalg.norm(total)) for key, total in sums.items()}
 
     def _supports(self, data: Any) -> dict[int, set[int]]:
-        """Thing → bodies that it touches."""
+        """Object → bodies that it touches."""
         found: dict[int, set[int]] = {int(body): set() for body in self._bodies}
         for one, two in self._body_of[data.contact.geom] if data.ncon else ():
             for a, b in ((int(one), int(two)), (int(two), int(one))):
@@ -207,7 +207,7 @@ class Judge:
         return found
 
     def _on_tray(self, body: int, under: dict[int, set[int]], seen: set[int]) -> bool:
-        """Whether it touches the tray and neither table nor robot, or only objects of which that is true."""
+        """Whether it touches the tray but neither table nor robot, or only objects for which this is true."""
         tray = int(self._model.body(self._tray).id)
         others = under[body] - seen
         if 0 in under[body] or any(self._robot[other] for other in under[body]):

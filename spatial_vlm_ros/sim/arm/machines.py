@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arms that are simulated: a Panda and a UR5e, each with a parallel gripper."""
+"""The simulated arms: a Panda and a UR5e, each with a parallel gripper."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from spatial_vlm_ros.sim.meshes import Array
 
 @dataclass(frozen=True, eq=False)
 class SimulatedArm:
-    """An arm with its gripper as it is simulated.
+    """A simulated arm with its gripper.
 
     Args:
-        name: by which it is asked for.
+        name: name used in the question.
         urdf, srdf: give the paths of its files.
-        arm_joints: from the base to the tip.
-        finger_joints: the one that moves, and the one that is coupled to it; both slide, 0 = closed.
+        arm_joints: joints of the arm, from the base to the tip.
+        finger_joints: the driven joint and the one coupled to it; both are prismatic, 0 = closed.
         fingers: their links.
-        base_link: at the world's origin.
-        hand_link: that the camera on the hand is mounted on.
-        links: whose transforms are published, each in the base's frame.
-        home: (J,) radians, where it stands at first: above or behind what the camera looks at.
-        most_open: metres that each finger moves.
-        most_force: N that each finger presses with at most.
-        brakes: (J,) rad/s², with which it stops.
+        base_link: base frame, at the world's origin.
+        hand_link: link that carries the camera on the hand.
+        links: links whose transforms are published, each in the base frame.
+        home: (J,) radians, initial posture, above or behind the camera's view.
+        most_open: travel of each finger, metres.
+        most_force: largest force of each finger, N.
+        brakes: (J,) deceleration for stopping, rad/s².
         gate: parameters of `planner_gate` for this arm, beside those of the controllers.
     """
 
@@ -76,8 +76,8 @@ PANDA = SimulatedArm(
     ),
     home=HOME,
     most_open=0.04,
-    most_force=70.0,  # what the maker says the hand holds with for long
-    brakes=np.array([15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0]),  # the maker's greatest accelerations
+    most_force=70.0,  # continuous holding force stated by the manufacturer
+    brakes=np.array([15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0]),  # greatest accelerations stated by the manufacturer
     gate=MappingProxyType({"motion.planning_frame": "panda_link0"}),  # the others are the gate's defaults
 )
 UR5E = SimulatedArm(
@@ -95,8 +95,8 @@ UR5E = SimulatedArm(
     ),
     home=np.array([0.0, -2.2, 2.0, -1.3708, -np.pi / 2, 0.0]),  # drawn back, fingers down
     most_open=0.0425,
-    most_force=235.0,  # greatest of a Robotiq 2F-85
-    brakes=np.full(6, 10.0),  # an assumption: the maker publishes none
+    most_force=235.0,  # largest force of a Robotiq 2F-85
+    brakes=np.full(6, 10.0),  # an assumption: the manufacturer publishes none
     gate=MappingProxyType(
         {
             "motion.planning_frame": "base_link",
@@ -123,7 +123,7 @@ SIMULATED_ARMS: Mapping[str, SimulatedArm] = MappingProxyType({arm.name: arm for
 
 
 def simulated_arm(name: str) -> SimulatedArm:
-    """An arm by its name.
+    """Return an arm by its name.
 
     Raises:
         UnknownNameError: it is not one of SIMULATED_ARMS.

@@ -11,7 +11,7 @@ from spatial_vlm_ros.sim.arm.cell import ArmCell
 
 
 def verdict_data(cell: ArmCell, goals: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """What physics says of a cell now, and since its start.
+    """Return the physics verdict on a cell now and since its start.
 
     Args:
         cell: the cell.
@@ -19,7 +19,7 @@ def verdict_data(cell: ArmCell, goals: Mapping[str, Mapping[str, int]]) -> dict[
 
     Returns:
         `done` is whether the world's target lies at rest on the tray and is not held. Metres, degrees, newtons, and
-        simulated seconds since the world's start; keys as docs/sim_arm.md has them.
+        simulated seconds since the world's start; docs/sim_arm.md lists the keys.
     """
     verdict, layout = cell.judge.verdict(cell.data), cell.layout
     return {

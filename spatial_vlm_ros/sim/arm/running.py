@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cell on a thread of its own, in step with the wall clock, or behind it where the machine is slow."""
+"""Run the cell on its own thread, in step with the wall clock, or slower if the machine is slow."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 
 T = TypeVar("T")
-_AT_ONCE = 5  # steps between two looks at what is asked
-_BEHIND = 0.05  # s of simulated time behind the clock from which they are let go: time passes more slowly instead
+_AT_ONCE = 5  # steps between two checks for requests
+_BEHIND = 0.05  # seconds behind the clock from which it no longer catches up: time then passes more slowly
 _PATIENCE = 60.0  # s for an answer of the thread
 
 
 @dataclass(eq=False)
 class _Watch:
-    """Something that is done every so often; `due` in seconds of simulated time."""
+    """A periodic action; `due` in simulated seconds."""
 
     period: float
     act: Callable[[ArmCell], None]
@@ -30,14 +30,14 @@ class _Watch:
 
 
 class RunningCell:
-    """Steps a cell. Only its thread touches the cell: others `ask`.
+    """Steps a cell on a thread. Only that thread touches the cell; other threads use `ask`.
 
-    Simulated time never runs ahead of the wall clock times `speed`, and falls behind where the machine cannot keep up:
-    what the arm does then takes longer, and never ends early.
+    Simulated time never runs ahead of the wall clock times `speed`, and falls behind if the machine cannot keep up:
+    motions then take longer, and never end early.
 
     Args:
-        cell: to be stepped.
-        speed: simulated seconds a second at most.
+        cell: the cell to step.
+        speed: most simulated seconds per second.
         failed: called on the thread when a step or a watch raises; the thread then ends.
     """
 
@@ -51,26 +51,26 @@ class RunningCell:
 
     @property
     def now(self) -> float:
-        """Simulated seconds since the start; goes on when the world is replaced. From its thread alone."""
+        """Simulated seconds since the start; continues when the world is replaced. Only for the cell's thread."""
         return self._offset + self._cell.time
 
     def every(self, period: float, act: Callable[[ArmCell], None]) -> None:
-        """Do something on the thread every `period` seconds of simulated time, 0 = after each step. Before `start`."""
+        """Call a function on the thread every `period` simulated seconds, 0 = each step. Use it before `start`."""
         self._watches.append(_Watch(period, act))
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what is asked afterwards raises."""
+        """End the thread; later requests raise."""
         self._ends.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(_PATIENCE)
         self._refuse()
 
     def ask(self, question: Callable[[ArmCell], T]) -> T:
-        """Do something with the cell between two steps, and wait for it; raises what it raises.
+        """Run a function on the cell between two steps and wait for it; its exceptions are raised here.
 
         Raises:
             ModelError: the simulation has ended.
@@ -82,7 +82,7 @@ class RunningCell:
         return answer.result(_PATIENCE)
 
     def replace(self, cell: ArmCell) -> None:
-        """Go on with another cell."""
+        """Continue with another cell."""
 
         def swap(old: ArmCell) -> None:
             self._offset += old.time
@@ -124,7 +124,7 @@ class RunningCell:
                 watch.act(self._cell)
 
     def _answer(self, wait: float) -> None:
-        """What is asked, and what is asked within `wait` seconds."""
+        """Answer the waiting requests, and those that arrive within `wait` seconds."""
         while True:
             try:
                 question, answer = self._asked.get(block=wait > 0, timeout=wait or None)
@@ -133,11 +133,11 @@ class RunningCell:
             wait = 0.0
             try:
                 answer.set_result(question(self._cell))
-            except Exception as error:  # it is the asker's
+            except Exception as error:  # it belongs to the caller
                 answer.set_exception(error)
 
     def _refuse(self) -> None:
-        """Nobody answers any more."""
+        """Refuse all requests from now on."""
         while not self._asked.empty():
             try:
                 _, answer = self._asked.get(block=False)

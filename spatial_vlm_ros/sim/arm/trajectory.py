@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where joints shall be, and when: points in time, and polynomials between them."""
+"""Joint trajectories: points in time, and polynomials between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim.meshes import Array
 
-STANDS = 1e-3  # rad/s: slower than this the last point is at rest
+STANDS = 1e-3  # rad/s: a last point slower than this is at rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,23 +25,23 @@ class Desired:
 
     @staticmethod
     def still(position: Array) -> Desired:
-        """At rest there."""
+        """Return the state at rest at a position."""
         nothing = np.zeros(len(position))
         return Desired(np.array(position, np.float64), nothing, nothing)
 
 
 @dataclass(frozen=True, eq=False)
 class JointTrajectory:
-    """A trajectory as controllers are sent it.
+    """A joint trajectory, as sent to a controller.
 
     Args:
         times: (N,) seconds since its start, rising, 0 or more.
         positions: (N, J) radians.
-        velocities: (N, J), or None: the joints move straight from point to point.
-        accelerations: (N, J), or None.
+        velocities: (N, J) rad/s, or None: the joints move linearly from point to point.
+        accelerations: (N, J) rad/s², or None.
 
     Raises:
-        InputError: it is not of that form, or does not end at rest.
+        InputError: it does not have that form, or does not end at rest.
     """
 
     times: Array
@@ -75,16 +75,16 @@ class JointTrajectory:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Duration, seconds."""
         return self._starts[-1]
 
     @property
     def end(self) -> Array:
-        """(J,) last positions."""
+        """(J,) last positions, radians."""
         return np.asarray(self.positions[-1])
 
     def starting_at(self, position: Array) -> JointTrajectory:
-        """With a point at rest at time 0 where its first point is later."""
+        """Add a point at rest at time 0 if the first point is later."""
         if self._starts[0] <= 0:
             return self
         first = np.zeros((1, len(position)))
@@ -96,9 +96,9 @@ class JointTrajectory:
         )
 
     def at(self, time: float) -> Desired:
-        """Where it is `time` seconds after its start; at its ends before and after it.
+        """Return the state `time` seconds after the start; before and after the trajectory the state at its end.
 
-        Between two points a polynomial takes over all that both give: of degree 1, 3 or 5.
+        A polynomial of degree 1, 3 or 5 between two points matches everything that both points define.
         """
         if time >= self.duration or len(self._starts) == 1:
             return Desired.still(self.end)
@@ -126,10 +126,10 @@ class JointTrajectory:
 
 
 def in_order(wanted: Sequence[str], given: Sequence[str]) -> list[int]:
-    """For each name that is wanted its place among those given.
+    """Return the index of each wanted name among the given names.
 
     Raises:
-        InputError: they are not the same names, each once.
+        InputError: the names differ, or one is repeated.
     """
     if sorted(wanted) != sorted(given):
         raise InputError("joints", ", ".join(given) or "none", ", ".join(wanted), "name each joint of the arm once")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the camera and the detector see of the cell, as a real camera and an erring detector would report it."""
+"""Camera and detector output of the cell, as from a real camera and an imperfect detector."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 
 
 class ArmView:
-    """Draws the cell from a state of it, so that it goes on meanwhile. Use it from one thread; `close()` it there.
+    """Draws the cell from a copy of its state, so that the cell can continue. Use and `close()` it in one thread.
 
     Args:
-        cell: what is drawn; only its model and `layout` are used later.
-        camera: rectified.
-        errors: how the detector errs; None = not at all.
-        seed: of noise and errors, 0 or more.
-        noise: whether depth and colour are those of a sensor, or exact.
+        cell: the cell to draw; only its model and `layout` are used later.
+        camera: rectified camera.
+        errors: errors of the detector; None = none.
+        seed: seed of noise and errors, 0 or more.
+        noise: whether depth and colour have sensor noise, or are exact.
 
     Raises:
-        ModelError: no drawing context can be had.
+        ModelError: no drawing context is available.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class ArmView:
 
     def look(self, qpos: Array, base_T_camera: Transform, stamp_ns: int = 0,
              told: Transform | None = None) -> tuple[RgbdFrame, tuple[Detection, ...]]:  # fmt: skip
-        """A frame and what the detector reports of it.
+        """Return a frame and the detections in it.
 
         Args:
             qpos: state of the cell, a copy of `cell.data.qpos`.
-            base_T_camera: where the camera is.
-            stamp_ns: of the frame.
-            told: where the frame says that the camera is; None = where it is.
+            base_T_camera: camera pose in the base frame.
+            stamp_ns: stamp of the frame.
+            told: camera pose stated in the frame; None = the true pose.
 
         Returns:
             Depth in metres, with noise in whole millimetres; detections in the order of the layout.

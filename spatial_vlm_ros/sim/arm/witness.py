@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collisions of an arm's motion as MuJoCo finds them, from URDF and SRDF alone: no planner has a part in it."""
+"""Check an arm's motion for collisions with MuJoCo, only from URDF and SRDF, independent of any planner."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 
-RATE = 500.0  # Hz at which trajectories are looked at
-DEEP = 1e-4  # metres; less deep is touching, and rounding
+RATE = 500.0  # Hz at which trajectories are checked
+DEEP = 1e-4  # metres; less depth is only touching, or rounding
 HELD = "held"
 _REPAIR = "install example-robot-data from its wheel"
 
 
 @dataclass(frozen=True, eq=False)
 class ConvexBody:
-    """An object of convex pieces.
+    """An object made of convex pieces.
 
     Args:
-        id: of it.
-        pose: (4, 4) in the frame of the URDF's first link; of what is held in the tip's, metres.
-        pieces: corners (N, 3) of each, in its own frame, metres.
+        id: its id.
+        pose: (4, 4) metres, in the frame of the URDF's first link; for a held object in the tip's frame.
+        pieces: corners (N, 3) of each piece, in the object's frame, metres.
     """
 
     id: str
@@ -41,14 +41,14 @@ class ConvexBody:
 
 
 class CollisionWitness:
-    """An arm and objects in MuJoCo, to ask what runs into what.
+    """An arm and objects in MuJoCo, to check for collisions.
 
     Args:
-        urdf: path; meshes are looked for as a planner of it does. STL and OBJ.
-        srdf: path; pairs of links that it leaves out are not looked at.
-        boxes: boxes and convex bodies, fixed in the frame of the URDF's first link; padding is left out.
-        held: what moves with the tip, or None; the box of the same id is left out.
-        tip_link: link that it moves with.
+        urdf: path; meshes (STL and OBJ) are found as a planner finds them.
+        srdf: path; link pairs that it excludes are not checked.
+        boxes: boxes and convex bodies, fixed in the frame of the URDF's first link; padding is ignored.
+        held: object that moves with the tip, or None; the box of the same id is left out.
+        tip_link: link that the held object moves with.
 
     Raises:
         FileError: a file that cannot be read.
@@ -75,7 +75,7 @@ class CollisionWitness:
         options = {"strippath": "false", "fusestatic": "false"}
         SubElement(SubElement(root, "mujoco"), "compiler", options)
         spec = mj.MjSpec.from_string(tostring(root, encoding="unicode"))
-        spec.option.disableflags |= mj.mjtDisableBit.mjDSBL_FILTERPARENT  # what an SRDF leaves out is left out, no more
+        spec.option.disableflags |= mj.mjtDisableBit.mjDSBL_FILTERPARENT  # only the SRDF excludes pairs
         for pair in read_xml(srdf, _REPAIR).iter("disable_collisions"):
             names = pair.get("link1"), pair.get("link2")
             if all(spec.body(name) is not None for name in names):
@@ -89,7 +89,7 @@ class CollisionWitness:
         self.data = mj.MjData(self.model)
 
     def _add(self, spec: Any, body: Any, name: str, obj: BoxObstacle | HeldBox | ConvexBody) -> None:
-        """Give a link, or the world, the geoms of an object."""
+        """Add the geoms of an object to a link or the world."""
         quaternion, mj = np.zeros(4), self._mj
         mj.mju_mat2Quat(quaternion, obj.pose[:3, :3].ravel().copy())
         at = {"pos": obj.pose[:3, 3], "quat": quaternion}
@@ -105,14 +105,14 @@ class CollisionWitness:
             body.add_geom(name=piece, type=mj.mjtGeom.mjGEOM_MESH, meshname=piece, **at)
 
     def place(self, positions: Mapping[str, float]) -> None:
-        """Put joints where they are, radians and metres; others stay."""
+        """Set joint positions, radians and metres; other joints stay."""
         for name, value in positions.items():
             self.data.qpos[self.model.joint(name).qposadr[0]] = value
         self._mj.mj_kinematics(self.model, self.data)
         self._mj.mj_comPos(self.model, self.data)
 
     def touching(self, allowed: Collection[frozenset[str]] = frozenset()) -> dict[frozenset[str], float]:
-        """Pairs of links, objects and "held" that are deeper in each other than DEEP: metres."""
+        """Return pairs of links, objects and "held" that penetrate deeper than DEEP: depth in metres."""
         self._mj.mj_collision(self.model, self.data)
         found: dict[frozenset[str], float] = {}
         for contact in self.data.contact[: self.data.ncon]:
@@ -124,10 +124,10 @@ class CollisionWitness:
     def along(
         self, trajectory: PlannedTrajectory, fingers: Mapping[str, float], allowed: Collection[frozenset[str]] = ()
     ) -> tuple[dict[frozenset[str], float], int]:
-        """What runs into what on a trajectory, by polynomials between its points as controllers follow it.
+        """Find collisions on a trajectory, with polynomials between its points as controllers follow it.
 
         Returns:
-            Deepest of each pair, metres, and how many moments were looked at, RATE a second.
+            Greatest depth of each pair, metres, and the number of checked moments, RATE per second.
         """
         path = JointTrajectory(trajectory.times, trajectory.positions, trajectory.velocities, trajectory.accelerations)
         moments = np.arange(0.0, path.duration + 1 / RATE, 1 / RATE)
@@ -140,6 +140,6 @@ class CollisionWitness:
         return deepest, len(moments)
 
     def _name(self, geom: int) -> str:
-        """Of an object, "held", or the link."""
+        """Name of an object, "held", or the link."""
         name = str(self.model.geom(geom).name)
         return self._boxes[name] if name in self._boxes else str(self.model.body(self.model.geom_bodyid[geom]).name)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables that the arm can clear: small chicks, a cup, other objects and a tray; the camera stands opposite the arm.
+"""Tables for the arm: small chicks, a cup, other objects and a tray; the camera faces the arm.
 
-The camera looks back at the arm, so that what is behind the cup is nearer to the arm and within its reach. Everything
-is small enough for a hand that opens 80 mm, but the tray.
+The camera looks back at the arm, so that objects behind the cup are nearer to the arm and within its reach. Everything
+except the tray is small enough for a hand that opens 80 mm.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from spatial_vlm_ros.sim.truth import Placed
 from spatial_vlm_ros.types import Transform, Vector3
 
 TRAY = "tray"
-_CENTRE, _SIZE = (0.35, 0.0), (1.3, 1.5)  # of the table, metres
+_CENTRE, _SIZE = (0.35, 0.0), (1.3, 1.5)  # the table, metres
 _LET_GO = 0.002  # metres above the table
 _SCALES: Mapping[str, float] = MappingProxyType(
     {"bonnet chick": 0.62, "ribbon chick": 0.62, "cup": 0.8, "tray": 0.9, "box": 0.6, "can": 0.85, "orange": 0.8,
      "lemon": 0.85, "banana": 0.9, "apple": 0.8}
 )  # fmt: skip
 _OTHERS = ("box", "can", "orange", "lemon", "apple")
-_REACH = ((0.36, 0.72), (-0.38, 0.38))  # x and y in which objects are put, metres
-_APART = 0.045  # metres between the circles around two objects: a finger goes in between
-_VIEW = 0.07  # metres that an object before the target stands aside from its line of sight
+_REACH = ((0.36, 0.72), (-0.38, 0.38))  # x and y ranges for objects, metres
+_APART = 0.045  # metres between the circles around two objects: room for a finger
+_VIEW = 0.07  # metres by which an object in front of the target stays off its line of sight
 _ATTEMPTS, _PLACES = 40, 200
 
 
 @dataclass(frozen=True, eq=False)
 class TableLayout:
-    """A table before it is let go.
+    """Layout of a table before physics starts.
 
     Args:
-        name: of the world.
-        objects: what lies on it, in the frame of the arm's base.
+        name: name of the world.
+        objects: objects on it, in the arm's base frame.
         scenery: the table, whose top is at z = 0, and the room.
-        base_T_camera: where the camera is.
-        target: id of what is to be taken.
-        tray: id of what it is to be put on.
-        instruction: words that mean that.
+        base_T_camera: camera pose in the base frame.
+        target: id of the object to take.
+        tray: id of the object to put it on.
+        instruction: instruction for this task.
     """
 
     name: str
@@ -65,10 +65,10 @@ class TableLayout:
 
 
 def layout(name: str) -> TableLayout:
-    """A world by its name in ARM_WORLDS, or by a seed.
+    """Make a world by its name in ARM_WORLDS, or by a seed.
 
     Raises:
-        UnknownNameError: neither.
+        UnknownNameError: neither a name nor a seed.
         InputError: no world was found for that seed.
         ModelError: MuJoCo is not installed.
     """
@@ -80,7 +80,7 @@ def layout(name: str) -> TableLayout:
 
 
 def chicks(name: str, bonnet: tuple[float, float], ribbon: tuple[float, float], target: str) -> TableLayout:
-    """The two chicks at two places beside the cup, with other objects and a tray; `target` is the one behind it."""
+    """Place the two chicks beside the cup, with other objects and a tray; `target` is the chick behind it."""
     rng = np.random.default_rng(5)
     cup = (0.57, 0.0)
     places: Mapping[str, tuple[str, str | None, tuple[float, float], float]] = {
@@ -101,9 +101,9 @@ def chicks(name: str, bonnet: tuple[float, float], ribbon: tuple[float, float], 
 
 
 def random_layout(seed: int) -> TableLayout:
-    """A world by chance: one chick behind the cup, the other not, three to five other objects, a tray.
+    """Make a random world: one chick behind the cup, the other not, three to five other objects, a tray.
 
-    It was let go and has come to rest: nothing tipped or fell, and the chick is behind the cup by 3 cm or more.
+    Physics has settled: nothing tipped or fell, and the chick is behind the cup by 3 cm or more.
 
     Raises:
         InputError: a negative seed, or no such world was found.
@@ -123,12 +123,12 @@ def random_layout(seed: int) -> TableLayout:
 
 
 def arm_camera(side: float = 0.0, height: float = 0.66) -> Transform:
-    """The camera opposite the arm, at 1.18 m from its base, looking down at the table."""
+    """Pose of the camera opposite the arm, 1.18 m from its base, looking down at the table."""
     return look_at((1.18, side, height), (0.53, 0.3 * side, 0.02), BASE_LINK)
 
 
 def wrist_camera(hand_link: str = "panda_hand") -> Transform:
-    """The camera on the hand: 6 cm before it, looking along the fingers, which stay out of its image."""
+    """Pose of the camera on the hand: 6 cm in front of it, looking along the fingers, which stay out of its image."""
     matrix = np.array([[0.0, -1.0, 0.0, 0.06], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.02], [0.0, 0.0, 0.0, 1.0]])
     return Transform(hand_link, "wrist_camera_optical_frame", matrix)
 
@@ -144,7 +144,7 @@ ARM_WORLDS: Mapping[str, Callable[[], TableLayout]] = MappingProxyType(
 
 
 def arm_room(rng: np.random.Generator) -> Scenery:
-    """A room with the table under the arm."""
+    """Make a room with the table under the arm."""
     drawn = random_scenery(rng)
     shift = _CENTRE[0] - drawn.table_centre[0]
 
@@ -162,7 +162,7 @@ def _small(kind: str, rng: np.random.Generator, colour: str | None = None) -> Mo
 
 
 def _drawn(rng: np.random.Generator, name: str) -> TableLayout | None:
-    """A layout by chance; None where something found no place."""
+    """A random layout; None if an object found no free position."""
     scenery, camera = arm_room(rng), arm_camera(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(0.6, 0.72)))
     eye = camera.translation[:2]
     side = 1 if rng.random() < 0.5 else -1
@@ -196,7 +196,7 @@ def _drawn(rng: np.random.Generator, name: str) -> TableLayout | None:
 def _add_anywhere(
     rng: np.random.Generator, kind: str, objects: list[PlacedModel], eye: np.ndarray, to: np.ndarray
 ) -> bool:
-    """Put one more object where it is free and hides the target from nobody."""
+    """Add one object at a free position where it does not hide the target."""
     model, yaw = _small(kind, rng), float(rng.uniform(-math.pi, math.pi))
     for _ in range(_PLACES):
         (x0, x1), (y0, y1) = _REACH
@@ -212,7 +212,7 @@ def _within(spot: tuple[float, float] | np.ndarray) -> bool:
 
 
 def _free(obj: PlacedModel, objects: list[PlacedModel]) -> bool:
-    """Whether a finger goes between it and every other; the circle around a tray is much larger than the tray."""
+    """Whether a finger fits between it and every other object; a tray is much smaller than the circle around it."""
     return all(
         math.dist(obj.position[:2], other.position[:2])
         >= obj.model.reach + other.model.reach + (-0.02 if other.id == TRAY else _APART)
@@ -221,7 +221,7 @@ def _free(obj: PlacedModel, objects: list[PlacedModel]) -> bool:
 
 
 def _seen(obj: PlacedModel, eye: np.ndarray, to: np.ndarray) -> bool:
-    """Whether an object leaves the line of sight from the eye to a place free."""
+    """Whether an object leaves the line of sight from the eye to a point free."""
     way = to - eye
     length = float(np.linalg.norm(way))
     offset = np.asarray(obj.position[:2]) - eye

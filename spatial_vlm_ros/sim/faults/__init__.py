@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults that the players and the simulated arm inject on request: what they are, and what they do to messages."""
+"""Faults that the players and the simulated arm inject on request, and their effects on messages."""

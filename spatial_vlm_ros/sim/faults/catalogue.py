@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which faults exist: for every stream and kind what it does and what its amount means. docs/fault_kinds.md lists it.
+"""List of all faults: the effect and the unit of the amount for every stream and kind. See docs/fault_kinds.md.
 
-A *stream* is what one publisher, controller or model delivers. A *part* of a stream is the contents of its messages
-(""), their "stamp" or their "frame_id". The *form* of a stream decides what its faults do.
+A *stream* is the output of one publisher, controller or model. A *part* of a stream is the contents of its messages
+(""), their "stamp" or their "frame_id". The *form* of a stream decides the effect of its faults.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ CONTENTS, STAMP, FRAME_ID = "", "stamp", "frame_id"
 
 @dataclass(frozen=True)
 class Effect:
-    """What a kind of fault does to a stream.
+    """Effect of a kind of fault on a stream.
 
     Args:
         does: one sentence without its full stop.
-        unit: of the amount; None where the kind takes no amount.
-        default: the amount where none is given.
+        unit: unit of the amount; None if the kind takes no amount.
+        default: the amount if none is given.
         low, high: least and greatest amount.
     """
 
@@ -34,7 +34,7 @@ class Effect:
 
 
 def _timing(unit: str) -> dict[str, Effect]:
-    """What holds for every stream of messages."""
+    """Effects for every stream of messages."""
     return {
         "off": Effect(f"no {unit} is published"),
         "slow": Effect(
@@ -162,7 +162,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
         ),
     }
 )
-"""Form of a stream, or part → kind → its effect. A kind that is not listed makes no sense there, see `IMPOSSIBLE`."""
+"""Form of a stream, or part → kind → its effect. A kind that is not listed is not possible, see `IMPOSSIBLE`."""
 
 IMPOSSIBLE: Mapping[tuple[str, str], str] = MappingProxyType(
     {
@@ -197,7 +197,7 @@ FORMS: Mapping[str, str] = MappingProxyType(
 """Stream → its form."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({"camera": ("rgb", "depth", "info", "detections")})
-"""Name → the streams that one fault of it applies to: what comes from one host, and is stamped by its clock."""
+"""Name → the streams that one fault of this group applies to: streams from one host, stamped by its clock."""
 
 WITH_FRAME_ID = ("colour", "depth", "compressed", "info", "detections", "transforms")
 WITH_STAMP = (*WITH_FRAME_ID, "joints")

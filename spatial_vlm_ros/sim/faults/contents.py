@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What faults do inside a message. Knows the fields of messages; works on those of rclpy and of rosbags alike.
+"""Effects of faults inside a message, for message classes of both rclpy and rosbags.
 
-Every function changes the message that it is given: give it a copy.
+Every function changes the message in place: pass a copy.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from spatial_vlm_ros.errors import InputError
 SECOND = 1_000_000_000  # nanoseconds
 WRONG_FRAME = "wrong_frame"
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
-_LETTERS = 8  # of a random name
+_LETTERS = 8  # letters of a random name
 
 Random = np.random.Generator
 Change = Callable[[Any, float, Random], None]
 
 
 def nanoseconds(time: Any) -> int:
-    """A builtin_interfaces/Time as nanoseconds."""
+    """Convert a builtin_interfaces/Time to nanoseconds."""
     return int(time.sec) * SECOND + int(time.nanosec)
 
 
 def set_time(time: Any, stamp_ns: int) -> None:
-    """Write nanoseconds into a builtin_interfaces/Time; below 0 they are 0, for no message holds less."""
+    """Write nanoseconds into a builtin_interfaces/Time, clipped to its range: not below 0."""
     time.sec, time.nanosec = divmod(min(max(0, stamp_ns), 2**31 * SECOND - 1), SECOND)
 
 
 def headers(message: Any) -> list[Any]:
-    """Every std_msgs/Header of a message that says when and where its numbers hold, each once though it is shared."""
+    """All std_msgs/Headers of a message that define time and frame of its numbers, without duplicates."""
     found: list[Any] = []
     if hasattr(message, "transforms"):
         found = [transform.header for transform in message.transforms]
@@ -49,7 +49,7 @@ def headers(message: Any) -> list[Any]:
 
 
 def take_headers(frozen: Any, new: Any) -> None:
-    """Give a message of before the headers of a new one; transforms by the name of their child."""
+    """Copy the headers of a new message into an earlier one; transforms are matched by their child frame."""
     if hasattr(frozen, "transforms"):
         newest = {transform.child_frame_id: transform.header.stamp for transform in new.transforms}
         for transform in frozen.transforms:
@@ -63,7 +63,7 @@ def take_headers(frozen: Any, new: Any) -> None:
 
 
 def letters(random: Random) -> str:
-    """A random name."""
+    """Make a random name."""
     return "".join(random.choice(list(string.ascii_lowercase), _LETTERS))
 
 
@@ -71,12 +71,12 @@ def letters(random: Random) -> str:
 
 
 def random_bytes(message: Any, _: float, random: Random) -> None:
-    """Every byte of an image is random."""
+    """Replace every byte of an image by a random one."""
     _write(message, random.integers(0, 256, len(message.data), np.uint8))
 
 
 def mirrored(message: Any, _: float, __: Random) -> None:
-    """The image is flipped left to right.
+    """Flip the image left to right.
 
     Raises:
         InputError: an encoding whose pixels are not whole bytes side by side.
@@ -94,7 +94,7 @@ def mirrored(message: Any, _: float, __: Random) -> None:
 
 
 def scaled(message: Any, factor: float, _: Random) -> None:
-    """Every distance of a depth image is multiplied; what 16UC1 cannot hold becomes not measured.
+    """Multiply every distance of a depth image; values too large for 16UC1 become "not measured".
 
     Raises:
         InputError: an encoding that is neither 16UC1 nor 32FC1.
@@ -117,7 +117,7 @@ def _octets(message: Any) -> np.ndarray:
 
 
 def _write(message: Any, octets: np.ndarray) -> None:
-    if isinstance(message.data, np.ndarray):  # of rosbags
+    if isinstance(message.data, np.ndarray):  # a message of rosbags
         message.data = octets
         return
     kept = array.array("B")
@@ -129,13 +129,13 @@ def _write(message: Any, octets: np.ndarray) -> None:
 
 
 def random_camera(message: Any, _: float, random: Random) -> None:
-    """K, D, R and P are random numbers between -1000 and 1000."""
+    """Set K, D, R and P to random numbers between -1000 and 1000."""
     for name in "kdrp":
         setattr(message, name, _floats(getattr(message, name), random.uniform(-1e3, 1e3, len(getattr(message, name)))))
 
 
 def another_focal_length(message: Any, factor: float, _: Random) -> None:
-    """Focal lengths in K and P are multiplied."""
+    """Multiply the focal lengths in K and P."""
     for name, places in (("k", (0, 4)), ("p", (0, 5))):
         values = np.array(getattr(message, name), np.float64)
         values[list(places)] *= factor
@@ -154,7 +154,7 @@ def _of_array(before: Any) -> tuple[str, ...]:
 
 
 def random_detections(message: Any, _: float, random: Random) -> None:
-    """Boxes and scores are NaN, labels are random letters."""
+    """Set boxes and scores to NaN, and labels to random letters."""
     for detection in message.detections:
         if hasattr(detection, "box"):
             detection.box = _floats(detection.box, np.full(4, np.nan))
@@ -166,7 +166,7 @@ def random_detections(message: Any, _: float, random: Random) -> None:
 
 
 def names_passed_on(message: Any, _: float, __: Random) -> None:
-    """Each detection has the label, attributes and id of the next one, the last one those of the first."""
+    """Give each detection the label, attributes and id of the next one; the last gets those of the first."""
     found = list(message.detections)
     if found and hasattr(found[0], "label"):
         names = [(d.label, list(d.attributes), d.id) for d in found]
@@ -182,7 +182,7 @@ def names_passed_on(message: Any, _: float, __: Random) -> None:
 
 
 def no_transforms(message: Any, _: float, __: Random) -> None:
-    """Translations are NaN, quaternions are zero."""
+    """Set translations to NaN and quaternions to zero."""
     for stamped in message.transforms:
         place, turned = stamped.transform.translation, stamped.transform.rotation
         place.x = place.y = place.z = float("nan")
@@ -190,20 +190,20 @@ def no_transforms(message: Any, _: float, __: Random) -> None:
 
 
 def shifted(message: Any, metres: float, _: Random) -> None:
-    """Every child is shifted along x of its parent."""
+    """Shift every child frame along x of its parent, metres."""
     for stamped in message.transforms:
         stamped.transform.translation.x += metres
 
 
 def no_joints(message: Any, _: float, __: Random) -> None:
-    """Positions, velocities and efforts are NaN."""
+    """Set positions, velocities and efforts to NaN."""
     for name in ("position", "velocity", "effort"):
         values = getattr(message, name)
         setattr(message, name, _floats(values, np.full(len(values), np.nan)))
 
 
 def turned_joints(message: Any, radians: float, _: Random) -> None:
-    """Something is added to every position."""
+    """Add an angle to every position, radians."""
     message.position = _floats(message.position, np.array(message.position, np.float64) + radians)
 
 
@@ -211,12 +211,12 @@ def turned_joints(message: Any, radians: float, _: Random) -> None:
 
 
 def random_time(message: Any, _: float, random: Random) -> None:
-    """A time of /clock between 0 and twice the right one."""
+    """Set the time of /clock to a random time between 0 and twice the right one."""
     set_time(message.clock, int(nanoseconds(message.clock) * random.uniform(0, 2)))
 
 
 def other_time(message: Any, seconds: float, _: Random) -> None:
-    """A time of /clock that is ahead."""
+    """Set the time of /clock ahead, seconds."""
     set_time(message.clock, nanoseconds(message.clock) + round(seconds * SECOND))
 
 
@@ -237,4 +237,4 @@ CHANGES: Mapping[tuple[str, str], Change] = {
     ("clock", "garbage"): random_time,
     ("clock", "wrong"): other_time,
 }
-"""(Form, kind) → what it does to a copy of a message, told the amount and the source of chance."""
+"""(Form, kind) → function that changes a copy of a message, given the amount and the random generator."""

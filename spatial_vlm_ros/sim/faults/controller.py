@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a faulty controller does with the goals that it is given. Times are seconds of simulation."""
+"""Behaviour of a faulty controller towards its goals. Times are simulated seconds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _WORDS = "an injected fault"
 
 
 class ControllerFaults:
-    """The faults of one controller; from any thread.
+    """The faults of one controller; usable from any thread.
 
     Args:
         stream: "arm" or "gripper".
 
     Attributes:
-        seed: of what is random; counts from the next change of the faults.
+        seed: seed of all random choices; applies from the next change of the faults.
     """
 
     def __init__(self, stream: str) -> None:
@@ -35,17 +35,17 @@ class ControllerFaults:
         self._random = np.random.default_rng(self.seed)
 
     def set(self, faults: Iterable[Fault]) -> None:
-        """Switch to these; goals that run go on as they began."""
+        """Switch to these faults; running goals continue as they began."""
         fault = next((fault for fault in faults if fault.stream == self._stream), None)
         if fault != self._fault:
             self._fault = fault
             self._random = np.random.default_rng([self.seed, zlib.crc32(self._stream.encode())])
 
     def check(self) -> None:
-        """Whether goals are taken at all.
+        """Check that goals are accepted.
 
         Raises:
-            InputError: they are not.
+            InputError: goals are not accepted.
         """
         if self._kind == "off":
             raise InputError(
@@ -54,16 +54,16 @@ class ControllerFaults:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a goal that is accepted now is never begun."""
+        """Whether a goal that is accepted now never starts."""
         return self._kind == "stuck"
 
     @property
     def pause(self) -> float:
-        """How much later than accepted a goal begins, seconds."""
+        """Delay between acceptance and start of a goal, seconds."""
         return self._fault.amount if self._fault is not None and self._kind == "delayed" else 0.0
 
     def at_once(self) -> TrajectoryOutcome | None:
-        """How a goal that is accepted now ends without a motion; None where it is to be carried out."""
+        """Outcome of a goal that ends without a motion; None if it is to be carried out."""
         if self._kind == "wrong":
             return TrajectoryOutcome(SUCCESSFUL, _WORDS)
         if self._kind == "garbage":
@@ -73,7 +73,7 @@ class ControllerFaults:
         return None
 
     def paced(self, trajectory: JointTrajectory) -> JointTrajectory:
-        """The trajectory as it is followed: slower or later, where that is the fault."""
+        """Return the trajectory to follow: slower or later, if that is the fault."""
         if self._fault is None or self._kind not in ("slow", "delayed"):
             return trajectory
         speed = self._fault.amount if self._kind == "slow" else 1.0

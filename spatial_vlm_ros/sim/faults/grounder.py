@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model with faults: any backend, wrapped, whose faults a file switches on and off while it runs.
+"""A wrapper around any backend that injects faults; a file switches them on and off while it runs.
 
-grounder: spatial_vlm_ros.sim.faults.grounder:load
-grounder_options: "of=compact faults_file=/run/model_faults"
+grounder: spatial_vlm_ros.sim.faults.grounder:load grounder_options: "of=compact faults_file=/run/model_faults"
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ _REPAIR = "empty the fault file"
 
 
 class FaultyGrounder:
-    """Answers as another grounder does, but for the fault that its file names at the time of the request.
+    """Answers like another grounder, except for the fault that its file names at the time of the request.
 
     Args:
         inner: the grounder that is wrapped.
-        faults: what its parameter would say at the start; what the file says comes before it.
-        file: is read before each request; None, or a file that is not there = `faults`.
-        seed: of what is random.
+        faults: initial faults; the file has precedence.
+        file: file that is read before each request; None or a missing file = `faults`.
+        seed: seed of all random choices.
 
     Raises:
         InputError: `faults` cannot be read, or names another stream than `model`.
@@ -55,8 +54,8 @@ class FaultyGrounder:
         """See Grounder.ground.
 
         Raises:
-            ModelError: the fault says so.
-            InputError: the file's words cannot be read; names what is allowed.
+            ModelError: the fault is an error.
+            InputError: the file cannot be parsed; the message names what is allowed.
         """
         fault = self._now()
         if fault is None:
@@ -90,7 +89,7 @@ class FaultyGrounder:
         return fault
 
     def _garbage(self, found: Grounding, shape: tuple[int, ...]) -> Grounding:
-        """As many boxes, anywhere up to twice the image's size, that fit any phrase."""
+        """Return the same number of random boxes, up to twice the image's size, that fit any phrase."""
         size = np.array(shape[1::-1] * 2, np.float64)
         boxes = [np.sort(self._random.uniform(0, 2, (2, 2)), axis=0).reshape(4) * size for _ in found.detections]
         made = tuple(
@@ -101,7 +100,7 @@ class FaultyGrounder:
 
 
 def _passed_on(found: Grounding) -> Grounding:
-    """Each detection is taken for what the next one is, the last one for the first."""
+    """Give each detection the identity of the next one; the last gets that of the first."""
     named = [*found.detections[1:], *found.detections[:1]]
     made = tuple(
         replace(d, label=n.label, attributes=n.attributes, id=n.id)
@@ -111,13 +110,13 @@ def _passed_on(found: Grounding) -> Grounding:
 
 
 def load(of: str = "", faults: str = "", faults_file: str = "", fault_seed: str = "0", **options: str) -> Grounder:
-    """A backend with faults.
+    """Load a backend with faults.
 
     Args:
-        of: name of the backend that is wrapped, as `grounder` takes it.
-        faults: at the start, "model=kind:amount".
-        faults_file: path of a file with such words; read before each request, empty or missing = none.
-        fault_seed: of what is random.
+        of: name of the wrapped backend, as for the option `grounder`.
+        faults: faults at the start, "model=kind:amount".
+        faults_file: path of a file in the same format; read before each request, empty or missing = none.
+        fault_seed: seed of the random faults.
         **options: of the wrapped backend.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stream of messages with its faults: what is to be published instead, and when. No clock, no threads, no ROS."""
+"""Inject faults into one stream of messages: what is published instead, and when. No clock, threads or ROS."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from spatial_vlm_ros.sim.faults.spec import Fault
 
 
 class FaultLine:
-    """What goes in is a message; what comes out is what a faulty source would have published of it.
+    """Turns a message into the messages that a faulty source would have published.
 
-    The same messages at the same times with the same faults and seed come out the same. Without faults messages pass as
-    they are; with faults inside messages they are copied, never changed.
+    The same messages at the same times with the same faults and seed give the same result. Without faults messages pass
+    unchanged; for faults inside messages they are copied, never changed.
 
     Args:
-        stream: its name.
+        stream: name of the stream.
         form: its form, see `catalogue.FORMS`.
-        seed: of everything that is random.
-        opened: from what goes in to a message of its own that may be changed; a copy by default.
+        seed: seed of all random choices.
+        opened: makes a message that may be changed from the input; by default a copy.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class FaultLine:
         self._stream, self._form, self._seed, self._opened = stream, form, seed, opened
         self._faults: dict[str, Fault] = {}
         self._random: dict[str, Random] = {}
-        self._last: Any = None  # what went in last; a message that is reused by its owner holds the same contents
+        self._last: Any = None  # the last input; a message that its owner reuses has the same content
         self._frozen: Any = None
-        self._stamps: dict[int, int] = {}  # where stamps stand still, or run slow from: number of the header → stamp
+        self._stamps: dict[int, int] = {}  # frozen stamps, or starts of slow ones: index of the header → stamp
         self._passed = float("-inf")
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Those that are on."""
+        """The active faults."""
         return tuple(self._faults.values())
 
     def set(self, faults: Iterable[Fault]) -> None:
-        """Switch to these faults of this stream, and forget what those before did; the same ones go on as they are."""
+        """Switch to these faults of this stream and forget earlier effects; unchanged faults continue."""
         wanted = {fault.part: fault for fault in faults if fault.stream == self._stream}
         if wanted == self._faults:
             return
@@ -72,14 +72,14 @@ class FaultLine:
         self._faults = wanted
 
     def pass_on(self, message: Any, now: float) -> list[tuple[float, Any]]:
-        """What is to be published.
+        """Return what to publish.
 
         Args:
-            message: that went in.
-            now: seconds of a clock that never goes back.
+            message: input message.
+            now: time of a monotonic clock, seconds.
 
         Returns:
-            Times at which to publish, seconds of that clock, and messages; none where it is dropped.
+            Times of publication, seconds of that clock, with messages; empty if the message is dropped.
         """
         self._last = message
         fault = self._faults.get(CONTENTS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults in words: "depth=stuck camera.stamp=wrong:0.15" is read here, and refused with what would be allowed."""
+"""Parse faults such as "depth=stuck camera.stamp=wrong:0.15", and refuse invalid ones with the allowed values."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ class Fault:
 
     @property
     def of_contents(self) -> bool:
-        """Whether it looks into messages, rather than when they are published."""
+        """Whether it changes the content of messages, not the time of publication."""
         return bool(self.part) or self.kind in ("stuck", "garbage", "wrong")
 
 
 def read_faults(words: str, forms: Mapping[str, str] = FORMS) -> tuple[Fault, ...]:
-    """Read what faults are wanted.
+    """Parse a list of faults.
 
     Args:
         words: "stream=kind", "stream=kind:amount", "stream.stamp=kind" or "stream.frame_id=kind", with spaces between;
             empty = none. A group (`catalogue.GROUPS`) stands for each of its streams that is in `forms`.
-        forms: the streams that there are → their forms.
+        forms: available stream → its form.
 
     Returns:
         One fault for each stream and part, in the order of the words.
 
     Raises:
-        UnknownNameError: a stream, part or kind that does not exist here; names those that do.
-        InputError: a word that is no fault, an amount that is out of range, or a stream and part that is named twice.
+        UnknownNameError: a stream, part or kind that does not exist here; the message names those that do.
+        InputError: a word that is not a fault, an amount out of range, or a stream and part named twice.
     """
     found: dict[tuple[str, str], Fault] = {}
     for word in words.split():
@@ -78,11 +78,11 @@ def read_faults(words: str, forms: Mapping[str, str] = FORMS) -> tuple[Fault, ..
 
 
 def effect_of(form: str, part: str, kind: str, target: str = "") -> Effect:
-    """What a kind of fault does to a form of stream, or to a part of one.
+    """Return the effect of a kind of fault on a form of stream, or on a part of it.
 
     Raises:
         UnknownNameError: there is no such kind for it.
-        InputError: the kind makes no sense there; says what to use instead.
+        InputError: the kind is not possible there; the message says what to use instead.
     """
     room = part or form
     if (room, kind) in IMPOSSIBLE:
@@ -94,12 +94,12 @@ def effect_of(form: str, part: str, kind: str, target: str = "") -> Effect:
 
 
 def parts_of(form: str) -> tuple[str, ...]:
-    """The parts that a stream of this form has."""
+    """The parts of a stream of this form."""
     return (CONTENTS, *((STAMP,) if form in WITH_STAMP else ()), *((FRAME_ID,) if form in WITH_FRAME_ID else ()))
 
 
 def targets(forms: Mapping[str, str]) -> tuple[str, ...]:
-    """Everything that may stand before "=", groups last."""
+    """All words allowed before "=", groups last."""
     groups = {group: "colour" for group, streams in GROUPS.items() if set(streams) & set(forms)}
     return tuple(
         f"{name}.{part}" if part else name
@@ -109,7 +109,7 @@ def targets(forms: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def as_words(faults: Iterable[Fault]) -> str:
-    """The words that `read_faults` reads as these."""
+    """Write faults in the format of `read_faults`."""
     return " ".join(
         f"{fault.stream}{'.' if fault.part else ''}{fault.part}={fault.kind}"
         + (f":{fault.amount:g}" if fault.amount else "")
@@ -122,11 +122,11 @@ def _streams(name: str, forms: Mapping[str, str]) -> list[str]:
 
 
 def _parted(target: str, forms: Mapping[str, str]) -> tuple[str, str]:
-    """Stream or group, and part."""
+    """Split a target into stream or group, and part."""
     known = targets(forms)
     if target not in known:
         raise UnknownNameError("stream with faults", target, known)
-    if target in forms:  # a topic may have a point in its name
+    if target in forms:  # the name of a topic may contain a full stop
         return target, CONTENTS
     name, _, part = target.rpartition(".")
     return (name, part) if name else (part, CONTENTS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a vision-language model on relations and places of objects, with the remedies of `vlm/remedies` in it.
+"""Train a vision-language model on relations and locations of objects, with the remedies of `vlm/remedies` applied.
 
-Needs torch and transformers; nothing imports it before it is asked for. See docs/adapt.md.
+Needs torch and transformers, which are imported only when this package is used. See docs/adapt.md.
 """

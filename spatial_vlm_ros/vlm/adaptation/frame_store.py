@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled views on the disk: one PNG a view, one JSON file a group, which is written last. Images are read one by one.
+"""Labelled views on disk: one PNG per view, one JSON file per group, written last. Images are read one by one.
 
-DIR/<source>/<group>.json        [{"name", "objects": [...], "relations": [...]}, ...]
-DIR/<source>/<name>.png          (H, W, 3) uint8
+DIR/<source>/<group>.json        [{"name", "objects": [...], "relations": [...]}, ...] DIR/<source>/<name>.png
+(H, W, 3) uint8
 
-The views of a group (of one world, of one frame) are all learnt from, all calibrated on, or all scored on.
+All views of a group (of one world or one frame) have the same use: training, calibration or test.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from spatial_vlm_ros.types.labelled_view import LabelledObject, LabelledView, Re
 
 PARTS = ("training", "calibration", "test")
 HELD_OUT = 0.15
-"""Share of the groups of a source that are calibrated on, and as many that are scored on; one of each at least."""
+"""Share of the groups of a source used for calibration, and the same share for the test; at least one group each."""
 _LARGEST = 1 << 26  # bytes of the JSON of a group
 _REPAIR = "start again with --force"
 
 
 def group_path(folder: Path, source: str, group: str) -> Path:
-    """The JSON file of a group: what tells that it is whole."""
+    """Path of a group's JSON file; if it exists, the group is complete."""
     return folder / source / f"{group}.json"
 
 
 def write_group(folder: Path, source: str, group: str, views: Iterable[LabelledView]) -> None:
-    """Write the views of a group; they may be none.
+    """Write the views of a group, possibly none.
 
     Raises:
         FileError: the folder cannot be written.
@@ -55,15 +55,15 @@ def write_group(folder: Path, source: str, group: str, views: Iterable[LabelledV
 
 @dataclass(frozen=True)
 class StoredView:
-    """A view whose image is still on the disk.
+    """A view whose image is still on disk.
 
     Args:
-        source: where it is from.
-        group: of views that stay together.
-        name: of the view.
-        path: of its image.
-        objects: what is seen.
-        relations: what is known of pairs.
+        source: its source.
+        group: group of views that stay together.
+        name: name of the view.
+        path: path of its image.
+        objects: visible objects.
+        relations: known relations of pairs.
     """
 
     source: str
@@ -74,7 +74,7 @@ class StoredView:
     relations: tuple[RelationLabel, ...]
 
     def load(self) -> LabelledView:
-        """With its image.
+        """Read the image and return the whole view.
 
         Raises:
             FileError: the image is missing or damaged.
@@ -88,15 +88,15 @@ class StoredView:
 
 
 def read_store(folder: Path, seed: int) -> dict[str, tuple[StoredView, ...]]:
-    """What is learnt from, calibrated on and scored on, by part.
+    """Read the views for training, calibration and test, by part.
 
     Args:
-        folder: of `write_group`.
-        seed: which groups are held out depends on it and on their names alone.
+        folder: folder written by `write_group`.
+        seed: with the group names, it alone decides which groups are held out.
 
     Raises:
         FileError: a file is damaged.
-        InputError: too few groups to hold some out.
+        InputError: too few groups to hold some of them out.
     """
     parts: dict[str, list[StoredView]] = {part: [] for part in PARTS}
     for source in sorted(path for path in folder.iterdir() if path.is_dir()):
@@ -112,7 +112,7 @@ def read_store(folder: Path, seed: int) -> dict[str, tuple[StoredView, ...]]:
 
 
 def split_groups(names: Sequence[str], seed: int) -> Mapping[str, list[str]]:
-    """Part → its groups; with fewer than three groups all are learnt from."""
+    """Part → its groups; with fewer than three groups all are for training."""
     drawn = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
     held = max(1, round(HELD_OUT * len(drawn))) if len(drawn) > 2 else 0
     return {"test": drawn[:held], "calibration": drawn[held : 2 * held], "training": drawn[2 * held :]}
@@ -145,6 +145,6 @@ def _box(values: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 def _file_name(name: str) -> str:
-    """A name that is a file's: frames may lie in folders of folders."""
+    """Turn a frame's name, which may contain folders, into a file name."""
     kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     return kept if kept == name else f"{kept}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model learns from: a question about an image and its answer, as tensors; and how places are written."""
+"""Training lessons as tensors: a question about an image with its answer; and how locations are written."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class AdaptLesson:
 
     Args:
         rgb: (H, W, 3) uint8.
-        question: what is asked.
-        choices: in the order in which the model sees them; empty = it is to answer in its own words.
-        answer: what is right.
+        question: text of the question.
+        choices: the choices in the order in which the model sees them; empty = the model answers in its own words.
+        answer: the right answer.
     """
 
     rgb: Rgb
@@ -46,8 +46,8 @@ class LocationWords:
     """How a box is written: four whole numbers, each a multiple of a step.
 
     Args:
-        side: what the right and the lower border are written as.
-        step: between neighbouring numbers.
+        side: number of the right and of the lower border.
+        step: difference between neighbouring numbers.
     """
 
     side: int
@@ -55,9 +55,9 @@ class LocationWords:
 
     @classmethod
     def of(cls, parts: Parts) -> LocationWords:
-        """Pixels of the encoder in whole patches, as PIN has it (arXiv 2402.08657).
+        """Use pixels of the encoder in whole patches, as PIN does (arXiv 2402.08657).
 
-        Models whose images have any size get 0 to 1000 in tens.
+        Models that accept images of any size use 0 to 1000 in steps of 10.
         """
         if parts.kind not in _WITH_SIZE:
             return cls(_SCALE, _SCALE_STEP)
@@ -65,12 +65,12 @@ class LocationWords:
         return cls(int(vision.image_size), int(vision.patch_size))
 
     def question(self, name: str) -> str:
-        """Where an object of this name is."""
+        """Ask for the location of an object of this name."""
         asked = f"In the image is {with_article(name)}. Where is it?"
         return f"{asked} Answer with [x1,y1,x2,y2], numbers from 0 to {self.side}."
 
     def words(self, box: BoxXyxy, width: int, height: int) -> str:
-        """A box of an image as text; no side of it is shorter than a step."""
+        """Write a box of an image as text; no side is shorter than one step."""
         last = self.side // self.step
         x0, y0, x1, y1 = (
             min(max(round(value / extent * self.side / self.step), 0), last)
@@ -81,7 +81,7 @@ class LocationWords:
         return "[" + ",".join(str(self.step * value) for value in (x0, y0, x1, y1)) + "]"
 
     def box(self, text: str, width: int, height: int) -> BoxXyxy | None:
-        """The first box in a text, pixels; None where there is none, or it has no area."""
+        """Read the first box in a text, pixels; None if there is none, or it has no area."""
         found = _NUMBERS.search(text)
         if found is None:
             return None
@@ -92,19 +92,19 @@ class LocationWords:
 
 
 def with_article(name: str) -> str:
-    """A name as a phrase, as in: an orange cup."""
+    """Put an article before a name, as in "an orange cup"."""
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def lesson_batch(scorer: CandidateScorer, lessons: Sequence[AdaptLesson]) -> tuple[dict[str, Tensor], Tensor]:
-    """Lessons as one call of the model: the prompt as the scorer asks it, the answer behind it.
+    """Combine lessons into one model call: the scorer's prompt, followed by the answer.
 
     Args:
         scorer: holds model and processor.
         lessons: at least one.
 
     Returns:
-        Inputs, rows padded on the right; labels (B, N) int64, IGNORED but for answers.
+        Inputs, rows padded on the right; labels (B, N) int64, IGNORED except for answers.
 
     Raises:
         InputError: an answer without tokens.
@@ -169,13 +169,13 @@ def answer_losses(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> Tens
 
 
 def located(scorer: CandidateScorer, rgb: Rgb, name: str, most_tokens: int = 32) -> BoxXyxy | None:
-    """Where a model says that an object is, pixels of the image; None where it names no box.
+    """Ask a model for an object's box, pixels of the image; None if it names no box.
 
     Args:
         scorer: holds model and processor.
         rgb: (H, W, 3) uint8.
-        name: of the object.
-        most_tokens: of the answer.
+        name: name of the object.
+        most_tokens: most tokens of the answer.
 
     Raises:
         ModelError: the model cannot generate.
@@ -185,7 +185,7 @@ def located(scorer: CandidateScorer, rgb: Rgb, name: str, most_tokens: int = 32)
     try:
         told = scorer.model.generate(
             **inputs, max_new_tokens=most_tokens, do_sample=False, num_beams=1,
-            suppress_tokens=[scorer.parts.image_token_id],  # it stands for an image, and is no word
+            suppress_tokens=[scorer.parts.image_token_id],  # it stands for an image, and is not a word
         )  # fmt: skip
     except RuntimeError as error:
         reason = str(error).splitlines()[0]

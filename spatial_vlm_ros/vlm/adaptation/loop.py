@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training loop that can be killed at any time: what a step learns depends on its number alone.
+"""A training loop that can be killed at any time: the content of a step depends only on its number.
 
-The state is one file of safetensors (weights that are trained, state of the optimiser, step), written beside the last
-one and then put in its place. A run that goes on from it gives the same weights as one that was never interrupted, on
-the same machine with the same number of threads.
+The state is one safetensors file (trained weights, optimiser state, step). It is written beside the previous one and
+then replaces it. A run that continues from it gives the same weights as an uninterrupted run, on the same machine with
+the same number of threads.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _REPAIR = "start again with --force"
 
 @dataclass
 class AdaptProgress:
-    """How far a run is.
+    """Progress of a run.
 
     Args:
         step: steps done.
-        seconds: of all steps.
-        memory: most bytes in use: of the GPU where there is one, else of the process.
-        losses: mean loss of each stretch between two states: (last step, loss).
-        rates: (step from which it holds, highest rate); more than one where it was changed on the way.
+        seconds: seconds for all steps.
+        memory: peak memory, bytes: of the GPU if there is one, else of the process.
+        losses: mean loss between two saved states: (last step, loss).
+        rates: (first step with this rate, highest rate); more than one if it was changed during the run.
     """
 
     step: int = 0
@@ -54,12 +54,12 @@ class AdaptProgress:
 
 @dataclass(frozen=True, eq=False)
 class AdaptLimits:
-    """What may differ between the parts of one run.
+    """Limits that may differ between the parts of one run.
 
     Args:
-        minutes: of wall time for this part.
-        every: steps between two states.
-        told: called with what is done after each state that is kept.
+        minutes: wall time for this part, minutes.
+        every: steps between two saved states.
+        told: called with the progress after each saved state.
     """
 
     minutes: float = math.inf
@@ -71,13 +71,13 @@ class AdaptRun:
     """One training run.
 
     Args:
-        groups: what is trained at the first and at the second rate, by name.
-        settings: of the run.
-        identity: what has to be the same for a run to go on, as JSON has it.
-        folder: for its state; where one is there, the run goes on from it.
+        groups: parameters trained at the first and at the second rate, by name.
+        settings: settings of the run.
+        identity: JSON values that have to be the same for a run to continue.
+        folder: folder for its state; the run continues from one that exists.
 
     Raises:
-        InputError: the state is of other settings.
+        InputError: the state belongs to other settings.
         FileError: the state is damaged.
     """
 
@@ -104,13 +104,14 @@ class AdaptRun:
 
         Args:
             learn: number of a step → its loss, with gradients computed.
-            limits: of this part.
+            limits: limits of this part.
 
         Returns:
             Whether the run is finished.
 
         Raises:
-            ModelError: a loss or a gradient is no number, or memory ran out; the weights before that step are kept.
+            ModelError: a loss or a gradient is not a finite number, or memory ran out; the weights before that step are
+                kept.
             FileError: the state cannot be written.
         """
         end, done, since = time.monotonic() + 60.0 * limits.minutes, self.progress, list[float]()
@@ -149,7 +150,7 @@ class AdaptRun:
         return loss
 
     def save(self) -> None:
-        """Keep the state.
+        """Save the state.
 
         Raises:
             FileError: it cannot be written.
@@ -192,7 +193,7 @@ class AdaptRun:
 
 
 def check_identity(found: str, wanted: str, place: Path) -> None:
-    """Raise InputError that names what differs between the settings of a state and those of the command."""
+    """Raise InputError, naming the differences between the settings of a state and those of the command."""
     if found == wanted:
         return
     try:
@@ -206,7 +207,7 @@ def check_identity(found: str, wanted: str, place: Path) -> None:
 
 
 def memory_used() -> int:
-    """Most bytes in use so far: of the GPU where torch has used one, else of the process."""
+    """Peak memory so far, bytes: of the GPU if torch has used one, else of the process."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) on the attention of a language model, merged in the end.
+"""Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) on the attention of a language model, merged at the end.
 
-The adapters are those of the package peft. Once merged the weights are plain ones, and nothing needs peft.
+The adapters are those of the package peft. Merged weights are plain weights that do not need peft.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 class LoraAdapter:
-    """Adapters on the four maps of every layer's attention: W + (2 r / r) B A, B zero at first; no dropout.
+    """Adapters on the four projections of every attention layer: W + (2 r / r) B A, B zero at first; no dropout.
 
     Args:
-        parts: of a model; its language model is changed in place.
+        parts: parts of a model; its language model is changed in place.
         rank: r, of each adapter.
 
     Raises:
         DependencyError: peft is not installed.
-        ModelError: a language model whose attention has other maps.
+        ModelError: a language model whose attention has other projections.
     """
 
     def __init__(self, parts: Parts, rank: int) -> None:
@@ -42,15 +42,15 @@ class LoraAdapter:
             reason = f"LoRA does not fit its language model: {error}"
             raise ModelError(type(parts.model).__name__, reason, "use --method projector") from error
         self._language = parts.language
-        for value in self.parameters().values():  # made in the number format of the weights
+        for value in self.parameters().values():  # created in the number format of the weights
             value.data = value.data.float()
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name."""
+        """Trained parameters, by name."""
         return {f"lora.{n}": p for n, p in self._language.named_parameters() if "lora_" in n}
 
     def merge(self) -> None:
-        """Add the adapters to the weights and take them off."""
+        """Add the adapters to the weights and remove them."""
         self._adapted.merge_and_unload()
         for value in self._language.parameters():
             value.requires_grad_(False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loaded model made ready for training: encoder, layers, norm, positions, PIN and LoRA put on, all else frozen."""
+"""Prepare a loaded model for training: apply encoder, layers, norm, positions, PIN and LoRA; freeze the rest."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class PreparedModel:
     """A model that is being adapted.
 
     Args:
-        model: the whole.
-        processor: of it.
-        parts: of it.
-        first: what is trained at the method's rate, by name.
-        second: what is trained at its second rate.
-        learned: mark → what the remedy learnt, to be saved beside the checkpoint.
-        table: of learned-absolute positions.
+        model: the whole model.
+        processor: its processor.
+        parts: its parts.
+        first: parameters trained at the method's first rate, by name.
+        second: parameters trained at its second rate, by name.
+        learned: mark → trained module of the remedy, to be saved beside the checkpoint.
+        table: table of learned-absolute positions.
         lora: adapters in the language model, until `finish`.
     """
 
@@ -57,11 +57,11 @@ class PreparedModel:
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
-        """All that is trained, by name."""
+        """All trained parameters, by name."""
         return {**self.first, **self.second}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Mark → tensors of the remedy, as `save_learned` takes them."""
+        """Mark → tensors of the remedy, for `save_learned`."""
         return {
             name: {key: value.detach().cpu().contiguous() for key, value in _state(one).items()}
             for name, one in self.learned.items()
@@ -76,10 +76,10 @@ class PreparedModel:
 
 @dataclass(frozen=True, eq=False)
 class NewEncoder:
-    """A vision encoder with its own preparation of images.
+    """A vision encoder with its own image processor.
 
     Args:
-        vision: module of transformers, with weights.
+        vision: transformers module with weights.
         images: its image processor.
     """
 
@@ -90,18 +90,18 @@ class NewEncoder:
 def prepare(
     model: Any, processor: Any, folder: Path, settings: AdaptSettings, encoder: NewEncoder | None = None
 ) -> PreparedModel:
-    """Put everything on and freeze the rest. A model that cannot be prepared is of no further use.
+    """Apply all settings and freeze the rest. A model for which this fails must not be used further.
 
     Args:
         model: as it was loaded from the folder.
-        processor: of it.
-        folder: of the base, where what its remedies learnt is.
-        settings: what is trained; not of CLOC.
-        encoder: in place of the base's.
+        processor: its processor.
+        folder: folder of the base, which holds the trained parameters of its remedies.
+        settings: what is trained; any method but CLOC.
+        encoder: encoder to use instead of the base's.
 
     Raises:
-        ModelError: a class, or a base that was trained with remedies, that does not take what is asked for.
-        InputError: a scheme, layers or an encoder that do not fit the model.
+        ModelError: the class, or a base that was trained with remedies, does not support the settings.
+        InputError: a scheme, layers or an encoder does not fit the model.
         DependencyError: LoRA without peft.
     """
     torch.manual_seed(settings.seed)
@@ -121,7 +121,7 @@ def prepare(
         _count_tokens(processor, parts.vision.config)
     model.requires_grad_(False)
     if settings.checkpointing:
-        # Its name from transformers 5.23 on, and that of before.
+        # Its name from transformers 5.23 on, and before.
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
         parts.language.train()
@@ -133,7 +133,7 @@ def prepare(
 
 
 def _with_remedies(made: PreparedModel, settings: AdaptSettings) -> None:
-    """Put on what is asked for; it, the projector and LoRA are trained."""
+    """Apply the requested remedies; they, the projector and LoRA are trained."""
     model, parts = made.model, made.parts
     fresh: dict[str, nn.Module] = {"projector": parts.projector.float()}
     if settings.features:
@@ -174,11 +174,11 @@ def _refuse_marked(settings: AdaptSettings, name: str, marks: Mapping[str, objec
 
 
 def _reshape(model: Any, processor: Any, settings: AdaptSettings, encoder: NewEncoder | None) -> None:
-    """Exchange the encoder, or the layers that are read, and begin with a new projector."""
+    """Replace the encoder, or the layers that are read, and start with a new projector."""
     config = model.config
     if encoder is not None:
         if settings.features:
-            config.vision_feature_layer = -1  # of the new encoder; the layers asked for follow
+            config.vision_feature_layer = -1  # last layer of the new encoder; the layers asked for follow
         config = with_encoder(config, encoder.vision.config)
     if settings.features:
         config = features.multilayer_config(config, settings.features)
@@ -191,7 +191,7 @@ def _reshape(model: Any, processor: Any, settings: AdaptSettings, encoder: NewEn
 
 
 def _count_tokens(processor: Any, vision: Any) -> None:
-    """Tell the processor of a LLaVA model how many tokens an image has; old checkpoints leave it out."""
+    """Set the number of tokens per image in the processor of a LLaVA model; old checkpoints omit it."""
     processor.patch_size = int(vision.patch_size)
     processor.vision_feature_select_strategy = select_strategy(vision)
     processor.num_additional_image_tokens = int(processor.vision_feature_select_strategy == "default")
@@ -208,7 +208,7 @@ def _with_pin(made: PreparedModel) -> None:
 
 
 def _with_norm(made: PreparedModel) -> nn.Module:
-    """The published normaliser with the norms of this model's own words."""
+    """Apply the published normaliser with the norms of this model's own words."""
     words = made.processor.tokenizer
     rows = min(len(words), int(made.parts.embeddings.weight.shape[0]))
     text = norms.text_norms(made.parts, rows=rows, without=words.all_special_ids)

@@ -3,11 +3,11 @@
 
     L = L_CLIP + w (L_CLOC + L_grounding)
 
-Prompter, box head and the two losses of regions are those of `remedies/cloc.py`; w is the share of images with regions.
-Not of the paper: the text encoder (bytes, two layers, from nothing, where the paper's is a CLIP text tower that learns
-with 32,768 images a step), the captions (names of objects that the truth tells, where the paper has 300 million to 2
-billion images that a captioner and a detector labelled), an encoder that was trained before, its low rate, images
-squashed to a square, and the pooling of images, which is a mean of the patch tokens.
+Prompter, box head and the two region losses are those of `remedies/cloc.py`; w is the share of images with regions.
+These parts differ from the paper: the text encoder (two layers on bytes, trained from scratch; the paper trains a CLIP
+text tower with 32,768 images per step), the captions (true object names; the paper labels 300 million to 2 billion
+images with a captioner and a detector), the use of a pretrained encoder, its low rate, images squashed to a square, and
+the pooling of images, which is the mean of the patch tokens.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from spatial_vlm_ros.vlm.remedies.cloc import (
 from spatial_vlm_ros.vlm.remedies.encoders import select_strategy
 
 REGIONS = 4
-"""Of an image, as published."""
+"""Regions of an image, as published."""
 TEMPERATURE = 0.07
 _LONGEST, _LAYERS, _BYTES = 128, 2, 257
 
@@ -46,7 +46,7 @@ class CaptionedImage:
 
     Args:
         rgb: (H, W, 3) uint8.
-        caption: of the image.
+        caption: caption of the image.
         regions: (box 0 to 1 as left, top, right, bottom; caption), REGIONS of them or none.
     """
 
@@ -56,10 +56,10 @@ class CaptionedImage:
 
 
 class ByteTextEncoder(nn.Module):
-    """A transformer over the bytes of a caption, averaged.
+    """A transformer over the bytes of a caption, averaged over positions.
 
     Args:
-        size: of the embedding, a multiple of 8.
+        size: size of the embedding, a multiple of 8.
     """
 
     def __init__(self, size: int) -> None:
@@ -71,7 +71,7 @@ class ByteTextEncoder(nn.Module):
         self.project = nn.Linear(size, size)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """(R, size) of R captions; what is longer than 128 bytes is cut."""
+        """Return (R, size) embeddings of R captions; captions longer than 128 bytes are cut."""
         given = [list(text.encode()[:_LONGEST]) or [0] for text in texts]
         longest = max(len(one) for one in given)
         rows = [[byte + 1 for byte in one] + [0] * (longest - len(one)) for one in given]
@@ -82,13 +82,13 @@ class ByteTextEncoder(nn.Module):
 
 
 class RegionTextModel(nn.Module):
-    """The encoder with what it learns beside.
+    """The encoder with the new modules that are trained with it.
 
     Args:
-        vision: an encoder of a kind that LLaVA takes.
+        vision: an encoder of a kind that LLaVA accepts.
 
     Raises:
-        ModelError: another encoder.
+        ModelError: another kind of encoder.
         InputError: a width that is not a multiple of four.
     """
 
@@ -102,19 +102,19 @@ class RegionTextModel(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1.0 / TEMPERATURE)))
 
     def tokens(self, pixels: Tensor) -> Tensor:
-        """(B, N, W) patch tokens of images (B, 3, S, S); the class token is left out."""
+        """Return (B, N, W) patch tokens of images (B, 3, S, S), without the class token."""
         seen: Tensor = self.vision(pixel_values=pixels).last_hidden_state
         return seen[:, self._first :].float()
 
     def loss(self, pixels: Tensor, images: Sequence[CaptionedImage]) -> Tensor:
-        """Scalar.
+        """Return the loss of a batch, a scalar.
 
         Args:
             pixels: (B, 3, S, S) of the images.
-            images: B of them, two or more.
+            images: B images, B >= 2.
 
         Raises:
-            InputError: a single image, which nothing contrasts with.
+            InputError: a single image, which cannot be contrasted.
         """
         if len(images) < 2:
             raise InputError("--batch", "1 image", "at least 2, for the contrastive loss")
@@ -133,22 +133,22 @@ class RegionTextModel(nn.Module):
         return loss + cloc_weight(len(rows), len(images)) * (contrast + grounding_loss(found, boxes))
 
     def groups(self) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
-        """Parameters by name: what is new, and those of the encoder that a loss reaches."""
+        """Parameters by name: the new ones, and those of the encoder that receive a gradient."""
         named = dict(self.named_parameters())
         kept = {name: value for name, value in named.items() if name.startswith("vision.")}
         return {name: value for name, value in named.items() if name not in kept}, kept
 
     @torch.no_grad()
     def asked(self, pixels: Tensor, boxes: Sequence[Sequence[float]], captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """How well captions fit regions of one image, and where each caption is found.
+        """Score captions against regions of one image, and locate each caption.
 
         Args:
             pixels: (1, 3, S, S).
-            boxes: R of them, 0 to 1.
-            captions: R of them.
+            boxes: R boxes, 0 to 1 of the image.
+            captions: R captions.
 
         Returns:
-            (R, R) cosines of regions and captions; (R, 4) boxes.
+            (R, R) cosines of regions and captions; (R, 4) boxes, 0 to 1.
         """
         tokens, texts = self.tokens(pixels), self.text(captions)
         given = torch.tensor([[list(box) for box in boxes]], device=tokens.device)
@@ -158,12 +158,12 @@ class RegionTextModel(nn.Module):
 
 
 def seeded_model(vision: Any, images: Any, seed: int) -> RegionTextModel:
-    """A model with new weights of a seed round an encoder that learns, whose images are shown whole.
+    """Make a model with seeded new weights around a trainable encoder that sees whole images.
 
     Args:
         vision: the encoder.
         images: its image processor, which is changed.
-        seed: of the new weights.
+        seed: seed of the new weights.
 
     Raises:
         ModelError, InputError: as `RegionTextModel`.

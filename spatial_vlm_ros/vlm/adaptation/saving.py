@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An adapted model as a folder: a plain checkpoint of transformers with its remedies' marks, and what they learnt."""
+"""Save an adapted model: a plain transformers checkpoint with the marks and trained tensors of its remedies."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from spatial_vlm_ros.vlm.remedies.learned import save_learned
 from spatial_vlm_ros.vlm.remedies.marking import FIELD, trained_with
 
 _LEFT = ("README.md", "adaptation.json", "calibration.json", "config.json")
-"""Files of a base that are not its weights, tokenizer or processor, or are written anew."""
+"""Files of a base that are not its weights, tokenizer or processor, or that are written again."""
 
 
 def save_adapted(made: PreparedModel, folder: Path, dtype: torch.dtype) -> None:
     """Write model, processor and remedies; LoRA is merged first.
 
     Args:
-        made: after training.
+        made: the trained model.
         folder: new, or empty.
-        dtype: of the weights, that of the base.
+        dtype: number format of the weights, the same as the base's.
 
     Raises:
         FileError: the folder cannot be written.
@@ -45,7 +45,7 @@ def save_beside(made: PreparedModel, base: Path, folder: Path) -> None:
     """Copy the base byte for byte and write the remedies beside it: only the marks in config.json are added.
 
     Args:
-        made: after training; of its base nothing has changed.
+        made: the trained model; its base must be unchanged.
         base: folder of the base.
         folder: new, or empty.
 

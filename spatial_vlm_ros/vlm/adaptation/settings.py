@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an adaptation trains, how long and how fast, and which options fit which method and class of model."""
+"""Settings of an adaptation: what is trained, how long and how fast, and which options fit together."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class MethodRates:
     """Published or chosen settings of a method.
 
     Args:
-        rate: highest learning rate of what is trained first of all: projector, LoRA, PIN, or CLOC's new modules.
-        second: that of the rest: the projector beside LoRA, the encoder of CLOC; 0 = there is none.
+        rate: highest learning rate of the main modules: projector, LoRA, PIN, or CLOC's new modules.
+        second: learning rate of the rest: the projector beside LoRA, the encoder of CLOC; 0 = there is none.
         warm: share of the steps in which the rate rises; a half cosine follows. None: the rate stays the same.
-        betas: of Adam.
-        decay: of weights.
-        places: share of the lessons that ask where an object is.
+        betas: Adam's betas.
+        decay: weight decay.
+        places: share of lessons that ask for the location of an object.
     """
 
     rate: float
@@ -46,33 +46,35 @@ METHODS: Mapping[str, MethodRates] = MappingProxyType(
         "cloc": MethodRates(5e-4, 1e-5, 0.03, (0.9, 0.98), 0.2, 0.0),
     }
 )
-"""Method → its rates. Projector, warm-up and cosine: LLaVA-1.5's pre-training (1e-3, 0.03, no decay); LoRA: its
-finetune_lora.sh (2e-4, projector 2e-5); PIN: Adam 1e-3 without decay (arXiv 2402.08657); CLOC: AdamW, 0.9 and 0.98,
-5e-4, decay 0.2 (arXiv 2410.02746), and 1e-5 for an encoder that is already trained, which is our choice, as are the
-shares of places."""
+"""Method → its rates.
+
+Projector, warm-up and cosine: LLaVA-1.5's pre-training (1e-3, 0.03, no decay); LoRA: its finetune_lora.sh (2e-4,
+projector 2e-5); PIN: Adam 1e-3 without decay (arXiv 2402.08657); CLOC: AdamW, 0.9 and 0.98, 5e-4, decay 0.2 (arXiv
+2410.02746). Our own choices are 1e-5 for an encoder that is already trained, and the shares of locations.
+"""
 
 
 @dataclass(frozen=True)
 class AdaptSettings:
-    """How to adapt; all of it belongs to a run but `rate`, `micro` and `checkpointing`, which may change on the way.
+    """Settings of an adaptation; only `rate`, `micro` and `checkpointing` may change during a run.
 
     Args:
         method: a key of METHODS.
-        positions: a scheme of the language model, a key of `position_schemes.AXES`; None = as the base has it.
+        positions: a scheme of the language model, a key of `position_schemes.AXES`; None = as in the base.
         norm: "published" or "none".
-        features: layers of the encoder, counted as hidden states; empty = as the base has it.
-        new_encoder: whether the encoder is exchanged.
-        steps: of the whole run.
-        batch: lessons of a step; images of CLOC.
-        seed: of new weights, of what is held out and of lessons.
-        rank: of LoRA; its alpha is twice that.
-        rate: highest learning rate in place of that of the method; None = that of METHODS.
-        micro: lessons that go through the model at once; the gradient is that of the whole batch.
-        checkpointing: compute activations again in the backward pass instead of keeping them.
+        features: layers of the encoder, counted as hidden states; empty = as in the base.
+        new_encoder: whether the encoder is replaced.
+        steps: steps of the whole run.
+        batch: lessons per step; for CLOC images.
+        seed: seed of new weights, of the held-out views and of the lessons.
+        rank: LoRA rank; alpha is twice the rank.
+        rate: highest learning rate; None = that of METHODS.
+        micro: lessons per forward pass; the gradient is that of the whole batch.
+        checkpointing: recompute activations in the backward pass instead of keeping them.
 
     Raises:
         UnknownNameError: a method, scheme or norm that does not exist.
-        InputError: a number out of its range, or options that the method does not take.
+        InputError: a number out of its range, or options that the method does not support.
     """
 
     method: str
@@ -114,14 +116,14 @@ class AdaptSettings:
 
     @property
     def rates(self) -> MethodRates:
-        """Of the method."""
+        """Rates of the method."""
         return METHODS[self.method]
 
     @property
     def highest(self) -> tuple[float, float]:
-        """Highest learning rates of the first and second group; a stated rate scales both.
+        """Highest learning rates of the first and second group; a given `rate` scales both.
 
-        A projector that begins anew beside LoRA has the rate of a projector: it is not to be adjusted, but learnt.
+        A new projector beside LoRA has the rate of the projector method, because it is trained from scratch.
         """
         own = self.rates
         anew = self.method == "lora" and (self.new_encoder or bool(self.features))
@@ -129,7 +131,7 @@ class AdaptSettings:
         return own.rate * scale, (METHODS["projector"].rate if anew else own.second) * scale
 
     def factor(self, step: int) -> float:
-        """By which the highest rate is multiplied at a step, counted from 0."""
+        """Factor of the highest rate at a step, counted from 0."""
         if self.rates.warm is None:
             return 1.0
         warm = max(1, round(self.rates.warm * self.steps))
@@ -139,14 +141,14 @@ class AdaptSettings:
 
 
 def check_fits(settings: AdaptSettings, kind: str) -> None:
-    """Refuse options that a class of models does not take.
+    """Refuse options that a class of models does not support.
 
     Args:
-        settings: what is asked for.
+        settings: the requested settings.
         kind: `model_type` of the base, a key of `parts.ARCHITECTURES`.
 
     Raises:
-        ModelError: naming the class and what it takes.
+        ModelError: the class does not support an option; the message names what it supports.
     """
     own = "its encoder comes with its projector" if kind == "paligemma" else "its encoder takes images of any size"
     if kind != SWAPPABLE:

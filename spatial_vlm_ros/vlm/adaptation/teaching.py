@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One step of learning from lessons, a few rows at a time."""
+"""One training step over lessons, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LessonsOf = Callable[[int, int], AdaptLesson]
 
 
 def teacher(scorer: CandidateScorer, lessons: LessonsOf, settings: AdaptSettings) -> Callable[[int], float]:
-    """What `AdaptRun.train` calls for each step: mean loss of its lessons, with gradients.
+    """Return the function that `AdaptRun.train` calls for each step: the mean loss of its lessons, with gradients.
 
     Args:
-        scorer: of the prepared model.
-        lessons: of each step.
-        settings: rows of a step, and how many of them go through the model at once.
+        scorer: scorer of the prepared model.
+        lessons: lessons per step.
+        settings: rows per step, and rows per forward pass.
     """
 
     def learn(step: int) -> float:
@@ -34,12 +34,12 @@ def teacher(scorer: CandidateScorer, lessons: LessonsOf, settings: AdaptSettings
 
 
 def learnt(scorer: CandidateScorer, rows: Sequence[AdaptLesson], micro: int) -> float:
-    """Mean loss of some lessons; their gradient is added to that of the parameters.
+    """Return the mean loss of some lessons and add its gradient to the parameters.
 
     Args:
-        scorer: of the model.
+        scorer: scorer of the model.
         rows: lessons.
-        micro: how many go through the model at once.
+        micro: lessons per forward pass.
     """
     total = 0.0
     for first in range(0, len(rows), micro):
@@ -52,7 +52,7 @@ def learnt(scorer: CandidateScorer, rows: Sequence[AdaptLesson], micro: int) -> 
 
 
 def in_half_precision(model: Any) -> AbstractContextManager[Any]:
-    """bfloat16 arithmetic where the frozen weights are stored so; what is trained stays float32."""
+    """Use bfloat16 arithmetic if the frozen weights are stored in it; trained parameters stay float32."""
     own = next(model.parameters())
     if own.dtype is torch.float32:
         return nullcontext()

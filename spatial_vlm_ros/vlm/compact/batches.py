@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches to train on: images changed by chance, phrases drawn for them, and what the model should say.
+"""Training batches: randomly changed images, random phrases for them, and the target output.
 
-A batch follows from the seed and its step alone, so a run that was interrupted goes on with the batches it would have
-had.
+A batch depends only on the seed and its step, so an interrupted run continues with the same batches.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ from spatial_vlm_ros.vlm.compact.tokens import encode
 
 Floats = npt.NDArray[np.float32]
 LEAST_PIXELS, LEAST_VISIBLE = 16, 0.15
-"""Of objects that are learnt; of smaller or more hidden ones nothing is said."""
-_SPREAD, _LEAST_SPREAD = 0.54 / 6, 0.45  # of a centre's bell: part of the box's side, and cells
-_INSTANCES = 4  # masks learnt of each pair of image and phrase
+"""Minimum of training objects; smaller or more hidden objects have no target."""
+_SPREAD, _LEAST_SPREAD = 0.54 / 6, 0.45  # width of a centre's bell: share of the box's side, and least cells
+_INSTANCES = 4  # masks trained per pair of image and phrase
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """Pictures, phrases and targets.
+    """Images, phrases and targets.
 
     Args:
         pixels: (B, 3, H, W) float32, 0 to 255.
         words: (Q, L) int64.
-        image: (Q,) int64, image of each phrase.
-        heat: (Q, h, w) float32, 0 to 1; exactly 1 at centres; -1 where nothing is said.
+        image: (Q,) int64, index of the image of each phrase.
+        heat: (Q, h, w) float32, 0 to 1; exactly 1 at centres; -1 where there is no target.
         box: (Q, 4, h, w) float32, as CompactOutput.box.
         box_weight: (Q, h, w) float32, sums to 1 for each object.
-        mask_at: (M, 4) int64: pair, row and column of the centre's cell, image.
+        mask_at: (M, 4) int64: index of the pair, row and column of the centre's cell, index of the image.
         mask_box: (M, 4) float32 boxes, pixels.
         mask: (M, H/4, W/4) float32, 0 or 1.
     """
@@ -55,15 +54,15 @@ class TrainingBatch:
 
 
 class Batches:
-    """Batches of a part of the images.
+    """Makes the batches of one part of the images.
 
     Args:
         samples: the images.
-        vocabulary: what may be said of them.
-        spec: of the model.
-        seed: the only source of chance.
-        size: images of a batch.
-        phrases: of each image.
+        vocabulary: words for the phrases.
+        spec: spec of the model.
+        seed: seed of all random choices.
+        size: images per batch.
+        phrases: phrases per image.
     """
 
     def __init__(
@@ -89,12 +88,12 @@ class Batches:
 def make_batch(
     samples: Sequence[LabelledImage], phrases: Sequence[Sequence[TrainingPhrase]], spec: CompactSpec
 ) -> TrainingBatch:
-    """Pictures and the phrases of each, with what the model should say.
+    """Make a batch from images and their phrases, with the target output.
 
     Args:
-        samples: of the spec's size.
-        phrases: for each image, as many as you like.
-        spec: of the model.
+        samples: images of the spec's size.
+        phrases: phrases for each image, any number.
+        spec: spec of the model.
     """
     pairs = [(b, phrase) for b, asked in enumerate(phrases) for phrase in asked]
     rows, columns = spec.cells
@@ -126,7 +125,7 @@ def make_batch(
 
 
 def learnt_numbers(sample: LabelledImage) -> frozenset[int]:
-    """Instance numbers of the objects of which enough is seen to learn from, or to be scored on."""
+    """Instance numbers of the objects that are visible enough for training and scoring."""
     pixels = np.bincount(sample.numbers.ravel(), minlength=len(sample.objects) + 1)
     return frozenset(
         n for n, one in enumerate(sample.objects, 1) if pixels[n] >= LEAST_PIXELS and one.visible >= LEAST_VISIBLE
@@ -134,7 +133,7 @@ def learnt_numbers(sample: LabelledImage) -> frozenset[int]:
 
 
 def fitted(sample: LabelledImage, size: tuple[int, int]) -> LabelledImage:
-    """An image and its instance numbers in another size of the same shape; the same where it has that size."""
+    """Resize an image and its instance numbers to a size of the same shape; unchanged if the size is the same."""
     height, width = sample.numbers.shape
     if (width, height) == size:
         return sample
@@ -149,10 +148,10 @@ def fitted(sample: LabelledImage, size: tuple[int, int]) -> LabelledImage:
 
 
 def _paint(heat: Floats, box: Floats, weight: Floats, one: Labelled) -> tuple[int, int]:
-    """Draw one thing's bell and box; the row and column of its centre's cell.
+    """Draw the bell and the box of one object; return row and column of its centre's cell.
 
-    The bell is that of TTFNet (Liu et al. 2020, alpha 0.54), and so are the boxes learnt all over it; where bells
-    overlap, the smaller thing's box is learnt.
+    The bell, and training the box at all cells of the bell, follow TTFNet (Liu et al. 2020, alpha 0.54). Where bells
+    overlap, the box of the smaller object is trained.
     """
     rows, columns = heat.shape
     x0, y0, x1, y1 = np.array(one.box_xyxy, np.float32) / STRIDE
@@ -175,7 +174,7 @@ def _paint(heat: Floats, box: Floats, weight: Floats, one: Labelled) -> tuple[in
 
 
 def _say_nothing(heat: Floats, one: Labelled) -> None:
-    """Neither centre nor background where an object is that is too small or too hidden."""
+    """Set no target, neither centre nor background, for an object that is too small or too hidden."""
     x0, y0, x1, y1 = (int(v) // STRIDE for v in one.box_xyxy)
     heat[y0 : y1 + 1, x0 : x1 + 1] = -1.0
 
@@ -195,7 +194,7 @@ def _learnt(sample: LabelledImage) -> list[Labelled]:
 
 
 def _relit(rng: np.random.Generator, rgb: Rgb) -> Rgb:
-    """Other exposure, contrast and white balance, a little blur and noise; colours keep their names."""
+    """Change exposure, contrast and white balance, add a little blur and noise; colours keep their names."""
     gain, power = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3), rng.uniform(0.85, 1.2)
     curves = 255.0 * np.clip(np.linspace(0, 1, 256)[:, None] * gain, 0.0, 1.0) ** power
     lit = cv2.LUT(rgb, np.asarray(np.rint(curves), np.uint8)[None])
@@ -206,7 +205,7 @@ def _relit(rng: np.random.Generator, rgb: Rgb) -> Rgb:
 
 
 def _moved(rng: np.random.Generator, sample: LabelledImage) -> LabelledImage:
-    """Mirrored, zoomed and shifted; boxes follow the pixels that are left."""
+    """Mirror, zoom and shift; boxes follow the remaining pixels."""
     height, width = sample.numbers.shape
     zoom, flip = rng.uniform(0.85, 1.25), rng.random() < 0.5
     shift = rng.uniform(-0.12, 0.12, 2) * (width, height)
@@ -220,7 +219,7 @@ def _moved(rng: np.random.Generator, sample: LabelledImage) -> LabelledImage:
 
 
 def reboxed(sample: LabelledImage) -> LabelledImage:
-    """The objects with boxes around the pixels they have; those without pixels keep none and count as hidden."""
+    """Fit boxes to the visible pixels of objects; objects without pixels get no box and count as hidden."""
     objects = []
     for n, one in enumerate(sample.objects, 1):
         left, top, w, h = cv2.boundingRect((sample.numbers == n).astype(np.uint8))

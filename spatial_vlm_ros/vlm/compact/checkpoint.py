@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a run in a folder, as safetensors and JSON: weights, optimiser, step, random state.
+"""State of a training run in a folder, as safetensors and JSON: weights, optimiser, step, random state.
 
-A checkpoint is written beside the last one and then takes its place, so an interruption leaves one that is whole.
+A checkpoint is written beside the previous one and then replaces it, so an interruption leaves a complete one.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _REPAIR = "remove the checkpoint folder and train again"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Args:
         step: steps done.
-        settings: of the run; a run goes on only with the same.
+        settings: settings of the run; a run continues only with the same settings.
         best: highest mean average precision on the validation images so far.
     """
 
@@ -67,25 +67,25 @@ def _write(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, 
 
 def load(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer,
          settings: dict[str, Any]) -> Progress | None:  # fmt: skip
-    """Put the checkpoint of a run's folder into model and optimiser.
+    """Load the checkpoint of a run's folder into model and optimiser.
 
     Args:
-        folder: of the run.
-        model: of the same sizes.
-        optimizer: over its parameters.
-        settings: of the run that wants to go on.
+        folder: folder of the run.
+        model: model of the same sizes.
+        optimizer: optimiser of its parameters.
+        settings: settings of the run that continues.
 
     Returns:
-        How far it was; None where there is no checkpoint.
+        Progress of the run; None if there is no checkpoint.
 
     Raises:
-        FileError: it is damaged or of another model.
-        InputError: it was made with other settings.
+        FileError: the checkpoint is damaged or belongs to another model.
+        InputError: the checkpoint was made with other settings.
     """
     place = folder / FOLDER
     if (
         not place.exists() and (folder / f"{FOLDER}.old").exists()
-    ):  # of an earlier version, interrupted between two renames
+    ):  # left by an earlier version that was interrupted between two renames
         (folder / f"{FOLDER}.old").rename(place)
     if not place.exists():
         return None
@@ -121,13 +121,13 @@ def _hash(path: Path) -> str:
 
 
 def start_from(folder: Path, model: CompactModel) -> str:
-    """Put the weights of a saved model, as FOLDER/best of another run, into a model.
+    """Load the weights of a saved model, such as FOLDER/best of another run, into a model.
 
     Returns:
-        SHA-256 of the file, by which a run knows what it began with.
+        SHA-256 of the file, which identifies the start of the run.
 
     Raises:
-        FileError: no such file, or one of another model.
+        FileError: the file is missing or belongs to another model.
     """
     path = folder / WEIGHTS
     try:
@@ -139,7 +139,7 @@ def start_from(folder: Path, model: CompactModel) -> str:
 
 
 def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors as "number of the parameter/name"."""
+    """Flatten the optimiser's tensors: "number of the parameter/name" → tensor."""
     state = optimizer.state_dict()["state"]
     return {
         f"{number}/{name}": value.contiguous() for number, values in state.items() for name, value in values.items()

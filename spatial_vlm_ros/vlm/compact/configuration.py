@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration of the compact model in the form that transformers saves and loads."""
+"""Configuration of the compact model, in the format that transformers saves and loads."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from spatial_vlm_ros.vlm.compact.spec import CompactSpec, spec_from
 
 
 class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
-    """Sizes of the network and all of its CompactSpec.
+    """Sizes of the network and all fields of its CompactSpec.
 
     Args:
         words, width, height, buckets, length, prototypes, names: as in CompactSpec.
         score_scale, score_rival, score_shift, domain: as in CompactSpec.
-        channels: of the features at strides 4, 8 and 16.
+        channels: channels of the features at strides 4, 8 and 16.
         attention_layers: transformer blocks at stride 16.
-        attention_heads: of each; the last of `channels` is a multiple of four times it.
-        phrase_size: of a phrase's embedding.
-        head_size: channels of the head that is conditioned on a phrase.
+        attention_heads: number of attention heads of each; the last of `channels` is a multiple of four times it.
+        phrase_size: size of a phrase's embedding.
+        head_size: channels of the phrase-conditioned head.
     """
 
     model_type = "spatial_vlm_compact"
@@ -45,12 +45,12 @@ class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
     @property
     def spec(self) -> CompactSpec:
-        """What is needed to feed the model and to read what it says."""
+        """The numbers needed to feed the model and read its output."""
         values = {name: getattr(self, name) for name in asdict(CompactSpec(("x",)))}
         return spec_from({**values, "names": self.names or {}})
 
 
 def config_of(spec: CompactSpec, **sizes: Any) -> CompactConfig:
-    """A configuration with this spec; `sizes` are further fields of CompactConfig."""
+    """Make a configuration with this spec; `sizes` are other fields of CompactConfig."""
     names = {name: list(labels) for name, labels in spec.names.items()}
     return CompactConfig(**{**asdict(spec), "words": list(spec.words), "names": names, **sizes})

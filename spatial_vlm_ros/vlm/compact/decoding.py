@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From heat-maps, boxes and kernels to objects with boxes and masks in pixels of the image. NumPy alone."""
+"""Decode heat-maps, boxes and kernels into objects with boxes and masks in image pixels; needs only NumPy."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ Array = npt.NDArray[np.float32]
 SAME_OBJECT = 0.6
 """Intersection over union from which two boxes of one phrase are one object."""
 _MOST = 50  # objects of one phrase
-_LEAST_RIVAL = -3.0  # logit; less, under 5 %, is no rival, and where nothing is nothing should seem to be something
-_MARGIN = 0.05  # of a box's sides that a mask may reach beyond it
-_LARGEST_LOG = 6.0  # of a side in cells
+_LEAST_RIVAL = -3.0  # logit; under 5 % a label is not a rival, so that empty cells stay empty
+_MARGIN = 0.05  # share of a box's sides that a mask may reach beyond it
+_LARGEST_LOG = 6.0  # largest logarithm of a side in cells
 
 
 @dataclass(frozen=True, eq=False)
 class RawOutput:
-    """What the network says of P phrases; shapes as in model.CompactOutput, for one image.
+    """Network output for P phrases and one image; shapes as in model.CompactOutput.
 
     Args:
         heat: (P, h, w) logits.
         box: (P, 4, h, w).
         kernel: (P, K, h, w).
         prototypes: (K - 3, H/4, W/4).
-        rival: (P, h, w) logit, _LEAST_RIVAL or more, of the best label that the phrase does not mean; None where none
-            was asked for.
+        rival: (P, h, w) logit, _LEAST_RIVAL or more, of the best label that the phrase does not mean; None if no labels
+            were asked.
     """
 
     heat: Array
@@ -51,10 +51,10 @@ class Instance:
 
     Args:
         phrase: number of the phrase.
-        score: probability that it is what the phrase names.
+        score: probability that the phrase names it.
         box_xyxy: (4,) pixels of the image, inside it.
         cell: row and column of its centre's cell.
-        evidence: logit of the phrase there, and of its best rival (0 where none was asked for).
+        evidence: logit of the phrase in that cell, and of its best rival (0 if no labels were asked).
         input_box: (4,) the same box in pixels of the model's input.
     """
 
@@ -67,7 +67,7 @@ class Instance:
 
 
 def check_output(output: RawOutput, phrases: int, spec: CompactSpec, model: str) -> None:
-    """Check that a network said what its spec promises.
+    """Check that a network's output fits its spec.
 
     Raises:
         ModelError: shapes differ, or a number is not finite.
@@ -89,17 +89,17 @@ def check_output(output: RawOutput, phrases: int, spec: CompactSpec, model: str)
 
 
 def asked(phrases: Sequence[str], spec: CompactSpec) -> list[str]:
-    """What a network is asked: the phrases, then every label that it tells apart, for each may be a phrase's rival."""
+    """The network's input phrases: the phrases, then all labels of the model, because each may be a phrase's rival."""
     return [*phrases, *spec.labels]
 
 
 def with_rivals(output: RawOutput, phrases: Sequence[str], spec: CompactSpec) -> RawOutput:
-    """What a network says of the phrases, with their rivals.
+    """Keep the output for the phrases, and add their best rivals.
 
     Args:
-        output: of everything that was `asked`.
+        output: output for everything in `asked`.
         phrases: without the labels.
-        spec: of the model.
+        spec: spec of the model.
     """
     count = len(phrases)
     told = replace(output, heat=output.heat[:count], box=output.box[:count], kernel=output.kernel[:count])
@@ -115,8 +115,8 @@ def with_rivals(output: RawOutput, phrases: Sequence[str], spec: CompactSpec) ->
 def probabilities(output: RawOutput, spec: CompactSpec) -> npt.NDArray[np.float64]:
     """(P, h, w) probabilities that an object of a phrase is centred in a cell.
 
-    The logistic function of a line in two logits, the phrase's and its best rival's: what looks like a bowl, and like a
-    plate as well, is less surely a bowl.
+    The logistic function of a line in two logits, the phrase's and its best rival's: an object that looks like a bowl
+    but also like a plate is less likely a bowl.
     """
     line = spec.score_scale * output.heat.astype(np.float64) + spec.score_shift
     if output.rival is not None:
@@ -125,16 +125,16 @@ def probabilities(output: RawOutput, spec: CompactSpec) -> npt.NDArray[np.float6
 
 
 def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float) -> list[Instance]:
-    """The objects found, best first for each phrase.
+    """Find the objects of an output, best first for each phrase.
 
     Args:
-        output: of one image.
-        box: how the image was put into the input.
-        spec: of the model.
+        output: outputs for one image.
+        box: placement of the image in the input.
+        spec: spec of the model.
         least: probability from which an object is reported.
 
     Returns:
-        Local maxima of the heat-maps, those of one phrase that are one object taken together.
+        Local maxima of the heat-maps; maxima of one phrase on one object are merged.
     """
     found: list[Instance] = []
     chance = probabilities(output, spec)
@@ -154,15 +154,15 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
 
 
 def masks(found: list[Instance], output: RawOutput, box: Letterbox) -> list[Mask]:
-    """The mask of each object in the picture's size, inside its box; the whole box where nothing of it is left.
+    """Make the mask of each object at image size, inside its box; the whole box if the mask is empty.
 
     Args:
-        found: of `instances`.
-        output: the same.
-        box: how the image was put into the input.
+        found: result of `instances`.
+        output: the output that `found` came from.
+        box: placement of the image in the input.
 
     Returns:
-        (H, W) bool each.
+        (H, W) bool for each object.
     """
     made = []
     rows, columns = box.inner_height / MASK_STRIDE, box.inner_width / MASK_STRIDE
@@ -182,7 +182,7 @@ def masks(found: list[Instance], output: RawOutput, box: Letterbox) -> list[Mask
 
 
 def mask_logits(kernel: Array, prototypes: Array, input_box: tuple[float, float, float, float]) -> Array:
-    """(H/4, W/4) logits of one mask; the torch twin is losses.mask_logits."""
+    """Return (H/4, W/4) logits of one mask; losses.mask_logits does the same in torch."""
     x0, y0, x1, y1 = input_box
     half_x, half_y = max((x1 - x0) / 2, 1.0), max((y1 - y0) / 2, 1.0)
     x = ((np.arange(prototypes.shape[2]) + 0.5) * MASK_STRIDE - (x0 + x1) / 2) / half_x
@@ -192,7 +192,7 @@ def mask_logits(kernel: Array, prototypes: Array, input_box: tuple[float, float,
 
 
 def _neighbourhood_top(heat: Array) -> Array:
-    """Greatest of the nine cells about each."""
+    """Maximum of the nine cells around each cell."""
     padded = np.pad(heat, 1, constant_values=-np.inf)
     h, w = heat.shape
     return np.asarray(np.max([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=0), np.float32)
@@ -200,7 +200,7 @@ def _neighbourhood_top(heat: Array) -> Array:
 
 def _boxes(said: Array, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp],
            size: tuple[int, int]) -> npt.NDArray[np.float64]:  # fmt: skip
-    """(N, 4) boxes in pixels of the input, inside the picture's part of it and a pixel large at least."""
+    """(N, 4) boxes in pixels of the input, within the image's part of it and at least one pixel large."""
     offset, sides = said[:2].astype(np.float64), np.exp(np.minimum(said[2:].astype(np.float64), _LARGEST_LOG))
     centre = (np.stack([columns, rows]) + 0.5 + offset) * STRIDE
     low, high = (centre - sides * STRIDE / 2).T, (centre + sides * STRIDE / 2).T
@@ -210,7 +210,7 @@ def _boxes(said: Array, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp
 
 
 def _distinct(boxes: npt.NDArray[np.float64]) -> list[int]:
-    """Places of boxes, in their order, without those that overlap an earlier one too much."""
+    """Indices of boxes, in order, without those that overlap an earlier one too much."""
     kept: list[int] = []
     close = overlaps(boxes, boxes) >= SAME_OBJECT
     for n in range(len(boxes)):
@@ -225,7 +225,7 @@ def _in_image(inner: tuple[float, float, float, float], box: Letterbox) -> tuple
 
 
 def _window(box_xyxy: tuple[float, float, float, float], box: Letterbox) -> tuple[slice, slice]:
-    """Rows and columns of a box and a little around it."""
+    """Rows and columns of a box with a small margin."""
     x0, y0, x1, y1 = box_xyxy
     dx, dy = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
     left, top = max(0, int(x0 - dx)), max(0, int(y0 - dy))

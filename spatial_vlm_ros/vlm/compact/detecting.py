@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A compact model as a detector, for scoring: with torch, or exported with ONNX Runtime."""
+"""Use a compact model as a detector for scoring, with torch or exported with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from spatial_vlm_ros.vlm.compact.spec import CompactSpec
 from spatial_vlm_ros.vlm.compact.tokens import encode
 
 Network = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], RawOutput]
-"""(1, 3, H, W) pixels and (P, L) words → what the model says."""
+"""(1, 3, H, W) pixels and (P, L) words → the network's output."""
 
 
 def torch_network(model: CompactModel) -> Network:
-    """The model itself as a Network; it is set to evaluation."""
+    """Wrap the torch model as a Network; it is set to evaluation mode."""
     model.train(False)
 
     def run(pixels: npt.NDArray[np.float32], words: npt.NDArray[np.int64]) -> RawOutput:
@@ -37,7 +37,7 @@ def torch_network(model: CompactModel) -> Network:
 
 
 def features_of(model: CompactModel, rgb: Rgb, spec: CompactSpec) -> npt.NDArray[np.float64]:
-    """(D,) mean features of an image at stride 16, as `familiarity` has them; the model is set to evaluation."""
+    """(D,) mean features of an image at stride 16, for `familiarity`; the model is set to evaluation mode."""
     model.train(False)
     pixels, box = letterbox(rgb, spec.width, spec.height)
     device = next(model.parameters()).device
@@ -47,13 +47,13 @@ def features_of(model: CompactModel, rgb: Rgb, spec: CompactSpec) -> npt.NDArray
 
 
 def detector(network: Network, spec: CompactSpec, least: float = 0.05, with_masks: bool = False) -> Detector:
-    """A network as a detector of phrases.
+    """Make a detector of phrases from a network.
 
     Args:
-        network: that computes.
-        spec: of its model.
+        network: the network.
+        spec: spec of its model.
         least: probability from which an object is reported.
-        with_masks: whether masks are made, which takes time.
+        with_masks: whether to make masks, which takes time.
     """
 
     def detect(rgb: Rgb, phrases: Sequence[str]) -> list[PhraseDetections]:

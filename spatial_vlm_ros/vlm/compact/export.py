@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained model as ONNX: fixed image size, any number of phrases."""
+"""Export a trained model to ONNX, with fixed image size and any number of phrases."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec
 OUTPUTS = ("heat", "box", "kernel", "prototypes", "features")
 OPSET = 18
 
-_LARGEST = 1 << 31  # bytes: the most that protobuf reads
+_LARGEST = 1 << 31  # bytes: the largest message of protobuf
 _REPAIR = "pass a writable path for the ONNX file"
 
 
 class _OneImage(nn.Module):
-    """The model asked of one image, its output as a plain tuple."""
+    """The model applied to one image, with its output as a plain tuple."""
 
     def __init__(self, model: CompactModel) -> None:
         super().__init__()
@@ -39,10 +39,9 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
     """Write a model as config.json, model.safetensors and model.onnx.
 
     Args:
-        model: trained; it is set to evaluation.
-        folder: made where it is not there.
-        spec: input size, names and calibration of the scores; all else as the model has it. None = as its
-            configuration has them.
+        model: trained model; it is set to evaluation mode.
+        folder: output folder, created if missing.
+        spec: input size, names and calibration of the scores; all else as in the model. None = as in its configuration.
 
     Returns:
         The ONNX file: pixels (1, 3, H, W) float32 and words (P, L) int64 → OUTPUTS.
@@ -62,7 +61,7 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
     path = folder / ONNX_FILE
     try:
         with written_by_name(path, force=True) as written, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter about itself
+            warnings.simplefilter("ignore")  # warnings of the exporter about itself
             torch.onnx.export(
                 _OneImage(model.cpu()),
                 (pixels, words),
@@ -82,16 +81,16 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
 
 
 def strip_traces(path: Path) -> None:
-    """Remove documentation and metadata from an ONNX file, in place; what it computes stays the same to the bit.
+    """Remove documentation and metadata from an ONNX file, in place; its results stay bit-identical.
 
-    The exporter writes the Python stack of each operation into them, with the paths of the machine that it ran on.
+    The exporter writes the Python stack of each operation there, with paths of the exporting machine.
 
     Args:
         path: the file.
 
     Raises:
         DependencyError: onnx is not installed.
-        FileError: there is no such file, or it is no ONNX model.
+        FileError: the file is missing, or is not an ONNX model.
     """
     try:
         import onnx
@@ -107,7 +106,7 @@ def strip_traces(path: Path) -> None:
 
 
 def _strip(message: Any) -> None:
-    """Clear those fields of a protobuf message and of all messages within it."""
+    """Clear those fields of a protobuf message and of all nested messages."""
     for field, value in message.ListFields():
         if field.name in ("doc_string", "metadata_props"):
             message.ClearField(field.name)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far an image is from those that a compact model was trained on, by the features of its own backbone. No torch.
+"""Distance of an image from a compact model's training images, by features of the model's own backbone. No torch.
 
-The distance is Mahalanobis' of the mean features at stride 16 to those of the training images, divided by the square
-root of their number (Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples", use it
-for classes; here there is one). The covariance is shrunk towards a multiple of the identity (as Ledoit & Wolf 2004 do,
-here by a fixed weight). The limit is a quantile of the distances of simulated images that were not trained on; no
-photograph takes part in it.
+It is the Mahalanobis distance of the mean features at stride 16 from those of the training images, divided by the
+square root of their number (Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples",
+use it for classes; here there is one class). The covariance is shrunk towards a multiple of the identity (as in Ledoit
+& Wolf 2004, here with a fixed weight). The limit is a quantile of the distances of simulated images outside the
+training set; it uses no photographs.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from spatial_vlm_ros.vlm.compact.letterbox import Letterbox
 
 FAMILIARITY_FILE = "familiarity.npz"
 FEATURE_STRIDE = 16
-"""Pixels of the input to one cell of the features."""
+"""Pixels of the input per cell of the features."""
 _SHRINKAGE = 0.05  # weight of the identity in the covariance
-_WITHIN = 0.99  # share of the calibration images that is within the limit
+_WITHIN = 0.99  # share of the calibration images within the limit
 _REPAIR = "export the model again with `spatial-vlm train`"
 
 _Array = npt.NDArray[np.float64]
@@ -57,13 +57,13 @@ class Familiarity:
             raise InputError("familiarity", got, "(D,), (D, D) and a positive limit, all finite", _REPAIR)
 
     def distance(self, features: _Array) -> float:
-        """Of one image; about 0.5 to 1 for images as those trained on.
+        """Distance of one image; about 0.5 to 1 for images like the training images.
 
         Args:
-            features: (D,) of `pooled`.
+            features: (D,) result of `pooled`.
 
         Raises:
-            InputError: of another number of features.
+            InputError: wrong number of features.
         """
         if features.shape != self.mean.shape:
             got, expected = f"{features.shape}", f"{self.mean.shape}"
@@ -72,7 +72,7 @@ class Familiarity:
         return math.sqrt(max(0.0, float(off @ self.precision @ off)) / len(off))
 
     def write(self, folder: Path) -> None:
-        """Keep it beside a model.
+        """Write the statistics beside a model.
 
         Raises:
             FileError: the folder cannot be written.
@@ -86,10 +86,10 @@ class Familiarity:
 
 
 def read_familiarity(folder: Path) -> Familiarity | None:
-    """What is kept beside a model; None for models that were saved before it was.
+    """Read the statistics beside a model; None for models saved without them.
 
     Raises:
-        FileError: it is damaged.
+        FileError: the file is damaged.
     """
     path = folder / FAMILIARITY_FILE
     if not path.is_file():
@@ -111,11 +111,11 @@ def pooled(features: npt.NDArray[np.float32], box: Letterbox) -> _Array:
 
 
 def fitted(training: _Array, calibration: _Array) -> Familiarity:
-    """Statistics of images.
+    """Fit the statistics.
 
     Args:
-        training: (N, D) of images that were trained on, two at least.
-        calibration: (M, D) of simulated images that were not, one at least.
+        training: (N, D) features of training images, N >= 2.
+        calibration: (M, D) features of other simulated images, M >= 1.
 
     Raises:
         InputError: too few images.

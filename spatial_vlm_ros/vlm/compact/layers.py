@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pieces of the compact model: convolutions, attention with rotary position, phrases, the conditioned head."""
+"""Layers of the compact model: convolutions, attention with rotary position, phrases, the conditioned head."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from spatial_vlm_ros.vlm.rotary import grid_angles, rotate
 
 
 def convolution(given: int, wanted: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, SiLU; keeps height and width but for the stride."""
+    """Make convolution, batch norm and SiLU; height and width change only by the stride."""
     return nn.Sequential(
         nn.Conv2d(given, wanted, size, stride, size // 2, bias=False), nn.BatchNorm2d(wanted), nn.SiLU()
     )
 
 
 class Residual(nn.Module):
-    """A 3×3 and a 1×1 convolution around which the input is added: (B, C, H, W) → the same."""
+    """A 3×3 and a 1×1 convolution with a skip connection: (B, C, H, W) → the same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class RotaryBlock(nn.Module):
         self.feed = nn.Sequential(nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
 
     def forward(self, x: Tensor, angles: Tensor) -> Tensor:
-        """Tokens and their angles (N, D / heads)."""
+        """Process tokens with their angles (N, D / heads)."""
         batch, tokens, size = x.shape
         split = self.query_key_value(self.norm_in(x)).view(batch, tokens, 3, self.heads, size // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
@@ -54,7 +54,7 @@ class RotaryBlock(nn.Module):
 class Backbone(nn.Module):
     """Images (B, 3, H, W) in -1..1 → features at strides 8 (B, C1, …), 4 (B, C0, …) and 16 (B, C2, …).
 
-    Those at stride 16 are as the convolutions leave them, before the transformer blocks.
+    The features at stride 16 are those before the transformer blocks.
     """
 
     def __init__(self, channels: tuple[int, int, int], layers: int, heads: int) -> None:
@@ -89,7 +89,7 @@ class Backbone(nn.Module):
 
 
 class PhraseEncoder(nn.Module):
-    """Word numbers (P, L), head noun first → embeddings (P, D). Heads and modifiers have tables of their own."""
+    """Word numbers (P, L), head noun first → embeddings (P, D). Heads and modifiers have separate tables."""
 
     def __init__(self, entries: int, size: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class PhraseEncoder(nn.Module):
 
 
 class ConditionedHead(nn.Module):
-    """Features of images under phrases → heat-map, box and mask kernel of each cell.
+    """Image features and phrases → heat-map, box and mask kernel of each cell.
 
     The phrase scales and shifts channels (FiLM, Perez et al. 2018) before and after a mixing layer.
     """
@@ -119,7 +119,7 @@ class ConditionedHead(nn.Module):
         self.kernel = nn.Conv2d(size, kernel, 1)
 
     def project_once(self, features: Tensor) -> Tensor:
-        """(B, given, h, w) → (B, size, h, w): what does not depend on the phrase."""
+        """(B, given, h, w) → (B, size, h, w): the part that does not depend on the phrase."""
         projected: Tensor = self.project(features)
         return projected
 

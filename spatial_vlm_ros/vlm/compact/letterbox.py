@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of any size into the model's, and coordinates back. The image lies top left, grey beside it."""
+"""Fit images of any size into the model's input, at the top left on grey, and convert coordinates back."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _GREY = 114.0
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How an image was put into the model's input.
+    """Placement of an image in the model's input.
 
     Args:
-        width: of the image, pixels.
-        height: of the image, pixels.
-        inner_width: of the part of the input that it fills, pixels.
-        inner_height: of the same part, pixels.
+        width: image width, pixels.
+        height: image height, pixels.
+        inner_width: width of the part of the input that it fills, pixels.
+        inner_height: height of the same part, pixels.
     """
 
     width: int
@@ -33,20 +33,20 @@ class Letterbox:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Pixels of the image to one of the input, across and down."""
+        """Pixels of the image per pixel of the input, across and down."""
         return self.width / self.inner_width, self.height / self.inner_height
 
 
 def letterbox(rgb: Rgb, width: int, height: int) -> tuple[npt.NDArray[np.float32], Letterbox]:
-    """An image as the model takes it: (1, 3, height, width) float32, 0 to 255; how it was put there.
+    """Fit an image into the model's input: (1, 3, height, width) float32, 0 to 255, and its placement.
 
     Args:
         rgb: (H, W, 3) uint8.
-        width: of the input, pixels.
-        height: of the input, pixels.
+        width: width of the input, pixels.
+        height: height of the input, pixels.
 
     Raises:
-        ShapeError: no image.
+        ShapeError: not an image.
     """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         got = f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}"
@@ -61,14 +61,14 @@ def letterbox(rgb: Rgb, width: int, height: int) -> tuple[npt.NDArray[np.float32
 
 
 def resampled(planes: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
-    """(N, H, W) float32 in another size, linear between pixels; without aliasing where it becomes smaller."""
+    """Resample (N, H, W) float32 linearly to another size, without aliasing if it becomes smaller."""
     down, across = _weights(planes.shape[1], height), _weights(planes.shape[2], width)
     return np.asarray(down @ planes @ across.T, np.float32)
 
 
 @lru_cache(maxsize=32)
 def _weights(given: int, wanted: int) -> npt.NDArray[np.float32]:
-    """(wanted, given): triangles about the new pixels' centres, as wide as the coarser of both pixels."""
+    """(wanted, given) weights: triangles around the new pixels' centres, as wide as the coarser of both pixels."""
     step = given / wanted
     centres = (np.arange(wanted) + 0.5) * step - 0.5
     far = np.abs(np.arange(given)[None] - np.clip(centres, 0, given - 1)[:, None]) / max(step, 1.0)

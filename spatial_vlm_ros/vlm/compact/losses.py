@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is minimised, written from the published formulas."""
+"""Training losses, written from the published formulas."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from spatial_vlm_ros.vlm.compact.model import CompactOutput
 from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE
 
-_BOX, _SIDES, _MASK = 2.0, 0.5, 1.0  # weights of the parts beside the heat-map's
-_MARGIN = 0.15  # of a box's sides: a mask is learnt within the box and this much around it
+_BOX, _SIDES, _MASK = 2.0, 0.5, 1.0  # weights of the parts relative to the heat-map's
+_MARGIN = 0.15  # share of a box's sides: a mask is trained within the box and this margin
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """A Batch's targets as tensors; see Batch for their shapes."""
+    """The targets of a TrainingBatch as tensors; see TrainingBatch for their shapes."""
 
     heat: Tensor
     box: Tensor
@@ -29,10 +29,10 @@ class Targets:
 
 
 def losses(output: CompactOutput, targets: Targets) -> dict[str, Tensor]:
-    """All parts of the loss and their sum.
+    """Compute all parts of the loss and their weighted sum.
 
     Returns:
-        "heat", "box", "sides", "mask" as they are, and "total", weighted; scalars.
+        "heat", "box", "sides" and "mask" unweighted, and "total", weighted; scalars.
     """
     parts = {
         "heat": focal(output.heat, targets.heat),
@@ -48,10 +48,10 @@ def focal(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: (Q, h, w).
-        target: (Q, h, w), 1 at centres, 0 to 1 around, negative where nothing is said.
+        target: (Q, h, w), 1 at centres, 0 to 1 around, negative where there is no target.
 
     Returns:
-        Sum over cells by the number of centres (1 at least); scalar.
+        Sum over cells divided by the number of centres (at least 1); scalar.
     """
     p = logits.sigmoid()
     centre, said = target == 1.0, target >= 0.0
@@ -71,7 +71,7 @@ def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _boxes(box: Tensor, targets: Targets) -> dict[str, Tensor]:
-    """GIoU and smooth L1 of offsets and sides, over the bells of the objects; each object weighs the same."""
+    """GIoU and smooth L1 of offsets and sides, over the bells of the objects; each object has the same weight."""
     q, y, x = targets.box_weight.nonzero(as_tuple=True)
     weight = targets.box_weight[q, y, x]
     objects = weight.sum().clamp(min=1.0)
@@ -82,18 +82,18 @@ def _boxes(box: Tensor, targets: Targets) -> dict[str, Tensor]:
 
 
 def _corners(box: Tensor) -> Tensor:
-    """(N, 4) offset of the centre and logarithm of the sides → corners, cells, about the cell's centre."""
+    """(N, 4) centre offset and logarithm of the sides → corners in cells, relative to the cell's centre."""
     half = box[:, 2:].clamp(max=6.0).exp() / 2
     return torch.cat([box[:, :2] - half, box[:, :2] + half], dim=1)
 
 
 def mask_logits(kernels: Tensor, prototypes: Tensor, boxes: Tensor) -> Tensor:
-    """Masks at the prototypes' resolution: (M, H/4, W/4) logits.
+    """Compute masks at the prototypes' resolution: (M, H/4, W/4) logits.
 
     Args:
-        kernels: (M, K): weights of the K - 3 prototypes, of the place across and down, and a constant.
+        kernels: (M, K): weights of the K - 3 prototypes and of the positions across and down, and a constant.
         prototypes: (M, K - 3, H/4, W/4), of each mask's image.
-        boxes: (M, 4) x0, y0, x1, y1, pixels: the place is -1 to 1 from side to side of the box.
+        boxes: (M, 4) x0, y0, x1, y1, pixels; positions run from -1 to 1 between the sides of the box.
     """
     x, y = _places(boxes, prototypes.shape[-2], prototypes.shape[-1])
     seen = torch.einsum("mk,mkhw->mhw", kernels[:, :-3], prototypes)
@@ -102,7 +102,7 @@ def mask_logits(kernels: Tensor, prototypes: Tensor, boxes: Tensor) -> Tensor:
 
 
 def mask_loss(output: CompactOutput, targets: Targets) -> Tensor:
-    """Cross-entropy and Dice loss (Milletari et al. 2016) of masks in and around their boxes; scalar."""
+    """Cross-entropy and Dice loss (Milletari et al. 2016) of masks in and around their boxes; a scalar."""
     if not len(targets.mask_at):
         return output.kernel.sum() * 0.0
     q, row, column, image = targets.mask_at.unbind(1)
@@ -118,7 +118,7 @@ def mask_loss(output: CompactOutput, targets: Targets) -> Tensor:
 
 
 def _places(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """(M, W/4) and (M, H/4): where columns and rows of prototypes are, -1 to 1 from side to side of each box."""
+    """(M, W/4) and (M, H/4) positions of columns and rows of prototypes, -1 to 1 between the sides of each box."""
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, ((boxes[:, 2:] - boxes[:, :2]) / 2).clamp(min=1.0)
     x = (torch.arange(width, device=boxes.device) + 0.5) * MASK_STRIDE
     y = (torch.arange(height, device=boxes.device) + 0.5) * MASK_STRIDE

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compact grounding model: the image is encoded once, then looked at under each phrase.
+"""The compact grounding model: it encodes the image once, then searches it for each phrase.
 
 Heat-maps of centres with offsets and sizes follow CenterNet (Zhou, Wang & Krähenbühl 2019); masks are linear in
-prototypes and place (prototypes: YOLACT, Bolya et al. 2019; relative place: CondInst, Tian et al. 2020).
+prototypes and position (prototypes: YOLACT, Bolya et al. 2019; relative position: CondInst, Tian et al. 2020).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from transformers import PreTrainedModel
 from spatial_vlm_ros.vlm.compact.configuration import CompactConfig
 from spatial_vlm_ros.vlm.compact.layers import Backbone, ConditionedHead, PhraseEncoder, convolution
 
-_PRIOR = 0.01  # share of cells that are a centre, at the start (Lin et al. 2017, focal loss, section 4.1)
+_PRIOR = 0.01  # initial share of cells that are a centre (Lin et al. 2017, focal loss, section 4.1)
 
 
 class CompactOutput(NamedTuple):
-    """What the model says of Q pairs of image and phrase, in cells of h × w = (H/8) × (W/8).
+    """Model output for Q pairs of image and phrase, in cells of h × w = (H/8) × (W/8).
 
     Args:
         heat: (Q, h, w) logits that an object of the phrase has its centre in the cell.
         box: (Q, 4, h, w) centre minus cell centre (x, y; cells), logarithm of width and height (cells).
-        kernel: (Q, K, h, w) numbers that make a mask of the prototypes.
+        kernel: (Q, K, h, w) weights that combine the prototypes into a mask.
         prototypes: (B, K - 3, H/4, W/4).
     """
 
@@ -37,7 +37,7 @@ class CompactOutput(NamedTuple):
 
 
 class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
-    """Pictures and phrases → CompactOutput; see docs/compact_model.md."""
+    """Images and phrases → CompactOutput; see docs/compact_model.md."""
 
     config_class = CompactConfig
     base_model_prefix = "compact"
@@ -55,7 +55,7 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         self._start_rare()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """He's rule for convolutions and linear layers, unit embeddings."""
+        """Initialise convolutions and linear layers by He's rule, and embeddings with a standard deviation of 0.5."""
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
@@ -67,9 +67,9 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             nn.init.zeros_(module.bias)
 
     def _start_rare(self) -> None:
-        """Begin with few centres, boxes of three cells and no conditioning to speak of."""
+        """Initialise for few centres, boxes of three cells and almost no conditioning."""
         head = self.head
-        if head.heat.weight.device.type == "meta":  # about to be loaded
+        if head.heat.weight.device.type == "meta":  # weights are about to be loaded
             return
         for layer, std in ((head.heat, 0.01), (head.box, 0.01), (head.kernel, 0.01), (head.film, 0.05)):
             nn.init.normal_(layer.weight, std=std)
@@ -78,19 +78,19 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             _biases(head.box)[2:] = math.log(3.0)
 
     def forward(self, pixels: Tensor, words: Tensor, image: Tensor | None = None) -> CompactOutput:
-        """Look at images under phrases.
+        """Search images for phrases.
 
         Args:
             pixels: (B, 3, H, W) float32, 0 to 255, RGB, letterboxed to the spec's size.
-            words: (Q, L) int64 of `tokens.encode`.
-            image: (Q,) int64, which image each phrase is asked of; None = all of the only one.
+            words: (Q, L) int64 from `tokens.encode`.
+            image: (Q,) int64, index of the image for each phrase; None = there is only one image.
         """
         return self.with_features(pixels, words, image)[0]
 
     def with_features(
         self, pixels: Tensor, words: Tensor, image: Tensor | None = None
     ) -> tuple[CompactOutput, Tensor]:  # fmt: skip
-        """As `forward`, and the backbone's features at stride 16, (B, D, H/16, W/16), for `familiarity`."""
+        """Like `forward`, and return the backbone's features at stride 16, (B, D, H/16, W/16), for `familiarity`."""
         middle, fine, coarse = self.backbone(pixels / 127.5 - 1.0)
         projected = self.head.project_once(middle)
         if image is not None:

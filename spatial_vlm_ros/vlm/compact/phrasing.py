@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Phrases about an image, true and false, drawn for training."""
+"""Random training phrases about an image, true and false."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TrainingPhrase:
     """A phrase whose meaning is known.
 
     Args:
-        text: "red cup".
-        labels: of the objects that its noun names.
-        modifiers: that they must have.
+        text: for example "red cup".
+        labels: labels of the objects that its noun names.
+        modifiers: modifiers that they must have.
     """
 
     text: str
@@ -35,18 +35,18 @@ class TrainingPhrase:
 
     @property
     def pair(self) -> tuple[str, str] | None:
-        """Modifier and label, where it says one of each."""
+        """Modifier and label, if it has one of each."""
         return (*self.modifiers, *self.labels) if len(self.modifiers) == len(self.labels) == 1 else None  # type: ignore[return-value]
 
 
 def label_phrases(samples: Iterable[LabelledImage]) -> list[TrainingPhrase]:
-    """A phrase for each label that occurs, in alphabetical order."""
+    """Make a phrase for each label that occurs, in alphabetical order."""
     labels = {one.label for sample in samples for one in sample.objects}
     return [TrainingPhrase(label, frozenset({label})) for label in sorted(labels)]
 
 
 def modified_phrases(samples: Iterable[LabelledImage]) -> list[TrainingPhrase]:
-    """A phrase for each pair of attribute and label that occurs, in alphabetical order."""
+    """Make a phrase for each pair of attribute and label that occurs, in alphabetical order."""
     objects = [one for sample in samples for one in sample.objects]
     pairs = {(modifier, one.label) for one in objects for modifier in one.attributes}
     return [TrainingPhrase(f"{m} {label}", frozenset({label}), frozenset({m})) for m, label in sorted(pairs)]
@@ -55,16 +55,16 @@ def modified_phrases(samples: Iterable[LabelledImage]) -> list[TrainingPhrase]:
 def draw_phrases(
     rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary, number: int
 ) -> list[TrainingPhrase]:
-    """Phrases to train on with one image.
+    """Draw training phrases for one image.
 
-    Half name something seen; a sixth each: seen with a modifier that is true, seen with one that is false, and absent
-    or unknown objects.
+    Half name a visible object. A sixth each names a visible object with a true modifier, a visible object with a false
+    modifier, or an absent or unknown object.
 
     Args:
-        rng: the only source of chance.
-        objects: of the image.
-        vocabulary: what may be said.
-        number: of phrases.
+        rng: source of all random choices.
+        objects: objects of the image.
+        vocabulary: words for the phrases.
+        number: number of phrases.
     """
     makers = (_true, _modified, _true, _wrongly_modified, _true, _absent)
     return [makers[n % len(makers)](rng, objects, vocabulary) for n in range(number)]
@@ -95,7 +95,7 @@ def _modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary:
 
 
 def _wrongly_modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
-    """A label that is seen with a modifier that few or none of its objects have."""
+    """A visible label with a modifier that few or none of its objects have."""
     if not objects:
         return _absent(rng, objects, vocabulary)
     label = _pick(rng, objects).label
@@ -105,7 +105,7 @@ def _wrongly_modified(rng: np.random.Generator, objects: Sequence[Labelled], voc
 
 
 def _absent(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
-    """The name of something that is not there; sometimes a word that names nothing."""
+    """The name of an absent object; sometimes a word that names nothing."""
     if rng.random() < _STRANGE_NOUN:
         return TrainingPhrase(_strange(rng), frozenset())
     seen = {one.label for one in objects}
@@ -117,5 +117,5 @@ def _absent(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: V
 
 
 def _strange(rng: np.random.Generator) -> str:
-    """A word that is in no list, as all unknown words are to the model."""
+    """A word that is in no list, like all words unknown to the model."""
     return "q" + "".join(str(letter) for letter in rng.choice(list(_LETTERS), 7))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Average precision of boxes under phrases, agreement of masks, and the line that calibrates scores. NumPy alone."""
+"""Average precision of boxes, agreement of masks, and the line that calibrates scores; needs only NumPy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from spatial_vlm_ros.vlm.compact.shards import LabelledImage
 
 LEAST_OVERLAP = 0.5
 LEAST_VISIBLE, LEAST_PART = 0.15, 16 / (320 * 240)
-"""Things of which less is seen are neither demanded nor forbidden; the part is of the picture's pixels."""
+"""Least visible share and least share of the image's pixels; less visible objects are neither required nor
+forbidden."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +25,10 @@ class PhraseDetections:
     """What a detector reports for one phrase.
 
     Args:
-        scores: (N,).
+        scores: (N,) scores.
         boxes: (N, 4) pixels.
-        evidence: (N, 2) logits of the phrase and of its best rival; what calibrated scores are made of.
-        masks: N of the picture's size; none = not scored.
+        evidence: (N, 2) logits of the phrase and of its best rival, the input of calibrated scores.
+        masks: N masks of the image's size; empty = not scored.
     """
 
     scores: npt.NDArray[np.float64]
@@ -42,14 +43,14 @@ Detector = Callable[[Rgb, Sequence[str]], Sequence[PhraseDetections]]
 
 @dataclass(frozen=True)
 class Figures:
-    """Scores over images.
+    """Scores over all images.
 
     Args:
         ap50: phrase → average precision at an overlap of 0.5.
         map50: their mean.
-        objects: phrase → number of objects that were to be found.
+        objects: phrase → number of objects to find.
         mask_iou: mean intersection over union of the masks of found objects; NaN without any.
-        line: weights of the phrase's logit and of its best rival's, and the shift, that make probabilities of them.
+        line: weights of the phrase's logit and of its best rival's, and the shift, which turn them into probabilities.
     """
 
     ap50: dict[str, float]
@@ -60,12 +61,12 @@ class Figures:
 
 
 def score(detector: Detector, samples: Iterable[LabelledImage], phrases: Sequence[TrainingPhrase]) -> Figures:
-    """Ask a detector for all phrases on all images.
+    """Score a detector on all phrases and all images.
 
     Args:
-        detector: what is scored; it should report objects of low score, too.
-        samples: images with truth.
-        phrases: each counts in the mean if anything was to be found.
+        detector: the detector; it should also report objects of low score.
+        samples: images with ground truth.
+        phrases: phrases; each counts in the mean if there is any object to find.
     """
     hits: list[list[Hit]] = [[] for _ in phrases]
     number = [0] * len(phrases)
@@ -93,11 +94,11 @@ def score(detector: Detector, samples: Iterable[LabelledImage], phrases: Sequenc
 
 
 def average_precision(hits: Sequence[tuple[float, float]], wanted: int) -> float:
-    """Area under precision over recall, precision made monotone (all-point interpolation, PASCAL VOC from 2010 on).
+    """Area under the precision-recall curve, precision made monotone (all-point interpolation, PASCAL VOC from 2010).
 
     Args:
         hits: score and 1 (right) or 0 (wrong) of each report.
-        wanted: number of objects to be found, 1 or more.
+        wanted: number of objects to find, 1 or more.
     """
     if not hits:
         return 0.0
@@ -110,14 +111,15 @@ def average_precision(hits: Sequence[tuple[float, float]], wanted: int) -> float
 
 
 def calibrated(evidence: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> tuple[float, float, float]:
-    """Weights of two logits and a shift whose logistic function fits best what was right (Platt 1999; Newton's method).
+    """Fit two logit weights and a shift of a logistic function to the right answers (Platt 1999; Newton's method).
 
     Args:
         evidence: (N, 2) logits of phrases and of their best rivals.
         right: (N,) 1 or 0.
 
     Returns:
-        (1, 0, 0) where everything or nothing was right, or the logits say nothing; a rival never speaks for a phrase.
+        The two weights and the shift; (1, 0, 0) if all or none were right, or the logits are uninformative. The weight
+        of a rival is never positive.
     """
     plain = (1.0, 0.0, 0.0)
     if not len(right) or right.min() == right.max():
@@ -129,7 +131,7 @@ def calibrated(evidence: npt.NDArray[np.floating], right: npt.NDArray[np.floatin
 
 
 def _line(evidence: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """(K + 1,) logistic regression on K columns, the shift last, with a slight pull to the first column alone."""
+    """(K + 1,) logistic regression on K columns, the shift last, slightly regularised towards only the first column."""
     design = np.concatenate([evidence.astype(np.float64), np.ones((len(right), 1))], axis=1)
     start = np.eye(design.shape[1])[0]
     line, prior = start.copy(), 1e-3 * np.eye(design.shape[1])
@@ -146,11 +148,11 @@ def _line(evidence: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -
 
 @dataclass(frozen=True)
 class Hit:
-    """A report that counts.
+    """A reported object that counts.
 
     Args:
-        score: of it.
-        evidence: of it.
+        score: its score.
+        evidence: its evidence.
         right: 1 or 0.
     """
 
@@ -162,7 +164,7 @@ class Hit:
 def _match(
     answer: PhraseDetections, sample: LabelledImage, phrase: TrainingPhrase
 ) -> tuple[list[Hit], int, list[float]]:
-    """Reports with whether they are right, number of objects wanted, overlaps of masks; best score chooses first."""
+    """Match reports to objects, best score first: right and wrong reports, number of objects, mask overlaps."""
     least = LEAST_PART * sample.numbers.size
     meant = [(n, one) for n, one in enumerate(sample.objects, 1) if phrase.names(one)]
     wanted = [one.visible >= LEAST_VISIBLE and int((sample.numbers == n).sum()) >= least for n, one in meant]

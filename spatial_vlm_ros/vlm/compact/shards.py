@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled images in a folder: NumPy arrays without pickle, and JSON. A shard is whole or is not there.
+"""Labelled images in a folder: NumPy arrays without pickle, and JSON. A shard is complete or does not exist.
 
 DIR/vocabulary.json                 {"modifiers": [...], "names": {"tin": ["can"], ...}, "withheld": [...]}
-DIR/training_00003.rgb.npy          (N, H, W, 3) uint8
-DIR/training_00003.numbers.npy      (N, H, W) uint8, instance numbers, 0 = none
-DIR/training_00003.json             N lists of objects, instance 1 first; written last
+DIR/training_00003.rgb.npy          (N, H, W, 3) uint8 DIR/training_00003.numbers.npy      (N, H, W) uint8, instance
+numbers, 0 = none DIR/training_00003.json             N lists of objects, instance 1 first; written last
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ class Labelled:
     """One object in an image.
 
     Args:
-        label: what it is called.
+        label: its name.
         attributes: further words that are true of it.
-        box_xyxy: (4,) of its visible pixels, pixels of the image.
-        visible: visible part, 0 to 1.
+        box_xyxy: (4,) box of its visible pixels, pixels of the image.
+        visible: visible share, 0 to 1.
     """
 
     label: str
@@ -46,12 +45,12 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """An image and what is in it.
+    """An image with its labelled objects.
 
     Args:
         rgb: (H, W, 3) uint8.
         numbers: (H, W) uint8, instance number of each pixel; 0 = none.
-        objects: the objects; their instance numbers are their places plus one.
+        objects: the objects; their instance numbers are their indices plus one.
     """
 
     rgb: Rgb
@@ -61,12 +60,12 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words that are learnt.
+    """Words used in training.
 
     Args:
-        modifiers: words that say more of an object.
-        names: name of objects → the labels it means.
-        withheld: pairs of modifier and label that no image shows and no phrase of the training says.
+        modifiers: words that describe an object.
+        names: name of an object → the labels it means.
+        withheld: pairs of modifier and label that are in no training image and no training phrase.
     """
 
     modifiers: tuple[str, ...]
@@ -75,21 +74,21 @@ class Vocabulary:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All of them, each once, in a fixed order."""
+        """All words, without duplicates, in a fixed order."""
         return tuple(sorted({*self.modifiers, *self.names}))
 
 
 def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
-    """Write it into the folder, which is made where it is not there."""
+    """Write the vocabulary into a folder, which is created if missing."""
     values = {"modifiers": vocabulary.modifiers, "names": dict(vocabulary.names)}
     _write(folder / "vocabulary.json", {**values, "withheld": sorted(vocabulary.withheld)})
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
-    """The vocabulary of a folder.
+    """Read the vocabulary of a folder.
 
     Raises:
-        FileError: it is missing or is not as documented.
+        FileError: the file is missing or not as documented.
     """
     path = folder / "vocabulary.json"
     values = _read(path)
@@ -102,7 +101,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
 
 
 def shard_path(folder: Path, part: str, number: int) -> Path:
-    """The JSON file of a shard: what tells that it is whole."""
+    """Path of a shard's JSON file; if it exists, the shard is complete."""
     return folder / f"{part}_{number:05d}.json"
 
 
@@ -123,10 +122,10 @@ def write_shard(folder: Path, part: str, number: int, samples: Sequence[Labelled
 
 
 class Samples:
-    """The images of one part of a folder, read as they are asked for.
+    """The images of one part of a folder, read on access.
 
     Args:
-        folder: with shards.
+        folder: folder with shards.
         part: "training", "validation", "calibration" or "test".
 
     Raises:
@@ -152,7 +151,7 @@ class Samples:
 
 
 class _Shard:
-    """One shard; its arrays stay on the disk until they are asked for."""
+    """One shard; its arrays stay on disk until they are accessed."""
 
     def __init__(self, path: Path) -> None:
         values = _read(path)
@@ -186,7 +185,7 @@ def _labelled(values: Mapping[str, Any]) -> Labelled:
 
 
 def _write(path: Path, values: object) -> None:
-    """JSON that is there as a whole or not at all."""
+    """Write JSON atomically."""
     write_json(path, values, force=True)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a compact model is made of, as plain numbers: enough to feed it and to read what it says, without torch."""
+"""Sizes and words of a compact model: enough to feed it and to read its output, without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain
 
 CONFIG_FILE, ONNX_FILE = "config.json", "model.onnx"
 STRIDE, MASK_STRIDE = 8, 4
-"""Pixels of the input to one cell of the heat-maps, and to one of the prototypes."""
+"""Pixels of the input per cell of the heat-maps, and per cell of the prototypes."""
 _REPAIR = "export the model again with `spatial-vlm train`"
 
 
@@ -23,21 +23,20 @@ class CompactSpec:
     """Sizes and words of one model.
 
     Args:
-        words: the word list; a word's number is its place plus one (0 is padding).
-        width: of the input, pixels, a multiple of 16.
-        height: of the input, pixels, a multiple of 16.
+        words: the word list; a word's number is its index plus one (0 is padding).
+        width: width of the input, pixels, a multiple of 16.
+        height: height of the input, pixels, a multiple of 16.
         buckets: numbers after the words, for words that are not in the list.
-        length: most words of a phrase; the head noun and those nearest to it are kept.
-        prototypes: mask prototypes.
-        names: name of an object → the labels it means; () = the model is not asked for what else an object could be.
-        score_scale: of the line that makes heat-map logits probabilities.
-        score_rival: weight in that line of what the best other label has in the same cell.
-        score_shift: of the same line.
-        domain: what the model was trained on; models that were saved before this was kept were all trained on
-            simulated images.
+        length: most words of a phrase; the head noun and the words nearest to it are kept.
+        prototypes: number of mask prototypes.
+        names: name of an object → the labels it means; () = the model is not asked about other labels of an object.
+        score_scale: slope of the line that maps heat-map logits to probabilities.
+        score_rival: weight in that line of the best other label in the same cell.
+        score_shift: offset of the same line.
+        domain: domain of the training images; models saved without this field were trained on simulated images.
 
     Raises:
-        InputError: a size that cannot be, or words that are not distinct.
+        InputError: an invalid size, or words that are not distinct.
     """
 
     words: tuple[str, ...]
@@ -71,12 +70,12 @@ class CompactSpec:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names that mean themselves alone: the kinds of objects that the model tells apart."""
+        """Names that mean only themselves: the kinds of objects that the model distinguishes."""
         return tuple(name for name, labels in self.names.items() if labels == (name,))
 
     @property
     def entries(self) -> int:
-        """Numbers that a word may have, padding included."""
+        """Number of different word numbers, padding included."""
         return 1 + len(self.words) + self.buckets
 
     @property
@@ -86,7 +85,7 @@ class CompactSpec:
 
     @property
     def kernel(self) -> int:
-        """Numbers that make one mask of the prototypes: a weight each, two for the place, one constant."""
+        """Numbers of one mask kernel: one weight per prototype, two for the position, one constant."""
         return self.prototypes + 3
 
 
@@ -100,7 +99,7 @@ def _are_names(value: Any) -> bool:
 
 
 def spec_from(values: Mapping[str, Any]) -> CompactSpec:
-    """The spec among the values of a configuration; others are left alone, and those left out have their defaults.
+    """Read the spec from the values of a configuration; other values are ignored, missing ones have defaults.
 
     Raises:
         InputError: the words are missing, or a value is of the wrong type.
@@ -126,14 +125,14 @@ def spec_from(values: Mapping[str, Any]) -> CompactSpec:
 
 
 def read_spec(folder: Path) -> CompactSpec:
-    """The spec of a saved model.
+    """Read the spec of a saved model.
 
     Args:
-        folder: holds config.json.
+        folder: folder with config.json.
 
     Raises:
         FileError: the file is missing or is no JSON object.
-        InputError: its values make no model.
+        InputError: its values are not valid.
     """
     path = folder / CONFIG_FILE
     values = read_json(path, "pass a folder that `spatial-vlm train` wrote")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which worlds are for training, validation and test, and what is never shown: fixed before the first run."""
+"""Assignment of worlds to training, validation and test, and the withheld pairs; fixed before the first run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PARTS = ("training", "validation", "test")
 
 @dataclass(frozen=True)
 class SplitPart:
-    """Worlds of one use.
+    """Worlds for one purpose.
 
     Args:
         first: seed of the first world.
         last: seed of the last world, included.
-        views: images of each.
+        views: images per world.
     """
 
     first: int
@@ -37,13 +37,13 @@ class SplitPart:
 
 @dataclass(frozen=True)
 class WorldSplit:
-    """All parts.
+    """All parts of the split.
 
     Args:
-        training: worlds to learn from.
-        validation: to choose and calibrate by.
-        test: to report on, once.
-        withheld: pairs of colour and kind that stand in no training or validation image.
+        training: worlds for training.
+        validation: worlds for choosing and calibration.
+        test: worlds for the final report, used once.
+        withheld: pairs of colour and kind that are in no training or validation image.
     """
 
     training: SplitPart
@@ -53,10 +53,10 @@ class WorldSplit:
 
 
 def read_split(path: Path) -> WorldSplit:
-    """A split as models/compact/split.json has it.
+    """Read a split such as models/compact/split.json.
 
     Raises:
-        FileError: it is missing, not as documented, or its parts share seeds.
+        FileError: the file is missing or not as documented, or its parts share seeds.
     """
     try:
         values = read_json(path, _REPAIR)

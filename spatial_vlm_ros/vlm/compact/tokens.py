@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Phrases as numbers: the head noun first, then its modifiers from the nearest on. Any text has numbers."""
+"""Encode phrases as numbers: the head noun first, then its modifiers from the nearest on. Any text can be encoded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def phrase_words(phrase: str) -> tuple[str, ...]:
 
 
 def word_number(word: str, spec: CompactSpec) -> int:
-    """Number of a word: its place in the list, that of its singular, or a bucket by its CRC-32."""
+    """Number of a word: its index in the list, that of its singular, or a bucket by its CRC-32."""
     for form in _forms(word):
         if form in spec.words:
             return 1 + spec.words.index(form)
@@ -32,7 +32,7 @@ def word_number(word: str, spec: CompactSpec) -> int:
 
 
 def meant(phrase: str, spec: CompactSpec) -> frozenset[str]:
-    """Labels that the head noun of a phrase means; none where the model did not learn it."""
+    """Labels that the head noun of a phrase means; empty if the model has not learnt it."""
     words = phrase_words(phrase)
     head = words[-1] if words else ""
     for form in _forms(head):
@@ -42,16 +42,16 @@ def meant(phrase: str, spec: CompactSpec) -> frozenset[str]:
 
 
 def _forms(word: str) -> tuple[str, ...]:
-    """The word, and what may be its singular."""
+    """The word, and possible singular forms."""
     return word, word.removesuffix("s"), word.removesuffix("es")
 
 
 def encode(phrases: Sequence[str], spec: CompactSpec) -> npt.NDArray[np.int64]:
-    """Numbers of phrases: (P, length) int64, PADDING after the last word.
+    """Encode phrases as (P, length) int64, with PADDING after the last word.
 
     Args:
         phrases: P phrases such as "red cup"; the last word is the head.
-        spec: of the model.
+        spec: spec of the model.
 
     Raises:
         InputError: a phrase without a word.

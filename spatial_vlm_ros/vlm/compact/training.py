@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the compact model: seeded, bounded in steps and minutes, and continued where it was interrupted."""
+"""Train the compact model: seeded, limited in steps and minutes, and resumable."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ _CLIP = 10.0  # norm of the gradient
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train; all of it belongs to a run and cannot change while it goes on.
+    """Settings of a training run; they cannot change during the run.
 
     Args:
-        steps: of the whole run; the rate follows a half cosine over them.
-        seed: of the first weights, of batches and of what changes images.
-        batch: images of a step.
-        phrases: of each image.
+        steps: steps of the whole run; the rate follows a half cosine over them.
+        seed: seed of the initial weights, the batches and the image augmentation.
+        batch: images per step.
+        phrases: phrases per image.
         rate: highest learning rate.
-        decay: of weights (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
-        warm: part of the steps in which the rate rises.
-        bfloat16: compute the network in bfloat16, its losses and weights in float32; faster where a machine has it.
+        decay: weight decay (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
+        warm: share of the steps in which the rate rises.
+        bfloat16: compute the network in bfloat16, its losses and weights in float32; faster on machines that support
+            it.
 
     Raises:
         InputError: a number out of its range.
@@ -65,12 +66,12 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Told:
-    """What a watcher is told.
+    """One report to a watcher.
 
     Args:
         step: steps done.
-        losses: parts of the loss by name, means since the last time; empty when only a score is told.
-        map50: on the validation images, where it was measured.
+        losses: parts of the loss by name, means since the last report; empty if only a score is reported.
+        map50: mAP50 on the validation images, if it was measured.
     """
 
     step: int
@@ -85,11 +86,11 @@ class TrainingRun:
     """One training run in a folder.
 
     Args:
-        config: of the model.
-        settings: of the run.
-        folder: for its checkpoint; where one is there, the run goes on from it.
-        device: where to compute.
-        start: folder of a saved model whose weights the run begins with; None = random ones.
+        config: configuration of the model.
+        settings: settings of the run.
+        folder: folder for its checkpoint; the run continues from one that exists.
+        device: device to compute on.
+        start: folder of a saved model with the initial weights; None = random weights.
 
     Raises:
         FileError, InputError: the checkpoint or the model to start from is damaged, or belongs to other settings.
@@ -120,12 +121,12 @@ class TrainingRun:
         every: int = 500,
         tell_every: int = 20,
     ) -> bool:
-        """Train until the steps or the minutes are used up; the state is kept every `every` steps and at the end.
+        """Train until the steps or minutes are used up; the state is saved every `every` steps and at the end.
 
         Args:
-            batches: to train on.
-            watch: told of losses and scores.
-            minutes: of wall time for this call.
+            batches: training batches.
+            watch: receives losses and scores.
+            minutes: wall time for this call, minutes.
             validate: mean average precision of the model; the best one is kept in FOLDER/best.
             every: steps between validations.
             tell_every: steps between reports of the losses.
@@ -134,7 +135,7 @@ class TrainingRun:
             Whether the run is finished.
 
         Raises:
-            ModelError: the loss is no number.
+            ModelError: the loss is not a number.
         """
         end, sums, since = time.monotonic() + 60 * minutes, dict[str, float](), 0
         with _sums_in_one_order(), closing(_ahead(batches, self.step, self.settings.steps)) as coming:
@@ -153,7 +154,7 @@ class TrainingRun:
         return self.step >= self.settings.steps
 
     def one_step(self, batch: TrainingBatch) -> dict[str, float]:
-        """One step of the optimiser; the parts of its loss."""
+        """Make one optimiser step and return the parts of its loss."""
         self.model.train()
         for group in self._optimizer.param_groups:
             group["lr"] = rate_at(self.step, self.settings)
@@ -172,7 +173,7 @@ class TrainingRun:
         return {name: float(value.detach()) for name, value in parts.items()}
 
     def save(self) -> None:
-        """Keep the state."""
+        """Save the state."""
         checkpoint.save(
             self.folder, self.model, self._optimizer, checkpoint.Progress(self.step, self._named, self.best)
         )
@@ -201,7 +202,7 @@ def rate_at(step: int, settings: TrainingSettings) -> float:
 
 
 def tensorboard_watcher(folder: Path) -> Watcher | None:
-    """Writes what it is told as TensorBoard events; None where tensorboard is not installed."""
+    """Return a watcher that writes TensorBoard events; None if tensorboard is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter
@@ -225,7 +226,7 @@ def _groups(model: CompactModel, decay: float) -> list[dict[str, Any]]:
 
 
 def _ahead(batches: Batches, first: int, end: int) -> Generator[TrainingBatch, None, None]:
-    """The batches of the steps from `first` on, each made while the one before is learnt."""
+    """Iterate over the batches from step `first` on, each prepared while the previous one is trained."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(batches.batch, first)
         for step in range(first, end):
@@ -237,7 +238,7 @@ def _ahead(batches: Batches, first: int, end: int) -> Generator[TrainingBatch, N
 
 @contextmanager
 def _sums_in_one_order() -> Iterator[None]:
-    """So that a run repeats itself; what has no such form on the device is allowed."""
+    """Make runs repeatable; operations without a deterministic form on the device are allowed."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the last token of a prompt looks, layer by layer and head by head.
+"""Record where the last token of a prompt looks, by layer and head.
 
-In transformers 5 a decoder gives its attention weights only under the implementation "eager"; others return None.
-Weights are read from each layer as it runs and all rows but the last are dropped at once, so memory holds the square of
-one layer and not of all, as with `output_attentions`.
+In transformers 5 a decoder returns its attention weights only with the implementation "eager"; other implementations
+return None. The weights are read from each layer as it runs, and all rows but the last are dropped at once. Memory
+therefore holds the square matrix of one layer, not of all layers as with `output_attentions`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Array = npt.NDArray[np.float64]
 
 @contextmanager
 def attending_by(parts: Parts, name: str) -> Iterator[None]:
-    """While it lasts, the decoder computes its attention by the implementation of that name."""
+    """Within this context, the decoder computes its attention with the implementation of that name."""
     before = parts.language.config._attn_implementation  # type: ignore[union-attr]
     parts.language.set_attn_implementation(name)  # type: ignore[operator]
     try:
@@ -37,13 +37,13 @@ def attending_by(parts: Parts, name: str) -> Iterator[None]:
 
 @contextmanager
 def last_rows(parts: Parts) -> Iterator[list[list[Tensor]]]:
-    """While it lasts, attention of the last query is kept.
+    """Within this context, record the attention of the last query.
 
     Yields:
-        For each layer a list that grows by (B, heads, keys) float32 with each run of the decoder.
+        One list per layer, which grows by (B, heads, keys) float32 with each run of the decoder.
 
     Raises:
-        ModelError: a layer gives no weights, or weights that are no numbers.
+        ModelError: a layer gives no weights, or weights that are not finite.
     """
     rows: list[list[Tensor]] = [[] for _ in parts.layers]
 
@@ -67,18 +67,18 @@ def last_rows(parts: Parts) -> Iterator[list[list[Tensor]]]:
 
 
 def attention_map(parts: Parts, inputs: Mapping[str, Any]) -> Array:
-    """Attention of the last token of one prompt over the image, mean over heads.
+    """Compute the attention of a prompt's last token over the image, mean over heads.
 
     Args:
-        parts: of the model.
-        inputs: of one prompt with one image, from the processor.
+        parts: parts of the model.
+        inputs: inputs of one prompt with one image, from the processor.
 
     Returns:
-        (L, rows, columns) float64; a layer sums to the share of its attention that goes to the image.
+        (L, rows, columns) float64; each layer sums to the share of its attention on the image.
 
     Raises:
-        InputError: several prompts, no image, or several.
-        ModelError: no weights, or weights that are no numbers.
+        InputError: several prompts, no image, or several images.
+        ModelError: no weights, or weights that are not finite.
     """
     one_prompt(inputs)
     height, width = grids_of(parts, inputs)[0]
@@ -91,17 +91,17 @@ def attention_map(parts: Parts, inputs: Mapping[str, Any]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Balance:
-    """Share of attention that goes to the image, among image and text.
+    """Share of attention on the image, among image and text.
 
     CMB = sum over image tokens of a / sum over image and text tokens of a, of the last query, mean over decoding steps.
     Source: Qi et al. (2025), Beyond Semantics, who leave the system prompt out. It can take most of the attention, so
-    both ways of counting are told.
+    both ways of counting are reported.
 
     Args:
         with_system: (L, heads) float64; all tokens but the image's count as text.
-        without_system: (L, heads) float64; the system prompt counts neither as text nor at all. None where the caller
-            did not tell which tokens it is. NaN where nothing else was looked at.
-        steps: that the mean is over; the first is the last token of the prompt.
+        without_system: (L, heads) float64; the tokens of the system prompt are ignored. None if the caller did not mark
+            them. NaN where all attention was on them.
+        steps: number of steps in the mean; the first is the last token of the prompt.
     """
 
     with_system: Array
@@ -112,17 +112,17 @@ class Balance:
 def modality_balance(
     parts: Parts, inputs: Mapping[str, Any], steps: int = 1, system: npt.NDArray[np.bool_] | None = None
 ) -> Balance:
-    """CMB of one prompt. Tokens said so far count as text.
+    """Measure CMB for one prompt. Generated tokens count as text.
 
     Args:
-        parts: of the model.
-        inputs: of one prompt with one image, from the processor.
-        steps: tokens said at most, greedily.
+        parts: parts of the model.
+        inputs: inputs of one prompt with one image, from the processor.
+        steps: most tokens generated greedily.
         system: (N,) bool, tokens of the system prompt.
 
     Raises:
         InputError: several prompts, no image, fewer than one step, a mask of another length or over the image.
-        ModelError: no weights, or weights that are no numbers.
+        ModelError: no weights, or weights that are not finite.
     """
     one_prompt(inputs)
     ids = inputs["input_ids"]
@@ -141,14 +141,14 @@ def modality_balance(
 
 
 def one_prompt(inputs: Mapping[str, Any]) -> None:
-    """Raises InputError unless it is one."""
+    """Raise InputError unless there is exactly one prompt."""
     rows = len(inputs["input_ids"])
     if rows != 1:
         raise InputError("prompts", str(rows), "one", "ask one question at a time")
 
 
 def _share(weights: Array, image: npt.NDArray[np.bool_], ignored: npt.NDArray[np.bool_]) -> Array:
-    """(L, heads) of weights (L, heads, keys); keys beyond the prompt are text."""
+    """(L, heads) shares from weights (L, heads, keys); keys after the prompt are text."""
     beyond = weights.shape[-1] - len(image)
     seen, counted = np.pad(image, (0, beyond)), ~np.pad(ignored, (0, beyond))
     with np.errstate(invalid="ignore"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loaded model that answers by the likelihood of each candidate."""
+"""Ask a loaded model questions with candidate answers, by the likelihood of each candidate."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from spatial_vlm_ros.vlm.parts import Parts, finite, grids_of, parts_of
 class CandidateScorer:
     """Answers with the candidate of the largest mean log-likelihood per token, after the prompt.
 
-    The model sees the question, then "Answer with one of: a, b." in the order of the candidates. A candidate's tokens
-    are those of its own text, put behind those of the prompt; so they do not depend on where a tokenizer would cut the
-    whole. The prompt is run once; each candidate goes on from its keys and values, as in decoding.
+    The model sees the question, then "Answer with one of: a, b." in the order of the candidates. A candidate is
+    tokenized by itself and appended to the prompt's tokens, so its tokens do not depend on how the whole text would be
+    split. The prompt is run once; each candidate continues from its keys and values, as in decoding.
 
     Args:
-        model: of a class that `parts_of` knows.
+        model: model of a class that `parts_of` knows.
         processor: its processor, with `tokenizer`.
-        template: prompt with the field "{question}" and the mark of the image; empty = the processor's chat template.
-        lead: put before each candidate, for tokenizers that mind a space there.
-        answering: gives, for the (1, N) `input_ids` of a prompt, what its run is to be within, as `one_row` of
-            remedies.attention_scaling does; None = nothing.
-        square: whether images are padded to a square before, as those were that the model learnt from; they always are
-            where its processor would cut their sides off.
-        batch: questions that go through the model at once; see `scores_of`.
+        template: prompt with the field "{question}" and the image token; empty = the processor's chat template.
+        lead: text before each candidate, for tokenizers that need a space there.
+        answering: gives, for the (1, N) `input_ids` of a prompt, a context manager around its run, as `one_row` of
+            remedies.attention_scaling does; None = none.
+        square: whether images are padded to a square first, like the model's training images; always done if its
+            processor would crop their sides.
+        batch: questions per forward pass; see `scores_of`.
 
     Raises:
         ModelError: a model of another class.
-        InputError: a template without the field, or none where the processor has no chat template.
+        InputError: a template without the field, or no template for a processor without a chat template.
     """
 
     def __init__(
@@ -61,37 +61,38 @@ class CandidateScorer:
         self._square = square or cuts_sides(processor.image_processor)
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """The most likely candidate; of equal ones the first.
+        """Return the most likely candidate; on a tie the first.
 
         Args:
             rgb: (H, W, 3) uint8.
-            question: without the candidates.
-            choices: in the order in which the model sees them.
+            question: question without the candidates.
+            choices: the choices in the order in which the model sees them.
 
         Raises:
             InputError: no candidate, or one without tokens.
-            ModelError: likelihoods that are no numbers.
+            ModelError: likelihoods that are not finite.
         """
         scores = self.scores(rgb, question, choices)
         return choices[int(torch.tensor(scores).argmax())]
 
     def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
-        """Mean log-likelihood per token of each candidate; see `answer`."""
+        """Return the mean log-likelihood per token of each candidate; see `answer`."""
         return self.scores_of([(rgb, question, choices)])[0]
 
     def scores_of(self, asked: Sequence[tuple[Rgb, str, Sequence[str]]], among: bool = False) -> list[list[float]]:
-        """`scores` of several questions.
+        """Return the `scores` of several questions.
 
-        Up to `batch` of them go through the model at once where their prompts and images have equal sizes, as those
-        have that differ in the order of the candidates alone: then nothing is padded, and positions are those of one by
-        one. Others, and all where attention is scaled or memory did not suffice for several, go one by one.
+        Up to `batch` questions share a forward pass if their prompts and images have equal sizes, as questions do that
+        differ only in the order of the candidates. Then nothing is padded, and positions are the same as for single
+        questions. Other questions run one by one; so do all questions if attention is scaled or if memory does not
+        suffice for several.
 
         Args:
             asked: image, question and candidates of each.
-            among: instead of the mean per token, the logarithm of the probability of each candidate among the
-                candidates: that of writing it where at each token only those count with which a candidate goes on. So
-                neither tokens more nor tokens that are certain change it. Where a candidate is the beginning of
-                another one, which it cannot tell apart, means are given.
+            among: whether to return, instead of the mean per token, the log probability of each candidate among the
+                candidates: at each token only tokens that continue a candidate count. Extra or certain tokens then do
+                not matter. If a candidate is the beginning of another one, this is not possible, and means are
+                returned.
 
         Raises:
             InputError, ModelError: as `answer`.
@@ -115,7 +116,7 @@ class CandidateScorer:
     def _told(
         self, together: dict[str, Any], answers: Mapping[str, Tensor], among: Mapping[str, list[list[int]]] | None
     ) -> dict[str, list[float]] | None:
-        """Likelihoods of each answer behind each prompt; None where memory does not suffice for several prompts."""
+        """Likelihoods of each answer after each prompt; None if memory does not suffice for several prompts."""
         try:
             with torch.no_grad():
                 first, cache = self._run(together)
@@ -129,7 +130,7 @@ class CandidateScorer:
             return None
 
     def _batches(self, prepared: Sequence[dict[str, Any]], choices: Sequence[frozenset[str]]) -> list[list[int]]:
-        """Numbers of questions that go through the model at once: with the same candidates, in prompts of one size."""
+        """Indices of questions that can share a forward pass: with the same candidates and prompts of one size."""
         alike: dict[object, list[int]] = {}
         for number, inputs in enumerate(prepared):
             sizes = tuple((name, tuple(value.shape)) for name, value in inputs.items())
@@ -139,15 +140,15 @@ class CandidateScorer:
         return [rows[k : k + most] for rows in alike.values() for k in range(0, len(rows), most)]
 
     def inputs(self, rgb: Rgb, question: str, choices: Sequence[str]) -> dict[str, Any]:
-        """What the processor makes of a question, on the model's device: up to where the answer starts."""
+        """Process a question into inputs on the model's device, up to where the answer starts."""
         return self.asked(rgb, f"{question} Answer with one of: {', '.join(choices)}.")
 
     def asked(self, rgb: Rgb, words: str) -> dict[str, Any]:
-        """The same of a question whose words are given whole, without candidates."""
+        """Process a whole prompt, without adding candidates, into inputs on the model's device."""
         text = self.template.replace("{question}", words) if self.template else self._chat(words)
         image = Image.fromarray(padded(rgb) if self._square else rgb)
         given = self.processor(images=[image], text=[text])
-        given.pop("labels", None)  # of PaliGemma's, for a loss over all tokens of a prompt; only the last is looked at
+        given.pop("labels", None)  # PaliGemma's, for a loss over all tokens; only the last is used
         own = next(self.model.parameters())
         return {
             name: value.to(own.device, own.dtype) if value.is_floating_point() else value.to(own.device)
@@ -155,10 +156,10 @@ class CandidateScorer:
         }
 
     def seen_size(self, rgb: Rgb) -> tuple[int, int]:
-        """(width, height) of an image as the processor resizes it, pixels, of models whose images have patches (Qwen).
+        """Return (width, height) in pixels of an image as the processor resizes it, for models with patch grids (Qwen).
 
         Raises:
-            InputError: the processor tells no grid of patches.
+            InputError: the processor gives no grid of patches.
         """
         images = self.processor.image_processor
         told = images(images=[Image.fromarray(rgb)], return_tensors="pt").get("image_grid_thw")
@@ -174,7 +175,7 @@ class CandidateScorer:
         return grids_of(self.parts, self.inputs(rgb, question, choices))[0]
 
     def _run(self, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
-        """(B, V) logits behind the prompts, and their cache; B is 1 where attention is scaled."""
+        """(B, V) logits after the prompts, and their cache; B is 1 if attention is scaled."""
         if self._answering is None:
             whole = self.model(**inputs, use_cache=True, logits_to_keep=1)
             return whole.logits[:, -1], cache_of(whole)
@@ -193,13 +194,13 @@ class CandidateScorer:
     def _likelihoods(
         self, first: Tensor, cache: Any, answer: Tensor, among: Sequence[Sequence[int]] | None = None
     ) -> list[float]:
-        """Of an answer behind each prompt that was run; the cache is as it was, afterwards.
+        """Likelihoods of an answer after each prompt that was run; the cache is restored afterwards.
 
         Args:
-            first: (B, V) logits behind the prompts.
+            first: (B, V) logits after the prompts.
             cache: keys and values of the prompts.
             answer: (1, M) tokens.
-            among: M lists of the tokens that count at each place; None = all of them, and the mean is given.
+            among: M lists of the tokens that count at each position; None = all tokens, and the mean is returned.
         """
         values = self._told_by(first, cache, answer)
         rows = answer.expand(len(first), -1)
@@ -210,10 +211,10 @@ class CandidateScorer:
         return [float(total) for total in (own - possible).sum(dim=1)]
 
     def _told_by(self, first: Tensor, cache: Any, answer: Tensor) -> Tensor:
-        """(B, M, V) log-likelihoods of all tokens at each place of an answer; see `_likelihoods`."""
+        """(B, M, V) log-likelihoods of all tokens at each position of an answer; see `_likelihoods`."""
         logits, more = first[:, None], answer.shape[1] - 1
         if more:
-            # Without a mask, which prompts without padding do not need, each class counts on from its cache.
+            # Without a mask, which unpadded prompts do not need, each class continues from its cache.
             before = answer.expand(len(first), -1)[:, :-1]
             told = self.model(input_ids=before, use_cache=True, **{cache_argument(self.model): cache}).logits
             cache.crop(-more)
@@ -221,19 +222,19 @@ class CandidateScorer:
         return finite(type(self.model).__name__, logits.float()).log_softmax(-1)
 
     def continuation(self, rgb: Rgb, words: str, text: str) -> tuple[float, bool]:
-        """How likely a text is behind a prompt whose words are given whole.
+        """Return the likelihood of a text after a whole prompt.
 
         Args:
             rgb: (H, W, 3) uint8.
-            words: all words of the prompt; nothing is added but what the chat template has.
-            text: that is to follow.
+            words: whole prompt; only the chat template is added.
+            text: text that follows the prompt.
 
         Returns:
             Mean log-likelihood per token of the text, and whether greedy decoding would write it.
 
         Raises:
             InputError: a text without tokens.
-            ModelError: likelihoods that are no numbers.
+            ModelError: likelihoods that are not finite.
         """
         inputs = self.asked(rgb, words)
         answer = self.tokens(text, inputs["input_ids"].device)
@@ -243,7 +244,7 @@ class CandidateScorer:
         return float(own.mean()), bool((values[0].argmax(-1) == answer[0]).all())
 
     def tokens(self, choice: str, device: torch.device) -> Tensor:
-        """(1, M) of a candidate; raises InputError where there are none."""
+        """(1, M) tokens of a candidate; raises InputError if there are none."""
         given = self.processor.tokenizer(self.lead + choice, add_special_tokens=False, return_tensors="pt")
         if not given["input_ids"].numel():
             raise InputError("candidate", repr(choice), "text with at least one token")
@@ -251,13 +252,13 @@ class CandidateScorer:
 
 
 def continuations(answers: Mapping[str, Tensor]) -> dict[str, list[list[int]]] | None:
-    """For each answer and place the tokens with which an answer that begins alike goes on.
+    """List, for each answer and position, the tokens that continue an answer with the same beginning.
 
     Args:
         answers: (1, M) tokens of each.
 
     Returns:
-        M lists for each; None where an answer is the beginning of another one.
+        M lists for each answer; None if an answer is the beginning of another one.
     """
     tokens = {choice: answer[0].tolist() for choice, answer in answers.items()}
     found: dict[str, list[list[int]]] = {}
@@ -272,7 +273,7 @@ def continuations(answers: Mapping[str, Tensor]) -> dict[str, list[list[int]]] |
 
 
 def cuts_sides(image_processor: Any) -> bool:
-    """Whether an image processor cuts the sides of an image that is not square off, as CLIP's does."""
+    """Whether an image processor crops the sides of an image that is not square, as CLIP's does."""
     size = getattr(image_processor, "size", None)
     fits = size is not None and dict(size).get("shortest_edge") is not None
     return bool(getattr(image_processor, "do_center_crop", False)) and fits

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changed forms of a question, each of which changes one object and has a known effect on the truth."""
+"""Variants of a question, each with one change and a known effect on the truth."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ CONTROLS = ("picture", "blank", "mirrored", "flipped", "shuffled", "paraphrased"
 
 
 def forms_of(item: ProbeItem, seed: int = 0) -> dict[str, ItemPrompt]:
-    """Control → the question in that form; those that mean nothing for the item are left out.
+    """Make the variants of a question: control → variant. Variants without meaning for the item are left out.
 
-    - image: as it is.
+    - picture: unchanged.
     - blank: a grey image of the same size; no truth.
     - mirrored: left and right of the image exchanged.
     - flipped: top and bottom of the image exchanged.
-    - shuffled: candidates moved on in a circle, so that each has another place in the list.
+    - shuffled: candidates rotated, so that each has another index in the list.
     - paraphrased: other words.
-    - swapped: the two objects in each other's place along depth.
+    - swapped: the two objects exchanged along depth.
 
     Args:
-        item: to be changed.
-        seed: with the item's key, tells how far candidates move on.
+        item: item to change.
+        seed: together with the item's key it decides how far candidates are rotated.
     """
     plain, choices = item.plain, item.plain.choices
     rng = np.random.default_rng([seed, *item.key.encode()])

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions about which of two objects is farther away, for and against the rules of thumb of a flat image.
+"""Questions about which of two objects is farther away, for and against the depth cues of a flat image.
 
-On bare ground what is farther is also higher in the image, and objects of one size look smaller when far. A model may
-know only that. So each group holds every combination of three: which object is the answer, whether the farther one is
-higher in the image ("usual") or lower, and whether the nearer one looks larger or smaller. After Why Far Looks Up
-(2026), which splits accuracy by the first of the two; images are our own.
+On bare ground, the farther object is also higher in the image, and objects of one size look smaller when far. A model
+may know only that. So each group has every combination of three properties: which object is the answer, whether the
+farther one is higher in the image ("usual") or lower, and whether the nearer one looks larger or smaller. This follows
+Why Far Looks Up (2026), which splits accuracy by height in the image; the images are our own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLOURS_ASKED = ("red", "green", "blue", "yellow", "purple", "orange")
 _GAP = 0.25  # metres between the two distances, and between the two depths
 _RISE = 18.0  # pixels between the two heights in the image
 _LOOKS_LARGER = 1.3  # ratio of the two areas in the image
-_BESIDE = 8.0  # pixels between the two, sideways: none hides the other
+_BESIDE = 8.0  # pixels between the two, sideways, so that neither hides the other
 _ROOM = 4.0  # pixels to the edge of the image
 _ALONG, _LIFTS, _SIZES = (0.8, 2.0), (0.1, 0.55), (0.07, 0.26)  # metres
 _FLAT = 0.4  # share of objects that stand on the table itself
@@ -42,7 +42,7 @@ _AGAIN = {
 
 
 def depth_group(key: str, rng: np.random.Generator) -> list[ProbeItem]:
-    """Eight items with the same question: which object is the answer × HIGHER holds or not × LARGER holds or not."""
+    """Make eight items with one question: which object is the answer × HIGHER holds or not × LARGER holds or not."""
     first, second = (str(colour) for colour in rng.permutation(list(COLOURS_ASKED))[:2])
     shapes = [str(shape) for shape in rng.choice(["block", "cylinder"], 2)]
     names = (f"{first} {shapes[0]}", f"{second} {shapes[1]}")
@@ -69,7 +69,7 @@ def depth_group(key: str, rng: np.random.Generator) -> list[ProbeItem]:
 def _placed(
     looks: list[tuple[str, str]], higher: bool, larger: bool, rng: np.random.Generator
 ) -> tuple[DrawnObject, DrawnObject]:
-    """The farther object and the nearer one, and so that they may change places."""
+    """Place the farther and the nearer object so that they can be exchanged."""
     while True:
         far, near = (_anywhere(*look, rng) for look in looks)
         if not _far_enough(far, near) or not _suits((far, near), higher):
@@ -89,7 +89,7 @@ def _anywhere(shape: str, colour: str, rng: np.random.Generator) -> DrawnObject:
 
 
 def _exchanged(objects: tuple[DrawnObject, DrawnObject]) -> tuple[DrawnObject, DrawnObject]:
-    """Each at the other's distance along the table and on the other's stand; sideways it stays where it was seen."""
+    """Put each at the other's distance along the table and on the other's stand; sideways positions stay."""
     one, other = objects
     return (
         replace(one, x=one.x * other.y / one.y, y=other.y, lift=other.lift),
@@ -98,13 +98,13 @@ def _exchanged(objects: tuple[DrawnObject, DrawnObject]) -> tuple[DrawnObject, D
 
 
 def _far_enough(far: DrawnObject, near: DrawnObject) -> bool:
-    """Whether the first is farther by every measure: along the table, straight, and along the optical axis."""
+    """Whether the first is farther along the table, in a straight line, and along the optical axis."""
     ways = (far.y - near.y, far.distance - near.distance, far.depth - near.depth)
     return min(ways) >= _GAP
 
 
 def _suits(objects: tuple[DrawnObject, DrawnObject], higher: bool) -> bool:
-    """Whether both are in the image, side by side, and the first is higher or lower in it as wanted."""
+    """Whether both are in the image, side by side, and the first is higher or lower as wanted."""
     outlines = [outline_of(obj) for obj in objects]
     points = np.concatenate(outlines)
     if points.min() < _ROOM or points.max() > SIDE - 1 - _ROOM:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All questions asked in all their forms."""
+"""Ask all questions in all their variants."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from spatial_vlm_ros.vlm.diagnostics.items import Answerer, ProbeItem, ask
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """An item with what was answered.
+    """An item with the answers to it.
 
     Args:
-        item: that was asked.
+        item: item that was asked.
         answers: control → answer.
         shuffled: candidates in the order of the control "shuffled".
     """
@@ -27,17 +27,17 @@ class Examined:
 
     @property
     def right(self) -> bool:
-        """Whether the plain question was answered rightly."""
+        """Whether the plain question was answered correctly."""
         return self.answers["picture"] == self.item.truth
 
     @property
     def right_when_blank(self) -> bool:
-        """Whether the answer to the grey image is what is true in the real one."""
+        """Whether the answer for the grey image equals the truth of the real image."""
         return self.answers["blank"] == self.item.truth
 
     @property
     def kept_place(self) -> bool:
-        """Whether the answers to both orders of candidates stand at the same place of the list."""
+        """Whether the answers to both orders of candidates are at the same index of the list."""
         place = self.item.plain.choices.index(self.answers["picture"])
         return self.shuffled[place] == self.answers["shuffled"]
 
@@ -45,17 +45,17 @@ class Examined:
 def examine(
     answerer: Answerer, items: Sequence[ProbeItem], seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> list[Examined]:
-    """Ask everything: six questions an item.
+    """Ask all variants: six questions per item.
 
     Args:
-        answerer: that is asked.
-        items: of `draw_items`.
-        seed: of the order of shuffled candidates.
-        progress: called with items done and items in all.
+        answerer: the model to ask.
+        items: items from `draw_items`.
+        seed: seed of the order of shuffled candidates.
+        progress: called with the number of items done and of all items.
 
     Raises:
-        InputError: there is no item.
-        ModelError: an answer that is none of the candidates.
+        InputError: there are no items.
+        ModelError: an answer is not one of the candidates.
     """
     if not items:
         raise InputError("questions", "none", "one or more", "draw some with draw_items")

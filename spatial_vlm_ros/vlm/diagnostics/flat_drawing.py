@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Coloured shapes on a plain ground."""
+"""Draw coloured shapes on a plain background."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Shape:
     Args:
         shape: one of SHAPES.
         colour: one of COLOURS.
-        x: of its centre, pixels from the left.
-        y: of its centre, pixels from the top.
-        radius: of the circle around it, pixels.
+        x: position of its centre, pixels from the left.
+        y: position of its centre, pixels from the top.
+        radius: radius of the circle around it, pixels.
     """
 
     shape: str
@@ -51,7 +51,7 @@ class Shape:
 
 
 def draw_shapes(shapes: Sequence[Shape]) -> Rgb:
-    """(SIDE, SIDE, 3) uint8, later ones over earlier ones, without antialiasing: a pixel has one colour of the list."""
+    """Draw shapes as (SIDE, SIDE, 3) uint8, later ones on top; not antialiased, so all pixels have listed colours."""
     rgb = np.full((SIDE, SIDE, 3), GROUND, np.uint8)
     for one in shapes:
         outline = np.rint(_outline(one.shape) * one.radius + (one.x, one.y)).astype(np.int32)

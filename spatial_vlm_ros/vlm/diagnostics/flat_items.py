@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions about where shapes lie in an image, and where from one another.
+"""Questions about the positions of shapes in an image, absolute and relative to each other.
 
-In the manner of the two-dimensional set of Qi et al. (2025), Beyond Semantics: two to six shapes; named by colour, by
-shape or by both; absolute ("What colour is the shape at the bottom?") and relative. Images and words are our own.
+They follow the two-dimensional set of Qi et al. (2025), Beyond Semantics: two to six shapes; named by colour, by shape
+or by both; absolute ("What colour is the shape at the bottom?") and relative. Images and wording are our own.
 
 Items come in groups. All items of a group have the same question and the same candidates in the same order, and each
-candidate is the truth of exactly one of them, so nothing but the image tells the answer.
+candidate is the truth of exactly one of them, so only the image decides the answer.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _AGAIN = {
 
 
 def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.random.Generator) -> list[ProbeItem]:
-    """As many items as shapes: "What colour is the shape on the left?".
+    """Make as many items as shapes: "What colour is the shape on the left?".
 
     Args:
-        key: of the group.
+        key: key of the group.
         place: a key of PLACES.
-        naming: what the candidates say of an object.
+        naming: properties that the candidates name.
         count: shapes in each image, FEWEST to MOST.
-        rng: of the drawing.
+        rng: random generator of the drawing.
     """
     kinds = _looks(count, rng)
     names = [_name(*look, naming) for look in kinds]
@@ -77,13 +77,13 @@ def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.ran
 
 
 def relative_group(key: str, naming: Naming, count: int, rng: np.random.Generator) -> list[ProbeItem]:
-    """Four items: "Where is the red shape, seen from the blue shape?"; left, right, above, below.
+    """Make four items "Where is the red shape, seen from the blue shape?": left, right, above, below.
 
     Args:
-        key: of the group.
-        naming: how the two objects are called.
-        count: shapes in each image, FEWEST to MOST; the first two are asked for.
-        rng: of the drawing.
+        key: key of the group.
+        naming: how the two objects are named.
+        count: shapes in each image, FEWEST to MOST; the question is about the first two.
+        rng: random generator of the drawing.
     """
     kinds = _looks(count, rng)
     one, other = (_name(*look, naming) + (" shape" if naming == "colour" else "") for look in kinds[:2])
@@ -105,7 +105,7 @@ def relative_group(key: str, naming: Naming, count: int, rng: np.random.Generato
 
 
 def _looks(count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Shape and colour of each object; no two are alike in either."""
+    """Shape and colour of each object; no two share either."""
     shapes = rng.permutation(list(SHAPES))[:count]
     colours = rng.permutation(list(COLOURS))[:count]
     return [(str(shape), str(colour)) for shape, colour in zip(shapes, colours, strict=True)]
@@ -131,7 +131,7 @@ def _scattered(kinds: list[tuple[str, str]], rng: np.random.Generator) -> list[S
 
 
 def _extreme(kinds: list[tuple[str, str]], which: int, place: str, rng: np.random.Generator) -> list[Shape]:
-    """Shapes of which one is clearly the outermost on a side, and another clearly on the opposite side."""
+    """Shapes of which one is clearly outermost on a side, and another clearly on the opposite side."""
     while True:
         shapes = _scattered(kinds, rng)
         along = np.sort(_along(shapes, place))
@@ -142,7 +142,7 @@ def _extreme(kinds: list[tuple[str, str]], which: int, place: str, rng: np.rando
 
 
 def _related(kinds: list[tuple[str, str]], relation: str, rng: np.random.Generator) -> list[Shape]:
-    """Shapes of which the first stands in the relation to the second, not near a diagonal."""
+    """Shapes of which the first has the relation to the second, not near a diagonal."""
     across = next(b for b in ("left", "above") if b not in (relation, OPPOSITE[relation]))
     while True:
         shapes = _scattered(kinds, rng)

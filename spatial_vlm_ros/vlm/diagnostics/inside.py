@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured inside of a model that answers by likelihood, all at once."""
+"""Take all measurements inside a model that answers by likelihood."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """Amount of measurements.
 
     Args:
-        seeds: of permutations of image tokens.
-        sides: of pooled image tokens, cells each way.
-        each: questions of each kind whose attention is looked at.
+        seeds: seeds of permutations of image tokens.
+        sides: grid sizes of pooled image tokens, cells in each direction.
+        each: questions of each kind whose attention is measured.
 
     Raises:
-        InputError: no question of a kind.
+        InputError: fewer than one question of a kind.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -55,15 +55,15 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType({"small": Effort((0,), (4, 1), 
 
 
 def why_no_grid(scorer: CandidateScorer) -> str | None:
-    """Why image tokens cannot be pooled nor attention be drawn over an image; None where they can.
+    """Say why image tokens cannot be pooled and attention cannot be drawn; None if both are possible.
 
     Args:
-        scorer: that is about to be asked: a question of its own is prepared for it, which is not asked.
+        scorer: scorer about to be asked; one of its questions is prepared but not asked.
     """
     plain = draw_items(Amount(1, 0, 0))[0].plain
     try:
         scorer.grid(plain.rgb, plain.question, plain.choices)
-    except Exception as error:  # also of a processor
+    except Exception as error:  # including errors of a processor
         return _words(error)
     return None
 
@@ -74,23 +74,23 @@ def look_inside(
     effort: Effort | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Inside, dict[str, Rgb]]:
-    """All measurements of `Inside`, and images of attention.
+    """Take all measurements of `Inside`, and draw images of attention.
 
-    What stands before the image in a prompt counts as system prompt: these words are the template's own. Attention
-    and positions are those of the first questions of each kind: a mean over them for the balance, one after the other
-    for the turned keys.
+    The text before the image in a prompt counts as system prompt, because it comes from the template. Attention and
+    positions are measured on the first questions of each kind: the balance is a mean over them, and the rotated keys
+    are measured one after the other.
 
-    A measurement that fails, for want of memory or of a grid of image tokens, is left out with its reason, and the
-    others are made: what was asked before is not to be lost.
+    A measurement that fails, for lack of memory or without a grid of image tokens, is left out with its reason; the
+    others are still made.
 
     Args:
-        scorer: that was asked.
+        scorer: scorer that was asked.
         examined: its answers.
-        effort: how much.
-        progress: called with questions and prompts that are done, and with all of them.
+        effort: amount of measurements.
+        progress: called with the number of questions and prompts done, and of all of them.
 
     Returns:
-        The numbers, and key of a question → its image beside where the last token looks.
+        The numbers, and key of a question → its image beside a map of the last token's attention.
 
     Raises:
         InputError: nothing was examined.
@@ -124,22 +124,22 @@ def look_inside(
 
 
 class _Tried:
-    """Makes measurements; of those that fail it keeps the reason."""
+    """Takes measurements and keeps the reason of each failure."""
 
     def __init__(self) -> None:
         self.left_out: list[str] = []
 
     def __call__(self, what: str, measure: Callable[[], T]) -> T | None:
-        """What is measured; None where it fails."""
+        """Return a measurement; None if it fails."""
         try:
             return measure()
-        except Exception as error:  # also of torch, where memory runs out
+        except Exception as error:  # including torch errors when memory runs out
             self.left_out.append(f"{what}: {_words(error)}")
             return None
 
 
 class _Counted:
-    """The scorer, which tells after each question how much is done."""
+    """The scorer, with a progress report after each question."""
 
     def __init__(self, scorer: CandidateScorer, of: int, progress: Callable[[int, int], None] | None) -> None:
         self._scorer, self._of, self._progress = scorer, of, progress
@@ -147,13 +147,13 @@ class _Counted:
         self.grid, self.parts = scorer.grid, scorer.parts
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """As the scorer's."""
+        """Answer as the scorer does, and report progress."""
         answer = self._scorer.answer(rgb, question, choices)
         self.more()
         return answer
 
     def more(self) -> None:
-        """Tell that one object more is done."""
+        """Report one more step done."""
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._of)
@@ -166,7 +166,7 @@ def _words(error: Exception) -> str:
 
 
 def _drawn(watched: _Counted, chosen: Sequence[ProbeItem], prompts: Iterator[dict[str, Any]]) -> dict[str, Rgb]:
-    """Key of a question → its image beside where the last token looks."""
+    """Key of a question → its image beside a map of the last token's attention."""
     images = {}
     for item, inputs in zip(chosen, prompts, strict=True):
         images[item.key] = attention_strip(item.plain.rgb, attention_map(watched.parts, inputs))
@@ -175,7 +175,7 @@ def _drawn(watched: _Counted, chosen: Sequence[ProbeItem], prompts: Iterator[dic
 
 
 def _before_image(scorer: CandidateScorer, inputs: dict[str, object]) -> npt.NDArray[np.bool_]:
-    """(N,) bool, tokens of a prompt that stand before its first image token."""
+    """(N,) bool, tokens of a prompt before its first image token."""
     image = scorer.parts.image_columns(inputs["input_ids"])[0].cpu().numpy()  # type: ignore[arg-type]
     return np.asarray(np.cumsum(image) == 0)
 

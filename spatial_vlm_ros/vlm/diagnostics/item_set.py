@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole set of test questions, drawn anew from a seed."""
+"""The whole set of test questions, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from spatial_vlm_ros.vlm.diagnostics.items import ProbeItem
 
 @dataclass(frozen=True)
 class Amount:
-    """How many questions.
+    """Number of questions.
 
     Args:
-        absolute: groups; group i asks for side i mod 4, with 2 to 6 shapes and as many items.
-        relative: groups of four items.
-        depth: groups of eight items.
-        seed: of the drawing.
+        absolute: number of groups; group i asks for side i mod 4, with 2 to 6 shapes and as many items.
+        relative: number of groups of four items.
+        depth: number of groups of eight items.
+        seed: seed of the drawing.
 
     Raises:
         InputError: a number below 0, or no group at all.
@@ -42,11 +42,11 @@ class Amount:
 
 
 AMOUNTS: Mapping[str, Amount] = MappingProxyType({"small": Amount(8, 10, 5), "full": Amount()})
-"""Name → amount. The small one is near the least by which one that knows is told from one that does not look."""
+"""Name → amount. The small one is near the least that distinguishes a model that knows from one that does not look."""
 
 
 def draw_items(amount: Amount | None = None) -> list[ProbeItem]:
-    """Items of all kinds, group after group; the same amount and seed give the same items."""
+    """Draw items of all kinds, group after group; the same amount and seed give the same items."""
     amount = amount or Amount()
     items: list[ProbeItem] = []
     for i in range(amount.absolute):

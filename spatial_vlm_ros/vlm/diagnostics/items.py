@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A question about an image with candidates, what answers it, and an item: a question with what its controls need.
+"""Questions with candidates, the protocol of a model that answers them, and items: questions with data for controls.
 
-Knows the shape of a test; knows nothing of how images are drawn and nothing of torch.
+This module knows neither how images are drawn nor torch.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ KINDS: tuple[Kind, ...] = ("absolute", "relative", "depth")
 
 
 class Answerer(Protocol):
-    """Anything that answers a question about an image with one of given candidates: a model, a server, a test's own."""
+    """Answers a question about an image with one of given candidates: a model, a server, or a test's own class."""
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """One of the choices.
+        """Return one of the choices.
 
         Args:
             rgb: (H, W, 3) uint8.
-            question: without the candidates.
-            choices: in the order in which the model is to see them.
+            question: question without the candidates.
+            choices: the choices in the order in which the model is to see them.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class ItemPrompt:
-    """One question.
+    """One question with its candidates.
 
     Args:
         rgb: (H, W, 3) uint8.
-        question: without the candidates.
+        question: question without the candidates.
         choices: two or more, all different.
-        truth: one of the choices; None where the image does not tell.
+        truth: one of the choices; None if the image does not show it.
 
     Raises:
-        InputError: fewer than two choices, two that are the same, a truth that is none of them.
+        InputError: fewer than two choices, equal choices, or a truth that is not one of them.
     """
 
     rgb: Rgb
@@ -63,20 +63,19 @@ class ItemPrompt:
 
 @dataclass(frozen=True, eq=False)
 class ProbeItem:
-    """A question with what its controls need.
+    """A question with the data for its controls.
 
     Args:
         key: its name, unique in a set.
         group: items of one group ask the same question with the same candidates, each with another truth.
         kind: "absolute" (where in the image), "relative" (where from another object), "depth" (which is farther).
-        axis: along which the truth lies.
-        plain: the question; its truth is known.
+        axis: axis along which the truth lies.
+        plain: the question, with known truth.
         paraphrase: the question in other words.
-        mirror: answer → the answer that a model which gave it must give once left and right are exchanged; answers that
-            are not named stay.
-        flip: likewise with top and bottom exchanged; None where such an image means nothing.
-        swapped: the image with its two objects in each other's place along depth, where the other answer is true.
-        cues: rule of thumb → whether it gives the truth here.
+        mirror: answer → the consistent answer once left and right are exchanged; answers that are not listed stay.
+        flip: likewise with top and bottom exchanged; None if such an image has no meaning.
+        swapped: the question with its two objects exchanged along depth, for which the other answer is true.
+        cues: depth cue → whether it gives the truth here.
     """
 
     key: str
@@ -92,7 +91,7 @@ class ProbeItem:
 
     @property
     def truth(self) -> str:
-        """Of the plain question."""
+        """Truth of the plain question."""
         return str(self.plain.truth)
 
     @property
@@ -102,7 +101,7 @@ class ProbeItem:
 
     @property
     def flipped(self) -> str | None:
-        """Truth in the image with top and bottom exchanged; None where that image means nothing."""
+        """Truth in the image with top and bottom exchanged; None if that image has no meaning."""
         return None if self.flip is None else self.flip.get(self.truth, self.truth)
 
     @property
@@ -112,10 +111,10 @@ class ProbeItem:
 
 
 def ask(answerer: Answerer, asking: ItemPrompt) -> str:
-    """The answer.
+    """Ask a question and return the answer.
 
     Raises:
-        ModelError: it is none of the candidates.
+        ModelError: the answer is not one of the candidates.
     """
     answer = answerer.answer(asking.rgb, asking.question, asking.choices)
     if answer not in asking.choices:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How loud the image is beside the text."""
+"""Norms of image tokens compared with text tokens ("loudness")."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 
 from spatial_vlm_ros.vlm.parts import Parts, finite, image_tokens_changed
 
-_ROWS = 4096  # of the embeddings at a time
+_ROWS = 4096  # embeddings processed at a time
 
 
 @dataclass(frozen=True)
 class Loudness:
-    """Mean Euclidean norms as they enter the decoder.
+    """Mean Euclidean norms at the input of the decoder.
 
     Args:
-        image: of the image tokens of a prompt.
-        text: of the embeddings of the whole vocabulary.
-        ratio: image / text. Near 1 the precondition of a remedy for loud image tokens is absent.
+        image: mean norm of the image tokens of a prompt.
+        text: mean norm of the text embeddings of the whole vocabulary.
+        ratio: image / text. Near 1 a remedy for loud image tokens has nothing to correct.
     """
 
     image: float
@@ -31,17 +31,17 @@ class Loudness:
 
 
 def loudness(parts: Parts, inputs: Mapping[str, Any]) -> Loudness:
-    """Of a batch of prompts with images. Source: Qi et al. (2025), Beyond Semantics.
+    """Measure the norms for a batch of prompts with images. Source: Qi et al. (2025), Beyond Semantics.
 
     Raises:
         InputError: a prompt without an image.
-        ModelError: tokens that are no numbers.
+        ModelError: tokens that are not finite.
     """
     parts.image_columns(inputs["input_ids"])
     seen: dict[int, Tensor] = {}
 
     def look(tokens: Tensor, row: int) -> Tensor:
-        seen.setdefault(row, tokens)  # what comes later for the same row goes to later layers
+        seen.setdefault(row, tokens)  # later features of the same row go to later layers
         return tokens
 
     with torch.no_grad(), image_tokens_changed(parts, look):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image tokens in another order, or fewer of them: does the model mind?
+"""Test whether a model notices that its image tokens are permuted or pooled.
 
-Contents move; the slots with their positions stay. A model whose answers hardly change uses image tokens as a bag.
+Contents move; positions stay. A model whose answers hardly change uses its image tokens as an unordered bag.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from spatial_vlm_ros.vlm.parts import Change, Parts, image_tokens_changed
 
 Answers = npt.NDArray[np.bool_]
 _RESAMPLES = 4000
-_FEW = 0.01  # of resamples, in which a ratio may have no sense
+_FEW = 0.01  # share of resamples in which a ratio may be undefined
 
 
 class GridAnswerer(Answerer, Protocol):
-    """One that also knows how the image tokens of a question lie."""
+    """An Answerer that also gives the grid of the image tokens of a question."""
 
     def grid(self, rgb: Rgb, question: str, choices: Sequence[str]) -> tuple[int, int]:
-        """Rows and columns of the image tokens."""
+        """Return rows and columns of the image tokens."""
         ...
 
 
 @dataclass(frozen=True)
 class Permutation:
-    """What a permutation of image tokens costs.
+    """Loss of accuracy by permuting image tokens.
 
     Args:
-        seeds: of the permutations.
+        seeds: seeds of the permutations.
         original: accuracy with tokens in order.
-        permuted: accuracy with tokens permuted, of all seeds: k of n = items × seeds. Its interval takes the answers to
-            one item as independent and is too narrow; those below are not.
-        psi: (original - permuted) / original; None where too little is right for a ratio.
-        corrected: (original - permuted) / (original - chance): 1 = all that was known is lost. None where accuracy is
-            not clearly above chance.
+        permuted: accuracy with tokens permuted, of all seeds: k of n = items × seeds. Its interval treats the answers
+            to one item as independent, so it is too narrow; the intervals below are not.
+        psi: (original - permuted) / original; None if accuracy is too low for a ratio.
+        corrected: (original - permuted) / (original - chance): 1 = all knowledge is lost. None if accuracy is not
+            clearly above chance.
     """
 
     seeds: tuple[int, ...]
@@ -58,12 +58,12 @@ class Permutation:
 
 @dataclass(frozen=True)
 class Pooled:
-    """What is left with fewer values.
+    """Accuracy with pooled image tokens.
 
     Args:
-        values: different image tokens at most.
-        accuracy: with tokens pooled.
-        change: accuracy minus that with all tokens, paired.
+        values: most different image tokens.
+        accuracy: accuracy with tokens pooled.
+        change: pooled accuracy minus the accuracy with all tokens, paired.
     """
 
     values: int
@@ -72,11 +72,11 @@ class Pooled:
 
 
 def permuted(seed: int, question: int = 0) -> Change:
-    """A change that moves image tokens; the same for all features of a row, another for each question and seed.
+    """Make a change that permutes image tokens: the same for all features of a row, another per question and seed.
 
     Args:
-        seed: of the permutations, 0 or more.
-        question: number of the one in the first row of the batch, from 0; the next rows are the next questions.
+        seed: seed of the permutations, 0 or more.
+        question: number of the question in the first row of the batch, from 0; the next rows are the next questions.
     """
 
     def change(tokens: Tensor, row: int) -> Tensor:
@@ -86,19 +86,19 @@ def permuted(seed: int, question: int = 0) -> Change:
 
 
 def order_of(count: int, seed: int, question: int = 0) -> Tensor:
-    """(count,) int64: slot → token that comes there."""
+    """(count,) int64: slot → index of the token that moves there."""
     return torch.from_numpy(np.random.default_rng((seed, question)).permutation(count))
 
 
 def pooled(grid: tuple[int, int], side: int) -> Change:
-    """A change that gives each image token the mean of its cell; the number of tokens and their positions stay.
+    """Make a change that replaces each image token by the mean of its cell; number and positions of tokens stay.
 
-    Row r of H belongs to row r · side // H of cells, so cells do not overlap and differ by a token where sides do not
-    divide. The published test gives the decoder fewer tokens; here only their contents are fewer.
+    Row r of H belongs to row r · side // H of cells, so cells do not overlap, and differ by one token if the sides do
+    not divide evenly. The published test gives the decoder fewer tokens; here only their contents are averaged.
 
     Args:
         grid: rows and columns of the tokens.
-        side: cells each way; with more than the grid has, nothing changes.
+        side: cells in each direction; with more cells than the grid has, nothing changes.
 
     Raises:
         InputError: fewer than one cell.
@@ -127,14 +127,14 @@ def permutation_sensitivity(
     seeds: Sequence[int] = (0, 1, 2),
     original: Answers | None = None,
 ) -> Permutation:
-    """PSI over items. Each has a permutation of its own, so that intervals over items tell of those, too.
+    """Measure PSI over items. Each item has its own permutation, so intervals over items also cover permutations.
 
     Args:
-        parts: of the model that answers.
-        answerer: that asks the same model, one question a batch.
-        items: of `draw_items`; the permutation of one is told by the seed and its number in the list.
-        seeds: of the permutations, one pass over all items each.
-        original: (N,) right with tokens in order, where that is known; else it is asked.
+        parts: parts of the model that answers.
+        answerer: asks the same model, one question per batch.
+        items: items from `draw_items`; the permutation of an item depends on the seed and its index in the list.
+        seeds: seeds of the permutations, one pass over all items each.
+        original: (N,) whether each answer is right with tokens in order, if known; else it is measured.
 
     Raises:
         InputError: no items or no seeds.
@@ -160,14 +160,14 @@ def pooling(
     sides: Sequence[int] = (16, 8, 4, 1),
     original: Answers | None = None,
 ) -> tuple[Pooled, ...]:
-    """Accuracy with the image tokens pooled to side × side means, for each side.
+    """Measure accuracy with the image tokens pooled to side × side means, for each side.
 
     Args:
-        parts: of the model that answers.
-        answerer: that asks the same model.
-        items: of `draw_items`.
-        sides: cells each way.
-        original: (N,) right with all tokens, where that is known; else it is asked.
+        parts: parts of the model that answers.
+        answerer: asks the same model.
+        items: items from `draw_items`.
+        sides: cells in each direction.
+        original: (N,) whether each answer is right with all tokens, if known; else it is measured.
 
     Raises:
         InputError: no items, or fewer than one cell.
@@ -190,21 +190,21 @@ def pooling(
 
 
 def right(answerer: Answerer, items: Sequence[ProbeItem]) -> Answers:
-    """(N,) whether plain questions are answered rightly."""
+    """(N,) whether each plain question is answered correctly."""
     return np.array([ask(answerer, item.plain) == item.truth for item in items])
 
 
 def permutation_scores(
     original: Answers, permuted_: Answers, chance: npt.NDArray[np.float64], seeds: tuple[int, ...]
 ) -> Permutation:
-    """PSI and its form corrected for chance, with 95 % percentile intervals of a bootstrap over items.
+    """Compute PSI and its chance-corrected form, with 95 % percentile intervals of a bootstrap over items.
 
     An item is drawn with its answers to all permutations, so pairs stay together. PSI: Qi et al. (2025), Beyond
-    Semantics. It falls with chance even where all that was known is lost, hence the second form.
+    Semantics. The larger the chance level, the smaller is PSI even if all knowledge is lost; hence the second form.
 
     Args:
-        original: (N,) right with tokens in order.
-        permuted_: (S, N) right with tokens permuted.
+        original: (N,) whether each answer is right with tokens in order.
+        permuted_: (S, N) whether each answer is right with tokens permuted.
         chance: (N,) accuracy of a guess.
         seeds: (S,) of the permutations.
     """
@@ -222,7 +222,7 @@ def permutation_scores(
 
 
 def _ratio(whole: npt.NDArray[np.float64], means: npt.NDArray[np.float64], less_chance: float) -> Interval | None:
-    """(original - permuted) / (original - chance · less_chance); None where that is not above 0 in nearly all draws."""
+    """(original - permuted) / (original - chance · less_chance); None if the denominator is often not above 0."""
     below = means[0] - less_chance * means[2]
     good = below > 0
     if good.mean() < 1 - _FEW or whole[0] - less_chance * whole[2] <= 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The outcome of an examination as data, as a dictionary for JSON, and as Markdown."""
+"""The result of an examination as data, as a dictionary for JSON, and as Markdown."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Inside:
-    """What was measured inside of a model; None or empty where it was not.
+    """Measurements inside a model; None or empty if not measured.
 
     Args:
-        permutation, pooling, loudness, balance, rotary: numbers.
-        left_out: what could not be measured, each with its reason.
+        permutation, pooling, loudness, balance, rotary: measured numbers.
+        left_out: failed measurements, each with its reason.
     """
 
     permutation: Permutation | None = None
@@ -44,16 +44,16 @@ class Inside:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that was found.
+    """All results of an examination.
 
     Args:
-        model: its name, for the reader.
-        verdict: in words.
+        model: name of the model, for the reader.
+        verdict: verdict in words.
         outcome: whether a fault was found.
-        sections: scores.
-        cues: depth by rules of thumb.
-        findings: each rule with its numbers.
-        inside: what was measured inside.
+        sections: scores by kind and axis.
+        cues: accuracy by depth cue.
+        findings: result of each rule, with its numbers.
+        inside: measurements inside the model.
     """
 
     model: str
@@ -66,7 +66,7 @@ class Diagnosis:
 
 
 def diagnose(model: str, examined: Sequence[Examined], inside: Inside | None = None) -> Diagnosis:
-    """Scores, findings and the verdict of what was answered."""
+    """Compute scores, findings and the verdict from the answers."""
     sections, cues = sections_of(examined), cues_of(examined)
     findings = findings_of(sections, cues)
     verdict, outcome = words_of(findings), outcome_of(findings)
@@ -74,13 +74,13 @@ def diagnose(model: str, examined: Sequence[Examined], inside: Inside | None = N
 
 
 def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
-    """Plain lists, dictionaries, numbers and texts; what is no number becomes None."""
+    """Plain lists, dictionaries, numbers and texts; NaN and infinity become None."""
     plain: dict[str, Any] = _plain(diagnosis)
     return plain
 
 
 def report(diagnosis: Diagnosis) -> str:
-    """Markdown: the verdict, tables of scores and findings, and what was measured inside, or why it was not."""
+    """Write Markdown: the verdict, tables of scores and findings, and the measurements inside or why there are none."""
     parts = [
         f"# {diagnosis.model}: {diagnosis.verdict}",
         "Shares in percent with their 95 % intervals. What each number means: docs/remedies_diagnostics.md.",
@@ -95,7 +95,7 @@ def report(diagnosis: Diagnosis) -> str:
 
 
 def numbers_text(finding: BlindnessFinding) -> str:
-    """The numbers that a rule looked at, by their names."""
+    """The numbers that a rule used, with their names."""
     told = ((name, share_text(x) if isinstance(x, Share) else interval_text(x)) for name, x in finding.numbers.items())
     return ", ".join(f"{shown(name)} {number}" for name, number in told)
 
@@ -141,7 +141,7 @@ def _findings(findings: Sequence[BlindnessFinding]) -> str:
 
 
 def inside_lines(inside: Inside) -> list[str]:
-    """A sentence for each object that was measured inside, but for pooled tokens."""
+    """One sentence for each measurement inside, except pooled tokens."""
     lines: list[str] = []
     if (p := inside.permutation) is not None:
         lines.append(
@@ -176,12 +176,12 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def share_text(share: Share) -> str:
-    """Percent with its interval; a dash where there was no case."""
+    """Percent with its interval; a dash if there were no cases."""
     return f"{_percent(share.share)} ({_percent(share.low)} to {_percent(share.high)})" if share.n else "–"
 
 
 def interval_text(interval: Interval | None) -> str:
-    """Percent with its interval; a dash where there is none."""
+    """Percent with its interval; a dash if there is none."""
     if interval is None:
         return "–"
     return f"{_percent(interval.value)} ({_percent(interval.low)} to {_percent(interval.high)})"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A diagnosis as a folder of files: report.md, diagnosis.json, and images."""
+"""Write a diagnosis as a folder of files: report.md, diagnosis.json, and images."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ REPORT, DATA, SHEET = "report.md", "diagnosis.json", "answers.png"
 
 
 def check_folder(folder: Path) -> None:
-    """Find out whether a report can be written, before there is anything to lose.
+    """Check that a report can be written, before the examination starts.
 
     Raises:
-        FileError: the folder cannot be made or replaced, or a file of a report is a folder there.
+        FileError: the folder cannot be made or replaced, or the name of a report file is a folder.
     """
     for name in (REPORT, DATA, SHEET):
         require_new(folder / name, force=True)
@@ -33,12 +33,12 @@ def check_folder(folder: Path) -> None:
 def write_folder(
     folder: Path, diagnosis: Diagnosis, examined: Sequence[Examined], attention: Mapping[str, Rgb] | None = None
 ) -> list[Path]:
-    """Write all files or none; a folder that is there keeps its other files, and those of the same names are replaced.
+    """Write all files or none; an existing folder keeps its other files, and files of the same names are replaced.
 
     Args:
-        folder: made where it is missing.
-        diagnosis: what was found.
-        examined: what was answered; most wrong answers come on the sheet.
+        folder: output folder, created if missing.
+        diagnosis: the results.
+        examined: the answers; the sheet shows mostly wrong ones.
         attention: key of a question → image.
 
     Returns:

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much attention to the image changes when its keys stand a little farther on.
+"""Measure how attention to the image changes when its keys move a little farther in position.
 
-At the last row of a prompt the keys of image tokens are turned by an extra step φ of position; the query, all other
-keys and what the tokens hold stay. With a = softmax(l), and α_V and α_T the attention on turned and on other tokens,
+In the last row of a prompt, the keys of image tokens are rotated by an extra step φ of position; the query, all other
+keys and the contents of the tokens stay. With a = softmax(l), and α_V and α_T the attention on rotated and on other
+tokens,
 
-    g_V = sum over turned tokens of (a / α_V) · dl/dφ,    g_T likewise over the others,
+    g_V = sum over rotated tokens of (a / α_V) · dl/dφ,    g_T likewise over the others,
 
-the derivative of the softmax is dα_V/dφ = α_V · α_T · (g_V - g_T). Source: Qi et al. (2025), Beyond Semantics. Where
-only image keys turn, g_T is nought. Positions of several axes (time, row, column) all step together, under the scheme
-that is on the model (`vlm/remedies/positions.py`).
+the derivative of the softmax is dα_V/dφ = α_V · α_T · (g_V - g_T). Source: Qi et al. (2025), Beyond Semantics. If only
+image keys rotate, g_T is zero. Positions with several axes (time, row, column) step along all axes together, under the
+scheme installed on the model (`vlm/remedies/positions.py`).
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ from spatial_vlm_ros.vlm.remedies.positions import speeds_of
 
 _NAME = "spatial_vlm_rows"
 _found: dict[nn.Module, Row] = {}
-"""Attention of a layer → its row; empty but while `rows_of` runs."""
+"""Attention of a layer → its row; empty unless `rows_of` runs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What the last query of one layer compares, positions included.
+    """The last query of one layer and its keys, positions included.
 
     Args:
         query: (heads, D) float64.
         keys: (heads, N, D) float64.
-        bias: (N,) float64, added to the logits: 0, or minus infinity for a token that it may not see.
-        scaling: of the products.
+        bias: (N,) float64, added to the logits: 0, or minus infinity for a masked token.
+        scaling: factor of the dot products.
     """
 
     query: Tensor
@@ -52,17 +53,17 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class RotarySensitivity:
-    """All (L, heads) float64, of several prompts with a first axis of prompts.
+    """All fields are (L, heads) float64; for several prompts with a leading axis of prompts.
 
     Args:
-        image: α_V, attention on the turned tokens.
+        image: α_V, attention on the rotated tokens.
         text: α_T, attention on the others.
         image_slope: g_V, logits per step.
         text_slope: g_T, logits per step.
         slope: α_V · α_T · (g_V - g_T), per step.
-        change: Δα_V of a whole step.
-        slope_change: Δg_V of a whole step: g_V with the keys turned minus g_V with the keys as they are.
-        step: of the last two.
+        change: Δα_V for a whole step.
+        slope_change: Δg_V for a whole step: g_V with rotated keys minus g_V with unchanged keys.
+        step: step size of the last two.
     """
 
     image: Array
@@ -76,11 +77,11 @@ class RotarySensitivity:
 
 
 def rows_of(parts: Parts, inputs: Mapping[str, Any]) -> list[Row]:
-    """The last row of each layer of one prompt. Not for several threads at once.
+    """Record the last row of each layer for one prompt. Not thread-safe.
 
     Raises:
         InputError: several prompts.
-        ModelError: a layer that does not ask transformers for its attention, or gives no numbers.
+        ModelError: a layer does not use transformers' attention interface, or gives values that are not finite.
     """
     one_prompt(inputs)
     try:
@@ -96,15 +97,15 @@ def rows_of(parts: Parts, inputs: Mapping[str, Any]) -> list[Row]:
 
 
 def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.0) -> RotarySensitivity:
-    """Of one prompt, with the keys of image tokens turned as the scheme that is on the model turns them.
+    """Measure one prompt, with the keys of image tokens rotated by the scheme installed on the model.
 
     Args:
-        parts: of the model.
-        inputs: of one prompt with one image, from the processor.
-        step: positions, for the finite differences.
+        parts: parts of the model.
+        inputs: inputs of one prompt with one image, from the processor.
+        step: step in positions for the finite differences.
 
     Raises:
-        InputError: several prompts, no image, or a step of nought.
+        InputError: several prompts, no image, or a step of zero.
         ModelError: see `rows_of` and `speeds_of`.
     """
     turned = parts.image_columns(inputs["input_ids"])[0].cpu()
@@ -118,16 +119,17 @@ def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.
 
 
 def attention_at(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple[Tensor, Tensor]:
-    """Attention with some keys a step farther on, and how fast logits change there.
+    """Compute attention with some keys rotated by a step, and the slope of the logits there.
 
     Args:
-        row: of a layer.
-        turned: (N,) bool, keys that step.
-        speeds: (F,) float64, radians per position; number i of a key turns with number i + F, those from 2 F on do not.
-        step: positions.
+        row: row of a layer.
+        turned: (N,) bool, keys that are rotated.
+        speeds: (F,) float64, radians per position; element i of a key rotates with element i + F, elements from 2 F on
+            do not rotate.
+        step: step in positions.
 
     Returns:
-        (heads, N) weights, and (heads, N) dl/dφ, nought where nothing turns.
+        (heads, N) weights, and (heads, N) dl/dφ, zero where nothing rotates.
     """
     keys = torch.where(turned[None, :, None], _turn(row.keys, speeds, step), row.keys)
     weights = (torch.einsum("hd,hnd->hn", row.query, keys) * row.scaling + row.bias).softmax(-1)
@@ -154,7 +156,7 @@ def _sensitivity(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple
 
 
 def _mean(weights: Tensor, slopes: Tensor, of: Tensor) -> Tensor:
-    """(heads,) slopes of some tokens by their attention; nought where they get none."""
+    """(heads,) mean slopes of some tokens, weighted by attention; zero if they get none."""
     mass = weights[:, of].sum(-1)
     return torch.where(mass > 0, (weights * slopes)[:, of].sum(-1) / mass.clamp(min=1e-300), 0.0)
 
@@ -177,4 +179,4 @@ def _row(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, sca
 
 
 AttentionInterface.register(_NAME, _keep)
-AttentionMaskInterface.register(_NAME, sdpa_mask)  # without it no mask is made, and tokens see what comes after them
+AttentionMaskInterface.register(_NAME, sdpa_mask)  # without it no mask is made, and tokens see later ones

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers to numbers, each with its 95 % interval."""
+"""Turn answers into scores, each with its 95 % interval."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from spatial_vlm_ros.vlm.diagnostics.items import AXES, KINDS
 
 @dataclass(frozen=True)
 class Section:
-    """Scores of the items of one kind or one axis; shares of no item are 0 of 0.
+    """Scores of the items of one kind or one axis; shares without items are 0 of 0.
 
     Args:
         name: "all", a kind or an axis.
-        n: items.
-        chance: accuracy of a guess, mean over items.
-        accuracy: of the plain question.
+        n: number of items.
+        chance: accuracy of guessing, mean over items.
+        accuracy: accuracy on the plain question.
         corrected: (accuracy - chance) / (1 - chance), ends from the Wilson interval: 0 = a guess, 1 = all right. None
-            for an axis: "left-right" is no balanced set, for one constant answer is right in half of its relations.
-        blank: accuracy with the grey image, by what is true in the real one.
-        gain: accuracy minus that with the grey image, paired.
-        same_blank: answers that the grey image does not change.
+            for an axis: "left-right" is not a balanced set, because a constant answer is right in half of its
+            relations.
+        blank: accuracy with the grey image, scored against the truth of the real image.
+        gain: accuracy minus the accuracy with the grey image, paired.
+        same_blank: answers that stay the same with the grey image.
         mirrored: accuracy in the mirrored image.
         flipped: accuracy in the image upside down.
-        turned_along: of items whose truth lies along left-right, answers that turn with the mirrored image; of those
-            along above-below, with the image upside down; of depth, with the objects exchanged.
-        opposite: of items along left-right or above-below, answers that are true in the image turned round that axis.
-        same_shuffled: answers that stay when candidates move.
-        same_place: answers that stay at their place in the list when candidates move.
-        same_paraphrased: answers that stay in other words.
+        turned_along: among items whose truth lies along left-right, answers that change consistently with the mirrored
+            image; of those along above-below, with the image upside down; of depth, with the objects exchanged.
+        opposite: among items along left-right or above-below, answers that are true in the image mirrored along that
+            axis.
+        same_shuffled: answers that stay the same when candidates are rotated.
+        same_place: answers that keep their index in the list when candidates are rotated.
+        same_paraphrased: answers that stay the same when the question is paraphrased.
     """
 
     name: str
@@ -54,12 +56,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Cue:
-    """Depth by a rule of thumb.
+    """Accuracy on depth questions by a depth cue.
 
     Args:
-        cue: the rule.
-        usual: accuracy where the rule gives the truth.
-        counter: accuracy where it gives the other answer.
+        cue: name of the cue.
+        usual: accuracy where the cue gives the truth.
+        counter: accuracy where the cue gives the other answer.
         difference: usual - counter, items paired by question, truth and other cues.
     """
 
@@ -70,7 +72,7 @@ class Cue:
 
 
 def sections_of(examined: Sequence[Examined]) -> tuple[Section, ...]:
-    """All, each kind, each axis, where there are items; depth is both a kind and an axis, and is told once."""
+    """Scores of all items, of each kind and of each axis with items; depth, both kind and axis, is listed once."""
     sets = {"all": list(examined)}
     sets |= {kind: [e for e in examined if e.item.kind == kind] for kind in KINDS}
     sets |= {axis: [e for e in examined if e.item.axis == axis] for axis in AXES if axis not in sets}
@@ -80,19 +82,19 @@ def sections_of(examined: Sequence[Examined]) -> tuple[Section, ...]:
 
 
 def cues_of(examined: Sequence[Examined]) -> tuple[Cue, ...]:
-    """Each rule of thumb that the items tell of."""
+    """Scores for each depth cue in the items."""
     names = dict.fromkeys(name for e in examined for name in e.item.cues)
     return tuple(_cue(name, [e for e in examined if name in e.item.cues]) for name in names)
 
 
 def corrected_for_chance(accuracy: Share, chance: float) -> Interval:
-    """(accuracy - chance) / (1 - chance) with the ends of the interval moved alike."""
+    """(accuracy - chance) / (1 - chance), with the ends of the interval transformed alike."""
     value, low, high = ((p - chance) / (1 - chance) for p in (accuracy.share, accuracy.low, accuracy.high))
     return Interval(value, low, high)
 
 
 def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> Interval:
-    """Share of the first minus share of the second, of the same cases; without a case anything from -1 to 1."""
+    """Share of the first minus share of the second, over the same cases; without cases the interval is -1 to 1."""
     pairs = list(zip(first, second, strict=True))
     counts = (pairs.count(ways) for ways in ((True, True), (True, False), (False, True), (False, False)))
     return newcombe_paired(*counts) or Interval(0.0, -1.0, 1.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people: attention laid over an image, and a sheet of questions with their answers."""
+"""Images for people: attention drawn over an image, and a sheet of questions with their answers."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _HEAD = 36  # pixels for two lines above an image
 
 
 def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating], share: float = 0.5) -> Rgb:
-    """Attention over an image: each cell where its image token looks, the strongest in red, none in blue.
+    """Draw attention over an image: each cell has the colour of its image token's attention, red strongest, blue none.
 
     Args:
         rgb: (H, W, 3) uint8.
-        weights: (rows, columns), none below 0; one layer of `attention_map`, or a mean.
-        share: of the colours in the mixture, 0 to 1.
+        weights: (rows, columns), 0 or more; one layer of `attention_map`, or a mean.
+        share: share of the colours in the mixture, 0 to 1.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ShapeError: weights that are no grid.
-        InputError: weights below 0 or that are no numbers, or a share beyond 0 to 1.
+        ShapeError: weights that are not a grid.
+        InputError: weights below 0 or not finite, or a share outside 0 to 1.
     """
     if weights.ndim != 2 or not weights.size:
         raise ShapeError("attention", "(rows, columns)", str(weights.shape))
@@ -48,18 +48,18 @@ def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating], share: float = 
 
 
 def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
-    """An image, and beside it where the last token looks in the first, middle and last third of the layers.
+    """Draw an image beside the last token's attention in the first, middle and last third of the layers.
 
     Args:
         rgb: (H, W, 3) uint8.
-        weights: (L, rows, columns), none below 0: `attention_map`.
+        weights: (L, rows, columns), 0 or more, from `attention_map`.
 
     Returns:
-        (H', W', 3) uint8; above each image what it is, and which share of attention goes to the image there.
+        (H', W', 3) uint8; a title above each image names the layers and the share of attention on the image.
 
     Raises:
-        ShapeError: weights that are no layers of grids.
-        InputError: as `attention_picture`.
+        ShapeError: weights that are not layers of grids.
+        InputError: as `attention_image`.
     """
     if weights.ndim != 3 or not weights.size:
         raise ShapeError("attention", "(layers, rows, columns)", str(weights.shape))
@@ -73,14 +73,14 @@ def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
 
 
 def answer_sheet(examined: Sequence[Examined], columns: int = 4, most: int = 24) -> Rgb:
-    """Questions with their images and answers, wrong ones first: a green edge for right, a red one for wrong.
+    """Draw questions with images and answers, wrong ones first: a green edge for right, a red one for wrong.
 
-    Where there are more than find room, the shown ones are spread evenly over all, so that each kind is seen.
+    If there are too many, the shown ones are spread evenly over all, so that each kind appears.
 
     Args:
-        examined: of `examine`.
-        columns: of the sheet.
-        most: questions on it.
+        examined: result of `examine`.
+        columns: columns of the sheet.
+        most: most questions on the sheet.
 
     Returns:
         (H, W, 3) uint8.
@@ -99,13 +99,13 @@ def answer_sheet(examined: Sequence[Examined], columns: int = 4, most: int = 24)
 
 
 def _spread(examined: Sequence[Examined], most: int) -> list[Examined]:
-    """At most so many, the first of them the first of all."""
+    """At most `most` items, evenly spread, beginning with the first."""
     count = min(most, len(examined))
     return [examined[i * len(examined) // count] for i in range(count)]
 
 
 def _headed(rgb: Rgb, *lines: str) -> Rgb:
-    """An image of _SIDE pixels' height below lines of text, with a margin."""
+    """An image of _SIDE pixels height below lines of text, with a margin."""
     width = round(rgb.shape[1] * _SIDE / rgb.shape[0])
     tile = np.full((_SIDE + _HEAD + _MARK, width + 2 * _MARK, 3), 255, np.uint8)
     tile[_HEAD : _HEAD + _SIDE, _MARK:-_MARK] = cv2.resize(rgb, (width, _SIDE), interpolation=cv2.INTER_AREA)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks and cylinders on a table, some on stands, drawn through a pinhole camera.
+"""Draw blocks and cylinders on a table, some on stands, through a pinhole camera.
 
 The table's frame: x to the right, y away from the camera, z up, metres; the origin is below the camera.
 """
@@ -18,8 +18,8 @@ from spatial_vlm_ros.types import Floats, Rgb
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SIDE
 
 CAMERA_HEIGHT = 0.75  # metres above the table
-PITCH = math.radians(24.0)  # of the optical axis, below the horizon
-FOCAL = 0.95 * SIDE  # pixels: 56 degrees each way
+PITCH = math.radians(24.0)  # angle of the optical axis below the horizon
+FOCAL = 0.95 * SIDE  # pixels: 56 degrees in each direction
 NEAREST_GROUND, FARTHEST_GROUND = 0.3, 4.0  # metres of the table that are drawn
 _TILE = 0.2  # metres
 _TILES = ((205, 196, 180), (188, 178, 160))
@@ -36,9 +36,9 @@ class DrawnObject:
     Args:
         shape: "block" or "cylinder".
         colour: one of COLOURS.
-        x: of its middle, metres to the right.
-        y: of its middle, metres away from the camera, along the table.
-        lift: of its foot, metres above the table; above 0 it stands on a grey stand.
+        x: position of its centre, metres to the right.
+        y: position of its centre, metres away from the camera, along the table.
+        lift: height of its foot above the table, metres; above 0 it stands on a grey stand.
         size: its width, depth and height, metres.
     """
 
@@ -51,25 +51,25 @@ class DrawnObject:
 
     @property
     def middle(self) -> Floats:
-        """(3,) metres, table's frame."""
+        """(3,) centre, metres, table frame."""
         return np.array([self.x, self.y, self.lift + self.size / 2])
 
     @property
     def distance(self) -> float:
-        """Metres between the camera and its middle."""
+        """Distance between the camera and its centre, metres."""
         return float(np.linalg.norm(self.middle - (0.0, 0.0, CAMERA_HEIGHT)))
 
     @property
     def depth(self) -> float:
-        """Metres of its middle along the optical axis."""
+        """Depth of its centre along the optical axis, metres."""
         return float(in_camera(self.middle[None])[0, 2])
 
 
 def in_camera(points: Floats) -> Floats:
-    """Points of the table's frame in the optical frame: (N, 3) metres: right, down, forward.
+    """Transform points from the table frame to the optical frame: (N, 3) metres, right, down, forward.
 
     Args:
-        points: (N, 3) metres.
+        points: (N, 3) metres, table frame.
     """
     x, y, z = points[:, 0], points[:, 1], points[:, 2] - CAMERA_HEIGHT
     sine, cosine = math.sin(PITCH), math.cos(PITCH)
@@ -77,7 +77,7 @@ def in_camera(points: Floats) -> Floats:
 
 
 def pixels_of(points: Floats) -> Floats:
-    """(N, 2) pixels (u, v) of (N, 3) points of the table's frame in front of the camera."""
+    """(N, 2) pixels (u, v) of (N, 3) points of the table frame in front of the camera."""
     seen = in_camera(points)
     return seen[:, :2] / seen[:, 2:] * FOCAL + (SIDE - 1) / 2
 
@@ -97,7 +97,7 @@ def columns_of(obj: DrawnObject) -> tuple[float, float]:
 
 
 def draw_tabletop(objects: Sequence[DrawnObject]) -> Rgb:
-    """(SIDE, SIDE, 3) uint8: a chequered table, a wall, and the objects, far ones first."""
+    """Draw (SIDE, SIDE, 3) uint8: a chequered table, a wall, and the objects, far ones first."""
     rgb = _empty_table().copy()
     for obj in sorted(objects, key=lambda one: -one.y):
         if obj.lift:
@@ -108,7 +108,7 @@ def draw_tabletop(objects: Sequence[DrawnObject]) -> Rgb:
 
 @cache
 def _empty_table() -> Rgb:
-    """Wall and table, drawn once, for they are the same in all images."""
+    """Wall and table, drawn once because they are the same in all images."""
     rgb = np.full((SIDE, SIDE, 3), _WALL, np.uint8)
     columns = range(-15, 15)
     rows = range(round((FARTHEST_GROUND - NEAREST_GROUND) / _TILE))
@@ -121,7 +121,7 @@ def _empty_table() -> Rgb:
 
 
 def _draw_solid(rgb: Rgb, obj: DrawnObject, foot: float, height: float, colour: tuple[int, int, int]) -> None:
-    """Outline in a dark shade, front in a middle one, top in the full colour where the camera looks down on it."""
+    """Draw the outline in a dark shade, the front in a middle one, and a visible top in the full colour."""
     corners = _corners(obj, foot, height)
     _fill(rgb, _hull(corners), _shade(colour, _SIDE_SHADE if obj.shape == "block" else _FRONT_SHADE))
     half = len(corners) // 2
@@ -133,7 +133,7 @@ def _draw_solid(rgb: Rgb, obj: DrawnObject, foot: float, height: float, colour: 
 
 
 def _corners(obj: DrawnObject, foot: float, height: float) -> Floats:
-    """(2 N, 3) corners of the foot, then those of the top; a block's first two are its front."""
+    """(2 N, 3) corners of the foot, then of the top; a block's first two are its front."""
     half = obj.size / 2
     if obj.shape == "block":
         ring = np.array([(-half, -half), (half, -half), (half, half), (-half, half)])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the numbers mean in words, by rules on intervals and never on points.
+"""Turn numbers into words, by rules on intervals and never on point values.
 
-A fault is "found" where the whole interval is on its side, "not found" where the interval leaves no room for it, and
-else "undecided". The rules are told in docs/remedies_diagnostics.md.
+A fault is "found" if the whole interval is on its side, "not found" if the interval excludes it, and otherwise
+"undecided". docs/remedies_diagnostics.md describes the rules.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from spatial_vlm_ros.vlm.diagnostics.scores import Cue, Section
 
 Outcome = Literal["found", "not found", "undecided"]
 LITTLE = 0.10
-"""A gain in accuracy below this is none."""
+"""A gain in accuracy below this counts as none."""
 WELL = 0.20
-"""Usual items are well above counter ones by more than this."""
+"""Accuracy on usual items clearly exceeds that on counter items by more than this."""
 HALF, GROSS = 0.5, 0.75
-"""A fault of answers is found in more than half of them, and not found where it is in less than three quarters."""
+"""A fault is found if more than half of the answers show it, and not found if less than three quarters do."""
 
 BLIND, USELESS = "does not look at the picture", "gains nothing from the picture"
 GUESSES = "answers no better than a guess"
@@ -51,13 +51,13 @@ _SHOWN = {
 
 @dataclass(frozen=True)
 class BlindnessFinding:
-    """One rule on one section.
+    """Result of one rule on one section.
 
     Args:
         fault: its name, which JSON keeps; `words` is for people.
         where: the section.
-        outcome: of the rule.
-        numbers: name → number with its interval that the rule looked at.
+        outcome: outcome of the rule.
+        numbers: name → number that the rule used, with its interval.
     """
 
     fault: str
@@ -77,20 +77,20 @@ def shown(name: str) -> str:
 
 
 def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[BlindnessFinding, ...]:
-    """All rules on all sections that they are for."""
+    """Apply all rules to all sections that they are for."""
     named = {section.name: section for section in sections}
     return tuple(_findings(named, cues))
 
 
 def outcome_of(findings: Sequence[BlindnessFinding]) -> Outcome:
-    """Of all rules: "found" where one of them found a fault, else "undecided" where one is, else "not found"."""
+    """Combined outcome: "found" if any rule found a fault, else "undecided" if any is, else "not found"."""
     outcomes = {finding.outcome for finding in findings}
     order: tuple[Outcome, ...] = ("found", "undecided")
     return next((outcome for outcome in order if outcome in outcomes), "not found")
 
 
 def words_of(findings: Sequence[BlindnessFinding]) -> str:
-    """The verdict in one line: faults that were found and where, then what is undecided; or that there is none."""
+    """The verdict in one line: the faults found and where, then what is undecided; or that there is no fault."""
     found, open_ = _told(findings, "found"), _told(findings, "undecided")
     if found:
         return found + (f"; undecided: {open_}" if open_ else "")
@@ -109,7 +109,7 @@ def _findings(named: dict[str, Section], cues: Sequence[Cue]) -> Iterator[Blindn
 
 
 def _looking(section: Section) -> BlindnessFinding:
-    """Whether accuracy rises with the image; where it does not, whether answers heed it at all."""
+    """Whether accuracy rises with the image; if not, whether answers depend on it at all."""
     gain, same = section.gain, section.same_blank
     outcome: Outcome = "undecided"
     if gain.low > 0:
@@ -122,7 +122,7 @@ def _looking(section: Section) -> BlindnessFinding:
 
 
 def _heuristic(cue: Cue) -> BlindnessFinding:
-    """Whether a rule of thumb carries the accuracy, and carries it below a guess where it is wrong."""
+    """Whether a depth cue explains the accuracy, and pulls it below a guess where the cue is wrong."""
     difference, words = cue.difference, _CUES[cue.cue]
     outcome: Outcome = "undecided"
     fault = f"takes {words}"
@@ -136,7 +136,7 @@ def _heuristic(cue: Cue) -> BlindnessFinding:
 
 
 def _inverting(cue: Cue) -> BlindnessFinding:
-    """Whether most answers are wrong both where the rule of thumb helps and where it misleads."""
+    """Whether most answers are wrong both where the cue helps and where it misleads."""
     outcome: Outcome = "undecided"
     if cue.usual.high < 1 - HALF and cue.counter.high < 1 - HALF:
         outcome = "found"

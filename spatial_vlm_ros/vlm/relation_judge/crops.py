@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the small judge sees: the image around two boxes, the whole image small, and where the boxes are in both."""
+"""Inputs of the small judge: the image around two boxes, the whole image at small size, and the boxes in both."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Box = tuple[float, float, float, float]
 Floats = npt.NDArray[np.float32]
 
 OUTPUTS = ("right of", "behind", "in front of", "on", "under", "inside")
-"""Relations that the network knows; "left of" is the rest of "right of"."""
+"""Relations that the network predicts; "left of" is the complement of "right of"."""
 MIRRORED = ("right of",)
-"""Those that hold in the mirrored image where they do not hold in this one."""
+"""Relations that hold in the mirrored image exactly if they do not hold in this one."""
 SIDE = 96  # pixels of the crop
 WHOLE = 64  # pixels of the whole image
-PLANES = 5  # red, green, blue, the target's box, the anchor's box
+PLANES = 5  # planes: red, green, blue, the target's box, the anchor's box
 NUMBERS = 10
-_WIDER = 1.3  # times the larger side of both boxes together
-_SMALLEST = 16.0  # pixels of the image that are looked at, at least
+_WIDER = 1.3  # side of the crop in multiples of the larger side of both boxes together
+_SMALLEST = 16.0  # least side of the crop, pixels of the image
 
 
 class JudgeInput(NamedTuple):
     """The input of the network, of one pair or of N.
 
     Attributes:
-        planes: (..., PLANES, SIDE, SIDE) of the image around both boxes, -1 to 1.
-        whole: (..., PLANES, WHOLE, WHOLE) of the whole image in the middle of a square.
-        told: (..., NUMBERS): both boxes as shares of the image, -1 to 1, the logarithm of the crop's share of it, and
-            the image's height over its width.
+        planes: (..., PLANES, SIDE, SIDE) crop around both boxes, -1 to 1.
+        whole: (..., PLANES, WHOLE, WHOLE) whole image, centred in a square, -1 to 1.
+        told: (..., NUMBERS): both boxes as shares of the image, -1 to 1; the logarithm of the crop's share of the
+            image; and the ratio of the image's height to its width.
     """
 
     planes: Floats
@@ -47,12 +47,12 @@ INPUTS = JudgeInput._fields
 
 
 def crop(rgb: Rgb, target: Box, anchor: Box) -> JudgeInput:
-    """The input of the network for one pair.
+    """Make the network's input for one pair.
 
     Args:
         rgb: (H, W, 3) uint8.
-        target: left, top, right, bottom, pixels.
-        anchor: likewise.
+        target: box of the target: left, top, right, bottom, pixels.
+        anchor: box of the anchor, likewise.
     """
     height, width = rgb.shape[:2]
     boxes = np.array([target, anchor], np.float64)
@@ -69,7 +69,7 @@ def crop(rgb: Rgb, target: Box, anchor: Box) -> JudgeInput:
 
 
 def _whole(rgb: Rgb, boxes: npt.NDArray[np.float64]) -> Floats:
-    """The image in the middle of a square of its longer side; the rest is grey."""
+    """Centre the image in a square of its longer side; the rest is grey."""
     height, width = rgb.shape[:2]
     longer = max(height, width)
     rows, columns = (max(round(WHOLE * length / longer), 1) for length in (height, width))
@@ -81,7 +81,7 @@ def _whole(rgb: Rgb, boxes: npt.NDArray[np.float64]) -> Floats:
 
 
 def _planes(square: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float64], side: int, wanted: int) -> Floats:
-    """(PLANES, wanted, wanted) of a square image that shows `side` pixels, in which the boxes (2, 4) lie."""
+    """Make (PLANES, wanted, wanted) from a square image of `side` pixels and the boxes (2, 4) in it."""
     if len(square) != wanted:
         way = cv2.INTER_AREA if side > wanted else cv2.INTER_LINEAR
         square = np.asarray(cv2.resize(square, (wanted, wanted), interpolation=way), np.uint8)
@@ -94,7 +94,7 @@ def _planes(square: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float64], side:
 
 
 def mirrored(seen: JudgeInput) -> JudgeInput:
-    """The same of the mirrored image."""
+    """Return the input for the mirrored image."""
     turned = seen.told.copy()
     for at in (0, 4):
         turned[..., at], turned[..., at + 2] = -seen.told[..., at + 2], -seen.told[..., at]
@@ -103,17 +103,17 @@ def mirrored(seen: JudgeInput) -> JudgeInput:
 
 
 def holds(p: npt.NDArray[np.float64], relation: str) -> float:
-    """The probability of a relation, from those of OUTPUTS.
+    """Return the probability of a relation, from those of OUTPUTS.
 
     Args:
-        p: (len(OUTPUTS),).
+        p: (len(OUTPUTS),) probabilities.
         relation: one of OUTPUTS, or "left of".
     """
     return 1.0 - float(p[OUTPUTS.index("right of")]) if relation == "left of" else float(p[OUTPUTS.index(relation)])
 
 
 def unmirrored(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Probabilities (..., len(OUTPUTS)) of the mirrored image, for the image itself."""
+    """Convert probabilities (..., len(OUTPUTS)) of the mirrored image to those of the image itself."""
     turned = p.copy()
     for name in MIRRORED:
         turned[..., OUTPUTS.index(name)] = 1.0 - p[..., OUTPUTS.index(name)]
@@ -121,11 +121,11 @@ def unmirrored(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def stacked(inputs: Sequence[JudgeInput]) -> JudgeInput:
-    """Several inputs as one."""
+    """Stack several inputs into one."""
     return JudgeInput(*(np.stack(part) for part in zip(*inputs, strict=True)))
 
 
 def _rows(low: float, high: float, most: int) -> slice:
-    """At least one row, inside the square."""
+    """A slice of at least one row, inside the square."""
     first = min(max(round(low), 0), most - 1)
     return slice(first, max(min(round(high), most), first + 1))

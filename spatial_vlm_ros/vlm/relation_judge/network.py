@@ -17,16 +17,17 @@ from spatial_vlm_ros.vlm.compact.layers import Residual, convolution
 from spatial_vlm_ros.vlm.relation_judge.crops import INPUTS, NUMBERS, OUTPUTS, PLANES, SIDE, WHOLE
 
 _CHANNELS = (24, 48, 96, 160)
-_NARROW = (16, 32, 64, 96)  # of the whole image
-_PLACES = 32  # channels that keep where in the crop something is, which a mean forgets
+_NARROW = (16, 32, 64, 96)  # channels for the whole image
+_PLACES = 32  # channels that keep positions in the crop, which a mean forgets
 _TOLD = 64
 _JOINED = 192
 
 
 class RelationNet(nn.Module):
-    """Which relations hold between two objects: log-odds (B, len(OUTPUTS)).
+    """Predicts the relations between two objects: log-odds (B, len(OUTPUTS)).
 
-    Of crops (B, PLANES, SIDE, SIDE), whole images (B, PLANES, WHOLE, WHOLE) and numbers (B, NUMBERS); `JudgeInput`.
+    Inputs are crops (B, PLANES, SIDE, SIDE), whole images (B, PLANES, WHOLE, WHOLE) and numbers (B, NUMBERS); see
+    `JudgeInput`.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class RelationNet(nn.Module):
 
 
 class _Tower(nn.Module):
-    """An image (B, PLANES, S, S) → what is seen in it, and where (B, size)."""
+    """An image (B, PLANES, S, S) → features of its content and their positions (B, size)."""
 
     def __init__(self, channels: tuple[int, ...], side: int) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class _Tower(nn.Module):
 
 
 def export(network: RelationNet, path: Path) -> None:
-    """Write a network as ONNX: the parts of `JudgeInput` for any batch → log_odds.
+    """Write a network as ONNX: the fields of `JudgeInput` for any batch size → log_odds.
 
     Raises:
         DependencyError: onnxscript or onnx is not installed.
@@ -71,7 +72,7 @@ def export(network: RelationNet, path: Path) -> None:
     batch = torch.export.Dim("batch", min=1, max=4096)
     try:
         with written_by_name(path, force=True) as written, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter about itself
+            warnings.simplefilter("ignore")  # warnings of the exporter about itself
             torch.onnx.export(
                 network.cpu(),
                 (torch.zeros(2, PLANES, SIDE, SIDE), torch.zeros(2, PLANES, WHOLE, WHOLE), torch.zeros(2, NUMBERS)),

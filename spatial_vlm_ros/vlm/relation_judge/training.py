@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the small judge on pairs of objects whose relations are known."""
+"""Train the small judge on pairs of objects with known relations."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.relation_judge.crops import OUTPUTS, Floats, JudgeInput, crop, mirrored, stacked
 from spatial_vlm_ros.vlm.relation_judge.network import RelationNet
 
-_JITTER = 0.06  # of a box's sides, by which detectors are off
+_JITTER = 0.06  # share of a box's sides by which detectors are off
 _NO_LABEL = -1.0
 _CLIP = 5.0  # norm of the gradient
-_EVEN = 0.5  # 0: every label counts alike; 1: every group of labels counts alike, however few they are
-_HEAVIEST = 10.0  # weight of a label, at most
-_AHEAD = 3  # batches that are made while one is learnt from
+_EVEN = 0.5  # 0: all labels count alike; 1: all groups of labels count alike, however small
+_HEAVIEST = 10.0  # largest weight of a label
+_AHEAD = 3  # batches prepared while one is trained
 
 
 class PairsOfImage(Protocol):
-    """An image and what is true of pairs in it, such as `sim.relation_pairs.RelationView`."""
+    """An image and the true relations of pairs in it, such as `sim.relation_pairs.RelationView`."""
 
     @property
     def rgb(self) -> Rgb:
@@ -43,20 +43,20 @@ class PairsOfImage(Protocol):
 
     @property
     def holds(self) -> Floats:
-        """(P, len(OUTPUTS)) 1 = holds, 0 = does not, NaN = neither is clear."""
+        """(P, len(OUTPUTS)) 1 = holds, 0 = does not hold, NaN = unclear."""
         ...
 
 
 @dataclass(frozen=True)
 class JudgeTraining:
-    """How to train.
+    """Settings of the training.
 
     Args:
-        steps: of the whole run; the rate follows a half cosine over them.
-        batch: pairs of a step.
+        steps: steps of the whole run; the rate follows a half cosine over them.
+        batch: pairs per step.
         rate: highest learning rate.
-        decay: of weights.
-        seed: of first weights, batches and changes of images.
+        decay: weight decay.
+        seed: seed of initial weights, batches and image augmentation.
 
     Raises:
         InputError: a number out of its range.
@@ -76,12 +76,12 @@ class JudgeTraining:
 def trained(
     views: Sequence[PairsOfImage], settings: JudgeTraining, told: Callable[[int, float], None] = lambda *_: None
 ) -> RelationNet:
-    """A network that has learnt from views.
+    """Train a network on views.
 
     Args:
-        views: with at least one pair each.
-        settings: of the training.
-        told: called every hundred steps with their number and the mean loss since the last time.
+        views: views with at least one pair each.
+        settings: settings of the training.
+        told: called every hundred steps with the step and the mean loss since the last call.
     """
     torch.manual_seed(settings.seed)
     network = RelationNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -94,7 +94,7 @@ def trained(
             group["lr"] = rate
         truth, weight = torch.from_numpy(holds), torch.from_numpy(weights)
         images = (torch.from_numpy(one).to(memory_format=torch.channels_last) for one in (seen.planes, seen.whole))
-        with torch.autocast("cpu", torch.bfloat16):  # a third less time where the processor has instructions for it
+        with torch.autocast("cpu", torch.bfloat16):  # a third less time on processors with bfloat16 instructions
             output = network(*images, torch.from_numpy(seen.told)).float()
         each = F.binary_cross_entropy_with_logits(output, truth.clamp(min=0.0), reduction="none")
         loss = (each * weight).sum() / weight.sum().clamp(min=1.0)
@@ -111,11 +111,11 @@ def trained(
 
 
 def label_weights(views: Sequence[PairsOfImage]) -> list[Floats]:
-    """How much each label counts: (P, len(OUTPUTS)) of each view, 0 where there is none.
+    """Compute the weight of each label: (P, len(OUTPUTS)) for each view, 0 where there is no label.
 
-    The labels of a relation fall into groups by whether it holds and whether that contradicts "higher is farther". A
-    label of a group of n counts in proportion to n ** -_EVEN, so that rare ones are learnt, too. Of each relation the
-    mean weight is 1 before the heaviest are limited.
+    The labels of a relation fall into groups by whether it holds and whether that contradicts "higher is farther". The
+    weight of a label in a group of n is proportional to n ** -_EVEN, so that rare labels are learnt, too. The mean
+    weight of each relation is 1 before the largest weights are limited.
     """
     groups = [_groups(view) for view in views]
     all_groups = np.concatenate(groups)
@@ -142,7 +142,7 @@ def _groups(view: PairsOfImage) -> npt.NDArray[np.int64]:
 
 
 def _batches(views: Sequence[PairsOfImage], settings: JudgeTraining) -> Iterator[tuple[JudgeInput, Floats, Floats]]:
-    """So many batches: input, truth and weights of labels; the next are made while one is learnt from."""
+    """Iterate over batches: input, truth and label weights; the next ones are prepared while one is trained."""
     rng = np.random.default_rng(settings.seed)
     ends, weights = np.cumsum([len(view.boxes) for view in views]), label_weights(views)
 
@@ -179,7 +179,7 @@ def _batches(views: Sequence[PairsOfImage], settings: JudgeTraining) -> Iterator
 def _shaken(
     box: npt.NDArray[np.float32], shape: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """A box as a detector might have it."""
+    """Disturb a box as a detector might."""
     wide, high = box[2] - box[0], box[3] - box[1]
     x0, y0, x1, y1 = box + rng.normal(0.0, _JITTER / 2, 4) * (wide, high, wide, high)
     height, width = shape[:2]
@@ -188,7 +188,7 @@ def _shaken(
 
 
 def _paint(seen: JudgeInput, rng: np.random.Generator) -> None:
-    """Change the colours to those under other light, through another camera."""
+    """Change the colours as another light or camera would."""
     gain, shift = rng.uniform(0.7, 1.3, (3, 1, 1)) * rng.uniform(0.8, 1.2), rng.uniform(-0.25, 0.25)
     grey, noise = rng.random() < 0.15, rng.uniform(0.0, 0.06)
     for image in (seen.planes, seen.whole):

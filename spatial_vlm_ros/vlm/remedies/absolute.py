@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learned absolute positions: a table with one vector for each cell of a grid, added to the image tokens."""
+"""Learned absolute positions: a table with one vector per cell of a grid, added to the image tokens."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.writing import written_by_name
 
 FILE = "spatial_vlm_positions.safetensors"
-"""Beside the checkpoint, which does not hold the table."""
+"""File beside the checkpoint, which does not contain the table."""
 
 
 class LearnedPositions(nn.Module):
-    """A vector for each cell of a grid, as in vision transformers (Dosovitskiy et al. 2021).
+    """One vector per cell of a grid, as in vision transformers (Dosovitskiy et al. 2021).
 
-    It begins with zeros, which leave a model as it is; the gradient reaches it from the first step on. Another grid
-    than its own gets it interpolated: bilinear, cell centre on cell centre (`align_corners=False`).
+    It starts with zeros, which do not change a model; it gets a gradient from the first step. For another grid the
+    table is interpolated: bilinear, aligned at cell centres (`align_corners=False`).
 
     Args:
         height: rows of its grid.
         width: columns of its grid.
-        size: D, numbers of an image token.
+        size: D, size of an image token.
 
     Raises:
         InputError: one of them below 1.
@@ -40,14 +40,14 @@ class LearnedPositions(nn.Module):
         self.table = nn.Parameter(torch.zeros(height, width, size))
 
     def forward(self, height: int, width: int) -> Tensor:
-        """(height * width, D) what to add to the tokens of a grid, row after row."""
+        """Return (height * width, D), the vectors to add to the tokens of a grid, row by row."""
         if (height, width) == tuple(self.table.shape[:2]):
             return self.table.flatten(0, 1)
         fitted = F.interpolate(self.table.permute(2, 0, 1)[None], (height, width), mode="bilinear", align_corners=False)
         return fitted[0].permute(1, 2, 0).flatten(0, 1)
 
     def save(self, folder: str | Path) -> None:
-        """Write the table into a folder, that of the checkpoint.
+        """Write the table into the folder of the checkpoint.
 
         Raises:
             FileError: the file cannot be written.
@@ -68,10 +68,10 @@ class LearnedPositions(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path) -> LearnedPositions:
-        """Read what `save` wrote.
+        """Read a table that `save` wrote.
 
         Raises:
-            FileError: no file there, or one without a table (rows, columns, numbers).
+            FileError: the file is missing, or has no table (rows, columns, numbers).
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers of a model whose attention to the image is scaled at the end of the prompt: ScalingVis and AdaptVis.
+"""Generate answers with scaled attention to the image at the end of the prompt: ScalingVis and AdaptVis.
 
 In every layer and head, before the softmax, the logits A[n, j] = q_n·k_j / sqrt(d) of the last prompt token n at the
 image tokens j become alpha A[n, j]; other rows, other columns and all decoding steps stay (Chen et al. 2025, arXiv
-2503.01773). There are two forms of it:
+2503.01773). There are two forms:
 
-- The reference form replaces the attention function. AdaptVis in that form is two prefills: one to see how sure the
-  model is, one with the factor chosen.
-- The one-row form is one prefill and one more token. In a causal decoder only the last token's states depend on the
+- The reference form replaces the attention function. AdaptVis in that form needs two prefills: one to measure the
+  model's confidence, one with the chosen factor.
+- The one-row form needs one prefill and one more token. In a causal decoder only the last token's states depend on the
   last row. So that token is dropped from the cache and run again, with the keys of image tokens times alpha for its one
-  query: q·(alpha k) = alpha (q·k). Its own keys and values in the later layers are thereby replaced; the keys that
-  stay in the cache for the tokens to come are the true ones. Any attention kernel will do.
+  query: q·(alpha k) = alpha (q·k). Its own keys and values in the later layers are thereby replaced; the keys that stay
+  in the cache for later tokens are the true ones. It works with any attention kernel.
 
-The first token of an answer in JSON is "{", of which every model is sure: use AdaptVis for answers of few words.
+The first token of a JSON answer is "{", about which every model is confident: use AdaptVis for answers of few words.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from spatial_vlm_ros.vlm.parts import Parts, finite
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
 
 NAME = "spatial_vlm_last_row_scaled"
-"""Of the attention function, and of its masks."""
+"""Name of the attention function and of its masks."""
 Settings = ScalingVis | AdaptVis
 _scaled: weakref.WeakKeyDictionary[nn.Module, tuple[Tensor, float]] = weakref.WeakKeyDictionary()
 """Attention of a layer → image columns (N,) bool, and the factor."""
@@ -44,14 +44,14 @@ _scaled: weakref.WeakKeyDictionary[nn.Module, tuple[Tensor, float]] = weakref.We
 
 @dataclass(frozen=True, eq=False)
 class ScaledAnswer:
-    """What a model said.
+    """Answer of a model.
 
     Args:
-        tokens: (T,) int64, new ones alone, with the one that ended it.
+        tokens: (T,) int64, only the new tokens, including the end token.
         confidence: largest probability of the first token of the plain answer, 0 to 1, not rounded.
         alpha: the factor that was used.
         plain: (V,) probabilities of the first token without scaling; float32, or float64 of a model of float64.
-        scaled: (V,) those with it: of the answer.
+        scaled: (V,) the same for the answer with scaling.
     """
 
     tokens: Tensor
@@ -63,7 +63,7 @@ class ScaledAnswer:
 
 @dataclass(eq=False)
 class FirstToken:
-    """What the prefill sees of the first token, as in `ScaledAnswer`; empty until then."""
+    """First-token values of the prefill, as in `ScaledAnswer`; empty until the prefill has run."""
 
     plain: Tensor = field(default_factory=lambda: torch.zeros(0))
     scaled: Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -82,22 +82,22 @@ def generate(
 ) -> ScaledAnswer:
     """Answer one prompt by greedy decoding with scaled attention, through the model's own `generate`.
 
-    Probabilities are those of the model's logits, before a repetition penalty or the like that its generation
-    configuration may have.
+    Probabilities come from the model's logits, before any repetition penalty or similar step of its generation
+    configuration.
 
     Args:
-        parts: of the model.
-        inputs: of one prompt with an image, as its processor gave them.
+        parts: parts of the model.
+        inputs: inputs of one prompt with an image, as its processor gave them.
         settings: factors; those of AdaptVis come from a calibration.
-        max_new_tokens: most of them.
-        eos_token_id: what ends an answer; None for what the model's generation configuration says.
+        max_new_tokens: most new tokens.
+        eos_token_id: end token or tokens; None = those of the model's generation configuration.
         two_prefills: the reference form, which costs about twice as much.
 
     Raises:
-        InputError: several prompts, one without an image or that ends in it, no `input_ids`, or inputs that go on from
-            a cache.
-        ModelError: a prefix language model, layers that do not attend to all that came before, or values that are no
-            numbers.
+        InputError: several prompts, a prompt without an image or that ends with the image, no `input_ids`, or inputs
+            that continue from a cache.
+        ModelError: a prefix language model, layers that do not attend to all earlier tokens, or values that are not
+            finite.
     """
     ids = _prompt(parts, inputs)
     if max_new_tokens < 1:
@@ -123,17 +123,17 @@ def generate(
 
 @contextmanager
 def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[FirstToken]:
-    """While it lasts, `parts.model.generate` of one prompt runs its last token again with scaled attention.
+    """Within this context, `parts.model.generate` runs the last token of one prompt again with scaled attention.
 
-    One call of `generate`, with that prompt and with a dynamic cache, is meant; a second one is left alone.
+    It applies to one call of `generate`, with that prompt and a dynamic cache; a second call is not changed.
 
     Args:
-        parts: of the model.
-        input_ids: (1, N) of the prompt.
+        parts: parts of the model.
+        input_ids: (1, N) tokens of the prompt.
         settings: factors.
 
     Yields:
-        What the prefill sees; empty until then.
+        Values of the prefill; empty until it has run.
 
     Raises:
         InputError, ModelError: as `generate`.
@@ -166,7 +166,7 @@ def _run_last_again(parts: Parts, named: Mapping[str, Any], cache: Cache, column
 
 @contextmanager
 def _keys_scaled(cache: Cache, columns: Tensor, alpha: float) -> Iterator[None]:
-    """While it lasts, the cache hands out keys of these columns times alpha; what it stores are the true ones."""
+    """Within this context, the cache returns keys of these columns times alpha; it stores the true keys."""
     plain, factor = cache.update, torch.where(columns, alpha, 1.0)[:, None]
 
     def update(*given: Any, **named: Any) -> tuple[Tensor, Tensor]:
@@ -182,17 +182,17 @@ def _keys_scaled(cache: Cache, columns: Tensor, alpha: float) -> Iterator[None]:
 
 @contextmanager
 def last_row_scaled(parts: Parts, columns: Tensor, alpha: float) -> Iterator[None]:
-    """While it lasts, the prompt's last row has its logits of image columns scaled: the reference form.
+    """Within this context, scale the image logits in the prompt's last row: the reference form.
 
-    The last row is the prompt's where there are as many keys as the prompt has tokens; other calls are plain.
+    A call belongs to the prompt if it has as many keys as the prompt has tokens; other calls are not changed.
 
     Args:
-        parts: of the model.
+        parts: parts of the model.
         columns: (N,) bool, image tokens of the prompt.
         alpha: the factor.
 
     Raises:
-        ModelError: a prefix language model, or layers that do not attend to all that came before.
+        ModelError: a prefix language model, or layers that do not attend to all earlier tokens.
     """
     check_decoder(parts)
     language: Any = parts.language
@@ -218,15 +218,15 @@ def scaled_attention(
     scaling: float,
     **_: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Attention of a layer whose last row is scaled: the function that transformers calls.
+    """Compute attention with a scaled last row; transformers calls this function.
 
     Args:
-        module: attention of a layer.
+        module: attention module of a layer.
         query: (B, H, N, D).
         key: (B, G, M, D); each serves H / G heads.
         value: (B, G, M, D).
         attention_mask: (B, 1, N, M), added to the logits.
-        scaling: of the products, 1 / sqrt(D).
+        scaling: factor of the dot products, 1 / sqrt(D).
 
     Returns:
         (B, N, H, D), and the weights (B, H, N, M).
@@ -238,19 +238,19 @@ def scaled_attention(
         logits[:, :, -1] *= torch.where(columns, alpha, 1.0).to(logits)
     if attention_mask is not None:
         logits = logits + attention_mask
-    # As the layers of transformers do: the softmax of half numbers in float32.
+    # As in the layers of transformers: the softmax of half-precision numbers in float32.
     wide = torch.promote_types(logits.dtype, torch.float32)
     weights = torch.softmax(logits, dim=-1, dtype=wide).to(query.dtype)
     return (weights @ value.repeat_interleave(heads, dim=1)).transpose(1, 2).contiguous(), weights
 
 
 AttentionInterface.register(NAME, scaled_attention)
-AttentionMaskInterface.register(NAME, eager_mask)  # else transformers gives no mask, and every token sees later ones
+AttentionMaskInterface.register(NAME, eager_mask)  # otherwise transformers makes no mask, and tokens see later ones
 
 
 @contextmanager
 def _at_prefill(parts: Parts, input_ids: Tensor, act: Callable[[Mapping[str, Any], Any], None]) -> Iterator[None]:
-    """While it lasts, `act` is called once, with what the model was given and gave when the whole prompt was in."""
+    """Within this context, call `act` once, with the model's arguments and output of the whole prompt."""
     done = False
 
     def look(_: nn.Module, _given: Any, named: dict[str, Any], outputs: Any) -> None:
@@ -290,13 +290,13 @@ def _note_scaled(parts: Parts, seen: FirstToken, outputs: Any) -> None:
 
 
 def _probabilities(parts: Parts, logits: Tensor) -> Tensor:
-    """(V,) of the token after the last one of (1, N, V)."""
+    """(V,) probabilities of the next token from logits (1, N, V)."""
     last = finite(type(parts.model).__name__, logits[0, -1])
     return torch.softmax(last, dim=-1, dtype=torch.promote_types(last.dtype, torch.float32))
 
 
 def _prompt(parts: Parts, inputs: Mapping[str, Any]) -> Tensor:
-    """`input_ids` (1, N) of a prompt and model that scaling can be done on; see `generate` for what is refused."""
+    """`input_ids` (1, N) of a prompt for which scaling is possible; `generate` describes what is refused."""
     check_decoder(parts)
     ids = inputs.get("input_ids")
     began = [name for name in ("cache", "past_key_values", "inputs_embeds") if inputs.get(name) is not None]
@@ -313,7 +313,7 @@ def _prompt(parts: Parts, inputs: Mapping[str, Any]) -> Tensor:
 
 
 def check_decoder(parts: Parts) -> None:
-    """Raises ModelError unless each token attends to all before it and to none behind it."""
+    """Raise ModelError unless each token attends to all earlier tokens and to no later one."""
     name = type(parts.model).__name__
     if not parts.causal:
         reason = "is a prefix language model, in which scaling changes the states of earlier tokens too"

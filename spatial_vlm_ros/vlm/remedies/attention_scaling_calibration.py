@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much attention to the image is scaled, and how that is tuned: ScalingVis and AdaptVis.
+"""Factors for attention to the image, and their tuning: ScalingVis and AdaptVis.
 
-Both are of Chen et al. 2025, arXiv 2503.01773. ScalingVis has one factor. AdaptVis takes the confidence C of the plain
-answer, the largest probability of its first token, rounded to two decimals as the authors do: below a threshold one
-factor, else another. The authors tune all three on a fifth of each data set; values of one model and data set say
-nothing of another, so that there are no defaults.
+Both are from Chen et al. 2025, arXiv 2503.01773. ScalingVis has one factor. AdaptVis chooses between two factors by the
+confidence C of the plain answer: the largest probability of its first token, rounded to two decimals as in the paper.
+Below a threshold it uses one factor, else the other. The authors tune all three on a fifth of each data set. Values do
+not transfer between models or data sets, so there are no defaults.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from spatial_vlm_ros.files.writing import write_json
 ALPHAS = (0.0, 0.5, 0.8, 1.2, 1.5, 2.0)
 """Factors that ScalingVis is tuned over."""
 LOW_ALPHAS = (0.5, 0.8)
-"""Factors that AdaptVis is tuned over where the model is unsure: attention is smoothed."""
+"""Factors that AdaptVis is tuned over for low confidence: attention is smoothed."""
 HIGH_ALPHAS = (1.2, 1.5, 2.0)
-"""Factors that AdaptVis is tuned over where it is sure: attention is sharpened."""
+"""Factors that AdaptVis is tuned over for high confidence: attention is sharpened."""
 THRESHOLDS = tuple(k / 100 for k in range(101))
 _DECIMALS = 2
 _REPAIR = "write it with `write_calibration`"
@@ -38,10 +38,10 @@ class ScalingVis:
     """One factor for all prompts.
 
     Args:
-        alpha: what logits of image columns are multiplied by; 1 changes nothing, below 1 smooths, above 1 sharpens.
+        alpha: factor for the logits of image columns; 1 changes nothing, below 1 smooths, above 1 sharpens.
 
     Raises:
-        InputError: a factor below 0, or no number.
+        InputError: a factor below 0, or not a number.
     """
 
     alpha: float
@@ -59,12 +59,12 @@ class AdaptVis:
     """One of two factors, by the confidence of the plain answer.
 
     Args:
-        alpha_low: the factor where the confidence is below the threshold (alpha1 of the paper).
-        alpha_high: the factor elsewhere (alpha2).
+        alpha_low: factor if the confidence is below the threshold (alpha1 of the paper).
+        alpha_high: factor otherwise (alpha2).
         threshold: beta, 0 to 1.
 
     Raises:
-        InputError: a factor below 0, a threshold outside 0 to 1, or no number.
+        InputError: a factor below 0, a threshold outside 0 to 1, or not a number.
     """
 
     alpha_low: float
@@ -89,12 +89,12 @@ def _check_alpha(name: str, alpha: float) -> None:
 
 @dataclass(frozen=True)
 class CaseSplit:
-    """Which cases of a data set are to tune on, and which to report on: drawn at random, fixed by the seed.
+    """Random split of a data set into cases for tuning and cases for the report, fixed by the seed.
 
     Args:
-        cases: of the data set.
-        seed: of numpy's default generator; the cases are not those that the authors' own split draws.
-        share: of the cases that are to tune on, 0 to 1, rounded to whole cases.
+        cases: cases of the data set.
+        seed: seed of numpy's default generator; the cases are not those that the authors' own split draws.
+        share: share of the cases used for tuning, 0 to 1, rounded to whole cases.
 
     Raises:
         InputError: a negative number of cases or seed, or a share outside 0 to 1.
@@ -111,12 +111,12 @@ class CaseSplit:
 
     @property
     def validation(self) -> tuple[int, ...]:
-        """Numbers of the cases to tune on, in rising order."""
+        """Indices of the cases for tuning, in rising order."""
         return self._parts()[0]
 
     @property
     def test(self) -> tuple[int, ...]:
-        """Numbers of all others, in rising order."""
+        """Indices of the other cases, in rising order."""
         return self._parts()[1]
 
     def _parts(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -127,13 +127,13 @@ class CaseSplit:
 
 @dataclass(frozen=True)
 class AdaptVisSettings:
-    """Settings of AdaptVis, and what they were tuned on.
+    """Settings of AdaptVis, and the model and data they were tuned on.
 
     Args:
         model: name and revision of the checkpoint.
-        data: name of the data set, with the prompt where it has several.
-        split: the part of it.
-        settings: what came out.
+        data: name of the data set, with the prompt if it has several.
+        split: its split.
+        settings: the tuned settings.
     """
 
     model: str
@@ -142,7 +142,7 @@ class AdaptVisSettings:
     settings: AdaptVis
 
     def settings_for(self, model: str) -> AdaptVis:
-        """The settings; raises InputError when they were tuned on another model."""
+        """Return the settings; raises InputError if they were tuned on another model."""
         if model != self.model:
             repair = "tune it on this model: values do not transfer between models"
             raise InputError("calibration of AdaptVis", f"one for {self.model!r}", f"one for {model!r}", repair)
@@ -150,10 +150,10 @@ class AdaptVisSettings:
 
 
 def tune_scaling(split: CaseSplit, correct: Mapping[float, Sequence[bool]]) -> ScalingVis:
-    """The factor of `ALPHAS` with most right answers; of several, the one nearest to 1.
+    """Choose the factor of `ALPHAS` with most right answers; on a tie the one nearest to 1.
 
     Args:
-        split: of the data set.
+        split: split of the data set.
         correct: for each of ALPHAS, whether the answer was right, one for each of `split.validation`, in its order.
 
     Raises:
@@ -166,14 +166,14 @@ def tune_scaling(split: CaseSplit, correct: Mapping[float, Sequence[bool]]) -> S
 def tune_adaptive(
     split: CaseSplit, confidences: Sequence[float], correct: Mapping[float, Sequence[bool]], *, model: str, data: str
 ) -> AdaptVisSettings:
-    """The pair of factors and the threshold with most right answers, over LOW_ALPHAS, HIGH_ALPHAS and THRESHOLDS.
+    """Choose the pair of factors and the threshold with most right answers, over LOW_ALPHAS, HIGH_ALPHAS, THRESHOLDS.
 
-    Of pairs that are equally right the one nearest to 1 is taken, and of thresholds the middle one. Only cases of the
-    validation part are given, so that nothing is learnt from the others.
+    On a tie, the pair nearest to 1 and the middle threshold are chosen. Only cases of the validation part are given, so
+    that the others stay unseen.
 
     Args:
-        split: of the data set.
-        confidences: of the plain answers, 0 to 1, one for each of `split.validation`, in its order.
+        split: split of the data set.
+        confidences: confidences of the plain answers, 0 to 1, one for each of `split.validation`, in its order.
         correct: for each of the factors, whether the answer was right, in the same order.
         model: name of the checkpoint, kept with the result.
         data: name of the data set, kept with the result.
@@ -238,11 +238,11 @@ def write_calibration(calibration: AdaptVisSettings, path: str | Path) -> None:
 
 
 def read_calibration(path: str | Path) -> AdaptVisSettings:
-    """A calibration as `write_calibration` has it.
+    """Read a calibration written by `write_calibration`.
 
     Raises:
-        FileError: it is missing, no JSON of that form, a value is out of bounds, or n is not the number of its
-            validation cases; names the field.
+        FileError: the file is missing or not JSON of that form, a value is out of bounds, or n is not the number of its
+            validation cases; the message names the field.
     """
     values = read_json(path, _REPAIR)
     model, data = (_field(path, values, name, str) for name in ("model", "data"))
@@ -264,7 +264,7 @@ def read_calibration(path: str | Path) -> AdaptVisSettings:
 
 
 def _field(path: str | Path, values: Any, name: str, kind: type) -> Any:
-    """A value of a kind; a whole number also stands for a float."""
+    """A value of a given type; a whole number is accepted as a float."""
     value = values.get(name) if isinstance(values, dict) else None
     allowed = (int, float) if kind is float else (kind,)
     if isinstance(value, bool) or not isinstance(value, allowed):

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLOC: an image encoder that can be asked for a region, by its box or by its caption (arXiv 2410.02746, ICML 2025).
+"""CLOC: an image encoder that embeds a region, given by its box or its caption (arXiv 2410.02746, ICML 2025).
 
     L = L_CLIP + w (L_CLOC + L_grounding)
 
 The prompter puts a box (two corners, sines and cosines) or a text embedding before the tokens of the encoder, passes
-all through one transformer layer with one head, averages them and maps them to the size of the text embedding. L_CLOC
-contrasts the regions of a batch with their captions, both ways; L_grounding is the squared error of the box that the
-head reads from the prompter asked with the caption. Small-scale use: freeze a published encoder and text encoder,
-train prompter and head alone.
+them all through one transformer layer with one head, averages them and maps the mean to the size of the text embedding.
+L_CLOC contrasts the regions of a batch with their captions, in both directions; L_grounding is the squared error of the
+box that the head reads from the prompter's output for the caption. Small-scale use: freeze a published encoder and text
+encoder, train only prompter and head.
 
-No code or weights were published. Where the paper is silent this is ours: a corner is a token, the averaged tokens
-include the prompt, the layer normalises first, is four times as wide inside and uses GELU.
+No code or weights were published. Where the paper gives no detail, these choices are ours: a corner is a token, the
+averaged tokens include the prompt, the layer normalises first, is four times as wide inside and uses GELU.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class ClocSizes:
     """Sizes of the prompter.
 
     Args:
-        width: W of the encoder's tokens, a multiple of four.
-        text: T of the text embedding.
+        width: W, size of the encoder's tokens, a multiple of four.
+        text: T, size of the text embedding.
 
     Raises:
-        InputError: other numbers.
+        InputError: an invalid size.
     """
 
     width: int
@@ -56,7 +56,7 @@ class ClocSizes:
 
 
 def corner_encoding(boxes: Tensor, width: int) -> Tensor:
-    """Corners as sines and cosines: each axis has half of the numbers, at W/4 frequencies 2 pi / BASE^(k / (W/4)).
+    """Encode corners as sines and cosines: half of the numbers per axis, at W/4 frequencies 2 pi / BASE^(k / (W/4)).
 
     Args:
         boxes: (..., 4) x1, y1, x2, y2, 0 to 1 of the image.
@@ -72,7 +72,7 @@ def corner_encoding(boxes: Tensor, width: int) -> Tensor:
 
 
 class Prompter(nn.Module):
-    """Embedding of a region of an image, asked by box or by caption."""
+    """Embeds a region of an image, given by a box or a caption."""
 
     def __init__(self, sizes: ClocSizes) -> None:
         super().__init__()
@@ -84,10 +84,10 @@ class Prompter(nn.Module):
         self.project = nn.Linear(sizes.width, sizes.text)
 
     def of_boxes(self, tokens: Tensor, boxes: Tensor) -> Tensor:
-        """Embeddings of regions: (B, M, T).
+        """Embed regions given by boxes: (B, M, T).
 
         Args:
-            tokens: (B, N, W) of the encoder, before its pooling.
+            tokens: (B, N, W) tokens of the encoder, before its pooling.
             boxes: (B, M, 4) x1, y1, x2, y2, 0 to 1.
 
         Raises:
@@ -97,7 +97,7 @@ class Prompter(nn.Module):
         return self._asked(tokens, corner_encoding(boxes.to(tokens.dtype), self.sizes.width))
 
     def of_texts(self, tokens: Tensor, texts: Tensor) -> Tensor:
-        """Embeddings of what captions name; tokens as `of_boxes`, texts (B, M, T), returns (B, M, T).
+        """Embed regions given by captions; tokens as in `of_boxes`, texts (B, M, T), returns (B, M, T).
 
         Raises:
             ShapeError: other shapes.
@@ -120,7 +120,7 @@ class Prompter(nn.Module):
 
 
 class BoxHead(nn.Module):
-    """Two layers with GELU from the prompter's embedding (..., T) to a box (..., 4), 0 to 1 where it is right."""
+    """Two layers with GELU from the prompter's embedding (..., T) to a box (..., 4) in units of the image, 0 to 1."""
 
     def __init__(self, sizes: ClocSizes) -> None:
         super().__init__()
@@ -135,11 +135,11 @@ def region_text_loss(regions: Tensor, texts: Tensor, temperature: Tensor | float
     """L_CLOC: mean of the cross-entropies region → text and text → region over all regions of a batch.
 
     Args:
-        regions: (R, T) of the prompter asked with boxes; R = all regions of all images.
+        regions: (R, T) prompter output for boxes; R = all regions of all images.
         texts: (R, T) embeddings of their captions.
         temperature: tau, above 0.
-        conflict: a negative whose caption has a cosine above this with the positive's is left out; the filter passes
-            no gradient.
+        conflict: negatives whose caption has a cosine above this with the positive's caption are left out; the filter
+            passes no gradient.
 
     Returns:
         Scalar, at least 0.
@@ -167,7 +167,7 @@ def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
     """L_grounding: mean squared error of the coordinates.
 
     Args:
-        predicted: (..., 4) of the box head.
+        predicted: (..., 4) output of the box head.
         boxes: (..., 4) x1, y1, x2, y2, 0 to 1.
 
     Raises:
@@ -179,10 +179,10 @@ def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
 
 
 def cloc_weight(with_regions: int, images: int) -> float:
-    """Weight w of L_CLOC + L_grounding: the share of images of the batch that have captions of regions.
+    """Return the weight w of L_CLOC + L_grounding: the share of images in the batch with region captions.
 
     Raises:
-        InputError: counts that are no share.
+        InputError: counts that do not form a share.
     """
     if not 0 <= with_regions <= images or images < 1:
         got = f"{with_regions} of {images} images"

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LLaVA models with one vision encoder in place of another and everything else fixed.
+"""Replace the vision encoder of a LLaVA model and keep everything else.
 
-Compared so, what the encoder learnt from tells in spatial tests ("Spatial Blindspot", arXiv 2601.09954: CLIP, SigLIP,
-SigLIP 2, AIMv2). Three objects differ between the classes of transformers and are settled here:
+This comparison shows the effect of the encoder's training data in spatial tests ("Spatial Blindspot", arXiv 2601.09954:
+CLIP, SigLIP, SigLIP 2, AIMv2). Three details differ between the classes of transformers and are handled here:
 
-- CLIP alone has a class token; the strategy "default" cuts the first token off and "full" keeps all. With the right
-  one the number of image tokens is the same for all.
-- SigLIP and AIMv2 have a pooling head that LLaVA never uses; here they are made without it.
-- SigLIP 2 has two forms. Checkpoints of a fixed size are of the class of SigLIP (`siglip_vision_model`) with other
-  weights. Those of a variable size ("NaFlex", `Siglip2VisionModel`) want images cut into patches with a mask and
-  the shape of each grid, which `LlavaForConditionalGeneration` does not hand on; they cannot be used in it.
+- Only CLIP has a class token; the strategy "default" drops the first token and "full" keeps all. With the right
+  strategy the number of image tokens is the same for all encoders.
+- SigLIP and AIMv2 have a pooling head that LLaVA never uses; here they are created without it.
+- SigLIP 2 has two forms. Checkpoints of a fixed size use the class of SigLIP (`siglip_vision_model`) with other
+  weights. Those of a variable size ("NaFlex", `Siglip2VisionModel`) need images cut into patches with a mask and the
+  shape of each grid, which `LlavaForConditionalGeneration` does not pass on; they cannot be used in it.
 
-Each checkpoint wants images with the mean and deviation of its own image processor.
+Each checkpoint needs images with the mean and deviation of its own image processor.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ def vision_config(
     patch_size: int,
     intermediate_size: int | None = None,
 ) -> Any:
-    """Configuration of a vision encoder.
+    """Make the configuration of a vision encoder.
 
     Args:
         kind: one of KINDS.
-        hidden_size: width, a multiple of the heads.
-        layers: depth.
-        heads: of attention.
+        hidden_size: width, a multiple of `heads`.
+        layers: number of layers.
+        heads: number of attention heads.
         image_size: side of the square images, pixels.
-        patch_size: side of a patch, pixels; what is left at the right and bottom is not seen.
-        intermediate_size: of the feed-forward part. None: four times the width; for AIMv2, whose part is gated and
-            has three matrices, two thirds of that, up to a multiple of 256, as in its checkpoints.
+        patch_size: side of a patch, pixels; the remainder at the right and bottom is not seen.
+        intermediate_size: width of the feed-forward part. None: four times the width; for AIMv2, whose part is gated
+            and has three matrices, two thirds of that, up to a multiple of 256, as in its checkpoints.
 
     Returns:
         CLIPVisionConfig, SiglipVisionConfig or Aimv2VisionConfig.
 
     Raises:
         UnknownNameError: another kind.
-        InputError: sizes that make no encoder.
+        InputError: sizes that do not form a valid encoder.
     """
     if kind not in _CLASSES:
         raise UnknownNameError("vision encoder", kind, KINDS)
@@ -84,10 +84,10 @@ def vision_config(
 
 
 def select_strategy(config: Any) -> str:
-    """`vision_feature_select_strategy` that keeps the patches and nothing else.
+    """Return the `vision_feature_select_strategy` that keeps exactly the patches.
 
     Args:
-        config: of a vision encoder.
+        config: configuration of a vision encoder.
 
     Raises:
         ModelError: an encoder that LLaVA cannot use.
@@ -103,22 +103,22 @@ def select_strategy(config: Any) -> str:
 
 
 def image_tokens(config: Any) -> int:
-    """Image tokens of an image: patches across times patches down."""
+    """Image tokens per image: patches across times patches down."""
     return int(config.image_size // config.patch_size) ** 2
 
 
 def with_encoder(config: Any, vision: Any) -> Any:
-    """A LLaVA configuration with another vision encoder and everything else fixed.
+    """Copy a LLaVA configuration with another vision encoder.
 
     Args:
-        config: `LlavaConfig`; it stays as it is.
-        vision: configuration of the encoder, of `vision_config` or of a checkpoint.
+        config: `LlavaConfig`; it is not changed.
+        vision: configuration of the encoder, from `vision_config` or a checkpoint.
 
     Returns:
         A copy with the encoder, its strategy and its number of image tokens. Its `vision_feature_layer` stays.
 
     Raises:
-        ModelError: a model of another class, an encoder that LLaVA cannot use, or one without the layers chosen.
+        ModelError: a model of another class, an encoder that LLaVA cannot use, or an encoder without the chosen layers.
     """
     if not isinstance(config, LlavaConfig):
         raise ModelError(str(config.model_type), "is not of the class llava", "use a LlavaConfig")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Visual features of several layers of the encoder, side by side on channels, for models of the LLaVA class.
+"""Concatenate visual features of several encoder layers along channels, for models of the LLaVA class.
 
-The last layers of an encoder trained on captions keep little of where objects are; "Beyond Semantics" (arXiv
-2503.17349) takes layers 12, 16, 20 and 24 of CLIP ViT-L/14-336, CLIP's `post_layernorm` on each, without the class
-token. Its projector is four times as wide at its entrance and *trained* for it.
+The last layers of an encoder trained on captions keep little location information. "Beyond Semantics" (arXiv
+2503.17349) uses layers 12, 16, 20 and 24 of CLIP ViT-L/14-336, CLIP's `post_layernorm` on each, without the class
+token. The input of its projector is four times as wide, and the projector is *trained* for it.
 
-Layers are numbered as hidden states are: 0 = the embeddings, 1 = what the first layer returns, -1 = the last.
+Layers are numbered like hidden states: 0 = the embeddings, 1 = the output of the first layer, -1 = the last.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from spatial_vlm_ros.vlm.parts import Parts
 from spatial_vlm_ros.vlm.remedies.marking import check_trained
 
 PUBLISHED_LAYERS = (12, 16, 20, 24)
-"""Of the 24 layers of CLIP ViT-L/14-336."""
+"""Published layers, of the 24 layers of CLIP ViT-L/14-336."""
 NAME = "vision_feature_layers"
-"""Mark of a checkpoint: {"layers": as `checked_layers` gives them, "post_layernorm": bool}."""
+"""Mark of a checkpoint: {"layers": result of `checked_layers`, "post_layernorm": bool}."""
 _FIELD = "vision_feature_layer"
 
 
 def checked_layers(layers: Sequence[int], depth: int) -> list[int]:
-    """The layers, counted from the embeddings: -1 becomes the depth.
+    """Check layers and count them from the embeddings: -1 becomes the depth.
 
     Args:
-        layers: -(depth + 1) to depth.
-        depth: layers of the encoder.
+        layers: numbers from -(depth + 1) to depth.
+        depth: number of layers of the encoder.
 
     Raises:
-        InputError: none, one that does not exist, or one twice; transformers would say so only on an image.
+        InputError: no layers, a missing layer, or a layer twice; transformers would report it only for the first image.
     """
     within = [layer % (depth + 1) for layer in layers if -(depth + 1) <= layer <= depth]
     if not within or len(within) < len(layers) or len(set(within)) < len(within):
@@ -46,18 +46,18 @@ def checked_layers(layers: Sequence[int], depth: int) -> list[int]:
 
 
 def multilayer_config(config: Any, layers: Sequence[int] = PUBLISHED_LAYERS) -> Any:
-    """Configuration of a LLaVA model, to be trained, whose projector takes the features of several layers.
+    """Make the configuration of a LLaVA model for training whose projector takes features of several layers.
 
     Args:
-        config: `LlavaConfig`; it stays as it is.
-        layers: as `checked_layers` takes them.
+        config: `LlavaConfig`; it is not changed.
+        layers: as for `checked_layers`.
 
     Returns:
-        A copy with the layers; a model made from it has a projector of the right width with weights by chance.
+        A copy with the layers; a model made from it has a projector of the right width with random weights.
 
     Raises:
         InputError: layers that the encoder does not have.
-        ModelError: another class of model.
+        ModelError: a model of another class.
     """
     _check_kind(str(config.model_type))
     chosen, changed = checked_layers(layers, int(config.vision_config.num_hidden_layers)), deepcopy(config)
@@ -67,14 +67,14 @@ def multilayer_config(config: Any, layers: Sequence[int] = PUBLISHED_LAYERS) -> 
 
 @dataclass(eq=False)
 class MultilayerHandle:
-    """Takes the layers off again."""
+    """Removes the layers again."""
 
     _configs: list[Any]
     _before: list[Any]
     _hooks: list[Any] = field(default_factory=list)
 
     def remove(self) -> None:
-        """Give the model back the layer it had; a second call changes nothing."""
+        """Restore the model's own layer; a second call changes nothing."""
         for config, before in zip(self._configs, self._before, strict=True):
             setattr(config, _FIELD, before)
         for hook in self._hooks:
@@ -89,20 +89,20 @@ def put_layers(
     post_layernorm: bool = True,
     allow_untrained: bool = False,
 ) -> MultilayerHandle:
-    """Let the projector of a LLaVA model see several layers; all is checked before anything is changed.
+    """Feed several layers to the projector of a LLaVA model; everything is checked before anything is changed.
 
     Args:
-        parts: of a model whose projector is wide enough: made from `multilayer_config`, or trained so.
-        layers: as `checked_layers` takes them.
-        post_layernorm: apply the encoder's `post_layernorm` to each, as published.
-        allow_untrained: put it on a checkpoint that was not trained so, as for training.
+        parts: parts of a model whose projector is wide enough: made from `multilayer_config`, or trained so.
+        layers: as for `checked_layers`.
+        post_layernorm: whether to apply the encoder's `post_layernorm` to each, as published.
+        allow_untrained: whether to accept a checkpoint that was not trained this way, for training.
 
     Returns:
-        Handle whose `remove()` takes it off.
+        Handle whose `remove()` undoes it.
 
     Raises:
         InputError: layers that the encoder does not have.
-        ModelError: another class of model, a projector of another width, an encoder without `post_layernorm`, or a
+        ModelError: a model of another class, a projector of another width, an encoder without `post_layernorm`, or a
             checkpoint that was trained with other layers.
     """
     _check_kind(parts.kind)
@@ -130,7 +130,7 @@ def put_layers(
 
 
 def _normalised(layers: Sequence[int]) -> Any:
-    """Hook of the encoder: its `post_layernorm` on the chosen hidden states; other states are left as they are."""
+    """Encoder hook that applies its `post_layernorm` to the chosen hidden states only."""
 
     def hook(vision: Any, _given: tuple[Any, ...], output: Any) -> Any:
         if output.hidden_states is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What remedies learnt, in a file beside the checkpoint, which does not hold it.
+"""Trained tensors of remedies, in a file beside the checkpoint, which does not contain them.
 
     mark(model, norms.NAME, norms.PUBLISHED)
     model.save_pretrained(folder)
@@ -19,15 +19,15 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.writing import written_by_name
 
 FILE = "spatial_vlm_remedies.safetensors"
-"""In the checkpoint's folder; its keys are "<mark>.<tensor>"."""
+"""File in the checkpoint's folder; its keys are "<mark>.<tensor>"."""
 
 
 def save_learned(folder: str | Path, learned: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Write the tensors of all remedies of a checkpoint; what the file held before is gone.
+    """Write the tensors of all remedies of a checkpoint; earlier content of the file is replaced.
 
     Args:
-        folder: of the checkpoint.
-        learned: mark of a remedy → its tensors, as `norm_tensors` and `pin_tensors` give them.
+        folder: folder of the checkpoint.
+        learned: mark of a remedy → its tensors, from `norm_tensors` or `pin_tensors`.
 
     Raises:
         FileError: the file cannot be written.
@@ -47,10 +47,10 @@ def save_learned(folder: str | Path, learned: Mapping[str, Mapping[str, Tensor]]
 
 
 def load_learned(folder: str | Path, mark: str) -> dict[str, Tensor]:
-    """The tensors of one remedy, on the CPU, by the names that `save_learned` was given.
+    """Read the tensors of one remedy, on the CPU, by the names given to `save_learned`.
 
     Raises:
-        FileError: the file is missing or damaged, or holds none of this remedy.
+        FileError: the file is missing or damaged, or has no tensors of this remedy.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which remedies a checkpoint was trained with: a note in its configuration, which is saved and loaded with it.
+"""Record the remedies that a checkpoint was trained with: a mark in its configuration, saved and loaded with it.
 
-A remedy that changes what a model computes (its positions, its norms) helps a model that learned with it and harms
-one that did not. Training writes the note with `mark`; a remedy reads it with `check_trained` before it is put on.
+A remedy that changes a model's computation (its positions, its norms) helps a model that was trained with it and harms
+one that was not. Training writes the mark with `mark`; a remedy reads it with `check_trained` before it is applied.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import nn
 from spatial_vlm_ros.errors import InputError, ModelError
 
 FIELD = "spatial_vlm_remedies"
-"""Of the configuration: name of a remedy → its settings, as JSON has them."""
+"""Field of the configuration: name of a remedy → its settings, as JSON values."""
 
 
 def trained_with(model: nn.Module) -> Mapping[str, object]:
-    """Names of remedies and the settings that a model was trained with; empty for one without the note.
+    """Return the remedies that a model was trained with and their settings; empty for a model without the mark.
 
     Raises:
-        ModelError: a model without a configuration, or whose note is no mapping of names.
+        ModelError: a model without a configuration, or with a mark that is not a mapping of names.
     """
     noted = getattr(_config(model), FIELD, None)
     if noted is None:
@@ -35,15 +35,15 @@ def trained_with(model: nn.Module) -> Mapping[str, object]:
 
 
 def mark(model: nn.Module, name: str, value: object) -> None:
-    """Note that a model is trained with a remedy; `save_pretrained` keeps it.
+    """Mark a model as trained with a remedy; `save_pretrained` saves the mark.
 
     Args:
-        model: of transformers.
-        name: of the remedy.
+        model: transformers model.
+        name: name of the remedy.
         value: its settings: None, texts, finite numbers, and lists, tuples and dicts of them.
 
     Raises:
-        InputError: settings that JSON does not have.
+        InputError: settings that cannot be written as JSON.
         ModelError: as `trained_with`.
     """
     setattr(_config(model), FIELD, {**trained_with(model), name: _as_json(name, value)})
@@ -55,14 +55,14 @@ def check_trained(
     """Refuse settings of a remedy that a model was not trained with.
 
     Args:
-        model: of transformers.
-        name: of the remedy.
-        value: settings that are about to be put on.
-        allow_untrained: let others pass, as training does before its first step and an experiment may.
-        unmarked: the settings of a model without a note of this name.
+        model: transformers model.
+        name: name of the remedy.
+        value: settings to be applied.
+        allow_untrained: accept other settings, as training does before its first step, or an experiment.
+        unmarked: the settings assumed for a model without a mark of this name.
 
     Raises:
-        InputError: settings that JSON does not have.
+        InputError: settings that cannot be written as JSON.
         ModelError: other settings than those it was trained with; or as `trained_with`.
     """
     wanted, noted = _as_json(name, value), trained_with(model).get(name, _as_json(name, unmarked))
@@ -80,7 +80,7 @@ def _config(model: nn.Module) -> object:
 
 
 def _as_json(name: str, value: object) -> object:
-    """The value as it is after being saved and loaded: tuples are lists."""
+    """The value after saving and loading: tuples become lists."""
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How loud image tokens are beside text, and remedies that make them as loud.
+"""Norms of image tokens compared with text ("loudness"), and remedies that equalise them.
 
 Image tokens leave the projector with norms tens to hundreds of times those of text embeddings; in such a residual
-stream a rotation of position is small ("Beyond Semantics", arXiv 2503.17349). Its remedy, behind the projector:
+stream the rotation that encodes position is small ("Beyond Semantics", arXiv 2503.17349). Its remedy, after the
+projector:
 
     y <- gamma * y / sqrt(mean(y^2) + 1e-6)      gamma learnt, 1 at first
     y <- y * min(1, largest / |y|)               largest norm of a text embedding; Vicuna-7B: 1.22
     y <- y * mean                                mean norm of text embeddings; Vicuna-7B: 0.83
 
-At first a token thus leaves with largest * mean (Vicuna-7B: 1.0126), not with the mean. The reported figures come
-from models *trained* with it. Free of training is `MeanNorm`: y * ((1 - t) + t * mean / |y|), dose t from 0 to 1.
+At first a token thus leaves with largest * mean (Vicuna-7B: 1.0126), not with the mean. The reported figures come from
+models *trained* with it. `MeanNorm` needs no training: y * ((1 - t) + t * mean / |y|), dose t from 0 to 1.
 
-All is computed in float32, for squares of float16 overflow from 256 on.
+Everything is computed in float32, because squares of float16 overflow from 256 on.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from spatial_vlm_ros.vlm.parts import Parts, finite
 from spatial_vlm_ros.vlm.remedies.marking import check_trained
 
 VICUNA_MEAN, VICUNA_LARGEST = 0.83, 1.22
-"""Of the L2 norms of the text embeddings of Vicuna-7B, as published."""
+"""Mean and largest L2 norm of the text embeddings of Vicuna-7B, as published."""
 EPSILON = 1e-6
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 NAME, PUBLISHED = "norm", "published"
 """Mark of a checkpoint that was trained with `PublishedNorm`."""
-_ROWS = 8192  # of embeddings that are measured at once
+_ROWS = 8192  # embeddings measured at once
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Norms:
     """L2 norms of vectors.
 
     Args:
-        mean: of all norms.
+        mean: mean of all norms.
         quantiles: share (QUANTILES) → norm; 0.0 is the smallest and 1.0 the largest.
-        count: of vectors.
+        count: number of vectors.
     """
 
     mean: float
@@ -57,17 +58,17 @@ class Norms:
 
 
 def text_norms(parts: Parts, rows: int | None = None, without: Collection[int] = ()) -> Norms:
-    """Norms of the text embeddings as they enter the decoder (Gemma scales the rows of its table).
+    """Measure the norms of the text embeddings at the decoder's input (Gemma scales the rows of its table).
 
     Args:
-        parts: of the model.
-        rows: of the table, from the first, that are tokens; vocabularies are padded with rows that no text reaches.
-            None: all.
-        without: further tokens to leave out, such as special ones.
+        parts: parts of the model.
+        rows: number of leading rows of the table that are tokens; vocabularies are padded with rows that no text
+            reaches. None: all.
+        without: other tokens to leave out, such as special ones.
 
     Raises:
-        InputError: no row is left, or more are asked for than there are.
-        ModelError: an embedding is no number.
+        InputError: no row is left, or there are fewer rows than requested.
+        ModelError: an embedding is not finite.
     """
     size = int(parts.embeddings.weight.shape[0])
     rows = size if rows is None else rows
@@ -82,15 +83,15 @@ def text_norms(parts: Parts, rows: int | None = None, without: Collection[int] =
 
 
 def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
-    """Norms of the image tokens as they leave the projector (and the normaliser on it, where there is one).
+    """Measure the norms of the image tokens after the projector (and after its normaliser, if there is one).
 
     Args:
-        parts: of the model.
-        batches: what its processor gave, for one call of the model each.
+        parts: parts of the model.
+        batches: inputs from its processor, one model call each.
 
     Raises:
         InputError: no batch, or one without an image.
-        ModelError: a token is no number.
+        ModelError: a token is not finite.
     """
     found: list[Tensor] = []
     handle = parts.projector.register_forward_hook(
@@ -109,25 +110,25 @@ def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
 
 
 def loudness(image: Norms, text: Norms) -> float:
-    """Mean norm of image tokens by that of text; near 1 these remedies have nothing to mend."""
+    """Ratio of the mean norm of image tokens to that of text; near 1 these remedies have nothing to correct."""
     return image.mean / text.mean
 
 
 def norm_of(tokens: Tensor, name: str) -> Tensor:
-    """L2 norms, (...) float32.
+    """Compute L2 norms, (...) float32.
 
     Args:
-        tokens: (..., D) of any floating type.
-        name: of the model, for errors.
+        tokens: (..., D), any floating type.
+        name: name of the model, for errors.
 
     Raises:
-        ModelError: a token, or its norm, is no number.
+        ModelError: a token or its norm is not finite.
     """
     return finite(name, finite(name, tokens).float().norm(dim=-1))
 
 
 def norms_of(lengths: Tensor) -> Norms:
-    """Statistics of (N,) norms. Quantiles are those of NumPy's linear rule; torch's own end at 16 million values."""
+    """Statistics of (N,) norms. Quantiles follow NumPy's linear rule; torch's own are limited to 16 million values."""
     ordered = lengths.double().sort().values
     places = torch.tensor(QUANTILES, dtype=torch.float64, device=lengths.device) * (len(ordered) - 1)
     below = places.floor().long()
@@ -137,12 +138,12 @@ def norms_of(lengths: Tensor) -> Norms:
 
 
 class PublishedNorm(nn.Module):
-    """RMSNorm with a learnt gamma, clipped to the largest norm of text, times its mean (arXiv 2503.17349).
+    """RMSNorm with a learnt gamma, clipped to the largest text norm, times the mean text norm (arXiv 2503.17349).
 
     Args:
         size: D of the image tokens.
-        mean: of the norms of text embeddings; for models other than Vicuna-7B take `text_norms`.
-        largest: of them.
+        mean: mean norm of the text embeddings; for models other than Vicuna-7B use `text_norms`.
+        largest: the largest norm.
 
     Raises:
         InputError: a size or norm that is not above zero.
@@ -158,7 +159,7 @@ class PublishedNorm(nn.Module):
         self.register_buffer("largest", torch.tensor(float(largest)))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(..., D) → the same shape and type; raises ModelError for a token that is no number."""
+        """Normalise (..., D) to the same shape and type; raises ModelError for a token that is not finite."""
         y = finite("normaliser", tokens).float()
         y = self.gamma.to(y) * y * torch.rsqrt(finite("normaliser", y.square().mean(-1, keepdim=True)) + EPSILON)
         largest = self.largest.to(y)
@@ -167,14 +168,14 @@ class PublishedNorm(nn.Module):
 
 
 class MeanNorm(nn.Module):
-    """Moves the norm of each token towards the mean of text and keeps its direction; nothing is learnt.
+    """Moves the norm of each token towards the mean text norm and keeps its direction; nothing is trained.
 
     Args:
-        mean: of the norms of text embeddings, as `text_norms` measures it.
-        dose: t from 0, nothing is changed, to 1, each token has that norm. A token of zeros stays one.
+        mean: mean of the norms of text embeddings, as `text_norms` measures it.
+        dose: t from 0 (no change) to 1 (each token has the mean norm). A token of zeros stays zero.
 
     Raises:
-        InputError: a mean that is not above zero, or a dose beyond 0 and 1.
+        InputError: a mean that is not above zero, or a dose outside 0 to 1.
     """
 
     def __init__(self, mean: float, dose: float = 1.0) -> None:
@@ -185,28 +186,28 @@ class MeanNorm(nn.Module):
         self.mean, self.dose = float(mean), float(dose)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(..., D) → the same shape and type; raises ModelError for a token that is no number."""
+        """Normalise (..., D) to the same shape and type; raises ModelError for a token that is not finite."""
         length = norm_of(tokens, "normaliser")[..., None].clamp(min=torch.finfo(torch.float32).tiny)
         y = tokens.float() * ((1 - self.dose) + self.dose * self.mean / length)
         return finite("normaliser", y.to(tokens.dtype))
 
 
 def put_norm(parts: Parts, norm: PublishedNorm | MeanNorm, *, allow_untrained: bool = False) -> Any:
-    """Put a normaliser behind the projector, moved to its device.
+    """Insert a normaliser after the projector, on its device.
 
-    Features that Qwen3-VL adds in later layers (DeepStack) do not pass the projector and stay as they are.
+    Features that Qwen3-VL adds in later layers (DeepStack) do not pass the projector and are not changed.
 
     Args:
-        parts: of the model.
-        norm: stays the caller's: to train it give its parameters to the optimiser.
-        allow_untrained: put it on a checkpoint that was not trained with it, as for training or study.
+        parts: parts of the model.
+        norm: owned by the caller, who passes its parameters to the optimiser to train it.
+        allow_untrained: whether to accept a checkpoint that was not trained with it, for training or study.
 
     Returns:
-        Handle of the hook; its `remove()` takes the normaliser off.
+        Handle of the hook; its `remove()` removes the normaliser.
 
     Raises:
         InputError: the normaliser is of another size than the tokens.
-        ModelError: a checkpoint that is not marked as trained with it; a dose of 0 changes nothing and is let pass.
+        ModelError: the checkpoint is not marked as trained with it; a dose of 0 changes nothing and is accepted.
     """
     size = int(parts.embeddings.weight.shape[1])
     if isinstance(norm, PublishedNorm):
@@ -227,10 +228,10 @@ def norm_tensors(norm: PublishedNorm) -> dict[str, Tensor]:
 
 
 def norm_from(tensors: Mapping[str, Tensor]) -> PublishedNorm:
-    """The normaliser that `norm_tensors` described.
+    """Make the normaliser from the tensors of `norm_tensors`.
 
     Raises:
-        InputError: a tensor is missing, too much or of another shape.
+        InputError: a tensor is missing, unknown or of another shape.
     """
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     if set(shapes) != {"gamma", "mean", "largest"} or len(shapes["gamma"]) != 1 or shapes["mean"] or shapes["largest"]:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PIN, a positional insert: a small learnt offset at each patch that lets a frozen model say where objects are.
+"""PIN, a positional insert: a small learnt offset per patch that lets a frozen model give object locations.
 
     x* = x + psi(S)        x: patch tokens of the frozen encoder; S: fixed table of sinusoids over the patch number
 
-psi is a perceptron 64 -> 512 -> 768 -> d with SiLU and LayerNorm after each hidden layer; it does not look at the
-image (Dorkenwald et al., CVPR 2024, arXiv 2402.08657). For d = 1024 it has 1,217,280 parameters, and they are all
-that is trained: Adam, rate 1e-3, no decay, on pasted images (`paste.py`), with next-token cross-entropy on the
-words of the location. Published for OpenFlamingo (patch tokens alone) and BLIP-2; here it goes before the projector.
+psi is a perceptron 64 -> 512 -> 768 -> d with SiLU and LayerNorm after each hidden layer; it does not depend on the
+image (Dorkenwald et al., CVPR 2024, arXiv 2402.08657). For d = 1024 it has 1,217,280 parameters, and only these are
+trained: Adam, rate 1e-3, no decay, on pasted images (`paste.py`), with next-token cross-entropy on the words of the
+location. It was published for OpenFlamingo (patch tokens only) and BLIP-2; here it goes before the projector.
 
-At first psi is not zero, as published: a PIN that was not trained disturbs a model.
+As published, psi is not zero at first: an untrained PIN disturbs a model.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ BASE, TABLE_WIDTH, HIDDEN = 10_000.0, 64, (512, 768)
 NAME = "pin"
 """Mark of a checkpoint that was trained with a PIN: {"patches": N}."""
 WITH_PATCHES = ("llava", "paligemma")
-"""Classes whose projector takes (B, N, d) in the order of reading."""
+"""Classes whose projector takes (B, N, d) in reading order."""
 
 
 def sinusoids(patches: int, width: int = TABLE_WIDTH, base: float = BASE) -> Tensor:
-    """Table of sinusoids (Vaswani et al. 2017): sin(p / base^(2i / width)) at 2i, its cosine at 2i + 1.
+    """Make a table of sinusoids (Vaswani et al. 2017): sin(p / base^(2i / width)) at 2i, its cosine at 2i + 1.
 
     Args:
-        patches: N, numbered in the order of reading.
-        width: even.
-        base: of the wavelengths.
+        patches: N, numbered in reading order.
+        width: an even number.
+        base: base of the wavelengths.
 
     Returns:
         (N, width) float32.
@@ -49,8 +49,8 @@ class Pin(nn.Module):
     """The offset of each patch.
 
     Args:
-        patches: N, of an image.
-        size: d, of a patch token.
+        patches: N, number of patches of an image.
+        size: d, size of a patch token.
 
     Raises:
         InputError: a number that is not above zero.
@@ -69,29 +69,30 @@ class Pin(nn.Module):
 
     @property
     def size(self) -> int:
-        """Numbers of a patch token."""
+        """Size of a patch token."""
         return int(self.psi[-1].out_features)
 
     def forward(self) -> Tensor:
-        """(N, d), the same for each image; raises ModelError where it is no number."""
+        """Return the (N, d) offsets, the same for each image; raises ModelError if one is not finite."""
         return finite("PIN", self.psi(self.table))
 
 
 def put_pin(parts: Parts, pin: Pin, *, allow_untrained: bool = False) -> Any:
-    """Add a PIN to the patch tokens that the projector takes; a class token among them stays as it is.
+    """Add a PIN to the patch tokens that enter the projector; a class token among them is not changed.
 
-    Where the projector takes features of several layers, each gets the same offset.
+    If the projector takes features of several layers, each gets the same offset.
 
     Args:
-        parts: of a model whose images have a fixed number of patches.
-        pin: stays the caller's: freeze the model (`model.requires_grad_(False)`) and train its parameters alone.
-        allow_untrained: put it on a model that is not marked as trained with a PIN, as for training.
+        parts: parts of a model whose images have a fixed number of patches.
+        pin: owned by the caller. To train it, freeze the model (`model.requires_grad_(False)`) and train only the PIN's
+            parameters.
+        allow_untrained: whether to accept a model that is not marked as trained with a PIN, for training.
 
     Returns:
-        Handle of the hook; its `remove()` takes the PIN off.
+        Handle of the hook; its `remove()` removes the PIN.
 
     Raises:
-        InputError: a PIN of another number of patches or size than the encoder's.
+        InputError: a PIN whose number of patches or size differs from the encoder's.
         ModelError: a model of another class, or one that is not marked as trained with a PIN.
     """
     if parts.kind not in WITH_PATCHES:
@@ -125,10 +126,10 @@ def pin_tensors(pin: Pin) -> dict[str, Tensor]:
 
 
 def pin_from(tensors: Mapping[str, Tensor]) -> Pin:
-    """The PIN that `pin_tensors` described.
+    """Make the PIN from the tensors of `pin_tensors`.
 
     Raises:
-        InputError: a tensor is missing, too much or of another shape.
+        InputError: a tensor is missing, unknown or of another shape.
     """
     try:
         pin = Pin(len(tensors["table"]), len(tensors["psi.6.bias"]))

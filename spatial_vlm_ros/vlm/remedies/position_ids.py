@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Positions of the tokens of prompts with an image: on a line, and in time, row and column.
 
-Everything is told from the running index, so it holds for a prompt and for each later step of decoding alike. For a
-image of H rows and W columns whose first token has running index s (Wang et al. 2024, Qwen2-VL):
+Everything is computed from the running index, so it works for a prompt and for each later decoding step. For an image
+of H rows and W columns whose first token has running index s (Wang et al. 2024, Qwen2-VL):
 
 - text before it: time = row = column = running index;
 - its token at (r, c): time s, row s + r, column s + c;
-- text behind it goes on at s + max(H, W) in all three ("grid"), or at its running index ("running").
+- text after it continues at s + max(H, W) in all three ("grid"), or at its running index ("running").
 
-Rows and columns of the same are the axial form. Where text goes on is open in "Spatial Blindspot" (2026); the default
-is Qwen's.
+Only the rows and columns of it are the axial form. "Spatial Blindspot" (2026) does not say where text continues; the
+default is Qwen's.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from torch import Tensor
 from spatial_vlm_ros.errors import InputError, ShapeError, UnknownNameError
 
 FOLLOWING = ("grid", "running")
-"""Where text behind an image goes on: behind the longer side of the grid, or at its running index."""
+"""Where text after an image continues: after the longer side of the grid, or at its running index."""
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Where the image of each row of a batch is; each (B, 1) int64.
+    """Position of the image in each row of a batch; each field is (B, 1) int64.
 
     Args:
         starts: running index of its first token.
@@ -53,26 +53,26 @@ class Images:
 
     @classmethod
     def at(cls, starts: Tensor, grids: Iterable[tuple[int, int]]) -> Images:
-        """Pictures that start at (B,) running indices, with the rows and columns of each."""
+        """Make them from (B,) running indices of the images' starts, and the rows and columns of each image."""
         sides = torch.tensor(list(grids), dtype=torch.int64, device=starts.device).view(-1, 2)
         return cls(starts.long()[:, None], sides[:, :1], sides[:, 1:])
 
 
 def running_ids(mask: Tensor) -> Tensor:
-    """(B, N) running index of the tokens of a batch, 0 at padding.
+    """Return the (B, N) running index of the tokens of a batch, 0 at padding.
 
     Args:
-        mask: (B, N) of attention, 0 where padding stands, at either end.
+        mask: (B, N) attention mask, 0 at padding, which may be at either end.
     """
     return (mask.long().cumsum(-1) - 1).masked_fill(mask == 0, 0)
 
 
 def grid_ids(running: Tensor, images: Images | None, following: str = "grid") -> Tensor:
-    """Time, row and column of tokens: (3, B, N) int64; its rows and columns, [1:], are the axial form.
+    """Compute time, row and column of tokens: (3, B, N) int64; its rows and columns, [1:], are the axial form.
 
     Args:
-        running: (B, N) int64 running index; a part of a prompt, or what is decoded behind it, is as good as all.
-        images: of the rows, or None: text alone.
+        running: (B, N) int64 running index; it may belong to a part of a prompt, or to tokens decoded after it.
+        images: images of the rows; None = text only.
         following: one of FOLLOWING.
 
     Raises:
@@ -93,11 +93,11 @@ def grid_ids(running: Tensor, images: Images | None, following: str = "grid") ->
 
 
 def line_ids(ids: Tensor, images: Images | None) -> Tensor:
-    """The running index from time, row and column: what `grid_ids` undoes, for models that count in three axes.
+    """Compute the running index from time, row and column, the inverse of `grid_ids`, for models with three axes.
 
     Args:
-        ids: (3, B, N) int64 of `grid_ids` with "grid", as Qwen's classes give them.
-        images: of the rows, or None: text alone.
+        ids: (3, B, N) int64 as from `grid_ids` with "grid" and from Qwen's classes.
+        images: images of the rows; None = text only.
 
     Returns:
         (B, N) int64.

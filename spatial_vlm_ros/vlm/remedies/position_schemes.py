@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a position scheme is, what a model does by itself, and what a checkpoint was trained with."""
+"""Position schemes: their settings, a model's own scheme, and the scheme a checkpoint was trained with."""
 
 from __future__ import annotations
 
@@ -27,32 +27,33 @@ from spatial_vlm_ros.vlm.rotary import (
 )
 
 NAME = "positions"
-"""Of this remedy in the note of a checkpoint."""
+"""Name of this remedy in the mark of a checkpoint."""
 AXES: Mapping[str, int] = MappingProxyType(
     {"1d": 1, "axial": 2, "mrope-chunked": 3, "mrope-interleaved": 3, "learned-absolute": 0}
 )
-"""Scheme → axes that it turns by; 0 = it leaves turning as it is."""
+"""Scheme → number of rotation axes; 0 = rotation is unchanged."""
 SECTIONED = {"mrope-chunked": chunked_axes, "mrope-interleaved": interleaved_axes}
 OWN: Mapping[str, str] = MappingProxyType(
     {"qwen2_vl": "mrope-chunked", "qwen2_5_vl": "mrope-chunked", "qwen3_vl": "mrope-interleaved"}
 )
-"""Schemes of the published classes that do not count on a line."""
+"""Schemes of the published classes that do not use a single running index."""
 
 
 @dataclass(frozen=True)
 class Positions:
-    """A scheme.
+    """Settings of a position scheme.
 
     Args:
         scheme: one of AXES.
-        following: where text behind an image goes on, one of `position_ids.FOLLOWING`; for axial and M-RoPE.
-        sections: of M-RoPE: frequencies of time, rows and columns; None = the model's own if it is of this scheme,
-            else in the published proportion.
-        base: of the frequencies, for axial and M-RoPE; None = the decoder's own.
+        following: position at which text after an image continues, one of `position_ids.FOLLOWING`; for axial and
+            M-RoPE.
+        sections: M-RoPE sections: frequencies of time, rows and columns; None = the model's own if it is of this
+            scheme, else in the published proportion.
+        base: base of the frequencies, for axial and M-RoPE; None = the decoder's own.
 
     Raises:
-        UnknownNameError: no such scheme or place of following text.
-        InputError: a base that is not above 1, or an option that the scheme does not have.
+        UnknownNameError: no such scheme or value of `following`.
+        InputError: a base that is not above 1, or an option that the scheme does not support.
     """
 
     scheme: str = "1d"
@@ -75,12 +76,12 @@ class Positions:
 
 
 def settled(parts: Parts, settings: Positions) -> Positions:
-    """The settings as this model has them: sections told, and no base where it is the decoder's own.
+    """Complete the settings for this model: sections filled in, and no base if it is the decoder's own.
 
     Raises:
-        InputError: sections or a scheme that the decoder's heads cannot be divided into; an axial form of a decoder
-            whose frequencies are scaled, without a base.
-        ModelError: a decoder without one set of frequencies for all layers.
+        InputError: sections or a scheme that the decoder's heads cannot be divided into; an axial scheme without a base
+            for a decoder with scaled frequencies.
+        ModelError: the decoder does not use one set of frequencies for all layers.
     """
     if AXES[settings.scheme] < 2:
         return settings
@@ -104,15 +105,15 @@ def settled(parts: Parts, settings: Positions) -> Positions:
 
 
 def own_positions(parts: Parts) -> Positions:
-    """What the model's class does by itself."""
+    """Return the scheme of the model's class."""
     return settled(parts, Positions("1d" if parts.axes == 1 else OWN[parts.kind]))
 
 
 def trained_positions(parts: Parts) -> Positions:
-    """What a checkpoint was trained with, to be installed after loading; its class's own where it has no note.
+    """Return the scheme a checkpoint was trained with, to install after loading; without a mark that of its class.
 
     Raises:
-        ModelError: a note that tells no scheme.
+        ModelError: the mark is not a valid scheme.
     """
     noted = trained_with(parts.model).get(NAME)
     if noted is None:
@@ -126,26 +127,26 @@ def trained_positions(parts: Parts) -> Positions:
 
 
 def mark_trained(parts: Parts, settings: Positions) -> None:
-    """Note in a model's configuration that it is trained with a scheme; raises as `settled`."""
+    """Mark a model as trained with a scheme, in its configuration; raises as `settled`."""
     mark(parts.model, NAME, asdict(settled(parts, settings)))
 
 
 def refuse_untrained(parts: Parts, settings: Positions, allow_untrained: bool) -> None:
-    """Raise ModelError for settled settings that a checkpoint was not trained with, unless allowed."""
+    """Raise ModelError for settled settings that a checkpoint was not trained with, unless this is allowed."""
     check_trained(parts.model, NAME, asdict(settings), allow_untrained, asdict(own_positions(parts)))
 
 
 def scheme_angles(parts: Parts, settings: Positions, running: Tensor, images: Images | None) -> tuple[Tensor, float]:
-    """Angles of tokens under a scheme that turns.
+    """Compute the angles of tokens under a rotating scheme.
 
     Args:
-        parts: of the model, whose frequencies are taken where the settings state no base.
-        settings: settled.
+        parts: parts of the model, whose frequencies are used if the settings have no base.
+        settings: result of `settled`.
         running: (B, N) running index.
-        images: of the rows; None: text alone.
+        images: images of the rows; None = text only.
 
     Returns:
-        (B, N, D) float32 radians; what cosines and sines are multiplied by (decoders with scaled frequencies).
+        (B, N, D) float32 radians; factor for cosines and sines (for decoders with scaled frequencies).
     """
     rotary = parts.rotary
     own = _inverse(parts).to(running.device, torch.float32)
@@ -162,17 +163,17 @@ def scheme_angles(parts: Parts, settings: Positions, running: Tensor, images: Im
 
 
 def step_speeds(parts: Parts, settings: Positions) -> Tensor:
-    """How far tokens turn when they step by one along every axis of a scheme; the same from any place.
+    """Compute how far tokens rotate when they step by one along every axis of a scheme, the same at every position.
 
     Args:
-        parts: of the model.
-        settings: settled.
+        parts: parts of the model.
+        settings: result of `settled`.
 
     Returns:
         (D/2,) float32 radians.
 
     Raises:
-        ModelError: a decoder without one set of frequencies for all layers.
+        ModelError: the decoder does not use one set of frequencies for all layers.
     """
     own = _inverse(parts)
     if not AXES[settings.scheme]:
@@ -183,7 +184,7 @@ def step_speeds(parts: Parts, settings: Positions) -> Tensor:
 
 
 def _inverse(parts: Parts) -> Tensor:
-    """(D/2,) frequencies of the decoder; raises ModelError where layers differ in them."""
+    """(D/2,) frequencies of the decoder; raises ModelError if layers differ in them."""
     found = getattr(parts.rotary, "inv_freq", None)
     if not isinstance(found, Tensor):
         reason = "has no frequencies that all layers share (rotary_emb.inv_freq)"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Position schemes of the language model as switches: on a line, axial, M-RoPE, or a learned table.
+"""Switch the position scheme of the language model: running index, axial, M-RoPE, or a learned table.
 
     with install(parts, Positions("axial"), allow_untrained=True):
         model.generate(**inputs)
 
-The cosines and sines that all layers of the decoder share are replaced where they are made; weights, masks and the
-position ids that the model counts with stay. A scheme holds for the whole prompt, with and without an image, and for
-what is decoded behind it: the cache remembers where the image of its prompt was. See docs/remedies_positions.md.
+The cosines and sines that all layers of the decoder share are replaced where they are computed; weights, masks and the
+model's position ids stay. A scheme applies to the whole prompt, with and without an image, and to the tokens decoded
+after it: the cache remembers the position of the image in its prompt. See docs/remedies_positions.md.
 """
 
 from __future__ import annotations
@@ -46,25 +46,26 @@ def install(
     allow_untrained: bool = False,
     allow_fewer_axes: bool = False,
 ) -> Installed:
-    """Put a scheme on a model, until the handle is removed or the `with` that holds it ends.
+    """Install a scheme on a model until the handle is removed or its `with` block ends.
 
     Args:
-        parts: of the model.
+        parts: parts of the model.
         settings: the scheme.
-        table: of learned-absolute; its parameters learn with the model, and are saved beside it (`table.save`).
-        grid: rows and columns of every image, where the model does not tell them and they are no square.
-        allow_untrained: although the checkpoint was not trained with it.
-        allow_fewer_axes: although the model's own positions have more axes than the scheme.
+        table: table of learned-absolute; its parameters are trained with the model, and are saved beside it
+            (`table.save`).
+        grid: rows and columns of every image, if the model does not give them and the grid is not square.
+        allow_untrained: whether to accept a checkpoint that was not trained with it.
+        allow_fewer_axes: whether to accept a model whose own positions have more axes than the scheme.
 
     Raises:
         InputError: options that do not fit each other or the model; fewer axes than the model's own.
         ShapeError: a table for tokens of another size.
-        ModelError: a checkpoint not trained with it, one that has a scheme on it already, or as `settled`.
-        InputError: (of the model, called with it, before it computes) a prompt without input_ids or, where the model
-            counts in three axes, mm_token_type_ids; with several images in a row, a video, or a grid that is neither
-            told nor square; with an image behind the beginning of a cache; a cache that was begun without the scheme,
-            has other rows, or was cut within the image.
-        ModelError: (of the model) an inner part of it is called by itself.
+        ModelError: the checkpoint was not trained with it, the model already has a scheme, or as `settled`.
+        InputError: (from later model calls) a prompt without input_ids or, for a model with three axes, without
+            mm_token_type_ids; several images in a row, a video, or a grid that is neither given nor square; an image
+            after the beginning of a cache; a cache that was started without the scheme, has other rows, or was cut
+            within the image.
+        ModelError: (from later model calls) an inner part of the model is called directly.
     """
     used, model = settled(parts, settings), parts.model
     if (used.scheme == "learned-absolute") != (table is not None):
@@ -85,23 +86,23 @@ def install(
 
 
 def installed_positions(parts: Parts) -> Positions:
-    """The scheme that is on a model now, settled; its own where none was installed. Raises as `settled`."""
+    """Return the installed scheme, settled; without one the model's own. Raises as `settled`."""
     found = _HELD.get(parts.model)
     return own_positions(parts) if found is None else found
 
 
 def speeds_of(parts: Parts) -> Tensor:
-    """(D/2,) float32 radians: how far each pair of a key turns when its token steps by one along every axis.
+    """Return (D/2,) float32 radians: rotation of each pair of a key per step along every axis.
 
     Raises:
-        ModelError: a decoder without one set of frequencies for all layers.
+        ModelError: the decoder does not use one set of frequencies for all layers.
     """
     return step_speeds(parts, installed_positions(parts))
 
 
 @dataclass(eq=False)
 class _Prompt:
-    """What a cache remembers of the prompt that began it: the scheme, and the image of each row, if any."""
+    """What a cache remembers of the prompt that started it: the scheme, and the image of each row, if any."""
 
     settings: Positions
     rows: int
@@ -109,13 +110,13 @@ class _Prompt:
     first: Tensor | None = None
     """(B,) column of each row's first image token."""
     end: int = 0
-    """Column behind the last image token of all rows."""
+    """Column after the last image token of all rows."""
     images: Images | None = None
-    """Known when the model has counted its position ids."""
+    """Known once the model has computed its position ids."""
 
 
 class Installed:
-    """A scheme on a model; a context manager that removes itself. Made by `install`."""
+    """An installed scheme; a context manager that removes itself. Made by `install`."""
 
     def __init__(
         self, parts: Parts, settings: Positions, table: LearnedPositions | None, grid: tuple[int, int] | None
@@ -143,7 +144,7 @@ class Installed:
             self._stack.enter_context(image_tokens_changed(parts, self._add, later=False))
 
     def remove(self) -> None:
-        """Leave the model as it was; a second time does nothing."""
+        """Restore the model; a second call does nothing."""
         self._stack.close()
 
     def __enter__(self) -> Installed:
@@ -153,7 +154,7 @@ class Installed:
         self.remove()
 
     def _look(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Before the model: where the image of each row is, or was."""
+        """Before the model runs: find where the image of each row is, or was."""
         self._current = None
         asked = {**dict(zip(self._order, given, strict=False)), **named}
         ids, cache = asked.get("input_ids"), cache_of(asked)
@@ -164,7 +165,7 @@ class Installed:
             self._current = self._going_on(ids, asked.get("inputs_embeds"), cache, length)
 
     def _going_on(self, ids: Tensor | None, embedded: Any, cache: Any, length: int) -> _Prompt | None:
-        """What the cache of a prompt that goes on remembers; None where nothing needs it."""
+        """What the cache of a continued prompt remembers; None if it is not needed."""
         if ids is not None and bool((ids == self._parts.image_token_id).any()):
             got = f"an image behind {length} cached tokens"
             raise InputError("prompt", got, "the whole prompt at once", "start with an empty cache")
@@ -185,7 +186,7 @@ class Installed:
         return prompt
 
     def _turn(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (B, N, D) of the scheme in place of the model's."""
+        """Cosines and sines (B, N, D) of the scheme instead of the model's."""
         prompt = self._current
         if prompt is None:
             reason = "an inner part was called by itself, so the place of the image is unknown"
@@ -201,13 +202,13 @@ class Installed:
         return (angles.cos() * scale).to(out[0].dtype), (angles.sin() * scale).to(out[1].dtype)
 
     def _add(self, tokens: Tensor, row: int) -> Tensor:
-        """Image tokens (N, D) of a row with their learned positions."""
+        """Add the learned positions to the image tokens (N, D) of a row."""
         assert self.table is not None  # noqa: S101
         assert self._current is not None  # noqa: S101
         return tokens + self.table(*self._current.grids[row]).to(tokens.device, tokens.dtype)
 
     def _remember(self, _: nn.Module, __: tuple[Any, ...], out: Any) -> None:
-        """After the model, or its failure: the cache keeps what was learned of its prompt."""
+        """After the model ran or failed: keep in the cache what was found about its prompt."""
         prompt, self._current = self._current, None
         parts = out if isinstance(out, tuple) else (cache_of(out),)
         for part in parts:
@@ -216,12 +217,12 @@ class Installed:
 
 
 _HELD: WeakKeyDictionary[nn.Module, Positions] = WeakKeyDictionary()
-"""Model → the scheme that is on it."""
+"""Model → the installed scheme."""
 _REMEMBERED = "spatial_vlm_prompt"
 
 
 def _begun(parts: Parts, settings: Positions, asked: Mapping[str, Any], grid: tuple[int, int] | None) -> _Prompt:
-    """The prompt of a call with an empty cache, its image found; raises InputError where it cannot be."""
+    """The prompt of a call with an empty cache, with its image; raises InputError if the image cannot be located."""
     ids = asked.get("input_ids")
     if ids is None:
         raise InputError("prompt", "only embeddings", "input_ids, which show where the image is", "pass input_ids")
@@ -246,7 +247,7 @@ def _begun(parts: Parts, settings: Positions, asked: Mapping[str, Any], grid: tu
 
 
 def _images_of(asked: Mapping[str, Any], otherwise: int) -> int:
-    """Pictures of a call, as pixels or, from `generate`, as features."""
+    """Number of images of a call, given as pixels or, within `generate`, as features."""
     features = (asked.get("mm_encoder_outputs") or {}).get("image")
     given = asked.get("pixel_values") if features is None else features.pooler_output
     return otherwise if given is None else len(given)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Remedies for a loaded model, put on all at once: those its checkpoint was trained with, and those one asks for."""
+"""Apply remedies to a loaded model, all at once: those its checkpoint was trained with, and the requested ones."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from spatial_vlm_ros.vlm.remedies.positions import Installed, install
 
 @dataclass(frozen=True)
 class RequestedRemedies:
-    """What one asks for; nothing by default. What a checkpoint was trained with comes without being asked for.
+    """Requested remedies; none by default. Remedies that a checkpoint was trained with are always applied.
 
     Args:
-        norm_dose: of `norms.MeanNorm`, 0 to 1; above 0 to be allowed.
+        norm_dose: dose of `norms.MeanNorm`, 0 to 1; above 0 only with `allow_untrained`.
         positions: name of a scheme, one of `position_schemes.AXES`.
-        attention: factors that attention to the image is scaled by; prompts then go through the model one by one.
-        allow_untrained: although the checkpoint was trained with other positions, or with other norms.
+        attention: factors for attention to the image; prompts then go through the model one by one.
+        allow_untrained: whether to accept a checkpoint that was trained with other positions or norms.
 
     Raises:
         InputError: a dose out of range.
@@ -52,15 +52,15 @@ class RequestedRemedies:
 
 
 def read_attention(text: str, model: str) -> Settings:
-    """Factors from a text: a number is one for all prompts (ScalingVis), else it is a calibration's path (AdaptVis).
+    """Read the factors from a text: a number for all prompts (ScalingVis), or the path of a calibration (AdaptVis).
 
     Args:
         text: "1.2", or "calibration.json".
-        model: name of the checkpoint, which the calibration has to be of.
+        model: name of the checkpoint; the calibration has to belong to it.
 
     Raises:
         InputError: a factor below 0 or infinite, or a calibration of another model.
-        FileError: no calibration can be read there.
+        FileError: the calibration cannot be read.
     """
     try:
         alpha = float(text)
@@ -70,16 +70,16 @@ def read_attention(text: str, model: str) -> Settings:
 
 
 class AppliedRemedies:
-    """Remedies on a model; made by `treat`."""
+    """Remedies applied to a model; made by `treat`."""
 
     def __init__(self, parts: Parts, attention: Settings | None, taking_off: ExitStack) -> None:
         self._parts, self._attention, self._taking_off = parts, attention, taking_off
 
     def answering(self, input_ids: Tensor) -> AbstractContextManager[Any]:
-        """What one call of `model.generate` has to be within, for that is how attention is scaled.
+        """Return the context manager for one call of `model.generate`; it scales attention.
 
         Args:
-            input_ids: (B, N) of its prompts; (1, N) where attention is scaled.
+            input_ids: (B, N) tokens of its prompts; (1, N) if attention is scaled.
 
         Raises:
             InputError, ModelError: as `attention_scaling.one_row`.
@@ -87,23 +87,24 @@ class AppliedRemedies:
         return nullcontext() if self._attention is None else one_row(self._parts, input_ids, self._attention)
 
     def remove(self) -> None:
-        """Leave the model as it was; a second time does nothing."""
+        """Restore the model; a second call does nothing."""
         self._attention = None
         self._taking_off.close()
 
 
 def treat(model: nn.Module, requested: RequestedRemedies, folder: str | Path, tokenizer: Any) -> AppliedRemedies:
-    """Put remedies on a model as it was loaded; where one of them cannot be, none is.
+    """Apply remedies to a freshly loaded model, all or none.
 
     Args:
-        model: of transformers.
-        requested: what is asked for.
-        folder: of the checkpoint, where what its remedies learnt is.
-        tokenizer: of the model: tells which rows of its table of embeddings are words, for the mean of their norms.
+        model: transformers model.
+        requested: requested remedies.
+        folder: folder of the checkpoint, which holds the trained parameters of its remedies.
+        tokenizer: tokenizer of the model; it tells which rows of the embedding table are tokens, for the mean of their
+            norms.
 
     Raises:
-        ModelError: a mark that is not known here or whose tensors are missing or do not fit; positions or a normaliser
-            besides those it was trained with, unless allowed; a decoder in which attention cannot be scaled.
+        ModelError: an unknown mark, or one whose tensors are missing or do not fit; positions or a normaliser other
+            than those it was trained with, unless allowed; a decoder in which attention cannot be scaled.
         InputError: a scheme that does not fit the model.
     """
     folder, parts, marks, wanted = Path(folder), parts_of(model), trained_with(model), requested.positions
@@ -123,7 +124,7 @@ def treat(model: nn.Module, requested: RequestedRemedies, folder: str | Path, to
 
 
 def _put_dose(parts: Parts, dose: float, tokenizer: Any, allow_untrained: bool) -> Any:
-    """Put on the mean norm; raises ModelError for a checkpoint that learnt with other norms, unless allowed."""
+    """Apply the mean norm; raises ModelError for a checkpoint trained with other norms, unless allowed."""
     model = parts.model
     if norms.NAME in trained_with(model) and not allow_untrained:
         repair = "leave the dose out, or pass allow_untrained=True"
@@ -133,7 +134,7 @@ def _put_dose(parts: Parts, dose: float, tokenizer: Any, allow_untrained: bool) 
 
 
 def _put_marked(parts: Parts, name: str, value: object, folder: Path) -> Any:
-    """Put on a remedy that a checkpoint was trained with; raises ModelError that names it."""
+    """Apply a remedy that a checkpoint was trained with; raises ModelError, which names the remedy."""
     model = type(parts.model).__name__
     if name not in _MARKED:
         reason = f"was trained with {name!r}, an unknown remedy; the known ones are {', '.join(_MARKED)}"
@@ -162,7 +163,7 @@ def _put_layers(parts: Parts, value: Any, _: Path) -> Any:
 def _put_positions(parts: Parts, settings: Positions, folder: Path, allow_untrained: bool = False) -> Installed:
     refuse_untrained(parts, settled(parts, settings), allow_untrained)
     table = LearnedPositions.load(folder) if settings.scheme == "learned-absolute" else None
-    # A checkpoint that was trained with fewer axes, or is allowed to be without, needs no other leave.
+    # A checkpoint that was trained with fewer axes, or is allowed to go without, needs no other permission.
     return install(parts, settings, table=table, allow_untrained=allow_untrained, allow_fewer_axes=True)
 
 
@@ -174,4 +175,5 @@ _MARKED: Mapping[str, Callable[[Parts, Any, Path], Any]] = MappingProxyType(
         pin.NAME: _put_pin,
     }
 )
-"""Mark of a checkpoint → puts its remedy on, from the settings of the mark and the folder; gives its handle."""
+"""Mark of a checkpoint → function that applies its remedy from the mark's settings and the folder, and returns its
+handle."""
