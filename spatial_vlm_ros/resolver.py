@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole story: sentence → readings → detections → objects → relations → target or refusal. Start reading here.
+"""The pipeline: sentence → readings → detections → objects → relations → target or refusal. Start reading here.
 
-Scene first: a frame is lifted once, and every sentence is asked of the scene. `Resolver.resolve` is the one-call form.
+A frame is lifted to a scene once, and every sentence is answered on the scene. `Resolver.resolve` does both in one
+call.
 """
 
 from __future__ import annotations
@@ -72,13 +73,13 @@ _log = logging.getLogger(__name__)
 
 
 class Answered(NamedTuple):
-    """An answer and what it rests on.
+    """An answer and its basis.
 
     Args:
         resolution: the target in metres, or a refusal with its reason.
-        detections: those given or the grounder's; of the latter none where it was refused before.
-        scene: what was lifted from them; None where it was refused before.
-        dialogue: what later words may refer to, to be passed as `follows`; None where there is nothing.
+        detections: the given ones or the grounder's; empty if refused before the grounder was called.
+        scene: the objects lifted from them; None if refused earlier.
+        dialogue: what later words may refer to; pass it as `follows`. None if there is nothing.
     """
 
     resolution: Resolution
@@ -88,13 +89,13 @@ class Answered(NamedTuple):
 
 
 class MeasuredSentence(NamedTuple):
-    """What measurement alone decides about a sentence, for whoever wants to ask models about it.
+    """The decision by measurement alone, for callers that ask models about the same sentence.
 
     Args:
-        choice: of the geometry.
-        scorer: the scene.
-        queries: the readings that were decided.
-        answered: the answer, and what it rests on.
+        choice: the choice by geometry.
+        scorer: scores phrases on the scene.
+        queries: the readings that the decision is about.
+        answered: the answer and its basis.
     """
 
     choice: ResolvedChoice
@@ -107,14 +108,14 @@ class Resolver:
     """Resolves which object an instruction means and where it is.
 
     Args:
-        config: every number it decides by.
-        grounder: finds objects by name; not needed where detections are given with each frame. With
-            `second_opinion.ask` it is also asked for the whole phrase, and with `language.free_form` for words that
-            are not understood; then it has to be able to refer.
-        reader: of sentences that the grammar does not understand; None = the one that `config.language` names.
+        config: all parameters of the decision.
+        grounder: finds objects by name; not needed if detections are given with each frame. With `second_opinion.ask`
+            it is also asked for the whole phrase, and with `language.free_form` for words that are not understood; both
+            need a grounder that can refer.
+        reader: reads sentences that the grammar does not understand; None = the one that `config.language` names.
 
     Attributes:
-        relations: asks a model about single relations, where `judge.mode` says so.
+        relations: asks a model about single relations, if `judge.mode` enables it.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class Resolver:
     ) -> None:  # fmt: skip
         self.config = config or ResolverConfig()
         self.grounder, self._reader = grounder, reader
-        self._reliabilities: Reliabilities | None = None  # read at the first request, which a missing file refuses
+        self._reliabilities: Reliabilities | None = None  # read at the first request; a missing file makes it a refusal
         self.relations = RelationAsking(self.config, grounder)
         self._latest: tuple[Scene, Layout] | None = None
 
@@ -135,33 +136,34 @@ class Resolver:
         frame_of_reference: FrameOfReference | str | None = None,
         follows: Sequence[str] | Dialogue = (),
     ) -> Resolution:
-        """Answer one instruction on one frame. Never raises for what the world or the words are like: it refuses.
+        """Answer one instruction on one frame. It returns a refusal for problems with the scene or the words.
 
         Args:
-            frame: colour, registered depth in metres, camera, and base_T_camera where poses are wanted in the base.
+            frame: colour, registered depth in metres, camera, and base_T_camera for poses in the base frame.
             instruction: English, up to 1,000 characters.
-            detections: objects found by somebody else; None = ask the grounder.
-            frame_of_reference: used where the words state none; None = the configured one.
-            follows: what was said before, oldest first, where `instruction` answers a question about it: it is answered
-                anew on this frame. Or the `dialogue` of an answer, which keeps what was asked and shown on its frame.
+            detections: objects from another detector; None = ask the grounder.
+            frame_of_reference: used if the words state none; None = the configured one.
+            follows: the words said before, oldest first, if `instruction` answers a question about them; they are
+                answered again on this frame. Or the `dialogue` of an answer, which keeps what was asked and shown on
+                its frame.
 
         Returns:
             The target in metres, or a refusal with its reason.
 
         Raises:
-            InputError: `frame` is no RgbdFrame.
+            InputError: `frame` is not an RgbdFrame.
         """
         return self.look_at(frame, detections).ask(instruction, frame_of_reference, follows).resolution
 
     def readings_of(self, words: str, before: Dialogue | None = None) -> tuple[SpatialQuery, ...]:
-        """What words ask, before there is a frame; nothing where a model may be asked about them, which takes one.
+        """Readings of words before there is a frame; empty if a model may be asked about them, which needs a frame.
 
         Args:
             words: as in `resolve`.
-            before: the dialogue that they belong to.
+            before: the dialogue that the words continue.
 
         Raises:
-            SpatialVlmError: no frame would help: they are not understood, ask to stop, or cannot be judged.
+            SpatialVlmError: no frame would help: the words are not understood, ask to stop, or cannot be judged.
         """
         language = self.config.language
         try:
@@ -170,18 +172,18 @@ class Resolver:
             if self._reader is None and language.reader == "grammar":
                 if before is not None or language.free_form != "ask_model":
                     raise
-                FreeWords(words, error)  # raises where no model may be asked
+                FreeWords(words, error)  # raises if no model may be asked
             return ()
 
     def look_at(self, frame: RgbdFrame, detections: Sequence[Detection] | None = None) -> ObservedFrame:
-        """A frame to ask several instructions of; it is lifted at the first one that is understood.
+        """Prepare a frame for several instructions; it is lifted at the first instruction that is understood.
 
         Args:
             frame: as in `resolve`.
             detections: as in `resolve`; None = each instruction asks the grounder.
 
         Raises:
-            InputError: `frame` is no RgbdFrame.
+            InputError: `frame` is not an RgbdFrame.
         """
         return ObservedFrame(self, frame, detections)
 
@@ -190,14 +192,14 @@ class Resolver:
 
         Args:
             frame: as in `resolve`.
-            detections: found in its image, by whatever detector.
+            detections: found in its image by any detector.
 
         Returns:
             The scene, in the camera frame.
 
         Raises:
-            InputError: `frame` is no RgbdFrame; or detections that do not fit it; or "up" must be wrong.
-            DepthError: the depth image as a whole cannot be a measurement.
+            InputError: `frame` is not an RgbdFrame, the detections do not fit it, or "up" is certainly wrong.
+            DepthError: the depth image as a whole is not a plausible measurement.
         """
         _check_frame(frame)
         checked = check_detections(detections, frame.camera.width, frame.camera.height)
@@ -212,13 +214,13 @@ class Resolver:
         frame_of_reference: FrameOfReference | str | None = None,
         follows: Sequence[str] | Dialogue = (),
     ) -> Resolution:
-        """Answer one instruction on a scene. Never raises for what the world or the words are like: it refuses.
+        """Answer one instruction on a scene. It returns a refusal for problems with the scene or the words.
 
         Args:
             scene: from `observe`.
             instruction: English, up to 1,000 characters.
-            grounding: how well its detections fit `phrases_of(understood(instruction))`; None = by their labels.
-            referrer: asked for the whole phrase, too; None = the grounder, where `second_opinion.ask` is on.
+            grounding: how well the detections match `phrases_of(understood(instruction))`; None = by their labels.
+            referrer: also asked for the whole phrase; None = the grounder, if `second_opinion.ask` is on.
             frame_of_reference: as in `resolve`.
             follows: as in `resolve`.
 
@@ -233,7 +235,7 @@ class Resolver:
     def scorer_of(
         self, scene: Scene, phrases: Sequence[NounPhrase], grounding: Grounding, frame: FrameOfReference | None
     ) -> PhraseScorer:
-        """What scores phrases on a scene; `grounding` has a row for each phrase and a column for each object."""
+        """Make the scorer of phrases on a scene; `grounding` has a row for each phrase and a column for each object."""
         scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
         return PhraseScorer(
             self._layout_of(scene),
@@ -244,10 +246,10 @@ class Resolver:
         )
 
     def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
-        """The choice after a model was asked for the whole phrase.
+        """The choice after asking a model for the whole phrase.
 
         Raises:
-            ModelError: the model failed. CancelledError, InputError: as it raises them.
+            ModelError: the model failed. CancelledError, InputError: raised by the model.
         """
         config = self.config.second_opinion
         if self._reliabilities is None:
@@ -256,15 +258,15 @@ class Resolver:
         words = words_for(choice.query.target, scorer.default_frame)
         try:
             found = referrer.refer(scene.frame.rgb, words)
-        except (ModelError, CancelledError, InputError):  # the last: a worker whose backend cannot refer
+        except (ModelError, CancelledError, InputError):  # InputError: a worker whose backend cannot refer
             raise
-        except Exception as error:  # as of a grounder: it costs one request
+        except Exception as error:  # as for a grounder: costs one request
             raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
         row = named(found, [obj.detection for obj in scene.objects], config.overlap, name)
         return cross_check(choice, scorer, row, self._reliabilities)
 
     def sentence_reader(self) -> SentenceReader | None:
-        """Who reads what the grammar does not understand; None = nobody.
+        """Reader of sentences that the grammar does not understand; None = none.
 
         Raises:
             InputError, FileError: `language.model` is wrong.
@@ -284,9 +286,9 @@ class Resolver:
 
 
 class ObservedFrame:
-    """A frame that instructions are asked of. It is lifted once; with a grounder, once for each set of phrases.
+    """A frame for several instructions. It is lifted once; with a grounder, once for each set of phrases.
 
-    Made by `Resolver.look_at`. Not for several threads at once.
+    Made by `Resolver.look_at`. Not thread-safe.
     """
 
     def __init__(self, resolver: Resolver, frame: RgbdFrame, detections: Sequence[Detection] | None) -> None:
@@ -304,7 +306,7 @@ class ObservedFrame:
     def of_scene(
         cls, resolver: Resolver, scene: Scene, grounding: Grounding | None, referrer: Referrer | None
     ) -> ObservedFrame:
-        """A frame that was lifted before."""
+        """Make one from an existing scene."""
         observed = cls(resolver, scene.frame, tuple(obj.detection for obj in scene.objects))
         observed._scene, observed._grounding, observed._referrer = scene, grounding, referrer
         return observed
@@ -316,17 +318,17 @@ class ObservedFrame:
         follows: Sequence[str] | Dialogue = (),
         checkpoint: Callable[[], None] = lambda: None,
     ) -> Answered:
-        """Answer one instruction. Never raises for what the world or the words are like: it refuses.
+        """Answer one instruction. It returns a refusal for problems with the scene or the words.
 
         Args:
             instruction: as in `Resolver.resolve`.
             frame_of_reference: as in `Resolver.resolve`.
             follows: as in `Resolver.resolve`.
-            checkpoint: called after each stage; what it raises (CancelledError, DeadlineError) ends the request.
+            checkpoint: called after each stage; a CancelledError or DeadlineError that it raises ends the request.
 
         Returns:
-            The target in metres, or a refusal with its reason, and what it rests on. An exception that nobody expected
-            is INTERNAL_ERROR, with its trace in the log.
+            The target in metres, or a refusal with its reason, and its basis. An unexpected exception becomes
+            INTERNAL_ERROR, with its trace in the log.
         """
         watch = Stopwatch(checkpoint)
         before: Dialogue | None = None
@@ -344,19 +346,19 @@ class ObservedFrame:
 
     @property
     def found(self) -> tuple[tuple[NounPhrase, ...], Grounding] | None:
-        """What the grounder was last asked for and found; None where it was not asked, or failed."""
+        """The phrases last sent to the grounder and its result; None if it was not called or failed."""
         return self._found
 
     def measured(self, instruction: str, frame_of_reference: FrameOfReference | str | None = None) -> MeasuredSentence:
-        """What measurement alone decides about an instruction, whatever models the configuration names.
+        """Decide an instruction by measurement alone, without the configured models.
 
         Args:
-            instruction: as in `Resolver.resolve`; no question about space.
+            instruction: as in `Resolver.resolve`, but not a question about space.
             frame_of_reference: as in `Resolver.resolve`.
 
         Raises:
-            InputError: it is a question about space.
-            SpatialVlmError: as it would be a refusal of `ask`: words, frame, detections or grounder are wrong.
+            InputError: the instruction is a question about space.
+            SpatialVlmError: a problem with words, frame, detections or grounder that `ask` would refuse for.
         """
         frame, turn = _frame(frame_of_reference), self._taken(instruction, None)
         if turn.queries[0].question is not None:
@@ -376,7 +378,7 @@ class ObservedFrame:
     def _before(
         self, follows: Sequence[str] | Dialogue, frame: FrameOfReference | None, watch: Stopwatch
     ) -> Dialogue | None:
-        """The dialogue that words belong to; of words alone it is what they are on this frame.
+        """The dialogue that the words continue; earlier words given as text are answered on this frame first.
 
         Raises:
             SpatialVlmError: the first words are not understood, or nothing can be answered on this frame.
@@ -387,7 +389,7 @@ class ObservedFrame:
         for words in follows:
             answered = self._answered(words, before, frame, watch)
             if answered.dialogue is None and before is None:
-                turn = take(words)  # raises what is wrong with the first words
+                turn = take(words)  # raises the problem of the first words
                 before = Dialogue("", (words,), turn.attempts[0].queries, turn.attempts[0].queries)
             before = answered.dialogue or before
         return before
@@ -427,7 +429,7 @@ class ObservedFrame:
         return Answered(resolution, detections, scene, dialogue)
 
     def _taken(self, words: str, before: Dialogue | None) -> DialogueTurn:
-        """What the words ask: by the grammar, else by a language model, where one is to be asked."""
+        """Read the words by the grammar, otherwise by a language model if one is configured."""
         try:
             return take(words, before)
         except NotUnderstoodError as error:
@@ -443,11 +445,11 @@ class ObservedFrame:
                 raise NotUnderstoodError(words, error.span, reason, error.repair, error.kind) from other
 
     def _by_model(self, free: FreeWords, frame: FrameOfReference | None, watch: Stopwatch) -> Answered:
-        """The answer to words that nobody can read: which object they mean is for a model to say, where it is is not.
+        """Answer words that cannot be parsed: a model says which object they mean, measurement says where it is.
 
         Raises:
-            NotUnderstoodError: no model can be asked, or it does not help.
-            SpatialVlmError: as of any other words.
+            NotUnderstoodError: no model is available, or it does not help.
+            SpatialVlmError: as for any other words.
         """
         resolver = self._resolver
         referrer = self._referrer or free.referrer(resolver.grounder)
@@ -462,10 +464,10 @@ class ObservedFrame:
         watch.lap("lift")
         scorer_of = partial(resolver.scorer_of, frame=frame)
         answer = free.answer(referrer, scene, grounding, resolver.config, resolver.observe, scorer_of)
-        self._check_domain()  # the process of a worker has told by now what it loaded
+        self._check_domain()  # a worker process has reported by now what it loaded
         watch.lap("refer")
         resolution = _with_unread(_without_robot(answer.resolution, scene), grounding.unread)
-        return Answered(resolution, answer.grounding.detections, answer.scene)  # no later words may rest on it
+        return Answered(resolution, answer.grounding.detections, answer.scene)  # later words may not refer to it
 
     def _decided(
         self,
@@ -475,13 +477,13 @@ class ObservedFrame:
         judge: RelationJudge | None,
         watch: Stopwatch,
     ) -> tuple[Resolution, Dialogue | None, bool]:
-        """The answer to an order, the dialogue after it, and whether nothing is called what its words name."""
+        """The answer to an instruction, the dialogue after it, and whether no object has a name from its words."""
         choice, scorer, attempt = choose(turn, scorer)
-        if judge is not None and turn.before is None and attempt.doubt is None:  # else a person decides, or has
+        if judge is not None and turn.before is None and attempt.doubt is None:  # else a person decides
             watch.lap("relate")
             choice = self._resolver.relations.judged(choice, scorer, called(attempt, scorer), judge)
             watch.lap("judge")
-        if referrer is not None and not scorer.confirmed:  # what a person chose is not for a model to dispute
+        if referrer is not None and not scorer.confirmed:  # a model must not dispute a person's choice
             watch.lap("relate")
             choice = self._resolver.cross_checked(choice, scorer, referrer)
             watch.lap("refer")
@@ -489,7 +491,7 @@ class ObservedFrame:
 
     @staticmethod
     def _worded(turn: DialogueTurn, decided: DialogueChoice) -> tuple[Resolution, Dialogue | None, bool]:
-        """A decision with its place and in words; see `_decided`."""
+        """A decision with its placement and text; see `_decided`."""
         scorer = decided.scorer
         choice = with_avoided(with_place(decided.choice, scorer), scorer)
         asked = question_of(choice, scorer, turn.unnamed)
@@ -497,7 +499,7 @@ class ObservedFrame:
         return resolution, after(turn, decided._replace(choice=choice), asked, resolution), decided.attempt.unknown
 
     def _refused(self, words: str, error: Exception, before: Dialogue | None) -> Answered:
-        """The refusal for an error; the dialogue stays what it was."""
+        """The refusal for an error; the dialogue does not change."""
         if not isinstance(error, SpatialVlmError):
             _log.error("unexpected exception while resolving %r", words, exc_info=error)
             error = InternalError.of(error)
@@ -510,16 +512,16 @@ class ObservedFrame:
         return referrer_of(self._resolver.grounder)
 
     def _check_domain(self) -> None:
-        """Raises DomainMismatchError where the grounder may not be asked about this frame."""
+        """Raise DomainMismatchError if the grounder may not be used on this frame."""
         check_domain(self._resolver.grounder, self._resolver.config.domain_gate, self.frame.domain)
 
     def _model_domain(self) -> ModelDomain | None:
-        """What the model was trained on that found the objects; None where they were given."""
+        """Training domain of the model that found the objects; None if the detections were given."""
         given = self._given is not None or self._grounding is not None or self._resolver.grounder is None
         return None if given else domain_of(self._resolver.grounder)
 
     def _ground(self, phrases: tuple[NounPhrase, ...]) -> Grounding:
-        """The given detections matched by their labels, or what the grounder finds."""
+        """The given detections matched by label, or the grounder's result."""
         if self._grounding is not None:
             return checked_grounding(self._grounding, phrases, self.frame, "grounding")
         if self._given is not None:
@@ -536,25 +538,25 @@ class ObservedFrame:
         self._check_domain()
         try:
             grounding = grounder.ground(self.frame.rgb, phrases)
-            self._check_domain()  # the process of a worker has told by now what it loaded
+            self._check_domain()  # a worker process has reported by now what it loaded
             checked = checked_grounding(grounding, phrases, self.frame, name)
             self._found = phrases, checked
             return checked
-        except (ModelError, CancelledError):  # a model's own words, its timeout and a cancellation keep their status
+        except (ModelError, CancelledError):  # a model's own error, its timeout and a cancellation keep their status
             raise
         except SpatialVlmError as error:
             raise ModelError(name, str(error), "fix the backend: its output is invalid") from error
-        except Exception as error:  # whatever a model does, it costs one request and is never "not found"
+        except Exception as error:  # any model failure costs one request and is never "not found"
             raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
 
     def _of_given(self, given: Sequence[Detection], phrases: tuple[NounPhrase, ...]) -> Grounding:
-        """The given detections matched by their labels."""
+        """The given detections matched by label."""
         if self._checked is None:
             self._checked = check_detections(given, self.frame.camera.width, self.frame.camera.height)
         return Grounding(self._checked, label_match(phrases, self._checked))
 
     def _lift(self, phrases: tuple[NounPhrase, ...], grounding: Grounding) -> Scene:
-        """The scene of the detections; of given ones it, or why there is none, holds for every instruction."""
+        """The scene of the detections; for given detections, the scene or its error is reused for every instruction."""
         if self._given is None:
             if self._latest is None or self._latest[1] is not grounding:
                 self._latest = phrases, grounding, self._resolver.observe(self.frame, grounding.detections)
@@ -573,19 +575,19 @@ def understood(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQu
     """The readings of an instruction whose relations are all known, the preferred one first.
 
     Raises:
-        NotUnderstoodError: the words are not understood, or the preferred reading needs what is not known.
+        NotUnderstoodError: the words are not understood, or the preferred reading uses an unknown relation.
         StopRequestedError: the words ask to stop.
     """
     return supported(parse_dialogue(instruction, follows))
 
 
 def phrases_of(queries: Sequence[SpatialQuery]) -> tuple[NounPhrase, ...]:
-    """Every phrase of some readings that has to be found in the image, each once, in the order met."""
+    """All phrases of some readings that have to be found in the image, without duplicates, in order."""
     return tuple(dict.fromkeys(phrase for query in queries for phrase in mentioned(query)))
 
 
 def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:
-    """The one translation of errors to refusals."""
+    """Translate an error to a refusal; the only place that does."""
     return Resolution(
         instruction=instruction,
         status=Status[error.status_name],
@@ -596,9 +598,10 @@ def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: 
 
 
 def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None, stamp_ns: int = 0) -> Resolution:
-    """The refusal of words in a dialogue, which is what it was before them.
+    """The refusal of words in a dialogue; the dialogue stays as it was before them.
 
-    Words that do not answer its question leave that open, and it is asked again, but for words that end the dialogue.
+    If the words do not answer its question, the question stays open and is asked again, unless the words end the
+    dialogue.
     """
     refused = refusal(instruction, error, stamp_ns)
     if before is None or not before.id:
@@ -614,7 +617,7 @@ def _check_frame(frame: object) -> None:
 
 
 def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
-    """The answer, saying which detections were left out as the robot itself."""
+    """Add to an answer which detections were discarded as parts of the robot."""
     if not scene.of_robot:
         return resolution
     names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
@@ -623,7 +626,7 @@ def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
 
 
 def _with_unread(resolution: Resolution, unread: tuple[str, ...]) -> Resolution:
-    """The answer, saying what the model wrote of objects and could not be read."""
+    """Add to an answer which parts of the model's reply could not be read."""
     if not unread:
         return resolution
     more = f" ({len(unread) - 1} more)" if len(unread) > 1 else ""
@@ -632,10 +635,10 @@ def _with_unread(resolution: Resolution, unread: tuple[str, ...]) -> Resolution:
 
 
 def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:
-    """A frame of reference by its name.
+    """Convert a name to a frame of reference.
 
     Raises:
-        UnknownNameError: there is no such frame.
+        UnknownNameError: the name is unknown.
     """
     try:
         return None if name is None else FrameOfReference(name)
