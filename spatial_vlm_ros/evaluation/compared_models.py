@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models of a comparison: as they are written, loaded, and asked while questions and time are counted."""
+"""Models of a comparison: parsing, loading, and asking with counted questions and time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ComparedModel:
     """A model to be compared.
 
     Args:
-        name: that rows show.
+        name: name in rows.
         backend: SMALL_JUDGE, or as in perception.load_grounder.
         options: of the backend, as texts.
         calibration: file of how its probabilities follow the truth; None = it is not fused.
@@ -40,10 +40,10 @@ class ComparedModel:
     calibration: Path | None = None
 
     def with_remedy(self, remedy: str) -> ComparedModel:
-        """The same with more options, "attention=1.2"; it is not what the calibration was measured on.
+        """A copy with more options, such as "attention=1.2"; without the calibration, which does not apply to it.
 
         Raises:
-            InputError: they are not of the form of options.
+            InputError: the options are malformed.
         """
         more = MappingProxyType({**self.options, **parse_options(remedy)})
         return replace(self, options=more, calibration=None)
@@ -52,7 +52,7 @@ class ComparedModel:
 def models_of(
     judges: Sequence[str], calibrations: Sequence[str] = (), option: str = "--judge"
 ) -> tuple[ComparedModel, ...]:
-    """Models as one writes them.
+    """Parse models from command-line texts.
 
     Args:
         judges: each "BACKEND name=value …" or "NAME=BACKEND name=value …".

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong in a case, and whose doing it was: the model's that found objects, or the resolver's.
+"""Classifies what went wrong in a case, and whether the model or the resolver is to blame.
 
 First it is asked what the resolver alone does with the true objects (the oracle run). Where it is wrong, too, no
 better detection would have helped, and the error is its own. Where it is right, the objects that were found say what
@@ -103,7 +103,7 @@ class JudgedError(NamedTuple):
 
 
 def error_of(known: ErrorEvidence) -> JudgedError:
-    """The error of a case and who is to blame for it."""
+    """Find the error of a case and who is to blame for it."""
     if known.miss is None:
         return JudgedError()
     if known.status in FAILURES and known.status is not known.expect.status:

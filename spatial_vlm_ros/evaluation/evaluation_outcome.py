@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that is said of an evaluation: each model's figures and errors, pairs of models, baselines; and its JSON.
+"""Results of an evaluation: metrics and errors of each model, pairs of models, baselines; and their JSON.
 
 All of it follows from judged cases, so that rows alone give the same JSON.
 """
@@ -29,7 +29,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class ModelOutcome:
-    """What is said of one model.
+    """Results of one model.
 
     Args:
         name: of the model.
@@ -50,7 +50,7 @@ class ModelOutcome:
 
 @dataclass(frozen=True)
 class EvaluationOutcome:
-    """What is said of all models.
+    """Results of all models.
 
     Args:
         models: in the order in which they were named.
@@ -76,7 +76,7 @@ class EvaluationOutcome:
 def evaluation_of(
     runs: Sequence[ModelRun], baselines: Mapping[str, Sequence[StoredAnswer]] | None = None, notes: Sequence[str] = ()
 ) -> EvaluationOutcome:
-    """Everything that is said of some runs.
+    """Compute the results of some runs.
 
     Args:
         runs: one for each model.

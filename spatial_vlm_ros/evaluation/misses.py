@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a case was missed: which step would have to change.
+"""Classifies why a case was missed, by the step that would have to change.
 
 Knows outcomes and labels; knows nothing of geometry.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a grounder does not load or does not answer: `spatial-vlm doctor --grounder`.
+"""Finds out why a grounder does not load or answer: `spatial-vlm doctor --grounder`.
 
 The grounder is loaded and asked as the live node does it, in a process of its own, so that a crash, a hang or a process
 that Linux kills for memory is a finding as well. The causes are the errors that loading raises; none is checked twice.

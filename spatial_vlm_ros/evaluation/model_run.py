@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of a model's run while cases go by: results and answers, never images of what was right.
+"""Collects a model's run: results, answers, and images of failures only.
 
 Knows judged cases; knows nothing of how they were asked. A run can also be made from rows alone, without answers.
 """

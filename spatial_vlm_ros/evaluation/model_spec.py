@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models of an evaluation: as they are written, passed to other processes, and loaded.
+"""Models of an evaluation: parsing, plain specifications for other processes, and loading.
 
 Knows names and options; knows nothing of cases. A specification is plain data; only loading imports a model's library.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is true of the objects in an image: those that detections of it give, and the one that a case describes.
+"""The true objects of an image: from its detections, and from the description of a case.
 
 Knows ids, names, boxes and masks; knows nothing of answers.
 """

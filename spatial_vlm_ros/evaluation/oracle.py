@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The oracle run: what the resolver alone answers, given the true objects of an image.
+"""The oracle run: answers of the resolver alone, given the true objects of an image.
 
 Knows true objects and the resolver; knows nothing of models or files.
 """

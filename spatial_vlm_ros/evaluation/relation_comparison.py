@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One sentence on one frame: what measurement, models, models with remedies, and both fused say. docs/compare.md.
+"""Compares measurement, models, models with remedies, and their fusion for one sentence. See docs/compare.md.
 
 Which relations are asked about, how, and what fusing does, is the resolver's own code: `asked_of`,
 `RelationAsking.judged` and `with_judgements`. Unlike the resolver it asks about every candidate, whatever `judge.mode`
@@ -62,7 +62,7 @@ _TIE = 1e-6  # relative difference below which two candidates are equally likely
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """Who is compared, and how far.
+    """Models and limits of a comparison.
 
     Args:
         models: to be compared.
@@ -97,7 +97,7 @@ def compare_sentence(
     name: str = "",
     expected: tuple[str, ...] | None = None,
 ) -> ComparedSentence:
-    """Ask everybody about one sentence. A model that fails costs its own rows.
+    """Compare all models on one sentence. A failing model only affects its own rows.
 
     Args:
         frame: the observation.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often a model, asked for a whole phrase, names the right object: counted where the right object is known.
+"""Counts how often a model that is asked for a whole phrase names the right object, on labelled cases.
 
 What the counts do to an answer is in docs/second_opinion.md.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag's messages through the state machine of the live node: what the robot would have answered.
+"""Plays a bag through the state machine of the live node, to get the answers that the robot would have given.
 
 Knows when an instruction is asked and which frame answers it; reading, matching, transforms and resolving are done
 elsewhere. The time is that at which a message was recorded, so a replay gives the same answers on every machine.
@@ -74,7 +74,7 @@ def replay(
     frame_of_reference: FrameOfReference | str | None = None,
     robot: SeenRobot | None = None,
 ) -> Iterator[ReplayedAnswer]:
-    """Play a bag and answer.
+    """Play a bag and yield the answers.
 
     Args:
         bag: an open bag.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All models on all sources, one after the other, in this process: each model is loaded once.
 
-What goes wrong with a source or with a model costs that one's cases, which are not judged, and a note.
+If a source or a model fails, its cases are not judged, and a note says so.
 """
 
 from __future__ import annotations

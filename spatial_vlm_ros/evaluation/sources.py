@@ -175,7 +175,7 @@ class FolderImages:
 
 
 def check_sources(sources: Sequence[Source]) -> None:
-    """See that every source is there and its cases can be read, before a long run.
+    """Check before a long run that every source exists and its cases can be read.
 
     Raises:
         FileError: one is not there, or its cases cannot be read.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers that were given before, judged as if they were given now: what `resolve` and `replay` print as JSON lines.
+"""Judges stored answers, the JSON lines of `resolve` and `replay`, like new ones.
 
 An answer belongs to the case of its frame, or of its image's stamp, and its words; repeated ones in their order.
 """

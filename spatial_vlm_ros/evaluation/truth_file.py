@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The truth of bags: a file of cases that name stamps, and which of them are of which bag.
+"""Reads truth files of bags: cases that name stamps, and the bag of each case.
 
 Knows the file and the names of bags; knows nothing of what is in them. docs/evaluate.md describes the form.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shards: the pieces of an evaluation, and what comes of each.
+"""Shards, the pieces of an evaluation, and their results.
 
 A plan depends on what is evaluated, never on the engine or the number of workers: so every engine gives the same rows
 in the same order.
@@ -45,7 +45,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardAnswers:
-    """What a task gives for a shard.
+    """Result of a task for a shard.
 
     Args:
         rows: one for each case, in their order.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the frames to label come from: a folder of frames, or the complete frames of a bag."""
+"""Sources of the frames to label: a folder of frames, or the complete frames of a bag."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class FrameToLabel:
 
 
 class LabelSource(Protocol):
-    """Frames by number."""
+    """Interface of sources: frames by number."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a person calls each frame, in order."""
+        """Display names of the frames, in order."""
         ...
 
     def number_of(self, case: Mapping[str, Any]) -> int | None:
-        """Which frame a line of the truth file is about; None = none of these."""
+        """Frame number of a line of the truth file; None if it is about another frame."""
         ...
 
     def naming(self, number: int) -> dict[str, Any]:
