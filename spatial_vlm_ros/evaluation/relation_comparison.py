@@ -52,7 +52,7 @@ from spatial_vlm_ros.types import (
 )
 
 MOST_RELATIONS = 24
-"""Relations asked about where nobody says how many."""
+"""Default number of relations to ask about."""
 MEASUREMENT = "measurement"
 _ALL = 10**6  # candidates and relations
 _ASKED = (Status.OK, Status.AMBIGUOUS, Status.LOW_CONFIDENCE)

@@ -31,7 +31,7 @@ OUTCOMES = ("right", "wrong", "none")
 
 @dataclass
 class OpinionTally(AskingTally):
-    """What was counted of one model.
+    """Counts for one model.
 
     Attributes:
         counts: by key of the phrase, see `second_opinion.relations_of`.
@@ -56,7 +56,7 @@ class OpinionTally(AskingTally):
             kinds: of the case.
 
         Raises:
-            ModelError: the answer is no answer of a Referrer.
+            ModelError: the answer does not come from a Referrer.
         """
         row = named(found, detections, overlap, "second opinion")
         outcome = "none" if row is None else "right" if detections[row].id in ids else "wrong"
@@ -66,10 +66,10 @@ class OpinionTally(AskingTally):
 
 
 def measured_key(phrase: NounPhrase, default: FrameOfReference) -> str | None:
-    """The key that answers to a phrase are counted under.
+    """Key for counting the answers to a phrase.
 
-    None for phrases that mean several objects, or that say several relations: an error would not tell which of them
-    was read wrongly.
+    None for phrases that mean several objects or have several relations, because an error would not show which part was
+    wrong.
 
     Args:
         phrase: what is asked for.
@@ -80,10 +80,10 @@ def measured_key(phrase: NounPhrase, default: FrameOfReference) -> str | None:
 
 
 def reliability_json(model: str, counts: OpinionCounts, measured: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What `second_opinion.reliability` names: counts of each key with their 95 % Wilson intervals.
+    """Content of the file that `second_opinion.reliability` names: counts of each key with 95 % Wilson intervals.
 
     Args:
-        model: what was measured, for people.
+        model: display name of the model.
         counts: of it.
         measured: how it was measured, for people.
     """
@@ -112,12 +112,12 @@ def weight_of(counts: Mapping[str, int], config: SecondOpinionConfig) -> str:
 
 @dataclass(frozen=True)
 class LabelledPhrase:
-    """A phrase whose right object is known.
+    """A phrase with a known right object.
 
     Args:
-        words: that a model is asked.
-        key: that its answer is counted under.
-        ids: of the detections that it may mean.
+        words: words for the model.
+        key: key for counting its answer.
+        ids: ids of the detections that it may mean.
     """
 
     words: str

@@ -43,7 +43,7 @@ class StreamDoctor:
     """Collects messages for a while, and reports findings.
 
     Args:
-        settings: of the resolver that shall use these streams.
+        settings: settings of the resolver for these streams.
         topics: role → name of its topic.
         robot: what is taken out of depth, where the settings name it.
     """

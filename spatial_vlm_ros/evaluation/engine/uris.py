@@ -63,7 +63,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
 
     Raises:
         DependencyError: fsspec, or the package of that scheme, is not installed.
-        FileError: nobody knows the scheme.
+        FileError: the scheme is unknown.
         StoreError: the store refuses to be opened.
     """
     try:

@@ -29,7 +29,7 @@ _WHOLE = frozenset({"on", "inside", "in"})  # relations of which the region is a
 def proposed(
     resolution: Resolution, detections: Sequence[Detection], ground: Ground | None, *, by_id: bool
 ) -> dict[str, Any]:
-    """What would be written if the answer were right.
+    """Propose the truth under the assumption that the answer is right.
 
     Args:
         resolution: the answer.

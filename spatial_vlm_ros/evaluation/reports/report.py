@@ -97,7 +97,7 @@ def check_installed(html: bool, junit: bool) -> None:
 
 @dataclass(frozen=True)
 class ShownModel:
-    """A model as the page shows it.
+    """Content of the page for a model.
 
     Args:
         tag: what its anchors end in; "" where it is the only one.
