@@ -101,10 +101,10 @@ class CaseJudge:
 
     Args:
         model: that is asked.
-        config: of the resolver.
+        config: configuration of the resolver.
         source: folder or bag, as rows show it.
         folder: base folder of mask paths in the truth.
-        frame_of_reference: used where the words state none.
+        frame_of_reference: used if the words state none.
     """
 
     def __init__(

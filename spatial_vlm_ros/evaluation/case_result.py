@@ -24,7 +24,7 @@ class CaseResult:
     """A case with its expected and its actual outcome.
 
     Args:
-        frame: name of the frame; "" where the image is one of a bag.
+        frame: name of the frame; "" if the image is one of a bag.
         instruction: the words.
         kind: what the case tests.
         expected_status: the right outcome.
@@ -35,7 +35,7 @@ class CaseResult:
         likeliest_id: the likeliest candidate, whether or not it was the answer; None without candidates.
         confidence: its probability, 0 to 1.
         relations: names of the relations and orders in the reading that was answered.
-        frame_of_reference: the one in force, None where no scene was built.
+        frame_of_reference: the one in force, None if no scene was built.
         message: the outcome as text.
         expected_also: other right objects besides `expected_id`.
         expected_answer: of a question about space; None = any.
@@ -43,7 +43,7 @@ class CaseResult:
         miss: kind of the miss; None if object and place, or the expected refusal, are right.
         model: name of the model.
         source: folder or bag.
-        stamp_ns: of the image in a bag, nanoseconds; 0 in a folder.
+        stamp_ns: stamp of the image in a bag, nanoseconds; 0 in a folder.
         error: what went wrong, judged by the found objects and by the oracle; None if nothing did.
         blame: whether true objects would have helped; None if nothing went wrong, or if not known.
         iou: IoU of the answered and the expected object, 0 to 1; None if one is missing.
@@ -103,9 +103,9 @@ class CaseEvidence:
         truth: of the frame, for places.
         matching: which true objects the found ones are; None = their ids are the same.
         labels: names of the true objects by id.
-        off_m: metres from the middle of the pose to the true one; None where that is not judged.
+        off_m: metres from the middle of the pose to the true one; None if that is not judged.
         tolerance_m: of that.
-        oracle: how the resolver alone ends this case, given the true objects; None where that is not known.
+        oracle: how the resolver alone ends this case, given the true objects; None if that is not known.
         needed: ids of the true objects that the right answer rests on: the expected one, and anchors.
         truth_is_whole: whether all objects of the image are known, not only the one that the case describes.
     """

@@ -30,7 +30,7 @@ class ComparedModel:
     Args:
         name: name in rows.
         backend: SMALL_JUDGE, or as in perception.load_grounder.
-        options: of the backend, as texts.
+        options: options of the backend, as texts.
         calibration: file of how its probabilities follow the truth; None = it is not fused.
     """
 
@@ -170,7 +170,7 @@ class CountingJudge:
     """A judge of relations that counts its questions and its time; see RelationJudge.
 
     Args:
-        name: of the model.
+        name: name of the model.
         judge: that is asked.
         asked: grows by one with each question with choices that the model behind it is asked.
 

@@ -72,7 +72,7 @@ class ErrorEvidence:
         matching: which true objects the found ones are; None = they are the true ones.
         labels: names of the true objects by id.
         needed: ids of the true objects that the right answer rests on.
-        oracle: whether the resolver alone is right, and its error; None where that is not known.
+        oracle: whether the resolver alone is right, and its error; None if that is not known.
         truth_is_whole: whether all objects of the image are known; else an oracle that is wrong may only lack some.
     """
 
@@ -93,8 +93,8 @@ class JudgedError(NamedTuple):
 
     Args:
         error: what went wrong; None = nothing.
-        blame: who is to blame; None where nothing went wrong, or that is not known.
-        about: which object it is about, for a person; "" where it is about none.
+        blame: who is to blame; None if nothing went wrong, or that is not known.
+        about: which object it is about, for a person; "" if it is about none.
     """
 
     error: CaseError | None = None
@@ -138,7 +138,7 @@ _BY_MISS = {
 
 
 def _of_objects(known: ErrorEvidence) -> tuple[CaseError | None, str]:
-    """The error that the found objects show, and about which one; None where they show none.
+    """The error that the found objects show, and about which one; None if they show none.
 
     An answer where a refusal was due stays that, whatever objects led to it: it is the error that moves an arm.
     """

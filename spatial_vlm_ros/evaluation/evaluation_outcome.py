@@ -32,7 +32,7 @@ class ModelOutcome:
     """Results of one model.
 
     Args:
-        name: of the model.
+        name: name of the model.
         outcome: figures, calibration and comparison with a baseline.
         errors: what went wrong → who is to blame ("model", "resolver" or UNKNOWN) → number.
         oracle: of the cases with an oracle, those that the resolver alone ends as expected, place and all.

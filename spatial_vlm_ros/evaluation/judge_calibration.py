@@ -198,7 +198,7 @@ def ask_relations(
 
     Args:
         folder: holds the frames.
-        cases: of that folder.
+        cases: cases of that folder.
         judge: the model.
         config: as the resolver will use the calibrations.
         tally: what is said is added to it, also where an error ends the asking.

@@ -46,7 +46,7 @@ def ask_cases(
 
     Args:
         folder: holds the frames.
-        cases: of that folder.
+        cases: cases of that folder.
         tally: how it went is added to it, also where an error ends the asking.
         of_case: what to ask about a case with this frame and these detections, or why it tells nothing, in words.
         ask: asks, and counts the answer.

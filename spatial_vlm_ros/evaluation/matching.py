@@ -38,7 +38,7 @@ class FoundObject:
         label: its name.
         box: pixels, or None.
         mask: (H, W) bool, or None.
-        box_3d: its box in space, or None where it was not measured.
+        box_3d: its box in space, or None if it was not measured.
     """
 
     id: str
@@ -120,7 +120,7 @@ def match_objects(
     Args:
         found: by the model.
         true: that the image shows.
-        frame: the image; None where only stored answers are there.
+        frame: the image; None if only stored answers are there.
         known: transforms beside the frame's own.
 
     Raises:

@@ -36,14 +36,14 @@ class MissKind(str, enum.Enum):
 def miss_kind(
     expected: Status, status: Status, as_expected: bool, place_right: bool, labels: tuple[str | None, str | None]
 ) -> MissKind | None:
-    """The kind of a miss; None where the case ended as expected.
+    """The kind of a miss; None if the case ended as expected.
 
     Args:
         expected: the right status.
         status: the one given.
         as_expected: status and object are the right ones.
         place_right: the place is right, or none was expected.
-        labels: of the expected object and of the one answered with; None where it is not known.
+        labels: labels of the expected object and of the one answered with; None if it is not known.
     """
     if as_expected:
         return None if place_right else MissKind.PLACE

@@ -31,8 +31,8 @@ def examine_grounder(
     """Check files of listed models, the GPU, loading and one request; the first error ends it.
 
     Args:
-        name: of the backend, as in perception.load_grounder.
-        options: of the backend.
+        name: name of the backend, as in perception.load_grounder.
+        options: options of the backend.
         start_timeout_s: loading may take this long, seconds.
         timeout_s: the request may take this long, seconds.
     """

@@ -55,7 +55,7 @@ def by_reason(cases: Iterable[UnusableCase]) -> list[UnusableCases]:
     """Cases that were not judged, those of the same source and reason together, by source and image.
 
     Args:
-        cases: of any number of models; a case that several models have counts once.
+        cases: cases of any number of models; a case that several models have counts once.
     """
     groups: dict[tuple[str, str], list[UnusableCase]] = {}
     for case in sorted(set(cases), key=lambda c: (c.source, c.image, c.instruction)):
@@ -68,7 +68,7 @@ class ModelRun:
     """A model and how it ended its cases.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         results: of every judged case.
         answers: number of the judged case, from 0 → its answer, where it is kept: of those that went wrong.
         seconds: for each judged case how long its answer took.

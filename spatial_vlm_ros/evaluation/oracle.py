@@ -29,7 +29,7 @@ class Oracle:
     def answer(
         self, frame: RgbdFrame, truth: CaseTruth, words: str, frame_of_reference: FrameOfReference | None = None
     ) -> Answered | None:
-        """What the resolver answers, or None where the truth does not tell enough: an object without name or pixels.
+        """What the resolver answers, or None if the truth does not tell enough: an object without name or pixels.
 
         An object that is known in space alone is left out where others are known: it is one of them.
         """

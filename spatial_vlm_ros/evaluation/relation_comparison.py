@@ -104,10 +104,10 @@ def compare_sentence(
         detections: found in it; None = the grounder is asked.
         words: a phrase or an order that means one object.
         plan: who is asked.
-        config: of the resolver; of `judge` nothing but what the plan says.
+        config: configuration of the resolver; of `judge` nothing but what the plan says.
         grounder: finds the objects where no detections are given.
         frame_of_reference: as of the resolver.
-        name: of the frame.
+        name: name of the frame.
         expected: ids of the labelled objects; see RelationComparison.
 
     Raises:
@@ -132,14 +132,14 @@ def compare_sentence(
 
 
 def expected_of(folder: str | Path, words: str) -> tuple[str, ...] | None:
-    """Ids of the right objects by a cases.jsonl beside the frame's folder; none where it expects a refusal.
+    """Ids of the right objects by a cases.jsonl beside the frame's folder; none if it expects a refusal.
 
     Args:
-        folder: of the frame.
+        folder: folder of the frame.
         words: the sentence, compared without case and repeated spaces.
 
     Returns:
-        None where no case tells it.
+        None if no case tells it.
 
     Raises:
         FileError: there is a cases.jsonl that is not of its form.

@@ -48,12 +48,12 @@ class OpinionTally(AskingTally):
         """Count an answer.
 
         Args:
-            key: of the phrase, from `measured_key`.
+            key: key of the phrase, from `measured_key`.
             found: answer of a Referrer.
             detections: objects of the same image.
             ids: of those that the phrase may mean.
             overlap: `second_opinion.overlap`.
-            kinds: of the case.
+            kinds: kinds of the case.
 
         Raises:
             ModelError: the answer does not come from a Referrer.
@@ -165,7 +165,7 @@ def ask_phrases(
 
     Args:
         folder: holds the frames.
-        cases: of that folder.
+        cases: cases of that folder.
         referrer: the model.
         config: as the resolver will use the counts.
         tally: what is counted is added to it, also where an error ends the asking.

@@ -30,8 +30,8 @@ def evaluate_models(
     Args:
         sources: folders and bags.
         specs: the models; one is loaded at a time.
-        config: of the resolver, and of how messages become frames.
-        frame_of_reference: used where the words state none.
+        config: configuration of the resolver, and of how messages become frames.
+        frame_of_reference: used if the words state none.
         note: gets sentences about sources and models as a whole.
         watch: gets the name of the model, and the number of cases that follow.
 

@@ -99,7 +99,7 @@ def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
         path: JSON or JSON lines, see the module's forms.
 
     Returns:
-        Name of the model, "" where the file tells none → its answers.
+        Name of the model, "" if the file tells none → its answers.
 
     Raises:
         FileError: the file is missing, malformed or has no answers; the message names the line or the field.

@@ -46,7 +46,7 @@ class HeuristicSplit:
     Args:
         usual: `as_expected` of the cases of kind "usual".
         counter_heuristic: of those of kind "counter-heuristic".
-        difference: usual - counter_heuristic, 95 % by Newcombe's method; None where one has no case.
+        difference: usual - counter_heuristic, 95 % by Newcombe's method; None if one has no case.
     """
 
     usual: Share
@@ -70,7 +70,7 @@ class Score:
         by_frame_of_reference: `as_expected` by the frame of reference in force, needed or not.
         by_expected_status: `as_expected` by the status expected.
         by_given_status: `as_expected` by the status given.
-        split: usual against counter-heuristic cases; None where no case is of either kind.
+        split: usual against counter-heuristic cases; None if no case is of either kind.
         cases: every case with how it ended.
         unjudged: cases left out because they say not what to expect.
         complete: status, object and place as expected.
@@ -126,7 +126,7 @@ def score_results(results: Sequence[CaseResult], unjudged: int = 0) -> Score:
     """The score of judged cases.
 
     Args:
-        results: of one model.
+        results: results of one model.
         unjudged: cases that do not say what to expect.
     """
     placed = [r for r in results if r.place is not None]
@@ -170,7 +170,7 @@ def score_results(results: Sequence[CaseResult], unjudged: int = 0) -> Score:
 
 
 def heuristic_kind(kinds: Iterable[str]) -> str | None:
-    """USUAL or COUNTER_HEURISTIC, whichever the kinds of a case say; None where they say both, or neither."""
+    """USUAL or COUNTER_HEURISTIC, whichever the kinds of a case say; None if they say both, or neither."""
     said = {kind.lower().replace("_", "-").replace(" ", "-") for kind in kinds} & {USUAL, COUNTER_HEURISTIC}
     return said.pop() if len(said) == 1 else None
 

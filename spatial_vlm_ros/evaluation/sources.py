@@ -113,8 +113,8 @@ def evaluate_source(
     Args:
         source: the folder or bag.
         model: loaded.
-        config: of the resolver, and of how messages become frames.
-        frame_of_reference: used where the words state none.
+        config: configuration of the resolver, and of how messages become frames.
+        frame_of_reference: used if the words state none.
         note: called with messages about the source as a whole: repeated stamps, jumps in time, a damaged end.
         opened: opens a bag.
         watch: called with all cases before the first is asked, for progress bars.
@@ -195,7 +195,7 @@ def lost_cases(
     Args:
         source: the folder or bag.
         model: name of the model.
-        config: of the resolver.
+        config: configuration of the resolver.
         error: the error.
         done: cases that were already answered; they are left out.
     """

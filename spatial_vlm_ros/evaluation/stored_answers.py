@@ -57,7 +57,7 @@ def judge_answers(
         source: the folder or bag.
         answers: with the frame's name, or the stamp of an image.
         config: of how messages become frames.
-        note: as of `evaluate_source`; also gets how many answers are more than there are cases for.
+        note: as in `evaluate_source`; also gets how many answers are more than there are cases for.
         opened: opens a bag.
 
     Raises:

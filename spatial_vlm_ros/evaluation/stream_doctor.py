@@ -239,8 +239,8 @@ def examine_bag(
     """Find problems of the camera of a bag.
 
     Args:
-        path: of the bag.
-        settings: of the resolver that shall use it.
+        path: path of the bag.
+        settings: settings of the resolver that shall use it.
         table_height: stated height of the support in the base frame, metres; None = not stated.
         robot: what is taken out of depth, where the settings name it.
 

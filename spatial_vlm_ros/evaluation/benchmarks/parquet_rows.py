@@ -81,7 +81,7 @@ class ImageColumn:
     """Reads an image column forwards, one image at a time; going back restarts at the row group.
 
     Args:
-        path: of the file.
+        path: path of the file.
         name: name of the column.
         source: fix for the message if it cannot be read.
     """
@@ -138,7 +138,7 @@ def parquet_entries(path: Path, form: type[Entry], source: str) -> Iterator[tupl
     """Yield the rows of a Parquet file, read in batches; columns that the form does not name are not read.
 
     Args:
-        path: of the file.
+        path: path of the file.
         form: msgspec type of a row; images are declared as ParquetImage and read on demand.
         source: fix for the message if the file cannot be read.
 

@@ -42,7 +42,7 @@ def json_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[s
     """Yield the entries of a JSON file that contains one list.
 
     Args:
-        path: of the file.
+        path: path of the file.
         form: msgspec type of an entry.
         source: fix for the message if the file is not a list.
 

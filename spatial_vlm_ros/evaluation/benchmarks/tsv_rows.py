@@ -98,7 +98,7 @@ def tsv_rows(path: Path, source: str) -> tuple[tuple[str, ...], Iterator[TsvRow]
     """Read the columns of a file, and its rows lazily.
 
     Args:
-        path: of the file.
+        path: path of the file.
         source: where to get it, the fix in error messages.
 
     Raises:

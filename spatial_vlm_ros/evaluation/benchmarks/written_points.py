@@ -42,7 +42,7 @@ def robopoint_cells(text: str, width: int = 640, height: int = 480) -> tuple[Cel
         height: likewise.
 
     Returns:
-        None where a number is too large to be one.
+        None if a number is too large to be one.
     """
     found: list[Cells] = []
     try:
@@ -78,7 +78,7 @@ def roborefer_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | N
         height: likewise.
 
     Returns:
-        None where the published scorer leaves the question out of the mean (line 81-84).
+        None if the published scorer leaves the question out of the mean (line 81-84).
     """
     found: list[Cells] = []
     try:

@@ -73,7 +73,7 @@ class BagWindow(Bag):
 def recording_lag(bag: Bag, topic: str) -> tuple[int, int] | None:
     """Least and most nanoseconds by which messages of a topic were recorded after their stamps.
 
-    First, last and some messages between are looked at. None where the lag is not the same throughout, as in a bag
+    First, last and some messages between are looked at. None if the lag is not the same throughout, as in a bag
     whose time is set back: then no part of it can be found by stamps.
     """
     chunks = [chunk for chunk in bag.chunks() if topic in chunk.topics]

@@ -193,7 +193,7 @@ def _of_bag(source: Source, cases: Sequence[Case], config: Settings, most: int) 
 def _cut(
     source: Source, cases: Sequence[Case], config: Settings, most: int
 ) -> list[tuple[list[Case], BagPart | None]]:  # fmt: skip
-    """Cases of a large bag with the parts that hold their images; none where the bag stays whole."""
+    """Cases of a large bag with the parts that hold their images; none if the bag stays whole."""
     if not _may_be_cut(source.uri, most):
         return []
     try:
@@ -292,7 +292,7 @@ def _file_hash(path: Path) -> str:
 
 
 def _files_state(value: str) -> list[list[Any]]:
-    """Names, sizes and times of the files that an option names; none where it names none."""
+    """Names, sizes and times of the files that an option names; none if it names none."""
     try:
         path = Path(value).expanduser()
         if not path.exists():

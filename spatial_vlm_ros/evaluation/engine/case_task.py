@@ -29,10 +29,10 @@ class CaseSetup:
     """Setup of a worker; can be sent to other processes.
 
     Args:
-        config: of the resolver, and of how messages become frames.
+        config: configuration of the resolver, and of how messages become frames.
         models: that the plan asks. An only one is loaded at once, so that nothing is read where it cannot be; of
             several, each is loaded when its shards come.
-        frame_of_reference: used where the words state none.
+        frame_of_reference: used if the words state none.
     """
 
     config: Settings = field(default_factory=Settings)

@@ -33,7 +33,7 @@ def evaluate_cases(
     Args:
         sources: folders of frames and bags.
         models: the models to ask.
-        config: of the resolver, and of how messages become frames.
+        config: configuration of the resolver, and of how messages become frames.
         folder: path or URI, new or of the same evaluation.
         engine: `local.LocalEngine` or `ray_engine.RayEngine`.
         frame_of_reference: used if the words state none.

@@ -164,7 +164,7 @@ def _bytes(owner: LockOwner) -> bytes:
 
 
 def _boot() -> str:
-    """Which start of this machine; "" where the system does not say."""
+    """Which start of this machine; "" if the system does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -172,7 +172,7 @@ def _boot() -> str:
 
 
 def _born(pid: int) -> str:
-    """When a process began, in ticks of this machine; "" where there is none.
+    """When a process began, in ticks of this machine; "" if there is none.
 
     A process that has ended but was not waited for counts as ended.
 

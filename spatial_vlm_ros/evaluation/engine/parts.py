@@ -78,7 +78,7 @@ def write_merged(
     """Write all rows to one Parquet file, in the order of the parts, with at most ROWS_IN_GROUP in memory.
 
     Args:
-        path: of the file, which is written in place.
+        path: path of the file, which is written in place.
         parts: rows of each part.
         fields: field → kind, as `RowFields` gives it for all rows.
         about: what the file says of itself, JSON-like, no times.

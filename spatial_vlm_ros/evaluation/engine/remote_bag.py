@@ -33,7 +33,7 @@ class RemoteFile:
     """A file of a store, with the part of pathlib's interface that rosbags uses (its `RPath`).
 
     Args:
-        uri: of a file or a folder.
+        uri: URI of a file or a folder.
         traffic: counts what is fetched, for all files of a bag.
     """
 
@@ -144,7 +144,7 @@ def is_indexed(uri: str) -> bool:
 
 
 def readable_by_range(uri: str) -> str | None:
-    """Why a bag must be copied before it can be read; None where it is read by range.
+    """Why a bag must be copied before it can be read; None if it is read by range.
 
     Raises:
         FileError, StoreError: as `files_of` and `is_indexed`.
@@ -161,7 +161,7 @@ def copied(uri: str, reason: str) -> tempfile.TemporaryDirectory[str]:
     """A bag of a store in a temporary folder of this machine, by the name that it has there.
 
     Args:
-        uri: of its file or folder.
+        uri: URI of its file or folder.
         reason: why it is copied; logged with its size.
 
     Returns:

@@ -26,7 +26,7 @@ class Shard:
 
     Args:
         source: path or URI of what it is a piece of.
-        name: of the piece, for people: "run1.mcap, 0 to 60 s".
+        name: name of the piece, for people: "run1.mcap, 0 to 60 s".
         cases: what each of its rows is about, in their order: "f003: the cup behind the can". So many rows are due.
         content: hash of everything that is read for it.
         payload: what the task needs to answer it; it is sent to another process.

@@ -32,7 +32,7 @@ class KeptGrounder:
         phrases: the phrases it was asked for.
         grounding: its result.
         domain: what it was trained on.
-        name: of the backend.
+        name: name of the backend.
     """
 
     def __init__(self, phrases: Sequence[NounPhrase], grounding: Grounding, domain: ModelDomain, name: str) -> None:
@@ -64,7 +64,7 @@ def settings_of_bundle(bundle: EvidenceBundle) -> Settings:
 def frame_of(
     bundle: EvidenceBundle, streams: StreamConfig, robot: SeenRobot | None = None
 ) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-    """The frame of a bundle and its detections, given or found by the grounder; None where there are none.
+    """The frame of a bundle and its detections, given or found by the grounder; None if there are none.
 
     Args:
         bundle: the bundle.

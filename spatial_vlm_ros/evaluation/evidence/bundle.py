@@ -58,11 +58,11 @@ class KeptModel:
     """The grounder of a decision.
 
     Args:
-        name: of the backend.
-        options: of the backend.
+        name: name of the backend.
+        options: options of the backend.
         domain: what it was trained on.
-        sha256: of its files: path → hash; empty where it has none here.
-        sha256_all: of all of them together; "" where there is none.
+        sha256: of its files: path → hash; empty if it has none here.
+        sha256_all: of all of them together; "" if there is none.
     """
 
     name: str

@@ -188,7 +188,7 @@ def _add_case(out: Path, case: dict[str, Any]) -> None:
 
 
 def _is_right(out: Path, answered: Answered) -> bool | None:
-    """Whether the newest case is answered rightly now, as `evaluate` judges; None where nobody said what is right."""
+    """Whether the newest case is answered rightly now, as `evaluate` judges; None if nobody said what is right."""
     case = load_cases(out)[-1]
     if case.expect is None:
         return None

@@ -23,8 +23,8 @@ def model_of(name: str, options: Mapping[str, str], domain: ModelDomain) -> Kept
     """Identify a grounder by the hashes of its files; takes as long as reading them.
 
     Args:
-        name: of the backend.
-        options: of it. Those that name a file or folder, or a model of `spatial-vlm models`, are hashed.
+        name: name of the backend.
+        options: options of it. Those that name a file or folder, or a model of `spatial-vlm models`, are hashed.
         domain: what it was trained on.
     """
     hashes: dict[str, str] = {}

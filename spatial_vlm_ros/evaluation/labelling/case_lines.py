@@ -35,7 +35,7 @@ def case_line(
     """The new line of a case.
 
     Args:
-        old: the line as it stands; empty where there is none.
+        old: the line as it stands; empty if there is none.
         naming: the fields that name the frame, for a new line.
         words: the sentence.
         kind: what the case tries; None = as it stands.
@@ -113,7 +113,7 @@ def checked_truth(
     Args:
         given: JSON.
         ids: allowed ids.
-        size: (width, height) of the image, pixels; None where it cannot be read.
+        size: (width, height) of the image, pixels; None if it cannot be read.
         with_place: whether a place may be given, because the camera's pose in base is known.
 
     Raises:

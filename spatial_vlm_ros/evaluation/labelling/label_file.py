@@ -35,7 +35,7 @@ class LabelLine:
         original: the bytes that were read; None for a line that was added.
 
     Attributes:
-        value: its JSON object; None where it is something else, or names a field twice.
+        value: its JSON object; None if it is something else, or names a field twice.
     """
 
     def __init__(self, raw: bytes, original: bytes | None) -> None:
@@ -266,6 +266,6 @@ def frame_of(value: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def words_of(value: Mapping[str, Any]) -> str | None:
-    """The sentence of a line; None where it is not a case."""
+    """The sentence of a line; None if it is not a case."""
     said = [value[name] for name in ("instruction", "question") if name in value]
     return said[0] if len(said) == 1 and isinstance(said[0], str) else None

@@ -28,8 +28,8 @@ class LabelLook:
     Args:
         resolution: the answer; None if the frame cannot be read.
         detections: objects of the frame, numbered from 1 in this order.
-        ground: the scene from above; None where nothing was lifted.
-        size: (width, height) of the image, pixels; None where the frame cannot be read.
+        ground: the scene from above; None if nothing was lifted.
+        size: (width, height) of the image, pixels; None if the frame cannot be read.
         proposal: the truth if the answer were right.
         problem: why the frame cannot be read; "" if it can.
     """
@@ -48,7 +48,7 @@ class LabelLooks:
     Args:
         source: the frames.
         resolver: gives the answers.
-        frame_of_reference: used where the words state none.
+        frame_of_reference: used if the words state none.
     """
 
     def __init__(self, source: LabelSource, resolver: Resolver, frame_of_reference: FrameOfReference | None) -> None:
@@ -67,7 +67,7 @@ class LabelLooks:
         return self._looks[key]
 
     def rgb(self, frame: int) -> Rgb | None:
-        """The colour image of a frame; None where it cannot be read."""
+        """The colour image of a frame; None if it cannot be read."""
         loaded = self._loaded(frame)
         return None if isinstance(loaded, SpatialVlmError) else loaded[0].frame.rgb
 

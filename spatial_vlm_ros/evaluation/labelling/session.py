@@ -47,7 +47,7 @@ class _Entry:
 
     @property
     def seen(self) -> str:
-        """Another text for each form of the line; "" where there is none."""
+        """Another text for each form of the line; "" if there is none."""
         return "" if self.line is None else hashlib.sha256(self.line.raw).hexdigest()[:16]
 
     @property
@@ -74,7 +74,7 @@ class LabelSession:
         file: where truth is read from and goes to.
         resolver: gives the current answers.
         sentences: put to every frame, beside those of the file.
-        frame_of_reference: used where the words state none.
+        frame_of_reference: used if the words state none.
         blind: show no answer before a person has decided.
 
     Raises:
@@ -152,7 +152,7 @@ class LabelSession:
         """Content of the page for a case.
 
         Args:
-            number: of the case.
+            number: number of the case.
             reveal: show the answer although the page is blind; the case counts as seen from then on.
 
         Raises:
@@ -183,7 +183,7 @@ class LabelSession:
             }
 
     def image(self, frame: int) -> Rgb | None:
-        """The colour image of a frame; None where it cannot be read.
+        """The colour image of a frame; None if it cannot be read.
 
         Raises:
             InputError: there is no such frame.
@@ -206,7 +206,7 @@ class LabelSession:
         """Store a person's truth for a case, and save the file.
 
         Args:
-            number: of the case.
+            number: number of the case.
             truth: `expect`, as the page sent it.
             kind: what the case tries, words; None = as it stands.
             words: the sentence that the person saw; None = not checked. Numbers change when a sentence is added.
@@ -349,7 +349,7 @@ class LabelSession:
         """Save a last time; if that fails, write this page's lines to another file beside it.
 
         Returns:
-            That file; None where everything is saved.
+            That file; None if everything is saved.
 
         Raises:
             FileError: neither can be written; `unsaved_lines` are in memory alone.

@@ -21,7 +21,7 @@ def junit_xml(cases: Sequence[CaseResult], seconds: Sequence[float], name: str) 
     Args:
         cases: the judged cases.
         seconds: for each, how long the answer took.
-        name: of the test suite.
+        name: name of the test suite.
 
     Raises:
         DependencyError: junitparser is not installed.
@@ -34,7 +34,7 @@ def junit_suites(runs: Sequence[ModelRun], name: str) -> str:
 
     Args:
         runs: of the models.
-        name: of the evaluation.
+        name: name of the evaluation.
 
     Raises:
         DependencyError: junitparser is not installed.

@@ -24,7 +24,7 @@ def markdown_summary(outcome: RunOutcome, title: str, images: Mapping[int, str] 
 
     Args:
         outcome: what is said of the run.
-        title: of the document.
+        title: title of the document.
         images: by number of the judged case, from 0: where its drawn answer is, relative to the document.
     """
     return "\n".join(_lines(outcome, title, images or {})) + "\n"

@@ -179,7 +179,7 @@ def _proposal(goal_id: str, offer: Offer, expires_after: float, motion: PlannedM
 def motion_of(offer: Offer, config: PlanningConfig, description: str = "") -> PlannedMotion:
     """Motion of an offer: of the whole arm if its description is known, otherwise of the tip.
 
-    Args: as of `proposal_of`.
+    Args: as in `proposal_of`.
     """
     arm, missing = None, "there is no description of the arm: set robot_description, or publish it"
     if description:

@@ -50,7 +50,7 @@ class TransformWatch:
         Args:
             base: the planning frame.
             camera: the camera's optical frame.
-            stamp_ns: of the image, nanoseconds.
+            stamp_ns: stamp of the image, nanoseconds.
 
         Raises:
             InputError: the fixed frame is the base itself.
