@@ -3,7 +3,7 @@
 
 First it is asked what the resolver alone does with the true objects (the oracle run). Where it is wrong, too, no
 better detection would have helped, and the error is its own. Where it is right, the objects that were found say what
-is missing. docs/evaluate.md has the table. Knows outcomes, labels and matches; knows nothing of geometry or files.
+is missing. docs/evaluate.md has the table. Works on outcomes, labels and matches; independent of geometry and files.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class EvaluationOutcome:
     Args:
         models: in the order in which they were named.
         pairs: every two of them compared.
-        notes: sentences about sources: what is odd about a bag, was left out, or failed.
+        notes: messages about sources: irregularities of a bag, omissions, failures.
     """
 
     models: tuple[ModelOutcome, ...]

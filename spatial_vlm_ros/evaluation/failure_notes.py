@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sentences about cases that failed: neither words nor objects decided them, so a share of right ones says little.
 
-Knows judged cases; knows nothing of how they were asked.
+Works on judged cases only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Collects a model's run: results, answers, and images of failures only.
 
-Knows judged cases; knows nothing of how they were asked. A run can also be made from rows alone, without answers.
+Works on judged cases only. A run can also be made from rows, without answers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class UnusableCase:
 
 @dataclass(frozen=True)
 class UnusableCases:
-    """Cases of a source that were not judged for the same reason.
+    """Unjudged cases of a source with the same reason.
 
     Args:
         first: one of them, the first by name of the image and words.
@@ -65,7 +65,7 @@ def by_reason(cases: Iterable[UnusableCase]) -> list[UnusableCases]:
 
 @dataclass
 class ModelRun:
-    """A model and how it ended its cases.
+    """A model with the results of its cases.
 
     Attributes:
         name: name of the model.

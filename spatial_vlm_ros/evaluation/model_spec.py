@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models of an evaluation: parsing, plain specifications for other processes, and loading.
 
-Knows names and options; knows nothing of cases. A specification is plain data; only loading imports a model's library.
+Works on names and options; independent of cases. A specification is plain data; only loading imports a model's library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The oracle run: answers of the resolver alone, given the true objects of an image.
 
-Knows true objects and the resolver; knows nothing of models or files.
+Works on true objects and the resolver; independent of models and files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Oracle:
     def answer(
         self, frame: RgbdFrame, truth: CaseTruth, words: str, frame_of_reference: FrameOfReference | None = None
     ) -> Answered | None:
-        """What the resolver answers, or None if the truth does not tell enough: an object without name or pixels.
+        """Answer of the resolver, or None if the truth is incomplete: an object lacks its name or its pixels.
 
         An object that is known in space alone is left out where others are known: it is one of them.
         """

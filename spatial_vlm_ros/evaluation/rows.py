@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judged cases as rows of plain values, and back: what processes pass to each other and tables keep.
 
-No times are in a row: two runs over the same cases give the same rows. Knows columns; knows nothing of files.
+No times are in a row: two runs over the same cases give the same rows. Independent of files.
 """
 
 from __future__ import annotations

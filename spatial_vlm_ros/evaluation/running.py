@@ -32,7 +32,7 @@ def evaluate_models(
         specs: the models; one is loaded at a time.
         config: configuration of the resolver, and of how messages become frames.
         frame_of_reference: used if the words state none.
-        note: gets sentences about sources and models as a whole.
+        note: called with messages about sources and models as a whole.
         watch: gets the name of the model, and the number of cases that follow.
 
     Raises:

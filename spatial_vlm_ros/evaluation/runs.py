@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads stored runs: the answer to each case, from the command line's JSON.
 
-Knows the forms of those files, of this and of other versions; knows nothing of what was expected.
+Reads the forms of this and of other versions; independent of expectations.
 
     JSON of `spatial-vlm evaluate --json` or `--out`     an object with "cases", or with "models" that have them
     JSON lines of `spatial-vlm resolve --frames --json`   one resolution a line; so does `replay --json`

@@ -59,7 +59,7 @@ class Score:
     """Score of a set of cases.
 
     Args:
-        as_expected: status as expected, and the right object where one was.
+        as_expected: status as expected, and the right object if one was expected.
         right_instance: of the cases that expect an object: answered with that object.
         wrong_pose: of the answers given: another object than expected, or none was expected.
         pose_on_refusal: of the cases that expect a refusal: answered with a pose.
@@ -72,7 +72,7 @@ class Score:
         by_given_status: `as_expected` by the status given.
         split: usual against counter-heuristic cases; None if no case is of either kind.
         cases: every case with how it ended.
-        unjudged: cases left out because they say not what to expect.
+        unjudged: cases left out because they have no expectation.
         complete: status, object and place as expected.
         right_place: of the cases that expect a place: the right object with a right place.
         wrong_place: of the places given with the right object, where one was expected: it lies elsewhere.

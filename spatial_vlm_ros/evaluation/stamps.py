@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Collects the stamps of a bag's images, and says why a case's stamp has no image.
 
-Knows nanoseconds; knows nothing of messages.
+Works on nanoseconds only.
 """
 
 from __future__ import annotations

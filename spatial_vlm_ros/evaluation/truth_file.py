@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads truth files of bags: cases that name stamps, and the bag of each case.
 
-Knows the file and the names of bags; knows nothing of what is in them. docs/evaluate.md describes the form.
+Works on the file and the names of bags, not on their content. docs/evaluate.md describes the form.
 """
 
 from __future__ import annotations

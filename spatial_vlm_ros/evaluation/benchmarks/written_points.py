@@ -39,7 +39,7 @@ def robopoint_cells(text: str, width: int = 640, height: int = 480) -> tuple[Cel
     Args:
         text: the reply.
         width: of the image that fractions are of, pixels. The published call (line 55) leaves the default of 640 x 480.
-        height: likewise.
+        height: height of that image, pixels.
 
     Returns:
         None if a number is too large to be one.
@@ -75,7 +75,7 @@ def roborefer_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | N
     Args:
         text: the reply.
         width: of the mask, pixels.
-        height: likewise.
+        height: height of the mask, pixels.
 
     Returns:
         None if the published scorer leaves the question out of the mean (line 81-84).

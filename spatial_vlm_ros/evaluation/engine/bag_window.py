@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads a part of a bag that gives the same frames as the whole bag, and cuts bags into such parts.
 
-Knows when messages were recorded and which topics hold for long; knows nothing of cases. Only the chunks of the part
+Works on recording times and topics; independent of cases. Only the chunks of the part
 are read, and before them what still holds in it: static transforms, the transforms that are kept, the last camera info.
 """
 

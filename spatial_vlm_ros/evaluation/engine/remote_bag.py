@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens bags by URI: reads MCAP files by range through their chunk index, and copies other bags first.
 
-Knows how rosbags opens files and where MCAP keeps its index; knows nothing of messages. A single file is named, or a
+Uses how rosbags opens files and where MCAP stores its index; does not read messages. A single file is named, or a
 folder of rosbag2 with `metadata.yaml`.
 """
 

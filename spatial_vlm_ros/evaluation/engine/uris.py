@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens files by URI, local or remote, and translates their errors.
 
-Knows fsspec; knows nothing of what is in a file. A text without a scheme, or with `file://`, is a local path.
+It uses fsspec and does not interpret the content. A text without a scheme, or with `file://`, is a local path.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ def least_hold(body: GraspBody, config: PlanningConfig) -> float:
 
 
 def _rough(grasp: SurfaceGrasp) -> float:
-    """Sort key, best first: face angle, distance from the middle, contact length."""
+    """Sort key, smallest is best: face angle, distance from the middle, width uncertainty, contact length."""
     return grasp.angle + grasp.lever / 0.1 + 10 * grasp.sigma - min(grasp.hold, 0.03) / 0.06
 
 

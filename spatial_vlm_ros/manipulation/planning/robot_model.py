@@ -75,7 +75,7 @@ class RobotModel:
         return tuple(self.hulls)
 
     def removed(self, frame: RgbdFrame, base_T_links: Sequence[Transform]) -> RgbdFrame:
-        """The frame without the robot's points; `RgbdFrame.robot` has their mask.
+        """The frame without the robot's points; `RgbdFrame.robot` keeps them.
 
         Args:
             frame: frame with `base_T_camera`.

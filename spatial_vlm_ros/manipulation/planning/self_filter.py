@@ -87,7 +87,7 @@ def self_mask(
 
 
 def remove_self(frame: RgbdFrame, mask: Mask, own: Mask | None = None) -> RgbdFrame:
-    """A copy of the frame without depth at masked pixels; `RgbdFrame.robot` has the mask.
+    """A copy of the frame without depth at masked pixels; `RgbdFrame.robot` keeps that depth.
 
     Args:
         frame: the frame; not modified.

@@ -70,7 +70,7 @@ class SceneImage:
 
     Args:
         instruction: instruction of the answer.
-        stamp_ns: stamp of the image.
+        stamp_ns: stamp of the image, nanoseconds.
         width: pixels, at most 1280.
         height: pixels.
         intrinsics: fx, fy, cx, cy of this image, pixels; no distortion.
@@ -130,7 +130,7 @@ class Surroundings:
 
     Args:
         frame_id: the planning frame.
-        stamp_ns: stamp of the image.
+        stamp_ns: stamp of the image, nanoseconds.
         camera: pose of the camera's optical frame in the planning frame, at the stamp.
         camera_frame: name of that frame.
         target: the object to take.
