@@ -100,7 +100,7 @@ class CaseJudge:
     """Asks and judges the cases of one source, image by image.
 
     Args:
-        model: that is asked.
+        model: the model to ask.
         config: configuration of the resolver.
         source: folder or bag, as rows show it.
         folder: base folder of mask paths in the truth.
@@ -145,7 +145,7 @@ class CaseJudge:
 
         Args:
             case: what was asked.
-            image: that it was asked on.
+            image: image of the case.
             answer: what was answered.
             seen: detections; None if only the answer is stored.
             scene: scene lifted from them.

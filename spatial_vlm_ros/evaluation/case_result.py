@@ -38,7 +38,7 @@ class CaseResult:
         frame_of_reference: the one in force, None if no scene was built.
         message: the outcome as text.
         expected_also: other right objects besides `expected_id`.
-        expected_answer: of a question about space; None = any.
+        expected_answer: expected answer to a question about space; None = any.
         place: outcome of the expected place or pose centre; None if none was expected.
         miss: kind of the miss; None if object and place, or the expected refusal, are right.
         model: name of the model.
@@ -100,11 +100,11 @@ class CaseEvidence:
     """Additional knowledge about a case; every part may be missing.
 
     Args:
-        truth: of the frame, for places.
+        truth: truth of the frame, for places.
         matching: which true objects the found ones are; None = their ids are the same.
         labels: names of the true objects by id.
         off_m: metres from the middle of the pose to the true one; None if that is not judged.
-        tolerance_m: of that.
+        tolerance_m: tolerance of that distance, metres.
         oracle: how the resolver alone ends this case, given the true objects; None if that is not known.
         needed: ids of the true objects that the right answer rests on: the expected one, and anchors.
         truth_is_whole: whether all objects of the image are known, not only the one that the case describes.

@@ -57,7 +57,7 @@ def models_of(
     Args:
         judges: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
         calibrations: each "NAME=FILE", or "FILE" of the only judge. The shipped judge comes with its own.
-        option: of the command line that `judges` are from, for messages.
+        option: command-line option of `judges`, for messages.
 
     Raises:
         InputError: a name comes twice, a calibration is of none of the judges, or options are not of their form.
@@ -171,15 +171,15 @@ class CountingJudge:
 
     Args:
         name: name of the model.
-        judge: that is asked.
+        judge: the judge to ask.
         asked: grows by one with each question with choices that the model behind it is asked.
 
     Attributes:
         domain: what the backend declares that it was trained on.
-        questions: that it was asked.
-        ms: that asking took, milliseconds.
+        questions: number of questions asked.
+        ms: time for asking, milliseconds.
         late: whether its budget was used up, so that some questions may not have been asked.
-        load_ms: that loading took, milliseconds.
+        load_ms: time for loading, milliseconds.
     """
 
     def __init__(self, name: str, judge: RelationJudge, asked: Sequence[str] = ()) -> None:

@@ -39,8 +39,8 @@ class Change:
     Args:
         metric: its name, as in `Score`; "wrong pose" is here of all cases, so that both runs have the same ones.
         more_is_better: whether a greater share is the better one.
-        now: of this run.
-        before: of the baseline.
+        now: value of this run.
+        before: value of the baseline.
         lost: cases that were good and are not.
         gained: cases that were not good and are.
         difference: now - before, 95 % percentile interval over resampled pairs (paired bootstrap, fixed seed). Where

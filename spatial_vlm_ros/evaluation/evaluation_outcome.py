@@ -35,8 +35,8 @@ class ModelOutcome:
         name: name of the model.
         outcome: figures, calibration and comparison with a baseline.
         errors: what went wrong → who is to blame ("model", "resolver" or UNKNOWN) → number.
-        oracle: of the cases with an oracle, those that the resolver alone ends as expected, place and all.
-        beside_oracle: of the same cases, those that the model ends so.
+        oracle: share of the cases with an oracle that the resolver alone answers as expected, including the place.
+        beside_oracle: share of the same cases that the model answers as expected.
         unusable: cases whose truth cannot be used, or that were not asked.
     """
 

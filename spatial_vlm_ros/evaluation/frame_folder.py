@@ -180,10 +180,10 @@ def read_frame(
     Args:
         rgb: colour image.
         depth: depth image, see `read_depth`.
-        camera_info: of the colour image.
+        camera_info: camera info of the colour image.
         base_T_camera: pose of the colour camera; its child is the camera's frame.
         camera_T_speaker: pose of the person who speaks; its parent is the camera's frame.
-        depth_camera_info: of the depth image, when it is not registered to colour.
+        depth_camera_info: camera info of the depth image, if it is not registered to colour.
         rgb_T_depth: pose of the depth camera in the colour camera, given together with `depth_camera_info`.
 
     Returns:

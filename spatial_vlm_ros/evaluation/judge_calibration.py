@@ -105,8 +105,8 @@ class ContraryCount:
 
     Args:
         n: all pairs.
-        contrary: those that contradict it.
-        right: of these, on how many the model is right.
+        contrary: pairs that contradict it.
+        right: contradicting pairs on which the model is right.
     """
 
     n: int
@@ -124,7 +124,7 @@ def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> di
 
     Args:
         model: what was measured, for people.
-        tally: of it.
+        tally: its tally.
         measured: how it was measured, for people; what the tally counts beside the calibrations is added to it.
     """
     counted = {
@@ -142,7 +142,7 @@ def labelled_pairs(
 
     Args:
         case: with the id of the right object.
-        detections: of its frame.
+        detections: detections of its frame.
         config: for the frame of reference, and for what counts as having a name.
     """
     expect = case.expect

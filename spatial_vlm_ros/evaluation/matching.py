@@ -34,7 +34,7 @@ class FoundObject:
     """An object that a model found.
 
     Args:
-        id: of its detection.
+        id: id of its detection.
         label: its name.
         box: pixels, or None.
         mask: (H, W) bool, or None.
@@ -53,7 +53,7 @@ class Match:
     """A found object with its true object.
 
     Args:
-        id: of the true object.
+        id: id of the true object.
         iou: intersection over union, 0 to 1.
     """
 
@@ -118,8 +118,8 @@ def match_objects(
     that is known in space alone is the one found object that shares most with it, whatever else that one is.
 
     Args:
-        found: by the model.
-        true: that the image shows.
+        found: objects found by the model.
+        true: true objects of the image.
         frame: the image; None if only stored answers are there.
         known: transforms beside the frame's own.
 

@@ -69,7 +69,7 @@ class ModelRun:
 
     Attributes:
         name: name of the model.
-        results: of every judged case.
+        results: results of every judged case.
         answers: number of the judged case, from 0 → its answer, where it is kept: of those that went wrong.
         seconds: for each judged case how long its answer took.
         images: number of the judged case → the annotated image as JPEG.

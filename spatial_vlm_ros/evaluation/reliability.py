@@ -51,7 +51,7 @@ class OpinionTally(AskingTally):
             key: key of the phrase, from `measured_key`.
             found: answer of a Referrer.
             detections: objects of the same image.
-            ids: of those that the phrase may mean.
+            ids: ids of the objects that the phrase may mean.
             overlap: `second_opinion.overlap`.
             kinds: kinds of the case.
 
@@ -84,7 +84,7 @@ def reliability_json(model: str, counts: OpinionCounts, measured: Mapping[str, A
 
     Args:
         model: display name of the model.
-        counts: of it.
+        counts: its counts.
         measured: how it was measured, for people.
     """
     relations = {
@@ -133,7 +133,7 @@ def labelled_phrase(case: Case, detections: Sequence[Detection], config: Resolve
 
     Args:
         case: with the id of the right object.
-        detections: of its frame.
+        detections: detections of its frame.
         config: for the frame of reference, and for what counts as having a name.
     """
     expect = case.expect

@@ -45,7 +45,7 @@ class HeuristicSplit:
 
     Args:
         usual: `as_expected` of the cases of kind "usual".
-        counter_heuristic: of those of kind "counter-heuristic".
+        counter_heuristic: `as_expected` of the cases of kind "counter-heuristic".
         difference: usual - counter_heuristic, 95 % by Newcombe's method; None if one has no case.
     """
 
@@ -60,9 +60,9 @@ class Score:
 
     Args:
         as_expected: status as expected, and the right object if one was expected.
-        right_instance: of the cases that expect an object: answered with that object.
-        wrong_pose: of the answers given: another object than expected, or none was expected.
-        pose_on_refusal: of the cases that expect a refusal: answered with a pose.
+        right_instance: share of the cases that expect an object and were answered with it.
+        wrong_pose: share of the given answers with another object than expected, or without an expected object.
+        pose_on_refusal: share of the cases that expect a refusal and were answered with a pose.
         by_kind: `as_expected` by the cases' kinds.
         by_relation: `as_expected` by the relations and orders that the answered reading holds, in its destination, too.
         confusion: expected status → given status → number.
@@ -74,8 +74,8 @@ class Score:
         cases: every case with how it ended.
         unjudged: cases left out because they have no expectation.
         complete: status, object and place as expected.
-        right_place: of the cases that expect a place: the right object with a right place.
-        wrong_place: of the places given with the right object, where one was expected: it lies elsewhere.
+        right_place: share of the cases that expect a place with the right object and a right place.
+        wrong_place: share of wrong places among those given with the right object, if a place was expected.
         by_miss: kind of miss → number.
         over_frames: shares by name, with intervals over frames instead of cases; None with fewer than two frames.
         by_error: what went wrong → number.

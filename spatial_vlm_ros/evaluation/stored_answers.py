@@ -56,7 +56,7 @@ def judge_answers(
     Args:
         source: the folder or bag.
         answers: with the frame's name, or the stamp of an image.
-        config: of how messages become frames.
+        config: settings of assembling frames.
         note: as in `evaluate_source`; also gets how many answers are more than there are cases for.
         opened: opens a bag.
 

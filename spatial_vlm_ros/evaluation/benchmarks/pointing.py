@@ -39,7 +39,7 @@ class RefSpatialTruth:
 
     Args:
         mask: an image.
-        image: that the question is about, whose size the mask has to have.
+        image: image of the question; the mask must have its size.
     """
 
     mask: BenchmarkImage
@@ -74,7 +74,7 @@ class Where2PlaceTruth:
 
     Args:
         mask: an image; its first channel counts.
-        image: that the question is about, whose size the mask has to have.
+        image: image of the question; the mask must have its size.
     """
 
     mask: BenchmarkImage

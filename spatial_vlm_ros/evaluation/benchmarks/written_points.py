@@ -38,7 +38,7 @@ def robopoint_cells(text: str, width: int = 640, height: int = 480) -> tuple[Cel
 
     Args:
         text: the reply.
-        width: of the image that fractions are of, pixels. The published call (line 55) leaves the default of 640 x 480.
+        width: width of the image for fractions, pixels. The published call (line 55) uses the default of 640 x 480.
         height: height of that image, pixels.
 
     Returns:
@@ -74,7 +74,7 @@ def roborefer_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | N
 
     Args:
         text: the reply.
-        width: of the mask, pixels.
+        width: width of the mask, pixels.
         height: height of the mask, pixels.
 
     Returns:

@@ -51,7 +51,7 @@ class CaseWork:
         source: its absolute path, because a worker may run in another folder.
         model: the model to ask.
         cases: the cases, in the order of their rows.
-        part: of a bag; None = all of it.
+        part: part of a bag; None = all of it.
     """
 
     shown: str
@@ -74,8 +74,8 @@ def plan_cases(
         sources: folders and bags.
         models: whose answers are judged.
         config: how messages become frames, which tells where a bag can be cut.
-        frames_in_shard: images of a folder.
-        bytes_in_shard: of the chunks of a bag.
+        frames_in_shard: images of a folder per shard.
+        bytes_in_shard: bytes of a bag's chunks per shard.
 
     Raises:
         FileError: a source is not there, its cases cannot be read, or it has none.

@@ -30,8 +30,8 @@ class CaseSetup:
 
     Args:
         config: configuration of the resolver, and of how messages become frames.
-        models: that the plan asks. An only one is loaded at once, so that nothing is read where it cannot be; of
-            several, each is loaded when its shards come.
+        models: models of the plan. A single one is loaded at once, so that nothing is read if this fails; several are
+            loaded when their shards come.
         frame_of_reference: used if the words state none.
     """
 

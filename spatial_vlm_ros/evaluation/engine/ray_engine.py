@@ -38,7 +38,7 @@ class RayEngine:
 
     Args:
         workers: number of actors.
-        address: of a cluster: "auto" or "host:6379"; None = one is started on this machine, for this run.
+        address: address of a cluster: "auto" or "host:6379"; None = start one on this machine for this run.
         num_cpus: cores for each actor, more than 0.
         num_gpus: GPUs for each; a fraction has actors share one.
         start_timeout: how long the first actor may take to be placed and to load its models, seconds.

@@ -60,7 +60,7 @@ class MergedRun:
         missing: shards without rows, in the order of the plan.
         notes: sentences about sources, each once.
         reused: shards whose part was there before.
-        seconds: of workers, over the shards answered now; not stored.
+        seconds: total worker time of the shards answered in this run; not stored.
     """
 
     folder: str

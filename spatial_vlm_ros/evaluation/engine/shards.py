@@ -72,7 +72,7 @@ class NotEvaluated:
     Args:
         shard: the shard.
         reason: why, in words.
-        status: of the error, as `SpatialVlmError.status_name`.
+        status: status of the error, as `SpatialVlmError.status_name`.
     """
 
     shard: Shard

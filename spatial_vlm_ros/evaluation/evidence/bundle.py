@@ -61,8 +61,8 @@ class KeptModel:
         name: name of the backend.
         options: options of the backend.
         domain: what it was trained on.
-        sha256: of its files: path → hash; empty if it has none here.
-        sha256_all: of all of them together; "" if there is none.
+        sha256: path → hash, for its files; empty if it has no local files.
+        sha256_all: hash of all files together; "" if there are none.
     """
 
     name: str

@@ -23,7 +23,7 @@ class GroundObject:
     """One object from above.
 
     Args:
-        id: of its detection.
+        id: id of its detection.
         outline: (K, 2) corners, metres.
         bottom: height of the bottom, metres.
         top: height of the top, metres.

@@ -34,7 +34,7 @@ class FrameToLabel:
 
     Args:
         frame: the observation.
-        detections: that came with it; None = the grounder is asked.
+        detections: detections that came with it; None = ask the grounder.
         base_T_camera: the camera's pose for places: the resolver's, or the one of truth.json; None = not known.
     """
 
@@ -119,7 +119,7 @@ class BagSource:
 
     Args:
         bag: an open bag; it may be closed afterwards.
-        truth_folder: of the truth file, which names the bag by its path from there.
+        truth_folder: folder of the truth file, which names the bag by its relative path.
         roles: role → topic, as `choose_roles` gives them.
         config: tolerances and frames, as the live node's.
         apart: least seconds between the stamps of two frames; 0 = every complete frame.

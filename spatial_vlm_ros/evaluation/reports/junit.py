@@ -33,7 +33,7 @@ def junit_suites(runs: Sequence[ModelRun], name: str) -> str:
     """JUnit XML of some runs: one test suite for each model. A case that was not judged is an error.
 
     Args:
-        runs: of the models.
+        runs: runs of the models.
         name: name of the evaluation.
 
     Raises:

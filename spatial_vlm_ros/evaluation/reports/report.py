@@ -102,8 +102,8 @@ class ShownModel:
     Args:
         tag: what its anchors end in; "" if it is the only one.
         about: what is said of it.
-        plots: of its confidence.
-        statuses: that occur among expected and given ones, in their order.
+        plots: plots of its confidence.
+        statuses: expected and given statuses that occur, in order.
         parts: shares of its cases that make the bar: right, the model's errors, the resolver's, others.
         missing_images: failures of which no image was kept.
     """
@@ -153,7 +153,7 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
 
     Args:
         evaluation: what is said of all models.
-        runs: of the same models in the same order, with answers and images of what went wrong.
+        runs: runs of the same models in the same order, with answers and images of failures.
         title: title of the page.
 
     Raises:

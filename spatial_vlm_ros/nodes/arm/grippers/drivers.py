@@ -182,7 +182,7 @@ class _Switch:
     """The newest message of a switch that reports whether something is held.
 
     Args:
-        bridge: of the node.
+        bridge: bridge of the node.
         form: std_msgs/Bool or ur_msgs/IOStates.
         topic: name of the topic; "" = no switch.
         read: converts a message to held / not held, or None if it says neither.
