@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which object a sentence means, and where it is in metres: spatial language grounded in measured depth.
+"""Finds which object a sentence means and where it is in metres: spatial language grounded in measured depth.
 
 The public names load on first use, so that importing the package costs little. Start reading in `resolver.py`.
 """
@@ -63,7 +63,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its home (PEP 562)."""
+    """Load a public name from its module (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

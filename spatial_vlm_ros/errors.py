@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole error taxonomy.
+"""All error classes of this package.
 
-Every error carries its data as attributes, builds its own message, names the repair, and knows the status it becomes
-at the edge. Deep code raises; `Resolver.resolve`, the command line and the nodes translate once.
+Every error has its data as attributes, builds its own message, names the fix, and has the status that it is reported
+with. Inner code raises; `Resolver.resolve`, the command line and the nodes translate errors to a status once.
 
     SpatialVlmError
     ├── InputError (ValueError)          INVALID_INPUT
     │   ├── ShapeError                   an array of the wrong shape or dtype
-    │   ├── TransformError               no rigid transform, or frames that do not fit
+    │   ├── TransformError               a transform that is not rigid, or wrong frames
     │   ├── FileError                    a file that is missing, truncated or of the wrong form
     │   │   └── FileChangedError         a file that another program has written since it was read
-    │   ├── RobotDescriptionError        a URDF, SRDF or limits that no arm can be planned with
+    │   ├── RobotDescriptionError        a URDF, SRDF or joint limits that the planner cannot use
     │   └── UnknownNameError             a relation, backend or frame name that does not exist
-    ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span
+    ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span of characters
     ├── DepthError                       DEPTH_INVALID
     ├── FrameUndefinedError              FRAME_UNDEFINED
     ├── StreamError
@@ -22,27 +22,27 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     ├── TransformUnavailableError        TF_UNAVAILABLE
     ├── ModelError                       MODEL_ERROR
     │   ├── ModelTimeoutError            TIMEOUT
-    │   ├── DomainMismatchError          MODEL_ERROR, a model asked about images that it was not trained for
+    │   ├── DomainMismatchError          MODEL_ERROR, a model was given images that it was not trained for
     │   └── UnfamiliarImageError         MODEL_ERROR, an image unlike those that the model was trained on
     ├── BusyError                        BUSY
     ├── CancelledError                   CANCELLED
-    ├── GoalError                        UNREACHABLE: no way to take or put down the object, with the reasons
+    ├── GoalError                        UNREACHABLE: the object cannot be taken or put down, with the reasons
     │   └── OutOfWorkspaceError          OUT_OF_WORKSPACE
     ├── SceneChangedError                SCENE_CHANGED, with what moved and how far
-    ├── UnreachableError                 UNREACHABLE, no configuration of the arm
-    ├── RejectedError                    REJECTED: a person said no, or what was said is not valid for what is proposed
-    │   └── AuditError                   REJECTED: what was said cannot be recorded
+    ├── UnreachableError                 UNREACHABLE, no arm configuration reaches the pose
+    ├── RejectedError                    REJECTED: a person rejected, or the decision does not fit the proposal
+    │   └── AuditError                   REJECTED: the decision cannot be recorded
     ├── ApprovalExpiredError             APPROVAL_EXPIRED
     ├── PlanningFailedError              PLANNING_FAILED
-    │   ├── NoPathError                  PLANNING_FAILED, something in the way or no time
+    │   ├── NoPathError                  PLANNING_FAILED, an obstacle or no time left
     │   └── PlannerUnavailableError      PLANNER_UNAVAILABLE
-    ├── ExecutionFailedError             EXECUTION_FAILED, in which phase of a plan
+    ├── ExecutionFailedError             EXECUTION_FAILED, with the phase of the plan
     ├── DependencyError                  MODEL_ERROR, a package that is not installed
-    ├── DisplayError                     MODEL_ERROR, a window where none can be opened
-    ├── PlugInError                      MODEL_ERROR, a relation of an installed package that cannot be used
-    └── EvaluationError                  INTERNAL_ERROR, an evaluation that cannot begin or go on
-        ├── EngineUnavailableError       what should run it is not there, or lost its workers
-        ├── StoreError                   a disk or an object store does not give or take a file
+    ├── DisplayError                     MODEL_ERROR, no window can be opened
+    ├── PlugInError                      MODEL_ERROR, a relation plug-in cannot be used
+    └── EvaluationError                  INTERNAL_ERROR, an evaluation cannot start or continue
+        ├── EngineUnavailableError       the engine is not available, or lost its workers
+        ├── StoreError                   a disk or object store cannot read or write a file
         ├── FolderInUseError             another evaluation writes to the folder
         └── RunMismatchError             the folder holds another evaluation
 """
@@ -55,12 +55,12 @@ from typing import ClassVar, Literal
 
 
 class SpatialVlmError(Exception):
-    """Base of all errors of this package. `status_name` is the status it becomes at the edge."""
+    """Base of all errors of this package. `status_name` is the status that the error is reported with."""
 
     status_name: ClassVar[str] = "MODEL_ERROR"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copies, and passes to another process, with its message and its data."""
+        """Support copying and pickling with message and data."""
         return _copied, (type(self), self.args, self.__dict__)
 
 
@@ -76,19 +76,19 @@ _SHOWN = 200  # of a longer one, from its beginning
 
 
 def _short(text: str) -> str:
-    """Text for a message: a name or value from a file may have a million characters."""
+    """Shorten a text for a message: a name or value from a file may have a million characters."""
     text = str(text)
     return text if len(text) <= _LONGEST_PART else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 
-_PROGRAMS = ("apt", "chrony", "colcon", "pip", "rosdep", "xacro")  # as they are typed, also where a sentence begins
+_PROGRAMS = ("apt", "chrony", "colcon", "pip", "rosdep", "xacro")  # kept in lower case, even at the start of a sentence
 
 
 def _sentences(*parts: str) -> str:
-    """One message of several parts: what happened, what would be right, what to do. Empty parts are left out.
+    """Join the parts of a message (what happened, what is expected, what to do), without empty ones.
 
-    From the second part on, one that begins with a word begins with a capital letter; names, options and commands stay
-    as they are.
+    From the second part on, a part that begins with a word gets a capital letter; names, options and commands are
+    unchanged.
     """
     told = [part.strip().rstrip(".") for part in parts]
     told = [part for part in told if part]
@@ -102,19 +102,19 @@ def _capital(part: str) -> str:
 
 
 def without_repair(error: SpatialVlmError) -> str:
-    """The message of an error without its repair and its last full stop, to show the repair elsewhere."""
+    """Message of an error without its fix and final full stop, for when the fix is shown elsewhere."""
     repair = _sentences("error", str(getattr(error, "repair", ""))).removeprefix("error.")
     return str(error).removesuffix(repair).rstrip(" .")
 
 
 class InputError(SpatialVlmError, ValueError):
-    """The caller gave something that cannot be used.
+    """An input cannot be used.
 
     Args:
-        what: the object, for example "camera K".
-        got: what was received; the message has the beginning of what is longer than 2,000 characters.
-        expected: what would have been right.
-        repair: what to do about it; "" where what is expected says it.
+        what: what is wrong, for example "camera K".
+        got: what was received; the message shortens a text of more than 2,000 characters.
+        expected: what would be valid.
+        repair: what to do about it; "" if `expected` says it.
     """
 
     status_name = "INVALID_INPUT"
@@ -132,7 +132,7 @@ class ShapeError(InputError):
 
 
 class TransformError(InputError):
-    """A transform is not rigid, or is used with frames it does not connect."""
+    """A transform is not rigid, or is used with frames that it does not connect."""
 
     def __init__(self, parent: str, child: str, reason: str) -> None:
         self.parent, self.child, self.reason = parent, child, reason
@@ -145,7 +145,7 @@ class TransformError(InputError):
 
 
 class FileError(InputError):
-    """A file cannot be read as what it should be; `field` names the place inside it, where there is one."""
+    """A file is missing or not of the expected form; `field` names the location inside it, if known."""
 
     def __init__(self, path: object, reason: str, repair: str, field: str | None = None) -> None:
         self.path, self.field = str(path), field
@@ -155,7 +155,7 @@ class FileError(InputError):
 
 
 class FileChangedError(FileError):
-    """Another program has written a file since it was read; nothing was written."""
+    """Another program has changed a file since it was read; nothing was written."""
 
     def __init__(self, path: object) -> None:
         super().__init__(
@@ -166,7 +166,7 @@ class FileChangedError(FileError):
 
 
 class StaleCaseError(InputError):
-    """A decision about a case that is another one by now; nothing was written."""
+    """A decision is about a case that has changed meanwhile; nothing was written."""
 
     def __init__(self, got: str) -> None:
         super().__init__("case", got, "the case that the page shows", "look at the case again, then decide")
@@ -174,15 +174,15 @@ class StaleCaseError(InputError):
 
 
 class RobotDescriptionError(InputError):
-    """A URDF, SRDF or file of joint limits is not of a robot that can be planned for."""
+    """A URDF, SRDF or joint-limits file does not describe a robot that the planner supports."""
 
 
 class JointLimitError(InputError):
-    """The arm stands beyond a limit of a joint.
+    """The arm is beyond a joint limit.
 
     Args:
-        joint: its name.
-        position: where it is, radians or metres.
+        joint: name of the joint.
+        position: its position, radians or metres.
         lower, upper: its limits.
     """
 
@@ -194,7 +194,7 @@ class JointLimitError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A name of a given kind does not exist; lists those that do."""
+    """A name of a given kind does not exist; the message lists the valid names."""
 
     def __init__(self, kind: str, name: str, available: Iterable[str]) -> None:
         self.kind, self.name, self.available = kind, name, tuple(available)
@@ -204,19 +204,19 @@ class UnknownNameError(InputError):
 
 
 RefusedWords = Literal["unknown words", "refused"]
-"""Why words are not understood: a word is not known, or what they ask for is known and refused."""
+"""Why words are not understood: a word is unknown, or the request is known but not supported."""
 
 
 class NotUnderstoodError(SpatialVlmError):
-    """The words are outside the grammar, or name something the package does not know.
+    """The words are outside the grammar, or use an unknown name.
 
     Args:
         instruction: the words.
         span: (start, end) characters of the part that was not understood.
-        reason: why, in words; the message quotes the part itself.
-        repair: how to say it instead.
-        kind: "unknown words" where a word or a relation is not known, and nothing else speaks against the words; a
-            model may be asked about these alone. "refused" where the words are known and not supported as they stand.
+        reason: why, as text; the message quotes the part itself.
+        repair: how to rephrase it.
+        kind: "unknown words" if only a word or a relation is unknown; only then may a model be asked. "refused" if the
+            words are known but not supported in this form.
     """
 
     status_name = "NOT_UNDERSTOOD"
@@ -233,7 +233,7 @@ class NotUnderstoodError(SpatialVlmError):
 
 
 class DepthError(SpatialVlmError):
-    """Depth that cannot be trusted as a measurement."""
+    """The depth cannot be trusted as a measurement."""
 
     status_name = "DEPTH_INVALID"
 
@@ -243,7 +243,7 @@ class DepthError(SpatialVlmError):
 
 
 class FrameUndefinedError(SpatialVlmError):
-    """A frame of reference that the words need is not defined here."""
+    """A frame of reference that the words need is not defined in this scene."""
 
     status_name = "FRAME_UNDEFINED"
 
@@ -253,10 +253,10 @@ class FrameUndefinedError(SpatialVlmError):
 
 
 class TransformUnavailableError(SpatialVlmError):
-    """A transform is not known at the stamp asked for.
+    """A transform is not known at the requested stamp.
 
-    `may_come` tells whether waiting can help, `is_past` that the stamp lies before all that is known: then a newer
-    stamp can.
+    `may_come` says whether waiting can help. `is_past` says that the stamp is older than all known transforms; then a
+    newer stamp can help.
     """
 
     status_name = "TF_UNAVAILABLE"
@@ -269,7 +269,7 @@ class TransformUnavailableError(SpatialVlmError):
         super().__init__(_sentences(f"transform {parent} <- {child}: {reason}", repair))
 
     def advising(self, repair: str) -> TransformUnavailableError:
-        """The same with other advice."""
+        """A copy of this error with another fix."""
         known = {"may_come": self.may_come, "is_past": self.is_past}
         return TransformUnavailableError(self.parent, self.child, self.reason, repair, **known)
 
@@ -285,18 +285,18 @@ class ModelError(SpatialVlmError):
 
 
 class ModelTimeoutError(ModelError):
-    """A grounding model took longer than it may."""
+    """A grounding model exceeded its time limit."""
 
     status_name = "TIMEOUT"
 
 
 class GraspReplyError(ModelError):
-    """A server of learned grasps replied with something that cannot be used; nothing of the reply is.
+    """A server of learned grasps sent an invalid reply; no part of it is used.
 
     Args:
-        server: its service.
+        server: name of its service.
         kind: "empty", "frame", "count", "not_finite", "rotation", "score" or "width".
-        reason: the same for a person.
+        reason: the same as text.
         repair: what to do about it.
     """
 
@@ -307,7 +307,7 @@ class GraspReplyError(ModelError):
 
 
 class DomainMismatchError(ModelError):
-    """A model that was trained on simulated images only was given images that are not known to be simulated.
+    """A model trained only on simulated images was given images that are not known to be simulated.
 
     Args:
         model: its name.
@@ -328,12 +328,12 @@ class DomainMismatchError(ModelError):
 
 
 class UnfamiliarImageError(ModelError):
-    """An image is unlike those that a model was trained on.
+    """An image differs too much from those that a model was trained on.
 
     Args:
         model: its name.
-        distance: of the image's features from those of the training images.
-        limit: distance from which an image is refused.
+        distance: distance of the image's features from those of the training images.
+        limit: distance above which an image is refused.
     """
 
     def __init__(self, model: str, distance: float, limit: float) -> None:
@@ -346,10 +346,10 @@ class UnfamiliarImageError(ModelError):
 
 
 class DeadlineError(SpatialVlmError):
-    """Decoding and resolving took longer than a request may.
+    """Decoding and resolving exceeded the time limit of a request.
 
     Args:
-        stage: what was under way.
+        stage: the running stage.
         seconds: the limit.
     """
 
@@ -370,18 +370,18 @@ class StreamError(SpatialVlmError):
 
 
 class StaleInputError(StreamError):
-    """A stream is silent, or all it brings is older than the request."""
+    """A stream is silent, or all its messages are older than the request."""
 
     status_name = "STALE_INPUT"
 
 
 class ClockError(StaleInputError):
-    """Stamps that run ahead of now, or lie so far behind that no one can say how old they are.
+    """Stamps are ahead of now, or so far behind that the age is not known.
 
     Args:
-        stream: what is stamped so: a topic, or a transform.
-        ahead: by how much the stamps run ahead of the clock that hears them, seconds; negative = behind.
-        limit: the parameter that says how much is allowed, by name.
+        stream: the topic or transform with these stamps.
+        ahead: how far the stamps are ahead of the receiver's clock, seconds; negative = behind.
+        limit: name of the parameter that sets the limit.
         allowed: its value, seconds.
     """
 
@@ -398,7 +398,7 @@ class ClockError(StaleInputError):
 
 
 class NotSynchronisedError(StreamError):
-    """Colour and depth arrive, but their stamps never fit together."""
+    """Colour and depth arrive, but their stamps never match."""
 
     status_name = "NOT_SYNCHRONISED"
 
@@ -430,7 +430,7 @@ class CancelledError(SpatialVlmError):
 
 
 class StopRequestedError(SpatialVlmError):
-    """The words ask to stop: they are no order, and nothing is resolved.
+    """The words ask to stop: they are not an instruction, and nothing is resolved.
 
     Args:
         words: as said.
@@ -446,11 +446,11 @@ class StopRequestedError(SpatialVlmError):
 
 
 class GoalError(SpatialVlmError):
-    """There is no free way for the gripper to take an object, or to put it down.
+    """The gripper has no collision-free way to take an object or to put it down.
 
     Args:
-        what: what was wanted, for example "take the chick (d2)".
-        reasons: why not, as (kind, words), the most frequent first; the kinds are in docs/planning.md.
+        what: the requested action, for example "take the chick (d2)".
+        reasons: (kind, text) of each reason, most frequent first; docs/planning.md lists the kinds.
         repair: what to do about it.
     """
 
@@ -462,7 +462,7 @@ class GoalError(SpatialVlmError):
 
 
 class OutOfWorkspaceError(GoalError):
-    """Every way leaves the workspace, or enters a volume to keep out of."""
+    """Every possible motion leaves the workspace or enters a keep-out volume."""
 
     status_name = "OUT_OF_WORKSPACE"
 
@@ -485,14 +485,14 @@ def _moved(moved: float, turned_deg: float, limit: float, limit_deg: float) -> s
 
 
 class SceneChangedError(SpatialVlmError):
-    """What was seen is no longer how objects are.
+    """The scene has changed since it was seen.
 
     Args:
         what: what changed, for example "the camera".
-        moved: by how many metres; infinite where it is gone.
-        turned_deg: by how many degrees.
-        limit: metres that are allowed.
-        limit_deg: degrees that are allowed.
+        moved: how far it moved, metres; infinite if it is gone.
+        turned_deg: how far it turned, degrees.
+        limit: allowed motion, metres.
+        limit_deg: allowed rotation, degrees.
         repair: what to do about it.
         happened: what happened to it, in words that go on after `what`; None = it moved, or is gone.
     """
@@ -515,12 +515,12 @@ class SceneChangedError(SpatialVlmError):
 
 
 class UnreachableError(SpatialVlmError):
-    """No configuration of the arm has its tip where it should be.
+    """No configuration of the arm reaches the pose.
 
     Args:
         segment: which motion of the request, from 0.
-        position_error: how far the nearest one stays away, metres.
-        rotation_error: the same, radians.
+        position_error: position error of the nearest configuration, metres.
+        rotation_error: its rotation error, radians.
     """
 
     status_name = "UNREACHABLE"
@@ -537,11 +537,11 @@ class UnreachableError(SpatialVlmError):
 
 
 class RejectedError(SpatialVlmError):
-    """A person said no, or what was said is not valid for what is proposed.
+    """A person rejected a proposal, or the decision is not valid for it.
 
     Args:
-        about: the goal or the question that was named.
-        reason: why, in words.
+        about: the goal or the question that the decision names.
+        reason: why, as text.
         repair: what to do about it.
     """
 
@@ -553,7 +553,7 @@ class RejectedError(SpatialVlmError):
 
 
 class AuditError(RejectedError):
-    """What was said, or is about to be done, cannot be recorded, and is therefore not accepted."""
+    """A decision or an action cannot be recorded, and is therefore not accepted."""
 
     def __init__(self, path: object, reason: str, repair: str) -> None:
         self.path = str(path)
@@ -561,7 +561,7 @@ class AuditError(RejectedError):
 
 
 class ApprovalExpiredError(SpatialVlmError):
-    """Nobody approved in time, or what was approved was not used in time.
+    """There was no approval in time, or the approval was not used in time.
 
     Args:
         about: the goal or the question that was named.
@@ -606,8 +606,8 @@ class NoPathError(PlanningFailedError):
 
     Args:
         segment: which motion of the request, from 0.
-        reason: why, in words.
-        touched: ids of what is in the way, where that is known.
+        reason: why, as text.
+        touched: ids of the objects in the way, if known.
         repair: what to do about it.
     """
 
@@ -619,23 +619,23 @@ class NoPathError(PlanningFailedError):
 
 
 class StandsWrongError(NoPathError):
-    """The arm stands where it cannot stand, or objects are told to be where it stands; no other goal helps."""
+    """The arm's current configuration is in collision or invalid; no other goal helps."""
 
 
 class PlannerUnavailableError(PlanningFailedError):
-    """There is no planner, or it does not answer."""
+    """No planner runs, or it does not answer."""
 
     status_name = "PLANNER_UNAVAILABLE"
 
 
 class ExecutionFailedError(SpatialVlmError):
-    """A plan was not carried out to its end. The arm stands where it came to rest, and may hold something.
+    """A plan was not executed to its end. The arm stays where it stopped, and may hold an object.
 
     Args:
-        phase: of the plan, as in manipulation/planning/planner.py.
-        reason: why, in words.
+        phase: phase of the plan, as in manipulation/planning/planner.py.
+        reason: why, as text.
         repair: what to do about it.
-        number: MoveIt's error number, where it gave one.
+        number: MoveIt's error number, if there is one.
     """
 
     status_name = "EXECUTION_FAILED"
@@ -646,10 +646,10 @@ class ExecutionFailedError(SpatialVlmError):
 
 
 class InternalError(SpatialVlmError):
-    """An exception that nobody expected: a fault of this package. It costs one request; its trace is in the log.
+    """An unexpected exception: a bug in this package. It ends one request; the log has its trace.
 
     Args:
-        reason: type and words of the exception.
+        reason: type and message of the exception.
         repair: what to do about it.
     """
 
@@ -663,7 +663,7 @@ class InternalError(SpatialVlmError):
 
     @classmethod
     def of(cls, error: Exception) -> InternalError:
-        """The error for an unexpected exception."""
+        """Make the error for an unexpected exception."""
         return cls(f"{type(error).__name__}: {error}")
 
 
@@ -676,7 +676,7 @@ class DependencyError(SpatialVlmError):
 
 
 class DisplayError(SpatialVlmError):
-    """A window was asked for where none can be opened: over ssh, in a container, on a robot without a screen."""
+    """No window can be opened, for example over ssh, in a container or on a robot without a screen."""
 
     def __init__(
         self, reason: str, repair: str = "write the scene with --out scene.ply and open it on another computer"
@@ -686,12 +686,12 @@ class DisplayError(SpatialVlmError):
 
 
 class PlugInError(SpatialVlmError):
-    """A relation that an installed package brings cannot be used; other relations are not touched by that.
+    """A relation of an installed plug-in package cannot be used; other relations are not affected.
 
     Args:
-        name: of the relation.
+        name: name of the relation.
         source: the package and its entry point.
-        reason: why, in words.
+        reason: why, as text.
         repair: what to do about it.
     """
 
@@ -701,10 +701,10 @@ class PlugInError(SpatialVlmError):
 
 
 class EvaluationError(SpatialVlmError):
-    """An evaluation cannot begin or go on; results that are stored already are kept.
+    """An evaluation cannot start or continue; results that are already stored are kept.
 
     Args:
-        reason: why, in words.
+        reason: why, as text.
         repair: what to do about it.
     """
 
@@ -720,11 +720,11 @@ class EngineUnavailableError(EvaluationError):
 
 
 class StoreError(EvaluationError):
-    """A disk or an object store does not give or take a file.
+    """A disk or an object store cannot read or write a file.
 
     Args:
-        uri: of the file.
-        reason: why, in words.
+        uri: URI of the file.
+        reason: why, as text.
         repair: what to do about it.
     """
 
@@ -738,9 +738,9 @@ class FolderInUseError(EvaluationError):
 
     Args:
         folder: path or URI.
-        owner: host and process, in words.
+        owner: host and process, as text.
         age: seconds since it began.
-        seen: seconds since it last gave a sign of life.
+        seen: seconds since its last sign of life.
         repair: what to do about it.
     """
 

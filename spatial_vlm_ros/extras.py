@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How to install what an extra of this package needs, in words that hold in a checkout and in colcon's workspace.
+"""Install commands for the extras of this package, valid in a checkout and in a colcon workspace.
 
-The package is on no index, so `pip install spatial_vlm_ros[…]` would find nothing.
+The package is not on a package index, so `pip install spatial_vlm_ros[…]` would find nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "web": "starlette uvicorn Jinja2",
     }
 )
-"""Extra → its packages, as setup.py lists them, without least versions."""
+"""Extra → its packages, as in setup.py, without minimum versions."""
 
 
 def install(extra: str) -> str:
-    """The command that installs what an extra needs."""
+    """The command that installs the packages of an extra."""
     return f"pip install {PACKAGES[extra]}"

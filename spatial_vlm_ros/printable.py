@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text from outside as a terminal, a log or a report may show it.
+"""Makes untrusted text safe to show in a terminal, a log or a report.
 
-Replies of models, labels, instructions, names of topics, nodes and files come from outside. Printed as they are, they
-could move the cursor, recolour or overwrite lines (ANSI escapes), set the window's title, turn text around (bidi
-overrides) or fake a second line.
+Model replies, labels, instructions and names of topics, nodes and files are untrusted. Printed unchanged, they could
+move the cursor, recolour or overwrite lines (ANSI escapes), set the window title, reverse text (bidi overrides) or fake
+a second line.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ _TAB = 8  # columns
 
 
 def printable(text: object, keep: str = "") -> str:
-    """Text in which every character shows: what a terminal would obey, or a reader not see, becomes a question mark.
+    """Replace characters that control a terminal or are invisible with question marks.
 
-    Replaced is what Python's `str.isprintable` denies: control characters (ESC and its 8-bit forms, line feed, carriage
-    return), format characters (bidi overrides and isolates, zero-width characters), line and paragraph separators,
-    surrogates, private use and unassigned code points, and blanks other than the space.
+    It replaces every character for which `str.isprintable` is false: control characters (ESC and its 8-bit forms, line
+    feed, carriage return), format characters (bidi overrides and isolates, zero-width characters), line and paragraph
+    separators, surrogates, private use and unassigned code points, and blanks other than the space.
 
     Args:
-        text: of any type, as `str` gives it.
-        keep: characters that stay, such as a line feed between lines of our own.
+        text: an object of any type; converted with `str`.
+        keep: characters that are kept, such as line feeds between the package's own lines.
     """
     text = str(text)
     if text.isprintable():
@@ -32,12 +32,12 @@ def printable(text: object, keep: str = "") -> str:
 
 
 def printable_line(line: str) -> str:
-    """A line that another program wrote: its colours are dropped, its tabs widened, the rest is `printable`."""
+    """Make a line of another program printable: drop its colours, expand its tabs, and apply `printable`."""
     return printable(_COLOUR.sub("", line).rstrip("\r").expandtabs(_TAB))
 
 
 def printable_json(text: str) -> str:
-    """The same JSON with escapes for what would not show. Text of `json.dumps` without indentation."""
+    """Escape unprintable characters in JSON text from `json.dumps` without indentation."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)

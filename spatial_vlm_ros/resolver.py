@@ -160,7 +160,7 @@ class Resolver:
 
         Args:
             words: as in `resolve`.
-            before: the dialogue that they belong to.
+            before: the dialogue that the words continue.
 
         Raises:
             SpatialVlmError: no frame would help: the words are not understood, ask to stop, or cannot be judged.
@@ -261,7 +261,7 @@ class Resolver:
         words = words_for(choice.query.target, scorer.default_frame)
         try:
             found = referrer.refer(scene.frame.rgb, words)
-        except (ModelError, CancelledError, InputError):  # the last: a worker whose backend cannot refer
+        except (ModelError, CancelledError, InputError):  # InputError: a worker whose backend cannot refer
             raise
         except Exception as error:  # as for a grounder: it costs one request
             raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
@@ -496,7 +496,7 @@ class ObservedFrame:
 
     @staticmethod
     def _worded(turn: DialogueTurn, decided: DialogueChoice) -> tuple[Resolution, Dialogue | None, bool]:
-        """A decision with its place and in words; see `_decided`."""
+        """A decision with its placement and text; see `_decided`."""
         scorer = decided.scorer
         choice = with_avoided(with_place(decided.choice, scorer), scorer)
         asked = question_of(choice, scorer, turn.unnamed)
@@ -642,7 +642,7 @@ def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:
     """Convert the name of a frame of reference to its enum.
 
     Raises:
-        UnknownNameError: there is no such frame.
+        UnknownNameError: the name is unknown.
     """
     try:
         return None if name is None else FrameOfReference(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm adapt`: a vision-language model trained on relations and places, with a card and its calibration."""
+"""`spatial-vlm adapt`: trains a vision-language model on relations and locations, with model card and calibration."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: 
 
 
 def _layers(text: str) -> tuple[int, ...]:
-    """Numbers of layers from a text."""
+    """Parse layer numbers from a text."""
     try:
         return tuple(int(part) for part in text.split(",")) if text else ()
     except ValueError as error:

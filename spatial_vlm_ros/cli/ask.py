@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm ask`: a running resolver is asked."""
+"""`spatial-vlm ask`: sends an instruction to a running resolver."""
 
 from __future__ import annotations
 

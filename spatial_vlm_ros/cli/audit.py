@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm audit`: what a record of approvals says, whether it is whole, and an approval as it was shown."""
+"""`spatial-vlm audit`: lists an approval record, verifies it, and shows an approval as the person saw it."""
 
 from __future__ import annotations
 

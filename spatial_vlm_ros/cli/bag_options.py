@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of commands that read bags: which topics, and how messages become frames."""
+"""Options of commands that read bags: topics, and how messages become frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import StreamConfig
 
-_TOPICS = {  # role, as evaluation.bags.topics names it → option and help
+_TOPICS = {  # role, as in evaluation.bags.topics → option and help
     "rgb/image": ("--rgb", "Topic of the colour images, raw or compressed."),
     "depth/image": ("--depth", "Topic of the depth images, raw or compressedDepth."),
     "rgb/camera_info": ("--camera-info", "Topic of the colour camera info."),
@@ -36,11 +36,11 @@ _Command = Callable[..., Any]
 
 
 def topic_options(renamed: Mapping[str, str] | None = None, without: tuple[str, ...] = ()) -> Callable[..., _Command]:
-    """An option for each topic that can be named; each arrives as an argument called by its role's last words.
+    """Decorator that adds an option for each topic; the argument is named after the last words of its role.
 
     Args:
-        renamed: role → another name of its option.
-        without: roles that cannot be named.
+        renamed: role → other name of its option.
+        without: roles without an option.
     """
 
     def add(command: _Command) -> _Command:
@@ -54,19 +54,19 @@ def topic_options(renamed: Mapping[str, str] | None = None, without: tuple[str, 
 
 
 def stream_options(command: _Command) -> _Command:
-    """Options of how messages become frames."""
+    """Decorator that adds the options for assembling messages to frames."""
     for option in reversed(_STREAMS):
         command = option(command)
     return command
 
 
 def named_topics(given: Mapping[str, Any]) -> dict[str, str]:
-    """Role → topic of those that were named."""
+    """Role → topic, for the topics that were given."""
     return {role: given[_argument(role)] for role in _TOPICS if given.get(_argument(role)) is not None}
 
 
 def changed_streams(config: StreamConfig, given: Mapping[str, Any]) -> StreamConfig:
-    """The parameter file's values but for those of the command line."""
+    """The parameter file's values, overridden by the command line."""
     changes = {name: given[name] for name in _STREAM_NAMES if given[name] is not None}
     if given.get(_argument("depth/camera_info")) is not None:
         changes["depth_registered"] = False

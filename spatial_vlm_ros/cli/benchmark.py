@@ -104,7 +104,7 @@ def _write_task(found: Benchmark, data: Path, limit: int | None, out: Path) -> N
 
 
 def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[str]) -> tuple[ComparedModel, ...]:
-    """Models with their options, each followed by itself with each remedy."""
+    """Models with their options, each followed by its variants with one remedy."""
     from spatial_vlm_ros.evaluation.compared_models import models_of
     from spatial_vlm_ros.perception import parse_options
 
@@ -155,7 +155,7 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
 
 
 def _asked(model: ComparedModel, ask: str, read: BenchmarkItems, answers: AnswerFile) -> BenchmarkRun:
-    """One model, loaded only while it is asked."""
+    """Run one model; it is loaded only while it answers."""
     from spatial_vlm_ros.evaluation.benchmarks.asking import load_model
     from spatial_vlm_ros.evaluation.benchmarks.model_identity import asked_model
     from spatial_vlm_ros.evaluation.benchmarks.running import run_model

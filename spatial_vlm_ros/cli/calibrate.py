@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm calibrate`: how often a model's second opinion is right, by relation. Loaded when it is called."""
+"""`spatial-vlm calibrate`: measures how often a model's second opinion is right, by relation. Loaded when called."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.reliability import OpinionTally
     from spatial_vlm_ros.parameters import SecondOpinionConfig
 
-_START_S = 600.0  # a model may take this long to load: a person waits, and can end it
+_START_S = 600.0  # s for loading a model: a person waits, and can abort
 
 
 @click.command()
@@ -88,10 +88,10 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
 
 
 def _model_of(backend: str, options: Mapping[str, str]) -> str:
-    """Backend and model that answer for whole phrases, for people; of a backend made of others the one that is asked.
+    """Display name of the backend and model that answer whole phrases; of a combined backend, the part that is asked.
 
     Raises:
-        InputError: options of a part are not of the form of options.
+        InputError: the options of a part are malformed.
     """
     from spatial_vlm_ros.perception import parse_options
 
@@ -102,7 +102,7 @@ def _model_of(backend: str, options: Mapping[str, str]) -> str:
 
 
 def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Path, as_json: bool, force: bool) -> None:
-    """Print what was counted, then write it: counts are not lost where the file cannot be written."""
+    """Print the counts, then write them, so that they are not lost if the file cannot be written."""
     from spatial_vlm_ros.evaluation.reliability import reliability_json
     from spatial_vlm_ros.evaluation.reports import terminal
 
@@ -117,7 +117,7 @@ def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Pa
 
 
 def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool, marks: str, force: bool) -> None:
-    """The same of relations."""
+    """Print and write the counts of single relations."""
     from spatial_vlm_ros.evaluation.judge_calibration import judge_json
     from spatial_vlm_ros.evaluation.reports import terminal
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm compare`: what models say of a sentence, with and without remedies, beside what is measured."""
+"""`spatial-vlm compare`: compares models, with and without remedies, with the measurement for one sentence."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ _OF_FRAME = ("rgb", "depth", "camera_info", "depth_camera_info", "rgb_t_depth", 
 
 
 def _check_given(folder: Path | None, files: Mapping[str, Any]) -> None:
-    """Raises click.UsageError where options do not go together."""
+    """Raise click.UsageError if options contradict each other."""
     single = [f"--{name.replace('_', '-')}" for name in _OF_FRAME if files[name] is not None]
     if folder is not None and single:
         raise click.UsageError(f"FRAME contains its own files; omit {', '.join(single)}")
@@ -132,7 +132,7 @@ def _check_given(folder: Path | None, files: Mapping[str, Any]) -> None:
 
 
 def _read_folder(folder: Path, files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-    """The frame of a folder, and its detections or other given ones; None where a grounder finds them.
+    """The frame of a folder, and its own or other given detections; None if a grounder finds them.
 
     Raises:
         SpatialVlmError: a file is missing or damaged, or there are no detections.

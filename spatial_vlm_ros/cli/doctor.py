@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm doctor`: what is wrong with a camera, an arm, a bag, a frame or a grounder, and the repair."""
+"""`spatial-vlm doctor`: finds problems of a camera, arm, bag, frame or grounder, and says how to fix them."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> l
 
 
 def _of_bag(bag: Path, settings: Settings, table_height: float | None, told: bool) -> list[Finding]:
-    """Its files first; what is wrong with the streams, or with the frame of a bundle, as far as they can be read."""
+    """Findings on a bag: first its files, then its streams, or the frame of a bundle, as far as they can be read."""
     from spatial_vlm_ros.cli.evidence_replay import is_evidence
     from spatial_vlm_ros.evaluation.bags.check import examine_files
     from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
@@ -144,7 +144,7 @@ def _of_bag(bag: Path, settings: Settings, table_height: float | None, told: boo
 
 
 def _of_bundle(path: Path, settings: Settings | None, table_height: float | None) -> list[Finding]:
-    """The frame of an evidence bundle, by the parameters of its decision where none are given."""
+    """Findings on the frame of an evidence bundle, with the parameters of its decision unless others are given."""
     from spatial_vlm_ros.evaluation.evidence.answering import frame_of, settings_of_bundle
     from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
     from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity, examine
@@ -156,7 +156,7 @@ def _of_bundle(path: Path, settings: Settings | None, table_height: float | None
         frame, found = frame_of(bundle, known.streams, robot_of(known.streams, known.resolver.depth))
     except FileError:
         raise
-    except SpatialVlmError as error:  # a decision without a frame is kept, too
+    except SpatialVlmError as error:  # decisions without a frame are stored, too
         return [Finding("frame", Severity.WARNING, f"not checked: {error}")]
     return examine(frame, found or (), known.resolver, table_height)
 
@@ -189,16 +189,16 @@ def _of_arm(robot: str, planner: str, seconds: float, namespace: str, ros_args: 
 
 
 def _arguments(settings: Settings, camera: str, ros_args: tuple[str, ...]) -> list[str]:
-    """ROS's arguments, with the topics of a camera's preset."""
+    """ROS arguments with the topics of a camera preset."""
     remappings = _of_camera(settings, camera)[1]
     return [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
 
 
 def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:
-    """The settings as a camera's preset has them, and the remappings to its topics.
+    """The settings of a camera preset, and the remappings to its topics.
 
     Raises:
-        UnknownNameError: no such preset.
+        UnknownNameError: the preset does not exist.
     """
     import dataclasses
 

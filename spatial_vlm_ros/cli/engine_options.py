@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of `evaluate` for several processes or machines, and what they have done."""
+"""Options of `evaluate` for several processes or machines, and how to run with them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("local", "ray")
 SHARDS = "shards"
-"""Folder of the parts in that of --out."""
+"""Name of the folder of the parts inside the folder of --out."""
 
 _OPTIONS = (
     click.option("--engine", type=click.Choice(ENGINES), help="Evaluate in shards, on this machine or on Ray."),
@@ -43,7 +43,7 @@ _OPTIONS = (
 
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options --engine, --workers, --address, --num-gpus, --resume and --shards."""
+    """Decorator that adds the options --engine, --workers, --address, --num-gpus, --resume and --shards."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -51,12 +51,12 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class ShardRequest:
-    """An evaluation in shards, as the command line asks for it.
+    """Request for an evaluation in shards, from the command line.
 
     Args:
-        engine: what runs it.
-        folder: of the parts, a path or URI.
-        resume: whether the folder may hold some of them.
+        engine: the engine that runs it.
+        folder: folder of the parts, a path or URI.
+        resume: whether the folder may already hold parts.
     """
 
     engine: Engine
@@ -67,10 +67,10 @@ class ShardRequest:
         self, sources: Sequence[Source], models: Sequence[ModelSpec], config: Settings, frame_of_reference: str | None,
         note_row: Callable[[Row], None],
     ) -> tuple[list[ModelRun], MergedRun]:  # fmt: skip
-        """The runs of all models, and what was and was not evaluated.
+        """Run all models; returns their runs, and what was and was not evaluated.
 
         Raises:
-            SpatialVlmError: as `evaluate_cases`; or nothing could be evaluated.
+            SpatialVlmError: as in `evaluate_cases`, or nothing could be evaluated.
         """
         from spatial_vlm_ros.evaluation.engine.evaluate_cases import evaluate_cases
         from spatial_vlm_ros.evaluation.engine.run import run_rows
@@ -109,10 +109,10 @@ class ShardRequest:
 
 
 def shard_request(given: dict[str, Any], out: Path | None, answers: Path | None) -> ShardRequest | None:
-    """What the options ask for, which are taken out of `given`; None where the cases are evaluated one after the other.
+    """Take the engine options out of `given`; None if the cases are evaluated one after another in this process.
 
     Raises:
-        click.UsageError: options that do not fit, or no folder.
+        click.UsageError: options contradict each other, or there is no folder.
         InputError: a number is out of range.
     """
     engine, workers, address, num_gpus, resume, shards = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm evaluate`: models on frames and bags, their errors, pairs and baselines. Loaded when it is called."""
+"""`spatial-vlm evaluate`: scores models on frames and bags, and compares them with baselines. Loaded when called."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
 
 class _Gate(click.Command):
-    """A command whose exit code 3 says "worse than the baseline" and nothing else: what cannot be read is a failure."""
+    """A command whose exit code 3 only means "worse than the baseline": unreadable input is a failure."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except (DependencyError, EvaluationError):
-            raise  # the group says these, and ends with 1
+            raise  # the group prints these, and exits with 1
         except SpatialVlmError as error:
             say(f"{error.status_name}: {error}", err=True)
             ctx.exit(FAILED)
@@ -150,7 +150,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     try:
         with stopped_cleanly():
             files.write(evaluation, runs, _title(sources))
-    finally:  # a report that cannot be written does not cost the figures
+    finally:  # the figures are printed even if a report cannot be written
         print_json(evaluation_json(evaluation)) if as_json else terminal_evaluation.evaluation(evaluation)
     if done is not None and not done.is_whole:
         say(f"{done.summary()}; run the same command with --resume to try them again", err=True)
@@ -168,7 +168,7 @@ def _cases(
     sources: Sequence[Source], specs: Sequence[ModelSpec], settings: Settings, frame_of_reference: str | None,
     answers: Path | None, notes: list[str],
 ) -> Iterable[EvaluatedCase]:  # fmt: skip
-    """Every case by every model, or with the answers given."""
+    """Evaluate every case with every model, or with the given answers."""
     from spatial_vlm_ros.evaluation.running import evaluate_models
     from spatial_vlm_ros.evaluation.stored_answers import judge_answers, read_answers
     from spatial_vlm_ros.output import terminal
@@ -187,10 +187,10 @@ def _cases(
 
 
 def _collected(cases: Iterable[EvaluatedCase], settings: Settings, files: ReportFiles) -> list[ModelRun]:
-    """The runs of all models.
+    """Collect the runs of all models.
 
     Raises:
-        InputError: no case says what to expect.
+        InputError: no case has an expected answer.
     """
     from spatial_vlm_ros.evaluation.model_run import ModelRun
     from spatial_vlm_ros.evaluation.reports.failure_image import failure_image
@@ -210,7 +210,7 @@ def _collected(cases: Iterable[EvaluatedCase], settings: Settings, files: Report
 def _baselines(
     before: Mapping[str, Sequence[StoredAnswer]], runs: Sequence[ModelRun], notes: list[str]
 ) -> dict[str, Sequence[StoredAnswer]]:
-    """The earlier answers of each model: those under its name, or the only ones that there are."""
+    """Earlier answers of each model: those under its name, or the only ones in the file."""
     chosen = {}
     for run in runs:
         if not run.results:
@@ -225,7 +225,7 @@ def _baselines(
 
 
 def _left_out(truth: Path | None, bags: Sequence[str]) -> list[str]:
-    """A note where the file of truth has cases of bags that are not evaluated."""
+    """A note if the truth file has cases of bags that are not evaluated."""
     from spatial_vlm_ros.evaluation.truth_file import bags_left_out
 
     left = {} if truth is None else bags_left_out(truth, bags)

@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.model_run import ModelRun
     from spatial_vlm_ros.evaluation.rows import Row
 
-_MOST_IMAGES = 300  # of each model: a page of more takes a browser long to show
+_MOST_IMAGES = 300  # per model: a page with more images is slow in a browser
 _FOLDER_FILES = {"out": "scores.json", "html": "report.html", "markdown": "report.md", "junit": "junit.xml"}
 
 
 @dataclass
 class ReportFiles:
-    """Which reports are wanted, and where.
+    """The requested reports and their paths.
 
     Attributes:
-        out: JSON; None = not wanted, as of the others.
+        out: JSON report; None = not requested, also for the others.
         html: page.
         markdown: summary, with images beside it.
         junit: XML.
         parquet: rows.
-        force: files that exist already are replaced.
-        rows: grows with the cases.
+        force: whether existing files are replaced.
+        rows: collected rows, one per case.
     """
 
     out: Path | None = None
@@ -54,22 +54,22 @@ class ReportFiles:
         cls, out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None, parquet: Path | None,
         force: bool = False, beside: str = "",
     ) -> ReportFiles:  # fmt: skip
-        """The files of a command line; an `out` without an ending is a folder that takes all reports.
+        """Make it from command-line options; an `out` without a suffix is a folder for all reports.
 
         Args:
-            out: JSON, or the folder.
+            out: JSON report, or the folder.
             html: page.
             markdown: summary.
             junit: XML.
             parquet: rows.
-            force: whether reports that are there are replaced.
-            beside: name of what the folder may hold already.
+            force: whether existing reports are replaced.
+            beside: name of an entry that the folder may already have.
 
         Raises:
-            click.UsageError: the folder holds something already.
+            click.UsageError: the folder is not empty.
         """
         named = {"out": out, "html": html, "markdown": markdown, "junit": junit}
-        if out is not None and (out.is_dir() or not (out.suffix or out.exists())):  # /dev/stdout is no folder
+        if out is not None and (out.is_dir() or not (out.suffix or out.exists())):  # /dev/stdout is not a folder
             if not force and out.is_dir() and any(one.name != beside for one in out.iterdir()):
                 more = ", or --resume to continue an evaluation in shards" if beside else ""
                 raise click.UsageError(f"--out {out}: the folder is not empty. Choose a new one, or pass --force{more}")
@@ -78,10 +78,10 @@ class ReportFiles:
         return cls(named["out"], named["html"], named["markdown"], named["junit"], parquet, force)
 
     def check_new(self) -> None:
-        """Refuse what exists already, before a long run, unless it may be replaced.
+        """Check before a long run that no report exists yet, unless it may be replaced.
 
         Raises:
-            click.UsageError: a file exists, or the folder of images holds something else.
+            click.UsageError: a file exists, or the image folder holds other files.
         """
         check_new(self.force, out=self.out, html=self.html, markdown=self.markdown, junit=self.junit,
                   parquet=self.parquet)  # fmt: skip
@@ -89,19 +89,19 @@ class ReportFiles:
             check_new_folder(self.force, "markdown", _images_beside(self.markdown), _is_failure_image)
 
     def check_no_input(self, inputs: Iterable[Path | str | None]) -> None:
-        """Refuse to replace a file that is read.
+        """Check that no report replaces an input file.
 
         Raises:
-            click.UsageError: a report would.
+            click.UsageError: a report would replace one.
         """
         check_no_input(inputs, out=self.out, html=self.html, markdown=self.markdown, junit=self.junit,
                        parquet=self.parquet)  # fmt: skip
 
     def check_installed(self) -> None:
-        """See that what the reports need is there, before a long run.
+        """Check before a long run that the packages for the reports are installed.
 
         Raises:
-            DependencyError: it is not installed.
+            DependencyError: a package is not installed.
         """
         from spatial_vlm_ros.evaluation import rows_file
         from spatial_vlm_ros.evaluation.reports import report
@@ -111,19 +111,19 @@ class ReportFiles:
             rows_file.check_installed()
 
     def wants_image(self, already: int) -> bool:
-        """Whether an image of a failure is shown, where a model has so many already."""
+        """Whether to show another failure image if a model already has `already` images."""
         return (self.html is not None or self.markdown is not None) and already < _MOST_IMAGES
 
     def note_row(self, row: Row) -> None:
-        """Keep a row where rows are wanted."""
+        """Store a row if rows are requested."""
         if self.parquet is not None:
             self.rows.append(row)
 
     def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> None:
-        """Write all of them.
+        """Write all reports.
 
         Raises:
-            FileError: a place cannot be written.
+            FileError: a report cannot be written.
         """
         from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json
         from spatial_vlm_ros.evaluation.reports.junit import junit_suites
@@ -147,7 +147,7 @@ class ReportFiles:
 
 
 def _images_beside(document: Path) -> Path:
-    """The folder of the images of a document."""
+    """Folder of a document's images."""
     return document.with_name(document.stem + "_images")
 
 
@@ -156,7 +156,7 @@ def _is_failure_image(path: Path) -> bool:
 
 
 def _write_images(beside: Path, runs: Sequence[ModelRun], force: bool) -> Mapping[str, Mapping[int, str]]:
-    """Write images of failures into a folder beside a document; by model where they are, relative to it."""
+    """Write failure images into a folder beside a document; returns model → relative paths."""
     folder = _images_beside(beside)
     images = {f"{_head(run, runs)}{number + 1}.jpg": data for run in runs for number, data in run.images.items()}
     if images or folder.is_dir():
@@ -167,5 +167,5 @@ def _write_images(beside: Path, runs: Sequence[ModelRun], force: bool) -> Mappin
 
 
 def _head(run: ModelRun, runs: Sequence[ModelRun]) -> str:
-    """What the names of a model's images begin with, where there are several models."""
+    """Prefix of a model's image names, if there are several models."""
     return "".join(c if c.isalnum() and c.isascii() else "_" for c in run.name) + "_" if len(runs) > 1 else ""

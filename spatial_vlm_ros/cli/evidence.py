@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm evidence`: what a node has kept of its decisions, and tests made of it. Loaded when it is called."""
+"""`spatial-vlm evidence`: lists the decisions that a node has stored, and makes tests of them. Loaded when called."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord
 
 _PARAMETERS = "resolver.yaml"
-_LONGEST = 100  # characters of a reason in a line
+_LONGEST = 100  # most characters of a reason in a line
 
 
 @click.group()
@@ -108,13 +108,13 @@ def keep_as_test(bundles: tuple[Path, ...], out: Path, status: str | None, id_: 
     if id_ is not None and status not in (None, Status.OK.value):
         raise click.UsageError(f"--id names the object of an OK answer, but --status is {status}; omit one of them")
     read = [read_bundle(path) for path in bundles]
-    for bundle in read:  # before the first is written
+    for bundle in read:  # check all before writing the first
         cases.check_keepable(bundle, out)
     parameters, differing = cases.parameters_of(read)
     for n, bundle in enumerate(read):
         right = None if status is None else Status[status]
         case = cases.keep_as_test(bundle, out, right, id_, as_answered)
-        if n == 0:  # at once: the cases that are there can be evaluated whatever becomes of the next ones
+        if n == 0:  # at once, so that the first cases can be evaluated even if later ones fail
             _write_parameters(out / _PARAMETERS, parameters, differing)
         is_right = case.is_right
         if as_json:
@@ -146,20 +146,20 @@ def _show(path: Path, record: EvidenceRecord) -> None:
 
 
 def _yaml_lines(values: dict[str, Any], indent: int) -> Iterator[str]:
-    """Groups of parameters as YAML; words in quotes, so that none is taken for another type."""
+    """Format parameter groups as YAML; text is quoted, so that it is not read as another type."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield f"{' ' * indent}{name}:"
             yield from _yaml_lines(value, indent + 2)
             continue
         text = json.dumps(value, ensure_ascii=False)
-        if isinstance(value, float) and "e" in text and "." not in text:  # YAML 1.1 takes 1e-05 for a word
+        if isinstance(value, float) and "e" in text and "." not in text:  # YAML 1.1 reads 1e-05 as text
             text = text.replace("e", ".0e")
         yield f"{' ' * indent}{name}: {text}"
 
 
 def _write_parameters(path: Path, parameters: dict[str, Any], differing: tuple[str, ...]) -> None:
-    """Write the parameters of the bundles as `evaluate --config` reads them; one that is there and differs is kept."""
+    """Write the bundles' parameters for `evaluate --config`; an existing file that differs is kept."""
     if differing:
         say(f"the bundles differ in {', '.join(differing)}: `evaluate` uses the parameters of the first one", err=True)
     text = "\n".join(["/**:", "  ros__parameters:", *_yaml_lines(parameters, 4)]) + "\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm replay` of an evidence bundle: the decision made again, and whether it is the same."""
+"""`spatial-vlm replay` of an evidence bundle: makes the decision again and compares it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvidenceOptions:
-    """What the command line says of a bundle.
+    """Command-line options for a bundle.
 
     Args:
-        grounder: finds the objects again; None = those that were found or given then are used.
-        gate: the resolver's parameters with what the command line says of image domains.
-        change: the streams' parameters with what the command line says of frames.
-        config_file: parameters; None = those of the bundle.
-        frame_of_reference: None = that of the request.
+        grounder: finds the objects again; None = use the recorded detections.
+        gate: applies the command line's image-domain options to the resolver's parameters.
+        change: applies the command line's frame options to the streams' parameters.
+        config_file: parameter file; None = the bundle's parameters.
+        frame_of_reference: None = the recorded request's.
     """
 
     grounder: Grounder | None
@@ -42,7 +42,7 @@ def is_evidence(bag: Path) -> bool:
     """Whether a bag is an evidence bundle.
 
     Raises:
-        FileError: there is no bag, or it is damaged.
+        FileError: the bag does not exist or is damaged.
     """
     from spatial_vlm_ros.evaluation.bags.reader import open_bag
     from spatial_vlm_ros.evaluation.evidence.bundle import is_bundle
@@ -54,7 +54,7 @@ def is_evidence(bag: Path) -> bool:
 def replay_evidence(
     path: Path, instructions: tuple[str, ...], options: EvidenceOptions, out: Path | None, as_json: bool
 ) -> int:
-    """Answer a bundle again, by its words or by others, and say whether that is the recorded answer; the exit code.
+    """Answer a bundle again with its words or others, and compare with the recorded answer; returns the exit code.
 
     Raises:
         SpatialVlmError: the bundle is damaged, or has no frame to answer on.
@@ -92,7 +92,7 @@ def replay_evidence(
 
 
 def compared_words(record: EvidenceRecord, now: Resolution) -> str:
-    """Whether a decision that was made again equals the recorded one.
+    """Text that says whether the new decision equals the recorded one.
 
     Raises:
         InputError: the recorded answer was written by another version, or is damaged.

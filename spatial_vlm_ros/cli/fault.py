@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm fault`: faults of a running player or simulation are switched on and off."""
+"""`spatial-vlm fault`: switches faults of a running player or simulation on and off."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every command: exit codes, errors in words, shared options and output, commands loaded when called."""
+"""Shared by all commands: exit codes, error messages, options and output; loads commands when they are called."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 ANSWERED, FAILED, REFUSED = 0, 1, 3
 
 PLUG_INS = "spatial_vlm_ros.commands"
-"""Entry-point group of installed packages that bring a command: name → a click.Command. Our own names stay ours."""
+"""Entry-point group of plug-in commands: name → click.Command. They cannot replace built-in commands."""
 
 
 class Group(click.Group):
-    """Translates what is left of our errors, once: a status means refused, anything else failed.
+    """Command group that translates uncaught errors to exit codes: a status means refused, anything else failed.
 
     Args:
-        verbs: names of the commands; `cli/VERB.py` holds each as a function of its name, loaded when it is called.
+        verbs: names of the commands; `cli/VERB.py` has a function of the same name, loaded when it is called.
     """
 
     def __init__(self, *args: Any, verbs: Sequence[str], **kwargs: Any) -> None:
@@ -51,7 +51,7 @@ class Group(click.Group):
         return sorted({*super().list_commands(ctx), *self._verbs, *entry_points(group=PLUG_INS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command by its name."""
+        """Load a command by name."""
         if cmd_name not in self._verbs:
             return super().get_command(ctx, cmd_name) or _plug_in(cmd_name)
         module = importlib.import_module(f"spatial_vlm_ros.cli.{cmd_name}")
@@ -76,7 +76,7 @@ class Group(click.Group):
 
 
 def _plug_in(name: str) -> click.Command | None:
-    """A command of another package; in place of one that cannot be loaded, a command that says why."""
+    """Load a plug-in command; if it cannot be loaded, return a command that says why."""
     for found in entry_points(group=PLUG_INS, name=name):
         try:
             command = found.load()
@@ -150,24 +150,24 @@ _FRAME_FILES = (
 
 
 def frame_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of one frame as single files, and of who finds the objects in it."""
+    """Decorator that adds the options for one frame as single files and for its detector."""
     for option in reversed(_FRAME_FILES):
         command = option(command)
     return command
 
 
 def check_frame_files(files: Mapping[str, Any]) -> None:
-    """Raises click.UsageError where a file is not named that every frame needs."""
+    """Raise click.UsageError if a required file of the frame is not given."""
     missing = [f"--{name.replace('_', '-')}" for name in ("rgb", "depth", "camera_info") if files[name] is None]
     if missing:
         raise click.UsageError(f"missing {', '.join(missing)}")
 
 
 def read_frame_files(files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-    """The frame of `frame_file_options`, and its detections where a file of them is named.
+    """Read the frame of `frame_file_options`, and its detections if a file is given.
 
     Raises:
-        SpatialVlmError: a file is missing or damaged, or does not fit the others.
+        SpatialVlmError: a file is missing, damaged, or inconsistent with the others.
     """
     from spatial_vlm_ros.evaluation.frame_folder import read_detections, read_frame
 
@@ -186,7 +186,7 @@ def read_frame_files(files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detecti
 
 
 def read_settings(path: Path | None) -> Settings:
-    """Parameters from a ROS parameter file, or the defaults."""
+    """Read parameters from a ROS parameter file, or return the defaults."""
     from spatial_vlm_ros.parameters import Settings, settings_from
 
     if path is None:
@@ -204,7 +204,7 @@ def read_settings(path: Path | None) -> Settings:
 
 
 def gated(config: ResolverConfig, image_domain: str | None, any_domain: bool) -> ResolverConfig:
-    """The parameter file's values but for what `image_domain_option` and `any_domain_option` say."""
+    """The parameter file's values, overridden by `image_domain_option` and `any_domain_option`."""
     changes: dict[str, Any] = {} if image_domain is None else {"images": image_domain}
     if any_domain:
         changes["allow_mismatch"] = True
@@ -212,7 +212,7 @@ def gated(config: ResolverConfig, image_domain: str | None, any_domain: bool) ->
 
 
 def print_resolution(resolution: Resolution, as_json: bool) -> None:
-    """An answer for people or, as one line, for programs."""
+    """Print an answer as text, or as one line of JSON."""
     from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.output.json_schema import resolution_json
 
@@ -220,12 +220,12 @@ def print_resolution(resolution: Resolution, as_json: bool) -> None:
 
 
 def say(text: object, err: bool = False) -> None:
-    """One line for people. Parts of it come from outside; what a terminal would obey is shown as a question mark."""
+    """Print one line of text; characters that would control the terminal become question marks."""
     click.echo(printable(text), err=err)
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on one line, flushed: a program may be reading along. What a terminal would obey is escaped."""
+    """Print one JSON object on one line and flush; characters that would control the terminal are escaped."""
     click.echo(printable_json(json.dumps(value, ensure_ascii=False, allow_nan=False)))
 
 
@@ -239,10 +239,10 @@ def write_image(
     *,
     force: bool = False,
 ) -> None:
-    """An answer drawn on its frame, as a file; an existing one is replaced with `force` alone.
+    """Write the image of an answer; an existing file is replaced only with `force`.
 
     Raises:
-        InputError, FileError: no image format, or a place that cannot be written.
+        InputError, FileError: the suffix is not an image format, or the file cannot be written.
     """
     from spatial_vlm_ros.output.annotated_image import draw
 
@@ -250,10 +250,10 @@ def write_image(
 
 
 def save_image(path: Path, image: Rgb, *, force: bool = False) -> None:
-    """An image as a file; folders above it are made. An existing file is replaced with `force` alone.
+    """Write an image and create its parent folders. An existing file is replaced only with `force`.
 
     Raises:
-        InputError, FileError: no image format, or a place that cannot be written.
+        InputError, FileError: the suffix is not an image format, or the file cannot be written.
     """
     import cv2
 
@@ -273,10 +273,10 @@ def write_scene(
     *,
     force: bool = False,
 ) -> None:
-    """An answer in three dimensions, as a file; an existing one is replaced with `force` alone.
+    """Write an answer as a 3-D scene; an existing file is replaced only with `force`.
 
     Raises:
-        FileError: a place that cannot be written.
+        FileError: the file cannot be written.
     """
     from spatial_vlm_ros.output import scene_3d
     from spatial_vlm_ros.output.annotated_image import content_from
@@ -286,12 +286,12 @@ def write_scene(
 
 
 def slug(text: str) -> str:
-    """A file name that tells of a text."""
+    """Make a file name from a text."""
     return "".join(c if c.isalnum() and c.isascii() else "_" for c in text)[:60]
 
 
 def told_source(resolution: Resolution) -> str:
-    """What a line about an answer adds where a model chose it; else nothing."""
+    """Suffix for a line about an answer that a model chose; otherwise ""."""
     from spatial_vlm_ros.types import CHOSEN_BY_MODEL
 
     return f"  ({CHOSEN_BY_MODEL})" if resolution.source == "model" and resolution.target is not None else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm label`: a local page on which a person writes the truth that `evaluate` scores against."""
+"""`spatial-vlm label`: a local page on which a person enters the truth that `evaluate` scores against."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.labelling.session import LabelSession
     from spatial_vlm_ros.parameters import Settings
 
-_MOST_SAID = 5  # lines that are no cases
+_MOST_SAID = 5  # invalid lines that are listed
 
 
 @click.command()
@@ -97,10 +97,10 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
     gate = gated(settings.resolver, image_domain, any_domain)
     if bag is not None and model is not None:
-        check_domain(model, gate.domain_gate)  # a bag does not say what made its images: before it is read
+        check_domain(model, gate.domain_gate)  # a bag does not say what made its images: check before reading
     reference = None if frame_of_reference is None else FrameOfReference(frame_of_reference)
     path = out or _beside(frames, bag)
-    with LabelFile(path) as file:  # first: a page that is open elsewhere is said before a bag is read
+    with LabelFile(path) as file:  # first, so that a page open elsewhere is reported before reading a bag
         _warn_of(file.path, refused_lines(file))
         with _source(frames, bag, file.path, model is not None, settings, of_bag, apart) as source:
             labels = LabelSession(source, file, Resolver(gate, model), sentences, reference, blind=blind)
@@ -150,7 +150,7 @@ def _source(
 
 
 def _warn_of(path: Path, refused: tuple[tuple[int, str], ...]) -> None:
-    """Say which lines of the file are no cases: they stay as they are, and `evaluate` takes none of the file."""
+    """Warn about invalid lines of the file: they are kept, and `evaluate` refuses the whole file."""
     for n, reason in refused[:_MOST_SAID]:
         say(f"{path}: line {n} is not a valid case: {reason}", err=True)
     if refused:
@@ -162,7 +162,7 @@ def _warn_of(path: Path, refused: tuple[tuple[int, str], ...]) -> None:
 
 
 def _wait() -> None:
-    """Until Ctrl-C or SIGTERM."""
+    """Wait until Ctrl-C or SIGTERM."""
     over = threading.Event()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: over.set())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `ask` and `pick` share: a request's progress and its result on the terminal."""
+"""Shared by `ask` and `pick`: prints a request's progress and result."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ INTERRUPTED = 130
 
 
 def print_progress(words: str) -> None:
-    """A stage of a request; the page's address with its secret where a person looks at the terminal, and may read it.
+    """Print a stage of a request; on a terminal, the page's address includes its secret if the user may read it.
 
-    Into a file or a pipe, and for another user's page, goes the address without it, and where the secret is.
+    In a file or pipe, and for another user's page, the address comes without the secret, with the path of the secret.
     """
     from spatial_vlm_ros.manipulation.approval.address import address_in
 
@@ -25,7 +25,7 @@ def print_progress(words: str) -> None:
 
 
 def print_message(resolution: Any, as_json: bool) -> None:
-    """The answer as people read it at a terminal, or its JSON."""
+    """Print the answer as text or JSON."""
     if as_json:
         print_json(json.loads(resolution.json))
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm`: the group of all commands. Exit codes: 0 answered, 3 refused, 1 failed, 2 usage."""
+"""`spatial-vlm`: group of all commands. Exit codes: 0 answered, 3 refused, 1 failed, 2 usage error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERBS = (
     "adapt", "ask", "audit", "benchmark", "calibrate", "compare", "doctor", "evaluate", "evidence", "fault", "label",
     "models", "parse", "pick", "probe", "record", "replay", "resolve", "schema", "train", "up",
 )  # fmt: skip
-"""The commands: `cli/VERB.py` holds each, and is imported when it is called."""
+"""The commands. `cli/VERB.py` has each one, and is imported when it is called."""
 
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -44,6 +44,6 @@ def main() -> None:
 
 
 def run() -> NoReturn:
-    """Entry point."""
+    """Run the program and exit; entry point."""
     main(prog_name="spatial-vlm")
     raise SystemExit(ANSWERED)

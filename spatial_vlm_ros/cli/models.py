@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm models`: the models that people can get, and those that are here. Loaded when it is called."""
+"""`spatial-vlm models`: lists, downloads, verifies and exports models. Loaded when called."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _facts(entry: ModelEntry) -> dict[str, Any]:
 
 
 def _consent(entry: ModelEntry, accepted: str) -> None:
-    """Have a licence that is not permissive accepted by a person."""
+    """Ask the person to accept a licence that is not permissive."""
     if entry.permissive or accepted == entry.licence:
         return
     say(f"{entry.name} is under {entry.licence}: {entry.terms}", err=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command writes: existing results are kept unless --force is given, and a stopped command cleans up."""
+"""Output files of commands: existing results are kept unless --force is given, and a stopped command cleans up."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ force_option = click.option("--force", is_flag=True, help="Replace existing file
 
 
 def check_new(force: bool, **outputs: Path | None) -> None:
-    """Refuse files that exist already, before any work is done.
+    """Refuse output files that already exist, before any work is done.
 
     Args:
-        force: they may be replaced.
-        outputs: option → its file, None where it was not given.
+        force: whether they may be replaced.
+        outputs: option → its file, None if not given.
 
     Raises:
-        click.UsageError: one exists, or is a folder.
+        click.UsageError: an output exists, or is a folder.
     """
     for option, path in outputs.items():
         if path is not None:
@@ -35,11 +35,11 @@ def check_new(force: bool, **outputs: Path | None) -> None:
 
 
 def check_no_input(inputs: Iterable[Path | str | None], **outputs: Path | None) -> None:
-    """Refuse to write over a file that is read, with --force as well: truth that took days is not asked for by that.
+    """Refuse to overwrite an input file, even with --force: truth that took days must not be lost.
 
     Args:
-        inputs: files that are read; those that are missing are left out.
-        outputs: option → its file, None where it was not given.
+        inputs: input files; missing ones are ignored.
+        outputs: option → its file, None if not given.
 
     Raises:
         click.UsageError: an output is one of the inputs.
@@ -51,10 +51,10 @@ def check_no_input(inputs: Iterable[Path | str | None], **outputs: Path | None) 
 
 
 def check_new_folder(force: bool, option: str, path: Path | None, ours: Callable[[Path], bool]) -> None:
-    """As `check_new`, for a folder; `ours` says which names in it such a result has (files.folders.UnfinishedFolder).
+    """Like `check_new` for a folder; `ours` says which names belong to such a result (files.folders.UnfinishedFolder).
 
     Raises:
-        click.UsageError: it holds files, or with --force others than ours.
+        click.UsageError: the folder holds files, or with --force files that are not ours.
     """
     if path is not None:
         _as_usage(option, path, lambda: require_new_folder(path, force, ours))
@@ -70,22 +70,22 @@ def _as_usage(option: str, path: Path, check: Callable[[], None]) -> None:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a name in a folder is an image that `resolve` or `replay` wrote, or a folder of nothing else."""
+    """Whether a path is an image that `resolve` or `replay` wrote, or a folder that holds only such images."""
     if path.is_dir() and not path.is_symlink():
         return all(is_image(one) for one in path.iterdir())
     return path.suffix == ".png"
 
 
 def image_folder(out: Path, force: bool) -> AbstractContextManager[Path]:
-    """Where the images of several answers are written; OUT appears when all are there."""
+    """Folder for the images of several answers; OUT appears once all of them are written."""
     return new_folder(out, force=force, ours=is_image)
 
 
 @contextmanager
 def stopped_cleanly() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it began to write is removed.
+    """Let SIGTERM and SIGHUP end the block like Ctrl-C, so that partial output is removed.
 
-    Without it they end the process at once. The exit code is 128 + the signal's number, as a shell reports it.
+    Otherwise they would end the process at once. The exit code is 128 + the signal's number, as a shell reports it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

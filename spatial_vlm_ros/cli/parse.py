@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm parse`: how an instruction is understood."""
+"""`spatial-vlm parse`: shows how an instruction is understood."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, json_option, print_json, say
 from spatial_vlm_ros.errors import FileError, InternalError, SpatialVlmError
 
-_LONGEST_LINE = 1 << 20  # bytes, as of a line of cases.jsonl; a sentence has at most a few thousand
+_LONGEST_LINE = 1 << 20  # bytes, as for a line of cases.jsonl; a sentence has at most a few thousand
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
 
 
 def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
-    """Print one instruction's reading or error; whether it was understood."""
+    """Print one instruction's reading or error; returns whether it was understood."""
     from spatial_vlm_ros.language import parse as parse_instruction
     from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.output.json_schema import query_json
@@ -50,7 +50,7 @@ def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
         queries = parse_instruction(instruction)
     except SpatialVlmError as error:
         return _refuse(instruction, error, as_json)
-    except Exception as error:  # a fault of ours costs one line, not the rest
+    except Exception as error:  # a bug here costs one line, not the rest
         _log.exception("unexpected exception while parsing %r", instruction)
         return _refuse(instruction, InternalError.of(error), as_json)
     for query in queries if all_readings else queries[:1]:

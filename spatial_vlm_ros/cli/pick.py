@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm pick`: an arm executes an instruction through a running planner_gate."""
+"""`spatial-vlm pick`: executes an instruction on an arm through a running planner_gate."""
 
 from __future__ import annotations
 

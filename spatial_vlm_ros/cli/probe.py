@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm probe`: how a model writes places, whether it looks at images, what it costs. Loaded when called."""
+"""`spatial-vlm probe`: tests a model's coordinates, its use of the image, and its speed. Loaded when called."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _bench(grounder: str, options: dict[str, str], frames: int, as_json: bool) -
     from spatial_vlm_ros.types import NounPhrase
 
     if takes_option(grounder, "probe"):
-        options.setdefault("probe", "no")  # it would be counted as loading
+        options.setdefault("probe", "no")  # otherwise it would count as loading time
     rgb = image((640, 480), (0.5, 0.5), "red", "rectangle").rgb
     phrases = (NounPhrase("rectangle", ("red",)), NounPhrase("cup"))
     cost = measure(lambda: load_grounder(grounder, options), rgb, phrases, frames)
@@ -100,7 +100,7 @@ def _convention(grounder: str, options: dict[str, str], as_json: bool) -> None:
     from spatial_vlm_ros.perception.probing_backends import probe_grounder
 
     if takes_option(grounder, "probe"):
-        options["probe"] = "no"  # done here, and told in full
+        options["probe"] = "no"  # done here, and reported in full
     verdict = probe_grounder(load_grounder(grounder, options))
     print_json(verdict.summary()) if as_json else terminal_models.verdict(verdict)
     raise SystemExit(ANSWERED if verdict.outcome == "confirmed" else REFUSED)
@@ -144,7 +144,7 @@ def _blindness(
 
 
 def _warn_of_grid(scorer: CandidateScorer) -> None:
-    """Tell before anything is asked what will be missing from the report."""
+    """Warn before the first question about what the report will lack."""
     from spatial_vlm_ros.vlm.diagnostics.inside import why_no_grid
 
     reason = why_no_grid(scorer)
@@ -153,7 +153,7 @@ def _warn_of_grid(scorer: CandidateScorer) -> None:
 
 
 def _looked_inside(scorer: CandidateScorer, examined: list[Examined], questions: str) -> tuple[Inside, dict[str, Rgb]]:
-    """What is measured inside, and images of attention; standard error tells what could not be measured."""
+    """Internal measurements and attention images; standard error lists what could not be measured."""
     from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.vlm.diagnostics.inside import EFFORTS, look_inside
 

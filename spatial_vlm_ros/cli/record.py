@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm record`: frame folders as a bag."""
+"""`spatial-vlm record`: converts frame folders to a bag."""
 
 from __future__ import annotations
 

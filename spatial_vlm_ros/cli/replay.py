@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm replay`: what the live node would have answered, from a bag and without ROS."""
+"""`spatial-vlm replay`: answers instructions on a bag as the live node would, without ROS."""
 
 from __future__ import annotations
 
@@ -140,14 +140,14 @@ def _check_out(out: Path | None, is_one: bool, force: bool) -> None:
 
 
 def _images(out: Path | None, is_one: bool, force: bool) -> AbstractContextManager[Path | None]:
-    """Where images are written: one under its own name, several in a folder that appears when all are there."""
+    """Output of images: a single file, or for several a folder that appears once all are written."""
     return nullcontext(out) if out is None or is_one else image_folder(out, force)
 
 
 def _show(
     answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig, force: bool
 ) -> str:
-    """Print one answer and draw it; the name of its status."""
+    """Print one answer and draw it; returns the name of its status."""
     resolution = answer.resolution
     if as_json or is_one:
         print_resolution(resolution, as_json)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm resolve`: what an instruction means in a frame, or in every case of a folder."""
+"""`spatial-vlm resolve`: resolves an instruction on a frame, or every case of a folder."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _resolve_files(
     out: Path | None,
     force: bool,
 ) -> tuple[Resolution, tuple[RgbdFrame, Answered] | None]:
-    """Resolve one instruction on files; what cannot be read is a refusal, too, without a frame."""
+    """Resolve one instruction on files; unreadable files give a refusal without a frame."""
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.resolver import Resolver, refusal
 
@@ -149,10 +149,10 @@ def _resolve_files(
 
 
 def _show(made: tuple[RgbdFrame, Answered], resolution: Resolution, config: ResolverConfig) -> None:
-    """The answer in a window, until it is closed.
+    """Show the answer in a window until it is closed.
 
     Raises:
-        DependencyError, DisplayError: as of `scene_3d.show`.
+        DependencyError, DisplayError: as in `scene_3d.show`.
     """
     from spatial_vlm_ros.output import scene_3d
     from spatial_vlm_ros.output.annotated_image import content_from
@@ -165,7 +165,7 @@ def _show(made: tuple[RgbdFrame, Answered], resolution: Resolution, config: Reso
 def _resolve_frames(
     folder: Path, resolver: Resolver, chosen: FrameOfReference | None, out: Path | None, as_json: bool, force: bool
 ) -> None:
-    """Every case of a folder, one answer each."""
+    """Resolve every case of a folder, one answer each."""
     from spatial_vlm_ros.evaluation.answering import answer_cases
     from spatial_vlm_ros.evaluation.error_split import FAILURES
     from spatial_vlm_ros.output import terminal
@@ -181,7 +181,7 @@ def _resolve_frames(
                 target = resolution.target.id if resolution.target else "-"
                 words = f"{case.instruction}{told_source(resolution)}"
                 say(f"{case.frame}  {resolution.status.value:22} {target:5} {words}")
-                if resolution.status in FAILURES:  # nothing of words and objects: what to repair
+                if resolution.status in FAILURES:  # not about words and objects: print what to fix
                     say(f"    {resolution.message}")
             if place is not None and one.frame is not None:
                 path = place / f"{case.frame}_{slug(case.instruction)}.png"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm schema`: the JSON Schema of what `--json` prints."""
+"""`spatial-vlm schema`: prints the JSON Schema of a `--json` output."""
 
 from __future__ import annotations
 

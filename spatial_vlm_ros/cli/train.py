@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm train`: images from the simulator, the compact model learnt from them, exported and scored."""
+"""`spatial-vlm train`: renders simulated images, trains the compact model on them, exports and scores it."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 INSTALL = install("train")
 CALIBRATION = "calibration"
-"""Worlds of the validation seeds as the test part shows its worlds: settled, from the robot's own camera."""
+"""Part with validation seeds, rendered like the test part: settled, from the robot's own camera."""
 _SIZE, _TEST_SIZE = (320, 240), (640, 480)
-_WORLDS = 40  # of a shard
-_MOST_FAMILIAR = 1800  # images of a part, about, that the familiarity is told from
-_SHOWN = 60  # validation images on which a run is watched
+_WORLDS = 40  # per shard
+_MOST_FAMILIAR = 1800  # approximate number of images per part for the familiarity statistics
+_SHOWN = 60  # validation images used to monitor a run
 
 
 @click.command()
@@ -141,7 +141,7 @@ def _report(out: Path, figures: dict[str, Figures], as_json: bool) -> None:
 
 
 def _finite(values: dict[str, object]) -> dict[str, object]:
-    """With None in place of what is no number."""
+    """Replace non-finite numbers with None."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
@@ -151,15 +151,15 @@ def _finite(values: dict[str, object]) -> dict[str, object]:
 def render(
     data: Path, split: WorldSplit, worlds: int, part: tuple[int, int], bars: Progress, with_test: bool = True
 ) -> None:
-    """Render the shards that are missing.
+    """Render missing shards.
 
     Args:
-        data: the folder.
-        split: seeds and what is held out.
-        worlds: of the training part.
+        data: folder of images.
+        split: seeds of the parts, and held-out pairs of colour and label.
+        worlds: number of worlds in the training part.
         part: (i, n): every n-th shard from the i-th on, counted from 0.
-        bars: shows how far it is.
-        with_test: whether the test part is rendered, too.
+        bars: progress display.
+        with_test: whether to render the test part, too.
     """
     from spatial_vlm_ros.sim.training_frames import vocabulary
     from spatial_vlm_ros.vlm.compact.shards import Vocabulary, shard_path, write_shard, write_vocabulary
@@ -198,7 +198,7 @@ def _sample(frame: TrainingFrame) -> LabelledImage:
 
 
 def _part_of(text: str) -> tuple[int, int]:
-    """The text I/N as numbers, I counted from 0."""
+    """Parse the text I/N; the returned I counts from 0."""
     first, _, of = text.partition("/")
     if not (first.isdecimal() and of.isdecimal() and 1 <= int(first) <= int(of)):
         raise click.BadParameter(f"{text!r} is not I/N with 1 <= I <= N", param_hint="--part")
@@ -206,7 +206,7 @@ def _part_of(text: str) -> tuple[int, int]:
 
 
 def _size_of(text: str) -> tuple[int, int]:
-    """The text WxH as numbers."""
+    """Parse the text WxH."""
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         raise click.BadParameter(f"{text!r} is not WxH", param_hint="--input")
@@ -218,13 +218,13 @@ def _size_of(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class RunLimits:
-    """What may differ between the parts of one run.
+    """Limits that may differ between the parts of one run.
 
     Args:
-        minutes: of this part.
+        minutes: time limit of this part.
         every: steps between validations.
-        device: to compute on.
-        threads: of the CPU, 0 = all.
+        device: compute device.
+        threads: CPU threads; 0 = all.
     """
 
     minutes: float = math.inf
@@ -237,10 +237,10 @@ def run(
     data: Path, out: Path, settings: TrainingSettings, limits: RunLimits, on_test: bool, start: Path | None = None,
     size: tuple[int, int] | None = None,
 ) -> dict[str, Figures]:  # fmt: skip
-    """Train; when the steps are done, export the best weights to OUT/model and score them.
+    """Train the model; after the last step, export the best weights to OUT/model and score them.
 
     Returns:
-        Part → figures; empty when the minutes were over first.
+        Part → figures; empty if the time limit came first.
     """
     import torch
 
@@ -274,12 +274,12 @@ def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int] | None = 
     Args:
         out: folder of the run.
         data: folder of images.
-        on_test: score them on the test part, too.
-        size: width and height of the exported model's input, pixels; None = as it was trained.
+        on_test: whether to score them on the test part, too.
+        size: width and height of the exported model's input, pixels; None = the training size.
 
     Raises:
-        FileError: no weights were kept yet.
-        InputError: a size that cannot be.
+        FileError: there are no saved weights yet.
+        InputError: the size is not valid.
     """
     from spatial_vlm_ros.vlm.compact.export import export
     from spatial_vlm_ros.vlm.compact.model import CompactModel
@@ -305,12 +305,12 @@ def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int] | None = 
 
 
 def familiarity_of(model: CompactModel, data: Path, spec: CompactSpec) -> Familiarity:
-    """Statistics of the features of training images; the limit is from the validation and the calibration part.
+    """Feature statistics of training images; the limit comes from the validation and calibration parts.
 
     Args:
-        model: with torch.
+        model: the torch model.
         data: folder of images.
-        spec: of the exported model.
+        spec: specification of the exported model.
     """
     import numpy as np
 
@@ -333,11 +333,11 @@ def figures_of(
     """Scores of a model.
 
     Args:
-        model: with torch.
+        model: the torch model.
         data: folder of images.
-        part: of them.
-        vocabulary: of the folder.
-        most: images; None = all.
+        part: name of the part.
+        vocabulary: vocabulary of the folder.
+        most: number of images; None = all.
         spec: names and calibration of the scores; None = the model's own.
         with_masks: whether masks are scored.
         coloured: None = one phrase for each label; "shown" or "held out" = phrases of colour and label.
@@ -372,7 +372,7 @@ def _device(name: str) -> torch.device:
 
 
 def _watcher(bars: Progress, out: Path, steps: int, done: int) -> Watcher:
-    """Shows losses and scores, keeps them in OUT/log.jsonl and, where installed, as TensorBoard events."""
+    """Shows losses and scores, and stores them in OUT/log.jsonl and, if installed, as TensorBoard events."""
     from spatial_vlm_ros.vlm.compact.training import tensorboard_watcher
 
     task = bars.add_task("training", total=steps, completed=done)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm up`: the nodes of a launch file, where `ros2 launch` is not installed. Loaded when it is called."""
+"""`spatial-vlm up`: starts the nodes of a launch file without `ros2 launch`. Loaded when called."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
 
 
 def _link(line: str) -> str | None:
-    """The address of an approval page with its secret, after the line that tells where it is, to a terminal alone."""
+    """Address of an approval page with its secret, for a line that announces the page; only on a terminal."""
     if not sys.stdout.isatty():
         return None
     from spatial_vlm_ros.manipulation.approval.address import address_in

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded frames and cases in, scores out; knows nothing of live robots."""
+"""Evaluates recorded frames and cases. Independent of live robots."""

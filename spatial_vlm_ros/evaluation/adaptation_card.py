@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The card of an adapted model: README.md of its folder, from the numbers of its adaptation.json."""
+"""Model card of an adapted model: the README.md of its folder, built from adaptation.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RELATIONS = (
 
 
 def card_text(told: Mapping[str, Any]) -> str:
-    """The card as Markdown.
+    """Build the card as Markdown.
 
     Args:
         told: content of adaptation.json.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often a model is right about the relations and the places of labelled views.
+"""Scores how often a model is right about relations and locations in labelled views.
 
-Of "behind" and "in front of" the pairs that the rule "higher in the image is farther" gets right are counted apart from
-those that it gets wrong: a model that knows the rule alone is good at the first and bad at the second.
+For "behind" and "in front of", pairs for which the rule "higher in the image is farther" is right are counted
+separately from pairs for which it is wrong: a model that only knows the rule is good at the first and bad at the
+second.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from spatial_vlm_ros.types.labelled_view import BoxXyxy, LabelledView, RelationL
 from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
 
 RIGHT_PLACE = 0.5
-"""Overlap (intersection over union) of two boxes from which a place counts as right."""
+"""Least intersection over union of two boxes for a location to count as right."""
 
 
 @dataclass(frozen=True)
 class JudgedLabel:
-    """What a model said of a pair.
+    """A model's answer about a pair.
 
     Args:
-        label: that it was asked about.
-        p: its probability; None where it contradicted itself.
+        label: the labelled pair.
+        p: its probability; None if it contradicted itself.
     """
 
     label: RelationLabel
@@ -38,17 +39,17 @@ class JudgedLabel:
 
     @property
     def relation(self) -> str:
-        """Its canonical name."""
+        """Canonical name of the relation."""
         return self.label.relation
 
     @property
     def holds(self) -> bool:
-        """The truth."""
+        """Whether the relation holds."""
         return self.label.holds
 
     @property
     def kind(self) -> str:
-        """USUAL or COUNTER_HEURISTIC for relations of depth, else empty."""
+        """USUAL or COUNTER_HEURISTIC for depth relations, otherwise ""."""
         label = self.label
         if label.relation not in DEPTH_RELATIONS:
             return ""
@@ -57,19 +58,20 @@ class JudgedLabel:
 
     @property
     def right(self) -> bool:
-        """Whether its opinion is the truth; a model without one is not right."""
+        """Whether the model's opinion is right; False without an opinion."""
         return self.p is not None and (self.p > 0.5) is self.holds
 
 
 @dataclass(frozen=True)
 class RelationScore:
-    """Of one group of pairs.
+    """Score of one group of pairs.
 
     Args:
-        right: of those with an opinion.
-        held: right, of those with an opinion for which the relation holds: a model that always denies has none.
-        none: pairs without one.
-        positive: pairs for which the relation holds, those without an opinion included.
+        right: right answers among the pairs with an opinion.
+        held: right answers among the pairs with an opinion for which the relation holds; 0 for a model that always
+            denies.
+        none: pairs without an opinion.
+        positive: pairs for which the relation holds, including those without an opinion.
     """
 
     right: Share
@@ -80,16 +82,16 @@ class RelationScore:
 
 @dataclass(frozen=True)
 class AdaptationScores:
-    """All of one model.
+    """All scores of one model.
 
     Args:
-        views: scored on.
-        relations: by relation.
-        usual: pairs of depth that "higher is farther" gets right.
-        counter: those that it gets wrong.
-        difference: usual - counter, 95 % by Newcombe's method; None where one has no opinion.
-        places: boxes that overlap the true one by RIGHT_PLACE or more, of the objects asked for.
-        overlap: mean intersection over union, 0 for an object without a box; None where none was asked for.
+        views: number of scored views.
+        relations: scores by relation.
+        usual: depth pairs for which "higher is farther" is right.
+        counter: depth pairs for which it is wrong.
+        difference: usual - counter, 95 % by Newcombe's method; None if one of them has no opinions.
+        places: share of queried objects whose box overlaps the true one by RIGHT_PLACE or more.
+        overlap: mean intersection over union, 0 for an object without a box; None if no object was queried.
     """
 
     views: int
@@ -106,10 +108,10 @@ class AdaptationScores:
 
 
 def judged(views: Iterable[LabelledView], judge: RelationJudge) -> list[JudgedLabel]:
-    """What a model says of every pair of which a relation is known that it can be asked about.
+    """Ask a model about every labelled pair whose relation it supports.
 
     Raises:
-        ModelError: the model failed, or what it says is no probability.
+        ModelError: the model failed, or its answer is not a probability.
     """
     said = []
     for view in views:
@@ -121,7 +123,7 @@ def judged(views: Iterable[LabelledView], judge: RelationJudge) -> list[JudgedLa
 
 
 def tally_of(said: Sequence[JudgedLabel]) -> JudgeTally:
-    """As `judge_calibration.judge_json` takes it."""
+    """The tally for `judge_calibration.judge_json`."""
     tally = JudgeTally()
     for one in said:
         asked = RelationQuestion(one.relation, one.label.target, one.label.anchor)
@@ -130,11 +132,11 @@ def tally_of(said: Sequence[JudgedLabel]) -> JudgeTally:
 
 
 def overlaps(views: Iterable[LabelledView], locate: Callable[[Rgb, str], BoxXyxy | None]) -> list[float]:
-    """Intersection over union of the box that a model names with the true one, for all objects of a name of their own.
+    """IoU of the model's box with the true box, for all objects with a unique name.
 
     Args:
-        views: whose objects are asked for.
-        locate: asks the model for an object by its name.
+        views: views with the objects to query.
+        locate: asks the model for the box of an object by name.
     """
     found = []
     for view in views:
@@ -156,12 +158,12 @@ def overlap(one: BoxXyxy, other: BoxXyxy) -> float:
 
 
 def scores_of(views: int, said: Sequence[JudgedLabel], found: Sequence[float]) -> AdaptationScores:
-    """The scores.
+    """Compute the scores.
 
     Args:
-        views: that were scored on.
-        said: of their relations.
-        found: overlaps of their objects.
+        views: number of scored views.
+        said: the model's answers about their relations.
+        found: IoU of each queried object.
     """
     names = [name for name in CHOICES if any(one.relation == name for one in said)]
     usual, counter = ([one for one in said if one.kind == kind] for kind in (USUAL, COUNTER_HEURISTIC))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cases of a folder with their answers: resolved one by one, or given."""
+"""Yields the cases of a folder with their answers, resolved one by one or given."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AnsweredCase:
-    """A case, what it was asked on, and the answer.
+    """A case with its frame and its answer.
 
     Args:
-        case: what was asked.
-        frame: the observation; None where it could not be read.
-        detections: what was found in it.
+        case: the case.
+        frame: the frame; None if it could not be read.
+        detections: detections in the frame.
         resolution: the answer, with the frame's name.
-        scene: what the answer rests on; None where it was refused before, or was given.
+        scene: scene of the answer; None if refused earlier or given.
     """
 
     case: Case
@@ -47,8 +47,8 @@ def answer_cases(
     Args:
         folder: holds cases.jsonl and the frames.
         resolver: answers.
-        frame_of_reference: used where the words state none.
-        watch: sees every case go by, for progress bars.
+        frame_of_reference: used if the words state none.
+        watch: wraps the cases, for progress bars.
 
     Raises:
         FileError: cases.jsonl is missing or of the wrong form.
@@ -70,12 +70,12 @@ def answer_cases(
 def given_answers(
     folder: str | Path, resolutions: Iterable[Resolution], with_frames: bool = False
 ) -> Iterator[AnsweredCase]:
-    """The cases of a folder with answers given before. A case is found by its frame and words, repeated ones in order.
+    """Match the cases of a folder with given answers, by frame and words; repeated cases in order.
 
     Args:
         folder: holds cases.jsonl and the frames.
-        resolutions: answers with the frame's name; those to no case are left out.
-        with_frames: read the frames, too; what cannot be read is None.
+        resolutions: answers with the frame's name; answers without a case are ignored.
+        with_frames: also read the frames; unreadable ones are None.
 
     Raises:
         FileError: cases.jsonl is missing or of the wrong form.
@@ -96,7 +96,7 @@ def given_answers(
 
 
 class FolderFrames:
-    """Frames of a folder; only the latest is kept, for they are large and cases come frame by frame."""
+    """Loads frames of a folder; caches only the latest, because frames are large and cases come frame by frame."""
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
@@ -110,7 +110,7 @@ class FolderFrames:
                 self._latest = load_frame(self._folder / name)
             except SpatialVlmError as error:
                 self._latest = error
-            except Exception as error:  # a fault of ours costs the cases of one frame, not the batch
+            except Exception as error:  # a bug here costs the cases of one frame, not the batch
                 _log.exception("unexpected exception while reading %s", self._folder / name)
                 self._latest = InternalError.of(error)
             self._name = name

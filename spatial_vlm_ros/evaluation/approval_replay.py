@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An approval put together again from its record: what was shown, what was decided, and whether all of it still fits.
+"""Reconstructs an approval from its record: what was shown and decided, and whether the parts are consistent.
 
-Needs the record and the folder of files beside it, no ROS and no robot. docs/approval.md.
+Needs only the record and the folder of files beside it, no ROS and no robot. See docs/approval.md.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _LARGEST = 64 * 1024 * 1024  # bytes of a kept file
 
 @dataclass(frozen=True)
 class RecordCheck:
-    """One property of a record that was checked.
+    """Result of one check of a record.
 
     Args:
-        what: was checked.
-        holds: whether it is so.
-        words: details, or what is wrong.
+        what: the checked property.
+        holds: whether the check passed.
+        words: details, or the problem.
     """
 
     what: str
@@ -49,11 +49,11 @@ class RecordCheck:
 
 @dataclass(frozen=True)
 class ProposalRecord:
-    """A proposal in a record, and what became of it.
+    """A proposal in a record, with its events.
 
     Args:
-        content: what was laid before a person; images, motion and plan by hash and name of their file.
-        events: lines of the record about it, in order.
+        content: the shown proposal, with images, motion and plan as hashes and file names.
+        events: its lines in the record, in order.
     """
 
     content: dict[str, Any]
@@ -61,7 +61,7 @@ class ProposalRecord:
 
     @property
     def goal_id(self) -> str:
-        """Of the goal."""
+        """UUID of the goal."""
         return str(self.content["goal_id"])
 
     @property
@@ -70,7 +70,7 @@ class ProposalRecord:
         return str(self.events[-1]["event"])
 
     def kept(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What each kept file is of, and how the record names it."""
+        """Yield the content type of each kept file, and its entry in the record."""
         preview = self.content.get("preview") or {}
         entries = [("camera", self.content.get("picture")), *((name, preview.get(name)) for name in _OF_PREVIEW)]
         yield from ((name, entry) for name, entry in entries if isinstance(entry, dict))
@@ -80,7 +80,7 @@ def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
     """All proposals of a record, oldest first.
 
     Raises:
-        FileError: it cannot be read, or a line does not follow from the one before.
+        FileError: it cannot be read, or a line breaks the hash chain.
     """
     check_regular(record, _RECORD)
     verify(record)
@@ -91,7 +91,7 @@ def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
             try:
                 line = json.loads(raw)
             except ValueError:
-                continue  # cut short by a crash, and noted by the restart: `verify` has seen to it
+                continue  # cut short by a crash and noted by the restart: `verify` has checked this
             content = line.get("content")
             if line.get("event") == "PROPOSED" and isinstance(content, dict):
                 contents[content["goal_id"]] = content
@@ -103,11 +103,11 @@ def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
 
 
 def proposal_in(record: str | Path, goal_id: str) -> ProposalRecord:
-    """One proposal of a record; its goal may be named by its first characters.
+    """Find a proposal of a record by its goal id or the first characters of it.
 
     Raises:
-        FileError: as `proposals` does.
-        UnknownNameError: no goal, or several, begin like this.
+        FileError: as in `proposals`.
+        UnknownNameError: no goal or several goals begin with these characters.
     """
     found = proposals(record)
     fitting = [one for one in found if one.goal_id.startswith(goal_id)]
@@ -117,7 +117,7 @@ def proposal_in(record: str | Path, goal_id: str) -> ProposalRecord:
 
 
 def files_in(record: str | Path, proposal: ProposalRecord) -> tuple[dict[str, bytes], list[RecordCheck]]:
-    """The kept files that are as the record says, by what they are of, and a check of each."""
+    """Read the kept files with the recorded hashes, by content type, and a check of each."""
     files, checks = {}, []
     for name, entry in proposal.kept():
         what = f"file of the {name} is as recorded"
@@ -140,15 +140,15 @@ def files_in(record: str | Path, proposal: ProposalRecord) -> tuple[dict[str, by
 def check_proposal(
     record: str | Path, proposal: ProposalRecord, robot_description: str = ""
 ) -> tuple[dict[str, bytes], tuple[RecordCheck, ...]]:
-    """Put a proposal together again and hold its parts against each other.
+    """Reconstruct a proposal and check that its parts are consistent.
 
     Args:
-        record: the file.
-        proposal: of it.
-        robot_description: URDF of the arm, to compute the way of the tip anew from the trajectories; "" = it is not.
+        record: path of the record.
+        proposal: a proposal of the record.
+        robot_description: URDF of the arm, to recompute the path of the tip from the trajectories; "" = skip this.
 
     Returns:
-        The files that are as recorded, and what was checked.
+        The files with the recorded hashes, and the checks.
     """
     files, checks = files_in(record, proposal)
     content = proposal.content
@@ -192,14 +192,14 @@ def _of_motion(
 
 
 def _drawn(name: str, motion: PlannedMotion, files: dict[str, bytes]) -> Rgb:
-    """One of the images, drawn anew."""
+    """Draw one of the images again."""
     if name == "camera":
         return draw_on_scene(motion, files.get("scene", b""))
     return draw_plan_view(motion, "above" if name == "above" else "side")
 
 
 def _of_arm(plan: dict[str, Any], motion: PlannedMotion, robot_description: str) -> RecordCheck:
-    """Whether the way of the tip is that of the trajectories, by a description of the arm."""
+    """Check the path of the tip against the trajectories, with a description of the arm."""
     what = "the path of the tip matches the plan's trajectories"
     trajectories = [step["trajectory"] for step in plan["steps"] if step["trajectory"] is not None]
     if not motion.tip_link:
@@ -225,20 +225,20 @@ def write_page(
     *,
     force: bool = False,
 ) -> Path:
-    """Write a page that shows and plays what was shown, with its files beside it; it needs no server.
+    """Write a page that shows and plays a proposal, with its files beside it; it needs no server.
 
     Args:
-        folder: that is made, whole or not at all.
-        proposal: that is shown.
-        files: as of `check_proposal`.
-        checks: likewise.
+        folder: folder to create, completely or not at all.
+        proposal: the proposal to show.
+        files: files from `check_proposal`.
+        checks: checks from `check_proposal`.
         force: replace an earlier page.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
-        FileError: it cannot be written, or is there already.
+        FileError: the folder cannot be written, or already exists.
     """
     import jinja2
 
@@ -259,7 +259,7 @@ def write_page(
             path.read_text(encoding="utf-8") for path in (STATIC["base.css"], _APPROVAL / "static" / "page.css")
         ),
         player=(_APPROVAL / "static" / "player.js").read_text(encoding="utf-8"),
-        # In a script element "<" could end it; in JSON it stands in strings alone.
+        # In a script element "<" could end it; in JSON it only occurs in strings.
         motion_json=files.get("motion", b"").decode("ascii").replace("<", "\\u003c"),
     )
     with new_folder(folder, force=force, ours=is_page_file) as unfinished:
@@ -270,7 +270,7 @@ def write_page(
 
 
 def is_page_file(path: Path) -> bool:
-    """Whether a name is one of the files that `write_page` writes."""
+    """Whether a path is a file that `write_page` writes."""
     return path.name == "index.html" or path.stem in ("camera", *_OF_PREVIEW)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with an arm before anything moves, and the repair: planner, controllers, gripper, joints.
+"""Finds problems of an arm before anything moves, with fixes: planner, controllers, gripper, joints.
 
-Frames, descriptions and the planner's scene are in `arm_frames`. What was heard of the live graph comes from
-`nodes.arm.doctor`; nothing here imports ROS.
+Frames, descriptions and the planner's scene are in `arm_frames`. The data from the live graph comes from
+`nodes.arm.doctor`; this module does not import ROS.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from spatial_vlm_ros.parameters import MotionConfig, PlanningConfig, RobotPreset
 from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
 
 STATE_AGE = 1.0
-"""s: joint states and transforms older than this are not of now; as `joint_state_age` of arm_planner."""
-_AHEAD = 0.1  # s that a stamp may lie ahead of now, as observation.max_ahead
-_SLOW = 10.0  # Hz of joint states below which a standstill is seen late
+"""s: joint states and transforms older than this are outdated; as `joint_state_age` of arm_planner."""
+_AHEAD = 0.1  # s that a stamp may be ahead of now, as observation.max_ahead
+_SLOW = 10.0  # Hz of joint states below which a standstill is detected late
 _MANY = 2
 _NEAR = 0.05  # rad from a limit
-_ROUNDING = 1e-3  # rad beyond a limit that a stop of the joint's own may show
-_WIDTH = 0.005  # m that a gripper may tell beyond its opening
+_ROUNDING = 1e-3  # rad beyond a limit that a mechanical stop may cause
+_WIDTH = 0.005  # m that a gripper may report beyond its opening
 _SLOW_ANSWER = 0.3  # s: motion.planner_silence is 0.35
 _NOBODY = "nobody serves "
 _SEND_GOAL = "/_action/send_goal"
@@ -35,17 +35,17 @@ _DRIVERS: Mapping[str, Sequence[tuple[str, str, bool]]] = {
     "franka": (("/grasp", "franka_msgs/action/Grasp", True), ("/move", "franka_msgs/action/Move", True)),
     "set_bool": (("", "std_srvs/srv/SetBool", False),),
     "ur_output": (("", "ur_msgs/srv/SetIO", False),),
-}  # motion.gripper_interface → what follows its name, type, whether it is an action
+}  # motion.gripper_interface → suffix of the name, type, whether it is an action
 
 
 @dataclass
 class JointStream:
-    """What a topic of joint states told: seconds of arrival are of a monotonic clock.
+    """Data from a topic of joint states; arrival times are seconds of a monotonic clock.
 
     Args:
-        positions: newest of each joint, radians or metres.
-        stamps: of those, nanoseconds.
-        arrivals: when the messages came that had joints of the arm.
+        positions: newest position of each joint, radians or metres.
+        stamps: stamps of these positions, nanoseconds.
+        arrivals: arrival times of messages with joints of the arm.
     """
 
     positions: dict[str, float] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class JointStream:
 
     @property
     def rate(self) -> float:
-        """Messages a second; 0 where fewer than two came."""
+        """Messages per second; 0 with fewer than two messages."""
         if len(self.arrivals) < _MANY or self.arrivals[-1] <= self.arrivals[0]:
             return 0.0
         return (len(self.arrivals) - 1) / (self.arrivals[-1] - self.arrivals[0])
@@ -62,22 +62,22 @@ class JointStream:
 
 @dataclass
 class ArmHeard:
-    """What the live graph told of an arm.
+    """Data about an arm from the live graph.
 
     Args:
-        now_ns: time of the node that listened, at the end.
+        now_ns: time of the listening node at the end, nanoseconds.
         services: name of every service → its types; an action NAME has the service NAME/_action/send_goal.
-        planners: full names of the nodes that serve motion.move_action.
-        answer: seconds until the planner told its scene; None = it did not.
+        planners: full names of the nodes that offer motion.move_action.
+        answer: seconds until the planner sent its scene; None = it did not.
         scene: that scene, a moveit_msgs/PlanningScene.
-        pipelines: names of the planning pipelines that move_group has as its parameter; None = it told none.
-        controllers: name of each loaded controller → its state; None = nobody told.
-        untold: why nobody told.
-        joints, fingers: what the topics of joint states told, of the arm and of the gripper.
-        flag: whether the topic motion.gripper_flag told anything.
-        transforms: of /tf and /tf_static.
-        camera_frame: of the images; "" = no message came.
-        urdf, srdf: texts of the descriptions; "" = nobody published one.
+        pipelines: names of the planning pipelines in move_group's parameter; None = not reported.
+        controllers: name of each loaded controller → its state; None = not reported.
+        untold: why the controllers were not reported.
+        joints, fingers: joint states of the arm and of the gripper.
+        flag: whether a message came on motion.gripper_flag.
+        transforms: transforms of /tf and /tf_static.
+        camera_frame: frame of the images; "" = no message came.
+        urdf, srdf: texts of the descriptions; "" = not published.
     """
 
     now_ns: int = 0
@@ -98,7 +98,7 @@ class ArmHeard:
 
 
 def planner_servers(motion: MotionConfig) -> dict[str, str]:
-    """Name of every service that the planner has to offer → its type."""
+    """Name of every required service of the planner → its type."""
     return {
         motion.move_action + _SEND_GOAL: "moveit_msgs/action/MoveGroup_SendGoal",
         motion.execute_action + _SEND_GOAL: "moveit_msgs/action/ExecuteTrajectory_SendGoal",
@@ -108,13 +108,13 @@ def planner_servers(motion: MotionConfig) -> dict[str, str]:
 
 
 def controller_servers(motion: MotionConfig) -> dict[str, str]:
-    """As `planner_servers`, of the arm's controllers."""
+    """Like `planner_servers`, for the arm's controllers."""
     form = "control_msgs/action/FollowJointTrajectory_SendGoal"
     return {action + _SEND_GOAL: form for action in motion.controller_actions.split()}
 
 
 def gripper_servers(motion: MotionConfig) -> dict[str, str]:
-    """As `planner_servers`, of the gripper's driver."""
+    """Like `planner_servers`, for the gripper's driver."""
     found = {}
     for suffix, form, action in _DRIVERS[motion.gripper_interface]:
         name = motion.gripper_action.rstrip("/") + suffix
@@ -123,12 +123,12 @@ def gripper_servers(motion: MotionConfig) -> dict[str, str]:
 
 
 def arm_findings(preset: RobotPreset, planner: str, heard: ArmHeard) -> Iterator[Finding]:
-    """What is wrong with planner, controllers, gripper and joints, in the order in which to repair it.
+    """Yield problems of planner, controllers, gripper and joints, in the order in which to fix them.
 
     Args:
-        preset: of the robot.
+        preset: settings of the robot.
         planner: one of PLANNERS.
-        heard: of the live graph.
+        heard: data from the live graph.
     """
     config = preset.planning(planner)
     yield from _planner(planner, config.motion, heard)
@@ -141,7 +141,7 @@ def arm_findings(preset: RobotPreset, planner: str, heard: ArmHeard) -> Iterator
 
 
 def _missing(heard: ArmHeard, wanted: Mapping[str, str], check: str, repair: str) -> list[Finding]:
-    """Servers that are not there, or speak another type."""
+    """Servers that are missing or have another type."""
     found = []
     for name, form in wanted.items():
         kind, shown = ("action", name.removesuffix(_SEND_GOAL)) if name.endswith(_SEND_GOAL) else ("service", name)
@@ -257,7 +257,7 @@ def _gripper(config: PlanningConfig, heard: ArmHeard) -> Iterator[Finding]:
 
 
 def _silent(motion: MotionConfig, topic: str, heard: ArmHeard) -> Iterator[Finding]:
-    """A gripper whose width nobody tells."""
+    """Finding for a gripper whose width is not reported."""
     if motion.gripper_flag and heard.flag:
         yield Finding("gripper", Severity.OK, f"{motion.gripper_flag} reports whether something is held")
         return
@@ -274,7 +274,7 @@ def _silent(motion: MotionConfig, topic: str, heard: ArmHeard) -> Iterator[Findi
 
 
 def width_of(motion: MotionConfig, heard: ArmHeard) -> float | None:
-    """Metres between the fingers by the newest joint states; None where they do not tell."""
+    """Distance between the fingers by the newest joint states, metres; None if not known."""
     watch = FingerWatch(motion.finger_joints.split(), finger_stroke(motion))
     watch.add(0.0, list(heard.fingers.positions), list(heard.fingers.positions.values()))
     return watch.width(-math.inf)
@@ -304,7 +304,7 @@ def _joints(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Itera
 
 
 def _limits(preset: RobotPreset, positions: Mapping[str, float]) -> Iterator[Finding]:
-    """Where the arm is, against the limits of its joints."""
+    """Compare the arm's positions with its joint limits."""
     check, least = "joint limits", math.inf
     for name, limits in preset.joint_limits.items():
         at = positions[name]
@@ -326,7 +326,7 @@ def _limits(preset: RobotPreset, positions: Mapping[str, float]) -> Iterator[Fin
 
 
 def _fresh(check: str, text: str, stamps: Iterable[int], heard: ArmHeard) -> Iterator[Finding]:
-    """Whether what was told is of now."""
+    """Check that the stamps are current."""
     oldest, newest = min(times := list(stamps)), max(times)
     age, ahead = (heard.now_ns - oldest) / SECOND, (newest - heard.now_ns) / SECOND
     if oldest <= 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with an arm's frames, its descriptions and the planner's scene, and the repair."""
+"""Finds problems of an arm's frames, descriptions and planning scene, with fixes."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from spatial_vlm_ros.streams.transforms import SECOND
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_SAME = 1e-3  # m and rad: two frames that differ by less are one
-_AT_BASE = 0.01  # m from the planning frame at which no camera stands
-_OFF = 0.05  # rad between joint states and the planner's scene; an arm that moves is seen a little later
+_SAME = 1e-3  # m and rad: frames that differ by less count as equal
+_AT_BASE = 0.01  # m from the planning frame: no camera is this near to it
+_OFF = 0.05  # rad between joint states and the planner's scene; for a moving arm the scene is slightly older
 _LISTED = 5
 _PACKAGE = "package://"
 _SOURCE = "robot_description"
 
 
 def frame_findings(config: PlanningConfig, heard: ArmHeard, table_frame: str = "") -> Iterator[Finding]:
-    """Whether the tip, the camera and the table are known in the planning frame, now.
+    """Check that the current poses of tip, camera and table are known in the planning frame.
 
     Args:
-        config: of the robot.
-        heard: of the live graph.
-        table_frame: a frame on the top of the table, z up; "" = TF need not know the table.
+        config: planning settings of the robot.
+        heard: data from the live graph.
+        table_frame: a frame on the table top, z up; "" = no such frame is required in TF.
     """
     motion = config.motion
     yield from _between(motion.planning_frame, motion.tip_link, "tip", heard)
@@ -96,12 +96,12 @@ def _table(config: PlanningConfig, frame: str, heard: ArmHeard) -> Iterator[Find
 
 
 def description_findings(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Iterator[Finding]:
-    """Whether URDF, SRDF and preset are of one robot.
+    """Check that URDF, SRDF and preset describe the same robot.
 
     Args:
-        preset: of the robot.
-        motion: its names.
-        heard: of the live graph.
+        preset: settings of the robot.
+        motion: names of the robot.
+        heard: data from the live graph.
         moveit: whether MoveIt plans, which needs the SRDF.
     """
     check, own_model = "URDF", not moveit and "arm" in preset.arm_planner()
@@ -114,7 +114,7 @@ def description_findings(preset: RobotPreset, motion: MotionConfig, heard: ArmHe
     except FileError as error:
         yield Finding(check, Severity.ERROR, _reason(error), error.repair)
         return
-    named = replace(motion, finger_links="") if own_model else motion  # they are of the planner's model
+    named = replace(motion, finger_links="") if own_model else motion  # they belong to the planner's model
     found = [*_names(preset, named, urdf), *_limits(preset, urdf), *_geometry(urdf)]
     yield from found
     if not found:
@@ -150,7 +150,7 @@ def _names(preset: RobotPreset, motion: MotionConfig, urdf: Element) -> Iterator
 
 
 def _limits(preset: RobotPreset, urdf: Element) -> Iterator[Finding]:
-    """Limits that are wider in the preset than on the robot."""
+    """Limits of the preset that are wider than the robot's."""
     for joint in urdf.findall("joint"):
         own, limit = preset.joint_limits.get(str(joint.get("name"))), joint.find("limit")
         if own is None or (limit is None and joint.get("type") == "continuous"):
@@ -180,7 +180,7 @@ def _limits(preset: RobotPreset, urdf: Element) -> Iterator[Finding]:
 
 
 def _geometry(urdf: Element) -> Iterator[Finding]:
-    """Links without collision geometry, and meshes that are nowhere."""
+    """Links without collision geometry, and missing meshes."""
     with_geometry = [link for link in urdf.findall("link") if link.find("collision/geometry") is not None]
     if not with_geometry:
         repair = "add the <collision> elements to the URDF: without them a planner ignores the arm"
@@ -197,7 +197,7 @@ def _geometry(urdf: Element) -> Iterator[Finding]:
 
 
 def _is_lost(name: str) -> bool:
-    """Whether a mesh of a package or file is not on this computer."""
+    """Whether a mesh is missing on this computer."""
     if name.startswith(_PACKAGE):
         prefixes = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
         places = [Path(prefix) / "share" / name.removeprefix(_PACKAGE) for prefix in prefixes]
@@ -228,7 +228,7 @@ def _semantic(motion: MotionConfig, urdf: Element, text: str) -> Iterator[Findin
 
 
 def _strangers(srdf: Element, urdf: Element) -> Iterator[Finding]:
-    """What an SRDF names that the URDF does not have: it is of another robot."""
+    """Names in the SRDF that the URDF lacks: the SRDF belongs to another robot."""
     repair = "start move_group with the SRDF of this robot, gripper included"
     if srdf.get("name") != urdf.get("name"):
         text = f"it is of robot {srdf.get('name')!r}, but the URDF is of {urdf.get('name')!r}"
@@ -250,16 +250,16 @@ def _strangers(srdf: Element, urdf: Element) -> Iterator[Finding]:
 
 
 def scene_findings(motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Iterator[Finding]:
-    """Whether the planner's scene is that of the arm as it stands.
+    """Check that the planner's scene matches the arm's current state.
 
     Args:
         motion: names of the robot.
-        heard: of the live graph.
+        heard: data from the live graph.
         moveit: whether MoveIt plans; arm_planner keeps no state of the robot in its scene.
     """
     scene = heard.scene
     if scene is None:
-        return  # told as the planner's fault
+        return  # reported as the planner's problem
     found = [*_state(heard, scene, moveit), *_frame(motion, heard, scene), *_left(scene)]
     yield from found
     if not found:
@@ -287,7 +287,7 @@ def _positions(scene: Any) -> dict[str, float]:
 
 
 def _frame(motion: MotionConfig, heard: ArmHeard, scene: Any) -> Iterator[Finding]:
-    """The frame of the planner's model is planning_frame, or stands where it stands."""
+    """Check that the frame of the planner's model is planning_frame or coincides with it."""
     check, frame, base = "planning scene", scene.robot_state.joint_state.header.frame_id, motion.planning_frame
     if not frame or frame == base:
         return
@@ -306,7 +306,7 @@ def _frame(motion: MotionConfig, heard: ArmHeard, scene: Any) -> Iterator[Findin
 
 
 def _is_virtual(srdf: str, frame: str, base: str) -> bool:
-    """Whether a virtual joint of the SRDF puts one frame into the other, without offset."""
+    """Whether a virtual joint of the SRDF connects the two frames without offset."""
     try:
         joints = _robot(srdf, "robot_description_semantic").findall("virtual_joint") if srdf else []
     except FileError:
@@ -316,7 +316,7 @@ def _is_virtual(srdf: str, frame: str, base: str) -> bool:
 
 
 def _left(scene: Any) -> Iterator[Finding]:
-    """What an earlier motion has left behind."""
+    """Objects that an earlier motion has left behind."""
     check = "planning scene"
     held = [each.object.id for each in scene.robot_state.attached_collision_objects]
     if held:
@@ -329,5 +329,5 @@ def _left(scene: Any) -> Iterator[Finding]:
 
 
 def _reason(error: Exception) -> str:
-    """What happened, without the repair that a finding shows beside it."""
+    """Message of an error without its fix, which a finding shows separately."""
     return without_repair(error) if isinstance(error, SpatialVlmError) else str(error)

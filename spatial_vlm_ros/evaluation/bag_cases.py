@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a bag that cases name by their stamps, each with the detections of its stamp.
+"""Reads the images of a bag that cases name by stamp, each with the detections of its stamp.
 
-Plays a bag once, message by message; only a few complete frames are held. Knows stamps and messages; knows nothing of
-models or answers.
+Reads a bag once, message by message, and holds only a few complete frames. Independent of models and answers.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from spatial_vlm_ros.streams.synchronizer import RESTART
 
 _log = logging.getLogger(__name__)
 _FOREVER_NS = 1 << 62  # later than any message
-_HELD = 4  # complete frames that wait for their detections, at most: an image is several megabytes
+_HELD = 4  # most complete frames that wait for their detections: an image has several megabytes
 
 
 def images_of_bag(
@@ -55,18 +54,18 @@ def images_of_bag(
     needs_detections: bool,
     note: Callable[[str], None],
 ) -> Iterator[tuple[Case, CaseImage]]:
-    """Every case with its image, in the order of the images; last those that have none, with the reason.
+    """Yield every case with its image, in the order of the images; then cases without an image, with the reason.
 
     Args:
-        bag: open.
-        cases: of this bag.
-        config: of the resolver, and of how messages become frames.
-        topics: role → topic, as the user named them.
-        needs_detections: whether the bag has to have a topic of detections.
-        note: gets sentences about the bag as a whole.
+        bag: the open bag.
+        cases: cases of this bag.
+        config: settings of the resolver and of assembling frames.
+        topics: role → topic, as given by the user.
+        needs_detections: whether the bag must have a topic of detections.
+        note: called with messages about the bag as a whole.
 
     Raises:
-        InputError: the bag lacks a topic, or several fit.
+        InputError: the bag lacks a topic, or several match.
     """
     streams = config.streams
     roles = _roles(bag, streams, topics, needs_detections)
@@ -85,32 +84,32 @@ def images_of_bag(
 
 
 def _roles(bag: Bag, config: StreamConfig, topics: Mapping[str, str], needs_detections: bool) -> dict[str, str]:
-    """Role → topic; detections where they are needed, or where exactly one topic has them."""
+    """Role → topic; detections if they are needed, or if exactly one topic has them."""
     given = dict(topics)
     if needs_detections or DETECTIONS in given:
         roles = choose_roles(bag.contents, config, given)
     else:
         roles = choose_roles(bag.contents, config, given, with_detections=False)
-        with contextlib.suppress(InputError):  # none, or several: then the file of truth says all
+        with contextlib.suppress(InputError):  # none or several: then only the truth file counts
             roles = choose_roles(bag.contents, config, given)
     roles.pop(INSTRUCTION, None)
     return roles
 
 
 class _StampPlayer:
-    """Plays a bag and gives the images of the wanted stamps.
+    """Reads a bag and yields the images of the wanted stamps.
 
     Attributes:
         seen: stamps of all colour images.
-        done: stamps that were given.
-        damage: why the bag ended early; None = it did not.
+        done: stamps that were already yielded.
+        damage: why reading ended early; None = it did not.
     """
 
     def __init__(self, bag: Bag, roles: Mapping[str, str], config: StreamConfig, robot: Any,
                  cases: Sequence[Case]) -> None:  # fmt: skip
         self._bag, self._roles = bag, dict(roles)
         self._has_transforms = TRANSFORMS in roles or STATIC_TRANSFORMS in roles
-        if not self._has_transforms:  # then none is worth waiting for
+        if not self._has_transforms:  # then waiting for one makes no sense
             config = dataclasses.replace(config, transform_timeout=0.0)
         self._config = config
         self._assembler = FrameAssembler(config, with_detections=False, robot=robot)
@@ -128,7 +127,7 @@ class _StampPlayer:
         return self._cases.get(stamp_ns, ())
 
     def images(self) -> Iterator[tuple[int, CaseImage]]:
-        """Stamp and image, in the order in which they are complete; each stamp once."""
+        """Yield stamp and image in the order of completion; each stamp once."""
         roles_of: dict[str, list[str]] = {}
         for role, topic in self._roles.items():
             roles_of.setdefault(topic, []).append(role)
@@ -156,12 +155,12 @@ class _StampPlayer:
         if role == RGB:
             stamp_ns = stamp_of(message)
             self.seen.add(stamp_ns)
-            if stamp_ns < self._newest_found_ns - RESTART:  # time is set back, for the detections, too
+            if stamp_ns < self._newest_found_ns - RESTART:  # time was set back, also for the detections
                 self._newest_found_ns = 0
         self._assembler.add(role, message, now_ns)
 
     def _complete(self, now_ns: int) -> Iterator[tuple[int, CaseImage]]:
-        """Images that are complete by now, and refusals of those that never will be."""
+        """Yield images that are complete by now, and refusals for those that never will be."""
         while True:
             try:
                 pending = self._assembler.take(0, now_ns)
@@ -183,7 +182,7 @@ class _StampPlayer:
         return stamp_ns in self._cases and stamp_ns not in self.done
 
     def _has_found(self, stamp_ns: int) -> bool:
-        """Whether the detections of a stamp are there, or will not come."""
+        """Whether the detections of a stamp have come, or will not come."""
         return DETECTIONS not in self._roles or stamp_ns in self._found or self._newest_found_ns > stamp_ns
 
     def _given(self, pending: PendingFrame) -> tuple[int, CaseImage]:
@@ -192,7 +191,7 @@ class _StampPlayer:
             frame, known = (pending if message is None else pending.with_detections(message)).decode()
         except SpatialVlmError as error:
             return pending.stamp_ns, CaseImage(error=error)
-        except Exception as error:  # a fault of ours costs the cases of one image, not the bag
+        except Exception as error:  # a bug here costs the cases of one image, not the bag
             _log.exception("unexpected exception while decoding the image of stamp %d", pending.stamp_ns)
             return pending.stamp_ns, CaseImage(error=InternalError.of(error))
         truth = None if frame.base_T_camera is None else FrameTruth(frame.base_T_camera)
@@ -204,8 +203,8 @@ class _StampPlayer:
         return error
 
     def without_image(self, stamp_ns: int) -> CaseImage:
-        """What is said of a case whose image never was complete."""
-        if self.damage is not None:  # the image, or what belongs to it, may lie behind the damage
+        """The refusal for a case whose image was never complete."""
+        if self.damage is not None:  # the image or its companions may lie behind the damage
             return CaseImage(error=self.damage, lost=True)
         if stamp_ns not in self.seen:
             got, expected = self.seen.why_absent(stamp_ns)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether confidence means what it says, and what it is worth for choosing when to answer.
+"""Measures whether confidence is calibrated, and how useful it is for deciding when to answer.
 
-Knows pairs of (confidence, right); knows nothing of instructions. Intervals are 95 % percentiles over resampled cases,
-with a fixed seed; the bins stay those of the whole sample. Cases of one image are not independent, so that true
-intervals are somewhat wider.
+Works on pairs of (confidence, right). Intervals are 95 % percentiles over resampled cases, with a fixed seed; the bins
+stay those of the whole sample. Cases of one image are not independent, so true intervals are somewhat wider.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _SEED = 20170804
 
 @dataclass(frozen=True)
 class Bin:
-    """Cases of like confidence.
+    """Cases of similar confidence.
 
     Args:
-        low: least confidence in it.
-        high: greatest confidence in it.
+        low: lowest confidence in it.
+        high: highest confidence in it.
         confidence: mean.
-        right: how many of them were right.
+        right: number of right cases.
     """
 
     low: float
@@ -47,12 +46,12 @@ class Bin:
 
 @dataclass(frozen=True)
 class RiskPoint:
-    """What answering only from a confidence on would do.
+    """Effect of answering only above a confidence.
 
     Args:
-        threshold: the least confidence that is answered.
+        threshold: the lowest confidence that is answered.
         coverage: share of the cases that are answered.
-        wrong: of those, the wrong ones: the risk.
+        wrong: share of wrong answers among them: the risk.
     """
 
     threshold: float
@@ -62,23 +61,23 @@ class RiskPoint:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How confidence compares with what was right, of n cases.
+    """Calibration of n cases.
 
     Args:
         n: cases.
-        right: how many were right: the base rate.
+        right: number of right cases: the base rate.
         confidence: mean confidence.
         ece: expected calibration error: mean over the bins of |share right - mean confidence|, weighted by cases
             (Guo et al. 2017, On calibration of modern neural networks), in bins of equal mass (Nguyen and O'Connor
             2015). It cannot be negative, so that a small sample of a calibrated answerer has more than 0.
         brier: mean squared difference of confidence and right (Brier 1950, Verification of forecasts expressed in
             terms of probability).
-        brier_constant: the same of an answerer that always says the base rate: p (1 - p).
+        brier_constant: Brier score of an answerer that always says the base rate: p (1 - p).
         aurc: area under the risk-coverage curve: mean over k of the risk of the k most confident cases (Geifman and
-            El-Yaniv 2017, Selective classification for deep neural networks; Geifman et al. 2019). Equal confidences
-            are taken in the mean over their orders.
-        aurc_best: the same if every wrong case came last: no order can do better.
-        aurc_random: the same of an order by chance: the share of wrong cases.
+            El-Yaniv 2017, Selective classification for deep neural networks; Geifman et al. 2019). For equal
+            confidences it is the mean over their orders.
+        aurc_best: AURC if every wrong case came last, the best order.
+        aurc_random: AURC of a random order: the share of wrong cases.
         bins: the reliability diagram.
         curve: the coverage-risk curve, most confident first, at most 200 points.
     """
@@ -97,14 +96,14 @@ class Calibration:
 
 
 def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration | None:
-    """Compare confidences with what was right; None where there is no case.
+    """Compare confidences with right cases; None without cases.
 
     Args:
         confidence: (N,) 0 to 1.
         right: (N,) whether the case was right.
 
     Raises:
-        InputError: a confidence outside 0 to 1, or the two are not equally long.
+        InputError: a confidence is outside 0 to 1, or the lengths differ.
     """
     p, y = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
     if p.shape != y.shape or not ((p >= 0.0) & (p <= 1.0)).all():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A case: words on one image, and what they should end in. The form of one line of truth, checked as it is read.
+"""A case: words on one image with the expected outcome. Also the checked form of one line of a truth file.
 
-Knows fields, units and which of them exclude each other; knows nothing of files, images or bags.
+Defines fields, units and exclusions; independent of files, images and bags.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace, Point
 from spatial_vlm_ros.types import SpaceAnswer, Status
 
 LARGEST_M = 20.0
-"""A box, or a tolerance, of more is no object in view of an RGB-D camera: it is given in millimetres."""
+"""Metres: a larger box or tolerance is not realistic for an RGB-D camera, so it is probably in millimetres."""
 FARTHEST_M = 1000.0
-"""A middle farther from its frame's origin is given in millimetres."""
+"""Metres: a centre farther from its frame's origin is probably in millimetres."""
 _STATUS_OF_OBJECT = (Status.OK, Status.ANSWERED)
 
 BoxPixels = tuple[float, float, float, float]
@@ -30,8 +30,8 @@ class ExpectedAnswer:
 
     Args:
         value: "yes", "no", "unclear", a number in metres or of objects, …; None = any.
-        tolerance: by which a number may differ; None = it has to lie within the answer's own interval.
-        ids: of all objects that the answer has to give as its subjects or as those that fit; None = any.
+        tolerance: allowed difference of a number; None = it has to lie within the answer's own interval.
+        ids: ids of all objects that the answer must give as subjects or as matches; None = any.
     """
 
     value: float | str | None = None
@@ -42,8 +42,8 @@ class ExpectedAnswer:
         """Whether an answer is the right one.
 
         Args:
-            answer: what was answered.
-            ids: truth's ids of the objects that it gives, where they are not those of the answer.
+            answer: the given answer.
+            ids: true ids of the objects in the answer, if they differ from the answer's own ids.
         """
         given = set(objects_of(answer) if ids is None else ids)
         if self.ids is not None and given != set(self.ids):
@@ -57,7 +57,7 @@ class ExpectedAnswer:
 
 
 def objects_of(answer: SpaceAnswer) -> tuple[str, ...]:
-    """Ids of the objects that an answer gives: its subjects, and those that fit."""
+    """Ids of the objects in an answer: its subjects and matches."""
     return tuple(obj.id for obj in answer.objects if obj.role in ("subject", "fits"))
 
 
@@ -66,10 +66,10 @@ class Box3d:
     """A box in space, upright in its frame.
 
     Args:
-        center: its middle, metres.
-        size: along its own axes before it is turned, metres.
-        yaw: by which it is turned about z, radians.
-        frame_id: its frame; "" = the base frame, or the camera's where the frame has no base.
+        center: its centre, metres.
+        size: along its own axes, metres.
+        yaw: rotation about z, radians.
+        frame_id: its frame; "" = the base frame, or the camera's if there is no base frame.
     """
 
     center: Point
@@ -94,19 +94,19 @@ class Box3d:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a case should end in.
+    """Expected outcome of a case.
 
     Args:
         status: the right status.
-        id: of the right detection where the status is OK; None = any, or the one that the other fields describe.
-        id_also: of others that are as right: the drawer of "close the drawer and put the bowl on top of it".
-        place: where a place should lie; None = none is asked for, or it is not known.
-        answer: the right answer where the status is ANSWERED; None = any.
-        label: name of the right object; None = not said.
-        box: of the right object in the colour image, pixels, left, top, right, bottom; None = not said.
-        mask: of the right object: an 8-bit image beside the file, not 0 = object; None = not said.
-        box_3d: of the right object in space; None = not said.
-        tolerance_m: by which the middle of the pose may differ from that of `box_3d`, metres; None = it is not judged.
+        id: id of the right detection if the status is OK; None = any, or the one that the other fields describe.
+        id_also: ids of other right detections: the drawer of "close the drawer and put the bowl on top of it".
+        place: expected place; None = not requested or not known.
+        answer: the right answer if the status is ANSWERED; None = any.
+        label: label of the right object; None = not given.
+        box: box of the right object in the colour image, pixels, left, top, right, bottom; None = not given.
+        mask: mask of the right object: an 8-bit image beside the file, not 0 = object; None = not given.
+        box_3d: box of the right object in space; None = not given.
+        tolerance_m: allowed distance of the pose's centre from that of `box_3d`, metres; None = not judged.
     """
 
     status: Status
@@ -137,12 +137,12 @@ class Expectation:
 
     @property
     def describes_object(self) -> bool:
-        """Whether it says by pixels or in space which object is right."""
+        """Whether it identifies the right object by pixels or in space."""
         return self.box is not None or self.mask is not None or self.box_3d is not None
 
 
 def contradict(one: Expectation, other: Expectation) -> bool:
-    """Whether no answer is right for both: they expect other statuses, or other objects by their ids."""
+    """Whether no answer can be right for both: they expect different statuses, or objects with different ids."""
     if one.status is not other.status:
         return not {one.status, other.status} <= set(_STATUS_OF_OBJECT)  # "where is …?" may be either
     if one.id is None or other.id is None:
@@ -151,7 +151,7 @@ def contradict(one: Expectation, other: Expectation) -> bool:
 
 
 def _check_box(box: BoxPixels) -> None:
-    """Raises ValueError where it is no box in pixels."""
+    """Raise ValueError if it is not a box in pixels."""
     left, top, right, bottom = box
     if not all(math.isfinite(v) for v in box) or right <= left or bottom <= top:
         raise ValueError(f"box is {list(box)}: use left, top, right, bottom in pixels, left < right, top < bottom")
@@ -160,7 +160,7 @@ def _check_box(box: BoxPixels) -> None:
 
 
 def _check_place(place: ExpectedPlace) -> None:
-    """Raises ValueError where the region is none in metres."""
+    """Raise ValueError if the region is not plausible in metres."""
     center, half = place.region_center, place.region_half
     region = f"the region of place is at {list(center)}, half extents {list(half)}"
     if not all(math.isfinite(v) for v in (*center, *half)) or min(half) < 0.0:
@@ -174,12 +174,12 @@ class Case:
     """One instruction on one image.
 
     Args:
-        frame: name of the frame's folder; "" where the image is one of a bag.
+        frame: name of the frame's folder; "" for an image of a bag.
         instruction: the words.
         expect: the right outcome; None = not known.
-        kind: what the case tries, for counting.
-        stamp_ns: of the colour image in a bag: header stamp, nanoseconds; 0 = an image of a folder.
-        bag: URI of the bag, or its path relative to the file of truth; "" = the only bag there is.
+        kind: what the case tests, for counting.
+        stamp_ns: header stamp of the colour image in a bag, nanoseconds; 0 = an image of a folder.
+        bag: URI of the bag, or its path relative to the truth file; "" = the only bag.
     """
 
     frame: str
@@ -191,7 +191,7 @@ class Case:
 
 
 class CaseLine(msgspec.Struct):
-    """A case as it stands in a file; the words are `instruction` or `question`, which mean the same."""
+    """A case as written in a file; `instruction` and `question` mean the same."""
 
     frame: str = ""
     instruction: str | None = None
@@ -212,6 +212,6 @@ class CaseLine(msgspec.Struct):
             raise ValueError(f"stamp_ns is {self.stamp_ns}: use the header stamp of the colour image, in nanoseconds")
 
     def case(self) -> Case:
-        """The case."""
+        """Convert the line to a case."""
         words = self.instruction if self.instruction is not None else self.question
         return Case(self.frame, words or "", self.expect, self.kind, self.stamp_ns or 0, self.bag)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a line of truth that its form alone does not show: its encoding, and fields that nothing reads.
+"""Checks a truth line for wrong encoding and for unknown fields, which the form does not check.
 
-A misspelled field changes what is judged without a word: "expct" makes a case that is not judged, "idd" one that any
-object is right for. Knows bytes and names of fields; knows nothing of what they mean.
+A misspelled field silently changes the judgement: "expct" makes a case that is not judged, "idd" one for which any
+object is right. Works on bytes and field names only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EXPECT: Mapping[str, tuple[str, ...]] = {
 
 
 def wrong_encoding(line: bytes) -> str:
-    """Why the bytes of a line are no UTF-8, in words; "" = they are."""
+    """Why the bytes of a line are not UTF-8, as text; "" = they are."""
     if line.startswith(_UTF_16):
         return "it is UTF-16; save the file as UTF-8"
     try:
@@ -41,10 +41,10 @@ def wrong_encoding(line: bytes) -> str:
 
 
 def unread_field(line: bytes) -> tuple[str, str] | None:
-    """The first field of a line that nothing reads, and which one may be meant, in words; None = all is well.
+    """The first unknown field of a line, and a text about which field may be meant; None if all are known.
 
-    In `expect` every unknown field is one. A case may have fields of its own (who wrote it, where it is from), but
-    for those that look like a known one.
+    In `expect` every unknown field counts. A case may have extra fields (who wrote it, where it is from), unless they
+    look like a known one.
 
     Args:
         line: valid JSON of an object.

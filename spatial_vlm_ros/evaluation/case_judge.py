@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a model and the oracle about one case after the other, and judges both.
+"""Asks a model and the oracle about each case, and judges both.
 
-Knows images, truth and answers of one source; reading them is done elsewhere.
+Works on images, truth and answers of one source, which are read elsewhere.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class CaseImage:
-    """An image that cases are asked on.
+    """The image of some cases, with its truth.
 
     Args:
-        frame: the observation; None where it could not be had.
-        error: why not.
-        known: detections that are true of it; those that a model of given detections gets.
-        truth: poses and middles for places; None where nobody knows them.
+        frame: the frame; None if it could not be read.
+        error: why it could not be read.
+        known: true detections; also the input of a model with given detections.
+        truth: poses and centres for places; None if not known.
         problem: why the truth cannot be used; None = it can.
-        lost: the source or the model could not be had at all, for which `error` is the reason: nobody is asked, and the
-            case says nothing of the model.
+        lost: whether the source or the model is not available at all, with the reason in `error`: the case is not asked
+            and does not count for the model.
     """
 
     frame: RgbdFrame | None = None
@@ -65,16 +65,15 @@ class EvaluatedCase:
         case: what was asked.
         model: name of the model.
         source: folder or bag.
-        resolution: the answer, by the ids of what the model found.
-        result: how it ended, by the ids of the true objects; None where nobody can judge it.
-        problem: why its truth cannot be used; "" = it can, or it expects nothing.
+        resolution: the answer, with the ids of the model's detections.
+        result: the judged result, with the ids of the true objects; None if it cannot be judged.
+        problem: why its truth cannot be used; "" = it can, or there is no expectation.
         truth: the true objects; None without a result or without an image.
-        frame: the observation; None where it could not be had.
-        detections: what was found in it.
-        scene: what the answer rests on; None where it was refused before.
-        oracle: what the resolver alone answers, given the true objects; None where that is not known, or where the
-            model is given them itself.
-        oracle_result: how that ended.
+        frame: the frame; None if it could not be read.
+        detections: detections in the frame.
+        scene: scene of the answer; None if refused earlier.
+        oracle: answer of the resolver alone with the true objects; None if not known, or if the model gets them itself.
+        oracle_result: judged result of the oracle.
     """
 
     case: Case
@@ -91,7 +90,7 @@ class EvaluatedCase:
     oracle_result: CaseResult | None = None
 
     def row(self) -> Row:
-        """The case as a row of plain values, see `rows.COLUMNS`."""
+        """Convert the case to a row of plain values, see `rows.COLUMNS`."""
         if self.result is not None:
             return row_of(self.result)
         return unjudged_row(self.case, self.resolution, self.model, self.source, self.problem)
@@ -101,11 +100,11 @@ class CaseJudge:
     """Asks and judges the cases of one source, image by image.
 
     Args:
-        model: that is asked.
-        config: of the resolver.
+        model: the model to ask.
+        config: configuration of the resolver.
         source: folder or bag, as rows show it.
-        folder: that paths of masks in the truth are relative to.
-        frame_of_reference: used where the words state none.
+        folder: base folder of mask paths in the truth.
+        frame_of_reference: used if the words state none.
     """
 
     def __init__(
@@ -117,7 +116,7 @@ class CaseJudge:
         self._observed: tuple[RgbdFrame, ObservedFrame] | None = None  # an image is lifted once for all its cases
 
     def ask(self, case: Case, image: CaseImage) -> EvaluatedCase:
-        """Ask about a case on its image. What goes wrong is the case's refusal."""
+        """Ask about a case on its image. An error becomes the refusal of the case."""
         if image.frame is None:
             error = image.error or InputError("image", "none", "an image", "check the source")
             answer = refusal(case.instruction, error, case.stamp_ns, case.frame or None)
@@ -146,10 +145,10 @@ class CaseJudge:
 
         Args:
             case: what was asked.
-            image: that it was asked on.
+            image: image of the case.
             answer: what was answered.
-            seen: what was found; None where only the answer is kept.
-            scene: what was lifted from it.
+            seen: detections; None if only the answer is stored.
+            scene: scene lifted from them.
         """
         done = EvaluatedCase(
             case, self._model.name, self._source, answer, None, "", None, image.frame, seen or (), scene
@@ -163,7 +162,7 @@ class CaseJudge:
             return self._judged(done, expect, image, seen)
         except SpatialVlmError as error:
             return dataclasses.replace(done, problem=f"its truth is invalid: {error}")
-        except Exception as error:  # a fault of ours costs one case, not the batch
+        except Exception as error:  # a bug here costs one case, not the batch
             _log.exception("unexpected exception while judging %r on %s", case.instruction, self._source)
             return dataclasses.replace(done, problem=f"it could not be judged: {InternalError.of(error)}")
 
@@ -204,7 +203,7 @@ class CaseJudge:
     def _matching(
         self, truth: CaseTruth, done: EvaluatedCase, seen: tuple[Detection, ...] | None, poses: tuple[Transform, ...]
     ) -> Matching | None:
-        """Which true objects the found ones are; None = their ids are the same."""
+        """Match found objects to true ones; None = their ids are the same."""
         if seen is None:  # a stored answer keeps no more than the box of what it answered with
             target = done.resolution.target
             if target is None or target.box is None or not truth.objects:
@@ -225,7 +224,7 @@ def _of_oracle(alone: Answered, truth: CaseTruth, frame: RgbdFrame | None, poses
 def _pose_evidence(
     truth: CaseTruth, answer: Resolution, frame: RgbdFrame | None, poses: tuple[Transform, ...]
 ) -> dict[str, Any]:
-    """How far the middle of the pose is from the true one, where that is judged."""
+    """Distance of the pose's centre from the true one, if it is judged."""
     expected = truth.expected
     if expected is None or expected.tolerance_m is None:
         return {}

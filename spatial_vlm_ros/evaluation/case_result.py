@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One judged case: what was expected, what was given, and whether they agree.
+"""One judged case: expected and given outcome, and whether they agree.
 
-Knows answers and which true object each found one is; knows nothing of files or of other cases.
+Works on answers and matched objects; independent of files and of other cases.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ NO_RELATION, NOT_UNDERSTOOD = "(no relation)", "(not understood)"
 
 @dataclass(frozen=True)
 class CaseResult:
-    """A case, what it expects, and how it ended.
+    """A case with its expected and its actual outcome.
 
     Args:
-        frame: name of the frame; "" where the image is one of a bag.
+        frame: name of the frame; "" if the image is one of a bag.
         instruction: the words.
-        kind: what the case tries.
+        kind: what the case tests.
         expected_status: the right outcome.
-        expected_id: the right object, where one is.
+        expected_id: the right object, if any.
         status: the outcome.
         id: the object answered with, only when OK.
         as_expected: whether they agree; a place is not part of it.
-        likeliest_id: the likeliest candidate, answered with or not; None where there is none.
+        likeliest_id: the likeliest candidate, whether or not it was the answer; None without candidates.
         confidence: its probability, 0 to 1.
         relations: names of the relations and orders in the reading that was answered.
-        frame_of_reference: the one in force, None where no scene was built.
-        message: the outcome in words.
-        expected_also: objects that are as right as `expected_id`.
-        expected_answer: of a question about space; None = any.
-        place: what became of the place, or of the middle of the pose, that was expected; None where none was.
-        miss: why it was missed; None where object and place are right, or the refusal that was due was given.
+        frame_of_reference: the one in force, None if no scene was built.
+        message: the outcome as text.
+        expected_also: other right objects besides `expected_id`.
+        expected_answer: expected answer to a question about space; None = any.
+        place: outcome of the expected place or pose centre; None if none was expected.
+        miss: kind of the miss; None if object and place, or the expected refusal, are right.
         model: name of the model.
         source: folder or bag.
-        stamp_ns: of the image in a bag, nanoseconds; 0 in a folder.
-        error: what went wrong, by what was found and by what the true objects would have given; None where nothing did.
-        blame: whether true objects would have helped; None where nothing went wrong, or that is not known.
-        iou: how much the object answered with shares with the expected one, 0 to 1; None without either.
-        oracle_right: whether the resolver alone, given the true objects, is right; None where that is not known.
+        stamp_ns: stamp of the image in a bag, nanoseconds; 0 in a folder.
+        error: what went wrong, judged by the found objects and by the oracle; None if nothing did.
+        blame: whether true objects would have helped; None if nothing went wrong, or if not known.
+        iou: IoU of the answered and the expected object, 0 to 1; None if one is missing.
+        oracle_right: whether the resolver alone is right with the true objects; None if not known.
         likeliest_is_right: whether the likeliest candidate is the expected object; False where a refusal is expected.
-        about: which object the error is about, for a person; "" where it is about none.
+        about: text about which object the error concerns; "" if none.
     """
 
     frame: str
@@ -81,31 +81,31 @@ class CaseResult:
 
     @property
     def complete(self) -> bool:
-        """Whether it ended as expected and its place, where one was expected, is right."""
+        """Whether outcome and place, if one was expected, are right."""
         return self.as_expected and self.place in (None, PlaceOutcome.RIGHT)
 
     @property
     def image(self) -> str:
-        """What the case was asked on: the frame, or the stamp of an image in a bag."""
+        """Image of the case: the frame, or the stamp of an image in a bag."""
         return self.frame or str(self.stamp_ns)
 
     @property
     def group(self) -> str:
-        """The same for all cases of one image, and another for those of any other: they share their errors."""
+        """Key of the image, because cases of one image have correlated errors."""
         return f"{self.source}\n{self.image}" if self.source else self.image
 
 
 @dataclass(frozen=True, eq=False)
 class CaseEvidence:
-    """What is known of a case beside its answer; every part may be missing.
+    """Additional knowledge about a case; every part may be missing.
 
     Args:
-        truth: of the frame, for places.
+        truth: truth of the frame, for places.
         matching: which true objects the found ones are; None = their ids are the same.
         labels: names of the true objects by id.
-        off_m: metres from the middle of the pose to the true one; None where that is not judged.
-        tolerance_m: of that.
-        oracle: how the resolver alone ends this case, given the true objects; None where that is not known.
+        off_m: metres from the middle of the pose to the true one; None if that is not judged.
+        tolerance_m: tolerance of that distance, metres.
+        oracle: how the resolver alone ends this case, given the true objects; None if that is not known.
         needed: ids of the true objects that the right answer rests on: the expected one, and anchors.
         truth_is_whole: whether all objects of the image are known, not only the one that the case describes.
     """

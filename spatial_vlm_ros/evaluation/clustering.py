@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals of shares whose cases come in groups that share their errors: the cases of a frame.
+"""Intervals of shares for cases in groups with correlated errors, such as the cases of a frame.
 
-Knows (group, good) pairs; knows nothing of what was counted.
+Works on (group, good) pairs.
 """
 
 from __future__ import annotations

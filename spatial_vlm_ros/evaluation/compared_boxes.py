@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes in space that are compared: how much two of them share.
+"""Compares boxes in space by their overlap.
 
-Knows boxes and frames of coordinates; knows nothing of cases or detections.
+Works on boxes and coordinate frames; independent of cases and detections.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class ComparedBox:
 
     Args:
         frame_id: its frame.
-        center: (3,) metres.
-        axes: (3, 3) columns: the directions of its edges.
-        size: (3,) metres along them.
+        center: (3,) centre, metres.
+        axes: (3, 3) directions of its edges as columns.
+        size: (3,) edge lengths, metres.
     """
 
     frame_id: str
@@ -39,7 +39,7 @@ class ComparedBox:
     size: Vector
 
     def points(self) -> Vector:
-        """(N, 3) points that fill it evenly, metres; the same for the same box."""
+        """(N, 3) points that fill the box evenly, metres; deterministic."""
         steps = np.arange(1, _POINTS + 1)[:, None] / _PLASTIC ** np.arange(1, 4)
         return np.asarray(self.center + ((steps % 1.0 - 0.5) * self.size) @ self.axes.T, np.float64)
 
@@ -49,13 +49,13 @@ class ComparedBox:
         return np.asarray(inside.all(axis=1), np.bool_)
 
     def moved(self, transform: Transform) -> ComparedBox:
-        """The same in the transform's parent."""
+        """The box in the transform's parent frame."""
         center = transform.apply(self.center)
         return ComparedBox(transform.parent, center, transform.rotation @ self.axes, self.size)
 
 
 def overlap(one: ComparedBox, other: ComparedBox) -> float:
-    """Volume that two boxes of one frame share, of that which they fill together (IoU), 0 to 1.
+    """Intersection over union of the volumes of two boxes in one frame, 0 to 1.
 
     Counted on points that fill both evenly, for the boxes need not be parallel.
     """
@@ -67,7 +67,7 @@ def overlap(one: ComparedBox, other: ComparedBox) -> float:
 
 
 def apart(one: ComparedBox, other: ComparedBox) -> float:
-    """Metres between the middles of two boxes of one frame."""
+    """Distance between the centres of two boxes in one frame, metres."""
     return float(np.linalg.norm(one.center - other.center))
 
 

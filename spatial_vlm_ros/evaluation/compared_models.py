@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models of a comparison: as they are written, loaded, and asked while questions and time are counted."""
+"""Models of a comparison: parsing, loading, and asking with counted questions and time."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ComparedModel:
     """A model to be compared.
 
     Args:
-        name: that rows show.
+        name: name in rows.
         backend: SMALL_JUDGE, or as in perception.load_grounder.
-        options: of the backend, as texts.
+        options: options of the backend, as texts.
         calibration: file of how its probabilities follow the truth; None = it is not fused.
     """
 
@@ -40,10 +40,10 @@ class ComparedModel:
     calibration: Path | None = None
 
     def with_remedy(self, remedy: str) -> ComparedModel:
-        """The same with more options, "attention=1.2"; it is not what the calibration was measured on.
+        """A copy with more options, such as "attention=1.2"; without the calibration, which does not apply to it.
 
         Raises:
-            InputError: they are not of the form of options.
+            InputError: the options are malformed.
         """
         more = MappingProxyType({**self.options, **parse_options(remedy)})
         return replace(self, options=more, calibration=None)
@@ -52,12 +52,12 @@ class ComparedModel:
 def models_of(
     judges: Sequence[str], calibrations: Sequence[str] = (), option: str = "--judge"
 ) -> tuple[ComparedModel, ...]:
-    """Models as one writes them.
+    """Parse models from command-line texts.
 
     Args:
         judges: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
         calibrations: each "NAME=FILE", or "FILE" of the only judge. The shipped judge comes with its own.
-        option: of the command line that `judges` are from, for messages.
+        option: command-line option of `judges`, for messages.
 
     Raises:
         InputError: a name comes twice, a calibration is of none of the judges, or options are not of their form.
@@ -170,16 +170,16 @@ class CountingJudge:
     """A judge of relations that counts its questions and its time; see RelationJudge.
 
     Args:
-        name: of the model.
-        judge: that is asked.
+        name: name of the model.
+        judge: the judge to ask.
         asked: grows by one with each question with choices that the model behind it is asked.
 
     Attributes:
         domain: what the backend declares that it was trained on.
-        questions: that it was asked.
-        ms: that asking took, milliseconds.
+        questions: number of questions asked.
+        ms: time for asking, milliseconds.
         late: whether its budget was used up, so that some questions may not have been asked.
-        load_ms: that loading took, milliseconds.
+        load_ms: time for loading, milliseconds.
     """
 
     def __init__(self, name: str, judge: RelationJudge, asked: Sequence[str] = ()) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two runs over the same cases, case by case: which one is better, and whether that can be told.
+"""Compares two runs case by case: which one is better, and whether the difference is significant.
 
-Knows judged cases and stored answers; knows nothing of files. Both runs are judged by what the cases expect today.
+Works on judged cases and stored answers. Both runs are judged by the current expectations of the cases.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SEED = 19470618
 
 
 class ComparisonVerdict(str, enum.Enum):
-    """What can be said of one run against another."""
+    """Verdict on one run against another."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -34,13 +34,13 @@ class ComparisonVerdict(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of both runs, on the same cases.
+    """One metric of both runs on the same cases.
 
     Args:
         metric: its name, as in `Score`; "wrong pose" is here of all cases, so that both runs have the same ones.
         more_is_better: whether a greater share is the better one.
-        now: of this run.
-        before: of the baseline.
+        now: value of this run.
+        before: value of the baseline.
         lost: cases that were good and are not.
         gained: cases that were not good and are.
         difference: now - before, 95 % percentile interval over resampled pairs (paired bootstrap, fixed seed). Where
@@ -83,8 +83,8 @@ class Comparison:
         changes: one for each metric.
         verdict: WORSE where any metric is, else BETTER where any is, else CANNOT_TELL. Each metric is tested by itself
             at 5 %, without correction for their number.
-        lost: cases that ended as expected before and do not now.
-        gained: the other way round.
+        lost: cases that were as expected before and are not now.
+        gained: cases that are as expected now and were not before.
     """
 
     n: int
@@ -97,7 +97,7 @@ class Comparison:
 
     @property
     def slipped(self) -> bool:
-        """Whether any figure is worse at all, however little that says."""
+        """Whether any metric is worse at all, significant or not."""
         return any((change.lost > change.gained) for change in self.changes)
 
 
@@ -105,7 +105,7 @@ _Pair = tuple[CaseResult, StoredAnswer]
 
 
 def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Comparison:
-    """Compare the cases that both runs have. A case is found by its image and words, repeated ones in their order.
+    """Compare the cases of both runs. Cases match by image and words; repeated cases in order.
 
     The image is told by the last part of its source, where both runs name one, and by frame or stamp.
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong in a case, and whose doing it was: the model's that found objects, or the resolver's.
+"""Classifies what went wrong in a case, and whether the model or the resolver is to blame.
 
 First it is asked what the resolver alone does with the true objects (the oracle run). Where it is wrong, too, no
 better detection would have helped, and the error is its own. Where it is right, the objects that were found say what
-is missing. docs/evaluate.md has the table. Knows outcomes, labels and matches; knows nothing of geometry or files.
+is missing. docs/evaluate.md has the table. Works on outcomes, labels and matches; independent of geometry and files.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ErrorEvidence:
         matching: which true objects the found ones are; None = they are the true ones.
         labels: names of the true objects by id.
         needed: ids of the true objects that the right answer rests on.
-        oracle: whether the resolver alone is right, and its error; None where that is not known.
+        oracle: whether the resolver alone is right, and its error; None if that is not known.
         truth_is_whole: whether all objects of the image are known; else an oracle that is wrong may only lack some.
     """
 
@@ -93,8 +93,8 @@ class JudgedError(NamedTuple):
 
     Args:
         error: what went wrong; None = nothing.
-        blame: who is to blame; None where nothing went wrong, or that is not known.
-        about: which object it is about, for a person; "" where it is about none.
+        blame: who is to blame; None if nothing went wrong, or that is not known.
+        about: which object it is about, for a person; "" if it is about none.
     """
 
     error: CaseError | None = None
@@ -103,7 +103,7 @@ class JudgedError(NamedTuple):
 
 
 def error_of(known: ErrorEvidence) -> JudgedError:
-    """The error of a case and who is to blame for it."""
+    """Find the error of a case and who is to blame for it."""
     if known.miss is None:
         return JudgedError()
     if known.status in FAILURES and known.status is not known.expect.status:
@@ -138,7 +138,7 @@ _BY_MISS = {
 
 
 def _of_objects(known: ErrorEvidence) -> tuple[CaseError | None, str]:
-    """The error that the found objects show, and about which one; None where they show none.
+    """The error that the found objects show, and about which one; None if they show none.
 
     An answer where a refusal was due stays that, whatever objects led to it: it is the error that moves an arm.
     """

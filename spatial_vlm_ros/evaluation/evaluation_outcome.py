@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that is said of an evaluation: each model's figures and errors, pairs of models, baselines; and its JSON.
+"""Results of an evaluation: metrics and errors of each model, pairs of models, baselines; and their JSON.
 
 All of it follows from judged cases, so that rows alone give the same JSON.
 """
@@ -29,14 +29,14 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class ModelOutcome:
-    """What is said of one model.
+    """Results of one model.
 
     Args:
-        name: of the model.
+        name: name of the model.
         outcome: figures, calibration and comparison with a baseline.
         errors: what went wrong → who is to blame ("model", "resolver" or UNKNOWN) → number.
-        oracle: of the cases with an oracle, those that the resolver alone ends as expected, place and all.
-        beside_oracle: of the same cases, those that the model ends so.
+        oracle: share of the cases with an oracle that the resolver alone answers as expected, including the place.
+        beside_oracle: share of the same cases that the model answers as expected.
         unusable: cases whose truth cannot be used, or that were not asked.
     """
 
@@ -50,12 +50,12 @@ class ModelOutcome:
 
 @dataclass(frozen=True)
 class EvaluationOutcome:
-    """What is said of all models.
+    """Results of all models.
 
     Args:
         models: in the order in which they were named.
         pairs: every two of them compared.
-        notes: sentences about sources: what is odd about a bag, was left out, or failed.
+        notes: messages about sources: irregularities of a bag, omissions, failures.
     """
 
     models: tuple[ModelOutcome, ...]
@@ -76,7 +76,7 @@ class EvaluationOutcome:
 def evaluation_of(
     runs: Sequence[ModelRun], baselines: Mapping[str, Sequence[StoredAnswer]] | None = None, notes: Sequence[str] = ()
 ) -> EvaluationOutcome:
-    """Everything that is said of some runs.
+    """Compute the results of some runs.
 
     Args:
         runs: one for each model.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a place was expected, what is true of a frame, and whether a place that was given is right.
+"""Expected places, the truth of a frame, and the check of a given place.
 
-Knows poses and boxes; knows nothing of files, statuses or instructions.
+Works on poses and boxes; independent of files, statuses and instructions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from spatial_vlm_ros.types import Pose, Transform
 
 SPARE_M = 0.02
-"""A place may lie this far beside the region: a spot at its very border is as good."""
+"""Metres that a place may lie beside the region: a place at its border is just as good."""
 BELOW_M, ABOVE_M = 0.05, 0.12
 """... and this far below and above it: the floor of a bowl is lower than its middle, the top of a stack higher."""
 SIDES = frozenset({"left of", "right of", "in front of", "behind"})
@@ -32,9 +32,9 @@ class ExpectedPlace:
     """A box in which a place should lie.
 
     Args:
-        relation: to the anchor, as in docs/relations.md.
-        anchor_id: detection that the place is told by.
-        region_center: middle of the box in the base frame, metres.
+        relation: relation to the anchor, as in docs/relations.md.
+        anchor_id: id of the anchor's detection.
+        region_center: centre of the box in the base frame, metres.
         region_half: half extents of the box along the axes of the base frame, metres.
         anchor_also: other detections that may be named as the anchor: the cabinet of a drawer, the second of two.
     """
@@ -48,12 +48,12 @@ class ExpectedPlace:
 
 @dataclass(frozen=True, eq=False)
 class FrameTruth:
-    """What is true of a frame, known to the judge alone.
+    """Truth of a frame, known only to the judge.
 
     Args:
-        base_T_camera: the true pose of the camera, given to the resolver or not.
-        centers: middles of objects in the base frame by id of their detection, metres.
-        labels: of the same, where they are known.
+        base_T_camera: the true pose of the camera, whether or not the resolver has it.
+        centers: id of a detection → centre of the object in the base frame, metres.
+        labels: id of a detection → label, if known.
     """
 
     base_T_camera: Transform
@@ -62,7 +62,7 @@ class FrameTruth:
 
 
 class PlaceOutcome(str, enum.Enum):
-    """What became of a place that was expected."""
+    """Result for an expected place."""
 
     RIGHT = "right"
     ELSEWHERE = "elsewhere"
@@ -70,12 +70,12 @@ class PlaceOutcome(str, enum.Enum):
 
 
 def place_outcome(expected: ExpectedPlace, given: Pose | None, truth: FrameTruth) -> PlaceOutcome:
-    """Whether a place lies in the region, or for the four sides in its direction from the anchor, at its height.
+    """Check a place: inside the region, or for the four sides in its direction from the anchor, at its height.
 
     Args:
-        expected: where it should lie.
-        given: pose of the place in base or in the camera's frame, or None where none was given.
-        truth: of the frame.
+        expected: the expected place.
+        given: pose of the given place in the base or camera frame, or None.
+        truth: truth of the frame.
     """
     if given is None:
         return PlaceOutcome.NOT_GIVEN

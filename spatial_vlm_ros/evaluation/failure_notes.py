@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sentences about cases that failed: neither words nor objects decided them, so a share of right ones says little.
 
-Knows judged cases; knows nothing of how they were asked.
+Works on judged cases only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from spatial_vlm_ros.evaluation.error_split import CaseError
 
 
 def failure_notes(runs: Sequence[tuple[str, Sequence[CaseResult]]]) -> tuple[str, ...]:
-    """A sentence for each source and status that failed, with what the first such case says.
+    """Make a sentence for each source and failed status, with the message of the first such case.
 
-    Models that would have the same sentence stand in one.
+    Models with the same sentence share it.
 
     Args:
         runs: name and judged cases of each model.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a frame, and the repair: checks in the order in which to mend them."""
+"""Finds problems of a frame, with fixes, in the order in which to fix them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spatial_vlm_ros.types import Detection, RgbdFrame, Scene, UpSource
 
 
 class Severity(str, enum.Enum):
-    """How bad a finding is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -28,7 +28,7 @@ class Severity(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what was found, and what to do about it ("" when nothing is)."""
+    """Result of one check: what was found, and what to do about it ("" = nothing)."""
 
     check: str
     level: Severity
@@ -42,7 +42,7 @@ _FACING = 65.0
 _STEEP = 75.0
 _TILTED = 5.0
 _OFF_HEIGHT = 0.02  # metres
-_FAR_OFF = 20.0  # metres from its base that no arm's or mobile robot's camera is
+_FAR_OFF = 20.0  # metres: the camera of an arm or mobile robot is never this far from its base
 
 
 def examine(
@@ -55,12 +55,12 @@ def examine(
 
     Args:
         frame: colour, depth, camera, optional transform.
-        detections: what was found in it.
-        config: the resolver's.
-        table_height: where the support is told to be, metres along z of base_T_camera's parent; None = not told.
+        detections: its detections.
+        config: configuration of the resolver.
+        table_height: stated height of the support, metres along z of base_T_camera's parent; None = not stated.
 
     Returns:
-        Findings in the order in which to mend them; later checks are left out where an earlier one failed.
+        Findings in the order in which to fix them; later checks are skipped if an earlier one failed.
     """
     config = config or ResolverConfig()
     findings = [*_camera(frame), *_depth(frame, config)]

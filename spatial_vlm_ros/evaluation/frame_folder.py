@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames, detections and cases from files.
+"""Reads frames, detections and cases from files.
 
-Knows the layout of frame folders and what a damaged file looks like; knows nothing of what is done with a frame.
+Defines the layout of frame folders, and checks files for damage.
 
     rgb.png                  8-bit colour
     depth.png                16-bit, millimetres, 0 = not measured
     camera_info.json         {"width", "height", "k" (9 numbers or 3 rows), "d"?, "distortion_model"?, "frame_id"?,
                              "domain"?}; domain: what made the images, "simulated", "real" or "unknown" (default)
     detections.json          optional: {"detections": [{"id", "label", "box", "score"?, "attributes"?, "mask"?,
-                             "front"?}]}; front: direction that the thing's front faces, 3 numbers, camera frame
+                             "front"?}]}; front: direction of the object's front, 3 numbers, camera frame
     base_T_camera.json       optional: {"parent", "child", "matrix" (4 rows of 4)}, maps child to parent, metres
     camera_T_speaker.json    optional, as base_T_camera.json: the person who speaks (x ahead, z up), in the camera
     depth_camera_info.json   optional, with rgb_t_depth.json (as base_T_camera.json): depth.png is not registered
@@ -77,13 +77,13 @@ _Sized = Callable[[tuple[int, ...]], None]
 
 
 def load_cases(folder: str | Path) -> tuple[Case, ...]:
-    """The cases of a folder, one for each line of its cases.jsonl that is not blank.
+    """Read the cases of a folder, one for each non-blank line of its cases.jsonl.
 
     Args:
         folder: holds cases.jsonl and the frame folders it names.
 
     Raises:
-        FileError: the file is missing, or a line is not a case; names the line.
+        FileError: the file is missing, or a line is not a case; the message names the line.
     """
     path = member(folder, CASES_FILE)
     found = list(read_cases(path, "pass a folder with cases.jsonl"))
@@ -94,15 +94,15 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
 
 
 def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
-    """The cases of a file, one for each line that is not blank, each with its place in it ("line 3").
+    """Yield the cases of a file, one for each non-blank line, each with its location ("line 3").
 
     Args:
         path: JSON lines.
-        repair: what to do where it cannot be read.
+        repair: fix for the message if it cannot be read.
 
     Raises:
-        FileError: it cannot be read, a line is not a case or has a field that nothing reads, or no answer can be
-            right for two cases of the same words on the same image; names the line.
+        FileError: the file cannot be read, a line is not a case or has an unknown field, or two cases with the same
+            words and image contradict each other; the message names the line.
     """
     seen: dict[Case, tuple[str, Expectation]] = {}
     for n, line in read_lines(path, repair):
@@ -122,7 +122,7 @@ def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
 
 
 def of_frame(case: Case, path: Path, at: str) -> Case:
-    """The case, which has to name a frame.
+    """Check that a case names a frame, and return it.
 
     Raises:
         FileError: it names none, or is one of a bag.
@@ -135,10 +135,10 @@ def of_frame(case: Case, path: Path, at: str) -> Case:
 
 
 def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
-    """The frame and the detections of one folder.
+    """Read the frame and the detections of one folder.
 
     Args:
-        folder: a frame folder, see the module's layout.
+        folder: a frame folder, see the layout in the module docstring.
 
     Returns:
         The frame, depth registered to colour and metres; and its detections, none when detections.json is missing.
@@ -175,15 +175,15 @@ def read_frame(
     depth_camera_info: str | Path | None = None,
     rgb_T_depth: str | Path | None = None,
 ) -> RgbdFrame:
-    """A frame from single files.
+    """Read a frame from single files.
 
     Args:
         rgb: colour image.
         depth: depth image, see `read_depth`.
-        camera_info: of the colour image.
+        camera_info: camera info of the colour image.
         base_T_camera: pose of the colour camera; its child is the camera's frame.
         camera_T_speaker: pose of the person who speaks; its parent is the camera's frame.
-        depth_camera_info: of the depth image, when it is not registered to colour.
+        depth_camera_info: camera info of the depth image, if it is not registered to colour.
         rgb_T_depth: pose of the depth camera in the colour camera, given together with `depth_camera_info`.
 
     Returns:
@@ -226,28 +226,28 @@ def read_rgb(path: str | Path, sized: _Sized | None = None) -> Rgb:
 
     Args:
         path: PNG, JPEG, TIFF, BMP or WebP.
-        sized: called with height and width before the image is decoded; raises where they do not fit.
+        sized: called with height and width before decoding; raises if they do not fit.
 
     Returns:
-        (H, W, 3) uint8, RGB. Orientation tags are ignored, as depth and intrinsics do not turn with them.
+        (H, W, 3) uint8, RGB. Orientation tags are ignored, because depth and intrinsics do not rotate with them.
 
     Raises:
-        FileError: missing, too large, damaged or no image.
+        FileError: the file is missing, too large, damaged or not an image.
     """
     bgr = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, sized)
     return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
 
 
 def read_depth(path: str | Path, sized: _Sized | None = None) -> Depth:
-    """A depth image: (H, W) float32, metres, NaN where not measured.
+    """Read a depth image: (H, W) float32, metres, NaN for no measurement.
 
     Args:
         path: 16-bit PNG or TIFF (millimetres, 0 = not measured), 32-bit float TIFF (metres), or .npy of uint16
             (millimetres) or floats (metres).
-        sized: as of `read_rgb`.
+        sized: as in `read_rgb`.
 
     Raises:
-        FileError: missing, damaged, or of another depth than 16-bit integers or floats.
+        FileError: the file is missing, damaged, or neither 16-bit integers nor floats.
     """
     path = Path(path)
     raw = read_npy(path) if path.suffix.lower() == ".npy" else _decoded(path, cv2.IMREAD_UNCHANGED, sized)
@@ -268,7 +268,7 @@ def read_depth(path: str | Path, sized: _Sized | None = None) -> Depth:
 
 
 def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
-    """Intrinsics, as the fields of sensor_msgs/CameraInfo.
+    """Read intrinsics, with the fields of sensor_msgs/CameraInfo.
 
     Args:
         path: JSON, see the module's layout.
@@ -277,7 +277,7 @@ def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
         The camera and the frame id of its image.
 
     Raises:
-        FileError: missing, not of that form, or no intrinsics; names the field.
+        FileError: the file is missing, malformed, or has invalid intrinsics; the message names the field.
     """
     info = _json(path, _CameraInfo)
     flat = [v for row in info.k for v in (row if isinstance(row, tuple) else (row,))]
@@ -291,13 +291,13 @@ def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
 
 
 def read_domain(path: str | Path) -> ImageDomain:
-    """What made the images: a simulator writes it beside the intrinsics.
+    """Read the domain of the images, which a simulator writes beside the intrinsics.
 
     Args:
         path: JSON of `read_camera_info`.
 
     Raises:
-        FileError: as `read_camera_info`, or the domain is another word.
+        FileError: as in `read_camera_info`, or the domain is unknown.
     """
     return _json(path, _CameraInfo).domain
 
@@ -317,7 +317,7 @@ def read_transform(path: str | Path) -> Transform:
 
 
 def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Detection, ...]:
-    """Detections of one image.
+    """Read the detections of one image.
 
     Args:
         path: JSON, see the module's layout; masks are 8-bit images beside it, not 0 = object.
@@ -327,7 +327,7 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
         The detections in the order of the file; boxes that leave the image are clipped to it.
 
     Raises:
-        FileError: missing, not of that form, a box or mask that is none, or made for another image size.
+        FileError: the file is missing or malformed, a box or mask is invalid, or it is for another image size.
         InputError: two detections share an id, or a box lies wholly outside the image.
     """
     path = Path(path)
@@ -354,7 +354,7 @@ def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int
 
 
 def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
-    """A mask of a whole image: (H, W) bool.
+    """Read a mask of a whole image: (H, W) bool.
 
     Args:
         path: 8-bit image, not 0 = object.
@@ -392,7 +392,7 @@ _Row = tuple[float, float, float, float]
 
 
 class TransformInfo(msgspec.Struct):
-    """A rigid transform as it stands in files."""
+    """A rigid transform as written in files."""
 
     parent: str
     child: str
@@ -424,7 +424,7 @@ def _json(path: str | Path, form: type[_T]) -> _T:
 
 
 def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", repair: str = _FORM) -> _T:
-    """JSON as a type that msgspec knows.
+    """Decode JSON to a msgspec type.
 
     Raises:
         FileError: it is none of that form; names `place` and the field.
@@ -448,7 +448,7 @@ def _present(path: Path) -> Path | None:
 
 
 def file_bytes(path: str | Path, repair: str, largest: int = LARGEST_TYPED) -> bytes:
-    """All of a regular file of at most `largest` bytes.
+    """Read a regular file of at most `largest` bytes.
 
     Raises:
         FileError: it cannot be read.

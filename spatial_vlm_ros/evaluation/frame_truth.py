@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The truth of frames from files, for cases that expect a place.
+"""Reads the truth of frames from files, for cases that expect a place.
 
     truth.json           optional, in the frame's folder: {"base_T_camera": {"parent", "child", "matrix"}, "objects"?:
                          {id: {"center": [x, y, z], "label"?}}}, metres in base; other fields are left alone
@@ -44,14 +44,14 @@ class _Truth(msgspec.Struct):
 
 
 def load_truths(folder: str | Path, cases: Iterable[Case]) -> dict[str, FrameTruth]:
-    """The truth of every frame that has some, by its name.
+    """Read the truth of all frames that have one: frame name → truth.
 
     Args:
-        folder: holds the frames.
-        cases: say which frames, and which of them need a truth because a place is expected.
+        folder: folder with the frames.
+        cases: determine the frames, and which of them need a truth because a place is expected.
 
     Raises:
-        FileError: a truth is needed and there is none, or one is not of the documented form.
+        FileError: a required truth is missing, or a truth does not have the documented form.
         TransformError: a pose is not rigid.
     """
     needed: dict[str, bool] = {}

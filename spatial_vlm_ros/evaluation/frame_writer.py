@@ -20,20 +20,20 @@ _MASKS = "masks"
 
 
 def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detection] = ()) -> Path:
-    """A frame and its detections as a folder; the speaker's place is left out.
+    """Write a frame and its detections to a folder, without the speaker's pose.
 
-    Files of these names are replaced, all of them or none; other files of the folder stay.
+    Existing files with these names are replaced, all or none; other files of the folder stay.
 
     Args:
-        folder: made where it is missing.
-        frame: depth is rounded to millimetres.
-        detections: of its image; masks go into the folder "masks".
+        folder: created if missing.
+        frame: the frame; depth is rounded to millimetres.
+        detections: detections of its image; masks go into the folder "masks".
 
     Returns:
         The folder.
 
     Raises:
-        FileError: the place cannot be written.
+        FileError: the folder cannot be written.
     """
     with changed_folder(folder) as unfinished:
         (unfinished / _MASKS).mkdir(exist_ok=True)

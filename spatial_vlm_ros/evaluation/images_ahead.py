@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cases with their images, the next images read and decoded in a thread while the ones before are asked about."""
+"""Reads and decodes the next images in a thread while earlier ones are used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMAGES_AHEAD = 2
 
 
 def images_ahead(images: Iterable[tuple[Case, CaseImage]]) -> Iterator[tuple[Case, CaseImage]]:
-    """The same pairs in the same order. What reading an image raises is raised where it would have come."""
+    """The same pairs in the same order. An error while reading an image is raised at its position."""
     for asked in made_ahead(_by_image(images), IMAGES_AHEAD):
         yield from asked
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a model's probabilities of single relations follow the truth, on pairs of which labels tell it.
+"""Calibrates a model's probabilities of single relations on labelled pairs.
 
 A case that expects one of several objects of a name says that its relation holds of that object, and of none of the
 others. What the calibrations do to an answer is in docs/relation_judge.md.
 
-A model that takes what is higher in the image for farther is right on most pairs of a bare table. Only pairs on which
-this rule is wrong tell such a model from one that sees depth; how many there are is counted, too.
+A model that assumes "higher in the image is farther" is right on most pairs on a bare table. Only pairs that contradict
+this rule distinguish such a model from one that perceives depth, so they are counted, too.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class LabelledPair:
 
     @property
     def contrary(self) -> bool:
-        """Whether "higher in the image is farther" has it otherwise."""
+        """Whether the truth contradicts "higher in the image is farther"."""
         return is_contrary(self.question.relation, self.question.target, self.question.anchor, self.holds)
 
 
 @dataclass
 class JudgeTally(AskingTally):
-    """What one model said.
+    """Tally of one model's answers.
 
     Attributes:
         said: by what `in_image` gives, its probability and whether the relation holds.
@@ -105,8 +105,8 @@ class ContraryCount:
 
     Args:
         n: all pairs.
-        contrary: those that contradict it.
-        right: of these, on how many the model is right.
+        contrary: pairs that contradict it.
+        right: contradicting pairs on which the model is right.
     """
 
     n: int
@@ -120,11 +120,11 @@ class ContraryCount:
 
 
 def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What `judge.calibration` names.
+    """Content of the file that `judge.calibration` names.
 
     Args:
         model: what was measured, for people.
-        tally: of it.
+        tally: its tally.
         measured: how it was measured, for people; what the tally counts beside the calibrations is added to it.
     """
     counted = {
@@ -138,11 +138,11 @@ def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> di
 def labelled_pairs(
     case: Case, detections: Sequence[Detection], config: ResolverConfig
 ) -> tuple[LabelledPair, ...] | str:
-    """The pairs that a case tells the truth about; or why it tells none, in words.
+    """The pairs whose truth follows from a case, or a text that says why there are none.
 
     Args:
         case: with the id of the right object.
-        detections: of its frame.
+        detections: detections of its frame.
         config: for the frame of reference, and for what counts as having a name.
     """
     expect = case.expect
@@ -194,11 +194,11 @@ def ask_relations(
     tally: JudgeTally,
     budget_s: float,
 ) -> None:
-    """Ask a model about the pairs of every case that tells the truth about some.
+    """Ask a model about the labelled pairs of every case.
 
     Args:
         folder: holds the frames.
-        cases: of that folder.
+        cases: cases of that folder.
         judge: the model.
         config: as the resolver will use the calibrations.
         tally: what is said is added to it, also where an error ends the asking.

@@ -15,19 +15,19 @@ from spatial_vlm_ros.evaluation.answering import FolderFrames
 from spatial_vlm_ros.evaluation.frame_folder import Case
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
-_FAILURES = 3  # so many in a row and the model is not asked any more: a server that is gone stays gone
+_FAILURES = 3  # consecutive failures after which asking stops: a server that is gone stays gone
 _log = logging.getLogger(__name__)
 Asked = TypeVar("Asked")
 
 
 @dataclass
 class AskingTally:
-    """How asking went. It grows while the model is asked, so that nothing is lost where that ends.
+    """Progress of asking a model. It is updated continuously, so that nothing is lost if asking ends early.
 
     Attributes:
-        frames: names of the frames that were asked about.
+        frames: names of the frames asked about.
         failed: requests that failed; a failure is no opinion, and is not counted.
-        left_out: cases that were not asked, by reason.
+        left_out: reason → number of cases that were not asked.
     """
 
     frames: set[str] = field(default_factory=set)
@@ -46,7 +46,7 @@ def ask_cases(
 
     Args:
         folder: holds the frames.
-        cases: of that folder.
+        cases: cases of that folder.
         tally: how it went is added to it, also where an error ends the asking.
         of_case: what to ask about a case with this frame and these detections, or why it tells nothing, in words.
         ask: asks, and counts the answer.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled frame folders as images of which it is known what they show: for models to learn from, and to be scored on.
+"""Converts labelled frame folders to labelled views for training and scoring models.
 
 A case that expects one of several objects of a name says that its relation holds of that object and of none of the
 others; boxes and names are those of the frame's detections.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which true object a found one is: by the pixels of masks, else of boxes, else by boxes in space.
+"""Matches found objects to true ones: by masks, otherwise by image boxes, otherwise by boxes in space.
 
-Knows found and true objects; knows nothing of answers, statuses or files.
+Works on found and true objects; independent of answers, statuses and files.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class FoundObject:
     """An object that a model found.
 
     Args:
-        id: of its detection.
+        id: id of its detection.
         label: its name.
         box: pixels, or None.
         mask: (H, W) bool, or None.
-        box_3d: its box in space, or None where it was not measured.
+        box_3d: its box in space, or None if it was not measured.
     """
 
     id: str
@@ -50,11 +50,11 @@ class FoundObject:
 
 @dataclass(frozen=True)
 class Match:
-    """A found object and the true one that it is.
+    """A found object with its true object.
 
     Args:
-        id: of the true object.
-        iou: how much they share, 0 to 1.
+        id: id of the true object.
+        iou: intersection over union, 0 to 1.
     """
 
     id: str
@@ -63,7 +63,7 @@ class Match:
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Which true objects the found ones are.
+    """Assignment of found objects to true ones.
 
     Args:
         found: what was found.
@@ -90,12 +90,12 @@ class Matching:
         return self.ious.get((found_id, true_id), 0.0)
 
     def on(self, true_id: str) -> tuple[FoundObject, ...]:
-        """The found objects that are a true one."""
+        """Found objects that match a true one."""
         return tuple(one for one in self.found if one.id in self.of and self.of[one.id].id == true_id)
 
 
 def found_objects(detections: Sequence[Detection], scene: Scene | None) -> tuple[FoundObject, ...]:
-    """What a model found, with its boxes in space where they were measured."""
+    """Found objects of a model, with their boxes in space if measured."""
     solids = {} if scene is None else {
         obj.id: compared_box(obj.box, scene.frame.frame_id) for obj in scene.objects if obj.depth_problem is None
     }  # fmt: skip
@@ -103,7 +103,7 @@ def found_objects(detections: Sequence[Detection], scene: Scene | None) -> tuple
 
 
 def answered_objects(resolution: Resolution) -> tuple[FoundObject, ...]:
-    """The object that a stored answer gives, where it gives one."""
+    """The object of a stored answer, if any."""
     target = resolution.target
     return () if target is None else (FoundObject(target.id, target.label, target.box, None, compared_target(target)),)
 
@@ -118,9 +118,9 @@ def match_objects(
     that is known in space alone is the one found object that shares most with it, whatever else that one is.
 
     Args:
-        found: by the model.
-        true: that the image shows.
-        frame: the image; None where only stored answers are there.
+        found: objects found by the model.
+        true: true objects of the image.
+        frame: the image; None if only stored answers are there.
         known: transforms beside the frame's own.
 
     Raises:
@@ -149,7 +149,7 @@ def match_objects(
 
 
 def same_objects(detections: Sequence[Detection]) -> Matching:
-    """The matching of detections that are the truth themselves."""
+    """Matching for detections that are the truth themselves."""
     found = tuple(FoundObject(d.id, d.label, d.box_xyxy, d.mask) for d in detections)
     of = {d.id: Match(d.id, 1.0) for d in detections}
     return Matching(found, of, {(d.id, d.id): 1.0 for d in detections}, is_truth=True)

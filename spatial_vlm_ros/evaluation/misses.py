@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a case was missed: which step would have to change.
+"""Classifies why a case was missed, by the step that would have to change.
 
-Knows outcomes and labels; knows nothing of geometry.
+Works on outcomes and labels; independent of geometry.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class MissKind(str, enum.Enum):
 def miss_kind(
     expected: Status, status: Status, as_expected: bool, place_right: bool, labels: tuple[str | None, str | None]
 ) -> MissKind | None:
-    """The kind of a miss; None where the case ended as expected.
+    """Find the kind of a miss; None if the case ended as expected.
 
     Args:
         expected: the right status.
-        status: the one given.
-        as_expected: status and object are the right ones.
-        place_right: the place is right, or none was expected.
-        labels: of the expected object and of the one answered with; None where it is not known.
+        status: the given status.
+        as_expected: whether status and object are right.
+        place_right: whether the place is right, or none was expected.
+        labels: labels of the expected object and of the one answered with; None if it is not known.
     """
     if as_expected:
         return None if place_right else MissKind.PLACE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a grounder does not load or does not answer: `spatial-vlm doctor --grounder`.
+"""Finds out why a grounder does not load or answer: `spatial-vlm doctor --grounder`.
 
 The grounder is loaded and asked as the live node does it, in a process of its own, so that a crash, a hang or a process
 that Linux kills for memory is a finding as well. The causes are the errors that loading raises; none is checked twice.
@@ -31,8 +31,8 @@ def examine_grounder(
     """Check files of listed models, the GPU, loading and one request; the first error ends it.
 
     Args:
-        name: of the backend, as in perception.load_grounder.
-        options: of the backend.
+        name: name of the backend, as in perception.load_grounder.
+        options: options of the backend.
         start_timeout_s: loading may take this long, seconds.
         timeout_s: the request may take this long, seconds.
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of a model's run while cases go by: results and answers, never images of what was right.
+"""Collects a model's run: results, answers, and images of failures only.
 
-Knows judged cases; knows nothing of how they were asked. A run can also be made from rows alone, without answers.
+Works on judged cases only. A run can also be made from rows, without answers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class UnusableCase:
 
 @dataclass(frozen=True)
 class UnusableCases:
-    """Cases of a source that were not judged for the same reason.
+    """Unjudged cases of a source with the same reason.
 
     Args:
         first: one of them, the first by name of the image and words.
@@ -55,7 +55,7 @@ def by_reason(cases: Iterable[UnusableCase]) -> list[UnusableCases]:
     """Cases that were not judged, those of the same source and reason together, by source and image.
 
     Args:
-        cases: of any number of models; a case that several models have counts once.
+        cases: cases of any number of models; a case that several models have counts once.
     """
     groups: dict[tuple[str, str], list[UnusableCase]] = {}
     for case in sorted(set(cases), key=lambda c: (c.source, c.image, c.instruction)):
@@ -65,11 +65,11 @@ def by_reason(cases: Iterable[UnusableCase]) -> list[UnusableCases]:
 
 @dataclass
 class ModelRun:
-    """A model and how it ended its cases.
+    """A model with the results of its cases.
 
     Attributes:
-        name: of the model.
-        results: of every judged case.
+        name: name of the model.
+        results: results of every judged case.
         answers: number of the judged case, from 0 → its answer, where it is kept: of those that went wrong.
         seconds: for each judged case how long its answer took.
         images: number of the judged case → the annotated image as JPEG.

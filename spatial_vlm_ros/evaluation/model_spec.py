@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models of an evaluation: as they are written, passed to other processes, and loaded.
+"""Models of an evaluation: parsing, plain specifications for other processes, and loading.
 
-Knows names and options; knows nothing of cases. A specification is plain data; only loading imports a model's library.
+Works on names and options; independent of cases. A specification is plain data; only loading imports a model's library.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.grounder import Grounder
 
 GIVEN = "detections"
-"""Name of the model that is none: the detections that come with the images are taken as found."""
+"""Name of the "model" that uses the detections that come with the images."""
 ORACLE = "oracle"
-"""Name under which the resolver alone is reported, given the true objects."""
+"""Name of the resolver alone in reports, given the true objects."""
 _NAMED = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)  # NAME=BACKEND …: a backend's own options come after a space
 
 
@@ -28,9 +28,9 @@ class ModelSpec:
     """A model to be evaluated; it can be pickled.
 
     Args:
-        name: that rows and reports show.
+        name: name in rows and reports.
         backend: as in `perception.load_grounder`; "" = the given detections.
-        options: of the backend, as texts.
+        options: options of the backend, as text.
     """
 
     name: str = GIVEN
@@ -45,11 +45,11 @@ class ModelSpec:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model that is ready.
+    """A loaded model.
 
     Args:
         spec: what it was loaded from.
-        grounder: the backend; None where detections are given.
+        grounder: the backend; None for given detections.
     """
 
     spec: ModelSpec
@@ -57,7 +57,7 @@ class LoadedModel:
 
     @property
     def name(self) -> str:
-        """That rows and reports show."""
+        """Name in rows and reports."""
         return self.spec.name
 
 
@@ -71,24 +71,24 @@ def load_model(spec: ModelSpec) -> LoadedModel:
 
 
 def check_images(model: LoadedModel, gate: DomainGateConfig) -> None:
-    """Refuse a model for simulated images, before a long run, where nothing says that the images are simulated.
+    """Refuse, before a long run, a model for simulated images unless the images are declared as simulated.
 
     Raises:
-        DomainMismatchError: the images are said to be real, or nothing is said of them.
+        DomainMismatchError: the images are declared as real, or not declared.
     """
     if model.grounder is not None:
         check_domain(model.grounder, gate)
 
 
 def models_of(grounders: Sequence[str], given: bool) -> tuple[ModelSpec, ...]:
-    """The models of a command line: given detections first.
+    """Parse the models of a command line; given detections come first.
 
     Args:
         grounders: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
-        given: whether the given detections are evaluated, too; they are where no grounder is named.
+        given: whether to evaluate the given detections, too; always if no grounder is named.
 
     Raises:
-        InputError: options are not of their form, or two models have one name.
+        InputError: options are malformed, or two models have the same name.
     """
     found = [ModelSpec()] if given or not grounders else []
     for text in grounders:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is true of the objects in an image: those that detections of it give, and the one that a case describes.
+"""The true objects of an image: from its detections, and from the description of a case.
 
-Knows ids, names, boxes and masks; knows nothing of answers.
+Works on ids, names, boxes and masks; independent of answers.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class KnownObject:
     """An object that is known to be in an image.
 
     Args:
-        id: its detection's, or EXPECTED.
+        id: id of its detection, or EXPECTED.
         label: its name; "" = not known.
         box: pixels, or None.
         mask: (H, W) bool, or None.
         box_3d: metres, or None.
-        tolerance_m: by which the middle of a pose may differ from that of `box_3d`, metres; None = it is not judged.
-        detection: that it is known from; None where the case describes it.
+        tolerance_m: allowed distance of a pose's centre from that of `box_3d`, metres; None = not judged.
+        detection: its detection; None if the case describes it.
     """
 
     id: str
@@ -54,8 +54,8 @@ class CaseTruth:
     """What is true of a case.
 
     Args:
-        expect: what it should end in; where the right object is described, with its id.
-        objects: of the image.
+        expect: the expectation, with the id of a described object.
+        objects: objects of the image.
     """
 
     expect: Expectation
@@ -79,12 +79,12 @@ def case_truth(
     Args:
         case: the case.
         expect: what it should end in.
-        known: detections that are true of the image; none where nobody gave some.
+        known: true detections of the image; empty if none were given.
         image_size: (width, height), pixels.
-        folder: that paths of masks are relative to.
+        folder: base folder of mask paths.
 
     Raises:
-        InputError: an id is of none of the detections, or contradicts the box; or a box lies outside the image.
+        InputError: an id belongs to no detection or contradicts the box, or a box is outside the image.
         FileError: a mask is missing or damaged, has another size, or lies outside of the folder.
     """
     objects = [KnownObject(d.id, d.label, d.box_xyxy, d.mask, detection=d) for d in known]

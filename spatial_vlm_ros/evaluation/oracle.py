@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The oracle run: what the resolver alone answers, given the true objects of an image.
+"""The oracle run: answers of the resolver alone, given the true objects of an image.
 
-Knows true objects and the resolver; knows nothing of models or files.
+Works on true objects and the resolver; independent of models and files.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdF
 
 
 class Oracle:
-    """Answers by the true objects. Frames are lifted once for the same objects.
+    """Answers with the true objects. A frame is lifted once for the same objects.
 
     Args:
-        config: as of the run beside it; what asks models is turned off.
+        config: configuration of the run; parts that ask models are turned off.
     """
 
     def __init__(self, config: ResolverConfig) -> None:
@@ -29,7 +29,7 @@ class Oracle:
     def answer(
         self, frame: RgbdFrame, truth: CaseTruth, words: str, frame_of_reference: FrameOfReference | None = None
     ) -> Answered | None:
-        """What the resolver answers, or None where the truth does not tell enough: an object without name or pixels.
+        """Answer of the resolver, or None if the truth is incomplete: an object lacks its name or its pixels.
 
         An object that is known in space alone is left out where others are known: it is one of them.
         """
@@ -44,7 +44,7 @@ class Oracle:
 
 
 def without_models(config: ResolverConfig) -> ResolverConfig:
-    """A configuration by which no model is asked."""
+    """A copy of a configuration that asks no model."""
     return dataclasses.replace(
         config,
         second_opinion=dataclasses.replace(config.second_opinion, ask=False),
@@ -54,7 +54,7 @@ def without_models(config: ResolverConfig) -> ResolverConfig:
 
 
 def as_detection(true: KnownObject) -> Detection | None:
-    """A true object as a detector would report it, or None where its name or its pixels are not known."""
+    """A true object as a detection; None if its name or its pixels are not known."""
     if true.detection is not None:
         return true.detection
     box = true.box if true.box is not None or true.mask is None else box_around(true.mask)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that is said of a run: scores, calibration, and the comparison with a baseline; and its JSON."""
+"""Results of a run: scores, calibration, and comparison with a baseline; and their JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spatial_vlm_ros.types import Resolution, Status
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What is said of a run.
+    """Results of a run.
 
     Args:
         score: shares, confusion, and every case.
@@ -43,7 +43,7 @@ def judge(
     baseline: Sequence[StoredAnswer] | None = None,
     truths: Mapping[str, FrameTruth] | None = None,
 ) -> RunOutcome:
-    """Everything that is said of the answers to some cases.
+    """Compute the results of the answers to some cases.
 
     Args:
         cases: what was asked; those that do not say what to expect are left out.
@@ -58,7 +58,7 @@ def judge(
 
 
 def outcome_of(result: Score, baseline: Sequence[StoredAnswer] | None = None) -> RunOutcome:
-    """Everything that is said of judged cases.
+    """Compute the results of judged cases.
 
     Args:
         result: their score.

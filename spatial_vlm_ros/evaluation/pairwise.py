@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models compared pair by pair on the same cases, with a correction for the number of comparisons.
 
-Knows judged cases; knows nothing of models or files.
+Works on judged cases; independent of models and files.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class PairDifference:
-    """One figure of two models on the cases that both answered.
+    """One metric of two models on the cases that both answered.
 
     Args:
         metric: "as expected, place and all", "right instance", "wrong pose" (of all cases) or "pose on refusal".
         first: name of the one model.
         second: name of the other.
         n: cases.
-        first_k: of them where the figure counts for the first.
-        second_k: … for the second.
-        only_first: cases where it counts for the first alone.
-        only_second: … for the second alone.
+        first_k: cases that count for the first model.
+        second_k: cases that count for the second model.
+        only_first: cases that count only for the first model.
+        only_second: cases that count only for the second model.
         difference: share of the first less that of the second, with its 95 % interval over images (paired bootstrap of
             whole images, percentiles, fixed seed); without width where there are fewer than two images.
         p: two-sided exact p of McNemar's test.
         p_holm: the same corrected by Holm's method for all comparisons of the table.
-        verdict: of the first, where p_holm < 0.05.
+        verdict: verdict on the first model, if p_holm < 0.05.
     """
 
     metric: str
@@ -63,7 +63,7 @@ _Counts = Callable[[CaseResult], bool]
 
 
 def compare_pairs(runs: Sequence[tuple[str, Sequence[CaseResult]]]) -> tuple[PairDifference, ...]:
-    """Every pair of models by every figure; pairs without a common case are left out.
+    """Compare every pair of models by every metric; pairs without a common case are left out.
 
     Holm's method keeps the chance of any false verdict in the table at 5 %, whatever depends on what.
     Source: Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6.
@@ -86,7 +86,7 @@ def compare_pairs(runs: Sequence[tuple[str, Sequence[CaseResult]]]) -> tuple[Pai
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Values of p corrected for their number by Holm's method, in the same order."""
+    """Correct p-values for their number by Holm's method, in the same order."""
     order, largest, corrected = sorted(range(len(ps)), key=lambda n: ps[n]), 0.0, [0.0] * len(ps)
     for rank, n in enumerate(order):
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[n]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One sentence on one frame: what measurement, models, models with remedies, and both fused say. docs/compare.md.
+"""Compares measurement, models, models with remedies, and their fusion for one sentence. See docs/compare.md.
 
 Which relations are asked about, how, and what fusing does, is the resolver's own code: `asked_of`,
 `RelationAsking.judged` and `with_judgements`. Unlike the resolver it asks about every candidate, whatever `judge.mode`
@@ -52,7 +52,7 @@ from spatial_vlm_ros.types import (
 )
 
 MOST_RELATIONS = 24
-"""Relations asked about where nobody says how many."""
+"""Default number of relations to ask about."""
 MEASUREMENT = "measurement"
 _ALL = 10**6  # candidates and relations
 _ASKED = (Status.OK, Status.AMBIGUOUS, Status.LOW_CONFIDENCE)
@@ -62,7 +62,7 @@ _TIE = 1e-6  # relative difference below which two candidates are equally likely
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """Who is compared, and how far.
+    """Models and limits of a comparison.
 
     Args:
         models: to be compared.
@@ -97,17 +97,17 @@ def compare_sentence(
     name: str = "",
     expected: tuple[str, ...] | None = None,
 ) -> ComparedSentence:
-    """Ask everybody about one sentence. A model that fails costs its own rows.
+    """Compare all models on one sentence. A failing model only affects its own rows.
 
     Args:
         frame: the observation.
         detections: found in it; None = the grounder is asked.
         words: a phrase or an order that means one object.
         plan: who is asked.
-        config: of the resolver; of `judge` nothing but what the plan says.
+        config: configuration of the resolver; of `judge` nothing but what the plan says.
         grounder: finds the objects where no detections are given.
         frame_of_reference: as of the resolver.
-        name: of the frame.
+        name: name of the frame.
         expected: ids of the labelled objects; see RelationComparison.
 
     Raises:
@@ -132,14 +132,14 @@ def compare_sentence(
 
 
 def expected_of(folder: str | Path, words: str) -> tuple[str, ...] | None:
-    """Ids of the right objects by a cases.jsonl beside the frame's folder; none where it expects a refusal.
+    """Ids of the right objects by a cases.jsonl beside the frame's folder; none if it expects a refusal.
 
     Args:
-        folder: of the frame.
+        folder: folder of the frame.
         words: the sentence, compared without case and repeated spaces.
 
     Returns:
-        None where no case tells it.
+        None if no case tells it.
 
     Raises:
         FileError: there is a cases.jsonl that is not of its form.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often a model, asked for a whole phrase, names the right object: counted where the right object is known.
+"""Counts how often a model that is asked for a whole phrase names the right object, on labelled cases.
 
 What the counts do to an answer is in docs/second_opinion.md.
 """
@@ -31,7 +31,7 @@ OUTCOMES = ("right", "wrong", "none")
 
 @dataclass
 class OpinionTally(AskingTally):
-    """What was counted of one model.
+    """Counts for one model.
 
     Attributes:
         counts: by key of the phrase, see `second_opinion.relations_of`.
@@ -48,15 +48,15 @@ class OpinionTally(AskingTally):
         """Count an answer.
 
         Args:
-            key: of the phrase, from `measured_key`.
+            key: key of the phrase, from `measured_key`.
             found: answer of a Referrer.
             detections: objects of the same image.
-            ids: of those that the phrase may mean.
+            ids: ids of the objects that the phrase may mean.
             overlap: `second_opinion.overlap`.
-            kinds: of the case.
+            kinds: kinds of the case.
 
         Raises:
-            ModelError: the answer is no answer of a Referrer.
+            ModelError: the answer does not come from a Referrer.
         """
         row = named(found, detections, overlap, "second opinion")
         outcome = "none" if row is None else "right" if detections[row].id in ids else "wrong"
@@ -66,10 +66,10 @@ class OpinionTally(AskingTally):
 
 
 def measured_key(phrase: NounPhrase, default: FrameOfReference) -> str | None:
-    """The key that answers to a phrase are counted under.
+    """Key for counting the answers to a phrase.
 
-    None for phrases that mean several objects, or that say several relations: an error would not tell which of them
-    was read wrongly.
+    None for phrases that mean several objects or have several relations, because an error would not show which part was
+    wrong.
 
     Args:
         phrase: what is asked for.
@@ -80,11 +80,11 @@ def measured_key(phrase: NounPhrase, default: FrameOfReference) -> str | None:
 
 
 def reliability_json(model: str, counts: OpinionCounts, measured: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What `second_opinion.reliability` names: counts of each key with their 95 % Wilson intervals.
+    """Content of the file that `second_opinion.reliability` names: counts of each key with 95 % Wilson intervals.
 
     Args:
-        model: what was measured, for people.
-        counts: of it.
+        model: display name of the model.
+        counts: its counts.
         measured: how it was measured, for people.
     """
     relations = {
@@ -112,12 +112,12 @@ def weight_of(counts: Mapping[str, int], config: SecondOpinionConfig) -> str:
 
 @dataclass(frozen=True)
 class LabelledPhrase:
-    """A phrase whose right object is known.
+    """A phrase with a known right object.
 
     Args:
-        words: that a model is asked.
-        key: that its answer is counted under.
-        ids: of the detections that it may mean.
+        words: words for the model.
+        key: key for counting its answer.
+        ids: ids of the detections that it may mean.
     """
 
     words: str
@@ -133,7 +133,7 @@ def labelled_phrase(case: Case, detections: Sequence[Detection], config: Resolve
 
     Args:
         case: with the id of the right object.
-        detections: of its frame.
+        detections: detections of its frame.
         config: for the frame of reference, and for what counts as having a name.
     """
     expect = case.expect
@@ -165,7 +165,7 @@ def ask_phrases(
 
     Args:
         folder: holds the frames.
-        cases: of that folder.
+        cases: cases of that folder.
         referrer: the model.
         config: as the resolver will use the counts.
         tally: what is counted is added to it, also where an error ends the asking.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag's messages through the state machine of the live node: what the robot would have answered.
+"""Plays a bag through the state machine of the live node, to get the answers that the robot would have given.
 
-Knows when an instruction is asked and which frame answers it; reading, matching, transforms and resolving are done
-elsewhere. The time is that at which a message was recorded, so a replay gives the same answers on every machine.
+It decides when an instruction is asked and which frame answers it; reading, matching, transforms and resolving are done
+elsewhere. Time is the recording time of messages, so a replay gives the same answers on every machine.
 
 An instruction is answered on the first complete frame that was surely exposed after the moment it was asked, by the
 rule of the live node (docs/timing.md), and refused where none comes within `frame_timeout`. The live node answers one
@@ -45,14 +45,14 @@ _LONGEST = 1e9  # seconds; no bag is longer
 
 @dataclass(frozen=True, eq=False)
 class ReplayedAnswer:
-    """One instruction answered or refused.
+    """Answer or refusal of one instruction.
 
     Args:
         resolution: the outcome; its `stamp_ns` is the frame's.
-        frame: what it was resolved on; None where there was none.
-        detections: the bag's; none where a grounder found the objects.
-        log_ns: when the live node would have answered, time of recording, nanoseconds.
-        scene: what the answer rests on; None where it was refused before.
+        frame: frame of the answer, or None.
+        detections: detections of the bag; empty if a grounder found the objects.
+        log_ns: recording time at which the live node would have answered, nanoseconds.
+        scene: scene of the answer; None if refused earlier.
     """
 
     resolution: Resolution
@@ -74,25 +74,25 @@ def replay(
     frame_of_reference: FrameOfReference | str | None = None,
     robot: SeenRobot | None = None,
 ) -> Iterator[ReplayedAnswer]:
-    """Play a bag and answer.
+    """Play a bag and yield the answers.
 
     Args:
         bag: an open bag.
-        resolver: with a grounder where `roles` has no detections.
+        resolver: a resolver, with a grounder if `roles` has no detections.
         roles: role → topic, as `choose_roles` gives them.
         config: tolerances and frames, as the live node's.
-        instructions: asked together; none = those of the topic INSTRUCTION, each when it was recorded.
+        instructions: asked together; empty = those of the topic INSTRUCTION, each at its recording time.
         at: when they are asked, seconds after the bag's first message; None = when the camera begins.
-        every: answer them on every complete frame from then on; a gap between frames is no refusal.
-        frame_of_reference: used where the words state none.
-        robot: what is taken out of depth, where `config` names it.
+        every: whether to answer them on every complete frame from then on; a gap between frames is not a refusal.
+        frame_of_reference: used if the words state none.
+        robot: robot to remove from depth, if `config` names it.
 
     Yields:
-        The answers as they come. What goes wrong with one request is its refusal.
+        The answers in order. A problem with one request is its refusal.
 
     Raises:
-        InputError: nobody asks anything, `at` lies outside of the bag, or `config` names a robot that is not given.
-        FileError: the bag is damaged; what was answered before is good.
+        InputError: there are no instructions, `at` is outside of the bag, or `config` names a robot that is not given.
+        FileError: the bag is damaged; earlier answers are valid.
     """
     player = _Player(resolver, roles, config, instructions, at, every, frame_of_reference, bag.start_ns, robot)
     for message in bag.messages(set(roles.values())):

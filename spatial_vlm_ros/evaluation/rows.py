@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judged cases as rows of plain values, and back: what processes pass to each other and tables keep.
 
-No times are in a row: two runs over the same cases give the same rows. Knows columns; knows nothing of files.
+No times are in a row: two runs over the same cases give the same rows. Independent of files.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ status, error, confidence, message, relations, expected_also, about and problem 
 
 
 def row_of(result: CaseResult) -> Row:
-    """A judged case as a row."""
+    """Convert a judged case to a row."""
     return _in_order(
         {
             "model": result.model,
@@ -96,7 +96,7 @@ def row_of(result: CaseResult) -> Row:
 
 
 def unjudged_row(case: Case, answer: Resolution, model: str, source: str, problem: str) -> Row:
-    """The row of a case that nobody can judge: it expects nothing, or its truth cannot be used, and why."""
+    """Make the row of a case that cannot be judged, without an expectation or with unusable truth."""
     return _in_order(
         {
             "model": model,

@@ -14,10 +14,10 @@ from spatial_vlm_ros.files.writing import write_bytes
 
 
 def check_installed() -> None:
-    """See that pyarrow is there.
+    """Check that pyarrow is installed.
 
     Raises:
-        DependencyError: it is not installed.
+        DependencyError: pyarrow is not installed.
     """
     try:
         import pyarrow.parquet  # noqa: F401
@@ -26,7 +26,7 @@ def check_installed() -> None:
 
 
 def schema() -> Any:
-    """The types of all columns, as pyarrow has them.
+    """Arrow schema of all columns.
 
     Raises:
         DependencyError: pyarrow is not installed.
@@ -40,11 +40,11 @@ def schema() -> Any:
 
 
 def write_rows(path: str | Path, rows: Sequence[Row], *, force: bool = False) -> None:
-    """Rows as one file, written whole or not at all; folders above it are made.
+    """Write rows to one file atomically; creates its parent folders.
 
     Raises:
         DependencyError: pyarrow is not installed.
-        FileError: the place cannot be written.
+        FileError: the file cannot be written.
     """
     types = schema()
     import pyarrow as pa
@@ -56,7 +56,7 @@ def write_rows(path: str | Path, rows: Sequence[Row], *, force: bool = False) ->
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """The rows of such a file.
+    """Read the rows of such a file.
 
     Raises:
         DependencyError: pyarrow is not installed.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All models on all sources, one after the other, in this process: each model is loaded once.
 
-What goes wrong with a source or with a model costs that one's cases, which are not judged, and a note.
+If a source or a model fails, its cases are not judged, and a note says so.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def evaluate_models(
     Args:
         sources: folders and bags.
         specs: the models; one is loaded at a time.
-        config: of the resolver, and of how messages become frames.
-        frame_of_reference: used where the words state none.
-        note: gets sentences about sources and models as a whole.
+        config: configuration of the resolver, and of how messages become frames.
+        frame_of_reference: used if the words state none.
+        note: called with messages about sources and models as a whole.
         watch: gets the name of the model, and the number of cases that follow.
 
     Raises:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stored runs: what was answered to each case, from the JSON that the command line writes.
+"""Reads stored runs: the answer to each case, from the command line's JSON.
 
-Knows the forms of those files, of this and of other versions; knows nothing of what was expected.
+Reads the forms of this and of other versions; independent of expectations.
 
     JSON of `spatial-vlm evaluate --json` or `--out`     an object with "cases", or with "models" that have them
     JSON lines of `spatial-vlm resolve --frames --json`   one resolution a line; so does `replay --json`
@@ -28,7 +28,7 @@ _REPAIR = "pass what `spatial-vlm evaluate --out` or `spatial-vlm resolve --fram
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """What was answered to one case.
+    """Stored answer to one case.
 
     Args:
         frame: name of the frame; of an image in a bag its stamp, nanoseconds.
@@ -81,10 +81,10 @@ class _Result(msgspec.Struct):
 
 
 def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
-    """The answers of a stored run of one model, in its order; see `read_runs`.
+    """Read the answers of a stored run of one model, in order; see `read_runs`.
 
     Raises:
-        FileError: as `read_runs`, or there are several models in it.
+        FileError: as in `read_runs`, or the file has several models.
     """
     runs = read_runs(path)
     if len(runs) > 1:
@@ -93,16 +93,16 @@ def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
 
 
 def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
-    """The answers of stored runs by model, in their order.
+    """Read the answers of stored runs: model → answers, in order.
 
     Args:
         path: JSON or JSON lines, see the module's forms.
 
     Returns:
-        Name of the model, "" where the file tells none → its answers.
+        Name of the model, "" if the file tells none → its answers.
 
     Raises:
-        FileError: missing, of another form, or without answers; names the line or the field.
+        FileError: the file is missing, malformed or has no answers; the message names the line or the field.
     """
     text = file_bytes(path, _REPAIR, _LARGEST_RUN)
     stripped = text.lstrip()

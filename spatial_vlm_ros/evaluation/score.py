@@ -45,8 +45,8 @@ class HeuristicSplit:
 
     Args:
         usual: `as_expected` of the cases of kind "usual".
-        counter_heuristic: of those of kind "counter-heuristic".
-        difference: usual - counter_heuristic, 95 % by Newcombe's method; None where one has no case.
+        counter_heuristic: `as_expected` of the cases of kind "counter-heuristic".
+        difference: usual - counter_heuristic, 95 % by Newcombe's method; None if one has no case.
     """
 
     usual: Share
@@ -59,10 +59,10 @@ class Score:
     """Score of a set of cases.
 
     Args:
-        as_expected: status as expected, and the right object where one was.
-        right_instance: of the cases that expect an object: answered with that object.
-        wrong_pose: of the answers given: another object than expected, or none was expected.
-        pose_on_refusal: of the cases that expect a refusal: answered with a pose.
+        as_expected: status as expected, and the right object if one was expected.
+        right_instance: share of the cases that expect an object and were answered with it.
+        wrong_pose: share of the given answers with another object than expected, or without an expected object.
+        pose_on_refusal: share of the cases that expect a refusal and were answered with a pose.
         by_kind: `as_expected` by the cases' kinds.
         by_relation: `as_expected` by the relations and orders that the answered reading holds, in its destination, too.
         confusion: expected status → given status → number.
@@ -70,12 +70,12 @@ class Score:
         by_frame_of_reference: `as_expected` by the frame of reference in force, needed or not.
         by_expected_status: `as_expected` by the status expected.
         by_given_status: `as_expected` by the status given.
-        split: usual against counter-heuristic cases; None where no case is of either kind.
+        split: usual against counter-heuristic cases; None if no case is of either kind.
         cases: every case with how it ended.
-        unjudged: cases left out because they say not what to expect.
+        unjudged: cases left out because they have no expectation.
         complete: status, object and place as expected.
-        right_place: of the cases that expect a place: the right object with a right place.
-        wrong_place: of the places given with the right object, where one was expected: it lies elsewhere.
+        right_place: share of the cases that expect a place with the right object and a right place.
+        wrong_place: share of wrong places among those given with the right object, if a place was expected.
         by_miss: kind of miss → number.
         over_frames: shares by name, with intervals over frames instead of cases; None with fewer than two frames.
         by_error: what went wrong → number.
@@ -126,7 +126,7 @@ def score_results(results: Sequence[CaseResult], unjudged: int = 0) -> Score:
     """The score of judged cases.
 
     Args:
-        results: of one model.
+        results: results of one model.
         unjudged: cases that do not say what to expect.
     """
     placed = [r for r in results if r.place is not None]
@@ -170,7 +170,7 @@ def score_results(results: Sequence[CaseResult], unjudged: int = 0) -> Score:
 
 
 def heuristic_kind(kinds: Iterable[str]) -> str | None:
-    """USUAL or COUNTER_HEURISTIC, whichever the kinds of a case say; None where they say both, or neither."""
+    """USUAL or COUNTER_HEURISTIC, whichever the kinds of a case say; None if they say both, or neither."""
     said = {kind.lower().replace("_", "-").replace(" ", "-") for kind in kinds} & {USUAL, COUNTER_HEURISTIC}
     return said.pop() if len(said) == 1 else None
 

@@ -37,11 +37,11 @@ class Source:
     """Images with cases; it can be pickled.
 
     Args:
-        uri: the folder, or the bag: a path, or an address that `open_bag` of whoever does the work understands.
+        uri: folder or bag: a path, or a URI that the worker's `open_bag` supports.
         kind: "frames" or "bag".
-        truth: file of the cases of a bag; "" for a folder, which has its own cases.jsonl.
-        bags: all bags that are evaluated with that file; empty = this one alone.
-        topics: role → topic, where the names of a bag's topics do not tell; see `bag_topics`.
+        truth: truth file of a bag; "" for a folder, which has its own cases.jsonl.
+        bags: all bags that are evaluated with that file; empty = only this one.
+        topics: role → topic, if the names of a bag's topics are not sufficient; see `bag_topics`.
     """
 
     uri: str
@@ -54,7 +54,7 @@ class Source:
         """Its cases.
 
         Raises:
-            FileError: they cannot be read, or there is none; names the line.
+            FileError: the cases cannot be read or there are none; the message names the line.
         """
         if self.kind == "bag":
             return cases_of_bag(self.truth, self.uri, self.bags)
@@ -62,23 +62,23 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """The folder that paths in its truth are relative to."""
+        """Base folder of the paths in its truth."""
         return Path(self.truth).parent if self.kind == "bag" else Path(self.uri)
 
 
 def sources_of(
     frames: Sequence[str], bags: Sequence[str], truth: str = "", topics: Mapping[str, str] | None = None
 ) -> tuple[Source, ...]:
-    """Folders and bags as one names them.
+    """Make sources from folders and bags.
 
     Args:
         frames: folders with cases.jsonl.
-        bags: bags, which have their cases in `truth`.
+        bags: bags with their cases in `truth`.
         truth: a file of cases; "" = none.
         topics: role → topic of the bags.
 
     Raises:
-        InputError: there is none, one comes twice, or a bag has no truth.
+        InputError: there are no sources, one occurs twice, or a bag has no truth.
     """
     if not frames and not bags:
         raise InputError("--frames, --bags", "neither is set", "a folder of frames or a bag")
@@ -108,20 +108,20 @@ def evaluate_source(
 ) -> Iterator[EvaluatedCase]:
     """Ask a model about all cases of a source and judge the answers; the oracle is asked beside it.
 
-    Cases of a folder come in their order, those of a bag in the order of its images, and last those that have no image.
+    Cases of a folder come in their order, cases of a bag in the order of its images, and cases without an image last.
 
     Args:
         source: the folder or bag.
         model: loaded.
-        config: of the resolver, and of how messages become frames.
-        frame_of_reference: used where the words state none.
-        note: gets sentences about the source as a whole: stamps that repeat, jumps in time, a damaged end.
+        config: configuration of the resolver, and of how messages become frames.
+        frame_of_reference: used if the words state none.
+        note: called with messages about the source as a whole: repeated stamps, jumps in time, a damaged end.
         opened: opens a bag.
-        watch: gets all cases before the first is asked, for progress bars.
+        watch: called with all cases before the first is asked, for progress bars.
 
     Raises:
         FileError: the cases cannot be read, or a bag cannot be opened.
-        InputError: a bag lacks a topic, or several fit; names what is there.
+        InputError: a bag lacks a topic, or several match; the message lists the topics.
     """
     cases = source.cases()
     watch(cases)
@@ -142,7 +142,7 @@ def _of_folder(source: Source, cases: Sequence[Case], judge: CaseJudge) -> Itera
 
 
 class FolderImages:
-    """Images of a folder with what is known of them; only the latest is kept."""
+    """Images of a folder with their truth; caches only the latest."""
 
     def __init__(self, folder: str | Path) -> None:
         self._folder, self._frames = Path(folder), FolderFrames(folder)
@@ -150,7 +150,7 @@ class FolderImages:
         self._truths: tuple[str, bool, FrameTruth | SpatialVlmError | None] | None = None
 
     def load(self, case: Case) -> CaseImage:
-        """The image of a case."""
+        """Load the image of a case."""
         there = self._frames.load(case.frame)
         truth = self._truth(case)
         problem = truth if isinstance(truth, SpatialVlmError) else None
@@ -162,7 +162,7 @@ class FolderImages:
         return CaseImage(frame, None, detections if has_detections else None, found, problem)
 
     def _truth(self, case: Case) -> FrameTruth | SpatialVlmError | None:
-        """What is true of the frame, None where nobody knows, or why it cannot be read."""
+        """Truth of the frame, None if not known, or the error."""
         needed = case.expect is not None and case.expect.place is not None
         known = self._truths
         if known is None or known[:2] != (case.frame, needed):
@@ -175,10 +175,10 @@ class FolderImages:
 
 
 def check_sources(sources: Sequence[Source]) -> None:
-    """See that every source is there and its cases can be read, before a long run.
+    """Check before a long run that every source exists and its cases can be read.
 
     Raises:
-        FileError: one is not there, or its cases cannot be read.
+        FileError: a source is missing, or its cases cannot be read.
     """
     for source in sources:
         if "://" not in source.uri and not Path(source.uri).exists():
@@ -190,14 +190,14 @@ def check_sources(sources: Sequence[Source]) -> None:
 def lost_cases(
     source: Source, model: str, config: Settings, error: SpatialVlmError, done: Sequence[Case] = ()
 ) -> Iterator[EvaluatedCase]:
-    """The cases of a source that could not be read to its end, or of a model that could not be loaded: none is asked.
+    """Yield the remaining cases of a source or a model that failed, without asking them.
 
     Args:
         source: the folder or bag.
         model: name of the model.
-        config: of the resolver.
-        error: what went wrong.
-        done: cases that were answered before: they are left out.
+        config: configuration of the resolver.
+        error: the error.
+        done: cases that were already answered; they are left out.
     """
     judge = CaseJudge(LoadedModel(ModelSpec(model)), config.resolver, source.uri, source.folder)
     answered = Counter(done)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stamps of a bag's images: which a case can mean, and why one is of no image.
+"""Collects the stamps of a bag's images, and says why a case's stamp has no image.
 
-Knows nanoseconds; knows nothing of messages.
+Works on nanoseconds only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SeenStamps:
         self._ordered: npt.NDArray[np.int64] | None = None  # all stamps, once they are asked for
 
     def add(self, stamp_ns: int) -> None:
-        """Note an image."""
+        """Add an image."""
         self._ordered = None
         if self._all and stamp_ns < self._all[-1] - _BACK_NS:
             self._backs.append((self._all[-1], stamp_ns))
@@ -46,7 +46,7 @@ class SeenStamps:
         return stamp_ns in self._repeated
 
     def notes(self) -> Iterator[str]:
-        """Sentences about stamps that are not what they should be."""
+        """Yield messages about irregular stamps."""
         repeated = [(stamp_ns, n) for stamp_ns, n in self._repeated.items() if n > 1]
         for stamp_ns, n in repeated[:_MOST_NOTES]:
             yield f"{n} colour images have the stamp {stamp_ns}; its cases use the first complete one"
@@ -67,7 +67,7 @@ class SeenStamps:
         return self._ordered
 
     def why_absent(self, stamp_ns: int) -> tuple[str, str]:
-        """Why no image has a stamp, in words, and what would have been right."""
+        """Why no image has a stamp, as text, and which stamp would be right."""
         if not self._all:
             return "the bag has no colour image", "a bag with colour images"
         stamps = self._in_order()

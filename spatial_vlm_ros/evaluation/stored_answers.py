@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers that were given before, judged as if they were given now: what `resolve` and `replay` print as JSON lines.
+"""Judges stored answers, the JSON lines of `resolve` and `replay`, like new ones.
 
 An answer belongs to the case of its frame, or of its image's stamp, and its words; repeated ones in their order.
 """
@@ -29,10 +29,10 @@ _REPAIR = "pass what `spatial-vlm resolve --frames DIR --json` or `spatial-vlm r
 
 
 def read_answers(path: str | Path) -> Iterator[Resolution]:
-    """The resolutions of a file, one a line.
+    """Yield the resolutions of a file, one per line.
 
     Raises:
-        FileError: it cannot be read, or a line is none; names the line.
+        FileError: the file cannot be read, or a line is not a resolution; the message names the line.
     """
     for number, line in read_lines(path, _REPAIR):  # of bytes: text has line ends that JSON may hold
         value = parse_json(line, path, _REPAIR, f"line {number}")
@@ -51,13 +51,13 @@ def judge_answers(
     note: Callable[[str], None] = lambda _: None,
     opened: Callable[[str], Bag] = open_bag,
 ) -> Iterator[EvaluatedCase]:
-    """The cases of a source with answers given before; those to no case are left out.
+    """Judge the cases of a source with given answers; answers without a case are ignored.
 
     Args:
         source: the folder or bag.
         answers: with the frame's name, or the stamp of an image.
-        config: of how messages become frames.
-        note: as of `evaluate_source`; also gets how many answers are more than there are cases for.
+        config: settings of assembling frames.
+        note: as in `evaluate_source`; also gets how many answers are more than there are cases for.
         opened: opens a bag.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with the streams of a camera, live or in a bag, and the repair."""
+"""Finds problems of a camera's streams, live or in a bag, with fixes."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ NO_MESSAGE = "no message"
 
 
 class StreamDoctor:
-    """Listens for a while and says what it found.
+    """Collects messages for a while, and reports findings.
 
     Args:
-        settings: of the resolver that shall use these streams.
+        settings: settings of the resolver for these streams.
         topics: role → name of its topic.
         robot: what is taken out of depth, where the settings name it.
     """
@@ -67,7 +67,7 @@ class StreamDoctor:
         self._detections = Stream(2)
 
     def add(self, role: str, message: Any, now_ns: int) -> None:
-        """Take in a message of a role of streams.frame_assembler."""
+        """Add a message of a role of streams.frame_assembler."""
         if role in self._lags:
             self._lags[role].append((now_ns - stamp_of(message)) / SECOND)
             self._arrivals[role].append(now_ns)
@@ -121,11 +121,11 @@ class StreamDoctor:
     # -------------------------------------------------------------------------------------------- findings
 
     def findings(self, seconds: float, table_height: float | None = None) -> list[Finding]:
-        """Everything found, in the order in which to mend it.
+        """All findings, in the order in which to fix them.
 
         Args:
             seconds: for how long messages came.
-            table_height: where the support is told to be in the base frame, metres; None = not told.
+            table_height: stated height of the support in the base frame, metres; None = not stated.
         """
         return [
             *(finding for role in self._topics for finding in self._stream(role, seconds)),
@@ -258,12 +258,12 @@ class StreamDoctor:
 def examine_bag(
     path: str | Path, settings: Settings, table_height: float | None = None, robot: SeenRobot | None = None
 ) -> list[Finding]:
-    """What is wrong with the camera of a bag.
+    """Find problems of the camera of a bag.
 
     Args:
-        path: of the bag.
-        settings: of the resolver that shall use it.
-        table_height: where the support is told to be in the base frame, metres; None = not told.
+        path: path of the bag.
+        settings: settings of the resolver that shall use it.
+        table_height: stated height of the support in the base frame, metres; None = not stated.
         robot: what is taken out of depth, where the settings name it.
 
     Raises:

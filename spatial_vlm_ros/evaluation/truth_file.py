@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The truth of bags: a file of cases that name stamps, and which of them are of which bag.
+"""Reads truth files of bags: cases that name stamps, and the bag of each case.
 
-Knows the file and the names of bags; knows nothing of what is in them. docs/evaluate.md describes the form.
+Works on the file and the names of bags, not on their content. docs/evaluate.md describes the form.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _MOST_NAMED = 20  # bags in a message
 
 
 def load_truth(path: str | Path) -> tuple[Case, ...]:
-    """The cases of a file for `--truth`, one for each line that is not blank.
+    """Read the cases of a file for `--truth`, one for each non-blank line.
 
     Raises:
-        FileError: it cannot be read, it is empty, or a line is not a case of a bag; names the line.
+        FileError: the file cannot be read or is empty, or a line is not a case of a bag; the message names the line.
     """
     cases = []
     for at, case in read_cases(path, "pass a file with one case of a bag on each line"):
@@ -37,15 +37,16 @@ def load_truth(path: str | Path) -> tuple[Case, ...]:
 
 
 def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[Case, ...]:
-    """The cases that a file of truth has of one bag, in the order of the file.
+    """The cases of one bag in a truth file, in the order of the file.
 
     Args:
         path: the file.
-        uri: of the bag.
-        bags: all bags that are evaluated with this file; empty = this one alone.
+        uri: URI of the bag.
+        bags: all bags that are evaluated with this file; empty = only this one.
 
     Raises:
-        FileError: as `load_truth`; or it has none of this bag; or a case names no bag, though there are several.
+        FileError: as in `load_truth`, or there are no cases of this bag, or a case names no bag although there are
+            several.
     """
     truth, at = _by_bag(str(path), _state_of(path))
     nameless = truth.get("", ())
@@ -62,7 +63,7 @@ def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[
 
 
 def bags_left_out(path: str | Path, bags: Sequence[str]) -> dict[str, int]:
-    """Names of bags in a file of truth that are none of those evaluated → number of their cases.
+    """Bags in a truth file that are not evaluated → number of their cases.
 
     Raises:
         FileError: as `load_truth`.
@@ -74,7 +75,7 @@ def bags_left_out(path: str | Path, bags: Sequence[str]) -> dict[str, int]:
 
 
 def is_same_bag(name: str, uri: str, folder: Path) -> bool:
-    """Whether a name in a file of truth means a bag: it is its URI, or a path from the file's folder."""
+    """Whether a name in a truth file means a bag: its URI, or a path relative to the file's folder."""
     return name == uri or _place_of(name, folder) == _place_of(uri, Path())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where each link of an arm is at given joint positions, and how far the arm is from boxes; from its URDF."""
+"""Forward kinematics of an arm from its URDF, and its distance from boxes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HeldSolid:
     """A box that moves with the tip.
 
     Args:
-        tip_T_box: (4, 4) metres.
+        tip_T_box: (4, 4) pose of the box in the tip frame, metres.
         size: (3,) edge lengths, metres.
     """
 
@@ -49,14 +49,15 @@ class ArmKinematics:
     Args:
         model: Pinocchio's model.
         geometry: its collision geometry, convex.
-        name: of the robot, for a person.
+        name: display name of the robot.
         planning_frame: link whose frame poses are given in.
         tip_link: link whose pose is planned.
         moving: joints that trajectories move.
         mimics: joint → (joint that it follows, multiplier, offset), as in the URDF.
 
     Attributes:
-        vertices: of the convex hull of each link that has collision geometry, (V, 3) metres in the link's own frame.
+        vertices: link → (V, 3) vertices of its convex hull, metres, in the link's frame; only links with collision
+            geometry.
 
     Raises:
         InputError: the description lacks the frame, the link or a joint.
@@ -86,10 +87,10 @@ class ArmKinematics:
         self._driven = {frame for frame in hulls if ids & set(model.supports[model.frames[frame].parentJoint].tolist())}
 
     def configuration(self, joints: Mapping[str, float]) -> Floats:
-        """Pinocchio's configuration.
+        """Configuration vector for Pinocchio.
 
-        Joints that mimic another one follow it unless they are named. Other joints that are not named stand at zero;
-        names that the model lacks are left out.
+        Joints that mimic another one follow it unless they are given. Other missing joints are zero; names that the
+        model lacks are ignored.
         """
         q = np.array(self._pin.neutral(self._model), np.float64)
         followed = {
@@ -106,13 +107,14 @@ class ArmKinematics:
         return q
 
     def poses(self, joints: Mapping[str, float]) -> tuple[Floats, Floats]:
-        """Where the links and the tip are.
+        """Poses of the links and the tip.
 
         Args:
-            joints: positions by joint, radians or metres; others stand at zero.
+            joints: positions by joint, radians or metres; missing joints are zero.
 
         Returns:
-            (L, 4, 4) planning frame from link, in the order of `vertices`, and (4, 4) from the tip link; metres.
+            (L, 4, 4) poses of the links in the planning frame, in the order of `vertices`, and (4, 4) pose of the tip
+            link; metres.
         """
         self._pin.framesForwardKinematics(self._model, self._data, self.configuration(joints))
         inverse = self._data.oMf[self._base].inverse()
@@ -120,9 +122,9 @@ class ArmKinematics:
         return np.array(links).reshape(-1, 4, 4), np.array((inverse * self._data.oMf[self._tip]).homogeneous)
 
     def limits(self, joint: str) -> tuple[float, float, float]:
-        """Least and greatest position of a joint, and its greatest speed: radians or metres, and the same a second.
+        """Lower and upper position limit and maximum speed of a joint: radians or metres, and per second.
 
-        Infinite where the description has none, and for a joint that turns without limits.
+        Infinite if the description has no limit, and for continuous joints.
         """
         found = self._model.joints[self._model.getJointId(joint)]
         speed = float(self._model.velocityLimit[found.idx_v])
@@ -134,10 +136,10 @@ class ArmKinematics:
         return (low, high, speed) if low < high else (-math.inf, math.inf, speed)
 
     def deepest(self, joints: Mapping[str, float], points: Floats) -> tuple[float, str] | None:
-        """How deep any of some points lies in the arm, and in which link; None where none does.
+        """Depth of the deepest point inside the arm, metres, and the link; None if no point is inside.
 
         Args:
-            joints: as of `poses`.
+            joints: as in `poses`.
             points: (N, 3) metres, planning frame.
         """
         self._pin.framesForwardKinematics(self._model, self._data, self.configuration(joints))
@@ -158,11 +160,11 @@ class ArmKinematics:
         return part_hulls(self._model, self._geometry)
 
     def hand_links(self, finger_links: Collection[str], finger_joints: Collection[str] = ()) -> frozenset[str]:
-        """Fingers and the link that each hangs on: what may touch an object while it is grasped.
+        """Fingers and their parent links: the links that may touch an object during a grasp.
 
         Args:
-            finger_links: names of fingers; those that this model lacks are left out, for they may be a planner's own.
-            finger_joints: all links that these joints move, or joints that mimic them, are fingers, too.
+            finger_links: names of fingers; names that this model lacks are ignored, because a planner may have its own.
+            finger_joints: links moved by these joints, or by joints that mimic them, are fingers, too.
         """
         fingers = {name for name in finger_links if self._model.existFrame(name)}
         driving = {joint for joint in finger_joints if self._model.existJointName(joint)}
@@ -185,13 +187,13 @@ class ArmKinematics:
         ignored: Collection[tuple[str, str]],
         held_id: str = "",
     ) -> LinkDistances:
-        """A measure of how far the arm is from boxes.
+        """Prepare distance queries between the arm and boxes.
 
         Args:
             boxes: by id, in the planning frame.
-            held: what is between the fingers, or None.
+            held: the held object, or None.
             ignored: pairs of a link and a box, or of `held_id` and a box, that may touch.
-            held_id: what the held box is called.
+            held_id: id of the held box.
         """
         pin, coal = self._pin, load("coal")
         geometry = self._geometry.copy()
@@ -226,18 +228,18 @@ class ArmKinematics:
         return LinkDistances(self, geometry, tuple(told))
 
     def nearest(self, geometry: Any, found: Any, joints: Mapping[str, float]) -> Floats:
-        """(P,) metres between the pairs of a geometry; negative where they run into each other."""
+        """(P,) distances of the pairs of a geometry, metres; negative for collisions."""
         self._pin.computeDistances(self._model, self._data, geometry, found, self.configuration(joints))
         return np.array([result.min_distance for result in found.distanceResults])
 
 
 class LinkDistances:
-    """Distances of one phase; made by `ArmKinematics.distances`.
+    """Distance queries for one phase; made by `ArmKinematics.distances`.
 
     Args:
         arm: the arm.
-        geometry: Pinocchio's, with the pairs that are measured.
-        pairs: what each of them is called: link, or what is held, and box.
+        geometry: Pinocchio's geometry with the measured pairs.
+        pairs: names of each pair: link or held object, and box.
     """
 
     def __init__(self, arm: ArmKinematics, geometry: Any, pairs: tuple[tuple[str, str], ...]) -> None:
@@ -245,7 +247,7 @@ class LinkDistances:
         self._pairs = pairs
 
     def least(self, joints: Mapping[str, float]) -> tuple[float, tuple[str, str]] | None:
-        """The least distance, metres, and of what; None where there is no pair."""
+        """Smallest distance, metres, and its pair; None without pairs."""
         if not self._pairs:
             return None
         away = self._arm.nearest(self._geometry, self._found, joints)
@@ -254,7 +256,7 @@ class LinkDistances:
 
 
 def box_pose(solid: Solid) -> Floats:
-    """(4, 4) pose of an upright box, in its own parent frame."""
+    """(4, 4) pose of an upright box in its parent frame, metres."""
     c, s = np.cos(solid.yaw), np.sin(solid.yaw)
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = ((c, -s, 0.0), (s, c, 0.0), (0.0, 0.0, 1.0)), solid.centre
@@ -262,7 +264,7 @@ def box_pose(solid: Solid) -> Floats:
 
 
 def kinematics_of(description: str, planning_frame: str, tip_link: str, moving: Sequence[str]) -> ArmKinematics:
-    """The arm of a description.
+    """Read the arm of a robot description.
 
     Args:
         description: path of a URDF file, or the text of a URDF.
@@ -272,8 +274,8 @@ def kinematics_of(description: str, planning_frame: str, tip_link: str, moving: 
 
     Raises:
         DependencyError: the extra `arm` is not installed.
-        FileError: no such file, no URDF, or a mesh that cannot be found.
-        InputError: it is not the description of that arm.
+        FileError: the file or a mesh is missing, or it is not a URDF.
+        InputError: the description lacks the frame, the link or a joint.
     """
     model, geometry, name, mimics = _read(description)
     return ArmKinematics(model, geometry, name, planning_frame, tip_link, moving, mimics)
@@ -281,10 +283,10 @@ def kinematics_of(description: str, planning_frame: str, tip_link: str, moving: 
 
 @functools.lru_cache(maxsize=2)
 def _read(description: str) -> tuple[Any, Any, str, Mapping[str, tuple[str, float, float]]]:
-    """Model, geometry, name, and what mimics what; read once for each description."""
+    """Model, geometry, name and mimic joints of a description; cached."""
     if "<" not in description:
         return _parsed(Path(description).expanduser())
-    with tempfile.TemporaryDirectory() as folder:  # Pinocchio's reader of meshes takes a path alone
+    with tempfile.TemporaryDirectory() as folder:  # Pinocchio's mesh reader only takes a path
         path = Path(folder) / "robot.urdf"
         path.write_text(description, encoding="utf-8")
         try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of one instruction from words to motion: look, build the goal, plan, ask a person, look again, move.
+"""Runs one instruction from words to motion: look, build the goal, plan, ask a person, recheck, move.
 
-It knows no ROS. Who looks, who plans and moves, and who approves are given to it; what it adds is the order, and that
-nothing moves unless each step before it has succeeded.
+No ROS. Perception, planner, controllers and approval are passed in; this module adds the order, and makes sure that
+nothing moves unless every step before has succeeded.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from spatial_vlm_ros.manipulation.recheck import TRANSIENT, check_plan_holds, ch
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution, Status
 
-PAUSE = 0.2  # s between rechecks that saw nothing
-CONFIRMING = 2  # images in which a plan has to hold after one in which it did not
+PAUSE = 0.2  # s between rechecks without an image
+CONFIRMING = 2  # images in which a plan must hold after an image in which it did not
 UNSEEN = (
     "the resolver's grounder detects only objects that the instruction names, so only depth shows other objects. "
     "Publish detections of all objects instead of using a grounder, or set accept_unseen_obstacles:=true of "
@@ -48,7 +48,7 @@ QUESTION = "Nothing moves: this is a question. Send questions to the resolver, a
 
 
 class PickStage(enum.IntEnum):
-    """Where a request stands; numbers as in PickInstruction.action."""
+    """Stage of a request; numbers as in PickInstruction.action."""
 
     RESOLVING = 1
     BUILDING_GOAL = 2
@@ -60,12 +60,12 @@ class PickStage(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Words:
-    """What is asked for.
+    """The words of a request.
 
     Args:
         instruction: English.
-        frame_of_reference: where the words state none; "" = the configured one.
-        dialogue_id: of the question that they answer, or "".
+        frame_of_reference: used if the words state none; "" = the configured one.
+        dialogue_id: id of the question that they answer, or "".
     """
 
     instruction: str
@@ -75,11 +75,11 @@ class Words:
 
 @dataclass(frozen=True)
 class ObservedAnswer:
-    """An answer and what was seen around its target.
+    """An answer and the surroundings of its target.
 
     Args:
         resolution: the answer.
-        surroundings: None for a refusal, and where no base frame is known.
+        surroundings: None for a refusal, or without a base frame.
     """
 
     resolution: Resolution
@@ -88,14 +88,14 @@ class ObservedAnswer:
 
 @dataclass(frozen=True)
 class Offer:
-    """What a person is asked to approve.
+    """A planned request for a person to approve.
 
     Args:
-        words: that were said.
-        seen: what they were taken to mean.
-        scene: that was planned in.
+        words: words of the request.
+        seen: the answer to the words.
+        scene: planning scene of the plan.
         goal: how the target can be taken.
-        plan: the motion, with its hash and which of the goal's ways it is.
+        plan: the motion, with its hash and the number of its grasp.
     """
 
     words: Words
@@ -106,44 +106,44 @@ class Offer:
 
 
 class Mover(Planner, Protocol):
-    """Plans motions, and makes exactly those."""
+    """Plans motions, and executes exactly those."""
 
     def execute(
         self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False, begins: Callable[[], None] = lambda: None
     ) -> None:
-        """Make a motion; when it returns or raises, nothing moves any more.
+        """Execute a plan; when this returns or raises, nothing moves any more.
 
         Args:
-            plan: that was approved.
-            cancelled: whether it is to end; asked often.
-            begins: called directly before anything moves; nothing does where it raises.
+            plan: the approved plan.
+            cancelled: returns whether to stop; called often.
+            begins: called directly before anything moves; if it raises, nothing moves.
 
         Raises:
-            ExecutionFailedError: it was not made to its end.
+            ExecutionFailedError: the plan was not executed to its end.
         """
         ...
 
     def clear(self) -> None:
-        """Take back from the planner what it was told of scenes."""
+        """Remove from the planner's scene what was added to it."""
         ...
 
 
 @dataclass(frozen=True)
 class PickActors:
-    """Who does what.
+    """Functions and objects that do the steps of a request.
 
     Args:
         look: resolves words on a fresh frame.
         mover: plans and moves.
-        approve: asks a person; returns where it was approved. Raises RejectedError, ApprovalExpiredError.
-        still: raises SceneChangedError where the camera's pose jumped, or the base moved, since the first look, and
-            TransformUnavailableError where that is not known up to a stamp (nanoseconds).
-        now_ns: the clock that stamps are of.
-        say: told each stage, in words.
-        approval_left: seconds that the approval still holds.
-        pause: waits that many seconds, or less where the request is withdrawn.
-        propose: asks a server of learned grasps; None where `grasp.source` is "own". Raises ModelError.
-        show: shows a plan that nobody is asked to approve.
+        approve: asks a person; returns if approved. Raises RejectedError, ApprovalExpiredError.
+        still: raises SceneChangedError if the camera's pose jumped or the base moved since the first look, and
+            TransformUnavailableError if this is not known up to a stamp (nanoseconds).
+        now_ns: returns the time on the clock of the stamps, nanoseconds.
+        say: called with each stage and a text.
+        approval_left: returns the remaining seconds of the approval.
+        pause: waits for some seconds, or less if the request is withdrawn.
+        propose: asks a server of learned grasps; None if `grasp.source` is "own". Raises ModelError.
+        show: shows a plan that is not open for approval.
     """
 
     look: Callable[[Words, Callable[[], bool]], ObservedAnswer]
@@ -163,12 +163,12 @@ class Ending:
     """How a request ended.
 
     Args:
-        status: OK where all that was asked for was done.
-        message: the same for a person, with the repair where there is one.
-        resolution: the last answer; None where there was none.
-        plan: that was made; None before.
-        moved: whether motion was begun.
-        stage: the last one begun.
+        status: OK if everything requested was done.
+        message: text for a person, with the fix if there is one.
+        resolution: the last answer, or None.
+        plan: the plan, or None.
+        moved: whether a motion was started.
+        stage: the last stage that was started.
     """
 
     status: Status
@@ -180,11 +180,11 @@ class Ending:
 
 
 class PickSequence:
-    """One request. `run` may be called once.
+    """Runs one request. Call `run` only once.
 
     Args:
-        words: what is asked for.
-        plan_only: end when a plan is there; nobody is asked and nothing moves.
+        words: words of the request.
+        plan_only: stop once there is a plan; nobody is asked and nothing moves.
         config: gripper, clearances, workspace, limits of change.
         actors: who does what.
         cancelled: whether the request was withdrawn, or a person asked to stop.
@@ -208,7 +208,7 @@ class PickSequence:
         self._moved = False
 
     def run(self) -> Ending:
-        """To the end; whatever happens is told in the ending."""
+        """Run the request to its end; every outcome, including errors, is in the returned Ending."""
         try:
             message = self._run()
             status = Status.OK if self._seen is None else self._seen.resolution.status
@@ -257,11 +257,11 @@ class PickSequence:
             self._actors.mover.clear()
 
     def _proposed(self, scene: PlanningScene) -> tuple[ProposedGrasp, ...] | None:
-        """Grasps of a server; None where none is asked, and where `grasp.source` is "both" and it fails.
+        """Grasps of a server; None if no server is used, or `grasp.source` is "both" and the server fails.
 
         Raises:
             DepthError: too little of the target's surface was measured to ask.
-            ModelError: the server is not there, is late, or replies what cannot be used.
+            ModelError: the server is missing, is late, or sends an invalid reply.
         """
         server, grasp = self._actors.propose, self._config.grasp
         if server is None or grasp.source == "own":
@@ -303,18 +303,18 @@ class PickSequence:
         return seen.surroundings
 
     def _look_again(self, offer: Offer) -> int:
-        """Refuse where the plan no longer holds; returns the stamp of the image in which it does, nanoseconds.
+        """Recheck the plan; returns the stamp of the image in which it still holds, nanoseconds.
 
-        A recheck that sees nothing (the resolver is busy, the image is stale or not synchronised, TF is not there yet)
-        is repeated for as long as the approval holds, and said. One that measures too little room may be noise: the
-        plan holds where it does in both of the next CONFIRMING images.
+        A recheck without an image (the resolver is busy, the image is stale or not synchronised, TF is not there yet)
+        is reported and repeated while the approval is valid. If a recheck measures too little room, this may be noise:
+        the plan holds if it holds in the next CONFIRMING images.
 
         Raises:
-            SceneChangedError: base, camera, target or what is around it; or the words mean another object now.
-            DepthError: an object has come that could not be measured.
+            SceneChangedError: base, camera, target or its surroundings changed, or the words now mean another object.
+            DepthError: a new object could not be measured.
             ModelError: the resolver's model failed.
-            ApprovalExpiredError: nothing was seen until the approval expired.
-            BusyError, StaleInputError, TransformUnavailableError: the same without an approval that holds for a time.
+            ApprovalExpiredError: there was no image until the approval expired.
+            BusyError, StaleInputError, TransformUnavailableError: the same if the approval has no time limit.
         """
         words, held = "rechecking the scene before anything moves", self._actors.approval_left()
         doubted: SceneChangedError | None = None
@@ -345,7 +345,7 @@ class PickSequence:
 
     @staticmethod
     def _check_source(offer: Offer, now: Resolution) -> None:
-        """Whether what chose the object is what the person was told of."""
+        """Check that the object is still chosen by the same source that the person was shown."""
         if now.source != offer.seen.resolution.source:
             chosen, other = ("a model", "the measurement")[:: 1 if now.source == "model" else -1]
             happened = f"was chosen by {chosen} in the recheck, but by {other} when it was approved"
@@ -353,7 +353,7 @@ class PickSequence:
             raise SceneChangedError(f"the {offer.scene.target.label}", 0.0, 0.0, 0.0, 0.0, again, happened)
 
     def _recheck(self, offer: Offer, words: str) -> tuple[int, SceneChangedError | None]:
-        """One further image: its stamp, and what is wrong with the plan by what it measures, if anything."""
+        """Recheck in one more image: its stamp, and the error if its measurements contradict the plan."""
         then = self._surroundings(offer.seen)
         self._actors.still(then.stamp_ns)
         seen = self._look(PickStage.LOOKING_AGAIN, words)
@@ -374,13 +374,13 @@ WAYS: Mapping[Side, str] = {
     "top_down": "from above", "side": "from the side", "slanted": "at a slant", "rim": "by its rim",
     "handle": "by its handle",
 }  # fmt: skip
-"""Ways of grasps for a person."""
+"""Display names of the ways of grasps."""
 
 
 def told(offer: Offer) -> str:
-    """What is going to happen, for a person: "take the chick (c1) from above and put it on the tray".
+    """Describe the planned motion: "take the chick (c1) from above and put it on the tray".
 
-    Of an object that a model chose for words that were not understood, it says that, wherever it is told.
+    It also says if a model chose the object because the words were not understood.
     """
     target, grasp = offer.scene.target, offer.goal.grasps[offer.plan.grasp]
     return _with_source(
@@ -389,9 +389,9 @@ def told(offer: Offer) -> str:
 
 
 def done(offer: Offer) -> str:
-    """What has happened: "the chick (c1) was put on the tray"; the gripper's word for it, not an image's.
+    """Describe the result: "the chick (c1) was put on the tray"; known from the gripper, not from an image.
 
-    Of an object that a model chose it says that, as `told` does.
+    It also says if a model chose the object, as `told` does.
     """
     target = offer.scene.target
     return _with_source(f"the {target.label} ({target.id}) was {_carried(offer, 'put on the ') or 'taken'}", offer)

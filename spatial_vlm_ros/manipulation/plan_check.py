@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a planned motion keeps clear of what was seen, by the description of the arm and not by the planner's word.
+"""Checks a planned motion against the seen objects with the arm's own description, independent of the planner.
 
-A planner may have another model of the world than it was shown: objects that it has lost, contacts that somebody has
-allowed, a path that it did not check. So what it plans is followed once more before a person is asked about it.
+A planner's scene may differ from the one that it was sent: lost objects, contacts that somebody allowed, unchecked
+paths. So each plan is checked once more before a person is asked about it.
 """
 
 from __future__ import annotations
@@ -26,30 +26,29 @@ from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose
 
 INTO = 0.01
-"""Metres by which two bodies have to run into each other: convex hulls, which the arm consists of here, stand out a
-little beyond its own shape."""
-_INSIDE = 0.001  # metres that the middle of a voxel has to lie in a body: fingers are hardly thicker than voxels
-_STEP = 0.05  # radians or metres of any joint between configurations that are looked at
-_BEYOND = 1e-3  # radians or metres beyond a limit that are rounding
-_FASTER = 1.05  # times its greatest speed that a joint may move on the average between two points
+"""Metres of overlap that count as a collision: the arm's convex hulls are slightly larger than its real shape."""
+_INSIDE = 0.001  # metres that the centre of a voxel has to lie inside a body: fingers are hardly thicker than voxels
+_STEP = 0.05  # radians or metres of any joint between checked configurations
+_BEYOND = 1e-3  # radians or metres beyond a limit that count as rounding
+_FASTER = 1.05  # factor of its maximum speed that a joint may reach on average between two points
 _REPAIR = "check that the planner has the scene and validates its paths (MoveIt: ValidateSolution), then ask again"
 
 
 def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -> None:
-    """Refuse a plan that runs into what was seen, or that the arm cannot follow.
+    """Refuse a plan that collides with a seen object, or that the arm cannot follow.
 
-    Looked at are the links as convex hulls, and what is held as a box, along every trajectory: against named objects as
-    measured, support, keep-outs and obstacles without a name that were measured. Contacts that a phase is allowed are
-    left out, and what is not seen.
+    It checks the links as convex hulls and the held object as a box, along every trajectory, against named objects as
+    measured, support, keep-outs and measured unnamed obstacles. It ignores the allowed contacts of a phase, and unseen
+    space.
 
     Args:
-        offer: the plan, and what it is for.
+        offer: the plan with its request.
         config: names of the links, the gripper.
-        arm: of the trajectories.
+        arm: the arm of the trajectories.
 
     Raises:
-        PlanningFailedError: it runs more than INTO into a box, or over the middle of an occupied voxel; or it takes a
-            joint beyond its limits, or moves it faster than it can.
+        PlanningFailedError: the plan enters a box by more than INTO or covers the centre of an occupied voxel, or moves
+            a joint beyond its position or speed limits.
     """
     plan, scene, planner = offer.plan, offer.scene, config.motion.move_action
     grasp, target = offer.goal.grasps[plan.grasp], offer.scene.target
@@ -88,7 +87,7 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
 
 
 def _voxels(offer: Offer) -> tuple[Array, Array, float]:
-    """(N, 3) middles of occupied voxels, those beside the target apart, and the edge of one; metres."""
+    """(N, 3) centres of occupied voxels, those beside the target separately, and the voxel edge; metres."""
     occupancy = offer.scene.occupancy
     if occupancy is None:
         return np.zeros((0, 3)), np.zeros((0, 3)), 0.0
@@ -97,7 +96,7 @@ def _voxels(offer: Offer) -> tuple[Array, Array, float]:
 
 
 def _check_limits(phase: Phase, trajectory: Trajectory, arm: ArmKinematics, planner: str) -> None:
-    """Refuse positions beyond the limits of the description, and ways that are faster than it allows."""
+    """Refuse positions and speeds beyond the limits of the description."""
     positions = np.array(trajectory.positions)
     for column, joint in enumerate(trajectory.joint_names):
         low, high, speed = arm.limits(joint)
@@ -116,7 +115,7 @@ def _check_limits(phase: Phase, trajectory: Trajectory, arm: ArmKinematics, plan
 
 
 def _configurations(trajectory: Trajectory) -> Iterator[dict[str, float]]:
-    """Joint positions along a trajectory, near enough to each other."""
+    """Yield closely spaced joint positions along a trajectory."""
     rows = np.array(trajectory.positions)
     yield trajectory.start
     for last, row in itertools.pairwise(rows):
@@ -126,7 +125,7 @@ def _configurations(trajectory: Trajectory) -> Iterator[dict[str, float]]:
 
 
 def _depth(arm: ArmKinematics, joints: dict[str, float], held: HeldSolid, points: Array) -> float:
-    """How deep any of the points (N, 3) lies in what is held, metres; 0 where none does."""
+    """Depth of the deepest of points (N, 3) inside the held object, metres; 0 if none is inside."""
     box = arm.poses(joints)[1] @ held.tip_T_box
     own = np.abs((points - box[:3, 3]) @ box[:3, :3])
     return float((np.array(held.size) / 2 - own).min(axis=1).max(initial=0.0))
@@ -138,7 +137,7 @@ def _runs_into(planner: str, phase: Phase, one: str, other: str, by: float) -> P
 
 
 def _at(solid: Solid, pose: Pose) -> Solid:
-    """A box elsewhere."""
+    """Move a box to another pose."""
     heading = matrix_from_quaternion_xyzw(pose.orientation)[:, 0]
     return Solid(pose.position, math.atan2(heading[1], heading[0]), solid.size)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan as motion in space: where everything is at each moment, how long phases take, how near the arm passes.
+"""Computes a plan as a motion in space: poses over time, durations of phases, clearances of the arm.
 
-It is what a person is shown before approving, and what is kept of it.
+A person sees it before approving, and it is stored with the record.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ Floats = npt.NDArray[np.float64]
 Seven = tuple[float, float, float, float, float, float, float]
 """A pose: x, y, z in metres, and x, y, z, w of its unit quaternion."""
 
-_MOST_SHOWN = 40  # boxes of occupied space that are drawn; more become coarser ones
-_APART = 0.05  # s between frames of the animation, at least
-_DIRECTIONS = 80  # in which the outermost corners of a hull are shown
+_MOST_SHOWN = 40  # most boxes of occupied space that are drawn; above it they are coarsened
+_APART = 0.05  # least time between frames of the animation, s
+_DIRECTIONS = 80  # directions for choosing the outermost corners of a hull
 CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "close": "grasp", "lift": "lift", "lower": "lower",
                                   "release": "grasp", "withdraw": "grasp"}  # fmt: skip
 """Phase of a plan → phase of the scene's allowed contacts."""
@@ -45,12 +45,12 @@ HOLDING = frozenset(("lift", "carry", "lower", "release"))
 
 @dataclass(frozen=True)
 class MovingLink:
-    """A link as it is drawn.
+    """A drawn link.
 
     Args:
-        name: of the link.
-        of_hand: whether it is a finger, or what the fingers hang on.
-        vertices: outermost corners of its convex hull, metres in its own frame.
+        name: name of the link.
+        of_hand: whether it is a finger or the fingers' parent link.
+        vertices: outermost corners of its convex hull, metres, in its own frame.
     """
 
     name: str
@@ -60,12 +60,12 @@ class MovingLink:
 
 @dataclass(frozen=True)
 class ShownBox:
-    """A box that stands around, as measured, without padding.
+    """A box in the scene, as measured, without padding.
 
     Args:
-        id: of its detection, or "support", "place", "keep_out/…", "occupancy/…".
-        label: what it is called; "" for all but the largest box of occupied space.
-        role: what it is to the plan.
+        id: id of its detection, or "support", "place", "keep_out/…", "occupancy/…".
+        label: label of the object; "" for all but the largest box of occupied space.
+        role: its role in the plan.
         solid: its box, in the planning frame.
     """
 
@@ -77,20 +77,20 @@ class ShownBox:
 
 @dataclass(frozen=True)
 class PhaseMotion:
-    """One phase.
+    """One phase of a planned motion.
 
     Args:
         name: "reach", for example.
-        begin: seconds from the beginning of the plan.
-        duration: seconds; of the arm as planned, of the gripper as computed from its speed.
-        estimated: whether the duration is the longest that a gripper of this speed takes, and not planned.
-        width: distance of the fingers at its end, metres; None where it is not known.
-        clearance: least distance of arm, hand and what is held from what they must not touch, metres; negative where
-            they run into each other; None where it is not known.
-        link: that comes nearest, or the id of what is held.
-        obstacle: id of what it comes nearest to.
-        nearest_at: when, seconds from the beginning of the plan.
-        waypoints: joint positions that were looked at.
+        begin: seconds from the start of the plan.
+        duration: seconds; as planned for the arm, computed from its speed for the gripper.
+        estimated: whether the duration is an upper limit computed from the gripper's speed, and not planned.
+        width: distance between the fingers at its end, metres; None if not known.
+        clearance: smallest distance of arm, hand and held object from obstacles, metres; negative for a collision; None
+            if not known.
+        link: the nearest link, or the id of the held object.
+        obstacle: id of the nearest obstacle.
+        nearest_at: time of the smallest distance, seconds from the start of the plan.
+        waypoints: the checked joint positions.
     """
 
     name: str
@@ -106,19 +106,19 @@ class PhaseMotion:
 
     @property
     def end(self) -> float:
-        """Seconds from the beginning of the plan."""
+        """End of the phase, seconds from the start of the plan."""
         return self.begin + self.duration
 
 
 @dataclass(frozen=True)
 class MotionFrame:
-    """Where everything is at one moment.
+    """Poses of everything at one moment.
 
     Args:
-        time: seconds from the beginning of the plan.
+        time: seconds from the start of the plan.
         links: pose of each link, in the order of `PlannedMotion.links`.
-        target: pose of the middle of the object's box.
-        width: distance of the fingers, metres; None where it is not known.
+        target: pose of the centre of the object's box.
+        width: distance between the fingers, metres; None if not known.
     """
 
     time: float
@@ -132,7 +132,7 @@ class SceneCamera:
     """The camera of the scene's image, without distortion.
 
     Args:
-        pose: of its optical frame in the planning frame.
+        pose: pose of its optical frame in the planning frame.
         intrinsics: fx, fy, cx, cy, pixels.
         width: pixels.
         height: pixels.
@@ -149,20 +149,20 @@ class PlannedMotion:
     """A plan as motion in space.
 
     Args:
-        plan_hash: of the plan.
-        instruction: that it is for.
-        stamp_ns: of the scene's image.
-        frame_id: planning frame, z up, in which everything here is.
-        arm: name of the arm's description; "" where none is known.
-        tip_link: whose way `tip_path` is; "" where that is no link of the arm, or no arm is known.
-        missing: why no arm can be drawn; "" where one can.
-        fault: why the drawing is not of this plan: then nothing may be approved by it; "" where it is.
-        camera: of the scene's image; None where there is none.
-        links: of the arm.
-        boxes: what stands around, target and place included.
+        plan_hash: hash of the plan.
+        instruction: the instruction.
+        stamp_ns: stamp of the scene's image, nanoseconds.
+        frame_id: the planning frame, z up; everything here is in this frame.
+        arm: name of the arm's description; "" if not known.
+        tip_link: link that `tip_path` belongs to; "" if it is not a link of the arm, or the arm is not known.
+        missing: why no arm can be drawn; "" if it can.
+        fault: why the drawing does not match the plan, which then must not be approved by it; "" if it matches.
+        camera: camera of the scene's image, or None.
+        links: links of the arm.
+        boxes: all boxes of the scene, including target and place.
         phases: in order.
-        frames: at most 20 a second, and both ends of each phase; none where no arm is known.
-        tip_path: the tip at each waypoint; where no arm is known, at the poses that the plan goes through.
+        frames: at most 20 per second, and both ends of each phase; empty if the arm is not known.
+        tip_path: position of the tip at each waypoint; without a known arm, at the poses of the plan.
     """
 
     plan_hash: str
@@ -182,29 +182,29 @@ class PlannedMotion:
 
     @property
     def duration(self) -> float:
-        """Seconds of all phases."""
+        """Duration of all phases, seconds."""
         return self.phases[-1].end if self.phases else 0.0
 
     @property
     def clearance(self) -> PhaseMotion | None:
-        """The phase that comes nearest to an obstacle; None where that is not known."""
+        """The phase that comes nearest to an obstacle; None if not known."""
         known = [phase for phase in self.phases if phase.clearance is not None]
         return min(known, key=lambda phase: phase.clearance or 0.0, default=None)
 
     def data(self) -> bytes:
-        """As JSON, the same bytes for the same motion; `output.plan_images.motion_from` reads them."""
+        """The motion as JSON, deterministic; `output.plan_images.motion_from` reads it."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return text.encode("ascii")
 
 
 def planned_motion(offer: Offer, config: PlanningConfig, arm: ArmKinematics | None, missing: str = "") -> PlannedMotion:
-    """What an offer would do.
+    """Compute the motion of an offer.
 
     Args:
-        offer: the plan and what it is for.
+        offer: the plan with its request.
         config: the gripper and its speed, names of links and joints.
-        arm: of the trajectories; None where no description of it is known.
-        missing: why it is not known.
+        arm: the arm of the trajectories; None without a description.
+        missing: why there is no description.
     """
     path = _Path(offer, config, arm)
     for step in offer.plan.steps:
@@ -251,7 +251,7 @@ class _Path:
         self._hand = tuple(link.name for link in _links(arm, config) if link.of_hand)
         first = next((step.trajectory for step in plan.steps if step.trajectory is not None), None)
         self._joints: dict[str, float] = dict(first.start) if first is not None else {}
-        self._time, self._width, self._told = 0.0, math.nan, math.nan  # width of the fingers: that they have, were told
+        self._time, self._width, self._told = 0.0, math.nan, math.nan  # actual and commanded width of the fingers
         self.phases: list[PhaseMotion] = []
         self.frames: list[MotionFrame] = []
         self.tips: list[Vector3] = []
@@ -283,9 +283,9 @@ class _Path:
         gripper, wanted = self._config.gripper, step.width or 0.0
         end = max(wanted, self._grasp.width) if step.phase == "close" else wanted
         begin, before = self._width, self._told
-        if math.isnan(before):  # how far they are open is not planned
+        if math.isnan(before):  # their opening is not planned
             begin, before = end, max(gripper.opening_max, gripper.opening_min, key=lambda width: abs(width - wanted))
-        # Some controllers stop where the fingers meet something, others go on to the width they were told.
+        # Some controllers stop when the fingers meet an object, others continue to the commanded width.
         duration, self._told = abs(wanted - before) / gripper.speed, wanted
         if step.phase == "close":
             duration = max(duration, abs(end - begin) / gripper.speed + gripper.stall)
@@ -344,7 +344,7 @@ class _Path:
             self.tips.append(_rounded(end.position))
 
     def _ends(self, name: Phase) -> Pose | None:
-        """Where the tip frame is to be at the end of a phase."""
+        """Required pose of the tip frame at the end of a phase."""
         grasp, placement = self._grasp, self._placement
         ends = {"reach": grasp.pre_grasp, "approach": grasp.grasp, "lift": grasp.retreat}
         if placement is not None:
@@ -352,7 +352,7 @@ class _Path:
         return ends.get(name)
 
     def _check_end(self, name: Phase, tip: Floats) -> None:
-        """A trajectory that ends elsewhere than it was planned to is of another arm than the description."""
+        """Check the end of a trajectory: another end than planned means that the description is of another arm."""
         wanted = self._ends(name)
         if wanted is None or self.fault:
             return
@@ -370,11 +370,11 @@ class _Path:
         return fingers_at(width, self._config)
 
     def _tip(self, tip: Pose) -> Pose:
-        """Where the planner's link is while the tip frame is there."""
+        """Pose of the planner's link for a pose of the tip frame."""
         return flange_pose(self._config.gripper, tip) if self._config.motion.at_flange else tip
 
     def _shown_tip(self, link: Floats) -> Floats:
-        """Where the tip frame is while the planner's link is there."""
+        """Pose of the tip frame for a pose of the planner's link."""
         if not self._config.motion.at_flange:
             return link
         grasp = self._grasp.grasp
@@ -384,13 +384,13 @@ class _Path:
 def may_touch(
     scene: PlanningScene, hand: Sequence[str], placement: Placement | None, name: Phase
 ) -> set[tuple[str, str]]:
-    """Pairs that are no obstacles to each other in a phase: allowed contacts, and the hand with the object.
+    """Pairs that may touch in a phase: allowed contacts, and the hand with the object.
 
     Args:
-        scene: with its allowed contacts.
-        hand: links of the hand.
-        placement: where the object is put, or None.
-        name: of the phase.
+        scene: planning scene with its allowed contacts.
+        hand: names of the hand's links.
+        placement: placement of the object, or None.
+        name: name of the phase.
     """
     target = scene.target.id
     pairs = set()
@@ -407,7 +407,7 @@ def may_touch(
 
 
 def fingers_at(width: float, config: PlanningConfig) -> dict[str, float]:
-    """Positions of the joints of the fingers at a distance between them, metres; wide open where it is not known."""
+    """Finger joint positions for a distance between the fingers in metres; fully open for NaN."""
     names, stroke = config.motion.finger_joints.split(), finger_stroke(config.motion)
     shown = config.gripper.opening_max if math.isnan(width) else width
     return {name: shown / len(names) if stroke is None else stroke.position(shown) for name in names}
@@ -421,7 +421,7 @@ def _links(arm: ArmKinematics | None, config: PlanningConfig) -> tuple[MovingLin
 
 
 def _outermost(points: Floats) -> tuple[Vector3, ...]:
-    """Corners of a hull that lie farthest in some direction; directions by the golden spiral."""
+    """Corners of a hull that are extreme in one of the directions of a golden spiral."""
     n = _DIRECTIONS
     heights, turns = 1 - (2 * np.arange(n) + 1) / n, np.arange(n) * np.pi * (3 - 5**0.5)
     wide = np.sqrt(1 - heights**2)
@@ -448,7 +448,7 @@ def _boxes(offer: Offer) -> tuple[ShownBox, ...]:
 
 
 def _occupied(scene: PlanningScene) -> list[ShownBox]:
-    """Obstacles without a name in a few boxes that hold all of them, the largest first and named."""
+    """Unnamed obstacles covered by a few boxes; the largest comes first and has the label."""
     if scene.occupancy is None:
         return []
     found: list[ShownBox] = []
@@ -463,7 +463,7 @@ def _occupied(scene: PlanningScene) -> list[ShownBox]:
 
 
 def _standing(solid: Solid, pose: Floats) -> Solid:
-    """An upright box at the place and heading of a pose."""
+    """An upright box at the position and heading of a pose."""
     x, y, z = pose[:3, 3].tolist()
     return Solid((x, y, z), math.atan2(pose[1, 0], pose[0, 0]), solid.size)
 

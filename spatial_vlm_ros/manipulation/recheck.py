@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an approved plan still holds in a second image: what is planned from the first holds only then."""
+"""Checks whether an approved plan from a first image still holds in a second one."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ from spatial_vlm_ros.parameters import GoalConfig, ObservationConfig, PlanningCo
 from spatial_vlm_ros.types import Resolution, Status, Transform
 
 TRANSIENT = (BusyError, StaleInputError, TransformUnavailableError)
-"""Errors of a recheck that saw nothing: the plan may still hold, so whoever rechecks may look again."""
+"""Errors of a recheck without an image: the plan may still hold, so the recheck may be repeated."""
 
 _AGAIN = "resolve the instruction again"
 _MODEL_FAULTS = (Status.MODEL_ERROR, Status.TIMEOUT, Status.INTERNAL_ERROR)
 
 
 def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | None, config: ObservationConfig) -> None:
-    """Refuse an image of another scene: another target or neighbours, or any of them too far away to be the same.
+    """Refuse an image of a changed scene: another target, other neighbours, or any of them moved too far.
 
-    Ids hold for one image, so objects are matched by label and place. What the second image shows more, or no
-    longer, counts as changed: a hand that reaches in is an object more.
+    Ids are valid for one image, so objects are matched by label and position. An added or missing object counts as a
+    change, such as a hand that reaches in.
 
     Args:
-        then: of the first image.
-        resolution: of the second image, of the same words.
-        now: of the second image; None where it was refused.
+        then: surroundings in the first image.
+        resolution: resolution of the same words on the second image.
+        now: surroundings in the second image; None for a refusal.
         config: limits.
 
     Raises:
-        SceneChangedError: camera, target or a neighbour moved, is gone or is new; or the words are refused now.
-        BusyError, StaleInputError, TransformUnavailableError: the second image was not had; see TRANSIENT.
+        SceneChangedError: camera, target or a neighbour moved, is gone or is new, or the words are now refused.
+        BusyError, StaleInputError, TransformUnavailableError: there was no second image; see TRANSIENT.
         ModelError, ModelTimeoutError: the resolver's model failed.
         CancelledError: the request was withdrawn.
     """
@@ -88,24 +88,24 @@ def check_plan_holds(
     after: Surroundings,
     config: PlanningConfig,
 ) -> None:
-    """Refuse where the approved motion, as planned, would not do in the second image what it was approved for.
+    """Refuse a plan that no longer does what it was approved for, by the second image.
 
     Args:
-        then: what was planned in.
-        goal: that was planned for.
-        plan: the approved one.
-        before: what the first image shows.
-        after: what the second image shows; `check_same` passed.
+        then: planning scene of the plan.
+        goal: goal of the plan.
+        plan: the approved plan.
+        before: surroundings in the first image.
+        after: surroundings in the second image, which passed `check_same`.
         config: gripper, clearances, limits.
 
     Raises:
-        SceneChangedError: the grasp no longer fits the target, the trajectories are no longer clear, or the object that
-            the target is put on is elsewhere.
-        DepthError: an object is there now that could not be measured, or there is no depth of the way any more.
+        SceneChangedError: the grasp no longer fits the target, the trajectories are no longer clear, or the destination
+            moved.
+        DepthError: a new object could not be measured, or there is no longer depth of the way.
     """
     check_way_seen(after, config.observation)
     now = planning_scene(after, config)
-    if now.occupancy is not None:  # what was there already is what the plan was made for
+    if now.occupancy is not None:  # the plan was made with what was already there
         now = dataclasses.replace(now, occupancy=changed_since(then.occupancy, now.occupancy))
     check_grasp(then, now, goal.grasps[plan.grasp], config)
     placement = placement_of(plan)
@@ -115,7 +115,7 @@ def check_plan_holds(
 
 
 def _check_answered(then: Surroundings, resolution: Resolution) -> None:
-    """Raise why there is no second image, where there is none."""
+    """Raise the reason if there is no second image."""
     status, said = resolution.status, resolution.message
     if status is Status.BUSY:
         raise BusyError("", "the resolver is answering another instruction")
@@ -131,7 +131,7 @@ def _check_answered(then: Surroundings, resolution: Resolution) -> None:
 
 
 def _moved(then: Surroundings, now: Surroundings) -> float:
-    """Metres by which the target moved: by its estimated box or its visible surface, whichever says less.
+    """How far the target moved, metres: by its estimated box or its visible surface, whichever is smaller.
 
     An estimate that jumps while the surface stays is noise; `check_grasp` holds the surface to closer limits.
     """
@@ -143,7 +143,7 @@ def _moved(then: Surroundings, now: Surroundings) -> float:
 def _check_neighbours(
     then: Sequence[SurroundingObject], now: Sequence[SurroundingObject], config: ObservationConfig
 ) -> None:
-    """Each object of the one image is near one of its label in the other, and there are as many."""
+    """Check that each object is near one with its label in the other image, and that the counts are equal."""
     left = list(now)
     for body in then:
         alike = [one for one in left if one.label == body.label]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the approved trajectories stay clear of everything that the second image shows.
+"""Checks that the approved trajectories stay clear of everything in the second image.
 
-The gripper and what it holds are boxes on the straight ways of the plan, for any arm. Arm and hand are the convex hulls
-of their links along every trajectory, for the arms of `builtin_planner.known_arms` with the extra `arm` installed:
-other robots have no model here, so their free motions are not checked again.
+For any arm, gripper and held object are checked as boxes on the straight motions of the plan. For the arms of
+`builtin_planner.known_arms`, with the extra `arm` installed, arm and hand are also checked as convex hulls of their
+links along every trajectory. Other robots have no model here, so their free motions are not rechecked.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ _HELD: tuple[Phase, ...] = ("lift", "carry", "lower")
 def check_clearance(
     then: PlanningScene, now: PlanningScene, goal: PickGoal, plan: MotionPlan, config: PlanningConfig
 ) -> None:
-    """Refuse a plan that comes nearer to anything in the second image than planning allowed for.
+    """Refuse a plan that comes nearer to anything in the second image than planning allowed.
 
     Planning keeps the gripper `goal.clearance` from padded neighbours and `goal.support_clearance` from the support,
-    and the arm clear of padded neighbours. Changes may use up those clearances, and for the arm `goal.padding`. What is
-    not known of the neighbours' places stays as padding.
+    and the arm clear of padded neighbours. Changes may use up these clearances, and for the arm also `goal.padding`.
+    The position uncertainty of the neighbours stays as padding.
 
     Args:
-        then: what was planned in.
-        now: of the second image.
-        goal: that was planned for.
-        plan: the approved one.
+        then: planning scene of the plan.
+        now: planning scene of the second image.
+        goal: goal of the plan.
+        plan: the approved plan.
         config: gripper, clearances, names of the robot.
 
     Raises:
-        SceneChangedError: names the object and the phase.
+        SceneChangedError: it comes too near; the message names the object and the phase.
     """
     grasp = goal.grasps[plan.grasp]
     placement = placement_of(plan)
@@ -67,12 +67,12 @@ def check_clearance(
 
 
 def has_arm_model(plan: MotionPlan, frame_id: str) -> bool:
-    """Whether the whole arm can be checked: a known one planned in the frame of its base, and the extra `arm`."""
+    """Whether the whole arm can be checked: a built-in arm planned in its base frame, and the extra `arm` installed."""
     return _arm_of(plan, frame_id) is not None
 
 
 def _arm_of(plan: MotionPlan, frame_id: str) -> ArmModel | None:
-    """The known arm that a plan is for."""
+    """The built-in arm of a plan."""
     if importlib.util.find_spec("pinocchio") is None or importlib.util.find_spec("coal") is None:
         return None
     from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
@@ -94,7 +94,7 @@ def _check_straight(
     held: Solid,
     config: PlanningConfig,
 ) -> None:
-    """What gripper and held object sweep on the straight ways, as `pick_goal` and `place_goal` count it."""
+    """Check the sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`."""
     bare = dataclasses.replace(config.goal, clearance=0.0, support_clearance=0.0)
     tip, up = Tip.of(grasp.grasp), (0.0, 0.0, config.goal.retreat)
     coming = links(config.gripper, tip, grasp.opening, tip.back(config.goal.approach))
@@ -123,14 +123,14 @@ def _raise(phase: Phase, results: Sequence[Rejection | float]) -> None:
 
 
 def _carried(held: Solid, tip: Tip, put: Tip) -> Solid:
-    """The box that is between the fingers at `tip`, once they are at `put`; both look the same way down or level."""
+    """Move a box held at `tip` to `put`; both tips must have the same kind of approach, down or level."""
     turn = put.rotation() @ tip.rotation().T
     x, y, z = (turn @ (np.array(held.centre) - tip.position) + put.position).tolist()
     return Solid((x, y, z), held.yaw + math.atan2(turn[1, 0], turn[0, 0]), held.size)
 
 
 def _lowered(obj: PlanningObject, now: PlanningScene, floor: float) -> PlanningObject:
-    """What the object is put on, up to where it is put: a rim is not judged, as in `place_goal`."""
+    """The support of the object, cut at the height of the place: a rim is not checked, as in `place_goal`."""
     if not _allows(now, obj.id, "lower"):
         return obj
     top = max(min(obj.solid.top, floor) - obj.padding[2], obj.solid.bottom + 1e-3)
@@ -147,7 +147,7 @@ def _allows(now: PlanningScene, id_: str, phase: str) -> bool:
 
 @dataclass(frozen=True)
 class _Stretch:
-    """One trajectory with what is held and how far the fingers are apart."""
+    """One trajectory with the held object and the finger opening."""
 
     phase: Phase
     trajectory: Trajectory
@@ -211,13 +211,13 @@ def _stretches(plan: MotionPlan, grasp: Grasp) -> Iterator[_Stretch]:
 
 
 def _bare(obj: PlanningObject, config: PlanningConfig) -> Solid:
-    """A neighbour with what is not known of its place, and without `goal.padding`, which changes may use up."""
+    """A neighbour with its position uncertainty but without `goal.padding`, which changes may use up."""
     x, y, z = (max(0.0, side - config.goal.padding) for side in obj.padding)
     return obj.solid.grown((x, y, z))
 
 
 def _configurations(trajectory: Trajectory, names: Sequence[str]) -> Iterator[Array]:
-    """(J,) joint positions along a trajectory, in the order of `names`, close enough to each other to be checked."""
+    """(J,) joint positions along a trajectory, in the order of `names`, spaced closely enough for collision checks."""
     order = [trajectory.joint_names.index(name) for name in names]
     points = np.array(trajectory.positions)[:, order]
     yield points[0]

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the target, as the second image shows it, still fits the approved grasp.
+"""Checks that the target in the second image still fits the approved grasp.
 
-What is compared is how far the faces of the target shifted along the axes of the grasp, so that one rule covers a
-target that moved, turned or changed its size. A change may use up the clearance that the grasp was planned with; it may
-not use up the padding, which stands for what is not known of the target's place. docs/planner_gate.md derives the
-limits.
+It compares how far the target's faces shifted along the axes of the grasp, so one rule covers a target that moved,
+turned or changed its size. A change may use up the clearance of the grasp, but not the padding, which represents the
+target's position uncertainty. docs/planner_gate.md derives the limits.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class TargetInGrasp:
     Args:
         low: (3,) least x, y and z.
         high: (3,) greatest x, y and z.
-        doubt: (3,) what is not known of its place along each: its padding.
+        doubt: (3,) position uncertainty along each axis: its padding.
     """
 
     low: Array
@@ -42,19 +41,19 @@ class TargetInGrasp:
 
 
 def target_in_grasp(target: PlanningObject, yaw_known: bool, grasp: Grasp) -> TargetInGrasp:
-    """Where the target is between the fingers of a grasp, as `pick_goal` takes it.
+    """Extents of the target between the fingers of a grasp, as in `pick_goal`.
 
     Args:
-        target: in the planning frame.
-        yaw_known: whether its box has a heading; without one its outline counts, as far as it has one.
-        grasp: of this target, in the same frame.
+        target: target in the planning frame.
+        yaw_known: whether its box has a heading; without one its outline is used, if it has one.
+        grasp: grasp of this target, in the same frame.
     """
     tip, solid = Tip.of(grasp.grasp), target.solid
     by_outline = not yaw_known and bool(target.outline)
     flat = np.array(target.outline) if by_outline else solid.outline()
     low, high = extents(flat, solid.bottom, solid.top, np.array(tip.position), tip.rotation())
     missing = min(solid.size[:2]) - float(high[1] - low[1]) if by_outline else 0.0
-    if missing > 0:  # of several headings the one that measures least is likely to be measured too narrow
+    if missing > 0:  # the narrowest of several headings is likely measured too narrow
         low[1] -= missing / 2
         high[1] += missing / 2
     c, s = math.cos(solid.yaw), math.sin(solid.yaw)
@@ -64,12 +63,12 @@ def target_in_grasp(target: PlanningObject, yaw_known: bool, grasp: Grasp) -> Ta
 
 
 def face_shifts(then: PlanningScene, now: PlanningScene, grasp: Grasp) -> FaceShifts:
-    """By the visible surfaces where both scenes have them, else by the estimated boxes.
+    """Shifts of the target's faces, by the visible surfaces if both scenes have them, otherwise by the estimated boxes.
 
     Args:
-        then: what the grasp was planned in.
-        now: of the second image.
-        grasp: the approved one.
+        then: planning scene of the grasp.
+        now: planning scene of the second image.
+        grasp: the approved grasp.
     """
     tip = Tip.of(grasp.grasp)
     shifts = surface_shifts(_seen(then), _seen(now), np.array(tip.position), tip.rotation())
@@ -81,16 +80,17 @@ def face_shifts(then: PlanningScene, now: PlanningScene, grasp: Grasp) -> FaceSh
 
 
 def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: PlanningConfig) -> None:
-    """Refuse a target that the approved grasp would press on, or not hold.
+    """Refuse a target that the approved grasp would push or would not hold.
 
     Args:
-        then: what the grasp was planned in.
-        now: of the second image.
-        grasp: the approved one.
+        then: planning scene of the grasp.
+        now: planning scene of the second image.
+        grasp: the approved grasp.
         config: gripper and clearances.
 
     Raises:
-        SceneChangedError: says how far the target's faces shifted, and what the gripper would do to it.
+        SceneChangedError: the grasp no longer fits; the message says how far the faces shifted, and what the gripper
+            would do.
     """
     gripper, goal = config.gripper, config.goal
     if now.truncated:
@@ -100,7 +100,7 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
         return
     planned, shifts = target_in_grasp(then.target, then.yaw_known, grasp), face_shifts(then, now, grasp)
     down = grasp.way == "top_down"
-    rise = -float(shifts.low[2]) if down else _rise(shifts, grasp)  # of its top, the face that is always seen
+    rise = -float(shifts.low[2]) if down else _rise(shifts, grasp)  # of its top, which is always visible
     closing = float(shifts.most[1])
     aside = float(shifts.most[0]) if down else abs(rise)
     nearer, farther = (rise, max(-rise, 0.0)) if down else (float(shifts.most[2]), float(shifts.most[2]))
@@ -136,9 +136,9 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
 
 
 def _check_surface(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: PlanningConfig) -> None:
-    """The same for a grasp on a part of the target, of which the box tells nothing: a wall, a handle, a slanted one.
+    """The same check for a grasp on a part that the box does not describe: a wall, a handle, a slanted part.
 
-    Whatever is seen of the target shifts with that part, so the shift of its visible surface counts.
+    The visible surface shifts together with that part, so its shift is used.
     """
     gripper, goal, shifts = config.gripper, config.goal, face_shifts(then, now, grasp)
     aside, closing, along = (float(v) for v in shifts.most)
@@ -157,7 +157,7 @@ def _check_surface(then: PlanningScene, now: PlanningScene, grasp: Grasp, config
 
 
 def tracked(then: PlanningScene, now: PlanningScene) -> PlanningScene:
-    """The second scene with the target's box of the first, moved as its visible surface did; unchanged without one."""
+    """The second scene with the first target box, moved like the visible surface; unchanged without a surface."""
     shifts = surface_shifts(_seen(then), _seen(now), np.zeros(3), np.eye(3))
     if shifts is None:
         return now
@@ -169,9 +169,9 @@ def tracked(then: PlanningScene, now: PlanningScene) -> PlanningScene:
 
 
 def as_held(scene: PlanningScene, grasp: Grasp) -> Solid:
-    """The target's box between the closed fingers at the grasp, which push it to their middle; planning frame.
+    """The target's box between the closed fingers, which push it to their middle; planning frame.
 
-    Where they close on a part of it, the box stays where it is: that part is in their middle already.
+    If they close on a part of it, the box stays in place: that part is already in their middle.
     """
     if grasp.closes_on == "surface":
         return scene.target.solid
@@ -186,13 +186,13 @@ def _seen(scene: PlanningScene) -> SeenTarget:
 
 
 def _rise(shifts: FaceShifts, grasp: Grasp) -> float:
-    """By how much the top shifted up, where the tip frame's x axis is vertical."""
+    """Upward shift of the top, if the tip frame's x axis is vertical."""
     up = float(Tip.of(grasp.grasp).rotation()[2, 0])
     return float(shifts.high[0]) if up > 0 else -float(shifts.low[0])
 
 
 def _kept(planned: float, clearance: float, doubt: float) -> float:
-    """What must be left of planned room: the padding, as far as the plan had more room than its clearance."""
+    """Room that must remain: the padding, as far as the plan had more room than its clearance."""
     return max(0.0, min(doubt, planned - clearance))
 
 

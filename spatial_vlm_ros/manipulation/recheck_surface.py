@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the visible surface of the target shifted from one image to the other, also where thin parts stand out of it.
+"""Measures how far the target's visible surface shifted between two images, also for targets with thin parts.
 
-The extents of a `SeenSurface` are quantiles of its points. The foot of a goblet or the shaft of a screwdriver holds
-about as many points as are cut off, so a few points more or less move that extent by centimetres though nothing moved.
-Such a face is loose: it does not tell how far the target shifted, and the face opposite to it does. This holds only
-where the points themselves say that the target has the same surface in the same place.
+The extents of a `SeenSurface` are quantiles of its points. The foot of a goblet or the shaft of a screwdriver has about
+as many points as are cut off, so a few points more or less move that extent by centimetres although nothing moved. Such
+a face is loose: its shift is replaced by that of the opposite face, but only if the points show the same surface at the
+same position.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface
 
-_TRIMMED = 0.05  # part of the points beyond a face, as of a SeenSurface
-_NEAR = 0.005  # metres from a face, in which a steady one has more points than lie beyond it: the least clearance
+_TRIMMED = 0.05  # share of the points beyond a face, as in SeenSurface
+_NEAR = 0.005  # metres from a face within which a steady face has more points than beyond it: the least clearance
 _APART = 0.006  # metres: a point has a partner nearer than this; points of one surface are about 4 mm apart
-_UNMATCHED = 0.03  # part of the points without a partner, in either image, up to which the surface is the same
-_ROWS = 500  # of distances at once
+_UNMATCHED = 0.03  # largest share of points without a partner, in either image, for the same surface
+_ROWS = 500  # rows of distances at once
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class FaceShifts:
     """How far the faces of the target shifted from one image to the other, metres.
 
     Args:
-        low: (3,) of those at the least x, y and z of a frame, along its axes.
-        high: (3,) of those at the greatest.
+        low: (3,) shifts of the faces at the least x, y and z of a frame, along its axes.
+        high: (3,) shifts of the faces at the greatest x, y and z.
     """
 
     low: Array
@@ -38,17 +38,17 @@ class FaceShifts:
 
     @property
     def most(self) -> Array:
-        """(3,) of either face, whichever way: what is hidden of a target may have shifted with what is seen of it."""
+        """(3,) largest absolute shift of both faces: hidden parts may have shifted with visible ones."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
 @dataclass(frozen=True)
 class SeenTarget:
-    """What one image shows of the target.
+    """The visible part of the target in one image.
 
     Args:
-        surface: its extents; None where nobody says.
-        points: of it; None where too little is seen.
+        surface: its extents; None if not given.
+        points: its points; None if too little is visible.
     """
 
     surface: SeenSurface | None
@@ -56,13 +56,13 @@ class SeenTarget:
 
 
 def surface_shifts(then: SeenTarget, now: SeenTarget, position: Array, rotation: Array) -> FaceShifts | None:
-    """By the visible surfaces; None where one of the images has none.
+    """Face shifts by the visible surfaces; None if an image has none.
 
     Args:
-        then: of the first image.
-        now: of the second image, in the same frame.
-        position: (3,) origin of the frame whose axes count, in the frame of both images, metres.
-        rotation: (3, 3) its axes, as columns.
+        then: target in the first image.
+        now: target in the second image, in the same frame.
+        position: (3,) origin of the frame for the shifts, in the frame of both images, metres.
+        rotation: (3, 3) its axes as columns.
     """
     old, new = then.surface, now.surface
     if old is None or new is None:
@@ -76,13 +76,13 @@ def surface_shifts(then: SeenTarget, now: SeenTarget, position: Array, rotation:
 
 
 def moved_by(then: SeenTarget, now: SeenTarget) -> float | None:
-    """Metres by which the visible surface moved, at most; None where one of the images has none."""
+    """Largest motion of the visible surface, metres; None if an image has none."""
     shifts = surface_shifts(then, now, np.zeros(3), np.eye(3))
     return None if shifts is None else float(np.linalg.norm(shifts.most))
 
 
 def extents(flat: Array, bottom: float, top: float, position: Array, rotation: Array) -> tuple[Array, Array]:
-    """(3,) least and greatest x, y and z in a frame of an upright prism over an outline (K, 2)."""
+    """Least and greatest x, y and z, (3,) each, of an upright prism over an outline (K, 2), in a frame."""
     corners = np.concatenate([np.column_stack([flat, np.full(len(flat), z)]) for z in (bottom, top)])
     local = (corners - position) @ rotation
     return local.min(axis=0), local.max(axis=0)
@@ -93,7 +93,7 @@ def _of_surface(surface: SeenSurface, position: Array, rotation: Array) -> tuple
 
 
 def _steadied(shifts: FaceShifts, before: Array, after: Array) -> FaceShifts:
-    """Along each axis with one loose face, both faces as far as the other one, by (N, 3) and (M, 3) points."""
+    """Along each axis with one loose face, use the other face's shift for both, by (N, 3) and (M, 3) points."""
     faces, later = (np.quantile(points, [_TRIMMED, 1 - _TRIMMED], axis=0) for points in (before, after))
     loose = _loose(before, faces) | _loose(after, later)
     one = loose[0] ^ loose[1]
@@ -114,7 +114,7 @@ def _same(before: Array, after: Array) -> bool:
 
 
 def _unmatched(points: Array, others: Array) -> float:
-    """Part of (N, 3) points that are farther than _APART from all of (M, 3) others."""
+    """Share of (N, 3) points that are farther than _APART from all of (M, 3) others."""
     squares, count = np.square(others).sum(axis=1), 0
     for begin in range(0, len(points), _ROWS):
         rows = points[begin : begin + _ROWS]

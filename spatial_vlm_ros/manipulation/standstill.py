@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an arm stands still, by its joint states. Knows no ROS."""
+"""Judges from joint states whether an arm stands still. No ROS."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import math
 import threading
 from collections.abc import Sequence
 
-MOST_SPEED = 0.02  # rad/s or m/s: a joint that is slower stands
-_SPAN = 0.1  # s between two positions that are compared where no velocities are told
-_FRESH = 0.5  # s: older joint states say nothing of now
+MOST_SPEED = 0.02  # rad/s or m/s: a slower joint stands still
+_SPAN = 0.1  # s between two compared positions if there are no velocities
+_FRESH = 0.5  # s: older joint states are outdated
 
 
 class Stand(enum.Enum):
-    """What is known of the arm."""
+    """Whether the arm stands still."""
 
     STILL = "stands still"
     MOVING = "still moves"
@@ -22,30 +22,30 @@ class Stand(enum.Enum):
 
 
 class Standstill:
-    """Judges the newest joint states of some joints. `add` and `stand` may be called from different threads.
+    """Judges the newest joint states of some joints. Thread-safe.
 
     Args:
-        names: of the joints.
+        names: names of the joints.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
         self._lock = threading.Lock()
-        self._heard, self._speed = -math.inf, math.inf  # when, and the fastest joint then
+        self._heard, self._speed = -math.inf, math.inf  # time, and speed of the fastest joint
         self._before: tuple[float, tuple[float, ...]] | None = None  # stamp and positions
         self._at: tuple[float, ...] = ()
 
     def add(
         self, now: float, stamp: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]
     ) -> None:
-        """One message.
+        """Add one message.
 
         Args:
-            now: when it came, seconds of a monotonic clock.
-            stamp: seconds, of the clock that it was stamped by.
-            names: of the joints in it; it may be of some of them only, and then says nothing.
+            now: arrival time, seconds of a monotonic clock.
+            stamp: its stamp, seconds.
+            names: joint names in the message; a message without all joints is ignored.
             positions: radians or metres.
-            velocities: the same a second, or empty.
+            velocities: the same per second, or empty.
         """
         where = {name: k for k, name in enumerate(names)}
         if not self._names or not set(self._names) <= set(where) or len(positions) != len(names):
@@ -66,17 +66,17 @@ class Standstill:
 
     @property
     def positions(self) -> dict[str, float]:
-        """Where the joints were told to be last, radians or metres; nothing before they were all told."""
+        """Last reported positions by joint, radians or metres; empty before the first complete message."""
         with self._lock:
             return dict(zip(self._names, self._at, strict=True)) if self._at else {}
 
     @property
     def heard(self) -> float:
-        """When the newest message came that says something, seconds of the clock of `add`; -inf before there is one."""
+        """Arrival of the newest complete message, seconds on the clock of `add`; -inf before the first."""
         return self._heard
 
     def stand(self, now: float, since: float = -math.inf) -> Stand:
-        """What is known at a time, of messages that came later than another; seconds of the clock of `add`."""
+        """State at `now` from messages that came after `since`; seconds on the clock of `add`."""
         with self._lock:
             if self._heard <= since or now - self._heard > _FRESH or not math.isfinite(self._speed):
                 return Stand.UNKNOWN

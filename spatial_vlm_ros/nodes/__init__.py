@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live graph: the only room that imports rclpy and message packages. Thin shells around the core."""
+"""The live graph: the only folder that imports rclpy and message packages. Thin shells around the core."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Actions and services called from a worker thread, while an executor spins elsewhere.
+"""Actions and services called from a worker thread while an executor spins on another thread.
 
-rclpy's clients are touched on the executor's thread alone: in rclpy 9 a reply that comes while another thread is still
-inside `send_goal_async` is lost. The worker waits, with a deadline, and may be told to give up.
+rclpy's clients are used only on the executor's thread: in rclpy 9 a reply is lost if it comes while another thread is
+still inside `send_goal_async`. The worker waits with a deadline and can be told to give up.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from unique_identifier_msgs.msg import UUID
 from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailableError
 from spatial_vlm_ros.nodes import qos
 
-_LOOK = 0.02  # s: how often a waiting thread looks whether it is to give up
-_GONE = 3.0  # s without the server before it counts as gone; graphs of loaded machines flicker
-_REPLY = 1.0  # s for the reply to a goal that the server has taken already
+_LOOK = 0.02  # s: how often a waiting thread checks whether to give up
+_GONE = 3.0  # s without the server before it counts as gone; the graph of a loaded machine may lose it briefly
+_REPLY = 1.0  # s for the reply to a goal that the server has already accepted
 _CANCEL = 0.25  # s between requests to cancel until a goal has ended
-_AGAIN = 5.0  # s: a reply to what may be asked twice is awaited for this long, then it is asked again
+_AGAIN = 5.0  # s to wait for a reply to a request that may be repeated, before repeating it
 
 Asked = Callable[[], bool]
 """Says whether the caller has withdrawn its request."""
 
 
 def resolved_name(node: Node, name: str) -> str:
-    """A service's or action's name in full.
+    """Full name of a service or action.
 
     Raises:
-        InputError: it is no name.
+        InputError: `name` is not a valid name.
     """
     try:
-        validate_topic_name(name, is_service=True)  # resolving alone lets blanks pass
+        validate_topic_name(name, is_service=True)  # resolving alone accepts blanks
         full = str(node.resolve_service_name(name))
         validate_full_topic_name(full, is_service=True)
     except NameValidationException as error:
@@ -59,17 +59,17 @@ def resolved_name(node: Node, name: str) -> str:
 
 
 def _nothing() -> None:
-    """Where a goal is ended by cancelling it alone."""
+    """Default `halt`: a goal is only cancelled."""
 
 
 class GoalOutcome(NamedTuple):
     """How a goal ended.
 
     Args:
-        accepted: whether the server took it.
-        status: of action_msgs/GoalStatus, or 0.
-        result: of the action; None where it was not accepted.
-        withdrawn: whether it was cancelled from here.
+        accepted: whether the server accepted it.
+        status: number of action_msgs/GoalStatus, or 0.
+        result: result of the action; None if not accepted.
+        withdrawn: whether this client cancelled it.
     """
 
     accepted: bool
@@ -82,8 +82,8 @@ class Jobs:
     """Runs functions of other threads on the executor's thread.
 
     Args:
-        node: that the executor spins.
-        group: of callbacks that the functions belong to; None = the node's own.
+        node: node that the executor spins.
+        group: callback group of the functions; None = the node's default group.
     """
 
     def __init__(self, node: Node, group: CallbackGroup | None = None) -> None:
@@ -91,7 +91,7 @@ class Jobs:
         self._guard = node.create_guard_condition(self._run, group)
 
     def put(self, job: Callable[[], Any]) -> None:
-        """Run a job soon; callable from any thread. A node that has ended runs none."""
+        """Queue a job to run soon; callable from any thread. A node that has ended runs no jobs."""
         self._jobs.put(job)
         with contextlib.suppress(InvalidHandle):
             self._guard.trigger()
@@ -104,12 +104,12 @@ class Jobs:
 
 
 class Bridge:
-    """Runs functions of clients on the executor's thread; makes the clients, too, so that they share a callback group.
+    """Runs functions of clients on the executor's thread, and makes the clients so that they share a callback group.
 
-    Clients have to be made before the node spins: rclpy hands them to the executor before they are whole.
+    Create clients before the node spins: rclpy gives them to the executor before they are complete.
 
     Args:
-        node: that the clients belong to.
+        node: node of the clients.
     """
 
     def __init__(self, node: Node) -> None:
@@ -118,31 +118,31 @@ class Bridge:
         self._jobs = Jobs(node, self.group)
 
     def put(self, job: Callable[[], Any]) -> None:
-        """Run a job soon on the executor's thread; callable from any thread."""
+        """Queue a job for the executor's thread; callable from any thread."""
         self._jobs.put(job)
 
     def ask(self, begin: Callable[[], Any]) -> Future[Any]:
-        """The result of an rclpy future that `begin` returns; `begin` is run on the executor's thread."""
+        """Run `begin` on the executor's thread; returns a future with the result of its rclpy future."""
         answer: Future[Any] = Future()
 
         def job() -> None:
             try:
                 begin().add_done_callback(partial(_first, answer))
-            except Exception as error:  # of rclpy; the worker is told
+            except Exception as error:  # from rclpy; passed to the worker
                 answer.set_exception(error)
 
         self._jobs.put(job)
         return answer
 
     def wait(self, answer: Future[Any], seconds: float, stop: Asked = lambda: False) -> bool:
-        """Whether an answer is there within some seconds; earlier, and not, where `stop` says so.
+        """Wait for an answer for at most `seconds`, or until `stop` returns true; returns whether it came.
 
         Raises:
             CancelledError: the node's context was shut down.
         """
         end = time.monotonic() + seconds
         while not answer.done():
-            if not self.node.context.ok():  # `stop` may look at what is no longer there
+            if not self.node.context.ok():  # `stop` may use objects that no longer exist
                 raise CancelledError("the node is shutting down")
             left = end - time.monotonic()
             if left <= 0 or stop():
@@ -153,7 +153,7 @@ class Bridge:
 
 
 def _first(answer: Future[Any], reply: Any) -> None:
-    """Give an answer what a reply to it says, where none was there before; on the executor's thread."""
+    """Set an answer from a reply unless it is already set; runs on the executor's thread."""
     if answer.done():
         return
     error = reply.exception()
@@ -164,7 +164,7 @@ def _first(answer: Future[Any], reply: Any) -> None:
 
 
 class _Since:
-    """Whether something has been so for some seconds."""
+    """Whether a condition has held for some seconds."""
 
     def __init__(self, condition: Callable[[], bool], seconds: float) -> None:
         self._condition, self._seconds = condition, seconds
@@ -180,7 +180,7 @@ class _Since:
 
 
 class _Halt:
-    """Halts what may have begun to move already, again and again, while its acceptance is awaited; never true."""
+    """Never true; repeatedly halts a goal that may have begun to move before its acceptance is known."""
 
     def __init__(self, halt: Callable[[], None], cancelled: Asked) -> None:
         self._halt, self._cancelled, self._last = halt, cancelled, 0.0
@@ -194,11 +194,11 @@ class _Halt:
 
 
 class Server:
-    """Something that offers an action or a service, and whether it is there.
+    """A server of an action or a service, and whether it is available.
 
     Args:
-        bridge: of the node.
-        name: of the action or service, in full.
+        bridge: bridge of the node.
+        name: full name of the action or service.
         remedy: how to start it.
         ready: whether the client sees it.
     """
@@ -209,10 +209,10 @@ class Server:
         self._seen = time.monotonic()
 
     def await_it(self, seconds: float, cancelled: Asked) -> None:
-        """Wait until it is there.
+        """Wait until the server is available.
 
         Raises:
-            PlannerUnavailableError: it is not, within some seconds.
+            PlannerUnavailableError: it is not available within `seconds`.
             CancelledError: the caller gave up.
         """
         nothing: Future[Any] = Future()
@@ -227,21 +227,21 @@ class Server:
         return PlannerUnavailableError(self.name, why, self.remedy, shown=self.name)
 
     def begin(self) -> None:
-        """From now on it has to be there."""
+        """Start checking that the server stays available."""
         self._seen = time.monotonic()
 
     def gone(self) -> bool:
-        """Whether it has been away for some time."""
+        """Whether the server has been missing for too long."""
         if self.ready():
             self._seen = time.monotonic()
         return time.monotonic() - self._seen > _GONE
 
 
 class Service(Server):
-    """Calls a service that may be called twice with the same request.
+    """Calls a service whose requests may be repeated.
 
     Raises:
-        InputError: `name`, of the service as in the parameters, is none.
+        InputError: `name`, the service's name in the parameters, is not valid.
     """
 
     def __init__(self, bridge: Bridge, form: Any, name: str, remedy: str) -> None:
@@ -250,14 +250,14 @@ class Service(Server):
         super().__init__(bridge, full, remedy, self._client.service_is_ready)
 
     def probe(self, request: Any) -> Future[Any]:
-        """The response to come; nobody waits for it, and it may never come."""
+        """Send a request without waiting; the returned future may never complete."""
         return self.bridge.ask(lambda: self._client.call_async(request))
 
     def call(self, request: Any, seconds: float, cancelled: Asked = lambda: False) -> Any:
-        """The response.
+        """Send a request and wait for its response.
 
         Raises:
-            PlannerUnavailableError: none within some seconds.
+            PlannerUnavailableError: no response within `seconds`.
             CancelledError: the caller gave up.
         """
         end = time.monotonic() + seconds
@@ -278,19 +278,19 @@ class Service(Server):
 class Action(Server):
     """Sends goals to an action and waits for their ends.
 
-    A server that has not discovered its client yet drops the replies to it, and serves the goal all the same. What has
-    become of a goal is therefore also read from the list of goals that every server publishes.
+    A server that has not discovered its client yet drops its replies to it but still serves the goal. The state of a
+    goal is therefore also read from the list of goals that every server publishes.
 
     Args:
-        bridge: of the node.
+        bridge: bridge of the node.
         form: the action's class.
-        name: of the action.
+        name: name of the action.
         remedy: how to start its server.
         stop_timeout: seconds within which a cancelled goal has to end.
         before: called with the UUID of each goal before it is sent, on the executor's thread.
 
     Raises:
-        InputError: `name`, as in the parameters, is none.
+        InputError: `name`, as in the parameters, is not valid.
     """
 
     def __init__(
@@ -301,7 +301,7 @@ class Action(Server):
         self._before = before
         self._client = ActionClient(bridge.node, form, name, callback_group=bridge.group, **qos.action_services())
         self._form, self._stop_timeout = form, stop_timeout
-        self._states: dict[bytes, int] = {}  # of the goals that the server tells of, ours among them
+        self._states: dict[bytes, int] = {}  # states of all goals that the server lists, including ours
         topic, profile = f"{name}/_action/status", qos_profile_action_status_default
         bridge.node.create_subscription(GoalStatusArray, topic, self._on_states, profile, callback_group=bridge.group)
         super().__init__(bridge, full, remedy, self._client.server_is_ready)
@@ -318,19 +318,19 @@ class Action(Server):
         dead: Asked = lambda: False,
         check: Callable[[], None] = _nothing,
     ) -> GoalOutcome:
-        """Send a goal and wait for its end. Where the caller gives up, it is cancelled first, and its end awaited.
+        """Send a goal and wait until it ends. If the caller gives up, cancel it and wait until it has ended.
 
         Args:
-            goal: of the action.
-            seconds: that it may take once accepted; then it is cancelled.
-            patience: seconds until it has to be accepted or rejected.
-            cancelled: asked while waiting.
-            twice: whether it may be sent again where no reply comes, and the server's list of goals has it not: only
-                goals that move nothing may.
+            goal: goal message.
+            seconds: longest time after acceptance; then the goal is cancelled.
+            patience: seconds within which the server has to accept or reject it.
+            cancelled: called while waiting; returns whether to give up.
+            twice: whether to send it again if no reply comes and the server does not list the goal. Use it only for
+                goals that move nothing.
             feedback: called with each feedback message, on the executor's thread.
-            halt: called whenever the goal is cancelled, and again until it has ended: what else ends it.
-            dead: whether the server is known to have died, before the graph tells.
-            check: called on the executor's thread directly before the goal is sent; what it raises is raised here.
+            halt: an additional way to stop; called when the goal is cancelled, repeatedly until it has ended.
+            dead: returns whether the server is known to be dead before the graph shows it.
+            check: called on the executor's thread directly before the goal is sent; its exceptions are passed on.
 
         Raises:
             PlannerUnavailableError: no reply, no result in time, or no end after it was cancelled.
@@ -384,14 +384,14 @@ class Action(Server):
             answer = self.bridge.ask(partial(send, name))
             wanted = min(_AGAIN if twice else patience, max(end - time.monotonic(), _LOOK))
             runs = _Since(partial(self._has, name), _REPLY)
-            # What may move something is waited for to the end: only an accepted goal can be stopped for certain.
+            # A goal that may cause motion is awaited to the end: only an accepted goal can be stopped for certain.
             if self.bridge.wait(answer, wanted, lambda: runs() or stop()):  # noqa: B023
                 return answer.result()
-            if self._has(name):  # its reply is lost, but the server tells that it has the goal
+            if self._has(name):  # the reply is lost, but the server lists the goal
                 return ClientGoalHandle(self._client, name, self._reply(accepted=True))
             self._forget(name)
             answer.add_done_callback(partial(self._end_late, halt))
-            if twice and cancelled():  # else it may have been taken: whoever asks has to see to it that nothing moves
+            if twice and cancelled():  # otherwise it may have been accepted: the caller must keep it from moving
                 raise CancelledError("the request was withdrawn")
             if self.gone() or dead():
                 raise self.lost("it disappeared during the request")
@@ -399,10 +399,10 @@ class Action(Server):
                 raise self.lost(f"it neither accepted nor rejected the goal within {patience:g} s")
 
     def _result(self, handle: Any, seconds: float, cancelled: Asked) -> Future[Any]:
-        """The answer with the result; not done where time ran out, the server has gone or the caller gave up.
+        """The future with the result; not done if time ran out, the server has gone or the caller gave up.
 
-        It holds PlannerUnavailableError where the server no longer knows the goal. Where it is asked several times the
-        first answer counts, also one that comes after the second question: on a busy machine replies come late.
+        It has PlannerUnavailableError as exception if the server no longer knows the goal. If the result is requested
+        several times, the first reply counts, however late: on a busy machine replies come late.
         """
         end = time.monotonic() + seconds
         result: Future[Any] = Future()
@@ -418,7 +418,7 @@ class Action(Server):
             stop = lambda over=over: cancelled() or self.gone() or over()  # noqa: E731
             if self.bridge.wait(result, max(end - time.monotonic(), 0.0), stop) or not over():
                 return result
-            # It has ended, and its result has not come: it is late, or the server did not know this client yet.
+            # The goal has ended without a result here: the result is late, or the server did not know this client yet.
 
     def _stop(self, handle: Any, result: Future[Any], halt: Callable[[], None], dead: Asked) -> None:
         """Cancel a goal and wait for its end."""
@@ -429,7 +429,7 @@ class Action(Server):
             self.bridge.wait(result, min(_CANCEL, max(end - time.monotonic(), _LOOK)), dead)
 
     def _forget(self, name: UUID) -> None:
-        """Cancel a goal whose reply has not come."""
+        """Cancel a goal whose acceptance reply has not come."""
         handle = ClientGoalHandle(self._client, name, self._reply(accepted=False))
         self.bridge.ask(handle.cancel_goal_async)
 
@@ -440,15 +440,15 @@ class Action(Server):
         self._states = {bytes(each.goal_info.goal_id.uuid): each.status for each in message.status_list}
 
     def _state(self, name: UUID) -> int:
-        """Of a goal, as in action_msgs/GoalStatus; 0 where the server does not tell of it."""
+        """State of a goal, as in action_msgs/GoalStatus; 0 if the server does not list it."""
         return self._states.get(bytes(name.uuid), 0)
 
     def _has(self, name: UUID) -> bool:
-        """Whether the server tells that it has taken a goal."""
+        """Whether the server lists a goal."""
         return self._state(name) > 0
 
     def _end_late(self, halt: Callable[[], None], answer: Future[Any]) -> None:
-        """End a goal that is accepted after nobody waited any more, as long as that takes; on the executor's thread."""
+        """End a goal accepted after the caller stopped waiting; runs on the executor's thread, without limit."""
         if answer.exception() is None and answer.result().accepted:
             handle = answer.result()
             result = self.bridge.ask(handle.get_result_async)
@@ -460,5 +460,5 @@ class Action(Server):
             threading.Thread(target=end, name="late goal", daemon=True).start()
 
     def destroy(self) -> None:
-        """Give the client back; nobody may spin the node any more."""
+        """Destroy the client; the node must not be spinning."""
         self._client.destroy()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishers of a node whose messages pass through the faults that its parameter `faults` names."""
+"""Publishers that apply the faults in a node's parameter `faults` to their messages."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FAULTS, FAULT_SEED = "faults", "fault_seed"
 
 
 class FaultyPublisher:
-    """A publisher behind a line of faults; from any thread.
+    """A publisher that applies a sequence of faults; usable from any thread.
 
     Args:
-        publisher: the real one.
-        line: its faults.
-        later: publishes what is delayed.
-        log: told of messages that a fault cannot be applied to; they pass as they are.
-        latched: whether what was published last is published again when the faults change, as late subscribers hear it.
+        publisher: the real publisher.
+        line: the faults, in order.
+        later: publishes delayed messages.
+        log: called with a text if a fault cannot be applied to a message; the message passes unchanged.
+        latched: whether to publish the last message again when the faults change, because late subscribers receive it.
     """
 
     def __init__(self, publisher: Any, line: FaultLine, later: _Later, log: Any, latched: bool) -> None:
@@ -41,7 +41,7 @@ class FaultyPublisher:
         self._sent: Any = None
 
     def publish(self, message: Any) -> None:
-        """Publish what the faults make of it, when they say."""
+        """Apply the faults to a message, and publish the result now or later."""
         with self._lock:
             if self._latched:
                 self._sent = copy.deepcopy(message)
@@ -67,25 +67,25 @@ class FaultyPublisher:
             self.publish(again)
 
     def get_subscription_count(self) -> int:
-        """Of the real publisher."""
+        """Subscription count of the real publisher."""
         return int(self._publisher.get_subscription_count())
 
     def wait_for_all_acked(self, timeout: Duration) -> bool:
-        """Of the real publisher; what is delayed is not waited for."""
+        """Wait until the real publisher's messages are acknowledged; delayed messages are not included."""
         return bool(self._publisher.wait_for_all_acked(timeout))
 
 
 class FaultPublishers:
     """All faulty publishers of a node; its parameters `faults` and `fault_seed` must be declared.
 
-    `faults` may be set at any time and is refused with what would be allowed.
+    `faults` may be set at any time; an invalid value is refused with a list of valid ones.
 
     Args:
-        node: whose they are.
-        forms: every stream that may have faults → its form; more may be added before `begin`.
+        node: node of the publishers.
+        forms: stream → message form, for every stream that may have faults; more may be added before `begin`.
 
     Raises:
-        InputError: `begin` only, of faults that were given at the start and cannot be read.
+        InputError: raised only by `begin`, if the initial faults cannot be parsed.
     """
 
     def __init__(self, node: Node, forms: Mapping[str, str]) -> None:
@@ -97,7 +97,7 @@ class FaultPublishers:
 
     def create(self, form: Any, topic: str, profile: Any, *streams: str, opened: Callable[[Any], Any] = copy.deepcopy,
                latched: bool = False) -> FaultyPublisher:  # fmt: skip
-        """A publisher of a topic; it has the faults of its first stream, and those that are given for the others."""
+        """Create a publisher of a topic with the faults of all its streams, under the name of the first one."""
         line = FaultLine(streams[0], self.forms[streams[0]], self._seed, opened)
         publisher = self._node.create_publisher(form, topic, profile)
         made = FaultyPublisher(publisher, line, self._later, self._node.get_logger(), latched)
@@ -106,21 +106,21 @@ class FaultPublishers:
         return made
 
     def hear(self, changed: Callable[[tuple[Fault, ...]], None]) -> None:
-        """Have something called with the faults, now and whenever they change."""
+        """Call a function with the faults now and whenever they change."""
         self._heard.append(changed)
         changed(self._faults)
 
     def begin(self) -> None:
-        """Apply what the parameter says, and listen to its changes.
+        """Apply the parameter, and follow its changes.
 
         Raises:
-            InputError: it says what cannot be read, or names a stream that this node does not have.
+            InputError: the parameter cannot be parsed, or names a stream that this node does not have.
         """
         self._switch(read_faults(str(self._node.get_parameter(FAULTS).value), self.forms))
         self._node.add_on_set_parameters_callback(self._on_set)
 
     def close(self) -> None:
-        """Drop what is delayed, and end the thread that would publish it."""
+        """Drop delayed messages, and end the thread that publishes them."""
         self._later.close()
 
     def _on_set(self, changes: Iterable[Parameter]) -> SetParametersResult:
@@ -142,15 +142,15 @@ class FaultPublishers:
 
 
 def _named(faults: Iterable[Fault], names: set[str], stream: str) -> list[Fault]:
-    """The faults of a publisher, which may be known by several names, under its first one."""
+    """The faults of a publisher that has several stream names, all renamed to its first one."""
     return [Fault(stream, f.part, f.kind, f.amount) for f in faults if f.stream in names]
 
 
 class _Later:
-    """Publishes messages when they are due, on a thread of its own that begins with the first one.
+    """Publishes messages when they are due, on a thread that starts with the first message.
 
     Args:
-        ok: whether anything can be published at all; what is delayed is dropped afterwards.
+        ok: returns whether publishing is possible; if not, delayed messages are dropped.
     """
 
     def __init__(self, ok: Callable[[], bool]) -> None:
@@ -188,7 +188,7 @@ class _Later:
                 _, _, publisher, message = heapq.heappop(self._due)
             try:
                 publisher.publish(message)
-            except RuntimeError:  # rclpy's, of a context that has been shut down meanwhile
+            except RuntimeError:  # raised by rclpy if the context was shut down meanwhile
                 if self._ok():
                     raise
                 return

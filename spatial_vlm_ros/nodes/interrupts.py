@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C while the main thread is in rclpy, which loses a KeyboardInterrupt that is raised in one of its generators."""
+"""Handles Ctrl-C while the main thread is in rclpy, which loses a KeyboardInterrupt raised in its generators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed; nothing else comes of it meanwhile. Of another thread than the main one: never."""
+    """Catch Ctrl-C in the block; yields whether it was pressed, which is always false outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -25,7 +25,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def interrupted_afterwards() -> Iterator[None]:
-    """Let what is within end first.
+    """Delay Ctrl-C until the block has ended.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed meanwhile.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entry points of the nodes: start, spin, shut down; what is missing is said with its repair."""
+"""Entry points of the nodes: start, spin, shut down. Missing packages are reported with the fix."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from spatial_vlm_ros.printable import printable
 
 FAILED = 1
 _ONE = 1.0  # s within which two signals count as one
-_TURN = 0.02  # s: longest turn of a node that is ending
-_LAST_ANSWERS = 2.0  # s for answering the clients that wait, once the node is told to end
-_IMAGES = "fastdds_images.xml"  # our own profile: shared memory for images
+_TURN = 0.02  # s: longest spin turn of a node that is ending
+_LAST_ANSWERS = 2.0  # s to answer waiting clients after the node is told to end
+_IMAGES = "fastdds_images.xml"  # this package's profile: shared memory for images
 _UDP, _UDP_LOCALHOST = (Path(__file__).with_name(f"fastdds_udp{where}.xml") for where in ("", "_localhost"))
 _RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # the second up to Iron
@@ -53,10 +53,10 @@ REPAIRS = {
 
 
 def without_shared_memory() -> None:
-    """Have this process, and those that it starts, talk by UDP alone; before its first node.
+    """Make this process and its children use only UDP; call it before the first node is created.
 
-    Who is killed within Fast DDS's shared memory may leave a lock there, for which those who publish to it wait some
-    seconds: controllers, too. A profile of the user's own stays as it is.
+    A process killed while it uses Fast DDS's shared memory may leave a lock there. Publishers to it, including
+    controllers, then wait for some seconds. A profile of the user is kept.
     """
     if not os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps").startswith("rmw_fastrtps"):
         return
@@ -64,17 +64,18 @@ def without_shared_memory() -> None:
     if any(Path(os.environ[name]).name != _IMAGES for name in chosen):
         return
     if os.environ.get(_RANGE, "").upper() == "LOCALHOST" and not os.environ.get("ROS_STATIC_PEERS"):
-        # For that range rmw_fastrtps adds shared memory to any profile: ours says the same of discovery without it.
+        # For that discovery range rmw_fastrtps adds shared memory to any profile; our profile sets the same range
+        # without it.
         profile, os.environ[_RANGE] = _UDP_LOCALHOST, "SYSTEM_DEFAULT"
     os.environ.update(dict.fromkeys(chosen or _PROFILES, str(profile)))
 
 
 def _run(module: str, name: str, args: list[str] | None = None, alive: str = "", shared_memory: bool = True) -> int:
-    """Import, make and spin a node until it ends or is told to; 0 on a clean end.
+    """Import, create and spin a node until it ends or is told to end; returns 0 on a clean end.
 
-    A node with a method `end` and a property `ended` has something to bring to its end: a motion, or clients that wait.
-    Told to end, it goes on spinning until that is done: `end` begins it and returns the seconds that it may take, None
-    for `_LAST_ANSWERS`. Any other node is interrupted where it is.
+    A node with a method `end` and a property `ended` has work to finish: a motion, or waiting clients. When told to
+    end, it keeps spinning until `ended`: `end` starts this and returns the longest time it may take in seconds, None
+    for `_LAST_ANSWERS`. Any other node is interrupted.
     """
     if not shared_memory:
         without_shared_memory()
@@ -94,7 +95,7 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "",
     told = _Told()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO if owns_signals else None)
-    except RuntimeError as error:  # rcl's words for arguments that it cannot read
+    except RuntimeError as error:  # rcl's message for arguments that it cannot parse
         print(printable(f"{module.rpartition('.')[2]}: {error}"), file=sys.stderr)  # noqa: T201
         return FAILED
     node = executor = None
@@ -111,18 +112,18 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "",
             executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (SpatialVlmError, ParameterException, NameValidationException) as error:  # the last of a topic's parameter
+    except (SpatialVlmError, ParameterException, NameValidationException) as error:  # last: a topic parameter
         print(printable(f"{module.rpartition('.')[2]}: {error}"), file=sys.stderr)  # noqa: T201
         return FAILED
-    except (RuntimeError, NotInitializedException):  # what rclpy raises of a context that has been shut down, and
-        if rclpy.ok() and not told.to_end:  # where the interrupt came while it converted a message
+    except (RuntimeError, NotInitializedException):  # rclpy raises these after a shutdown, and
+        if rclpy.ok() and not told.to_end:  # if an interrupt came while it converted a message
             raise
     finally:
         told.interrupts = False
         try:
             if owns_signals and executor is not None:
                 _end(node, executor, told)
-                rclpy.try_shutdown()  # threads that wait for an answer give up
+                rclpy.try_shutdown()  # waiting threads give up
         finally:
             if node is not None:
                 node.stop()
@@ -133,7 +134,7 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "",
 
 
 def _end(node: Any, executor: Any, told: _Told) -> None:
-    """Spin until what the node commands has ended and its clients were told, or time or patience is over."""
+    """Spin until the node has finished and its clients are answered, time is over, or a second signal comes."""
     told.to_end, waited = True, not node.ended
     seconds = node.end()
     end = time.monotonic() + (_LAST_ANSWERS if seconds is None else float(seconds))
@@ -153,15 +154,15 @@ sim_arm = partial(_run, "sim.sim_arm", "SimArmNode")
 
 
 class _Told:
-    """Ctrl-C and SIGTERM: they interrupt what takes long, as loading a model, or end a node that spins.
+    """Handles Ctrl-C and SIGTERM: they interrupt long work such as loading a model, or end a spinning node.
 
-    The process owns both signals from here on. A signal that comes while the main thread waits within the middleware is
-    seen by a thread at the other end of Python's wake-up socket.
+    This object handles both signals from now on. If a signal comes while the main thread waits inside the middleware, a
+    thread that reads Python's wake-up socket notices it.
 
     Attributes:
         to_end: whether a signal came.
         again: whether another one came, more than `_ONE` after the first: `ros2 launch` sends its own after Ctrl-C.
-        interrupts: whether a signal raises KeyboardInterrupt where the main thread is.
+        interrupts: whether a signal raises KeyboardInterrupt in the main thread.
     """
 
     def __init__(self) -> None:
@@ -181,7 +182,7 @@ class _Told:
             raise KeyboardInterrupt
 
     def instead_of_interrupt(self) -> Any:
-        """From now on a signal completes this future of rclpy, and interrupts nothing."""
+        """A future of rclpy that a signal completes from now on, instead of interrupting."""
         from rclpy.task import Future
 
         self._future, self.interrupts = Future(), False
@@ -190,7 +191,7 @@ class _Told:
         return self._future
 
     def close(self) -> None:
-        """Give the socket back; signals are counted still, and end nothing."""
+        """Close the socket; signals are still counted but have no effect."""
         signal.set_wakeup_fd(-1)
         self._wakes.close()
 
@@ -202,7 +203,7 @@ class _Told:
             self.again = True
 
     def _wait(self) -> None:
-        """On a thread of its own: complete the future, which wakes the executor."""
+        """Complete the future, which wakes the executor; runs on its own thread."""
         with contextlib.suppress(OSError):
             while self._reads.recv(1):
                 if self._future is not None and not self._future.done():
@@ -210,6 +211,6 @@ class _Told:
 
 
 def missing(error: ModuleNotFoundError) -> str:
-    """One line: what cannot be imported and how to mend it."""
+    """One line that says which module is missing and how to install it."""
     package = (error.name or "").partition(".")[0]
     return f"{error}; {REPAIRS.get(package, f'install {package}')}"

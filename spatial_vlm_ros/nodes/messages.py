@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers as messages, and messages built with rclpy's classes."""
+"""Converts answers to ROS messages, and builds messages with rclpy's classes."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ from spatial_vlm_ros.types import Target as TargetData
 
 SECOND = 1_000_000_000
 DETECTIONS_2D, DETECTIONS_3D = "vision_msgs/msg/Detection2DArray", "vision_msgs/msg/Detection3DArray"
-_SPOT, _THIN = 0.04, 0.003  # metres: a spot whose load is not known, and how flat spots are drawn
+_SPOT, _THIN = 0.04, 0.003  # metres: size of a placement whose load is not known, and drawn thickness
 
 
 @lru_cache(maxsize=64)
 def message_class(name: str) -> Any:
-    """The class of a message by its name, "sensor_msgs/msg/Image".
+    """Message class for a type name such as "sensor_msgs/msg/Image".
 
     Raises:
-        ModuleNotFoundError: its package is not installed.
+        ModuleNotFoundError: the message package is not installed.
     """
     package, _, message = name.partition("/msg/")
     return getattr(importlib.import_module(f"{package}.msg"), message)
 
 
 def vision_class(name: str) -> Any:
-    """A class of vision_msgs, which is imported only where it is used.
+    """A class of vision_msgs, which is imported only when used.
 
     Raises:
         DependencyError: vision_msgs is not installed.
@@ -62,13 +62,13 @@ def vision_class(name: str) -> Any:
 
 
 def serialised(message: Any) -> tuple[str, bytes]:
-    """The name of a message's type, "sensor_msgs/msg/Image", and its bytes (CDR), by the definitions that bags hold.
+    """Serialise a message to its type name ("sensor_msgs/msg/Image") and CDR bytes, with rosbags' definitions.
 
-    rclpy's own serialisation holds up all other threads for 3 ms for an image of 720p; this one for 0.2 ms.
+    For a 720p image rclpy's own serialisation blocks all other threads for 3 ms, this one for 0.2 ms.
 
     Raises:
         DependencyError: rosbags is not installed.
-        KeyError: bags do not know the type.
+        KeyError: rosbags does not know the type.
     """
     store, name = default_store(), _type_name(message)
     return name, bytes(store.serialize_cdr(_of_bags(message, store.types), name))
@@ -80,7 +80,7 @@ def _type_name(message: Any) -> str:
 
 
 def _of_bags(value: Any, types: Mapping[str, Any]) -> Any:
-    """A message of rclpy as one of rosbags; arrays are not copied."""
+    """Convert an rclpy message to a rosbags message; arrays are not copied."""
     if hasattr(value, "get_fields_and_field_types"):
         inner = {name: _of_bags(getattr(value, name), types) for name in value.get_fields_and_field_types()}
         return types[_type_name(value)](**inner)
@@ -90,25 +90,25 @@ def _of_bags(value: Any, types: Mapping[str, Any]) -> Any:
 
 
 def composer() -> Composer:
-    """Builds messages of rclpy's classes."""
+    """Composer that builds messages of rclpy's classes."""
     return rclpy_composer(message_class)
 
 
 def time_of(stamp_ns: int) -> Time:
-    """Nanoseconds as a message."""
+    """Convert nanoseconds to a Time message."""
     return Time(sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND)
 
 
 def status_message(status: StatusData, message: str) -> Status:
-    """A status in words."""
+    """Build a Status message with its text."""
     return Status(code=status.code, name=status.value, message=message)
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """What a message carries as JSON.
+    """Parse JSON that a message carries.
 
     Raises:
-        InputError: it is no JSON object.
+        InputError: the text is not a JSON object.
     """
     try:
         found = json.loads(text)
@@ -124,13 +124,13 @@ def json_object(text: str) -> dict[str, Any]:
 def surroundings_text(
     resolution: Resolution, scene: Scene | None, all_objects: bool, config: ResolverConfig | None = None
 ) -> str:
-    """JSON of what an answer's scene shows about its target; "" for a refusal, and where no base frame is known.
+    """JSON of the target's surroundings in the scene; "" for a refusal or without a base frame.
 
     Args:
         resolution: the answer.
-        scene: that it rests on.
-        all_objects: whether all objects were looked for, or only those that the words name.
-        config: how depth becomes obstacles; None = they are not looked for.
+        scene: the scene of the answer.
+        all_objects: whether all objects were searched for, or only those named in the words.
+        config: how depth becomes obstacles; None = no obstacles from depth.
     """
     if resolution.target is None or scene is None or scene.frame.base_T_camera is None:
         return ""
@@ -138,11 +138,11 @@ def surroundings_text(
 
 
 def resolution_message(resolution: Resolution, frame_id: str = "") -> ResolutionMessage:
-    """An answer as a message.
+    """Convert an answer to a message.
 
     Args:
         resolution: the answer.
-        frame_id: of the frame it was found in, where the answer itself has no pose.
+        frame_id: frame of the image, used if the answer has no pose.
     """
     is_answered = resolution.target is not None  # a refusal has no pose, whatever else it carries
     if resolution.target is not None:
@@ -175,14 +175,14 @@ def resolution_message(resolution: Resolution, frame_id: str = "") -> Resolution
 
 
 def target_message(resolution: ResolutionMessage) -> PoseWithCovarianceStamped:
-    """The pose of an answer that is OK."""
+    """Pose of the target of an OK answer, in the frame of its header."""
     return PoseWithCovarianceStamped(header=resolution.header, pose=resolution.target[0].pose)
 
 
 def markers(resolution: ResolutionMessage, chosen_by: AnswerSource = "measurement") -> MarkerArray:
-    """Of every target its box, its axis away from the camera and its name; the spots; hidden regions.
+    """Markers of an answer: box, axis away from the camera and name of every target; placements; hidden regions.
 
-    The first marker clears those of the answer before. What a model chose is no target to be shown as one.
+    The first marker clears the previous answer's markers. An object that a model chose is not shown as a target.
     """
     shown = [Marker(header=resolution.header, action=Marker.DELETEALL)]
     for target in (resolution.targets or resolution.target) if chosen_by == "measurement" else ():
@@ -208,7 +208,7 @@ def _target_markers(resolution: ResolutionMessage, target: Target) -> list[Marke
 
 
 def _place_markers(resolution: ResolutionMessage, place: Place, rank: int) -> list[Marker]:
-    """The outline of what is put there, flat on what will carry it, and its number from 1; the best one is opaque."""
+    """Flat outline of the placed object on its support, with its rank from 1; the best one is opaque."""
     put = resolution.target[0].size if resolution.target else Vector3(x=_SPOT, y=_SPOT)
     colour = (0.2, 0.6, 1.0, 0.8 if rank == 0 else 0.3)
     return [
@@ -292,7 +292,7 @@ def _candidate(candidate: CandidateData) -> Candidate:
 
 
 def pose_message(pose: Pose) -> PoseMessage:
-    """Position and orientation, without the frame."""
+    """Convert a pose to a message, without its frame."""
     x, y, z, w = pose.orientation
     return PoseMessage(position=_point(pose.position), orientation=Quaternion(x=x, y=y, z=z, w=w))
 
@@ -302,5 +302,5 @@ def _point(position: tuple[float, float, float]) -> Point:
 
 
 def vector_message(size: tuple[float, float, float]) -> Vector3:
-    """Three numbers as a message."""
+    """Convert three numbers to a Vector3 message."""
     return Vector3(x=size[0], y=size[1], z=size[2])

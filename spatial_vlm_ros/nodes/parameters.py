@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS parameters, declared from `parameters/`: names, defaults, ranges and reasons live there."""
+"""Declares and reads ROS parameters; `parameters/` defines names, defaults, ranges and descriptions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters import NodeConfig, PlanningConfig, Settings, StreamConfig, planning_from, settings_from
 from spatial_vlm_ros.types import FrameOfReference
 
-# An anchor's own frame is asked for by words or requests alone.
+# An anchor's own frame can only be chosen by the words or the request.
 DEFAULT_FRAMES = tuple(frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT)
 FRAME_METADATA: Mapping[str, Any] = {
     "doc": "frame of reference used if neither the words nor the request state one",
@@ -25,7 +25,7 @@ FRAME_METADATA: Mapping[str, Any] = {
 
 
 def declared(*rooms: Any) -> dict[str, tuple[Any, Mapping[str, Any]]]:
-    """Default and metadata of every parameter of some configurations by its ROS name; of the resolver's by default."""
+    """ROS name → default and metadata of every parameter of some configurations (default: the resolver's)."""
     found: dict[str, tuple[Any, Mapping[str, Any]]] = {}
     everything = Settings()
     if not rooms:
@@ -47,11 +47,11 @@ def declared(*rooms: Any) -> dict[str, tuple[Any, Mapping[str, Any]]]:
 FIXED = tuple(
     f.name for room in (StreamConfig, NodeConfig) for f in dataclasses.fields(room) if f.metadata.get("fixed")
 )
-"""Read when the node is configured."""
+"""Parameters that are read only when the node is configured."""
 
 
 def declare(node: Node, *rooms: Any) -> None:
-    """Declare the parameters of some configurations on a node; the resolver's by default."""
+    """Declare the parameters of some configurations (default: the resolver's) on a node."""
     for name, (default, metadata) in declared(*rooms).items():
         node.declare_parameter(name, default, _descriptor(default, metadata))
 
@@ -62,36 +62,36 @@ def values(node: Node, room: Any) -> dict[str, Any]:
 
 
 def read(node: Node) -> Settings:
-    """The settings as a node's parameters have them.
+    """Read a node's parameters as settings.
 
     Raises:
-        InputError: values that do not fit together.
+        InputError: the values contradict each other.
     """
     return settings_from(_nested({name: node.get_parameter(name).value for name in declared()}))
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
-    """The settings of parameters by their ROS names, as another node tells them; those left out have their defaults.
+    """Settings from parameters by ROS name, for example of another node; missing ones have their defaults.
 
     Raises:
-        InputError: values that do not fit together.
+        InputError: the values contradict each other.
         UnknownNameError: a parameter that does not exist.
     """
     return settings_from(_nested(values))
 
 
 def read_planning(node: Node) -> PlanningConfig:
-    """What a node's parameters say about planning.
+    """Read a node's planning parameters.
 
     Raises:
-        InputError: values that do not fit together.
+        InputError: the values contradict each other.
     """
     names = declared(PlanningConfig())
     return planning_from(_nested({name: node.get_parameter(name).value for name in names}))
 
 
 def refuse_fixed(node: Node, room: Any, changes: Iterable[Parameter]) -> SetParametersResult:
-    """Whether a node that has read all of a configuration may change its parameters now: not the fixed ones."""
+    """Refuse changes of fixed parameters on a node that has already read its configuration."""
     for change in changes:
         metadata = declared(room).get(change.name, (None, {}))[1]
         if metadata.get("fixed") and change.value != node.get_parameter(change.name).value:
@@ -101,10 +101,10 @@ def refuse_fixed(node: Node, room: Any, changes: Iterable[Parameter]) -> SetPara
 
 
 def check(node: Node, changes: Iterable[Parameter], configured: bool) -> SetParametersResult:
-    """Whether a change may be made.
+    """Check a change of parameters; the result says whether it is allowed and why not.
 
     Args:
-        node: that declared them.
+        node: node that declared them.
         changes: the new values.
         configured: whether the node has read its fixed parameters.
     """
@@ -143,7 +143,7 @@ def _descriptor(default: Any, metadata: Mapping[str, Any]) -> ParameterDescripto
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted names as groups."""
+    """Convert dotted names to nested groups."""
     nested: dict[str, Any] = {}
     for name, value in values.items():
         group, _, inner = name.rpartition(".")

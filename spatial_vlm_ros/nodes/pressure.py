@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether this machine has too little processor time, so that silence is no sign of death. No rclpy in here.
+"""Whether this machine lacks CPU time, so that silence does not mean that a node is dead. No rclpy.
 
-Linux tells for how long some task had to wait for a processor (pressure stall information, /proc/pressure/cpu, "some");
-where it does not, the load average of the last minute counts.
+Linux reports how long some task had to wait for a CPU (pressure stall information, /proc/pressure/cpu, "some"). Where
+this is not available, the load average of the last minute is used.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import time
 from pathlib import Path
 
 _FILE = Path("/proc/pressure/cpu")
-_SHARE = 0.4  # of the time in which some task waits: from here on the machine is busy
-MOST = 1.0  # s: longer silence is not put down to a lack of processor time
+_SHARE = 0.4  # share of the time in which some task waits: from here on the machine counts as busy
+MOST = 1.0  # s: a longer silence is not explained by a lack of CPU time
 
 
 class Pressure:
-    """Pressure since one of the last two marks, whichever is greater: what is late now was held up before."""
+    """CPU pressure since one of the last two marks, whichever is greater: what is late now was delayed before."""
 
     def __init__(self) -> None:
         self._marks = [_now()] * 2
 
     def mark(self, after: float = 0.0) -> None:
-        """Begin anew, where the last mark is that many seconds old."""
+        """Set a new mark if the last one is at least `after` seconds old."""
         now = _now()
         if now[0] - self._marks[1][0] >= after:
             self._marks = [self._marks[1], now]
 
     def patience(self, seconds: float, most: float = MOST) -> float:
-        """How long to wait for what usually comes within some seconds, as busy as the machine was since a mark.
+        """How long to wait, in seconds, given how busy the machine was.
 
         Args:
-            seconds: on a machine that is not busy.
-            most: seconds on one that is.
+            seconds: wait on a machine that is not busy.
+            most: wait on a busy machine, seconds.
         """
         now, waited = _now()
         if waited is None:
@@ -48,7 +48,7 @@ def _now() -> tuple[float, float | None]:
 
 
 def _waited() -> float | None:
-    """Seconds since the start in which some task waited for a processor; None where the kernel does not say."""
+    """Seconds since boot in which some task waited for a CPU; None if the kernel does not report it."""
     try:
         line = _FILE.read_text("ascii").partition("\n")[0]
         return int(line.rpartition("total=")[2]) * 1e-6

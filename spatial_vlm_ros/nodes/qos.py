@@ -16,15 +16,15 @@ def _profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
 
 
 def images(reliability: str = "best_effort") -> QoSProfile:
-    """Images and what comes with each of them; a best-effort subscription hears every publisher."""
+    """QoS of images and their companion messages; a best-effort subscription matches every publisher."""
     return _profile(5, reliability == "reliable")
 
 
 def action_services() -> dict[str, QoSProfile]:
-    """Services of an action for a server or a client of rclpy, which may be asked by many at once.
+    """QoS of an action's services for a server or client of rclpy with many simultaneous requests.
 
-    rclpy keeps 10 requests and replies by default. A client hears the replies to all clients, and drops those of others
-    only when it takes them (rmw_fastrtps 9.2.0, rmw_response.cpp): in a burst its own may be pushed out by theirs.
+    rclpy keeps 10 requests and replies by default. A client receives the replies to all clients, and drops those of
+    others only when it reads them (rmw_fastrtps 9.2.0, rmw_response.cpp): in a burst they may push out its own.
     """
     return dict.fromkeys([f"{name}_service_qos_profile" for name in ("goal", "result", "cancel")], _profile(100, True))
 
@@ -37,7 +37,8 @@ INSTRUCTIONS = _profile(10, True)
 CLOCK = _profile(1, True)
 VERDICTS = _profile(1, True, latched=True)
 DESCRIPTION = _profile(1, True, latched=True)
-"""Of a robot's description, as robot_state_publisher and MoveIt publish it."""
+"""QoS of a robot description, as robot_state_publisher and MoveIt publish it."""
 ODD = 0.03125
-"""Seconds that results are kept beyond a round number: rcl spins while a clock stands at the very moment at which one
-expires, as a simulated clock in whole steps may (ros2/rcl, pull request 1303)."""
+"""Seconds that results are kept. It is not a round number because rcl spins while a clock stands exactly at the moment
+of expiry, as a simulated clock in whole steps may (ros2/rcl, pull request 1303).
+"""

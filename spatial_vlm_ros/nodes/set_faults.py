@@ -24,17 +24,17 @@ def set_faults(node: Node, words: str, target: str, patience: float) -> str:
     """Set the parameter `faults` of a node.
 
     Args:
-        node: the client; nobody else spins it.
-        words: the faults; "" ends all.
-        target: name of the node, with its namespace; "" = the one of `FAULTY` that runs.
+        node: the client node; nothing else may spin it.
+        words: the faults as text; "" ends all faults.
+        target: full name of the node; "" = the running node of `FAULTY`.
         patience: seconds to wait for the node, and for its response.
 
     Returns:
         The full name of the node whose faults were set.
 
     Raises:
-        StaleInputError: no such node, or it does not respond.
-        InputError: the node refuses the words, or several nodes could be meant.
+        StaleInputError: the node does not exist or does not respond.
+        InputError: the node refuses the faults, or several nodes match.
     """
     name = f"/{target.lstrip('/')}" if target else _only(node, patience)
     client = node.create_client(SetParametersAtomically, f"{name}/set_parameters_atomically")
@@ -52,7 +52,7 @@ def set_faults(node: Node, words: str, target: str, patience: float) -> str:
 
 
 def _response(node: Node, client: Any, request: Any, patience: float) -> Any:
-    """The response, or None; asked again, for a server that does not know its client yet drops it."""
+    """The response, or None. Repeats the request: a server that does not know its client yet drops the response."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         future = client.call_async(request)

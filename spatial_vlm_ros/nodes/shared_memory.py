@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether this process is still reached by shared memory. No rclpy in here.
+"""Whether other processes can still reach this one by shared memory. No rclpy.
 
-Fast DDS removes the port of a process that was killed, and now and then that of the process that came after it
-(eProsima/Fast-DDS, issues 5053 and 5469): that one goes on listening at a file that nobody can open any more.
+Fast DDS removes the port of a killed process, and sometimes that of its successor (eProsima/Fast-DDS, issues 5053 and
+5469), which then listens at a file that no other process can open.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import contextlib
 import re
 from pathlib import Path
 
-_LOCK = re.compile(r"/(fastdds_port\d+)_el(?: \(deleted\))?$")  # kept open by who listens at a port
+_LOCK = re.compile(r"/(fastdds_port\d+)_el(?: \(deleted\))?$")  # kept open by the process that listens
 _REMOVED = re.compile(r"/(fastdds_port\d+) \(deleted\)$", re.MULTILINE)
 
 
 def removed_ports(process: Path = Path("/proc/self")) -> tuple[str, ...]:
-    """Ports of shared memory at which a process listens, and whose files were removed: others do not reach it there.
+    """Shared-memory ports of a process whose files were removed, so that others cannot reach it there.
 
     Args:
-        process: its folder in /proc; one that cannot be read, as on other systems than Linux, has none.
+        process: its folder in /proc; the result is empty if it cannot be read, as on systems other than Linux.
     """
     try:
         removed = set(_REMOVED.findall((process / "maps").read_text(errors="replace")))

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How `spatial-vlm adapt` joins simulator, labelled frames, training and scoring, which know nothing of each other."""
+"""Joins simulator, labelled frames, training and scoring, which do not import each other, for `spatial-vlm adapt`."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames to learn from: rendered ones and those of labelled folders, in one store on the disk."""
+"""Collects training frames, rendered and from labelled folders, in one store on disk."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 SIZE = (640, 480)
-"""Of rendered images, pixels."""
+"""Size of rendered images, pixels."""
 RENDERED = "rendered"
 
 
 def read_folders(request: AdaptRequest) -> None:
-    """Read the labelled folders into the store, each once.
+    """Read each labelled folder into the store, once.
 
     Raises:
         FileError: a folder cannot be read or written.
-        InputError: a folder without truth.
+        InputError: a folder has no truth.
     """
     for place, source in enumerate(request.data):
         _read_folder(source, request.work / "frames", f"data_{place:03d}")
 
 
 def collected(request: AdaptRequest, bars: Progress) -> dict[str, tuple[StoredView, ...]]:
-    """Render what is missing in the store; parts of its views, by name, the held-out ones not more than are scored.
+    """Render missing views; returns part → views, with at most `scored` views in each held-out part.
 
     Raises:
         FileError: the store cannot be read or written.
-        InputError: too few views.
+        InputError: there are too few views.
         ModelError: MuJoCo is not installed.
     """
     folder = request.work / "frames"
@@ -52,13 +52,13 @@ def collected(request: AdaptRequest, bars: Progress) -> dict[str, tuple[StoredVi
 
 
 def _few(views: tuple[StoredView, ...], most: int) -> tuple[StoredView, ...]:
-    """So many views at most, from all over."""
+    """At most `most` views, spread evenly."""
     chosen = sorted({number * len(views) // most for number in range(most)}) if len(views) > most else range(len(views))
     return tuple(views[number] for number in chosen)
 
 
 def _read_folder(source: Path, folder: Path, name: str) -> None:
-    """A folder of labelled frames, each a group; nothing where it was read to its end before."""
+    """Read a folder of labelled frames, each frame as a group; does nothing if it was already read completely."""
     done = folder / f"{name}.done"
     if done.exists():
         return
@@ -69,7 +69,7 @@ def _read_folder(source: Path, folder: Path, name: str) -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Bars on standard error."""
+    """Progress bars on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

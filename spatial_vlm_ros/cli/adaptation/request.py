@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `spatial-vlm adapt` was asked for, and the folders that it works in."""
+"""The request of `spatial-vlm adapt`, and its working folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spatial_vlm_ros.files.folders import put_folder
 from spatial_vlm_ros.files.writing import write_text
 
 TOLD = "adaptation.json"
-"""In OUT: settings, data and scores; what tells that a folder is one of `adapt`."""
+"""File in OUT with settings, data and scores; it marks a folder as output of `adapt`."""
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,20 @@ class AdaptRequest:
     """Options of the command.
 
     Args:
-        base: folder of the model.
-        out: folder that is written.
+        base: folder of the base model.
+        out: output folder.
         data: folders of labelled frames.
-        rendered: worlds that are rendered.
-        scored: views that are scored on, and as many that are calibrated on, at most.
-        views: images of each.
-        encoder: folder of an encoder in place of the base's.
-        template: prompt, where the processor has no chat template.
-        lead: put before each answer.
-        device: to compute on.
-        minutes: of wall time.
-        every: steps between two states.
-        compare: whether the base is scored, too.
-        force: start anew.
+        rendered: number of worlds to render.
+        scored: most views used for scoring, and most used for calibration.
+        views: images per world.
+        encoder: folder of an encoder that replaces the base model's.
+        template: prompt template, if the processor has no chat template.
+        lead: text before each answer.
+        device: compute device.
+        minutes: limit of wall-clock time.
+        every: steps between saved states.
+        compare: whether to score the base model, too.
+        force: whether to start again from the beginning.
         training: fields of `AdaptSettings`.
     """
 
@@ -59,16 +59,16 @@ class AdaptRequest:
 
     @property
     def work(self) -> Path:
-        """Folder of frames, state and what is being written, beside OUT."""
+        """Working folder beside OUT: frames, state and unfinished output."""
         return self.out.parent / f"{self.out.name}.adapting"
 
     @property
     def whole(self) -> Path:
-        """What becomes OUT."""
+        """Folder of the complete output before it is renamed to OUT."""
         return self.work / "whole"
 
     def data_told(self) -> dict[str, Any]:
-        """What is learnt from, as JSON has it."""
+        """Description of the training data for JSON."""
         return {
             "folders": [str(folder) for folder in self.data],
             "rendered": self.rendered,
@@ -79,10 +79,10 @@ class AdaptRequest:
 
 
 def finished(request: AdaptRequest, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What an earlier run with the same settings wrote to OUT; None where there is nothing, or it is to be replaced.
+    """Result of an earlier run with the same settings in OUT; None if there is none or it will be replaced.
 
     Raises:
-        InputError: OUT holds something else, or a model of other settings.
+        InputError: OUT holds other files, or a model with other settings.
         FileError: adaptation.json in OUT is damaged.
     """
     out = request.out
@@ -107,7 +107,7 @@ def finished(request: AdaptRequest, identity: Mapping[str, Any]) -> dict[str, An
 
 
 def begin(request: AdaptRequest) -> None:
-    """Make the folder that is worked in; with --force what an earlier run left there is removed.
+    """Create the working folder; with --force remove the leftovers of an earlier run.
 
     Raises:
         FileError: it cannot be written.
@@ -116,14 +116,14 @@ def begin(request: AdaptRequest) -> None:
         if request.force and request.work.exists():
             shutil.rmtree(request.work)
         request.work.mkdir(parents=True, exist_ok=True)
-        if request.whole.exists():  # of a run that was killed while it wrote
+        if request.whole.exists():  # from a run that was killed while writing
             shutil.rmtree(request.whole)
     except OSError as error:
         raise FileError(request.work, str(error), "choose a writable location") from error
 
 
 def put_in_place(request: AdaptRequest) -> None:
-    """Make what was written OUT, by renaming, and remove the folder that was worked in.
+    """Rename the complete output to OUT, and remove the working folder.
 
     Raises:
         FileError: it cannot be written.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run of `spatial-vlm adapt`: frames, training, checkpoint, scores, card; each step goes on where it was left."""
+"""Runs `spatial-vlm adapt`: frames, training, checkpoint, scores, model card. Each step continues where it stopped."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 Parts = Mapping[str, "tuple[StoredView, ...]"]
 SETTINGS_FILE = "settings.json"
-"""In the folder of the state: what the run was started with."""
+"""File in the state folder with the settings that the run was started with."""
 _CHANGING = ("rate", "micro", "checkpointing")  # may differ between the parts of one run
 
 
 def run(request: AdaptRequest) -> dict[str, Any] | None:
-    """Do what is left of a run.
+    """Do the remaining steps of a run.
 
     Returns:
-        What adaptation.json holds; None where the minutes were over first.
+        Content of adaptation.json; None if the time limit came first.
 
     Raises:
         SpatialVlmError: see docs/adapt.md, "Refused".
@@ -61,7 +61,7 @@ def run(request: AdaptRequest) -> dict[str, Any] | None:
         with progress_bars() as bars:
             done = (_encoder if settings.method == "cloc" else _model)(request, settings, identity, device, bars)
     except (InputError, UnknownNameError):
-        if new and not list(request.work.glob("state*")):  # nothing was learnt with settings that cannot be
+        if new and not list(request.work.glob("state*")):  # nothing was trained with invalid settings
             shutil.rmtree(request.work, ignore_errors=True)
         raise
     if done is None:
@@ -97,7 +97,7 @@ def run(request: AdaptRequest) -> dict[str, Any] | None:
 
 
 def _settings(request: AdaptRequest) -> AdaptSettings:
-    """Checked as far as it can be before anything is loaded."""
+    """Training settings, checked as far as possible before anything is loaded."""
     from spatial_vlm_ros.perception.adapting.bases import base_kind
     from spatial_vlm_ros.vlm.adaptation.settings import AdaptSettings, check_fits
 
@@ -129,7 +129,7 @@ def _identity(request: AdaptRequest, settings: AdaptSettings) -> dict[str, Any]:
 
 
 def _begin(request: AdaptRequest, identity: Mapping[str, Any]) -> bool:
-    """Refuse a state of other settings before anything of it is touched; note those of a new one, and say if it is."""
+    """Refuse a state with other settings before changing it; store those of a new state; returns whether it is new."""
     from spatial_vlm_ros.vlm.adaptation.loop import check_identity
 
     place, wanted = request.work / SETTINGS_FILE, json.dumps(identity, sort_keys=True)
@@ -152,7 +152,7 @@ def _begin(request: AdaptRequest, identity: Mapping[str, Any]) -> bool:
 def _model(
     request: AdaptRequest, settings: AdaptSettings, identity: Mapping[str, Any], device: Any, bars: Progress
 ) -> tuple[Parts, dict[str, Any]] | None:
-    """Train a vision-language model, write its checkpoint and score it as it will be loaded."""
+    """Train a vision-language model, write its checkpoint, and score the checkpoint after loading it."""
     from spatial_vlm_ros.perception.adapting.bases import load_base, load_encoder, training_dtype
     from spatial_vlm_ros.perception.adapting.relation_lessons import RelationLessons
     from spatial_vlm_ros.vlm.adaptation.lessons import LocationWords
@@ -167,7 +167,7 @@ def _model(
     encoder = None if request.encoder is None else NewEncoder(*load_encoder(request.encoder, device, dtype))
     made = prepare(model, processor, request.base, settings, encoder)
     scorer = CandidateScorer(made.model, made.processor, request.template, request.lead)
-    words, parts = LocationWords.of(made.parts), collected(request, bars)  # what cannot be is refused before rendering
+    words, parts = LocationWords.of(made.parts), collected(request, bars)  # may refuse, so before rendering
     lessons = RelationLessons(parts["training"], settings.seed, settings.rates.places, words)
     running = AdaptRun((made.first, made.second), settings, identity, request.work)
     if not running.train(teacher(scorer, lessons, settings), _limits(request, running, bars)):
@@ -233,7 +233,7 @@ def _run_told(running: AdaptRun, parameters: int, device: Any) -> dict[str, Any]
 
 
 def _scored(request: AdaptRequest, parts: Parts, bars: Progress) -> dict[str, Any]:
-    """Scores and calibration of the checkpoint as it lies in its folder, remedies put on by their marks."""
+    """Scores and calibration of the checkpoint as loaded from its folder, with the remedies that it is marked with."""
     from spatial_vlm_ros.evaluation.adaptation_scores import judged, tally_of
     from spatial_vlm_ros.evaluation.judge_calibration import judge_json
     from spatial_vlm_ros.perception.judging import AskedJudge
@@ -266,7 +266,7 @@ def _shown(views: tuple[StoredView, ...], doing: str, bars: Progress) -> Iterato
 
 
 def _scores(scorer: CandidateScorer, parts: Parts, bars: Progress) -> dict[str, Any]:
-    """Of the part that is scored on."""
+    """Scores on the test part."""
     from spatial_vlm_ros.evaluation.adaptation_scores import judged, overlaps, scores_of
     from spatial_vlm_ros.perception.judging import AskedJudge
     from spatial_vlm_ros.vlm.adaptation.lessons import located

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags of ROS 1 and ROS 2: read within limits, checked, written with checksums; without ROS."""
+"""Reads, checks and writes bags of ROS 1 and ROS 2 without ROS, within size limits and with checksums."""

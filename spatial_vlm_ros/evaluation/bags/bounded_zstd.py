@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The zstd that rosbags is given to read compressed bags with: what is unpacked has a limit.
+"""A zstd module for rosbags that limits the unpacked size.
 
 A message is unpacked to at most mcap_records.LARGEST_RECORD, a file to at most MOST_TIMES its size: a few kilobytes of
-zstd can hold terabytes of zeros.
+zstd can contain terabytes of zeros.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ _ALWAYS = 64 * MIB
 
 
 class BoundedZstd:
-    """Stands for a zstd module of the form of Python's own (PEP 784).
+    """Wraps a zstd module with the interface of Python's own (PEP 784).
 
     Args:
-        module: that module.
+        module: the wrapped module.
     """
 
     def __init__(self, module: Any) -> None:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        """What else the module has."""
+        """Other attributes of the module."""
         return getattr(self._module, name)
 
     def decompress(self, data: bytes) -> bytes:
-        """A message.
+        """Decompress a message.
 
         Raises:
-            ValueError: it is larger than LARGEST_RECORD, or cut off.
+            ValueError: the message is larger than LARGEST_RECORD, or cut off.
         """
         packer = self._module.ZstdDecompressor()
         found = bytes(packer.decompress(data, max_length=LARGEST_RECORD + 1))
@@ -43,7 +43,7 @@ class BoundedZstd:
         return found
 
     def open(self, file: BinaryIO, mode: str = "rb") -> Any:
-        """A file of a bag, to read."""
+        """Open a file of a bag for reading."""
         at = file.tell()
         size = file.seek(0, os.SEEK_END)
         file.seek(at)
@@ -55,10 +55,10 @@ class _BoundedFile:
         self._file, self._left = file, most
 
     def read(self, size: int) -> bytes:
-        """At most so many bytes.
+        """Read at most `size` bytes.
 
         Raises:
-            ValueError: more than the limit have come.
+            ValueError: the unpacked size exceeds the limit.
         """
         data = bytes(self._file.read(size))
         self._left -= len(data)

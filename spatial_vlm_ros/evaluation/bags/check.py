@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the files of a bag are whole: checksums, index and counts, and what can still be read where they are not."""
+"""Checks the files of a bag (checksums, index, counts), and says what can still be read from damaged ones."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from spatial_vlm_ros.evaluation.bags.limits import METADATA, bag_files, check_sq
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.files.reading import check_regular, member, open_regular
 
-_MOST_SHOWN = 5  # faults of one file that are named one by one
+_MOST_SHOWN = 5  # most faults of one file that are listed
 
 
 @dataclass
 class _FileFacts:
-    """What was found in one file: its readable messages by topic, their times, and what is wrong."""
+    """Results for one file: readable messages by topic, their times, and faults."""
 
     counts: Counter[str] = field(default_factory=Counter)
     first_ns: int = 0
@@ -37,7 +37,7 @@ class _FileFacts:
 
     @property
     def messages(self) -> int:
-        """How many can be read."""
+        """Number of readable messages."""
         return sum(self.counts.values())
 
     def add(self, topic: str, stamp_ns: int) -> None:
@@ -54,10 +54,10 @@ def examine_files(path: str | Path) -> list[Finding]:
         path: a folder of rosbag2, or a single .mcap or .db3 file.
 
     Returns:
-        One finding or more for each file, and one for metadata.yaml; an error says what can still be read.
+        One or more findings for each file, and one for metadata.yaml; an error says what can still be read.
 
     Raises:
-        FileError: there is no bag, or a file is not regular or lies outside its folder.
+        FileError: the bag does not exist, or a file is not regular or is outside its folder.
     """
     path = Path(path)
     findings: list[Finding] = []
@@ -118,7 +118,7 @@ def _told(file: Path, facts: _FileFacts) -> Iterator[Finding]:
 
 
 def _metadata_findings(folder: Path, counts: Counter[str] | None) -> Iterator[Finding]:
-    """What is wrong with metadata.yaml; `counts` of messages by topic, None where not every file could be examined."""
+    """Problems of metadata.yaml; `counts`: messages by topic, None if not every file could be examined."""
     repair = f"run `ros2 bag reindex {folder.name}`"
     if not (folder / METADATA).is_file():
         yield Finding(METADATA, Severity.WARNING, "missing: the recorder was killed", repair)
@@ -154,7 +154,7 @@ def _metadata_findings(folder: Path, counts: Counter[str] | None) -> Iterator[Fi
 
 
 def _mcap_facts(path: Path) -> _FileFacts:
-    """Read an MCAP file from its begin, as far as it can be read."""
+    """Read an MCAP file from its beginning as far as possible."""
     facts = _FileFacts()
     with open_regular(path, "give a bag") as file:
         size = path.stat().st_size
@@ -182,25 +182,25 @@ def _mcap_facts(path: Path) -> _FileFacts:
 
 
 def _topics_of_index(file: BinaryIO, start: int, end: int) -> dict[int, str]:
-    """Channel → topic as the index has them: a chunk that cannot be read takes the channels in it along."""
+    """Channel → topic from the index, because channels in an unreadable chunk are lost."""
     topics: dict[int, str] = {}
     try:
         for record in mcap.index_records(file, start, end):
             if record.kind == mcap.CHANNEL:
                 _record(mcap.CHANNEL, mcap.content(file, record), topics, _FileFacts())
     except (mcap.McapDamage, struct.error):
-        pass  # said when the index is checked
+        pass  # reported when the index is checked
     return topics
 
 
 def _scan(file: BinaryIO, end: int, topics: dict[int, str], facts: _FileFacts) -> dict[int, int]:
-    """Read all records before the index; where each chunk begins → its messages.
+    """Read all records before the index; returns start of each chunk → number of its messages.
 
     Raises:
-        McapDamage: from here on nothing can be read.
+        McapDamage: nothing can be read from here on.
     """
     chunks: dict[int, int] = {}
-    found: dict[int, list[tuple[int, int]]] = {}  # channel → time and place of each message of the last chunk
+    found: dict[int, list[tuple[int, int]]] = {}  # channel → time and offset of each message of the last chunk
     for record in mcap.records(file, len(mcap.MAGIC), end):
         if record.kind == mcap.CHUNK:
             facts.chunks += 1
@@ -227,10 +227,10 @@ def _scan(file: BinaryIO, end: int, topics: dict[int, str], facts: _FileFacts) -
 def _chunk_messages(
     chunk: mcap.McapChunk, topics: dict[int, str], facts: _FileFacts
 ) -> dict[int, list[tuple[int, int]]]:
-    """Time and place of each message of a chunk, by channel.
+    """Time and offset of each message of a chunk, by channel.
 
     Raises:
-        ValueError, struct.error: damaged; nothing of it is counted.
+        ValueError, struct.error: the chunk is damaged; none of it is counted.
     """
     data = chunk.unpacked()
     if chunk.crc == 0:
@@ -258,7 +258,7 @@ def _chunk_messages(
 
 
 def _record(kind: int, content: bytes, topics: dict[int, str], facts: _FileFacts) -> None:
-    """Note a channel, or count a message."""
+    """Store a channel, or count a message."""
     if kind == mcap.CHANNEL:
         number, _, length = struct.unpack_from("<HHI", content)
         topics[number] = content[8 : 8 + length].decode("utf-8", "replace")
@@ -278,10 +278,10 @@ def _check_message_index(data: bytes, at: int, found: dict[int, list[tuple[int, 
 
 
 def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int], facts: _FileFacts) -> None:
-    """Hold the index at the end of the file against what was read.
+    """Compare the index at the end of the file with the records.
 
     Raises:
-        McapDamage, struct.error: it cannot be read.
+        McapDamage, struct.error: the index cannot be read.
     """
     listed = []
     for record in mcap.index_records(file, start, end):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has to hold of the files of a bag before rosbags opens them: regular files, in their folder, of bounded parts.
+"""Checks the files of a bag before rosbags opens them: regular files inside their folder, with bounded sizes.
 
-rosbags reads a record of any length at once, unpacks a chunk to any size, and runs any view of an SQLite file; so that
-is checked here. A folder of rosbag2 names its files; one that lies elsewhere is refused.
+rosbags reads a record of any length at once, unpacks a chunk to any size, and runs any view of an SQLite file, so this
+is checked here. A rosbag2 folder lists its files; files elsewhere are refused.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from spatial_vlm_ros.files.reading import MIB, check_regular, inside, member, op
 METADATA = "metadata.yaml"
 LARGEST_METADATA = 4 * MIB
 """Bytes of metadata.yaml: 1,000 topics with their profiles take about 1 MB."""
-_LARGEST_SUMMARY = 64 * MIB  # of an MCAP file: the index of about 500,000 chunks
+_LARGEST_SUMMARY = 64 * MIB  # summary of an MCAP file: the index of about 500,000 chunks
 _LARGEST_SCHEMA = MIB
 _REPAIR = "pass a bag that rosbag2 wrote, or record it again"
 
 
 def check_bag(path: Path) -> None:
-    """See that a bag can be opened without harm.
+    """Check that a bag can be opened safely.
 
     Args:
         path: a folder with metadata.yaml, or a single file.
 
     Raises:
-        FileError: a file is not regular or lies outside the folder, or claims a size that is not read.
+        FileError: a file is not regular, is outside the folder, or claims a size above the limit.
     """
     for file in bag_files(path):
         if file.suffix == ".mcap":
@@ -46,10 +46,10 @@ def check_bag(path: Path) -> None:
 
 
 def bag_files(path: Path) -> list[Path]:
-    """The files of a bag that exist, as its metadata name them.
+    """The existing files of a bag that its metadata lists.
 
     Raises:
-        FileError: the metadata cannot be read, or a file lies outside the folder or is not regular.
+        FileError: the metadata cannot be read, or a file is outside the folder or not regular.
     """
     if not path.is_dir():
         return [path]
@@ -70,10 +70,10 @@ def bag_files(path: Path) -> list[Path]:
 
 
 def metadata(folder: Path) -> dict[str, object]:
-    """What metadata.yaml of a bag says.
+    """Read the metadata.yaml of a bag.
 
     Raises:
-        FileError: it cannot be read, or is of another form.
+        FileError: it cannot be read, or has another form.
     """
     path = member(folder, METADATA)
     repair = f"run `ros2 bag reindex {folder.name}`"
@@ -85,17 +85,17 @@ def metadata(folder: Path) -> dict[str, object]:
 
 
 def check_mcap(path: Path) -> None:
-    """See that no record of an MCAP file is larger than what is read at once.
+    """Check that no record of an MCAP file exceeds the size limit.
 
     Raises:
-        FileError: one is, or the file is cut off.
+        FileError: a record is too large, or the file is cut off.
     """
     with open_regular(path, _REPAIR) as file:
         try:
             end, summary, _, _ = mcap.footer(file)
             if summary and end.at - summary > _LARGEST_SUMMARY:
                 raise mcap.McapDamage(summary, f"an index of {end.at - summary} bytes")
-            if not summary or not _index_is_enough(file, summary, end.at):  # rosbags reads all records then
+            if not summary or not _index_is_enough(file, summary, end.at):  # then rosbags reads all records
                 until = summary or end.at
                 for record in mcap.records(file, len(mcap.MAGIC), until):
                     _check_record(file, record)
@@ -107,7 +107,7 @@ def check_mcap(path: Path) -> None:
 
 
 def _index_is_enough(file: BinaryIO, start: int, end: int) -> bool:
-    """Check the index of a file; whether it names chunks, so that nothing else is read but those."""
+    """Check the index of a file; returns whether it lists chunks, so that only those are read."""
     most, unpacked, named = mcap.most_unpacked(file), 0, False
     for record in mcap.index_records(file, start, end):
         _check_record(file, record)
@@ -119,7 +119,7 @@ def _index_is_enough(file: BinaryIO, start: int, end: int) -> bool:
 
 
 def _indexed(file: BinaryIO, record: mcap.McapRecord) -> tuple[int, int]:
-    """Bytes of the chunk that a record of the index names, in the file and when unpacked."""
+    """Size in bytes of the chunk of an index record, in the file and unpacked."""
     data = mcap.content(file, record, _LARGEST_SCHEMA)
     at = 32 + 4 + struct.unpack_from("<I", data, 32)[0] + 8
     at += 4 + struct.unpack_from("<I", data, at)[0]
@@ -137,12 +137,12 @@ def _check_record(file: BinaryIO, record: mcap.McapRecord) -> None:
 
 
 def check_sqlite(path: Path) -> None:
-    """See that the tables of an SQLite file are tables, and no message is too large.
+    """Check that the tables of an SQLite file are real tables, and no message is too large.
 
-    A view or a computed column can bring any amount of data.
+    A view or a computed column can produce any amount of data.
 
     Raises:
-        FileError: they are not, or it is not an SQLite file.
+        FileError: a check failed, or it is not an SQLite file.
     """
     repair = f"run `sqlite3 {path.name} .recover | sqlite3 repaired.db3` and `ros2 bag reindex`, or record it again"
     if path.stat().st_size == 0:
@@ -159,7 +159,7 @@ def check_sqlite(path: Path) -> None:
                 computed = [row[1] for row in database.execute(f"PRAGMA table_xinfo({name})") if row[6] in (2, 3)]
                 if computed:
                     raise FileError(path, f"a computed column {computed[0]!r}", "record it again", name)
-            longest = database.execute("SELECT max(length(data)) FROM messages").fetchone()[0]  # reads no data
+            longest = database.execute("SELECT max(length(data)) FROM messages").fetchone()[0]  # does not read the data
             if isinstance(longest, int) and longest > mcap.LARGEST_RECORD:
                 words = f"a message of {longest} bytes; the limit is {mcap.LARGEST_RECORD}"
                 raise FileError(path, words, "record it again", "messages")
@@ -168,7 +168,7 @@ def check_sqlite(path: Path) -> None:
 
 
 def _bound_decompression() -> None:
-    """Have rosbags unpack a chunk to the size that its head says, and messages and files to a limit."""
+    """Make rosbags unpack a chunk at most to the size in its header, and messages and files to a limit."""
     from rosbags.rosbag2 import reader, storage_mcap
 
     zstd = getattr(reader, "zstd", None)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The records of an MCAP file, one after the other, without holding more than one; and the checksums of its own.
+"""Reads the records of an MCAP file one by one, and computes its checksums.
 
-Source of the layout: mcap.dev/spec (version 0). Numbers are little endian; a record is its kind (1 byte), its length
-(8) and its content.
+Source of the layout: mcap.dev/spec (version 0). Numbers are little endian; a record has its kind (1 byte), its length
+(8 bytes) and its content.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ STATISTICS, DATA_END = 0x0B, 0x0F
 LARGEST_RECORD = 104 * MIB
 """Bytes of a record, and of a chunk or message when unpacked: 8-bit colour of files.images.LARGEST_PIXELS is 96 MiB."""
 MOST_TIMES = 200
-"""A file of a bag, or all chunks of one, unpack to so many times its size; raw depth of a still scene: about fifty."""
-_ALWAYS = 1024 * MIB  # bytes that chunks may unpack to in any file: a covered camera's images are packed 10,000 times
-_MOST_STRANGE = 10_000  # records of kinds that the layout does not have: skipping one takes as long as reading one
-_SHOWN = 50  # characters of a name that should have four
+"""Most times its size that a file, or all its chunks, may unpack to; for raw depth of a still scene it is about
+fifty.
+"""
+_ALWAYS = 1024 * MIB  # bytes that chunks may always unpack to: images of a covered camera are compressed 10,000 times
+_MOST_STRANGE = 10_000  # most records of unknown kinds: skipping one takes as long as reading one
+_SHOWN = 50  # most shown characters of a name that should have four
 _REPAIR = "record it again"
 _HEAD = struct.Struct("<BQ")
-_CHUNK_HEAD = struct.Struct("<QQQI")  # first and last time, bytes when unpacked, CRC
+_CHUNK_HEAD = struct.Struct("<QQQI")  # first and last time, unpacked bytes, CRC
 _CRC_AT = 24  # bytes of a chunk's content before its CRC
 _FOOTER = struct.Struct("<QQI")
 _PIECE = 4 * MIB
@@ -41,7 +43,7 @@ _PIECE = 4 * MIB
 
 @dataclass(frozen=True)
 class McapRecord:
-    """A record: its kind, where it begins in the file or chunk, and how long its content is, bytes."""
+    """A record: its kind, its offset in the file or chunk, and the length of its content, bytes."""
 
     kind: int
     at: int
@@ -49,17 +51,17 @@ class McapRecord:
 
     @property
     def content_at(self) -> int:
-        """Where its content begins."""
+        """Offset of its content."""
         return self.at + _HEAD.size
 
     @property
     def end(self) -> int:
-        """Where the next record begins."""
+        """Offset of the next record."""
         return self.content_at + self.length
 
 
 class McapDamage(Exception):
-    """What is wrong with an MCAP file, and at which byte."""
+    """Damage of an MCAP file, with its byte offset."""
 
     def __init__(self, at: int, words: str) -> None:
         self.at, self.words = at, words
@@ -67,10 +69,10 @@ class McapDamage(Exception):
 
 
 def records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
-    """The records between two places of a file; their content is not read.
+    """Yield the records between two offsets of a file without reading their content.
 
     Raises:
-        McapDamage: one does not end before `end`, or too many are of no known kind.
+        McapDamage: a record does not end before `end`, or too many have an unknown kind.
     """
     at, strange = start, 0
     while at < end:
@@ -91,10 +93,10 @@ def records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
 
 
 def index_records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
-    """As `records`, of the index at the end of a file, which names each chunk once.
+    """Like `records`, for the index at the end of a file, which lists each chunk once.
 
     Raises:
-        McapDamage: as of `records`; or it names a chunk again.
+        McapDamage: as in `records`, or a chunk is listed twice.
     """
     chunks: set[int] = set()
     for record in records(file, start, end):
@@ -108,12 +110,12 @@ def index_records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
 
 
 def check_unpacked(file: BinaryIO, end: int) -> None:
-    """See that all chunks before a place of a file do not unpack to more than is read, as their heads say.
+    """Check by their headers that all chunks before `end` unpack to less than the limit.
 
-    Other damage is left to who reads the records.
+    Other damage is left to the code that reads the records.
 
     Raises:
-        McapDamage: they do.
+        McapDamage: they unpack to more.
     """
     most, unpacked, at = most_unpacked(file), 0, 0
     with suppress(McapDamage):
@@ -127,10 +129,10 @@ def check_unpacked(file: BinaryIO, end: int) -> None:
 
 
 def content(file: BinaryIO, record: McapRecord, largest: int = LARGEST_RECORD) -> bytes:
-    """What a record holds.
+    """Read the content of a record.
 
     Raises:
-        McapDamage: more than `largest` bytes.
+        McapDamage: it has more than `largest` bytes.
     """
     if record.length > largest:
         raise McapDamage(record.at, f"a record of {record.length} bytes; the limit is {largest}")
@@ -139,7 +141,7 @@ def content(file: BinaryIO, record: McapRecord, largest: int = LARGEST_RECORD) -
 
 
 def most_unpacked(file: BinaryIO) -> int:
-    """Bytes that all chunks of a file may unpack to together."""
+    """Most bytes that all chunks of a file may unpack to together."""
     return MOST_TIMES * file.seek(0, os.SEEK_END) + _ALWAYS
 
 
@@ -151,7 +153,7 @@ def too_much(at: int, size: int) -> McapDamage:
 
 @dataclass(frozen=True)
 class McapChunk:
-    """The head of a chunk: times of its first and last message, nanoseconds; size when unpacked; CRC (0 = none)."""
+    """Header of a chunk: times of its first and last message, nanoseconds; unpacked size, bytes; CRC (0 = none)."""
 
     first_ns: int
     last_ns: int
@@ -161,10 +163,10 @@ class McapChunk:
     data: bytes
 
     def unpacked(self) -> bytes:
-        """Its records.
+        """Unpack the records of the chunk.
 
         Raises:
-            ValueError: an unknown compression, damaged bytes, or another size than the head says.
+            ValueError: the compression is unknown, the bytes are damaged, or the size differs from the header.
         """
         if self.size > LARGEST_RECORD:
             raise ValueError(f"{self.size} bytes when unpacked; the limit is {LARGEST_RECORD}")
@@ -177,16 +179,16 @@ class McapChunk:
 
 
 def chunk_size(file: BinaryIO, record: McapRecord) -> int:
-    """Bytes of a chunk when unpacked, as its head says."""
+    """Unpacked size of a chunk by its header, bytes."""
     file.seek(record.content_at + 16)
     return int.from_bytes(file.read(8), "little")
 
 
 def chunk(file: BinaryIO, record: McapRecord) -> McapChunk:
-    """The chunk of a record.
+    """Read the chunk of a record.
 
     Raises:
-        McapDamage: it is cut off, or larger than LARGEST_RECORD.
+        McapDamage: the chunk is cut off, or larger than LARGEST_RECORD.
     """
     data = content(file, record)
     try:
@@ -203,10 +205,10 @@ def chunk(file: BinaryIO, record: McapRecord) -> McapChunk:
 
 
 def unpacked(compression: str, data: bytes, size: int) -> bytes:
-    """Bytes of a chunk, at most one more than `size`, whatever the data expand to.
+    """Unpack a chunk to at most `size` + 1 bytes.
 
     Raises:
-        ValueError: an unknown compression, or damaged bytes.
+        ValueError: the compression is unknown, or the bytes are damaged.
     """
     try:
         if compression == "":
@@ -216,13 +218,13 @@ def unpacked(compression: str, data: bytes, size: int) -> bytes:
         if compression == "lz4":
             packer = importlib.import_module("lz4.frame").LZ4FrameDecompressor()
             return bytes(packer.decompress(data, max_length=size + 1))
-    except Exception as error:  # each library has errors of its own
+    except Exception as error:  # each library has its own errors
         raise ValueError(f"its {compression} data are damaged: {error}") from error
     raise ValueError(f"an unknown compression, {compression[:_SHOWN]!r}")
 
 
 def _unpacked_zstd(data: bytes, most: int) -> bytes:
-    """At most so many bytes, by the library that rosbags itself installs or, from Python 3.14 on, by Python."""
+    """Unpack at most `most` bytes, by the library that rosbags installs or, from Python 3.14 on, by Python."""
     try:
         zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
     except ModuleNotFoundError:  # rosbags up to 0.10
@@ -231,10 +233,10 @@ def _unpacked_zstd(data: bytes, most: int) -> bytes:
 
 
 def footer(file: BinaryIO) -> tuple[McapRecord, int, int, int]:
-    """The footer, where the summary and the summary's offsets begin (0 = none), and the summary's CRC (0 = none).
+    """The footer, the offsets of summary and summary offsets (0 = none), and the CRC of the summary (0 = none).
 
     Raises:
-        McapDamage: the file does not begin and end as an MCAP file does.
+        McapDamage: the file does not begin and end like an MCAP file.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -257,7 +259,7 @@ def summary_crc(file: BinaryIO, start: int, footer_record: McapRecord) -> int:
 
 
 def crc_of(file: BinaryIO, start: int, end: int, crc: int = 0) -> int:
-    """CRC-32 of the bytes between two places of a file."""
+    """CRC-32 of the bytes between two offsets of a file."""
     file.seek(start)
     while start < end:
         data = file.read(min(_PIECE, end - start))
@@ -271,7 +273,7 @@ def add_checksums(path: Path) -> None:
     """Write the CRC of each chunk, of the data and of the summary into an MCAP file that was written without.
 
     Raises:
-        FileError: it cannot be written, or is not a whole MCAP file.
+        FileError: the file cannot be written, or is not a complete MCAP file.
     """
     try:
         with path.open("r+b") as file:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of a recorded bag in the order in which they were recorded, without ROS.
+"""Reads the messages of a bag in recording order, without ROS.
 
-Knows rosbag2's folders, MCAP and sqlite3 files, compressed as well, and .bag files of ROS 1, through rosbags;
-knows nothing of what the messages mean. Whatever is wrong with a file ends in FileError: bags come from robots that
-lost their power. A disk or store that fails ends in StoreError.
+It reads rosbag2 folders, MCAP and sqlite3 files, also compressed, and .bag files of ROS 1, through rosbags; it does not
+interpret messages. Any damage of a file raises FileError, because bags may come from robots that lost power. A failing
+disk or store raises StoreError.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _LONGEST_REASON = 200  # characters
 _OF_THE_DISK = frozenset(
     {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO, errno.ENODEV, errno.EHOSTDOWN}
 )
-"""What reading a good file ends in where a disk or a network drive fails."""
+"""OS error numbers when a disk or network drive fails while reading a good file."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic of a bag: its name, the type of its messages ("sensor_msgs/msg/Image") and how many there are."""
+    """A topic of a bag: its name, its message type ("sensor_msgs/msg/Image") and its number of messages."""
 
     name: str
     type: str
@@ -54,12 +54,12 @@ class Topic:
 
 @dataclass(frozen=True)
 class ChunkSpan:
-    """A chunk of an MCAP bag, as its index knows it.
+    """A chunk of an MCAP bag, from its index.
 
     Args:
-        start_ns: when its first message was recorded, nanoseconds.
-        end_ns: when its last one was.
-        size: bytes in the file.
+        start_ns: recording time of its first message, nanoseconds.
+        end_ns: recording time of its last message, nanoseconds.
+        size: size in the file, bytes.
         topics: names of the topics of its messages.
     """
 
@@ -71,14 +71,14 @@ class ChunkSpan:
 
 @dataclass(frozen=True, eq=False)
 class BagMessage:
-    """A message that has not been deserialised yet.
+    """A message that is not deserialised yet.
 
     Args:
         topic: name of its topic.
-        type: "sensor_msgs/msg/Image".
-        log_ns: when it was recorded, nanoseconds.
-        raw: its bytes (CDR).
-        read: what deserialises it.
+        type: its type, such as "sensor_msgs/msg/Image".
+        log_ns: recording time, nanoseconds.
+        raw: its CDR bytes.
+        read: function that deserialises it.
     """
 
     topic: str
@@ -88,10 +88,10 @@ class BagMessage:
     read: Callable[[BagMessage], Any]
 
     def decode(self) -> Any:
-        """The message, with fields as ROS names them.
+        """Deserialise the message, with ROS field names.
 
         Raises:
-            FileError: the bytes do not fit the type, or nobody knows the type.
+            FileError: the bytes do not match the type, or the type is unknown.
         """
         return self.read(self)
 
@@ -106,15 +106,15 @@ class Bag:
 
     Attributes:
         path: the same.
-        traffic: what was fetched of a store; None of a local bag, and of one that was copied.
-        contents: all topics by name, also those without messages.
-        topics: name of each topic → type of its messages.
-        start_ns: when the first message was recorded, nanoseconds; 0 where there is none.
+        traffic: data fetched from a store; None for a local or copied bag.
+        contents: all topics by name, including those without messages.
+        topics: name of each topic → its message type.
+        start_ns: recording time of the first message, nanoseconds; 0 if there is none.
 
     Raises:
-        FileError: there is no bag, or it is damaged.
+        FileError: the bag does not exist or is damaged.
         StoreError: the store of a URI does not answer.
-        DependencyError: rosbags is not installed, or what opens the URI is not.
+        DependencyError: rosbags or the package for the URI is not installed.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -151,7 +151,7 @@ class Bag:
         return _opened(self.path, Path(self._copy.name, name_of(self.path)))
 
     def chunks(self) -> tuple[ChunkSpan, ...]:
-        """The chunks of an MCAP bag in the order in which they lie in its files; none where it has no chunk index."""
+        """Chunks of an MCAP bag in file order; empty without a chunk index."""
         storage: Any = getattr(self._reader, "storage", None)
         files = getattr(storage, "storages", None) or [storage]
         found = []
@@ -163,11 +163,11 @@ class Bag:
         return tuple(found)
 
     def raw(self) -> Iterator[tuple[str, int, bytes]]:
-        """Topic, time of recording (ns) and bytes of every message, in the order in which they were recorded.
+        """Yield topic, recording time (ns) and bytes of every message, in recording order.
 
         Raises:
-            FileError: the bag is damaged from here on; what came before is good. Or it is one of ROS 1, whose bytes no
-                node of ROS 2 understands.
+            FileError: the bag is damaged from here on; earlier messages are valid. Or it is a ROS 1 bag, whose bytes
+                ROS 2 nodes cannot read.
         """
         if self._is_ros1:
             name = name_of(self.path)
@@ -178,18 +178,18 @@ class Bag:
     def messages(
         self, names: Collection[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
     ) -> Iterator[BagMessage]:
-        """The messages in the order in which they were recorded.
+        """Yield the messages in recording order.
 
-        Of an MCAP file with a chunk index, only the chunks that hold them are read.
+        In an MCAP file with a chunk index, only the needed chunks are read.
 
         Args:
-            names: of the topics wanted; None = all.
-            start_ns: only those recorded then or later, nanoseconds; None = from the beginning.
-            stop_ns: only those recorded before; None = to the end.
+            names: names of the topics; None = all.
+            start_ns: first recording time, nanoseconds; None = from the beginning.
+            stop_ns: end of recording times, exclusive, nanoseconds; None = to the end.
 
         Raises:
-            FileError: the bag is damaged from here on; what came before is good.
-            StoreError: the disk, or the store of a URI, has failed; what came before is good.
+            FileError: the bag is damaged from here on; earlier messages are valid.
+            StoreError: the disk or the store of a URI has failed; earlier messages are valid.
         """
         wanted = [c for c in self._connections if names is None or c.topic in names]
         if not wanted:  # rosbags would take an empty list for all
@@ -209,11 +209,11 @@ class Bag:
             raise FileError(
                 self.path, reason, "record it with a version of rosbag2 that stores definitions", place
             ) from error
-        except Exception as error:  # whatever rosbags or NumPy say of damaged bytes
+        except Exception as error:  # any error of rosbags or NumPy for damaged bytes
             raise FileError(self.path, _words(error), _repair(self.path), place) from error
 
     def _store(self, connection: Connection) -> Typestore:
-        """Types as the bag defines them, or else as ROS 2 and this package do."""
+        """Types from the bag's definitions, otherwise from ROS 2 and this package."""
         from rosbags.interfaces import MessageDefinitionFormat
 
         name, definition = connection.msgtype, connection.msgdef
@@ -223,14 +223,14 @@ class Bag:
                 is_idl = definition.format == MessageDefinitionFormat.IDL
                 try:
                     store = embedded_store(name, definition.data, is_idl)
-                except Exception:  # rosbags' parser knows only a part of IDL
+                except Exception:  # rosbags' parser supports only a part of IDL
                     if name not in store.types:
                         raise
             self._stores[name] = store
         return self._stores[name]
 
     def close(self) -> None:
-        """Give the files back; further messages cannot be read."""
+        """Close the files; no more messages can be read."""
         with suppress(Exception):  # one that is closed says so
             self._reader.close()
         self._forget_copy()
@@ -258,12 +258,12 @@ def open_bag(path: str | Path) -> Bag:
 
 
 def _type(connection: Connection) -> str:
-    """The type of a connection's messages by the name that ROS 2 has for it."""
+    """ROS 2 name of a connection's message type."""
     return bag_ros1.SAME_TYPES.get(connection.msgtype, connection.msgtype)
 
 
 def _opened(path: Path | str, file: Path | RemoteFile) -> Reader | Ros1Reader:
-    """A reader of a bag at a place, which errors name by the path or URI that the user gave."""
+    """Open a reader; its errors name the path or URI that the user gave."""
     from rosbags.rosbag2 import Reader
 
     with _translated(path):
@@ -280,12 +280,12 @@ def _opened(path: Path | str, file: Path | RemoteFile) -> Reader | Ros1Reader:
 
 
 def _storage(path: Path) -> Path:
-    """What rosbags is to open: the folder or file itself, or the only file of a folder that has no metadata."""
+    """Path for rosbags: the folder or file itself, or the only file of a folder without metadata."""
     if path.is_dir():
         if (path / METADATA).is_file():
             return path
         files = _files(path)
-        if len(files) == 1:  # a recorder that was killed writes no metadata
+        if len(files) == 1:  # a killed recorder writes no metadata
             return member(path, files[0].name)
         reason = f"no {METADATA} in the folder" + (f", but {len(files)} parts of a bag" if files else "")
         repair = f"run `ros2 bag reindex {path.name}`" if files else "pass a folder that `ros2 bag record` wrote"
@@ -307,9 +307,9 @@ def _files(folder: Path) -> list[Path]:
 
 @contextmanager
 def _translated(path: Path | str) -> Iterator[None]:
-    """Whatever rosbags, SQLite, YAML and the decompressors raise of a damaged file becomes FileError.
+    """Translate errors of rosbags, SQLite, YAML and decompressors for a damaged file to FileError.
 
-    A disk or store that does not give the bytes of a good file raises StoreError: it may give them the next time.
+    A disk or store that cannot deliver the bytes of a good file raises StoreError, because a retry may succeed.
     """
     try:
         yield
@@ -323,8 +323,8 @@ def _translated(path: Path | str) -> Iterator[None]:
 
 
 def _is_passing(error: OSError, is_remote_bag: bool) -> bool:
-    """Whether a disk or store has failed, not the file's content: which may pass."""
-    if is_remote_bag:  # EINVAL: a place before the file's beginning, which a wrong index names
+    """Whether an error comes from a disk or store, not from the file's content, so that a retry may succeed."""
+    if is_remote_bag:  # EINVAL: a wrong index points before the file's beginning
         return error.errno != errno.EINVAL
     return error.errno in _OF_THE_DISK
 
@@ -338,7 +338,7 @@ def _words(error: Exception) -> str:
 
 
 def _repair(path: Path | str) -> str:
-    """How the file is mended, by its kind."""
+    """How to fix a file of this kind."""
     if isinstance(path, str):
         name = name_of(path)
     else:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What bags of ROS 1 have that those of ROS 2 have not: another wire format, and other names of fields and types.
+"""Handles differences of ROS 1 bags: another wire format, and other names of fields and types.
 
-Knows rosbags' objects; knows nothing of files. The header's `seq` and what ROS 2 dropped is left as it is.
+Uses rosbags' objects, not files. The header's `seq` and other fields that ROS 2 dropped are kept.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 SUFFIX = ".bag"
 SAME_TYPES: Mapping[str, str] = MappingProxyType({"tf/msg/tfMessage": TF_MESSAGE})
-"""Types of ROS 1 → those of ROS 2 with the same fields; others have one name in both."""
+"""ROS 1 type → ROS 2 type with the same fields; other types have the same name."""
 
 
 def open_reader(path: Path) -> Reader:
-    """A reader of one .bag file, opened.
+    """Open a reader of one .bag file.
 
     Raises:
         DependencyError: rosbags is not installed.
-        Exception: rosbags' own, where the file is damaged.
+        Exception: an error of rosbags, if the file is damaged.
     """
     check_rosbags()
     from rosbags.rosbag1 import Reader
@@ -40,15 +40,15 @@ def open_reader(path: Path) -> Reader:
 
 
 def decode(store: Typestore, raw: bytes | memoryview, type_: str) -> Any:
-    """A message with the names of ROS 2.
+    """Deserialise a message, with ROS 2 names.
 
     Args:
         store: the types as the bag defines them.
-        raw: its bytes.
-        type_: as the bag has it.
+        raw: bytes of the message.
+        type_: its type in the bag.
 
     Raises:
-        Exception: rosbags' own, where the bytes do not fit the type.
+        Exception: an error of rosbags, if the bytes do not match the type.
     """
     message = store.deserialize_ros1(raw, type_)
     return _Ros1CameraInfo(message) if type_ == CAMERA_INFO else message

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has to hold of a bag of ROS 1 before rosbags opens it: records of bounded size, chunks that unpack to a limit.
+"""Checks a ROS 1 bag before rosbags opens it: bounded records, and chunks that unpack to a limit.
 
 rosbags looks for the first line end however far it is, reads a record of any length at once, and unpacks a chunk to any
 size. Source of the layout: wiki.ros.org/Bags/Format/2.0. A record is the length of its header (4 bytes, little endian),
@@ -26,10 +26,10 @@ _REPAIR = "pass a bag that rosbag wrote, or record it again"
 
 
 def check_ros1(path: Path) -> None:
-    """See that no record of a bag of ROS 1 is larger than what is read at once; where it is cut off, rosbags says so.
+    """Check that no record of a ROS 1 bag exceeds the size limit; rosbags itself reports a cut-off file.
 
     Raises:
-        FileError: one is, or it does not begin as such a bag does.
+        FileError: a record is too large, or the file does not begin like a ROS 1 bag.
     """
     with open_regular(path, _REPAIR) as file:
         begin = file.read(_LINE)
@@ -50,7 +50,7 @@ def check_ros1(path: Path) -> None:
 
 
 def bound_ros1() -> None:
-    """Have rosbags unpack a chunk of a bag of ROS 1 to at most LARGEST_RECORD."""
+    """Make rosbags unpack a chunk of a ROS 1 bag to at most LARGEST_RECORD."""
     reader = importlib.import_module("rosbags.rosbag1.reader")
     lz4 = importlib.import_module("lz4.frame")
     bounded = {"bz2": _bounded(bz2.BZ2Decompressor), "lz4": _bounded(lz4.LZ4FrameDecompressor)}

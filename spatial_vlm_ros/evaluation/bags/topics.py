@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which topic of a bag plays which role.
+"""Assigns roles to the topics of a bag.
 
-Knows how drivers name their topics; knows nothing of messages. What the user names wins; the rest is told from types
-and names. Where two cameras fit, nothing is guessed.
+It uses the naming conventions of drivers and does not read messages. Topics given by the user come first; the rest
+follows from types and names. If two cameras match, it does not guess.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ OPTIONS: Mapping[str, str] = MappingProxyType(
         INSTRUCTION: "--instruction-topic",
     }
 )
-"""The command line's option for each role that can be named."""
+"""Command-line option of each role that the user can set."""
 
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -80,21 +80,21 @@ _MOST_LISTED = 40
 def choose_roles(
     topics: Sequence[Topic], config: StreamConfig, given: Mapping[str, str] | None = None, with_detections: bool = True
 ) -> dict[str, str]:
-    """The topic of each role that a bag can fill.
+    """Choose a topic for each role.
 
     Args:
-        topics: of the bag.
-        config: `depth_registered` and `rectified` say which of a driver's variants are wanted.
-        given: role → topic, as the user named them; a leading "/" may be missing.
+        topics: topics of the bag.
+        config: `depth_registered` and `rectified` select among a driver's variants.
+        given: role → topic, as given by the user; a leading "/" may be missing.
         with_detections: whether detections come from the bag; False = from a grounder.
 
     Returns:
-        Role → topic. RGB, DEPTH, RGB_INFO, where wanted DEPTH_INFO and DETECTIONS are always there; INSTRUCTION,
-        TRANSFORMS and STATIC_TRANSFORMS where the bag has them.
+        Role → topic. RGB, DEPTH, RGB_INFO and, if requested, DEPTH_INFO and DETECTIONS are always present; INSTRUCTION,
+        TRANSFORMS and STATIC_TRANSFORMS only if the bag has them.
 
     Raises:
-        InputError: a named topic is not there or of another type, a needed role has no topic, several fit equally, or
-            the only detections are of another camera; lists what is there and the option to name one.
+        InputError: a given topic is missing or has another type, a required role has no topic, several match equally,
+            or the only detections belong to another camera. The message lists the topics and the option to choose one.
     """
     return _TopicChoice(topics, config, given or {}).roles(with_detections)
 
@@ -159,12 +159,12 @@ class _TopicChoice:
         return cameras
 
     def _rgb_rank(self, topic: Topic) -> tuple[object, ...]:
-        """Least = best: raw before compressed, rectified as configured, then the shortest name."""
+        """Sort key, smallest is best: raw before compressed, rectified as configured, then the shortest name."""
         is_rectified = _any_word(topic.name, {"rect"})
         return topic.type != IMAGE, is_rectified != self._config.rectified, len(topic.name), topic.name
 
     def _depth_rank(self, topic: Topic) -> tuple[object, ...]:
-        """Least = best: registered as configured, raw, compressedDepth, what else there is, then the shortest name."""
+        """Sort key, least is best: registered as configured, raw, compressedDepth, others, then the shortest name."""
         is_registered = _any_word(topic.name, _REGISTERED_WORDS)
         transport = 0 if topic.type == IMAGE else 1 if topic.name.endswith("/compressedDepth") else 2
         return is_registered != self._config.depth_registered, transport, len(topic.name), topic.name
@@ -172,7 +172,7 @@ class _TopicChoice:
     # -------------------------------------------------------------------------------------------- others
 
     def _info(self, role: str, image: Topic, registered: Topic | None = None) -> str:
-        """Camera info beside an image, else that of the depth registered to it, else the only one there is."""
+        """Camera info beside an image, otherwise of the depth registered to it, otherwise the only one."""
         if role in self._given:
             return self._given[role].name
         infos = [t for t in self._topics if t.type == CAMERA_INFO]
@@ -180,14 +180,14 @@ class _TopicChoice:
             f"{_base(topic.name).rpartition('/')[0]}/camera_info" for topic in (image, registered) if topic is not None
         ]
         found = next((t for name in beside for t in infos if t.name == name), None)
-        if found is None and self._config.depth_registered:  # else the only one may be the other camera's
+        if found is None and self._config.depth_registered:  # otherwise the only one may belong to the other camera
             found = self._only(infos)
         if found is None:
             raise self._refused(role, f"no {beside[0]}" + (f", but {len(infos)} of other images" if infos else ""))
         return found.name
 
     def _detections(self, rgb: Topic) -> str:
-        """The topic of detections of the camera; never one that stands under another camera of the bag."""
+        """Detections topic of the camera; never one in the namespace of another camera of the bag."""
         if DETECTIONS in self._given:
             return self._given[DETECTIONS].name
         for type_ in TYPES[DETECTIONS]:
@@ -203,7 +203,7 @@ class _TopicChoice:
         raise self._refused(DETECTIONS, "no topic of detections", extra=extra)
 
     def _other_camera(self, topic: Topic, rgb: Topic) -> str:
-        """The camera of the bag, other than that of `rgb`, that a topic stands under; "" = none."""
+        """Another camera of the bag than `rgb`'s whose namespace contains a topic; "" = none."""
         cameras = {_camera(t.name) for t in self._topics if t.type in TYPES[RGB]} - {_camera(rgb.name), ""}
         own = _inside(topic.name, _camera(rgb.name))
         return "" if own else next((one for one in sorted(cameras) if _inside(topic.name, one)), "")
@@ -218,7 +218,7 @@ class _TopicChoice:
 
     @staticmethod
     def _only(topics: Iterable[Topic]) -> Topic | None:
-        """The topic where there is exactly one."""
+        """The topic if there is exactly one."""
         found = list(topics)
         return found[0] if len(found) == 1 else None
 
@@ -246,7 +246,7 @@ def _any_word(name: str, words: Iterable[str]) -> bool:
 
 
 def _base(name: str) -> str:
-    """The name without that of its transport."""
+    """The name without its transport suffix."""
     parent, _, last = name.rpartition("/")
     return parent if last in _TRANSPORTS else name
 
@@ -256,7 +256,7 @@ def _is_depth(name: str) -> bool:
 
 
 def _is_colour_in_depth(name: str) -> bool:
-    """Azure Kinect's /rgb_to_depth: colour as the depth camera would see it."""
+    """Azure Kinect's /rgb_to_depth: colour projected to the depth camera."""
     return any(f"{word}_to_depth" in name.lower() for word in _COLOUR_WORDS)
 
 

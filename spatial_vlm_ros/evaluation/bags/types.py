@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message types of bags: those of ROS 2 that rosbags brings, and this package's own.
+"""Message types of bags: ROS 2 types from rosbags, and this package's own.
 
-Knows names and definitions; knows nothing of files. rosbags is imported when it is needed, never before.
+Only names and definitions, no files. rosbags is imported on first use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STRING = "std_msgs/msg/String"
 DETECTION, DETECTION_ARRAY = "spatial_vlm_interfaces/msg/Detection", "spatial_vlm_interfaces/msg/DetectionArray"
 DETECTION_2D_ARRAY = "vision_msgs/msg/Detection2DArray"
 
-# The text of interfaces/msg, which is no part of the Python package; a test compares them.
+# The text of interfaces/msg, which is not part of the Python package; a test compares them.
 DEFINITIONS: Mapping[str, str] = MappingProxyType(
     {
         DETECTION: """\
@@ -58,10 +58,10 @@ Detection[] detections
 
 
 def check_rosbags() -> None:
-    """See that rosbags is there.
+    """Check that rosbags is installed.
 
     Raises:
-        DependencyError: it is not installed.
+        DependencyError: rosbags is not installed.
     """
     try:
         import rosbags.rosbag2  # noqa: F401
@@ -71,7 +71,7 @@ def check_rosbags() -> None:
 
 @lru_cache(maxsize=1)
 def default_store() -> Typestore:
-    """The types of ROS 2 and this package's own, for bags that bring no definitions and for writing.
+    """Types of ROS 2 and of this package, for bags without definitions and for writing.
 
     Raises:
         DependencyError: rosbags is not installed.
@@ -87,18 +87,18 @@ def default_store() -> Typestore:
 
 @lru_cache(maxsize=256)
 def embedded_store(name: str, definition: str, is_idl: bool) -> Typestore:
-    """A store of one type and those that it is made of, as a bag defines them.
+    """Make a store of one type and its parts, from a definition in a bag.
 
-    Types are kept apart by their whole definition, so that no topic's can spoil another's, and what was parsed for one
-    bag serves the next one.
+    Stores are cached by the whole definition, so that topics cannot affect each other, and parsed definitions are
+    reused for the next bag.
 
     Args:
-        name: of the type, "sensor_msgs/msg/Image".
+        name: name of the type, such as "sensor_msgs/msg/Image".
         definition: its text, followed by those of its parts.
-        is_idl: whether the text is IDL, else it is that of .msg files.
+        is_idl: whether the text is IDL; otherwise .msg files.
 
     Raises:
-        Exception: rosbags' own, where the text is no definition.
+        Exception: an error of rosbags, if the text is not a definition.
     """
     from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frame folders as a bag that `ros2 bag play` and `replay` can play.
+"""Writes frame folders as a bag for `ros2 bag play` and `replay`.
 
-Knows the topics of the node and when each message is sent; knows nothing of how messages are built. The times are made
-up and the same each time, so that the same folder gives the same bag.
+It decides topics and send times; messages are built elsewhere. The times are artificial and constant, so that the same
+folder gives the same bag.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ START_NS = 1_700_000_000 * SECOND  # a fixed time: the same folder gives the sam
 PERIOD_NS = SECOND  # between frames
 STORAGES = ("mcap", "sqlite3")
 _AFTER_WORDS_NS = 400_000_000  # from an instruction to the frame that answers it: more than max_latency
-_BETWEEN_NS = 1_000  # from a message to the next: their order is that of their times
-_METADATA_VERSION: Literal[8] = 8  # the newest that Humble, Iron and Jazzy all read
+_BETWEEN_NS = 1_000  # between messages, so that their order follows from their times
+_METADATA_VERSION: Literal[8] = 8  # the newest version that Humble, Iron and Jazzy can all read
 _TYPES = {
     RGB: IMAGE,
     DEPTH: IMAGE,
@@ -68,7 +68,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Recorded:
-    """What was written: frames, instructions and messages of all topics."""
+    """Number of written frames, instructions and messages."""
 
     frames: int
     instructions: int
@@ -76,22 +76,22 @@ class Recorded:
 
 
 class BagWriter:
-    """A new bag; use it in a `with` statement: it appears whole at the end, an error within leaves nothing behind.
+    """Writes a new bag; use it in a `with` statement. The bag appears complete at the end; an error leaves nothing.
 
     Args:
-        out: the folder to make. MCAP files get the checksums of chunks, data and index.
+        out: folder to create. MCAP files get checksums of chunks, data and index.
         storage: "mcap" or "sqlite3".
-        namespace: put before the topics, but not before /tf and /tf_static.
-        compress: with zstd, chunk by chunk; for "mcap" only.
+        namespace: prefix of the topics, except /tf and /tf_static.
+        compress: whether to compress chunks with zstd; only for "mcap".
         force: replace an earlier bag.
 
     Attributes:
         composer: builds the messages.
-        messages: how many were written.
+        messages: number of written messages.
 
     Raises:
-        FileError: `out` exists, or cannot be made.
-        InputError: an unknown storage.
+        FileError: `out` exists or cannot be created.
+        InputError: the storage is unknown.
         DependencyError: rosbags is not installed.
     """
 
@@ -119,7 +119,7 @@ class BagWriter:
             raise
 
     def topic(self, role: str) -> str:
-        """Name of a role's topic: the node's."""
+        """Name of a role's topic, as used by the node."""
         inner = f"/{self._namespace}/{role}" if self._namespace else f"/{role}"
         return role if role.startswith("/") else inner
 
@@ -127,14 +127,14 @@ class BagWriter:
         """Write one message.
 
         Args:
-            role: what it is, see streams.frame_assembler.
-            message: made by `composer`.
-            log_ns: when it is sent, nanoseconds.
-            type_: where it is another than the role's usual one.
-            topic: where its name is another than the node's.
+            role: its role, see streams.frame_assembler.
+            message: message made by `composer`.
+            log_ns: send time, nanoseconds.
+            type_: its type, if not the role's usual one.
+            topic: its topic, if not the node's.
 
         Raises:
-            FileError: the disk is full, or the like.
+            FileError: writing failed, for example because the disk is full.
         """
         type_ = type_ or _TYPES[role]
         self.write_serialized(role, self._store.serialize_cdr(message, type_), log_ns, type_, topic)
@@ -142,7 +142,7 @@ class BagWriter:
     def write_serialized(
         self, role: str, data: bytes | memoryview, log_ns: int, type_: str, topic: str | None = None
     ) -> None:
-        """Write one message that is serialised (CDR) already; else as `write`."""
+        """Write one message that is already serialised (CDR); otherwise like `write`."""
         topic = topic or self.topic(role)
         try:
             if topic not in self._connections:
@@ -158,13 +158,13 @@ class BagWriter:
     def write_frame(
         self, frame: RgbdFrame, detections: Sequence[Detection] | None, stamp_ns: int, log_ns: int | None = None
     ) -> None:
-        """Write camera info, colour, depth and, where given, detections of one stamp.
+        """Write camera info, colour, depth and, if given, detections of one stamp.
 
         Args:
-            frame: what the camera saw; its own stamp and its poses are left out.
-            detections: an empty sequence says that nothing was found; None = no message.
-            stamp_ns: of the headers, nanoseconds.
-            log_ns: when the first is sent; None = at the stamp.
+            frame: the frame; its own stamp and poses are ignored.
+            detections: an empty sequence means that nothing was found; None = no message.
+            stamp_ns: stamp of the headers, nanoseconds.
+            log_ns: send time of the first message, nanoseconds; None = the stamp.
         """
         make, camera = self.composer, frame.camera
         header = make.header(stamp_ns, frame.frame_id)
@@ -181,7 +181,7 @@ class BagWriter:
             self.write(role, message, (stamp_ns if log_ns is None else log_ns) + number * _BETWEEN_NS)
 
     def write_instruction(self, words: str, log_ns: int) -> None:
-        """Write an instruction (std_msgs/String), sent at a time, nanoseconds."""
+        """Write an instruction (std_msgs/String) with a send time in nanoseconds."""
         self.write(INSTRUCTION, self._store.types[STRING](data=words), log_ns)
 
     def write_transforms(
@@ -191,9 +191,9 @@ class BagWriter:
 
         Args:
             poses: the transforms.
-            stamp_ns: of the headers, nanoseconds.
-            log_ns: when they are sent; None = at the stamp.
-            role: TRANSFORMS, or STATIC_TRANSFORMS for those that hold at all times.
+            stamp_ns: stamp of the headers, nanoseconds.
+            log_ns: send time, nanoseconds; None = the stamp.
+            role: TRANSFORMS, or STATIC_TRANSFORMS for constant ones.
         """
         make = self.composer
         message = make.tf_message(make.transform_stamped(pose, stamp_ns) for pose in poses)
@@ -213,7 +213,7 @@ class BagWriter:
         except (OSError, sqlite3.Error) as problem:
             raise _unwritable(self._out, problem) from problem
         finally:
-            with suppress(Exception):  # what is still open; on a full disk closing fails, too
+            with suppress(Exception):  # open files; on a full disk closing fails, too
                 self._writer.abort()
             self._folder.drop()
 
@@ -227,16 +227,16 @@ def record(
     never change go to /tf_static, others to /tf at the stamp of their frame.
 
     Args:
-        folder: with cases.jsonl and frame folders, or a single frame folder.
+        folder: folder with cases.jsonl and frame folders, or a single frame folder.
         out: the bag's folder.
         storage: "mcap" or "sqlite3".
-        namespace: put before the topics.
-        force: replace an earlier bag at `out`; else it must not exist.
+        namespace: prefix of the topics.
+        force: replace an earlier bag at `out`; otherwise `out` must not exist.
 
     Raises:
-        FileError: a frame cannot be read, `out` exists or cannot be written.
-        InputError: some frames have a base_T_camera or a camera_T_speaker and others of the same camera have none, or
-            that of another frame; or two cameras have the same speaker.
+        FileError: a frame cannot be read, or `out` exists or cannot be written.
+        InputError: frames of one camera differ in whether they have a base_T_camera or camera_T_speaker, or in its
+            other frame; or two cameras have the same speaker.
         DependencyError: rosbags is not installed.
     """
     folder = Path(folder)
@@ -262,7 +262,7 @@ def record(
 
 
 def _cases(folder: Path) -> list[tuple[str, str | None]]:
-    """Frame and instruction of each case; the folder itself, without instruction, where it is a frame."""
+    """Frame and instruction of each case; for a single frame, the folder itself without instruction."""
     path = folder / CASES_FILE
     if not path.exists():
         return [("", None)]
@@ -276,7 +276,7 @@ def _cases(folder: Path) -> list[tuple[str, str | None]]:
 
 
 def _poses(folder: Path, names: Sequence[str]) -> dict[str, list[Transform]]:
-    """The poses that each frame comes with: its base_T_camera and its camera_T_speaker, where it has them."""
+    """Poses of each frame: its base_T_camera and camera_T_speaker, if any."""
     poses: dict[str, list[Transform]] = {}
     bases: dict[str, str | None] = {}
     speakers: dict[str, str | None] = {}
@@ -298,7 +298,7 @@ def _pose(path: Path) -> Transform | None:
 
 
 def _check_same(file: str, what: str, known: dict[str, str | None], camera: str, named: str | None) -> None:
-    """See that all frames of a camera name the same other frame, or none, and remember which."""
+    """Check that all frames of a camera name the same other frame, or none, and store it."""
     if known.setdefault(camera, named) != named:
         got = " and ".join(repr(name) if name else "none" for name in (known[camera], named))
         raise InputError(
@@ -308,7 +308,7 @@ def _check_same(file: str, what: str, known: dict[str, str | None], camera: str,
 
 
 def _unchanging(poses: dict[str, list[Transform]]) -> list[Transform]:
-    """One pose of each child where none changes, else nothing."""
+    """One pose for each child frame if no pose changes, otherwise empty."""
     first: dict[str, Transform] = {}
     for pose in (pose for several in poses.values() for pose in several):
         if not np.array_equal(first.setdefault(pose.child, pose).matrix, pose.matrix):
@@ -328,7 +328,7 @@ def _writer(folder: Path, out: Path, storage: str, compress: bool) -> Writer:
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
     try:
-        folder.rmdir()  # rosbags makes it itself
+        folder.rmdir()  # rosbags creates it itself
         writer = Writer(folder, version=_METADATA_VERSION, storage_plugin=StoragePlugin[storage.upper()])
         if compress:
             writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -343,7 +343,7 @@ def _unwritable(out: Path, error: Exception) -> FileError:
 
 
 def _qos(is_latched: bool) -> Qos:
-    """Reliable, so that every subscriber can hear it; transforms that are sent once are kept for who comes late."""
+    """Reliable QoS, which matches every subscriber; static transforms are latched for late subscribers."""
     from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
     forever = QosTime(9223372036, 854775807)

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answers of a run in a file, one a line, so that a run that was killed goes on where it stopped.
+"""Stores the answers of a run in a file, one per line, so that a killed run continues where it stopped.
 
     {"schema": 2, "benchmark": "whatsup"}
     {"name": "a", "backend": "qwen-vl model=…", "weights": "9f86d0…"}
     {"model": "qwen-vl model=… weights=9f86d0… (likelihood)", "item": "A/cup_on_table.jpeg", "asked": "1f0c…",
      "credit": 1, "choice": 2}
 
-(The last is one line.) A line counts only for the same model, options, weights, way of asking, question and truth. What
-it counts is computed anew from choice, points and text, so that changed rules hold for known answers, too. A name
-stands for one model alone. A last line without its end, which a kill leaves, is dropped. The file is locked while a run
-writes.
+(The last is one line.) A line is used only for the same model, options, weights, way of asking, question and truth. Its
+credit is recomputed from choice, points and text, so changed rules also apply to known answers. A name stands for only
+one model. An unfinished last line from a killed run is dropped. The file is locked while a run writes.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ _OTHER = "choose another file with --out, or remove this one"
 
 
 class AnsweringModel(msgspec.Struct, frozen=True):
-    """A model that answers of a file are of.
+    """A model with answers in a file.
 
     Args:
-        name: that tables show.
-        backend: with its options, as on the command line.
-        weights: SHA-256 of the files that backend and options name, all together; "" = they name none here.
+        name: name in tables.
+        backend: backend with its options, as on the command line.
+        weights: SHA-256 of the files that backend and options name, all together; "" = they name no local files.
     """
 
     name: str
@@ -51,12 +50,12 @@ class AnsweringModel(msgspec.Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """What its answers are known by."""
+        """Key that identifies its answers."""
         return f"{self.backend} weights={self.weights[:16]}" if self.weights else self.backend
 
 
 class AnswerLine(msgspec.Struct, omit_defaults=True):
-    """One line: who answered, what was asked, and the answer with what it counted when it was given."""
+    """One line: model, item, and answer with its credit at the time."""
 
     model: str
     item: str
@@ -68,7 +67,7 @@ class AnswerLine(msgspec.Struct, omit_defaults=True):
     unread: str = ""
 
     def answer(self, item: BenchmarkItem) -> BenchmarkAnswer:
-        """The answer, as the present rules read it: of a written reply, the option is looked for anew."""
+        """The answer by the current rules; the option of a written reply is determined again."""
         choice = read_choice(self.text, item.choices) if self.text and item.choices else self.choice
         return BenchmarkAnswer(choice, self.points, self.text, self.unread)
 
@@ -86,14 +85,14 @@ class _OpenAnswers:
 
 
 class AnswerFile:
-    """Answers that are known, and a place for further ones; see the module's text."""
+    """Known answers, and storage for new ones; see the module docstring."""
 
     def __init__(self, opened: _OpenAnswers) -> None:
         self._opened = opened
         self._model: AnsweringModel | None = None
 
     def begin(self, model: AnsweringModel) -> None:
-        """Say which model answers under a name, before its answers are asked for; kept with its first new answer.
+        """Register the model of a name before its first question; stored with its first new answer.
 
         Raises:
             InputError: another model has answered under that name.
@@ -111,11 +110,11 @@ class AnswerFile:
             )
 
     def known(self, model: str, item: BenchmarkItem) -> AnswerLine | None:
-        """What a model answered to an item before; None where it did not."""
+        """Earlier answer of a model to an item, or None."""
         return self._opened.known.get((model, item.key, asked_digest(item)))
 
     def add(self, model: str, item: BenchmarkItem, answer: BenchmarkAnswer, credit: float) -> AnswerLine:
-        """Keep an answer; it is on the disk when this returns.
+        """Store an answer; it is on the disk when this returns.
 
         Raises:
             FileError: it cannot be written.
@@ -135,15 +134,15 @@ class AnswerFile:
 
 @contextmanager
 def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
-    """The answers of a file, which is made where it does not exist.
+    """Open a file of answers, and create it if necessary.
 
     Args:
-        path: of the file; None = answers are kept in memory alone.
+        path: path of the file; None = keep answers only in memory.
         benchmark: name of the benchmark.
 
     Raises:
-        FileError: it cannot be read or written, is of another benchmark or no file of answers, or another run writes
-            to it.
+        FileError: the file cannot be read or written, belongs to another benchmark, is not a file of answers, or
+            another run writes to it.
     """
     if path is None:
         yield AnswerFile(_OpenAnswers(None, {}, {}))
@@ -169,7 +168,7 @@ def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
 
 
 def asked_digest(item: BenchmarkItem) -> str:
-    """Changes when question, options, prompt or truth of an item change; the pixels of its image are not looked at."""
+    """Digest of question, options, prompt and truth of an item; it ignores the pixels of the image."""
     told = (item.question, item.prompt, item.phrase, item.truth.described(), Path(item.image.name).name)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
@@ -177,7 +176,7 @@ def asked_digest(item: BenchmarkItem) -> str:
 def _known(
     file: BinaryIO, path: Path, benchmark: str
 ) -> tuple[dict[tuple[str, str, str], AnswerLine], dict[str, AnsweringModel]]:
-    """The whole lines of a file; it is cut behind the last of them, and stands at its end."""
+    """Read the complete lines of a file; truncates it after the last one, and leaves the position at the end."""
     file.seek(0)
     data = file.read()
     whole, end, _ = data.rpartition(b"\n")

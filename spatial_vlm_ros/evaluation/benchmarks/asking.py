@@ -30,14 +30,14 @@ class BenchmarkModel:
     """A loaded model that answers items.
 
     Args:
-        name: that tables show.
-        backend: what a loader of `perception.backends` gave.
-        asked: a key of WAYS; "" = the first of likelihood, reply and choice that the backend has for options, and the
-            first of refer and reply that it has for points.
+        name: name in tables.
+        backend: backend from a loader of `perception.backends`.
+        asked: a key of WAYS; "" = the first way that the backend supports: likelihood, reply, choice for options;
+            refer, reply for points.
 
     Raises:
-        UnknownNameError: no such way.
-        InputError: the backend cannot be asked so, or in no way at all.
+        UnknownNameError: the way does not exist.
+        InputError: the backend does not support this way, or any way.
     """
 
     def __init__(self, name: str, backend: Any, asked: str = "") -> None:
@@ -64,10 +64,10 @@ class BenchmarkModel:
         self._for_points = next((way for way in _FOR_POINTS if way in usable), None)
 
     def way_of(self, item: BenchmarkItem) -> Way:
-        """How an item is asked.
+        """Way of asking an item.
 
         Raises:
-            InputError: it asks for points and the backend gives none, or the other way round.
+            InputError: the backend does not support the item's kind of answer, options or points.
         """
         way = self._for_options if item.choices else self._for_points
         if way is None:
@@ -79,16 +79,16 @@ class BenchmarkModel:
         return way
 
     def answer(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
-        """What the model answers.
+        """Ask the model about an item.
 
         Args:
-            item: that is asked.
+            item: the item.
             rgb: its image, (H, W, 3) uint8.
 
         Raises:
             InputError: as `way_of`.
-            ModelError: the model failed; a reply that cannot be read is no failure but an answer without a
-                choice or a point.
+            ModelError: the model failed; an unreadable reply is not a failure, but an answer without a choice or a
+                point.
         """
         way = self.way_of(item)
         if way == "likelihood":
@@ -117,14 +117,14 @@ class BenchmarkModel:
             return BenchmarkAnswer(unread=str(error))
 
     def _replied(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
-        replier: Replier = self._backend  # way_of has seen that it is one
+        replier: Replier = self._backend  # checked by way_of
         reply = replier.reply(rgb, prompt_of(item))
         if item.choices:
             return BenchmarkAnswer(read_choice(reply.text, item.choices), text=reply.text)
         return BenchmarkAnswer(points=self._points(reply, replier.convention, rgb), text=reply.text)
 
     def _points(self, reply: PromptReply, own: Convention, rgb: Rgb) -> tuple[FractionPoint, ...]:
-        """Points of a reply; fractions where all numbers say so, for prompts ask for them, else as the model writes."""
+        """Points of a reply: fractions if all numbers fit, as prompts ask for them, otherwise the model's own form."""
         for convention in (CONVENTIONS["fraction"], own):
             try:
                 size = (int(rgb.shape[1]), int(rgb.shape[0]))
@@ -138,7 +138,7 @@ class BenchmarkModel:
 
 
 def prompt_of(item: BenchmarkItem) -> str:
-    """The prompt of an item that is answered by a reply: the published one, else question, options and form."""
+    """Prompt of an item for a written reply: the published one, otherwise question, options and form."""
     if item.prompt or not item.choices:
         return item.prompt or item.question
     options = zip(letters(len(item.choices)), item.choices, strict=True)
@@ -150,25 +150,25 @@ def load_model(model: ComparedModel, asked: str = "") -> BenchmarkModel:
     """Load a model.
 
     Args:
-        model: backend and options, as of load_benchmark_backend.
-        asked: as of BenchmarkModel.
+        model: backend and options, as in load_benchmark_backend.
+        asked: as in BenchmarkModel.
 
     Raises:
-        UnknownNameError, InputError, ModelError, DependencyError, FileError: as the backend's loader.
-        InputError: it cannot be asked.
+        UnknownNameError, InputError, ModelError, DependencyError, FileError: as in the backend's loader.
+        InputError: the model cannot be asked.
     """
     return BenchmarkModel(model.name, load_benchmark_backend(model.backend, model.options), asked)
 
 
 def load_benchmark_backend(name: str, options: Mapping[str, str]) -> Any:
-    """Load a backend that is asked questions; its convention of places is not probed unless an option says so.
+    """Load a backend for questions; its coordinate convention is not probed unless an option asks for it.
 
     Args:
-        name: of a backend, or a folder with config.json, which is then the model of backends/scoring.py.
-        options: of the backend.
+        name: name of a backend, or a model folder with config.json, loaded by backends/scoring.py.
+        options: options of the backend.
 
     Raises:
-        UnknownNameError, InputError, ModelError, DependencyError, FileError: as the backend's loader.
+        UnknownNameError, InputError, ModelError, DependencyError, FileError: as in the backend's loader.
     """
     if (Path(name).expanduser() / "config.json").is_file():
         return load_backend(SCORING, {"model": name, **options})
@@ -181,7 +181,7 @@ def load_benchmark_backend(name: str, options: Mapping[str, str]) -> Any:
 
 
 def _fractions(found: Sequence[NamedObject], rgb: Rgb) -> tuple[FractionPoint, ...]:
-    """Points, and the middles of boxes without one, as fractions of an image's size."""
+    """Points, or centres of boxes without a point, as fractions of an image's size."""
     height, width = rgb.shape[:2]
     points = []
     for one in found:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BLINK: relative depth and spatial relation, two of its fourteen tasks; those that ask about one image and space.
+"""BLINK: relative depth and spatial relation, the two of its fourteen tasks about space in one image.
 
     Relative_Depth/val-00000-of-00001.parquet     idx, question, sub_task, image_1 to image_4, choices, answer, prompt
     Spatial_Relation/val-00000-of-00001.parquet   the same
 
 An answer is "(A)". Those of the test files are hidden: they can only be scored by the authors' server.
-BLINK gives no places of the points or objects that it asks about, so that usual and counter-heuristic questions of
-depth cannot be told apart.
+BLINK does not give the positions of the points or objects in its questions, so usual and counter-heuristic depth
+questions cannot be separated.
 
 Source: Fu et al. (2024), BLINK: multimodal large language models can see but not perceive; zeyofu/BLINK_Benchmark at
 2d6a779: columns and prompt in eval/test_benchmark.py:67-136, score in eval/evaluate.py:28-67.
@@ -71,7 +71,7 @@ class _BlinkEntry(msgspec.Struct):
 
 
 def read_blink(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
-    """The questions of both tasks whose files are in a folder; see ReadItems."""
+    """Read the questions of both tasks whose files are in a folder; see ReadItems."""
     for path in found_files(folder, [f"{task}/val-*.parquet" for task in TASKS], SOURCE):
         for _place, entry in parquet_entries(path, _BlinkEntry, SOURCE):
             yield entry if isinstance(entry, DamagedItem) else _blink_item(path, entry)
@@ -92,7 +92,7 @@ def _blink_item(path: Path, entry: _BlinkEntry) -> BenchmarkItem | DamagedItem:
 
 
 def score_blink(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
-    """The mean of both tasks, where both are there, and the accuracy of each.
+    """The accuracy of each task, and their mean if both are present.
 
     Published: zeyofu/BLINK_Benchmark, eval/evaluate.py:43-59 at 2d6a779, where the mean is that of all fourteen tasks.
     """

@@ -36,10 +36,10 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({one.name: one for one in
 
 
 def benchmark_of(name: str) -> Benchmark:
-    """A benchmark by its name.
+    """Find a benchmark by name.
 
     Raises:
-        UnknownNameError: there is none of this name; lists those that exist.
+        UnknownNameError: the name is unknown; the message lists the valid names.
     """
     if name not in BENCHMARKS:
         raise UnknownNameError("benchmark", name, BENCHMARKS)

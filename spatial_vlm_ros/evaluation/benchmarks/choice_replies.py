@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which choice a model's reply names, by the rules of published scorers.
+"""Reads which choice a model's reply names, by the rules of published scorers.
 
 BLINK and VLMEvalKit ask a GPT model about replies that their rules cannot read. No such model is asked here: the
 package's own reading of the reply (`reply_reading`) takes its place. The published scorers were written for models
@@ -31,22 +31,22 @@ _LAST_WORDS = 4
 
 
 def after_thinking(text: str) -> str:
-    """A reply behind its last "</think>"."""
+    """The part of a reply after its last "</think>"."""
     return text.rsplit(_THOUGHT, 1)[-1].lstrip() if _THOUGHT in text else text
 
 
 def cambrian_answer(reply: str, of_3d: bool = False) -> str:
     """The one character, in lower case, that Cambrian's scorers of CV-Bench compare with the right letter.
 
-    It is the first behind the last "answer is" and then the last "answer:", once brackets at both ends and a period
-    behind are gone: "b" of "Behind the can", and ":" of "The answer is: (B)", which is therefore wrong.
+    It is the first character after the last "answer is" and then the last "answer:", without brackets at both ends and
+    a final period: "b" of "Behind the can", and ":" of "The answer is: (B)", which is therefore wrong.
 
     Source: cambrian-mllm/cambrian 539ffc3, eval/eval/coco/coco_test.py:21-31 (ade alike), eval/eval/omni/omni_test.py:
-    21-31, by which colons and commas behind are left out as well.
+    21-31, which also removes final colons and commas.
 
     Args:
-        reply: without what a model thought.
-        of_3d: by the rules of Omni3D.
+        reply: reply without the thinking part.
+        of_3d: whether to use the rules of Omni3D.
     """
     said = reply.lower().strip()
     for words in ("answer is", "answer:"):  # "answer is:" comes second there, when no "answer is" is left
@@ -55,14 +55,14 @@ def cambrian_answer(reply: str, of_3d: bool = False) -> str:
 
 
 def blink_choice(reply: str, choices: int) -> str | None:
-    """The choice as "(A)", or None where BLINK's own rules name none and it would ask GPT-3.5.
+    """The choice as "(A)", or None if BLINK's own rules find none, where it would ask GPT-3.5.
 
-    A reply that is one letter, in brackets or not, is that choice. Else the choices that stand as words "(A)" count:
-    the only one of the last paragraph, or else the only one of the whole reply.
+    A reply that is one letter, with or without brackets, is that choice. Otherwise choices as separate words "(A)"
+    count: the only one of the last paragraph, or else the only one of the whole reply.
 
     Args:
         reply: as the model wrote it.
-        choices: how many there are.
+        choices: number of choices.
     """
     for letter in _LETTERS:
         if reply in (letter, f"({letter})"):
@@ -77,10 +77,10 @@ def blink_choice(reply: str, choices: int) -> str | None:
 
 
 def vlmevalkit_choice(reply: str, choices: Mapping[str, str]) -> str | None:
-    """The letter that a reply names, or None where VLMEvalKit's rules name none.
+    """The letter that a reply names, or None if VLMEvalKit's rules find none.
 
-    A letter counts that is the only one which stands as a word of its own, among the last four words; else one after
-    "answer is"; else the only choice whose text the reply holds, where the reply is short.
+    A letter counts if it is the only one that is a separate word, among the last four words; otherwise a letter after
+    "answer is"; otherwise the only choice whose text is in the reply, if the reply is short.
 
     Args:
         reply: as the model wrote it.

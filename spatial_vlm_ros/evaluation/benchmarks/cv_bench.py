@@ -52,7 +52,7 @@ _IN_3D = "Omni3D"
 
 @dataclass(frozen=True)
 class CvTruth(ChoiceTruth):
-    """Options of CV-Bench; of a written reply, what Cambrian's scorers read counts, right or wrong.
+    """Options of CV-Bench; a written reply counts as Cambrian's scorers read it, right or wrong.
 
     Args:
         of_3d: by the scorer of Omni3D, by which an option of one lower-case character may be written out as well.
@@ -85,7 +85,7 @@ class _CvRow(_CvEntry):
 
 
 def read_cv_bench(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
-    """The items of both files, or of the one that is there; see ReadItems."""
+    """Read the items of both files, or of the only one; see ReadItems."""
     names = [f"test{kind}.{ending}" for kind in ("_2d", "_3d", "") for ending in ("jsonl", "parquet")]
     there = found_files(folder, names, SOURCE)
     with_images = (folder / "img").is_dir()
@@ -119,7 +119,7 @@ def _item(path: Path, place: str, entry: _CvEntry) -> BenchmarkItem | DamagedIte
 
 
 def _image_of(folder: Path, filename: str) -> BenchmarkImage:
-    """The image of a line; raises FileError as image_inside."""
+    """The image of a line; raises FileError like image_inside."""
     from_here = PurePosixPath(filename).parts[:1] == ("img",)
     return image_inside(folder if from_here else folder / "img", filename)
 
@@ -127,8 +127,8 @@ def _image_of(folder: Path, filename: str) -> BenchmarkImage:
 def score_cv_bench(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
     """CV-Bench is the mean of 2D and 3D; 2D is the mean of the accuracies on ADE20K and COCO, 3D that on Omni3D.
 
-    A mean of which a part has no item is left out. Published: nyu-visionx/CV-Bench, README.md, section Accuracy; of a
-    part: cambrian-mllm/cambrian 539ffc3, eval/eval/coco/coco_test.py:51-76, eval/eval/omni/omni_test.py:65-92; the
+    A mean is left out if one of its parts has no item. Published: nyu-visionx/CV-Bench, README.md, section Accuracy; of
+    a part: cambrian-mllm/cambrian 539ffc3, eval/eval/coco/coco_test.py:51-76, eval/eval/omni/omni_test.py:65-92; the
     same in EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/cv_bench/utils.py:67-79 at 75571cf. Note that the metric of
     lmms-eval's task itself, utils.py:55-64, is the plain accuracy over all items, which weighs sources by their size.
     """

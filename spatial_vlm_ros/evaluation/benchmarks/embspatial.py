@@ -49,7 +49,7 @@ class _EmbEntry(msgspec.Struct):
 
 
 def read_embspatial(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
-    """All items; see ReadItems."""
+    """Read all items; see ReadItems."""
     listing = found_files(folder, ("embspatial_bench.json",), SOURCE)[0]
     for place, entry, range_of in json_slices(listing, _EmbEntry, SOURCE):
         if isinstance(entry, DamagedItem):
@@ -68,10 +68,10 @@ def read_embspatial(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
 
 
 def _contrary(entry: _EmbEntry) -> bool | None:
-    """Whether "higher in the image is farther" names a wrong option; None where it names none.
+    """Whether "higher in the image is farther" gives a wrong option; None if the rule does not apply.
 
-    It can be told of "close" and "far" alone, whose options are the objects: the rule names the object whose box has
-    the lowest or the highest middle.
+    It only applies to "close" and "far", whose options are objects: the rule picks the object with the lowest or
+    highest box centre.
     """
     if entry.relation not in ("close", "far"):
         return None

@@ -22,13 +22,13 @@ _REPAIR = "download the file again"
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image with a file of its own; see BenchmarkImage."""
+    """An image in its own file; see BenchmarkImage."""
 
     path: Path
 
     @property
     def name(self) -> str:
-        """The file."""
+        """Path of the file."""
         return str(self.path)
 
     def read(self) -> Rgb:
@@ -42,13 +42,13 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class JsonImage:
-    """An image whose base64 text stands in a JSON file; see BenchmarkImage. It stays there until it is read.
+    """An image as base64 text in a JSON file; see BenchmarkImage. It is loaded only when read.
 
     Args:
-        file: that holds it.
-        field: its place in the file, such as "$[3].image".
-        start: first byte of the JSON text, its quotes included.
-        size: of the JSON text, bytes.
+        file: path of the file.
+        field: its location in the file, such as "$[3].image".
+        start: first byte of the JSON text, including its quotes.
+        size: size of the JSON text, bytes.
     """
 
     file: Path
@@ -58,7 +58,7 @@ class JsonImage:
 
     @property
     def name(self) -> str:
-        """File and place."""
+        """File and location in it."""
         return f"{self.file} at {self.field}"
 
     def read(self) -> Rgb:
@@ -70,7 +70,7 @@ class JsonImage:
         return decoded(self.file, self.field, self.encoded())
 
     def encoded(self) -> bytes:
-        """The image as a file has it.
+        """The encoded image file.
 
         Raises:
             FileError: no base64 text, or the file has changed.
@@ -87,12 +87,12 @@ class JsonImage:
 
 
 def decoded(file: Path, field: str, data: bytes) -> Rgb:
-    """An image that stands inside a file.
+    """Decode an image from inside a file.
 
     Args:
-        file: that holds it, for messages.
-        field: its place in it, likewise.
-        data: PNG, JPEG or another form that files of images have.
+        file: path of the file, for messages.
+        field: its location in the file, for messages.
+        data: PNG, JPEG or another image format.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -112,15 +112,15 @@ def decoded(file: Path, field: str, data: bytes) -> Rgb:
 
 
 def image_inside(folder: Path, name: str) -> ImageFile:
-    """An image below a folder.
+    """Find an image below a folder.
 
     Args:
-        folder: that it may not leave.
+        folder: the folder, which the path must not leave.
         name: relative to it, with "/".
 
     Raises:
-        FileError: the name leaves the folder, also through a symbolic link, or no regular file is there. Links of a
-            snapshot in the cache of Hugging Face to its own contents are read.
+        FileError: the name leaves the folder, also through a symbolic link, or is not a regular file. Links inside a
+            snapshot of the Hugging Face cache are allowed.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:

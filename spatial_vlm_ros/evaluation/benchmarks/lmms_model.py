@@ -40,13 +40,13 @@ _log = logging.getLogger(__name__)
 
 
 def manifest() -> Any:
-    """What lmms-eval's entry point asks for: the model's name there, and its class."""
+    """Manifest for lmms-eval's entry point: the model's name and its class."""
     registry = importlib.import_module("lmms_eval.models.registry_v2")
     return registry.ModelManifest(model_id=MODEL_ID, simple_class_path=f"{__name__}.{_CLASS}")
 
 
 def __getattr__(name: str) -> Any:
-    """The class `SpatialVlmModel`, which is made when lmms-eval asks for it, for its base is lmms-eval's."""
+    """Make the class `SpatialVlmModel` on first use, because its base class comes from lmms-eval."""
     if name != _CLASS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return _model_class()
@@ -60,17 +60,17 @@ def _model_class() -> type:
 
 
 class LmmsRequests:
-    """A backend that answers lmms-eval's requests; with lmms-eval's base class it is its model.
+    """A backend that answers lmms-eval's requests; together with lmms-eval's base class it is a model.
 
-    One image a question; greedy decoding, whatever a task asks for. The length of replies is an option of the backend
+    One image per question; always greedy decoding. The length of replies is an option of the backend
     (max_new_tokens, of a server max_tokens), not of the task.
 
     Args:
         backend: name of a backend, or the folder of a model.
-        batch_size: of lmms-eval; questions are asked one by one.
-        device: of lmms-eval; goes to the backend where it is given.
-        max_batch_size: of lmms-eval; not used.
-        **options: of the backend. Remedies are options, as docs/remedies.md has them.
+        batch_size: from lmms-eval; ignored, questions are asked one by one.
+        device: from lmms-eval; passed to the backend if given.
+        max_batch_size: from lmms-eval; ignored.
+        **options: options of the backend, including remedies (docs/remedies.md).
 
     Raises:
         InputError, ModelError, UnknownNameError, DependencyError: as the backend's loader.
@@ -99,10 +99,10 @@ class LmmsRequests:
         self._scorer = getattr(self._backend, "scorer", self._backend)
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Replies to prompts, each ended before the first of its `until`.
+        """Replies to prompts, each cut before the first of its `until` texts.
 
         Raises:
-            InputError: the backend cannot be given any prompt, or a question has not one image.
+            InputError: the backend does not take prompts, or a question does not have exactly one image.
             ModelError: the model failed.
         """
         replier = replier_of(self._backend)
@@ -121,7 +121,7 @@ class LmmsRequests:
         """Mean negative log-likelihood of a token of each continuation, and whether greedy decoding would write it.
 
         Raises:
-            InputError: the backend tells no likelihoods, or a question has not one image.
+            InputError: the backend has no likelihoods, or a question does not have exactly one image.
             ModelError: the model failed.
         """
         if not callable(getattr(self._scorer, "continuation", None)):
@@ -136,7 +136,7 @@ class LmmsRequests:
         return found
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
-        """Refused: one question, one reply.
+        """Not supported: one question, one reply.
 
         Raises:
             InputError: always.
@@ -162,12 +162,12 @@ class LmmsRequests:
 
 
 def _text(value: Any) -> str:
-    """An option as one writes it: lmms-eval has made numbers and booleans of some."""
+    """An option as text: lmms-eval converts some to numbers and booleans."""
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _until(text: str, arguments: Mapping[str, Any]) -> str:
-    """A reply up to the first of the texts that end it."""
+    """A reply cut before the first of its end texts."""
     ends = arguments.get("until") or ()
     for end in (ends,) if isinstance(ends, str) else ends:
         text = text.split(end)[0] if end else text
@@ -175,6 +175,6 @@ def _until(text: str, arguments: Mapping[str, Any]) -> str:
 
 
 def _wrapped(value: Any) -> Any:
-    """A value that lmms-eval hands on as it is; versions without GenerationResult do so with any."""
+    """Wrap a value so that lmms-eval passes it on unchanged; versions without GenerationResult need no wrapping."""
     made = getattr(importlib.import_module("lmms_eval.api.instance"), "GenerationResult", None)
     return value if made is None else made(text=value)

@@ -3,10 +3,9 @@
 
     python -m lmms_eval --include_path FOLDER --tasks spatial_vlm_whatsup --model llava_hf --model_args …
 
-So any model that lmms-eval has is asked the same prompts, read by the same rules and scored by the same scorer as here.
-FOLDER gets items.jsonl, images that have no file of their own, a task in YAML and the functions that it names. Fields
-of a task: EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/cv_bench/_default_template_yaml and lmms_eval/utils.py:932-957
-at 75571cf.
+So every model of lmms-eval gets the same prompts, reading rules and scorer as here. FOLDER gets items.jsonl, images
+that have no file of their own, a task in YAML and its functions. Fields of a task: EvolvingLMMs-Lab/lmms-eval,
+lmms_eval/tasks/cv_bench/_default_template_yaml and lmms_eval/utils.py:932-957 at 75571cf.
 """
 
 from __future__ import annotations
@@ -88,10 +87,10 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
     """Write a task of lmms-eval.
 
     Args:
-        benchmark: whose items they are.
-        data: folder that they were read from; it is needed when the task is scored.
+        benchmark: benchmark of the items.
+        data: folder of the data; it is also needed for scoring.
         read: the items.
-        out: folder that does not exist yet, or is empty.
+        out: a new or empty folder.
 
     Returns:
         The name of the task.
@@ -114,7 +113,7 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
             for n, item in enumerate(read.items):
                 line = json.dumps(_document(item, folder, place, f"{n:06}"), ensure_ascii=False)
                 file.write(line.encode("utf-8", "replace") + b"\n")
-        listed = json.dumps(str(place / "items.jsonl"))  # a JSON text is one of YAML
+        listed = json.dumps(str(place / "items.jsonl"))  # a JSON string is a YAML string
         write_text(folder / f"{task}.yaml", _TASK.format(task=task, items=listed))
         functions = _FUNCTIONS.format(task=task, name=benchmark.name, data=str(data.resolve()))
         write_text(folder / "functions.py", functions)
@@ -122,17 +121,17 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
 
 
 def credits_of(name: str, data: str, document: Mapping[str, Any], replies: Sequence[str]) -> dict[str, Any]:
-    """What one reply counts, by metric: what the item's own rules make of it, as in `spatial-vlm benchmark`.
+    """Credit of one reply by metric, by the item's own rules, as in `spatial-vlm benchmark`.
 
     Args:
-        name: of the benchmark.
-        data: folder of its data.
+        name: name of the benchmark.
+        data: folder of the data.
         document: a line of items.jsonl.
-        replies: of the model; the first counts.
+        replies: replies of the model; only the first counts.
 
     Raises:
-        FileError: the data is not there any more.
-        InputError: the document is of no item of it.
+        FileError: the data is missing.
+        InputError: the document does not belong to an item of the benchmark.
     """
     item = _item_of(name, data, document["key"])
     credit = item.truth.credit(BenchmarkAnswer(read_choice(replies[0], item.choices), text=replies[0]))
@@ -143,13 +142,13 @@ def published_score(name: str, data: str, results: Sequence[Mapping[str, Any]]) 
     """The first of the scores that the benchmark's authors publish, 0 to 1.
 
     Args:
-        name: of the benchmark.
-        data: folder of its data.
+        name: name of the benchmark.
+        data: folder of the data.
         results: "as_published" of `credits_of`, of all documents.
 
     Raises:
-        FileError: the data is not there any more.
-        InputError: a result is of no item of it.
+        FileError: the data is missing.
+        InputError: a result does not belong to an item of the benchmark.
     """
     graded = [GradedItem(_item_of(name, data, one["key"]), one["credit"]) for one in results]
     return benchmark_of(name).score(graded)[0].value
@@ -168,7 +167,7 @@ def _items_of(name: str, data: str) -> Mapping[str, BenchmarkItem]:
 
 
 def _document(item: BenchmarkItem, folder: Path, place: Path, number: str) -> dict[str, Any]:
-    """A line of items.jsonl; an image that stands inside another file gets one in `folder`, later named `place`."""
+    """A line of items.jsonl; an image inside another file is written to `folder`, which is later named `place`."""
     truth = item.truth
     right = truth.right if isinstance(truth, ChoiceTruth) else -1
     return {"key": item.key, "image": str(_image_file(item, folder, place, number)), "prompt": prompt_of(item),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where points have to lie, as an image: the mask of RefSpatial-Bench and Where2Place."""
+"""Truth for points as a mask image, for RefSpatial-Bench and Where2Place."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from spatial_vlm_ros.types import Mask
 
 @dataclass(frozen=True)
 class MaskTruth:
-    """The right pixels of an image; see PointTruth.
+    """Mask of the right pixels of an image; see PointTruth.
 
     Args:
         mask: an image of the size of the item's; pixels that are not 0 in every channel are right.
-        size: (width, height) that the mask has to have, pixels; None = it is not checked.
+        size: required (width, height) of the mask, pixels; None = not checked.
     """
 
     mask: BenchmarkImage
@@ -30,7 +30,7 @@ class MaskTruth:
         """(H, W) bool: the right pixels.
 
         Raises:
-            FileError: no whole image, or one of another size.
+            FileError: the image is damaged or has another size.
         """
         mask: Mask = np.any(self.mask.read() > 0, axis=2)
         if self.size is not None and mask.shape[::-1] != self.size:
@@ -39,7 +39,7 @@ class MaskTruth:
         return mask
 
     def credit(self, answer: BenchmarkAnswer) -> float:
-        """Share of the points that lie in the mask; see share_inside."""
+        """Share of the points inside the mask; see share_inside."""
         return share_inside(answer.points, self.read()) if answer.points else 0.0
 
     def described(self) -> str:
@@ -48,7 +48,7 @@ class MaskTruth:
 
 
 def share_inside(points: Sequence[FractionPoint], mask: Mask) -> float:
-    """Share of points that lie in a mask; those outside the image do not, and without a point it is 0.
+    """Share of points inside a mask; points outside the image are not inside, and the share of no points is 0.
 
     Args:
         points: (x, y) as fractions of the image's width and height, 0 to 1.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What identifies a model whose answers are kept: its options, and the bytes of the files that they name."""
+"""Identifies a model with stored answers by its options and the hash of their files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _OF_MODELS = (".onnx", ".safetensors", ".json", ".bin", ".pt", ".pth", ".npz", "
 
 
 def asked_model(model: ComparedModel) -> AnsweringModel:
-    """A model with the hash of its files; it takes as long as reading them.
+    """Identify a model by the hash of its files; takes as long as reading them.
 
-    Files are those below a folder of a model that the backend or an option names, and single files with the ending of
-    weights or settings. A server's weights are not seen.
+    The files are those below a model folder that the backend or an option names, and single files with a suffix of
+    weights or settings. A server's weights are not known.
     """
     backend = " ".join([model.backend, *(f"{name}={value}" for name, value in sorted(model.options.items()))])
     named = {name: value for name, value in model.options.items() if not _something_else(value)}
@@ -25,7 +25,7 @@ def asked_model(model: ComparedModel) -> AnsweringModel:
 
 
 def _something_else(value: str) -> bool:
-    """Whether an option names a file that is not of a model, such as a log, which may change."""
+    """Whether an option names a file that does not belong to a model and may change, such as a log."""
     try:
         place = Path(value).expanduser()
         return place.is_file() and place.suffix not in _OF_MODELS

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of Parquet files, some at a time, and their images, each read from the file when it is asked for.
+"""Reads rows of Parquet files in batches, and their images on demand.
 
-What is held at once is bounded by what the file says of itself. No value is longer than its column in its group of
-rows, so that as many rows of text are read together as have room, and columns with more than LARGEST_TEXT are refused.
-Of images, the pages of one group of rows are held while it is read, and one image.
+Memory is bounded by the sizes in the file's metadata. A value is never longer than its column in its row group, so text
+rows are read in batches that fit, and columns with more than LARGEST_TEXT are refused. For images, the pages of one row
+group and one image are in memory.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from spatial_vlm_ros.types import Rgb
 
 Entry = TypeVar("Entry", bound=msgspec.Struct)
 LARGEST_TEXT = 64 * MIB
-"""Decoded bytes of the columns without images: of a group of rows, and of the rows that are held at once."""
+"""Most decoded bytes of the columns without images, in a row group and in a batch of rows."""
 LARGEST_GROUP = 1024 * MIB
-"""Decoded bytes of a column of images in a group of rows; the larger file of CV-Bench has 220 MB as a whole."""
+"""Most decoded bytes of an image column in a row group; the larger file of CV-Bench has 220 MB in total."""
 LARGEST_IMAGE = 128 * MIB
-"""Bytes of an encoded image; as of image files."""
+"""Most bytes of an encoded image, as for image files."""
 _MOST_ROWS = 32
 _BUFFER = MIB  # of a column, so that a whole group of rows is never read at once
 _LONGEST = 200  # characters of a reason
@@ -38,11 +38,11 @@ _REPAIR = "download the file again"
 class ParquetImage(msgspec.Struct, frozen=True):
     """An image in a Parquet file, as the library `datasets` writes it: a column of {"bytes", "path"}.
 
-    As the type of a form's field it stands for such a column; see parquet_entries and BenchmarkImage.
+    As a field type of a form it declares such a column; see parquet_entries and BenchmarkImage.
 
     Args:
-        column: that it stands in.
-        row: in the file, from 0.
+        column: name of its column.
+        row: row in the file, from 0.
     """
 
     column: ImageColumn
@@ -66,10 +66,10 @@ class ParquetImage(msgspec.Struct, frozen=True):
         return decoded(self.column.path, self._place, self.encoded())
 
     def encoded(self) -> bytes:
-        """The image as a file has it.
+        """The encoded image file.
 
         Raises:
-            FileError: there is none, it is larger than LARGEST_IMAGE, or the file has changed.
+            FileError: the row has no image, it is larger than LARGEST_IMAGE, or the file has changed.
         """
         data = self.column.bytes_of(self.row)
         if not data:
@@ -78,12 +78,12 @@ class ParquetImage(msgspec.Struct, frozen=True):
 
 
 class ImageColumn:
-    """A column of images that is read forwards, one at a time; going back begins anew at the group of rows.
+    """Reads an image column forwards, one image at a time; going back restarts at the row group.
 
     Args:
-        path: of the file.
-        name: of the column.
-        source: the repair where it cannot be read.
+        path: path of the file.
+        name: name of the column.
+        source: fix for the message if it cannot be read.
     """
 
     def __init__(self, path: Path, name: str, source: str) -> None:
@@ -94,7 +94,7 @@ class ImageColumn:
         self._until = -1  # last row of the group that is being read
 
     def bytes_of(self, row: int) -> bytes | None:
-        """The image of a row; None = it has none.
+        """Encoded image of a row; None if it has none.
 
         Raises:
             FileError: it is larger than LARGEST_IMAGE, or the file has changed or cannot be read.
@@ -109,7 +109,7 @@ class ImageColumn:
             return self._data
 
     def _rows_from(self, wanted: int) -> Iterator[tuple[int, bytes | None]]:
-        """Rows of the group that a row is in."""
+        """Yield the rows of a row's group."""
         from pyarrow import parquet
 
         self._row = -1
@@ -135,18 +135,18 @@ class ImageColumn:
 
 
 def parquet_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[str, Entry | DamagedItem]]:
-    """The rows of a Parquet file, some at a time; columns that the form does not name are not read.
+    """Yield the rows of a Parquet file, read in batches; columns that the form does not name are not read.
 
     Args:
-        path: of the file.
-        form: msgspec type of a row; images are declared as ParquetImage, and are not read before they are asked for.
-        source: the repair where the file cannot be read.
+        path: path of the file.
+        form: msgspec type of a row; images are declared as ParquetImage and read on demand.
+        source: fix for the message if the file cannot be read.
 
     Yields:
-        Place in the file ("row 3"), and the entry or why it is damaged.
+        Location in the file ("row 3"), and the entry or why it is damaged.
 
     Raises:
-        FileError: it cannot be read, is no Parquet file, lacks a column, or its columns of text are too large.
+        FileError: the file cannot be read, is not a Parquet file, lacks a column, or its text columns are too large.
         DependencyError: pyarrow is not installed.
     """
     try:
@@ -178,14 +178,14 @@ def parquet_entries(path: Path, form: type[Entry], source: str) -> Iterator[tupl
 
 
 def _size_of(group: Any, wanted: list[str]) -> int:
-    """Decoded bytes of columns in a group of rows, as the file says."""
+    """Decoded bytes of columns in a row group, by the file's metadata."""
     columns = (group.column(n) for n in range(group.num_columns))
     return sum(one.total_uncompressed_size for one in columns if one.path_in_schema.partition(".")[0] in wanted)
 
 
 @contextmanager
 def _told(path: Path, source: str) -> Iterator[None]:
-    """Errors of the library as sentences."""
+    """Translate errors of the library."""
     import pyarrow
 
     try:

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where points have to lie in RefSpatial-Bench and Where2Place, and what an answer counts there.
+"""Truths and credits for points in RefSpatial-Bench and Where2Place.
 
-Both are scored alike: the mean, over the questions, of the share of marked pixels that lie in the mask. Which pixels
-an answer marks:
+Both have the same score: the mean over the questions of the share of marked pixels inside the mask. The pixels that an
+answer marks:
 
 1. A reply with fractions in round brackets, which is the form that the published prompts ask for, is read by the
    published reader, side effects included (`written_points`).
 2. Any other reply (JSON, tags, pixels, thousandths) is read as the model's family is known to write; its points come
-   with the answer. The published readers take such a reply for pixels, or for nothing.
+   with the answer. The published readers read such a reply as pixels, or not at all.
 3. A reply that the package could not read is left to the published reader.
 
-RoboRefer's scorer leaves questions out whose reply it fails to read; here they count 0, as no answer does.
+RoboRefer's scorer omits questions whose reply it fails to read; here they count 0, like a missing answer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RefSpatialTruth:
 
     Args:
         mask: an image.
-        image: that the question is about, whose size the mask has to have.
+        image: image of the question; the mask must have its size.
     """
 
     mask: BenchmarkImage
@@ -74,7 +74,7 @@ class Where2PlaceTruth:
 
     Args:
         mask: an image; its first channel counts.
-        image: that the question is about, whose size the mask has to have.
+        image: image of the question; the mask must have its size.
     """
 
     mask: BenchmarkImage
@@ -102,5 +102,5 @@ class Where2PlaceTruth:
 
 
 def as_published(answer: BenchmarkAnswer) -> bool:
-    """Whether the published reader reads an answer: it has fractions in round brackets, or nothing else was read."""
+    """Whether to use the published reader: the answer has fractions in round brackets, or nothing else was read."""
     return not answer.points or _FRACTIONS.search(after_thinking(answer.text)) is not None

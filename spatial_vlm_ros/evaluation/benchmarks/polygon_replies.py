@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a reply answers a question of RoboSpatial-Home, by the rules of its published scorer.
+"""Checks replies to RoboSpatial-Home by the rules of its published scorer.
 
 Source: chanhee-luke/RoboSpatial-Eval 19f04a5, evaluation.py:11-157. Its rules differ from plain reading:
 
-- of several points the first alone counts, and it has to be given as a fraction of the image's sides;
-- "(x, y)" is looked for in the whole reply, then "[x, y]", both without a sign; only then a list with other numbers;
-- a point on the polygon's edge lies inside or outside as the ray rule has it;
-- of yes and no the reply's first letters count, so that "not sure" is a no, and "nothing" too.
+- only the first of several points counts, and it must be a fraction of the image's sides;
+- "(x, y)" is searched in the whole reply, then "[x, y]", both without a sign; only then a list with other numbers;
+- a point on the polygon's edge is inside or outside by the ray rule;
+- for yes and no the first letters of the reply count, so "not sure" and "nothing" are a no.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def starts_as(reply: str, word: str) -> bool:
 
 
 def first_point(reply: str) -> PolygonPoint | None:
-    """The point of a reply that counts, or None where the published scorer reads none (lines 57-153).
+    """The point of a reply that counts, or None if the published scorer reads none (lines 57-153).
 
     Args:
         reply: as the model wrote it.
@@ -51,7 +51,7 @@ def first_point(reply: str) -> PolygonPoint | None:
 
 
 def read_polygon(text: str) -> tuple[PolygonPoint, ...] | None:
-    """A polygon as the data gives it, "[(0.1, 0.2), …]"; None where it has fewer than three points (lines 53-55).
+    """Parse a polygon of the data, "[(0.1, 0.2), …]"; None with fewer than three points (lines 53-55).
 
     Args:
         text: the item's answer.
@@ -66,7 +66,7 @@ def read_polygon(text: str) -> tuple[PolygonPoint, ...] | None:
 def in_polygon(point: PolygonPoint, corners: Sequence[PolygonPoint]) -> bool:
     """Whether a point lies in a polygon: a ray from it to the right crosses an odd number of sides (lines 11-25).
 
-    A side counts where one of its ends lies above the point and the other does not.
+    A side counts if exactly one of its ends is above the point.
 
     Args:
         point: x, y.
@@ -91,7 +91,7 @@ def _literal(text: str) -> Any:
 
 
 def _depth(text: str) -> int:
-    """How deep brackets stand within brackets, whichever they are."""
+    """Nesting depth of brackets of any kind."""
     deepest = depth = 0
     for sign in text:
         depth += (sign in "([{") - (sign in ")]}")

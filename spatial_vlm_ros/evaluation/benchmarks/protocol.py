@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a public benchmark is made of: items with images and truths, answers to them, and scores as published.
+"""Data classes of public benchmarks: items with images and truths, answers, and published scores.
 
-Knows no file layout and no model. A reader is a function that yields items; a scorer is a function of graded items;
-a `Benchmark` joins both with the facts that a person needs. All benchmarks are listed in `catalogue`.
+Independent of file layouts and models. A reader is a function that yields items; a scorer is a function of graded
+items; a `Benchmark` combines both with information for people. All benchmarks are listed in `catalogue`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FractionPoint = tuple[float, float]
 
 
 class BenchmarkImage(Protocol):
-    """An image of an item; it is decoded when it is read, never before. See `images`."""
+    """An image of an item; it is decoded only when read. See `images`."""
 
     @property
     def name(self) -> str:
@@ -41,13 +41,13 @@ class BenchmarkImage(Protocol):
 
 @dataclass(frozen=True)
 class BenchmarkAnswer:
-    """What a model answered.
+    """Answer of a model to an item.
 
     Args:
-        choice: index of the chosen option; None = none was chosen, or the item asks for points.
-        points: (x, y) as fractions of the image's width and height; empty = none was given.
-        text: the reply, where the model wrote one.
-        unread: why the reply of a model that was to refer names no places; "" = it could be read.
+        choice: index of the chosen option; None = no option was chosen, or the item asks for points.
+        points: (x, y) as fractions of the image's width and height; empty = no points.
+        text: the written reply, if any.
+        unread: why a pointing reply has no readable locations; "" = it could be read.
     """
 
     choice: int | None = None
@@ -57,10 +57,10 @@ class BenchmarkAnswer:
 
 
 class PointTruth(Protocol):
-    """Where points have to lie; each benchmark that asks for points has a class of its own, or `masks.MaskTruth`."""
+    """Truth of an item that asks for points; each such benchmark has its own class, or uses `masks.MaskTruth`."""
 
     def credit(self, answer: BenchmarkAnswer) -> float:
-        """0 to 1, as the benchmark counts; 0 for an answer without points.
+        """Credit by the benchmark's rules, 0 to 1; 0 for an answer without points.
 
         Raises:
             FileError: a mask cannot be read.
@@ -68,20 +68,20 @@ class PointTruth(Protocol):
         ...
 
     def described(self) -> str:
-        """What identifies the truth: changes when the truth changes."""
+        """Text that identifies the truth, and changes with it."""
         ...
 
 
 @dataclass(frozen=True)
 class ChoiceTruth:
-    """Options of which one is right.
+    """Options with one right option.
 
     Args:
-        choices: two or more texts, all different, in the order in which a model sees them.
-        right: index of the right one.
+        choices: two or more different texts, in the order shown to a model.
+        right: index of the right option.
 
     Raises:
-        InputError: fewer than two options, two that are the same, or an index of none of them.
+        InputError: there are fewer than two options, two are equal, or the index is out of range.
     """
 
     choices: tuple[str, ...]
@@ -108,18 +108,18 @@ class BenchmarkItem:
 
     Args:
         key: its name, unique in the benchmark and the same each time it is read.
-        image: that is asked about.
+        image: image of the question.
         question: in the benchmark's words, without options.
-        truth: options with the right one, or where points have to lie.
-        splits: name of a split → the part that the item belongs to, such as {"relation": "left of"}; each part gets a
-            row of its own.
-        group: items that share their errors, usually those of one image; "" = the item stands alone.
-        variants: keys of all items of the data that are variants of one question with this one, damaged ones and itself
-            included; empty where the benchmark has no variants.
-        counter_heuristic: whether the truth contradicts a rule of thumb ("higher in the image is farther"); None where
-            the benchmark has nothing to tell it by.
-        phrase: of items that ask for points, the words that name what is meant, for models that refer.
-        prompt: the whole prompt as published, options and form of the answer included; "" = `asking` composes one.
+        truth: options with the right one, or the truth for points.
+        splits: name of a split → the part that the item belongs to, such as {"relation": "left of"}; each part has its
+            own row in tables.
+        group: name shared by items with correlated errors, usually those of one image; "" = independent.
+        variants: keys of all items of the data that are variants of one question with this one, including damaged ones
+            and itself; empty if the benchmark has no variants.
+        counter_heuristic: whether the truth contradicts a rule of thumb ("higher in the image is farther"); None if the
+            benchmark's data cannot tell.
+        phrase: for items that ask for points, the words for the target, for models that refer.
+        prompt: the complete published prompt, including options and answer form; "" = `asking` composes one.
     """
 
     key: str
@@ -135,17 +135,17 @@ class BenchmarkItem:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Options of the truth; empty where points are asked for."""
+        """Options of the truth; empty for items that ask for points."""
         return self.truth.choices if isinstance(self.truth, ChoiceTruth) else ()
 
 
 @dataclass(frozen=True)
 class DamagedItem:
-    """An item that cannot be asked: it is counted and named, and counts for no score.
+    """An item that cannot be asked: it is counted and listed, but not part of any score.
 
     Args:
-        key: its name, or its place in the file.
-        reason: what is wrong with it.
+        key: its name, or its location in the file.
+        reason: the problem.
     """
 
     key: str
@@ -154,12 +154,12 @@ class DamagedItem:
 
 @dataclass(frozen=True)
 class GradedItem:
-    """An item with what its answer counts.
+    """An item with the credit of its answer.
 
     Args:
-        item: that was asked; its image is not looked at any more.
-        credit: 0 to 1; of items with options 0 or 1.
-        answered: whether an option or a point was given. One that was not counts 0.
+        item: the item; its image is not used any more.
+        credit: 0 to 1; for items with options 0 or 1.
+        answered: whether an option or a point was given. Without one the item counts 0.
     """
 
     item: BenchmarkItem
@@ -172,12 +172,12 @@ class PublishedScore:
     """A score as the benchmark's authors compute it.
 
     Args:
-        name: as its authors call it, such as "CV-Bench" or "set A, pairs".
+        name: the authors' name, such as "CV-Bench" or "set A, pairs".
         value: 0 to 1, by the authors' formula.
-        n: items, pairs or sets that it was computed of.
-        share: k of n with its Wilson interval, where the score is a share.
-        interval: of the value with its 95 % interval, where it is not a share; see `scoring`.
-        note: where it differs from a plain share, how.
+        n: number of items, pairs or sets.
+        share: k of n with its Wilson interval, if the score is a share.
+        interval: value with its 95 % interval, if the score is not a share; see `scoring`.
+        note: how it differs from a plain share, if it does.
     """
 
     name: str
@@ -191,8 +191,8 @@ class PublishedScore:
 ReadItems = Callable[[Path], Iterator[BenchmarkItem | DamagedItem]]
 """Yields the items of a folder in the order of the published files.
 
-Raises FileError where the data is not there (with `Benchmark.source` as repair) or a whole file is not of the published
-form; an item that is damaged is yielded as DamagedItem.
+Raises FileError if the data is missing (with `Benchmark.source` as fix) or a complete file does not have the published
+form; a damaged item is yielded as DamagedItem.
 """
 ScoreItems = Callable[[Sequence[GradedItem]], tuple[PublishedScore, ...]]
 """Scores as published; called with one graded item or more."""
@@ -200,19 +200,19 @@ ScoreItems = Callable[[Sequence[GradedItem]], tuple[PublishedScore, ...]]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark as `spatial-vlm benchmark` knows it.
+    """A benchmark of `spatial-vlm benchmark`.
 
     Args:
-        name: on the command line.
-        title: for people.
+        name: name on the command line.
+        title: display name.
         answers: "options", "points" or "options and points".
         layout: files that are read, in one sentence.
         source: one sentence that says where to get the data.
-        licence: of the data, as its authors state it; "not stated" where they do not.
+        licence: licence of the data as its authors state it, or "not stated".
         scorer: repository, file and lines of the published scorer.
-        read: its reader.
-        score: its scorer.
-        published: items of the whole published data, damaged ones included; None where no publication says it.
+        read: reader of its items.
+        score: scorer of graded items.
+        published: items of the whole published data, damaged ones included; None if not published.
     """
 
     name: str
@@ -228,15 +228,15 @@ class Benchmark:
 
 
 def shuffled(choices: Sequence[str], right: int, key: str) -> ChoiceTruth:
-    """Options in an order that depends on nothing but the item's key, for benchmarks that list the right one first.
+    """Shuffle options in an order that depends only on the item's key, for benchmarks that list the right one first.
 
     Args:
-        choices: as published.
+        choices: options in published order.
         right: index of the right one in `choices`.
-        key: of the item.
+        key: key of the item.
 
     Raises:
-        InputError: as ChoiceTruth.
+        InputError: as in ChoiceTruth.
     """
     order = list(range(len(choices)))
     random.Random(key).shuffle(order)

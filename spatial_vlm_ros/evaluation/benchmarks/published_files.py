@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings of benchmarks: JSON and JSON Lines, read entry by entry; a damaged entry damages no other."""
+"""Reads benchmark listings (JSON, JSON Lines) entry by entry; a damaged entry does not affect others."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LONGEST = 200  # characters of a reason
 
 
 def found_files(folder: Path, names: Sequence[str], source: str) -> list[Path]:
-    """Those of the named files that are in a folder, in the order of the names.
+    """Find the named files that exist in a folder, in the order of the names.
 
     Args:
-        folder: of the data.
-        names: relative to it; each may have wildcards, then all that match, sorted.
-        source: Benchmark.source, the repair where there is none.
+        folder: folder of the data.
+        names: paths relative to it; a path with wildcards gives all matches, sorted.
+        source: Benchmark.source, the fix for the message if there are none.
 
     Raises:
         FileError: the folder is missing, or none of the files is there.
@@ -39,15 +39,15 @@ def found_files(folder: Path, names: Sequence[str], source: str) -> list[Path]:
 
 
 def json_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[str, Entry | DamagedItem]]:
-    """The entries of a JSON file that is one list.
+    """Yield the entries of a JSON file that contains one list.
 
     Args:
-        path: of the file.
+        path: path of the file.
         form: msgspec type of an entry.
-        source: the repair where the file is no list.
+        source: fix for the message if the file is not a list.
 
     Yields:
-        Place in the file ("$[3]"), and the entry or why it is damaged.
+        Location in the file ("$[3]"), and the entry or why it is damaged.
 
     Raises:
         FileError: it cannot be read, or is no JSON list.
@@ -57,10 +57,10 @@ def json_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[s
 
 
 def json_slices(path: Path, form: type[Entry], source: str) -> Iterator[tuple[str, Entry | DamagedItem, RangeOf]]:
-    """As json_entries, with where a part of the entry stands: fields of the type msgspec.Raw need not be kept.
+    """Like json_entries, also with byte ranges in the file, so that fields of type msgspec.Raw need not stay in memory.
 
     Yields:
-        Place, entry, and a function of one of its raw fields that gives its first byte and its size in the file.
+        Location, entry, and a function from one of its raw fields to its first byte and size in the file.
     """
     data = _bytes(path, source)
     try:
@@ -77,18 +77,18 @@ def json_slices(path: Path, form: type[Entry], source: str) -> Iterator[tuple[st
 def _range_in(data: bytes, begin: int) -> RangeOf:
     def range_of(raw: msgspec.Raw) -> tuple[int, int]:
         text = memoryview(raw)
-        return data.find(text, begin), len(text)  # an equal text before it would do as well
+        return data.find(text, begin), len(text)  # an equal text before it is just as good
 
     return range_of
 
 
 def jsonl_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[str, Entry | DamagedItem]]:
-    """The entries of a file with one JSON object a line; empty lines are passed over.
+    """Yield the entries of a file with one JSON object per line; empty lines are skipped.
 
-    Args, Yields: as of json_entries; the place is "line 3".
+    Args, Yields: as in json_entries; the location is "line 3".
 
     Raises:
-        FileError: it cannot be read, or no line of it is of the form.
+        FileError: the file cannot be read, or no line matches the form.
     """
     lines = [(n, line) for n, line in enumerate(_bytes(path, source).split(b"\n"), 1) if line.strip()]
     read = [(f"line {n}", _decoded(line, form, f"{path.name}:{n}")) for n, line in lines]

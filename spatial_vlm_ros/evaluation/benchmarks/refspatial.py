@@ -8,7 +8,7 @@ The raw folders, or the Parquet files of the same data:
     Placement/, Unseen/       the same; Unseen holds relations that are not in the authors' training data
     data/location-*.parquet   id, image, mask, object, prompt, suffix, step; likewise placement-* and unseen-*
 
-A task that is there in both forms is read from its folder. The authors do not publish scores on Unseen for models
+A task that exists in both forms is read from its folder. The authors do not publish scores on Unseen for models
 that were not trained on their data. There is no split of usual and counter-heuristic questions; `steps` counts the
 authors' steps of reasoning.
 
@@ -64,7 +64,7 @@ class _RefSpatialRow(_RefSpatialWords):
 
 
 def read_refspatial(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
-    """The questions of all tasks that are in a folder, task by task; see ReadItems."""
+    """Read the questions of all tasks in a folder, task by task; see ReadItems."""
     seen: set[str] = set()
     names = [name for task in TASKS for name in (f"{task}/question.json", f"data/{task.lower()}-*.parquet")]
     folders: set[str] = set()
@@ -115,7 +115,7 @@ def _item(task: str, entry: _RefSpatialWords, image: BenchmarkImage, mask: Bench
 
 
 def score_refspatial(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
-    """Mean share of marked pixels in the mask, by task.
+    """Mean share of marked pixels inside the mask, for each task.
 
     Published: Zhoues/RoboRefer, Evaluation/summarize_acc.py:66-98 at d97a995.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which option a model's reply names. What these rules do not read is wrong."""
+"""Reads which option a model's reply names. A reply that these rules cannot read counts as wrong."""
 
 from __future__ import annotations
 
@@ -21,19 +21,17 @@ def letters(count: int) -> str:
 
 
 def read_choice(text: str, choices: Sequence[str]) -> int | None:
-    """The one option that a reply names; None where it names none, or several.
+    """The only option that a reply names; None if it names none or several.
 
-    Read is what stands behind the last "</think>", and there what stands behind the last "answer is", "answer:" or
-    "<answer>", where something does. Quotes, emphasis, a final period and tokens of a model's own at the ends
-    ("<s> A", "B<|im_end|>") are passed over, and wide letters, brackets and spaces are as their usual ones ("（A）").
-    Then, in this order:
+    It reads the text after the last "</think>", and in it the text after the last "answer is", "answer:" or "<answer>",
+    if there is any. Quotes, emphasis, a final period and special tokens at the ends ("<s> A", "B<|im_end|>") are
+    ignored, and full-width letters, brackets and spaces count as normal ones ("（A）"). Then, in this order:
 
-    1. it is an option's text, in whatever case;
+    1. it is an option's text, ignoring case;
     2. it begins with an option's letter that is the whole reply, or is followed by one of ) . : , or by a space and
-       that option's own text: "A cup …" is no letter, for another word follows. "(A) or (B)" names none;
-    3. it has one option's text as whole words, where an option that lies within a longer one that is there, too, does
-       not count;
-    4. it has the letter of one option in brackets, "(B)".
+       that option's own text: "A cup …" is not a letter, because another word follows. "(A) or (B)" names none;
+    3. it contains one option's text as whole words; an option inside a longer option that is also present does not
+    count; 4. it contains the letter of one option in brackets, "(B)".
 
     Args:
         text: the reply.
@@ -58,7 +56,7 @@ def read_choice(text: str, choices: Sequence[str]) -> int | None:
 
 
 def _final(text: str) -> str:
-    """The part of a reply that is its answer."""
+    """The final answer of a reply."""
     said = _TOKENS.sub("", unicodedata.normalize("NFKC", text.rsplit(_THOUGHT, 1)[-1]))
     for part in reversed(_MARKERS.split(said)):
         if part.strip(_WRAPPING):
@@ -67,7 +65,7 @@ def _final(text: str) -> str:
 
 
 def _named(said: str, wanted: Sequence[str]) -> set[int]:
-    """Options whose text stands in a reply as whole words; a longer option hides a shorter one within it."""
+    """Options whose text is in a reply as whole words; a longer option hides a shorter one inside it."""
     longest_first = "|".join(re.escape(one) for one in sorted(wanted, key=len, reverse=True) if one)
     if not longest_first:
         return set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A benchmark's results: published scores, shares by split, and differences between models, as data and as a table."""
+"""Reports a benchmark's results as data and as a table: published scores, shares by split, differences of models."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from spatial_vlm_ros.types.proportions import Interval, mcnemar, newcombe, newco
 
 SCHEMA = 1
 RULE, USUAL, CONTRARY = "rule of thumb", "usual", "counter-heuristic"
-_MOST_TOGETHER = 4  # scores with one note that are named
-_MOST_NAMED = 20  # damaged items and failures that a terminal shows
+_MOST_TOGETHER = 4  # most scores with the same note that are listed
+_MOST_NAMED = 20  # most damaged items and failures shown in a terminal
 
 
 @dataclass(frozen=True)
 class SplitShare:
-    """Items of one part of a split.
+    """Result for one part of a split.
 
     Args:
         n: items.
-        k: of them with full credit, where all credits are 0 or 1; else None.
-        value: their mean credit, 0 to 1.
-        low: of its 95 % interval: Wilson's for shares, of percentiles over resampled items for other credits.
-        high: likewise.
+        k: items with full credit, if all credits are 0 or 1; otherwise None.
+        value: mean credit, 0 to 1.
+        low: lower end of its 95 % interval: Wilson for shares, percentiles over resampled items for other credits.
+        high: upper end of the interval.
     """
 
     n: int
@@ -49,16 +49,16 @@ class SplitShare:
 
 @dataclass(frozen=True)
 class ModelDifference:
-    """How a model differs from the first one, on the items that both answered.
+    """Difference of a model to the first one, on the items that both answered.
 
     Args:
         n: items.
-        difference: mean credit of the model less that of the first, with its 95 % interval (Newcombe's for pairs; of
-            percentiles over resampled items where credits are not 0 and 1).
-        lost: items that only the first has right; None where credits are not 0 and 1, as the next three.
-        gained: items that only this one has right.
-        p: of McNemar's exact test.
-        p_holm: the same, corrected for the number of models by Holm's method.
+        difference: mean credit of the model minus that of the first, with its 95 % interval (Newcombe's for pairs;
+            percentiles over resampled items if credits are not 0 or 1).
+        lost: items that only the first has right; None if credits are not 0 or 1, like the next three.
+        gained: items that only this model has right.
+        p: p-value of McNemar's exact test.
+        p_holm: p-value corrected for the number of models by Holm's method.
     """
 
     n: int
@@ -70,7 +70,7 @@ class ModelDifference:
 
 
 def split_share(graded: Sequence[GradedItem]) -> SplitShare:
-    """Of one item or more."""
+    """Compute the result for one or more items."""
     if all(one.credit in (0.0, 1.0) for one in graded):
         share = share_right(graded)
         return SplitShare(share.n, share.k, share.share, share.low, share.high)
@@ -79,7 +79,7 @@ def split_share(graded: Sequence[GradedItem]) -> SplitShare:
 
 
 def splits_of(graded: Sequence[GradedItem]) -> dict[str, dict[str, SplitShare]]:
-    """Split → part → share; with RULE where items are marked as usual or counter-heuristic."""
+    """Split → part → share; including RULE if items are marked as usual or counter-heuristic."""
     found: dict[str, dict[str, SplitShare]] = {}
     for name in dict.fromkeys(name for one in graded for name in one.item.splits):
         parts = by_part([one for one in graded if name in one.item.splits], _part_of(name))
@@ -96,7 +96,7 @@ def _part_of(split: str) -> Callable[[GradedItem], str]:
 
 
 def rule_difference(parts: Mapping[str, SplitShare]) -> Interval | None:
-    """Usual less counter-heuristic, 95 % by Newcombe's method; None without such items or with partial credits."""
+    """Usual - counter-heuristic, 95 % by Newcombe's method; None without such items or with partial credits."""
     usual, contrary = parts.get(USUAL), parts.get(CONTRARY)
     if usual is None or contrary is None or usual.k is None or contrary.k is None:
         return None
@@ -104,14 +104,14 @@ def rule_difference(parts: Mapping[str, SplitShare]) -> Interval | None:
 
 
 def over_groups(graded: Sequence[GradedItem]) -> Interval | None:
-    """Share of right items with its interval over groups that share their errors; None where each item stands alone."""
+    """Share of right items with its interval over groups with correlated errors; None without groups."""
     cases = [(one.item.group or one.item.key, one.credit == 1.0) for one in graded]
     shared = len({group for group, _ in cases}) < len(cases) and all(one.credit in (0.0, 1.0) for one in graded)
     return clustered(cases) if shared else None
 
 
 def difference(first: Sequence[GradedItem], other: Sequence[GradedItem]) -> ModelDifference | None:
-    """Of two models; None where no item was answered by both."""
+    """Difference of two models; None if both answered no common item."""
     known = {one.item.key: one.credit for one in first}
     pairs = [(known[one.item.key], one.credit) for one in other if one.item.key in known]
     if not pairs:
@@ -125,7 +125,7 @@ def difference(first: Sequence[GradedItem], other: Sequence[GradedItem]) -> Mode
 
 
 def corrected(ps: Sequence[float]) -> list[float]:
-    """Values of p, corrected for their number.
+    """p-values corrected for their number.
 
     Source: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
@@ -147,14 +147,14 @@ def report_of(
     runs: Mapping[str, BenchmarkRun],
     models: Mapping[str, ComparedModel],
 ) -> dict[str, Any]:
-    """Everything as plain values, without times: two runs that answer alike give the same bytes.
+    """Build the report as plain values, without times: runs with the same answers give the same bytes.
 
     Args:
-        benchmark: that was asked.
-        folder: of its data.
+        benchmark: the benchmark.
+        folder: folder of its data.
         read: its items.
         runs: name of a model → its run.
-        models: the same names → backend and options.
+        models: name of a model → backend and options.
     """
     names = list(runs)
     against = {name: difference(runs[names[0]].graded, runs[name].graded) for name in names[1:]}
@@ -217,15 +217,15 @@ def _score(score: PublishedScore) -> dict[str, Any]:
 
 
 def check_report_place(path: Path, answers: Path, benchmark: str) -> None:
-    """Refuse to replace a file that is no report of the same benchmark with its answers beside it.
+    """Refuse to replace a file that is not a report of the same benchmark with its answers beside it.
 
     Args:
-        path: of the report.
-        answers: of its answers; where they are there, a new report loses nothing.
+        path: path of the report.
+        answers: path of its answers; if they exist, replacing the report loses nothing.
         benchmark: name of the benchmark.
 
     Raises:
-        FileError: the file is there and something else.
+        FileError: the file exists and is something else.
     """
     if not path.exists():
         return
@@ -239,7 +239,7 @@ def check_report_place(path: Path, answers: Path, benchmark: str) -> None:
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """The report as JSON, whole or not at all: an earlier one stays until the new one is on the disk.
+    """Write the report as JSON, completely or not at all: an earlier one stays until the new one is on the disk.
 
     Raises:
         FileError: it cannot be written.
@@ -254,7 +254,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def print_report(report: Mapping[str, Any]) -> None:
-    """One column a model, one row a score or part of a split; then what differs, failed and is damaged."""
+    """Print one column per model, one row per score or part; then differences, failures and damaged items."""
     console = new_console()
     models = report["models"]
     table = Table(box=None, pad_edge=False)
@@ -271,7 +271,7 @@ def print_report(report: Mapping[str, Any]) -> None:
         table.add_section()
         for part in dict.fromkeys(part for model in models for part in model["splits"].get(split, {})):
             cells = _cells([model["splits"].get(split, {}).get(part) for model in models])
-            if scored.get(part) != cells:  # else the row is there
+            if scored.get(part) != cells:  # otherwise the row is already there
                 table.add_row(f"{split}: {part}", *cells)
     table.add_section()
     groups = [model["over_groups"] for model in models]
@@ -320,7 +320,7 @@ def _print_failures(console: Any, model: Mapping[str, Any], asked: int) -> None:
 
 
 def _cells(found: Sequence[Mapping[str, Any] | None]) -> list[str]:
-    """The number of items where it is that of all models, else behind each share; then the shares."""
+    """The number of items, once if equal for all models, otherwise after each share; then the shares."""
     numbers = {one["n"] for one in found if one is not None}
     if len(numbers) == 1:
         return [str(numbers.pop()), *map(_cell, found)]

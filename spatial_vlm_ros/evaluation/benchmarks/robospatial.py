@@ -59,7 +59,7 @@ _FORM = "Your answer should be formatted"
 
 @dataclass(frozen=True)
 class YesNoTruth(ChoiceTruth):
-    """Yes or no; of a written reply the first letters count, as published."""
+    """Yes or no; for a written reply the first letters count, as published."""
 
     def credit(self, answer: BenchmarkAnswer) -> float:
         """1 for the right answer, else 0."""
@@ -107,7 +107,7 @@ class _RoboSpatialRow(_RoboSpatialWords):
 
 
 def read_robospatial(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
-    """The questions of a folder; where it has both forms, the Parquet files are read. See ReadItems."""
+    """Read the questions of a folder; if it has both forms, from the Parquet files. See ReadItems."""
     names = [*(f"data/{category}-*.parquet" for category in CATEGORIES), "annotations.json"]
     found = found_files(folder, names, SOURCE)
     tables = [path for path in found if path.suffix == ".parquet"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A benchmark asked of a model, item by item: answers that are known are not asked again, damaged items are named."""
+"""Runs a benchmark on a model, item by item; known answers are reused, and damaged items are listed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
 )
 
 MOST_FAILURES = 3
-"""Failures in a row after which a model is not asked any more."""
+"""Consecutive failures after which a run stops."""
 
 
 @dataclass
 class BenchmarkItems:
-    """What was read of a benchmark.
+    """Items read from a benchmark.
 
     Args:
-        items: to be asked, in the order of the published files.
-        damaged: those that cannot be asked; grows where an image turns out to be damaged.
-        total: whole items that were read, before `limit`.
+        items: items to ask, in the order of the published files.
+        damaged: items that cannot be asked; grows if an image turns out to be damaged.
+        total: number of intact items before `limit`.
     """
 
     items: tuple[BenchmarkItem, ...]
@@ -39,15 +39,15 @@ class BenchmarkItems:
 
 @dataclass
 class BenchmarkRun:
-    """What one model answered.
+    """Results of one model.
 
     Args:
         graded: its answers, in the order of the items.
-        failed: item → error of the model; they are no part of the scores, and are asked again by the next run.
-        unread: item → why its reply names no places; such answers count 0.
-        stopped: why the model was not asked any more; "" = it was asked everything.
-        ways: how items were asked, in the order in which it first happened.
-        known: answers that were not asked for again.
+        failed: item → error of the model; not part of the scores, and asked again by the next run.
+        unread: item → why its reply has no readable locations; such answers count 0.
+        stopped: why the run stopped early; "" = all items were asked.
+        ways: ways of asking, in order of first use.
+        known: number of reused answers.
     """
 
     graded: list[GradedItem] = field(default_factory=list)
@@ -59,16 +59,16 @@ class BenchmarkRun:
 
 
 def read_benchmark(benchmark: Benchmark, folder: str | Path, limit: int | None = None) -> BenchmarkItems:
-    """The items of a folder.
+    """Read the items of a folder.
 
     Args:
-        benchmark: that it holds.
-        folder: of the data.
-        limit: most items; they are taken from all over the files, at equal steps. None = all.
+        benchmark: the benchmark.
+        folder: folder of the data.
+        limit: most items, taken at equal steps from all files; None = all.
 
     Raises:
-        FileError: the data is not there (`Benchmark.source` says where to get it), not of the published form, or all of
-            it is damaged.
+        FileError: the data is missing (`Benchmark.source` says where to get it), does not have the published form, or
+            is all damaged.
     """
     items, damaged = list[BenchmarkItem](), dict[str, DamagedItem]()
     keys = set[str]()
@@ -99,15 +99,15 @@ def run_model(
     """Ask a model all items that it has not answered yet.
 
     Args:
-        model: that is asked.
-        asked: what identifies it; answers of it are known. The way of asking is added here.
-        read: the items; those whose image is damaged are added to its `damaged`.
-        answers: that are known, and where further ones go.
-        progress: called with items done and items in all.
+        model: the model.
+        asked: its identity, for finding known answers. The way of asking is added here.
+        read: the items; items with a damaged image are added to its `damaged`.
+        answers: known answers, and storage for new ones.
+        progress: called with the number of finished items and of all items.
 
     Raises:
-        InputError: the model cannot be asked such items, or another one has answered under its name.
-        FileError: an answer cannot be kept.
+        InputError: the model does not support such items, or another model has answers under its name.
+        FileError: an answer cannot be stored.
     """
     answers.begin(asked)
     run, in_a_row = BenchmarkRun(), 0
@@ -148,7 +148,7 @@ def was_answered(answer: BenchmarkAnswer, credit: float) -> bool:
 
 
 def chance_of(items: Sequence[BenchmarkItem]) -> float | None:
-    """Accuracy of a guess, 0 to 1; None where an item asks for points."""
+    """Accuracy of guessing, 0 to 1; None if an item asks for points."""
     if not all(item.choices for item in items):
         return None
     return round(sum(1.0 / len(item.choices) for item in items) / len(items), 6)

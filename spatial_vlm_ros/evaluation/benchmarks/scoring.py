@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scorers share: accuracies, means of credits, and means of accuracies, each with its interval."""
+"""Shared scoring functions: accuracies, mean credits and mean accuracies, each with its interval."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ def accuracy(name: str, graded: Sequence[GradedItem]) -> PublishedScore:
 
 
 def share_right(graded: Sequence[GradedItem]) -> Share:
-    """Items with full credit, of all."""
+    """Share of items with full credit."""
     return wilson(sum(one.credit == 1.0 for one in graded), len(graded))
 
 
 def mean_credit(name: str, graded: Sequence[GradedItem]) -> PublishedScore:
-    """Mean of credits that are no yes or no, such as the share of points inside a mask.
+    """Mean of fractional credits, such as the share of points inside a mask.
 
-    The 95 % interval is of percentiles over resampled items, for Wilson's does not fit such means. Where all credits
-    are 0 or 1 it is a share after all, with Wilson's: resampling what is always right or always wrong has no width.
+    The 95 % interval has percentiles over resampled items, because Wilson's does not apply to such means. If all
+    credits are 0 or 1, it is a share with Wilson's interval: resampling items that are all right or all wrong gives no
+    width.
     """
     if all(one.credit in (0.0, 1.0) for one in graded):
         return accuracy(name, graded)
@@ -40,7 +41,7 @@ def mean_credit(name: str, graded: Sequence[GradedItem]) -> PublishedScore:
 
 
 def resampled_mean(values: Sequence[float]) -> Interval:
-    """The mean with its 95 % interval of percentiles over resampled values.
+    """The mean with its 95 % interval from percentiles over resampled values.
 
     Args:
         values: one or more, 0 to 1.
@@ -52,15 +53,15 @@ def resampled_mean(values: Sequence[float]) -> Interval:
 
 
 def mean_of_accuracies(name: str, parts: Sequence[tuple[float, Sequence[GradedItem]]]) -> PublishedScore:
-    """A weighted mean of accuracies of parts that share no item.
+    """Weighted mean of the accuracies of disjoint parts.
 
     The interval joins the Wilson bounds of the parts: the distance to each bound is the root of the sum of squares of
     the parts' weighted distances. Source: Zou and Donner (2008), Construction of confidence limits about effect
     measures, Statistics in Medicine 27, 1693-1702 (MOVER).
 
     Args:
-        name: of the score.
-        parts: weight, and items; at least one item each. The weights sum to 1.
+        name: name of the score.
+        parts: weight and items of each part, at least one item each. The weights sum to 1.
     """
     shares = [(weight, share_right(graded)) for weight, graded in parts]
     value = sum(weight * share.share for weight, share in shares)
@@ -71,7 +72,7 @@ def mean_of_accuracies(name: str, parts: Sequence[tuple[float, Sequence[GradedIt
 
 
 def by_part(graded: Sequence[GradedItem], part: Callable[[GradedItem], str]) -> dict[str, list[GradedItem]]:
-    """Items by what a function tells of them, in the order in which the parts first occur."""
+    """Group items by a function, in order of first occurrence."""
     parts: dict[str, list[GradedItem]] = {}
     for one in graded:
         parts.setdefault(part(one), []).append(one)

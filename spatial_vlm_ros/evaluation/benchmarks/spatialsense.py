@@ -59,7 +59,7 @@ class _ImageEntry(msgspec.Struct):
 
 
 def read_spatialsense(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
-    """The items of the split "test"; see ReadItems."""
+    """Read the items of the split "test"; see ReadItems."""
     listing = found_files(folder, ("annotations.json",), SOURCE)[0]
     for place, entry in json_entries(listing, _ImageEntry, SOURCE):
         if isinstance(entry, DamagedItem):
@@ -86,7 +86,7 @@ def _item(folder: Path, place: str, entry: _ImageEntry, raw: msgspec.Raw) -> Ben
 
 
 def score_spatialsense(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
-    """Accuracy over all items; that of each predicate is in the splits of the report.
+    """Accuracy over all items; the report's splits have the accuracy of each predicate.
 
     Published: princeton-vl/SpatialSense, baselines/util.py:56-80 at ecfee4e.
     """

@@ -79,7 +79,7 @@ class ThreeDsrTruth(ChoiceTruth):
 
 
 def read_threedsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
-    """The rows of the file, each variant of a question as an item of its own; see ReadItems."""
+    """Read the rows of the file, each variant of a question as a separate item; see ReadItems."""
     (path,) = found_files(folder, [FILE], SOURCE)
     columns, rows = tsv_rows(path, SOURCE)
     missing = [name for name in COLUMNS if name not in columns]
@@ -141,9 +141,9 @@ def _prompt(question: str, choices: Sequence[str]) -> str:
 def score_threedsr(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
     """Accuracy by each rule of `variants`, and CircularEval of each type and category, which the authors publish.
 
-    Where some variants of a question have no answer (damaged, failed, not asked), those that have decide, which makes
-    scores higher; the note says how many groups lack one, and how many have one variant alone in the data.
-    Published: SpatialReasoner, src/eval/compute_3dsrbench_results.py:48-73 at 339b29a (circular, types and categories);
+    If some variants of a question have no answer (damaged, failed, not asked), the others decide, which makes scores
+    higher; the note says how many groups lack an answer, and how many have only one variant in the data. Published:
+    SpatialReasoner, src/eval/compute_3dsrbench_results.py:48-73 at 339b29a (circular, types and categories);
     VLMEvalKit, vlmeval/dataset/image_mcq.py:2701-2732 at e8e78f0 (all rules).
     """
     scores = [_grouped(name, graded, rule) for rule, name in zip(VARIANT_RULES, _NAMES, strict=True)]

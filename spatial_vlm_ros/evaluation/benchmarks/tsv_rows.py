@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of a tab-separated file with images as base64 text, one at a time; images stay in the file until they are read.
+"""Reads rows of a tab-separated file one by one; images, as base64 text, are read on demand.
 
-Such files have one row for each question and hold gigabytes: memory is that of one row. Quotes are those of CSV: a
-field with a tab, a quote or a line break stands within quotes, and a quote in it is doubled.
+Such files have one row per question and gigabytes of data; only one row is in memory. Quoting is as in CSV: a field
+with a tab, a quote or a line break is quoted, and a quote in it is doubled.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class TsvRow:
     """One row.
 
     Args:
-        number: of the row, from 0; the header is not counted.
-        fields: column → text; empty where the row ends before it.
+        number: number of the row, from 0, without the header.
+        fields: column → text; empty if the row ends before it.
         start: first byte in the file.
         size: bytes.
     """
@@ -47,11 +47,11 @@ class TsvImage:
     """An image in a field of a row; see BenchmarkImage.
 
     Args:
-        file: that holds it.
+        file: path of the file.
         start: first byte of its row.
         size: bytes of its row.
-        position: of the field in the row, from 0.
-        number: of the row, for messages.
+        position: index of the field in the row, from 0.
+        number: number of the row, for messages.
     """
 
     file: Path
@@ -74,7 +74,7 @@ class TsvImage:
         return decoded(self.file, f"row {self.number}", self.encoded())
 
     def encoded(self) -> bytes:
-        """The image as a file has it.
+        """The encoded image file.
 
         Raises:
             FileError: the file has changed, or the field is no base64 text.
@@ -95,15 +95,15 @@ class TsvImage:
 
 
 def tsv_rows(path: Path, source: str) -> tuple[tuple[str, ...], Iterator[TsvRow]]:
-    """The columns of a file, and its rows as they are asked for.
+    """Read the columns of a file, and its rows lazily.
 
     Args:
-        path: of the file.
-        source: where to get it, the repair of an error.
+        path: path of the file.
+        source: where to get it, the fix in error messages.
 
     Raises:
-        FileError: it cannot be read, is not UTF-8, is empty, or has a row of more than LONGEST_ROW. Rows that are
-            asked for later raise it, too.
+        FileError: it cannot be read, is not UTF-8, is empty, or has a row of more than LONGEST_ROW. Reading later rows
+            may also raise it.
     """
     rows = _rows(path, source)
     header = next(rows, None)
@@ -134,7 +134,7 @@ def _rows(path: Path, source: str) -> Iterator[tuple[int, int, list[str]]]:
 
 
 def _record(file: BinaryIO) -> bytes:
-    """One row: lines up to one that ends outside quotes; longer than LONGEST_ROW where it is too long."""
+    """Read one row: lines up to the first that ends outside quotes; more than LONGEST_ROW bytes if it is too long."""
     record = file.readline(LONGEST_ROW + 1)
     quotes = record.count(b'"')
     while quotes % 2 and len(record) <= LONGEST_ROW:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CircularEval and FlipEval: a question counts only where all its variants are answered rightly.
+"""CircularEval and FlipEval: a question counts only if all its variants are answered correctly.
 
 3DSRBench gives a question an id of eight characters, and its variants further parts: "-1" to "-3" the choices in
 another order, "-flip" the mirrored image, "-flip-1" both. Which variants belong together:
 
-- vanilla: each on its own;
-- flip: the question and its mirror image, each order of choices on its own;
-- circular: all orders of choices, the mirror image on its own. The benchmark's authors publish this one;
+- vanilla: each variant separately;
+- flip: the question and its mirror image, each order of choices separately;
+- circular: all orders of choices, the mirror image separately. The benchmark's authors publish this one;
 - flip_circular: all of them.
 
 Sources: open-compass/VLMEvalKit e8e78f0, vlmeval/dataset/image_mcq.py:2704-2732 (all four); johnson111788/
@@ -41,11 +41,11 @@ def variant_group(qid: str, rule: VariantRule) -> str:
 
 
 def all_right(qids: Sequence[str], right: Sequence[bool], rule: VariantRule) -> Mapping[str, bool]:
-    """Group → whether all its variants are answered rightly, in the order in which groups first come.
+    """Group → whether all its variants are answered correctly, in order of first occurrence.
 
     Args:
         qids: N ids.
-        right: N, whether each was answered rightly.
+        right: N values, whether each was answered correctly.
         rule: which variants belong together.
     """
     groups: dict[str, bool] = {}

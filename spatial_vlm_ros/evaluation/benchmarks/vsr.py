@@ -59,7 +59,7 @@ class _VsrEntry(msgspec.Struct):
 
 
 def read_vsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
-    """The test items of the splits that are in a folder; see ReadItems."""
+    """Read the test items of the splits in a folder; see ReadItems."""
     names = [f"{data}splits/{split}/test.jsonl" for split in _SPLITS for data in ("data/", "")]
     names += [f"{data}test.jsonl" for data in ("vsr_random/", "vsr_zeroshot/", "")]
     categories = _categories(folder)
@@ -92,7 +92,7 @@ def _place_of(listing: Path) -> tuple[str, Path]:
     """The split of a listing, and the folder of its images.
 
     Raises:
-        FileError: its path does not tell the split.
+        FileError: the path does not show the split.
     """
     if listing.parents[1].name == "splits":
         return _SPLITS[listing.parent.name], listing.parents[2] / "images"

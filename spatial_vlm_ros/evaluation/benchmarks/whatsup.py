@@ -94,7 +94,7 @@ class _PairedEntry(msgspec.Struct, array_like=True):
 
 
 def read_whatsup(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
-    """The items of all sets that are in a folder, set by set; see ReadItems."""
+    """Read the items of all sets in a folder, set by set; see ReadItems."""
     for listing in found_files(folder, (*_CONTROLLED, *_PAIRED), SOURCE):
         yield from (_controlled if listing.name in _CONTROLLED else _paired)(listing)
 
@@ -105,7 +105,7 @@ def _controlled(listing: Path) -> Iterator[BenchmarkItem | DamagedItem]:
         if isinstance(entry, DamagedItem):
             yield entry
             continue
-        name = PurePosixPath(entry.image_path).name  # the folders before it are those of the authors' machine
+        name = PurePosixPath(entry.image_path).name  # its folders are those of the authors' machine
         key = f"{subset}/{name}"
         try:
             obj, relation, anchor = _parts(name, relations)
@@ -160,11 +160,11 @@ def score_whatsup(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
 
     The sets of COCO- and GQA-spatial have an accuracy for each preposition, in the order of the alphabet.
 
-    A pair is right where the captions of both opposites of the same two objects were chosen, a set where those of all
-    four relations were. The authors divide the pairs by half, and the sets by a quarter, of the number of images:
-    `value` is that. A and B have 411 and 407 images, which are not whole sets, so `share` is of complete ones.
-    Published: amitakamath/whatsup_vlms, dataset_zoo/aro_datasets.py:449-517 at 7c1f255, by preposition :608-620 and
-    :712-724; the means: README.md:52.
+    A pair is right if the captions of both opposites of the same two objects were chosen, a set if those of all four
+    relations were. The authors divide the pairs by half, and the sets by a quarter, of the number of images: `value` is
+    that. A and B have 411 and 407 images, which are not whole sets, so `share` is of complete ones. Published:
+    amitakamath/whatsup_vlms, dataset_zoo/aro_datasets.py:449-517 at 7c1f255, by preposition :608-620 and :712-724; the
+    means: README.md:52.
     """
     by_set = by_part(graded, lambda one: one.item.splits["set"])
     scores = [

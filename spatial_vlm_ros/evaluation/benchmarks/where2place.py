@@ -45,7 +45,7 @@ class _Where2PlaceEntry(msgspec.Struct):
 
 
 def read_where2place(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
-    """The questions of the file; see ReadItems."""
+    """Read the questions of the file; see ReadItems."""
     (listing,) = found_files(folder, [FILE], SOURCE)
     for number, (_, entry) in enumerate(jsonl_entries(listing, _Where2PlaceEntry, SOURCE)):
         if isinstance(entry, DamagedItem):

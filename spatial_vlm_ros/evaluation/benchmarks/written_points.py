@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Points and boxes in a model's reply, read as the published scorers of pointing benchmarks read them.
+"""Reads points and boxes in a model's reply by the rules of the published scorers of pointing benchmarks.
 
 Each scorer has rules of its own, with side effects that are part of the published figures: they are kept and named
 here. `perception.replies` reads the same replies by what the model's family is known to write; use that to answer a
@@ -38,11 +38,11 @@ def robopoint_cells(text: str, width: int = 640, height: int = 480) -> tuple[Cel
 
     Args:
         text: the reply.
-        width: of the image that fractions are of, pixels. The published call (line 55) leaves the default of 640 x 480.
-        height: likewise.
+        width: width of the image for fractions, pixels. The published call (line 55) uses the default of 640 x 480.
+        height: height of that image, pixels.
 
     Returns:
-        None where a number is too large to be one.
+        None if a number is too large to be one.
     """
     found: list[Cells] = []
     try:
@@ -74,11 +74,11 @@ def roborefer_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | N
 
     Args:
         text: the reply.
-        width: of the mask, pixels.
-        height: likewise.
+        width: width of the mask, pixels.
+        height: height of the mask, pixels.
 
     Returns:
-        None where the published scorer leaves the question out of the mean (line 81-84).
+        None if the published scorer leaves the question out of the mean (line 81-84).
     """
     found: list[Cells] = []
     try:
@@ -102,12 +102,12 @@ def roborefer_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | N
 
 
 def share_in_mask(cells: tuple[Cells, ...], weights: npt.NDArray[np.float64]) -> float:
-    """Mean weight of all marked pixels; those outside the mask weigh nothing, and without any it is 0.
+    """Mean weight of all marked pixels; pixels outside the mask have weight 0, and without pixels the mean is 0.
 
     RoboPoint summarize_vqa.py:60-68 and RoboRefer summarize_acc.py:86-93 both do so.
 
     Args:
-        cells: what is marked; a pixel counts as often as it is marked.
+        cells: marked cells; a pixel counts as often as it is marked.
         weights: (H, W), 0 to 1.
     """
     height, width = weights.shape
@@ -133,7 +133,7 @@ def _vectors(text: str) -> list[tuple[float | int, ...]]:
 
 
 def _pixel(x: float, y: float) -> Cells:
-    """The pixel of a point: fractions are cut off towards 0, so that -0.5 is pixel 0.
+    """The pixel of a point; fractions are truncated towards 0, so -0.5 is pixel 0.
 
     Raises:
         ValueError, OverflowError: a number is not finite.
@@ -143,10 +143,10 @@ def _pixel(x: float, y: float) -> Cells:
 
 
 def _whole(value: float) -> int:
-    """A number that is a whole one.
+    """Convert a number that must be an integer.
 
     Raises:
-        ValueError: it is not; the published reader fails on it.
+        ValueError: it is not an integer; the published reader fails on it.
     """
     if isinstance(value, float):
         raise ValueError(value)

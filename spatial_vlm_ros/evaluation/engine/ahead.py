@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Items made ahead in a thread, so that reading and decoding go on while the ones before are used.
+"""Makes items ahead in a thread, so that reading and decoding continue while earlier items are used.
 
-Knows nothing of the items. Decoders of images let other threads run meanwhile; the thread is worth it for them.
+Independent of the items. It helps with image decoders, because they release the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _END = object()
 def made_ahead(items: Iterable[_T], most: int = 2) -> Iterator[_T]:
     """The same items in the same order, made by a thread that is at most `most` items ahead.
 
-    What making an item raises is raised where that item would have come. Where the items are not all taken, the thread
-    ends with the item that it is at, and closes the generator.
+    An exception while making an item is raised at that item's position. If not all items are taken, the thread ends
+    after its current item and closes the generator.
     """
     ready: queue.Queue[tuple[object, BaseException | None]] = queue.Queue(most)
     is_over = threading.Event()

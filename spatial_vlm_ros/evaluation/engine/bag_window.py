@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A part of a bag that gives the same frames as the whole bag does, and how a bag is cut into such parts.
+"""Reads a part of a bag that gives the same frames as the whole bag, and cuts bags into such parts.
 
-Knows when messages were recorded and which topics hold for long; knows nothing of cases. Only the chunks of the part
+Works on recording times and topics; independent of cases. Only the chunks of the part
 are read, and before them what still holds in it: static transforms, the transforms that are kept, the last camera info.
 """
 
@@ -39,8 +39,8 @@ class BagWindow(Bag):
     """An open part of a bag; see Bag.
 
     Args:
-        path: of the whole bag, or its URI.
-        part: which part.
+        path: path or URI of the whole bag.
+        part: the part to read.
     """
 
     def __init__(self, path: str | Path, part: BagPart) -> None:
@@ -50,7 +50,7 @@ class BagWindow(Bag):
     def messages(
         self, names: Collection[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
     ) -> Iterator[BagMessage]:
-        """The messages that the part's frames need, in the order in which they were recorded."""
+        """Yield the messages that the part's frames need, in recording order."""
         del start_ns, stop_ns
         wanted = set(self.topics if names is None else names)
         begin = self.part.first_ns - LEAD_NS
@@ -73,7 +73,7 @@ class BagWindow(Bag):
 def recording_lag(bag: Bag, topic: str) -> tuple[int, int] | None:
     """Least and most nanoseconds by which messages of a topic were recorded after their stamps.
 
-    First, last and some messages between are looked at. None where the lag is not the same throughout, as in a bag
+    First, last and some messages between are looked at. None if the lag is not the same throughout, as in a bag
     whose time is set back: then no part of it can be found by stamps.
     """
     chunks = [chunk for chunk in bag.chunks() if topic in chunk.topics]
@@ -93,7 +93,7 @@ def recording_lag(bag: Bag, topic: str) -> tuple[int, int] | None:
 
 
 def bytes_before(chunks: Sequence[ChunkSpan]) -> tuple[list[int], list[int]]:
-    """When chunks begin (sorted, nanoseconds), and how many bytes lie before each."""
+    """Sorted start times of chunks, nanoseconds, and the number of bytes before each."""
     ordered = sorted(chunks, key=lambda chunk: chunk.start_ns)
     sizes, total = [], 0
     for chunk in ordered:
@@ -103,6 +103,6 @@ def bytes_before(chunks: Sequence[ChunkSpan]) -> tuple[list[int], list[int]]:
 
 
 def place_of(log_ns: int, starts: Sequence[int], sizes: Sequence[int]) -> int:
-    """How many bytes of chunks lie before a time of recording; see `bytes_before`."""
+    """Number of chunk bytes before a recording time; see `bytes_before`."""
     at = bisect.bisect_right(starts, log_ns) - 1
     return sizes[max(at, 0)]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of an evaluation: models and sources cut into shards, each with the hash of what it reads.
+"""Plans an evaluation: cuts models and sources into shards, each with a hash of its input.
 
 Frames are cut into batches of images, large bags into parts by their chunks, small bags are one shard each. The plan
-depends on sources, truth and models alone.
+depends only on sources, truth and models.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _MOST_FILES = 10_000  # of one frame
 
 @dataclass(frozen=True)
 class CaseWork:
-    """What a worker needs of a shard.
+    """Input of a worker for a shard.
 
     Args:
-        shown: the folder or bag, as rows show it.
-        source: the same by its whole path, for a worker may run in another folder.
-        model: that is asked.
-        cases: that are asked, in the order of their rows.
-        part: of a bag; None = all of it.
+        shown: the folder or bag as shown in rows.
+        source: its absolute path, because a worker may run in another folder.
+        model: the model to ask.
+        cases: the cases, in the order of their rows.
+        part: part of a bag; None = all of it.
     """
 
     shown: str
@@ -68,14 +68,14 @@ def plan_cases(
     frames_in_shard: int = FRAMES_IN_SHARD,
     bytes_in_shard: int = BYTES_IN_SHARD,
 ) -> list[Shard]:
-    """Shards of all models on all sources: one model after the other, each in the order of the sources.
+    """Plan shards of all models on all sources, model by model in the order of the sources.
 
     Args:
         sources: folders and bags.
         models: whose answers are judged.
         config: how messages become frames, which tells where a bag can be cut.
-        frames_in_shard: images of a folder.
-        bytes_in_shard: of the chunks of a bag.
+        frames_in_shard: images of a folder per shard.
+        bytes_in_shard: bytes of a bag's chunks per shard.
 
     Raises:
         FileError: a source is not there, its cases cannot be read, or it has none.
@@ -100,7 +100,7 @@ def _placed(source: Source) -> Source:
 
 
 def run_configuration(config: Settings, frame_of_reference: FrameOfReference | None) -> dict[str, Any]:
-    """Everything but models and data that rows depend on, JSON-like: parameters, form of rows, and this very code."""
+    """Everything except models and data that rows depend on, JSON-like: parameters, form of rows, code version."""
     return {
         "version": spatial_vlm_ros.__version__,
         "code": _code(),
@@ -112,7 +112,7 @@ def run_configuration(config: Settings, frame_of_reference: FrameOfReference | N
 
 
 def model_identity(model: ModelSpec) -> dict[str, Any]:
-    """What tells a model from another one, JSON-like; files that its options name count by name, size and time."""
+    """Identity of a model, JSON-like; files named in its options count by name, size and time."""
     return {
         "name": model.name,
         "backend": model.backend,
@@ -193,7 +193,7 @@ def _of_bag(source: Source, cases: Sequence[Case], config: Settings, most: int) 
 def _cut(
     source: Source, cases: Sequence[Case], config: Settings, most: int
 ) -> list[tuple[list[Case], BagPart | None]]:  # fmt: skip
-    """Cases of a large bag with the parts that hold their images; none where the bag stays whole."""
+    """Cases of a large bag with the parts that hold their images; none if the bag stays whole."""
     if not _may_be_cut(source.uri, most):
         return []
     try:
@@ -292,7 +292,7 @@ def _file_hash(path: Path) -> str:
 
 
 def _files_state(value: str) -> list[list[Any]]:
-    """Names, sizes and times of the files that an option names; none where it names none."""
+    """Names, sizes and times of the files that an option names; none if it names none."""
     try:
         path = Path(value).expanduser()
         if not path.exists():

@@ -26,13 +26,13 @@ from spatial_vlm_ros.types import FrameOfReference
 
 @dataclass(frozen=True)
 class CaseSetup:
-    """What each worker begins with; it can be sent to other processes.
+    """Setup of a worker; can be sent to other processes.
 
     Args:
-        config: of the resolver, and of how messages become frames.
-        models: that the plan asks. An only one is loaded at once, so that nothing is read where it cannot be; of
-            several, each is loaded when its shards come.
-        frame_of_reference: used where the words state none.
+        config: configuration of the resolver, and of how messages become frames.
+        models: models of the plan. A single one is loaded at once, so that nothing is read if this fails; several are
+            loaded when their shards come.
+        frame_of_reference: used if the words state none.
     """
 
     config: Settings = field(default_factory=Settings)
@@ -40,7 +40,7 @@ class CaseSetup:
     frame_of_reference: FrameOfReference | None = None
 
     def __call__(self) -> CaseTask:
-        """Load the model where there is only one.
+        """Load the model if there is only one.
 
         Raises:
             SpatialVlmError: it cannot be loaded.
@@ -70,7 +70,7 @@ class CaseTask:
         return self._model
 
     def __call__(self, shard: Shard) -> ShardAnswers:
-        """A row for each case, in their order, and what is said of the source as a whole."""
+        """Answer a shard: a row for each case, in order, and notes about the source."""
         work: CaseWork = shard.payload
         model, source = self.model(work.model), work.source
         if source.kind == "bag":  # which does not say what made its images

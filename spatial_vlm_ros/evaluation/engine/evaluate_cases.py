@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models on sources, evaluated in shards into a folder: plan, setup and configuration put together."""
+"""Evaluates models on sources in shards into a folder; combines plan, setup and configuration."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def evaluate_cases(
 
     Args:
         sources: folders of frames and bags.
-        models: that are asked.
-        config: of the resolver, and of how messages become frames.
+        models: the models to ask.
+        config: configuration of the resolver, and of how messages become frames.
         folder: path or URI, new or of the same evaluation.
         engine: `local.LocalEngine` or `ray_engine.RayEngine`.
-        frame_of_reference: used where the words state none.
-        resume: keep the parts that the folder has.
-        watch: sees every shard as it is done, with the number of shards in all.
+        frame_of_reference: used if the words state none.
+        resume: whether to keep existing parts of the folder.
+        watch: called after every shard, with the total number of shards.
 
     Raises:
-        SpatialVlmError: as `plan_cases` and `evaluate_shards`.
+        SpatialVlmError: as in `plan_cases` and `evaluate_shards`.
     """
     shards = plan_cases(sources, models, config)
     return evaluate_shards(

@@ -29,10 +29,10 @@ class LocalEngine:
     """Runs shards on this machine.
 
     Args:
-        workers: number of processes; 1 = this very process.
+        workers: number of processes; 1 = only this process.
 
     Raises:
-        InputError: the number is none.
+        InputError: the number is not valid.
     """
 
     def __init__(self, workers: int = 1) -> None:
@@ -117,7 +117,7 @@ class _Pool:
         return f"exit code {code}"
 
     def close(self) -> None:
-        """End every worker, in the middle of a shard, too."""
+        """End every worker, even in the middle of a shard."""
         for _, connection in self._workers.values():
             connection.close()
         for process, _ in self._workers.values():
@@ -146,7 +146,7 @@ def _serve(connection: Connection, setup: Setup) -> None:
 
 
 def limit_opencv() -> None:
-    """Have OpenCV use as many threads as other libraries are told to: every worker has its share of the cores."""
+    """Limit OpenCV to as many threads as other libraries, so that every worker gets its share of the cores."""
     import cv2
 
     told = os.environ.get(_THREADS[0], "1").partition(",")[0]  # of nested levels, the first

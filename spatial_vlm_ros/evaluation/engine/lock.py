@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lock on the folder of an evaluation: who writes there, since when, and whether that process still lives.
+"""Locks the folder of an evaluation, and detects whether the locking process is still alive.
 
 The file `lock.json` names host, process and the time of the last sign of life, which a thread renews. A lock is stale
 where its process is gone (told at once on the same machine), or where no sign of life came for STALE_S seconds.
@@ -30,13 +30,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LockOwner:
-    """Who holds a lock.
+    """Holder of a lock.
 
     Args:
         host: name of the machine.
-        boot: which start of that machine.
-        pid: number of the process.
-        born: when the process began, in the machine's own ticks; tells it from a later one of the same number.
+        boot: boot id of that machine.
+        pid: process id.
+        born: start time of the process in the machine's ticks; distinguishes it from a later process with the same id.
         token: random; tells this lock from another of the same process.
         since: when the lock was taken, seconds since 1970.
         seen: last sign of life, seconds since 1970.
@@ -57,7 +57,7 @@ class LockOwner:
         return cls(socket.gethostname(), _boot(), os.getpid(), _born(os.getpid()), secrets.token_hex(8), now, now)
 
     def is_gone(self, now: float) -> bool:
-        """Whether the process has ended, as far as that can be told from here."""
+        """Whether the process has certainly ended, as far as this machine can tell."""
         if (self.host, self.boot) == (socket.gethostname(), _boot()):
             return _born(self.pid) != self.born
         return now - self.seen > STALE_S
@@ -103,7 +103,7 @@ class FolderLock:
             _log.warning("the lock was not removed: %s", problem)
 
     def check(self) -> None:
-        """See that the lock is still ours.
+        """Check that this process still holds the lock.
 
         Raises:
             FolderInUseError: another process has taken it, because no sign of life came from this one for long.
@@ -164,7 +164,7 @@ def _bytes(owner: LockOwner) -> bytes:
 
 
 def _boot() -> str:
-    """Which start of this machine; "" where the system does not say."""
+    """Which start of this machine; "" if the system does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -172,7 +172,7 @@ def _boot() -> str:
 
 
 def _born(pid: int) -> str:
-    """When a process began, in ticks of this machine; "" where there is none.
+    """When a process began, in ticks of this machine; "" if there is none.
 
     A process that has ended but was not waited for counts as ended.
 

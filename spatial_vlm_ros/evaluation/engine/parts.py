@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows as Parquet: one file a shard, and all of them merged.
+"""Stores rows as Parquet: one file per shard, and a merged file.
 
-Knows Parquet; knows nothing of who made the rows. A file says in its own metadata what it is a part of and the hash of
-its rows; one that is cut off, damaged or of another shard is not taken for it. The same rows give the same bytes.
+The metadata of a file has its shard's key and the hash of its rows, so a truncated, damaged or foreign file is
+detected. The same rows give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _KINDS = ("bool", "int", "float", "str")
 
 
 def check_pyarrow() -> None:
-    """See that pyarrow is there.
+    """Check that pyarrow is installed.
 
     Raises:
-        DependencyError: it is not installed.
+        DependencyError: pyarrow is not installed.
     """
     try:
         import pyarrow.parquet  # noqa: F401
@@ -46,7 +46,7 @@ def part_name(key: str) -> str:
 
 
 def part_bytes(answers: ShardAnswers, key: str) -> bytes:
-    """The answers of a shard as a Parquet file that says which part it is.
+    """Encode the answers of a shard as a Parquet file with its key.
 
     Raises:
         InputError: rows differ in their fields, or a value is not plain.
@@ -60,7 +60,7 @@ def part_bytes(answers: ShardAnswers, key: str) -> bytes:
 
 
 def part_answers(data: bytes, key: str) -> ShardAnswers | None:
-    """The answers of a part; None where it is damaged, cut off or another part."""
+    """Decode the answers of a part; None if it is damaged, truncated or another part."""
     parquet = _parquet()
     try:
         table = parquet.read_table(io.BytesIO(data))
@@ -75,16 +75,16 @@ def part_answers(data: bytes, key: str) -> ShardAnswers | None:
 def write_merged(
     path: Path, parts: Iterable[Sequence[Row]], fields: Mapping[str, str], about: Mapping[str, Any]
 ) -> int:
-    """All rows as one Parquet file, in the order of the parts; no more than ROWS_IN_GROUP are held at a time.
+    """Write all rows to one Parquet file, in the order of the parts, with at most ROWS_IN_GROUP in memory.
 
     Args:
-        path: of the file, which is written in place.
+        path: path of the file, which is written in place.
         parts: rows of each part.
         fields: field → kind, as `RowFields` gives it for all rows.
         about: what the file says of itself, JSON-like, no times.
 
     Returns:
-        How many rows there are.
+        Number of rows.
 
     Raises:
         InputError: rows differ in their fields.
@@ -105,7 +105,7 @@ def write_merged(
 
 
 def read_merged(path: str | Path) -> Iterator[Row]:
-    """The rows of a merged file, in their order.
+    """Yield the rows of a merged file in order.
 
     Raises:
         FileError: there is none, or it is damaged.
@@ -123,13 +123,13 @@ def read_merged(path: str | Path) -> Iterator[Row]:
 
 
 class RowFields:
-    """What fields all rows of an evaluation have, and of which kind their values are."""
+    """Collects the fields of all rows of an evaluation, and the kinds of their values."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, str | None] = {}
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Note some rows.
+        """Add some rows.
 
         Raises:
             InputError: they differ from others in their fields or the kinds of values, or a value is not plain.
@@ -152,7 +152,7 @@ def fields_of(rows: Iterable[Row]) -> dict[str, str]:
     """Field → kind of some rows.
 
     Raises:
-        InputError: as `RowFields.add`.
+        InputError: as in `RowFields.add`.
     """
     fields = RowFields()
     fields.add(rows)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file of a store as a stream that fetches only the ranges that are read, and counts them.
+"""A remote file as a stream that fetches only the ranges that are read, and counts them.
 
-Knows ranges of bytes; knows nothing of what is in them. A reader that seeks by an index thereby downloads the index and
-the chunks that it wants, and nothing else.
+A reader that seeks by an index thus downloads only the index and the needed chunks.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ LEAST, MOST = 64 * 1024, 8 * 1024 * 1024  # bytes fetched elsewhere: twice as ma
 
 
 class RangedStream(io.RawIOBase):
-    """Bytes of a file that is fetched range by range.
+    """Stream of a file that is fetched range by range.
 
     Args:
-        fetch: (first byte, byte after the last) → these bytes.
-        size: of the file, bytes.
+        fetch: returns the bytes from a first byte to a last byte, exclusive.
+        size: size of the file, bytes.
 
     Attributes:
         fetched: bytes fetched so far.
@@ -41,7 +40,7 @@ class RangedStream(io.RawIOBase):
         self.fetched = self.requests = 0
 
     def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Say which ranges (first byte, byte after the last) will be read as a whole: each is fetched at once."""
+        """Announce ranges (first byte, last byte exclusive) that will be read completely: each is fetched at once."""
         self._ranges = sorted(ranges)
 
     def readable(self) -> bool:
@@ -53,11 +52,11 @@ class RangedStream(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """The place of the next byte."""
+        """Position of the next byte."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a place; nothing is fetched."""
+        """Set the position without fetching."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
             raise OSError(22, "a position before the beginning of the file")
@@ -65,14 +64,14 @@ class RangedStream(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill a buffer with the next bytes, as far as there are any; how many."""
+        """Fill a buffer with the next bytes; returns how many there were."""
         view = memoryview(buffer).cast("B")
         data = self.read(len(view))
         view[: len(data)] = data
         return len(data)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """The next bytes: so many as asked for, fewer only at the end.
+        """Read the next `size` bytes, fewer only at the end.
 
         Raises:
             OSError: the store gave fewer bytes than it said that there are.

@@ -38,7 +38,7 @@ class RayEngine:
 
     Args:
         workers: number of actors.
-        address: of a cluster: "auto" or "host:6379"; None = one is started on this machine, for this run.
+        address: address of a cluster: "auto" or "host:6379"; None = start one on this machine for this run.
         num_cpus: cores for each actor, more than 0.
         num_gpus: GPUs for each; a fraction has actors share one.
         start_timeout: how long the first actor may take to be placed and to load its models, seconds.
@@ -167,7 +167,7 @@ class _Cluster:
         return dispatcher.died(number, type(error).__name__)
 
     def close(self) -> None:
-        """End every actor, in the middle of a shard, too."""
+        """End every actor, even in the middle of a shard."""
         for actor in self._actors.values():
             with suppress(Exception):
                 self._ray.kill(actor)
@@ -176,13 +176,13 @@ class _Cluster:
 
 
 class _Actor:
-    """The work of a ShardWorker in a process of Ray's."""
+    """Runs a ShardWorker in a Ray process."""
 
     def __init__(self) -> None:
         self._worker: ShardWorker
 
     def begin(self, setup: Setup) -> SpatialVlmError | None:
-        """Load the models; what went wrong, if anything did."""
+        """Load the models; returns the error, if any."""
         limit_opencv()  # Ray sets OMP_NUM_THREADS to the cores of an actor
         try:
             self._worker = ShardWorker(setup)
@@ -209,7 +209,7 @@ def _same_sigterm() -> Iterator[None]:
 
 
 def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:
-    """See that a server of gRPC, as Ray's are, answers at an address with a port: Ray itself tries for many minutes.
+    """Check that a gRPC server, such as Ray's, answers at an address with a port: Ray itself tries for many minutes.
 
     Both sides of HTTP/2, on which gRPC is built, begin by sending their settings.
 
@@ -218,7 +218,7 @@ def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:
         wait_s: how long to wait for a connection, and for an answer, seconds.
 
     Raises:
-        EngineUnavailableError: nobody listens, or who listens is silent or something else.
+        EngineUnavailableError: there is no server, or it is silent or not a gRPC server.
 
     Source: RFC 9113, 3.4 (connection preface), 4.1 (frame: 3 bytes of length, type, flags, 4 bytes of stream), 6.5
     (SETTINGS has type 4).

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags by URI: MCAP files are read by range through their chunk index, others are copied to this machine first.
+"""Opens bags by URI: reads MCAP files by range through their chunk index, and copies other bags first.
 
-Knows how rosbags opens files and where MCAP keeps its index; knows nothing of messages. A single file is named, or a
+Uses how rosbags opens files and where MCAP stores its index; does not read messages. A single file is named, or a
 folder of rosbag2 with `metadata.yaml`.
 """
 
@@ -33,7 +33,7 @@ class RemoteFile:
     """A file of a store, with the part of pathlib's interface that rosbags uses (its `RPath`).
 
     Args:
-        uri: of a file or a folder.
+        uri: URI of a file or a folder.
         traffic: counts what is fetched, for all files of a bag.
     """
 
@@ -48,12 +48,12 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """Its last part."""
+        """Last part of the path."""
         return name_of(self.uri)
 
     @property
     def suffix(self) -> str:
-        """What its name ends in: ".mcap"."""
+        """Suffix of its name, such as ".mcap"."""
         return Path(self.name).suffix
 
     @property
@@ -95,19 +95,19 @@ class _Status:
 
 
 class Traffic:
-    """What was fetched for a bag: the streams of its files."""
+    """Counts the data fetched for a bag."""
 
     def __init__(self) -> None:
         self.streams: list[RangedStream] = []
 
     @property
     def fetched(self) -> int:
-        """Bytes."""
+        """Number of fetched bytes."""
         return sum(stream.fetched for stream in self.streams)
 
     @property
     def requests(self) -> int:
-        """Ranges."""
+        """Number of fetched ranges."""
         return sum(stream.requests for stream in self.streams)
 
 
@@ -144,7 +144,7 @@ def is_indexed(uri: str) -> bool:
 
 
 def readable_by_range(uri: str) -> str | None:
-    """Why a bag must be copied before it can be read; None where it is read by range.
+    """Why a bag must be copied before it can be read; None if it is read by range.
 
     Raises:
         FileError, StoreError: as `files_of` and `is_indexed`.
@@ -161,7 +161,7 @@ def copied(uri: str, reason: str) -> tempfile.TemporaryDirectory[str]:
     """A bag of a store in a temporary folder of this machine, by the name that it has there.
 
     Args:
-        uri: of its file or folder.
+        uri: URI of its file or folder.
         reason: why it is copied; logged with its size.
 
     Returns:
@@ -208,7 +208,7 @@ def _copy(uri: str, to: Path) -> None:
 
 
 def chunk_ranges(storages: Iterable[Any]) -> list[tuple[int, int]]:
-    """Where the chunks of opened MCAP files lie: first byte, byte after the last."""
+    """Byte ranges of the chunks of opened MCAP files: first byte, last byte exclusive."""
     return [
         (chunk.chunk_start_offset, chunk.chunk_start_offset + chunk.chunk_length)
         for storage in storages
@@ -217,7 +217,7 @@ def chunk_ranges(storages: Iterable[Any]) -> list[tuple[int, int]]:
 
 
 def expect_chunks(reader: Any) -> None:
-    """Have the streams of an opened rosbags reader fetch each chunk by one request."""
+    """Make the streams of an opened rosbags reader fetch each chunk with one request."""
     storage = reader.storage
     for file in getattr(storage, "storages", None) or [storage]:
         stream = getattr(file, "bio", None)

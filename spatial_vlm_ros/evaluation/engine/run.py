@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation in a folder: planned, run on an engine, stored part by part, resumed, merged.
+"""Runs an evaluation into a folder: stores parts, resumes, and merges them.
 
     run.json        configuration, its hash, and the plan: the shards in their order
     parts/          one Parquet file a shard, named by the hash of content and configuration
@@ -51,16 +51,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MergedRun:
-    """What came of an evaluation.
+    """Result of an evaluation.
 
     Args:
         folder: path or URI.
-        cases: how many were due.
-        evaluated: how many have a row.
+        cases: number of planned cases.
+        evaluated: number of cases with a row.
         missing: shards without rows, in the order of the plan.
         notes: sentences about sources, each once.
         reused: shards whose part was there before.
-        seconds: of workers, over the shards answered now; not stored.
+        seconds: total worker time of the shards answered in this run; not stored.
     """
 
     folder: str
@@ -95,7 +95,7 @@ def evaluate_shards(
     resume: bool = False,
     watch: Callable[[Outcome], None] | None = None,
 ) -> MergedRun:
-    """Evaluate shards into a folder; each part is stored as soon as it is there.
+    """Evaluate shards into a folder; each part is stored as soon as it is finished.
 
     Args:
         setup: loads models and returns the task; sent to other processes by its module and name.
@@ -107,7 +107,7 @@ def evaluate_shards(
         watch: sees every outcome as it comes, for progress.
 
     Returns:
-        What came of it; rows are in `rows.parquet` of the folder, `run_rows` gives them.
+        The result; the rows are in `rows.parquet` of the folder, and `run_rows` reads them.
 
     Raises:
         RunMismatchError: the folder holds another evaluation, or one and `resume` is not given, or something else.
@@ -155,7 +155,7 @@ def evaluate_shards(
 
 
 def run_rows(folder: str | Path) -> Iterator[Row]:
-    """The rows of an evaluation in the order of its plan, read part by part.
+    """Yield the rows of an evaluation in the order of its plan, part by part.
 
     Raises:
         RunMismatchError: the folder holds no evaluation.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shards: the pieces of an evaluation, and what comes of each.
+"""Shards, the pieces of an evaluation, and their results.
 
 A plan depends on what is evaluated, never on the engine or the number of workers: so every engine gives the same rows
 in the same order.
@@ -26,7 +26,7 @@ class Shard:
 
     Args:
         source: path or URI of what it is a piece of.
-        name: of the piece, for people: "run1.mcap, 0 to 60 s".
+        name: name of the piece, for people: "run1.mcap, 0 to 60 s".
         cases: what each of its rows is about, in their order: "f003: the cup behind the can". So many rows are due.
         content: hash of everything that is read for it.
         payload: what the task needs to answer it; it is sent to another process.
@@ -45,7 +45,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardAnswers:
-    """What a task gives for a shard.
+    """Result of a task for a shard.
 
     Args:
         rows: one for each case, in their order.
@@ -72,7 +72,7 @@ class NotEvaluated:
     Args:
         shard: the shard.
         reason: why, in words.
-        status: of the error, as `SpatialVlmError.status_name`.
+        status: status of the error, as `SpatialVlmError.status_name`.
     """
 
     shard: Shard

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of an evaluation, on a disk or in an object store: whole files or none.
+"""The folder of an evaluation, on a disk or in an object store, with atomic writes.
 
 A local file is written beside its place, synced, and renamed onto it; a file of an object store is put by one request,
 which stores take whole or not at all. So a kill, a full disk or a lost network never leaves half a file under its name.
@@ -28,28 +28,28 @@ _NOT_KNOWN = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 class ResultStore(Protocol):
-    """A folder of results. All methods raise StoreError where the disk or store fails."""
+    """A folder of results. All methods raise StoreError if the disk or store fails."""
 
     uri: str
 
     def read(self, name: str) -> bytes | None:
-        """All of a file; None where there is none."""
+        """Read a whole file; None if it does not exist."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file whole, in the place of one that is there."""
+        """Write a file atomically; replaces an existing one."""
         ...
 
     def write_from(self, name: str, path: Path) -> None:
-        """The same with the bytes of a file of this machine."""
+        """Like `write`, with the bytes of a local file."""
         ...
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file that must not exist; whether it did not."""
+        """Write a file that must not exist yet; returns False if it does."""
         ...
 
     def remove(self, name: str) -> None:
-        """Remove a file; nothing happens where there is none."""
+        """Remove a file if it exists."""
         ...
 
     def names(self, folder: str = "") -> set[str]:
@@ -57,12 +57,12 @@ class ResultStore(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Remove what writers left that were killed; for who holds the folder's lock."""
+        """Remove leftovers of killed writers; only for the holder of the folder's lock."""
         ...
 
 
 def open_store(uri: str) -> ResultStore:
-    """The store of a folder's path or URI; a local folder is made.
+    """Open the store of a folder's path or URI; creates a local folder.
 
     Raises:
         StoreError: it cannot be made.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files by URI: which are remote, who opens them, and their errors in our words.
+"""Opens files by URI, local or remote, and translates their errors.
 
-Knows fsspec; knows nothing of what is in a file. A text without a scheme, or with `file://`, is a local path.
+It uses fsspec and does not interpret the content. A text without a scheme, or with `file://`, is a local path.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WITHOUT_CREDENTIALS = frozenset(
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a store says of a file: its size in bytes, and a text that changes when the file does."""
+    """Facts about a file in a store: its size in bytes, and a version text that changes with the file."""
 
     size: int
     version: str
@@ -43,7 +43,7 @@ def is_remote(uri: str | os.PathLike[str]) -> bool:
 
 
 def local_path(uri: str | os.PathLike[str]) -> Path:
-    """The path of a local file, `file://` taken off."""
+    """Path of a local file, without `file://`."""
     text = os.fspath(uri)
     return Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(text)
 
@@ -63,7 +63,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
 
     Raises:
         DependencyError: fsspec, or the package of that scheme, is not installed.
-        FileError: nobody knows the scheme.
+        FileError: the scheme is unknown.
         StoreError: the store refuses to be opened.
     """
     try:
@@ -84,7 +84,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
 
 @contextmanager
 def told(uri: str) -> Iterator[None]:
-    """What a store raises becomes FileError where the file is not there, else StoreError.
+    """Translate errors of a store: FileError if the file does not exist, otherwise StoreError.
 
     Raises:
         FileError: there is no such file.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every engine has in common: a worker's work, and who is given which shard after a worker has died."""
+"""Shared by all engines: the work of a worker, and the distribution of shards after a worker has died."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """Runs shards somewhere."""
+    """Interface of engines, which run shards."""
 
     def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:
-        """Answer shards; outcomes come as they are done, in any order, one for each shard.
+        """Answer shards; yields one outcome for each shard, in order of completion.
 
         Raises:
-            EngineUnavailableError: no worker can be had.
+            EngineUnavailableError: no worker can be started.
             SpatialVlmError: `setup` failed: a model cannot be loaded.
         """
         ...
@@ -54,7 +54,7 @@ class ShardWorker:
             raise InternalError.of(error) from error
 
     def answer(self, shard: Shard) -> Outcome:
-        """The rows of a shard, or why there are none; nothing is raised, so that a bad shard costs itself alone."""
+        """Answer a shard, or say why not; never raises, so that a bad shard does not affect others."""
         began = time.perf_counter()
         try:
             answers = self._task(shard)
@@ -78,7 +78,7 @@ class _Waiting:
 
 
 class Dispatcher:
-    """Which shard comes next, and when one is given up because workers die over it.
+    """Distributes shards to workers, and gives up shards on which workers keep dying.
 
     Args:
         shards: in the order in which they begin.
@@ -90,19 +90,19 @@ class Dispatcher:
         self._deaths_at_start = 0
 
     def next_for(self, worker: int) -> Shard | None:
-        """The next shard, which this worker now has; None where there is none."""
+        """Assign the next shard to this worker; None if there is none."""
         if not self._waiting:
             return None
         self._busy[worker] = self._waiting.popleft()
         return self._busy[worker].shard
 
     def done(self, worker: int) -> None:
-        """A worker has answered its shard."""
+        """Note that a worker has answered its shard."""
         self._busy.pop(worker, None)
         self._deaths_at_start = 0
 
     def died(self, worker: int, how: str) -> NotEvaluated | None:
-        """A worker is gone; its shard is given to another one, or given up.
+        """Note that a worker has died; its shard is reassigned or given up.
 
         Raises:
             EngineUnavailableError: workers die before they have any shard.

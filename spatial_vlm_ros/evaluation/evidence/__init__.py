@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decisions of the live node kept as files: written, listed, answered again, and made into cases of a test."""
+"""Stores decisions of the live node as files; lists them, answers them again, and makes test cases of them."""

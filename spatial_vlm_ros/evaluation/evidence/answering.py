@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decision of a bundle made again: the same words on the same frame, by the parameters of then or by others."""
+"""Makes the decision of a bundle again: the same words and frame, with the recorded parameters or others."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _TIMES = ("ms", "timings_ms")
 
 
 class KeptGrounder:
-    """Answers as the grounder did when the decision was made; other phrases by the labels.
+    """Replays the recorded result of the grounder; other phrases are matched by label.
 
     Args:
-        phrases: that it was asked for.
-        grounding: what it found.
+        phrases: the phrases it was asked for.
+        grounding: its result.
         domain: what it was trained on.
-        name: of the backend.
+        name: name of the backend.
     """
 
     def __init__(self, phrases: Sequence[NounPhrase], grounding: Grounding, domain: ModelDomain, name: str) -> None:
@@ -40,7 +40,7 @@ class KeptGrounder:
         self._row = match_of(phrases, grounding)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002 - of the protocol
-        """What was found then; see Grounder.ground. The image is not looked at."""
+        """The recorded result; see Grounder.ground. The image is ignored."""
         found = self._grounding.detections
         match: npt.NDArray[np.float64] = np.zeros((len(phrases), len(found)))
         for row, phrase in enumerate(phrases):
@@ -52,7 +52,7 @@ def settings_of_bundle(bundle: EvidenceBundle) -> Settings:
     """The parameters of the decision.
 
     Raises:
-        FileError: this version does not know one of them, or takes another value.
+        FileError: this version does not know a parameter or does not accept its value.
     """
     try:
         return settings_from(bundle.record.parameters)
@@ -64,15 +64,15 @@ def settings_of_bundle(bundle: EvidenceBundle) -> Settings:
 def frame_of(
     bundle: EvidenceBundle, streams: StreamConfig, robot: SeenRobot | None = None
 ) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-    """The frame of a bundle and its detections, given or found by the grounder; None where there are none.
+    """The frame of a bundle and its detections, given or found by the grounder; None if there are none.
 
     Args:
-        bundle: it.
+        bundle: the bundle.
         streams: how its messages are read.
-        robot: what is taken out of depth, where `streams` names it.
+        robot: robot to remove from depth, if `streams` names it.
 
     Raises:
-        SpatialVlmError: it has no frame, or as FrameAssembler.assemble and PendingFrame.decode raise it.
+        SpatialVlmError: the bundle has no frame, or as in FrameAssembler.assemble and PendingFrame.decode.
     """
     return _decoded(bundle, _pending(bundle, streams, robot))
 
@@ -90,19 +90,19 @@ def answer_bundle(
     """Answer the words of a bundle on its frame.
 
     Args:
-        bundle: it.
-        resolver: without a grounder, unless it finds anew.
+        bundle: the bundle.
+        resolver: without a grounder, unless `finds_anew`.
         streams: how its messages are read.
-        instruction: other words, which begin a dialogue of their own; None = those of the bundle in their dialogue.
-        frame_of_reference: None = that of the request.
-        robot: what is taken out of depth, where `streams` names it.
-        finds_anew: the resolver's grounder finds the objects; False = those that were found or given then are used.
+        instruction: other words, which begin a new dialogue; None = the bundle's words in their dialogue.
+        frame_of_reference: None = the recorded request's.
+        robot: robot to remove from depth, if `streams` names it.
+        finds_anew: whether the resolver's grounder finds the objects again; False = use the recorded ones.
 
     Returns:
-        The answer. What goes wrong with the frame or the words is a refusal, as it was live.
+        The answer. A problem with frame or words is a refusal, as in the live node.
 
     Raises:
-        InputError: the decision rests on no frame, or a model was asked and what it found is not kept.
+        InputError: the decision has no frame, or a model was asked and its result is not stored.
         FileError: the bundle is damaged.
     """
     record = bundle.record
@@ -138,7 +138,7 @@ def answer_bundle(
 
 
 def differences(then: Resolution, now: Resolution) -> tuple[str, ...]:
-    """Fields in which two answers differ, but for how long they took."""
+    """Fields in which two answers differ, without their times."""
     one, other = resolution_json(then), resolution_json(now)
     return tuple(name for name in one if name not in _TIMES and one[name] != other.get(name))
 

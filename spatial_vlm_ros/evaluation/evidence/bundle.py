@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One decision of the live node as a bag: the messages that it rests on, and what was asked, answered and configured.
+"""One decision of the live node as a bag: its input messages, the request, the answer and the parameters.
 
 A bundle is an ordinary MCAP bag. Images, camera infos and detections are on the topics of their roles, the transforms
 on /tf and /tf_static, the words on `instruction`; one message of TOPIC holds the rest as JSON.
@@ -40,7 +40,7 @@ FrameOrigin = Literal["answered", "newest", "none"]
 
 @dataclass(frozen=True)
 class KeptGrounding:
-    """What a grounder was asked for and found; the detections are on their topic.
+    """Phrases and result of a grounder; the detections are on their topic.
 
     Args:
         phrases: as `phrases_json` writes them.
@@ -58,11 +58,11 @@ class KeptModel:
     """The grounder of a decision.
 
     Args:
-        name: of the backend.
-        options: of the backend.
+        name: name of the backend.
+        options: options of the backend.
         domain: what it was trained on.
-        sha256: of its files: path → hash; empty where it has none here.
-        sha256_all: of all of them together; "" where there is none.
+        sha256: path → hash, for its files; empty if it has no local files.
+        sha256_all: hash of all files together; "" if there are none.
     """
 
     name: str
@@ -77,20 +77,20 @@ class EvidenceRecord:
     """What a bundle says beside its messages.
 
     Args:
-        utc: when it was decided, ISO 8601, by the computer's clock.
+        utc: time of the decision, ISO 8601, by the computer's clock.
         instruction: the words.
-        frame_of_reference: that the request named; "" = none.
+        frame_of_reference: named by the request; "" = none.
         resolution: the answer, as `resolution_json` writes it.
-        parameters: all parameters then, as `settings_from` reads them.
-        frame: where the frame comes from.
+        parameters: all parameters at that time, as `settings_from` reads them.
+        frame: origin of the frame.
         topics: role → topic of its message.
-        reencoded: roles whose message was made anew, without loss; the others are as they came.
-        dialogue: that the words belong to, as `dialogue_json` writes it.
-        grounding: what the grounder found; None where detections came with the frame, or none were found.
-        model: the grounder; None where there is none.
-        versions: of this package and what it computes with, by name.
+        reencoded: roles whose message was re-encoded without loss; other messages are as received.
+        dialogue: dialogue of the words, as `dialogue_json` writes it.
+        grounding: result of the grounder; None if detections came with the frame, or none were found.
+        model: the grounder, or None.
+        versions: versions of this package and of its libraries, by name.
         node: full name of the node.
-        version: of this form.
+        version: version of this format.
     """
 
     utc: str
@@ -110,7 +110,7 @@ class EvidenceRecord:
 
     @property
     def answer(self) -> Resolution:
-        """The answer that was given.
+        """The recorded answer.
 
         Raises:
             InputError: it was written by another version, or damaged.
@@ -120,14 +120,14 @@ class EvidenceRecord:
 
 @dataclass(frozen=True, eq=False)
 class KeptMessage:
-    """A message of a bundle that is to be written.
+    """A message to write to a bundle.
 
     Args:
         role: as streams.frame_assembler names it.
         topic: without a leading "/"; has the ending of its transport.
         type: "sensor_msgs/msg/Image".
-        data: its bytes (CDR).
-        log_ns: when it came, nanoseconds.
+        data: its CDR bytes.
+        log_ns: arrival time, nanoseconds.
     """
 
     role: str
@@ -139,11 +139,11 @@ class KeptMessage:
 
 @dataclass(frozen=True, eq=False)
 class EvidenceBundle:
-    """A bundle that was read.
+    """A bundle read from a file.
 
     Args:
         path: the file.
-        record: what it says.
+        record: its record.
         messages: role → message.
         transforms: messages of /tf and /tf_static, and whether each is static.
     """
@@ -160,10 +160,10 @@ def write_bundle(
     """Write a bundle as a bag; returns its MCAP file.
 
     Args:
-        out: the folder to make.
-        record: `topics` is filled in.
-        messages: of the frame.
-        transforms: that the frame needs.
+        out: folder to create.
+        record: the record; `topics` is filled in.
+        messages: messages of the frame.
+        transforms: transforms that the frame needs.
 
     Raises:
         FileError: `out` exists, or cannot be written.
@@ -210,10 +210,10 @@ def read_record(path: str | Path) -> EvidenceRecord:
 
 
 def read_bundle(path: str | Path) -> EvidenceBundle:
-    """A bundle with its messages.
+    """Read a bundle with its messages.
 
     Raises:
-        FileError: it is missing, damaged, no bundle, or of a newer version of this package.
+        FileError: the file is missing, damaged, not a bundle, or from a newer version of this package.
         DependencyError: rosbags is not installed.
     """
     path = Path(path)
@@ -255,7 +255,7 @@ def _record(bag: Bag) -> EvidenceRecord:
 
 
 def _check_hash(path: Path) -> None:
-    """See that a file that carries the hash of its content still has it; other names promise nothing."""
+    """Check the content of a file against the hash in its name, if it has one."""
     if not NAME.fullmatch(path.name) or not path.is_file():
         return
     found = hash_of(path)[:HASH_DIGITS]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles as frames and cases that `evaluate` takes: what failed once is asked at every change from then on."""
+"""Converts bundles to frames and cases for `evaluate`, so that a failure is tested after every later change."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _LARGEST_CASES = 64 * MIB  # 100,000 cases are 20 MB
 
 @dataclass(frozen=True)
 class KeptCase:
-    """A bundle that has become a case.
+    """A case made from a bundle.
 
     Args:
         frame: name of its folder.
         instruction: the words.
-        then: the answer of the bundle.
-        now: what the case is answered with now, by the parameters of then.
-        expect: the right outcome, as in cases.jsonl; None where nobody said.
-        is_right: whether the case is answered rightly now; None where nobody said what is right.
+        then: the recorded answer.
+        now: the current answer, with the recorded parameters.
+        expect: the right outcome, as in cases.jsonl; None if not given.
+        is_right: whether the current answer is right; None if the right outcome is not given.
     """
 
     frame: str
@@ -68,8 +68,8 @@ def keep_as_test(
         bundle: it.
         out: the folder; made where it is missing.
         status: the right one; None = not known, unless `as_answered`.
-        id_: of the right detection.
-        as_answered: the answer of the bundle was right: object, value and place.
+        id_: id of the right detection.
+        as_answered: whether the recorded answer was right: object, value and place.
 
     Raises:
         InputError: the bundle has no frame, the words belong to a dialogue, or its frame has no such detection.
@@ -96,11 +96,11 @@ def keep_as_test(
 
 
 def check_keepable(bundle: EvidenceBundle, out: Path) -> None:
-    """See that a bundle can become a case of a folder.
+    """Check that a bundle can become a case of a folder.
 
     Raises:
         InputError: it has no frame, or its words belong to a dialogue.
-        FileError: it is a case of the folder already.
+        FileError: it is already a case of the folder.
     """
     record = bundle.record
     if record.dialogue is not None:
@@ -188,7 +188,7 @@ def _add_case(out: Path, case: dict[str, Any]) -> None:
 
 
 def _is_right(out: Path, answered: Answered) -> bool | None:
-    """Whether the newest case is answered rightly now, as `evaluate` judges; None where nobody said what is right."""
+    """Whether the newest case is answered rightly now, as `evaluate` judges; None if nobody said what is right."""
     case = load_cases(out)[-1]
     if case.expect is None:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files a grounder's weights are, and their hashes: so that a decision says which model made it."""
+"""Finds and hashes the weight files of a grounder, so that a decision records its model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MOST = 500  # files of a model that are hashed
 
 
 def model_of(name: str, options: Mapping[str, str], domain: ModelDomain) -> KeptModel:
-    """A grounder with the hashes of its files; it takes as long as reading them.
+    """Identify a grounder by the hashes of its files; takes as long as reading them.
 
     Args:
-        name: of the backend.
-        options: of it. Those that name a file or folder, or a model of `spatial-vlm models`, are hashed.
+        name: name of the backend.
+        options: options of it. Those that name a file or folder, or a model of `spatial-vlm models`, are hashed.
         domain: what it was trained on.
     """
     hashes: dict[str, str] = {}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of evidence bundles: each written whole or not at all, readable by its owner, the oldest removed first.
+"""A folder of evidence bundles: atomic writes, readable only by its owner, oldest bundles removed first.
 
-Knows files alone. Several nodes may share a folder.
+Several nodes may share a folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEFT = 60.0  # s after which such a folder was left by a node that was killed
 
 
 def evidence_folder(configured: str) -> Path:
-    """Where bundles are kept: as configured, else under $XDG_STATE_HOME or ~/.local/state.
+    """Folder of the bundles: as configured, otherwise under $XDG_STATE_HOME or ~/.local/state.
 
     Raises:
         FileError: there is no home folder.
@@ -44,7 +44,7 @@ def evidence_folder(configured: str) -> Path:
 
 
 def bundles_in(folder: Path) -> list[Path]:
-    """The bundles of a folder, the oldest first.
+    """List the bundles of a folder, oldest first.
 
     Raises:
         FileError: it cannot be read.
@@ -69,9 +69,9 @@ class EvidenceStore:
     """Writes bundles into a folder.
 
     Args:
-        folder: made where it is missing, for its owner only.
-        most_bytes: of all bundles together.
-        most_files: bundles.
+        folder: created if missing, private to its owner.
+        most_bytes: limit for the total size of all bundles, bytes.
+        most_files: most bundles.
     """
 
     folder: Path
@@ -79,12 +79,12 @@ class EvidenceStore:
     most_files: int
 
     def keep(self, status: str, utc: float, write: Callable[[Path], Path]) -> Path:
-        """Keep one bundle; the oldest ones make room for it.
+        """Store one bundle; removes the oldest ones to make room.
 
         Args:
-            status: of the decision, in capitals.
-            utc: when it was decided, seconds since 1970.
-            write: writes the bundle into a folder that it makes, synced as BagWriter does, and returns its file.
+            status: status of the decision, in capitals.
+            utc: time of the decision, seconds since 1970.
+            write: writes the bundle into a new folder, synced as in BagWriter, and returns its file.
 
         Returns:
             The file.

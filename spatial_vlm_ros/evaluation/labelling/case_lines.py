@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A line of the truth file made of what a person decided; what the page does not write is kept.
+"""Makes a line of the truth file from a person's decision; other fields are kept.
 
 Fields of the old line stay. Those that describe the object that was right before (`mask`, `box_3d`, …) would be wrong
 beside another object: they move to the field "replaced" of the line, which nothing reads.
@@ -35,7 +35,7 @@ def case_line(
     """The new line of a case.
 
     Args:
-        old: the line as it stands; empty where there is none.
+        old: the line as it stands; empty if there is none.
         naming: the fields that name the frame, for a new line.
         words: the sentence.
         kind: what the case tries; None = as it stands.
@@ -43,7 +43,7 @@ def case_line(
         by: how it was made.
 
     Raises:
-        InputError: with what stands in the old line it would be no case.
+        InputError: together with the old line's fields it would not be a valid case.
     """
     line = dict(old) if old else {**naming, "instruction": words}
     before = old.get("expect")
@@ -108,13 +108,13 @@ def _ordered(expect: Mapping[str, Any]) -> dict[str, Any]:
 def checked_truth(
     given: object, ids: Iterable[str], size: tuple[int, int] | None, *, with_place: bool
 ) -> dict[str, Any]:
-    """What the page sent as `expect`, checked and in order.
+    """Check the `expect` that the page sent, and put it in order.
 
     Args:
         given: JSON.
-        ids: that may be named.
-        size: (width, height) of the image, pixels; None where it cannot be read.
-        with_place: whether a place can be told: the camera's pose in base is known.
+        ids: allowed ids.
+        size: (width, height) of the image, pixels; None if it cannot be read.
+        with_place: whether a place may be given, because the camera's pose in base is known.
 
     Raises:
         InputError: a field is missing or wrong, or two contradict each other.
@@ -154,10 +154,10 @@ def checked_truth(
 
 
 def checked_kind(given: object) -> list[str] | None:
-    """Words that say what a case tries; None where nothing was sent.
+    """Check the words for what a case tests; None if nothing was sent.
 
     Raises:
-        InputError: they are no list of words.
+        InputError: they are not a list of words.
     """
     if given is None:
         return None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scene seen from above as numbers, for a drawing in which a person points: outlines and heights in base, metres.
+"""Data for a drawing of a scene from above, in which a person points: outlines and heights in base, metres.
 
-Where the camera's pose in base is not known, the axes are the camera's: x to the right, y ahead, z against gravity.
-Places cannot be written then, for their region is in base.
+If the camera's pose in base is not known, the axes are the camera's: x right, y ahead, z against gravity. Places cannot
+be written then, because their region is in base.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class GroundObject:
     """One object from above.
 
     Args:
-        id: of its detection.
+        id: id of its detection.
         outline: (K, 2) corners, metres.
-        bottom: height, metres.
-        top: height, metres.
+        bottom: height of the bottom, metres.
+        top: height of the top, metres.
     """
 
     id: str
@@ -40,11 +40,11 @@ class Ground:
     """All objects of a scene from above.
 
     Args:
-        objects: those that are measured.
-        camera: (2,) where the camera is.
-        ahead: (2,) unit, where it looks.
-        frame_id: of the coordinates; None where they are the camera's own axes.
-        pose: from the camera's frame to these coordinates, (4, 4).
+        objects: the measured objects.
+        camera: (2,) position of the camera, metres.
+        ahead: (2,) unit viewing direction.
+        frame_id: frame of the coordinates; None for the camera's own axes.
+        pose: (4, 4) transform from the camera's frame to these coordinates, metres.
         camera_frame: name of the camera's frame.
     """
 
@@ -60,14 +60,14 @@ class Ground:
         return next((one for one in self.objects if one.id == id_), None)
 
     def in_base(self, pose: Pose) -> _Floats | None:
-        """(3,) a position in base; None where that is not known, or it is in another frame."""
+        """Position of a pose in base, (3,) metres; None if not known or in another frame."""
         point = np.asarray(pose.position, np.float64)
         if self.frame_id is None or pose.frame_id not in (self.frame_id, self.camera_frame):
             return None
         return point if pose.frame_id == self.frame_id else self.pose[:3, :3] @ point + self.pose[:3, 3]
 
     def json(self) -> dict[str, Any]:
-        """The same for the page."""
+        """JSON for the page."""
         return {
             "frame_id": self.frame_id,
             "camera": _rounded(self.camera),

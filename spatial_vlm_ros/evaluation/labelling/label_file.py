@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The truth file as lines. A line that is not changed keeps its bytes, whether or not this package understands it.
 
-A change is written to a temporary file beside it, synchronised and renamed: after a crash the file is the old one or
-the new one. What another program has written meanwhile is noticed before that, and two writers are kept apart by a lock
-file. Knows JSON objects by lines; knows nothing of what truth is.
+A change is written to a temporary file beside it, synced and renamed: after a crash the file is either the old or the
+new one. Changes by another program are detected first, and a lock file prevents two writers. It handles JSON lines and
+does not interpret them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LabelLine:
         original: the bytes that were read; None for a line that was added.
 
     Attributes:
-        value: its JSON object; None where it is something else, or names a field twice.
+        value: its JSON object; None if it is something else, or names a field twice.
     """
 
     def __init__(self, raw: bytes, original: bytes | None) -> None:
@@ -43,13 +43,13 @@ class LabelLine:
         self.set(raw)
 
     def set(self, raw: bytes) -> None:
-        """Give it other bytes."""
+        """Replace its bytes."""
         self.raw = raw
         self.value: dict[str, Any] | None = _object(raw)
 
     @property
     def is_changed(self) -> bool:
-        """Whether it is another line than the one that was read."""
+        """Whether it differs from the line that was read."""
         return self.raw != self.original
 
 
@@ -93,22 +93,22 @@ class LabelFile:
 
     @property
     def is_saved(self) -> bool:
-        """Whether the file holds what the lines say."""
+        """Whether the file has all changes."""
         return not self._removed and not any(line.is_changed for line in self.lines)
 
     def put(self, line: LabelLine, value: Mapping[str, Any]) -> None:
-        """Change a line; a line end of Windows stays."""
+        """Change a line; keeps a Windows line end."""
         line.set(_line(value) + (b"\r" if line.raw.endswith(b"\r") else b""))
 
     def add(self, value: Mapping[str, Any]) -> LabelLine:
-        """Add a line behind the last one of the same frame, or at the end."""
+        """Add a line after the last one of the same frame, or at the end."""
         line, frame = LabelLine(_line(value), None), frame_of(value)
         near = [n for n, other in enumerate(self.lines) if other.value is not None and frame_of(other.value) == frame]
         self.lines.insert(near[-1] + 1 if near else len(self.lines), line)
         return line
 
     def remove(self, line: LabelLine) -> None:
-        """Take a line out again."""
+        """Remove a line."""
         self.lines.remove(line)
         if line.original is not None:
             self._removed.append(line.original)
@@ -116,7 +116,7 @@ class LabelFile:
     # -------------------------------------------------------------------------------------------- writing
 
     def save(self) -> None:
-        """Write the lines, whole or not at all; nothing where the file already holds them.
+        """Write the lines atomically; does nothing if the file already has them.
 
         Raises:
             FileChangedError: another program has written the file.
@@ -133,7 +133,7 @@ class LabelFile:
             line.original = line.raw
 
     def rebase(self) -> None:
-        """Read the file anew and put the changes of this page on it. `lines` are others afterwards.
+        """Read the file again and apply this page's changes to it. `lines` has new objects afterwards.
 
         A line that both have changed becomes this page's, with the other one kept in its field "replaced".
 
@@ -168,7 +168,7 @@ class LabelFile:
             self.put(theirs, {**theirs.value, **value, "replaced": before})
 
     def close(self) -> None:
-        """Let others write the file. Closing twice is fine."""
+        """Release the lock. May be called twice."""
         if self._lock is not None:
             with contextlib.suppress(OSError):
                 self._lock_path.unlink()
@@ -266,6 +266,6 @@ def frame_of(value: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def words_of(value: Mapping[str, Any]) -> str | None:
-    """The sentence of a line; None where it is not a case."""
+    """The sentence of a line; None if it is not a case."""
     said = [value[name] for name in ("instruction", "question") if name in value]
     return said[0] if len(said) == 1 and isinstance(said[0], str) else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sentence on a frame looks like before a person decides: objects, answer, proposal, the scene from above."""
+"""Prepares what a person sees of a case: objects, answer, proposed truth, and the scene from above."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _LOOKS_KEPT = 8  # with their masks
 
 @dataclass(frozen=True, eq=False)
 class LabelLook:
-    """What is known of a case before a person decides.
+    """What a person sees of a case before deciding.
 
     Args:
-        resolution: the answer; None where the frame cannot be read.
+        resolution: the answer; None if the frame cannot be read.
         detections: objects of the frame, numbered from 1 in this order.
-        ground: the scene from above; None where nothing was lifted.
-        size: (width, height) of the image, pixels; None where the frame cannot be read.
+        ground: the scene from above; None if nothing was lifted.
+        size: (width, height) of the image, pixels; None if the frame cannot be read.
         proposal: the truth if the answer were right.
-        problem: why the frame cannot be read; "" where it can.
+        problem: why the frame cannot be read; "" if it can.
     """
 
     resolution: Resolution | None
@@ -43,12 +43,12 @@ class LabelLook:
 
 
 class LabelLooks:
-    """Looks at the frames of a source; the latest ones are kept. Not for several threads at once.
+    """Prepares the views of a source's frames, and caches the latest ones. Not thread-safe.
 
     Args:
         source: the frames.
         resolver: gives the answers.
-        frame_of_reference: used where the words state none.
+        frame_of_reference: used if the words state none.
     """
 
     def __init__(self, source: LabelSource, resolver: Resolver, frame_of_reference: FrameOfReference | None) -> None:
@@ -67,12 +67,12 @@ class LabelLooks:
         return self._looks[key]
 
     def rgb(self, frame: int) -> Rgb | None:
-        """The colour image of a frame; None where it cannot be read."""
+        """The colour image of a frame; None if it cannot be read."""
         loaded = self._loaded(frame)
         return None if isinstance(loaded, SpatialVlmError) else loaded[0].frame.rgb
 
     def names_by_id(self, frame: int) -> bool:
-        """Whether ids of objects mean something beyond one answer: detections came with the frame."""
+        """Whether object ids are stable beyond one answer, because detections came with the frame."""
         loaded = self._loaded(frame)
         return not isinstance(loaded, SpatialVlmError) and loaded[0].detections is not None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The labelling page, served on this machine."""
+"""Serves the labelling page on this machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def serve_labels(labels: LabelSession, title: str, port: int = 0, token: str | None = None) -> Page:
-    """Serve the page of a session on 127.0.0.1: whoever has its `url` may change the truth file.
+    """Serve the page of a session on 127.0.0.1: anyone with its `url` can change the truth file.
 
     Args:
-        labels: what it shows and changes.
-        title: what is labelled.
-        port: 0 = a free one.
-        token: 32 or more letters, digits, "-" and "_"; None makes one.
+        labels: the session to show and change.
+        title: title of the page.
+        port: 0 = any free port.
+        token: 32 or more letters, digits, "-" and "_"; None = make a new one.
 
     Raises:
         InputError: the port is in use, or the token is too short.

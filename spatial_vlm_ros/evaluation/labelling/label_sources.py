@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the frames to label come from: a folder of frames, or the complete frames of a bag."""
+"""Sources of the frames to label: a folder of frames, or the complete frames of a bag."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FrameToLabel:
 
     Args:
         frame: the observation.
-        detections: that came with it; None = the grounder is asked.
+        detections: detections that came with it; None = ask the grounder.
         base_T_camera: the camera's pose for places: the resolver's, or the one of truth.json; None = not known.
     """
 
@@ -44,15 +44,15 @@ class FrameToLabel:
 
 
 class LabelSource(Protocol):
-    """Frames by number."""
+    """Interface of sources: frames by number."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a person calls each frame, in order."""
+        """Display names of the frames, in order."""
         ...
 
     def number_of(self, case: Mapping[str, Any]) -> int | None:
-        """Which frame a line of the truth file is about; None = none of these."""
+        """Frame number of a line of the truth file; None if it is about another frame."""
         ...
 
     def naming(self, number: int) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class BagSource:
 
     Args:
         bag: an open bag; it may be closed afterwards.
-        truth_folder: of the truth file, which names the bag by its path from there.
+        truth_folder: folder of the truth file, which names the bag by its relative path.
         roles: role → topic, as `choose_roles` gives them.
         config: tolerances and frames, as the live node's.
         apart: least seconds between the stamps of two frames; 0 = every complete frame.

@@ -10,7 +10,7 @@ from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
 
 
 def refused_lines(file: LabelFile) -> tuple[tuple[int, str], ...]:
-    """Numbers of the lines that are no cases, from 1, and why; blank lines are none."""
+    """Numbers, from 1, of the non-blank lines that are not cases, and why."""
     found = []
     for n, line in enumerate(file.lines, 1):
         if not line.raw.strip():

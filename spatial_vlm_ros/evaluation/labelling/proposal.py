@@ -29,12 +29,12 @@ _WHOLE = frozenset({"on", "inside", "in"})  # relations of which the region is a
 def proposed(
     resolution: Resolution, detections: Sequence[Detection], ground: Ground | None, *, by_id: bool
 ) -> dict[str, Any]:
-    """What would be written if the answer were right.
+    """Propose the truth under the assumption that the answer is right.
 
     Args:
         resolution: the answer.
         detections: what it was found among.
-        ground: the scene seen from above; None where there is none. Without a pose of the camera no place is proposed.
+        ground: the scene seen from above; None if there is none. Without a pose of the camera no place is proposed.
         by_id: whether ids name objects beyond this answer: detections were given. Else objects are told by their box.
     """
     truth: dict[str, Any] = {"status": resolution.status.value}
@@ -65,7 +65,7 @@ def rounded_box(box: Sequence[float]) -> list[float]:
 
 
 def _place(resolution: Resolution, place: Place, ground: Ground) -> dict[str, Any] | None:
-    """The region of a place, in base; None where the camera's pose in base is not known."""
+    """The region of a place, in base; None if the camera's pose in base is not known."""
     middle = ground.in_base(place.pose)
     destination = resolution.query.destination if resolution.query is not None else None
     if middle is None or destination is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences to be put to frames: what may be one, and a file of them."""
+"""Checks sentences for labelling, and reads them from a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 60  # characters
 
 
 def check_sentence(words: str) -> None:
-    """See that words may be put to a frame.
+    """Check that words are a valid sentence.
 
     Raises:
         InputError: they are empty or too long, or hold a sign that cannot be seen; names the sign.
@@ -32,10 +32,11 @@ def check_sentence(words: str) -> None:
 
 
 def read_sentences(path: Path) -> tuple[str, ...]:
-    """The sentences of a text file, one a line; blank lines are passed over.
+    """Read the sentences of a text file, one per line; blank lines are skipped.
 
     Raises:
-        FileError: it cannot be read, is not UTF-8, holds none, or a line is none; names the line.
+        FileError: the file cannot be read, is not UTF-8 or has no sentences, or a line is invalid; the message names
+            the line.
     """
     repair = "pass a text file in UTF-8 with one sentence per line"
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be labelled, what was decided, and the file it goes to: the page without its web server.
+"""A labelling session without its web server: the cases, the decisions, and their file.
 
 Every decision is saved at once. Where that fails (a full disk, a file that another program has written) it stays in
 memory, the page says so, and `save` tries again. One lock: threads of the server may share it.
@@ -47,7 +47,7 @@ class _Entry:
 
     @property
     def seen(self) -> str:
-        """Another text for each form of the line; "" where there is none."""
+        """Another text for each form of the line; "" if there is none."""
         return "" if self.line is None else hashlib.sha256(self.line.raw).hexdigest()[:16]
 
     @property
@@ -74,7 +74,7 @@ class LabelSession:
         file: where truth is read from and goes to.
         resolver: gives the current answers.
         sentences: put to every frame, beside those of the file.
-        frame_of_reference: used where the words state none.
+        frame_of_reference: used if the words state none.
         blind: show no answer before a person has decided.
 
     Raises:
@@ -117,7 +117,7 @@ class LabelSession:
 
     @property
     def frame_names(self) -> tuple[str, ...]:
-        """What a person calls the frames."""
+        """Display names of the frames."""
         return self._source.names
 
     def overview(self) -> dict[str, Any]:
@@ -149,10 +149,10 @@ class LabelSession:
                     "by_somebody_else": self._by_somebody_else, "undoable": len(self._changes)}  # fmt: skip
 
     def case(self, number: int, *, reveal: bool = False) -> dict[str, Any]:
-        """All that the page shows of a case.
+        """Content of the page for a case.
 
         Args:
-            number: of the case.
+            number: number of the case.
             reveal: show the answer although the page is blind; the case counts as seen from then on.
 
         Raises:
@@ -183,7 +183,7 @@ class LabelSession:
             }
 
     def image(self, frame: int) -> Rgb | None:
-        """The colour image of a frame; None where it cannot be read.
+        """The colour image of a frame; None if it cannot be read.
 
         Raises:
             InputError: there is no such frame.
@@ -203,10 +203,10 @@ class LabelSession:
     def decide(
         self, number: int, truth: object, kind: object = None, words: str | None = None, *, seen: str | None = None
     ) -> dict[str, Any]:
-        """Take a person's truth of a case, and save.
+        """Store a person's truth for a case, and save the file.
 
         Args:
-            number: of the case.
+            number: number of the case.
             truth: `expect`, as the page sent it.
             kind: what the case tries, words; None = as it stands.
             words: the sentence that the person saw; None = not checked. Numbers change when a sentence is added.
@@ -256,7 +256,7 @@ class LabelSession:
             return {"case": listed, "by": listed["by"], "unchanged": unchanged, "agrees": agrees, **self.saved()}
 
     def add(self, frame: int, words: str) -> int:
-        """Put a sentence to a frame; it is in the file at once, without a truth.
+        """Add a sentence to a frame; it is saved at once, without a truth.
 
         Returns:
             The number of its case.
@@ -282,7 +282,7 @@ class LabelSession:
             return last + 1
 
     def undo(self) -> int | None:
-        """Take the last decision back, in the file, too; the number of its case, or None where there is none."""
+        """Undo the last decision, also in the file; returns the number of its case, or None."""
         with self._lock:
             if not self._changes:
                 return None
@@ -309,7 +309,7 @@ class LabelSession:
     # -------------------------------------------------------------------------------------------- saving
 
     def save(self, *, merge: bool = False) -> dict[str, Any]:
-        """Save what is not saved.
+        """Save unsaved changes.
 
         Args:
             merge: where another program has written the file, read it anew and put the decisions of this page on it.
@@ -346,10 +346,10 @@ class LabelSession:
             self._problem = str(error)
 
     def close(self) -> Path | None:
-        """Save for the last time; where that fails, write this page's lines to a file beside.
+        """Save a last time; if that fails, write this page's lines to another file beside it.
 
         Returns:
-            That file; None where everything is saved.
+            That file; None if everything is saved.
 
         Raises:
             FileError: neither can be written; `unsaved_lines` are in memory alone.

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person reads of an evaluation: HTML, Markdown, JUnit, the terminal."""
+"""Reports of an evaluation: HTML, Markdown, JUnit, terminal."""

@@ -20,7 +20,7 @@ _TRUTH = (24, 140, 72)  # RGB: the outline of the right object
 
 
 def failure_image(one: EvaluatedCase, config: ResolverConfig) -> bytes | None:
-    """The answer drawn on its frame, as JPEG; None where there is no frame, or it cannot be drawn, which is logged.
+    """The answer drawn on its frame, as JPEG; None if there is no frame, or it cannot be drawn, which is logged.
 
     A dashed green box is about the right object. Of a stored answer, which does not keep what was found, the true
     objects are drawn.

@@ -21,7 +21,7 @@ def junit_xml(cases: Sequence[CaseResult], seconds: Sequence[float], name: str) 
     Args:
         cases: the judged cases.
         seconds: for each, how long the answer took.
-        name: of the test suite.
+        name: name of the test suite.
 
     Raises:
         DependencyError: junitparser is not installed.
@@ -33,8 +33,8 @@ def junit_suites(runs: Sequence[ModelRun], name: str) -> str:
     """JUnit XML of some runs: one test suite for each model. A case that was not judged is an error.
 
     Args:
-        runs: of the models.
-        name: of the evaluation.
+        runs: runs of the models.
+        name: name of the evaluation.
 
     Raises:
         DependencyError: junitparser is not installed.

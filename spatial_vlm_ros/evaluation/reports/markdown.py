@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run as Markdown: for summaries of CI systems, merge requests and notebooks."""
+"""Formats a run as Markdown for CI summaries, merge requests and notebooks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def markdown_summary(outcome: RunOutcome, title: str, images: Mapping[int, str] 
 
     Args:
         outcome: what is said of the run.
-        title: of the document.
+        title: title of the document.
         images: by number of the judged case, from 0: where its drawn answer is, relative to the document.
     """
     return "\n".join(_lines(outcome, title, images or {})) + "\n"
@@ -71,7 +71,7 @@ def _lines(outcome: RunOutcome, title: str, images: Mapping[int, str]) -> Iterat
 
 
 def escape(text: str) -> str:
-    """Text as one line of Markdown that shows itself: no markup, no HTML, no links, nothing a terminal obeys."""
+    """Escape text for one line of Markdown: no markup, HTML, links or terminal control characters."""
     # HTML as entities: a backslash before "<" is an escape in CommonMark, and not in every other kind of Markdown.
     return _MARKS.sub(r"\\\1", printable(text)).translate(_HTML)
 

@@ -18,7 +18,7 @@ def markdown_evaluation(
 
     Args:
         evaluation: what is said of all models.
-        title: of the document.
+        title: title of the document.
         images: name of a model → number of its judged case, from 0 → its drawn answer, relative to the document.
     """
     images = images or {}

@@ -48,10 +48,10 @@ class Failure:
     """A case that did not end as expected.
 
     Args:
-        key: of its anchor in the page.
+        key: key of its anchor in the page.
         model: name of the model.
         case: what was expected and given.
-        resolution: the answer, with candidates and margins; None where it was not kept.
+        resolution: the answer, with candidates and margins; None if it was not kept.
         image: the annotated frame as a data URL, or None.
         is_new: whether it ended as expected in the baseline.
         has_true_ids: whether the ids of its candidates are those of the true objects.
@@ -78,7 +78,7 @@ class Plots:
 
 
 def check_installed(html: bool, junit: bool) -> None:
-    """See that what the reports need is there, before a long run.
+    """Check that what the reports need is there, before a long run.
 
     Raises:
         DependencyError: it is not installed.
@@ -97,13 +97,13 @@ def check_installed(html: bool, junit: bool) -> None:
 
 @dataclass(frozen=True)
 class ShownModel:
-    """A model as the page shows it.
+    """Content of the page for a model.
 
     Args:
-        tag: what its anchors end in; "" where it is the only one.
+        tag: what its anchors end in; "" if it is the only one.
         about: what is said of it.
-        plots: of its confidence.
-        statuses: that occur among expected and given ones, in their order.
+        plots: plots of its confidence.
+        statuses: expected and given statuses that occur, in order.
         parts: shares of its cases that make the bar: right, the model's errors, the resolver's, others.
         missing_images: failures of which no image was kept.
     """
@@ -122,7 +122,7 @@ class ShownCase:
 
     Args:
         case: as the first model was asked it.
-        ends: for each model its result and the anchor of the failure, or None where it was not asked.
+        ends: for each model its result and the anchor of the failure, or None if it was not asked.
     """
 
     case: CaseResult
@@ -136,7 +136,7 @@ def html_report(outcome: RunOutcome, resolutions: Sequence[Resolution], images: 
         outcome: what is said of the run.
         resolutions: the answer to each judged case.
         images: by number of the judged case, from 0: the annotated frame as JPEG.
-        title: of the page.
+        title: title of the page.
 
     Raises:
         DependencyError: Jinja2 is not installed.
@@ -153,8 +153,8 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
 
     Args:
         evaluation: what is said of all models.
-        runs: of the same models in the same order, with answers and images of what went wrong.
-        title: of the page.
+        runs: runs of the same models in the same order, with answers and images of failures.
+        title: title of the page.
 
     Raises:
         DependencyError: Jinja2 is not installed.

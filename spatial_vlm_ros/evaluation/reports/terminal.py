@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores and findings as people read them at a terminal."""
+"""Prints scores and findings to a terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def outcome(result: RunOutcome) -> None:
-    """Shares with their intervals, calibration, the confusion of statuses, every miss, and the comparison."""
+    """Print shares with intervals, calibration, confusion of statuses, every miss, and the comparison."""
     console = new_console()
     _shares(console, result.score)
     _calibration(console, {"answers given": result.answered, "likeliest of all cases": result.all_cases})
@@ -99,7 +99,7 @@ def _calibration(console: Console, parts: Mapping[str, Calibration | None]) -> N
 
 
 def comparison(console: Console, compared: Comparison) -> None:
-    """A run against its baseline, with every case that changed."""
+    """Print a run against its baseline, with every changed case."""
     table = Table(box=None, pad_edge=False)
     heads = ("against the baseline", "before", "now", "n", "difference", "lost", "gained", "p", "verdict")
     for column in heads:
@@ -180,7 +180,7 @@ def judge_calibration(name: str, tally: JudgeTally) -> None:
 
 
 def findings(findings: Iterable[Finding]) -> None:
-    """One line a check, with its repair."""
+    """Print one line per check, with its fix."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for _ in ("level", "check", "found"):
         table.add_column(overflow="fold")

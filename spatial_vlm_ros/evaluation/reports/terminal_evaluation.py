@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation as people read it at a terminal: models beside each other, their errors, and pairs of them."""
+"""Prints an evaluation to a terminal: models side by side, their errors, and pairs of models."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A person's word before anything moves: what is proposed, who decides, the record of it, and a local web page.
+"""Approval by a person before anything moves: proposal, decision, record, and a local web page.
 
-Knows no ROS. Start reading in `broker.py`; docs/approval.md says what it is, and docs/safety.md what it is not.
+No ROS. Start reading in `broker.py`. docs/approval.md describes it, and docs/safety.md says what it does not cover.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a person approves: the page's address for everybody to read, and the file that holds it with its secret.
+"""Address of the approval page: a public one, and a file with the address and its secret.
 
-Whoever has the secret may approve. So it is in no log and on no topic: it stands in a file that its owner alone may
-read, and `spatial-vlm pick` and `up` show it at the terminal of that user.
+Anyone with the secret can approve. So it is never logged or published: it is in a file that only its owner can read,
+and `spatial-vlm pick` and `up` show it on that user's terminal.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _LARGEST = 4096  # bytes
 
 @dataclass(frozen=True)
 class PageAddress:
-    """Where to approve.
+    """Address of an approval page.
 
     Args:
-        address: of the page, without its secret.
-        file: with the address and its secret, one line.
+        address: address of the page, without its secret.
+        file: path of the file with the address and its secret, one line.
     """
 
     address: str
@@ -39,11 +39,11 @@ class PageAddress:
 
     @property
     def place(self) -> str:
-        """The address, and where its secret is: what `address_in` finds after "approve at" and "see it at"."""
+        """Text with the address and the path of the secret; `address_in` finds it after "approve at" or "see it at"."""
         return f"{self.address} (with its token: {self.file})"
 
     def link(self) -> str | None:
-        """The address with its secret; None where the file is not this user's alone, or is of another page."""
+        """The address with its secret; None if the file is not private to this user or belongs to another page."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
             # Non-blocking: a pipe without a writer is refused instead of waited for.
             fd = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -58,20 +58,20 @@ class PageAddress:
 
 
 def page_file(record: Path) -> Path:
-    """The file for the address of the page that belongs to a record: one process writes a record, so one has it."""
+    """Path of the address file beside a record. Only one process writes a record, so only one writes this file."""
     return record.absolute().with_name(f"{record.name}.page")
 
 
 def address_in(words: str) -> PageAddress | None:
-    """What a log line or a stage of `pick` says of where to approve; None where it says nothing of it."""
+    """Find the page's address in a log line or in a stage of `pick`; None if there is none."""
     found = _WORDS.search(words)
     return PageAddress(found[1], Path(found[2])) if found else None
 
 
 def keep_link(link: str, file: Path) -> None:
-    """Write an address with its secret, readable by its owner alone (0600); what stood there is replaced at once.
+    """Write an address with its secret to a file that only its owner can read (0600); replaces an old file atomically.
 
-    A symbolic link in its place is replaced, not followed.
+    A symbolic link at this path is replaced, not followed.
 
     Raises:
         FileError: it cannot be written.
@@ -94,6 +94,6 @@ def keep_link(link: str, file: Path) -> None:
 
 
 def forget_link(file: Path) -> None:
-    """Remove the file; its page is closed."""
+    """Remove the address file of a closed page."""
     with contextlib.suppress(OSError):
         file.unlink()

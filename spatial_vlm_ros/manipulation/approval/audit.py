@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The record: JSON lines that are only ever added, each with the SHA-256 of the line before it.
+"""The approval record: an append-only file of JSON lines, each with the SHA-256 of the line before it.
 
-An edit, a deletion or a swap in the middle shows in `verify`. Lines cut off at the end do not, nor does a file that was
-written anew as a whole: there is no secret in it. Keep the last hash elsewhere where that matters.
+`verify` detects edits, deletions and swaps in the middle. It cannot detect lines cut off at the end, or a file that was
+rewritten completely, because the file has no secret. Store the last hash elsewhere if that matters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from spatial_vlm_ros.errors import AuditError, FileError
 
 FIRST = "0" * 64
-"""What the first line names as the hash of the line before it."""
+"""Previous hash in the first line."""
 _OPENED = "LOG_OPENED"
 _CHUNK = 64 * 1024
 _KINDS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"{", ".json"))
@@ -32,12 +32,12 @@ _KINDS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"{", ".json"))
 
 @dataclass(frozen=True)
 class Verified:
-    """A record that is whole.
+    """Result of verifying an intact record.
 
     Args:
-        lines: how many.
-        last: SHA-256 of the last one; keep it elsewhere to notice lines that are cut off later.
-        cut_short: numbers, from 1, of lines that a crash or a power cut left unfinished, and that a restart noted.
+        lines: number of lines.
+        last: SHA-256 of the last one; store it elsewhere to detect lines that are cut off later.
+        cut_short: numbers, from 1, of unfinished lines from a crash or power cut that a restart noted.
     """
 
     lines: int
@@ -46,15 +46,15 @@ class Verified:
 
 
 class AuditLog:
-    """Adds lines to a file that nobody else writes; threads may share it.
+    """Appends lines to a file that no other process writes; thread-safe.
 
     Args:
-        path: the file, made with its folder where it is missing; readable by its owner only.
+        path: the file, created with its folder if missing; readable only by its owner.
         clock: monotonic seconds.
         utc: seconds since 1970, UTC.
 
     Raises:
-        FileError: it cannot be written (folder, permission, disk), is no ordinary file or not ours, or another
+        FileError: the file cannot be written (folder, permission, disk), is not a regular file of this user, or another
             process writes it.
     """
 
@@ -78,15 +78,16 @@ class AuditLog:
             raise FileError(self.path, str(error.strerror), "make room, or choose another disk") from error
 
     def add(self, event: str, *, sync: bool = False, **facts: Any) -> None:
-        """Add one line: what happened, when, and facts that JSON can hold.
+        """Append one line with event, time and facts.
 
         Args:
             event: what happened, in capitals.
-            sync: come back only when the disk has it.
-            facts: of the event; names are keys of the line.
+            sync: return only after the line is on the disk.
+            facts: JSON values of the event; the names become keys of the line.
 
         Raises:
-            AuditError: it could not be written. The file is as before; after a failed sync nothing more is written.
+            AuditError: the line could not be written. The file is unchanged; after a failed sync nothing more is
+                written.
         """
         with self._lock:
             if self._broken is not None:
@@ -108,20 +109,20 @@ class AuditLog:
                     os.fsync(self._fd)
             except OSError as error:
                 self._take_back(size)
-                if written:  # what a disk holds after it failed once is not known
+                if written:  # after a disk error the content of the disk is not known
                     self._broken = f"the disk failed: {error.strerror}"
                     raise AuditError(self.path, self._broken, "repair the disk, then restart the node") from error
                 raise AuditError(self.path, str(error.strerror), "make room, then decide again") from error
             self._previous = hashlib.sha256(line).hexdigest()
 
     def keep(self, data: bytes) -> str:
-        """Keep bytes in a file of their own, in the folder `files_of` beside the record, readable by its owner only.
+        """Store bytes in a separate file in the folder `files_of`, readable only by its owner.
 
         Returns:
-            Its name: the SHA-256 of its content, and what kind of file it is.
+            The file name: SHA-256 of the content, and a suffix for the type.
 
         Raises:
-            AuditError: it could not be written.
+            AuditError: the file could not be written.
         """
         name, folder = hashlib.sha256(data).hexdigest() + _kind(data), files_of(self.path)
         try:
@@ -147,14 +148,14 @@ class AuditLog:
         return name
 
     def _take_back(self, size: int) -> None:
-        """Let the file be as it was."""
+        """Truncate the file to its old size."""
         try:
             os.ftruncate(self._fd, size)
         except OSError:
             self._broken = "it ends in an incomplete line"
 
     def close(self) -> None:
-        """Give the file back; adding afterwards fails. Closing twice is fine."""
+        """Close the file; adding lines fails afterwards. May be called twice."""
         with self._lock:
             if self._fd >= 0:
                 self._broken = "it is closed"
@@ -169,16 +170,16 @@ class AuditLog:
 
 
 def files_of(path: str | Path) -> Path:
-    """The folder of what is kept beside a record: images, motions and plans."""
+    """Folder beside a record with its images, motions and plans."""
     return Path(path).with_name(f"{Path(path).name}.files")
 
 
 def verify(path: str | Path) -> Verified:
-    """See that every line follows from the one before it.
+    """Check that every line has the hash of the line before it.
 
     Raises:
-        FileError: the file cannot be read, or a line does not follow, is no record, or was left unfinished without
-            a restart that notes it; `field` names the line.
+        FileError: the file cannot be read, or a line breaks the chain, is not a record, or is unfinished without a note
+            of a restart; `field` names the line.
     """
     repair = "a line from here on was edited, deleted, moved or damaged: compare the file with a copy"
     previous, number, unfinished = FIRST, 0, None
@@ -200,7 +201,7 @@ def verify(path: str | Path) -> Verified:
                 elif raw == line:
                     unfinished = "it is cut short"
                 elif record.get("event") == _OPENED and record.get("cut_short") is True and number - 1 not in cut_short:
-                    cut_short.append(number - 1)  # cut between its last letter and its line feed
+                    cut_short.append(number - 1)  # cut between its last character and its line feed
                 previous = hashlib.sha256(line).hexdigest()
     except OSError as error:
         raise FileError(path, str(error.strerror), "pass the path of the audit log") from error
@@ -218,7 +219,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _opened(path: Path) -> int:
-    """A descriptor that adds to the file, which is locked for this process."""
+    """Open the file for appending, locked for this process; returns the file descriptor."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
@@ -257,7 +258,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _last_hash(fd: int) -> tuple[str, bool]:
-    """SHA-256 of the last line, and whether that line has no end."""
+    """SHA-256 of the last line, and whether that line is unfinished."""
     size = os.fstat(fd).st_size
     if size == 0:
         return FIRST, False
@@ -271,11 +272,11 @@ def _last_hash(fd: int) -> tuple[str, bool]:
 
 
 def _kind(data: bytes) -> str:
-    """The ending of a file's name."""
+    """File-name suffix for the type of some bytes."""
     return next((ending for start, ending in _KINDS if data.startswith(start)), ".bin")
 
 
 def _write_all(fd: int, data: bytes) -> None:
-    """Write all of it, or raise OSError."""
+    """Write all bytes, or raise OSError."""
     while data:
         data = data[os.write(fd, data) :]

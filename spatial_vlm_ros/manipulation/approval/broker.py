@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a plan waits for a person: one proposal or question at a time, decided once, in time, and on the record.
+"""Holds a plan until a person decides: one proposal or question at a time, decided once, in time and recorded.
 
-An approval names goal, image and plan; it is good for one `begin`, until the proposal expires. Whoever plans calls
-`propose`, `wait`, `begin`, `end`; whoever speaks for a person calls `decide`, `answer`, `request_stop`.
+An approval names goal, image and plan; it is valid for one `begin`, until the proposal expires. The planning side calls
+`propose`, `wait`, `begin`, `end`; the person's side calls `decide`, `answer`, `request_stop`.
 """
 
 from __future__ import annotations
@@ -37,82 +37,82 @@ from spatial_vlm_ros.manipulation.approval.proposal import (
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
 from spatial_vlm_ros.web.guard import RecordBrake
 
-_REMEMBERED = 1000  # goals and questions that are over, for words and against their second use
+_REMEMBERED = 1000  # finished goals and questions, for messages and to refuse a second use
 _LOOK = 0.05  # s between looks at the clock and at `cancelled`
-_LONGEST_OUTCOME = 500  # characters of a refusal that anybody on the graph may cause
+_LONGEST_OUTCOME = 500  # characters of a refusal: any node on the graph can cause one
 _AGAIN = "look at the current proposal"
 
 
 class ApprovalBroker:
-    """One plan or question before a person. All methods may be called from any thread.
+    """Presents one plan or question to a person. Thread-safe.
 
     Args:
-        audit: the record; what it cannot hold is not accepted.
+        audit: the record; what cannot be recorded is not accepted.
         clock: monotonic seconds.
 
     Attributes:
-        guard: lets the steps of the plan pass whose approval was used by `begin`, until `end` or a stop request.
+        guard: allows the steps of the plan whose approval `begin` has used, until `end` or a stop request.
     """
 
     def __init__(self, audit: AuditLog, clock: Callable[[], float] = time.monotonic) -> None:
         self.audit, self._clock = audit, clock
         self._changed = threading.Condition()
         self._view = View(ApprovalStage.IDLE)
-        self._said: dict[str, Decision | PersonAnswer] = {}  # by goal or dialogue
+        self._said: dict[str, Decision | PersonAnswer] = {}  # goal or dialogue → decision
         self._over: OrderedDict[str, SpatialVlmError] = OrderedDict()  # goal or dialogue -> why it is over
         self._listeners: tuple[Callable[[str], None], ...] = ()
-        self._stops: set[object] = set()  # told to the listeners, and waiting for the lock
+        self._stops: set[object] = set()  # stops sent to the listeners that wait for the lock
         self._fault = ""
         self._brake, self._stop_brake = RecordBrake(clock), RecordBrake(clock)
-        self._steps: tuple[str, ...] = ()  # of what is proposed
+        self._steps: tuple[str, ...] = ()  # of the open proposal
         self.guard = ExecutionGuard(clock, self._on_guard)
 
     @property
     def view(self) -> View:
-        """What a person should see now. Waits for nobody, not even for the disk."""
+        """What a person should see now. Never blocks, not even for the disk."""
         return self._view.at(self._clock())
 
     # -------------------------------------------------------------------------------------------- who plans
 
     def propose(self, proposal: Proposal, steps: Sequence[str] = ()) -> None:
-        """Lay a plan before a person.
+        """Present a plan to a person.
 
         Args:
-            proposal: what is shown.
-            steps: `execution_guard.step_digest` of each step of the plan; what is not among them never passes.
+            proposal: the displayed proposal.
+            steps: `execution_guard.step_digest` of each step of the plan; no other step is ever allowed.
 
         Raises:
-            BusyError: something else is open.
-            RejectedError: this goal was proposed before; AuditError where the record fails.
-            InputError: it is no Proposal.
+            BusyError: another proposal or question is open.
+            RejectedError: this goal was proposed before. AuditError: it cannot be recorded.
+            InputError: the argument is not a Proposal.
         """
         if not isinstance(proposal, Proposal):
             raise InputError("proposal", type(proposal).__name__, "a Proposal", "build one from the plan")
         self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id, tuple(steps))
 
     def ask(self, question: PersonQuestion) -> None:
-        """Lay a question before a person. The same may be asked again: its id is that of words and image.
+        """Present a question to a person. The same question may be asked again: its id depends on words and image.
 
         Raises:
-            BusyError: something else is open.
-            AuditError: the record fails.
-            InputError: it is no Question.
+            BusyError: another proposal or question is open.
+            AuditError: it cannot be recorded.
+            InputError: the argument is not a PersonQuestion.
         """
         if not isinstance(question, PersonQuestion):
             raise InputError("question", type(question).__name__, "a Question", "build one from the resolution")
         self._open(ApprovalStage.ASKED, question, question.dialogue_id)
 
     def wait(self, goal_id: str, cancelled: Callable[[], bool] = lambda: False) -> Decision:
-        """Wait for the decision; a no is a decision, too.
+        """Wait for the decision, which may also be a rejection.
 
         Args:
-            goal_id: of the open proposal.
-            cancelled: asked every 50 ms; once true, the proposal is withdrawn.
+            goal_id: goal of the open proposal.
+            cancelled: called every 50 ms; if true, the proposal is withdrawn.
 
         Raises:
-            ApprovalExpiredError: nobody decided in time.
-            CancelledError: it was withdrawn, or a stop was requested.
-            RejectedError: no such proposal is open.
+            ApprovalExpiredError: there was no decision in time.
+            CancelledError: the proposal was withdrawn, or a stop was requested.
+            RejectedError: this proposal is not open.
         """
         said = self._wait(goal_id, cancelled)
         if not isinstance(said, Decision):
@@ -120,14 +120,14 @@ class ApprovalBroker:
         return said
 
     def wait_answer(self, dialogue_id: str, cancelled: Callable[[], bool] = lambda: False) -> PersonAnswer:
-        """Wait for the answer to the open question; raises as `wait` does."""
+        """Wait for the answer to the open question; raises like `wait`."""
         said = self._wait(dialogue_id, cancelled)
         if not isinstance(said, PersonAnswer):
             raise RejectedError(f"question {dialogue_id}", "it is a proposal, not a question", "wait for its decision")
         return said
 
     def withdraw(self, id_: str, why: str) -> bool:
-        """Take back a proposal or question; an approval that was not begun is void. False when it is over already."""
+        """Withdraw a proposal or question; an unused approval becomes void. Returns False if it is already over."""
         with self._changed:
             self._expire()
             if self._view.id != id_ or self._view.stage is ApprovalStage.RUNNING:
@@ -137,14 +137,15 @@ class ApprovalBroker:
             return True
 
     def begin(self, decision: Decision) -> None:
-        """Use an approval, once: what it names may be executed from now on. Call it right before.
+        """Use an approval, once, so that its plan may be executed. Call it directly before execution.
 
-        Register with `on_stop` before, and heed a stop that comes between `begin` and the first motion.
+        Register with `on_stop` before, and react to a stop that comes between `begin` and the first motion.
 
         Raises:
-            ApprovalExpiredError: it is too late.
-            RejectedError: it is no approval of what is open, or was used; AuditError where the record fails.
-            CancelledError: it was withdrawn, or a stop was requested.
+            ApprovalExpiredError: the approval has expired.
+            RejectedError: it does not approve the open proposal, or was already used. AuditError: it cannot be
+                recorded.
+            CancelledError: the proposal was withdrawn, or a stop was requested.
         """
         with self._changed:
             self._expire()
@@ -174,15 +175,15 @@ class ApprovalBroker:
             self._show(ApprovalStage.RUNNING, self._view.item, self._view.words)
 
     def end(self, goal_id: str, outcome: str) -> None:
-        """What was begun is over.
+        """Finish an execution that `begin` started.
 
         Args:
-            goal_id: of it.
-            outcome: in words, for the record and for a person.
+            goal_id: goal of the execution.
+            outcome: text for the record and for a person.
 
         Raises:
-            RejectedError: it was not begun, or has ended.
-            AuditError: the record fails; it has ended all the same.
+            RejectedError: the goal was not begun, or has already ended.
+            AuditError: it cannot be recorded; the execution has ended anyway.
         """
         with self._changed:
             if self._view.id != goal_id or self._view.stage is not ApprovalStage.RUNNING:
@@ -193,12 +194,12 @@ class ApprovalBroker:
             self.audit.add("EXECUTION_ENDED", sync=True, outcome=outcome, **token)
 
     def note(self, words: str, plan: Proposal | None = None) -> None:
-        """Tell a person how something ended that was never laid before them; nothing where something is open.
+        """Show a person how a goal ended that was never proposed; does nothing while an item is open.
 
         Args:
-            words: how it ended.
-            plan: shown with them, until `take_down` or what comes next. It is not open: nothing can be decided about
-                it, and it is not on record.
+            words: text about how it ended.
+            plan: shown with the text until `take_down` or the next item. It is not open: it cannot be decided, and is
+                not recorded.
         """
         with self._changed:
             self._expire()
@@ -207,16 +208,16 @@ class ApprovalBroker:
                 self._show(stage, None, words, plan_only=plan)
 
     def take_down(self) -> None:
-        """Show a plan that `note` shows no longer, for example because the next request begins."""
+        """Remove the plan that `note` shows, for example because the next request begins."""
         with self._changed:
             if self._view.stage is ApprovalStage.PLANNED:
                 self._show(ApprovalStage.IDLE, None)
 
     def on_stop(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Call a function with the operator's name whenever a stop is requested, on the thread of whoever requests it.
+        """Call a function with the operator's name at every stop request, on the requester's thread.
 
         Returns:
-            A function that ends this.
+            A function that unregisters the listener.
         """
         self._listeners = (*self._listeners, listener)
 
@@ -228,18 +229,18 @@ class ApprovalBroker:
     # -------------------------------------------------------------------------------------------- who decides
 
     def decide(self, decision: Decision, remote: str = "") -> None:
-        """Say yes or no to the open proposal. The first who does decides.
+        """Approve or reject the open proposal. The first decision counts.
 
         Args:
-            decision: of a person.
-            remote: where it came from, for the record.
+            decision: decision of a person.
+            remote: origin of the request, for the record.
 
         Raises:
-            RejectedError: it names another goal, image or plan, or it is decided already; or what it approves is not
-                what is shown (`Proposal.barred`); AuditError where the record fails.
-            ApprovalExpiredError: it is too late.
-            CancelledError: it was withdrawn, or a stop was requested.
-            InputError: it is no Decision.
+            RejectedError: it names another goal, image or plan, the proposal is already decided, or it must not be
+                approved (`Proposal.barred`). AuditError: it cannot be recorded.
+            ApprovalExpiredError: the proposal has expired.
+            CancelledError: the proposal was withdrawn, or a stop was requested.
+            InputError: the argument is not a Decision.
         """
         if not isinstance(decision, Decision):
             raise InputError(
@@ -273,7 +274,7 @@ class ApprovalBroker:
                 self._close(error, words, keep_said=True)
 
     def answer(self, answer: PersonAnswer, remote: str = "") -> None:
-        """Answer the open question. The first answer counts; raises as `decide` does."""
+        """Answer the open question. The first answer counts; raises like `decide`."""
         if not isinstance(answer, PersonAnswer):
             raise InputError("answer", type(answer).__name__, "an Answer", "name the question that it answers")
         with self._changed:
@@ -292,19 +293,19 @@ class ApprovalBroker:
     def request_stop(
         self, operator: str, remote: str = "", aside: Callable[[Callable[[], None]], object] = lambda job: job()
     ) -> None:
-        """Ask whoever executes to stop, whatever is open; the listeners are called first, and then all the rest.
+        """Request a stop of the execution, whatever is open; the listeners are called before everything else.
 
-        What waits for approval, and an approval that was not begun, is void. This is a request by software, no
-        emergency stop. Of more than 30 a minute the rest are counted on record, not listed.
+        An open proposal and an unused approval become void. This is a software request, not an emergency stop. Beyond
+        30 requests a minute the record only counts them.
 
         Args:
-            operator: who asks.
-            remote: from where.
-            aside: has the rest done, which waits for a lock and for the disk.
+            operator: name of the requester.
+            remote: origin of the request.
+            aside: runs the remaining work, which waits for a lock and for the disk.
 
         Raises:
-            InputError: the name cannot stand in the record; the stop was requested all the same.
-            AuditError: the record fails; the stop was requested all the same.
+            InputError: the name cannot be recorded; the stop was requested anyway.
+            AuditError: it cannot be recorded; the stop was requested anyway.
         """
         pending = object()
         self._stops.add(pending)
@@ -322,7 +323,7 @@ class ApprovalBroker:
             raise fault
 
     def _stopped(self, name: str, remote: str, faults: Sequence[str]) -> None:
-        """What a stop means for what is open, and the record of it."""
+        """Apply a stop to the open item, and record it."""
         with self._changed:
             token = self._token()
             if self._view.stage is ApprovalStage.RUNNING:
@@ -339,17 +340,17 @@ class ApprovalBroker:
                 )
 
     def _tell(self, operator: str) -> list[str]:
-        """Call the listeners; what is wrong with them, in words."""
+        """Call the listeners; returns their errors as text."""
         faults = []
         for listener in self._listeners:
             try:
                 listener(operator)
-            except Exception as error:  # the others hear it all the same
+            except Exception as error:  # the other listeners are called anyway
                 faults.append(f"{type(error).__name__}: {error}")
         return faults
 
     def refuse(self, error: SpatialVlmError, remote: str = "", **facts: Any) -> None:
-        """Put on record what was said in no proper form, unless much is. Raises AuditError where the record fails."""
+        """Record a malformed request, unless there are too many. Raises AuditError if it cannot be recorded."""
         unrecorded = self._brake.recordable()
         if unrecorded is not None:
             outcome = str(error)[:_LONGEST_OUTCOME]
@@ -374,7 +375,7 @@ class ApprovalBroker:
 
     def _wait(self, id_: str, cancelled: Callable[[], bool]) -> Decision | PersonAnswer:
         while True:
-            # Asked without the lock: what it does is not ours to know.
+            # Called without the lock, because it is the caller's code.
             gone = cancelled()
             with self._changed:
                 self._expire()
@@ -404,7 +405,7 @@ class ApprovalBroker:
     def _close(
         self, error: SpatialVlmError, words: str, stage: ApprovalStage = ApprovalStage.IDLE, keep_said: bool = False
     ) -> None:
-        """What was open is over; who still waits for it, or comes late, is told by `error`."""
+        """Close the open item; callers that still wait for it or come late get `error`."""
         if self._view.id is not None:
             self._over[self._view.id] = error
             if not keep_said:
@@ -429,7 +430,7 @@ class ApprovalBroker:
         self._changed.notify_all()
 
     def _why_not(self, id_: str, about: str) -> SpatialVlmError:
-        """Why something is not open: an error to raise, a new one each time."""
+        """Make a new error that says why an item is not open."""
         known = self._over.get(id_)
         if known is None:
             return RejectedError(about, "it is not the open proposal or question", _AGAIN)
@@ -441,12 +442,12 @@ class ApprovalBroker:
         return error
 
     def _on_guard(self, error: SpatialVlmError) -> None:
-        """The guard let something not pass."""
+        """Handle a refusal of the guard."""
         with self._changed:
             self._record_loosely("REFUSED", remote="execution guard", outcome=str(error), **self._token())
 
     def _record_loosely(self, event: str, **facts: Any) -> None:
-        """Record what is so whether or not it can be recorded: time passes on a full disk, too."""
+        """Record an event that happened in any case, such as an expiry; a failure is not raised."""
         try:
             self.audit.add(event, sync=True, **facts)
         except AuditError as error:

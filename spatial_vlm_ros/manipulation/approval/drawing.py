@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of the tip as two small drawings, from above and from the side, in one scale."""
+"""Draws the path of the tip, from above and from the side, at the same scale."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from spatial_vlm_ros.types import Vector3
 
 WIDTH, HEIGHT = 240, 200
-_EDGE = 30  # px around the way
+_EDGE = 30  # px around the path
 _LEAST = 0.05  # metres that a drawing spans at least
 _BARS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # metres
 
 
 @dataclass(frozen=True)
 class SideView:
-    """One drawing, in pixels of an image of WIDTH by HEIGHT, y down.
+    """One drawing, in pixels of a WIDTH by HEIGHT image, y down.
 
     Args:
-        title: from where it is seen.
+        title: name of the view.
         right: axis of the planning frame that points right, "x" or "−y".
         up: axis that points up.
-        points: of the way, (N, 2).
+        points: (N, 2) points of the path, pixels.
         bar: length of the scale bar, pixels.
-        bar_metres: the same in metres.
+        bar_metres: length of the scale bar, metres.
     """
 
     title: str
@@ -36,12 +36,12 @@ class SideView:
 
     @property
     def line(self) -> str:
-        """The points as SVG wants them."""
+        """The points in SVG format."""
         return " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
 
 
 def side_views(path: Sequence[Vector3]) -> tuple[SideView, SideView]:
-    """Draw a way.
+    """Draw a path from above and from the side.
 
     Args:
         path: two or more points in the planning frame (x ahead, y left, z up), metres.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last check before a controller: is this the approved plan, its next step, unused and in time? Knows no ROS.
+"""The last check before a controller: the step is the next of the approved plan, unused and in time. No ROS.
 
-`ApprovalBroker.begin` is the only caller of `allow` in this package. Whoever sends a step to a controller opens the
-plan, and has each step checked directly before it is sent, as it is sent. What was not allowed does not pass.
+`ApprovalBroker.begin` is the only caller of `allow` in this package. The sender of steps opens the plan, and has each
+step checked directly before it is sent, exactly as it is sent. Steps that were not allowed are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from spatial_vlm_ros.errors import ApprovalExpiredError, RejectedError, SpatialVlmError
 
-if TYPE_CHECKING:  # the approval and its record load without what plans
+if TYPE_CHECKING:  # so that approval and record load without the planning code
     from spatial_vlm_ros.manipulation.planning.planner import PlanStep
 
 _NANO = 1_000_000_000
@@ -25,10 +25,10 @@ _AGAIN = "plan again and have that plan approved"
 
 
 def step_digest(step: PlanStep) -> str:
-    """SHA-256, hexadecimal, of what a controller would be sent of a step.
+    """SHA-256, hexadecimal, of the data that a controller receives for a step.
 
-    Times count in whole nanoseconds and widths in whole nanometres, as messages carry them, so that a step and the
-    message made of it have the same digest.
+    Times are rounded to nanoseconds and widths to nanometres, as in messages, so that a step and its message have the
+    same digest.
     """
     trajectory = step.trajectory
     content: list[object] = [step.phase, None if step.width is None else round(step.width * _NANO)]
@@ -47,11 +47,11 @@ def step_digest(step: PlanStep) -> str:
 
 
 class ExecutionGuard:
-    """Lets the steps of one approved plan pass, each once and in order. All methods may be called from any thread.
+    """Allows the steps of one approved plan, each once and in order. Thread-safe.
 
     Args:
-        clock: monotonic seconds, that of the deadlines.
-        refused: told each refusal, for the record.
+        clock: returns monotonic seconds; the deadlines use the same clock.
+        refused: called with each refusal, for the record.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class ExecutionGuard:
         self._void: SpatialVlmError | None = None
 
     def allow(self, plan_hash: str, steps: Sequence[str], deadline: float) -> None:
-        """A plan was approved: it may be opened once, before the deadline. What was allowed before is void.
+        """Allow an approved plan to be opened once before the deadline. Earlier permissions become void.
 
         Args:
-            plan_hash: of the plan.
+            plan_hash: hash of the plan.
             steps: `step_digest` of each of its steps, in order.
-            deadline: seconds of the clock.
+            deadline: seconds on the clock.
         """
         with self._lock:
             self._hash, self._steps, self._deadline = plan_hash, tuple(steps), deadline
@@ -80,7 +80,7 @@ class ExecutionGuard:
         """Use the approval of a plan.
 
         Raises:
-            RejectedError: the plan was not approved, or its approval was used; ApprovalExpiredError where it is late.
+            RejectedError: the plan was not approved, or its approval was used. ApprovalExpiredError: it is too late.
         """
         with self._lock:
             about = f"plan {plan_hash[:12] or 'without a hash'}"
@@ -99,14 +99,14 @@ class ExecutionGuard:
             raise self._refused(error)
 
     def check(self, step: PlanStep) -> None:
-        """Let one step pass, once; call it directly before the step is sent.
+        """Allow one step, once; call it directly before the step is sent.
 
         Args:
-            step: made of what is sent, not of the plan.
+            step: made from the message that is sent, not from the plan.
 
         Raises:
-            RejectedError: it is not the next step of the opened plan, or what was approved is void.
-            ApprovalExpiredError: it is the first step, and comes too late.
+            RejectedError: it is not the next step of the opened plan, or the approval is void.
+            ApprovalExpiredError: the first step comes too late.
             CancelledError: a stop was requested.
         """
         digest = step_digest(step)
@@ -130,13 +130,13 @@ class ExecutionGuard:
             raise self._refused(error)
 
     def void(self, why: SpatialVlmError) -> None:
-        """Nothing of what was allowed passes any more."""
+        """Make all permissions void."""
         with self._lock:
             if self._hash and self._void is None:
                 self._void = why
 
     def close(self) -> None:
-        """The execution is over; what of the plan was not sent is void."""
+        """End the execution; unsent steps of the plan become void."""
         self.void(RejectedError(f"plan {self._hash[:12]}", "its execution has ended", _AGAIN))
 
     def _refused(self, error: SpatialVlmError) -> SpatialVlmError:

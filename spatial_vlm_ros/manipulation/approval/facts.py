@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes on record of a proposal, a question and a decision: plain values that JSON can hold."""
+"""Converts proposals, questions and decisions to JSON values for the record."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonQuestion, Proposal
 
 _RECORDED_AS = {"image": "picture"}
-"""Fields that the record has under another name; it is read by other programs."""
+"""Fields that have another name in the record, because other programs read it."""
 
 
 def named(decision: Decision) -> dict[str, Any]:
-    """What a decision names, and who."""
+    """The goal, image and plan that a decision names, and its operator."""
     return {
         "goal_id": decision.goal_id,
         "scene_stamp_ns": decision.scene_stamp_ns,
@@ -26,11 +26,11 @@ def named(decision: Decision) -> dict[str, Any]:
 
 
 def content_of(item: Proposal | PersonQuestion, keep: Callable[[bytes], str] | None = None) -> dict[str, Any]:
-    """All of it, with images, motion and plan as what they can be recognised by.
+    """All fields of an item, with images, motion and plan replaced by their hashes or file names.
 
     Args:
-        item: what is laid before a person.
-        keep: keeps such bytes and gives the name of their file (`AuditLog.keep`); None = they are not kept.
+        item: the proposal or question.
+        keep: stores such bytes and returns the name of their file (`AuditLog.keep`); None = they are not stored.
     """
 
     def plain(value: Any) -> Any:
@@ -38,7 +38,7 @@ def content_of(item: Proposal | PersonQuestion, keep: Callable[[bytes], str] | N
             kept = {} if keep is None else {"file": keep(value)}
             return {"sha256": hashlib.sha256(value).hexdigest(), "bytes": len(value), **kept}
         if isinstance(value, float) and not math.isfinite(value):
-            return str(value)  # JSON has no such number
+            return str(value)  # JSON does not have this number
         if isinstance(value, dict):
             return {_RECORDED_AS.get(key, key): plain(part) for key, part in value.items()}
         if isinstance(value, (tuple, list)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a broker, served. The server itself is in `web/serving.py`."""
+"""Serves the approval page of a broker. The server itself is in `web/serving.py`."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def serve(
     allow_network: bool = False,
     names: Iterable[str] = (),
 ) -> Page:
-    """Serve the page of a broker: whoever has its `url` may approve. Closing it closes the sessions; the broker stays.
+    """Serve the page of a broker: anyone with its `url` can approve. Closing it ends the sessions; the broker stays.
 
     Args:
-        broker: what it shows, and tells.
+        broker: the broker to show and to send decisions to.
         host: address to bind. Others than loopback need `allow_network`.
-        port: 0 = a free one.
-        token: 32 or more letters, digits, "-" and "_"; None makes one.
-        allow_network: other machines may reach the page. Token, images and decisions then cross the network in
-            plain text, and whoever reads them may approve: an SSH tunnel to the loopback address is better.
-        names: further names of the page in the browser's address, "robot.lan:8080", where it is reached by a name, a
-            wildcard address or a forwarded port.
+        port: 0 = any free port.
+        token: 32 or more letters, digits, "-" and "_"; None = make a new one.
+        allow_network: whether other machines may reach the page. Token, images and decisions then cross the network in
+            plain text, and anyone who reads them can approve: an SSH tunnel to the loopback address is better.
+        names: other accepted hosts in the browser's address, such as "robot.lan:8080", for a host name, a wildcard
+            address or a forwarded port.
 
     Raises:
         InputError: the port is in use, the address is not of this machine or not loopback, or the token is too short.

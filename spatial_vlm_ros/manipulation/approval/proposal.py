@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is laid before a person, and what the person says: frozen data, checked when it is made."""
+"""Data shown to a person, and the person's decision: frozen classes that check their fields."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_WORDS = 2000
 _LONGEST_NAME = 80
 _LARGEST_IMAGE = 8 * 1024 * 1024  # bytes
-_LONGEST_WAIT = 3600.0  # s; the scene is another one by then
+_LONGEST_WAIT = 3600.0  # s; the scene has probably changed by then
 _MEDIA = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One motion of a plan.
+    """One motion of a plan, as shown to a person.
 
     Args:
-        name: for a person, for example "approach".
+        name: display name, for example "approach".
         duration: seconds.
-        estimated: whether the duration is the longest that it takes, as the gripper's is, and not planned.
-        clearance: least distance of arm, hand and what is held from what stands around, metres; negative where they
-            run into each other; None where it is not known.
-        nearest: what comes how near to what, for a person: "panda_hand to the cup".
+        estimated: whether the duration is an upper limit, as for the gripper, and not planned.
+        clearance: smallest distance of arm, hand and held object from other objects, metres; negative for a collision;
+            None if not known.
+        nearest: the nearest pair as text: "panda_hand to the cup".
     """
 
     name: str
@@ -48,26 +48,26 @@ class Phase:
 
 @dataclass(frozen=True)
 class Preview:
-    """What the arm would do.
+    """The planned motion, as shown to a person.
 
     Args:
         frame_id: the planning frame, z up.
         phases: in order.
-        grasp_width: what the fingers close on, metres; None where nothing is grasped.
-        tip_path: points that the tip passes, in order, metres in `frame_id`.
+        grasp_width: width of the grasped part, metres; None without a grasp.
+        tip_path: points of the tip's path in order, metres in `frame_id`.
         image: PNG or JPEG of the plan, or None.
         above: PNG or JPEG of the plan from above, to scale, or None.
         side: the same from the side.
-        scene: PNG or JPEG of the scene with nothing drawn in, for the animation, or None.
+        scene: PNG or JPEG of the scene without drawings, for the animation, or None.
         motion: JSON of the motion (`manipulation.planned_motion`), for the animation, or None.
         plan: the bytes whose SHA-256 is the plan's hash, for the record, or None.
-        plan_hash: of the plan that all of these show.
-        missing: why the arm is not drawn; empty where it is.
-        fault: why what is drawn is not what would be done; empty where it is.
+        plan_hash: hash of the shown plan.
+        missing: why the arm is not drawn; "" if it is.
+        fault: why the drawing differs from the planned motion; "" if it does not.
 
     Raises:
-        InputError: a number is not finite, a width or duration negative, an image is neither PNG nor JPEG, or the plan
-            does not have its hash.
+        InputError: a number is not finite, a width or duration negative, an image is neither PNG nor JPEG, or
+            `plan_hash` is not the hash of the plan.
     """
 
     frame_id: str
@@ -86,7 +86,7 @@ class Preview:
 
     @property
     def images(self) -> tuple[bytes, ...]:
-        """All that there are."""
+        """All images that exist."""
         return tuple(image for image in (self.image, self.above, self.side, self.scene) if image is not None)
 
     def __post_init__(self) -> None:
@@ -107,27 +107,27 @@ class Preview:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A plan that waits for a person's word.
+    """A plan that waits for a person's decision.
 
     Args:
         goal_id: UUID of the goal, lower case with hyphens; used for one proposal only.
-        scene_stamp_ns: stamp of the image that the plan rests on, nanoseconds.
+        scene_stamp_ns: stamp of the image that the plan is based on, nanoseconds.
         plan_hash: SHA-256 of goal, scene and trajectory, 64 lower case hexadecimal digits.
         sentence: the instruction, as given.
-        answer: what was understood, in words.
-        seen_from: the frame of reference, in words, for example "as seen from the camera".
-        target_id: detection id of what is to be taken.
+        answer: how the instruction was understood, as text.
+        seen_from: the frame of reference as text, for example "as seen from the camera".
+        target_id: detection id of the object to take.
         target_label: what the detector calls it.
-        expires_after: seconds from `propose` in which it can be approved and begun.
-        candidates: what the words may mean, likeliest first, with their clauses.
+        expires_after: seconds after `propose` within which it can be approved and begun.
+        candidates: objects that the words may mean, likeliest first, with their clauses.
         warnings: what a person should know before deciding.
         image: PNG or JPEG of the scene with the candidates drawn in, or None.
-        preview: what the arm would do, or None.
-        answered: the instruction that `answer` is to, which in a dialogue is not the first; empty = `sentence`.
-        image_instruction: that the image was made for.
-        image_stamp_ns: of the image, nanoseconds.
-        image_missing: why there is no image, for a person.
-        source: "model" where the words were not understood and a model chose what is to be taken.
+        preview: the planned motion, or None.
+        answered: the instruction that `answer` belongs to, in a dialogue not the first one; "" = `sentence`.
+        image_instruction: instruction that the image was made for.
+        image_stamp_ns: stamp of the image, nanoseconds.
+        image_missing: why there is no image, as text.
+        source: "model" if the words were not understood and a model chose the object to take.
 
     Raises:
         InputError: a field is not of the form above.
@@ -154,7 +154,7 @@ class Proposal:
 
     @property
     def barred(self) -> str:
-        """Why it cannot be approved: what would be done is not what is shown. Empty where it can be."""
+        """Why it must not be approved, for example because image or preview belong to another plan; "" if it may be."""
         wanted = self.answered or self.sentence
         if self.source == "model" and not any(CHOSEN_BY_MODEL in warning for warning in self.warnings):
             return "the page does not say that a model chose the object"
@@ -189,12 +189,12 @@ class Decision:
     """A person's yes or no to one plan on one image.
 
     Args:
-        goal_id: of the proposal, as are the next two; a decision that names another is refused.
+        goal_id: goal of the proposal. This and the next two must match the proposal, or the decision is refused.
         scene_stamp_ns: nanoseconds.
         plan_hash: 64 lower case hexadecimal digits.
         approve: yes or no.
-        operator: who says so. A name, not a proof: nothing here authenticates persons.
-        reason: in words; may be empty.
+        operator: name of the person. This is not a proof: nothing here authenticates persons.
+        reason: text; may be empty.
 
     Raises:
         InputError: a field is not of the form above.
@@ -217,16 +217,16 @@ class Decision:
 
 @dataclass(frozen=True)
 class PersonQuestion:
-    """What the resolver asks back.
+    """A question of the resolver to a person.
 
     Args:
-        dialogue_id: of the question, as in `Resolution.dialogue_id`.
+        dialogue_id: id of the question, as in `Resolution.dialogue_id`.
         sentence: the instruction that it belongs to.
         text: the question.
-        answers: possible answers, in words that the resolver understands; others may be typed.
-        expires_after: seconds from `ask` in which it can be answered.
+        answers: possible answers that the resolver understands; others may be typed.
+        expires_after: seconds after `ask` within which it can be answered.
         image: PNG or JPEG of the scene, or None.
-        means: what each of the answers stands for, such as ids in the image; empty = it is not shown.
+        means: meaning of each answer, such as ids in the image; empty = not shown.
 
     Raises:
         InputError: a field is not of the form above.
@@ -257,12 +257,12 @@ class PersonQuestion:
 
 @dataclass(frozen=True)
 class PersonAnswer:
-    """What a person said to a question.
+    """A person's answer to a question.
 
     Args:
-        dialogue_id: of the question; an answer to another one is refused.
-        text: the words. They are data: whoever reads them parses them like any instruction.
-        operator: who says so.
+        dialogue_id: id of the question; an answer to another one is refused.
+        text: the words. They are untrusted data, and are parsed like any instruction.
+        operator: name of the person.
 
     Raises:
         InputError: a field is empty, too long, or has control characters.
@@ -279,10 +279,10 @@ class PersonAnswer:
 
 
 def media_type(image: bytes | None) -> str | None:
-    """The media type of an image, from its first bytes; None for none.
+    """Media type of an image from its first bytes; None without an image.
 
     Raises:
-        InputError: it is neither PNG nor JPEG, or has more than 8 MiB.
+        InputError: the image is neither PNG nor JPEG, or larger than 8 MiB.
     """
     if image is None:
         return None
@@ -296,16 +296,16 @@ def media_type(image: bytes | None) -> str | None:
 
 
 def check_operator(name: object) -> None:
-    """See that a name can stand in the record.
+    """Check that a name can be recorded.
 
     Raises:
-        InputError: it is empty, longer than 80 characters, or has control characters or blanks around it.
+        InputError: it is empty, longer than 80 characters, or has control characters or surrounding blanks.
     """
     _check_words("operator", name, _LONGEST_NAME)
 
 
 def _check_token(goal_id: object, scene_stamp_ns: object, plan_hash: object) -> None:
-    """See that what an approval names has the right form."""
+    """Check the form of the goal, stamp and hash that an approval names."""
     try:
         is_uuid = isinstance(goal_id, str) and str(uuid.UUID(goal_id)) == goal_id
     except ValueError:
@@ -321,7 +321,7 @@ def _check_token(goal_id: object, scene_stamp_ns: object, plan_hash: object) -> 
 
 
 def _check_text(what: str, words: object) -> None:
-    """See that there are words to show; what cannot be printed is replaced where they are shown."""
+    """Check that a text is not empty; unprintable characters are replaced when it is shown."""
     if not isinstance(words, str) or not words.strip() or len(words) > _LONGEST_WORDS:
         raise InputError(what, _shown(words), f"1 to {_LONGEST_WORDS} characters")
 

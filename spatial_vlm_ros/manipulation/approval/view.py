@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person should see at a moment: a frozen image of the broker, made anew at each change."""
+"""What a person should see now: a frozen snapshot of the broker, made at each change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Propo
 
 
 class ApprovalStage(enum.Enum):
-    """Where the broker stands; the value is said to a person."""
+    """State of the broker; the value is shown to a person."""
 
     IDLE = "Nothing is waiting for you"
     ASKED = "A question is waiting for your answer"
@@ -24,18 +24,18 @@ class ApprovalStage(enum.Enum):
 
 @dataclass(frozen=True)
 class View:
-    """The broker at a moment.
+    """Snapshot of the broker.
 
     Args:
-        stage: where it stands.
-        item: what is open, or None.
-        words: how it came to this, for a person; may be empty.
-        deadline: monotonic seconds at which `item` expires; None where nothing does.
+        stage: state of the broker.
+        item: the open proposal or question, or None.
+        words: text about how this state came about; may be empty.
+        deadline: monotonic seconds at which `item` expires; None without a deadline.
         version: grows with each change.
-        stopping: a stop was requested while it runs.
-        remaining: seconds until the deadline; None where there is none.
-        fault: why some of what happened is missing in the record; empty where nothing is.
-        plan_only: a plan that is shown and cannot be approved: it is not open. Set in the stage PLANNED.
+        stopping: whether a stop was requested during the execution.
+        remaining: seconds until the deadline; None without one.
+        fault: why events are missing in the record; "" if none are.
+        plan_only: a plan that is shown but not open for approval. Set in the stage PLANNED.
     """
 
     stage: ApprovalStage
@@ -50,23 +50,23 @@ class View:
 
     @property
     def on_page(self) -> Proposal | PersonQuestion | None:
-        """What the page shows: what is open, or a plan that is only shown."""
+        """Item that the page shows: the open one, or a plan that is only shown."""
         return self.item if self.item is not None else self.plan_only
 
     @property
     def id(self) -> str | None:
-        """Goal id or dialogue id of what is open."""
+        """Goal id or dialogue id of the open item."""
         if isinstance(self.item, Proposal):
             return self.item.goal_id
         return None if self.item is None else self.item.dialogue_id
 
     @property
     def mark(self) -> str:
-        """Differs whenever a person should look again."""
+        """Value that changes whenever a person should look again."""
         return f"{self.version}-{self.stage.name}"
 
     def at(self, now: float) -> View:
-        """The same at `now`, monotonic seconds: what is past its deadline shows as expired, whoever has noticed."""
+        """The view at `now`, monotonic seconds; an item past its deadline shows as expired."""
         if self.deadline is None or self.item is None:
             return self
         remaining = max(0.0, self.deadline - now)

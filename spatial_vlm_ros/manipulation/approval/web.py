@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page as a web application: what each address answers. Imported by `page.serve` alone, for it needs Starlette."""
+"""The approval page as a web application. Imported only by `page.serve`, because it needs Starlette."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> Shield:
-    """The application.
+    """Build the web application.
 
     Args:
-        broker: what it shows, and tells.
-        guard: who may use it.
-        names: values of the Host header that are answered.
+        broker: the broker to show and to send decisions to.
+        guard: access control.
+        names: accepted values of the Host header.
     """
     office = _Office(broker, guard, names)
     routes = [
@@ -67,7 +67,7 @@ def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> 
 class _Office:
     def __init__(self, broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> None:
         self._broker, self._guard = broker, guard
-        # Of their own: the others may all be waiting for the disk.
+        # Separate threads: the others may all be waiting for the disk.
         self._stopping = ThreadPoolExecutor(_STOPS_AT_ONCE, "stop")
         self._door = Door(guard, names, "approval")
         self._templates = jinja2.Environment(
@@ -145,7 +145,7 @@ class _Office:
     # -------------------------------------------------------------------------------------------- saying something
 
     def post(self, action: Callable[[Mapping[str, str], Session, Request], Awaitable[None]]) -> Handler:
-        """A handler of a form: only from our own page, of a session, with that session's token."""
+        """Handler of a form; accepts only our own page, in a session, with the session's token."""
 
         async def handle(request: Request) -> Response:
             session = self._session(request)
@@ -205,7 +205,7 @@ class _Office:
     # -------------------------------------------------------------------------------------------- inside
 
     async def refused(self, why: str, request: Request, **facts: Any) -> None:
-        """Record that a request was refused, unless many are; a full disk does not change that it was."""
+        """Record that a request was refused, unless there are too many; a full disk does not undo the refusal."""
         unrecorded = self._guard.brake.recordable()
         if unrecorded is None:
             return
@@ -219,7 +219,7 @@ class _Office:
             return
 
     async def failed(self, request: Request, error: Exception) -> Response:
-        """A fault of ours is on record before it is answered; nothing of its inside is shown."""
+        """Record a bug before answering; the response shows no internals."""
         await self.refused(f"the page failed: {type(error).__name__}. Report this", request)
         return Response("the page failed; the error is in the log", 500, media_type="text/plain")
 
@@ -263,7 +263,7 @@ async def _static(request: Request) -> Response:
 
 
 def _shown(proposal: Proposal) -> dict[str, str] | None:
-    """Addresses of a motion and its images by what they show; None where no motion is drawn."""
+    """Content → address, for a motion and its images; None if no motion is drawn."""
     preview = proposal.preview
     if preview is None or preview.motion is None:
         return None

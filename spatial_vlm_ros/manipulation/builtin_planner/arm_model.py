@@ -23,20 +23,20 @@ from spatial_vlm_ros.manipulation.planning.robot_model import load
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
 from spatial_vlm_ros.types import Transform
 
-_WIDEST = 0.5  # m between fingers: more than parallel grippers open, as gripper.opening_max
-_SLACK = 0.05  # of a finger joint's range: drivers stop a little beyond what URDFs say
-FROM_LIMITS = 0.005  # radians kept from each end of a joint
-_WRIST_JOINTS = 2  # what they move is near enough to what is held to be no obstacle for it
+_WIDEST = 0.5  # m between fingers: more than any parallel gripper opens, as for gripper.opening_max
+_SLACK = 0.05  # share of a finger joint's range: drivers may stop slightly beyond the URDF's limits
+FROM_LIMITS = 0.005  # radians kept from each joint limit
+_WRIST_JOINTS = 2  # their links are so near to the held object that they are not checked against it
 
 
 @dataclass(frozen=True, eq=False)
 class FingerJoint:
-    """Where one joint of the gripper is when the fingers are so far apart.
+    """Maps the opening of the gripper to the position of one of its joints.
 
     Args:
-        name: of the joint.
-        openings: (N,) distances between the fingers, rising from the closed gripper, metres.
-        positions: (N,) of the joint at each of them, metres or radians; between them it is linear.
+        name: name of the joint.
+        openings: (N,) distances between the fingers, increasing from the closed gripper, metres.
+        positions: (N,) joint positions at these openings, metres or radians; linear in between.
     """
 
     name: str
@@ -44,40 +44,40 @@ class FingerJoint:
     positions: Floats
 
     def at(self, opening: float) -> float:
-        """Position of the joint."""
+        """Joint position for an opening in metres."""
         return float(np.interp(opening, self.openings, self.positions))
 
     def opening(self, position: float) -> float:
-        """Distance between the fingers, metres."""
+        """Distance between the fingers for a joint position, metres."""
         order = np.argsort(self.positions, kind="stable")
         return float(np.interp(position, self.positions[order], self.openings[order]))
 
 
 @dataclass(frozen=True, eq=False)
 class ArmModel:
-    """What is known of an arm with J joints; shared by all plans, changed by none. Made by `arm_model`.
+    """Model of an arm with J joints; immutable, shared by all plans. Made by `arm_model`.
 
     Args:
-        name: of the robot.
-        joints: names, from the base to the tip.
-        model: Pinocchio's model of these joints and the fingers'; other joints are fixed at zero. Its origin is
+        name: name of the robot.
+        joints: joint names, from the base to the tip.
+        model: Pinocchio's model of these joints and the finger joints; other joints are fixed at zero. Its origin is
             `base_link`.
-        geometry: convex hulls of its links, without pairs.
-        self_pairs: indices of hulls that could hit each other.
+        geometry: convex hulls of the links, without pairs.
+        self_pairs: pairs of hull indices that could collide.
         hull_links: name of the link that each hull belongs to.
-        lower, upper: (J,) radians.
-        velocity: (J,) limits, radians a second.
-        acceleration: (J,) limits, radians a second squared.
-        home: (J,) radians, from which postures are sought.
-        turns: (J,) whether a joint can stand the same way one turn further.
-        base_link: that the first joint hangs on, in whose frame everything is given.
+        lower, upper: (J,) position limits, radians.
+        velocity: (J,) limits, rad/s.
+        acceleration: (J,) limits, rad/s².
+        home: (J,) posture at which the search for postures starts, radians.
+        turns: (J,) whether the joint range allows a full extra turn.
+        base_link: parent link of the first joint; all poses are in its frame.
         fixed: links that do not move.
         tip_link: link whose pose is planned.
-        hand_links: that may touch what is grasped.
-        wrist_links: not held against what is held.
-        fingers: joints of the gripper.
-        arm_q, arm_v: index of each joint in Pinocchio's configuration, and in its velocity.
-        finger_q: index of each finger joint in it.
+        hand_links: links that may touch the grasped object.
+        wrist_links: links that are not checked against the held object.
+        fingers: the gripper's joints.
+        arm_q, arm_v: index of each joint in Pinocchio's configuration and velocity vector.
+        finger_q: index of each finger joint in the configuration vector.
     """
 
     name: str
@@ -109,12 +109,12 @@ class ArmModel:
 
     @property
     def widest(self) -> float:
-        """Metres between the fingers when they are open."""
+        """Largest distance between the fingers, metres."""
         return min(float(finger.openings[-1]) for finger in self.fingers)
 
     @functools.cached_property
     def hulls(self) -> dict[int, Hull]:
-        """The hull of each link in its own frame, by index of the frame; made when it is asked for first."""
+        """Frame index → hull of the link in its own frame; made on first use."""
         return robot_model.link_hulls(self.model, self.geometry)
 
     def link_of(self, hull: int) -> str:
@@ -122,7 +122,7 @@ class ArmModel:
         return self.hull_links[hull]
 
     def nearest_turns(self, joints: Floats, to: Floats) -> Floats:
-        """The same posture with each joint in the turn that is nearest to `to`, within limits; (J,) radians each."""
+        """The same posture with each joint turned as near as possible to `to` within limits; (J,) radians."""
         if not self.turns.any():
             return joints
         found = joints.copy()
@@ -133,10 +133,10 @@ class ArmModel:
         return found
 
     def configuration(self, opening: float | None = None, joints: Floats | None = None) -> Floats:
-        """Pinocchio's configuration: the arm at (J,) radians, or at zero, the fingers so far apart, None = widest.
+        """Pinocchio's configuration for (J,) joint positions in radians (None = zero) and an opening (None = widest).
 
         Raises:
-            InputError: an opening that the gripper does not have.
+            InputError: the gripper does not have this opening.
         """
         opening = self.widest if opening is None else opening
         if not 0 <= opening <= self.widest + 1e-9:
@@ -149,12 +149,12 @@ class ArmModel:
         return q
 
     def opening_of(self, positions: Mapping[str, float]) -> float | None:
-        """Metres between the fingers at positions by joint, the mean of those that are told; None = none is."""
+        """Opening for given joint positions, metres: the mean over the known finger joints; None if none is known."""
         told = [finger.opening(positions[finger.name]) for finger in self.fingers if finger.name in positions]
         return float(np.mean(told)) if told else None
 
     def fixed_links(self) -> dict[str, Floats]:
-        """Links that move with the tip as one: (4, 4) link_T_tip by name, metres."""
+        """Links rigidly connected to the tip: name → (4, 4) link_T_tip, metres."""
         pin, tip = load("pinocchio"), self.model.frames[self.tip]
         return {
             str(frame.name): np.array((frame.placement.inverse() * tip.placement).homogeneous)
@@ -163,17 +163,17 @@ class ArmModel:
         }
 
     def link_hulls(self, joints: Floats, opening: float | None = None) -> tuple[LinkHull, ...]:
-        """Where each link that has collision geometry is, with the convex hull of it: what a self-filter takes.
+        """Pose and convex hull of each link with collision geometry, for a self-filter.
 
         Args:
-            joints: (J,) radians, at the stamp of the frame that they are for.
+            joints: (J,) radians, at the stamp of the frame.
             opening: distance between the fingers, metres; None = widest.
 
         Returns:
             Links posed in the frame `base_link`, metres.
 
         Raises:
-            InputError: not J finite numbers, or an opening that the hand does not have.
+            InputError: `joints` is not J finite numbers, or the gripper does not have this opening.
         """
         given, count = np.asarray(joints), len(self.joints)
         if given.shape != (count,) or given.dtype.kind not in "fiu" or not np.isfinite(given).all():
@@ -198,25 +198,25 @@ def arm_model(
     openings: Sequence[tuple[float, float]] = (),
     home: Sequence[float] | Floats | None = None,
 ) -> ArmModel:
-    """Read an arm with its gripper.
+    """Read an arm with its gripper from URDF and SRDF.
 
     Args:
         urdf: path of the URDF file, or its text.
         srdf: path of the SRDF file, or its text.
-        group: of the SRDF, with the joints of the arm: a serial chain.
-        end_effector: of the SRDF, or a group of it, with the joints of a parallel gripper.
-        tip_link: whose pose is planned, between the fingertips; empty = `parent_link` of the end effector.
-        joint_limits: path of a joint_limits.yaml as MoveIt's, or limits by joint. Acceleration limits are needed for
-            each joint of the arm, for a URDF has none; others of it replace those of the URDF.
-        openings: (metres between the fingers, position of the finger joint) pairs, rising from the closed gripper;
-            empty = the whole range of sliding fingers, closed at its lower end. Joints that mimic follow.
-        home: (J,) radians; None = a posture of the SRDF, else the middle of the limits.
+        group: SRDF group with the arm's joints, a serial chain.
+        end_effector: SRDF end effector or group with the joints of a parallel gripper.
+        tip_link: link whose pose is planned, between the fingertips; "" = `parent_link` of the end effector.
+        joint_limits: path of a MoveIt joint_limits.yaml, or limits by joint. Acceleration limits are required for each
+            joint of the arm, because a URDF has none; other limits override the URDF's.
+        openings: pairs of (metres between the fingers, position of the finger joint), increasing from the closed
+            gripper; empty = the full range of sliding fingers, closed at the lower end. Mimic joints follow.
+        home: (J,) radians; None = a named posture of the SRDF, otherwise the middle of the limits.
 
     Raises:
         DependencyError: the extra `arm` is not installed.
-        FileError: a file, or a mesh, that is not there or cannot be read.
-        RobotDescriptionError: a group that is no chain, an end effector without fingers, an SRDF of another robot, no
-            collision geometry, limits that are missing.
+        FileError: a file or mesh is missing or cannot be read.
+        RobotDescriptionError: the group is not a chain, the end effector has no fingers, the SRDF is of another robot,
+            or collision geometry or limits are missing.
     """
     root, path = robot_model.read_urdf(urdf)
     tree, said = JointTree(root), read_srdf(srdf)
@@ -278,7 +278,7 @@ def arm_model(
 
 
 def _reduced(root: Any, path: Path | None, kept: Sequence[TreeJoint]) -> tuple[Any, Any]:
-    """Pinocchio's model of the joints that are kept, and its geometry; the others stand at zero."""
+    """Pinocchio's model of the kept joints, and its geometry; other joints are fixed at zero."""
     pin = load("pinocchio")
     model, geometry = robot_model.model_and_geometry_of(root, path, FULL_TURNS)
     names = {joint.name for joint in kept}
@@ -293,7 +293,7 @@ def _reduced(root: Any, path: Path | None, kept: Sequence[TreeJoint]) -> tuple[A
 
 
 def _based_on(model: Any, geometry: Any, base: str) -> None:
-    """Put the origin of a model where its base link is."""
+    """Move the origin of a model to its base link."""
     pin = load("pinocchio")
     base_T_world = model.frames[model.getFrameId(base)].placement.inverse()
     if base_T_world.isIdentity(1e-12):
@@ -307,7 +307,7 @@ def _based_on(model: Any, geometry: Any, base: str) -> None:
 
 
 def _self_pairs(geometry: Any, links: Sequence[str], said: SemanticDescription) -> tuple[tuple[int, int], ...]:
-    """Pairs of hulls that move against each other, without those that the SRDF leaves out."""
+    """Pairs of hulls that move relative to each other, without those disabled in the SRDF."""
     geometry.removeAllCollisionPairs()
     geometry.addAllCollisionPairs()
     pairs = [(int(pair.first), int(pair.second)) for pair in geometry.collisionPairs]
@@ -316,7 +316,7 @@ def _self_pairs(geometry: Any, links: Sequence[str], said: SemanticDescription) 
 
 
 def _rigid(tree: JointTree, link: str) -> frozenset[str]:
-    """A link and those that are fixed to it from below."""
+    """A link and its child links that are fixed to it."""
     return frozenset(
         name
         for name in tree.below(link)
@@ -325,10 +325,10 @@ def _rigid(tree: JointTree, link: str) -> frozenset[str]:
 
 
 def _hand(tree: JointTree, chain: Sequence[TreeJoint], fingers: Sequence[TreeJoint]) -> tuple[str, ...]:
-    """What may touch an object while it is grasped: the link that all fingers hang on, and what hangs on it.
+    """Links that may touch a grasped object: the common parent link of all fingers, and its descendants.
 
-    Where fingers hang on the link that the last joint of the arm moves, that is a link of the arm, and the fingers are
-    the hand.
+    If this parent is the link that the arm's last joint moves, it is a link of the arm, and only the fingers are the
+    hand.
     """
     ways = [[joint.parent for joint in tree.above(finger.child)] for finger in fingers]
     common = next(link for link in ways[0] if all(link in way for way in ways))
@@ -354,10 +354,10 @@ def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, fl
 
 
 def _check_openings(main: Iterable[TreeJoint], pairs: Floats) -> None:
-    """A table of this gripper, in metres and in what its joint has.
+    """Check that a table fits this gripper.
 
     Raises:
-        InputError: fingers that are farther apart than any gripper opens, or positions that a joint does not have.
+        InputError: an opening is wider than any gripper, or a position is outside the joint's range.
     """
     if pairs[-1, 0] > _WIDEST:
         repair = "pass metres between the fingers, not millimetres"
@@ -376,7 +376,7 @@ def _check_openings(main: Iterable[TreeJoint], pairs: Floats) -> None:
 def _table(
     main: Mapping[str, TreeJoint], fingers: Sequence[TreeJoint], table: Sequence[tuple[float, float]]
 ) -> tuple[Floats, dict[str, Floats]]:
-    """(N,) openings, and (N,) positions of each joint that moves by itself."""
+    """(N,) openings, and (N,) positions of each joint that is not a mimic joint."""
     if len(table):
         pairs = np.array(table, np.float64).reshape(-1, 2)
         if len(pairs) < 2 or not np.isfinite(pairs).all() or pairs[0, 0] < 0 or not (np.diff(pairs[:, 0]) > 0).all():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a configuration is free: hulls of the arm against each other, the boxes, and what is held."""
+"""Collision checks of configurations: hulls of the arm against each other, boxes and the held object."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, Fl
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 HELD = "held"
-IN_THE_BASE = 0.02  # metres: no object is as deep in the arm's base, not with all that neighbours are padded by
+IN_THE_BASE = 0.02  # metres: no real object is this deep in the arm's base, even with padding
 
 
 class Checker:
-    """Collisions of the arm in one segment.
+    """Checks collisions of the arm in one segment.
 
-    Links that do not move, such as the base, are not held against boxes. `in_the_base` says what cannot be where it is.
+    Fixed links, such as the base, are not checked against boxes; `in_the_base` does that.
     """
 
     def __init__(self, robot: ArmModel, boxes: Sequence[BoxObstacle], segment: Segment) -> None:
@@ -57,18 +57,18 @@ class Checker:
         self._at = tuple(enumerate(robot.arm_q))
 
     def free(self, joints: Any) -> bool:
-        """Whether nothing touches at `joints`, J numbers that can be indexed, radians."""
+        """Whether the configuration `joints`, a sequence of J radians, is collision-free."""
         q = self._q
         for k, place in self._at:
             q[place] = joints[k]
         return not self._pin.computeCollisions(self.robot.model, self._data, self._tree, q, True)
 
     def all_free(self, configurations: Floats) -> bool:
-        """Whether each of (N, J) configurations is free."""
+        """Whether all of (N, J) configurations are collision-free."""
         return all(self.free(joints) for joints in configurations)
 
     def touched(self, joints: Floats) -> tuple[str, ...]:
-        """Everything that touches at `joints`: ids of boxes, and "the arm itself"."""
+        """Everything in collision at `joints`, (J,) radians: ids of boxes, and "the arm itself"."""
         self._q[list(self.robot.arm_q)] = joints
         self._pin.computeCollisions(self.robot.model, self._data, self._geometry, self._found, self._q, False)
         names = {
@@ -80,16 +80,16 @@ class Checker:
 
 
 def in_the_base(robot: ArmModel, boxes: Sequence[BoxObstacle], stands_on: Collection[str] = ()) -> dict[str, float]:
-    """How deep boxes lie in the base of the arm, where they can not: their poses, or the arm's, are wrong.
+    """Depth of boxes that lie impossibly deep in the arm's base: their poses, or the arm's, are wrong.
 
     Args:
         robot: the arm; its base link does not move.
-        boxes: without their padding.
-        stands_on: ids of those that may be there.
+        boxes: the boxes; their padding is ignored.
+        stands_on: ids of boxes that may be there.
 
     Returns:
-        Metres that a box would have to be moved by to be clear of the base, by id; boxes that are less than 2 cm deep
-        in it are left out, as what touches the base, or was measured a little too large, may be true.
+        Box id → metres that the box would have to move to leave the base. Boxes less than 2 cm deep are left out,
+        because objects that touch the base or were measured slightly too large are possible.
     """
     coal = load("coal")
     hulls = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configurations whose tip is at a pose."""
+"""Inverse kinematics: configurations whose tip is at a pose."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 STEPS = 60
-PATIENCE = 8  # steps after which the twist must be smaller by a tenth: else this is the nearest that this walk comes
+PATIENCE = 8  # steps in which the error must shrink by a tenth, or the search stops
 LONGEST_STEP = 0.5  # radians a joint may move in one step
 DAMPING = 1e-6
-POSITION = 1e-5  # metres; far below what is asked of the end of a trajectory
+POSITION = 1e-5  # metres; far below the tolerance at the end of a trajectory
 ROTATION = 1e-5  # radians
 
 
 @dataclass(frozen=True)
 class Reached:
-    """Where a search ended, and how far from the pose: metres and radians."""
+    """Result of a search: final configuration, and its distance from the pose in metres and radians."""
 
     joints: Floats
     position_error: float
@@ -30,7 +30,7 @@ class Reached:
 
     @property
     def there(self) -> bool:
-        """Whether this is the pose."""
+        """Whether the search reached the pose."""
         return self.position_error <= POSITION and self.rotation_error <= ROTATION
 
 
@@ -58,13 +58,13 @@ class Inverse:
         return np.array(self._pin.updateFramePlacement(self.robot.model, self._data, self.robot.tip).homogeneous)
 
     def miss(self, joints: Floats, goal: Floats) -> tuple[float, float]:
-        """How far the tip at `joints` is from `goal`, (4, 4): metres, radians."""
+        """Distance of the tip at `joints`, (J,) radians, from `goal`, (4, 4): metres, radians."""
         tip = self.tip(joints)
         turn = self._pin.log3(tip[:3, :3].T @ goal[:3, :3])
         return float(np.linalg.norm(goal[:3, 3] - tip[:3, 3])), float(np.linalg.norm(turn))
 
     def reach(self, goal: Floats, near: Floats, steps: int = STEPS) -> Reached:
-        """Walk from the configuration `near` to one whose tip is at `goal`, (4, 4) base_T_tip, metres."""
+        """Search from `near`, (J,) radians, for a configuration whose tip is at `goal`, (4, 4) base_T_tip, metres."""
         pin, robot = self._pin, self.robot
         wanted, marked = pin.SE3(goal), math.inf
         q = np.clip(near, robot.lower, robot.upper)
@@ -95,6 +95,6 @@ class Inverse:
 
 
 def _all_of(indices: tuple[int, ...]) -> slice | list[int]:
-    """A slice where the indices are consecutive: a view instead of a copy."""
+    """A slice if the indices are consecutive, which gives a view instead of a copy."""
     consecutive = indices == tuple(range(indices[0], indices[0] + len(indices)))
     return slice(indices[0], indices[-1] + 1) if consecutive else list(indices)

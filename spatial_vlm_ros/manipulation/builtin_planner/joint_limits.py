@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits of an arm's joints: those of the URDF, and MoveIt's joint_limits.yaml, which replaces and adds."""
+"""Limits of an arm's joints from the URDF, overridden and extended by MoveIt's joint_limits.yaml."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spatial_vlm_ros.files.documents import read_yaml
 from spatial_vlm_ros.manipulation.builtin_planner.joint_tree import TreeJoint
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
 
-FULL_TURNS = 2 * math.pi  # radians to each side that a joint without limits is planned for
+FULL_TURNS = 2 * math.pi  # planning range of a continuous joint to each side, radians
 _FORM = (
     "joint_limits: {JOINT: {has_acceleration_limits: true, max_acceleration: 5.0, min_position: -1.5}}, in radians and "
     "seconds"
@@ -26,7 +26,7 @@ _KEYS = ("min_position", "max_position", "max_velocity", "max_acceleration")
 
 @dataclass(frozen=True)
 class JointLimit:
-    """Limits of one joint, radians and seconds; None = those of the URDF, which has none of acceleration."""
+    """Limits of one joint, in radians and seconds; None = the URDF's, which has no acceleration limit."""
 
     min_position: float | None = None
     max_position: float | None = None
@@ -36,7 +36,7 @@ class JointLimit:
 
 @dataclass(frozen=True, eq=False)
 class ArmLimits:
-    """Limits of an arm: (J,) each, radians and seconds."""
+    """Limits of an arm, (J,) each, in radians and seconds."""
 
     lower: Floats
     upper: Floats
@@ -45,15 +45,15 @@ class ArmLimits:
 
 
 def limits_of(chain: Sequence[TreeJoint], given: str | Path | Mapping[str, JointLimit]) -> ArmLimits:
-    """The limits of an arm's joints.
+    """Read the limits of an arm's joints.
 
     Args:
         chain: its joints, as in the URDF.
-        given: path of a joint_limits.yaml as MoveIt's, limits by joint, or empty.
+        given: path of a MoveIt joint_limits.yaml, limits by joint, or empty.
 
     Raises:
         FileError: the file cannot be read.
-        RobotDescriptionError: a limit is missing, as those of acceleration are in any URDF, or makes no sense.
+        RobotDescriptionError: a limit is invalid or missing; a URDF never has acceleration limits.
     """
     said = given if isinstance(given, Mapping) else read_joint_limits(given) if str(given) else {}
     rows = []
@@ -86,11 +86,11 @@ def limits_of(chain: Sequence[TreeJoint], given: str | Path | Mapping[str, Joint
 
 
 def read_joint_limits(path: str | Path) -> dict[str, JointLimit]:
-    """Limits by joint from a joint_limits.yaml of MoveIt; what its `has_…_limits` turns off is left out.
+    """Read limits by joint from a MoveIt joint_limits.yaml; limits with `has_…_limits: false` are left out.
 
     Raises:
         FileError: the file cannot be read.
-        RobotDescriptionError: it is of another form.
+        RobotDescriptionError: the file has another form.
     """
     data = read_yaml(Path(path).expanduser(), f"pass a file of the form {_FORM}")
     table = data.get("joint_limits") if isinstance(data, dict) else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The joints of a URDF as a tree, and the serial chain and fingers that an SRDF names in it."""
+"""The joint tree of a URDF, and the arm chain and fingers that an SRDF selects in it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class TreeJoint:
     """A joint of a URDF.
 
     Args:
-        name: of the joint.
+        name: name of the joint.
         kind: revolute, continuous, prismatic, fixed, …
-        parent, child: links.
-        lower, upper: limits of position, radians or metres; None = none are given.
-        velocity: greatest, radians or metres a second; None = none is given.
-        mimics: (joint that it follows, multiplier, offset); None = it moves by itself.
+        parent, child: names of the links.
+        lower, upper: position limits, radians or metres; None = not given.
+        velocity: maximum, radians or metres per second; None = not given.
+        mimics: (joint that it follows, multiplier, offset); None = independent.
     """
 
     name: str
@@ -41,7 +41,7 @@ class TreeJoint:
 
     @property
     def moves(self) -> bool:
-        """Whether it has one axis to move along or about."""
+        """Whether it moves along or about one axis."""
         return self.kind in MOVING
 
 
@@ -52,7 +52,7 @@ class JointTree:
         root: the element `robot`.
 
     Raises:
-        RobotDescriptionError: a joint without links, or a number that is none.
+        RobotDescriptionError: a joint lacks links, or a number is invalid.
     """
 
     def __init__(self, root: Element) -> None:
@@ -62,7 +62,7 @@ class JointTree:
         self._above = {joint.child: joint for joint in self.joints.values()}
 
     def above(self, link: str) -> tuple[TreeJoint, ...]:
-        """The joints between a link and the root, the nearest first."""
+        """Joints between a link and the root, nearest first."""
         found: list[TreeJoint] = []
         while link in self._above and len(found) <= len(self.joints):
             found.append(self._above[link])
@@ -70,15 +70,15 @@ class JointTree:
         return tuple(found)
 
     def below(self, link: str) -> frozenset[str]:
-        """A link and all links that hang on it."""
+        """A link and all its descendants."""
         return frozenset(name for name in self.links if name == link or link in {j.parent for j in self.above(name)})
 
     def chain(self, srdf: SemanticDescription, group: str) -> tuple[TreeJoint, ...]:
-        """The moving joints of an arm's group, from its base to its tip.
+        """Moving joints of an arm's group, from base to tip.
 
         Raises:
-            RobotDescriptionError: a name that the URDF lacks, no moving joint, a joint that is not moved by one number,
-                or no serial chain.
+            RobotDescriptionError: the URDF lacks a name, there is no moving joint, a joint has several axes, or the
+                group is not a serial chain.
         """
         joints = [joint for joint in self.members(srdf, group) if joint.moves and joint.mimics is None]
         joints.sort(key=lambda joint: len(self.above(joint.child)))
@@ -96,10 +96,10 @@ class JointTree:
         return tuple(joints)
 
     def _check_kinds(self, what: str, joints: Sequence[TreeJoint], members: Sequence[TreeJoint]) -> None:
-        """Every joint of an arm turns, slides or is fixed: another one would be planned for as if it stood at zero.
+        """Check that every joint of an arm is revolute, prismatic or fixed; others would be planned as if at zero.
 
         Raises:
-            RobotDescriptionError: one is not.
+            RobotDescriptionError: a joint has another type.
         """
         way = self.above(joints[-1].child)
         inside = way[: way.index(joints[0]) + 1] if joints[0] in way else ()
@@ -110,7 +110,7 @@ class JointTree:
                 raise RobotDescriptionError(f"joint {joint.name!r} of {what}", f"type {joint.kind!r}", expected, repair)
 
     def fingers(self, srdf: SemanticDescription, group: str) -> tuple[TreeJoint, ...]:
-        """The joints that open and close a gripper: those of its group that move, and all that follow them.
+        """Joints that open and close a gripper: the moving joints of its group, and their mimic joints.
 
         Raises:
             RobotDescriptionError: there are none.
@@ -132,10 +132,10 @@ class JointTree:
         return tuple(own)
 
     def members(self, srdf: SemanticDescription, group: str, seen: Sequence[str] = ()) -> tuple[TreeJoint, ...]:
-        """All joints that a group names, fixed ones too, each once.
+        """All joints of a group, including fixed ones, without duplicates.
 
         Raises:
-            RobotDescriptionError: a group, joint or link that does not exist, or a chain that is none.
+            RobotDescriptionError: a group, joint or link does not exist, or a chain is invalid.
         """
         said = srdf.group(group)
         found: dict[str, TreeJoint] = {}
@@ -162,10 +162,10 @@ class JointTree:
         return tuple(found.values())
 
     def check_same(self, srdf: SemanticDescription) -> None:
-        """Whether the SRDF is that of this robot.
+        """Check that the SRDF belongs to this robot.
 
         Raises:
-            RobotDescriptionError: another name.
+            RobotDescriptionError: it names another robot.
         """
         if srdf.name != self.name:
             raise RobotDescriptionError("SRDF", f"robot {srdf.name!r}", f"robot {self.name!r} of the URDF", _SAME)

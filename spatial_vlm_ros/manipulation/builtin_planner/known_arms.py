@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arms that are known by name: the Franka Panda of example-robot-data, and a UR5e with a gripper of boxes."""
+"""Built-in arms by name: the Franka Panda of example-robot-data, and a UR5e with a gripper made of boxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm
 from spatial_vlm_ros.manipulation.planning.robot_model import read_urdf
 
 _FOLDER = Path(__file__).parent / "robots"
-_UR_MOUNT = "gripper_joint"  # that fastens the gripper to tool0
+_UR_MOUNT = "gripper_joint"  # joint that fastens the gripper to tool0
 UR_JOINTS = tuple(
     f"{name}_joint" for name in ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")
 )
@@ -25,18 +25,18 @@ UR_JOINTS = tuple(
 
 @dataclass(frozen=True)
 class KnownArm:
-    """An arm that is known by name.
+    """A built-in arm.
 
     Args:
-        urdf, srdf: give the paths of its files; raise where they are not installed.
-        title: for a person.
-        group: of the arm in the SRDF.
-        called: what MoveIt configurations of this arm call that group.
+        urdf, srdf: return the paths of its files; raise if they are not installed.
+        title: display name.
+        group: the arm's group in the SRDF.
+        called: names of that group in MoveIt configurations of this arm.
         end_effector: its gripper.
         base_link: its first link.
-        joints: of the arm, from the base to the tip.
-        model: reads it, once.
-        turned: reads it with the gripper turned by degrees about the flange's z; None = its gripper is mounted one way.
+        joints: joint names, from the base to the tip.
+        model: reads the arm model; cached.
+        turned: reads the model with the gripper turned about the flange's z, degrees; None = the mount is fixed.
     """
 
     urdf: Callable[[], Path]
@@ -53,12 +53,13 @@ class KnownArm:
 
 @functools.cache
 def ur5e(gripper_yaw_deg: float = 0.0) -> ArmModel:
-    """A UR5e with a parallel gripper of the measures of a Robotiq 2F-85; it needs no meshes.
+    """A UR5e with a parallel gripper of the size of a Robotiq 2F-85; needs no meshes.
 
-    The files of it, `robots/ur5e_2f85.*`, name the sources of their numbers.
+    Its files, `robots/ur5e_2f85.*`, name the sources of their numbers.
 
     Args:
-        gripper_yaw_deg: turn of the gripper about z of tool0: at 0 its fingers close along y of tool0, at 90 along x.
+        gripper_yaw_deg: rotation of the gripper about z of tool0, degrees; at 0 its fingers close along y of tool0, at
+            90 along x.
     """
     root, _ = read_urdf(_FOLDER / "ur5e_2f85.urdf")
     for origin in root.findall(f"joint[@name='{_UR_MOUNT}']/origin"):
@@ -99,14 +100,14 @@ ARMS: Mapping[str, KnownArm] = MappingProxyType(
         ),
     }
 )
-"""By name."""
+"""Built-in arms by name."""
 
 
 def known_arm(name: str) -> KnownArm:
-    """An arm by its name.
+    """Find a built-in arm by name.
 
     Raises:
-        UnknownNameError: it is not one of ARMS.
+        UnknownNameError: the name is not in ARMS.
     """
     if name not in ARMS:
         raise UnknownNameError("arm", name, tuple(ARMS))

@@ -15,7 +15,7 @@ from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 STEP = 0.005  # metres
 TURN = 0.04  # radians
-LONGEST_JUMP = 0.12  # radians a joint may move in one step: more is another posture, or a singularity
+LONGEST_JUMP = 0.12  # radians a joint may move in one step: more means another posture or a singularity
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Line:
     Args:
         joints: (N, J) configurations so far.
         fraction: 1 at the goal.
-        touched: what stopped it, when it is something that was touched; empty: the arm cannot go on.
+        touched: obstacles that stopped it; empty if the arm cannot reach further.
     """
 
     joints: Floats
@@ -34,7 +34,7 @@ class Line:
 
     @property
     def whole(self) -> bool:
-        """Whether it got to the goal."""
+        """Whether it reached the goal."""
         return self.fraction == 1.0
 
 
@@ -43,14 +43,14 @@ def follow(
 ) -> Line:
     """Follow the straight line of the tip from the configuration `start` to `goal`, (4, 4) base_T_tip.
 
-    The middle of the tip moves straight, and turns about one axis at the same pace.
+    The origin of the tip frame moves straight while the frame turns about one axis at a constant rate.
 
     Args:
         inverse: finds the next configuration from the last.
-        checker: says which are free.
+        checker: checks collisions.
         start: (J,) radians.
         goal: (4, 4) metres.
-        stop: called at every step; raises to end it.
+        stop: called at every step; may raise to end the search.
     """
     pin = load("pinocchio")
     begin = inverse.tip(start)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Curves through joint space without kinks: polynomials of a length s, twice continuously differentiable."""
+"""Smooth curves in joint space: piecewise polynomials of a length s, twice continuously differentiable."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SHORTEST = 1e-9  # radians
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """A curve.
+    """A piecewise polynomial curve.
 
     Args:
         knots: (M + 1,) lengths at which its pieces begin and end, radians.
-        pieces: (M, 6, J) coefficients of each, of powers 0 to 5 of the length since its knot.
+        pieces: (M, 6, J) coefficients of each piece, powers 0 to 5 of the length since its knot.
     """
 
     knots: Floats
@@ -28,7 +28,7 @@ class Path:
 
     @property
     def length(self) -> float:
-        """Radians."""
+        """Total length, radians."""
         return float(self.knots[-1])
 
     def at(self, lengths: Floats) -> tuple[Floats, Floats, Floats]:
@@ -41,20 +41,20 @@ class Path:
         return q, dq, ddq
 
     def shifted(self, by: Floats) -> Path:
-        """The same curve with (J,) added to every position."""
+        """The curve with `by`, (J,) radians, added to every position."""
         pieces = self.pieces.copy()
         pieces[:, 0] += by
         return Path(self.knots, pieces)
 
     def samples(self, apart: float) -> Floats:
-        """(N, J) positions no farther apart than `apart` radians of length, ends included."""
+        """(N, J) positions at most `apart` radians of length apart, including both ends."""
         return self.at(np.linspace(0.0, self.length, max(2, int(np.ceil(self.length / apart)) + 1)))[0]
 
 
 def rounded(corners: Floats, reach: float) -> Path:
     """Straight lines between (N, J) corners, rounded by a quintic that begins at most `reach` before each.
 
-    The quintic takes over position, direction and zero curvature of the lines at both ends; it stays within
+    The quintic matches position, direction and zero curvature of the lines at both ends; it stays within
     3/16 |t2 - t1| of the corner at its middle, times how far before the corner it begins.
     """
     corners = _distinct(corners)
@@ -102,7 +102,7 @@ def through(points: Floats) -> Path:
 
 
 def _distinct(points: Floats) -> Floats:
-    """Without points that repeat the one before; the last point is kept."""
+    """Remove points that repeat the previous one; the last point is kept."""
     kept: list[Floats] = [points[0]]
     for point in points[1:]:
         if np.linalg.norm(point - kept[-1]) > SHORTEST:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a request to trajectories: postures first, lines next, then the way to the first posture, then times."""
+"""Plans trajectories for a request: postures first, then lines, then the path to the first posture, then times."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from spatial_vlm_ros.manipulation.builtin_planner.search import search
 from spatial_vlm_ros.manipulation.builtin_planner.timing import timed
 from spatial_vlm_ros.manipulation.builtin_planner.watch import PlanningDeadline
 
-GUESSES = 40  # configurations from which a pose is sought
+GUESSES = 40  # start configurations of the search for a pose
 POSTURES = 3  # different ones of the same pose, to choose from
 DIFFERENT = 0.1  # radians in some joint
-CHECKED = 0.01  # radians of length between configurations of a finished path that are checked
+CHECKED = 0.01  # radians of length between checked configurations of a finished path
 RESOLUTIONS = (
     0.02,
     0.01,
     0.005,
-)  # radians between configurations that a search checks; the next where a path is too narrow
+)  # radians between checked configurations of a search; the next one if a passage is too narrow
 ROUNDING = (0.4, 0.2, 0.1, 0.05, 0.02, 0.005)  # radians before a corner that are rounded; the first that is free
 
 
 @dataclass(frozen=True, eq=False)
 class _Posture:
-    """A configuration at the end of a free segment, and the lines that go on from it."""
+    """A configuration at the end of a free segment, and the lines that continue from it."""
 
     joints: Floats
     lines: tuple[Path, ...]
 
     def turned(self, robot: ArmModel) -> list[_Posture]:
-        """Itself, and the same with one joint a turn further, within limits all the way."""
+        """This posture and variants with one joint turned a full turn, within limits along all lines."""
         found = [self]
         every = np.concatenate([self.joints[None], *(line.samples(CHECKED) for line in self.lines)])
         for k in np.flatnonzero(robot.turns):
@@ -79,16 +79,16 @@ class BuiltinPlanner:
         """Find a trajectory for each segment.
 
         Args:
-            request: where from, where to, around what.
-            cancelled: asked in every loop, about every millisecond.
+            request: start, goals and obstacles.
+            cancelled: called in every loop, about every millisecond.
 
         Raises:
-            InputError: the start has another number of joints; the gripper opens less wide.
+            InputError: the start has another number of joints, or the gripper does not have an opening.
             JointLimitError: a joint is beyond its limits at the start.
-            UnreachableError: no configuration has its tip at a goal, or on the line to it.
-            NoPathError: something is in the way, or the time limit has passed.
-            StandsWrongError: the arm is too near to something already, or a box lies in its base.
-            CancelledError: `cancelled` said so.
+            UnreachableError: no configuration reaches a goal, or the line to it.
+            NoPathError: an obstacle is in the way, or the time limit has passed.
+            StandsWrongError: the arm is already too near to an obstacle, or a box lies in its base.
+            CancelledError: `cancelled` returned true.
         """
         watch = PlanningDeadline(request.time_limit, cancelled)
         paths = self._paths(request, watch)
@@ -99,7 +99,7 @@ class BuiltinPlanner:
         return Motion(tuple(trajectories), watch.elapsed)
 
     def paths(self, request: MotionRequest, cancelled: Callable[[], bool] = lambda: False) -> tuple[Path, ...]:
-        """The way of each segment, before it is given times; raises as `plan` does."""
+        """Path of each segment, before timing; raises like `plan`."""
         return tuple(self._paths(request, PlanningDeadline(request.time_limit, cancelled)))
 
     def _paths(self, request: MotionRequest, watch: PlanningDeadline) -> list[Path]:
@@ -125,7 +125,7 @@ class BuiltinPlanner:
 
 
 class _Task:
-    """A free segment and the lines after it, or lines alone."""
+    """A free segment and the lines after it, or only lines."""
 
     def __init__(self, inverse: Inverse, request: MotionRequest, checkers: Sequence[Checker], first: int,
                  draw: np.random.Generator, watch: PlanningDeadline) -> None:  # fmt: skip
@@ -166,12 +166,12 @@ class _Task:
                 refused.append(error)
             if len(found) == POSTURES:
                 break
-        if not found:  # the last words of whoever got farthest
+        if not found:  # report the attempt that got farthest
             raise max(refused, key=lambda error: (error.segment, isinstance(error, NoPathError)))
         return sorted(found, key=lambda posture: float(np.linalg.norm(posture.joints - start)))
 
     def _configurations(self, start: Floats, refused: list[UnreachableError | NoPathError]) -> Iterator[Floats]:
-        """Different free configurations at the goal of the free segment; why others are not goes to `refused`."""
+        """Different free configurations at the goal of the free segment; adds the errors of others to `refused`."""
         robot, goal, checker = self.inverse.robot, self.request.segments[self.first].goal, self.checkers[self.first]
         known: list[Floats] = []
         nearest = (np.inf, np.inf)
@@ -195,11 +195,11 @@ class _Task:
             refused.append(UnreachableError(self.first, *nearest))
 
     def _follow(self, start: Floats) -> list[Path]:
-        """The lines, one after another.
+        """Follow the lines, one after another.
 
         Raises:
-            UnreachableError: the arm cannot go on.
-            NoPathError: something is in the way.
+            UnreachableError: the arm cannot reach further.
+            NoPathError: an obstacle is in the way.
         """
         paths: list[Path] = []
         for number, segment in self.lines:
@@ -229,7 +229,7 @@ class _Task:
         return corners
 
     def _round(self, corners: Floats) -> Path | None:
-        """The roundest of the paths that are free; None: something is in the way between what the search looked at."""
+        """The roundest collision-free path; None if the path collides between the configurations of the search."""
         checker = self.checkers[self.first]
         for reach in ROUNDING:
             self.watch.check(self.first)
@@ -240,11 +240,11 @@ class _Task:
 
 
 def _check_start(robot: ArmModel, start: Floats) -> None:
-    """Whether the arm can be there.
+    """Check that the start is a valid configuration.
 
     Raises:
         InputError: it has another number of joints.
-        JointLimitError: one is beyond its limits.
+        JointLimitError: a joint is beyond its limits.
     """
     if start.shape != robot.lower.shape:
         repair = "copy them from the joint states"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of the planner, and what it gives back: metres, radians, seconds, in the base frame of the arm."""
+"""Requests to the planner and its results: metres, radians, seconds, in the base frame of the arm."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WIDEST = 0.08  # metres between the fingers of a Franka hand
 
 @dataclass(frozen=True, eq=False)
 class BoxObstacle:
-    """An obstacle.
+    """A box-shaped obstacle.
 
     Args:
         id: its name; unique in a request.
         pose: (4, 4) base_T_box, metres; the origin is the middle of the box.
         size: (3,) edge lengths, metres.
-        padding: how far the arm keeps away from each face, metres.
+        padding: distance that the arm keeps from each face, metres.
 
     Raises:
         TransformError: the pose is not rigid.
@@ -47,7 +47,7 @@ class BoxObstacle:
 
 @dataclass(frozen=True, eq=False)
 class HeldBox:
-    """An object between the fingers; a box of the same id is left out of the scene while it is held.
+    """A held object; a box with the same id is removed from the scene while it is held.
 
     Args:
         id: its name.
@@ -66,15 +66,15 @@ class HeldBox:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One motion, from rest to rest.
+    """One motion, starting and ending at rest.
 
     Args:
         goal: (4, 4) base_T_tip, metres, at its end.
-        straight: whether the tip goes there in a straight line; else in any way that is free.
-        touch: ids of boxes that hand and fingers may touch. The rest of the arm touches nothing, ever.
-        held: what is between the fingers.
-        held_touch: ids of boxes that the held object may touch: what it is lifted from.
-        opening: distance between the fingers, metres; the planner refuses what its gripper does not have.
+        straight: whether the tip moves in a straight line; otherwise along any collision-free path.
+        touch: ids of boxes that hand and fingers may touch. The rest of the arm may never touch a box.
+        held: the held object, or None.
+        held_touch: ids of boxes that the held object may touch, such as the support that it is lifted from.
+        opening: distance between the fingers, metres; the planner refuses openings that its gripper does not have.
     """
 
     goal: Floats
@@ -92,20 +92,20 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class MotionRequest:
-    """Where the arm is and where it shall go.
+    """A planning request: start, goals and obstacles.
 
     Args:
         start: (J,) joint positions, radians.
-        segments: one after another.
-        boxes: everything to keep away from; the floor or table top too.
-        stands_on: ids of boxes that the arm's base may reach into: what it is mounted on.
-        seed: same request and seed, same trajectory, as long as the time limit is not reached.
+        segments: the motions, in order.
+        boxes: all obstacles, including the floor or table top.
+        stands_on: ids of boxes that the arm's base may overlap, such as its mount.
+        seed: the same request and seed give the same trajectory, unless the time limit is reached.
         time_limit: seconds for all segments together.
         velocity_scaling: fraction of every velocity limit that is used, above 0 and at most 1.
         acceleration_scaling: fraction of every acceleration limit that is used, above 0 and at most 1.
 
     Raises:
-        InputError: a value is out of range, an id is there twice, or a name in `touch` or `stands_on` is no box.
+        InputError: a value is out of range, an id occurs twice, or a name in `touch` or `stands_on` is not a box.
     """
 
     start: Floats
@@ -144,10 +144,10 @@ class MotionRequest:
 
 @dataclass(frozen=True, eq=False)
 class PlannedTrajectory:
-    """Where the joints are, and when; at rest at both ends.
+    """A timed joint trajectory, at rest at both ends.
 
     Args:
-        names: of the joints.
+        names: joint names.
         times: (N,) seconds from its start.
         positions: (N, J) radians.
         velocities: (N, J) radians a second.
@@ -163,7 +163,7 @@ class PlannedTrajectory:
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """A trajectory for each segment, and how long it took to find them, seconds."""
+    """A trajectory for each segment, and the planning time in seconds."""
 
     trajectories: tuple[PlannedTrajectory, ...]
     planning_seconds: float = field(default=0.0)

@@ -26,11 +26,11 @@ HOME = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4
 
 
 def description() -> Path:
-    """The folder of the Panda in example-robot-data.
+    """Folder of the Panda in example-robot-data.
 
     Raises:
-        DependencyError: it is not installed.
-        FileError: it is, without a Panda.
+        DependencyError: example-robot-data is not installed.
+        FileError: it is installed without the Panda.
     """
     try:
         wheel = metadata.distribution("example-robot-data")
@@ -43,15 +43,15 @@ def description() -> Path:
 
 
 def description_file() -> Path:
-    """The Panda's URDF; raises as `description` does."""
+    """Path of the Panda's URDF; raises like `description`."""
     return description() / "urdf" / "panda.urdf"
 
 
 @functools.cache
 def panda() -> ArmModel:
-    """Read the description; 0.1 s.
+    """Read the Panda's model; takes 0.1 s.
 
-    Pairs of links that touch by design, or never can, are those of the SRDF that comes with the description.
+    Link pairs that touch by design or never collide come from the SRDF of the description.
     """
     folder = description()
     limits = {
@@ -69,12 +69,12 @@ def panda() -> ArmModel:
 
 
 def fixed_links() -> dict[str, Floats]:
-    """Links of the Panda that move with the tip as one: (4, 4) link_T_tip by name, metres."""
+    """Links of the Panda rigidly connected to the tip: name → (4, 4) link_T_tip, metres."""
     return panda().fixed_links()
 
 
 def link_hulls(joints: Floats, opening: float = WIDEST) -> tuple[LinkHull, ...]:
-    """Where each link of the Panda and its hand is; see `ArmModel.link_hulls`. The first call makes the hulls.
+    """Pose and hull of each link of the Panda and its hand; see `ArmModel.link_hulls`. The first call makes the hulls.
 
     Returns:
         11 links posed in the frame `panda_link0`, metres.

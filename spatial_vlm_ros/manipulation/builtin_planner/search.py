@@ -28,24 +28,24 @@ def search(
     over: Callable[[], bool],
     resolution: float,
 ) -> Floats | None:
-    """Corners of a free path, shortened.
+    """Find a collision-free path and shorten it.
 
     Args:
-        robot: its limits.
-        checker: says which configurations are free.
-        start: (J,) radians, free.
-        goals: (J,) each, free.
-        seed: of the samples.
-        over: whether to stop.
-        resolution: radians between configurations that are checked; 0.02 is under 2 cm of the farthest point of an arm.
+        robot: the arm, for its joint limits.
+        checker: checks collisions.
+        start: (J,) radians, collision-free.
+        goals: (J,) radians each, collision-free.
+        seed: random seed.
+        over: returns whether to stop.
+        resolution: radians between checked configurations; at 0.02 the farthest point of an arm moves less than 2 cm.
 
     Returns:
-        (N, J) corners from `start` to one of `goals`, or None when none was found before `over`.
+        (N, J) corners from `start` to one of `goals`, or None if none was found before `over` returned true.
     """
     base, geometric, util = load("ompl.base"), load("ompl.geometric"), load("ompl.util")
     with _ONE_AT_A_TIME:
         level = util.getLogLevel()
-        util.setLogLevel(util.LogLevel.LOG_NONE)  # a second seed in one process is called an error, and works
+        util.setLogLevel(util.LogLevel.LOG_NONE)  # OMPL logs a second seed in one process as an error, but it works
         try:
             util.RNG.setSeed(seed + 1)
             return _search(base, geometric, robot, checker, start, goals, over, resolution)
@@ -71,7 +71,7 @@ def _search(
         bounds.setHigh(k, float(max(robot.upper[k], start[k])))
     space.setBounds(bounds)
     setup = geometric.SimpleSetup(space)
-    # Nothing is free once time is up: this also ends the shortening, which keeps what it has.
+    # After the deadline nothing counts as free: this also ends the shortening, which keeps its result so far.
     setup.setStateValidityChecker(lambda state: not over() and checker.free(state))
     info = setup.getSpaceInformation()
     info.setStateValidityCheckingResolution(resolution / space.getMaximumExtent())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The semantic description of a robot (SRDF), as far as a planner needs it.
+"""Reads the parts of a semantic robot description (SRDF) that a planner needs.
 
 Source: the format of srdfdom, wiki.ros.org/srdf. Virtual joints, passive joints and spheres are not read.
 """
@@ -22,7 +22,7 @@ _SRDF = "pass the SRDF of this robot: the file .srdf of its MoveIt configuration
 
 @dataclass(frozen=True)
 class JointGroup:
-    """A group: what its `<joint>`, `<link>`, `<chain>` and `<group>` elements name, chains as (base, tip) links."""
+    """A group: names in its `<joint>`, `<link>`, `<chain>` and `<group>` elements, chains as (base, tip) links."""
 
     joints: tuple[str, ...]
     links: tuple[str, ...]
@@ -32,7 +32,7 @@ class JointGroup:
 
 @dataclass(frozen=True)
 class EndEffector:
-    """An end effector: the link that it hangs on, and the group of its joints."""
+    """An end effector: its parent link, and the group of its joints."""
 
     parent_link: str
     group: str
@@ -40,15 +40,15 @@ class EndEffector:
 
 @dataclass(frozen=True)
 class SemanticDescription:
-    """What an SRDF says.
+    """The content of an SRDF.
 
     Args:
-        name: of the robot.
+        name: name of the robot.
         groups, end_effectors: by name.
         states: named postures, (name, group) → position by joint.
-        disabled: pairs of links whose collisions are not looked at.
-        bare: links whose collisions with all others are not looked at, but for the pairs in `enabled`.
-        enabled: pairs of links that are looked at in spite of `bare`.
+        disabled: pairs of links that are not checked for collisions.
+        bare: links that are not checked against any other link, except the pairs in `enabled`.
+        enabled: pairs of links that are checked in spite of `bare`.
     """
 
     name: str
@@ -60,15 +60,15 @@ class SemanticDescription:
     enabled: frozenset[frozenset[str]] = frozenset()
 
     def never(self, one: str, other: str) -> bool:
-        """Whether the collision of two links is not looked at."""
+        """Whether two links are never checked for collisions."""
         pair = frozenset((one, other))
         return pair in self.disabled or (bool(self.bare & pair) and pair not in self.enabled)
 
     def group(self, name: str) -> JointGroup:
-        """A group by its name.
+        """Find a group by name.
 
         Raises:
-            RobotDescriptionError: there is none.
+            RobotDescriptionError: the group does not exist.
         """
         if name not in self.groups:
             known = ", ".join(sorted(self.groups)) or "none"
@@ -76,7 +76,7 @@ class SemanticDescription:
         return self.groups[name]
 
     def posture(self, group: str, joints: Sequence[str]) -> Mapping[str, float] | None:
-        """A named posture in which all joints stand: "home", "ready" or "default", else the first; None = none."""
+        """A named posture with all joints: "home", "ready" or "default", otherwise the first; None if there is none."""
         whole = [(name, values) for (name, _), values in self.states.items() if set(joints) <= set(values)]
         own = {name: self.states[name, group] for name, _ in whole if (name, group) in self.states}
         found = {**dict(reversed(whole)), **own}
@@ -93,8 +93,8 @@ def read_srdf(source: str | Path) -> SemanticDescription:
         source: path of the file, or its text.
 
     Raises:
-        FileError: no such file, or no XML.
-        RobotDescriptionError: it is another kind of XML, or a value in it is none.
+        FileError: the file does not exist or is not XML.
+        RobotDescriptionError: the XML is not an SRDF, or a value is invalid.
     """
     text = str(source)
     root = parse_xml(text.encode(), "SRDF", _SRDF) if "<" in text else read_xml(Path(text).expanduser(), _SRDF)
@@ -131,7 +131,7 @@ def _posture(element: Element) -> dict[str, float]:
         except ValueError as error:
             what = f"group_state {element.get('name')!r} of the SRDF"
             raise RobotDescriptionError(what, joint.get("value", ""), "numbers") from error
-        if len(values) == 1:  # a joint of several axes is of no arm
+        if len(values) == 1:  # joints with several axes are not part of an arm
             found[joint.get("name", "")] = values[0]
     return found
 

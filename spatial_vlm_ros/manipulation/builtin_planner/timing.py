@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When to be where: the fastest motion along a path within limits of velocity and acceleration.
+"""Time parameterisation: the fastest motion along a path within velocity and acceleration limits.
 
 Source: Pham and Pham 2018, "A New Approach to Time-Optimal Path Parameterization Based on Reachability Analysis".
-With x the square of the pace ds/dt and u = d2s/dt2, limits are linear in both: |q' u + q'' x| <= a and
+With x the square of the speed ds/dt and u = d2s/dt2, limits are linear in both: |q' u + q'' x| <= a and
 q'^2 x <= v^2; over a step, x grows by 2 u times its length. A backward pass finds the largest x from which the end can
-be reached at rest; a forward pass is as fast as that allows.
+be reached at rest; a forward pass then moves as fast as this allows.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import numpy as np
 from spatial_vlm_ros.manipulation.builtin_planner.path import Path
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, PlannedTrajectory
 
-STEP = 0.01  # radians of length between points at which limits are held
+STEP = 0.01  # radians of length between points at which limits are enforced
 FEWEST = 50  # steps of a short path
 PERIOD = 0.02  # seconds between points of a trajectory
-STILL = 1e-9  # a joint that moves less by length does not limit u
+STILL = 1e-9  # a joint that moves less per length does not limit u
 
 
 def timed(path: Path, names: tuple[str, ...], velocity: Floats, acceleration: Floats) -> PlannedTrajectory:
     """Time a path from rest to rest.
 
-    Between the points at which limits were held, they may be passed by a little: the whole motion is then slowed.
+    If a limit is slightly exceeded between the points at which it is enforced, the whole motion is slowed.
 
     Args:
-        path: of J joints.
-        names: of the joints.
-        velocity: (J,) limits, radians a second. A slower motion is asked for by smaller limits.
-        acceleration: (J,) limits, radians a second squared.
+        path: path of J joints.
+        names: joint names.
+        velocity: (J,) limits, rad/s. Pass smaller limits for a slower motion.
+        acceleration: (J,) limits, rad/s².
 
     Returns:
-        The trajectory, a point every 0.02 s and one at its end.
+        The trajectory, with a point every 0.02 s and one at its end.
     """
     if path.length == 0.0:
         return _standing(path, names)
@@ -53,7 +53,7 @@ def timed(path: Path, names: tuple[str, ...], velocity: Floats, acceleration: Fl
 
 
 def _paces_squared(path: Path, lengths: Floats, velocity: Floats, acceleration: Floats) -> Floats:
-    """(N,) squares of the pace at the lengths."""
+    """(N,) squared speeds at the lengths."""
     _, d1, d2 = path.at(lengths)
     n, step = len(lengths) - 1, lengths[1] - lengths[0]
     with np.errstate(divide="ignore"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether to go on: a time limit and somebody who may call it off."""
+"""Deadline of a planning run: a time limit and cancellation."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from spatial_vlm_ros.errors import CancelledError, NoPathError
 
 
 class PlanningDeadline:
-    """Started when made; looked at in every loop.
+    """A deadline that starts when it is created; checked in every loop.
 
     Args:
         seconds: the time limit.
-        cancelled: says whether the request was withdrawn.
+        cancelled: returns whether the request was withdrawn.
     """
 
     def __init__(self, seconds: float, cancelled: Callable[[], bool]) -> None:
@@ -31,7 +31,7 @@ class PlanningDeadline:
         return self.elapsed > self.seconds or self._cancelled()
 
     def check(self, segment: int) -> None:
-        """Stop where it is over.
+        """Raise if planning has to stop.
 
         Raises:
             CancelledError: the request was withdrawn.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every proposed grasp is before it is checked against its surroundings, and how it is scored."""
+"""Grasp candidates before they are checked against their surroundings, and their score."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from spatial_vlm_ros.types import Vector3
 
 WEIGHTS = {"facing": 0.25, "balance": 0.2, "known": 0.15, "room": 0.12, "hold": 0.1, "clear": 0.1, "way": 0.08}
 """Weight of each term of the score; they add up to 1."""
-_LEVER = 0.08  # metres from the object's middle at which nothing is left of the term "balance"
-_SIGMA = 0.012  # metres of the width's standard deviation, the same for "known"
-_ROOM = 0.01  # metres of further opening, each side, from which more is no better
-_HOLD = 0.025  # metres of the fingers against the object, the same
+_LEVER = 0.08  # metres from the object's middle at which the term "balance" is 0
+_SIGMA = 0.012  # standard deviation of the width, metres, at which the term "known" is 0
+_ROOM = 0.01  # metres of extra opening per side above which the score does not rise
+_HOLD = 0.025  # metres of finger contact above which the score does not rise
 _WAYS: dict[Side, float] = {"top_down": 1.0, "side": 0.7, "rim": 0.6, "handle": 0.5, "slanted": 0.4}
 _ALIKE = math.cos(math.radians(20.0))
-_EACH = 4  # grasps of one way that come first, so that other ways are given, too
+_EACH = 4  # most grasps of one way at the beginning, so that other ways follow
 
 
 @dataclass(frozen=True)
 class GraspCandidate:
-    """A proposed grasp.
+    """A grasp candidate.
 
     Args:
         way, closes_on, width, opening, hold: as in Grasp.
-        tip: where the fingers close.
-        margin: as Grasp.width_margin.
-        before: the way from the grasp back to the pre-grasp.
+        tip: tip frame where the fingers close.
+        margin: as in Grasp.width_margin.
+        before: vector from the grasp back to the pre-grasp, metres.
         sigma: standard deviation of `width`, metres.
-        angle: radians by which the worse face is turned away from its finger.
-        lever: metres from the grasp to the object's middle, level.
-        server: score, 0 to 1, that a server of learned grasps gives it; None where it was found here.
+        angle: angle between the worse face and its finger, radians.
+        lever: horizontal distance from the grasp to the object's middle, metres.
+        server: score of a server of learned grasps, 0 to 1; None if it was found locally.
     """
 
     way: Side
@@ -57,11 +57,11 @@ class GraspCandidate:
 
 
 def terms_of(candidate: GraspCandidate, clearance: float, config: PlanningConfig) -> dict[str, float]:
-    """What is good about a free grasp: 0 to 1 for each of WEIGHTS, and "server" where a server proposed it.
+    """Score terms of a collision-free grasp: 0 to 1 for each of WEIGHTS, and "server" if a server proposed it.
 
     Args:
         candidate: the grasp.
-        clearance: metres to neighbours and keep-outs; infinite without any.
+        clearance: distance to neighbours and keep-outs, metres; infinite without any.
         config: friction and the ample clearance.
     """
     ample = max(config.goal.ample, 1e-6)
@@ -80,18 +80,18 @@ def terms_of(candidate: GraspCandidate, clearance: float, config: PlanningConfig
 
 
 def score_of(terms: dict[str, float]) -> float:
-    """The weighted mean of terms, 0 to 1; of a server's grasp the mean of that and the server's score."""
+    """The weighted mean of the terms, 0 to 1; for a server's grasp the mean of that and the server's score."""
     own = sum(weight * terms[name] for name, weight in WEIGHTS.items())
     return round((own + terms["server"]) / 2 if "server" in terms else own, 4)
 
 
 def varied(grasps: Sequence[Grasp], apart: float, most: int) -> tuple[Grasp, ...]:
-    """The best grasps without those that nearly repeat a better one, and not all of one way where others are free.
+    """Select the best grasps without near duplicates, and not all of one way if others are free.
 
     Args:
-        grasps: free ones.
-        apart: metres between tips, from which two are different; or else their axes differ by 20 degrees.
-        most: of them.
+        grasps: collision-free grasps.
+        apart: two grasps differ if their tips are at least this far apart, metres, or their axes differ by 20 degrees.
+        most: number of grasps at most.
 
     Returns:
         Best first.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One side of what is between the fingers: where it is, and how it is turned against its finger."""
+"""One side of the part between the fingers: its position, and its angle to the finger."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 _FACE = 0.005  # metres behind the outermost point that still belong to a face
-_FEW_NORMALS = 6  # below which nothing is said by normals of a face
-_FEW_ON_FACE = 3  # measured points, from which a face is one that was seen
-_BINS = 4  # across a finger, in which the edge of a face is looked for
-_BAND = 0.008  # metres behind the outermost point in which normals are looked at
-_LOOKS = 0.2  # cosine: normals that look farther away from the finger are of the other face
-_WEDGE = 0.018  # metres above the fingertips in which a face must not run away from its finger
-_TOP_SHARE = 0.1  # of the points between the fingers, that noise may put above the upper edge
-_LEVEL_FACE = 0.8  # cosine: normals that look against the approach by this may be of an upper face
-_MOST_LEAN = 0.3  # cosine towards the finger of their median, from which on they are of a slanted side
+_FEW_NORMALS = 6  # fewest normals for a statement about a face
+_FEW_ON_FACE = 3  # fewest measured points of a seen face
+_BINS = 4  # across a finger, to search for the edge of a face
+_BAND = 0.008  # metres behind the outermost point in which normals are used
+_LOOKS = 0.2  # cosine: normals that point farther away from the finger belong to the other face
+_WEDGE = 0.018  # metres above the fingertips in which a face must not slope away from its finger
+_TOP_SHARE = 0.1  # share of the points between the fingers that noise may put above the upper edge
+_LEVEL_FACE = 0.8  # cosine: normals that point against the approach at least this much may belong to an upper face
+_MOST_LEAN = 0.3  # cosine of their median towards the finger above which they belong to a slanted side
 _TOP_NOISE = 0.004  # metres by which points of one level upper face lie above or below its median
 
 
 @dataclass(frozen=True)
 class Face:
-    """One side of a run.
+    """One side of a run of cells between the fingers.
 
     Args:
-        at: metres along the direction towards its finger.
-        begin, end: metres along the approach between which it lies, within _FACE of `at`.
-        angle: radians by which it is turned away from its finger.
-        looks: whether measured normals say so.
-        measured: whether measured points are part of it.
+        at: position along the direction towards its finger, metres.
+        begin, end: its range along the approach, metres, within _FACE of `at`.
+        angle: angle by which it is turned away from its finger, radians.
+        looks: whether measured normals give the angle.
+        measured: whether it has measured points.
     """
 
     at: float
@@ -55,9 +55,9 @@ def face_of(
     width: float,
     edge: float,
 ) -> Face:
-    """The side of a run towards one finger: `side` -1 or 1 along the closing direction.
+    """Find the face of a run towards one finger; `side` is -1 or 1 along the closing direction.
 
-    Normals count from `edge` metres below its upper edge on: what lies above belongs to another face.
+    Normals count only if they are at least `edge` metres below its upper edge: those above belong to another face.
     """
     out = side * points[:, 1] + reach
     at = float(out.max())
@@ -76,7 +76,7 @@ def face_of(
 
 
 def _upper_face(z: Array, normals: Array, near: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Points of a level upper face that ends at the edge: it looks against the approach and says nothing of the side.
+    """Points of a level upper face that ends at the edge: it faces the approach and says nothing about the side.
 
     Noise of depth spreads its points over several millimetres, more than `edge`, so its height is their median.
     """
@@ -87,9 +87,9 @@ def _upper_face(z: Array, normals: Array, near: npt.NDArray[np.bool_]) -> npt.ND
 
 
 def _slope(bins: npt.NDArray[np.intp], out: Array, length: float, count: int = _BINS) -> float | None:
-    """Radians by which the outermost points run outwards or inwards over `length` metres, cut into `count` bins.
+    """Slope angle of the outermost points over `length` metres in `count` bins, radians, outwards or inwards.
 
-    None where fewer than three of the bins hold a point.
+    None if fewer than three bins have a point.
     """
     reach = np.full(count, -np.inf)
     np.maximum.at(reach, bins, out)
@@ -101,9 +101,9 @@ def _slope(bins: npt.NDArray[np.intp], out: Array, length: float, count: int = _
 
 
 def _edge_angle(x: Array, out: Array, width: float) -> float:
-    """Radians by which the edge of a face runs off the finger's face, as the hand sees it.
+    """Angle between the edge of a face and the finger's face, as seen by the hand, radians.
 
-    A right angle where the face is not there along three quarters of the finger: past the end of the object.
+    A right angle if the face does not exist along three quarters of the finger: past the end of the object.
     """
     bins = np.clip(((x / width + 0.5) * _BINS).astype(int), 0, _BINS - 1)
     slope = _slope(bins, out, width)
@@ -111,10 +111,10 @@ def _edge_angle(x: Array, out: Array, width: float) -> float:
 
 
 def _wedge_angle(z: Array, out: Array, deep: float) -> float:
-    """Radians by which a face runs outwards or inwards along the approach, over the last stretch before the fingertips.
+    """Slope angle of a face along the approach over the last stretch before the fingertips, radians.
 
-    The stretch ends at the object's upper edge, as far as noise does not raise it: above it nothing is a face. Nothing
-    is said by a face of which the stretch is not seen, or too short for three bins.
+    The stretch ends at the object's upper edge, corrected for noise, because nothing above it is a face. A face whose
+    stretch is not seen or too short for three bins gives no result.
     """
     length = min(_WEDGE, deep - float(np.quantile(z, _TOP_SHARE)))
     count = round(_BINS * length / _WEDGE)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An object as a hand sees it that comes along one direction: how far it can go before anything is in its way.
+"""An object seen from an approaching hand: how far the hand can go before it meets the object.
 
-Hand axes: x across the fingers, y along which they close, z the approach. A hand that comes straight along z with its
-fingers open passes every place at which nothing lies nearer than the fingertips go. So one map tells where fingers and
-palm fit: the least z of the object in each cell of the x-y plane.
+Hand axes: x across the fingers, y along which they close, z the approach. A hand that moves straight along z with open
+fingers passes every location where the object lies beyond the fingertips. So one map shows where fingers and palm fit:
+the least z of the object in each cell of the x-y plane.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from spatial_vlm_ros.parameters import GripperConfig
 Array = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
 
-CELL = 0.004  # metres, of the map
+CELL = 0.004  # cell size of the map, metres
 FREE = np.float32(1e3)  # metres: nothing is there
 _RIM = 3  # cells around the object
 
 
 @dataclass(frozen=True, eq=False)
 class GraspBody:
-    """The object as points, planning frame, metres.
+    """An object as points in the planning frame, metres.
 
     Args:
-        points: (N, 3): measured surface, then the skin of what is hidden.
-        normals: (N, 3) unit; zero where hidden.
-        reach: (N,) half the size of what a point stands for: 0 of measured ones.
-        seen: (N,) whether measured.
-        middle: (3,) of the object's box.
+        points: (N, 3): measured surface, then the boundary of the hidden space.
+        normals: (N, 3) unit normals; zero for hidden points.
+        reach: (N,) half the size of the region that a point represents; 0 for measured points.
+        seen: (N,) whether a point was measured.
+        middle: (3,) centre of the object's box.
     """
 
     points: Array
@@ -45,16 +45,16 @@ class GraspBody:
 
 @dataclass(frozen=True, eq=False)
 class HandView:
-    """The object in hand axes.
+    """An object in hand axes.
 
     Args:
         rotation: (3, 3) columns x, y, z of the hand in the planning frame.
         local: (N, 3) points in hand axes, metres from the object's middle.
         normals: (N, 3) in hand axes.
         low: (2,) least x and y of the maps, metres.
-        nearest: (X, Y) least z of the object in each cell, metres; FREE where it is not.
-        fingers: (X, Y) the same, within the width of a finger across x.
-        palm: (X, Y) the same, within the palm.
+        nearest: (X, Y) least z of the object in each cell, metres; FREE in cells without the object.
+        fingers: (X, Y) least z within a finger's width along x.
+        palm: (X, Y) least z within the palm's area.
     """
 
     rotation: Array
@@ -66,28 +66,28 @@ class HandView:
     palm: Map
 
     def x_of(self, row: int) -> float:
-        """Middle of a row of cells, metres."""
+        """Return x at the middle of a row of cells, metres."""
         return float(self.low[0] + (row + 0.5) * CELL)
 
 
 def hand_view(body: GraspBody, rotation: Array, gripper: GripperConfig) -> HandView:
-    """The object as a hand in one orientation sees it.
+    """Compute the view of an object from a hand in one orientation.
 
     Args:
         body: the object.
         rotation: (3, 3) columns x, y, z of the hand.
-        gripper: its measures.
+        gripper: dimensions of the gripper.
     """
     local = (body.points - body.middle) @ rotation
     low = local[:, :2].min(axis=0) - (_RIM + 0.5) * CELL
     cells = np.floor((local[:, :2] - low) / CELL).astype(np.int64)
     shape = cells.max(axis=0) + _RIM + 1
     nearest = np.full(int(np.prod(shape)), FREE, np.float32)
-    order = np.argsort(-local[:, 2], kind="stable")  # the nearest of a cell is written last
+    order = np.argsort(-local[:, 2], kind="stable")  # the nearest point of a cell is written last
     flat = cells[:, 0] * shape[1] + cells[:, 1]
     nearest[flat[order]] = local[order, 2]
     nearest = nearest.reshape(shape)
-    nearest = _most(_least(nearest, 3, 3), 3, 3)  # closes holes of one cell, and moves no edge
+    nearest = _most(_least(nearest, 3, 3), 3, 3)  # closes holes of one cell without moving edges
     return HandView(
         rotation,
         local,
@@ -100,7 +100,7 @@ def hand_view(body: GraspBody, rotation: Array, gripper: GripperConfig) -> HandV
 
 
 def _cells(metres: float) -> int:
-    """An odd number of cells, at least one, that is not less than a length."""
+    """Smallest odd number of cells, at least one, that covers a length."""
     return 2 * int(np.ceil((metres / CELL - 1) / 2 - 1e-6)) + 1 if metres > CELL else 1
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grasps on the target's measured surface, found here or by a server, as candidates of the pick goal."""
+"""Converts grasps on the target's measured surface, found locally or by a server, to candidates of the pick goal."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ WORDS: dict[str, tuple[Kind, str]] = {
 
 
 def on_surface(scene: PlanningScene, floor: float, config: PlanningConfig) -> Iterator[GraspCandidate | Rejection]:
-    """Candidates on the measured surface, and orientations that gave none; nothing where no surface was measured.
+    """Yield candidates on the measured surface, and orientations without one; nothing without a measured surface.
 
     Args:
-        scene: about the target.
+        scene: planning scene of the target.
         floor: least height for the gripper, metres.
         config: gripper, clearances, angles.
     """
@@ -51,11 +51,11 @@ def on_surface(scene: PlanningScene, floor: float, config: PlanningConfig) -> It
 def on_proposals(
     scene: PlanningScene, proposed: Sequence[ProposedGrasp], config: PlanningConfig
 ) -> Iterator[GraspCandidate | Rejection]:
-    """Candidates of a server's grasps by what is between the fingers there, and those that do not fit.
+    """Yield candidates for a server's grasps, measured by the surface between the fingers, and rejected ones.
 
     Args:
-        scene: about the target, with a measured surface.
-        proposed: of a checked reply.
+        scene: planning scene of the target, with a measured surface.
+        proposed: grasps of a checked reply.
         config: gripper, clearances.
     """
     if scene.target.seen is None:
@@ -71,7 +71,7 @@ def on_proposals(
 def _candidate(
     scene: PlanningScene, grasp: SurfaceGrasp, config: PlanningConfig, server: float | None = None
 ) -> GraspCandidate | Rejection:
-    """With a tip, unless the palm would stand in the box that planners keep it out of."""
+    """Make a candidate, unless the palm would be inside the box that planners keep it out of."""
     way = _side(grasp.way)
     tip = Tip(_vector(grasp.position), _unit(grasp.rotation[:, 2]), _unit(grasp.rotation[:, 1]))
     palm = links(config.gripper, tip, grasp.opening)[LINKS.index(PALM)]
@@ -97,6 +97,6 @@ def _vector(values: np.ndarray) -> Vector3:
 
 
 def _unit(values: np.ndarray) -> Vector3:
-    """A unit vector without what rounding left of its zeros."""
+    """A unit vector with rounding noise set to zero."""
     clean = np.where(np.abs(values) < 1e-12, 0.0, values)
     return _vector(clean / np.linalg.norm(clean))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orientations of a hand that are tried: from above, from the sides, slanted, and slanted along a wall."""
+"""Orientations of the hand to try: from above, from the sides, slanted, and slanted along a wall."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Array = npt.NDArray[np.float64]
 
 
 def orientations(heading: float, headings: int, slants_deg: tuple[float, ...]) -> Iterator[tuple[str, Array]]:
-    """Name and (3, 3) columns x, y, z (approach) of each.
+    """Yield name and (3, 3) rotation, with columns x, y, z (approach), of each orientation.
 
     Args:
-        heading: radians about up of the object's box, from which headings are counted.
-        headings: over half a turn.
-        slants_deg: angles from straight down of slanted approaches.
+        heading: heading of the object's box about up, radians; headings are relative to it.
+        headings: number of headings over half a turn.
+        slants_deg: angles of slanted approaches from straight down, degrees.
     """
     for number in range(headings):
         yaw = heading + math.pi / 2 + math.pi * number / headings
@@ -35,6 +35,6 @@ def orientations(heading: float, headings: int, slants_deg: tuple[float, ...]) -
 
 
 def hand_axes(approach: tuple[float, float, float], closing: tuple[float, float, float]) -> Array:
-    """(3, 3) columns x = y × z, y = closing, z = approach."""
+    """(3, 3) rotation with columns x = y × z, y = closing, z = approach."""
     y, z = np.array(closing), np.array(approach)
     return np.stack((np.cross(y, z), y, z), axis=1)

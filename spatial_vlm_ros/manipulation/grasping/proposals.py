@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a server of learned grasps is asked, and what its reply must be before anything of it is looked at."""
+"""Request to a server of learned grasps, and the checks that its reply must pass."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ Array = npt.NDArray[np.float64]
 Points = npt.NDArray[np.float32]
 
 _STEP = 0.01  # metres between points on faces of boxes
-_MOST_STEPS = 200  # along an edge; faces of larger boxes, such as keep-outs, are sampled more coarsely
-_AROUND = 0.5  # metres around the target's middle, sideways, that the scene reaches
-_UNIT = 1e-3  # by which a quaternion may be off unit length
+_MOST_STEPS = 200  # most steps along an edge; faces of larger boxes, such as keep-outs, are sampled more coarsely
+_AROUND = 0.5  # horizontal radius of the scene around the target's middle, metres
+_UNIT = 1e-3  # tolerance of a quaternion's length
 _LEAST_SCORE, _MOST_SCORE = 0.0, 1.0
-_WIDEST = 1.0  # metres: what is wider is told in millimetres
-_WORDS = 300  # characters of a server's message that are told
+_WIDEST = 1.0  # metres: a larger width is probably in millimetres
+_WORDS = 300  # most characters of a server's message that are shown
 
 
 @dataclass(frozen=True, eq=False)
 class GraspQuestion:
-    """What a server is asked. Planning frame, z up, metres.
+    """Request to a grasp server. Planning frame, z up, metres.
 
     Args:
-        frame_id: of all points, and of the poses in the reply.
-        stamp_ns: of the image that they were measured in.
-        label: what the target is called.
-        target: (N, 3) its measured surface.
-        normals: (N, 3) unit, of `target`.
-        scene: (M, 3) of everything else that is known, without the target.
+        frame_id: frame of all points and of the poses in the reply.
+        stamp_ns: stamp of the measured image, nanoseconds.
+        label: label of the target.
+        target: (N, 3) points of its measured surface.
+        normals: (N, 3) unit normals of `target`.
+        scene: (M, 3) points of everything else that is known, without the target.
         opening_max, finger_length, finger_beyond: as in GripperConfig.
-        most: grasps that are of use.
+        most: number of grasps at most.
     """
 
     frame_id: str
@@ -56,15 +56,15 @@ class GraspQuestion:
 
 @dataclass(frozen=True, eq=False)
 class GraspReply:
-    """What a server answers, unchecked.
+    """Unchecked reply of a grasp server.
 
     Args:
-        frame_id: of the poses.
-        positions: (N, 3) of the tip frame, metres.
+        frame_id: frame of the poses.
+        positions: (N, 3) positions of the tip frame, metres.
         quaternions: (N, 4) x, y, z, w: its z axis is the approach, the fingers close along its y axis.
         scores: (N,) 0 to 1.
-        widths: (N,) metres between the fingers at the object; or (0,) where the server does not tell.
-        message: empty, or why there are none.
+        widths: (N,) distance between the fingers at the object, metres; (0,) if the server does not report it.
+        message: "", or why there are no grasps.
     """
 
     frame_id: str
@@ -81,9 +81,9 @@ class ProposedGrasp:
 
     Args:
         rotation: (3, 3) columns x, y, z of the tip frame, planning frame.
-        position: (3,) of the tip frame, metres.
+        position: (3,) position of the tip frame, metres.
         score: 0 to 1.
-        width: metres between the fingers at the object, as the server tells; 0 where it does not.
+        width: distance between the fingers at the object by the server, metres; 0 if it does not report it.
     """
 
     rotation: Array
@@ -93,11 +93,11 @@ class ProposedGrasp:
 
 
 GraspServer = Callable[[GraspQuestion, Callable[[], bool]], GraspReply]
-"""Asks a server; told how to ask whether the request was withdrawn."""
+"""Asks a server; the second argument returns whether the request was withdrawn."""
 
 
 def question_of(scene: PlanningScene, config: PlanningConfig) -> GraspQuestion | None:
-    """What a server is asked about a target; None where too little of its surface was measured."""
+    """Build the request for a target; None if too little of its surface was measured."""
     seen, gripper = scene.target.seen, config.gripper
     if seen is None:
         return None
@@ -131,15 +131,15 @@ def faces_of(box: Solid, step: float) -> Array:
 
 
 def checked(reply: GraspReply, question: GraspQuestion, server: str) -> tuple[ProposedGrasp, ...]:
-    """The grasps of a reply, the best first; a reply of which anything is wrong is refused as a whole.
+    """Check a reply and return its grasps, best first; any error rejects the whole reply.
 
     Args:
-        reply: as it came.
-        question: that it answers.
+        reply: the unchecked reply.
+        question: the request that it answers.
         server: name of its service, for the error.
 
     Raises:
-        GraspReplyError: no grasps, another frame, counts that differ, or values that are none.
+        GraspReplyError: there are no grasps, another frame, different counts or invalid values.
     """
     count = len(reply.positions)
     if not count:
@@ -161,7 +161,7 @@ def checked(reply: GraspReply, question: GraspQuestion, server: str) -> tuple[Pr
     ):  # fmt: skip
         if not np.isfinite(values).all():
             raise GraspReplyError(server, "not_finite", f"its {what} hold NaN or infinity", repair)
-    with np.errstate(over="ignore"):  # infinitely long is not of unit length, either
+    with np.errstate(over="ignore"):  # an infinite length is not unit length, either
         lengths = np.linalg.norm(reply.quaternions, axis=1)
     if np.abs(lengths - 1).max() > _UNIT:
         got = f"a quaternion of length {lengths[np.abs(lengths - 1).argmax()]:.3g}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is between the fingers at grasps that a server proposes, by the rules of the grasps that are found here.
+"""Measures the grasps that a server proposes, by the same rules as the grasps found locally.
 
-The server says where; width, opening and hold are measured. Whether the faces look towards the fingers counts for the
-score alone: that is what a learned model is asked about.
+The server gives the poses; width, opening and hold are measured. Whether the faces are turned towards the fingers only
+affects the score, because that is what the learned model decides.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from spatial_vlm_ros.manipulation.grasping.target_points import Array, TargetPoi
 from spatial_vlm_ros.manipulation.grasping.thin_parts import ThinParts
 from spatial_vlm_ros.parameters import PlanningConfig
 
-_STEEP = math.cos(math.radians(15.0))  # of the approach, from which a grasp is called "top_down" or "side"
+_STEEP = math.cos(math.radians(15.0))  # cosine of the approach above which a grasp is named "top_down" or "side"
 _FLAT = math.sin(math.radians(15.0))
 _FEW_POINTS = 6  # measured points between the fingers, below which nothing is known to be there
 
@@ -36,12 +36,12 @@ _FEW_POINTS = 6  # measured points between the fingers, below which nothing is k
 def measured(
     seen: TargetPoints, middle: Array, proposed: Sequence[ProposedGrasp], config: PlanningConfig
 ) -> Iterator[tuple[ProposedGrasp, SurfaceGrasp | SurfaceMiss]]:
-    """Each proposal with the grasp that it is, or why it does not fit.
+    """Yield each proposal with its measured grasp, or why it does not fit.
 
     Args:
-        seen: surface of the target.
-        middle: (3,) of its box, metres.
-        proposed: of a checked reply.
+        seen: measured surface of the target.
+        middle: (3,) centre of its box, metres.
+        proposed: grasps of a checked reply.
         config: gripper, clearances.
     """
     body = grasp_body(seen, middle)
@@ -56,7 +56,7 @@ def measured(
 def _measured(
     name: str, proposal: ProposedGrasp, body: GraspBody, seen: TargetPoints, thin: ThinParts, config: PlanningConfig
 ) -> SurfaceGrasp | str:
-    """The grasp, or the kind of what stands against it."""
+    """The grasp, or the kind of its rejection."""
     gripper, goal, rotation = config.gripper, config.goal, proposal.rotation
     deep, palm = gripper.finger_beyond, gripper.finger_beyond - gripper.finger_length
     local = (body.points - proposal.position) @ rotation

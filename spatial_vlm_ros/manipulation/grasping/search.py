@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Antipodal grasps on the surface of an object, before anything around it is looked at.
+"""Searches antipodal grasps on the surface of an object, without its surroundings.
 
-For each orientation of the hand the object is mapped as the hand sees it (hand_view.py). In each strip as wide as a
-finger, and for several depths of the fingertips, the object is cut into runs along the closing direction. A run, or all
-of them together, is what the fingers may close on: a whole can, one wall of a mug, the bar of a handle. What lies
-beside it must be free for the fingers, and what lies above it for the palm. Both faces must look towards the fingers:
-by the normals that were measured, and by the direction of the edge where none were. Source of the condition: two
-contacts with friction hold an object when the line between them lies in both friction cones (Nguyen, "Constructing
-force-closure grasps", IJRR 1988).
+For each orientation of the hand, the object is mapped as seen from the hand (hand_view.py). In each strip as wide as a
+finger, and for several depths of the fingertips, the object is cut into runs along the closing direction. The fingers
+may close on a run, or on all of them together: a whole can, one wall of a mug, the bar of a handle. The space beside it
+must be free for the fingers, and the space above it for the palm. Both faces must be turned towards the fingers, by
+measured normals or, without normals, by the direction of the edge. Source of the condition: two contacts with friction
+hold an object when the line between them lies in both friction cones (Nguyen, "Constructing force-closure grasps", IJRR
+1988).
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ from spatial_vlm_ros.parameters import PlanningConfig
 
 Array = npt.NDArray[np.float64]
 
-_DEPTHS = (0.008, 0.014, 0.022, 0.032, 0.044, 0.058)  # metres that fingertips go past the nearest point of a strip
-_FEW_POINTS = 6  # measured points between the fingers, below which nothing is known to be there
-_HIDDEN_SHARE = 0.15  # of the width, standard deviation from a face that was not seen
+_DEPTHS = (0.008, 0.014, 0.022, 0.032, 0.044, 0.058)  # metres of the fingertips beyond the nearest point of a strip
+_FEW_POINTS = 6  # fewest measured points between the fingers
+_HIDDEN_SHARE = 0.15  # standard deviation from an unseen face, as share of the width
 _SEEN_SIGMA = 0.002  # metres: standard deviation of the width between two faces
-_EDGE = 0.002  # metres below its upper edge, from which on a face is one and not what lies above it
-_LEVEL = 0.05  # of the closing direction's upward part: what closes level does not press on what lies above
+_EDGE = 0.002  # metres below its upper edge from which a face counts
+_LEVEL = 0.05  # upward part of the closing direction below which closing counts as level
 _LEAST_HOLD = 0.003  # metres
-_FLAT_SHARE = 0.4  # of the height of what is flat, that the fingers must hold at least
-_WALLS = 8  # grasps at a rim that are tried along the wall
-_UPRIGHT, _MOST_SLANT = math.radians(3.0), math.radians(30.0)  # of a wall against the fingers
-_LOOKING = 0.7  # cosine: normals of a wall, and not of its edge
+_FLAT_SHARE = 0.4  # least share of a flat object's height that the fingers must hold
+_WALLS = 8  # grasps at a rim that are also tried along the wall
+_UPRIGHT, _MOST_SLANT = math.radians(3.0), math.radians(30.0)  # angle of a wall to the fingers
+_LOOKING = 0.7  # cosine: normals of a wall and not of its edge
 _SAME_WALL = 0.02  # metres
-_KEPT = 2  # grasps of one orientation and depth
-_MOST = 80  # grasps of one way
+_KEPT = 2  # grasps kept for one orientation and depth
+_MOST = 80  # grasps kept for one way
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceGrasp:
-    """One grasp as the surface alone tells it.
+    """One grasp as measured on the surface only.
 
     Args:
         way: "top_down", "side", "slanted", "rim" or "handle".
         rotation: (3, 3) columns x, y, z of the tip frame, planning frame.
-        position: (3,) of the tip frame, metres.
-        width: of what is between the fingers, metres.
+        position: (3,) position of the tip frame, metres.
+        width: width of the part between the fingers, metres.
         sigma: its standard deviation, metres.
-        opening: between the fingers until they close, metres.
-        hold: length of the fingers that lies against both faces, metres.
-        angle: radians by which the worse face is turned away from its finger.
-        seen: faces with measured normals, 0 to 2.
-        lever: metres from the grasp to the object's middle, level.
+        opening: distance between the fingers before they close, metres.
+        hold: length of the fingers in contact with both faces, metres.
+        angle: angle between the worse face and its finger, radians.
+        seen: number of faces with measured normals, 0 to 2.
+        lever: horizontal distance from the grasp to the object's middle, metres.
     """
 
     way: str
@@ -77,7 +77,7 @@ class SurfaceGrasp:
 
 @dataclass(frozen=True)
 class SurfaceMiss:
-    """An orientation that gave no grasp: how it would be named, and the most frequent reason."""
+    """An orientation without a grasp: the name of the way, and the most frequent reason."""
 
     way: str
     kind: str
@@ -85,19 +85,19 @@ class SurfaceMiss:
 
 @dataclass(frozen=True, eq=False)
 class _Place:
-    """A run of cells that the fingers might close on, coarse."""
+    """A coarse candidate: a run of cells that the fingers might close on."""
 
     row: int
-    step: int  # of _DEPTHS
+    step: int  # index in _DEPTHS
     deep: float
     low: float
     high: float
-    before: float  # metres free before it, for one finger
+    before: float  # free metres before it, for one finger
     after: float
 
 
 def grasp_body(seen: TargetPoints, middle: Array) -> GraspBody:
-    """The object of a search: what was measured, and what is hidden as far as its outline goes."""
+    """Object for a search: measured points, and the hidden space within its outline."""
     points, hidden = seen.points.astype(np.float64), seen.hidden.astype(np.float64)
     return GraspBody(
         np.concatenate((points, hidden)),
@@ -111,12 +111,12 @@ def grasp_body(seen: TargetPoints, middle: Array) -> GraspBody:
 def surface_grasps(
     seen: TargetPoints, middle: Array, heading: float, floor: float, config: PlanningConfig
 ) -> tuple[list[SurfaceGrasp], list[SurfaceMiss]]:
-    """Grasps on the surface of one object, the better ones first, and what gave none.
+    """Find grasps on the surface of one object, better ones first, and list orientations without one.
 
     Args:
-        seen: its surface.
-        middle: (3,) of its box, metres.
-        heading: of its box, radians.
+        seen: its measured surface.
+        middle: (3,) centre of its box, metres.
+        heading: heading of its box, radians.
         floor: least height for the gripper, metres.
         config: gripper, clearances, and the angles of `grasp`.
     """
@@ -137,7 +137,7 @@ def surface_grasps(
             grasp = _grasp(name, place, strip, view, body, seen, thin, config, reasons)
             if grasp is not None:
                 grasps[place.step].append(grasp)
-        if grasps:  # what is best alone may be blocked, and a shallower one be free
+        if grasps:  # the best one may be blocked and a shallower one free
             found += [grasp for alike in grasps.values() for grasp in sorted(alike, key=_rough)[:_KEPT]]
         elif reasons:
             missed.append(SurfaceMiss(name, reasons.most_common(1)[0][0]))
@@ -184,7 +184,7 @@ def _along_walls(
 
 
 def _slant(grasp: SurfaceGrasp, body: GraspBody, config: PlanningConfig) -> float:
-    """Radians about the hand's x by which a wall is turned between the fingers; 0 where its normals are not known."""
+    """Angle of a wall between the fingers about the hand's x, radians; 0 without known normals."""
     local = (body.points - grasp.position) @ grasp.rotation
     beyond = config.gripper.finger_beyond
     inside = body.seen & (np.abs(local[:, 0]) < config.gripper.finger_width / 2)
@@ -200,13 +200,13 @@ def _slant(grasp: SurfaceGrasp, body: GraspBody, config: PlanningConfig) -> floa
 
 
 def least_hold(body: GraspBody, config: PlanningConfig) -> float:
-    """Least length of the fingers against the object, metres: `goal.hold`, or a part of the height of what is flat."""
+    """Least contact length of the fingers, metres: `goal.hold`, or for flat objects a share of the height."""
     height = float(body.points[:, 2].max() - body.points[:, 2].min())
     return max(min(config.goal.hold, _FLAT_SHARE * height), _LEAST_HOLD)
 
 
 def _rough(grasp: SurfaceGrasp) -> float:
-    """Least first: badly facing, far from the middle, hardly held."""
+    """Sort key, smallest is best: face angle, distance from the middle, width uncertainty, contact length."""
     return grasp.angle + grasp.lever / 0.1 + 10 * grasp.sigma - min(grasp.hold, 0.03) / 0.06
 
 
@@ -216,13 +216,13 @@ def _rough(grasp: SurfaceGrasp) -> float:
 def _places(
     view: HandView, body: GraspBody, floor: float, config: PlanningConfig, reasons: Counter[str]
 ) -> Iterator[_Place]:
-    """Runs with room for both fingers and the palm."""
+    """Find runs with room for both fingers and the palm."""
     gripper, goal = config.gripper, config.goal
     reach, least = gripper.finger_length - goal.palm_clearance, least_hold(body, config)
     down, tilt = -float(view.rotation[2, 2]), abs(float(view.rotation[2, 0]))
     need = gripper.finger_thickness + 2 * goal.jaw_clearance
     widest = gripper.opening_max - 2 * goal.jaw_clearance
-    # heights of the hand's lowest edges over its axis: of a finger, and of the palm where it comes level
+    # heights of the hand's lowest edges relative to its axis: finger, and palm for level approaches
     drop = tilt * (gripper.palm_thickness if down < 0.5 else gripper.finger_width) / 2
     for row in range(0, len(view.nearest), 2):
         strip = view.fingers[row]
@@ -238,7 +238,7 @@ def _places(
         for step, depth in enumerate(_DEPTHS):
             deep = min(top + min(depth, reach), lowest)
             if deep - top < least or deep - last < 0.003:
-                if deep - top < least and deep == lowest:  # else a deeper step may hold enough
+                if deep - top < least and deep == lowest:  # otherwise a deeper step may hold enough
                     reasons["below_support"] += 1
                 continue
             last = deep
@@ -273,7 +273,7 @@ def _grasp(
     name: str, place: _Place, strip: npt.NDArray[np.intp], view: HandView, body: GraspBody, seen: TargetPoints,
     thin: ThinParts, config: PlanningConfig, reasons: Counter[str],
 ) -> SurfaceGrasp | None:  # fmt: skip
-    """The grasp at one place, or None and why not in `reasons`; `strip` are the points within a finger's width."""
+    """The grasp at one candidate, or None with the reason in `reasons`; `strip`: points within a finger's width."""
     gripper, goal = config.gripper, config.goal
     x = view.x_of(place.row)
     local = view.local[strip]
@@ -327,13 +327,13 @@ def _grasp(
 
 
 def sigma_of(faces: Sequence[Face], width: float, seen: TargetPoints, closing: Array) -> tuple[float, float]:
-    """Standard deviation of a width, metres: with what is guessed of faces that were not seen, and without.
+    """Standard deviation of a width, metres: including the uncertainty of unseen faces, and without it.
 
     Args:
-        faces: both sides.
-        width: between them, metres.
-        seen: surface of the object.
-        closing: (2,) level part of the direction along which the fingers close.
+        faces: both faces.
+        width: distance between them, metres.
+        seen: measured surface of the object.
+        closing: (2,) horizontal part of the closing direction.
     """
     unseen = sum(0.0 if face.measured else _HIDDEN_SHARE * width for face in faces)
     estimated = 0.0 if all(face.looks for face in faces) else seen.sigma * abs(float(closing @ seen.along))
@@ -341,7 +341,7 @@ def sigma_of(faces: Sequence[Face], width: float, seen: TargetPoints, closing: A
 
 
 def lever_of(body: GraspBody, position: Array, closing: Array) -> float:
-    """Metres, level, from a grasp to the object's middle; along (2,) `closing`, which the fingers hold, half of it."""
+    """Horizontal distance from a grasp to the object's middle, metres; along `closing`, (2,), it counts half."""
     away = (body.middle - position)[:2]
     along = float(away @ closing)
     return math.hypot(math.sqrt(max(float(away @ away) - along * along, 0.0)), along / 2)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a lifted object and its depth image to its surface points with normals and the space behind them.
+"""Computes an object's surface points with normals, and the hidden space behind them, from its depth image.
 
-The completed outline of an object (geometry/extent.py, by symmetry where what is seen supports it) bounds what may be
-hidden. A voxel inside it is hidden unless the depth image shows something farther away there, or unless the object is
-alike from both sides and the voxel's counterpart across the vertical axis was seen to be free. Of vessels and cans the
-upper edge is a circle that is seen all around, whatever handle they have: there the circle bounds what is hidden, and
-what was seen to be free at one angle is free at all of them. That is how the inside of a mug becomes free although its
-near wall hides most of it.
+The completed outline of an object (geometry/extent.py, by symmetry if the visible part supports it) bounds the hidden
+space. A voxel inside it is hidden unless the depth image shows something farther away there, or the object is symmetric
+and the voxel's counterpart across the vertical axis was seen to be free. The upper edge of vessels and cans is a circle
+that is visible all around, with or without a handle: there the circle bounds the hidden space, and space that was seen
+to be free at one angle is free at all angles. So the inside of a mug becomes free although its near wall hides most of
+it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from spatial_vlm_ros.types import Scene, SceneObject, Transform
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_CELL = 0.004  # metres: surface points are averaged in cells of this
+_CELL = 0.004  # metres: size of the cells in which surface points are averaged
 _FINEST, _COARSEST = 0.004, 0.02  # metres: edge of voxels
-_COARSER = 1.1  # voxels of what is as large as a wardrobe are enlarged by this until there are few enough
-_VOXELS = 24_000  # about so many fill the box around an object
-_POINTS = 5000  # of a surface, about, that are averaged
-_FEW = 20  # surface cells below which nothing is said
-_NEAR = 0.003  # metres: what depth shows farther away by less than this, and noise, is the surface itself
-_NOISE = 0.003  # 1/m: of stereo and projected-light cameras, grows with the square of depth
+_COARSER = 1.1  # factor by which voxels of very large objects grow until there are few enough
+_VOXELS = 24_000  # approximate number of voxels in the box around an object
+_POINTS = 5000  # approximate number of surface points to average
+_FEW = 20  # fewest surface cells for a result
+_NEAR = 0.003  # metres: depth that is farther by less than this plus noise is the surface itself
+_NOISE = 0.003  # 1/m: noise of stereo and projected-light cameras, grows with the square of depth
 _ALIKE = ("rotation", "mirror", "box")
 _DIRECTIONS = 24
 _TOP = 0.008  # metres below the highest points that still are the upper edge
@@ -46,13 +46,13 @@ _ROUND_SIGMA = 0.003  # metres: of the diameter of a circle
 
 
 def target_points(obj: SceneObject, scene: Scene, base_T_camera: Transform) -> TargetPoints | None:
-    """What a scene shows of one object, in the planning frame.
+    """Measured surface and hidden space of one object, in the planning frame.
 
-    None where it shows too little, and where the object is too large to be told (REACH): no hand goes around that.
+    None if too little is visible, or the object is too large to encode (REACH) and so too large for any hand.
 
     Args:
-        obj: measured (no `depth_problem`).
-        scene: that it is part of.
+        obj: a measured object (no `depth_problem`).
+        scene: the object's scene.
         base_T_camera: the parent is the planning frame, z up.
     """
     camera_at = base_T_camera.translation
@@ -92,7 +92,7 @@ def _not_seen_free(
     centres: Array, obj: SceneObject, scene: Scene, base_T_camera: Transform, edge: float, axis: Array,
     circle: tuple[float, float, float] | None,
 ) -> Flags:  # fmt: skip
-    """Whether (N, 3) voxel centres may be part of the object: behind what is seen, or not seen at all."""
+    """Whether (N, 3) voxel centres may be part of the object: behind the visible surface, or not seen at all."""
     free, behind = _seen(centres, scene, base_T_camera, edge)
     if circle is not None:
         away = centres[:, :2] - circle[:2]
@@ -108,7 +108,7 @@ def _not_seen_free(
 
 
 def _seen(centres: Array, scene: Scene, base_T_camera: Transform, edge: float) -> tuple[Flags, Flags]:
-    """Whether depth shows something farther than each point, and whether the point is behind what depth shows."""
+    """Whether depth is farther than each point, and whether each point is behind the measured depth."""
     frame = scene.frame
     local = base_T_camera.inverse().apply(centres)
     z = np.maximum(local[:, 2], 1e-6)
@@ -133,17 +133,17 @@ def _within(points: Array, outline: Array) -> Flags:
 
 
 def upper_circle(points: Array, along: Array | None) -> tuple[float, float, float] | None:
-    """Centre x, y and radius of the circle that the upper edge of an object is seen on, metres; None where it is none.
+    """Fit a circle to the upper edge of an object: centre x, y and radius, metres; None if it is not a circle.
 
     Where the object bulges below, as an apple does, the radius is that of the bulge: a handle is in fewer directions.
 
     Args:
-        points: (N, 3) of the visible surface, z up.
-        along: (2,) level direction of the view, where the far edge may be smeared; None where it is well measured.
+        points: (N, 3) points of the visible surface, metres, z up.
+        along: (2,) horizontal viewing direction, if the far edge may be smeared along it; None if it is well measured.
 
-    The circle is fitted to the outermost points in each direction (Kåsa 1976); it counts where most directions agree
-    with it and hardly anything of the object lies outside. A far edge is often smeared along the view; then the near
-    half tells, where the circle is as wide as the edge is seen to be across the view.
+    The circle is fitted to the outermost points in each direction (Kåsa 1976); it counts if most directions agree with
+    it and hardly any part of the object lies outside. A far edge is often smeared along the view; then the near half is
+    used, if the circle is as wide as the edge appears across the view.
     """
     top = points[points[:, 2] > np.percentile(points[:, 2], 98) - _TOP][:, :2]
     if len(top) < _FEW:
@@ -172,7 +172,7 @@ def upper_circle(points: Array, along: Array | None) -> tuple[float, float, floa
 
 
 def _circle(points: Array, begin: Array, away: Array) -> tuple[float, float, float] | None:
-    """Circle of the outermost of (N, 2) points, of those on the side against `away` where that is not zero."""
+    """Circle through the outermost of (N, 2) points; only those on the side against `away` if that is not zero."""
     x, y = begin.tolist()
     for _ in range(2):
         edge = _outermost(points, x, y)
@@ -192,7 +192,7 @@ def _circle(points: Array, begin: Array, away: Array) -> tuple[float, float, flo
 
 
 def _outermost(points: Array, x: float, y: float) -> Array:
-    """(K, 2) of (N, 2) points the one in each direction that lies farther out than most others there."""
+    """(K, 2): for each direction, the one of (N, 2) points that lies farther out than most others."""
     away = points - (x, y)
     far = np.hypot(*away.T)
     bins = ((np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5) * _DIRECTIONS).astype(int) % _DIRECTIONS
@@ -202,11 +202,11 @@ def _outermost(points: Array, x: float, y: float) -> Array:
 
 
 def surface_cells(points: Array, viewpoint: Array) -> tuple[Array, Array]:
-    """Means of points in cells and their normals, from the scatter of each cell and its 26 neighbours.
+    """Average points in cells, with normals from the scatter of each cell and its 26 neighbours.
 
     Args:
         points: (N, 3) metres.
-        viewpoint: (3,) that normals look towards.
+        viewpoint: (3,) position that normals point to, metres.
 
     Returns:
         (M, 3) points and (M, 3) unit normals; M at most 4000.

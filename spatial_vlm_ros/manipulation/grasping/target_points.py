@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was seen of the object to take, for grasps: surface points with normals, and the space behind them.
+"""Measured data of the target for grasps: surface points with normals, and the hidden space behind them.
 
-Planning frame, z up, metres. Arrays travel as base64 so that an answer stays small: points in steps of 0.1 mm, normals
-in steps of 1/127, hidden space as one bit for each voxel.
+Planning frame, z up, metres. Arrays are sent as base64 so that an answer stays small: points in steps of 0.1 mm,
+normals in steps of 1/127, hidden space as one bit for each voxel.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ Points = npt.NDArray[np.float32]
 MOST_POINTS = 4000
 MOST_VOXELS = 200_000
 STEP = 1e-4  # metres: points are rounded to this
-REACH = 32767 * STEP  # metres along each axis, that points may lie from their origin
-_GRID = 2 * REACH  # metres along each axis, that the hidden space may reach
-_FAR = 1000.0  # metres from the planning frame, beyond which nothing is taken
-_UNIT = 1e-3  # by which the direction of the view may be off unit length
+REACH = 32767 * STEP  # largest distance of points from their origin along each axis, metres
+_GRID = 2 * REACH  # largest extent of the hidden space along each axis, metres
+_FAR = 1000.0  # metres from the planning frame beyond which nothing is accepted
+_UNIT = 1e-3  # tolerance of the viewing direction's length
 _REPAIR = "compare the versions of the nodes"
 
 
 @dataclass(frozen=True)
 class TargetPoints:
-    """The measured surface of one object and the space inside its estimated outline that nobody has seen to be free.
+    """The measured surface of one object, and the space in its estimated outline that was not seen to be free.
 
     Args:
-        origin: corner of the voxel grid, and what points are counted from.
+        origin: corner of the voxel grid, and origin of the points, metres.
         packed_points: (N, 3) int16 in steps of 0.1 mm from `origin`, little-endian, base64; N at most 4000.
-        packed_normals: (N, 3) int8 in steps of 1/127, unit, towards the camera, base64.
-        packed_hidden: bits of (nx, ny, nz) voxels, the last axis fastest, base64: set where the object may be.
-        grid: nx, ny, nz.
-        edge: of a voxel; the grid reaches 6.55 m along each axis at most.
-        along: level unit direction of the view, in which the object's extent is estimated, not seen.
-        sigma: standard deviation of that extent.
+        packed_normals: (N, 3) int8 unit normals towards the camera, in steps of 1/127, base64.
+        packed_hidden: bits of (nx, ny, nz) voxels, the last axis fastest, base64: set if the object may be there.
+        grid: number of voxels nx, ny, nz.
+        edge: edge of a voxel, metres; the grid is at most 6.55 m long along each axis.
+        along: horizontal unit viewing direction, along which the object's extent is estimated and not seen.
+        sigma: standard deviation of that extent, metres.
 
     Raises:
-        InputError: arrays that do not belong together, or are none.
+        InputError: the arrays are inconsistent or invalid.
     """
 
     origin: Vector3
@@ -77,7 +77,7 @@ class TargetPoints:
             and abs(math.hypot(*self.along) - 1) <= _UNIT
             and 0 <= self.sigma <= _FAR
         )
-        if not near:  # NaN and infinity are not, either
+        if not near:  # also refuses NaN and infinity
             got = (
                 f"an origin at {self.origin} m, an edge of {self.edge:g} m, a view along {self.along}, {self.sigma:g} m"
             )
@@ -98,7 +98,7 @@ class TargetPoints:
 
     @property
     def hidden(self) -> Points:
-        """(M, 3) float32 centres of hidden voxels that border on others: the skin of the hidden space."""
+        """(M, 3) float32 centres of hidden voxels at the boundary of the hidden space, metres."""
         filled = self._filled()
         around = np.pad(filled, 1)
         inner = np.ones_like(filled)
@@ -118,11 +118,11 @@ class TargetPoints:
         points: Array, normals: Array, hidden: npt.NDArray[np.bool_], origin: Vector3, edge: float,
         along: tuple[float, float] = (1.0, 0.0), sigma: float = 0.0,
     ) -> TargetPoints:  # fmt: skip
-        """Of arrays: (N, 3) points and unit normals, and (nx, ny, nz) hidden voxels from `origin` on.
+        """Pack arrays: (N, 3) points in metres, (N, 3) unit normals, and (nx, ny, nz) hidden voxels from `origin`.
 
         Raises:
-            InputError: as the class; points that are not finite or farther than REACH from the origin, or normals that
-                are not finite.
+            InputError: as in the class, or points or normals are not finite, or points are farther than REACH from the
+                origin.
         """
         away = np.asarray(points, np.float64) - np.asarray(origin, np.float64)
         directions = np.asarray(normals, np.float64)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Walls and handles: which part of an object a grasp closes on, seen from above."""
+"""Finds walls and handles: which part of an object a grasp closes on, seen from above."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from spatial_vlm_ros.parameters import PlanningConfig
 
 Array = npt.NDArray[np.float64]
 
-_WALL = 0.02  # metres: what is thicker, with one finger above the object and one beside it, is no wall of a vessel
-_THICK_WALL = 0.03  # metres: the same, of what is seen to be open deep down: a ring
-_DEEP = 0.6  # of the height
-_THIN = 0.018  # metres: half the thickness up to which a part that sticks out of a thicker one is a handle
-_BODY_SHARE = 0.4  # of the outline that the thick part must fill for the rest to be its handle
-_HOLLOW_DEPTH = 0.01  # metres below the highest point, from which cells seen from above are inside a hollow object
-_HOLLOW_SHARE = 0.1  # of the outline, that lies as deep in a hollow object
-_HOLLOW = 0.035  # metres: what is lower than this has no rim
+_WALL = 0.02  # metres: with one finger above the object and one beside it, a thicker part is not the wall of a vessel
+_THICK_WALL = 0.03  # metres: the same for objects that are seen to be open deep down, such as a ring
+_DEEP = 0.6  # share of the height
+_THIN = 0.018  # metres: half the largest thickness of a handle that sticks out of a thicker part
+_BODY_SHARE = 0.4  # share of the outline that the thick part must fill for the rest to be its handle
+_HOLLOW_DEPTH = 0.01  # metres below the highest point from which visible cells are inside a hollow object
+_HOLLOW_SHARE = 0.1  # share of the outline that lies this deep in a hollow object
+_HOLLOW = 0.035  # metres: lower objects have no rim
 
 
 class ThinParts:
-    """Where the object, seen from above, is a thin part of a thicker body: its handle.
+    """Map of thin parts of an object, such as its handle, seen from above.
 
     Args:
         body: the object.
-        config: for the gripper of the view.
+        config: has the gripper.
     """
 
     def __init__(self, body: GraspBody, config: PlanningConfig) -> None:
@@ -53,14 +53,14 @@ class ThinParts:
         self._there, self._low, self._middle = is_there, view.low, body.middle
 
     def way(self, name: str, position: Array, closing: Array, width: float, thickness: float) -> str | None:
-        """The way of a grasp: "handle", "rim", or `name` where it is neither; None where a finger would stand inside.
+        """Classify a grasp as "handle", "rim" or `name`; None if a finger would be inside the object.
 
         Args:
-            name: of its orientation.
-            position: (3,) of the tip frame, metres.
-            closing: (3,) unit, along which the fingers close.
-            width: of what is between the fingers, metres.
-            thickness: of a finger along `closing`, metres.
+            name: name of its orientation.
+            position: (3,) position of the tip frame, metres.
+            closing: (3,) unit closing direction.
+            width: width of the part between the fingers, metres.
+            thickness: thickness of a finger along `closing`, metres.
         """
         if self.holds(position, width):
             return "handle"
@@ -71,11 +71,11 @@ class ThinParts:
         return None if self.one_inside(position, closing, (width + thickness) / 2) else name
 
     def one_inside(self, position: Array, closing: Array, aside: float) -> bool:
-        """Whether of two fingers, `aside` metres from the grasp, one is above the object, one beside it."""
+        """Whether of two fingers at `aside` metres from the grasp, one is above the object and one beside it."""
         return self._at(position + aside * closing, self._there) != self._at(position - aside * closing, self._there)
 
     def holds(self, position: Array, width: float) -> bool:
-        """Whether a grasp there closes on a thin part."""
+        """Whether a grasp at `position`, (3,) metres, closes on a thin part."""
         if width > 2 * _THIN:
             return False
         return self._at(position, self._mask)

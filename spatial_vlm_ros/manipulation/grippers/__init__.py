@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a gripper is told, and whether it holds something: widths, positions of joints, judgement. Knows no ROS."""
+"""Gripper commands and grasp detection: widths, joint positions, judgement. No ROS."""

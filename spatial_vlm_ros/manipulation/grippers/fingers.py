@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far apart the fingers are, and whether they stand, by joint states. Knows no ROS."""
+"""Distance between the fingers, and whether they stand still, from joint states. No ROS."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from spatial_vlm_ros.manipulation.grippers.stroke import Stroke
 
 
 class FingerWatch:
-    """The newest width by the states of some joints. Its methods may be called from different threads.
+    """Tracks the width between the fingers from joint states. Thread-safe.
 
     Args:
-        joints: that tell it, each once; none = nothing is known.
-        stroke: from width to the position of each joint; None = the joints share the width evenly.
+        joints: names of the finger joints, without duplicates; empty = the width is never known.
+        stroke: maps the width to the position of each joint; None = the joints share the width evenly.
     """
 
     def __init__(self, joints: Sequence[str], stroke: Stroke | None = None) -> None:
         self._joints, self._stroke, self._lock = tuple(joints), stroke, threading.Lock()
         self._heard, self._width = -math.inf, math.nan
-        self._anchor, self._since = math.nan, -math.inf  # where the fingers came to stand, and when
+        self._anchor, self._since = math.nan, -math.inf  # where the fingers stopped, and when
 
     def add(self, now: float, names: Sequence[str], positions: Sequence[float]) -> None:
-        """One message; it may be of other joints, and then says nothing.
+        """Add one message; messages without all finger joints are ignored.
 
         Args:
-            now: when it came, seconds of a monotonic clock.
-            names: of the joints in it.
+            now: arrival time, seconds of a monotonic clock.
+            names: joint names in the message.
             positions: radians or metres.
         """
         where = {name: k for k, name in enumerate(names)}
@@ -45,11 +45,11 @@ class FingerWatch:
                 self._anchor, self._since = width, now
 
     def width(self, since: float) -> float | None:
-        """The newest width, metres, of messages that came later than a time; None where none did."""
+        """Newest width from messages that came after `since`, metres; None if there are none."""
         with self._lock:
             return self._width if self._heard > since else None
 
     def settled(self, since: float, seconds: float) -> bool:
-        """Whether messages have told for some seconds, all of them after a time, that the fingers do not move."""
+        """Whether messages after `since` show for at least `seconds` that the fingers do not move."""
         with self._lock:
             return self._heard - max(self._since, since) >= seconds

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a gripper did what it was told, by the width between its fingers or by its pressure switch.
+"""Judges whether a gripper did what it was commanded, by the width between its fingers or its pressure switch.
 
-Drivers disagree on what success is: one calls a stall before the fingers move a grasp, one never reports a stall, one
-counts 15 mm as closed (docs/drivers.md). So what was measured leads, and the driver's word counts where nothing was.
+Drivers disagree on what success is: one reports a stall before the fingers move as a grasp, one never reports a stall,
+one counts 15 mm as closed (docs/drivers.md). So measurements come first, and the driver's report counts only without
+measurements.
 """
 
 from __future__ import annotations
@@ -10,24 +11,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NOTHING_REPORTED = "the gripper reports neither a width, nor a stall, nor a switch"
-"""Why a grasp is not believed where there is nothing to judge it by."""
-REACHED = 0.002  # metres: fingers this near to where they were sent are there
-MOVED = 0.001  # metres: fingers that moved less did not
+"""Reason for refusing a grasp that nothing can confirm."""
+REACHED = 0.002  # metres: fingers this near to their commanded width have reached it
+MOVED = 0.001  # metres: a smaller motion counts as none
 
 
 @dataclass(frozen=True)
 class GripReport:
-    """What is known after the gripper was told something.
+    """What is known after a gripper command.
 
     Args:
-        before: width before it was told, metres: measured, else what it was opened to before; None = not known.
-        width: measured after the fingers had come to stand, metres; None = not measured.
-        told_width: width by the driver's own result, metres; None = it tells none, or one that is not finite.
-        reached: whether the driver says that it is where it was sent.
-        stalled: whether the driver says that it was stopped by something.
-        done: the driver's whole verdict, where it has one (Franka's `success`, a service's `success`); else None.
-        flag: what a switch says, true = something is held; None = there is none, or it is silent.
-        said: words of the driver.
+        before: width before the command, metres: measured, otherwise the last commanded opening; None = not known.
+        width: width measured after the fingers stopped, metres; None = not measured.
+        told_width: width in the driver's result, metres; None = missing or not finite.
+        reached: whether the driver reports that it reached the command.
+        stalled: whether the driver reports that something stopped it.
+        done: the driver's overall verdict, if any (Franka's `success`, a service's `success`); otherwise None.
+        flag: state of a switch, true = something is held; None = there is none, or it is silent.
+        said: message of the driver.
     """
 
     before: float | None = None
@@ -41,14 +42,14 @@ class GripReport:
 
 
 def why_not_held(report: GripReport, sent: float, expected: float | None, tolerance: float, unjudged: bool) -> str:
-    """Why nothing, or something else, is between the fingers after they closed; "" where the object is held.
+    """Why the fingers do not hold the object after closing; "" if they hold it.
 
     Args:
-        report: what is known.
-        sent: width that the fingers were sent to, metres.
+        report: report after the command.
+        sent: commanded width, metres.
         expected: width of the object between them, metres; None = not known.
-        tolerance: by which it may be wider there than expected, metres; narrower it may be by any amount.
-        unjudged: whether a gripper of which nothing at all is known is believed.
+        tolerance: how much wider than expected it may be, metres; it may be narrower by any amount.
+        unjudged: whether to accept the grasp if nothing at all is known.
     """
     if report.flag is not None:
         return "" if report.flag else f"the gripper's switch reports that nothing is held{_words(report)}"
@@ -71,15 +72,16 @@ def why_not_held(report: GripReport, sent: float, expected: float | None, tolera
 
 
 def why_not_open(report: GripReport, sent: float, unjudged: bool, slack: float = REACHED) -> str:
-    """Why the fingers are not as wide open as they were sent; "" where they are.
+    """Why the fingers are not as wide open as commanded; "" if they are.
 
-    Fingers that are measured elsewhere would meet the object or what stands beside it, whatever the driver says.
+    A different measured width overrides the driver's report, because such fingers would hit the object or its
+    neighbours.
 
     Args:
-        report: what is known.
-        sent: width that the fingers were sent to, metres.
-        unjudged: whether a gripper of which nothing at all is known is believed.
-        slack: metres by which the measured width may be off where the driver says that it is there.
+        report: report after the command.
+        sent: commanded width, metres.
+        unjudged: whether to accept the opening if nothing at all is known.
+        slack: tolerance of the measured width if the driver reports success, metres.
     """
     if report.flag:
         return f"the gripper's switch reports that something is still held{_words(report)}"
@@ -101,10 +103,10 @@ def why_not_open(report: GripReport, sent: float, unjudged: bool, slack: float =
 
 
 def _not_closed(report: GripReport, width: float, expected: float | None) -> str:
-    """Why fingers that stand at a width have not begun to close; "" where they have, or need not have.
+    """Why fingers at rest at a width have not begun to close; "" if they have, or need not.
 
-    They are opened wider than the object, so where they still are what they meet is not the object. Only fingers that
-    were hardly wider apart than the object is expected to be may hold it without a motion.
+    They were opened wider than the object, so if they have not moved, they are not in contact with it. Only fingers
+    that were hardly wider apart than the expected object may hold it without a motion.
     """
     before = report.before
     if before is None or before - width >= MOVED or (expected is not None and before <= expected + REACHED):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the distance between the fingers to the position that a gripper's driver or joint has, and back.
+"""Converts between the distance of the fingers and the position of a gripper's driver or joint.
 
-Both are needed: a driver is told a position, and joint states tell one. Few grippers have the distance itself: a Franka
-Hand's joints have half of it, a Robotiq's knuckle turns from 0 (open) to 0.79 rad (closed), not in proportion.
+Both directions are needed: a driver takes a position, and joint states report one. Few grippers use the distance
+itself: a Franka Hand's joints have half of it, a Robotiq's knuckle turns from 0 (open) to 0.79 rad (closed), not in
+proportion.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ _FORM = (
 )
 
 
-_WIDEST = 1.0  # metres: a table that goes on beyond that is written in millimetres
-_STEEPEST = 1e6  # of positions over metres
+_WIDEST = 1.0  # metres: a table beyond that is probably in millimetres
+_STEEPEST = 1e6  # slope, position per metre
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """Widths and positions that belong together; linear between them, and on beyond both ends with the same slope.
+    """A table of widths and positions, with linear interpolation, and linear extrapolation beyond both ends.
 
     Args:
-        widths: between the fingers, metres, rising; two at least.
-        positions: at those widths, metres or radians; all rising or all falling.
+        widths: distances between the fingers, metres, increasing; at least two.
+        positions: positions at those widths, metres or radians; strictly increasing or decreasing.
 
     Raises:
-        InputError: fewer than two, not as many positions, a number that is not finite, or an order as above missing.
+        InputError: there are fewer than two widths, the counts differ, a number is not finite, or the order is wrong.
     """
 
     widths: tuple[float, ...]
@@ -53,11 +54,11 @@ class Stroke:
             raise InputError("stroke of the gripper", got, _FORM, "measure the gripper at two or more widths")
 
     def position(self, width: float) -> float:
-        """At a width, metres."""
+        """Position, metres or radians, at a width in metres."""
         return _between(width, self.widths, self.positions)
 
     def width(self, position: float) -> float:
-        """Between the fingers at a position, metres; below 0 where the position lies beyond closed."""
+        """Width at a position, metres; below 0 for a position beyond closed."""
         if self.positions[0] > self.positions[-1]:
             return _between(position, self.positions[::-1], self.widths[::-1])
         return _between(position, self.positions, self.widths)
@@ -80,14 +81,14 @@ def linear_stroke(scale: float, offset: float) -> Stroke:
 
 
 def read_stroke(name: str, table: str) -> Stroke:
-    """The stroke of a table "width position; width position; ...".
+    """Parse a stroke from a table "width position; width position; ...".
 
     Args:
-        name: of the parameter, for errors.
-        table: metres, and radians or metres.
+        name: name of the parameter, for errors.
+        table: widths in metres, positions in radians or metres.
 
     Raises:
-        InputError: it is not such a table, or none of a gripper: wider than 1 m, or all but a jump.
+        InputError: the table is malformed, or impossible for a gripper: wider than 1 m, or almost a jump.
     """
     rows = [row.split() for row in table.split(";") if row.strip()]
     try:
@@ -107,10 +108,10 @@ def read_stroke(name: str, table: str) -> Stroke:
 
 
 def command_stroke(motion: MotionConfig) -> Stroke:
-    """From the width to what the driver is told: `gripper_table`, or `gripper_scale` and `gripper_offset`.
+    """Stroke from the width to the driver's command: `gripper_table`, or `gripper_scale` and `gripper_offset`.
 
     Raises:
-        InputError: the table is none, or the scale is 0.
+        InputError: the table is invalid, or the scale is 0.
     """
     if motion.gripper_table:
         return read_stroke("motion.gripper_table", motion.gripper_table)
@@ -118,7 +119,7 @@ def command_stroke(motion: MotionConfig) -> Stroke:
 
 
 def finger_stroke(motion: MotionConfig) -> Stroke | None:
-    """From the width to the position of each of `finger_joints`; None where they share it evenly.
+    """Stroke from the width to the position of each of `finger_joints`; None if they share it evenly.
 
     Raises:
         InputError: the table is none.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Occupied and unseen space around a target, from one depth image.
+"""Computes occupied and unseen space around a target from one depth image.
 
-A point is an obstacle where it is measured on a surface and belongs to nothing that is known: support, target, other
-objects, the robot (which depth leaves out already). Noise is kept out by statistics: points of a surface have others
-beside them, they are farther from the support than its roughness, they come in patches no smaller than the smallest
-object that must not vanish, and a voxel holds several of them.
+A point is an obstacle if it was measured on a surface and does not belong to the support, the target, other objects or
+the robot (which is already removed from depth). Statistics remove noise: a surface point has neighbours, is farther
+from the support than its roughness, lies in a patch no smaller than the smallest object that must be found, and shares
+its voxel with others.
 """
 
 from __future__ import annotations
@@ -25,22 +25,21 @@ from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import DepthConfig, OccupancyConfig
 from spatial_vlm_ros.types import Depth, Mask, RgbdFrame, Scene, Transform, Vector3
 
-_THIN_SEEN = 0.3  # part of the smallest object's pixels that is left of it above the support, and must be found
-_LEAST_PIXELS = 4  # of a patch, however far away
-_FAR_SHARE = 0.3  # part of the points of a surface across the view that a voxel has to hold where those are few
-_AROUND = 9  # pixels along either side of the window in which is counted how many are measured
-_MOST_FOR_ONE = 4.0  # pixels that one measured pixel stands for, at most
+_THIN_SEEN = 0.3  # share of the smallest object's pixels that remain above the support and must be found
+_LEAST_PIXELS = 4  # least size of a patch, at any distance
+_FAR_SHARE = 0.3  # share of the points of a surface across the view that a voxel needs, if those are few
+_AROUND = 9  # side of the window in which measured pixels are counted, pixels
+_MOST_FOR_ONE = 4.0  # most pixels that one measured pixel represents
 
 
 @dataclass(frozen=True)
 class Occupancy:
-    """Obstacles that have no name, from depth.
+    """Unnamed obstacles from depth.
 
     Args:
-        measured: voxels in which a surface was measured that is not support, target, known object or robot.
-        unseen: voxels that the camera does not see into, by policy `occupancy.unseen`.
-        seen_share: part of the space around the target through which the gripper comes, the line of sight to which was
-            measured, 0 to 1.
+        measured: voxels with a measured surface that is not support, target, known object or robot.
+        unseen: voxels that the camera cannot see, by policy `occupancy.unseen`.
+        seen_share: share of the gripper's approach space around the target with a measured line of sight, 0 to 1.
     """
 
     measured: VoxelBlocks
@@ -50,14 +49,14 @@ class Occupancy:
 
 @dataclass(frozen=True)
 class KnownBodies:
-    """What depth shows and is not an obstacle without a name. Planning frame, metres.
+    """Known bodies, which are not unnamed obstacles. Planning frame, metres.
 
     Args:
-        target: its box.
-        target_pixels: (H, W) bool, pixels of the target's mask; None where it has none.
-        others: boxes of all other objects, what is not known of their places included.
-        support_height: of the support below the target.
-        places: where the target may be put, on what will carry it: the arm goes there, too.
+        target: box of the target.
+        target_pixels: (H, W) bool, pixels of the target's mask; None without a mask.
+        others: boxes of all other objects, grown by their position uncertainty.
+        support_height: height of the support below the target.
+        places: positions on a support where the target may be put; the arm moves there, too.
     """
 
     target: Solid
@@ -70,17 +69,17 @@ class KnownBodies:
 def occupancy_of(
     scene: Scene, base_T_camera: Transform, known: KnownBodies, depth: DepthConfig, config: OccupancyConfig
 ) -> Occupancy | None:
-    """Obstacles without a name around a target.
+    """Find unnamed obstacles around a target.
 
     Args:
-        scene: of one frame; its depth leaves out the robot.
-        base_T_camera: of the frame.
-        known: what is no such obstacle.
-        depth: noise of depth.
+        scene: scene of one frame, whose depth excludes the robot.
+        base_T_camera: camera pose of the frame.
+        known: bodies that are not such obstacles.
+        depth: depth noise.
         config: voxels, region, policies.
 
     Returns:
-        None where no depth is measured at all.
+        The obstacles; None if there is no depth at all.
     """
     frame = scene.frame
     if not np.isfinite(frame.depth).any():
@@ -99,7 +98,7 @@ def occupancy_of(
 def obstacle_pixels(
     scene: Scene, base_T_camera: Transform, known: KnownBodies, depth: DepthConfig, config: OccupancyConfig
 ) -> Mask:
-    """(H, W) bool: pixels that measured a surface of nothing that is known, inside the region around the target."""
+    """(H, W) bool: pixels that measured a surface of no known body, inside the region around the target."""
     frame = scene.frame
     focal = float(frame.camera.K[0, 0])
     candidates = np.isfinite(frame.depth) & off_support(scene, base_T_camera, known, depth, config)
@@ -117,7 +116,7 @@ def obstacle_pixels(
 
 
 def points_of(frame: RgbdFrame, pixels: Mask) -> Array:
-    """(N, 3) points of pixels, metres, camera frame, row by row."""
+    """(N, 3) points of the masked pixels, metres, camera frame, row by row."""
     xs, ys = normalised_axes(frame.camera)
     rows, columns = np.nonzero(pixels)
     z = frame.depth[rows, columns].astype(np.float64)
@@ -125,34 +124,34 @@ def points_of(frame: RgbdFrame, pixels: Mask) -> Array:
 
 
 def in_region(points: Array, known: KnownBodies, config: OccupancyConfig) -> npt.NDArray[np.bool_]:
-    """(N,) whether points (N, 3), planning frame, are near enough to the target or its way to be kept."""
+    """(N,) whether points (N, 3), planning frame, are near enough to the target or its path to be kept."""
     return inside_region(points, ways_of(known), known.support_height, config)
 
 
 def ways_of(known: KnownBodies) -> tuple[Vector3, ...]:
-    """Where the arm takes the target and puts it: first the target's middle, then the places."""
+    """Positions where the arm takes and puts the target: first the target's centre, then the places."""
     return (known.target.centre, *known.places)
 
 
 def stands_for(depth: Depth) -> npt.NDArray[np.float32]:
-    """(H, W) how many pixels a measured one stands for: 1 where all around it are measured, more amid dropouts."""
+    """(H, W) how many pixels a measured one represents: 1 if all its neighbours are measured, more among dropouts."""
     measured = np.isfinite(depth).astype(np.float32)
     share = cv2.blur(measured, (_AROUND, _AROUND), borderType=cv2.BORDER_REPLICATE)
     return np.asarray(1.0 / np.maximum(share, 1.0 / _MOST_FOR_ONE), np.float32)
 
 
 def without(blocks: VoxelBlocks, others: VoxelBlocks) -> VoxelBlocks:
-    """Voxels whose middles are in none of the others."""
+    """Voxels whose centres are in none of the others."""
     return blocks.kept(~others.holds(blocks.centres())) if len(blocks) and len(others) else blocks
 
 
 def off_support(
     scene: Scene, base_T_camera: Transform, known: KnownBodies, depth: DepthConfig, config: OccupancyConfig
 ) -> Mask:
-    """(H, W) bool: pixels that are farther from the support than its roughness and the noise of depth explain.
+    """(H, W) bool: pixels that are farther from the support than its roughness and the depth noise explain.
 
-    The standard deviation of one point across the support is its roughness where it was measured, or that of depth,
-    across the plane, where that is more: of a far part of it.
+    The standard deviation of a point across the support is the larger of the support's measured roughness and the depth
+    noise across the plane, which dominates for far parts.
     """
     frame, plane = scene.frame, scene.support
     xs, ys = (axis.astype(np.float32) for axis in normalised_axes(frame.camera))
@@ -171,19 +170,19 @@ def off_support(
 
 
 def _growing(across: npt.NDArray[np.float32], rms: float) -> npt.NDArray[np.float32]:
-    """(H, W) the measured roughness, growing as the noise of depth does beyond the middle of what is seen."""
+    """(H, W) measured roughness, which grows like the depth noise beyond the middle of the visible support."""
     few = across[::8, ::8]
     known = few[np.isfinite(few)]
-    if not len(known):  # regular dropouts may leave out just the rows or columns that are looked at
+    if not len(known):  # regular dropouts may hit exactly the sampled rows or columns
         known = across[np.isfinite(across)]
     usual = float(np.median(known))
     return np.asarray(np.float32(rms) * np.maximum(1.0, across / np.float32(max(usual, 1e-6))), np.float32)
 
 
 def _patches(pixels: Mask, depth: Depth, focal: float, config: OccupancyConfig) -> Mask:
-    """The pixels without patches that are smaller than what is left of the smallest object that must not vanish.
+    """Remove patches that are smaller than the visible rest of the smallest object that must be found.
 
-    A patch goes on beyond a pixel or two that are not measured.
+    A patch may continue across one or two unmeasured pixels.
     """
     grown = cv2.dilate(pixels.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
     bridged = pixels | (grown & ~np.isfinite(depth))
@@ -207,14 +206,14 @@ def filled_cells(
     config: OccupancyConfig,
     each: npt.NDArray[np.floating] | None = None,
 ) -> Indices:
-    """(M, 3) cells that hold enough points, of as many as a surface across the view would put there.
+    """(M, 3) indices of cells with enough points, compared with a surface across the view.
 
     Args:
         points: (N, 3) metres, camera frame.
-        base_T_camera: of the frame.
+        base_T_camera: camera pose of the frame.
         focal: focal length, pixels.
         config: voxels.
-        each: (N,) pixels that each point stands for (`stands_for`); None = one.
+        each: (N,) pixels that each point represents (`stands_for`); None = one.
     """
     if not len(points):
         return np.zeros((0, 3), np.int32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Occupied space as what planners, drawings and rechecks get: boxes under names of our own."""
+"""Converts occupied space to named boxes for planners, drawings and rechecks."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 
 PREFIX = "occupancy/"
-"""Before the names of occupied space, so that no detection has its id."""
+"""Prefix of the names of occupied space, so that no detection has the same id."""
 MEASURED, BESIDE, UNSEEN = f"{PREFIX}measured", f"{PREFIX}beside_target", f"{PREFIX}unseen"
-_BESIDE = 0.02  # metres from the target's box within which an obstacle may touch it while it is lifted off
+_BESIDE = 0.02  # metres from the target's box within which an obstacle may touch it during the lift
 _NEIGHBOURS = np.array(list(itertools.product((-1, 0, 1), repeat=3)), np.int32)
 
 
 @dataclass(frozen=True)
 class OccupiedSpace:
-    """Obstacles without a name that are treated alike.
+    """A group of unnamed obstacles that are treated alike.
 
     Args:
         id: MEASURED, BESIDE or UNSEEN.
-        label: for a person.
-        boxes: level, along the axes of the planning frame; one at least.
+        label: display name.
+        boxes: boxes along the axes of the planning frame; at least one.
     """
 
     id: str
@@ -37,13 +37,13 @@ class OccupiedSpace:
 
 
 def spaces_of(occupancy: Occupancy | None, target: Solid) -> tuple[OccupiedSpace, ...]:
-    """Occupied space in up to three parts.
+    """Divide occupied space into up to three parts.
 
-    What is measured within 2 cm of the target and no higher than its top is a part of its own: the target may touch it
-    while it is lifted, for going up brings it no nearer. The gripper may not.
+    Obstacles measured within 2 cm of the target and no higher than its top are a separate part: the target may touch
+    them during the lift, because moving up brings it no nearer. The gripper may not.
 
     Args:
-        occupancy: of a scene; None has none.
+        occupancy: occupancy of a scene; None gives no parts.
         target: box of the object to take.
     """
     if occupancy is None:
@@ -59,18 +59,18 @@ def spaces_of(occupancy: Occupancy | None, target: Solid) -> tuple[OccupiedSpace
 
 
 def is_beside(measured: VoxelBlocks, target: Solid) -> npt.NDArray[np.bool_]:
-    """(N,) whether voxels are within 2 cm of the target and no higher than its top, in the order of their middles."""
+    """(N,) whether voxels are within 2 cm of the target and no higher than its top, in the order of `centres`."""
     centres, half = measured.centres(), measured.edge / 2
     beside = within(target.grown((_BESIDE + half, _BESIDE + half, _BESIDE + half)), centres)
     return np.asarray(beside & (centres[:, 2] - half < target.top))
 
 
 def changed_since(then: Occupancy | None, now: Occupancy) -> Occupancy:
-    """What is occupied now and was not when the plan was made, beside what noise moves by a voxel.
+    """Space that is occupied now and was not when the plan was made, with a tolerance of one voxel for noise.
 
     Args:
-        then: what was planned with.
-        now: of a later image.
+        then: occupancy that the plan was made with.
+        now: occupancy of a later image.
     """
     if then is None:
         return now
@@ -82,6 +82,6 @@ def changed_since(then: Occupancy | None, now: Occupancy) -> Occupancy:
 
 
 def widened(blocks: VoxelBlocks) -> VoxelBlocks:
-    """With the 26 voxels around each."""
+    """Add the 26 neighbours of each voxel."""
     around = (blocks.indices[:, None, :] + _NEIGHBOURS).reshape(-1, 3)
     return voxels_at(around, blocks.edge, blocks.origin)

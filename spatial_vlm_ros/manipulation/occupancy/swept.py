@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The space that arm, hand and held object pass through on an approved plan."""
+"""Computes the space that arm, hand and held object pass through on an approved plan."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ EDGE = 0.02  # metres of a voxel of swept space
 
 
 def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge: float = EDGE) -> VoxelBlocks:
-    """The voxels that anything moving on a plan comes nearer to than a margin.
+    """Voxels that a moving part comes nearer to than a margin during a plan.
 
     Args:
-        motion: of the whole arm; links and frames of it.
+        motion: motion of the whole arm, with links and frames.
         target_size: edge lengths of the object's box, metres; it moves with the frames.
-        margin: metres around all that moves.
-        edge: of a voxel, metres.
+        margin: metres around all moving parts.
+        edge: edge of a voxel, metres.
 
     Raises:
-        InputError: the motion has no frames, as nothing is known of the arm.
+        InputError: the motion has no frames, because the arm is not known.
     """
     if not motion.frames or not motion.links:
         reason = motion.missing or "no frame"
@@ -51,29 +51,29 @@ def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge
 
 
 def matrix_of(pose: Seven) -> Array:
-    """(4, 4) of a position and a quaternion x, y, z, w."""
+    """Convert a position in metres and a quaternion x, y, z, w to a (4, 4) matrix."""
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose[3:]), pose[:3]
     return matrix
 
 
 def _passed(hull: Hull, track: Array, margin: float, edge: float) -> npt.NDArray[np.int32]:
-    """(N, 3) cells that the skin of a grown hull passes on a track (F, 4, 4), also between its poses; some repeat.
+    """(N, 3) cells that the surface of a grown hull passes along a track (F, 4, 4), with repeats.
 
-    What is inside the skin is the link itself: nothing can be measured there before it has come through the skin.
+    Inside the surface is the link itself: an object must pass the surface before it can be measured there.
     """
     skin = _skin(hull, margin, edge / 2)
     cells = [_placed(skin, track[0])]
     for last, pose in itertools.pairwise(track):
         ways = np.linalg.norm(_placed(hull.vertices, pose) - _placed(hull.vertices, last), axis=1)
         steps = math.ceil(float(ways.max()) / edge)
-        # Between two moments corners move in straight lines, as nearly as matters for steps of one voxel.
+        # Between two poses corners move almost in straight lines, accurate enough for steps of one voxel.
         cells += [_placed(skin, last + (pose - last) * (k / steps)) for k in range(1, steps + 1)]
     return np.floor(np.concatenate(cells) / edge).astype(np.int32)
 
 
 def _skin(hull: Hull, margin: float, step: float) -> Array:
-    """(N, 3) points, a step apart, in the outermost layers of a hull that is grown by a margin; in its own frame."""
+    """(N, 3) points, one step apart, in the outermost layers of a hull grown by a margin, in its own frame."""
     spans = [np.arange(-(h + margin), h + margin + step, step) for h in hull.half]
     points = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) + hull.centre
     away = hull.outside_by(points)
@@ -85,6 +85,6 @@ def _placed(points: npt.NDArray[np.floating], pose: Array) -> Array:
 
 
 def box_hull(sizes: Sequence[float]) -> Hull:
-    """The hull of a box about its middle, edge lengths in metres."""
+    """Hull of a box about its centre; edge lengths in metres."""
     half = np.array(sizes) / 2
     return Hull(np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * half)

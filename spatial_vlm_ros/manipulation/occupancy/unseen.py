@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Space that the camera does not see into: behind obstacles, or all of it; and how much of the way it does see."""
+"""Computes the space that the camera cannot see, and how much of the gripper's way it does see."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from spatial_vlm_ros.types import Mask, RgbdFrame, Transform, Vector3
 View = tuple[RgbdFrame, Transform]
 """A frame and the pose of its camera in the planning frame."""
 
-_SIGMAS = 3.0  # standard deviations of depth by which a voxel has to lie before what is measured to be seen free
-_WAY_STEP = 0.02  # metres between the places that are asked about on the way
-_WAY_ASIDE, _WAY_ABOVE = 0.12, 0.22  # metres around and above the target that the gripper comes through
-_BLOCK = 400_000  # cells that are looked at together
+_SIGMAS = 3.0  # standard deviations that a voxel has to be nearer than the measured depth to count as seen free
+_WAY_STEP = 0.02  # metres between the sampled positions on the way
+_WAY_ASIDE, _WAY_ABOVE = 0.12, 0.22  # metres around and above the target that the gripper passes through
+_BLOCK = 400_000  # cells processed together
 
 
 def hidden_cells(
@@ -35,19 +35,19 @@ def hidden_cells(
     config: OccupancyConfig,
     ways: Sequence[Vector3] = (),
 ) -> VoxelBlocks:
-    """Space above the support that is taken for occupied because nobody sees it.
+    """Cells above the support that count as occupied because they are not visible.
 
     Args:
         view: the frame and its camera.
         obstacles: (H, W) bool, pixels that measured an obstacle without a name.
-        target: its box; space in it is not unseen.
-        others: boxes of known objects, the same.
+        target: box of the target; space inside it does not count as unseen.
+        others: boxes of known objects, treated the same.
         support_height: metres.
-        depth: noise of depth.
-        config: `unseen` is the policy. "behind_obstacles": as far behind each pixel of an obstacle as `behind`, along
-            its line of sight, for obstacles have a back. "all": wherever no line of sight passes, in voxels of twice
+        depth: depth noise.
+        config: `unseen` is the policy. "behind_obstacles": up to `behind` metres behind each obstacle pixel along its
+            line of sight, because obstacles have a back. "all": wherever no line of sight passes, in voxels of twice
             the edge.
-        ways: where the target is taken and put (`inside_region`); none = where it is.
+        ways: positions where the target is taken and put (`inside_region`); empty = only where it is.
     """
     if config.unseen == "off":
         return voxels_at(np.zeros((0, 3), np.int32), config.edge)
@@ -66,11 +66,11 @@ def hidden_cells(
 def inside_region(
     points: Array, ways: Sequence[Vector3], support_height: float, config: OccupancyConfig
 ) -> npt.NDArray[np.bool_]:
-    """(N,) whether points (N, 3), planning frame, are near enough to where the arm goes to be kept as obstacles.
+    """(N,) whether points (N, 3), planning frame, are near enough to the arm's way to be kept as obstacles.
 
     Args:
-        points: metres.
-        ways: where the target is, first, then where it may be put: what is near the straight lines between counts.
+        points: (N, 3) metres.
+        ways: position of the target, then positions where it may be put; points near the straight lines between count.
         support_height: metres.
         config: `reach`, `above`, `below`.
     """
@@ -89,17 +89,18 @@ def inside_region(
 def measured_share(
     view: View, target: Solid, support_height: float, config: OccupancyConfig, places: Sequence[Vector3] = ()
 ) -> float:
-    """Part of the space through which the gripper comes, the line of sight to which was measured, 0 to 1.
+    """Share of the gripper's approach space with a measured line of sight, 0 to 1.
 
-    What is measured nearer to the camera and is too far from the way to be an obstacle, such as an arm before the lens,
+    A body measured nearer to the camera and too far from the way to be an obstacle, such as an arm before the lens,
     hides what is behind it.
 
     Args:
         view: the frame and its camera.
-        target: its box: the space around and above it.
+        target: box of the target; the space around and above it is checked.
         support_height: metres.
-        config: `support_gap`, and what is kept as an obstacle.
-        places: where it may be put: the space there is looked at in the same way, and the least of all counts.
+        config: `support_gap`, and which points are kept as obstacles.
+        places: positions where it may be put; the space there is checked in the same way, and the smallest share
+            counts.
     """
     frame, base_T_camera = view
     xs, ys = normalised_axes(frame.camera)
@@ -123,7 +124,7 @@ def measured_share(
 
 
 def _behind(view: View, obstacles: Mask, config: OccupancyConfig) -> Indices:
-    """(N, 3) cells on the lines of sight behind obstacles, each once."""
+    """(N, 3) cells on the lines of sight behind obstacles, without duplicates."""
     frame, base_T_camera = view
     xs, ys = normalised_axes(frame.camera)
     rows, columns = np.nonzero(obstacles)
@@ -162,7 +163,7 @@ def _hidden(
     depth: DepthConfig,
     config: OccupancyConfig,
 ) -> Indices:
-    """The cells that no line of sight passes: nothing farther is measured where they are seen."""
+    """Cells that no line of sight passes: no farther depth is measured at their pixels."""
     middles: Array = (cells.astype(np.float64) + 0.5) * edge
     above = middles[:, 2] - edge / 2 > support_height + config.support_gap
     cells, middles = cells[above], middles[above]
@@ -177,10 +178,11 @@ def _hidden(
 
 
 def _looked_up(view: View, points: Array) -> tuple[Array, Array, npt.NDArray[np.intp]]:
-    """Where points (N, 3), planning frame, are seen.
+    """Project points (N, 3), planning frame, into the depth image.
 
     Returns:
-        (N,) depth measured there, metres, NaN where none is; (N,) their own; (N, 2) row and column, 0 outside of it.
+        (N,) measured depth, metres, NaN if none; (N,) depth of the points, metres; (N, 2) row and column, 0 outside the
+        image.
     """
     frame, base_T_camera = view
     own = base_T_camera.inverse().apply(points)
@@ -207,7 +209,7 @@ def within(solid: Solid, points: Array) -> npt.NDArray[np.bool_]:
 
 
 def _once(cells: Indices) -> Indices:
-    """(N, 3) without repeats."""
+    """Remove duplicates of (N, 3) cells."""
     low = cells.min(axis=0)
     spans = tuple((cells.max(axis=0) - low + 1).astype(np.int64).tolist())
     keys = np.unique(np.ravel_multi_index(tuple((cells - low).T.astype(np.int64)), spans))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Occupied voxels: indices on a grid, a text form that is small and bounded, and their union as few boxes."""
+"""Occupied voxels: grid indices, a small bounded text encoding, and their union as few boxes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Indices = npt.NDArray[np.int32]
 Grid = npt.NDArray[np.bool_]
 
 MOST_CELLS = 1 << 26
-"""Cells of the box around all occupied voxels: 8 MiB as bits."""
+"""Most cells of the box around all occupied voxels: 8 MiB as bits."""
 MOST_BOXES = 600
-"""Boxes that `as_boxes` gives at most; above, voxels are merged two by two until they fit."""
-_AXES = ((0, 1, 2), (1, 0, 2), (2, 0, 1))  # order in which voxels are merged into boxes: the one that gives fewest
+"""Most boxes from `as_boxes`; above it, voxels are merged to twice the edge until they fit."""
+_AXES = ((0, 1, 2), (1, 0, 2), (2, 0, 1))  # orders of merging voxels into boxes: the one with the fewest is used
 _COMPARE = "compare the versions of the nodes"
 
 
@@ -33,14 +33,14 @@ class VoxelBlocks:
     """Occupied voxels of one grid, in the planning frame. Made by `voxels_at`.
 
     Args:
-        origin: the corner from which indices count, metres.
+        origin: corner at index 0, metres.
         edge: length of a voxel's edge, metres.
-        low: least index along each axis; 0, 0, 0 where no voxel is occupied.
+        low: least index along each axis; 0, 0, 0 if no voxel is occupied.
         shape: number of cells along each axis of the box around all occupied voxels.
-        bits: that box, C order, one bit a cell, compressed by zlib, in base64.
+        bits: that box in C order, one bit per cell, compressed by zlib, in base64.
 
     Raises:
-        InputError: an edge that is not positive, or more than MOST_CELLS cells.
+        InputError: the edge is not positive, or there are more than MOST_CELLS cells.
     """
 
     origin: Vector3
@@ -59,10 +59,10 @@ class VoxelBlocks:
 
     @cached_property
     def grid(self) -> Grid:
-        """The box around all occupied voxels, `shape`: which cells are occupied.
+        """Bool array of size `shape`: which cells are occupied.
 
         Raises:
-            InputError: `bits` is not what `voxels_at` wrote.
+            InputError: `bits` was not written by `voxels_at`.
         """
         cells = math.prod(self.shape)
         size = (cells + 7) // 8
@@ -78,7 +78,7 @@ class VoxelBlocks:
 
     @cached_property
     def indices(self) -> Indices:
-        """(N, 3) int32 indices of the occupied voxels, sorted, each once."""
+        """(N, 3) int32 indices of the occupied voxels, sorted, without duplicates."""
         return np.argwhere(self.grid).astype(np.int32) + np.array(self.low, np.int32)
 
     def __len__(self) -> int:
@@ -86,11 +86,11 @@ class VoxelBlocks:
 
     @property
     def volume(self) -> float:
-        """Of all occupied voxels, cubic metres."""
+        """Volume of all occupied voxels, cubic metres."""
         return len(self) * self.edge**3
 
     def centres(self) -> Array:
-        """(N, 3) middles of the occupied voxels, metres, planning frame, in the order of `indices`."""
+        """(N, 3) centres of the occupied voxels, metres, planning frame, in the order of `indices`."""
         return (self.indices + 0.5) * self.edge + np.array(self.origin)
 
     def holds(self, points: Array) -> Grid:
@@ -102,19 +102,18 @@ class VoxelBlocks:
         return found
 
     def kept(self, which: Grid) -> VoxelBlocks:
-        """Some of the voxels: (N,) bool, in the order of `indices`."""
+        """Keep the voxels selected by `which`, (N,) bool in the order of `indices`."""
         return voxels_at(self.indices[which], self.edge, self.origin)
 
     def coarser(self) -> VoxelBlocks:
-        """The voxels of twice the edge that hold an occupied one."""
+        """Voxels of twice the edge that contain an occupied voxel."""
         return voxels_at(np.floor_divide(self.indices, 2), 2 * self.edge, self.origin)
 
     def as_boxes(self, most: int = MOST_BOXES) -> tuple[Solid, ...]:
-        """Few level boxes, along the axes of the planning frame, that together are the occupied voxels.
+        """Cover the occupied voxels with few boxes along the axes of the planning frame.
 
         Args:
-            most: boxes at most; where more would be needed, voxels of twice the edge hold what the occupied ones hold,
-                and so on.
+            most: most boxes; if more are needed, the voxels are coarsened to twice the edge, repeatedly.
         """
         blocks = self
         while True:
@@ -131,15 +130,15 @@ class VoxelBlocks:
 
 
 def voxels_at(indices: Indices, edge: float, origin: Vector3 = (0.0, 0.0, 0.0)) -> VoxelBlocks:
-    """Occupied voxels from their indices.
+    """Make occupied voxels from their indices.
 
     Args:
-        indices: (N, 3) whole numbers, in any order; the same one may be there twice.
-        edge: of a voxel, metres.
-        origin: from which indices count, metres.
+        indices: (N, 3) integers in any order; duplicates are allowed.
+        edge: edge of a voxel, metres.
+        origin: corner at index 0, metres.
 
     Raises:
-        ShapeError: not (N, 3).
+        ShapeError: `indices` is not (N, 3).
         InputError: they span more than MOST_CELLS cells.
     """
     indices = np.asarray(indices)
@@ -157,12 +156,12 @@ def voxels_at(indices: Indices, edge: float, origin: Vector3 = (0.0, 0.0, 0.0)) 
 
 
 def joined(blocks: Iterable[VoxelBlocks]) -> tuple[Solid, ...]:
-    """The boxes of several sets of voxels."""
+    """Boxes that cover several sets of voxels."""
     return tuple(box for each in blocks for box in each.as_boxes())
 
 
 def _merged(indices: Indices, axes: tuple[int, int, int]) -> npt.NDArray[np.int64]:
-    """(M, 6) least and greatest corners, in cells, of boxes that are the union of voxels and share none.
+    """(M, 6) least and greatest corners, in cells, of disjoint boxes whose union is the voxels.
 
     Voxels become runs along the first axis, equal runs side by side along the second become rectangles, and equal
     rectangles side by side along the third become boxes.

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether anything enters the space that an arm is going to pass through, image by image while it moves.
+"""Detects objects that enter the space that a moving arm is going to pass through, image by image.
 
-What was there when the plan was approved does not count: target, known objects, obstacles without a name, the support.
-Nor does the robot, or what it holds. What is left in the swept space has come since. It is an intrusion in the second
-of two images one after the other, so that the noise of one image stops nothing.
+Everything that was there when the plan was approved is ignored: target, known objects, unnamed obstacles, support; also
+the robot and its held object. Anything else in the swept space has entered since. It counts as an intrusion in the
+second of two consecutive images, so that noise in one image does not stop the arm.
 
-The camera may move, on the arm itself, for example: each image has its own pose, and what was there stays where it was
-in the planning frame.
+The camera may move, for example on the arm: each image has its own pose, and known bodies stay fixed in the planning
+frame.
 """
 
 from __future__ import annotations
@@ -33,46 +33,46 @@ from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, Transform, Vector3
 
 ROBOT_PADDING = 0.05  # metres around robot and held object: joint states and images are some 20 ms apart
-KNOWN_PADDING = 0.03  # metres around what was there
-ABOVE_SUPPORT = 0.015  # metres, beside the noise of depth
-LEAST_SIZE = 0.03  # metres: of the smallest object that has to be noticed, seen from the front
-_SEEN = 0.3  # part of its pixels that have to be in the swept space
+KNOWN_PADDING = 0.03  # metres around known bodies
+ABOVE_SUPPORT = 0.015  # metres, in addition to the depth noise
+LEAST_SIZE = 0.03  # metres: size of the smallest object that has to be noticed, seen from the front
+_SEEN = 0.3  # share of its pixels that have to be in the swept space
 _LEAST_PIXELS = 12
-CONFIRMED = 2  # images one after the other
-LEAST_SEEN = 0.3  # part of the swept space in the image whose line of sight has to be measured and free
-LEAST_SHOWN = 12  # voxels of swept space in an image: of fewer, single pixels would decide whether depth is there
+CONFIRMED = 2  # consecutive images
+LEAST_SEEN = 0.3  # share of the swept space in the image whose line of sight has to be measured and free
+LEAST_SHOWN = 12  # fewest voxels of swept space in an image: with fewer, single pixels would decide
 _SIGMAS = 4.0
 _NEAREST = 0.05  # metres before the camera
-_HIDES = 0.05  # metres: what is measured nearer to the camera hides what is behind it
-_BESIDE = 20  # pixels beside the middles of the outermost voxels
+_HIDES = 0.05  # metres: a body measured this much nearer to the camera hides what is behind it
+_BESIDE = 20  # pixels around the centres of the outermost voxels
 
 
 @dataclass(frozen=True)
 class Intrusion:
-    """Something that was not there when the plan was approved, in the way of the arm.
+    """An object in the arm's way that was not there when the plan was approved.
 
     Args:
-        place: middle of what is seen of it in swept space, metres, planning frame.
-        pixels: of it.
+        place: centre of its visible part in the swept space, metres, planning frame.
+        pixels: number of its pixels.
     """
 
     place: Vector3
     pixels: int
 
     def words(self) -> str:
-        """For a person."""
+        """Text for a person."""
         x, y, z = self.place
         return f"something has entered the arm's path at ({x:.2f}, {y:.2f}, {z:.2f}) m"
 
 
 class IntrusionWatch:
-    """Looks at images while one plan is carried out.
+    """Checks images during the execution of one plan.
 
     Args:
         swept: space that the plan passes through (swept.swept_space).
-        scene: that it was planned in.
-        extra: boxes of what else may be there, such as the target where it is put down.
-        config: noise of depth.
+        scene: planning scene of the plan.
+        extra: other boxes that may be there, such as the target where it is put down.
+        config: depth noise.
     """
 
     def __init__(
@@ -91,34 +91,34 @@ class IntrusionWatch:
     def look(
         self, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform, robot: Sequence[LinkHull]
     ) -> Intrusion | None:
-        """One image, later than the one before.
+        """Check the next image.
 
         Args:
-            depth: (H, W) float32, metres, NaN where not measured, of a camera without distortion.
-            camera: of that size.
+            depth: (H, W) float32, metres, NaN for no measurement, of a camera without distortion.
+            camera: camera model of that size.
             base_T_camera: its pose in the planning frame when the image was taken.
-            robot: links, and what is held, where they are when the image is taken.
+            robot: links and held object at the time of the image.
 
         Returns:
-            What has entered, where two images one after the other show it; else None.
+            The intrusion if two consecutive images show it, otherwise None.
 
         Raises:
-            DepthError: the image does not show the way: swept space is outside of it, hidden, or without depth. It
-                counts as no image.
+            DepthError: the image does not show the way: the swept space is outside of it, hidden, or without depth. The
+                image is ignored.
         """
         found = self._entered(depth, camera, base_T_camera, robot)
         self._suspected = 0 if found is None else self._suspected + 1
         return found if self._suspected >= CONFIRMED else None
 
     def longest_unseen(self, camera: PinholeCamera, moments: Iterable[tuple[float, Transform]]) -> float:
-        """For how long none of the images of a moving camera would show the way, even if nothing hides it.
+        """Longest time in which a moving camera would not see the way, even if nothing hides it.
 
         Args:
             camera: without distortion.
-            moments: seconds, rising, and where the camera is then (base_T_camera, planning frame).
+            moments: increasing times in seconds, with base_T_camera at each.
 
         Returns:
-            Seconds, from one moment that shows it to the next; 0 where each does, or nothing has to be watched.
+            Seconds between two moments that show it; 0 if all do, or nothing has to be watched.
         """
         last, longest, blind = math.nan, 0.0, False
         for now, pose in moments:
@@ -132,7 +132,7 @@ class IntrusionWatch:
     def _entered(
         self, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform, robot: Sequence[LinkHull]
     ) -> Intrusion | None:
-        if not len(self._swept):  # it passes only where something was known to be
+        if not len(self._swept):  # it only passes known bodies
             return None
         view = self._view(depth, camera, base_T_camera)
         rows, columns = np.nonzero(np.isfinite(depth[view]))
@@ -154,10 +154,10 @@ class IntrusionWatch:
     def _view(
         self, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform
     ) -> tuple[slice, slice]:
-        """Rows and columns that swept space is seen in: the image rectangle around its voxels.
+        """Rows and columns of the image rectangle around the voxels of the swept space.
 
         Raises:
-            DepthError: none of it is in the image, or too little of that can be seen.
+            DepthError: none of it is in the image, or too little of it can be seen.
         """
         shown = self._shown(camera, base_T_camera)
         if shown is None:
@@ -172,7 +172,7 @@ class IntrusionWatch:
         return slice(upper, lower), slice(left, right)
 
     def _shown(self, camera: PinholeCamera, base_T_camera: Transform) -> tuple[Array, Array, Array] | None:
-        """Columns, rows (pixels) and depths (m) of the voxels of swept space in the image; None for too few of them."""
+        """Columns, rows (pixels) and depths (m) of the swept voxels in the image; None if there are too few."""
         own = base_T_camera.inverse().apply(self._swept.centres())
         own = own[own[:, 2] > _NEAREST]
         u = camera.K[0, 0] * own[:, 0] / own[:, 2] + camera.K[0, 2]
@@ -183,7 +183,7 @@ class IntrusionWatch:
         return u[inside], v[inside], own[inside, 2]
 
     def _free(self, points: Array, edge: float, noise: Array | float = 0.0) -> npt.NDArray[np.bool_]:
-        """(N,) whether points are in none of what was there."""
+        """(N,) whether points are outside all known bodies."""
         free = points[:, 2] - edge / 2 > self._floor + _SIGMAS * noise
         for solid in self._known:
             free &= ~within(solid, points)
@@ -194,7 +194,7 @@ class IntrusionWatch:
     def _largest(
         self, pixels: Mask, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform
     ) -> Intrusion | None:
-        """The largest patch, where it is large enough for its distance."""
+        """The largest patch, if it is large enough for its distance."""
         count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.view(np.uint8), connectivity=8)
         if count < 2:
             return None

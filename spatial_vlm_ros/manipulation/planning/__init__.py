@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A resolved target as checked goals for a motion planner: grasps, placements, planning scene, what must not change."""
+"""Turns a resolved target into checked planner goals: grasps, placements, planning scene, checks for changes."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what the camera sees agrees with what TF says: the support plane, and a point whose place is known."""
+"""Checks that camera and TF agree, by the support plane and by a point of known position."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from spatial_vlm_ros.types import RgbdFrame, Scene, Transform, Vector3
 
 
 def check_support_agrees(scene: Scene, config: ObservationConfig, known_height: float | None = None) -> None:
-    """Refuse a camera pose by which the support surface seen would be tilted, or at another height than it is.
+    """Refuse a camera pose that makes the visible support tilted, or puts it at a wrong height.
 
     Args:
-        scene: of a frame with base_T_camera.
+        scene: scene of a frame with base_T_camera.
         config: limits.
-        known_height: of the support in base_T_camera's parent, metres; None = only its tilt is looked at.
+        known_height: height of the support in the base frame (parent of base_T_camera), metres; None = only check the
+            tilt.
 
     Raises:
         TransformUnavailableError: the frame came without base_T_camera.
@@ -53,10 +54,10 @@ def check_support_agrees(scene: Scene, config: ObservationConfig, known_height: 
 
 
 def check_tilt(seen: Surroundings, config: ObservationConfig) -> None:
-    """Refuse a camera pose by which the support surface that was seen would be tilted; without a surface nothing.
+    """Refuse a camera pose that makes the visible support tilted; does nothing without a support.
 
     Args:
-        seen: around a target.
+        seen: surroundings of a target.
         config: limits.
 
     Raises:
@@ -71,14 +72,14 @@ def check_tilt(seen: Surroundings, config: ObservationConfig) -> None:
 
 
 def check_way_seen(seen: Surroundings, config: ObservationConfig) -> None:
-    """Refuse to move through space that depth says nothing about.
+    """Refuse a motion through space without depth.
 
     Args:
-        seen: around a target.
+        seen: surroundings of a target.
         config: `least_seen`.
 
     Raises:
-        DepthError: there is no depth of the way to the target, or of too small a part of it.
+        DepthError: depth covers none or too little of the way to the target.
     """
     if seen.occupancy is None:
         reason = "there is no depth of the way to the target, so unnamed obstacles are not known"
@@ -92,20 +93,20 @@ def check_way_seen(seen: Surroundings, config: ObservationConfig) -> None:
 def check_point_agrees(
     frame: RgbdFrame, known: Vector3, pixel: tuple[float, float], config: ObservationConfig, name: str = "the gripper"
 ) -> None:
-    """Refuse a camera pose by which a point of known place, such as the gripper's tip or a marker, is seen elsewhere.
+    """Refuse a camera pose that contradicts a point of known position, such as the gripper's tip or a marker.
 
     Args:
-        frame: with base_T_camera; distorted or not.
-        known: the point in base_T_camera's parent, metres, from joint angles or a survey.
-        pixel: where it is seen, (u, v).
+        frame: frame with base_T_camera; may be distorted.
+        known: the point in the parent frame of base_T_camera, metres, from joint angles or a survey.
+        pixel: pixel of the point, (u, v).
         config: limits.
-        name: what it is called in the refusal.
+        name: name of the point in the error.
 
     Raises:
         TransformUnavailableError: the frame came without base_T_camera.
         InputError: the pixel is not finite.
-        TransformError: by the transform the point is not in front of the camera, or the ray through the pixel passes
-            it at a greater distance than allowed; measured at the point's depth.
+        TransformError: the point is not in front of the camera, or the ray through the pixel misses it by more than
+            allowed at the point's depth.
     """
     transform = _transform(frame)
     if not np.isfinite(pixel).all():
@@ -129,7 +130,7 @@ def _transform(frame: RgbdFrame) -> Transform:
 
 
 def _middle(scene: Scene) -> np.ndarray:
-    """Mean place of what stands on the support, camera frame: where its height matters."""
+    """Mean position of the objects on the support, camera frame: the height is compared there."""
     centres = [obj.box.centre for obj in scene.objects if obj.depth_problem is None]
     if centres:
         return np.asarray(np.mean(centres, axis=0), np.float64)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How old an observation may be."""
+"""Checks the age of an observation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def check_fresh(stamp_ns: int, now_ns: int, config: ObservationConfig) -> None:
     """Refuse an observation that is too old, or from the future.
 
     Args:
-        stamp_ns: of the observation, nanoseconds.
-        now_ns: the same clock now; 0 while nothing has told the time yet.
+        stamp_ns: stamp of the observation, nanoseconds.
+        now_ns: current time on the same clock, nanoseconds; 0 = not known yet.
         config: limits.
 
     Raises:
-        StaleInputError: its age is above `max_age`, or nobody knows what time it is.
+        StaleInputError: its age is above `max_age`, or the time is not known.
         ClockError: it is stamped more than `max_ahead` ahead of now.
     """
     if not now_ns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a planner is asked for: grasps of an object, or placements of it, best first. Planning frame, metres."""
+"""Planner goals: grasps of an object and placements of it, best first. Planning frame, metres."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal[
     "cut_off", "too_wide", "too_narrow", "not_opposite", "no_room", "palm", "below_support", "blocked",
     "out_of_workspace", "keep_out",
 ]  # fmt: skip
-"""Why a way is not taken; docs/planning.md says what each means."""
+"""Reasons for a rejection; docs/planning.md explains each."""
 _OF_THE_WORKSPACE = {"out_of_workspace", "keep_out"}
 _OF_THE_SHAPE = {"too_wide", "too_narrow", "not_opposite", "no_room", "palm"}
 _REPAIRS = {
@@ -31,17 +31,17 @@ _REPAIRS = {
     "out_of_workspace": "bring the object nearer, or widen the workspace where the robot allows it",
     "keep_out": "move the object out of that volume",
 }
-_TOLD = 4  # kinds of reasons that are told in words
+_TOLD = 4  # most kinds of reasons in a message
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A way that was tried and is not free.
+    """A rejected grasp or placement.
 
     Args:
         way: what was tried: as in Grasp.
-        kind: why not.
-        words: the same for a person.
+        kind: reason.
+        words: the reason as text.
         by: id of the object or volume in the way, or None.
     """
 
@@ -53,16 +53,16 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Grasp:
-    """One free way to take an object. Poses are of the tip frame (see manipulation/planning/gripper.py).
+    """One collision-free grasp. Poses are of the tip frame (see manipulation/planning/gripper.py).
 
     Args:
-        way: "top_down" or "side": the whole object between the fingers, from above or level; "slanted": the same
-            between the two; "rim": one wall of a hollow object, a finger inside and one outside; "handle": a thin part
-            that sticks out.
-        closes_on: axis of the target's box that the fingers close along; "outline" where its heading is not known;
-            "surface" where the measured surface tells what is between the fingers.
-        pre_grasp: where the straight approach begins, open.
-        grasp: where the fingers close.
+        way: "top_down" or "side": the whole object between the fingers, from above or horizontally; "slanted": an
+            approach between the two; "rim": one wall of a hollow object, a finger inside and one outside; "handle": a
+            thin part that sticks out.
+        closes_on: axis of the target's box that the fingers close along; "outline" if its heading is not known;
+            "surface" if the grasp is on the measured surface.
+        pre_grasp: start of the straight approach, with open fingers.
+        grasp: pose at which the fingers close.
         retreat: straight above it, with the object.
         approach: unit direction from `pre_grasp` to `grasp`.
         closing: unit direction the fingers close along.
@@ -75,7 +75,7 @@ class Grasp:
         clearance: least distance of what the gripper sweeps from neighbours and keep-outs; infinite without any.
         width_sigma: standard deviation of `width`.
         score: 0 to 1, higher is better; the weighted mean of `terms` (docs/grasps.md).
-        terms: name and value, 0 to 1, of everything that the score is made of.
+        terms: name and value, 0 to 1, of each term of the score.
     """
 
     way: Side
@@ -98,14 +98,14 @@ class Grasp:
 
 @dataclass(frozen=True)
 class PickGoal:
-    """Take one object.
+    """Goal: take one object.
 
     Args:
         frame_id: the planning frame.
-        stamp_ns: of the observation.
-        target_id: the object.
-        grasps: free ones, best first; never empty.
-        rejected: what else was tried.
+        stamp_ns: stamp of the observation, nanoseconds.
+        target_id: id of the object.
+        grasps: collision-free grasps, best first; never empty.
+        rejected: rejected candidates.
     """
 
     frame_id: str
@@ -117,18 +117,18 @@ class PickGoal:
 
 @dataclass(frozen=True)
 class Placement:
-    """One free way to put the object down. Gripper poses are of the tip frame.
+    """One collision-free way to put the object down. Gripper poses are of the tip frame.
 
     Args:
         pre_place: straight above the place, with the object.
-        place: where the fingers open.
+        place: pose at which the fingers open.
         retreat: back along the approach, open.
-        object: of the thing's box when it is let go, as Target.pose: `goal.release` above its place.
-        carrier_id: what will carry it.
-        spot: number of the place in Resolution.places.
-        turn: by which the object is turned against the place's heading, radians.
-        opening: distance of the fingers after they opened.
-        clearance: least distance of what gripper and object sweep from neighbours and keep-outs; infinite without any.
+        object: pose of the object's box when it is released, as Target.pose: `goal.release` above its place.
+        carrier_id: id of its support.
+        spot: index of the place in Resolution.places.
+        turn: rotation of the object relative to the place's heading, radians.
+        opening: distance between the fingers after they opened.
+        clearance: smallest distance of swept gripper and object from neighbours and keep-outs; infinite without any.
     """
 
     pre_place: Pose
@@ -144,14 +144,14 @@ class Placement:
 
 @dataclass(frozen=True)
 class PlaceGoal:
-    """Put down one object that was taken by a known grasp.
+    """Goal: put down one object that was taken by a known grasp.
 
     Args:
         frame_id: the planning frame.
-        stamp_ns: of the observation.
-        target_id: the object.
-        placements: free ones, best first; never empty.
-        rejected: what else was tried.
+        stamp_ns: stamp of the observation, nanoseconds.
+        target_id: id of the object.
+        placements: collision-free placements, best first; never empty.
+        rejected: rejected candidates.
     """
 
     frame_id: str
@@ -162,9 +162,9 @@ class PlaceGoal:
 
 
 def refused(what: str, rejected: Sequence[Rejection]) -> GoalError:
-    """The refusal of a goal to which no way is free.
+    """The error for a goal without any collision-free way.
 
-    OUT_OF_WORKSPACE where every way by which the gripper fits the object leaves the workspace, or enters a keep-out.
+    OUT_OF_WORKSPACE if every way that fits the object leaves the workspace or enters a keep-out.
     """
     counts = Counter((r.kind, r.by) for r in rejected)
     reasons = tallied(rejected)
@@ -176,12 +176,12 @@ def refused(what: str, rejected: Sequence[Rejection]) -> GoalError:
 
 
 def tallied(rejected: Sequence[Rejection]) -> list[tuple[str, str]]:
-    """Why ways are not free, as (kind, words): how many of them for each reason, the most frequent first.
+    """Reasons of rejections as (kind, text) with their counts, most frequent first.
 
-    No more than four reasons are told in words; how many ways the others stand against is said by the last.
+    At most four reasons have a text; the last one says how many rejections have other reasons.
     """
     counts = Counter((r.kind, r.by) for r in rejected)
-    words = {(r.kind, r.by): r.words for r in reversed(rejected)}  # of the first of each
+    words = {(r.kind, r.by): r.words for r in reversed(rejected)}  # text of the first rejection of each
     told = counts.most_common(_TOLD)
     total = _ways(len(rejected))
     reasons: list[tuple[str, str]] = [(kind, f"{words[kind, by]} ({n} of {total})") for (kind, by), n in told]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A parallel gripper as boxes, and its frames.
 
-The **tip frame** lies between the fingertips: z is the approach, out of the hand towards the object; y is the direction
-that the fingers close along; x = y × z. A grasp is a pose of the tip frame. Turned by half a turn about z it is the
-same grasp with the fingers exchanged.
+The **tip frame** lies between the fingertips: z is the approach, from the hand towards the object; y is the closing
+direction of the fingers; x = y × z. A grasp is a pose of the tip frame. Rotated by half a turn about z it is the same
+grasp with the fingers swapped.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ FINGERS = ("left_finger", "right_finger")
 PALM = "palm"
 LINKS = (PALM, *FINGERS)
 
-_UPRIGHT = 1e-3  # of an axis: by how much it may be off vertical or level for boxes to stand upright
-_UNIT = 1e-3  # by how much axes may be off unit length and off right angles
+_UPRIGHT = 1e-3  # tolerance of an axis to vertical or level for upright boxes
+_UNIT = 1e-3  # tolerance of axes to unit length and right angles
 
 
 @dataclass(frozen=True)
 class Tip:
-    """Where the tip frame is, and which way it looks: straight down, level, or slanted.
+    """Pose of the tip frame: straight down, level or slanted.
 
     Args:
         position: metres, in a frame with z up.
@@ -37,7 +37,7 @@ class Tip:
         closing: unit, its y axis, at right angles to `approach`.
 
     Raises:
-        InputError: the two are not unit, or not at right angles.
+        InputError: the two are not unit vectors, or not at right angles.
     """
 
     position: Vector3
@@ -53,59 +53,59 @@ class Tip:
 
     @property
     def upright(self) -> bool:
-        """Whether it comes straight down or level and closes level, so that its boxes stand upright."""
+        """Whether it approaches straight down or level and closes level, so that its boxes are upright."""
         slant = min(abs(self.approach[2]), abs(1 + self.approach[2]))
         return slant <= _UPRIGHT and abs(self.closing[2]) <= _UPRIGHT
 
     def rotation(self) -> Array:
-        """(3, 3) columns x, y, z of the tip frame."""
+        """(3, 3) rotation with columns x, y, z of the tip frame."""
         y, z = np.array(self.closing), np.array(self.approach)
         return np.stack((np.cross(y, z), y, z), axis=1)
 
     def moved(self, way: Vector3) -> Tip:
-        """The same way round, elsewhere: `way` metres on."""
+        """The tip moved by the vector `way`, metres, with the same orientation."""
         x, y, z = (at + step for at, step in zip(self.position, way, strict=True))
         return Tip((x, y, z), self.approach, self.closing)
 
     def back(self, distance: float) -> Vector3:
-        """The way against the approach, metres."""
+        """Vector of length `distance` against the approach, metres."""
         x, y, z = (-distance * a for a in self.approach)
         return x, y, z
 
     def poses(self, frame_id: str, *ways: Vector3) -> tuple[Pose, ...]:
-        """As a pose, and as poses so many metres on; rounded to 1e-6."""
+        """The pose, and the pose moved by each of `ways` (vectors, metres); rounded to 1e-6."""
         x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(self.rotation()))
         places = (self.position, *(self.moved(way).position for way in ways))
         return tuple(Pose(frame_id, _rounded(place), (x, y, z, w)) for place in places)
 
     @staticmethod
     def of(pose: Pose) -> Tip:
-        """Of a pose of the tip frame.
+        """Make it from a pose of the tip frame.
 
         Raises:
-            InputError: as the class.
+            InputError: as in the class.
         """
         axes = matrix_from_quaternion_xyzw(pose.orientation)
         return Tip(pose.position, _vector(axes[:, 2]), _vector(axes[:, 1]))
 
 
 def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0, 0.0, 0.0)) -> tuple[Body, ...]:
-    """The gripper's palm and two fingers as boxes, or what they sweep.
+    """The gripper's palm and two fingers as boxes, or the space that they sweep.
 
     Args:
-        gripper: its measures.
-        tip: where it is.
+        gripper: dimensions of the gripper.
+        tip: pose of its tip.
         opening: distance between its fingers, metres.
-        way: along which it goes from there, metres.
+        way: vector of its motion from there, metres.
 
     Returns:
-        Boxes in the order of LINKS, upright ones where the tip is upright. Each holds the whole way.
+        Boxes in the order of LINKS, upright if the tip is upright. Each covers the whole motion.
     """
     palm_face = gripper.finger_beyond - gripper.finger_length
     aside = (opening + gripper.finger_thickness) / 2
     finger = (gripper.finger_width, gripper.finger_thickness, gripper.finger_length)
     palm = (gripper.palm_thickness, gripper.palm_width, gripper.palm_depth)
-    boxes = (  # place along closing and approach, size along the tip frame's axes
+    boxes = (  # position along closing and approach, size along the tip frame's axes
         (0.0, palm_face - gripper.palm_depth / 2, palm),
         (aside, palm_face + gripper.finger_length / 2, finger),
         (-aside, palm_face + gripper.finger_length / 2, finger),
@@ -114,7 +114,7 @@ def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0,
         return tuple(_oriented(tip, across, along, size).swept(way) for across, along, size in boxes)
     (px, py, pz), (ax, ay, az), (cx, cy, cz) = tip.position, tip.approach, tip.closing
     down = abs(tip.approach[2]) > 0.5
-    ahead = tip.closing if down else tip.approach  # the level axis that the boxes' x is laid along
+    ahead = tip.closing if down else tip.approach  # the level axis for the boxes' x
     yaw = math.atan2(ahead[1], ahead[0])
     solids = []
     for across, along, (x, y, z) in boxes:
@@ -131,7 +131,7 @@ def _oriented(tip: Tip, across: float, along: float, size: Vector3) -> TurnedBox
 
 
 def flange_T_tip(gripper: GripperConfig, flange: str = "flange", tip: str = "tip") -> Transform:
-    """The tip frame in the flange's: fixed turns about x, then y, then z, as in URDF."""
+    """Pose of the tip frame in the flange frame: rotations about fixed x, then y, then z, as in URDF."""
     (cr, sr), (cp, sp), (cy, sy) = (
         (math.cos(math.radians(a)), math.sin(math.radians(a)))
         for a in (gripper.tip_roll_deg, gripper.tip_pitch_deg, gripper.tip_yaw_deg)
@@ -147,7 +147,7 @@ def flange_T_tip(gripper: GripperConfig, flange: str = "flange", tip: str = "tip
 
 
 def flange_pose(gripper: GripperConfig, tip: Pose) -> Pose:
-    """Where the arm's flange is while the tip frame is there; what a planner of an arm without gripper is asked for."""
+    """Pose of the arm's flange for a pose of the tip frame, for planners of an arm without gripper."""
     parent_T_tip = np.eye(4)
     parent_T_tip[:3, :3] = matrix_from_quaternion_xyzw(tip.orientation)
     parent_T_tip[:3, 3] = tip.position

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convex hulls of points, and how far other points are outside them."""
+"""Convex hulls of points, and the distance of other points from them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from spatial_vlm_ros.types import Mask, Points
 
 Array = npt.NDArray[np.float64]
 
-_FLAT = 1e-4  # of its size: thinner is no hull
-_ON_FACE = 1e-7  # of its size: what single precision in a mesh moves a vertex off the face it lies on
+_FLAT = 1e-4  # share of its size: a thinner set of points has no hull
+_ON_FACE = 1e-7  # share of its size: error of single precision in a mesh
 _CELL = 0.008  # metres: edge of a cell of the table; less than half a usual padding, so that it decides surfaces
 _MOST_CELLS = 48  # along an edge of the table: larger hulls get larger cells
-_MARGIN = 0.04  # metres that the table goes on beyond the hull
-_AT_ONCE = 1024  # points held against all faces at once: more would leave the cache
+_MARGIN = 0.04  # metres that the table extends beyond the hull
+_AT_ONCE = 1024  # points compared with all faces at once: more would not fit the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +29,17 @@ class Hull:
     """The convex hull of points.
 
     Args:
-        vertices: (V, 3) metres; points inside the hull of the others do not matter.
+        vertices: (V, 3) metres; points inside the hull of the others have no effect.
 
     Attributes:
-        planes: (F, 4) unit normals outwards, and the distance of each face from the origin, metres: of its faces and of
-            the box around it along its axes. The box cuts off what sharp corners would grow to.
+        planes: (F, 4) outward unit normals and distances from the origin, metres, of its faces and of its axis-aligned
+            box. The box limits the growth of sharp corners.
         centre: (3,) middle of that box.
         half: (3,) half its edges.
-        radius: of the sphere about `centre` that holds all vertices, metres.
+        radius: radius of the sphere about `centre` that contains all vertices, metres.
 
     Raises:
-        InputError: fewer than 4 points, one that is not finite, or all of them in a plane.
+        InputError: there are fewer than 4 points, one is not finite, or all lie in a plane.
     """
 
     vertices: Points
@@ -72,27 +72,27 @@ class Hull:
             object.__setattr__(self, name, value)
 
     def outside_by(self, points: Points) -> Array:
-        """How far points lie outside the hull.
+        """Distance of points outside the hull.
 
         Args:
             points: (N, 3) metres.
 
         Returns:
-            (N,) metres: the greatest distance from a plane, or from the sphere around. 0 or less inside and only there.
-            Outside it is no more than the distance from the hull, and less before edges and corners.
+            (N,) metres: the greatest distance from a plane or from the surrounding sphere. It is 0 or less exactly for
+                points inside. Outside it is at most the distance from the hull, and less near edges and corners.
         """
         points = np.asarray(points, np.float64)
         away = np.linalg.norm(points - self.centre, axis=1) - self.radius
         for start in range(0, len(points), _AT_ONCE):
             some = np.ascontiguousarray(points[start : start + _AT_ONCE].T)
-            # As fast as BLAS on one thread; its several threads take up to 100 times as long where cores are busy.
+            # As fast as BLAS on one thread; multi-threaded BLAS takes up to 100 times as long on busy cores.
             faces = np.einsum("fk,kn->fn", self.planes[:, :3], some)
             faces -= self.planes[:, 3:]
             np.maximum(away[start : start + _AT_ONCE], faces.max(axis=0), out=away[start : start + _AT_ONCE])
         return away
 
     def within(self, points: Points, margins: npt.NDArray[np.floating]) -> Mask:
-        """Whether `outside_by` is at most a margin, which most points learn without being held against every face.
+        """Whether `outside_by` is at most a margin; fast, because most points need no comparison with every face.
 
         Args:
             points: (N, 3) metres.
@@ -124,7 +124,7 @@ class Hull:
 
     @cached_property
     def _table(self) -> _DistanceGrid:
-        """How far the middle of each cell around the hull is outside it."""
+        """Distance of the centre of each cell around the hull."""
         edge = max(_CELL, 2 * float(self.half.max() + _MARGIN) / _MOST_CELLS)
         counts = np.ceil(2 * (self.half + _MARGIN) / edge).astype(int)
         origin = self.centre - counts * edge / 2
@@ -136,10 +136,10 @@ class Hull:
 
 @dataclass(frozen=True, eq=False)
 class _DistanceGrid:
-    """`Hull.outside_by` at the middles of cells.
+    """Table of `Hull.outside_by` at cell centres.
 
-    A point of the cell differs from its middle by at most `slack`: no distance from a plane or a sphere changes faster
-    than one moves.
+    A point in the cell differs from the centre's value by at most `slack`, because the distance from a plane or sphere
+    changes at most as fast as the point moves.
     """
 
     origin: Array
@@ -156,9 +156,9 @@ def _bad(got: str) -> InputError:
 def _normals(points: Array) -> Array:
     """(F, 3) unit normals, outwards, of the faces of the hull of (V, 3) points about the origin.
 
-    Source: incremental construction, the farthest point first (Barber, Dobkin and Huhdanpaa 1996). A point that is on
-    a face as nearly as single precision tells is not added. Each face is moved out to the farthest point by the caller,
-    so rounding may make the hull larger, never smaller.
+    Source: incremental construction, the farthest point first (Barber, Dobkin and Huhdanpaa 1996). A point on a face
+    within single precision is not added. The caller moves each face out to the farthest point, so rounding may make the
+    hull larger, never smaller.
     """
     size = float(np.linalg.norm(points, axis=1).max())
     faces = _first(points, _FLAT * size)
@@ -176,7 +176,7 @@ def _normals(points: Array) -> Array:
 
 
 def _first(points: Array, least: float) -> npt.NDArray[np.int64]:
-    """(4, 3) faces, counter-clockwise from outside, of a tetrahedron of points far from each other."""
+    """(4, 3) faces, counter-clockwise from outside, of a tetrahedron of distant points."""
     a = int(np.linalg.norm(points, axis=1).argmax())
     b = int(np.linalg.norm(points - points[a], axis=1).argmax())
     along = points[b] - points[a]
@@ -195,7 +195,7 @@ def _first(points: Array, least: float) -> npt.NDArray[np.int64]:
 
 
 def _planes(points: Array, faces: npt.NDArray[np.int64]) -> tuple[Array, Array]:
-    """(F, 3) unit normals and (F,) offsets of triangles; zero where a triangle has no area."""
+    """(F, 3) unit normals and (F,) offsets of triangles; zero for triangles without area."""
     one, two, three = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
     normals = np.cross(two - one, three - one)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -204,6 +204,6 @@ def _planes(points: Array, faces: npt.NDArray[np.int64]) -> tuple[Array, Array]:
 
 
 def _rim(faces: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Edges that only one of the triangles has, in its direction."""
+    """Directed edges that belong to only one of the triangles."""
     edges = {(int(a), int(b)) for face in faces for a, b in zip(face, np.roll(face, -1), strict=True)}
     return (edge for edge in edges if edge[::-1] not in edges)

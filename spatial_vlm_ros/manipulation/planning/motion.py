@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What moved since the observation: camera, base, target; and transforms that jumped.
+"""Checks what moved since the observation (camera, base, target), and detects transforms that jumped.
 
-Pure functions on what was and what is. Each limit holds for how far and for how much it turned.
+Pure functions of old and new values. Each check limits translation and rotation.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _AGAIN = "resolve the instruction again"
 
 
 def moved_by(then: Transform, now: Transform) -> tuple[float, float]:
-    """How far a frame moved, metres, and turned, degrees.
+    """Translation in metres and rotation in degrees between two poses of a frame.
 
     Raises:
-        TransformError: the two are not of the same frames.
+        TransformError: the two transforms connect different frames.
     """
     if (then.parent, then.child) != (now.parent, now.child):
         raise TransformError(now.parent, now.child, f"compared with {then.parent} <- {then.child}")
@@ -34,51 +34,52 @@ def moved_by(then: Transform, now: Transform) -> tuple[float, float]:
 
 
 def check_camera_still(then: Transform, now: Transform, config: ObservationConfig) -> None:
-    """Refuse when the camera moved against the base.
+    """Refuse if the camera moved relative to the base.
 
     Args:
         then: base_T_camera at the observation.
-        now: the same now.
+        now: the same transform now.
         config: limits.
 
     Raises:
         SceneChangedError: it moved or turned by more than allowed.
-        TransformError: the two are not of the same frames.
+        TransformError: the two transforms connect different frames.
     """
     _check("the camera", *moved_by(then, now), config.camera_moved, config.camera_turned_deg, _AGAIN)
 
 
 def check_base_still(then: Transform, now: Transform, config: ObservationConfig) -> None:
-    """Refuse when the robot's base moved: poses in its frame no longer hold.
+    """Refuse if the robot's base moved: poses in its frame are no longer valid.
 
     Args:
-        then: fixed_T_base at the observation, from a frame that stands still, such as odom.
-        now: the same now.
+        then: fixed_T_base at the observation, relative to a fixed frame such as odom.
+        now: the same transform now.
         config: limits.
 
     Raises:
         SceneChangedError: it moved or turned by more than allowed.
-        TransformError: the two are not of the same frames.
+        TransformError: the two transforms connect different frames.
     """
     _check("the base", *moved_by(then, now), config.base_moved, config.base_turned_deg, _AGAIN)
 
 
 def check_target_there(then: Target, now: Iterable[Target], config: ObservationConfig) -> Target:
-    """Refuse when the target is no longer where it was.
+    """Refuse if the target is no longer where it was.
 
-    Ids hold for one image, so it is looked for by its label and place.
+    Ids are valid for one image, so the target is found by label and position.
 
     Args:
-        then: the target, as resolved.
-        now: all that a fresh image shows of its kind, in the same frame; of other labels they are left out.
+        then: the resolved target.
+        now: candidates in a new image, in the same frame; other labels are ignored.
         config: limits.
 
     Returns:
-        The one that it is now.
+        The matching object of the new image.
 
     Raises:
-        SceneChangedError: the nearest of its label is farther away than allowed, or there is none (infinitely far).
-        TransformError: a fresh one is in another frame.
+        SceneChangedError: the nearest object with its label is farther away than allowed, or there is none (infinitely
+            far).
+        TransformError: a candidate is in another frame.
     """
     same = [obj for obj in now if obj.label == then.label]
     for obj in same:
@@ -95,16 +96,16 @@ def check_target_there(then: Target, now: Iterable[Target], config: ObservationC
 
 
 def check_no_jump(samples: Sequence[tuple[int, Transform]], config: ObservationConfig) -> None:
-    """Refuse a transform that moved faster than anything can: a relocalisation, or two publishers of one frame.
+    """Refuse a transform that moved impossibly fast, because of a relocalisation or two publishers of one frame.
 
     Args:
         samples: stamps (nanoseconds) and values of one transform, oldest first.
         config: limits.
 
     Raises:
-        SceneChangedError: from one sample to the next it moved or turned faster than allowed; or it did so at once,
-            with the same stamp or an earlier one.
-        TransformError: the samples are not of the same frames.
+        SceneChangedError: between two samples it moved or turned faster than allowed, or changed with the same or an
+            earlier stamp.
+        TransformError: the samples connect different frames.
     """
     for (before_ns, before), (after_ns, after) in itertools.pairwise(samples):
         moved, turned = moved_by(before, after)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MoveIt's error numbers as our statuses and sentences.
+"""Maps MoveIt's error numbers to statuses and messages of this package.
 
 Source: moveit_msgs/msg/MoveItErrorCodes, github.com/moveit/moveit_msgs, branch ros2, commit ec3ba4b: all of it. Humble
-lacks UNDEFINED. A number that is not there is PLANNING_FAILED, and the sentence names it.
+lacks UNDEFINED. An unknown number becomes PLANNING_FAILED, and the message names it.
 
-From Jazzy on move_group turns whatever number a pipeline fails with into FAILURE: moveit2, jazzy 4d841063 and main
+From Jazzy on, move_group replaces any error number of a pipeline by FAILURE: moveit2, jazzy 4d841063 and main
 8fcb5d2, move_action_capability.cpp:218-222. Humble passes the pipeline's number on.
 """
 
@@ -22,9 +22,9 @@ class MoveItCode(NamedTuple):
     """One error number.
 
     Args:
-        name: of its constant.
-        status: what it is here.
-        sentence: what it means, with the repair.
+        name: name of its constant.
+        status: status in this package.
+        sentence: its meaning, with the fix.
     """
 
     name: str
@@ -34,7 +34,7 @@ class MoveItCode(NamedTuple):
 
 SUCCESS, FAILURE = 1, 99999
 _IN_COLLISION = -10  # START_STATE_IN_COLLISION
-_BEYOND_LIMITS = -26  # START_STATE_INVALID, as MoveIt's CheckStartStateBounds says it
+_BEYOND_LIMITS = -26  # START_STATE_INVALID, from MoveIt's CheckStartStateBounds
 _START = "move the arm away by hand or in free-drive mode, then ask again"
 _REQUEST = "compare the planner's configuration with the robot's description (SRDF)"
 
@@ -119,7 +119,7 @@ CODES: Mapping[int, MoveItCode] = MappingProxyType(
         ),
     }
 )  # fmt: skip
-"""Number → what it is here."""
+"""MoveIt's number → its meaning in this package."""
 
 _NUMBERS: Mapping[Status, int] = MappingProxyType(
     {
@@ -140,10 +140,10 @@ _NUMBERS: Mapping[Status, int] = MappingProxyType(
 
 
 def meaning_of(number: int) -> MoveItCode:
-    """What an error number of MoveIt is here; a number without a name is PLANNING_FAILED.
+    """Meaning of a MoveIt error number; an unknown number is PLANNING_FAILED.
 
     Raises:
-        InputError: it is no whole number.
+        InputError: it is not an integer.
     """
     if isinstance(number, bool) or not isinstance(number, int):
         raise InputError("MoveIt error", repr(number), "a whole number", "pass error_code.val")
@@ -152,12 +152,12 @@ def meaning_of(number: int) -> MoveItCode:
 
 
 def number_of(status: Status) -> int:
-    """The error number by which a status is told to MoveIt's clients; FAILURE for those that MoveIt has no word for."""
+    """The error number of a status for MoveIt's clients; FAILURE for statuses that MoveIt does not have."""
     return _NUMBERS.get(status, 99999)
 
 
 def number_of_error(error: SpatialVlmError) -> int:
-    """The error number by which a typed error is told to MoveIt's clients."""
+    """The error number of an exception for MoveIt's clients."""
     if isinstance(error, JointLimitError):
         return _BEYOND_LIMITS
     return _IN_COLLISION if isinstance(error, StandsWrongError) else number_of(Status[error.status_name])

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether MoveIt can plan what is asked of it, by the parameters of its move_group.
+"""Checks by the parameters of move_group whether MoveIt can plan the requests of this package.
 
-MoveIt answers FAILURE without a reason to a pipeline that is not loaded, and OMPL plans with its defaults where it does
-not know a planner: moveit2, jazzy 4d841063, move_action_capability.cpp:206-212, planning_context_manager.cpp:505-526.
-So names are looked up before anything is asked for. docs/moveit.md.
+For a pipeline that is not loaded, MoveIt answers FAILURE without a reason, and for an unknown planner OMPL uses its
+default: moveit2, jazzy 4d841063, move_action_capability.cpp:206-212, planning_context_manager.cpp:505-526. So names are
+checked before the first request. See docs/moveit.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OMPL = "ompl_interface/OMPLPlanner"
 PILZ = "pilz_industrial_motion_planner/CommandPlanner"
 CUMOTION = "isaac_ros_cumotion_moveit/CumotionPlanner"
 CUMOTION_PIPELINE = "isaac_ros_cumotion"
-"""As NVIDIA's configurations name it: isaac_ros_cumotion f7cc189, isaac_ros_cumotion_moveit/config."""
+"""Name in NVIDIA's configurations: isaac_ros_cumotion f7cc189, isaac_ros_cumotion_moveit/config."""
 VALIDATES = "default_planning_response_adapters/ValidateSolution"
 _ALL = ("planning_pipelines", "planning_pipelines.pipeline_names", "default_planning_pipeline")
 SRDF = "robot_description_semantic"
@@ -29,12 +29,12 @@ _PILZ_FREE = ("PTP", "LIN")  # CIRC and POLYLINE need points on the way
 
 
 def first_names() -> tuple[str, ...]:
-    """Parameters of move_group that say which pipelines and groups there are."""
+    """Names of the move_group parameters that list pipelines and groups."""
     return (*_ALL, SRDF)
 
 
 def further_names(values: Mapping[str, Any], motion: MotionConfig) -> tuple[str, ...]:
-    """Parameters of the pipelines that are used; () where it is not known which there are."""
+    """Names of the parameters of the used pipelines; () if the pipelines are not known."""
     names = []
     for pipeline in {_chosen(values, motion.free_pipeline), _chosen(values, motion.straight_pipeline)} - {""}:
         parts = ("planning_plugins", "planning_plugin", "response_adapters", f"{motion.group}.planner_configs")
@@ -43,14 +43,14 @@ def further_names(values: Mapping[str, Any], motion: MotionConfig) -> tuple[str,
 
 
 def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:
-    """Whether group, pipelines and planners are there, and can do what they are for.
+    """Check that group, pipelines and planners exist and are suitable.
 
     Args:
-        values: of the parameters that are set; those that are not known are not judged.
-        motion: what is asked for.
+        values: values of the parameters that are set; unknown ones are not checked.
+        motion: the required configuration.
 
     Raises:
-        InputError: something is not there, plans no straight lines, or does not look for collisions.
+        InputError: one is missing, plans no straight lines, or does not check collisions.
     """
     _check_group(str(values.get(SRDF) or ""), motion.group)
     loaded = _loaded(values)
@@ -104,7 +104,7 @@ def _loaded(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _chosen(values: Mapping[str, Any], name: str) -> str:
-    """The pipeline of this name; that of "" is the default, else the first: move_group.cpp:247-287."""
+    """The pipeline of this name; "" means the default, otherwise the first: move_group.cpp:247-287."""
     loaded = _loaded(values)
     default = str(values.get(_ALL[2]) or "")
     return name or (default if default in loaded else next(iter(loaded), ""))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in the way of a swept gripper, by name and distance."""
+"""Finds obstacles in the way of a swept gripper, with name and distance."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from spatial_vlm_ros.manipulation.planning.scene import SUPPORT, PlanningObject,
 from spatial_vlm_ros.manipulation.planning.solids import Array, Body, Solid, TurnedBox, distances
 from spatial_vlm_ros.parameters import GoalConfig
 
-_NEAR_BY = 0.1  # metres: obstacles without a name that are farther away do not count as clearance
-_ROUNDING = 1e-9  # metres: what stands exactly at its clearance is clear
+_NEAR_BY = 0.1  # metres: farther unnamed obstacles do not count as clearance
+_ROUNDING = 1e-9  # metres: an object exactly at its clearance is clear
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way of the gripper that is tried.
+    """One candidate motion of the gripper.
 
     Args:
         side: how the object is approached.
-        gripper: boxes that it sweeps, one at least.
-        obj: boxes that the object in it sweeps.
-        lifted: whether the object comes from where it stands: what is beside it there may touch it.
+        gripper: boxes that the gripper sweeps; at least one.
+        obj: boxes that the held object sweeps.
+        lifted: whether the object is lifted from its original position, where neighbours may touch it.
     """
 
     side: Side
@@ -39,12 +39,12 @@ class Way:
 def judged(
     scene: PlanningScene, ways: Sequence[Way], neighbours: Sequence[PlanningObject], config: GoalConfig
 ) -> list[Rejection | float]:
-    """Why each way is not free, or its clearance in metres (infinite where nothing is around).
+    """Judge candidate motions: a rejection, or the clearance in metres (infinite without obstacles).
 
     Args:
-        scene: the surroundings.
-        ways: what is tried.
-        neighbours: objects that gripper and object must stay clear of, of the scene or changed for it.
+        scene: the planning scene.
+        ways: candidate motions.
+        neighbours: objects that gripper and object must avoid, from the scene or adapted to the candidates.
         config: clearances.
     """
     if not ways:
@@ -64,7 +64,7 @@ def judged(
 
 
 def _unnamed(scene: PlanningScene, ways: Sequence[Way]) -> list[tuple[float, OccupiedSpace | None]]:
-    """For each way, how far the nearest obstacle without a name is, metres, and what it is; infinity for none near."""
+    """The nearest unnamed obstacle of each candidate: distance in metres, infinite if none is near, and obstacle."""
     found: list[tuple[float, OccupiedSpace | None]] = [(math.inf, None)] * len(ways)
     for space in scene.occupied:
         corners = _corners(space.boxes)
@@ -83,7 +83,7 @@ def _unnamed(scene: PlanningScene, ways: Sequence[Way]) -> list[tuple[float, Occ
 
 
 def _corners(bodies: Sequence[Body]) -> Array:
-    """(N, 2, 3) least and greatest x, y and z of boxes and of what they sweep."""
+    """(N, 2, 3) least and greatest x, y and z of boxes, including their sweep."""
     return np.array([_span(body) for body in bodies])
 
 
@@ -104,7 +104,7 @@ def _judged(
     config: GoalConfig,
     unnamed: tuple[float, OccupiedSpace | None],
 ) -> Rejection | float:
-    """Of one way: metres to the support, to all that is around (M,), of which the last are keep-outs, and unnamed."""
+    """Judge one candidate by its distances to support, (M,) bodies with keep-outs last, and unnamed obstacles."""
     if support < config.support_clearance - _ROUNDING:
         return Rejection(way.side, "below_support", f"the gripper would come {_near(support)} the support", SUPPORT)
     if row[neighbours:].min(initial=math.inf) < 0:
@@ -114,7 +114,7 @@ def _judged(
         obj = around[int(row[:neighbours].argmin())]
         return Rejection(way.side, "blocked", f"the {obj.label} ({obj.id}) is in the way", obj.id)
     away, space = unnamed
-    least = config.clearance if space is None or space.id != UNSEEN else 0.0  # unseen space is padded as it is
+    least = config.clearance if space is None or space.id != UNSEEN else 0.0  # unseen space is padded already
     if space is not None and away < least - _ROUNDING:
         return Rejection(way.side, "blocked", f"{space.label} is in the way", space.id)
     return min(away, float(row.min(initial=math.inf)))

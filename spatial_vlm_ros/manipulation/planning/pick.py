@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grasps of an object, of which the free ones are kept, best first: of its box, and on its measured surface.
+"""Finds collision-free grasps of an object, best first, on its box and on its measured surface.
 
-A candidate of the box is a level closing direction and an approach: down, or level from either side. The fingers
-enclose the middle of the outline along the closing direction; how deep they reach follows from the object, the palm and
-the surface below. docs/planning.md draws it. Candidates on the surface are those of manipulation/grasping/; all are
-checked against the surroundings alike.
+A box candidate is a horizontal closing direction and an approach: down, or horizontal from either side. The fingers
+enclose the middle of the outline along the closing direction; their depth follows from the object, the palm and the
+surface below (drawing in docs/planning.md). Surface candidates come from manipulation/grasping/. All candidates pass
+the same checks against the surroundings.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ _ROUNDING = 1e-9  # metres: what fits exactly fits
 _STRAY = 0.02  # of the points of a surface, that may be of what lies behind its edge
 _WIDER = (0.5, 1.0)  # parts of the way to the widest opening that are tried
 _DOWN: Vector3 = (0.0, 0.0, -1.0)
-_UNSURE = math.radians(10.0)  # that a face of an outline without a heading may be turned away from its finger
+_UNSURE = math.radians(10.0)  # possible angle of a face to its finger, for an outline without a heading
 
 
 @dataclass(frozen=True)
 class _Hold:
-    """The object between the fingers that close along one direction.
+    """Extents of the object for fingers that close along one direction.
 
     Args:
         closes_on: as in Grasp.
-        closing: unit, level.
-        across: unit, level, at right angles to it.
-        width: along `closing`; of what has no heading at least the shorter side of its box, for of several headings
-            the one that measures least is likely to be measured too narrow.
-        doubt: by which its place along `closing` is not known, either way.
-        middle: (x, y) of its extents along both.
+        closing: unit closing direction, horizontal.
+        across: unit, horizontal, at right angles to `closing`.
+        width: extent along `closing`; without a known heading at least the shorter side of the box, because the
+            narrowest of several headings is likely measured too narrow.
+        doubt: uncertainty of its position along `closing`, on either side.
+        middle: (x, y) of the middle of its extents.
         reach: half its extent along `across`.
     """
 
@@ -67,20 +67,20 @@ class _Hold:
 def pick_goal(
     scene: PlanningScene, config: PlanningConfig, proposed: Sequence[ProposedGrasp] | None = None
 ) -> PickGoal:
-    """Free grasps of the target, best first.
+    """Find collision-free grasps of the target, best first.
 
-    They are ordered by score (docs/grasps.md) where the target's surface was measured. Without a surface, only the box
-    is known: first come grasps with more clearance, in steps of 5 mm and up to `goal.ample`; of these, from above
-    before from a side; of these, those that leave the gripper the greater margin of opening.
+    With a measured surface, they are sorted by score (docs/grasps.md). Without one, only the box is known: they are
+    sorted by clearance, in steps of 5 mm and up to `goal.ample`, then from above before from a side, then by the larger
+    margin of the gripper's opening.
 
     Args:
-        scene: about the target (scene.planning_scene).
+        scene: planning scene of the target (scene.planning_scene).
         config: gripper, clearances, workspace.
-        proposed: grasps of a server, the only ones unless `grasp.source` is "both"; None where none was asked.
+        proposed: grasps of a server, used alone unless `grasp.source` is "both"; None = no server was asked.
 
     Raises:
-        GoalError: no way is free; OutOfWorkspaceError where only the workspace and its keep-outs stand against it.
-        InputError: the scene has no support to keep off.
+        GoalError: no grasp is free. OutOfWorkspaceError: only the workspace and its keep-outs prevent it.
+        InputError: the scene has no support.
     """
     what = f"take the {scene.target.label} ({scene.target.id})"
     if not scene.support:
@@ -118,7 +118,7 @@ def pick_goal(
 
 
 def _rank(candidate: GraspCandidate, clearance: float, ample: float) -> tuple[float, bool, float]:
-    """Least first."""
+    """Sort key, smallest first."""
     return -math.floor(min(clearance, ample) / _STEP + 1e-6), candidate.way != "top_down", -round(candidate.margin, 6)
 
 
@@ -126,7 +126,7 @@ def _rank(candidate: GraspCandidate, clearance: float, ample: float) -> tuple[fl
 
 
 def _holds(scene: PlanningScene, config: PlanningConfig) -> Iterator[_Hold]:
-    """Closing directions: the sides of the box, the shorter first; or headings over half a turn where it has none."""
+    """Closing directions: the sides of the box, shorter first, or headings over half a turn without a known heading."""
     target = scene.target
     if scene.yaw_known or not target.outline:
         yield _hold("y", math.pi / 2, target, target.solid.outline())
@@ -140,7 +140,7 @@ def _holds(scene: PlanningScene, config: PlanningConfig) -> Iterator[_Hold]:
 def _hold(
     closes_on: Literal["x", "y", "outline"], turn: float, target: PlanningObject, outline: Array, least: float = 0.0
 ) -> _Hold:
-    """Of an outline (K, 2), closing at an angle from the box's x axis."""
+    """Extents of an outline (K, 2) for closing at an angle to the box's x axis."""
     yaw = target.solid.yaw + turn
     c, s = math.cos(yaw), math.sin(yaw)
     along, aside = outline @ (c, s), outline @ (s, -c)
@@ -152,7 +152,7 @@ def _hold(
 
 
 def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> Iterator[GraspCandidate | Rejection]:
-    """From above and from both sides, or why not."""
+    """Yield candidates from above and from both sides, or rejections."""
     gripper, goal = config.gripper, config.goal
     needed = hold.width + 2 * goal.jaw_clearance
     opening = max(min(needed + 2 * hold.doubt, gripper.opening_max), gripper.opening_min)
@@ -184,7 +184,7 @@ def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> It
 
 
 def _from_above(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> tuple[Tip, float] | Rejection:
-    """Tip and held length: at the middle of the object, unless palm or floor keep it higher."""
+    """Tip and contact length: at the middle of the object, unless palm or floor keep it higher."""
     gripper, goal, solid = config.gripper, config.goal, scene.target.solid
     reach = gripper.finger_length - gripper.finger_beyond - goal.palm_clearance
     top = max(solid.top, _seen_top(scene, hold, config))
@@ -213,9 +213,9 @@ def _in_tip(tip: Tip, seen: TargetPoints) -> Array:
 def _from_the_sides(
     scene: PlanningScene, hold: _Hold, config: PlanningConfig
 ) -> Iterator[tuple[Tip, float] | Rejection]:
-    """The same from both sides across the closing direction: as deep as the middle, unless the palm comes first.
+    """Tips from both sides across the closing direction: as deep as the middle, unless the palm touches first.
 
-    The object must reach the middle of the fingers: their pads are narrower than `finger_width`, and centred there.
+    The object must reach the middle of the fingers, because their pads are centred and narrower than `finger_width`.
     """
     gripper, goal, solid = config.gripper, config.goal, scene.target.solid
     palm = gripper.finger_length - gripper.finger_beyond - goal.palm_clearance
@@ -235,7 +235,7 @@ def _from_the_sides(
 
 
 def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
-    """Least height for the gripper: clear of the support, and of what carries the target where that is flat enough."""
+    """Least height for the gripper: clear of the support, and of a flat object under the target."""
     goal, solid = config.goal, scene.target.solid
     tops = [
         obj.padded.top + goal.clearance
@@ -259,12 +259,12 @@ def _free_of_surface(
 
 
 def _inside(found: GraspCandidate | Rejection, config: PlanningConfig) -> GraspCandidate | Rejection:
-    """The candidate, or its refusal where the tip would leave the workspace."""
+    """The candidate, or its rejection if the tip would leave the workspace."""
     return found if isinstance(found, Rejection) else _outside(found, config) or found
 
 
 def _outside(candidate: GraspCandidate, config: PlanningConfig) -> Rejection | None:
-    """Whether its tip leaves the workspace anywhere."""
+    """The rejection if the tip leaves the workspace at any pose."""
     tip, up = candidate.tip, (0.0, 0.0, config.goal.retreat)
     for name, place in (("grasp", tip), ("pre-grasp", tip.moved(candidate.before)), ("retreat", tip.moved(up))):
         beyond = outside_by(config.workspace, place.position)
@@ -275,9 +275,9 @@ def _outside(candidate: GraspCandidate, config: PlanningConfig) -> Rejection | N
 
 
 def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None:
-    """What is in the way of the object itself, straight up.
+    """The rejection if another object blocks the target on its way straight up.
 
-    There it comes no closer to what stands beside it, so of the neighbours only those above its middle count.
+    Moving up brings it no closer to objects beside it, so only neighbours above its middle count.
     """
     target, up = scene.target, (0.0, 0.0, config.goal.retreat)
     lifted = [target.solid.swept(up)]
@@ -296,7 +296,7 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
 
 
 def _rises_into(target: PlanningObject, other: Solid, up: Vector3, clearance: float) -> bool:
-    """Whether what is known of the target's shape comes into a box on its way up; its own box where nothing is."""
+    """Whether the target's known shape, or else its box, enters another box on its way up."""
     if target.seen is None:
         return True
     points = np.concatenate((target.seen.points, target.seen.hidden)).astype(np.float64)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Placements of an object that is held by a known grasp, over the places of a resolution: free ones, best first."""
+"""Finds collision-free placements, best first, of an object held by a known grasp at the places of a resolution."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _STEP = 0.005  # metres: clearances are compared in steps of this
 
 @dataclass(frozen=True)
 class _PlaceCandidate:
-    """One place, one heading.
+    """A candidate: one place with one heading.
 
     Args:
-        spot: number of the place.
+        spot: index of the place.
         place: the place.
-        turn: against its heading, radians.
-        tip: where the fingers open.
-        object: the thing's box there.
+        turn: rotation relative to its heading, radians.
+        tip: tip frame where the fingers open.
+        object: box of the object there.
     """
 
     spot: int
@@ -42,21 +42,21 @@ class _PlaceCandidate:
 
 
 def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, config: PlanningConfig) -> PlaceGoal:
-    """Free placements of the target, best first.
+    """Find collision-free placements of the target, best first.
 
-    The object is held as it was taken: the tip frame keeps its pose in the frame of the thing's box. It is put down in
-    the heading of the place, turned by half a turn, or, where it has no heading, in several. First come the better
-    places; of one place those with more clearance (5 mm steps, up to `goal.ample`), then those turned least.
+    The tip frame keeps its pose relative to the object's box from the grasp. The object is put down with the heading of
+    the place, also turned by half a turn, or, if the place has no heading, with several headings. Better places come
+    first; for one place, more clearance (5 mm steps, up to `goal.ample`), then less rotation.
 
     Args:
-        scene: of the resolution (scene.planning_scene).
+        scene: planning scene of the resolution (scene.planning_scene).
         resolution: OK, with places.
-        grasp: by which the object is held, one of the pick goal's.
+        grasp: grasp of the held object, from the pick goal.
         config: gripper, clearances, workspace.
 
     Raises:
-        InputError: the resolution has no place, or the grasp is of another frame.
-        GoalError: no way is free; OutOfWorkspaceError where only the workspace and its keep-outs stand against it.
+        InputError: the resolution has no place, or the grasp is in another frame.
+        GoalError: no placement is free. OutOfWorkspaceError: only the workspace and its keep-outs prevent it.
     """
     places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
     frames = {grasp.grasp.frame_id, *(place.pose.frame_id for place in places)}
@@ -89,7 +89,7 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
 
 
 def _rank(candidate: _PlaceCandidate, clearance: float, ample: float) -> tuple[float, float, float]:
-    """Least first."""
+    """Sort key, smallest first."""
     steps = math.floor(min(clearance, ample) / _STEP + 1e-6)
     return candidate.spot, -steps, abs(math.remainder(candidate.turn, math.tau))
 
@@ -97,7 +97,7 @@ def _rank(candidate: _PlaceCandidate, clearance: float, ample: float) -> tuple[f
 def _candidates(
     spot: int, place: Place, scene: PlanningScene, grasp: Grasp, config: PlanningConfig
 ) -> Iterator[_PlaceCandidate]:
-    """The object over one place in each heading that is tried, and the gripper as it holds it."""
+    """Yield the object at one place in each heading, with the gripper that holds it."""
     solid, tip = scene.target.solid, Tip.of(grasp.grasp)
     x, y, z = place.pose.position
     centre = (x, y, z + config.goal.release + solid.size[2] / 2)
@@ -112,25 +112,25 @@ def _candidates(
 
 
 def _lowered(obj: PlanningObject, place: Place) -> PlanningObject:
-    """What carries the place, up to the place: its rim, where it has one, is not judged."""
+    """The support of a place, cut at the height of the place: a rim is not checked."""
     if obj.id != place.carrier_id:
         return obj
     return _cut(obj, place.pose.position[2])
 
 
 def carrier_at(scene: PlanningScene, placement: Placement, config: PlanningConfig) -> PlanningObject | None:
-    """What carries a placement as planners see it while the object comes down and the hand leaves: up to the place.
+    """The support of a placement for planners, cut at the height of the place, for lowering and leaving.
 
-    Its box is as high as its rim, and fingers that hold something flat come down within the rim. `place_goal` judges
-    them so, too.
+    Its box would be as high as its rim, but fingers that hold a flat object move down inside the rim. `place_goal`
+    checks in the same way.
 
     Args:
-        scene: that the placement was found in.
-        placement: of the target.
+        scene: planning scene of the placement.
+        placement: placement of the target.
         config: height of release.
 
     Returns:
-        The object, its padded box no higher than the place; None where the support carries.
+        The object with its padded box no higher than the place; None if the support is the support plane.
     """
     carrier = next((obj for obj in scene.neighbours if obj.id == placement.carrier_id), None)
     if carrier is None:
@@ -147,7 +147,7 @@ def _cut(obj: PlanningObject, height: float) -> PlanningObject:
 
 
 def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:
-    """Whether its tip leaves the workspace anywhere."""
+    """The rejection if the tip leaves the workspace at any pose."""
     tip, goal = candidate.tip, config.goal
     for name, way in (("place", (0.0, 0.0, 0.0)), ("pre-place", (0.0, 0.0, goal.retreat)),
                       ("retreat", tip.back(goal.approach))):  # fmt: skip
@@ -158,7 +158,7 @@ def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -
 
 
 def _way(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Way:
-    """What is swept: gripper and object coming down, the open gripper going back."""
+    """Swept space: gripper and object moving down, and the open gripper moving back."""
     up = (0.0, 0.0, config.goal.retreat)
     coming = links(config.gripper, candidate.tip, grasp.width, up)
     leaving = links(config.gripper, candidate.tip, grasp.needed, candidate.tip.back(config.goal.approach))

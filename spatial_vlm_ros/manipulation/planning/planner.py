@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a motion planner is to the rest of the package: goals and a scene in, a plan with its fingerprint out.
+"""Interface of motion planners: goals and a scene in, a plan with its hash out.
 
-A plan is a list of phases, each a trajectory of the arm or a width of the gripper, from where the arm stands until the
-object is in the air, or put down again. It is planned whole before anything moves, so that all of it can be approved.
+A plan is a list of phases, each a trajectory of the arm or a width of the gripper, from the current state until the
+object is lifted or put down. It is planned completely before anything moves, so that all of it can be approved.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ Phase = Literal["open", "reach", "approach", "close", "lift", "carry", "lower", 
 PICK: tuple[Phase, ...] = ("open", "reach", "approach", "close", "lift")
 PLACE: tuple[Phase, ...] = ("carry", "lower", "release", "withdraw")
 GRIPS: frozenset[Phase] = frozenset(("open", "close", "release"))
-"""Phases in which the gripper moves and the arm stands; in all others it is the other way round."""
+"""Phases in which only the gripper moves; in all other phases only the arm moves."""
 
 PlaceFor = Callable[[Grasp], PlaceGoal]
-"""Placements of the object as one grasp holds it; raises GoalError where there are none."""
+"""Finds the placements for one grasp; raises GoalError if there are none."""
 
-JOINED = 0.01  # radians or metres by which a trajectory may begin beside the end of the one before
+JOINED = 0.01  # radians or metres between the end of a trajectory and the start of the next one, at most
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Where the joints are, and when.
+    """A joint trajectory.
 
     Args:
-        joint_names: J names, each once.
+        joint_names: J names without duplicates.
         times: (N,) seconds from its start, increasing from 0 or later; N is at least 1.
-        positions: (N, J) radians, or metres for sliding joints.
-        velocities: (N, J) the same a second, or empty where the planner gave none.
-        accelerations: (N, J) the same a second squared, or empty.
+        positions: (N, J) radians, or metres for prismatic joints.
+        velocities: (N, J) the same per second, or empty if the planner gave none.
+        accelerations: (N, J) the same per second squared, or empty.
 
     Raises:
-        InputError: no joint, or one twice; a number that is not finite; times that do not increase from 0 or later.
-        ShapeError: an array is not (N, J), N being the number of times.
+        InputError: joints are missing or duplicated, a number is not finite, or times are negative or do not increase.
+        ShapeError: an array is not (N, J), with N the number of times.
     """
 
     joint_names: tuple[str, ...]
@@ -78,12 +78,12 @@ class Trajectory:
 
     @property
     def start(self) -> dict[str, float]:
-        """Its first positions by joint."""
+        """First positions by joint, radians or metres."""
         return dict(zip(self.joint_names, self.positions[0], strict=True))
 
     @property
     def end(self) -> dict[str, float]:
-        """Its last positions by joint."""
+        """Last positions by joint, radians or metres."""
         return dict(zip(self.joint_names, self.positions[-1], strict=True))
 
 
@@ -92,10 +92,10 @@ class PlanStep:
     """One phase of a plan: the arm moves, or the gripper.
 
     Args:
-        phase: what it is for.
-        trajectory: of the arm, or None.
-        width: distance between the fingers that the gripper is told, metres, or None.
-        holds: width of the object that the fingers are to meet while they close, metres, or None.
+        phase: name of the phase.
+        trajectory: trajectory of the arm, or None.
+        width: commanded distance between the fingers, metres, or None.
+        holds: expected width of the object that the fingers close on, metres, or None.
     """
 
     phase: Phase
@@ -106,15 +106,15 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class MotionPlan:
-    """What the arm would do, and what it was planned for. Made by `plan_of`.
+    """A complete plan, and the goals that it was made for. Made by `plan_of`.
 
     Args:
-        target_id: the object.
+        target_id: id of the object.
         steps: in order.
-        grasp: number of the grasp in PickGoal.grasps.
-        place: the goal by which it is put down; None where it is held at the end.
-        placement: number of the placement in `place.placements`, or None.
-        hash: of goals, scene, steps and choice; what was approved is what has this hash.
+        grasp: index of the grasp in PickGoal.grasps.
+        place: goal for putting it down; None if it is held at the end.
+        placement: index of the placement in `place.placements`, or None.
+        hash: hash of goals, scene, steps and choice; it identifies the approved plan.
     """
 
     target_id: str
@@ -126,12 +126,12 @@ class MotionPlan:
 
     @property
     def trajectories(self) -> tuple[Trajectory, ...]:
-        """Those of the arm, in order."""
+        """Trajectories of the arm, in order."""
         return tuple(step.trajectory for step in self.steps if step.trajectory is not None)
 
     @property
     def duration(self) -> float:
-        """Seconds that the arm moves; the gripper's time is not known."""
+        """Time that the arm moves, seconds; the gripper's time is not known."""
         return sum(trajectory.times[-1] for trajectory in self.trajectories)
 
 
@@ -146,19 +146,19 @@ class Planner(Protocol):
         start: dict[str, float] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> MotionPlan:
-        """A plan for the first of the goal's ways that can be followed to its end.
+        """Plan the first grasp and placement of a goal that work from start to end.
 
         Args:
             goal: how to take the object.
-            scene: what stands where, of the same observation.
-            place: how to put it down, for the grasps that it fits or for any; None = it is held at the end.
-            start: positions by joint from which to plan; None = where the arm is.
-            cancelled: asked while planning.
+            scene: planning scene of the same observation.
+            place: how to put it down, for matching grasps or for any; None = it is held at the end.
+            start: start positions by joint, radians or metres; None = the arm's current ones.
+            cancelled: called while planning; returns whether to stop.
 
         Raises:
-            InputError: goals and scene that do not belong together.
-            PlanningFailedError: no plan was found; PlannerUnavailableError where nobody answers.
-            GoalError: none of the ways can be reached.
+            InputError: goals and scene do not belong together.
+            PlanningFailedError: no plan was found. PlannerUnavailableError: no planner answers.
+            GoalError: none of the grasps and placements can be reached.
             CancelledError: the request was withdrawn.
         """
         ...
@@ -172,12 +172,12 @@ def plan_of(
     grasp: int,
     placement: int | None = None,
 ) -> MotionPlan:
-    """A checked plan with its hash.
+    """Check a plan and compute its hash.
 
     Raises:
-        InputError: goals of another object or observation than the scene; phases that are not PICK, or PICK and PLACE;
-            a step without its trajectory or width; a trajectory that begins elsewhere than the last one ended; a grasp
-            or placement that the goals do not have.
+        InputError: the goals are of another object or observation than the scene; the phases are not PICK, or PICK and
+            PLACE; a step lacks its trajectory or width; a trajectory does not start where the last one ended; or the
+            goals lack the grasp or placement.
     """
     check_goals(goal, scene, place)
     expected = PICK if place is None else PICK + PLACE
@@ -208,7 +208,7 @@ def plan_of(
 
 
 def check_goals(goal: PickGoal, scene: PlanningScene, place: PlaceGoal | None) -> None:
-    """Whether goals and scene are of one object and one observation.
+    """Check that goals and scene are of one object and one observation.
 
     Raises:
         InputError: they are not.
@@ -229,7 +229,7 @@ def plan_hash(
     grasp: int,
     placement: int | None,
 ) -> str:
-    """SHA-256, hexadecimal, over `plan_bytes`."""
+    """SHA-256 of `plan_bytes`, hexadecimal."""
     return hashlib.sha256(plan_bytes(goal, scene, place, steps, grasp, placement)).hexdigest()
 
 
@@ -241,10 +241,9 @@ def plan_bytes(
     grasp: int,
     placement: int | None,
 ) -> bytes:
-    """The canonical bytes of goals, scene's frame and stamp, steps and choice: what `plan_hash` is of.
+    """Canonical bytes of goals, the scene's frame and stamp, steps and choice, for `plan_hash`.
 
-    Canonical: JSON in ASCII with sorted keys and no blanks; every number in the shortest form that reads back, and no
-    negative zero.
+    They are ASCII JSON with sorted keys, no blanks, the shortest round-trip form of every number, and no negative zero.
     """
     content = {
         "goal": dataclasses.asdict(goal),
@@ -258,7 +257,7 @@ def plan_bytes(
 
 
 def is_plan_of(plan: MotionPlan, goal: PickGoal, scene: PlanningScene) -> bool:
-    """Whether a plan is what was planned for this goal in this scene, unchanged."""
+    """Whether a plan is unchanged and was made for this goal in this scene."""
     return plan.hash == plan_hash(goal, scene, plan.place, plan.steps, plan.grasp, plan.placement)
 
 
@@ -274,7 +273,7 @@ def _check_joined(before: PlanStep, after: PlanStep) -> None:
 
 
 def _canonical(value: Any) -> Any:
-    """With -0.0 as 0.0, and sequences alike."""
+    """Replace -0.0 by 0.0, and make all sequences the same type."""
     if isinstance(value, float):
         return value + 0.0
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any robot from its URDF: the convex hull of each link's collision geometry, and frames without the robot.
+"""Reads a robot from its URDF as convex hulls of its links, and removes the robot from frames.
 
-Needs the extra `arm` (Pinocchio), which is loaded when a description is read.
+Needs the extra `arm` (Pinocchio), which is loaded with the first description.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-_OWN = 0.005  # metres that a link may be from where TF has it: what is seen this near to its hull is the robot itself
-_AROUND = 24  # corners of the prism around a cylinder: it stands out of it by 0.9 % of its radius
-_THIN = 1e-3  # of its size: whether a mesh has a volume is looked at closely
+_OWN = 0.005  # metres of a link's pose error in TF: points this near to its hull are the robot itself
+_AROUND = 24  # corners of the prism around a cylinder: it is larger by at most 0.9 % of the radius
+_THIN = 1e-3  # share of its size: a thinner mesh may have no volume
 _PACKAGE = "package://"
 _MOST_LINKS = 2000  # a humanoid with hands has about 100; Pinocchio's reader ends the process on a chain of 40,000
 _LARGEST_MESH = 64 * MIB
 
 
 def load(package: str) -> Any:
-    """A package of the extra `arm`.
+    """Import a package of the extra `arm`.
 
     Raises:
         DependencyError: it is not installed.
@@ -57,12 +57,12 @@ def load(package: str) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class RobotModel:
-    """The robot that a camera sees, as `streams.frame_assembler` takes it.
+    """The robot that a camera sees, for `streams.frame_assembler`.
 
     Args:
-        hulls: of each link in the link's own frame, by its name.
-        padding: metres that hulls grow by, as in `self_mask`.
-        depth: noise of depth, by which they grow further.
+        hulls: link name → hull in the link's own frame, metres.
+        padding: growth of the hulls, metres, as in `self_mask`.
+        depth: depth noise, by which hulls grow further.
     """
 
     hulls: Mapping[str, Hull]
@@ -78,11 +78,11 @@ class RobotModel:
         """The frame without the robot's points; `RgbdFrame.robot` keeps them.
 
         Args:
-            frame: with `base_T_camera`.
-            base_T_links: poses of `links`, in their order, at the frame's stamp.
+            frame: frame with `base_T_camera`.
+            base_T_links: poses of `links`, in the same order, at the frame's stamp.
 
         Raises:
-            As `self_mask` does.
+            As in `self_mask`.
         """
         links = [LinkHull(pose, hull) for pose, hull in zip(base_T_links, self.hulls.values(), strict=True)]
         mask = self_mask(frame, links, self.padding, self.depth)
@@ -90,17 +90,16 @@ class RobotModel:
 
 
 def robot_of(config: StreamConfig, depth: DepthConfig, told: Callable[[], str] | None = None) -> RobotModel | None:
-    """The robot that the parameters name; None where they name none.
+    """Read the robot that the parameters name; None if they name none.
 
     Args:
         config: names the robot's URDF, or the topic that has it.
-        depth: of what is measured.
-        told: gives the text of the URDF on the topic robot_description; None = no topic can be heard here.
+        depth: depth noise.
+        told: returns the text of the URDF from the topic robot_description; None = no topics are available.
 
     Raises:
-        InputError: the parameter holds a URDF's text, as a parameter of that name does elsewhere; or it names the
-            topic, and `told` is None.
-        As `read_hulls` and `told` do.
+        InputError: the parameter contains a URDF's text instead of its path, or names the topic while `told` is None.
+        As in `read_hulls` and `told`.
     """
     if not config.robot_description:
         return None
@@ -116,18 +115,18 @@ def robot_of(config: StreamConfig, depth: DepthConfig, told: Callable[[], str] |
 
 
 def read_hulls(path: str | Path) -> dict[str, Hull]:
-    """The hull of each link that has collision geometry, in the link's own frame, metres, by its name.
+    """Read the hull of each link with collision geometry: name → hull in the link's own frame, metres.
 
-    A link is one hull: around all its meshes, boxes, cylinders, capsules, cones and spheres together.
+    A link has one hull around all its meshes, boxes, cylinders, capsules, cones and spheres.
 
     Args:
-        path: of a URDF file, or the text of one, whose meshes are looked for in packages alone; xacro has to be
-            expanded before.
+        path: path of a URDF file, or the text of one, whose meshes are only searched in packages; xacro must be
+            expanded.
 
     Raises:
         DependencyError: the extra `arm` is not installed.
-        FileError: no such file, no URDF, or a mesh that cannot be found or read.
-        InputError: nothing in it has collision geometry, or that of a link is flat.
+        FileError: the file is missing or not a URDF, or a mesh cannot be found or read.
+        InputError: no link has collision geometry, or the geometry of a link is flat.
     """
     model, geometry = model_and_geometry(path)
     hulls = link_hulls(model, geometry)
@@ -139,10 +138,10 @@ def read_hulls(path: str | Path) -> dict[str, Hull]:
 
 
 def model_and_geometry(path: str | Path) -> tuple[Any, Any]:
-    """Pinocchio's model and its collision geometry, whose meshes are replaced by their convex hulls.
+    """Pinocchio's model and its collision geometry, with meshes replaced by their convex hulls.
 
     Raises:
-        DependencyError, FileError, InputError: as `read_hulls` does.
+        DependencyError, FileError, InputError: as in `read_hulls`.
     """
     root, file = read_urdf(path)
     return model_and_geometry_of(root, file)
@@ -153,13 +152,13 @@ def _is_text(source: str | Path) -> bool:
 
 
 def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
-    """The root of a URDF, and the file that it is from.
+    """Read the root element of a URDF, and the path of its file.
 
     Args:
-        source: path of the file, or the text of a URDF, whose meshes are looked for in packages alone.
+        source: path of the file, or the text of a URDF, whose meshes are only searched in packages.
 
     Raises:
-        FileError: no such file, no URDF, or one of more links than Pinocchio's reader takes.
+        FileError: the file is missing, not a URDF, or has more links than Pinocchio's reader supports.
     """
     repair = "pass a URDF; expand xacro: xacro FILE > robot.urdf"
     if _is_text(source):
@@ -181,12 +180,12 @@ def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
 
 
 def model_and_geometry_of(root: Element, path: Path | None, turns: float | None = None) -> tuple[Any, Any]:
-    """As `model_and_geometry`, from what `read_urdf` gives.
+    """Like `model_and_geometry`, from the result of `read_urdf`.
 
     Args:
-        root: of the URDF; it stays as it is.
-        path: of its file; None = it is a text.
-        turns: radians to each side by which joints without limits turn; None = as far as they like.
+        root: root element of the URDF; not modified.
+        path: path of its file; None = it was a text.
+        turns: range of continuous joints to each side, radians; None = unlimited.
     """
     pin, name = load("pinocchio"), path or "robot_description"
     folders = package_folders(path or "/")
@@ -203,7 +202,7 @@ def model_and_geometry_of(root: Element, path: Path | None, turns: float | None 
     text = tostring(root, encoding="unicode")
     try:
         model = pin.buildModelFromXML(text)
-        with warnings.catch_warnings():  # about having been told where the meshes are
+        with warnings.catch_warnings():  # about the given mesh folders
             warnings.simplefilter("ignore")
             geometry = pin.buildGeomFromUrdfString(model, text, pin.GeometryType.COLLISION, None, folders)
     except (ValueError, RuntimeError, TypeError) as error:
@@ -216,10 +215,10 @@ def model_and_geometry_of(root: Element, path: Path | None, turns: float | None 
 
 
 def _convex(mesh: Any, link: str) -> Any:
-    """The convex hull of a mesh of coal's.
+    """The convex hull of a coal mesh.
 
-    `buildConvexRepresentation` of coal takes a mesh for convex as it is, and finds nothing of parts that are hidden
-    behind a hollow; `buildConvexHull` crashes where all points lie in a plane.
+    coal's `buildConvexRepresentation` assumes that a mesh is convex, and misses parts behind a hollow;
+    `buildConvexHull` crashes if all points lie in a plane.
     """
     points = np.asarray(mesh.vertices(), np.float64)
     if len(points) < 4 or np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[2] <= _THIN * np.ptp(points):
@@ -229,14 +228,14 @@ def _convex(mesh: Any, link: str) -> Any:
 
 
 def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
-    """The hull of each link in its own frame, by index of its frame in Pinocchio's model.
+    """Frame index in Pinocchio's model → hull of the link in its own frame, metres.
 
     Args:
-        model: Pinocchio's.
-        geometry: its collision geometry, without meshes that are not convex.
+        model: Pinocchio's model.
+        geometry: its collision geometry; all meshes must be convex.
 
     Raises:
-        InputError: the geometry of a link lies in a plane, or is of a form that is not known.
+        InputError: the geometry of a link lies in a plane, or has an unknown shape.
     """
     corners: dict[int, list[Floats]] = {}
     for frame, placed in _parts(model, geometry):
@@ -245,15 +244,15 @@ def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
 
 
 def part_hulls(model: Any, geometry: Any) -> list[tuple[int, Hull]]:
-    """The hull of each body of each link, in the link's own frame, with the index of the link's frame; as `link_hulls`.
+    """Hulls of the single bodies of all links, each with its link's frame index; otherwise like `link_hulls`.
 
-    Between two bodies of one link there is room that the link's own hull fills.
+    They leave the space between two bodies of a link free, which the link's own hull fills.
     """
     return [(frame, _hull(str(model.frames[frame].name), [points])) for frame, points in _parts(model, geometry)]
 
 
 def _parts(model: Any, geometry: Any) -> Iterator[tuple[int, Floats]]:
-    """Each body's link, as the index of its frame, and corners (N, 3) in that frame, metres."""
+    """Yield for each body the frame index of its link, and its corners (N, 3) in that frame, metres."""
     for part in geometry.geometryObjects:
         link = model.frames[part.parentFrame]
         link_T_part = (link.placement.inverse() * part.placement).homogeneous
@@ -264,7 +263,7 @@ def _parts(model: Any, geometry: Any) -> Iterator[tuple[int, Floats]]:
 
 
 def package_folders(path: str | Path) -> list[str]:
-    """Folders that `package://NAME/` may lie in, for a description: those above the file, nearest first, then ROS's."""
+    """Folders to search for `package://NAME/`: those above the description's file, nearest first, then ROS's."""
     folders = [*Path(path).resolve().parents]
     folders += [
         Path(prefix) / "share" for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix
@@ -274,10 +273,10 @@ def package_folders(path: str | Path) -> list[str]:
 
 
 def _check_meshes(root: Element, path: Path | None, folders: Sequence[str]) -> None:
-    """Whether the collision meshes are there, and not too large; Pinocchio's own words do not say where it looked.
+    """Check that collision meshes exist and are not too large; Pinocchio's error does not say where it searched.
 
     Raises:
-        FileError: not so.
+        FileError: a mesh is missing or too large.
     """
     for link in root.iter("link"):
         for mesh in link.findall("collision/geometry/mesh"):
@@ -299,18 +298,18 @@ def _is_file(place: Path) -> bool:
 
 
 def mesh_file(name: str, path: Path | None, folders: Sequence[str]) -> Path | None:
-    """The file that a URDF names as a mesh, `package://` or not; None where it is not found.
+    """Find the file of a mesh in a URDF, with or without `package://`; None if not found.
 
     Args:
         name: as in the URDF.
-        path: of the URDF; None = it is a text.
-        folders: as `package_folders` gives them.
+        path: path of the URDF; None = it was a text.
+        folders: folders from `package_folders`.
     """
     return next((place for place in _places(name, path, folders) if _is_file(place)), None)
 
 
 def _places(name: str, path: Path | None, folders: Sequence[str]) -> list[Path]:
-    """Where a mesh may lie."""
+    """Possible paths of a mesh."""
     if name.startswith(_PACKAGE):
         return [Path(folder) / name.removeprefix(_PACKAGE) for folder in folders]
     return [(path.resolve().parent if path is not None else Path("/")) / re.sub("^file://", "", name)]
@@ -325,7 +324,7 @@ def _hull(link: str, points: Sequence[Floats]) -> Hull:
 
 
 def _corners(shape: Any, name: str) -> Floats:
-    """(N, 3) points whose convex hull holds a shape, in its own frame, metres."""
+    """(N, 3) points whose convex hull contains a shape, in its own frame, metres."""
     if hasattr(shape, "points"):
         return np.asarray(shape.points(), np.float64)
     if hasattr(shape, "halfSide"):
@@ -348,14 +347,14 @@ def _prism(radius: float, half_length: float) -> Floats:
 
 
 def _ball(radius: float) -> Floats:
-    """Corners of a body with flat faces around a ball; it stands out of it by 2.6 % of its radius at most."""
+    """Corners of a polyhedron around a ball; it is larger by at most 2.6 % of the radius."""
     corners, reach = _unit_ball()
     return corners * (radius / reach)
 
 
 @cache
 def _unit_ball() -> tuple[Floats, float]:
-    """Points spread evenly on the unit sphere, and the distance of the nearest face of their hull from its middle.
+    """Evenly spread points on the unit sphere, and the distance of their hull's nearest face from the centre.
 
     Source: the golden spiral.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The planning scene as data: what a planner must not run into, and which contacts it may allow.
+"""The planning scene as data: obstacles for a planner, and allowed contacts.
 
-All in the planning frame, the parent of `base_T_camera`, which has z up; metres. Ids are those of the detections, so
-they hold for one observation. Nothing here knows a message.
+Everything is in the planning frame, the parent of `base_T_camera`, z up; metres. Ids are those of the detections, so
+they are valid for one observation. No ROS messages.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from spatial_vlm_ros.parameters import GoalConfig, PlanningConfig
 from spatial_vlm_ros.types import Vector3
 
 SUPPORT = "support"
-KEEP_OUT = "keep_out/"  # before the name of a volume, so that no detection has its id
+KEEP_OUT = "keep_out/"  # prefix of a volume's name, so that no detection has its id
 
-_SHARED = -0.002  # metres: what overlaps seen from above by this much may stand on one another
-_TOUCHES = 0.005  # metres between boxes that planners may take for contact
-_HIGHER = 0.003  # metres by which the foot of what stands on something is higher than that one's own
+_SHARED = -0.002  # metres: objects that overlap this much seen from above may stand on each other
+_TOUCHES = 0.005  # metres between boxes that planners may treat as contact
+_HIGHER = 0.003  # metres by which the foot of a supported object is higher than its support's foot
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class PlanningObject:
     """One collision object.
 
     Args:
-        id: of its detection; "support"; or "keep_out/" and its name.
-        label: what it is called.
+        id: id of its detection, "support", or "keep_out/" and its name.
+        label: its label.
         solid: its box as measured.
-        padding: metres to add on both sides along the box's x, y and z, for what is not known of its place (the
-            standard deviation of its centre, times `goal.sigmas`), for neighbours `goal.padding`, and for those that
-            the words say to avoid `goal.avoid`.
-        outline: (K, 2) corners of its estimated outline seen from above; of the target only.
-        surface: what is visible of it; of the target only.
-        seen: its measured surface and what is hidden of it, for grasps; of the target only.
+        padding: metres added on both sides along the box's x, y and z: position uncertainty (the standard deviation of
+            its centre, times `goal.sigmas`), for neighbours also `goal.padding`, and for objects to avoid by the words
+            also `goal.avoid`.
+        outline: (K, 2) corners of its estimated outline seen from above, metres; only for the target.
+        surface: its visible surface; only for the target.
+        seen: its measured surface and hidden space, for grasps; only for the target.
     """
 
     id: str
@@ -59,19 +59,19 @@ class PlanningObject:
 
     @property
     def padded(self) -> Solid:
-        """The box with its padding: what to stay clear of."""
+        """The box with its padding, to stay clear of."""
         return self.solid.grown(self.padding)
 
 
 @dataclass(frozen=True)
 class AllowedContact:
-    """Two bodies that may touch in one phase; all others may not, in none.
+    """Two bodies that may touch in one phase; all other contacts are forbidden.
 
     Args:
         one: a gripper link (see gripper.LINKS) or the id of an object.
         other: id of an object.
-        phase: "grasp" while the fingers close and until they open again, "lift" while the object leaves what it stood
-            on, "lower" while it comes down on what will carry it.
+        phase: "grasp" while the fingers close and until they open again, "lift" while the object leaves its support,
+            "lower" while it moves down to its new support.
     """
 
     one: str
@@ -81,20 +81,20 @@ class AllowedContact:
 
 @dataclass(frozen=True)
 class PlanningScene:
-    """Everything a planner has to know of the surroundings.
+    """Everything that a planner needs to know about the surroundings.
 
     Args:
         frame_id: the planning frame.
-        stamp_ns: of the observation that it was made from.
-        target: the object to take; its padding is what is not known of its place, for which the fingers open wider.
+        stamp_ns: stamp of the observation, nanoseconds.
+        target: the object to take; its padding is its position uncertainty, for which the fingers open wider.
         yaw_known: whether the target's box has a heading.
-        truncated: whether the picture's border cuts the target, so that it is larger than its box.
+        truncated: whether the image border cuts the target, so that it is larger than its box.
         support: surface(s) that objects stand on.
         neighbours: all other objects seen.
-        keep_outs: volumes to keep out of.
-        carrier_ids: what the target stands on or in: neighbours, or the support.
-        allowed: contacts that are no collisions.
-        occupancy: obstacles without a name, from depth; None where there is no depth of the way.
+        keep_outs: keep-out volumes.
+        carrier_ids: ids of what the target stands on or in: neighbours, or the support.
+        allowed: allowed contacts.
+        occupancy: unnamed obstacles from depth; None without depth of the way.
     """
 
     frame_id: str
@@ -111,19 +111,19 @@ class PlanningScene:
 
     @cached_property
     def occupied(self) -> tuple[OccupiedSpace, ...]:
-        """Obstacles without a name as boxes."""
+        """Unnamed obstacles as boxes."""
         return spaces_of(self.occupancy, self.target.solid)
 
 
 def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> PlanningScene:
-    """Export what was seen about a resolved target.
+    """Build the planning scene of a resolved target.
 
     Args:
-        surroundings: of the frame that was resolved (surroundings.surroundings_of).
-        config: padding, the support's extent, keep-outs.
+        surroundings: surroundings in the resolved frame (surroundings.surroundings_of).
+        config: padding, extent of the support, keep-outs.
 
     Raises:
-        DepthError: something is there that could not be measured, and not even seen to stand anywhere.
+        DepthError: an object could neither be measured nor located on the support.
     """
     seen = surroundings
     if seen.unplaced:
@@ -153,7 +153,7 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
 
 
 def _neighbour(body: SurroundingObject, avoided: bool, config: GoalConfig) -> PlanningObject:
-    """Another object with its padding; one that the words say to avoid is padded by `avoid` more."""
+    """A neighbour with its padding; an object to avoid by the words gets `avoid` more."""
     padded = _padded(body, config.padding, config)
     if not avoided:
         return padded
@@ -162,7 +162,7 @@ def _neighbour(body: SurroundingObject, avoided: bool, config: GoalConfig) -> Pl
 
 
 def _padded(body: SurroundingObject, least: float, config: GoalConfig) -> PlanningObject:
-    """With `least` metres and what is not known of its place around it; of what was not measured, with the most."""
+    """Pad an object by `least` metres and its position uncertainty; an unmeasured object by the largest uncertainty."""
     if body.sigma is None:
         more: tuple[float, ...] = (config.most_padding,) * 3
     else:
@@ -171,7 +171,7 @@ def _padded(body: SurroundingObject, least: float, config: GoalConfig) -> Planni
 
 
 def _supporting_objects(own: PlanningObject, others: tuple[PlanningObject, ...]) -> tuple[str, ...]:
-    """What the target stands on or in: objects that lie lower and overlap it seen from above; else the support."""
+    """Ids of what the target stands on or in: lower objects that overlap it seen from above, otherwise the support."""
     upper = own.solid
     lower = [
         obj for obj in others if upper.bottom - obj.solid.bottom > _HIGHER and upper.centre[2] > obj.solid.centre[2]
@@ -182,9 +182,10 @@ def _supporting_objects(own: PlanningObject, others: tuple[PlanningObject, ...])
 
 
 def _beside(own: PlanningObject, others: tuple[PlanningObject, ...]) -> tuple[str, ...]:
-    """Objects beside the target whose padded boxes reach it, as boxes of bent objects do.
+    """Objects beside the target whose padded boxes reach it, as boxes of curved objects may.
 
-    Both stand there, so the boxes are too large; straight up the target leaves them, as `pick_goal` counts it.
+    Since both objects exist there, the boxes are too large; moving straight up, the target leaves them, as in
+    `pick_goal`.
     """
     near = [obj for obj in others if obj.solid.bottom <= own.solid.centre[2]]
     found = gaps([own.solid], [obj.padded for obj in near])[0] if near else ()
@@ -204,7 +205,7 @@ def _allowed(
 
 
 def _support(top: float, own: PlanningObject, others: tuple[PlanningObject, ...], config: GoalConfig) -> PlanningObject:
-    """A level slab at the height that the support has below the target."""
+    """A level slab at the support's height below the target."""
     corners: Array = np.concatenate([obj.solid.outline() for obj in (own, *others)])
     low, high = corners.min(axis=0) - config.support_reach, corners.max(axis=0) + config.support_reach
     (x, y), (sx, sy) = ((low + high) / 2).tolist(), (high - low).tolist()

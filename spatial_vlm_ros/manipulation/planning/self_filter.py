@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pixels show the robot itself, and a frame without them."""
+"""Finds the pixels that show the robot itself, and removes them from a frame."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from spatial_vlm_ros.manipulation.planning.hulls import Array, Hull
 from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, RobotPixels, Transform
 
-MOST_PADDING = 1.0  # metres: more is millimetres taken for metres
-SIGMAS = 3.0  # standard deviations of depth that the hulls grow by, on top of their padding
+MOST_PADDING = 1.0  # metres: more is probably millimetres
+SIGMAS = 3.0  # standard deviations of depth that the hulls grow by, in addition to their padding
 
 
 @dataclass(frozen=True, eq=False)
 class LinkHull:
-    """A part of the robot, and where it is at the stamp of a frame.
+    """A part of the robot, and its pose at the stamp of a frame.
 
     Args:
-        base_T_link: its pose; its child is the name of the link.
-        hull: in the frame of the link. It does not change with the pose: keep it, for making it takes longest.
+        base_T_link: pose of the link; the child frame is the name of the link.
+        hull: hull in the frame of the link. It does not change with the pose: reuse it, because making it is slow.
     """
 
     base_T_link: Transform
@@ -35,7 +35,7 @@ class LinkHull:
 
     @property
     def name(self) -> str:
-        """Of the link."""
+        """Name of the link."""
         return self.base_T_link.child
 
 
@@ -46,24 +46,24 @@ def self_mask(
     config: DepthConfig | None = None,
     within: Mask | None = None,
 ) -> Mask:
-    """Which pixels measured the robot.
+    """Find the pixels that measured the robot.
 
     Args:
-        frame: with or without distortion.
-        links: where they were at its stamp.
-        padding: metres that each hull grows by on all sides, for errors of its pose and what its mesh leaves out.
-        config: noise of depth; it grows hulls further, by `SIGMAS` standard deviations at the depth of the pixel. Depth
-            beyond its `far` is not trusted.
-        within: (H, W) bool, pixels that are looked at; None = all.
+        frame: frame, with or without distortion.
+        links: links at its stamp.
+        padding: growth of each hull on all sides, metres, for pose errors and parts missing in its mesh.
+        config: depth noise; hulls grow further by `SIGMAS` standard deviations at the depth of the pixel. Depth beyond
+            its `far` is not trusted.
+        within: (H, W) bool, pixels to check; None = all.
 
     Returns:
-        (H, W) bool. True where the measured point lies in a grown hull: every face of the hull, of the box around it
-        along the axes of its link, and the sphere around it are moved outwards. That holds all points nearer to the
-        hull than what it grows by, and some more before sharp edges. False where nothing was measured, or beyond `far`.
+        (H, W) bool. True if the measured point lies in a grown hull: every face of the hull, of its box along the
+        link's axes, and its sphere are moved outwards. This includes all points nearer to the hull than the growth, and
+        some more near sharp edges. False without depth, or beyond `far`.
 
     Raises:
         TransformUnavailableError: the frame has no `base_T_camera`.
-        TransformError: links are posed in another frame than the parent of `base_T_camera`.
+        TransformError: the links are not posed in the parent frame of `base_T_camera`.
         InputError: the padding is negative, or above `MOST_PADDING`.
     """
     if frame.base_T_camera is None:
@@ -87,16 +87,16 @@ def self_mask(
 
 
 def remove_self(frame: RgbdFrame, mask: Mask, own: Mask | None = None) -> RgbdFrame:
-    """The frame with what is masked not measured; `RgbdFrame.robot` keeps it. The frame given stays as it is.
+    """A copy of the frame without depth at masked pixels; `RgbdFrame.robot` keeps that depth.
 
     Args:
-        frame: the observation.
+        frame: the frame; not modified.
         mask: (H, W) bool, from `self_mask`.
-        own: (H, W) bool, the part of it that is the robot itself and not merely near to it, from `self_mask` with less
+        own: (H, W) bool, the part of the mask that is the robot itself and not only near it, from `self_mask` with less
             padding; None = all of it.
 
     Raises:
-        ShapeError: a mask is no bool image of the frame's size.
+        ShapeError: a mask is not a bool array of the frame's size.
     """
     for given in (mask, mask if own is None else own):
         if not isinstance(given, np.ndarray) or given.dtype != np.bool_ or given.shape != frame.depth.shape:
@@ -111,14 +111,14 @@ def remove_self(frame: RgbdFrame, mask: Mask, own: Mask | None = None) -> RgbdFr
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """What all links are held against: (H, W) each.
+    """Per-pixel data that all links are compared with, (H, W) each.
 
     Args:
         points: x, y and z in the optical frame, metres; NaN where not measured.
-        grown: what a hull grows by at that depth, metres.
+        grown: growth of a hull at that depth, metres.
         columns, rows: (2, W) and (2, H), least and greatest x/z of each column and y/z of each row.
         farthest: greatest z, metres.
-        padding, config: what `grown` is made from.
+        padding, config: inputs of `grown`.
     """
 
     points: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -143,15 +143,15 @@ class _View:
         )
 
     def window(self, centre: Array, radius: float) -> tuple[slice, slice]:
-        """Rows and columns around all pixels whose point may lie in a sphere of the optical frame, grown."""
+        """Rows and columns around all pixels whose point may lie in a grown sphere in the optical frame."""
         beyond = float(centre[2]) + radius + float(_grown(self.farthest, self.padding, self.config))
-        most = float(_grown(min(max(beyond, 0.0), self.farthest), self.padding, self.config))  # it grows with depth
+        most = float(_grown(min(max(beyond, 0.0), self.farthest), self.padding, self.config))  # grows with depth
         x, y, z = (float(value) for value in centre)
         return _span(self.rows, _seen(y, z, radius + most)), _span(self.columns, _seen(x, z, radius + most))
 
 
 def _grown(z: npt.NDArray[np.float32] | float, padding: float, config: DepthConfig) -> npt.NDArray[np.floating]:
-    """What hulls grow by at a depth, metres."""
+    """Growth of hulls at a depth, metres."""
     return padding + SIGMAS * depth_noise(z, config)
 
 
@@ -166,7 +166,7 @@ def _rays(camera: PinholeCamera) -> tuple[Array, Array]:
 
 
 def _seen(across: float, ahead: float, radius: float) -> tuple[float, float]:
-    """Least and greatest slope of lines through the origin that meet a circle, before the camera.
+    """Least and greatest slope of lines through the origin that meet a circle in front of the camera.
 
     Source: tangents of a circle, from (across - slope * ahead)^2 = radius^2 (1 + slope^2).
     """
@@ -180,13 +180,13 @@ def _seen(across: float, ahead: float, radius: float) -> tuple[float, float]:
 
 
 def _span(least_and_greatest: Array, seen: tuple[float, float]) -> slice:
-    """From the first to the last whose interval meets another."""
+    """Slice from the first to the last interval that overlaps another."""
     hit = np.flatnonzero((least_and_greatest[1] >= seen[0]) & (least_and_greatest[0] <= seen[1]))
     return slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 0)
 
 
 def _mark(mask: Mask, view: _View, hull: Hull, camera_T_link: Transform) -> None:
-    """Set the pixels of one link that no other has set."""
+    """Set the pixels of one link that are not set yet."""
     centre = camera_T_link.apply(hull.centre)
     window = view.window(centre, hull.radius)
     marked, grown = mask[window], view.grown[window]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes, what they sweep, and how far apart they are.
+"""Boxes, their swept volumes, and distances between them.
 
-Objects are boxed gravity-up: each `Solid` is a rectangle on the ground and an interval of heights. A gripper that comes
-straight down or level is made of such boxes, too; a slanted one is made of `TurnedBox`es.
+Object boxes are upright: each `Solid` is a rectangle on the ground and an interval of heights. A gripper that
+approaches straight down or level also consists of such boxes; a slanted one consists of `TurnedBox`es.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Solid:
     """An upright box in a frame with z up.
 
     Args:
-        centre: metres.
-        yaw: of its x axis about z, radians.
+        centre: position, metres.
+        yaw: rotation of its x axis about z, radians.
         size: along its own x, y and z, metres.
     """
 
@@ -37,21 +37,21 @@ class Solid:
 
     @property
     def bottom(self) -> float:
-        """Least height, metres."""
+        """Height of the bottom, metres."""
         return self.centre[2] - self.size[2] / 2
 
     @property
     def top(self) -> float:
-        """Greatest height, metres."""
+        """Height of the top, metres."""
         return self.centre[2] + self.size[2] / 2
 
     def grown(self, sides: Vector3) -> Solid:
-        """The box with that much more, metres, on both sides along its own x, y and z."""
+        """The box grown by `sides`, metres, on both sides along its own x, y and z."""
         x, y, z = (size + 2 * more for size, more in zip(self.size, sides, strict=True))
         return Solid(self.centre, self.yaw, (x, y, z))
 
     def swept(self, way: Vector3) -> Solid:
-        """The box around what it passes through on a straight way, metres; exact along one of its own axes."""
+        """The box around its sweep along the vector `way`, metres; exact along one of its own axes."""
         c, s = math.cos(self.yaw), math.sin(self.yaw)
         local = (c * way[0] + s * way[1], c * way[1] - s * way[0], way[2])
         cx, cy, cz = (at + step / 2 for at, step in zip(self.centre, way, strict=True))
@@ -66,11 +66,11 @@ class Solid:
 
 
 def gaps(ones: Sequence[Solid], others: Sequence[Solid]) -> Array:
-    """How far apart boxes are.
+    """Distances between upright boxes.
 
     Returns:
-        (N, M) metres. Positive: apart, by at least this much. Negative: they run into each other, and this far one must
-        move at least. Its sign is exact.
+        (N, M) metres. Positive: they are apart by at least this much. Negative: they overlap, and one must move at
+        least this far. The sign is exact.
 
     Source: separating axes (Gottschalk, Lin and Manocha 1996), of which upright boxes have five: up, and both sides of
     both rectangles.
@@ -97,12 +97,12 @@ def gaps(ones: Sequence[Solid], others: Sequence[Solid]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class TurnedBox:
-    """A box in any orientation, and what it passes through on a straight way.
+    """A box in any orientation, with an optional straight sweep.
 
     Args:
-        pose: (4, 4) of its centre and axes at the beginning of the way, metres.
+        pose: (4, 4) pose of its centre and axes at the start of the sweep, metres.
         size: along its own x, y and z, metres.
-        way: (x, y, z) by which it moves on, metres; none where it stands.
+        way: (x, y, z) vector of the sweep, metres; zero = no sweep.
     """
 
     pose: Array
@@ -110,22 +110,22 @@ class TurnedBox:
     way: Vector3 = (0.0, 0.0, 0.0)
 
     def swept(self, way: Vector3) -> TurnedBox:
-        """What the box passes through on a straight way, metres; exact. It replaces the way it has."""
+        """The box with its sweep replaced by the vector `way`, metres; exact."""
         return TurnedBox(self.pose, self.size, way)
 
     def grown(self, margin: float) -> TurnedBox:
-        """The box with `margin` metres more on all of its sides."""
+        """The box grown by `margin` metres on all sides."""
         x, y, z = (size + 2 * margin for size in self.size)
         return TurnedBox(self.pose, (x, y, z), self.way)
 
     def corners(self) -> Array:
-        """(16, 3) corners at both ends of the way, metres."""
+        """(16, 3) corners at both ends of the sweep, metres."""
         signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
         begin = self.pose[:3, 3] + (signs * self.size / 2) @ self.pose[:3, :3].T
         return np.concatenate((begin, begin + self.way))
 
     def contains(self, points: Array) -> Flags:
-        """(N,) whether each of (N, 3) points is inside what the box passes through; exact."""
+        """(N,) whether (N, 3) points are inside the sweep; exact."""
         local = (np.asarray(points, np.float64) - self.pose[:3, 3]) @ self.pose[:3, :3]
         way, half = np.array(self.way) @ self.pose[:3, :3], np.array(self.size) / 2
         begin, end = np.zeros(len(local)), np.ones(len(local))
@@ -151,12 +151,12 @@ Body = Solid | TurnedBox
 
 
 def distances(ones: Sequence[Body], others: Sequence[Solid]) -> Array:
-    """How far apart bodies are from upright boxes: as `gaps`, for boxes in any orientation and on their way.
+    """Distances between bodies and upright boxes: like `gaps`, for swept boxes in any orientation.
 
     Returns:
-        (N, M) metres. Positive: apart, by at least this much. A pair that is called apart is apart; of edges that pass
-        each other closely a pair may be called in contact that is not, for the axes across two edges that both slant
-        are left out.
+        (N, M) metres. Positive: they are apart by at least this much, always correct. A pair with edges that pass each
+        other closely may be reported as in contact although it is not, because the axes across two slanted edges are
+        not tested.
     """
     boxes = [one for one in ones if isinstance(one, TurnedBox)]
     if not boxes:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was seen about a resolved target, as data that can be sent: boxes, how well they are known, and the camera.
+"""The surroundings of a resolved target as serialisable data: boxes, their uncertainty, and the camera.
 
-Planning frame, the parent of `base_T_camera`, which has z up; metres. It knows no gripper and no padding: those are of
-whoever plans (scene.planning_scene).
+Everything is in the planning frame, the parent of `base_T_camera`, z up; metres. It is independent of gripper and
+padding, which the planning side adds (scene.planning_scene).
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.types import Pose, Resolution, RgbdFrame, Scene, SceneObject, Transform, Vector3
 
-_WIDEST = 1280  # pixels: wider images are sent smaller
-_QUALITY = 85  # of JPEG, of 100
-_DIRECTIONS = 24  # of the tangents around a visible surface
-_TRIMMED = 0.05  # part of its points beyond each tangent
-_LEAST_POINTS = 40  # of a visible surface whose extents are compared
-_MOST_DOUBT = 0.02  # metres: most of what is not known of an object's place that is taken for the object in depth
+_WIDEST = 1280  # pixels: wider images are scaled down
+_QUALITY = 85  # JPEG quality, of 100
+_DIRECTIONS = 24  # number of tangents around a visible surface
+_TRIMMED = 0.05  # share of its points beyond each tangent
+_LEAST_POINTS = 40  # fewest points of a visible surface for comparing extents
+_MOST_DOUBT = 0.02  # metres: most position uncertainty that is added to an object's box in depth
 _SAME_LEVEL = 0.03  # metres from the support within which the top of a named table is the support
-_DEEP, _BARE = 0.2, 0.03  # metres: half the depth of a named table, and how far below its surface it begins
+_DEEP, _BARE = 0.2, 0.03  # metres: half the thickness of a named table, and how far below its surface it begins
 _LEVEL = 0.5  # cosine of 60 degrees: a view steeper than this shows little of an object's height
 
 
 @dataclass(frozen=True)
 class SurroundingObject:
-    """One object that was seen.
+    """One seen object.
 
     Args:
-        id: of its detection.
-        label: what it is called.
-        solid: its box as measured; of what could not be measured (glass, shine) a box where the foot of its image
-            meets the support, as deep as wide.
+        id: id of its detection.
+        label: its label.
+        solid: its box as measured; for an object without depth (glass, shine) a box as deep as wide where the lower
+            edge of its image meets the support.
         sigma: standard deviations of the box's centre along its x, y and z, metres; None = not measured.
 
     Raises:
-        InputError: a size below 0, or a measure that is not finite: no gripper would keep off such a box.
+        InputError: a size is negative, or a number is not finite: no gripper would avoid such a box.
     """
 
     id: str
@@ -66,14 +66,14 @@ class SurroundingObject:
 
 @dataclass(frozen=True)
 class SceneImage:
-    """The colour image that an answer rests on. It travels with the answer, so it cannot be that of another one.
+    """The colour image of an answer. It is sent with the answer, so it cannot belong to another one.
 
     Args:
-        instruction: that the answer is to.
-        stamp_ns: of the image.
-        width: pixels; at most 1280, as is sent.
+        instruction: instruction of the answer.
+        stamp_ns: stamp of the image, nanoseconds.
+        width: pixels, at most 1280.
         height: pixels.
-        intrinsics: fx, fy, cx, cy of the image as it is sent, pixels; it has no distortion.
+        intrinsics: fx, fy, cx, cy of this image, pixels; no distortion.
         jpeg: the image as JPEG, in base64.
     """
 
@@ -100,18 +100,18 @@ class SceneImage:
 
 @dataclass(frozen=True)
 class SeenSurface:
-    """The visible surface of an object, without its outermost points: what two images can be compared by.
+    """The visible surface of an object without its outermost points, for comparing two images.
 
-    The estimate of a whole volume moves by a centimetre from image to image where half of it is hidden; this moves by a
-    millimetre or two.
+    The estimated volume of a half-hidden object varies by a centimetre between images; this surface varies by one or
+    two millimetres.
 
     Args:
         outline: (K, 2) corners, x and y in the planning frame, metres.
-        low: least height, metres.
-        high: greatest height.
+        low: lowest height, metres.
+        high: highest height, metres.
 
     Raises:
-        InputError: fewer than three corners, or heights the wrong way round.
+        InputError: there are fewer than three corners, or `low` is above `high`.
     """
 
     outline: tuple[tuple[float, float], ...]
@@ -126,30 +126,30 @@ class SeenSurface:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """A resolved target and all else in its image.
+    """A resolved target and everything else in its image.
 
     Args:
         frame_id: the planning frame.
-        stamp_ns: of the image.
+        stamp_ns: stamp of the image, nanoseconds.
         camera: pose of the camera's optical frame in the planning frame, at the stamp.
         camera_frame: name of that frame.
         target: the object to take.
         yaw_known: whether the target's box has a heading.
-        truncated: whether the picture's border cuts the target, so that it is larger than its box.
+        truncated: whether the image border cuts the target, so that it is larger than its box.
         outline: (K, 2) corners of the target's estimated outline seen from above.
-        others: all other objects that are seen to be somewhere.
-        unplaced: names of objects that could not be measured and are not seen to stand anywhere.
-        support_height: of the support plane below the target; the target's foot where no plane is seen.
-        support_tilt: angle of the plane seen against level, radians; None where no plane is seen.
-        destination_id: what the target is to be put on or in, where the words say so.
-        image: that the answer was found in; None where the resolver is older than this field.
-        all_objects: whether all objects in the image were looked for; false where a grounder was asked for those alone
-            that the words name, and where nobody says: all else is no obstacle then.
-        surface: what is visible of the target; None where nobody says.
-        avoid: ids of objects that the motion keeps away from, because the words say so.
-        target_points: measured surface of the target, with normals, and what is hidden of it; None where too little of
-            it is seen, and where nobody says.
-        occupancy: obstacles without a name, from depth; None where there is no depth of the way, or nobody looked.
+        others: all other objects with a known position.
+        unplaced: names of objects that could neither be measured nor located on the support.
+        support_height: height of the support plane below the target; without a plane, of the target's foot.
+        support_tilt: angle of the visible plane to horizontal, radians; None without a plane.
+        destination_id: id of the object that the words say to put the target on or in.
+        image: image of the answer; None from a resolver older than this field.
+        all_objects: whether all objects in the image were searched for. False if the grounder searched only for objects
+            in the words, or if not known: other objects are then no obstacles.
+        surface: visible surface of the target; None if not given.
+        avoid: ids of objects that the words say to avoid.
+        target_points: measured surface of the target with normals, and its hidden space; None if too little is visible
+            or not given.
+        occupancy: unnamed obstacles from depth; None without depth of the way, or if not computed.
     """
 
     frame_id: str
@@ -176,17 +176,17 @@ class Surroundings:
 def surroundings_of(
     scene: Scene, resolution: Resolution, all_objects: bool = False, config: ResolverConfig | None = None
 ) -> Surroundings:
-    """What a scene shows about a resolved target.
+    """Collect the surroundings of a resolved target.
 
     Args:
-        scene: all objects of the frame that was resolved (geometry.lift.build_scene).
-        resolution: OK, of that frame.
+        scene: all objects of the resolved frame (geometry.lift.build_scene).
+        resolution: an OK resolution of that frame.
         all_objects: as in Surroundings.
-        config: how depth becomes obstacles (`depth`, `occupancy`); None = no obstacles are looked for in depth.
+        config: how depth becomes obstacles (`depth`, `occupancy`); None = no obstacles from depth.
 
     Raises:
-        InputError: a refusal has no target; the resolution is of another frame or scene.
-        TransformUnavailableError: the frame came without `base_T_camera`: nothing can be planned in the camera's frame.
+        InputError: the resolution is a refusal, or belongs to another frame or scene.
+        TransformUnavailableError: the frame has no `base_T_camera`: planning in the camera's frame is not possible.
     """
     target = resolution.target
     if target is None:
@@ -230,18 +230,18 @@ def surroundings_of(
 
 
 def _places(resolution: Resolution) -> tuple[Vector3, ...]:
-    """Where the target may be put."""
+    """Positions where the target may be put."""
     places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
     return tuple(place.pose.position for place in places)
 
 
 def known_bodies(scene: Scene, target_id: str, places: tuple[Vector3, ...] = ()) -> KnownBodies:
-    """What of a scene is no obstacle without a name: the target, all other objects, the support.
+    """Known bodies of a scene, which are not unnamed obstacles: target, other objects, support.
 
     Args:
-        scene: of a frame with `base_T_camera`.
-        target_id: of a measured object of the scene.
-        places: where it may be put, in the parent of `base_T_camera`, metres.
+        scene: scene of a frame with `base_T_camera`.
+        target_id: id of a measured object of the scene.
+        places: positions where it may be put, in the parent frame of `base_T_camera`, metres.
     """
     base_T_camera = scene.frame.base_T_camera
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
@@ -261,13 +261,13 @@ def known_bodies(scene: Scene, target_id: str, places: tuple[Vector3, ...] = ())
 def occupancy_around(
     scene: Scene, target_id: str, config: ResolverConfig, places: tuple[Vector3, ...] = ()
 ) -> Occupancy | None:
-    """Obstacles without a name around one object and where it may be put, from depth; None where none is measured.
+    """Unnamed obstacles from depth around one object and its possible places; None without depth.
 
     Args:
-        scene: of a frame with `base_T_camera`.
-        target_id: of a measured object of the scene.
+        scene: scene of a frame with `base_T_camera`.
+        target_id: id of a measured object of the scene.
         config: `depth` and `occupancy`.
-        places: as of `known_bodies`.
+        places: as in `known_bodies`.
     """
     base_T_camera = scene.frame.base_T_camera
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
@@ -276,7 +276,7 @@ def occupancy_around(
 
 
 def _others(scene: Scene, chosen: SceneObject, base_T_camera: Transform) -> tuple[list[SurroundingObject], list[str]]:
-    """All objects but one as boxes, and names of those that are not seen to stand anywhere."""
+    """All objects except one as boxes, and names of those without a known position."""
     others, unplaced = [], []
     for obj in scene.objects:
         if obj is chosen:
@@ -290,19 +290,19 @@ def _others(scene: Scene, chosen: SceneObject, base_T_camera: Transform) -> tupl
 
 
 def _below(solid: Solid, height: float) -> Solid:
-    """The support as a known object: what stands on it is not it, so it ends well below its surface."""
+    """The support as a known object; it ends well below its surface, so that it does not include objects on it."""
     (x, y, _), (sx, sy, _) = solid.centre, solid.size
     return Solid((x, y, height - _DEEP), solid.yaw, (sx, sy, 2 * _DEEP - 2 * _BARE))
 
 
 def _doubted(body: SurroundingObject) -> Solid:
-    """The box with what is not known of its place."""
+    """The box grown by its position uncertainty."""
     x, y, z = body.sigma or (_MOST_DOUBT,) * 3
     return body.solid.grown((min(x, _MOST_DOUBT), min(y, _MOST_DOUBT), min(z, _MOST_DOUBT)))
 
 
 def _image_of(frame: RgbdFrame, resolution: Resolution) -> SceneImage | None:
-    """The frame's colours, smaller where they are wider than is sent; None where they cannot be encoded."""
+    """The frame's colour image, scaled down if too wide; None if it cannot be encoded."""
     rgb, camera = frame.rgb, frame.camera
     height, width = rgb.shape[:2]
     scale = min(1.0, _WIDEST / width)
@@ -314,7 +314,7 @@ def _image_of(frame: RgbdFrame, resolution: Resolution) -> SceneImage | None:
         return None
     sent_height, sent_width = rgb.shape[:2]
     along, down = sent_width / width, sent_height / height
-    intrinsics = (  # whole numbers are middles of pixels
+    intrinsics = (  # integer coordinates are pixel centres
         float(camera.K[0, 0] * along), float(camera.K[1, 1] * down),
         float((camera.K[0, 2] + 0.5) * along - 0.5), float((camera.K[1, 2] + 0.5) * down - 0.5),
     )  # fmt: skip
@@ -332,7 +332,7 @@ def _measured(obj: SceneObject, base_T_camera: Transform) -> SurroundingObject:
 
 
 def _surface(points: Array) -> SeenSurface | None:
-    """Of (N, 3) visible points in the planning frame; None of too few.
+    """Visible surface from (N, 3) points in the planning frame; None for too few points.
 
     In each of _DIRECTIONS a tangent cuts off _TRIMMED of the points; the outline is where neighbouring tangents meet,
     so that its extents are those quantiles.
@@ -351,9 +351,9 @@ def _surface(points: Array) -> SeenSurface | None:
 
 
 def _unmeasured(obj: SceneObject, scene: Scene) -> SurroundingObject | None:
-    """A box where the lower edge of its image meets the support; None where no support is seen there.
+    """A box where the lower edge of the object's image meets the support; None if no support is visible there.
 
-    It is as deep as wide, and as high as it looks, or higher: the image alone does not tell.
+    It is as deep as wide, and at least as high as it looks, because the image does not tell more.
     """
     base_T_camera, plane = scene.frame.base_T_camera, scene.support
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
@@ -374,7 +374,7 @@ def _unmeasured(obj: SceneObject, scene: Scene) -> SurroundingObject | None:
 
 
 def _support(scene: Scene, base_T_camera: Transform, own: SurroundingObject) -> tuple[float, float | None]:
-    """Height of the plane below the target and its tilt; without a plane the height of the target's foot."""
+    """Height of the plane below the target, and its tilt; without a plane, height of the target's foot, and None."""
     if scene.support is None:
         return own.solid.bottom, None
     normal = base_T_camera.rotation @ scene.support.normal

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the gripper may be: a box for its tip, and volumes to keep out of. Planning frame, metres."""
+"""The gripper's workspace: a box for its tip, and keep-out volumes. Planning frame, metres."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REPAIR = 'write "name x0 y0 z0 x1 y1 z1", metres, least corner first, volumes s
 
 
 def outside_by(workspace: WorkspaceConfig, point: Vector3) -> float:
-    """How far a point lies outside the workspace, metres; 0 or less inside it. A point that is not finite: infinite."""
+    """Distance of a point outside the workspace, metres; 0 or less inside; infinite for a point that is not finite."""
     if not all(math.isfinite(value) for value in point):
         return math.inf
     low = (workspace.x_min, workspace.y_min, workspace.z_min)
@@ -24,10 +24,10 @@ def outside_by(workspace: WorkspaceConfig, point: Vector3) -> float:
 
 
 def keep_outs(workspace: WorkspaceConfig) -> Mapping[str, Solid]:
-    """The volumes to keep out of, by name.
+    """Keep-out volumes by name.
 
     Raises:
-        InputError: the text is not a list of named boxes; or a name stands twice.
+        InputError: the text is not a list of named boxes, or a name occurs twice.
     """
     volumes: dict[str, Solid] = {}
     for entry in filter(None, (part.strip() for part in workspace.keep_out.split(";"))):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The built-in planner behind MoveIt's actions, for where no MoveIt runs. docs/motion.md says what it takes."""
+"""The built-in planner behind MoveIt's actions, for use without MoveIt. docs/motion.md lists what it supports."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ArmPlanner(Node):
 
     Raises:
         DependencyError: the extra `arm` is not installed.
-        FileError, RobotDescriptionError: the parameters name no arm that can be planned for.
+        FileError, RobotDescriptionError: the parameters do not describe an arm that the planner can use.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -70,7 +70,7 @@ class ArmPlanner(Node):
         self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, ArmPlannerConfig()))
         self._arm = served_arm(config)
         self._robot = robot = self._arm.model
-        self._planner, self._kinematics = BuiltinPlanner(robot), BuiltinPlanner(robot)  # each is for one thread
+        self._planner, self._kinematics = BuiltinPlanner(robot), BuiltinPlanner(robot)  # one planner per thread
         self._fingers = tuple(finger.name for finger in robot.fingers)
         self._links = robot.fixed_links()
         self._scene = ArmScene(self._links, robot=robot.name, base_link=robot.base_link, hand_links=robot.hand_links)
@@ -111,13 +111,13 @@ class ArmPlanner(Node):
         ]
 
     def start(self) -> None:
-        """Say that it is there."""
+        """Show that the planner is alive."""
         name = self.resolve_topic_name("joint_states")
         self._watchdog.start()
         self.get_logger().info(printable(f"arm_planner plans for a {self._arm.title}; joint states from {name}"))
 
     def end(self) -> float:
-        """Cancel what runs and take nothing new; returns the seconds that it may take."""
+        """Cancel running goals and accept no new ones; returns the longest time this takes, seconds."""
         self._ends = True
         if self._executing is not None:
             self._paths.send()
@@ -127,11 +127,11 @@ class ArmPlanner(Node):
 
     @property
     def ended(self) -> bool:
-        """Whether all goals have ended, and their clients were told."""
+        """Whether all goals have ended and their clients have the results."""
         return not self._running
 
     def stop(self) -> None:
-        """End what runs; nobody spins any more."""
+        """End running goals and free everything; call it after the executor has stopped."""
         for job in list(self._running.values()):
             job.cancelled.set()
         self._watchdog.close()
@@ -141,7 +141,7 @@ class ArmPlanner(Node):
     # -------------------------------------------------------------------------------------------- goals
 
     def _on_goal(self, form: Any, _: Any) -> GoalResponse:
-        """Plans replace each other, as in MoveIt; what executes is not replaced."""
+        """A new plan request replaces the running one, as in MoveIt; an execution is not replaced."""
         busy = self._ends or (form is ExecuteTrajectory and self._executing is not None)
         return GoalResponse.REJECT if busy else GoalResponse.ACCEPT
 
@@ -159,7 +159,7 @@ class ArmPlanner(Node):
         return job
 
     def _work(self, job: _Job, work: Any, form: Any) -> None:
-        """On a pool's thread: whatever happens, there is a result."""
+        """Run one job on a pool thread; it always produces a result."""
         try:
             result = form.Result()
             work(job.handle.request, result, job.cancelled.is_set)
@@ -171,12 +171,12 @@ class ArmPlanner(Node):
             result = _failed(form, number, "arm_planner was told to exit" if self._ends else str(error))
         except SpatialVlmError as error:
             result = _failed(form, number_of_error(error), str(error))
-        except Exception as error:  # a fault of ours costs one request, not the node
+        except Exception as error:  # a bug here costs one request, not the node
             result = _failed(form, Codes.FAILURE, f"{type(error).__name__}: {error}")
         self._wake(lambda: job.handle.execute(lambda _: self._end(job, result)))
 
     def _end(self, job: _Job, result: Any) -> Any:
-        """On the executor's thread."""
+        """Send the result; runs on the executor's thread."""
         self._running.pop(bytes(job.handle.goal_id.uuid), None)
         self._planning = None if self._planning is job else self._planning
         self._executing = None if self._executing is job else self._executing
@@ -233,10 +233,10 @@ class ArmPlanner(Node):
         result.planning_time = time.monotonic() - begun
 
     def _start(self, state: RobotState) -> tuple[Floats, float]:
-        """(J,) joints and the opening from which to plan: as told, else as heard.
+        """Start of a plan, (J,) joints and gripper opening: from the request, otherwise from joint states.
 
         Raises:
-            CodedError: neither.
+            CodedError: neither tells them.
         """
         told = dict(zip(state.joint_state.name, state.joint_state.position, strict=False))
         robot = self._robot
@@ -246,16 +246,16 @@ class ArmPlanner(Node):
         return joints, robot.widest if opening is None else min(max(opening, 0.0), robot.widest)
 
     def _heard(self, names: tuple[str, ...], since: float = 0.0) -> dict[str, float]:
-        """Positions that are young enough, and came since a time (time.monotonic)."""
+        """Joint positions within `joint_state_age` that came after `since` (time.monotonic)."""
         oldest = max(since, time.monotonic() - self._config.joint_state_age)
         joints = dict(self._joints)
         return {name: joints[name][0] for name in names if name in joints and joints[name][1] >= oldest}
 
     def _current(self) -> dict[str, float]:
-        """Where the arm is.
+        """Current joint positions.
 
         Raises:
-            CodedError: nobody says it.
+            CodedError: there are no recent joint states.
         """
         heard = self._heard(self._robot.joints)
         silent = [name for name in self._robot.joints if name not in heard]
@@ -291,17 +291,17 @@ class ArmPlanner(Node):
         except PlannerUnavailableError as error:
             raise CodedError(Codes.CONTROL_FAILED, str(error)) from error
         finally:
-            if self.context.ok():  # else nobody knows that the arm stands: the watchdog stops it
+            if self.context.ok():  # otherwise the arm may still move: the watchdog stops it
                 self._watchdog.end()
         _check_ended(ended, self._controller.name)
 
     def _await_start(self, start: dict[str, float], cancelled: Callable[[], bool]) -> None:
-        """Wait until the arm is said to be where a trajectory begins, by joint states that come after it was asked for.
+        """Wait until new joint states show the arm at the start of a trajectory.
 
-        They may come later than the result of the motion before.
+        Joint states may come later than the result of the motion before.
 
         Raises:
-            CodedError: it is not, or nobody says it, within `joint_state_age`.
+            CodedError: they do not show it within `joint_state_age`.
         """
         gate, begun = threading.Event(), time.monotonic()
         while not cancelled():
@@ -337,7 +337,7 @@ class ArmPlanner(Node):
 
 
 def _never(_: ServerGoalHandle) -> None:
-    """Goals are executed with a callback of their own, when their result is there."""
+    """Unused execute callback: goals are executed with a callback of their own once the result is there."""
 
 
 def _check_ended(ended: GoalOutcome, name: str) -> None:

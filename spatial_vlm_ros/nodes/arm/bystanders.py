@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom a motion needs beside planner and controllers: the client that asked for it, the resolver, no second gate.
+"""Checks what a motion needs besides planner and controllers: its client, the resolver, and no second gate.
 
-Each is watched by DDS liveliness (`nodes/liveliness.py`) where it shows itself so, as the programs of this package do.
-A client of somebody else's is watched in the ROS graph, where one that is killed stays until its lease ends: 20 s by
-default in Fast DDS.
+Programs of this package announce themselves by DDS liveliness (`nodes/liveliness.py`) and are watched by it.
+Other clients are watched in the ROS graph, where a killed process stays until its lease ends: 20 s by default in Fast
+DDS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PERIOD = 0.04  # s between looks while a goal is served
 
 
 def alive_topic(action: str, goal: bytes) -> str:
-    """Topic on which the client of a goal shows that it lives.
+    """Name of the topic on which the client of a goal shows that it is alive.
 
     Args:
         action: name of the action.
@@ -33,15 +33,15 @@ def alive_topic(action: str, goal: bytes) -> str:
 class ClientWatch:
     """Notices that the client of a goal has gone. All methods are called on the executor's thread.
 
-    rclpy does not tell a server who sent a request. A client that shows itself on the goal's topic is known by that.
-    Of others only their subscriptions to the feedback are seen: the client counts as lost when all of those that were
-    there when the goal was accepted have gone.
+    rclpy does not tell a server who sent a request. A client that announces itself on the goal's topic is identified by
+    that topic. For other clients only the subscriptions to the feedback are visible: the client counts as lost when all
+    subscriptions that existed at acceptance are gone.
 
     Args:
-        node: of the server; make this before it spins.
-        action: its name.
-        lost: called once with words, when the client has gone, or what else is needed.
-        also: whether something else that is needed has gone, in words; "" where nothing has.
+        node: node of the action server; create this object before it spins.
+        action: name of the action.
+        lost: called once with the reason when the client, or anything else that is needed, has gone.
+        also: returns a message if something else that is needed has gone, otherwise "".
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ClientWatch:
         self._timer.reset()
 
     def end(self) -> None:
-        """The goal is over."""
+        """Stop watching: the goal has ended."""
         self._timer.cancel()
         if self._alive is not None:
             self._alive.end()
@@ -88,14 +88,14 @@ class ClientWatch:
 
 
 class GateMark:
-    """Shows that a gate commands an arm, and notices another gate that does.
+    """Announces that this gate commands an arm, and detects other gates that command it.
 
     The arm is known by the name of the action that executes. Two gates in different domains, or with different names
     for the same arm, do not see each other.
 
     Args:
-        node: of the gate; make this before it spins.
-        execute_action: in full.
+        node: node of the gate; create this object before it spins.
+        execute_action: full name of the action that executes trajectories.
         changed: called on the executor's thread when gates come or go.
     """
 
@@ -107,11 +107,11 @@ class GateMark:
 
     @property
     def others(self) -> int:
-        """Other gates that live. Fast DDS does not count this one; where a middleware does, the graph corrects it."""
+        """Number of other gates alive. If the middleware also counts this gate, the ROS graph corrects the number."""
         return max(min(self._watch.count, len(self._watch.nodes()) - 1), 0)
 
     def words(self) -> str:
-        """Who they are."""
+        """Names of the other gates, as text for a message."""
         names = [name for name in self._watch.nodes() if "_UNKNOWN_" not in name]
         if self._own in names:
             names.remove(self._own)
@@ -119,5 +119,5 @@ class GateMark:
 
 
 def goal_bytes(handle: Any) -> bytes:
-    """16 bytes of the UUID of a goal handle."""
+    """UUID of a goal handle, 16 bytes."""
     return bytes(handle.goal_id.uuid)

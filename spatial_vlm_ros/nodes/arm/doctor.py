@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listens to a live arm for a while, and asks its planner and controllers how they are; nothing is moved or changed."""
+"""Checks a live arm: listens to it and queries its planner and controllers. Nothing is moved or changed."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ def examine_arm(preset: RobotPreset, planner: str, seconds: float, namespace: st
     """Listen to an arm and ask its planner; nothing is moved.
 
     Args:
-        preset: of the robot.
+        preset: settings of the robot.
         planner: one of PLANNERS.
-        seconds: for how long.
-        namespace: of the resolver's topics.
+        seconds: how long to listen.
+        namespace: namespace of the resolver's topics.
         arguments: "--ros-args …" with remappings, also of the resolver's rgb/camera_info.
-        table_frame: a frame on the top of the table, z up; "" = TF need not know the table.
+        table_frame: a frame on the table top, z up; "" = no such frame is required in TF.
 
     Returns:
         Findings in the order in which to repair them.
 
     Raises:
-        InputError: arguments or a namespace that ROS does not allow.
+        InputError: ROS does not accept the arguments or the namespace.
         UnknownNameError: the robot has no such planner.
     """
     config = preset.planning(planner)
@@ -83,7 +83,7 @@ def examine_arm(preset: RobotPreset, planner: str, seconds: float, namespace: st
 
 
 class _Listening:
-    """A node's subscriptions and questions, spun from here alone."""
+    """A node's subscriptions and service calls; only this class spins the node."""
 
     def __init__(self, node: Node, executor: SingleThreadedExecutor, preset: RobotPreset, motion: MotionConfig) -> None:
         self._node, self._executor, self._preset, self._motion = node, executor, preset, motion
@@ -122,10 +122,10 @@ class _Listening:
     # -------------------------------------------------------------------------------------------- asking
 
     def listen(self, seconds: float, moveit: bool) -> ArmHeard:
-        """What is heard within some seconds, and what the planner and the controllers answer.
+        """Listen for some seconds, then query the planner and the controllers.
 
         Args:
-            seconds: for how long, after everything was discovered.
+            seconds: how long to listen after discovery.
             moveit: whether MoveIt plans.
         """
         heard, motion = self._heard, self._motion
@@ -139,7 +139,7 @@ class _Listening:
         return heard
 
     def _services(self) -> dict[str, list[str]]:
-        """Services that somebody serves: the graph lists the names that clients alone wait for, too."""
+        """Services that have a server; the ROS graph also lists names that only have clients."""
         listed = dict(self._node.get_service_names_and_types())
         count = getattr(self._node, "count_services", None)  # of rclpy since Iron
         return listed if count is None else {name: types for name, types in listed.items() if count(name)}
@@ -163,9 +163,9 @@ class _Listening:
             self._ask_parameters(heard.planners[0])
 
     def _ask_parameters(self, planner: str) -> None:
-        """What move_group was started with; it publishes its descriptions only where it was told to."""
+        """Read move_group's parameters; it publishes its descriptions only if configured to."""
         told: dict[str, Any] = {}
-        for name in (_PIPELINES, _URDF, _SRDF):  # one by one: rclcpp answers nothing where one of several is not there
+        for name in (_PIPELINES, _URDF, _SRDF):  # one by one: rclcpp answers nothing if one of several does not exist
             answer = self._call(GetParameters, f"{planner}/get_parameters", GetParameters.Request(names=[name]))
             values: list[Any] = list(answer[0].values) if answer is not None else []
             told[name] = parameter_value_to_python(values[0]) if len(values) == 1 else None
@@ -185,7 +185,7 @@ class _Listening:
         return (None, "") if answer is None else ({each.name: each.state for each in answer[0].controller}, "")
 
     def _call(self, form: Any, service: str, request: Any) -> tuple[Any, float] | None:
-        """The response of a service, and the seconds that it took; None where none came."""
+        """The response of a service and the seconds it took; None if no response came."""
         client = self._node.create_client(form, service)
         end = time.monotonic() + _REPLY
         try:
@@ -199,7 +199,7 @@ class _Listening:
             self._node.destroy_client(client)
 
     def until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Spin until a condition holds, for some seconds at most; whether it holds."""
+        """Spin until a condition holds, for at most `seconds`; returns whether it holds."""
         end = time.monotonic() + seconds
         while not (holds := condition()) and time.monotonic() < end:
             with interrupted_afterwards():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a server of learned grasps by the service ProposeGrasps. Imported where `grasp.source` is not "own"."""
+"""Requests grasps from a server of learned grasps (service ProposeGrasps). Imported unless `grasp.source` is "own"."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _WAIT = 2.0  # s until the server has to be there
 
 
 class GraspClient:
-    """Asks for grasps. Make it before the node spins.
+    """Client of the grasp service. Create it before the node spins.
 
     Args:
-        node: that asks.
-        bridge: to the thread of its executor.
+        node: node of the client.
+        bridge: runs functions on the thread of its executor.
         config: name of the service and how long it may take.
     """
 
@@ -38,10 +38,10 @@ class GraspClient:
         self.name = node.resolve_service_name(config.service)
 
     def ask(self, question: GraspQuestion, cancelled: Callable[[], bool]) -> GraspReply:
-        """The server's reply, unchecked; on any thread but the executor's.
+        """Ask the server and return its reply unchecked. Call it from any thread except the executor's.
 
         Raises:
-            ModelError: nobody offers the service.
+            ModelError: the service is not available.
             ModelTimeoutError: no reply in time.
             CancelledError: the request was withdrawn.
         """
@@ -59,7 +59,7 @@ class GraspClient:
 
 
 def request_of(question: GraspQuestion) -> ProposeGrasps.Request:
-    """A question as a request."""
+    """Convert a question to a service request."""
     header = Header(frame_id=question.frame_id, stamp=messages.time_of(question.stamp_ns))
     normals = ("normal_x", "normal_y", "normal_z")
     return ProposeGrasps.Request(
@@ -75,7 +75,7 @@ def request_of(question: GraspQuestion) -> ProposeGrasps.Request:
 
 
 def reply_of(response: ProposeGrasps.Response) -> GraspReply:
-    """A response as a reply."""
+    """Convert a service response to a reply."""
     poses = response.grasps
     return GraspReply(
         response.frame_id,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a motion planner for whole plans by MoveIt's own actions, and carries out exactly what was planned.
+"""Requests complete plans through MoveIt's own actions, and executes exactly what was planned.
 
-`MotionClient` lives on a node that an executor spins; its methods are called from a worker thread. Of planners it knows
-MoveGroup, ExecuteTrajectory and the services of the planning scene; grippers have drivers of their own. docs/motion.md.
+`MotionClient` lives on a node that an executor spins; its methods are called from a worker thread. It uses MoveGroup,
+ExecuteTrajectory and the planning scene services; grippers have separate drivers. See docs/motion.md.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class MotionClient:
     """A planner and the controllers behind it. One call at a time.
 
     Args:
-        node: that the clients live on. Make this before the node spins, and call it from a thread that does not spin.
-        config: names, tolerances and times (`motion`), measures of the gripper (`gripper`).
-        guard: lets the steps of approved plans pass, and nothing else.
+        node: node of the clients. Create this object before the node spins; call its methods from another thread.
+        config: names, tolerances and times (`motion`), dimensions of the gripper (`gripper`).
+        guard: allows only the steps of approved plans.
 
     Raises:
         DependencyError: the message packages of planners and controllers are not installed.
@@ -101,7 +101,7 @@ class MotionClient:
         self._apply = Service(bridge, ApplyPlanningScene, motion.apply_scene, _START_PLANNER)
         self._get = Service(bridge, GetPlanningScene, motion.get_scene, _START_PLANNER)
         question = GetPlanningScene.Request()
-        question.components.components = question.components.WORLD_OBJECT_NAMES  # the least that MoveIt can be asked
+        question.components.components = question.components.WORLD_OBJECT_NAMES  # the smallest query MoveIt accepts
         self._beside = Supervision(bridge, motion, self._get, question)
         self._guard, self._executes = guard, False
         self._lock, self._stopped = threading.Lock(), threading.Event()
@@ -113,18 +113,18 @@ class MotionClient:
         self._beside.watchdog.start()
 
     def stop(self) -> None:
-        """End what runs, as if its `cancelled` had said so; returns at once. Callable from any thread."""
+        """Cancel the running call, as if its `cancelled` returned true. Returns at once; callable from any thread."""
         self._stopped.set()
         if self._executes:
             self._beside.halt()
 
     @property
     def busy(self) -> bool:
-        """Whether a plan is executed."""
+        """Whether a plan is being executed."""
         return self._executes
 
     def destroy(self) -> None:
-        """Give the clients back; nobody may spin the node any more."""
+        """Destroy the clients; the node must not be spinning."""
         self._beside.close()
         for action in (self._move, self._execute, self._gripper):
             action.destroy()
@@ -139,17 +139,17 @@ class MotionClient:
         start: dict[str, float] | None = None,
         cancelled: Asked = lambda: False,
     ) -> MotionPlan:
-        """A plan for the first of the goal's ways that can be followed to its end; as `planning.planner.Planner`.
+        """Plan the first grasp and placement of a goal that work from start to end; see `planning.planner.Planner`.
 
-        The planner is shown the scene first. It stays there until the plan is executed or `clear` is called; where
-        there is no plan it is taken away again.
+        The scene is sent to the planner first. It stays there until the plan is executed or `clear` is called; if
+        planning fails it is removed.
 
         Raises:
-            InputError: goals of another scene, or not in the planner's frame; a group or link that it does not know.
-            PlannerUnavailableError: nobody plans, or the planner does not answer; it says how to start it.
-            PlanningFailedError: there is no plan for any of the ways.
+            InputError: the goals are of another scene or another frame, or the planner does not know a group or link.
+            PlannerUnavailableError: no planner runs, or it does not answer; the message says how to start it.
+            PlanningFailedError: none of the grasps and placements could be planned.
             GoalError: the arm cannot reach any of them.
-            CancelledError: `cancelled` or `stop` said so.
+            CancelledError: `cancelled` returned true, or `stop` was called.
             BusyError: another call is running.
         """
         check_goals(goal, scene, place if isinstance(place, PlaceGoal) else None)
@@ -172,11 +172,11 @@ class MotionClient:
                 raise
 
     def motion(self, request: Any, told: Asked) -> Any:
-        """The planned trajectory of one motion, and where the planner says that it begins.
+        """The planned trajectory of one motion, and the start state that the planner reports.
 
         Raises:
-            Refused: there is no way for this motion.
-            PlannerUnavailableError: the planner does not take the request.
+            Refused: the planner found no trajectory.
+            PlannerUnavailableError: the planner does not accept the request.
         """
         limit = self.config.motion
         patience = limit.answer_timeout
@@ -196,26 +196,25 @@ class MotionClient:
     def execute(
         self, plan: MotionPlan, cancelled: Asked = lambda: False, begins: Callable[[], None] = lambda: None
     ) -> None:
-        """Carry out exactly the trajectories of an approved plan, and the gripper's widths between them.
+        """Execute exactly the trajectories of an approved plan, and the gripper steps between them.
 
-        Told to end, it stops what runs at once by every way that is known, and waits until it has ended and the arm
-        stands still. However it ends, the planner's scene is cleared of what `plan` has put there. A plan whose last
-        phase ran to its end before a stop took effect was carried out: that is no error.
+        When cancelled, it stops the arm at once by every available path, and waits until the motion has ended and the
+        arm stands still. In every case it removes from the planner's scene what `plan` has put there. If the last phase
+        finished before a stop took effect, the plan counts as executed: that is not an error.
 
         Args:
-            plan: that was approved.
-            cancelled: whether it is to end; asked often.
-            begins: called once all that is needed is there, directly before anything moves; nothing does where it
-                raises.
+            plan: the approved plan.
+            cancelled: whether to stop; called often.
+            begins: called directly before anything moves, once all servers are there; if it raises, nothing moves.
 
         Raises:
             RejectedError: this plan was not approved, its approval was used, or it is not what was approved.
-            ApprovalExpiredError: it was approved too long ago.
+            ApprovalExpiredError: the approval is too old.
             PlannerUnavailableError: a server is missing, or the watchdog could not stop the arm; nothing has moved.
             ExecutionFailedError: a controller refused or failed, the gripper closed on nothing, the planner died, or
-                the arm was told to stop and is not known to stand still.
-            CancelledError: `cancelled` or `stop` said so; the arm stands still.
-            SceneChangedError: the planner's scene is not the one that the plan was made in; nothing has moved.
+                after a stop the arm is not known to stand still.
+            CancelledError: `cancelled` returned true, or `stop` was called; the arm stands still.
+            SceneChangedError: the planner's scene has changed since the plan was made; nothing has moved.
             BusyError: another call is running.
         """
         with self._running(cancelled) as told:
@@ -231,13 +230,13 @@ class MotionClient:
                 self._steps(plan, lambda: told() or bool(self._beside.watchdog.tripped))
             finally:
                 self._executes = False
-                if self.node.context.ok():  # else nobody knows that the arm stands: the watchdog stops it
+                if self.node.context.ok():  # otherwise the arm may still move: the watchdog stops it
                     self._beside.end()
                 self._guard.close()
                 self._clear()
 
     def _check_start(self, plan: MotionPlan) -> None:
-        """Whether the arm is where the plan begins, as far as joint states tell: a controller may jump to its start."""
+        """Check by joint states that the arm is at the start of the plan: a controller may jump to its start."""
         step = next((step for step in plan.steps if step.trajectory is not None), None)
         if step is None or step.trajectory is None:
             return
@@ -249,7 +248,7 @@ class MotionClient:
             )
 
     def _steps(self, plan: MotionPlan, told: Asked) -> None:
-        opened: float | None = None  # what the gripper was opened to last
+        opened: float | None = None  # the last width that the gripper was opened to
         for number, step in enumerate(plan.steps):
             if told():
                 raise CancelledError(f"execution was stopped before phase {step.phase!r}")
@@ -282,7 +281,7 @@ class MotionClient:
             raise ExecutionFailedError(
                 step.phase, words, _LOOK if stand is not Stand.STILL else error.repair
             ) from error
-        except CancelledError:  # nothing was sent, or the context is being shut down: nobody can be asked any more
+        except CancelledError:  # nothing was sent, or the context is being shut down: no server can be reached any more
             self._beside.halt()
             raise
         if not ended.accepted:
@@ -294,7 +293,7 @@ class MotionClient:
             self._failed(step, code)
 
     def _withdrawn(self, step: PlanStep, code: Any, last: bool) -> None:
-        """Say what really happened to a trajectory that was told to stop; returns where the plan ran to its end."""
+        """Raise what happened to a trajectory that was cancelled; returns if the plan ran to its end."""
         stand = self._beside.await_still(self._beside.halt)
         why = self._beside.watchdog.tripped
         if code.val == SUCCESS and stand is Stand.STILL:
@@ -314,7 +313,7 @@ class MotionClient:
         raise CancelledError(said)
 
     def _failed(self, step: PlanStep, code: Any, before: str = "") -> None:
-        """A trajectory has failed: say by which number, and whether the arm stands."""
+        """Raise the error for a failed trajectory: its error number, and whether the arm stands still."""
         if not before:
             stand = self._beside.await_still()
             before = "" if stand is Stand.STILL else f"the arm {stand.value}; "
@@ -325,7 +324,7 @@ class MotionClient:
         raise ExecutionFailedError(step.phase, f"{before}{reason} ({words})", repair or "see its log", int(code.val))
 
     def _grip(self, step: PlanStep, told: Asked, last: bool, opened: float | None) -> None:
-        """Open or close the gripper. The arm stands, and the object stands on something: cancelling drops nothing."""
+        """Open or close the gripper. The arm stands still and the object is supported, so cancelling drops nothing."""
         motion, closes = self.config.motion, step.phase == "close"
         before = self._beside.fingers.width(time.monotonic() - _RECENT)
         before = opened if before is None else before
@@ -348,7 +347,7 @@ class MotionClient:
             raise ExecutionFailedError(step.phase, why, repair)
 
     def _driven(self, step: PlanStep, told: Asked) -> DriverReply:
-        """Have the driver carry out a step, and wait for its end."""
+        """Have the driver execute a step, and wait until it ends."""
         name = self._gripper.servers[0].name
         try:
             gripped = self._gripper.send(step, told, self._guard.check)
@@ -362,7 +361,7 @@ class MotionClient:
     # -------------------------------------------------------------------------------------------- the planner's scene
 
     def clear(self, scene: PlanningScene | None = None) -> None:
-        """Take away what this client has put into the planner's scene, and all of `scene`; what is held is let go of.
+        """Remove from the planner's scene what this client has put there and all of `scene`; detach the held object.
 
         Raises:
             BusyError: another call is running.
@@ -373,14 +372,14 @@ class MotionClient:
             self._clear()
 
     def _clear(self) -> None:
-        if not self._beside.silent:  # else it answers no more: what is in its scene is taken away when it plans again
+        if not self._beside.silent:  # otherwise it does not answer: its scene is cleared before it plans again
             self._scene.clear()
 
     # -------------------------------------------------------------------------------------------- turns
 
     @contextlib.contextmanager
     def _running(self, cancelled: Asked) -> Iterator[Asked]:
-        """One call at a time; yields whether it is to end."""
+        """Allow one call at a time; yields a function that says whether to stop."""
         if not self._lock.acquire(blocking=False):
             raise BusyError("", "another motion is being planned or executed")
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goals, scenes and trajectories as MoveIt's messages and back. Imported only where a planner is asked or served."""
+"""Converts goals, scenes and trajectories to MoveIt's messages and back. Imported only with a planner or its client."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ SECOND = 1_000_000_000
 
 
 def matrix_of(pose: PoseMessage) -> Array:
-    """(4, 4) of a pose.
+    """Convert a pose message to a (4, 4) matrix, metres.
 
     Raises:
-        InputError: its quaternion is none.
+        InputError: the quaternion is not a rotation.
     """
     p, q = pose.position, pose.orientation
     matrix = np.eye(4)
@@ -55,14 +55,14 @@ def matrix_of(pose: PoseMessage) -> Array:
 
 
 def pose_message(matrix: Array) -> PoseMessage:
-    """A pose of a (4, 4) matrix."""
+    """Convert a (4, 4) matrix, metres, to a pose message."""
     x, y, z = (float(v) for v in matrix[:3, 3])
     qx, qy, qz, qw = (float(v) for v in quaternion_xyzw_from_matrix(matrix[:3, :3]))
     return PoseMessage(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
 
 
 def solid_matrix(solid: Solid) -> Array:
-    """(4, 4) frame_T_box."""
+    """Pose of a solid's box, (4, 4) frame_T_box, metres."""
     c, s = math.cos(solid.yaw), math.sin(solid.yaw)
     matrix = np.eye(4)
     matrix[:2, :2] = ((c, -s), (s, c))
@@ -71,7 +71,7 @@ def solid_matrix(solid: Solid) -> Array:
 
 
 def pose_matrix(pose: Pose) -> Array:
-    """(4, 4) of our own pose."""
+    """Convert this package's Pose to a (4, 4) matrix, metres."""
     matrix = np.eye(4)
     matrix[:3, :3] = matrix_from_quaternion_xyzw(pose.orientation)
     matrix[:3, 3] = pose.position
@@ -82,7 +82,7 @@ def pose_matrix(pose: Pose) -> Array:
 
 
 def box_object(name: str, frame_id: str, frame_T_box: Array, size: Vector3) -> CollisionObject:
-    """A box to add."""
+    """Message that adds a box."""
     shape = SolidPrimitive(type=SolidPrimitive.BOX, dimensions=[float(edge) for edge in size])
     return CollisionObject(
         header=Header(frame_id=frame_id),
@@ -95,7 +95,7 @@ def box_object(name: str, frame_id: str, frame_T_box: Array, size: Vector3) -> C
 
 
 def boxes_object(name: str, frame_id: str, boxes: Sequence[Solid]) -> CollisionObject:
-    """One object of many boxes to add; one box at least."""
+    """Message that adds one object made of one or more boxes."""
     body = CollisionObject(header=Header(frame_id=frame_id), id=name, operation=CollisionObject.ADD)
     body.pose.orientation.w = 1.0
     for solid in boxes:
@@ -106,7 +106,7 @@ def boxes_object(name: str, frame_id: str, boxes: Sequence[Solid]) -> CollisionO
 
 
 def removed_object(name: str, frame_id: str) -> CollisionObject:
-    """The removal of an object."""
+    """Message that removes an object."""
     return CollisionObject(header=Header(frame_id=frame_id), id=name, operation=CollisionObject.REMOVE)
 
 
@@ -115,7 +115,7 @@ def scene_diff(
     attached: Iterable[AttachedCollisionObject] = (),
     allowed: AllowedCollisionMatrix | None = None,
 ) -> SceneMessage:
-    """A change of the planning scene. `allowed` replaces MoveIt's whole matrix."""
+    """Message that changes the planning scene. `allowed` replaces MoveIt's whole collision matrix."""
     message = SceneMessage(is_diff=True)
     message.robot_state.is_diff = True
     message.world.collision_objects = list(objects)
@@ -128,21 +128,21 @@ def scene_diff(
 def attached_box(
     name: str, link: str, link_T_box: Array, size: Vector3, touch_links: Sequence[str]
 ) -> AttachedCollisionObject:
-    """An object held at a link."""
+    """Message that attaches a box to a link."""
     return AttachedCollisionObject(
         link_name=link, object=box_object(name, link, link_T_box, size), touch_links=list(touch_links)
     )
 
 
 def attached_by_name(name: str, link: str, touch_links: Sequence[str], attach: bool = True) -> AttachedCollisionObject:
-    """What is in the planner's scene is held from now on, or let go where it is."""
+    """Message that attaches an object of the planner's scene to a link, or detaches it at its current pose."""
     operation = CollisionObject.ADD if attach else CollisionObject.REMOVE
     body = CollisionObject(header=Header(frame_id=link), id=name, operation=operation)
     return AttachedCollisionObject(link_name=link, object=body, touch_links=list(touch_links))
 
 
 def without_allowed(matrix: AllowedCollisionMatrix, names: Collection[str]) -> AllowedCollisionMatrix:
-    """A copy of a matrix in which nothing may touch what has these names, by entry or by default."""
+    """Copy an allowed collision matrix without any permission, by entry or by default, for these names."""
     known = list(matrix.entry_names)
     rows = [
         AllowedCollisionEntry(
@@ -167,7 +167,7 @@ def without_allowed(matrix: AllowedCollisionMatrix, names: Collection[str]) -> A
 
 
 def with_allowed(matrix: AllowedCollisionMatrix, pairs: Iterable[tuple[str, str]]) -> AllowedCollisionMatrix:
-    """A copy of a matrix in which these pairs may touch as well."""
+    """Copy an allowed collision matrix and also allow these pairs to touch."""
     names = list(matrix.entry_names)
     rows = [list(entry.enabled) for entry in matrix.entry_values]
     defaults = dict(zip(matrix.default_entry_names, matrix.default_entry_values, strict=True))
@@ -192,20 +192,20 @@ def with_allowed(matrix: AllowedCollisionMatrix, pairs: Iterable[tuple[str, str]
 
 
 def robot_state(joints: Mapping[str, float]) -> RobotState:
-    """Where these joints are; all others are where the planner knows them."""
+    """State with these joint positions; for other joints the planner uses its own."""
     state = JointState(name=list(joints), position=[float(at) for at in joints.values()])
     return RobotState(joint_state=state, is_diff=True)
 
 
 def cumotion_start(joints: Mapping[str, float], diff: SceneMessage) -> RobotState:
-    """The same for cuMotion, which adds the joints of a difference to where the arm is now.
+    """Start state for cuMotion, which adds the joint positions of a state difference to the arm's current ones.
 
-    isaac_ros_cumotion f7cc189, cumotion_planner.py:767-805. A state that is whole takes off what is attached, unless it
-    names it: moveit2, jazzy 4d841063, moveit_core/robot_state/src/conversions.cpp:387-394.
+    isaac_ros_cumotion f7cc189, cumotion_planner.py:767-805. A complete state removes attached objects that it does not
+    name: moveit2, jazzy 4d841063, moveit_core/robot_state/src/conversions.cpp:387-394.
 
     Args:
-        joints: all of the arm; none = where the arm is now.
-        diff: of the scene, with what is attached.
+        joints: positions of all joints of the arm; empty = the current state.
+        diff: change of the scene, with attached objects.
     """
     if not joints:
         return RobotState(is_diff=True)
@@ -218,14 +218,14 @@ def cumotion_start(joints: Mapping[str, float], diff: SceneMessage) -> RobotStat
 def motion_goal(
     config: MotionConfig, link_pose: Pose, straight: bool, joints: Mapping[str, float], diff: SceneMessage
 ) -> MoveGroup.Goal:
-    """One motion to be planned, and not executed.
+    """MoveGroup goal that plans one motion without executing it.
 
     Args:
         config: names, tolerances, scaling.
-        link_pose: of `tip_link` at the end, in the planning frame.
-        straight: whether the tip goes there in a line.
-        joints: where they are at the start; those that are left out are where the planner knows them.
-        diff: what differs from the planner's own scene.
+        link_pose: pose of `tip_link` at the end, in the planning frame.
+        straight: whether the tip moves along a straight line.
+        joints: positions at the start; for missing joints the planner uses its own.
+        diff: change against the planner's own scene.
     """
     header = Header(frame_id=link_pose.frame_id)
     x, y, z, w = link_pose.orientation
@@ -262,10 +262,10 @@ def motion_goal(
 
 
 def trajectory_of(message: RobotTrajectory) -> Trajectory:
-    """A planned trajectory.
+    """Convert a message to a planned trajectory.
 
     Raises:
-        InputError, ShapeError: it is none.
+        InputError, ShapeError: the message is not a valid trajectory.
     """
     joint = message.joint_trajectory
     points = joint.points
@@ -281,7 +281,7 @@ def trajectory_of(message: RobotTrajectory) -> Trajectory:
 
 
 def joint_trajectory(trajectory: Trajectory) -> JointTrajectory:
-    """The same as a message; it begins when it is taken."""
+    """Convert a trajectory to a message that starts when the controller accepts it."""
     points = []
     for number, at in enumerate(trajectory.times):
         nanoseconds = round(at * SECOND)
@@ -298,10 +298,10 @@ def joint_trajectory(trajectory: Trajectory) -> JointTrajectory:
 
 
 def robot_trajectory(trajectory: Trajectory) -> RobotTrajectory:
-    """The same as what ExecuteTrajectory takes."""
+    """Convert a trajectory to the message of ExecuteTrajectory."""
     return RobotTrajectory(joint_trajectory=joint_trajectory(trajectory))
 
 
 def words_of(code: Any) -> str:
-    """What a planner says beside its error number; older distributions have no such field."""
+    """The planner's message beside its error number; "" on older distributions without the field."""
     return str(getattr(code, "message", "") or "")

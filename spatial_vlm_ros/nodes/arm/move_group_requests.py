@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of MoveGroup's requests `arm_planner` understands; all else is refused with MoveIt's number for it."""
+"""Reads the MoveGroup requests that `arm_planner` supports; refuses others with MoveIt's error number."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of
 SUCCEEDED = GoalStatus.STATUS_SUCCEEDED
 GROUPS = ("panda_arm",)
 STRAIGHT = ("LIN",)
-UNKNOWN = ("PTP", "CIRC")  # motions that have another form than asked for would come out
+UNKNOWN = ("PTP", "CIRC")  # the resulting motion would not have the requested form
 Codes = MoveItErrorCodes
-_TIME = 5.0  # s where the request gives none, as in MoveIt
+_TIME = 5.0  # s if the request gives none, as in MoveIt
 _ROUNDING = 1e-9
 _SLACK = 10.0  # s that a controller may take beyond `duration_scaling` times the time of a trajectory
 
 
 class CodedError(Exception):
-    """A refusal with MoveIt's number; passes to the result of an action, never to a caller."""
+    """A refusal with MoveIt's error number; it goes into the result of an action, never to a caller."""
 
     def __init__(self, number: int, words: str) -> None:
         self.number = number
@@ -37,15 +37,15 @@ class CodedError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Understood:
-    """A request as the built-in planner takes it.
+    """A request in the form that the built-in planner uses.
 
     Args:
         goal: (4, 4) base_T_tip, metres.
         straight: whether the tip keeps to the line.
-        position_tolerance: metres from the goal, of the tip.
-        angles: (3,) radians about the tip's axes.
-        time_limit: seconds.
-        velocity_scaling, acceleration_scaling: part of the greatest velocities, and of the greatest accelerations.
+        position_tolerance: allowed distance of the tip from the goal, metres.
+        angles: (3,) allowed rotation about the tip's axes, radians.
+        time_limit: for planning, seconds.
+        velocity_scaling, acceleration_scaling: fractions of the maximum velocities and accelerations.
     """
 
     goal: Floats
@@ -60,16 +60,16 @@ class Understood:
 def understood(
     goal: Any, links: Mapping[str, Floats], groups: Sequence[str] = GROUPS, base: str = BASE_LINK
 ) -> Understood:
-    """What a goal of MoveGroup asks for.
+    """Read a MoveGroup goal.
 
     Args:
-        goal: the action's.
-        links: (4, 4) link_T_tip of the links that a pose may be given for.
-        groups: names of the arm's group; the empty name means it, too.
-        base: frame that goals are given in.
+        goal: goal message of the action.
+        links: link → (4, 4) link_T_tip, metres, for every link that a goal may name.
+        groups: names of the arm's group; an empty name also means this group.
+        base: frame of the goals.
 
     Raises:
-        CodedError: it asks for something else than one motion of the tip to one pose, planned only.
+        CodedError: the goal is not a plan-only request for one motion of the tip to one pose.
     """
     request = goal.request
     if not goal.planning_options.plan_only:
@@ -99,10 +99,10 @@ def understood(
 
 
 def check_end(asked: Understood, base_T_tip: Floats) -> None:
-    """Whether a planned motion ends where it was asked to.
+    """Check that a planned motion ends within the tolerances of its request.
 
     Raises:
-        CodedError: the tolerances are narrower than this planner keeps.
+        CodedError: the end pose is outside the tolerances.
     """
     away = float(np.linalg.norm(base_T_tip[:3, 3] - asked.goal[:3, 3]))
     turn = asked.goal[:3, :3].T @ base_T_tip[:3, :3]
@@ -113,7 +113,7 @@ def check_end(asked: Understood, base_T_tip: Floats) -> None:
 
 
 def _factor(given: float) -> float:
-    """A scaling factor; what is outside of (0, 1] counts as 1.
+    """A scaling factor; values outside (0, 1] count as 1.
 
     Source: moveit_core/trajectory_processing/src/time_optimal_trajectory_generation.cpp:1290-1312, verifyScalingFactor.
     """
@@ -126,7 +126,7 @@ def _constrains(constraints: Constraints) -> bool:
 
 
 def _pose(constraints: Constraints, links: Mapping[str, Floats], base: str) -> tuple[Floats, float, Floats]:
-    """base_T_tip, and how far from it the tip may end."""
+    """base_T_tip (4, 4), and the position and angle tolerances."""
     places, turns = constraints.position_constraints, constraints.orientation_constraints
     if len(places) != 1 or len(turns) != 1 or constraints.joint_constraints or constraints.visibility_constraints:
         words = "a goal must be one position and one orientation of one link"
@@ -157,11 +157,11 @@ def _pose(constraints: Constraints, links: Mapping[str, Floats], base: str) -> t
 
 
 def longest(trajectory: JointTrajectory, scaling: float) -> float:
-    """Seconds by the wall's clock that a controller may take for a trajectory.
+    """Longest wall-clock time that a controller may take for a trajectory, seconds.
 
     Args:
-        trajectory: one point or more.
-        scaling: wall seconds for one of the controller's own, which may be a slow simulation's.
+        trajectory: has at least one point.
+        scaling: wall-clock seconds per second of the controller, which may run in a slow simulation.
     """
     last = trajectory.points[-1].time_from_start
     return float(scaling * (last.sec + last.nanosec * 1e-9) + _SLACK)

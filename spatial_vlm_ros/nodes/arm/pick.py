@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of the action `pick`: sends an instruction, tells where it stands, takes it back where it is told to."""
+"""Client of the action `pick`: sends an instruction, reports progress, and cancels on request."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _STOPPED = 30.0  # s: an arm that moves is stopped first
 
 
 class Picker:
-    """A client with a node that spins beside it.
+    """Action client with a node that spins on its own thread.
 
     Args:
-        node: that the client belongs to; it is spun here.
+        node: node of the client; this class spins it.
     """
 
     def __init__(self, node: Node) -> None:
@@ -37,17 +37,17 @@ class Picker:
         self._action = Action(Bridge(node), PickInstruction, "pick", _REMEDY, _STOPPED, self._show)
 
     def _show(self, goal: bytes) -> None:
-        """Let the gate know within a third of a second when this process ends, also where it is killed."""
+        """Let the gate notice within a third of a second if this process ends or is killed."""
         if self._alive is not None:
             self._alive.end()
         self._alive = Alive(self._node, alive_topic("pick", goal))
 
     def wait_for_server(self, patience: float, cancelled: Callable[[], bool]) -> None:
-        """Wait until the action is offered.
+        """Wait until the action server is available.
 
         Raises:
-            PlannerUnavailableError: it is not, within `patience` seconds.
-            CancelledError: `cancelled` said so.
+            PlannerUnavailableError: it is not available within `patience` seconds.
+            CancelledError: `cancelled` returned true.
         """
         self._action.await_it(patience, cancelled)
 
@@ -60,19 +60,19 @@ class Picker:
         progress: Callable[[str], None],
         cancelled: Callable[[], bool],
     ) -> GoalOutcome:
-        """Send one goal, once, and wait for its end for as long as it takes.
+        """Send one goal once, and wait without limit until it ends.
 
         Args:
             instruction: the words.
             frame_of_reference: "" = the resolver's default.
-            dialogue_id: of the question that this answers, or "".
-            plan_only: end when a plan is there.
-            progress: called with the words of each stage, on another thread.
-            cancelled: asked while waiting; then the goal is cancelled, and its end awaited.
+            dialogue_id: id of the question that this answers, or "".
+            plan_only: stop once there is a plan.
+            progress: called with the text of each stage, on another thread.
+            cancelled: called while waiting; if true, the goal is cancelled and its end awaited.
 
         Raises:
-            PlannerUnavailableError: nobody takes the goal, or who took it has gone.
-            CancelledError: taken back before it was sent.
+            PlannerUnavailableError: no server accepts the goal, or the server has gone.
+            CancelledError: cancelled before it was sent.
         """
         told: list[str] = []
 
@@ -88,16 +88,16 @@ class Picker:
         return self._action.run(goal, math.inf, _ACCEPTANCE, cancelled, feedback=tell)
 
     def destroy(self) -> None:
-        """Give the client back; the node does not spin any more."""
+        """Destroy the client, after the node has stopped spinning."""
         self._action.destroy()
 
 
 @contextlib.contextmanager
 def picker(namespace: str = "") -> Iterator[Picker]:
-    """A client in a context of its own.
+    """A Picker in its own ROS context.
 
     Raises:
-        InputError: a namespace that ROS does not allow.
+        InputError: ROS does not accept the namespace.
     """
     with client_node("spatial_vlm_pick", namespace, []) as node:
         client = Picker(node)
@@ -117,5 +117,5 @@ def picker(namespace: str = "") -> Iterator[Picker]:
         finally:
             closed.set_result(None)
             thread.join()
-            executor.shutdown()  # it takes away what a spinning thread uses
+            executor.shutdown()  # it destroys what a spinning thread uses
             client.destroy()

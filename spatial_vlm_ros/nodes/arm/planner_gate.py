@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gate between an answer and an arm: the only node of this package that has anything moved.
+"""The gate between an answer and an arm: the only node of this package that commands motion.
 
-It serves the action `pick`. Each goal is one `manipulation.pick_sequence.PickSequence` on a worker thread; here it gets
-its eyes (the action `resolve`), its planner and controllers (`MotionClient`), and its person (`ApprovalBroker`: the
-service `approve` and a local page). docs/planner_gate.md.
+It serves the action `pick`. Each goal is one `manipulation.pick_sequence.PickSequence` on a worker thread; this module
+connects it to perception (the action `resolve`), planner and controllers (`MotionClient`), and the approving person
+(`ApprovalBroker`: the service `approve` and a local page). See docs/planner_gate.md.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ from spatial_vlm_ros.types import Resolution, Status
 _START_RESOLVER = "start the resolver (python -m spatial_vlm_ros.nodes resolver), and check namespace and ROS_DOMAIN_ID"
 _ANNOTATED = "annotated/image"
 _LOOK = 0.02  # s between looks at the clock
-_ALONE, _TICK = 3.0, 0.25  # s after its start in which a gate looks for another one of the same arm; how often
-_KEPT = 300  # s that a result is kept for a client that asks for it late; rclpy's own 10 s pass on a busy machine
+_ALONE, _TICK = 3.0, 0.25  # s after its start for which a gate looks for another gate of the same arm; how often
+_KEPT = 300  # s that a result is kept for a late client; rclpy's default of 10 s is too short on a busy machine
 
 
 class PlannerGate(Node):
@@ -95,8 +95,9 @@ class PlannerGate(Node):
 
     Subscribes: annotated/image, robot_description, /tf, /tf_static.
     Publishes: proposal.
-    Serves: the action pick, the services approve and stop; a page on loopback where `page` is set.
-    Asks: the action resolve; planner and controllers of `motion`; the service `grasp.service` where it is to.
+    Serves: the action pick, the services approve and stop; a page on loopback if `page` is set.
+    Asks: the action resolve; planner and controllers of `motion`; the service `grasp.service` if `grasp.source` needs
+    it.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -104,10 +105,10 @@ class PlannerGate(Node):
         parameters.declare(self, GateConfig(), PlanningConfig())
         self._config = GateConfig(**parameters.values(self, GateConfig()))
         self._planning = parameters.read_planning(self)
-        keep_outs(self._planning.workspace)  # what is wrong with them is said now, not with the first request
+        keep_outs(self._planning.workspace)  # reports errors in them now, not at the first request
         self.add_on_set_parameters_callback(self._refuse)
         self._broker = ApprovalBroker(AuditLog(audit_path(self._config.audit_log)))
-        self._records = ThreadPoolExecutor(1, "record")  # no stop waits for the disk
+        self._records = ThreadPoolExecutor(1, "record")  # so that a stop never waits for the disk
         self._token, self._token_file = token_of(self._config.approval_token_file, self._broker.audit.path)
         self._page: Any = None
         self._where: PageAddress | None = None
@@ -155,7 +156,7 @@ class PlannerGate(Node):
         self._jumps = self.get_clock().create_jump_callback(back, post_callback=lambda _: self._watch.time_jumped())
 
     def _grasp_client(self, bridge: Bridge) -> Any:
-        """What asks a server of grasps, or None where nobody is asked."""
+        """Client of a grasp server, or None if none is used."""
         grasp = self._planning.grasp
         if grasp.source == "own":
             return None
@@ -164,10 +165,10 @@ class PlannerGate(Node):
         return GraspClient(self, bridge, grasp)
 
     def start(self) -> None:
-        """Open the page, where one is wanted.
+        """Open the page if it is enabled.
 
         Raises:
-            InputError: its port is in use, or its address is no loopback and that was not allowed.
+            InputError: the port is in use, or the address is not loopback and that was not allowed.
             DependencyError: the packages of the extra `web` are missing.
         """
         mode = (
@@ -184,21 +185,21 @@ class PlannerGate(Node):
             file = page_file(self._broker.audit.path)
             keep_link(self._page.url, file)
             self._where = PageAddress(self._page.address, file)
-            self.get_logger().info(printable(self._where))  # without the secret: logs are read by others
+            self.get_logger().info(printable(self._where))  # without the secret: others read the logs
 
     def end(self) -> float:
-        """Stop what runs and take no goal any more; returns the seconds that it may take."""
+        """Stop the running goal and accept no more; returns the longest time this takes, seconds."""
         self._ends = True
         self._end_for("the gate was told to exit")
         return self._planning.motion.stop_timeout
 
     @property
     def ended(self) -> bool:
-        """Whether no goal is served, and its client was told."""
+        """Whether no goal is running and the last client has its result."""
         return self._goal is None
 
     def stop(self) -> None:
-        """End what runs and give everything back; nobody spins any more."""
+        """End the running goal and free everything; call it after the executor has stopped."""
         goal = self._goal
         if goal is not None:
             goal.cancelled.set()
@@ -218,7 +219,7 @@ class PlannerGate(Node):
         self._broker.audit.close()
 
     def _refuse(self, changes: Iterable[Parameter]) -> SetParametersResult:
-        """What guards an arm is read once, when the node starts."""
+        """Refuse parameter changes: they are read once, when the node starts."""
         known = parameters.declared(GateConfig(), PlanningConfig())
         for change in changes:
             if change.name in known and change.value != self.get_parameter(change.name).value:
@@ -256,11 +257,11 @@ class PlannerGate(Node):
         return CancelResponse.ACCEPT
 
     def _stopped_by(self, operator: str) -> None:
-        """A stop was requested; on any thread."""
+        """Handle a stop request; callable from any thread."""
         self._end_for(f"{operator} requested a stop")
 
     def _end_for(self, why: str) -> None:
-        """Stop what runs; on any thread."""
+        """Stop the running goal for a reason; callable from any thread."""
         goal = self._goal
         if goal is not None:
             goal.why = goal.why or why
@@ -271,8 +272,8 @@ class PlannerGate(Node):
         )
 
     def _resolver_lost(self) -> str:
-        """Nothing moves on without the resolver: nobody can be asked what is there."""
-        goal, lost = self._goal, self._resolver.lost  # asked before a motion, too
+        """Why the resolver counts as lost; "" if it is there. No motion continues without it."""
+        goal, lost = self._goal, self._resolver.lost  # also called before a motion
         return "the resolver has ended" if goal is not None and goal.begun and lost else ""
 
     def _on_gates(self) -> None:
@@ -280,7 +281,7 @@ class PlannerGate(Node):
             self.get_logger().error(printable(self._mark.words()))
 
     def _look_for_gates(self) -> None:
-        """For a while after the start: whoever comes second ends.
+        """For some seconds after the start, end this node if another gate was there first.
 
         Raises:
             RejectedError: another gate commands the same arm.
@@ -291,10 +292,10 @@ class PlannerGate(Node):
         self._check_alone("this gate")
 
     def _check_alone(self, about: str) -> None:
-        """Whether this gate alone commands the arm.
+        """Check that no other gate commands the arm.
 
         Raises:
-            RejectedError: another one does; it is on record.
+            RejectedError: another one does; this is recorded.
         """
         if self._mark is not None and self._mark.others:
             error = RejectedError(about, self._mark.words(), "stop one of them; only one gate may command an arm")
@@ -302,8 +303,8 @@ class PlannerGate(Node):
             raise error
 
     def _serve(self, goal: _Goal) -> None:
-        """One goal, on its own thread."""
-        self._broker.take_down()  # a plan of the goal before
+        """Serve one goal, on its own thread."""
+        self._broker.take_down()  # the plan of the previous goal
         asked = goal.handle.request
         words = Words(asked.instruction, asked.frame_of_reference, asked.dialogue_id)
         goal.words = words
@@ -335,7 +336,7 @@ class PlannerGate(Node):
             ending = PickSequence(
                 words, plan_only, self._planning, actors, goal.cancelled.is_set, self._config.accept_unseen_obstacles
             ).run()
-        except Exception as error:  # a fault of ours ends one goal, not the node
+        except Exception as error:  # a bug here ends one goal, not the node
             fault = InternalError.of(error)
             self.get_logger().error(printable(f"{fault}\n{traceback.format_exc()}", keep="\n"))
             ending = Ending(Status.INTERNAL_ERROR, str(fault), None, None, goal.begun, PickStage.RESOLVING)
@@ -346,12 +347,12 @@ class PlannerGate(Node):
         self._wake(lambda: self._finish(goal, ending))
 
     def _close(self, goal: _Goal, ending: Ending) -> None:
-        """Tell the broker how it ended; the record may fail, the goal ends all the same."""
+        """Tell the broker how the goal ended; the goal ends even if recording fails."""
         end = self._broker.end if goal.begun else self._broker.withdraw
         words = f"{ending.status.value}: {ending.message}"
         self._on_record(end, goal.id, words)
         if ending.status is Status.OK and not ending.moved:
-            self._broker.note(words, goal.plan_only)  # it is laid before nobody; whoever looks at the page is told why
+            self._broker.note(words, goal.plan_only)  # nobody is asked about it; the page shows why
 
     def _finish(self, goal: _Goal, ending: Ending) -> None:
         self._client.end()
@@ -360,7 +361,7 @@ class PlannerGate(Node):
         self._end(goal, ending)
 
     def _end(self, goal: _Goal, ending: Ending) -> None:
-        """Send the result; on the executor's thread."""
+        """Send the result; runs on the executor's thread."""
         resolution = ending.resolution or Resolution(goal.handle.request.instruction, ending.status, ending.message)
         result = PickInstruction.Result(
             status=messages.status_message(ending.status, ending.message),
@@ -385,7 +386,7 @@ class PlannerGate(Node):
     # -------------------------------------------------------------------------------------------- eyes
 
     def _look(self, goal: _Goal, _: Words, cancelled: Callable[[], bool]) -> ObservedAnswer:
-        """Resolve what was said last on a fresh frame; ask on the page where the resolver asks back."""
+        """Resolve the latest words on a fresh frame; show the resolver's question on the page if it has one."""
         while True:
             seen = self._ask(goal.words, cancelled)
             asked = seen.resolution
@@ -425,9 +426,9 @@ class PlannerGate(Node):
     # -------------------------------------------------------------------------------------------- the person
 
     def _approve(self, goal: _Goal, offer: Offer, cancelled: Callable[[], bool]) -> None:
-        """Ask a person, and use the approval at once: whoever looks again afterwards moves nothing without it."""
+        """Ask a person and use the approval at once; the later recheck cannot move anything without it."""
         plan = offer.plan
-        if not is_plan_of(plan, offer.goal, offer.scene):  # cannot be; nobody is asked about it
+        if not is_plan_of(plan, offer.goal, offer.scene):  # should be impossible; nobody is asked about it
             raise RejectedError(
                 f"goal {goal.id}", "the plan has changed since it was made", "send the instruction again"
             )
@@ -445,7 +446,7 @@ class PlannerGate(Node):
         goal.decision = decision
 
     def _show_plan(self, goal: _Goal, offer: Offer) -> None:
-        """Draw a plan that nobody is asked to approve, for the page; where there is none, nobody would see it."""
+        """Draw a plan that is not open for approval, for the page; does nothing without a page."""
         if self._where is None:
             return
         self._say(goal, PickStage.PLANNING, f"drawing the plan: {told(offer)}; see it at {self._where.place}")
@@ -456,7 +457,7 @@ class PlannerGate(Node):
             self._say(goal, PickStage.PLANNING, f"the plan is not drawn: {error}")
 
     def _arm_description(self) -> str:
-        """A URDF: its path or its text; "" = none is known."""
+        """URDF of the arm, as path or text; "" = not known."""
         description = self._config.robot_description
         return "" if description == "/" else description or self._description
 
@@ -505,7 +506,7 @@ class PlannerGate(Node):
         return response
 
     def _on_record(self, act: Callable[..., Any], *words: Any, **facts: Any) -> None:
-        """Do what is done whether or not it can be recorded; a record that fails is told."""
+        """Record something that is done in any case; a failure to record is reported."""
         try:
             act(*words, **facts)
         except SpatialVlmError as error:
@@ -514,17 +515,17 @@ class PlannerGate(Node):
     # -------------------------------------------------------------------------------------------- telling
 
     def _where_to_approve(self) -> str:
-        """Where a person decides, for whoever sent the goal."""
+        """Message for the client: where to approve."""
         service = f"this gate has no page; approve with the service {self.resolve_service_name('approve')}"
         return str(self._where or service)
 
     def _say(self, goal: _Goal, stage: PickStage, words: str) -> None:
-        """On the worker's thread. The last stage is told right before anything moves: the approval is used here."""
+        """Report a stage, on the worker's thread. The last one comes right before motion and checks the approval."""
         if stage is PickStage.MOVING:
             self._check_alone(f"goal {goal.id}")
             if goal.cancelled.is_set():
                 raise CancelledError("the goal was withdrawn")
-            if goal.decision is None:  # cannot be; nothing moves without
+            if goal.decision is None:  # should be impossible; nothing moves without it
                 raise RejectedError(f"goal {goal.id}", "it is not approved", "send the instruction again")
             self._way.begin()
             self._broker.begin(goal.decision)
@@ -537,7 +538,7 @@ class _Goal:
     """A goal of `pick` that is being served.
 
     Args:
-        handle: of the action.
+        handle: goal handle of the action.
     """
 
     def __init__(self, handle: ServerGoalHandle) -> None:
@@ -547,6 +548,6 @@ class _Goal:
         self.thread: threading.Thread | None = None
         self.words = Words("")
         self.looked = self.begun = False
-        self.why = ""  # what stopped it, where that was not its client
+        self.why = ""  # what stopped it, if it was not the client
         self.decision: Decision | None = None
         self.plan_only: Proposal | None = None  # a plan that is shown, and not open for approval

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks MoveIt's move_group for the parameters that say what it can plan."""
+"""Reads the parameters of MoveIt's move_group that say what it can plan."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from spatial_vlm_ros.manipulation.planning.moveit_pipelines import check_pipelin
 from spatial_vlm_ros.nodes.calls import Asked, Bridge, Service
 from spatial_vlm_ros.parameters import MotionConfig
 
-_DISCOVERED = 1.0  # s that the service is waited for, once; the action of the same node is there already
+_DISCOVERED = 1.0  # s that to wait once for the service; the action of the same node is there already
 
 
 class PlannerParameters:
-    """The parameters of a planner's node. One that offers none is not judged.
+    """Parameters of a planner's node. A node without parameter services is not checked.
 
     Args:
-        bridge: of the node; make this before the node spins.
-        motion: `planner_node`, and what is asked for.
+        bridge: bridge of the node; create this object before the node spins.
+        motion: `planner_node`, and what the planner must support.
     """
 
     def __init__(self, bridge: Bridge, motion: MotionConfig) -> None:
@@ -35,11 +35,11 @@ class PlannerParameters:
         self._service = Service(bridge, GetParameters, f"{name}/get_parameters", remedy) if name else None
 
     def check(self, told: Asked) -> None:
-        """Whether the planner can do what the parameters of this package ask for.
+        """Check that the planner supports what the parameters of this package require.
 
         Raises:
-            InputError: it cannot.
-            CancelledError: `told` said so.
+            InputError: it does not.
+            CancelledError: `told` returned true.
         """
         if self._service is None:
             return
@@ -48,7 +48,7 @@ class PlannerParameters:
         except PlannerUnavailableError:
             self._patience = 0.0
             return
-        with contextlib.suppress(PlannerUnavailableError):  # it has not answered: the planner itself says more
+        with contextlib.suppress(PlannerUnavailableError):  # no answer: the planner itself reports more
             values = self._read(first_names(), told)
             values |= self._read(further_names(values, self._motion), told)
             check_pipelines(values, self._motion)
@@ -57,5 +57,5 @@ class PlannerParameters:
         if not names or self._service is None:
             return {}
         answer = self._service.call(GetParameters.Request(names=list(names)), self._motion.answer_timeout, told)
-        pairs = zip(names, answer.values, strict=False)  # a node that knows not all of them may answer with none
+        pairs = zip(names, answer.values, strict=False)  # a node that lacks some of them may answer with none
         return {name: value for name, raw in pairs if (value := parameter_value_to_python(raw)) is not None}

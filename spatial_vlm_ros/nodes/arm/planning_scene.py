@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The planning scene that `arm_planner` keeps: MoveIt's messages as boxes for the built-in planner."""
+"""The planning scene of `arm_planner`: converts MoveIt's messages to boxes for the built-in planner."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from spatial_vlm_ros.nodes.arm.motion_messages import box_object, matrix_of
 
 @dataclass(frozen=True, eq=False)
 class BoxedObject:
-    """An object as boxes: (4, 4) pose of each in its frame, metres, and edge lengths (3,); whose it is (`type.key`)."""
+    """An object as boxes: (4, 4) pose of each, metres, its edge lengths (3,), and the owner (`type.key`)."""
 
     parts: tuple[tuple[Floats, Floats], ...]
     owner: str = ""
 
     def moved(self, by: Floats) -> BoxedObject:
-        """In another frame: (4, 4) new_T_old."""
+        """The same object in another frame; `by` is (4, 4) new_T_old, metres."""
         return BoxedObject(tuple((by @ pose, size) for pose, size in self.parts), self.owner)
 
 
 @dataclass(frozen=True, eq=False)
 class ArmScene:
-    """What stands where, what is held, and what may touch. Changing it makes another one.
+    """Objects, the held object, and what may touch. Immutable: a change makes a new scene.
 
     Args:
-        links: (4, 4) link_T_tip of the links that objects can be attached to.
-        bodies: in the frame of the base, by id.
-        held: in the frame of the tip, by id.
+        links: link → (4, 4) link_T_tip, metres, for every link that objects can be attached to.
+        bodies: objects by id, in the base frame.
+        held: held objects by id, in the tip frame.
         matrix: the allowed collision matrix.
         robot: name of the robot.
-        base_link: of the arm, in whose frame objects are given.
-        hand_links: that may touch what is grasped.
+        base_link: base link of the arm; objects are given in its frame.
+        hand_links: links that may touch the grasped object.
     """
 
     links: Mapping[str, Floats]
@@ -57,11 +57,11 @@ class ArmScene:
         """The scene after a message.
 
         Args:
-            message: whole, or what differs (`is_diff`).
-            base_T_tip: (4, 4) where the tip is now; None where it is not known.
+            message: a complete scene, or a change (`is_diff`).
+            base_T_tip: (4, 4) current pose of the tip, metres; None if not known.
 
         Raises:
-            InputError: a frame, link, shape or id that cannot be used.
+            InputError: an unsupported frame, link, shape or id.
         """
         empty = {"bodies": {}, "held": {}, "matrix": AllowedCollisionMatrix()}
         scene = self if message.is_diff else dataclasses.replace(self, **empty)
@@ -78,7 +78,7 @@ class ArmScene:
         return dataclasses.replace(scene, bodies=bodies, held=held, matrix=chosen)
 
     def message(self) -> SceneMessage:
-        """The whole scene."""
+        """The complete scene as a message."""
         scene = SceneMessage(name="arm_planner", robot_model_name=self.robot, allowed_collision_matrix=self.matrix)
         for name, body in self.bodies.items():
             pose, size = body.parts[0]
@@ -105,7 +105,7 @@ class ArmScene:
         return bool(told) and all(told)
 
     def boxes(self, padding: float) -> list[BoxObstacle]:
-        """Everything to keep away from."""
+        """All obstacles, grown by `padding` metres."""
         return [
             BoxObstacle(_part(name, number), pose, size, padding)
             for name, body in self.bodies.items()
@@ -113,16 +113,16 @@ class ArmScene:
         ]
 
     def stands_on(self) -> frozenset[str]:
-        """What the base of the arm may touch."""
+        """Ids of objects that the base of the arm may touch."""
         return self._parts(n for n in self.bodies if self.allows(self.base_link, n))
 
     def segment(self, goal: Floats, straight: bool, opening: float) -> Segment:
-        """One motion in this scene.
+        """A motion request for the built-in planner in this scene.
 
-        Hand and fingers may touch what any link of the hand may touch; links of the arm touch nothing.
+        Hand and fingers may touch whatever any link of the hand may touch; links of the arm may touch nothing.
 
         Raises:
-            InputError: more is held than one box.
+            InputError: the held object is more than one box.
         """
         held = None
         if self.held:
@@ -154,7 +154,7 @@ class ArmScene:
         held: dict[str, BoxedObject],
         tip: Floats | None,
     ) -> None:
-        """Take an object into the hand, or let go of it where it is."""
+        """Attach an object to the hand, or detach it at its current pose."""
         each = message.object
         if each.operation == CollisionObject.REMOVE:
             for name in [each.id] if each.id else list(held):
@@ -204,7 +204,7 @@ def _change(message: CollisionObject, bodies: dict[str, BoxedObject], base: str)
 
 
 def _body(message: CollisionObject) -> BoxedObject:
-    """An object as boxes, in the frame of its header."""
+    """Convert an object to boxes in the frame of its header."""
     shapes, poses = message.primitives, message.primitive_poses
     if message.meshes or message.planes or not shapes or len(poses) not in (0, len(shapes)) or not message.id:
         got = f"it has {len(message.meshes)} meshes, {len(message.planes)} planes and {len(shapes)} primitives"

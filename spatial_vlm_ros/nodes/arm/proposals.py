@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person is shown of an offer, made from answers, plans and images."""
+"""Builds what a person sees of an offer from answers, plans and images."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution
 
 _LARGEST_TOKEN = 4096  # bytes
 _UNSEEN = "Only objects named in the instruction were detected; all others are known from depth alone"
-_NEAR = 0.01  # metres: a clearance below this is said before the decision
+_NEAR = 0.01  # metres: a clearance below this is shown before the decision
 _AUDIT = Path("spatial_vlm_ros") / "audit.jsonl"
 
 
 def audit_path(configured: str) -> Path:
-    """Where the record is kept: as configured, else under $XDG_STATE_HOME or ~/.local/state."""
+    """Path of the audit file: as configured, otherwise under $XDG_STATE_HOME or ~/.local/state."""
     if configured:
         return Path(configured).expanduser()
     state = os.environ.get("XDG_STATE_HOME")
@@ -41,14 +41,14 @@ def audit_path(configured: str) -> Path:
 
 
 def token_of(file: str, audit: Path) -> tuple[str, Path]:
-    """The token that `approve` has to be told, and the file it is in.
+    """The token that `approve` requires, and its file.
 
     Args:
-        file: that holds it, blanks around it do not count; "" = a new one is made, beside the record, each time.
-        audit: file of the record.
+        file: file with the token, surrounding blanks ignored; "" = make a new token beside the record each time.
+        audit: path of the audit file.
 
     Raises:
-        FileError: it cannot be read or written, is empty, or others than its owner may read it.
+        FileError: the file cannot be read or written, is empty, or is readable by others than its owner.
     """
     if not file:
         return _new_token(audit.with_suffix(".token"))
@@ -68,7 +68,7 @@ def token_of(file: str, audit: Path) -> tuple[str, Path]:
 
 
 def _new_token(path: Path) -> tuple[str, Path]:
-    """256 random bits in a new file that its owner alone may read; it replaces the one before as a whole."""
+    """Write 256 random bits to a new file that only its owner can read; it atomically replaces the old one."""
     token, beside = secrets.token_urlsafe(32), path.with_suffix(f".{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,26 +83,26 @@ def _new_token(path: Path) -> tuple[str, Path]:
 
 
 def secret_matches(wanted: str, given: str) -> bool:
-    """Whether a token is the wanted one, in constant time; an empty one never is."""
+    """Compare a token with the expected one in constant time; an empty token never matches."""
     return bool(wanted) and hmac.compare_digest(wanted.encode(), given.encode("utf-8", "surrogatepass"))
 
 
 def proposal_of(
     goal_id: str, offer: Offer, expires_after: float, config: PlanningConfig, description: str = ""
 ) -> Proposal:
-    """The proposal of an offer, with its motion drawn.
+    """Build the proposal of an offer, with its motion drawn.
 
-    Where the arm is known, its plan is followed once more (`plan_check`).
+    If the arm's description is known, the plan is checked once more (`plan_check`).
 
     Args:
-        goal_id: UUID.
-        offer: what was understood and planned.
-        expires_after: seconds.
+        goal_id: UUID of the goal.
+        offer: the understood request and its plan.
+        expires_after: how long the proposal is valid, seconds.
         config: the gripper, and the names of the arm's links and joints.
-        description: of the arm: path of a URDF, or its text; "" = none is known.
+        description: URDF of the arm, as path or text; "" = not known.
 
     Raises:
-        PlanningFailedError: by the description the arm would run into something that was seen, or cannot follow.
+        PlanningFailedError: by the description, the arm would hit a seen object or cannot follow the plan.
     """
     motion = motion_of(offer, config, description)
     _check_clear(offer, motion, config, description)
@@ -117,15 +117,15 @@ def shown_plan(
     description: str = "",
     accept_unseen: bool = False,
 ) -> Proposal:
-    """What `proposal_of` makes, of a plan that is only shown; its warnings say why it would not be proposed.
+    """Build the proposal of a plan that is only shown; its warnings say why it would not be proposed.
 
     Args:
-        goal_id: UUID; it and the next four are those of `proposal_of`.
-        offer: what was understood and planned.
-        expires_after: seconds.
+        goal_id: UUID; this and the next four as in `proposal_of`.
+        offer: the understood request and its plan.
+        expires_after: how long the proposal is valid, seconds.
         config: the gripper, and the names of the arm's links and joints.
-        description: of the arm; "" = none is known.
-        accept_unseen: whether a plan is proposed although the resolver looked only for objects that the words name.
+        description: URDF of the arm, as path or text; "" = not known.
+        accept_unseen: whether a plan may be proposed if the resolver only searched for objects named in the words.
     """
     motion, seen = motion_of(offer, config, description), offer.seen.surroundings
     made = _proposal(goal_id, offer, expires_after, motion)
@@ -143,7 +143,7 @@ def shown_plan(
 
 
 def _check_clear(offer: Offer, motion: PlannedMotion, config: PlanningConfig, description: str) -> None:
-    """Follow the plan once more, where the arm is known; raises PlanningFailedError."""
+    """Check the plan once more if the arm is known; raises PlanningFailedError."""
     if not (motion.missing or motion.fault):
         check_plan_clear(offer, config, _arm_of(offer, config, description))
 
@@ -177,9 +177,9 @@ def _proposal(goal_id: str, offer: Offer, expires_after: float, motion: PlannedM
 
 
 def motion_of(offer: Offer, config: PlanningConfig, description: str = "") -> PlannedMotion:
-    """The motion of an offer: of the whole arm where its description is known, else of the tip.
+    """Motion of an offer: of the whole arm if its description is known, otherwise of the tip.
 
-    Args: as of `proposal_of`.
+    Args: as in `proposal_of`.
     """
     arm, missing = None, "there is no description of the arm: set robot_description, or publish it"
     if description:
@@ -197,7 +197,7 @@ def _arm_of(offer: Offer, config: PlanningConfig, description: str) -> ArmKinema
 
 
 def _drawn(offer: Offer, motion: PlannedMotion) -> tuple[bytes | None, str]:
-    """The scene's image with the plan drawn in; or why there is none."""
+    """The scene's image with the plan drawn on it, and the reason if there is none."""
     seen = offer.seen.surroundings
     if seen is None or seen.image is None:
         return None, "the resolver sent none with its answer; use a resolver of the same version"
@@ -208,11 +208,11 @@ def _drawn(offer: Offer, motion: PlannedMotion) -> tuple[bytes | None, str]:
 
 
 def question_of(asked: Resolution, expires_after: float, image: Any) -> PersonQuestion:
-    """The question of a resolution that has one, with an answer to press for each that it offers.
+    """The question of a resolution as buttons: one for each answer that it offers.
 
     Args:
-        asked: with question and dialogue_id.
-        expires_after: seconds.
+        asked: a resolution with question and dialogue_id.
+        expires_after: how long the proposal is valid, seconds.
         image: sensor_msgs/Image, rgb8, of the same stamp, or None.
     """
     return PersonQuestion(
@@ -227,7 +227,7 @@ def question_of(asked: Resolution, expires_after: float, image: Any) -> PersonQu
 
 
 def png_of(image: Any, stamp_ns: int) -> bytes | None:
-    """An rgb8 image message as PNG; None where there is none, or it is of another stamp."""
+    """Encode an rgb8 image message as PNG; None without an image or with another stamp."""
     if image is None or image.encoding != "rgb8":
         return None
     if image.header.stamp.sec * 1_000_000_000 + image.header.stamp.nanosec != stamp_ns:
@@ -285,7 +285,7 @@ def _preview(offer: Offer, motion: PlannedMotion, with_scene: bool) -> Preview:
 
 
 def _nearest(phase: PhaseMotion, offer: Offer) -> str:
-    """What comes nearest to what, for a person."""
+    """Text for a person: which two parts come nearest to each other."""
     if phase.clearance is None:
         return ""
     target = offer.scene.target

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a planner answers about its scene, and how two such answers differ. Nothing is sent here."""
+"""Reads a planner's answers about its scene, and compares two such answers. Sends nothing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of
 from spatial_vlm_ros.parameters import MotionConfig
 
 OWNER = "spatial_vlm_ros"
-"""`type.key` of objects that this package puts into a planner's scene. MoveIt tells it with names and keeps it while an
-object is attached: moveit2, jazzy 4d841063, planning_scene.cpp:862-866, 988-996, 1031-1033."""
+"""`type.key` of objects that this package puts into a planner's scene. MoveIt reports it with the names and keeps it
+while an object is attached: moveit2, jazzy 4d841063, planning_scene.cpp:862-866, 988-996, 1031-1033.
+"""
 _SAME = 1e-4  # metres, and parts of an axis: MoveIt turns poses into matrices and back
-_SAME_ELSEWHERE = 1e-3  # metres, and parts of an axis: by poses in another frame, an object beside the others
-_TOLD = 3  # differences that are told
+_SAME_ELSEWHERE = 1e-3  # metres, and parts of an axis: for objects compared by relative poses, in another frame
+_TOLD = 3  # differences that a message lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +28,10 @@ class BodyShape:
     """One shape of an object.
 
     Args:
-        form: "box", "mesh" and so on.
-        size: numbers of its size, metres.
-        frame: that `pose` is given in.
-        pose: (4, 4).
+        form: "box", "mesh" etc.
+        size: dimensions, metres.
+        frame: frame of `pose`.
+        pose: (4, 4) matrix, metres.
     """
 
     form: str
@@ -39,12 +40,12 @@ class BodyShape:
     pose: Array
 
     def beside(self, other: BodyShape) -> float:
-        """Metres, or parts of an axis, between two poses; infinite where these are other shapes or frames."""
+        """Largest difference of two poses, metres or parts of an axis; infinite for other shapes or frames."""
         away = float(np.abs(self.pose - other.pose).max())
         return away if self.is_like(other) and self.frame == other.frame and np.isfinite(away) else float("inf")
 
     def is_like(self, other: BodyShape) -> bool:
-        """Whether two shapes have one form and one size, wherever they are."""
+        """Whether two shapes have the same form and size, at any pose."""
         if self.form != other.form or len(self.size) != len(other.size):
             return False
         return all(abs(a - b) <= _SAME for a, b in zip(self.size, other.size, strict=True))
@@ -52,15 +53,15 @@ class BodyShape:
 
 @dataclass(frozen=True, eq=False)
 class SceneLook:
-    """A planner's scene as it is told. A planner may leave out links and joints.
+    """A planner's scene as the planner reports it. It may leave out links and joints.
 
     Args:
         objects: the shapes of each object.
-        owners: `type.key` of objects in the world and of those that are attached.
-        attached: the link that each attached object is at.
-        links: with a collision geometry.
-        joints: of the planner's model.
-        matrix: the allowed collision matrix, a message.
+        owners: `type.key` of the objects in the world and of the attached ones.
+        attached: attached object → its link.
+        links: links with collision geometry.
+        joints: joints of the planner's model.
+        matrix: the allowed collision matrix, as a message.
     """
 
     objects: Mapping[str, tuple[BodyShape, ...]]
@@ -72,17 +73,17 @@ class SceneLook:
 
     @property
     def ours(self) -> set[str]:
-        """What this package has put there: objects of the world."""
+        """Ids of world objects that this package has added."""
         return {name for name in self.objects if self.owners.get(name) == OWNER}
 
     @property
     def held(self) -> set[str]:
-        """What this package has attached."""
+        """Ids of objects that this package has attached."""
         return {name for name in self.attached if self.owners.get(name) == OWNER}
 
 
 def look_of(scene: Any) -> SceneLook:
-    """A scene's message."""
+    """Read a scene message."""
     attached = scene.robot_state.attached_collision_objects
     bodies = [*scene.world.collision_objects, *(each.object for each in attached)]
     return SceneLook(
@@ -96,7 +97,7 @@ def look_of(scene: Any) -> SceneLook:
 
 
 def shapes_of(body: Any) -> tuple[BodyShape, ...]:
-    """The shapes of an object's message; a shape without a pose of its own is where the object is."""
+    """The shapes of an object message; a shape without its own pose has the object's pose."""
     found = []
     frame, whole = body.header.frame_id, matrix_of(body.pose)
     told: list[tuple[list[tuple[str, tuple[float, ...]]], Any]] = [
@@ -112,19 +113,19 @@ def shapes_of(body: Any) -> tuple[BodyShape, ...]:
 
 
 def apart(one: Iterable[BodyShape], other: Iterable[BodyShape]) -> float:
-    """By how much two objects differ: metres or parts of an axis; infinite for other shapes."""
+    """Largest difference of two objects, metres or parts of an axis; infinite for other shapes."""
     a, b = tuple(one), tuple(other)
     return max((x.beside(y) for x, y in zip(a, b, strict=True)), default=0.0) if len(a) == len(b) else float("inf")
 
 
 def not_taken(sent: Iterable[Any], there: SceneLook) -> list[str]:
-    """What of the objects that were sent the planner's scene does not have as they were sent, in words.
+    """List, as text, the sent objects that the planner's scene lacks or has changed.
 
-    Where the planner tells poses in another frame than they were sent in, such as the root of its model, nobody says
-    here how the two lie. They lie in one way: the objects have to stand to each other as they were sent.
+    If the planner reports poses in another frame than they were sent in, such as the root of its model, the transform
+    between the two is not known here. The objects must then have the same poses relative to each other as when sent.
     """
     said = []
-    frames: dict[tuple[str, str], Array] = {}  # told and sent frame → what takes a pose in the one to the other
+    frames: dict[tuple[str, str], Array] = {}  # (reported, sent) frame → transform from one to the other
     for body in sent:
         found, wanted = there.objects.get(body.id), shapes_of(body)
         if body.operation == body.REMOVE:
@@ -137,7 +138,7 @@ def not_taken(sent: Iterable[Any], there: SceneLook) -> list[str]:
 
 
 def _is_as(found: tuple[BodyShape, ...], wanted: tuple[BodyShape, ...], frames: dict[tuple[str, str], Array]) -> bool:
-    """Whether shapes are as they were sent, and there; in another frame, beside those that were compared before."""
+    """Whether shapes have the sent form and pose; in another frame, relative to the objects compared before."""
     if len(found) != len(wanted) or not all(a.is_like(b) for a, b in zip(found, wanted, strict=True)):
         return False
     for one, other in zip(found, wanted, strict=True):
@@ -154,9 +155,9 @@ def _is_as(found: tuple[BodyShape, ...], wanted: tuple[BodyShape, ...], frames: 
 
 
 def changes(before: SceneLook, now: SceneLook) -> list[str]:
-    """What has changed by which a plan that was made before may not hold now, in words.
+    """List, as text, the changes that may invalidate a plan made before.
 
-    Objects of others that are gone are no such change: the way has become wider.
+    Removed objects of other owners do not count: they only leave more space.
     """
     said = [f"{name!r} was added" for name in sorted(now.objects.keys() - before.objects.keys())]
     for name, shapes in before.objects.items():
@@ -170,18 +171,18 @@ def changes(before: SceneLook, now: SceneLook) -> list[str]:
 
 
 def shortly(said: list[str]) -> str:
-    """The first few of them."""
+    """Join the first few texts."""
     more = f" and {len(said) - _TOLD} more" if len(said) > _TOLD else ""
     return ", ".join(said[:_TOLD]) + more
 
 
 def check_links(motion: MotionConfig, look: SceneLook) -> None:
-    """Whether the planner's model has the links that may touch, where it tells its links.
+    """Check that the planner's model has the links that may touch, if it reports its links.
 
-    A matrix with a link that does not exist is taken without a word, and allows nothing.
+    MoveIt silently accepts a matrix with an unknown link, and such an entry allows nothing.
 
     Raises:
-        InputError: it lacks one.
+        InputError: a link is missing.
     """
     unknown = sorted(set(motion.finger_links.split()) - look.links)
     if look.links and unknown:

@@ -16,12 +16,12 @@ _ITS_OWN = (*_OF_IT, "tip_link", "openings")
 
 @dataclass(frozen=True, eq=False)
 class ServedArm:
-    """An arm with the names that it has for people and in requests.
+    """An arm with its display name and its names in requests.
 
     Args:
-        model: of the arm.
-        title: for a person.
-        groups: names of its group.
+        model: model of the arm.
+        title: display name.
+        groups: names of its planning group.
     """
 
     model: ArmModel
@@ -34,7 +34,7 @@ def served_arm(config: ArmPlannerConfig) -> ServedArm:
 
     Raises:
         DependencyError: the extra `arm` is not installed.
-        InputError: parameters that do not belong together, or a table of openings that is none.
+        InputError: parameters that contradict each other, or an invalid table of openings.
         FileError, RobotDescriptionError: as `arm_model`.
     """
     if not config.robot_description:

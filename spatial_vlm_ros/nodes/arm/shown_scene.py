@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client shows a planner of the scene, reads back, and takes away again. docs/moveit.md says why it reads back.
+"""Sends the scene to a planner, reads it back, and removes it. docs/moveit.md says why it reads it back.
 
-Contacts are never allowed in the planner's own scene: they go out with the one request that needs them, so that nothing
-has to be taken back, whatever happens.
+The planner's own scene never allows contacts: they are sent with the one request that needs them, so nothing has to be
+undone after a failure.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from spatial_vlm_ros.printable import printable
 
 
 class ShownScene:
-    """What is shown to one planner.
+    """The objects that one planner was sent.
 
     Args:
-        node: whose log is written to.
+        node: node whose log is used.
         motion: names and times.
         apply, get: services moveit_msgs/ApplyPlanningScene and GetPlanningScene.
-        apply_form, get_form: their classes.
+        apply_form, get_form: classes of these services.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class ShownScene:
         self._planned_in: SceneLook | None = None
 
     def show(self, scene: PlanningScene, told: Asked) -> SceneLook:
-        """Show a scene, after everything that this package has left there before is taken away.
+        """Send a scene, after removing everything that this package has left there before.
 
         Returns:
-            The planner's scene as it is then.
+            The planner's scene afterwards.
 
         Raises:
-            PlanningFailedError: the planner does not have afterwards what it was sent, or it has an object of somebody
-                else under one of these names.
-            InputError: its model lacks a link of the parameters.
-            PlannerUnavailableError: it does not answer.
-            CancelledError: `told` said so.
+            PlanningFailedError: the planner's scene does not contain what was sent, or another owner has an object with
+                one of these names.
+            InputError: the planner's model lacks a link of the parameters.
+            PlannerUnavailableError: the planner does not answer.
+            CancelledError: `told` returned true.
         """
         left = self._look(told)
         check_links(self._motion, left)
@@ -75,7 +75,7 @@ class ShownScene:
             each.type.key = OWNER
         self._shown |= names
         request = self._apply_form.Request(scene=messages.scene_diff(sent))
-        self._apply.call(request, self._motion.answer_timeout, told)  # its answer says nothing of attached objects
+        self._apply.call(request, self._motion.answer_timeout, told)  # the answer does not cover attached objects
         now = self._look(told)
         wrong = not_taken(sent, now)
         wrong += [f"{name!r} is still attached to {link}" for name, link in now.attached.items() if name in now.held]
@@ -87,11 +87,11 @@ class ShownScene:
         return now
 
     def check(self, told: Asked) -> None:
-        """Whether the planner's scene is the one that was planned in; directly before anything moves.
+        """Check, directly before motion, that the planner's scene is the one that was planned in.
 
         Raises:
-            SceneChangedError: something came, moved or was attached in it, or what was shown is gone.
-            PlannerUnavailableError, CancelledError: as `show`.
+            SceneChangedError: an object was added, moved or attached, or a sent object is gone.
+            PlannerUnavailableError, CancelledError: as in `show`.
         """
         if self._planned_in is None:
             return
@@ -102,7 +102,7 @@ class ShownScene:
             raise SceneChangedError("the planner's scene", 0.0, 0.0, 0.0, 0.0, repair, words)
 
     def hold(self, name: str) -> None:
-        """The object is held from now on. Where the planner does not take it, that is said in the log."""
+        """Attach the object in the planner's scene; a failure is only logged."""
         if name not in self._shown:
             return
         link = self._motion.tip_link
@@ -112,12 +112,12 @@ class ShownScene:
         try:
             taken = name in self._look(lambda: False, self._form().ROBOT_STATE_ATTACHED_OBJECTS).attached
         except (PlannerUnavailableError, CancelledError):
-            return  # the log has it already
+            return  # already logged
         if not taken:
             self._warn(f"the planner reports that it attached {name!r} to {link}, but its scene does not show it")
 
     def let_go(self) -> None:
-        """What is held stays where it is from now on."""
+        """Detach the held object at its current pose."""
         if self._held is not None:
             body = messages.attached_by_name(self._held, self._motion.tip_link, (), attach=False)
             self._held = None
@@ -128,7 +128,7 @@ class ShownScene:
         self._shown |= {each.id for each in _bodies(scene)}
 
     def clear(self) -> None:
-        """Take away what was shown, and let go of what is held."""
+        """Remove the sent objects, and detach the held object."""
         self._planned_in = None
         self.let_go()
         frame, names = self._motion.planning_frame, sorted(self._shown)
@@ -140,7 +140,7 @@ class ShownScene:
         return self._get_form.Request().components
 
     def _look(self, told: Asked, wanted: int = 0) -> SceneLook:
-        """The planner's scene; without its octomap, which changes with every image."""
+        """The planner's scene without its octomap, which changes with every image."""
         request, part = self._get_form.Request(), self._form()
         request.components.components = wanted or (
             part.WORLD_OBJECT_GEOMETRY
@@ -151,7 +151,7 @@ class ShownScene:
         return look_of(self._get.call(request, self._motion.answer_timeout, told).scene)
 
     def _tell(self, diff: Any, what: str) -> None:
-        """Change the planner's scene; a scene that stays behind is no reason to fail, and is said."""
+        """Change the planner's scene; a failure is logged and not raised."""
         try:
             if not self._apply.call(self._apply_form.Request(scene=diff), self._motion.answer_timeout).success:
                 self._warn(f"the planner could not {what} the objects that this node added to its scene")
@@ -163,7 +163,7 @@ class ShownScene:
 
 
 def _bodies(scene: PlanningScene) -> list[Any]:
-    """All of a scene as messages to add: the target as it was measured, everything else padded."""
+    """Messages that add a scene: the target as measured, everything else padded."""
     named = [
         messages.box_object(obj.id, scene.frame_id, messages.solid_matrix(solid), solid.size)
         for obj in (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)

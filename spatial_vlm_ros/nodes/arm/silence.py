@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When who is asked again and again is silent for too long to be only slow. No rclpy in here."""
+"""Decides when a polled node has been silent for too long to be merely slow. No rclpy."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from spatial_vlm_ros.nodes.pressure import MOST, Pressure
 
 _SLOWER = 3.0  # times the slowest of the last answers
 _REMEMBERED = 100  # answers
-_HELD_UP = 0.1  # s: where the caller itself was held up for longer, the rest says nothing of who is asked
+_HELD_UP = 0.1  # s: if the caller itself was delayed for longer, the extra time does not count
 
 
 class Silence:
-    """How long nobody has answered, as far as the caller ran, and whether that is too long.
+    """Measures how long no answer has come while the caller ran, and whether that is too long.
 
-    Too long is `limit`, or, up to `pressure.MOST`, three times what one of the last answers has taken; before the first
-    answer, and where the machine is busy, it is `MOST`. Times are of the monotonic clock.
+    The limit is `limit`, or three times the slowest of the last answers up to `pressure.MOST`; before the first answer,
+    and on a busy machine, it is `MOST`. Times are of the monotonic clock.
 
     Args:
-        limit: seconds, for who answers at once.
+        limit: seconds, for a node that answers at once.
     """
 
     def __init__(self, limit: float) -> None:
@@ -28,17 +28,17 @@ class Silence:
         self._answered = self._looked = self._quiet = 0.0
 
     def begin(self, now: float) -> None:
-        """Silence begins to count."""
+        """Start measuring silence."""
         self._looked, self._quiet = now, 0.0
 
     def heard(self, asked: float, now: float) -> None:
-        """An answer has come to what was asked then."""
+        """Note an answer to the question asked at `asked`."""
         self._answered = now
         self._delays.append(now - asked)
         self._pressure.mark()
 
     def too_long(self, now: float) -> bool:
-        """Whether it is too long now; call this often."""
+        """Whether the silence is too long at `now`; call this often."""
         self._quiet = 0.0 if self._answered > self._looked else self._quiet + min(now - self._looked, _HELD_UP)
         self._looked = now
         if self._quiet <= self._limit:

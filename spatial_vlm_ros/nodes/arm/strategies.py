@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways of a goal, one after another, each as a chain of motions that a planner is asked for.
+"""Tries the grasps of a goal one after another; each is a chain of motions requested from a planner.
 
-Each motion begins where the one before ends. What may touch, and what is held, goes out with the motion it is for, so
-that the planner's own scene allows no contact.
+Each motion begins where the one before ends. Allowed contacts and the held object are sent with the motion that needs
+them, so that the planner's own scene allows no contact.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ from spatial_vlm_ros.types import Pose, Status
 
 Asked = Callable[[], bool]
 _SAME_PLACE = 1e-4  # metres, and parts of an axis: poses are rounded to 1e-6
-_TOLD = 3  # reasons that are told in words
-_LONGEST = 160  # characters of one that a planner says
+_TOLD = 3  # reasons that a message lists
+_LONGEST = 160  # characters of a planner's reason
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_STANDS_WRONG = (-10, -11, -26)  # START_STATE_…: no other way helps
+_STANDS_WRONG = (-10, -11, -26)  # START_STATE_…: no other grasp helps
 _NO_PLAN = -2  # INVALID_MOTION_PLAN
 _CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "lift": "lift", "lower": "lower", "withdraw": "grasp"}
 """Phase of a plan → phase of the scene's allowed contacts."""
 
 
 class Refused(Exception):
-    """A planner found no way for one motion.
+    """A planner refused one motion.
 
     Args:
-        number: MoveIt's.
-        said: by the planner itself, or "".
-        planner: its name.
+        number: MoveIt's error number.
+        said: message of the planner, or "".
+        planner: name of the planner.
     """
 
     def __init__(self, number: int, said: str, planner: str) -> None:
@@ -72,16 +72,16 @@ class Refused(Exception):
 
     @property
     def status(self) -> Status:
-        """What it is here."""
+        """The status of this package for the number."""
         return meaning_of(self.number).status
 
     @property
     def alike(self) -> tuple[str, int, str]:
-        """The same for refusals that differ in their way and in numbers alone."""
+        """Key that is equal for refusals that differ only in grasp and numbers."""
         return self.phase, self.number, _NUMBER.sub("#", self.said)
 
     def words(self, ways: int) -> str:
-        """For a person; of so many ways that were refused like this one."""
+        """Text for a person; `ways` is how many grasps were refused like this one."""
         meaning = meaning_of(self.number)
         reason = (self.said or meaning.sentence).partition("; ")[0]
         reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…"
@@ -89,7 +89,7 @@ class Refused(Exception):
         return f"{who}: {self.phase}: {reason} ({meaning.name or self.number})"
 
     def final(self) -> SpatialVlmError | None:
-        """The error where no other way can help; else None."""
+        """The error if no other grasp can help, otherwise None."""
         meaning = meaning_of(self.number)
         reason, _, repair = meaning.sentence.partition("; ")
         reason, repair = self.said or reason, repair or "check the log of the planner"
@@ -107,7 +107,7 @@ class Refused(Exception):
 
 
 def hold_of(grasp: Grasp, scene: PlanningScene, placement: Placement) -> bool:
-    """Whether a placement is of the object as this grasp holds it."""
+    """Whether a placement belongs to the object as held by this grasp."""
     from spatial_vlm_ros.nodes.arm.motion_messages import pose_matrix, solid_matrix
 
     box_T_tip = np.linalg.inv(solid_matrix(scene.target.solid)) @ pose_matrix(grasp.grasp)
@@ -116,10 +116,10 @@ def hold_of(grasp: Grasp, scene: PlanningScene, placement: Placement) -> bool:
 
 
 def placements(place: PlaceGoal | PlaceFor | None, grasp: Grasp, scene: PlanningScene) -> PlaceGoal | None:
-    """How an object held by this grasp is put down; None where it is not.
+    """How to put down an object held by this grasp; None if there is nothing to put down.
 
     Raises:
-        GoalError: not at all.
+        GoalError: it cannot be put down.
     """
     if not isinstance(place, PlaceGoal):
         return None if place is None else place(grasp)
@@ -133,13 +133,13 @@ class Strategies:
     """Plans one goal.
 
     Args:
-        config: names, tolerances and times (`motion`), measures of the gripper (`gripper`).
-        ask: gives the planned trajectory of one motion, or raises Refused; it is passed `told`, too.
+        config: names, tolerances and times (`motion`), dimensions of the gripper (`gripper`).
+        ask: returns the planned trajectory of one motion or raises Refused; receives `told`.
         goal: the grasps.
-        scene: what the planner has been shown.
-        matrix: what may touch in its scene as it is.
-        told: whether to end.
-        joints: of the planner's model; empty where it does not tell them.
+        scene: the scene that the planner was sent.
+        matrix: allowed collision matrix of the planner's current scene.
+        told: whether to give up.
+        joints: joints of the planner's model; empty if it does not report them.
     """
 
     def __init__(
@@ -155,13 +155,13 @@ class Strategies:
         self._unplaced: list[GoalError] = []
         self._end = time.monotonic() + self._motion.most_time
         base = self._motion.base_link
-        # What somebody has allowed under a name that is ours now was not meant for what stands there now.
+        # A permission that somebody gave for a name that is now ours was not meant for the current object.
         ours = {body.id for body in (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)}
         matrix = self._messages.without_allowed(matrix, ours | {space.id for space in scene.occupied})
         self._matrix = self._messages.with_allowed(matrix, [(base, s.id) for s in scene.support] if base else [])
 
     def plan(self, place: PlaceGoal | PlaceFor | None, start: Mapping[str, float]) -> MotionPlan:
-        """The first way that can be followed to its end."""
+        """Plan the first grasp and placement that work from start to end."""
         for number, grasp in enumerate(self._goal.grasps):
             try:
                 placing = placements(place, grasp, self._scene)
@@ -186,7 +186,7 @@ class Strategies:
         raise self._failure("")
 
     def _tried(self, name: str, chain: Callable[[], list[PlanStep]]) -> list[PlanStep] | None:
-        """The steps of a chain, or None where a motion of it was refused."""
+        """The steps of a chain, or None if one of its motions was refused."""
         try:
             return chain()
         except Refused as error:
@@ -200,7 +200,7 @@ class Strategies:
     # -------------------------------------------------------------------------------------------- chains
 
     def _take(self, grasp: Grasp, start: Mapping[str, float]) -> list[PlanStep]:
-        """From where the arm is to above the object, to it, and up with it."""
+        """From the current state to above the object, down to it, and up with it."""
         begin = {**self._fingers(grasp.opening), **start}
         reach = self._ask("reach", grasp.pre_grasp, begin, known=set(start))
         approach = self._ask("approach", grasp.grasp, {**begin, **reach.end}, known=set(reach.end))
@@ -216,7 +216,7 @@ class Strategies:
         ]
 
     def _put(self, grasp: Grasp, placement: Placement, taken: list[PlanStep]) -> list[PlanStep]:
-        """From above the thing's old place to its new one, and away from it."""
+        """From above the object's old location to its new one, and away from it."""
         lift = taken[-1].trajectory
         at = {} if lift is None else lift.end
         fingers = self._fingers(grasp.width)
@@ -244,16 +244,16 @@ class Strategies:
         moved: Placement | None = None,
         onto: Placement | None = None,
     ) -> Trajectory:
-        """One motion.
+        """Request one motion.
 
         Args:
-            phase: of the plan.
-            tip: where the tip frame ends.
+            phase: phase of the plan.
+            tip: pose of the tip frame at the end.
             joints: positions at the start.
-            known: those of them at which the trajectory has to begin.
-            held: the grasp by which the object is between the fingers.
+            known: joints at which the trajectory has to begin exactly.
+            held: grasp of the held object.
             moved: where the object has been put down.
-            onto: where the object comes down, or was put down: what carries it ends at the place.
+            onto: where the object is being put down or was put down; its support may be touched there.
         """
         if self._told():
             raise CancelledError("planning was cancelled")
@@ -284,10 +284,10 @@ class Strategies:
         return trajectory
 
     def _check_joints(self, phase: Phase, trajectory: Trajectory, others: list[str]) -> None:
-        """Whether it moves the arm: the same joints in all phases, of the planner's model, and no finger.
+        """Check that a trajectory moves only the arm: the same known joints in all phases, and no finger.
 
         Raises:
-            PlanningFailedError: it moves something else.
+            PlanningFailedError: it moves other joints.
         """
         names = frozenset(trajectory.joint_names)
         self._moved = self._moved or names
@@ -305,7 +305,7 @@ class Strategies:
     # -------------------------------------------------------------------------------------------- what goes with them
 
     def _difference(self, phase: Phase, held: Grasp | None, moved: Placement | None, onto: Placement | None) -> Any:
-        """How the planner's scene differs while this motion is made: contacts, what is held, what was put down."""
+        """Change of the planner's scene for this motion: contacts, the held object, the placed object."""
         target, messages = self._scene.target, self._messages
         allowed = [(contact.one, contact.other) for contact in self._scene.allowed
                    if contact.phase == _CONTACTS.get(phase)]  # fmt: skip
@@ -328,7 +328,7 @@ class Strategies:
         return messages.scene_diff(objects, attached, messages.with_allowed(self._matrix, pairs))
 
     def _link(self, tip: Pose) -> Pose:
-        """Where the planner's link is while the tip frame is there."""
+        """Pose of the planner's link for a pose of the tip frame."""
         return flange_pose(self._config.gripper, tip) if self._motion.at_flange else tip
 
     def _fingers(self, width: float) -> dict[str, float]:
@@ -358,7 +358,7 @@ class Strategies:
         return PlanningFailedError(name, "; ".join(reasons) + more, repair, number)
 
     def _reasons(self) -> list[str]:
-        """What the planner said, and of how many ways: what it said of the most ways first."""
+        """The planner's reasons with the number of grasps each, most frequent first."""
         ways: dict[tuple[str, int, str], set[str]] = {}
         first: dict[tuple[str, int, str], Refused] = {}
         for error in self._refused:

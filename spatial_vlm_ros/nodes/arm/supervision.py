@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands beside an execution: ways to stop it, the watchdog, whether the planner lives, whether the arm stands."""
+"""Supervises an execution: stop paths, watchdog, whether the planner is alive, whether the arm stands still."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ from spatial_vlm_ros.parameters.manipulation import MotionConfig
 
 STOP = "stop"
 """What MoveIt listens to on its event topic: moveit2, commit 8fcb5d2, trajectory_execution_manager.cpp:343."""
-_PULSE = 0.08  # s between questions to the planner while it executes
-_HEARD = 1.0  # s that the first joint states are waited for
-_SETTLED = 0.06  # s for which the arm has to be still, so that a joint that turns round does not count
+_PULSE = 0.08  # s between queries to the planner while it executes
+_HEARD = 1.0  # s to wait for the first joint states
+_SETTLED = 0.06  # s for which the arm has to be still, so that a joint that reverses does not count
 
 
 def planner_topic(execute_action: str) -> str:
-    """Topic on which the planner that serves an action shows that it lives."""
+    """Name of the topic on which the planner that serves an action shows that it is alive."""
     return f"{execute_action}/alive"
 
 
 def event_topic_of(node: Node, motion: MotionConfig) -> str:
-    """MoveIt's event topic in full: a relative name stands in the namespace of `execute_action`; "" for none."""
+    """Full name of MoveIt's event topic; a relative name is in the namespace of `execute_action`. "" = none."""
     if not motion.event_topic or motion.event_topic.startswith("/"):
         return motion.event_topic
     return node.resolve_topic_name(f"{motion.execute_action.rpartition('/')[0]}/{motion.event_topic}")
 
 
 class StopPaths:
-    """Ends executions by MoveIt's event topic and at the controllers. Make it before the node spins.
+    """Stops executions by MoveIt's event topic and at the controllers. Create it before the node spins.
 
     Args:
-        bridge: of the node.
-        event_topic: in full; "" = none.
-        controllers: actions control_msgs/FollowJointTrajectory.
+        bridge: bridge of the node.
+        event_topic: full name; "" = none.
+        controllers: names of control_msgs/FollowJointTrajectory actions.
     """
 
     def __init__(self, bridge: Bridge, event_topic: str, controllers: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ class StopPaths:
         ]
 
     def send(self) -> None:
-        """Tell all of them; returns at once. Callable from any thread."""
+        """Send the stop to all of them; returns at once. Callable from any thread."""
         self._bridge.put(self._send)
 
     def _send(self) -> None:
@@ -77,17 +77,17 @@ class StopPaths:
 
 
 class Supervision:
-    """All of it for a client of a planner.
+    """Stop paths, watchdog and joint states for a client of a planner.
 
     Args:
-        bridge: of the node; make this before the node spins.
+        bridge: bridge of the node; create this object before the node spins.
         motion: names and times.
         planner: a service of the planner that answers while it executes.
-        question: to it.
+        question: request for this service.
 
     Attributes:
-        silent: whether the planner was found dead while it executed last.
-        fingers: how far apart they are by joint states, while something is executed.
+        silent: whether the planner was found dead during the last execution.
+        fingers: distance between the fingers by joint states during an execution, metres.
     """
 
     def __init__(self, bridge: Bridge, motion: MotionConfig, planner: Service, question: Any) -> None:
@@ -106,14 +106,14 @@ class Supervision:
         self._alive = AliveWatch(self._node, planner_topic(motion.execute_action))
 
     def begin(self, joints: Sequence[str], told: Asked) -> None:
-        """A motion is about to begin.
+        """Start supervision; call it directly before a motion.
 
         Args:
-            joints: those that move.
+            joints: names of the joints that move.
             told: whether the caller gives up.
 
         Raises:
-            InputError: neither an event topic nor a controller is named.
+            InputError: neither an event topic nor a controller is configured.
             PlannerUnavailableError: the watchdog could not stop the arm; nothing may move.
             CancelledError: the caller gave up.
         """
@@ -131,7 +131,7 @@ class Supervision:
         self._silence.begin(time.monotonic())
 
     def beside(self, start: Mapping[str, float]) -> tuple[float, str]:
-        """How far the arm is from where a plan begins: the joint that is farthest; 0 and "" where nobody tells.
+        """Largest distance of a joint from the start of a plan, and its name; 0 and "" if not known.
 
         Args:
             start: positions by joint, radians or metres.
@@ -141,12 +141,12 @@ class Supervision:
         return max(away, default=(0.0, ""), key=lambda each: math.inf if math.isnan(each[0]) else each[0])
 
     def end(self) -> None:
-        """The motion is over."""
+        """Stop supervision: the motion is over."""
         self.watchdog.end()
         self._bridge.put(self._forget)
 
     def _listen(self, stands: Standstill) -> None:
-        """Without event handlers: rclpy ends a multi-threaded executor that finds one destroyed which it has listed."""
+        """Subscribe without event handlers: rclpy ends a multi-threaded executor that finds a listed one destroyed."""
         for topic in {self._motion.joint_states, self._motion.gripper_states or self._motion.joint_states}:
             self._subscriptions.append(
                 self._node.create_subscription(
@@ -166,7 +166,7 @@ class Supervision:
         self._subscriptions.clear()
 
     def halt(self) -> None:
-        """Have the arm stopped by every way that is known; returns at once. Callable from any thread."""
+        """Stop the arm by every available path; returns at once. Callable from any thread."""
         self._paths.send()
 
     def close(self) -> None:
@@ -177,15 +177,15 @@ class Supervision:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the planner is of this package: it shows that it lives."""
+        """Whether the planner is from this package: it announces that it is alive."""
         return self._alive.seen
 
     def dead(self) -> bool:
         """Whether the planner is dead: silent for longer than `Silence` allows. Call this often.
 
-        A planner that shows that it lives, as `arm_planner` does, is not asked.
+        A planner that announces itself, such as `arm_planner`, is not queried.
         """
-        if self._alive.seen:  # a planner with a watchdog of its own; silence says nothing of it
+        if self._alive.seen:  # a planner with its own watchdog; silence proves nothing
             self.silent = self.silent or self._alive.lost
             return self.silent
         now = time.monotonic()
@@ -202,14 +202,14 @@ class Supervision:
     # -------------------------------------------------------------------------------------------- the gripper
 
     def await_fingers(self, told: Asked, opens_to: float | None) -> float | None:
-        """The width between the fingers once they stand, metres; None where no joint states of them come.
+        """The width between the fingers once they stand still, metres; None without their joint states.
 
-        A driver may have ended before its fingers have begun to move, so they have to stand for `gripper_settle`; those
-        that open need not where they are there already.
+        A driver may finish before its fingers begin to move, so they have to stand still for `gripper_settle`, except
+        fingers that are already open as wide as commanded.
 
         Args:
             told: whether the caller gives up.
-            opens_to: width that they were sent to, metres; None = they close, on what is not known.
+            opens_to: commanded width, metres; None = the fingers close on an object of unknown width.
         """
         begun, nothing, settle = time.monotonic(), Future[Any](), self._motion.gripper_settle
         while (now := time.monotonic()) < begun + settle + self._motion.stand_timeout and not told():
@@ -225,17 +225,17 @@ class Supervision:
     # -------------------------------------------------------------------------------------------- the arm
 
     def stand(self, since: float = -math.inf) -> Stand:
-        """What joint states say now that came later than a time of the monotonic clock."""
+        """Whether the arm stands still, by joint states that came after `since` (monotonic clock)."""
         return Stand.UNKNOWN if self._stands is None else self._stands.stand(time.monotonic(), since)
 
     def await_still(self, each: Callable[[], None] = lambda: None) -> Stand:
-        """Wait until the arm stands still by two joint states from now on, for `stand_timeout` at most.
+        """Wait for at most `stand_timeout` until two new joint states show that the arm stands still.
 
         Args:
-            each: called every quarter of a second until then.
+            each: called every 0.25 s until then.
         """
         begun, told = time.monotonic(), 0.0
-        first: tuple[float, float] | None = None  # when it was seen to stand, and the joint states that said so
+        first: tuple[float, float] | None = None  # when it was seen to stand still, and by which joint states
         nothing: Future[Any] = Future()
         while (now := time.monotonic()) < begun + self._motion.stand_timeout:
             heard = -math.inf if self._stands is None else self._stands.heard

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the camera's pose jumped, or the base moved, also for a moment, until a motion begins."""
+"""Detects a jump of the camera's pose or a move of the base, even a brief one, before a motion begins."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from spatial_vlm_ros.parameters import ObservationConfig
 from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
 from spatial_vlm_ros.types import Transform
 
-PATIENCE = 2.0  # s by the wall's clock: transforms may come later than what was seen by them
-_KEPT = (10.0, 60.0)  # s: transforms are kept for max_age within these, for an answer comes later than its image
+PATIENCE = 2.0  # s of wall-clock time: transforms may come later than the images they belong to
+_KEPT = (10.0, 60.0)  # s: transforms are kept for max_age within these limits, for an answer comes later than its image
 
 
 class TransformWatch:
-    """Listens to transforms. `add` is called on the executor's thread, the others on any.
+    """Watches transforms. `add` is called on the executor's thread, other methods on any thread.
 
-    The camera is watched against the base: a transform that is faster than anything can be has jumped, and a static one
-    when it changes at all. The base is watched where `fixed_frame` names something that stands still: it has moved
-    when it is, or was in between, farther from where it was at the first look than allowed.
+    The camera is watched relative to the base: a moving transform has jumped if it is impossibly fast, a static one if
+    it changes at all. The base is watched if `fixed_frame` names a fixed frame: it has moved if at any time it was
+    farther from its pose at the first look than allowed.
 
     Args:
-        config: limits, and the frame that stands still.
-        patience: seconds for which a transform that may come is awaited.
-        now_ns: the node's time, nanoseconds; None = not known: the clocks of the transforms are not checked.
+        config: limits, and the fixed frame.
+        patience: seconds to wait for a transform that may still come.
+        now_ns: the node's time, nanoseconds; None = the clocks of the transforms are not checked.
     """
 
     def __init__(
@@ -40,20 +40,20 @@ class TransformWatch:
         self._changed = threading.Condition()
         self._frames: tuple[str, str] | None = None
         self._last: tuple[int, Transform] | None = None
-        self._begun: tuple[str, int] | None = None  # the base, and the stamp of the first look
+        self._begun: tuple[str, int] | None = None  # base frame, and stamp of the first look
         self._then: Transform | None = None  # fixed_T_base at that stamp, once it is known
         self._moved: SceneChangedError | None = None
 
     def follow(self, base: str, camera: str, stamp_ns: int) -> None:
-        """Watch from now on; what was seen stays seen, and the base is compared with the first look after `forget`.
+        """Start or continue watching; the base is compared with the first look after `forget`.
 
         Args:
             base: the planning frame.
             camera: the camera's optical frame.
-            stamp_ns: of the image, nanoseconds.
+            stamp_ns: stamp of the image, nanoseconds.
 
         Raises:
-            InputError: the frame that stands still is the base itself.
+            InputError: the fixed frame is the base itself.
         """
         if self._config.fixed_frame.removeprefix("/") == base.removeprefix("/"):
             expected = "a frame that stays still, such as odom or map"
@@ -66,12 +66,12 @@ class TransformWatch:
             self._look()
 
     def forget(self) -> None:
-        """A new request begins: what was seen before it is of no matter."""
+        """Begin a new request: forget what was seen before."""
         with self._changed:
             self._frames = self._last = self._begun = self._then = self._moved = None
 
     def time_jumped(self) -> None:
-        """The clock was set back: transforms are forgotten, and what was planned is of a time that is over."""
+        """Handle a clock that was set back: forget transforms; plans made before are invalid."""
         with self._changed:
             self._buffer.clear()
             self._last = None
@@ -81,22 +81,22 @@ class TransformWatch:
             self._changed.notify_all()
 
     def add(self, message: Any, static: bool) -> None:
-        """Take a TFMessage; transforms that cannot be used are left out, as by the resolver."""
+        """Add a TFMessage; invalid transforms are ignored, as in the resolver."""
         with self._changed:
             self._buffer.add_message(message, static, None if self._now_ns is None else self._now_ns())
             self._look()
             self._changed.notify_all()
 
     def check(self, stamp_ns: int) -> None:
-        """Refuse where the camera jumped or the base moved since the first look.
+        """Raise an error if the camera jumped or the base moved since the first look.
 
         Args:
-            stamp_ns: up to which it has to be known where the base was, nanoseconds.
+            stamp_ns: time up to which the pose of the base has to be known, nanoseconds.
 
         Raises:
-            SceneChangedError: one did; says how far.
-            ClockError: transforms are stamped ahead of now: what they say about the past cannot be trusted.
-            TransformUnavailableError: there is a frame that stands still, and where the base was in it is not known.
+            SceneChangedError: one of them did; the message says how far.
+            ClockError: transforms are stamped ahead of now, so their past cannot be trusted.
+            TransformUnavailableError: the pose of the base in the fixed frame is not known.
         """
         with self._changed:
             self._raise_what_moved()
@@ -111,12 +111,12 @@ class TransformWatch:
             self._raise_what_moved()
 
     def pose(self, base: str, camera: str, stamp_ns: int) -> Transform:
-        """base_T_camera at the stamp of an image (nanoseconds); it is not waited for.
+        """base_T_camera at an image stamp in nanoseconds; does not wait for it.
 
         Raises:
-            TransformUnavailableError: it is not known; `may_come` tells whether it may be a little later.
+            TransformUnavailableError: it is not known; `may_come` tells whether it may still come.
             ClockError: transforms between the two are stamped ahead of now.
-            InputError, TransformError: as `TransformBuffer.lookup` does.
+            InputError, TransformError: as `TransformBuffer.lookup`.
         """
         self._buffer.check_clocks(base, camera, self._config.transform_max_ahead)
         return self._buffer.lookup(base, camera, stamp_ns)
@@ -127,11 +127,11 @@ class TransformWatch:
         Args:
             base: the planning frame.
             camera: the camera's optical frame.
-            links: names of the links of an arm.
+            links: link names of the arm.
 
         Returns:
-            The pose in the first link that the camera is fixed to by static transforms; None where it does not move
-            against the base, or is fixed to none of them.
+            The pose in the first link that the camera is attached to by static transforms; None if the camera does not
+            move relative to the base, or is attached to none of the links.
 
         Raises:
             TransformUnavailableError: base and camera are not connected, or not known yet.
@@ -158,7 +158,7 @@ class TransformWatch:
             raise self._moved
 
     def _base(self, base: str, stamp_ns: int) -> Transform:
-        """fixed_T_base at a stamp; waits for it, where it may come."""
+        """fixed_T_base at a stamp; waits if it may still come."""
         fixed, end = self._config.fixed_frame, time.monotonic() + self._patience
         while True:
             try:
@@ -172,7 +172,7 @@ class TransformWatch:
                 self._changed.wait(left)
 
     def _look(self) -> None:
-        """What the newest transforms say; those that are missing are missed by `check` and by the second look."""
+        """Check the newest transforms; `check` and the recheck report missing ones."""
         if self._frames is None or self._moved is not None:
             return
         self._look_at_the_camera(*self._frames)
@@ -203,7 +203,7 @@ class TransformWatch:
         self._note(now)
 
     def _note(self, now: Transform) -> None:
-        """Keep the first move of the base that is too far."""
+        """Keep the first move of the base beyond the limit."""
         try:
             if self._then is not None and self._moved is None:
                 check_base_still(self._then, now, self._config)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The watchdog of a node that commands an arm, as that node sees it: started, asked to be ready, fed, and ended.
+"""Client of the watchdog process of a node that commands an arm: starts, arms, feeds and ends it.
 
-The process is `nodes/arm/watchdog_process.py`. It has a session of its own, so that Ctrl-C does not reach it.
+The process is `nodes/arm/watchdog_process.py`. It runs in its own session, so that Ctrl-C does not reach it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
 from spatial_vlm_ros.nodes.arm.watchdog_process import ARM, BEAT, IDLE
 from spatial_vlm_ros.nodes.calls import Bridge
 
-LAPSE = 0.35  # s without a heartbeat while a motion runs; with it the arm is told to stop
+LAPSE = 0.35  # s without a heartbeat during a motion after which the arm is stopped
 _PERIOD = 0.04  # s between heartbeats
 _PROCESS = "spatial_vlm_ros.nodes.arm.watchdog_process"
 _REPAIR = (
@@ -32,12 +32,12 @@ _REPAIR = (
 
 
 class Watchdog:
-    """One process that stops the arm in place of its node. Make it before the node spins.
+    """A process that stops the arm when its node cannot. Create it before the node spins.
 
     Args:
-        bridge: of the node.
-        event_topic: of MoveIt's stop, resolved; "" = none.
-        controllers: actions control_msgs/FollowJointTrajectory whose goals are cancelled, resolved.
+        bridge: bridge of the node.
+        event_topic: full name of MoveIt's event topic; "" = none.
+        controllers: full names of the control_msgs/FollowJointTrajectory actions whose goals are cancelled.
         lapse: seconds without a heartbeat that count as a hang.
     """
 
@@ -58,11 +58,11 @@ class Watchdog:
 
     @property
     def tripped(self) -> str:
-        """Why the motion that was begun has been stopped, or is no longer watched; "" where it is watched."""
+        """Why the current motion was stopped or is no longer watched; "" while it is watched."""
         return self._tripped
 
     def start(self) -> None:
-        """Start the process, if it does not run; callable from any thread."""
+        """Start the process unless it runs; callable from any thread."""
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 return
@@ -77,10 +77,10 @@ class Watchdog:
             self._listener.start()
 
     def begin(self, seconds: float, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Have the motion watched that begins now; returns when the process could stop it.
+        """Watch the motion that begins now; returns once the process is able to stop it.
 
         Raises:
-            PlannerUnavailableError: it is not ready within some seconds; nothing may move.
+            PlannerUnavailableError: the process is not ready within `seconds`; nothing may move.
             CancelledError: the caller gave up.
         """
         self.start()
@@ -90,7 +90,7 @@ class Watchdog:
         self._bridge.put(self._beats.reset)
         nothing: Future[Any] = Future()
         try:
-            # A process that has just been started needs a second more until it is there at all.
+            # A process that was just started needs one more second.
             self._bridge.wait(nothing, seconds, lambda: self._ready.is_set() or bool(self._tripped) or cancelled())
         except CancelledError:
             self.end()
@@ -105,12 +105,12 @@ class Watchdog:
         raise PlannerUnavailableError("the watchdog", f"{reason}; nothing has moved", _REPAIR, shown="the watchdog")
 
     def end(self) -> None:
-        """The motion is over."""
+        """Stop watching: the motion is over."""
         self._bridge.put(self._beats.cancel)
         self._write(IDLE)
 
     def close(self) -> None:
-        """End the process; it stops the arm first where a motion still runs."""
+        """End the process; it stops the arm first if a motion still runs."""
         process = self._process
         if process is None:
             return
@@ -132,7 +132,7 @@ class Watchdog:
             self._tripped = self._tripped or "the watchdog has exited"
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        """What the process says; on a thread of its own."""
+        """Read the process's output, on a separate thread."""
         for line in process.stdout or ():
             word, _, rest = line.decode(errors="replace").strip().partition(" ")
             if word == "ready":

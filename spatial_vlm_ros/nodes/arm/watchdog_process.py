@@ -2,8 +2,8 @@
 """The process that stops the arm when the node that commands it has ended, was killed, or hangs.
 
 `Watchdog` (nodes/arm/watchdog.py) starts it and is its only user. It reads single bytes from its standard input:
-`ARM` before a motion, `BEAT` while it runs, `IDLE` after it; the end of the pipe is the end of its parent. It writes
-lines: `ready`, `missing NAME …`, `tripped WORDS`.
+`ARM` before a motion, `BEAT` while it runs, `IDLE` after it; the end of the pipe means that its parent has ended. It
+writes lines: `ready`, `missing NAME …`, `tripped WORDS`.
 
 It stops by MoveIt's event topic (moveit2, commit 8fcb5d2,
 moveit_ros/planning/trajectory_execution_manager/src/trajectory_execution_manager.cpp:50, 204 and 343) and by
@@ -27,17 +27,17 @@ from spatial_vlm_ros.nodes.pressure import Pressure
 from spatial_vlm_ros.printable import printable
 
 ARM, BEAT, IDLE = b"a", b"m", b"i"
-_STARVED = 10.0  # s that the heartbeat of a process that is kept from running may be late; its end is noticed at once
-_BUSY = 0.5  # of the time without a heartbeat: a process that ran for so long was not kept from it
-_LOOKS = 2  # looks in a row that have to find it hanging
-_GRACE = 0.03  # s: one more look at the pipe, where this process itself was held up
-_LOOK = 0.02  # s between looks for who is discovered, until all are
+_STARVED = 10.0  # s that the heartbeat of a starved process may be late; the end of the process is noticed at once
+_BUSY = 0.5  # share of the time without a heartbeat: a process that ran for longer was not starved
+_LOOKS = 2  # consecutive checks that have to find it hanging
+_GRACE = 0.03  # s: one more look at the pipe if this process itself was delayed
+_LOOK = 0.02  # s between checks until all servers are discovered
 _REPEAT = 0.1  # s between requests to stop
-_STOPS = 3.0  # s of stopping: MoveIt hears no stop while it checks the start of a trajectory, a second at most
+_STOPS = 3.0  # s of stopping: MoveIt ignores a stop while it checks the start of a trajectory, at most a second
 
 
 class WatchdogProcess:
-    """Publisher and clients of the stop, and the loop that waits for the reason.
+    """The publisher and clients that stop the arm, and the loop that waits for a reason to stop.
 
     Args:
         spec: `name`, `namespace`, `domain`, `event_topic` ("" = none), `controllers` (actions), `lapse` (s).
@@ -69,7 +69,7 @@ class WatchdogProcess:
         self._pressure, self._used, self._hangs = Pressure(), 0.0, 0
 
     def run(self) -> None:
-        """Until the pipe ends."""
+        """Run until the pipe ends."""
         while True:
             wait = _LOOK if self._arming else min(max(self._deadline - time.monotonic(), _GRACE), 3600.0)
             if self._readable(wait) or (not self._arming and self._readable(_GRACE)):
@@ -88,12 +88,12 @@ class WatchdogProcess:
                 self._arm()
 
     def _starved(self) -> bool:
-        """Whether the parent may be late for lack of a processor: one that sleeps or is suspended is not."""
+        """Whether the parent may be late for lack of CPU time; a sleeping or suspended parent is not."""
         late = time.monotonic() - self._deadline + self._lapse
         states, used = _states(os.getppid()), _processor_time(os.getppid()) - self._used
         if not states:  # no /proc
             starved = late < self._pressure.patience(self._lapse)
-        elif used < _BUSY * self._lapse:  # it has hardly run, and some thread of it wants to: it has been kept from it
+        elif used < _BUSY * self._lapse:  # it has hardly run although one of its threads is ready: it was starved
             starved = "R" in states and late < _STARVED
         else:
             starved = states[0] != "T" and late < self._pressure.patience(self._lapse)
@@ -114,13 +114,13 @@ class WatchdogProcess:
             self._heard()
 
     def _heard(self) -> None:
-        """There was a sign of life."""
+        """Note a heartbeat."""
         self._deadline, self._hangs = time.monotonic() + self._lapse, 0
         self._used = _processor_time(os.getppid())
         self._pressure.mark()
 
     def _arm(self) -> None:
-        """Say that it is ready, or who is missing."""
+        """Report ready, or the missing servers."""
         missing = [name for name, client in self._controllers.items() if not client.service_is_ready()]
         if self._event is not None and not self._event.get_subscription_count():
             missing.append(self._event.topic_name)
@@ -133,11 +133,11 @@ class WatchdogProcess:
             self._say(f"missing {words}")
 
     def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # nobody may listen any more
+        with contextlib.suppress(OSError):  # the reader may be gone
             os.write(1, f"{line}\n".encode())
 
     def _end_motion(self, why: str) -> None:
-        """Publish the event and cancel at the controllers, again and again: what was sent before may only begin now."""
+        """Publish the event and cancel at the controllers repeatedly: a goal sent earlier may only begin now."""
         print(printable(f"watchdog: {why}: stopping the arm"), file=sys.stderr, flush=True)  # noqa: T201
         end, told = time.monotonic() + _STOPS, 0.0
         answers: dict[str, list[Any]] = {name: [] for name in self._controllers}
@@ -157,7 +157,7 @@ class WatchdogProcess:
 
 
 def _stat(path: Path) -> list[str]:
-    """Fields of a stat file of proc(5) from the third on; none where it cannot be read."""
+    """Fields of a proc(5) stat file from the third on; empty if it cannot be read."""
     try:
         return path.read_text().rpartition(")")[2].split()
     except OSError:
@@ -165,18 +165,18 @@ def _stat(path: Path) -> list[str]:
 
 
 def _states(process: int) -> str:
-    """Letters of the states of its threads; "" where they are not known."""
+    """State letters of a process's threads; "" if not known."""
     return "".join("".join(_stat(path)[:1]) for path in Path(f"/proc/{process}/task").glob("*/stat"))
 
 
 def _processor_time(process: int) -> float:
-    """Seconds that it has run in all; 0 where that is not known."""
+    """CPU time of a process, seconds; 0 if not known."""
     fields = _stat(Path(f"/proc/{process}/stat"))
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def main() -> int:
-    """Entry of the process; its specification is its one argument, as JSON."""
+    """Entry point of the process; its only argument is the specification as JSON."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when its pipe ends, and not before
     without_shared_memory()
@@ -187,4 +187,4 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stderr.flush()
-    os._exit(code)  # at once: nothing is left to be done, and the middleware's take-down may wait
+    os._exit(code)  # at once: nothing is left to do, and the middleware's shutdown may block

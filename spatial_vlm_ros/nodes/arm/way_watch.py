@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches depth images while the arm moves, and has it stopped where something enters its way or depth is lost.
+"""Watches depth images while the arm moves, and stops it if something enters its way or depth is lost.
 
-Where the camera was at the time of each image is asked of TF, so that the camera may be on the arm.
+The camera's pose at the time of each image comes from TF, so the camera may be on the arm.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ from spatial_vlm_ros.streams.image import decode_depth
 from spatial_vlm_ros.streams.transforms import SECOND
 from spatial_vlm_ros.types import PinholeCamera, Pose, RgbdFrame, Transform
 
-MARGIN = 0.03  # metres around all that moves
+MARGIN = 0.03  # metres around all moving parts
 _KEPT = 200  # joint states
-_SYNCHRONOUS = 0.1  # s between an image and the joint states that the arm is taken out of it by
-_AWAITED = 0.2  # s by the wall's clock for which an image waits for the camera's transform: odometry comes at 10 Hz
+_SYNCHRONOUS = 0.1  # s between an image and the joint states used to remove the arm from it
+_AWAITED = 0.2  # s of wall-clock time that an image waits for the camera's transform: odometry comes at 10 Hz
 _TURN = 0.005  # s between looks for an image
-_APART = 0.1  # s between the moments of a plan at which it is computed what the camera will see
+_APART = 0.1  # s between the moments of a plan for which the camera's view is computed
 
 
 class WayWatch:
-    """One for a gate. Without `watch_depth` it does nothing.
+    """Watches the way of one gate's motions. Does nothing unless `watch_depth` is set.
 
     Args:
-        node: that hears the images; make this before it spins.
+        node: node that receives the images; create this object before it spins.
         config: topics and the longest silence.
-        joint_states: topic.
-        transforms: that tell where the camera is.
-        stop: called once with words where the arm has to be stopped; on a thread of the watch.
+        joint_states: topic of the joint states.
+        transforms: give the camera's pose.
+        stop: called once with the reason to stop the arm, on a thread of the watch.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class WayWatch:
         self._image: tuple[Image, float] | None = None
         self._info: CameraInfo | None = None
         self._joints: deque[tuple[int, dict[str, float]]] = deque(maxlen=_KEPT)
-        self._newest, self._stamp = 0.0, -1  # when the image came that was looked at last, and its stamp
-        self._held: tuple[tuple[Image, float], float] | None = None  # waits for the camera's transform, and until when
+        self._newest, self._stamp = 0.0, -1  # when the last checked image came, and its stamp
+        self._held: tuple[tuple[Image, float], float] | None = None  # waits for its transform, and until when
         self._watched: _Watched | None = None
         self._thread: threading.Thread | None = None
         self._ends = threading.Event()
@@ -88,10 +88,10 @@ class WayWatch:
             node.create_subscription(JointState, joint_states, self._on_joints, qos.images())
 
     def prepare(self, offer: Offer, config: PlanningConfig, description: str) -> None:
-        """Get ready for the motion of an offer; about a second.
+        """Prepare for the motion of an offer; takes about a second.
 
         Raises:
-            InputError: the arm is not known, so that it cannot be told from what enters its way.
+            InputError: the arm's description is not known, so the arm cannot be told from an obstacle.
             DepthError: a camera on the arm would not see the way for longer than `watch_silence`.
         """
         if self.on:
@@ -103,15 +103,15 @@ class WayWatch:
             self._watched = watched
 
     def begin(self) -> None:
-        """The arm is about to move: look at the way, and watch it from now on.
+        """Check the way and keep watching it; call this directly before the arm moves.
 
         Raises:
             DepthError: nothing could be watched for `watch_silence`, or a camera on the arm would not see the way for
                 longer than that.
-            TransformUnavailableError: it is not known where the camera was when its images were taken.
+            TransformUnavailableError: the camera's pose at the time of its images is not known.
             ClockError: transforms of the camera are stamped ahead of now.
-            InputError: another camera is watched, or its images cannot be used.
-            SceneChangedError: something stands in the way that was not there when the plan was made.
+            InputError: the images come from another camera, or cannot be used.
+            SceneChangedError: an object is in the way that was not there when the plan was made.
         """
         watched = self._watched
         if not self.on or watched is None:
@@ -130,7 +130,7 @@ class WayWatch:
         self._thread.start()
 
     def end(self) -> None:
-        """The motion is over."""
+        """Stop watching: the motion is over."""
         self._ends.set()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
@@ -153,19 +153,19 @@ class WayWatch:
             why = "" if found is None else found.words()
         except SpatialVlmError as error:
             why = f"the path of the arm cannot be watched: {error}"
-        except Exception as error:  # whatever goes wrong here, the arm does not move on unwatched
+        except Exception as error:  # after any error the arm must not continue unwatched
             why = f"the path of the arm cannot be watched: {type(error).__name__}: {error}; report this error"
         if why and not self._ends.is_set():
             self._stop(why)
 
     def _look(self, watched: _Watched) -> Intrusion | None:
-        """Look at the next image that shows the way; None where nothing has entered, or the motion has ended.
+        """Check the next usable image; None if nothing has entered, or the motion has ended.
 
         Raises:
-            DepthError: there is none for `watch_silence`.
-            TransformUnavailableError: there is none whose camera's pose is known.
-            ClockError: the same, as transforms are stamped ahead of now.
-            InputError: what comes cannot be used.
+            DepthError: there was no usable image for `watch_silence`.
+            TransformUnavailableError: no image has a known camera pose.
+            ClockError: the same, because transforms are stamped ahead of now.
+            InputError: the images cannot be used.
         """
         end = time.monotonic() + self._config.watch_silence
         why: SpatialVlmError | str = f"no image arrives on {self._config.watch_depth}"
@@ -191,7 +191,7 @@ class WayWatch:
     def _known_of(
         self, image: tuple[Image, float], watched: _Watched
     ) -> tuple[Transform, dict[str, float]] | SpatialVlmError | str:
-        """Where camera (base_T_camera) and joints were at the stamp of an image; or why that is not known, or not yet.
+        """base_T_camera and joint positions at the stamp of an image, or why they are not known yet.
 
         Raises:
             InputError: the image is of another camera.
@@ -214,7 +214,7 @@ class WayWatch:
             return error
 
     def _lost(self, why: SpatialVlmError | str) -> SpatialVlmError:
-        """The refusal where nothing could be watched for `watch_silence`, by the reason of the last image."""
+        """The error when nothing could be watched for `watch_silence`, with the reason of the last image."""
         lost = f"nothing could be watched for {self._config.watch_silence:g} s"
         if isinstance(why, TransformUnavailableError):
             reason = f"the pose of the camera is not known: {lost}: {why.reason}"
@@ -225,17 +225,17 @@ class WayWatch:
         return DepthError(f"depth of the path was lost: {lost}: {why}", "check the camera, its topics and its clock")
 
     def _check_mount(self, watched: _Watched, info: CameraInfo) -> None:
-        """Refuse a plan in which a camera on the arm does not see the way for too long: it would be stopped there.
+        """Refuse a plan in which a camera on the arm loses sight of the way for too long: it would be stopped there.
 
         Raises:
-            DepthError: it says for how long.
+            DepthError: it does; the message says for how long.
         """
         if watched.checked:
             return
         try:
             mount = self._transforms.mount(watched.frame, watched.camera_frame, watched.links)
         except TransformUnavailableError:
-            return  # before the motion it is known, or refused
+            return  # before the motion the mount is known or refused
         watched.checked = True
         if mount is None:
             return
@@ -249,14 +249,14 @@ class WayWatch:
             raise DepthError(reason, repair)
 
     def _joints_at(self, stamp_ns: int, late: float) -> dict[str, float]:
-        """Joints as they were told nearest to a stamp; none where none are near, or where it is long past."""
+        """The joint states nearest to a stamp; empty if none are near, or the stamp is too old."""
         told = list(self._joints)
         if not told or max(told, key=_stamp)[0] - stamp_ns > late * SECOND:
             return {}
         known: dict[str, float] = {}
         for stamp, joints in sorted(told, key=lambda each: -abs(each[0] - stamp_ns)):
             if abs(stamp - stamp_ns) < _SYNCHRONOUS * SECOND:
-                known.update(joints)  # several publishers may tell a part each
+                known.update(joints)  # several publishers may each report a part
         return known
 
 
@@ -303,7 +303,7 @@ class _Watched:
             raise InputError("frame of the watched depth", repr(frame_id), expected, "use depth aligned to colour")
 
     def longest_unseen(self, camera: PinholeCamera, link_T_camera: Transform) -> float:
-        """Seconds of the motion in which a camera on a link sees too little of the way, at most."""
+        """Longest time of the motion in which a camera on a link sees too little of the way, seconds."""
         number = self.links.index(link_T_camera.parent)
         moments, last = [], -np.inf
         for frame in self._motion.frames:
@@ -316,10 +316,10 @@ class _Watched:
     def look(
         self, image: Image, camera: PinholeCamera, base_T_camera: Transform, joints: dict[str, float]
     ) -> Intrusion | None:
-        """What has entered, if anything.
+        """What has entered the way, or None.
 
         Raises:
-            InputError: the image cannot be used, or the joints are not all told.
+            InputError: the image cannot be used, or joint positions are missing.
             DepthError: it does not show the way.
         """
         depth = decode_depth(image, self._scale)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes and clients that look and answer: resolver, players of frames and bags, doctor."""
+"""Perception nodes and clients: resolver, players of frames and bags, doctor."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of the action `resolve`: sends an instruction, shows what happens, asks the question, takes the answer."""
+"""Client of the action `resolve`: sends an instruction, reports progress, and returns the answer."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
 from spatial_vlm_ros.types import Status
 
-_STEP = 0.1  # s: how often it looks whether it has been interrupted
+_STEP = 0.1  # s: how often it checks for an interrupt
 _GONE = 1.0  # s without the action's server
-_LAST_WORDS = 1.0  # s for taking a goal back
-_ACCEPTANCE = 5.0  # s: longer than any request that waits for a frame, so that a goal sent again finds the node free
+_LAST_WORDS = 1.0  # s to cancel a goal
+_ACCEPTANCE = 5.0  # s: longer than any wait for a frame, so that a goal sent again finds the node free
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class AskOutcome:
 
 
 class Asker:
-    """A client with a node of its own.
+    """Action client with its own node.
 
     Args:
-        node: that the client belongs to.
+        node: node of the client.
         action: name of the action.
         patience: seconds to wait for the action server, and for an answer beyond the node's own timeouts.
     """
@@ -52,10 +52,10 @@ class Asker:
         self._client = ActionClient(node, ResolveInstruction, action, **qos.action_services())
 
     def wait_for_server(self, patience: float) -> None:
-        """Wait until the action is offered.
+        """Wait until the action server is available.
 
         Raises:
-            StaleInputError: it is not, within `patience` seconds.
+            StaleInputError: it is not available within `patience` seconds.
         """
         end = time.monotonic() + patience
         while not self._client.server_is_ready():
@@ -76,13 +76,13 @@ class Asker:
         dialogue_id: str = "",
         progress: Callable[[str], None] = lambda _: None,
     ) -> AskOutcome:
-        """Send one goal and wait for its end; an interrupt cancels the goal.
+        """Send one goal and wait until it ends; an interrupt cancels the goal.
 
         Args:
             instruction: the words.
             frame_of_reference: "" = the node's default.
-            dialogue_id: of the question that this answers, or "".
-            progress: called with the words of each feedback that says something new.
+            dialogue_id: id of the question that this answers, or "".
+            progress: called with the text of each feedback that differs from the last.
 
         Raises:
             StaleInputError: no answer within the client's patience.
@@ -114,12 +114,12 @@ class Asker:
             raise
 
     def _take_back(self) -> None:
-        """Cancel the goal that was sent last, also one that may just have been accepted."""
+        """Cancel the last goal, even if its acceptance is not known yet."""
         if self._goal is not None and self._done(self._goal, _LAST_WORDS) and self._goal.result().accepted:
             self._done(self._goal.result().cancel_goal_async(), _LAST_WORDS)
 
     def _reply(self, send: Callable[[], Any]) -> Any:
-        """What the server replies. One that has not discovered this client yet drops its reply: it is asked again."""
+        """Send until a reply comes: a server that has not discovered this client yet drops its reply."""
         self._seen = time.monotonic()
         end = self._seen + self._patience
         while time.monotonic() < end:
@@ -130,7 +130,7 @@ class Asker:
         raise StaleInputError(reason, "check that the resolver is still running")
 
     def _done(self, future: Any, seconds: float) -> bool:
-        """Whether a future is done within some seconds.
+        """Wait for a future for at most `seconds`; returns whether it is done.
 
         Raises:
             StaleInputError: the server has left the graph.
@@ -150,10 +150,10 @@ class Asker:
 
 @contextlib.contextmanager
 def asker(namespace: str = "") -> Iterator[Asker]:
-    """A client in a context of its own; Ctrl-C reaches the caller as KeyboardInterrupt.
+    """An Asker in its own ROS context; Ctrl-C reaches the caller as KeyboardInterrupt.
 
     Raises:
-        InputError: a namespace that ROS does not allow.
+        InputError: ROS does not accept the namespace.
     """
     with client_node("spatial_vlm_ask", namespace, []) as node:
         yield Asker(node)
@@ -161,19 +161,19 @@ def asker(namespace: str = "") -> Iterator[Asker]:
 
 @contextlib.contextmanager
 def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Node]:
-    """A node of a command line program in a context of its own; Ctrl-C reaches the caller as KeyboardInterrupt.
+    """A node of a command-line program in its own ROS context; Ctrl-C reaches the caller as KeyboardInterrupt.
 
     Args:
-        name: of the node.
-        namespace: of its topics.
+        name: name of the node.
+        namespace: namespace of its topics.
         arguments: "--ros-args …".
 
     Raises:
-        InputError: arguments or a namespace that ROS does not allow.
+        InputError: ROS does not accept the arguments or the namespace.
     """
     try:
         rclpy.init(args=arguments, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-    except RuntimeError as error:  # rcl's words
+    except RuntimeError as error:  # rcl's message
         reason = " ".join(str(error).split())
         raise InputError("ROS arguments", " ".join(arguments), "--ros-args -r name:=topic", reason) from error
     node = None
@@ -191,5 +191,5 @@ def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Nod
 
 
 def refused(resolution: ResolutionMessage) -> bool:
-    """Whether it is no answer. OK alone does not tell, for an empty message says so: an answer has a target."""
+    """Whether a message is a refusal. Status OK is not enough, for an empty message has it: an answer has a target."""
     return not resolution.target and resolution.status.name != Status.ANSWERED.name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A running resolver as another node sees it: its parameters, topics, clock, state, and what it says of itself."""
+"""Reads a running resolver from another node: its parameters, topics, clock, state and diagnostics."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
 from spatial_vlm_ros.nodes.perception.graph import publishers_of
 from spatial_vlm_ros.parameters import Settings
 
-_REPLY = 5.0  # s for a service of a node that may be busy loading a model
-_SPOKEN = 3.0  # s for its diagnostics, which come once a second
+_REPLY = 5.0  # s for a service call: the node may be busy loading a model
+_SPOKEN = 3.0  # s to wait for its diagnostics, which come once a second
 _TOPIC = " topic"  # ends the key of each topic in its diagnostics
-_UNKNOWN = "_UNKNOWN_"  # in the name that rmw gives a node whose endpoints are discovered before itself
+_UNKNOWN = "_UNKNOWN_"  # part of the name that rmw gives a node whose endpoints are discovered first
 SIM_TIME = "use_sim_time"
 
 
 @dataclass
 class AttachedResolver:
-    """What a running resolver says.
+    """What a running resolver reports.
 
     Args:
         name: full name of its node.
-        settings: its parameters; None where it did not tell them.
+        settings: its parameters; None if it did not report them.
         sim_time: whether its time comes from /clock.
-        state: label of its lifecycle state; "" where it did not tell.
+        state: label of its lifecycle state; "" if it did not report it.
         statuses: its newest diagnostics by name.
     """
 
@@ -49,13 +49,13 @@ class AttachedResolver:
 
     @property
     def topics(self) -> dict[str, str]:
-        """Role → full name of its topic; empty before its diagnostics came."""
+        """Role → full name of its topic; empty until its diagnostics come."""
         status = self.statuses.get("streams")
         pairs = status.values if status is not None else ()
         return {pair.key.removesuffix(_TOPIC): pair.value for pair in pairs if pair.key.endswith(_TOPIC)}
 
     def findings(self) -> Iterator[Finding]:
-        """What it says of itself: an error where a request now would not be served."""
+        """Findings from its diagnostics: errors say that a request would not be served now."""
         check = f"resolver {self.name}"
         if self.settings is None:
             repair = "start it again and check its log"
@@ -80,11 +80,11 @@ class AttachedResolver:
 
 
 class Attaching:
-    """Looks for a resolver and asks it.
+    """Finds a running resolver and reads its state.
 
     Args:
-        node: in the resolver's namespace.
-        executor: that spins it, from here alone.
+        node: a node in the resolver's namespace.
+        executor: executor of the node; only this class spins it.
     """
 
     def __init__(self, node: Node, executor: Executor) -> None:
@@ -95,11 +95,11 @@ class Attaching:
 
     @property
     def names(self) -> list[str]:
-        """Full names of the nodes that offer the action `resolve` here, as far as they are known yet."""
+        """Full names of the nodes discovered so far that offer the action `resolve` in this namespace."""
         return [name for name in publishers_of(self._node, self._status_topic) if _UNKNOWN not in name]
 
     def attach(self) -> AttachedResolver | None:
-        """The resolver that runs here, asked for what it is; None where none runs."""
+        """Read the resolver that runs in this namespace; None if none runs."""
         names = self.names
         if not names:
             return None
@@ -118,7 +118,7 @@ class Attaching:
         return running
 
     def until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Spin until a condition holds, for some seconds at most; whether it holds."""
+        """Spin until a condition holds, for at most `seconds`; returns whether it holds."""
         end = time.monotonic() + seconds
         while not (holds := condition()) and time.monotonic() < end:
             with interrupted_afterwards():
@@ -134,7 +134,7 @@ class Attaching:
             self.found.statuses = said
 
     def _call(self, form: Any, service: str, **fields: Any) -> Any:
-        """The response of a service of the resolver, or None. Asked again: a server drops replies to a new client."""
+        """Response of a service of the resolver, or None. Repeats the call: a server drops replies to a new client."""
         assert self.found is not None  # noqa: S101 - `attach` has just set it
         client = self._node.create_client(form, f"{self.found.name}/{service}")
         end = time.monotonic() + _REPLY

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag played to topics, for machines without `ros2 bag play`: the very bytes that were recorded."""
+"""Plays a bag to topics, for machines without `ros2 bag play`; publishes exactly the recorded bytes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.streams import frame_assembler as roles
 
-_TICK = 0.002  # s: how often it looks for messages that are due
+_TICK = 0.002  # s: how often it checks for messages that are due
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _CLOCK = "/clock"
 _CLOCK_STEP = 10_000_000  # ns between two messages on /clock
-_SETTLED = 0.5  # s without a new subscription: who listens to the images has all its others by then
-_DELIVERED = 1.0  # s: who has not heard the last messages by then is gone
-_LONGEST = 0.05  # s that time goes on at once: where this machine is slow, it is not ahead of what is yet to be sent
+_SETTLED = 0.5  # s without a new subscription: a node that listens to the images has its other subscriptions by then
+_DELIVERED = 1.0  # s: a subscriber that has not received the last messages by then is gone
+_LONGEST = 0.05  # s: largest step of the clock, so that on a slow machine it does not pass unsent messages
 
 
 class BagPlayer(Node):
@@ -52,10 +52,10 @@ class BagPlayer(Node):
         self._bag: Any = None
 
     def start(self) -> None:
-        """Open the bag, offer its topics, and play once somebody listens to its images.
+        """Open the bag, advertise its topics, and play once its images have a subscriber.
 
         Raises:
-            InputError: no bag is named, or faults cannot be read.
+            InputError: no bag is named, or the faults cannot be parsed.
             FileError: the bag cannot be read.
             DependencyError: rosbags is not installed.
         """
@@ -67,7 +67,7 @@ class BagPlayer(Node):
         names = _streams(self._bag)
         forms = {name: form for topic, named in names.items() for name, form in named.items()}
         self._faults = faults = FaultPublishers(self, {"clock": FORMS["clock"], **forms})
-        if self._config.clock and _CLOCK not in self._bag.topics:  # a simulator's time is that of its stamps
+        if self._config.clock and _CLOCK not in self._bag.topics:  # a simulator's stamps need its own time
             self._ticks = faults.create(ClockMessage, _CLOCK, qos.CLOCK, "clock")
         for topic, form in self._bag.topics.items():
             try:
@@ -82,7 +82,7 @@ class BagPlayer(Node):
             )
         faults.begin()
         images = [topic for topic in self._topics if self._bag.topics[topic] in _IMAGES]
-        self._awaited = images or list(self._topics)  # a resolver hears /tf before it is active
+        self._awaited = images or list(self._topics)  # a resolver subscribes to /tf before it is active
         self._created = self._changed = time.monotonic()
         self._listeners = 0
         self._played: float | None = None
@@ -90,7 +90,7 @@ class BagPlayer(Node):
         self.create_timer(_TICK, self._play, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def stop(self) -> None:
-        """Close the bag, and drop what is delayed."""
+        """Close the bag, and drop delayed messages."""
         if self._faults is not None:
             self._faults.close()
         if self._bag is not None:
@@ -103,7 +103,7 @@ class BagPlayer(Node):
         self._told_ns = 0
 
     def _is_awaited(self, now: float) -> bool:
-        """Whether to begin: somebody hears the images and has found its other topics, or nobody came in time."""
+        """Whether to begin: an image subscriber has found its other topics, or none came in time."""
         count = sum(publisher.get_subscription_count() for publisher in self._topics.values())
         if count != self._listeners:
             self._listeners, self._changed = count, now
@@ -112,14 +112,14 @@ class BagPlayer(Node):
         return now - self._created >= self._config.wait
 
     def _tell(self) -> None:
-        """Say what is played, and which images nobody hears: names of topics are what goes wrong first."""
+        """Log what is played and which images have no subscriber: wrong topic names are the most common error."""
         self.get_logger().info(printable(f"playing {', '.join(sorted(self._topics))}"))
         deaf = [topic for topic in self._awaited if not self._topics[topic].get_subscription_count()]
         if deaf:
             self.get_logger().warning(printable(f"there is no subscriber to {', '.join(sorted(deaf))}"))
 
     def _play(self) -> None:
-        """Publish what is due."""
+        """Publish messages that are due."""
         now = time.monotonic()
         if self._played is None:
             if not self._is_awaited(now):
@@ -146,7 +146,7 @@ class BagPlayer(Node):
             self._restart()
             return
         end = time.monotonic() + _DELIVERED
-        for publisher in self._topics.values():  # what is on its way arrives
+        for publisher in self._topics.values():  # so that messages in transit arrive
             publisher.wait_for_all_acked(Duration(seconds=max(0.0, end - time.monotonic())))
         self.get_logger().info("the bag has ended")
         self.context.try_shutdown()
@@ -159,7 +159,7 @@ def _profile(topic: str, form: str) -> Any:
 
 
 def _opened(form: Any, data: Any) -> Any:
-    """A message of its own of recorded bytes."""
+    """Deserialise recorded bytes to a new message."""
     return deserialize_message(data, form) if isinstance(data, bytes) else copy.deepcopy(data)
 
 
@@ -167,17 +167,17 @@ _ROLES = {
     roles.RGB: "rgb", roles.DEPTH: "depth", roles.RGB_INFO: "info", roles.DETECTIONS: "detections",
     roles.TRANSFORMS: "tf", roles.STATIC_TRANSFORMS: "tf_static",
 }  # fmt: skip
-"""Role of a topic → the stream whose faults it has."""
+"""Role of a topic → stream whose faults apply to it."""
 
 
 def _streams(bag: Bag) -> dict[str, dict[str, str]]:
-    """Every topic of a bag → the streams that name it, the topic itself first → their forms."""
+    """Topic of a bag → its stream names, the topic itself first → their forms."""
     chosen: dict[str, str] = {}
     for with_detections in (True, False):
         try:
             chosen = choose_roles(bag.contents, StreamConfig(), with_detections=with_detections)
             break
-        except InputError:  # no topic, or several that fit: they are named by themselves then
+        except InputError:  # no topic, or several match: only their own names are used then
             continue
     roles_of = {topic: _ROLES[role] for role, topic in chosen.items() if role in _ROLES}
     if _CLOCK in bag.topics:

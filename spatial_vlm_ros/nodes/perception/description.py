@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The URDF that robot_state_publisher tells, for a node that needs it before it can go on."""
+"""Waits for the URDF from robot_state_publisher, for a node that cannot continue without it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from spatial_vlm_ros.errors import StaleInputError
 from spatial_vlm_ros.nodes import qos
 
 TOPIC = "robot_description"
-_PATIENCE = 10.0  # s: it is latched, so that only discovery has to be waited for
+_PATIENCE = 10.0  # s: it is latched, so only discovery takes time
 _STEP = 0.05  # s
 
 
 def heard_description(node: Node, patience: float = _PATIENCE) -> str:
-    """The text of the URDF on the topic robot_description of a node; waits for it, on an executor of its own.
+    """Wait for a node's robot_description topic, on a separate executor, and return the text of the URDF.
 
     Args:
-        node: whose namespace and remappings count. It need not spin.
+        node: node whose namespace and remappings are used. It need not spin.
         patience: seconds.
 
     Raises:
-        StaleInputError: nobody publishes it within that time.
+        StaleInputError: no URDF is published within that time.
     """
     topic = node.resolve_topic_name(TOPIC)
     heard: list[String] = []
-    # Without the process's arguments: a rule for __node would give it the name of the node that asks.
+    # Without the process's arguments: a remapping of __node would give it the name of the calling node.
     beside = rclpy.create_node(
         f"{node.get_name()}_description",
         context=node.context,

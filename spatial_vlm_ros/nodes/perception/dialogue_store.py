@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dialogues that later words may go on with: so many, for so long. Knows nothing of ROS."""
+"""Stores dialogues that later words may continue, limited in number and age. No ROS."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 
 MOST_KEPT = 200
-"""Answers and questions that later words may refer to."""
-_MOST_OVER = 1000  # ids of forgotten ones, so that they are refused for what they are
+"""Most dialogues that are kept."""
+_MOST_OVER = 1000  # ids of forgotten dialogues, so that the refusal can say that they are over
 _REPAIR = "send the whole instruction without an id"
 
 
 class DialogueStore:
-    """Keeps the newest dialogues; the same id said to again is the same dialogue.
+    """Keeps the newest dialogues by id.
 
     Args:
-        timeout: seconds after which one that nobody went on with is forgotten.
-        clock: seconds, never set back.
+        timeout: seconds without use after which a dialogue is forgotten.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, timeout: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +33,7 @@ class DialogueStore:
         return len(self._kept)
 
     def keep(self, dialogue: Dialogue | None) -> None:
-        """Remember a dialogue, as last used now; None, or one without an id, is nothing to remember."""
+        """Store a dialogue as used now; None, or a dialogue without an id, is ignored."""
         if dialogue is None or not dialogue.id:
             return
         self._forget_old()
@@ -44,10 +44,10 @@ class DialogueStore:
             self._end(next(iter(self._kept)), f"which was replaced by {MOST_KEPT} newer ones")
 
     def find(self, dialogue_id: str) -> Dialogue | None:
-        """The dialogue of an id; None of "". It is as last used now.
+        """The dialogue of an id, marked as used now; None for "".
 
         Raises:
-            InputError: it is over, or never was.
+            InputError: the dialogue is over or never existed.
         """
         if not dialogue_id:
             return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listens to a live camera for a while: who publishes what with which QoS, and what the streams are like."""
+"""Checks a live camera: publishers, QoS, and the quality of the streams."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 
-_LISTED = 5  # topics named as possible ones
-_ANSWERS = "/annotated/image"  # of a resolver, no camera's
+_LISTED = 5  # candidate topics that a finding lists
+_ANSWERS = "/annotated/image"  # published by a resolver, not by a camera
 _OBSERVED = 0.2  # s between two frames that are decoded
-_FOUND = 2.5  # s: a running resolver is looked for this long
+_FOUND = 2.5  # s to search for a running resolver
 _DISCOVERY = 5.0  # s: publishers are awaited this long before listening begins
 
 
@@ -52,19 +52,19 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
     """Listen to the topics that a resolver with these settings would use, or that a running one does use.
 
     Args:
-        settings: of that resolver, where none runs.
-        seconds: for how long.
-        namespace: of the topics.
-        arguments: "--ros-args …" with the remappings of that resolver.
-        table_height: where the support is told to be in the base frame, metres; None = not told.
-        attach: take parameters, topics and clock of the resolver that runs in this namespace, if one does.
+        settings: settings of the resolver, if none runs.
+        seconds: how long to listen.
+        namespace: namespace of the topics.
+        arguments: "--ros-args …" with the resolver's remappings.
+        table_height: stated height of the support in the base frame, metres; None = not stated.
+        attach: use parameters, topics and clock of the resolver that runs in this namespace, if any.
 
     Returns:
-        Findings in the order in which to mend them.
+        Findings in the order in which to fix them.
 
     Raises:
-        InputError: arguments or a namespace that ROS does not allow.
-        DependencyError, FileError: the robot that the settings name cannot be read.
+        InputError: ROS does not accept the arguments or the namespace.
+        DependencyError, FileError: the robot description in the settings cannot be read.
     """
     with client_node("spatial_vlm_doctor", namespace, arguments) as node:
         executor = SingleThreadedExecutor()
@@ -80,7 +80,7 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
             return absent and bool(attaching.names)
 
         examined = _listen(node, attaching, settings, running, seconds, came)
-        if came():  # a resolver came, or was discovered late: listen anew, to its topics, by its clock
+        if came():  # a resolver came, or was discovered late: listen again, to its topics, with its clock
             examined.close()
             running = attaching.attach()
             examined = _listen(node, attaching, settings, running, seconds)
@@ -95,7 +95,7 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
 
 def _listen(node: Node, attaching: Attaching, settings: Settings, running: AttachedResolver | None, seconds: float,
             ends: Callable[[], bool] = lambda: False) -> _Examined:  # fmt: skip
-    """Listen to the topics of a resolver, running or to be started, until `ends` holds or some seconds are over."""
+    """Listen to the topics of a resolver, running or not, for some seconds or until `ends` holds."""
     settings = (running.settings if running is not None else None) or settings
     topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
     topics |= running.topics if running is not None else {}
@@ -106,7 +106,7 @@ def _listen(node: Node, attaching: Attaching, settings: Settings, running: Attac
 
 
 def _patient(settings: Settings, seconds: float) -> Settings:
-    """The same settings with waits that end while the doctor listens, or as soon as late images allow."""
+    """The settings with shorter waits, so that they end while the doctor listens or as soon as late images allow."""
     streams = settings.streams
     least = {"frame_timeout": 1.1 * streams.max_latency, "transform_timeout": 0.0}
     shorter = {name: min(getattr(streams, name), max(seconds, low)) for name, low in least.items()}
@@ -114,7 +114,7 @@ def _patient(settings: Settings, seconds: float) -> Settings:
 
 
 class _Examined:
-    """What the streams are like, and what a request would get, heard by a node's subscriptions."""
+    """Examines the streams by a node's subscriptions, and tries what a request would get."""
 
     def __init__(self, node: Node, settings: Settings, topics: dict[str, str], attached: bool, patience: float) -> None:
         self.settings, self.topics, self._node, self._attached = settings, topics, node, attached
@@ -131,7 +131,7 @@ class _Examined:
                 self._observers[found] = Observer(self._frames[found], self._worker, lambda: resolver, self._limit)
         self._subscriptions: list[Any] = []
         for role, topic in topics.items():
-            self._hear(role, _class_of(role, settings), topic, qos.images())  # hears every publisher
+            self._hear(role, _class_of(role, settings), topic, qos.images())  # matches every publisher
         self._hear(roles.TRANSFORMS, TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
         self._hear(roles.STATIC_TRANSFORMS, TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
         self._timer = node.create_timer(_OBSERVED, self._observe, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -144,7 +144,7 @@ class _Examined:
         return self.settings.node.resolve_timeout
 
     def close(self) -> None:
-        """Hear and decode no more."""
+        """Stop listening and decoding."""
         self._node.destroy_timer(self._timer)
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
@@ -167,7 +167,7 @@ class _Examined:
         self._subscriptions.append(self._node.create_subscription(form, topic, take, profile))
 
     def findings(self, seconds: float, table_height: float | None, graph: list[Finding]) -> Iterator[Finding]:
-        """What was heard, without what the graph has told already, and what a request would get."""
+        """Findings from the streams, without those known from the graph, and the result of a trial request."""
         if self._node.get_clock().ros_time_is_active and self._now() == 0:
             repair = "start the publisher of /clock (the simulator, a bag player), or set use_sim_time: false"
             yield Finding("clock", Severity.ERROR, "use_sim_time is true, but nothing publishes /clock", repair)
@@ -176,11 +176,11 @@ class _Examined:
             if not (finding.found == NO_MESSAGE and finding.check in said):
                 yield finding
         request = self._request()
-        if request.level is Severity.ERROR or not said:  # else the resolver does not hear what was heard here
+        if request.level is Severity.ERROR or not said:  # otherwise the resolver receives less than this node
             yield request
 
     def _request(self) -> Finding:
-        """What a request would get. Nobody need detect while no resolver runs."""
+        """Result of a trial request. Without a resolver no detector is required."""
         detected = roles.DETECTIONS in self.topics and (self._attached or self._streams.heard(roles.DETECTIONS))
         observer = self._observers[detected and True in self._observers]
         latest, overdue = observer.latest, observer.overdue()
@@ -204,7 +204,7 @@ def _twins(node: Node, topics: dict[str, str], running: AttachedResolver | None)
 
 
 def _discovered(node: Node, topics: dict[str, str], settings: Settings) -> bool:
-    """Whether every stream that is needed has a publisher; finding them may take seconds on a busy machine."""
+    """Whether every required stream has a publisher; discovery may take seconds on a busy machine."""
     needed = [topic for role, topic in topics.items() if role != roles.DETECTIONS]
     transforms = not settings.streams.base_frame or any(
         node.count_publishers(topic) for topic in (roles.TRANSFORMS, roles.STATIC_TRANSFORMS)
@@ -223,7 +223,7 @@ def _class_of(role: str, settings: Settings) -> Any:
 
 
 def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterator[Finding]:
-    """Whether somebody publishes a topic with a type and QoS that the resolver hears."""
+    """Check that a topic has a publisher with a type and QoS that match the resolver's."""
     found = node.get_publishers_info_by_topic(topic)
     wanted = _type_name(_class_of(role, settings))
     if not found:

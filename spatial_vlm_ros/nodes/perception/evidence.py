@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps decisions as evidence bundles, beside everything else: on a thread of its own, from a short queue.
+"""Stores decisions as evidence bundles in the background, on a separate thread with a short queue.
 
-Nothing waits for it. Where the disk is slower than the requests, decisions are not kept, and counted; where it fails,
-that is said once, and in /diagnostics. No ROS: what serialises a message is given.
+Nothing waits for it. If the disk is slower than the requests, decisions are dropped and counted; a disk error is logged
+once and shown in /diagnostics. No ROS: the function that serialises messages is passed in.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-MOST_WAITING = 8  # decisions that wait to be written, each with its images
+MOST_WAITING = 8  # decisions in the queue, each with its images
 NO_DECISIONS = (Status.BUSY, Status.CANCELLED)
-"""Ends of requests that decide nothing: they are not kept."""
-_LOOKS = 2.0  # s between two looks whether the keeper was closed
-_RECENT = 10.0  # s for which /diagnostics goes on about decisions that were not kept
+"""Statuses of requests without a decision: they are not stored."""
+_LOOKS = 2.0  # s between two checks whether the keeper was closed
+_RECENT = 10.0  # s for which /diagnostics mentions dropped decisions
 
 Serialise = Callable[[Any], tuple[str, bytes]]
-"""From a message to the name of its type, "sensor_msgs/msg/Image", and its bytes (CDR)."""
+"""Converts a message to its type name, such as "sensor_msgs/msg/Image", and its CDR bytes."""
 
 
 @dataclass(frozen=True, eq=False)
 class KeptFrame:
-    """What a decision rests on, as it was when its frame was taken.
+    """The input of a decision at the moment when its frame was taken.
 
     Args:
         messages: role → message.
-        arrivals: role → when it came, nanoseconds; of images.
-        transforms: that the frame needs.
+        arrivals: role → arrival time in nanoseconds, for images.
+        transforms: transforms that the frame needs.
         settings: all parameters.
-        origin: as `EvidenceRecord.frame`.
+        origin: see `EvidenceRecord.frame`.
     """
 
     messages: Mapping[str, Any]
@@ -79,18 +79,18 @@ class KeptFrame:
 
 @dataclass(frozen=True, eq=False)
 class MadeDecision:
-    """What was asked and answered.
+    """A request and its answer.
 
     Args:
         instruction: the words.
-        frame_of_reference: that the request named; "" = none.
-        before: the dialogue that the words go on with, or None.
-        accepted_ns: when they came, nanoseconds.
+        frame_of_reference: named by the request; "" = none.
+        before: the dialogue that the words continue, or None.
+        accepted_ns: when the words came, nanoseconds.
         resolution: the answer.
-        image: the frame as it was decoded; None where nothing was resolved.
-        detections: those that the answer rests on.
-        found: phrases that the grounder was asked for, and what it found; None where it was not asked, or failed.
-        frame: what it rests on; None where no frame was taken.
+        image: the decoded frame; None if nothing was resolved.
+        detections: detections that the answer is based on.
+        found: phrases sent to the grounder and its detections; None if it was not called or failed.
+        frame: the input; None if no frame was taken.
     """
 
     instruction: str
@@ -113,14 +113,14 @@ class _Kept:
 
 @dataclass(frozen=True)
 class EvidenceState:
-    """What became of the decisions so far.
+    """What has happened to the decisions so far.
 
     Args:
         kept: bundles written.
         dropped: decisions that found the queue full.
         failed: decisions that could not be written.
         waiting: decisions in the queue.
-        trouble: why decisions are not kept now; "" = they are.
+        trouble: why decisions cannot be stored now; "" = they can.
         latest: name of the newest bundle.
     """
 
@@ -133,15 +133,15 @@ class EvidenceState:
 
 
 class EvidenceKeeper:
-    """Writes decisions as bundles.
+    """Writes decisions as evidence bundles.
 
     Args:
-        settings: all parameters, now.
-        topics: role → topic as the node names it before remapping, now.
-        serialise: a message to its bytes.
-        grounder: that finds the objects, or None.
+        settings: returns all current parameters.
+        topics: returns role → current topic name before remapping.
+        serialise: converts a message to bytes.
+        grounder: finds the objects; None = detections come with the frames.
         node: full name of the node.
-        warn: says a line in the log; called from the writing thread, too.
+        warn: writes a line to the log; also called from the writing thread.
     """
 
     def __init__(
@@ -165,12 +165,12 @@ class EvidenceKeeper:
 
     @property
     def config(self) -> EvidenceConfig:
-        """What is to be kept now, and where."""
+        """Current settings: what to store, and where."""
         return self._settings().evidence
 
     @property
     def state(self) -> EvidenceState:
-        """What became of the decisions so far."""
+        """What has happened to the decisions so far."""
         trouble = self._trouble
         if not trouble and time.monotonic() - self._dropped_at < _RECENT:
             trouble = f"{self._dropped} decisions were not kept: they arrive faster than the disk can write them"
@@ -180,7 +180,7 @@ class EvidenceKeeper:
     # -------------------------------------------------------------------------------------------- executor's thread
 
     def taken(self, pending: PendingFrame, assembler: FrameAssembler) -> KeptFrame | None:
-        """What is to be remembered of a frame that a request is answered on; None where nothing is kept."""
+        """Copy what must be stored of a request's frame; None if nothing is stored."""
         if self.config.keep == "off" or self._closed:
             return None
         with self._guarded():
@@ -191,7 +191,7 @@ class EvidenceKeeper:
         return None
 
     def decided(self, decision: MadeDecision, assembler: FrameAssembler) -> None:
-        """Keep a decision, where decisions like it are kept; called after its reply. Never waits, never raises."""
+        """Queue a decision to be stored if its kind is; called after the reply. Never blocks, never raises."""
         if not self._is_wanted(decision.resolution.status) or self._closed:
             return
         with self._guarded():
@@ -206,7 +206,7 @@ class EvidenceKeeper:
                 self._dropped_at = time.monotonic()
 
     def close(self, wait_s: float = 0.0) -> None:
-        """Take no more. What waits is written, unless the process ends: `wait_s` seconds are given to it at most."""
+        """Accept no more decisions, and wait up to `wait_s` seconds for queued ones to be written."""
         self._closed = True
         if self._thread is None:
             return
@@ -221,7 +221,7 @@ class EvidenceKeeper:
         return keep != "off" and status not in NO_DECISIONS and (keep == "all" or status not in ANSWERS)
 
     def _newest(self, assembler: FrameAssembler) -> KeptFrame:
-        """The newest complete frame for a decision that was made before one was taken, where there is one."""
+        """The newest complete frame, if any, for a decision that was made before a frame was taken."""
         messages = assembler.newest_messages()
         if messages is None:
             return KeptFrame({}, {}, (), self._settings(), "none")
@@ -229,7 +229,7 @@ class EvidenceKeeper:
 
     @contextlib.contextmanager
     def _guarded(self) -> Any:
-        """A fault of ours costs one bundle."""
+        """Limit the damage of a bug here to one bundle."""
         try:
             yield
         except Exception as error:
@@ -247,14 +247,14 @@ class EvidenceKeeper:
             try:
                 kept = self._waiting.get(timeout=_LOOKS)
             except queue.Empty:
-                if self._closed:  # and the sign to end did not fit into the queue
+                if self._closed:  # and the end marker did not fit into the queue
                     return
                 continue
             if kept is None:
                 return
             try:
                 self._write(kept)
-            except Exception as error:  # whatever a disk does, it costs this bundle
+            except Exception as error:  # any disk error costs only this bundle
                 self._note_failure(error)
             finally:
                 del kept  # images are large
@@ -271,7 +271,7 @@ class EvidenceKeeper:
         self._latest, self._trouble = path.name, ""
 
     def _note_failure(self, error: Exception) -> None:
-        """Count it; say it where the one before was kept."""
+        """Count a failure; log it if the previous bundle was stored."""
         self._failed += 1
         if isinstance(error, SpatialVlmError):
             words = str(error)
@@ -307,7 +307,7 @@ class EvidenceKeeper:
         )
 
     def _kept_model(self) -> KeptModel | None:
-        """The grounder with the hashes of its files, which are made once."""
+        """The grounder with the hashes of its files, which are computed once."""
         from spatial_vlm_ros.evaluation.evidence.model_files import model_of
 
         if self._grounder is None:
@@ -318,7 +318,7 @@ class EvidenceKeeper:
         return self._model
 
     def _messages(self, kept: _Kept) -> list[KeptMessage]:
-        """The messages of the frame as they came; detections of a model, or of vision_msgs, as our own message."""
+        """The frame's messages as received; detections of a model or of vision_msgs become a DetectionArray."""
         from spatial_vlm_ros.evaluation.evidence.bundle import KeptMessage
 
         frame, topics = kept.frame, self._topics()
@@ -338,7 +338,7 @@ class EvidenceKeeper:
 
     @staticmethod
     def _detections_anew(kept: _Kept) -> bool:
-        """Whether its detections are written as they were understood, for there is no message of ours with them."""
+        """Whether its detections must be converted, because they did not come as a DetectionArray."""
         decision, given = kept.decision, kept.frame.messages.get(DETECTIONS)
         if decision.image is None:
             return False
@@ -346,12 +346,12 @@ class EvidenceKeeper:
 
 
 def _is_ours(message: Any) -> bool:
-    """Whether a message of detections is spatial_vlm_interfaces/DetectionArray, which every bag can hold."""
+    """Whether a detections message is a spatial_vlm_interfaces/DetectionArray, which every bag can store."""
     return hasattr(message, "image_width")
 
 
 def _detections(kept: _Kept) -> bytes:
-    """Detections as the resolver saw them, as CDR of DetectionArray with the header of the colour image."""
+    """The resolver's detections as CDR of a DetectionArray with the header of the colour image."""
     from spatial_vlm_ros.evaluation.bags.types import default_store
     from spatial_vlm_ros.streams.compose import rosbags_composer
 
@@ -374,7 +374,7 @@ def _versions() -> dict[str, str]:
 
 
 def status_words(state: EvidenceState, config: EvidenceConfig) -> tuple[bool, str, dict[str, Any]]:
-    """What /diagnostics says: whether all is well, in words, and the values."""
+    """Content of /diagnostics: whether storing works, a text, and the values."""
     try:
         folder = str(evidence_folder(config.folder))
     except SpatialVlmError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames or a simulated world as a camera: what a driver would publish, for tests, demos and first experiments."""
+"""Plays frames or a simulated world as a camera driver would, for tests, demos and first experiments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import Composer, told_by_transforms
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
-_NOISY = 4  # different noise of one simulated image, shown in turn
+_NOISY = 4  # noisy versions of one simulated image, shown in turn
 _FAULTY = ("rgb", "depth", "info", "detections", "tf", "tf_static", "clock")  # streams that may have faults
 
 
@@ -50,14 +50,14 @@ class _Shot:
 class FramePlayer(Node):
     """Node `frame_player`.
 
-    Publishes: rgb/image, depth/image, rgb/camera_info, detections, /clock, and where frames have poses (camera,
-        speaker) /tf_static, or /tf with each frame where they differ: a static transform holds for every image.
+    Publishes: rgb/image, depth/image, rgb/camera_info, detections, /clock, and, for frames with poses (camera,
+    speaker), /tf_static, or /tf with each frame if the poses differ: a static transform holds for every image.
 
-    Its parameter `faults` injects faults into any of these (docs/fault_injection.md).
+    The parameter `faults` injects faults into any of these (docs/fault_injection.md).
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        """Raises DependencyError where vision_msgs is wanted and not installed."""
+        """Raises DependencyError if vision_msgs is selected and not installed."""
         super().__init__("frame_player", **kwargs)
         parameters.declare(self, PlayerConfig())
         self._config = PlayerConfig(**parameters.values(self, PlayerConfig()))
@@ -78,10 +78,10 @@ class FramePlayer(Node):
         self._begun, self._turn = 0.0, -1
 
     def start(self) -> None:
-        """Load the frames and begin to play.
+        """Load the frames and start playing.
 
         Raises:
-            InputError: nothing to play, or faults that cannot be read.
+            InputError: there is nothing to play, or the faults cannot be parsed.
         """
         self._faults.begin()
         composer = messages.composer()
@@ -96,7 +96,7 @@ class FramePlayer(Node):
         self.create_timer(1.0 / self._config.rate, self._play, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def stop(self) -> None:
-        """End what publishes delayed messages."""
+        """Stop the publisher of delayed messages."""
         self._faults.close()
 
     # -------------------------------------------------------------------------------------------- frames
@@ -127,7 +127,7 @@ class FramePlayer(Node):
         self._publish(shot, stamp)
 
     def _shown(self, elapsed: float) -> _Shot | None:
-        """The frame of this moment: the one that is named, or one after another."""
+        """The frame to show now: the selected one, or the next in turn."""
         wanted = self.get_parameter("frame").value
         shots = [shot for shot in self._shots if shot.name == wanted] if wanted else self._shots
         if not shots:
@@ -171,7 +171,7 @@ def _shot(
 
 
 def _simulated(config: PlayerConfig) -> Iterator[tuple[str, RgbdFrame, tuple[Detection, ...]]]:
-    """One world as a noisy camera and an imperfect detector see it."""
+    """Frames of one simulated world, seen by a noisy camera and an imperfect detector."""
     from spatial_vlm_ros.sim.live import simulated_frames
 
     for frame, detections in simulated_frames(config.world, config.width, parse_options(config.detector), _NOISY):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits for the frame that answers a request: which one it is, how long it may take, why none came.
+"""Waits for the frame that answers a request, with a time limit; says why none came.
 
-Requests and the observer of /diagnostics wait in the same way, so that both end alike. No ROS, no threads.
+Requests and the observer of /diagnostics wait in the same way, so that both end with the same result. No ROS, no
+threads.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from spatial_vlm_ros.streams.recent import RecentFrames
 
 @dataclass(eq=False)
 class Wait:
-    """What waits for a frame.
+    """One waiting request for a frame.
 
     Args:
-        needs_speaker: where the speaker stands may matter.
-        after_ns: frames stamped before are passed over, nanoseconds.
-        since_ns: since when it waits, nanoseconds of the node's time.
-        found: a message with detections: their frame is awaited. None = the first frame that is complete.
-        passed_over: why a frame was, for which a newer one is awaited.
-        without_detections: any complete frame will do, for detections come with requests.
+        needs_speaker: whether the pose of the speaker may be needed.
+        after_ns: frames stamped before this are skipped, nanoseconds.
+        since_ns: when the wait began, nanoseconds of the node's time.
+        found: a message with detections whose frame is awaited; None = the first complete frame.
+        passed_over: why the last frame was skipped; a newer one is awaited.
+        without_detections: whether any complete frame is accepted, because detections come with requests.
     """
 
     needs_speaker: bool = False
@@ -39,17 +40,17 @@ class Wait:
 
 
 class FrameWait:
-    """Takes frames from an assembler for what waits.
+    """Takes frames from an assembler for waiting requests.
 
     Args:
-        settings: everything.
-        assembler: where frames come from.
-        now: the node's time, nanoseconds.
+        settings: all settings.
+        assembler: source of the frames.
+        now: returns the node's time, nanoseconds.
         topics: role → name of its topic, for messages.
-        recent: where the frames of detections that come with a request are; None where none are kept.
+        recent: recent frames, for detections that come with a request; None if none are kept.
 
     Attributes:
-        unheard: topic → why a publisher of it cannot be heard, and the fix.
+        unheard: topic → why its publisher cannot be received, and the fix.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class FrameWait:
         self._clock_ns, self._clock_moved = now(), time.monotonic()
 
     def begin(self, wait: Wait, after_ns: int | None = None) -> None:
-        """Wait from now on; `after_ns`: for a frame since then, None = since now."""
+        """Start waiting for a frame stamped at or after `after_ns`; None = now."""
         now_ns = self.now()
         wait.after_ns = now_ns if after_ns is None else after_ns
         wait.since_ns = self._clock_ns = now_ns
@@ -74,13 +75,13 @@ class FrameWait:
         self._clock_moved = time.monotonic()
 
     def take(self, wait: Wait) -> PendingFrame | None:
-        """The frame that was awaited, or None while it may still come.
+        """The awaited frame, or None while it may still come.
 
         Raises:
-            SpatialVlmError: why none came in time, or cannot come.
+            SpatialVlmError: no frame came in time, or none can come; the message says why.
         """
         now_ns = self.now()
-        # Simulated time that has not begun tells nothing of a frame's age.
+        # Before simulated time has begun, the age of a frame is not known.
         in_time = now_ns - wait.since_ns < self.settings.streams.frame_timeout * SECOND
         pending = self._take(wait, now_ns, wait.needs_speaker and in_time) if now_ns else None
         if pending is None:
@@ -88,18 +89,18 @@ class FrameWait:
         return pending
 
     def waits_for_transform(self, wait: Wait) -> bool:
-        """Whether its frame is there and only transforms are missing."""
+        """Whether the frame is there and only transforms are missing."""
         source = self.assembler if wait.found is None or self.recent is None else self.recent
         return source.waits_for_transform
 
     @property
     def found_elsewhere(self) -> bool:
-        """Whether detections come with requests alone: nobody publishes any, and frames are kept for them."""
+        """Whether detections come only with requests: none are published, and frames are kept for them."""
         found = self.assembler.streams.get(DETECTIONS)
         return self.recent is not None and found is not None and not found.received
 
     def why_none(self, wait: Wait) -> SpatialVlmError:
-        """Why its frame has not come yet, with the fix where a publisher is known not to be heard."""
+        """Why the frame has not come yet, with the fix if a publisher is known to be incompatible."""
         if wait.passed_over is not None:
             return wait.passed_over
         if wait.found is not None and self.recent is not None:
@@ -128,7 +129,7 @@ class FrameWait:
         return self.recent.take_for(wait.found, now_ns, awaits_speaker)
 
     def _check_patience(self, wait: Wait, now_ns: int) -> None:
-        """Raise what is to be said of a wait that took too long. Simulated time may stand still."""
+        """Raise the error for a wait that took too long. Simulated time may stand still."""
         timeout = self.settings.streams.frame_timeout
         if now_ns != self._clock_ns:
             if self._clock_ns == 0:  # simulated time has just begun

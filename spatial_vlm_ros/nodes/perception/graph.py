@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What exists twice in the ROS graph around a resolver, as a node sees it."""
+"""Finds duplicates in the ROS graph around a resolver."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from spatial_vlm_ros.streams.twins import Twin, full_name, twins_of
 
 
 def twins_around(node: Node, topics: Iterable[str], own: str) -> list[Twin]:
-    """Publishers, servers and nodes that exist twice where one is right.
+    """Publishers, servers and nodes that exist twice although there should be one.
 
     Args:
-        node: that looks.
-        topics: full names of those that one node is to publish.
-        own: full name of the resolver.
+        node: node whose view of the graph is used.
+        topics: full names of topics that should have one publisher.
+        own: full name of the resolver node.
     """
     action = f"{own.rpartition('/')[0]}/resolve"
     publishers = {topic: publishers_of(node, topic) for topic in topics}

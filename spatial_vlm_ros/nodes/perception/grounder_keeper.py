@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts a grounder's process again where it has died without a request, so that the next one need not wait for it."""
+"""Restarts a grounder's process that died between requests, so that the next request need not wait for it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from spatial_vlm_ros.errors import SpatialVlmError
 
-_FIRST, _LONGEST = 1.0, 60.0  # s between attempts: doubled after each that failed
-_JOIN = 5.0  # s for an attempt to end once the grounder was closed
+_FIRST, _LONGEST = 1.0, 60.0  # s between attempts: doubled after each failure
+_JOIN = 5.0  # s for an attempt to end after the grounder was closed
 
 
 class GrounderKeeper:
@@ -19,11 +19,11 @@ class GrounderKeeper:
 
     Args:
         grounder: a WorkerGrounder.
-        say: logs one line; callable from any thread.
+        say: logs one line; must be callable from any thread.
 
     Attributes:
-        restarts: how often it was started again.
-        reason: why the last attempt failed; "" where it did not.
+        restarts: number of restarts.
+        reason: why the last attempt failed; "" if it did not.
     """
 
     def __init__(self, grounder: Any, say: Callable[[str], None]) -> None:
@@ -35,11 +35,11 @@ class GrounderKeeper:
 
     @property
     def starting(self) -> bool:
-        """Whether it is being started again."""
+        """Whether a restart is running."""
         return self._thread is not None and self._thread.is_alive()
 
     def look(self, busy: bool) -> None:
-        """Start it again if it has died; a request that is being served does so itself.
+        """Restart the process if it has died; a running request does this itself.
 
         Args:
             busy: whether a request is being served.
@@ -50,12 +50,12 @@ class GrounderKeeper:
         self._thread.start()
 
     def close(self) -> None:
-        """Close the grounder, and end an attempt to start it."""
+        """Close the grounder, and end a running restart."""
         self._closed = True
         self.grounder.close()
         if self._thread is not None:
             self._thread.join(_JOIN)
-            self.grounder.close()  # an attempt that had just begun has opened it again
+            self.grounder.close()  # a restart that had just begun may have opened it again
 
     def _start(self) -> None:
         self._say("the grounder process has exited; it is being restarted")

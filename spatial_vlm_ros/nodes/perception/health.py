@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /diagnostics says: streams, transforms, requests, graph and grounder, each with reason and fix.
+"""Builds /diagnostics: streams, transforms, requests, graph and grounder, each with reason and fix.
 
-A status is OK only when a request now would be served as far as that status goes; `requests` sums them up.
+A status is OK only if nothing in its part would stop a request now; `requests` sums them up.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, RGB, SECOND
 
 _SILENT = 1.0  # s without a message
-_MISSED = 0.05  # part of a stream's messages
-_OLD = 5.0  # s after which an observation says nothing of now, where none is under way
+_MISSED = 0.05  # fraction of a stream's messages
+_OLD = 5.0  # s after which an observation is outdated, if no new one is running
 HARDWARE = "spatial_vlm_ros"
 
 _QOS_POLICIES = {2: "durability", 4: "deadline", 8: "liveliness", 16: "reliability", 32: "history", 64: "lifespan"}
 
 
 class Health:
-    """Watches a node.
+    """Builds the diagnostics of a node.
 
     Args:
-        node: whose name the statuses carry.
-        queue: requests and frames.
-        keeper: of the grounder's worker, or None.
+        node: node whose name the statuses carry.
+        queue: the requests and their frames.
+        keeper: keeper of the grounder's process, or None.
     """
 
     def __init__(self, node: Node, queue: RequestQueue, keeper: GrounderKeeper | None) -> None:
@@ -46,7 +46,7 @@ class Health:
         self._twins = ""
 
     def incompatible(self, topic: str, event: Any) -> None:
-        """A publisher was found that cannot be heard."""
+        """Note a publisher whose QoS is incompatible."""
         policy = _QOS_POLICIES.get(int(event.last_policy_kind), str(event.last_policy_kind))
         name = self._node.resolve_topic_name(topic)
         fix = (
@@ -58,11 +58,11 @@ class Health:
         self._queue.unheard[name] = fix
 
     def lost(self, topic: str, event: Any) -> None:
-        """The middleware says it lost messages."""
+        """Note messages that the middleware reports as lost."""
         self._lost[topic] = int(event.total_count)
 
     def report(self, active: bool) -> DiagnosticArray:
-        """All statuses, now; starts a grounder again that has died."""
+        """All current statuses; also restarts a grounder that has died."""
         now = self._node.get_clock().now()
         if self._keeper is not None:
             self._keeper.look(self._queue.busy)
@@ -82,7 +82,7 @@ class Health:
 
     @property
     def _refusal(self) -> SpatialVlmError | None:
-        """What the newest observation was refused with."""
+        """The error of the newest observation."""
         latest = self._queue.observer.latest
         return None if latest is None else latest.error
 
@@ -97,7 +97,7 @@ class Health:
         values: dict[str, Any] = {f"{role} topic": topic for role, topic in self._queue.frames.topics.items()}
         for role, stream in assembler.streams.items():
             received, missed = self._counts.get(role, (0, 0))
-            if stream.received < received:  # another assembler, since a parameter was changed
+            if stream.received < received:  # a new assembler after a parameter change
                 received = missed = 0
             self._counts[role] = (stream.received, stream.missed)
             fresh, lost = stream.received - received, stream.missed - missed
@@ -107,7 +107,7 @@ class Health:
             )
             age = (now_ns - assembler.arrivals.get(role, 0)) / SECOND
             unused = role == DETECTIONS and self._queue.recent is not None and not stream.received
-            if active and not fresh and age > _SILENT and not unused:  # with requests alone, then
+            if active and not fresh and age > _SILENT and not unused:  # then they come only with requests
                 why = self._queue.unheard.get(
                     self._queue.frames.topics.get(role, role), "check the driver, the remappings and QoS"
                 )
@@ -158,7 +158,7 @@ class Health:
         known = []
         for parent, child, level in (
             (base, camera_frame, DiagnosticStatus.ERROR),
-            (camera_frame, speaker, DiagnosticStatus.WARN),  # it costs "my left" alone
+            (camera_frame, speaker, DiagnosticStatus.WARN),  # only "my left" needs it
         ):
             try:
                 if parent and child:
@@ -177,7 +177,7 @@ class Health:
         return self._status("transforms", DiagnosticStatus.OK, words, values)
 
     def _behind(self, base: str, camera_frame: str, newest_ns: int) -> dict[str, Any]:
-        """How far the newest transform lies behind the newest image; nothing where none of them moves."""
+        """How far the newest transform lies behind the newest image; empty if no transform moves."""
         try:
             known_ns = self._queue.assembler.transforms.latest_stamp(base, camera_frame)
         except SpatialVlmError:
@@ -187,7 +187,7 @@ class Health:
         return {"newest transform behind the newest image [s]": f"{(newest_ns - known_ns) / SECOND:.3f}"}
 
     def _graph(self, active: bool) -> DiagnosticStatus:
-        """What exists twice, and whether others reach this node at all."""
+        """Duplicates in the graph, and whether other nodes can reach this one."""
         removed = removed_ports()
         if removed:
             words = (
@@ -204,7 +204,7 @@ class Health:
         return self._status("graph", level, said or "nothing exists twice", {twin.where: twin.who for twin in twins})
 
     def _requests(self, active: bool, others: list[DiagnosticStatus]) -> DiagnosticStatus:
-        """Whether a request now would be served."""
+        """Whether a request would be served now."""
         queue, observer, node = self._queue, self._queue.observer, self._queue.frames.settings.node
         values: dict[str, Any] = {f"ended {status}": count for status, count in sorted(queue.ends.items())}
         values |= {"waiting": queue.waiting, "queue_depth": node.queue_depth, "observed frames": observer.count}
@@ -219,7 +219,7 @@ class Health:
         return self._status("requests", level, words, values)
 
     def _verdict(self, active: bool, others: list[DiagnosticStatus]) -> tuple[bytes, str]:
-        """Level and words of `requests`: the first reason why a request now would not be served."""
+        """Level and text of `requests`: the first reason why a request would not be served now."""
         queue, observer = self._queue, self._queue.observer
         if not active:
             return DiagnosticStatus.WARN, "inactive: goals are rejected; activate the node"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was measured in the image of an answer, as vision_msgs/Detection3DArray. Imported where it is published."""
+"""Converts the measured objects of an answer's image to vision_msgs/Detection3DArray. Imported only when published."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from spatial_vlm_ros.types import ANSWERS, Resolution, RgbdFrame, Scene, Target
 
 
 def objects_message(frame: RgbdFrame, scene: Scene | None, resolution: Resolution) -> Detection3DArray:
-    """All objects of an answer's image that could be measured, those that were meant first.
+    """All measured objects of an answer's image, the targets first.
 
     Args:
-        frame: that the answer was found in.
-        scene: that the answer rests on; None where it was refused before.
+        frame: image of the answer.
+        scene: scene of the answer; None if it was refused earlier.
         resolution: the answer.
 
     Returns:
         For each object its box, centre and covariance (m², rad², fixed axes) as in Target, its detector's label and
-        score. What has no trustworthy depth is left out. Empty for a refusal: it has no pose. Of a question about space
-        the objects of its answer come first.
+        score. Objects without valid depth are left out. Empty for a refusal, which has no pose. For a question about
+        space the objects of its answer come first.
     """
     if resolution.status not in ANSWERS or scene is None:
         return Detection3DArray(header=Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame.frame_id))
@@ -31,7 +31,7 @@ def objects_message(frame: RgbdFrame, scene: Scene | None, resolution: Resolutio
     meant = resolution.targets or ((resolution.target,) if resolution.target else ())
     asked = () if resolution.answer is None else tuple(obj.id for obj in resolution.answer.objects)
     first = {target.id: target for target in meant} | {id_: measured[id_] for id_ in asked if id_ in measured}
-    ordered = first | measured  # a key keeps its first place
+    ordered = first | measured  # a key keeps its first position
     base = scene.frame.base_T_camera
     frame_id = base.parent if base is not None else scene.frame.frame_id
     header = Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame_id)

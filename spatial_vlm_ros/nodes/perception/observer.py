@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Would a request now be served? Frames are awaited, decoded and lifted without one, as a request's frame is.
+"""Tests whether a request would be served: awaits, decodes and lifts frames without one, as a request would.
 
-Feeds /diagnostics of the resolver and `spatial-vlm doctor` alike. No ROS.
+Used by the resolver's /diagnostics and by `spatial-vlm doctor`. No ROS.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams.frame_assembler import PendingFrame
 
-_LONG = 1.0  # s that a healthy camera's frame never takes, on top of how long the last one took
-_WAITS = 2.0  # times the last wait
+_LONG = 1.0  # s that a healthy camera's frame never takes, in addition to the time of the last one
+_WAITS = 2.0  # multiple of the last wait
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What became of one frame.
+    """Result of one observed frame.
 
     Args:
-        error: what a request would have been refused with; None = it would have been answered.
-        at: when, seconds of time.monotonic.
-        stamp_ns: of the frame; 0 where there is none.
+        error: the error that a request would have had; None = it would have been answered.
+        at: time of the observation, seconds of time.monotonic.
+        stamp_ns: stamp of the frame, nanoseconds; 0 without a frame.
         waited: seconds until the frame was complete.
-        cpu: processor's seconds for decoding and lifting it.
+        cpu: CPU seconds for decoding and lifting it.
     """
 
     error: SpatialVlmError | None
@@ -41,18 +41,18 @@ class Observation:
 
 
 class Observer:
-    """Looks at a frame now and then.
+    """Tests a frame from time to time.
 
     Args:
-        frames: where requests wait, too.
-        worker: that resolves requests.
-        resolver: lifts the detections of a frame; a newer one after `frames.settings` have changed.
+        frames: the same wait that requests use.
+        worker: worker that resolves requests.
+        resolver: returns the resolver that lifts detections; a new one after `frames.settings` changed.
         timeout: seconds that decoding and lifting may take.
 
     Attributes:
         latest: the newest observation, of the observer's own frames or of a request's; None before the first.
-        count: frames that it looked at.
-        cpu: processor's seconds that this took in the worker.
+        count: number of tested frames.
+        cpu: total CPU seconds in the worker.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Observer:
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for a frame."""
+        """Whether the observer is waiting for a frame."""
         return self._wait is not None
 
     def begin(self) -> None:
-        """Look at the next frame, unless one is being looked at."""
+        """Start testing the next frame, unless a test is running."""
         if self._wait is None and self._task is None:
             self._wait, self._begun = Wait(without_detections=self._frames.found_elsewhere), time.monotonic()
             self._frames.begin(self._wait)
@@ -81,7 +81,7 @@ class Observer:
         self.step()
 
     def step(self) -> None:
-        """See whether the frame is there, or has been awaited for too long."""
+        """Check whether the frame has come, or the wait took too long."""
         if self._wait is None:
             return
         try:
@@ -94,7 +94,7 @@ class Observer:
             self._look_at(pending)
 
     def withdraw(self, request: Wait | None = None) -> None:
-        """A request comes first: it will tell as much. How long no frame has come goes on being counted."""
+        """Stop waiting in favour of a request, which shows the same. The time without a frame keeps counting."""
         self._wait = None
         if request is not None:
             self._follow(request)
@@ -102,19 +102,19 @@ class Observer:
             self._task.withdraw()
 
     def conclude(self, error: SpatialVlmError | None, stamp_ns: int = 0, waited: float = 0.0) -> None:
-        """Keep what a frame, of a request or of the observer's own, has shown."""
+        """Store the result of a frame, from a request or from the observer itself."""
         self._wait = None
         self.got_frame()
         self.latest = Observation(error, time.monotonic(), stamp_ns, waited)
 
     def forget(self) -> None:
-        """What was seen is over: the clock jumped, or the node was deactivated."""
+        """Discard observations after a clock jump or a deactivation."""
         self.withdraw()
         self.got_frame()
         self.latest = None
 
     def got_frame(self) -> None:
-        """What waited, a request or the observer, has a frame."""
+        """Note that the waiting request or observer has a frame."""
         self._awaiting = None
 
     def _follow(self, wait: Wait) -> None:
@@ -123,7 +123,7 @@ class Observer:
         self._awaiting = wait
 
     def overdue(self) -> tuple[float, SpatialVlmError] | None:
-        """Seconds that a frame has been awaited for, where these are too many, and why it did not come."""
+        """Seconds that a frame is overdue and why it has not come; None if it is not overdue."""
         if self._awaiting is None:
             return None
         waited = time.monotonic() - self._since

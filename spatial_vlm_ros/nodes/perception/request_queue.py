@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One request after another: accept, queue, wait for a complete frame, resolve, reply once.
+"""Serves one request after another: accept, queue, wait for a complete frame, resolve, reply once.
 
-Knows requests and their ends; knows nothing of topics. All but resolving runs on the executor's thread.
+Independent of topics. Everything except resolving runs on the executor's thread.
 """
 
 from __future__ import annotations
@@ -33,29 +33,28 @@ from spatial_vlm_ros.types import Detection, NounPhrase, Resolution, RgbdFrame, 
 _log = logging.getLogger(__name__)
 
 _TOLD_AGAIN = 1.0  # s
-_LATENCIES = 200  # answers that percentiles are taken over
+_LATENCIES = 200  # answers used for percentiles
 
 
 class InstructionRequest(Wait):
-    """One instruction and where its reply goes.
+    """One instruction with its callbacks.
 
     Args:
         instruction: the words.
-        frame_of_reference: "" = the configured one.
-        dialogue_id: of the question that it answers or of the answer that it mends, or "".
-        reply: called once with the answer and the frame it was found in.
-        progress: called with a stage and words.
-        found: a message with detections: it is answered on the frame that they were found in. None = on the first
-            frame that is complete.
-        around: tells what the scene shows around the target; called beside the executor. None = nobody asks.
+        frame_of_reference: "" = the configured default.
+        dialogue_id: id of the question that it answers or of the answer that it corrects, or "".
+        reply: called once with the outcome.
+        progress: called with a stage and a text.
+        found: a message with detections; the request is answered on their frame. None = on the first complete frame.
+        around: returns the target's surroundings as text; called on the worker's thread. None = not requested.
 
     Attributes:
-        before: the dialogue that it goes on with; None where it begins one.
-        accepted_ns: when it came, nanoseconds: no frame stamped before answers it.
-        stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of RequestQueue; 0 = it waits for its turn.
-        told: when the stage was last told, seconds of time.monotonic.
+        before: the dialogue that it continues; None if it begins one.
+        accepted_ns: arrival time, nanoseconds; frames stamped earlier are not used.
+        stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of RequestQueue; 0 = waiting for its turn.
+        told: when the stage was last reported, seconds of time.monotonic.
         task: its computation, while it is being resolved.
-        kept: what evidence of it needs of its frame; None where it has none, or nothing is kept.
+        kept: data of its frame for the evidence; None without a frame, or if no evidence is stored.
     """
 
     def __init__(
@@ -85,13 +84,13 @@ class RequestOutcome:
 
     Args:
         resolution: the answer.
-        frame: what it was found in; None where nothing was resolved.
-        detections: those that the answer rests on.
-        begun: when the last message of the frame came in, seconds of time.perf_counter; None where none was resolved.
-        scene: all objects of the frame; None where it was refused before they were lifted.
+        frame: image of the answer; None if nothing was resolved.
+        detections: detections that the answer is based on.
+        begun: when the last message of the frame came, seconds of time.perf_counter; None if none was resolved.
+        scene: all objects of the frame; None if refused before they were lifted.
         dialogue: what later words may refer to.
-        found: phrases that the grounder was asked for, and what it found; None where it was not asked, or failed.
-        surroundings: what is told of the target's surroundings; "" where nothing is, or nobody asked.
+        found: phrases sent to the grounder and its detections; None if it was not called or failed.
+        surroundings: JSON of the target's surroundings; "" if there is none or it was not requested.
     """
 
     resolution: Resolution
@@ -105,22 +104,22 @@ class RequestOutcome:
 
 
 class RequestQueue:
-    """Serves requests from the frames of an assembler, one at a time, in the order in which they came.
+    """Serves requests with frames of an assembler, one at a time, in order of arrival.
 
     Args:
-        settings: everything.
-        assembler: where frames come from.
-        grounder: finds objects, or None where detections come with the frames.
-        now: the node's time, nanoseconds.
-        wake: runs a function on the executor's thread, callable from any thread.
+        settings: all settings.
+        assembler: source of the frames.
+        grounder: finds objects; None if detections come with the frames.
+        now: returns the node's time, nanoseconds.
+        wake: runs a function on the executor's thread; callable from any thread.
         topics: role → name of its topic, for messages.
-        recent: where the frames of detections that come with a request are; None where none are kept.
+        recent: recent frames, for detections that come with a request; None if none are kept.
 
     Attributes:
-        observer: tells without a request whether one would be served.
-        grounder_failed: why the last request failed where the grounder was the cause; else "".
-        evidence: keeps decisions; None = nobody does.
-        on_busy: called when requests begin to wait, and when none is left, with whether one is.
+        observer: tests without a request whether one would be served.
+        grounder_failed: why the grounder made the last request fail; "" if it did not.
+        evidence: stores decisions; None = they are not stored.
+        on_busy: called with true when requests begin to wait, and with false when none is left.
     """
 
     WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM, RESOLVING = 1, 2, 3
@@ -156,31 +155,31 @@ class RequestQueue:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
+        """Number of requests that wait for their turn."""
         return len(self._queue)
 
     @property
     def full(self) -> bool:
-        """Whether a request now would end BUSY."""
+        """Whether a new request would end with BUSY."""
         return self.busy and len(self._queue) >= self._settings.node.queue_depth
 
     @property
     def assembler(self) -> FrameAssembler:
-        """Where frames come from."""
+        """Source of the frames."""
         return self.frames.assembler
 
     @property
     def recent(self) -> RecentFrames | None:
-        """Where the frames of detections that come with a request are."""
+        """Recent frames, for detections that come with a request."""
         return self.frames.recent
 
     @property
     def unheard(self) -> dict[str, str]:
-        """Topic → why a publisher of it cannot be heard, and the fix."""
+        """Topic → why its publisher cannot be received, and the fix."""
         return self.frames.unheard
 
     def change(self, settings: Settings, assembler: FrameAssembler, recent: RecentFrames | None = None) -> None:
-        """Use other settings from the next frame on; what is being resolved goes on with the old ones."""
+        """Use new settings from the next frame on; a request that is being resolved keeps the old ones."""
         self._settings = self.frames.settings = settings
         self.frames.assembler, self.frames.recent = assembler, recent
         self._resolver = Resolver(settings.resolver, self._grounder)
@@ -192,17 +191,17 @@ class RequestQueue:
     # -------------------------------------------------------------------------------------------- requests
 
     def accept(self, request: InstructionRequest, after_ns: int | None = None) -> None:
-        """Serve a request or let it wait for its turn; refuse it at once where its words are not understood.
+        """Serve a request or queue it; refuse it at once if its words are not understood.
 
         Args:
-            request: what is asked.
-            after_ns: when it came; frames before are passed over. None = now.
+            request: the request.
+            after_ns: arrival time, nanoseconds; earlier frames are skipped. None = now.
         """
         request.accepted_ns = self.frames.now() if after_ns is None else after_ns
         try:
             if self._closed:
                 raise CancelledError("the node is shutting down")
-            if stops(request.instruction):  # before anything else: it waits for no turn and no frame
+            if stops(request.instruction):  # before anything else: a stop waits for no turn and no frame
                 self.cancel_all("a stop was requested")
                 raise StopRequestedError(request.instruction)
             if self.full and self._request is not None:
@@ -210,7 +209,7 @@ class RequestQueue:
             if request.found is not None:
                 check_stamped(request.found)
             request.before = self._dialogues.find(request.dialogue_id)
-            # Words alone may settle it: then no frame is awaited.
+            # The words alone may decide: then no frame is awaited.
             queries = self._resolver.readings_of(request.instruction, request.before)
         except Exception as error:
             self._reply(request, self._refused(request, error))
@@ -233,7 +232,7 @@ class RequestQueue:
         self.step()
 
     def cancel(self, request: InstructionRequest, reason: str) -> None:
-        """End a request with CANCELLED, wherever it stands."""
+        """End a request with CANCELLED at any stage."""
         outcome = RequestOutcome(refused_in(request.instruction, CancelledError(reason), request.before))
         if request in self._queue:
             self._queue.remove(request)
@@ -246,16 +245,17 @@ class RequestQueue:
             self._end(request, outcome)
 
     def cancel_all(self, reason: str) -> None:
-        """End all requests, those first that wait for their turn."""
+        """End all requests, queued ones first."""
         while self._queue:
             self.cancel(self._queue[0], reason)
         if self._request is not None:
             self.cancel(self._request, reason)
 
     def time_jumped(self) -> None:
-        """The clock was set back: what was seen is forgotten.
+        """Handle a clock that was set back: forget all frames.
 
-        A waiting request waits anew; one that is being resolved ends, for its answer would be of a time that is over.
+        A waiting request starts its wait again; a request that is being resolved ends, because its answer would be
+        outdated.
         """
         self.assembler.reset()
         if self.recent is not None:
@@ -269,12 +269,12 @@ class RequestQueue:
             self.frames.begin(self._request)
 
     def sent(self, outcome: RequestOutcome) -> None:
-        """The answer is out: how long it took, from the last message of its frame, is kept for diagnostics."""
+        """Record for the diagnostics how long an answer took, from the last message of its frame until it was sent."""
         if outcome.begun is not None:
             self.latencies.append(time.perf_counter() - outcome.begun)
 
     def close(self) -> None:
-        """End everything; again is harmless."""
+        """End everything; may be called more than once."""
         self._closed = True
         self.cancel_all("the node is shutting down")
         self.observer.withdraw()
@@ -283,10 +283,10 @@ class RequestQueue:
     # -------------------------------------------------------------------------------------------- waiting
 
     def step(self, begun: float | None = None) -> None:
-        """See whether the request in turn can be answered now, or has waited too long.
+        """Check whether the current request can be answered, or has waited too long.
 
         Args:
-            begun: when the message came in that may make a frame complete, seconds of time.perf_counter; None = now.
+            begun: arrival of the message that may complete a frame, seconds of time.perf_counter; None = now.
         """
         request = self._request
         if request is None:
@@ -296,7 +296,7 @@ class RequestQueue:
                 self.assembler.forget_older()
             return
         if request.stage == self.RESOLVING:
-            self.assembler.forget_older()  # the next request wants the newest ones
+            self.assembler.forget_older()  # the next request needs the newest frames
             self._check_deadline(request)
             return
         try:
@@ -316,7 +316,7 @@ class RequestQueue:
             self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
 
     def _advance(self, request: InstructionRequest, stage: int, words: str) -> None:
-        """Tell a stage; one that lasts is told again, for feedback is lost on a client just being discovered."""
+        """Report a stage; repeat it while it lasts, because a client that is just being discovered loses feedback."""
         now = time.monotonic()
         if request.stage != stage or now - request.told >= _TOLD_AGAIN:
             request.stage, request.told = stage, now
@@ -325,7 +325,7 @@ class RequestQueue:
     # -------------------------------------------------------------------------------------------- resolving
 
     def _resolve(self, request: InstructionRequest, pending: PendingFrame, begun: float) -> None:
-        """Resolve a snapshot beside the executor: the frame's messages, its transforms, and the resolver as it is."""
+        """Resolve a snapshot (messages, transforms, resolver) on the worker's thread."""
         resolver, limit = self._resolver, self._resolve_timeout
         request.kept = None if self.evidence is None else self.evidence.taken(pending, self.assembler)
         request.task = ResolvingTask(limit + _grounders_time(self._grounder), limit)
@@ -347,7 +347,7 @@ class RequestQueue:
         self._worker.submit(request.task, work, failed, partial(self._resolved, request, pending))
 
     def _resolved(self, request: InstructionRequest, pending: PendingFrame, outcome: RequestOutcome) -> None:
-        if request is self._request and outcome.scene is not None:  # what the observer would have found out
+        if request is self._request and outcome.scene is not None:  # the observer would have found the same
             self.observer.conclude(None, pending.stamp_ns)
         if self._grounder is not None:
             status, words = outcome.resolution.status, outcome.resolution.message
@@ -362,7 +362,7 @@ class RequestQueue:
             self._end(request, RequestOutcome(refused_in(request.instruction, late, request.before)))
 
     def _end(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
-        if request is not self._request:  # it has been cancelled meanwhile
+        if request is not self._request:  # it was cancelled meanwhile
             return
         self._request = None
         try:
@@ -375,7 +375,7 @@ class RequestQueue:
                 self.on_busy(False)
 
     def _refused(self, request: InstructionRequest, error: Exception) -> RequestOutcome:
-        """The refusal for an error; one that nobody expected costs this request alone, its trace is in the log."""
+        """The refusal for an error; an unexpected error ends only this request, and its trace is logged."""
         if not isinstance(error, SpatialVlmError):
             _log.error("unexpected exception while serving %r", request.instruction, exc_info=error)
             error = InternalError.of(error)
@@ -395,6 +395,6 @@ class RequestQueue:
 
 
 def _grounders_time(grounder: Any) -> float:
-    """Seconds that a grounder may take by its own limits: loading, finding, relations, a second opinion or masks."""
+    """Longest time by the grounder's own limits, seconds: loading, detection, relations, second opinion or masks."""
     loading, asking = (getattr(grounder, name, 0.0) for name in ("startup_timeout_s", "timeout_s"))
     return float(loading + 3.0 * asking)

@@ -50,11 +50,11 @@ from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.streams.recent import RecentFrames
 from spatial_vlm_ros.types import ANSWERS, Status
 
-NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that recent frames do not keep
-POLL = 0.02  # s: how often a request that waits looks at the time
+NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that are not kept in recent frames
+POLL = 0.02  # s: how often a waiting request checks the time
 DIAGNOSTICS_PERIOD = 1.0  # s
-LAST_BUNDLES = 2.0  # s that evidence which waits to be written has when the process ends
-SAID_AGAIN = 5.0  # s between two reports of a message that cannot be taken in
+LAST_BUNDLES = 2.0  # s to write queued evidence when the process ends
+SAID_AGAIN = 5.0  # s between two reports of an invalid message
 
 
 def topics_of(settings: Settings) -> dict[str, str]:
@@ -75,11 +75,12 @@ def topics_of(settings: Settings) -> dict[str, str]:
 class ResolverNode(LifecycleNode):
     """Lifecycle node `resolver`. docs/ros_api.md describes topics, action, parameters and diagnostics.
 
-    Subscribes: rgb/image, depth/image (or their transports), rgb/camera_info, depth/camera_info (depth not registered),
-        detections (no grounder), instruction, /tf, /tf_static.
+    Subscribes: rgb/image, depth/image (or their transports), rgb/camera_info, depth/camera_info (if depth is not
+    registered),
+        detections (without a grounder), instruction, /tf, /tf_static.
     Publishes: resolution, target, markers, annotated/image, annotated/points, annotated/region, /diagnostics.
     Serves: the action resolve.
-    Asks: the service stop, where words ask to stop and a planner_gate offers it.
+    Asks: the service stop, if the words ask to stop and a planner_gate offers it.
     With objects: true it publishes objects, with selection: true it serves select_detection.
     """
 
@@ -100,17 +101,17 @@ class ResolverNode(LifecycleNode):
         self._guard = self.create_guard_condition(self._run_jobs)
         self._side = SideOutputs(self, self._wake)
         self._goals: dict[bytes, InstructionRequest] = {}
-        self._made: list[Callable[[], Any]] = []  # how to take down what configure made
+        self._made: list[Callable[[], Any]] = []  # how to undo configure
         self._inputs: list[Any] = []
         self._stopper: Any = None  # client of planner_gate's service `stop`
 
     def start(self) -> None:
-        """Configure and activate, unless a lifecycle manager does."""
+        """Configure and activate, unless a lifecycle manager does this."""
         if self.get_parameter("autostart").value and self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
     def stop(self) -> None:
-        """Give everything back; safe in any state, and more than once. Nobody spins any more: `end` comes before."""
+        """Free everything; safe in any state and more than once. Call it after `end`, when nothing spins the node."""
         self._stopped = True
         evidence = self._evidence
         self._take_down()
@@ -119,20 +120,20 @@ class ResolverNode(LifecycleNode):
         self._side.close()
 
     def end(self) -> None:
-        """Refuse what is asked from now on, and answer the clients that wait. `ended` tells when they have it."""
+        """Refuse new requests, and answer the waiting clients. `ended` says when they have their results."""
         self._active = False
         if self._queue is not None:
             self._queue.close()
 
     @property
     def ended(self) -> bool:
-        """Whether every goal that was accepted has its result."""
+        """Whether every accepted goal has its result."""
         return not self._goals
 
     # -------------------------------------------------------------------------------------------- lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters and the robot, load the grounder, listen to transforms, offer the action."""
+        """Read the parameters and the robot, load the grounder, subscribe to transforms, offer the action."""
         try:
             self._settings = settings = parameters.read(self)
             self._robot = robot_of(settings.streams, settings.resolver.depth, partial(heard_description, self))
@@ -144,7 +145,7 @@ class ResolverNode(LifecycleNode):
                 limits = settings.node.grounder_timeout, settings.node.grounder_start_timeout
                 self._grounder = WorkerGrounder(settings.node.grounder, options, *limits)
                 self._grounder.start()
-                check_domain(self._grounder, settings.resolver.domain_gate)  # messages do not say what made an image
+                check_domain(self._grounder, settings.resolver.domain_gate)  # messages do not say if it is simulated
                 self._keeper = GrounderKeeper(self._grounder, self.get_logger().warning)
         except SpatialVlmError as error:
             self.get_logger().error(printable(error))
@@ -183,7 +184,7 @@ class ResolverNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen to images and instructions."""
+        """Subscribe to images and instructions."""
         result = super().on_activate(state)
         self._listen_to_images()
         self._active = True
@@ -193,7 +194,7 @@ class ResolverNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Drop what is being asked, stop listening to images and instructions."""
+        """Cancel requests, and unsubscribe from images and instructions."""
         self._active = False
         if self._queue is not None:
             self._queue.cancel_all("the resolver was deactivated")
@@ -202,12 +203,12 @@ class ResolverNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give back the grounder's memory and everything configured."""
+        """Free the grounder's memory and everything configured."""
         self._take_down()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """As clean-up, from any state; first the client that waits gets its result."""
+        """Clean up from any state; a waiting client gets its result first."""
         self._active = False
         if self._queue is not None:
             self._queue.close()
@@ -216,13 +217,13 @@ class ResolverNode(LifecycleNode):
         return super().on_shutdown(state)
 
     def on_error(self, _: LifecycleState) -> TransitionCallbackReturn:
-        """Back to unconfigured after a fault in a transition."""
+        """Return to unconfigured after an error in a transition."""
         self._active = False
         self._take_down()
         return TransitionCallbackReturn.SUCCESS
 
     def _take_down(self) -> None:
-        """Take down what is up. It may be called again at any time, also where it was interrupted."""
+        """Free everything that exists. May be called repeatedly, also after an interruption."""
         if self._queue is not None:
             self._queue.close()
             self._queue = None
@@ -324,7 +325,7 @@ class ResolverNode(LifecycleNode):
     # -------------------------------------------------------------------------------------------- in
 
     def _taker(self, role: str) -> Callable[[Any], None]:
-        """A subscription's callback: keep the message, and see whether a request can go on."""
+        """Make a subscription's callback: store the message, and check whether a request can continue."""
 
         def take(message: Any) -> None:
             begun = time.perf_counter()
@@ -335,7 +336,7 @@ class ResolverNode(LifecycleNode):
                 self._queue.assembler.add(role, message, now_ns)
                 if self._queue.recent is not None and role not in NOT_SHOWN:
                     self._queue.recent.add(role, message, now_ns)
-            except Exception:  # it costs one message, not the node
+            except Exception:  # costs one message, not the node
                 words = f"a message on {role} cannot be used:\n{traceback.format_exc()}"
                 self.get_logger().error(printable(words), throttle_duration_sec=SAID_AGAIN)
             self._queue.step(begun)
@@ -356,7 +357,7 @@ class ResolverNode(LifecycleNode):
             self._queue.accept(InstructionRequest(message.data, "", "", self._publish_outcome, lambda *_: None))
 
     def _on_goal(self, _: ResolveInstruction.Goal) -> GoalResponse:
-        self._came_ns = self._now_ns()  # the client hears of acceptance before _on_accepted runs
+        self._came_ns = self._now_ns()  # the client learns of acceptance before _on_accepted runs
         return GoalResponse.ACCEPT if self._active else GoalResponse.REJECT
 
     def _on_accepted(self, goal: ServerGoalHandle) -> None:
@@ -384,7 +385,7 @@ class ResolverNode(LifecycleNode):
             self.destroy_client(stopper)
 
     def _stop_motion(self, words: str) -> None:
-        """Have a planner_gate stop the arm, by its service, where the words ask to stop."""
+        """Call planner_gate's stop service, because the words ask to stop."""
         if self._stopper is not None and stops(words) and self._stopper.service_is_ready():
             self._stopper.call_async(Trigger.Request())
 
@@ -403,7 +404,7 @@ class ResolverNode(LifecycleNode):
     # -------------------------------------------------------------------------------------------- out
 
     def _execute(self, goal: ServerGoalHandle, outcome: RequestOutcome) -> ResolveInstruction.Result:
-        """End a goal: the answer is there already. One that the client has cancelled meanwhile is not published."""
+        """End a goal whose answer is ready; if the client has cancelled meanwhile, the answer is not published."""
         self._goals.pop(bytes(goal.goal_id.uuid), None)
         said = outcome.resolution.instruction
         if goal.is_cancel_requested and outcome.resolution.status in ANSWERS:
@@ -411,7 +412,7 @@ class ResolverNode(LifecycleNode):
         try:
             # Before the goal says that it succeeded.
             result = self._result(outcome)
-        except Exception as error:  # a fault of ours costs one request
+        except Exception as error:  # a bug here costs one request
             self.get_logger().error(printable(f"the answer cannot be sent:\n{traceback.format_exc()}", keep="\n"))
             outcome = RequestOutcome(refusal(said, InternalError.of(error)))
             result = self._result(outcome)
@@ -434,15 +435,15 @@ class ResolverNode(LifecycleNode):
         return messages.resolution_message(outcome.resolution, outcome.frame.frame_id if outcome.frame else "")
 
     def _publish_outcome(self, outcome: RequestOutcome) -> None:
-        if self._queue is None or self._stopped:  # taken down meanwhile
+        if self._queue is None or self._stopped:  # shut down meanwhile
             return
         message = self._message(outcome)
         self._resolution.publish(message)
         source = outcome.resolution.source
-        if message.target and source == "measurement":  # a pose alone cannot say that a model chose it
+        if message.target and source == "measurement":  # a pose cannot say that a model chose it
             self._target.publish(messages.target_message(message))
         busy = outcome.resolution.status is Status.BUSY
-        if not busy:  # what is shown is of the request that is served
+        if not busy:  # show only the request that is being served
             self._markers.publish(messages.markers(message, source))
         node = self._settings.node
         if node.objects:
@@ -469,7 +470,7 @@ class ResolverNode(LifecycleNode):
         for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
             try:
                 self._jobs.get()()
-            except Exception:  # it costs what the job was for, not the node
+            except Exception:  # costs one job, not the node
                 self.get_logger().error(printable(f"unexpected exception:\n{traceback.format_exc()}", keep="\n"))
         if not self._jobs.empty():
             self._guard.trigger()

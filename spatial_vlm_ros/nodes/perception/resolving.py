@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decodes and resolves beside the executor, on snapshots, one at a time; tasks can be withdrawn and have a deadline.
+"""Decodes and resolves snapshots on a worker thread, one at a time; tasks have a deadline and can be withdrawn.
 
-A thread and not a process: NumPy and OpenCV release the interpreter's lock where the time goes, a frame of 720p would
-be copied to another process and back, and the models, which can crash or hang, have processes of their own.
+It is a thread and not a process because NumPy and OpenCV release the interpreter's lock during most of the time, a 720p
+frame would have to be copied to another process, and models, which can crash or hang, have their own processes.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Result = TypeVar("Result")
 
 
 class ResolvingTask:
-    """One computation, seen from both threads.
+    """One computation, shared between both threads.
 
     Args:
-        seconds: it may take.
-        allowed: of those named to the user; None = all of them.
+        seconds: time limit.
+        allowed: limit that the error message names, seconds; None = `seconds`.
     """
 
     def __init__(self, seconds: float, allowed: float | None = None) -> None:
@@ -35,23 +35,23 @@ class ResolvingTask:
         self.stage = "waiting for an earlier computation"
 
     def withdraw(self) -> None:
-        """Nobody wants its result any more."""
+        """Mark the task as no longer needed."""
         self._withdrawn = True
 
     @property
     def late(self) -> DeadlineError | None:
-        """The error for a task whose deadline has passed."""
+        """The error if the deadline has passed, otherwise None."""
         return DeadlineError(self.stage, self._allowed) if time.monotonic() > self._end else None
 
     def check(self, stage: str = "resolving") -> None:
-        """Between stages: go on, or end here.
+        """Raise if the task has to end; called between stages.
 
         Args:
-            stage: that begins.
+            stage: the stage that begins.
 
         Raises:
-            CancelledError: it was withdrawn.
-            DeadlineError: its time is over.
+            CancelledError: the task was withdrawn.
+            DeadlineError: its deadline has passed.
         """
         if self._withdrawn:
             raise CancelledError("the request was withdrawn")
@@ -62,10 +62,10 @@ class ResolvingTask:
 
 
 class ResolvingWorker:
-    """A thread that runs tasks in their order.
+    """A thread that runs tasks in order.
 
     Args:
-        wake: runs a function on the executor's thread, callable from any thread.
+        wake: runs a function on the executor's thread; callable from any thread.
     """
 
     def __init__(self, wake: Callable[[Callable[[], None]], None]) -> None:
@@ -79,13 +79,13 @@ class ResolvingWorker:
         failed: Callable[[SpatialVlmError], Result],
         done: Callable[[Result], None],
     ) -> None:
-        """Run `work` here, then `done` with its result on the executor's thread.
+        """Run `work` on this thread, then `done` with its result on the executor's thread.
 
         Args:
-            task: of this work; withdrawn before it began, the work is left out.
-            work: touches only what it was given: the executor goes on meanwhile.
-            failed: makes a result of an error; an exception that nobody expected comes as InternalError, its trace in
-                the log.
+            task: the task of this work; if withdrawn before it begins, `work` is skipped.
+            work: must use only its own data, because the executor keeps running.
+            failed: makes a result from an error; an unexpected exception comes as InternalError, with its trace in the
+                log.
             done: called in any case.
         """
 
@@ -104,10 +104,10 @@ class ResolvingWorker:
             return work(task)
         except SpatialVlmError as error:
             return failed(error)
-        except Exception as error:  # a fault of ours costs one request, not the node
+        except Exception as error:  # a bug here costs one request, not the node
             _log.exception("unexpected exception in the resolving thread")
             return failed(InternalError.of(error))
 
     def close(self) -> None:
-        """Take no more; what runs ends at its next stage where its task was withdrawn."""
+        """Accept no more tasks; a withdrawn running task ends at its next stage."""
         self._pool.shutdown(wait=False, cancel_futures=True)

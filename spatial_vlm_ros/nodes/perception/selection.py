@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service select_detection: one of the caller's own detections by a sentence. Imported where it is offered."""
+"""The service select_detection: picks one of the caller's own detections by a sentence. Imported only if enabled."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NAME = "select_detection"
 
 
 class Selection:
-    """Serves `select_detection` from a queue.
+    """Serves `select_detection` through a request queue.
 
     Args:
-        node: that offers it.
-        accept: takes a request to the queue; None while the node is not active.
-        publish: publishes an answer, after the caller has it.
+        node: node that offers the service.
+        accept: adds a request to the queue; None while the node is not active.
+        publish: publishes an answer after the caller has received it.
         wake: runs a function on the executor's thread.
     """
 
@@ -40,11 +40,11 @@ class Selection:
         wake: Callable[[Callable[[], Any]], None],
     ) -> None:
         self._node, self._accept, self._publish, self._wake = node, accept, publish, wake
-        # A group of its own: a request that waits must not keep the node from hearing images.
+        # A separate callback group: a waiting request must not block the node's image callbacks.
         self._service = node.create_service(SelectDetection, NAME, self._serve, callback_group=ReentrantCallbackGroup())
 
     def close(self) -> None:
-        """Take the service down, once the responses that are on their way are out: those go first in each turn."""
+        """Destroy the service after pending responses are sent."""
         self._wake(lambda: self._wake(lambda: self._node.destroy_service(self._service)))
 
     async def _serve(self, asked: SelectDetection.Request, _: SelectDetection.Response) -> SelectDetection.Response:
@@ -65,7 +65,7 @@ class Selection:
 
 
 def among(answer: Resolution, detections: Any) -> Resolution:
-    """The answer, refused where a model points at an object that is none of the caller's."""
+    """The answer, changed to a refusal if a model points at an object that is not one of the caller's."""
     if answer.target is None or answer.target.id in names_of(detections):
         return answer
     reason = "The words were not understood, and the object that the model points at is not one of the detections."
@@ -73,7 +73,7 @@ def among(answer: Resolution, detections: Any) -> Resolution:
 
 
 def response(outcome: RequestOutcome, detections: Any) -> SelectDetection.Response:
-    """An answer as the response to the detections of a vision_msgs/Detection2DArray."""
+    """Convert an answer to the service response for a vision_msgs/Detection2DArray."""
     answer = outcome.resolution
     frame_id = outcome.frame.frame_id if outcome.frame else ""
     reply = SelectDetection.Response(resolution=messages.resolution_message(answer, frame_id))

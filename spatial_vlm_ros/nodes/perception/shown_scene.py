@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What RViz and Foxglove show of an answer in space: its depth image as points, and where its relation holds.
+"""Builds what RViz and Foxglove show of an answer: depth as a point cloud, and where its relation holds.
 
-`markers` has the target, places and hidden regions; these two take longer to make, and are made where somebody listens.
+`markers` has the target, places and hidden regions; these two take longer to build, and are built only if they have a
+subscriber.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.answer_content import AnswerContent, ShownRegion, in_camera
 from spatial_vlm_ros.types import RgbdFrame
 
-_MOST = 160_000  # points of a cloud: 2.5 MB
-_THICK = 0.001  # metres: squares of the region
+_MOST = 160_000  # points in a cloud: 2.5 MB
+_THICK = 0.001  # metres: thickness of the region's squares
 _LIFT = 0.003  # metres by which they lie above the surface
 _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4")])
 _HOLDS, _UNCLEAR = 0.6, 0.3  # opacity of squares
-_SIDES = (0.7, 0.35)  # side of a square over the distance to the next one: where it holds, where that is unclear
+_SIDES = (0.7, 0.35)  # side of a square divided by their spacing: if the relation holds, if unclear
 
 
 def points_message(frame: RgbdFrame) -> PointCloud2:
-    """The frame's measured depth in its colours, in the camera's optical frame.
+    """The frame's measured depth as a coloured point cloud in the camera's optical frame.
 
     Args:
-        frame: that was resolved; without the robot where its description is given.
+        frame: the resolved frame; without the robot if its description is given.
 
     Returns:
-        x, y, z (float32, metres) and rgb (packed, 0xRRGGBB in a float32, as PCL has it); at most 160,000 points.
+        x, y, z (float32, metres) and rgb (0xRRGGBB packed in a float32, as in PCL); at most 160,000 points.
     """
     frame = rectify(frame)
     every = int(np.ceil(np.sqrt(frame.depth.size / _MOST)))
@@ -66,14 +67,14 @@ def points_message(frame: RgbdFrame) -> PointCloud2:
 
 
 def region_message(content: AnswerContent | None) -> MarkerArray:
-    """Squares on the surface where the relation that decided holds, smaller ones where that is unclear, and its words.
+    """Squares on the surface where the deciding relation holds, smaller squares where it is unclear, and its words.
 
     Args:
-        content: what is shown of the answer; None where nothing is.
+        content: displayed content of the answer; None = nothing to show.
 
     Returns:
-        In the base frame where there is one, else in the camera's. The first marker clears those of the answer before;
-        it is the only one where no region is shown (docs/annotated_image.md says when).
+        Markers in the base frame if there is one, otherwise in the camera's frame. The first marker clears the previous
+        answer's markers; it is the only one if no region is shown (docs/annotated_image.md says when).
     """
     markers = [Marker(action=Marker.DELETEALL)]
     if content is not None and content.region is not None:

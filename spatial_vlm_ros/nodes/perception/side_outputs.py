@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages about an answer that take long to make, such as its image: made on a thread of their own."""
+"""Builds slow messages about an answer, such as its image, on a separate thread."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import RgbdFrame
 
-MOST_IMAGES = 5  # images of answers that wait to be drawn; older ones are left out
+MOST_IMAGES = 5  # images that wait to be drawn; older ones are dropped
 
 
 class SideOutputs:
-    """Draws answers and lists their objects.
+    """Publishes images, point clouds, regions and objects of answers.
 
     Args:
-        node: whose logger says what failed.
-        wake: runs a function on the executor's thread, callable from any thread.
+        node: node whose logger reports failures.
+        wake: runs a function on the executor's thread; callable from any thread.
     """
 
     def __init__(self, node: Node, wake: Callable[[Callable[[], Any]], None]) -> None:
         self._node, self._wake = node, wake
         self._composer = messages.composer()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
-        self._images: list[Future[None]] = []  # that are drawn or wait for it, the oldest first
+        self._images: list[Future[None]] = []  # images being drawn or waiting, oldest first
 
     def draw(self, outcome: RequestOutcome, config: ResolverConfig, publisher: Any) -> None:
-        """Publish the image of an answer; of many that wait the oldest are left out."""
+        """Publish the image of an answer; if too many wait, the oldest are dropped."""
 
         def drawn(frame: RgbdFrame) -> Any:
             image = draw(frame, outcome.detections, outcome.resolution, config, outcome.scene)
@@ -47,11 +47,11 @@ class SideOutputs:
         self._images.append(self._submit("the answer could not be drawn", drawn, publisher, outcome))
 
     def show_points(self, outcome: RequestOutcome, publisher: Any) -> None:
-        """Publish the depth image of an answer as points."""
+        """Publish the depth image of an answer as a point cloud."""
         self._submit("the points of the answer could not be made", points_message, publisher, outcome)
 
     def show_region(self, outcome: RequestOutcome, config: ResolverConfig, publisher: Any) -> None:
-        """Publish where the relation that decided holds; nothing is left to see where no frame was resolved."""
+        """Publish where the deciding relation holds; clears the display if no frame was resolved."""
 
         def shown(frame: RgbdFrame) -> Any:
             content = content_from(frame, outcome.detections, outcome.resolution, config, outcome.scene)
@@ -63,7 +63,7 @@ class SideOutputs:
             self._submit("the region of the answer could not be measured", shown, publisher, outcome)
 
     def list_objects(self, outcome: RequestOutcome, publisher: Any) -> None:
-        """Publish what was measured in the image of an answer."""
+        """Publish the measured objects in the image of an answer."""
         from spatial_vlm_ros.nodes.perception.objects import objects_message
 
         def listed(frame: RgbdFrame) -> Any:
@@ -72,7 +72,7 @@ class SideOutputs:
         self._submit("the objects could not be listed", listed, publisher, outcome)
 
     def close(self) -> None:
-        """Leave out what has not begun."""
+        """Drop outputs that have not begun."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _submit(
@@ -85,7 +85,7 @@ class SideOutputs:
             return
         try:
             message = make(outcome.frame)
-        except Exception as error:  # nobody waits for this thread: say it, and go on
+        except Exception as error:  # nothing waits for this thread: log it and continue
             self._node.get_logger().error(printable(f"{what}: {type(error).__name__}: {error}"))
             return
         self._wake(lambda: publisher.publish(message))

@@ -21,21 +21,21 @@ from spatial_vlm_ros.sim.arm.following import SUCCESSFUL
 from spatial_vlm_ros.sim.arm.running import RunningCell
 from spatial_vlm_ros.sim.faults.controller import UNDEFINED, ControllerFaults
 
-_SLACK = 0.0005  # metres by which a position may be out of its range: sums of rounded numbers
+_SLACK = 0.0005  # metres by which a position may leave its range, because of rounding
 
 
 class GripperServer:
-    """The action of the gripper's controller; a new goal ends the one before.
+    """Action server of the gripper's controller; a new goal ends the previous one.
 
-    Positions are those of one finger, as of `panda_finger_joint1`: half the opening, 0 to 0.04 m or what the arm has. A
-    goal succeeds when the fingers are there, or when something is between them (`stalled`).
+    Positions are those of one finger, as for `panda_finger_joint1`: half the opening, 0 to 0.04 m or the arm's own
+    range. A goal succeeds when the fingers reach it, or when an object stops them (`stalled`).
 
     Args:
-        node, name, running, wake: as of TrajectoryServer.
-        most_open: metres that each finger moves.
+        node, name, running, wake: as in TrajectoryServer.
+        most_open: stroke of each finger, metres.
 
     Attributes:
-        counts, faults: as of TrajectoryServer.
+        counts, faults: as in TrajectoryServer.
     """
 
     def __init__(self, node: Node, name: str, running: RunningCell, wake: Wake, most_open: float) -> None:
@@ -58,12 +58,12 @@ class GripperServer:
         )
 
     def destroy(self) -> None:
-        """Take the action back."""
+        """Destroy the action server."""
         self._server.destroy()
 
     @property
     def busy(self) -> bool:
-        """Whether a goal is executed."""
+        """Whether a goal is being executed."""
         return self._goal is not None
 
     def _on_goal(self, goal: Any) -> GoalResponse:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated arm before a table: its camera, its joints, its controllers, and what physics says of what it does."""
+"""A simulated arm at a table: cameras, joints, controllers, and a verdict from physics on what it did."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _BEGUN_NS = messages.SECOND  # simulated time at the start: 0 means that there i
 
 @dataclass(frozen=True, eq=False)
 class _Snapshot:
-    """A moment of the cell: state, stamp, where the camera is and is said to be, and where the hand is."""
+    """Snapshot of the cell: state, stamp, actual and published camera pose, pose of the hand."""
 
     cell: ArmCell
     now: float
@@ -75,7 +75,7 @@ class _Outlet:
         )
 
     def publish(self, frame: RgbdFrame, detections: Sequence[Detection]) -> None:
-        """A frame and what is detected in it."""
+        """Publish a frame and its detections."""
         header = self._composer.header(frame.stamp_ns, frame.frame_id)
         self._info.publish(self._composer.camera_info(frame.camera, header))
         self._rgb.publish(self._composer.image_rgb(frame.rgb, header))
@@ -91,7 +91,7 @@ class SimArmNode(Node):
     Publishes: rgb/image, depth/image, rgb/camera_info, detections, the same under wrist/, /joint_states, /tf,
         /tf_static, verdict, /clock.
     Subscribes: disturb.
-    Serves: judge, and the actions of the arm's and the gripper's controllers.
+    Serves: the service judge, and the actions of the arm's and the gripper's controllers.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -116,10 +116,10 @@ class SimArmNode(Node):
         self._film = threading.Thread(target=self._run_film, name="camera", daemon=True)
 
     def start(self) -> None:
-        """Make the world and begin.
+        """Build the world and start the simulation.
 
         Raises:
-            InputError: a parameter that is out of range, or parameters that do not fit together.
+            InputError: a parameter is out of range, or parameters contradict each other.
             DependencyError: the extra `arm` is not installed.
             ModelError: MuJoCo is not installed.
         """
@@ -131,7 +131,7 @@ class SimArmNode(Node):
         self._robot = simulated_arm(config.robot)
         cell = ArmCell(layout(config.world), self._robot)
         self._camera = camera_of(config.width, _HEIGHTS.get(config.width, config.width * 3 // 4))
-        self._eye = self._told = cell.layout.base_T_camera  # where it is; where it is said to be
+        self._eye = self._told = cell.layout.base_T_camera  # actual pose; published pose
         self._running = running = RunningCell(cell, config.speed, self._fail)
         self._arm = TrajectoryServer(self, config.arm_action, running, self._wake, self._now_ns)
         self._hand = GripperServer(self, config.gripper_action, running, self._wake, self._robot.most_open)
@@ -165,7 +165,7 @@ class SimArmNode(Node):
     # -------------------------------------------------------------------------------------------- time, threads
 
     def _now_ns(self) -> int:
-        """Stamp of what is true now; on the physics thread."""
+        """Current stamp, nanoseconds; called on the physics thread."""
         if self._ticks is not None and self._running is not None:
             return _BEGUN_NS + int(self._running.now * messages.SECOND)
         return int(self.get_clock().now().nanoseconds)
@@ -175,7 +175,7 @@ class SimArmNode(Node):
             self._ticks.publish(ClockMessage(clock=messages.time_of(self._now_ns())))
 
     def _fail(self, error: Exception) -> None:
-        """A thread has ended: the node ends with its words."""
+        """End the node with the error of a thread."""
 
         def end() -> None:
             raise error
@@ -186,7 +186,7 @@ class SimArmNode(Node):
     # -------------------------------------------------------------------------------------------- out
 
     def _tell_joints(self, cell: ArmCell) -> None:
-        """Joint states and links, on the physics thread."""
+        """Publish joint states and link transforms; runs on the physics thread."""
         stamp = self._now_ns()
         cell.mj.mj_kinematics(cell.model, cell.data)  # of the positions after the last step
         links = [
@@ -209,11 +209,11 @@ class SimArmNode(Node):
         self._static.publish(self._composer.tf_message([self._composer.transform_stamped(t, 0) for t in mounted]))
 
     def _mount(self) -> Transform:
-        """Where the camera on the hand is."""
+        """Pose of the camera on the hand."""
         return wrist_camera(self._robot.hand_link)
 
     def _snapshot(self, cell: ArmCell) -> _Snapshot:
-        """What the cameras' thread needs, between two steps."""
+        """Copy what the cameras' thread needs, between two steps."""
         cell.mj.mj_kinematics(cell.model, cell.data)
         now = 0.0 if self._running is None else self._running.now
         return _Snapshot(
@@ -221,7 +221,7 @@ class SimArmNode(Node):
         )
 
     def _run_film(self) -> None:
-        """The cameras' thread: it draws what it has a copy of, while physics goes on."""
+        """Cameras' thread: renders snapshots while physics continues."""
         running, config = self._running, self._config
         if running is None:
             return
@@ -242,7 +242,7 @@ class SimArmNode(Node):
                 self._outlet.publish(*view.look(seen.qpos, seen.eye, seen.stamp_ns, seen.told))
                 if self._wrist is not None:
                     self._wrist.publish(*view.look(seen.qpos, seen.hand @ self._mount(), seen.stamp_ns))
-        except Exception as error:  # nobody waits for this thread
+        except Exception as error:  # nothing waits for this thread
             if not self._ends.is_set():
                 self._fail(error)
         finally:
@@ -256,7 +256,7 @@ class SimArmNode(Node):
         return json.dumps(verdict_data(cell, goals))
 
     def _on_judge(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """The verdict of this moment; `success` is its `done`."""
+        """Reply with the current verdict; `success` is its `done`."""
         try:
             if self._running is not None:
                 response.message = self._running.ask(self._verdict)

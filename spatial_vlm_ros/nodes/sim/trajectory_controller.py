@@ -35,25 +35,26 @@ Wake = Callable[[Callable[[], Any]], None]
 
 
 def counts() -> Counter[str]:
-    """Of goals: accepted, refused, succeeded, aborted, canceled."""
+    """Counters of goals: accepted, refused, succeeded, aborted, canceled."""
     return Counter(dict.fromkeys(_COUNTED, 0))
 
 
 class TrajectoryServer:
-    """The action of the arm's controller; one goal at a time.
+    """Action server of the arm's controller; one goal at a time.
 
-    Goals are refused that do not name each joint once, are not in order, leave limits or do not begin where the arm is.
+    A goal is refused if it does not name each joint once, is not in time order, leaves limits or does not begin at the
+    arm's current positions.
 
     Args:
-        node: it is a part of.
-        name: of the action.
-        running: the cell.
+        node: node of the server.
+        name: name of the action.
+        running: the running simulated cell.
         wake: runs a job on the executor's thread.
-        stamp: the time now, nanoseconds.
+        stamp: returns the current time, nanoseconds.
 
     Attributes:
-        counts: of goals: accepted, refused, succeeded, aborted, canceled.
-        faults: what it does wrong, see docs/fault_injection.md.
+        counts: number of goals accepted, refused, succeeded, aborted, canceled.
+        faults: injected faults, see docs/fault_injection.md.
     """
 
     def __init__(self, node: Node, name: str, running: RunningCell, wake: Wake, stamp: Callable[[], int]) -> None:
@@ -76,12 +77,12 @@ class TrajectoryServer:
         )
 
     def destroy(self) -> None:
-        """Take the action back."""
+        """Destroy the action server."""
         self._server.destroy()
 
     @property
     def busy(self) -> bool:
-        """Whether a goal is executed."""
+        """Whether a goal is being executed."""
         return self._goal is not None
 
     # -------------------------------------------------------------------------------------------- goals
@@ -140,7 +141,7 @@ class TrajectoryServer:
     # -------------------------------------------------------------------------------------------- on its thread
 
     def _watch(self, cell: ArmCell) -> None:
-        """After each step: has it ended?"""
+        """Check after each step whether the goal has ended."""
         goal = self._goal
         if goal is None:
             return
@@ -191,10 +192,10 @@ class TrajectoryServer:
 
 
 def trajectory_of(goal: Any, names: Sequence[str]) -> JointTrajectory:
-    """The trajectory of a FollowJointTrajectory goal, its joints in the order of `names`.
+    """Trajectory of a FollowJointTrajectory goal, with joints in the order of `names`.
 
     Raises:
-        InputError: other joints, points that are incomplete or out of order, or joints with several axes.
+        InputError: the goal has other joints, incomplete or unordered points, or joints with several axes.
     """
     if goal.multi_dof_trajectory.points:
         raise InputError(
@@ -216,7 +217,7 @@ def trajectory_of(goal: Any, names: Sequence[str]) -> JointTrajectory:
 
 
 def tolerances_of(goal: Any) -> Tolerances:
-    """The tolerances of a FollowJointTrajectory goal: 0 = the default, less = none."""
+    """The tolerances of a FollowJointTrajectory goal: 0 = default, negative = no limit."""
     time = seconds(goal.goal_time_tolerance)
     return Tolerances(
         {entry.name: _tolerance(entry.position) for entry in goal.path_tolerance if entry.position},
@@ -226,7 +227,7 @@ def tolerances_of(goal: Any) -> Tolerances:
 
 
 def seconds(duration: Duration) -> float:
-    """A message as seconds."""
+    """Convert a Duration message to seconds."""
     return float(duration.sec + duration.nanosec * 1e-9)
 
 

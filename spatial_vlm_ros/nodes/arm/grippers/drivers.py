@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One class for each way in which gripper drivers are told to open and close.
+"""One class for each interface by which gripper drivers are commanded to open and close.
 
-`driver_of` picks it by `motion.gripper_interface`. Each turns a step of a plan into what its driver takes and the reply
-into a `GripReport`; whether the object is held is judged elsewhere (manipulation/grippers/judging.py). The check of the
-approved plan is made of the very message that is sent.
+`driver_of` picks it by `motion.gripper_interface`. Each converts a plan step to a command of its driver, and the reply
+to a `GripReport`; manipulation/grippers/judging.py decides whether the object is held. The approval check uses exactly
+the message that is sent.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from spatial_vlm_ros.nodes.calls import Action, Asked, Bridge, GoalOutcome, Serv
 from spatial_vlm_ros.parameters import MotionConfig
 
 Check = Callable[[PlanStep], None]
-"""Called on the executor's thread directly before a step is sent, with the step made of what is sent."""
+"""Called on the executor's thread directly before sending, with the step reconstructed from the message."""
 
 _START = "start the gripper driver, and check motion.gripper_interface and motion.gripper_action"
 _NANO = 9  # digits after the point: widths count in whole nanometres
 
 
 class DriverReply(NamedTuple):
-    """How a driver took a step.
+    """How a driver reacted to a step.
 
     Args:
-        accepted: whether it took it at all.
-        withdrawn: whether it was cancelled from here.
-        report: what it said.
+        accepted: whether the driver accepted the step.
+        withdrawn: whether this client cancelled it.
+        report: the driver's report.
     """
 
     accepted: bool
@@ -43,34 +43,34 @@ class DriverReply(NamedTuple):
 
 
 class GripperDriver(Protocol):
-    """A driver."""
+    """Interface of all gripper drivers."""
 
     @property
     def servers(self) -> Sequence[Server]:
-        """What has to be there before anything moves."""
+        """Servers that must be available before anything moves."""
         ...
 
     def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
-        """Open or close, and wait for the end.
+        """Open or close the gripper, and wait until it has finished.
 
         Args:
             step: "open", "close" or "release", with its width.
-            told: whether to give up; then it is cancelled, where the driver can be.
-            check: see `Check`; what it raises is raised here.
+            told: whether to give up; the step is then cancelled if the driver supports it.
+            check: see `Check`; its exceptions are passed on.
 
         Raises:
-            PlannerUnavailableError: no reply, or no end in time.
+            PlannerUnavailableError: no reply, or the step did not end in time.
             CancelledError: the caller gave up before anything was sent.
         """
         ...
 
     def destroy(self) -> None:
-        """Give the clients back; nobody may spin the node any more."""
+        """Destroy the clients; the node must not be spinning."""
         ...
 
 
 class _Actions:
-    """Actions and how long they may take; of all drivers that are actions."""
+    """Base of all drivers that use actions: the actions and their time limits."""
 
     def __init__(self, bridge: Bridge, motion: MotionConfig, forms: dict[str, Any]) -> None:
         self._motion = motion
@@ -94,7 +94,7 @@ class GripperCommandDriver(_Actions):
         self._form, self._stroke = form, stroke
 
     def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
-        """As the protocol says."""
+        """See GripperDriver."""
         goal = self._form.Goal()
         goal.command.position = self._stroke.position(step.width or 0.0)
         goal.command.max_effort = self._motion.gripper_effort
@@ -115,7 +115,7 @@ class ParallelGripperDriver(_Actions):
     """control_msgs/ParallelGripperCommand: a JointState with exactly one position.
 
     ros2_controllers 1120234b, parallel_gripper_action_controller_impl.hpp:91-106 rejects any other number of positions,
-    and its result carries no joint name. An effort and a speed are obeyed where the hardware has interfaces for them.
+    and its result carries no joint name. Effort and speed take effect if the hardware has interfaces for them.
     """
 
     def __init__(self, bridge: Bridge, motion: MotionConfig, stroke: Stroke) -> None:
@@ -124,7 +124,7 @@ class ParallelGripperDriver(_Actions):
         self._form, self._stroke = form, stroke
 
     def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
-        """As the protocol says."""
+        """See GripperDriver."""
         goal = self._form.Goal()
         goal.command.name = self._motion.gripper_joint.split()
         goal.command.position = [self._stroke.position(step.width or 0.0)]
@@ -145,8 +145,8 @@ class ParallelGripperDriver(_Actions):
 class FrankaDriver(_Actions):
     """franka_msgs Grasp and Move of franka_gripper: `motion.gripper_action` is its namespace.
 
-    Grasp closes until the fingers meet something, and succeeds where that is as wide as `width`, less `epsilon.inner`,
-    more `epsilon.outer`; Move goes to a width (libfranka 0.15.0, include/franka/gripper.h; franka_ros2 40cf08b,
+    Grasp closes until the fingers touch something, and succeeds if its width is between `width` - `epsilon.inner` and
+    `width` + `epsilon.outer`; Move goes to a width (libfranka 0.15.0, include/franka/gripper.h; franka_ros2 40cf08b,
     franka_gripper/src/gripper_action_server.cpp:147-162). Neither result carries a width.
     """
 
@@ -157,12 +157,12 @@ class FrankaDriver(_Actions):
         self._speed = speed
 
     def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
-        """As the protocol says."""
+        """See GripperDriver."""
         if step.phase == "close":
             action, goal = self.servers[0], self._grasp.Goal()
             goal.width = step.width or 0.0 if step.holds is None else step.holds
             goal.force = self._motion.gripper_effort
-            goal.epsilon.inner = goal.width  # it may be narrower between the fingers than from above, down to nothing
+            goal.epsilon.inner = goal.width  # the object may be narrower between the fingers than seen from above
             goal.epsilon.outer = self._motion.gripper_tolerance
             sent = PlanStep(step.phase, width=step.width, holds=None if step.holds is None else goal.width)
         else:
@@ -179,13 +179,13 @@ class FrankaDriver(_Actions):
 
 
 class _Switch:
-    """The newest word of a switch that says whether something is held.
+    """The newest message of a switch that reports whether something is held.
 
     Args:
-        bridge: of the node.
+        bridge: bridge of the node.
         form: std_msgs/Bool or ur_msgs/IOStates.
-        topic: "" = there is none.
-        read: of a message: its word, or None.
+        topic: name of the topic; "" = no switch.
+        read: converts a message to held / not held, or None if it says neither.
     """
 
     def __init__(self, bridge: Bridge, form: Any, topic: str, read: Callable[[Any], bool | None]) -> None:
@@ -201,7 +201,7 @@ class _Switch:
 
 
 class SetBoolDriver:
-    """std_srvs/SetBool: true closes, or turns the vacuum on; a switch std_msgs/Bool says whether something is held."""
+    """std_srvs/SetBool: true closes or turns the vacuum on; a std_msgs/Bool topic reports whether something is held."""
 
     def __init__(self, bridge: Bridge, motion: MotionConfig) -> None:
         form = _form("std_srvs.srv", "SetBool")
@@ -213,7 +213,7 @@ class SetBoolDriver:
         )
 
     def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
-        """As the protocol says; a service that was called cannot be taken back."""
+        """See GripperDriver; a service call cannot be cancelled."""
         on = step.phase == "close"
         if told():
             raise CancelledError("the request was withdrawn")
@@ -226,15 +226,15 @@ class SetBoolDriver:
         return None if answer.success else False, answer.message
 
     def destroy(self) -> None:
-        """As the protocol says: the node owns its clients of services."""
+        """See GripperDriver; nothing to do, for the node owns its service clients."""
 
 
 class UrOutputDriver(SetBoolDriver):
-    """A digital output of Universal Robots: ur_msgs/SetIO, and ur_msgs/IOStates for an input that tells of the grip.
+    """A digital output of Universal Robots: ur_msgs/SetIO, and ur_msgs/IOStates for an input that reports the grip.
 
     Its `success` is true also where the controller could not verify the output (Universal_Robots_ROS2_Driver 040c76a4,
-    ur_controllers/src/gpio_controller.cpp, setIO: the value 2 that means "waiting" is cast to true), so it proves
-    nothing; false is believed.
+    ur_controllers/src/gpio_controller.cpp, setIO: the value 2 that means "waiting" is cast to true), so true proves
+    nothing; only false is used.
     """
 
     def __init__(self, bridge: Bridge, motion: MotionConfig) -> None:
@@ -259,7 +259,7 @@ class UrOutputDriver(SetBoolDriver):
 def _switched(
     bridge: Bridge, motion: MotionConfig, switch: _Switch, on: bool, done: bool | None, said: str, told: Asked
 ) -> GripReport:
-    """What a switch says within `gripper_time`; the time passes in full where it has not changed by then."""
+    """Wait up to `gripper_time` for the switch to change, and return the report."""
     from concurrent.futures import Future
 
     nothing: Future[Any] = Future()
@@ -271,13 +271,13 @@ def driver_of(bridge: Bridge, motion: MotionConfig, speed: float) -> GripperDriv
     """The driver that `motion.gripper_interface` names.
 
     Args:
-        bridge: of the node; make this before the node spins.
+        bridge: bridge of the node; call this function before the node spins.
         motion: names, strokes and times.
-        speed: of the fingers together, m/s, where the driver is told one.
+        speed: closing speed between the fingers, m/s, for drivers that take one.
 
     Raises:
-        DependencyError: its message package is not installed.
-        InputError: a stroke that is none, or a switch that is needed and not named.
+        DependencyError: the driver's message package is not installed.
+        InputError: an invalid stroke, or a required switch without a topic.
     """
     stroke = command_stroke(motion)
     if motion.gripper_interface == "gripper_command":
@@ -304,7 +304,7 @@ def _form(module: str, name: str) -> Any:
 
 
 def _step_of(step: PlanStep, width: float) -> PlanStep:
-    """The step as it is sent: rounding of a stroke there and back is no change of the plan."""
+    """The step as it is sent; rounding from converting the stroke does not count as a change of the plan."""
     return PlanStep(step.phase, width=round(width, _NANO) + 0.0, holds=step.holds)
 
 
