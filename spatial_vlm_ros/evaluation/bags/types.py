@@ -27,29 +27,29 @@ DETECTION_2D_ARRAY = "vision_msgs/msg/Detection2DArray"
 DEFINITIONS: Mapping[str, str] = MappingProxyType(
     {
         DETECTION: """\
-# One thing found in a picture, by whatever detector.
+# One object found in an image by any detector.
 
 string id                    # unique within its array
-string label                 # what the detector calls it, for example "soup can"
+string label                 # the detector's label, for example "soup can"
 float64 score                # 0 to 1
 float64[4] box               # left, top, right, bottom, pixels; (0, 0) is the centre of the top-left pixel
-string[] attributes          # words the detector gives, for example "red"
+string[] attributes          # words from the detector, for example "red"
 
-# Its pixels: mono8, not 0 = the thing. The mask's top-left pixel lies at column mask_x, row mask_y of the picture.
-# Empty when there is none.
+# Its pixels: mono8, not 0 = the object. The mask's top-left pixel is at column mask_x, row mask_y of the image. Empty
+# without a mask.
 uint32 mask_x
 uint32 mask_y
 sensor_msgs/Image[<=1] mask
 
-# Where its front faces (a chair's, a car's, a stove's), from a pose estimator: a direction in the frame of the header,
-# of any length. Empty when it is not known, or there is none.
+# Direction of its front (of a chair, a car, a stove) from a pose estimator, in the frame of the header, with any
+# length. Empty if the front is not known, or the object has none.
 geometry_msgs/Vector3[<=1] front
 """,
         DETECTION_ARRAY: """\
-# Everything found in one picture. An empty array says that nothing was found, which is not the same as no message.
+# All objects found in one image. An empty array means that nothing was found, which is not the same as no message.
 
-std_msgs/Header header       # copied from the picture: stamp and frame_id
-uint32 image_width           # of the picture the boxes refer to, pixels; 0 = not said
+std_msgs/Header header       # copied from the image: stamp and frame_id
+uint32 image_width           # width of the image that the boxes refer to, pixels; 0 = not given
 uint32 image_height
 Detection[] detections
 """,
