@@ -332,7 +332,7 @@ def _opened(
                 tried.append((number, opening))
                 ways.append(_swept(grasp.way, tip, opening, config))
         for (number, opening), result in zip(tried, judged(scene, ways, scene.neighbours, config.goal), strict=True):
-            if not isinstance(result, Rejection):
+            if not isinstance(result, Rejection) and result >= config.goal.ample:
                 found[number] = dataclasses.replace(grasps[number], opening=opening, clearance=result)
     return tuple(found)
 
