@@ -83,7 +83,10 @@ from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
 
-_START_RESOLVER = "start the resolver (python -m spatial_vlm_ros.nodes resolver), and check namespace and ROS_DOMAIN_ID"
+_START_RESOLVER = (
+    "start the resolver (python -m spatial_vlm_ros.nodes resolver), and check namespace and ROS_DOMAIN_ID; if it runs, "
+    "its log says why it is not configured"
+)
 _ANNOTATED = "annotated/image"
 _LOOK = 0.02  # s between looks at the clock
 _ALONE, _TICK = 3.0, 0.25  # s after its start for which a gate looks for another gate of the same arm; how often
