@@ -105,7 +105,7 @@ def test_a_camera_without_calibration_is_refused(K: np.ndarray) -> None:
     "matrix", [np.diag([2.0, 1, 1, 1]), np.diag([-1.0, 1, 1, 1]), np.full((4, 4), np.nan), np.zeros((4, 4))]
 )
 def test_a_transform_that_is_no_rotation_is_refused(matrix: np.ndarray) -> None:
-    with pytest.raises(TransformError, match="[Cc]heck the calibration"):
+    with pytest.raises(TransformError, match=r"[Cc]heck the calibration"):
         Transform("base", "camera", matrix)
 
 
