@@ -94,7 +94,7 @@ _BY_WORD: dict[str, tuple[str, str]] = {
         ("don't", "dont", "never", "do", "won't", "cannot", "can't", "cant", "nobody", "none", "must"),
         ("a prohibition has no place in an instruction", "say what to do"),
     ),
-    "nothing": ("this word names no object", "name an object, also to compare with"),
+    "nothing": ("this word names no object", "name the object to act on, or to compare with"),
 }  # fmt: skip
 """Reason and repair for some words that are refused."""
 _UNKNOWN = frozenset({"OUTSIDE", "ADVERB", "PARTICIPLE", "OF", "IS", "THATIS", "VERB_HERE"})
