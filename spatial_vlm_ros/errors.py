@@ -134,13 +134,15 @@ class ShapeError(InputError):
 class TransformError(InputError):
     """A transform is not rigid, or is used with frames that it does not connect."""
 
-    def __init__(self, parent: str, child: str, reason: str) -> None:
+    def __init__(
+        self, parent: str, child: str, reason: str, repair: str = "check the calibration and the frame names"
+    ) -> None:
         self.parent, self.child, self.reason = parent, child, reason
         super().__init__(
             f"transform {parent} <- {child}",
             reason,
             "a rigid transform that maps child to parent",
-            "check the calibration and the frame names",
+            repair,
         )
 
 

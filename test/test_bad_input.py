@@ -105,7 +105,7 @@ def test_a_camera_without_calibration_is_refused(K: np.ndarray) -> None:
     "matrix", [np.diag([2.0, 1, 1, 1]), np.diag([-1.0, 1, 1, 1]), np.full((4, 4), np.nan), np.zeros((4, 4))]
 )
 def test_a_transform_that_is_no_rotation_is_refused(matrix: np.ndarray) -> None:
-    with pytest.raises(TransformError, match="Check the calibration"):
+    with pytest.raises(TransformError, match=r"[Cc]heck the calibration"):
         Transform("base", "camera", matrix)
 
 
@@ -174,12 +174,12 @@ def test_a_box_outside_the_image_is_refused(seen: Rendering, box: tuple[float, .
 @pytest.mark.parametrize(
     ("change", "repair"),
     [
-        ({"box_xyxy": (np.nan, 0, 1, 1)}, "x0, y0, x1, y1"),
-        ({"box_xyxy": (0, 0, np.inf, 1)}, "x0, y0, x1, y1"),
-        ({"box_xyxy": (10, 0, 1, 1)}, "x0, y0, x1, y1"),
-        ({"box_xyxy": (0, 10, 1, 1)}, "x0, y0, x1, y1"),
-        ({"box_xyxy": (5, 5, 5, 9)}, "x0, y0, x1, y1"),
-        ({"box_xyxy": (1, 2, 3)}, "x0, y0, x1, y1"),
+        ({"box_xyxy": (np.nan, 0, 1, 1)}, r"\[left, top, right, bottom\]"),
+        ({"box_xyxy": (0, 0, np.inf, 1)}, r"\[left, top, right, bottom\]"),
+        ({"box_xyxy": (10, 0, 1, 1)}, r"\[left, top, right, bottom\]"),
+        ({"box_xyxy": (0, 10, 1, 1)}, r"\[left, top, right, bottom\]"),
+        ({"box_xyxy": (5, 5, 5, 9)}, r"\[left, top, right, bottom\]"),
+        ({"box_xyxy": (1, 2, 3)}, r"\[left, top, right, bottom\]"),
         ({"score": 1.5}, "Give a probability"),
         ({"score": -0.1}, "Give a probability"),
         ({"score": np.nan}, "Give a probability"),
@@ -206,7 +206,9 @@ def test_a_mask_of_another_size_is_refused(seen: Rendering) -> None:
 
 def test_two_detections_with_one_id_are_refused(seen: Rendering) -> None:
     twins = [seen.detections[0], dataclasses.replace(seen.detections[1], id="a")]
-    assert_refused(resolve(seen, detections=twins), Status.INVALID_INPUT, "'a' 2 times", "Number the detections")
+    assert_refused(
+        resolve(seen, detections=twins), Status.INVALID_INPUT, "2 detections have the id 'a'", "a different id"
+    )
 
 
 def test_neither_detections_nor_a_grounder_is_refused(seen: Rendering) -> None:

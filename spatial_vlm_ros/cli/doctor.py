@@ -113,14 +113,14 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
 
 
 def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> list[Finding]:
-    from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity, examine
+    from spatial_vlm_ros.evaluation.frame_doctor import examine, found_in
     from spatial_vlm_ros.evaluation.frame_folder import load_frame
 
     try:
         return examine(*load_frame(folder), settings.resolver, table_height)
     except InputError as error:
         name = Path(error.path).name if isinstance(error, FileError) else error.what
-        return [Finding(name, Severity.ERROR, str(error), error.repair)]
+        return [found_in(name, error)]
 
 
 def _of_bag(bag: Path, settings: Settings, table_height: float | None, told: bool) -> list[Finding]:

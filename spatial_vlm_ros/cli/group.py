@@ -135,13 +135,17 @@ _FRAME_FILES = (
     click.option("--camera-info", type=FILE, help="Intrinsics of the colour image as JSON."),
     click.option("--depth-camera-info", type=FILE, help="Intrinsics of the depth image, if it is not registered."),
     click.option(
-        "--rgb-t-depth", type=FILE, help="Pose of the depth camera in the colour camera frame, as a JSON 4×4 matrix."
+        "--rgb-t-depth",
+        type=FILE,
+        help="Pose of the depth camera in the colour camera frame, as JSON (see --base-t-camera).",
     ),
     click.option(
-        "--base-t-camera", type=FILE, help="Pose of the camera in the robot base frame, as a JSON 4×4 matrix."
+        "--base-t-camera",
+        type=FILE,
+        help='Pose of the camera in the robot base frame, as JSON: {"parent": …, "child": …, "matrix": 4 rows of 4}.',
     ),
     click.option(
-        "--camera-t-speaker", type=FILE, help="Pose of the speaker in the camera frame, as a JSON 4×4 matrix."
+        "--camera-t-speaker", type=FILE, help="Pose of the speaker in the camera frame, as JSON (see --base-t-camera)."
     ),
     click.option("--detections", type=FILE, help="Detections of the colour image as JSON."),
     click.option("--grounder", help="Backend that detects objects, if no detections are given."),

@@ -70,8 +70,17 @@ def examine(
         checked = check_detections(detections, frame.camera.width, frame.camera.height)
         scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
-        return [*findings, Finding("detections", Severity.ERROR, str(error), "fix the detections as the message says")]
+        return [*findings, found_in("detections", error)]
     return [*findings, *_support(scene, config), *_height(scene, table_height), *_objects(scene)]
+
+
+def found_in(check: str, error: SpatialVlmError) -> Finding:
+    """Turn an error into a finding; the sentence that says what to do is its repair."""
+    message, repair = str(error), str(getattr(error, "repair", "")).strip()
+    last = f" {repair.rstrip('.')}."
+    if repair and message.lower().endswith(last.lower()):
+        message = message[: -len(last)]
+    return Finding(check, Severity.ERROR, message, repair)
 
 
 def _camera(frame: RgbdFrame) -> Iterator[Finding]:
@@ -99,7 +108,7 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Iterator[Finding]:
     try:
         check_depth(frame.depth, config.depth)
     except SpatialVlmError as error:
-        yield Finding("depth", Severity.ERROR, str(error), getattr(error, "repair", ""))
+        yield found_in("depth", error)
         return
     valid = np.isfinite(frame.depth) & (frame.depth > 0)
     share, median = float(valid.mean()), float(np.median(frame.depth[valid]))

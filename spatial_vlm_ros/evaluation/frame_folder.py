@@ -67,7 +67,7 @@ __all__ = [
     "read_domain", "read_frame", "read_mask", "read_rgb", "read_transform",
 ]  # fmt: skip
 
-_FORM = "fix the file; the module frame_folder describes its format"
+_FORM = "fix the file; docs/tutorials/own_image.md shows its format"
 CASE_REPAIR = "fix the line; docs/evaluate.md describes a case"
 _T = TypeVar("_T")
 _Sized = Callable[[tuple[int, ...]], None]
@@ -338,8 +338,19 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
             f"made for an image of {found.image.width}x{found.image.height} pixels, but the image has {width}x{height}"
         )
         raise FileError(path, reason, "use the detections of this image", "$.image")
+    _check_pixels(path, found.detections, image_size)
     detections = [_detection(path, n, entry, image_size) for n, entry in enumerate(found.detections)]
     return check_detections(detections, width, height)
+
+
+def _check_pixels(path: Path, entries: tuple[_Detection, ...], image_size: tuple[int, int]) -> None:
+    """Raise FileError if no number of the boxes exceeds 1 and one is not an integer: fractions of the image."""
+    numbers = [number for entry in entries for number in entry.box]
+    if all(abs(number) <= 1 for number in numbers) and not all(number.is_integer() for number in numbers):
+        reason = f"the boxes look like fractions of the image (the largest number is {max(numbers):.3g})"
+        width, height = image_size
+        repair = f"give pixels of the {width}x{height} image: [left, top, right, bottom]"
+        raise FileError(path, reason, repair, "$.detections")
 
 
 def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int]) -> Detection:

@@ -24,7 +24,7 @@ from spatial_vlm_ros.files.reading import unreadable
 PART = ".part"
 """Ending of the names of temporary files and folders."""
 PLACE = "choose a writable location with enough free space"
-REPLACE = "choose another name, or pass --force to replace it"
+REPLACE = "choose another name, or add --force to replace it"
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNOTSUPP}
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # /dev/stdout, also into a file; /dev/fd/63 of a shell's >(…)

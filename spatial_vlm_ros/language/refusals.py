@@ -91,9 +91,10 @@ _BY_WORD: dict[str, tuple[str, str]] = {
         ("a correction has no place in an instruction", "say the whole instruction again, as it is meant"),
     ),
     **dict.fromkeys(
-        ("don't", "dont", "never", "do", "won't", "cannot", "can't", "cant", "nobody", "none", "nothing", "must"),
+        ("don't", "dont", "never", "do", "won't", "cannot", "can't", "cant", "nobody", "none", "must"),
         ("a prohibition has no place in an instruction", "say what to do"),
     ),
+    "nothing": ("this word names no object", "name the object to act on, or to compare with"),
 }  # fmt: skip
 """Reason and repair for some words that are refused."""
 _UNKNOWN = frozenset({"OUTSIDE", "ADVERB", "PARTICIPLE", "OF", "IS", "THATIS", "VERB_HERE"})

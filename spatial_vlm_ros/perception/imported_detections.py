@@ -57,9 +57,13 @@ def _coco_detection(
         raise InputError(what, f"category_id {category!r}", f"one of {known}", "pass the categories of your model")
     try:
         left, top, width, height = (float(value) for value in entry["bbox"])
+        if width <= 0 or height <= 0:
+            raise ValueError("an empty box")
     except (KeyError, TypeError, ValueError) as error:
         got = f"bbox {entry.get('bbox')!r}"
-        raise InputError(what, got, "[left, top, width, height]", "give the box in pixels") from error
+        raise InputError(
+            what, got, "[left, top, width, height], width and height above 0", "give the box in pixels"
+        ) from error
     segmentation = entry.get("segmentation")
     mask = None if not segmentation else _coco_mask(what, segmentation, image_size)
     box = (left, top, left + width, top + height)

@@ -50,10 +50,11 @@ def check_detections(detections: Iterable[Detection], width: int, height: int) -
 def _check_ids(detections: tuple[Detection, ...]) -> None:
     if any(d.id == SUPPORT_ID for d in detections):
         raise InputError("detection id", repr(SUPPORT_ID), "another id", "this id is reserved for the support plane")
-    repeated = [f"{id_!r} {n} times" for id_, n in Counter(d.id for d in detections).items() if n > 1]
+    repeated = [f"{n} detections have the id {id_!r}" for id_, n in Counter(d.id for d in detections).items() if n > 1]
     if repeated:
         shown = ", ".join(repeated[:5]) + (f" and {len(repeated) - 5} more" if len(repeated) > 5 else "")
-        raise InputError("detection ids", shown, "each id once", "number the detections of a frame")
+        repair = "give each detection of a frame a different id"
+        raise InputError("detection ids", shown, "each id once", repair)
 
 
 def _fitted(detection: Detection, width: int, height: int) -> Detection:

@@ -109,20 +109,20 @@ def viewpoint_of(
     if frame is FrameOfReference.SPEAKER:
         camera_T_speaker = scene.frame.camera_T_speaker
         if camera_T_speaker is None:
-            repair = "set speaker_frame (TF), or " + _REPAIR
+            repair = "set speaker_frame (TF; on the command line --camera-t-speaker), or " + _REPAIR
             raise FrameUndefinedError(frame.value, "the speaker's position is not known", repair)
         return _body(frame, camera_T_speaker, axes, foot)
     base_T_camera = scene.frame.base_T_camera
     if frame is FrameOfReference.ROBOT:
         if base_T_camera is None:
-            repair = "publish base_T_camera (TF), or use the frame 'viewer'"
+            repair = "publish base_T_camera (TF; on the command line --base-t-camera), or use the frame 'viewer'"
             raise FrameUndefinedError(frame.value, "the robot's position is not known", repair)
         return _body(frame, base_T_camera.inverse(), axes, foot)
     if not relation.world_defined:
         repair = "set relation.world_defined and world_azimuth_deg, or " + _REPAIR
         raise FrameUndefinedError(frame.value, "no world azimuth is configured", repair)
     if base_T_camera is None:
-        repair = "publish base_T_camera (TF), or use the frame 'viewer'"
+        repair = "publish base_T_camera (TF; on the command line --base-t-camera), or use the frame 'viewer'"
         raise FrameUndefinedError(frame.value, "the base frame that its azimuth refers to is not known", repair)
     return _world(base_T_camera, axes, foot, relation.world_azimuth_deg)
 

@@ -112,7 +112,8 @@ class PinholeCamera:
                 "camera K",
                 np.array2string(K.reshape(-1), precision=4),
                 f"focal lengths and centre in pixels of an image of {self.width}x{self.height}",
-                "scale K with the image, because K belongs to the full resolution",
+                "if K is normalised, multiply fx, cx by the width and fy, cy by the height; if it belongs to another "
+                "resolution, scale it",
             )
         if not isinstance(self.distortion_model, str) or self.distortion_model not in DISTORTION_LENGTHS:
             raise InputError(
@@ -172,6 +173,7 @@ class Transform:
                 self.child,
                 f"its 3x3 part is not a rotation (R Rt differs from 1 by {np.abs(R @ R.T - np.eye(3)).max():.3g}, "
                 f"determinant {np.linalg.det(R):.3g})",
+                "write the rotation with at least 5 decimals, and check the calibration",
             )
         if self.parent == self.child and not np.allclose(matrix, np.eye(4), atol=1e-3):
             raise TransformError(self.parent, self.child, "parent and child are the same frame")
@@ -379,8 +381,9 @@ class Detection:
             raise InputError(f"attributes of detection {self.id!r}", got, "strings", 'give a list of words: ("red",)')
         object.__setattr__(self, "attributes", tuple(self.attributes or ()))
         if len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
-            expected = "four finite numbers, left < right, top < bottom"
-            raise InputError(f"box of detection {self.id!r}", str(box), expected, "give pixels as x0, y0, x1, y1")
+            expected = "four finite numbers, left smaller than right, and top smaller than bottom"
+            repair = "write [left, top, right, bottom] in pixels, not [left, top, width, height]"
+            raise InputError(f"box of detection {self.id!r}", str(box), expected, repair)
         if not 0.0 <= self.score <= 1.0:
             raise InputError(f"score of detection {self.id!r}", str(self.score), "0 to 1", "give a probability")
         if self.mask is not None:

@@ -38,6 +38,8 @@ def test_millimetres_taken_for_metres_are_an_error_with_the_repair(
     finding = worst(examine(dataclasses.replace(frame, depth=frame.depth * 1000), detections), "depth")
     assert finding.level is Severity.ERROR
     assert "millimetres" in finding.found
+    assert finding.repair.startswith("divide by 1000")
+    assert "divide" not in finding.found.lower()  # a remedy is printed once
 
 
 def test_a_transform_that_disagrees_with_the_table_is_a_warning(

@@ -402,8 +402,22 @@ def test_a_box_with_a_number_that_is_none_is_refused(tmp_path: Path, number: str
 
 
 def test_repeated_ids_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'d0' 2 times"):
+    with pytest.raises(InputError, match="2 detections have the id 'd0'"):
         read_detections(detections(tmp_path, CUP, CUP), (WIDTH, HEIGHT))
+
+
+def test_boxes_in_fractions_of_the_image_are_refused(tmp_path: Path) -> None:
+    some = {**CUP, "box": [0.1, 0.2, 0.5, 0.84]}, {**CUP, "id": "d1", "box": [0, 0.1, 0.5, 0.2]}
+    with pytest.raises(
+        FileError, match=r"fractions of the image \(the largest number is 0\.84\)\. Give pixels of the 64x48"
+    ):
+        read_detections(detections(tmp_path, *some), (WIDTH, HEIGHT))
+
+
+@pytest.mark.parametrize("boxes", [[[0, 0, 1, 1]], [[0.1, 0.2, 0.5, 0.8], [3, 4, 9, 20]]], ids=str)
+def test_small_boxes_in_pixels_are_accepted(tmp_path: Path, boxes: list[list[float]]) -> None:
+    some = [{**CUP, "id": f"d{n}", "box": box} for n, box in enumerate(boxes)]
+    assert len(read_detections(detections(tmp_path, *some), (WIDTH, HEIGHT))) == len(boxes)
 
 
 def test_boxes_are_clipped_to_the_image_and_refused_outside(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def test_it_is_what_was_mentioned_last_and_is_not_moved() -> None:
         ("don't grab the cup", "don't", "a prohibition"),
         ("do not put the cup on the tray", "do", "a prohibition"),
         ("never grab the cup", "never", "a prohibition"),
+        ("the cup next to nothing", "nothing", "names no object"),
         ("put the cup not on the tray", "not", "where not"),
         ("put the cup but on the tray", "on", "where to put it"),
         ("grab the cup unless it is red", "unless", "condition"),

@@ -74,7 +74,7 @@ def test_a_mask_is_read_from_polygons() -> None:
         ({"category_id": 2}, "category_id 2"),
         ({"bbox": [1, 2, 3]}, r"COCO result 0.*bbox"),
         ({"bbox": None}, "bbox None"),
-        ({"bbox": [1, 2, 0, 3]}, "left < right"),
+        ({"bbox": [1, 2, 0, 3]}, "width and height above 0"),
         ({"score": "high"}, "numbers"),
         ({"segmentation": {"size": [8, 6], "counts": "=3300000005"}}, r"size \[8, 6\]"),
         ({"segmentation": {"size": [6, 8], "counts": "=33"}}, "runs of"),

@@ -58,7 +58,7 @@ def test_a_box_outside_the_image_is_refused(box: tuple[float, float, float, floa
 
 
 def test_repeated_ids_are_named() -> None:
-    with pytest.raises(InputError, match="'a' 2 times, 'c' 3 times"):
+    with pytest.raises(InputError, match="2 detections have the id 'a', 3 detections have the id 'c'"):
         check_detections([detection(i) for i in "aabccc"], WIDTH, HEIGHT)
 
 
