@@ -116,10 +116,18 @@ def _wedge_angle(z: Array, out: Array, deep: float) -> float:
     The stretch ends at the object's upper edge, corrected for noise, because nothing above it is a face. A face whose
     stretch is not seen or too short for three bins gives no result.
     """
-    length = min(_WEDGE, deep - float(np.quantile(z, _TOP_SHARE)))
+    length = min(_WEDGE, deep - _lowest(z, _TOP_SHARE))
     count = round(_BINS * length / _WEDGE)
     if count < _BINS - 1:
         return 0.0
     above = deep - z
     inside = (above >= 0) & (above < length)
     return _slope((above[inside] / length * count).astype(int), out[inside], length, count) or 0.0
+
+
+def _lowest(values: Array, share: float) -> float:
+    """Quantile of (N,) values with linear interpolation; np.quantile takes ten times as long on so few numbers."""
+    at = share * (len(values) - 1)
+    below = int(at)
+    ordered = np.partition(values, [below, min(below + 1, len(values) - 1)])
+    return float(ordered[below] + (at - below) * (ordered[min(below + 1, len(values) - 1)] - ordered[below]))

@@ -161,7 +161,9 @@ def _along_walls(
     at its rim would hang by the slant of its wall, its foot lower than where it was taken. By that slant a grasp counts
     as turned away from its finger.
     """
-    slants = {id(grasp): _slant(grasp, body, config) for grasp in found if grasp.way == "rim"}
+    rims = sorted((grasp for grasp in found if grasp.way == "rim"), key=_rough)[:_MOST]
+    found = [*(grasp for grasp in found if grasp.way != "rim"), *rims]
+    slants = {id(grasp): _slant(grasp, body, config) for grasp in rims}
     askew = sorted((grasp for grasp in found if abs(slants.get(id(grasp), 0.0)) > _UPRIGHT), key=_rough)
     along: list[SurfaceGrasp] = []
     for grasp in askew[:_WALLS]:
