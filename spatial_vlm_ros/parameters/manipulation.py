@@ -84,8 +84,9 @@ class GoalConfig(Bounded):
         0.005, "m", 0.0, 0.2, "minimum distance of the gripper from padded neighbouring objects"
     )
     ample: float = parameter(
-        0.03, "m", 0.0, 0.5, "distance from neighbouring objects above which more distance is not preferred"
-    )
+        0.03, "m", 0.0, 0.5,
+        "distance from neighbours above which more distance is not preferred, and from which on fingers open wide",
+    )  # fmt: skip
     hold: float = parameter(0.01, "m", 0.001, 0.2, "minimum length of the fingers in contact with the object")
     palm_clearance: float = parameter(0.005, "m", 0.0, 0.1, "minimum distance of the palm from the object")
     release: float = parameter(0.005, "m", 0.0, 0.1, "height above its place at which an object is released")
