@@ -67,9 +67,7 @@ _METHODS = ("projector", "lora", "pin", "cloc")
 )
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=math.inf, help="Stop after this many "
               "minutes; run the same command again to continue.")  # fmt: skip
-@click.option(
-    "--save-every", type=click.IntRange(1), default=100, show_default=True, help="Steps between two saved states."
-)
+@click.option("--save-every", type=click.IntRange(1), default=100, show_default=True, help="Steps between checkpoints.")
 @click.option(
     "--checkpointing", is_flag=True, help="Recompute activations instead of keeping them, which needs less memory."
 )

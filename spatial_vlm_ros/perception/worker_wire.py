@@ -274,13 +274,13 @@ def ask(number: int, rgb: Rgb, phrases: Sequence[NounPhrase]) -> tuple[Ask, list
     """
     for phrase in phrases:
         if not isinstance(phrase, NounPhrase):
-            raise InputError("phrases", type(phrase).__name__, "NounPhrases", "use those that parse returns")
+            raise InputError("phrases", type(phrase).__name__, "NounPhrases", "pass what parse() returns")
     body = image_body(rgb)
     header = Ask(number, rgb.shape[0], rgb.shape[1], tuple(phrases))
     try:
         msgspec.msgpack.encode(header)
     except (UnicodeEncodeError, TypeError, OverflowError) as error:
-        raise InputError("phrases", str(error), "text and numbers", "use those that parse returns") from error
+        raise InputError("phrases", str(error), "text and numbers", "pass what parse() returns") from error
     return header, body
 
 

@@ -128,7 +128,7 @@ def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
         return SpaceFinding(UNCLEAR, _most(fitting), _named(fitting), words, fitting.choice)
     carried = _on_the_surface(target, queries[0], scorer)
     if carried is not None:
-        words = f"{capital(named_row(scorer.layout, carried))} is on the surface, which is not a detected object."
+        words = f"{capital(named_row(scorer.layout, carried))} is on the surface, not on a detected object."
         compared = (NamedRow(carried, "compared", 1.0),)
         return SpaceFinding("the surface", 1.0 - _most(fitting), compared, words, fitting.choice)
     words = f"None: I see no {said.removeprefix('the ')}."

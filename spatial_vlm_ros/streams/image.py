@@ -197,7 +197,7 @@ def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic],
     _, a, b = _CONFIG_HEADER.unpack_from(data)
     body = data[_CONFIG_HEADER.size :]
     if codec == "png" and image_kind(body) != "png":
-        repair = "publish it with compressed_depth_image_transport, or give the codec in the format"
+        repair = "publish it with compressed_depth_image_transport, or name the codec in the message's `format`"
         raise InputError("compressedDepth", "there is no PNG after the header of 12 bytes", "a PNG", repair)
     return (decode_image(body) if codec == "png" else decode_rvl(body)), (a, b)
 

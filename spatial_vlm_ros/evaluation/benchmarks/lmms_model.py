@@ -142,7 +142,7 @@ class LmmsRequests:
             InputError: always.
         """
         raise InputError(
-            "task", f"{len(requests)} questions of several rounds", "questions with one reply", "choose another task"
+            "task", f"{len(requests)} multi-turn questions", "single-turn questions", "choose another task"
         )
 
     def _document(self, where: Sequence[Any]) -> Any:

@@ -75,7 +75,7 @@ def linear_stroke(scale: float, offset: float) -> Stroke:
             "parameter motion.gripper_scale",
             "0",
             "a number other than 0",
-            "set the change of position per width; negative where it falls",
+            "set the joint's change per metre of opening; negative if it decreases",
         )
     return Stroke((0.0, 1.0), (offset, offset + scale))
 

@@ -87,7 +87,7 @@ def check_way_seen(seen: Surroundings, config: ObservationConfig) -> None:
     share = seen.occupancy.seen_share
     if not share >= config.least_seen:
         reason = f"depth covers {share:.0%} of the way to the target or its place; {config.least_seen:.0%} are needed"
-        raise DepthError(reason, "move the camera, or what blocks it, until it sees the space around both")
+        raise DepthError(reason, "move the camera, or what blocks it, until it sees the space around target and place")
 
 
 def check_point_agrees(

@@ -74,7 +74,7 @@ def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:
         ):  # fmt: skip
             repair = f"add {VALIDATES} to {pipeline}.response_adapters of move_group"
             got = f"{pipeline!r}, which does not check its paths for collisions"
-            raise InputError(f"parameter motion.{kind}_pipeline", got, "one that validates its solutions", repair)
+            raise InputError(f"parameter motion.{kind}_pipeline", got, "one that checks its paths", repair)
 
 
 def _check_group(srdf: str, group: str) -> None:

@@ -301,7 +301,7 @@ class PlannerGate(Node):
             RejectedError: another one does; this is recorded.
         """
         if self._mark is not None and self._mark.others:
-            error = RejectedError(about, self._mark.words(), "stop one of them; only one gate may command an arm")
+            error = RejectedError(about, self._mark.words(), "stop one: only one gate may run per arm")
             self._on_record(self._broker.refuse, error, "second gate")
             raise error
 

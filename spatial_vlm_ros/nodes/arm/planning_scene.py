@@ -208,7 +208,7 @@ def _body(message: CollisionObject) -> BoxedObject:
     shapes, poses = message.primitives, message.primitive_poses
     if message.meshes or message.planes or not shapes or len(poses) not in (0, len(shapes)) or not message.id:
         got = f"it has {len(message.meshes)} meshes, {len(message.planes)} planes and {len(shapes)} primitives"
-        raise InputError(f"collision object {message.id!r}", got, "an id and primitives with their poses", "send boxes")
+        raise InputError(f"collision object {message.id!r}", got, "an id and posed primitives", "send only primitives")
     frame = matrix_of(message.pose)
     parts = [
         (frame @ matrix_of(poses[number]) if len(poses) else frame, _edges(message.id, shape))

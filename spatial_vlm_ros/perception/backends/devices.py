@@ -64,7 +64,7 @@ def no_cuda() -> tuple[str, str] | None:
     if torch.cuda.is_available():
         return None
     if torch.version.cuda is None:
-        repair = "install a torch build for CUDA: https://pytorch.org/get-started (on a Jetson NVIDIA's wheel)"
+        repair = "install a torch build for CUDA: https://pytorch.org/get-started (on a Jetson: NVIDIA's wheel)"
         return "this torch is built without CUDA", repair
     try:
         torch.cuda.init()

@@ -73,7 +73,7 @@ class OnnxDevice:
         wanted = DEVICES[kind]
         if wanted and wanted[0] not in there:
             reason = f"device={self.device} needs {wanted[0]}, but this onnxruntime has {', '.join(there)}"
-            repair = "install onnxruntime-gpu instead of onnxruntime (on a Jetson NVIDIA's wheel), or set device=cpu"
+            repair = "install onnxruntime-gpu instead of onnxruntime (on a Jetson: NVIDIA's wheel), or set device=cpu"
             raise ModelError(NAME, reason, repair)
         numbered = [(name, {"device_id": int(index or 0)}) for name in wanted if name in there]
         return [*numbered, CPU]

@@ -93,7 +93,7 @@ class WeightPlacement:
             ("quantization", bits, cuda, "a CUDA device", "leave quantization out, or use a smaller model"),
             ("memory", self.memory != 1.0, cuda, "a CUDA device, because it limits a GPU's memory", "leave memory out"),
             ("attn_implementation", flash, cuda, "a CUDA device", "set attn_implementation=sdpa"),
-            ("attn_implementation", flash, half, "dtype float16 or bfloat16", "set dtype=auto, or sdpa instead"),
+            ("attn_implementation", flash, half, "dtype float16 or bfloat16", "set dtype=auto, or use sdpa"),
             ("compile", self.compile, cuda or not language, "a CUDA device: `generate` compiles nothing on a CPU",
              "leave compile out"),
             ("compile", self.compile, not self.device_map, "no device_map", "leave one of the two out"),

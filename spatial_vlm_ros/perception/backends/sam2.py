@@ -253,7 +253,7 @@ def chosen_segmenter(masks: str, masks_model: str, preset: str = "auto", **given
     if masks not in KINDS:
         raise UnknownNameError("kind of masks", masks, KINDS)
     if not masks_model:
-        raise InputError("option masks_model", "nothing", "a folder or an id of the hub", "name the SAM 2 model")
+        raise InputError("option masks_model", "nothing", "a folder or a Hugging Face id", "name the SAM 2 model")
     return segmenter(masks_model, preset, **given)
 
 
