@@ -95,7 +95,7 @@ def test_detections_of_an_image_of_another_size_are_refused(size: tuple[int, int
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"box": [3.0, 2.0, 1.0, 4.0]}, "left < right"),
+        ({"box": [3.0, 2.0, 1.0, 4.0]}, "left smaller than right"),
         ({"box": [3.0, 2.0, 1.0]}, "unpack"),
         ({"score": 1.5}, "probability"),
         ({"score": math.nan}, "probability"),
