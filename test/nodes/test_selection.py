@@ -182,7 +182,7 @@ def test_a_changed_stream_parameter_keeps_the_service(caller: Caller) -> None:
 
 def test_malformed_detections_are_refused_by_their_place(caller: Caller) -> None:
     twice = (BOXES[0], BOXES[0])
-    assert_refused(caller.ask_on_image(SENTENCE, twice), "INVALID_INPUT", "2 times")
+    assert_refused(caller.ask_on_image(SENTENCE, twice), "INVALID_INPUT", "2 detections have the id")
     flat = detections_2d(BOXES, caller.header(caller.image()))
     flat.detections[1].bbox.size_x = -1.0
     assert_refused(caller.ask(SENTENCE, flat), "INVALID_INPUT", "box")
