@@ -64,7 +64,7 @@ _GOES_ON = frozenset({"REL", "SIDE", "FROM", "THATIS", "FRAME"})
 _REFUSED = {
     **dict.fromkeys(("OR", "EACH", "PORTION"), "they offer a choice or parts, and a model can point at one object"),
     **dict.fromkeys(("TURNED", "GRIP", "CLOSER", "VAGUE"), "they ask for a motion that is not supported"),
-    **dict.fromkeys(("DENIED",), "a property is negated, which models often miss"),
+    **dict.fromkeys(("DENIED",), "a property is denied, which a model easily passes over"),
     **dict.fromkeys(("TIME",), "they put the order in time"),
     **dict.fromkeys(("FOREIGN", "SYMBOL", "OPEN", "CLOSE"), "one of the words or signs cannot be read"),
     **dict.fromkeys(("DOUBTFUL", "UNCOUNTED", "SIGNED", "RANGE"), "a number in them is not reliable"),

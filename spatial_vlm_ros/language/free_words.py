@@ -137,7 +137,7 @@ def _by_verbs(instruction: str, words: Sequence[str], roles: Sequence[WordRole])
     if placing is not None:
         return "they say where something goes, and a model that points at an object does not say where"
     if next((role.role for role in roles if role.role != "POLITE"), "") == "UNKNOWN_VERB":
-        return "they ask for an unknown action, and a model can only point at an object"
+        return "they ask for an action that is not known here, and a model can only point at an object"
     relating = {_said(instruction, role) for role in roles if role.role == "REL"}  # "next to"
     if not (_NEXT - relating).isdisjoint(words) or _has_steps(roles):
         return "they have several steps, and a model can point at one object"
