@@ -128,11 +128,7 @@ def of_frame(case: Case, path: Path, at: str) -> Case:
         FileError: it names none, or is one of a bag.
     """
     if not case.frame or case.stamp_ns or case.bag:
-        reason = (
-            "the case names a bag or a stamp, which only bags have"
-            if case.stamp_ns or case.bag
-            else "the case has no `frame`"
-        )
+        reason = "bag and stamp are for cases of bags" if case.stamp_ns or case.bag else "the case has no `frame`"
         repair = 'write "frame": "f001"; cases of bags belong in a file for --truth (docs/evaluate.md)'
         raise FileError(path, reason, repair, at)
     return case

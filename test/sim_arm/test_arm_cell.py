@@ -166,3 +166,18 @@ def test_objects_are_moved_and_taken_away_by_hand(operator: Any, verdict: Any) -
         cell.move("kettle", (0.0, 0.0, 0.0))
     with pytest.raises(InputError, match="finite"):
         cell.move("cup", (np.nan, 0.0, 0.0))
+
+
+def test_contacts_that_chatter_are_rest_and_a_slow_turn_is_none(operator: Any, verdict: Any) -> None:
+    import mujoco
+
+    cell, target = operator.cell, "bonnet"
+    adr, judge = cell.model.body(target).dofadr[0], cell.judge
+    for turning in (False, True):
+        for k in range(600):
+            cell.data.qvel[adr + 5] = 0.1 * (1 if turning or k % 2 else -1)
+            if turning:
+                mujoco.mj_integratePos(cell.model, cell.data.qpos, cell.data.qvel, cell.model.opt.timestep)
+                mujoco.mj_kinematics(cell.model, cell.data)
+            judge.record(cell.data)
+        assert verdict(cell).objects[target].at_rest is not turning

@@ -24,20 +24,20 @@ def in_the_way(local: Array, opening: float, config: PlanningConfig) -> Literal[
     """
     if np.count_nonzero(beside(local, opening, config)) > STRAY:
         return "no_room"
-    below = palm_depth(local, config) < config.gripper.finger_beyond - config.gripper.finger_length
-    return "palm" if np.count_nonzero(below) > STRAY else None
+    face = config.gripper.finger_beyond - config.gripper.finger_length
+    pressed = under_palm(local, config) & (local[:, 2] < face + config.goal.palm_clearance)
+    return "palm" if np.count_nonzero(pressed) > STRAY else None
 
 
 def beside(local: Array, opening: float, config: PlanningConfig) -> np.ndarray:
-    """(N,) whether each of (N, 3) points in the tip frame is where a finger comes on its way."""
+    """(N,) whether each of (N, 3) points in the tip frame, metres, is where a finger comes on its way."""
     gripper, (x, y, z) = config.gripper, local.T
     out = np.abs(y) - opening / 2
     strip = (np.abs(x) < gripper.finger_width / 2) & (z < gripper.finger_beyond)
     return np.asarray(strip & (out > 0) & (out < gripper.finger_thickness))
 
 
-def palm_depth(local: Array, config: PlanningConfig) -> Array:
-    """(N,) z in the tip frame up to which the palm may come, by each of (N, 3) points; infinite beside the palm."""
-    gripper, (x, y, z) = config.gripper, local.T
-    under = (np.abs(x) < gripper.palm_thickness / 2) & (np.abs(y) < gripper.palm_width / 2)
-    return np.where(under, z - config.goal.palm_clearance, np.inf)
+def under_palm(local: Array, config: PlanningConfig) -> np.ndarray:
+    """(N,) whether each of (N, 3) points in the tip frame, metres, is where the palm comes, at whatever depth."""
+    gripper, (x, y, _) = config.gripper, local.T
+    return np.asarray((np.abs(x) < gripper.palm_thickness / 2) & (np.abs(y) < gripper.palm_width / 2))

@@ -162,12 +162,10 @@ def _along_walls(
     as turned away from its finger.
     """
     rims = sorted((grasp for grasp in found if grasp.way == "rim"), key=_rough)[:_MOST]
-    found = [*(grasp for grasp in found if grasp.way != "rim"), *rims]
-    slants = {id(grasp): _slant(grasp, body, config) for grasp in rims}
-    askew = sorted((grasp for grasp in found if abs(slants.get(id(grasp), 0.0)) > _UPRIGHT), key=_rough)
+    slants = [_slant(grasp, body, config) for grasp in rims]
+    askew = [(grasp, slant) for grasp, slant in zip(rims, slants, strict=True) if abs(slant) > _UPRIGHT]
     along: list[SurfaceGrasp] = []
-    for grasp in askew[:_WALLS]:
-        slant = slants[id(grasp)]
+    for grasp, slant in askew[:_WALLS]:
         if abs(slant) >= _MOST_SLANT:
             continue
         c, s = math.cos(slant), math.sin(slant)
@@ -181,8 +179,8 @@ def _along_walls(
                 if other is not None and other.way == "rim" and math.dist(other.position, grasp.position) < _SAME_WALL:
                     tried.append(other)
         along += sorted(tried, key=_rough)[:1]
-    turned = [dataclasses.replace(g, angle=g.angle + abs(slants.get(id(g), 0.0))) for g in found]
-    return [*turned, *along]
+    turned = [dataclasses.replace(g, angle=g.angle + abs(slant)) for g, slant in zip(rims, slants, strict=True)]
+    return [*(grasp for grasp in found if grasp.way != "rim"), *turned, *along]
 
 
 def _slant(grasp: SurfaceGrasp, body: GraspBody, config: PlanningConfig) -> float:

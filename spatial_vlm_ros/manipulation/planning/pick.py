@@ -19,7 +19,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate, score_of, terms_of, varied
-from spatial_vlm_ros.manipulation.grasping.hand_room import STRAY, beside, in_the_way, palm_depth
+from spatial_vlm_ros.manipulation.grasping.hand_room import STRAY, beside, in_the_way, under_palm
 from spatial_vlm_ros.manipulation.grasping.on_surface import WORDS, on_proposals, on_surface
 from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
@@ -201,7 +201,7 @@ def _seen_top(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> floa
     if scene.target.seen is None:
         return -math.inf
     local = _in_tip(Tip((*hold.middle, 0.0), _DOWN, hold.closing), scene.target.seen)
-    heights = np.sort(-local[np.isfinite(palm_depth(local, config)), 2])
+    heights = np.sort(-local[under_palm(local, config), 2])
     return float(heights[-1 - STRAY]) if len(heights) > STRAY else -math.inf
 
 
