@@ -66,7 +66,7 @@ def _idle(result: Json) -> tuple[str, ...]:
 
 _SENTENCE = ("routes", "ours", "sentence", "median_ms")
 _parsing = _times(_SENTENCE, ("routes", "first-match regex", "sentence", "median_ms"))
-_first_parse = _times(("first_call_ms",), _SENTENCE)
+_first_parse = _times(("first_of_a_process", "median_ms"), _SENTENCE)
 _goals = _times(
     ("steps", "boxes: scene and pick goal", "median_ms"), ("steps", "collisions, pair by pair", "median_ms")
 )

@@ -105,7 +105,7 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
     aside = float(shifts.most[0]) if down else abs(rise)
     nearer, farther = (rise, max(-rise, 0.0)) if down else (float(shifts.most[2]), float(shifts.most[2]))
 
-    room = grasp.needed / 2 - float(max(planned.high[1], -planned.low[1]))
+    room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
     limit = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
     if not closing <= limit + _ROUNDING:
         words = (
@@ -138,7 +138,8 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
 def _check_surface(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: PlanningConfig) -> None:
     """The same check for a grasp on a part that the box does not describe: a wall, a handle, a slanted part.
 
-    The visible surface shifts together with that part, so its shift is used.
+    The visible surface shifts together with that part, so its shift is used. Only the needed opening counts: with more,
+    the fingers would push the whole object as far as that part shifted.
     """
     gripper, goal, shifts = config.gripper, config.goal, face_shifts(then, now, grasp)
     aside, closing, along = (float(v) for v in shifts.most)

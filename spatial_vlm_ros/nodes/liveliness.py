@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detects which processes are alive by DDS liveliness, without messages; a killed process is noticed, too.
 
-Detection takes `LEASE` and 0.15 s more (`_SURE`), in which the watcher makes sure.
+Detection takes `LEASE` and 0.15 s more (`_SURE`), in which the watcher makes sure; with `patient`, up to 1 s more on a
+machine that lacks CPU time.
 
 A killed participant stays in the ROS graph until its lease ends, by default 20 s in Fast DDS. The middleware's own
 threads assert a publisher with liveliness AUTOMATIC, so neither a busy executor nor Python's lock makes it lapse: it
@@ -19,6 +20,8 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import LivelinessPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Empty
+
+from spatial_vlm_ros.nodes.pressure import Pressure
 
 LEASE = 0.3  # s
 _OFFERED = 0.1  # s: rmw_fastrtps sends a sign of life every two thirds of it; four in a row may be lost within LEASE
@@ -59,6 +62,7 @@ class AliveWatch:
         node: node that an executor spins.
         topic: topic of an `Alive`.
         changed: called on the executor's thread when the count changes.
+        patient: wait longer on a machine that lacks CPU time; for a process whose end is no danger to the motion.
 
     Attributes:
         count: processes that are alive now. Whether it includes this process's own `Alive` depends on the middleware:
@@ -66,8 +70,11 @@ class AliveWatch:
         seen: whether any process was ever alive.
     """
 
-    def __init__(self, node: Node, topic: str, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, node: Node, topic: str, changed: Callable[[], None] = lambda: None, *, patient: bool = False
+    ) -> None:
         self.count, self.seen, self._changed, self._node = 0, False, changed, node
+        self._pressure = Pressure() if patient else None
         self._empty = self._looked = 0.0  # s without any process while this one looked; when it looked last
         self._silent = False  # whether the last process went silent without announcing its end
         self.topic = node.resolve_topic_name(topic)
@@ -79,9 +86,12 @@ class AliveWatch:
         """Whether there was a process and certainly none is left; call this repeatedly."""
         before, self._looked = self._looked, time.monotonic()
         if not self.seen or self.count:
+            if self._pressure is not None:
+                self._pressure.mark(after=LEASE)
             return False
         self._empty += min(self._looked - before, _LOOKED)
-        return not self._silent or self._empty >= _SURE
+        sure = _SURE if self._pressure is None else self._pressure.patience(_SURE)
+        return not self._silent or self._empty >= sure
 
     def nodes(self) -> list[str]:
         """Full names of the nodes that publish on the topic, including recently killed ones."""

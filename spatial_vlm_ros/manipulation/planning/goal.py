@@ -69,7 +69,7 @@ class Grasp:
         width: of what is between the fingers.
         opening: distance of the fingers until they close: where the surface was measured, as wide as there is space,
             for the side that the camera does not see may be thicker than estimated.
-        needed: the opening that the estimated width and its doubt need; what shifts within it is not pressed on.
+        needed: the opening that the estimated width and its doubt need.
         width_margin: by which the gripper could open further, each side, beyond the clearance it needs.
         hold: length of the fingers that lies against the object.
         clearance: least distance of what the gripper sweeps from neighbours and keep-outs; infinite without any.

@@ -146,7 +146,7 @@ class PlannerGate(Node):
             result_timeout=_KEPT + qos.ODD,
         )
         self._client = ClientWatch(self, "pick", self._end_for, self._resolver_lost)
-        self._resolver = AliveWatch(self, "resolve/alive")
+        self._resolver = AliveWatch(self, "resolve/alive", patient=True)
         self._mark: GateMark | None = None
         if not self._config.plan_only:
             execute = self.resolve_service_name(self._planning.motion.execute_action)
@@ -277,7 +277,7 @@ class PlannerGate(Node):
     def _resolver_lost(self) -> str:
         """Why the resolver counts as lost; "" if it is there. No motion continues without it."""
         goal, lost = self._goal, self._resolver.lost  # also called before a motion
-        return "the resolver has ended" if goal is not None and goal.begun and lost else ""
+        return "no sign of life comes from the resolver" if goal is not None and goal.begun and lost else ""
 
     def _on_gates(self) -> None:
         if self._mark is not None and self._mark.others:

@@ -91,6 +91,19 @@ def test_a_change_may_use_up_the_clearance_and_not_the_padding(
     assert caught.value.moved == pytest.approx(max(abs(closing), abs(across), abs(up)), abs=1e-6)
 
 
+@pytest.mark.parametrize(("beyond", "stands"), [(-1e-4, True), (1e-4, False)])
+def test_a_hand_that_opened_wider_leaves_more_room_unless_it_closes_on_a_part(beyond: float, stands: bool) -> None:
+    then = table_with(target())
+    grasp = pick_goal(then, CONFIG).grasps[0]
+    wide = dataclasses.replace(grasp, opening=grasp.needed + 0.02)
+    x, y, z = (np.array(then.target.solid.centre) + (BY_CLOSING + 0.01 + beyond) * tip_axes(grasp.grasp)[:, 1]).tolist()
+    now = with_target(then, dataclasses.replace(then.target, solid=Solid((x, y, z), 0.0, SIZE)))
+    with contextlib.nullcontext() if stands else pytest.raises(SceneChangedError, match="may touch it"):
+        check_grasp(then, now, wide, CONFIG)
+    with pytest.raises(SceneChangedError, match="not where the fingers close"):
+        check_grasp(then, now, dataclasses.replace(wide, closes_on="surface"), CONFIG)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
