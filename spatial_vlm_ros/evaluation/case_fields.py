@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks a truth line for wrong encoding and for unknown fields, which the form does not check.
+"""Checks a truth line, and the entries of detections.json, for what their form does not: encoding, unknown fields.
 
 A misspelled field silently changes the judgement: "expct" makes a case that is not judged, "idd" one for which any
 object is right. Works on bytes and field names only.
@@ -62,6 +62,18 @@ def unread_field(line: bytes) -> tuple[str, str] | None:
                 meant = f"write `{close}`" if close else f"the fields are {', '.join(known)}"
                 return f"$.{place}.{name}", f"unknown field `{name}`; {meant}"
     return None
+
+
+def misspelled(found: Mapping[str, Any], known: Collection[str]) -> tuple[str, str] | None:
+    """The first unknown field that looks like a missing known one, and that one; None if there is none.
+
+    Args:
+        found: a decoded JSON object.
+        known: names of its fields.
+    """
+    absent = [name for name in known if name not in found]
+    pairs = ((name, _like(name, absent)) for name in found if name not in known)
+    return next(((name, close) for name, close in pairs if close), None)
 
 
 def _parts(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

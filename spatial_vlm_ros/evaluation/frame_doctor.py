@@ -41,7 +41,7 @@ _ROUGH_PLANE = 0.006  # metres rms; a table seen by a healthy sensor at 1 m stay
 _FACING = 65.0
 _STEEP = 75.0
 _TILTED = 5.0
-_OFF_HEIGHT = 0.02  # metres
+_OFF_HEIGHT = 0.015  # metres: observation.support_error, beyond which no plan is made
 _FAR_OFF = 20.0  # metres: the camera of an arm or mobile robot is never this far from its base
 
 
@@ -180,7 +180,7 @@ def _height(scene: Scene, told: float | None) -> Iterator[Finding]:
     text = f"the support is at z = {height:.3f} m in {scene.frame.base_T_camera.parent}"
     if told is not None and abs(height - told) > _OFF_HEIGHT:
         repair = "check the camera's mounting transform, the depth unit, and which surface is in view"
-        yield Finding("support height", Severity.WARNING, f"{text}, expected {told:.3f} m", repair)
+        yield Finding("support height", Severity.ERROR, f"{text}, expected {told:.3f} m", repair)
     else:
         yield Finding("support height", Severity.OK, text)
 

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError, TransformError
 from spatial_vlm_ros.evaluation.case import Case, CaseLine, Expectation, ExpectedAnswer, contradict
-from spatial_vlm_ros.evaluation.case_fields import BYTE_ORDER_MARK, unread_field, wrong_encoding
+from spatial_vlm_ros.evaluation.case_fields import BYTE_ORDER_MARK, misspelled, unread_field, wrong_encoding
 from spatial_vlm_ros.files.arrays import read_npy
 from spatial_vlm_ros.files.images import decode_file
 from spatial_vlm_ros.files.reading import MIB, inside, member, read_bytes, read_lines
@@ -69,6 +69,7 @@ __all__ = [
 
 _FORM = "fix the file; docs/tutorials/own_image.md shows its format"
 CASE_REPAIR = "fix the line; docs/evaluate.md describes a case"
+_READABLE = "use a JSON file of the documented format"
 _T = TypeVar("_T")
 _Sized = Callable[[tuple[int, ...]], None]
 
@@ -327,11 +328,14 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
         The detections in the order of the file; boxes that leave the image are clipped to it.
 
     Raises:
-        FileError: the file is missing or malformed, a box or mask is invalid, or it is for another image size.
+        FileError: the file is missing or malformed, an optional field is misspelled, a box or mask is invalid, or it is
+            for another image size.
         InputError: two detections share an id, or a box lies wholly outside the image.
     """
     path = Path(path)
-    found = _json(path, _Detections)
+    text = file_bytes(path, _READABLE)
+    found = decode_json(text, _Detections, path)
+    _check_names(path, text)
     width, height = image_size
     if found.image is not None and (found.image.width, found.image.height) != image_size:
         reason = (
@@ -341,6 +345,18 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
     _check_pixels(path, found.detections, image_size)
     detections = [_detection(path, n, entry, image_size) for n, entry in enumerate(found.detections)]
     return check_detections(detections, width, height)
+
+
+def _check_names(path: Path, text: bytes) -> None:
+    """Raise FileError for a field that is a known optional one misspelled: it would be left out."""
+    whole = msgspec.json.decode(text)
+    entries = [
+        ("$", whole, _Detections),
+        *((f"$.detections[{n}]", e, _Detection) for n, e in enumerate(whole["detections"])),
+    ]
+    for place, entry, form in entries:
+        if wrong := misspelled(entry, form.__struct_fields__):
+            raise FileError(path, f"unknown field `{wrong[0]}`", f"write `{wrong[1]}`, or rename yours", place)
 
 
 def _check_pixels(path: Path, entries: tuple[_Detection, ...], image_size: tuple[int, int]) -> None:
@@ -431,7 +447,7 @@ class _Detections(msgspec.Struct):
 
 
 def _json(path: str | Path, form: type[_T]) -> _T:
-    return decode_json(file_bytes(path, "use a JSON file of the documented format"), form, path)
+    return decode_json(file_bytes(path, _READABLE), form, path)
 
 
 def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", repair: str = _FORM) -> _T:

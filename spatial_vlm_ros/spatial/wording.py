@@ -189,7 +189,10 @@ def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -
         return f"{words}: it would be, but nothing clearly matches '{describe(clause.inner[0].phrase)}'."
     margin = float(clause.margin[row])
     if not np.isfinite(margin):
-        return words + ": the relation could not be measured."
+        involved = [objects[number] for number in (row, *(int(a) for a in clause.anchors[row])) if number >= 0]
+        found = [f"the depth of the {name_of(obj)} cannot be trusted: {obj.depth_problem}"
+                 for obj in involved if obj.depth_problem is not None]  # fmt: skip
+        return f"{words}: {_and(found) if found else 'the relation could not be measured'}."
     return words + (f": short by {-margin:.3f} m." if margin < 0 else f": the margin is only {margin:.3f} m.")
 
 

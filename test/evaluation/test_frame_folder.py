@@ -401,6 +401,25 @@ def test_a_box_with_a_number_that_is_none_is_refused(tmp_path: Path, number: str
         read_detections(write_json(tmp_path / "detections.json", text), (WIDTH, HEIGHT))
 
 
+@pytest.mark.parametrize(
+    ("written", "meant", "place"),
+    [("scores", "score", "$.detections[0]"), ("atributes", "attributes", "$.detections[0]"), ("images", "image", "$")],
+)
+def test_a_misspelled_optional_field_is_named(tmp_path: Path, written: str, meant: str, place: str) -> None:
+    entry = {key: value for key, value in CUP.items() if key != meant}
+    content: dict[str, Any] = {"detections": [{**entry, written: 1} if place != "$" else entry]}
+    path = write_json(tmp_path / "detections.json", content | ({written: {}} if place == "$" else {}))
+    with pytest.raises(FileError, match=f"unknown field `{written}`.*`{meant}`") as caught:
+        read_detections(path, (WIDTH, HEIGHT))
+    assert caught.value.field == place
+
+
+def test_other_fields_may_be_there(tmp_path: Path) -> None:
+    content = {"source": "a detector", "detections": [{**CUP, "bbox": [1, 2, 3, 4], "category_id": 7}]}
+    (read,) = read_detections(write_json(tmp_path / "detections.json", content), (WIDTH, HEIGHT))
+    assert read.label == "cup"
+
+
 def test_repeated_ids_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 detections have the id 'd0'"):
         read_detections(detections(tmp_path, CUP, CUP), (WIDTH, HEIGHT))

@@ -170,7 +170,7 @@ def test_an_uncalibrated_camera_info_is_an_error() -> None:
 def test_the_table_is_measured_against_what_is_told() -> None:
     assert listen(table_height=0.0)["support height"].level is Severity.OK
     finding = listen(table_height=0.1)["support height"]
-    assert finding.level is Severity.WARNING
+    assert finding.level is Severity.ERROR
     assert "expected 0.100 m" in finding.found
 
 

@@ -206,6 +206,7 @@ def test_an_anchor_without_depth_cannot_carry_a_relation(tabletop: Tabletop) -> 
     answer = tabletop.ask(seen, "the can behind the cup", frame=dataclasses.replace(seen.frame, depth=depth))
     assert answer.target is None
     assert answer.status in {Status.LOW_CONFIDENCE, Status.DEPTH_INVALID}
+    assert "the depth of the cup (cup) cannot be trusted: " in answer.message
 
 
 def test_an_object_hidden_beyond_the_configured_part_is_occluded(tabletop: Tabletop) -> None:
