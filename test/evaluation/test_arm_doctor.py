@@ -158,7 +158,7 @@ FAULTS = [
     (lambda heard: heard.controllers.update(panda_arm_controller="inactive"), "controllers", "is inactive, not active",
      "set_controller_state"),
     (lose(gripper_servers), "gripper", "no node serves the action /panda_gripper/grasp", "gripper's driver"),
-    (cross, "gripper", "/panda_gripper/grasp is control_msgs/action/GripperCommand, not franka_msgs", "fix"),
+    (cross, "gripper", "/panda_gripper/grasp has the type control_msgs/action/GripperCommand, not franka_msgs", "fix"),
     (set_(fingers=JointStream()), "gripper", "it reports no state: /panda_gripper/joint_states has no panda_finger_j",
      "gripper_flag"),
     (lambda heard: heard.fingers.positions.update(panda_finger_joint1=0.5), "gripper", "open by 0.5200 m",
