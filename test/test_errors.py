@@ -82,8 +82,8 @@ def test_who_is_busy_and_what_expired_is_named() -> None:
     assert str(errors.BusyError("the cup")).startswith("another instruction is being answered: 'the cup'.")
     assert str(errors.BusyError("", "another motion is being planned")).startswith("another motion is being planned.")
     assert str(errors.ApprovalExpiredError("plan a1", 0.0)).startswith("plan a1 expired before it was used.")
-    late = errors.ApprovalExpiredError("the approval", 29.987, "no recheck saw the scene")
-    assert str(late).startswith("the approval expired after 30 s: no recheck saw the scene.")
+    late = errors.ApprovalExpiredError("the approval", 29.987, "no recheck got a usable image")
+    assert str(late).startswith("the approval expired after 30 s: no recheck got a usable image.")
 
 
 def refuse() -> None:

@@ -31,7 +31,7 @@ _METHODS = ("projector", "lora", "pin", "cloc")
     "--views", type=click.IntRange(1), default=4, show_default=True, help="Number of images of each rendered world."
 )
 @click.option("--scored", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of held-out "
-              "images to score on; as many more are used to calibrate.")  # fmt: skip
+              "images for the scores; the same number again is used for calibration.")  # fmt: skip
 @click.option("--encoder", type=FOLDER, help="Vision encoder that replaces the one of BASE: CLIP, SigLIP, SigLIP 2 of "
               "a fixed size, AIMv2, or the output of --method cloc.")  # fmt: skip
 @click.option("--positions", help="Position scheme of the language model: 1d, axial, mrope-chunked, mrope-interleaved, "
@@ -113,7 +113,7 @@ def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: 
     )  # fmt: skip
     result = run(request)
     if result is None:
-        say(f"{out}: not written yet, because --minutes have passed; run the same command again to continue")
+        say(f"{out}: not finished within --minutes; run the same command again to continue")
         raise SystemExit(REFUSED)
     if as_json:
         print_json(result)

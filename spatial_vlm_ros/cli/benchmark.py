@@ -33,8 +33,8 @@ WAYS = ("likelihood", "reply", "choice", "refer")  # asking.WAYS, which loads Nu
 @click.option("--remedy", "remedies", multiple=True, metavar="OPTIONS",
               help="Options added to those of each model, such as \"attention=1.2\"; can be repeated. Each model is "
               "evaluated without and with each remedy.")  # fmt: skip
-@click.option("--ask", type=click.Choice(WAYS), help="How a model is queried. Default: the first that the model "
-              "supports, of likelihood, reply, choice for options and of refer, reply for points.")  # fmt: skip
+@click.option("--ask", type=click.Choice(WAYS), help="How a model is queried. Default: the first way that it "
+              "supports: likelihood, reply, choice for questions with options; refer, reply for points.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Evaluate only this many items, spread over the files.")
 @click.option("--out", type=FILE, help="Write the report as JSON. Answers are kept in FILE.answers.jsonl, from which "
               "an interrupted run continues.")  # fmt: skip

@@ -25,7 +25,7 @@ _START_S = 600.0  # s for loading a model: a person waits, and can abort
 
 @click.command()
 @click.argument("frames", type=FOLDER)
-@click.option("--grounder", required=True, help="Backend whose model is asked for whole phrases.")
+@click.option("--grounder", required=True, help="Backend of the model, which is asked what whole phrases mean.")
 @click.option("--grounder-options", default="", help="Options of --grounder: name=value, separated by spaces.")
 @click.option("--out", type=FILE, required=True, help="Output file, for second_opinion.reliability; with --judge, for "
               "judge.calibration.")  # fmt: skip

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     help="Maximum number of relations to ask about.",
 )
 @click.option("--timeout", type=click.FloatRange(0.1, 600.0), default=600.0, show_default=True,
-              help="Seconds after which a model is asked about no more relations.")  # fmt: skip
+              help="Time limit for asking a model, in seconds; relations left then are not asked about.")  # fmt: skip
 @click.option("--image", "image_file", type=FILE, help="Output image: camera image, top view and table.")
 @force_option
 @image_domain_option

@@ -67,7 +67,7 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
         others = len({*folder.glob("*.mcap")} - {*found})
         if others:
             say(
-                f"not shown: {others} .mcap without the name of a bundle; if it is a renamed bundle, pass its "
+                f"not shown: {others} .mcap files that are not named like bundles; if it is a renamed bundle, pass its "
                 "path to `replay`",
                 err=True,
             )

@@ -32,7 +32,7 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"| encoder | {told['encoder'] or 'of the base'} |"
     yield f"| data | {data['rendered']} rendered worlds, {data['frames']} labelled frames |"
     views = data["views"]
-    counts = f"{views['training']} learnt from, {views['calibration']} calibrated on, {views['test']} scored on"
+    counts = f"{views['training']} for training, {views['calibration']} for calibration, {views['test']} for the scores"
     yield f"| views | {counts} |"
     for name in ("positions", "norm", "features", "batch", "seed"):
         yield f"| {name} | {_shown(settings[name])} |"
@@ -55,9 +55,9 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
 
 def _relations(scores: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Scores on held-out views", "")
-    yield f"{scores['views']} views of groups that were neither learnt from nor calibrated on."
-    yield "Each pair is asked as the judge asks: choices in both orders, sides in the mirrored image, too. Pairs of one"
-    yield "view are not independent, so the intervals are too narrow."
+    yield f"{scores['views']} views of groups that were not used for training or calibration."
+    yield "Each pair is asked as by the judge: with the choices in both orders, and for left and right also in the"
+    yield "mirrored image. Pairs of one view are not independent, so the intervals are too narrow."
     yield ""
     yield from _tables(scores)
 
@@ -83,8 +83,8 @@ def _tables(scores: Mapping[str, Any]) -> Iterator[str]:
 
 def _regions(scores: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Scores on held-out views", "")
-    yield f"{scores['views']} views of groups that were not learnt from. A region is to find its caption among those"
-    yield "of its image, and a caption its box."
+    yield f"{scores['views']} views of groups that were not used for training. The encoder has to find the caption of a"
+    yield "region among the captions of its image, and the box of a caption."
     yield ""
     yield f"- Captions found: {_share(scores['captions'])}; by chance {100 * scores['chance']:.1f} %."
     yield f"- Boxes found (overlap of half or more): {_share(scores['boxes'])}; mean overlap {scores['overlap']:.3f}."
@@ -105,23 +105,24 @@ def _uses(told: Mapping[str, Any]) -> Iterator[str]:
             "",
             "As `--encoder` of a further `spatial-vlm adapt`. A projector has to be trained for it.",
         )
-        yield "It judges nothing by itself, so it has no reliability file. docs/adapt.md: what differs from the paper."
+        yield "It does not judge relations by itself, so it has no reliability file."
+        yield "docs/adapt.md says what differs from the paper."
     else:
         yield from (
             "## Use",
             "",
             "`calibration.json` in this folder is the file for `judge.calibration`. It was fitted",
         )
-        yield f"on {told['data']['views']['calibration']} views that were not scored on."
+        yield f"on {told['data']['views']['calibration']} views that were not used for the scores."
         settings = told["settings"]
         if settings["method"] == "pin" or settings["norm"] != "none" or settings["positions"] or settings["features"]:
             yield "This package applies the remedies that `config.json` names when it loads the folder. Other programs"
             yield "load the weights without them, and get other answers."
     yield from ("", "## Not for", "")
     if not told["data"]["frames"]:
-        yield "- Real images: it learnt from rendered tables alone, and was scored on rendered tables alone."
-    yield "- Deciding where a robot moves. What it says is an opinion beside the measurement, which leads."
-    yield "- Objects, cameras and places unlike those of its data; the scores above say nothing of them."
+        yield "- Real images: it was trained and scored only on rendered tables."
+    yield "- Deciding where a robot moves. Its answers are a second opinion; the measurement decides."
+    yield "- Objects, cameras and places unlike those of its data; the scores above do not cover them."
     yield "- Languages other than English, and questions other than those of the judge and of places."
 
 

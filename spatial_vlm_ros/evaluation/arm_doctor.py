@@ -27,7 +27,7 @@ _NEAR = 0.05  # rad from a limit
 _ROUNDING = 1e-3  # rad beyond a limit that a mechanical stop may cause
 _WIDTH = 0.005  # m that a gripper may report beyond its opening
 _SLOW_ANSWER = 0.3  # s: motion.planner_silence is 0.35
-_NOBODY = "nobody serves "
+_NOBODY = "no node serves "
 _SEND_GOAL = "/_action/send_goal"
 _DRIVERS: Mapping[str, Sequence[tuple[str, str, bool]]] = {
     "gripper_command": (("", "control_msgs/action/GripperCommand", True),),
@@ -150,8 +150,8 @@ def _missing(heard: ArmHeard, wanted: Mapping[str, str], check: str, repair: str
             found.append(Finding(check, Severity.ERROR, f"{_NOBODY}the {kind} {shown}", repair))
         elif form not in types:
             other, told = form.removesuffix("_SendGoal"), ", ".join(each.removesuffix("_SendGoal") for each in types)
-            same = "fix the preset: it must name what the driver has, with its type"
-            found.append(Finding(check, Severity.ERROR, f"the {kind} {shown} is {told}, not {other}", same))
+            same = "fix the preset: give the name and type that the driver offers"
+            found.append(Finding(check, Severity.ERROR, f"the {kind} {shown} has the type {told}, not {other}", same))
     return found
 
 

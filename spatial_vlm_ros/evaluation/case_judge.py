@@ -161,7 +161,7 @@ class CaseJudge:
                 raise image.problem
             return self._judged(done, expect, image, seen)
         except SpatialVlmError as error:
-            return dataclasses.replace(done, problem=f"its truth is invalid: {error}")
+            return dataclasses.replace(done, problem=f"its expected result is invalid: {error}")
         except Exception as error:  # a bug here costs one case, not the batch
             _log.exception("unexpected exception while judging %r on %s", case.instruction, self._source)
             return dataclasses.replace(done, problem=f"it could not be judged: {InternalError.of(error)}")

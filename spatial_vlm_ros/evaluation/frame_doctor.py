@@ -157,7 +157,7 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
             "support plane",
             Severity.WARNING,
             text,
-            "in so steep a view, 'behind' and 'in front' are undefined: use the frame 'robot'",
+            "in such a steep view, 'behind' and 'in front' are undefined: use the frame 'robot'",
         )
     else:
         yield Finding("support plane", Severity.OK, text)

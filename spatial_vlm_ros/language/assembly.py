@@ -195,7 +195,7 @@ class _Assembly:
         if index and node.phrase.pointed and not self.later:
             raise NotUnderstoodError(
                 self.instruction, (node.phrase.start, node.phrase.end), "this refers to an object that was not named",
-                'name the thing: "left of the box"',
+                'name the object: "left of the box"',
             )  # fmt: skip
         ordinal, superlative = None, node.superlative
         if node.phrase.order is not None and node.order_from is not None:

@@ -489,10 +489,10 @@ class _Enumeration:
             span = (item.start, item.end)
             reason, repair = {
                 "also": ("this names a second object", "name one object in one command"),
-                "from": ("a side to count from, but no ordinal", 'say "the second mug from the left"'),
-                "placed": ("a second place in an order", "use one superlative or ordinal for each object"),
+                "from": ("there is a side to count from, but no ordinal", 'say "the second mug from the left"'),
+                "placed": ("a second ordinal for one object", "use one superlative or ordinal for each object"),
                 "side": ("a second superlative for one object", "use one superlative or ordinal for each object"),
-            }.get(item.kind, ("this belongs to no other words", "say it next to the object that it describes"))
+            }.get(item.kind, ("it is unclear what this describes", "say it next to the object that it describes"))
         return NotUnderstoodError(self.instruction, span, reason, repair)
 
 

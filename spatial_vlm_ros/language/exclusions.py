@@ -42,7 +42,7 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
     """
     if any(anchor.category.split(" ")[-1] in _ROOM for each in destination.excluded for anchor in each.anchors):
         raise NotUnderstoodError(
-            instruction, (0, len(instruction)), "free space is asked for as a distance",
+            instruction, (0, len(instruction)), "free space has to be given as a distance",
             'say "at least 5 cm from the kettle"',
         )  # fmt: skip
     anchor = destination.anchors[0]

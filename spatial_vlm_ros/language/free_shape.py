@@ -62,13 +62,15 @@ _ENDS_CLAUSE = frozenset({"REL", "COMMA", "SIDE", "STOP", "AND", "FROM"})
 _GOES_ON = frozenset({"REL", "SIDE", "FROM", "THATIS", "FRAME"})
 """Tokens that may follow a comma or "and": more about the same object."""
 _REFUSED = {
-    **dict.fromkeys(("OR", "EACH", "PORTION"), "they offer a choice or parts, and a model can point at one object"),
+    **dict.fromkeys(
+        ("OR", "EACH", "PORTION"), "they offer a choice or parts, but a model can point only at one object"
+    ),
     **dict.fromkeys(("TURNED", "GRIP", "CLOSER", "VAGUE"), "they ask for a motion that is not supported"),
-    **dict.fromkeys(("DENIED",), "a property is denied, which a model easily passes over"),
+    **dict.fromkeys(("DENIED",), "a property is negated, which a model may ignore"),
     **dict.fromkeys(("TIME",), "they put the order in time"),
     **dict.fromkeys(("FOREIGN", "SYMBOL", "OPEN", "CLOSE"), "one of the words or signs cannot be read"),
     **dict.fromkeys(("DOUBTFUL", "UNCOUNTED", "SIGNED", "RANGE"), "a number in them is not reliable"),
-    "THEN": "they have several steps, and a model can point at one object",
+    "THEN": "they have several steps, but a model can point only at one object",
 }
 """Tokens that the grammar always refuses, and the reason why no model is asked."""
 _NO_SHAPE = "they neither ask for one object to be picked up, given or found, nor only describe one"
@@ -138,28 +140,28 @@ def _not_one_object(rest: Sequence[Word], tokens: Sequence[Token], opening: str)
     if tokens and tokens[0].kind in _COUNTING:
         first = tokens[0].text
     if first in _SEVERAL or (tokens and tokens[0].kind in _COUNTING):
-        return f"{first!r} may mean several objects, and a model can point at one object"
+        return f"{first!r} may mean several objects, but a model can point only at one object"
     if first == "your":
         return "they mention the robot itself"  # "take your gripper off the mug that I love"
     if first not in _ARTICLES:
         return _NO_SHAPE
     named = list(dropwhile(lambda token: token.kind == "DET" and token.text in _ARTICLES, tokens))
     if named and named[0].kind in _COUNTING:
-        return f"{named[0].text!r} may mean several objects, and a model can point at one object"
+        return f"{named[0].text!r} may mean several objects, but a model can point only at one object"
     if not named or named[0].kind not in _NAMING:
         return _NO_SHAPE
     ended = next((n for n, token in enumerate(named) if token.kind not in _NAMING), len(named))
     head, behind = named[ended - 1].text, named[ended] if ended < len(named) else None
     if head == "ones" or is_plural(head):
-        return f"{head!r} may mean several objects, and a model can point at one object"
+        return f"{head!r} may mean several objects, but a model can point only at one object"
     if any(token.text in _PLACES for token in named[:ended]):
-        return "they ask for a place, and a model that points at an object does not say where"
+        return "they ask for a place, but a model only points at an object"
     if behind is not None and behind.kind == "DET" and opening in _GIVING:
-        return "they may say whom to give it to, and a model can point at one object"
+        return "they may say whom to give it to, but a model can point only at one object"
     if behind is not None and behind.kind == "OF" and named[ended + 1 : ended + 2]:
         next_one = named[ended + 1]
         if next_one.kind not in ("DET", "NOUN", "ADJ"):
-            return "they ask for a part, or for several objects, and a model can point at one object"
+            return "they ask for a part, or for several objects, but a model can point only at one object"
     if behind is not None and behind.kind not in _BEHIND and behind.text not in _RELATIVE:
         return _NO_SHAPE  # "my niece loves …", "get the mug filled"
     return _stated(tokens, opening) or _second(tokens, start)
@@ -167,7 +169,7 @@ def _not_one_object(rest: Sequence[Word], tokens: Sequence[Token], opening: str)
 
 def _second(tokens: Sequence[Token], start: int) -> str | None:
     second = any(token.text in _FREE for token in tokens if token.start > start)
-    return "they name two objects, and a model can point at one" if second else None
+    return "they name two objects, but a model can point only at one" if second else None
 
 
 def _stated(tokens: Sequence[Token], opening: str) -> str | None:
@@ -186,15 +188,15 @@ def _known_refusal(tokens: Sequence[Token]) -> str | None:
         if timed and [after.text for after in tokens[n + 1 : n + 2]] != ["ago"]:
             return _REFUSED["TIME"]
         if token.text == "away from" and n + 1 == len(tokens):
-            return f"{token.text!r} may say what is not meant, which a model easily passes over"
+            return f"{token.text!r} may say what is not meant, which a model may ignore"
         if token.kind == "REL" and getattr(token.value, "name", "") == "other than":
-            return f"{token.text!r} may say what is not meant, which a model easily passes over"
+            return f"{token.text!r} may say what is not meant, which a model may ignore"
     return None
 
 
 def _goes_away(opening: str, texts: Sequence[str], tokens: Sequence[Token]) -> str | None:
     """Reason why words say where something goes, or None: "to open bottles", "next to the cup", a final "to"."""
-    where = "they say where something goes, and a model that points at an object does not say where"
+    where = "they say where something goes, but a model only points at an object"
     verb = opening.split(" ")[0]
     for n, token in enumerate(tokens):
         if token.kind == "REL" and [after.text for after in tokens[n + 1 : n + 2]] in (["here"], ["there"]):
@@ -219,7 +221,7 @@ def _says_what_for(before: Token, after: Token, verb: str) -> bool:
 
 def _goes_on(tokens: Sequence[Token]) -> str | None:
     """Reason why words say more than one object, or None: what follows a punctuation mark, "and" or a verb."""
-    several = "they have several steps or name several objects, and a model can point at one object"
+    several = "they have several steps or name several objects, but a model can point only at one object"
     for n, token in enumerate(tokens):
         behind = tokens[n + 1 : n + 5]
         if token.kind == "STOP" and behind:
@@ -241,7 +243,7 @@ def _becomes(opening: str, tokens: Sequence[Token]) -> str | None:
     """Reason for refusing a wished change such as "get the mug that I love washed" or "I want it moved", or None."""
     causing = opening == "get" or opening in _WISHES
     if causing and tokens and is_participle(tokens[-1].text):
-        return "they may say what to do with an object, and a model can only point at it"
+        return "they may say what to do with an object, but a model can only point at it"
     return None
 
 

@@ -113,14 +113,14 @@ def _by_words(words: Sequence[str]) -> str | None:
     pairs = list(pairwise((*words, "")))
     denying = next((a for a, b in pairs if a in _DENYING or a.endswith("n't") or (a, b) == ("rather", "than")), None)
     if denying is not None:
-        return f"{denying!r} may say what is not meant, which a model easily passes over"
+        return f"{denying!r} may say what is not meant, which a model may ignore"
     condition = next((a for a, b in pairs if a in _CONDITIONS and not (a == "once" and b in _PER)), None)
     condition = "in case" if ("in", "case") in pairs else condition
     if condition is not None:
-        return f"{condition!r} may be a condition, and a model that points at an object checks none"
+        return f"{condition!r} may be a condition, which a model that points at an object does not check"
     correcting = next((a for a, b in pairs if a in _CORRECTING or (a, b) in _CORRECTING_PAIRS), None)
     if correcting is not None:
-        return f"{correcting!r} may take back what was said before, and a model may point at just that"
+        return f"{correcting!r} may take back what was said before, and a model may still point at it"
     later = next((a for a, _ in pairs if a in _LATER), None)
     if later is not None:
         return f"{later!r} may put the order in time, and a model that points at an object does not wait"
@@ -135,12 +135,12 @@ def _by_verbs(instruction: str, words: Sequence[str], roles: Sequence[WordRole])
         (w for w in words if w in _INTO), None
     )
     if placing is not None:
-        return "they say where something goes, and a model that points at an object does not say where"
+        return "they say where something goes, but a model only points at an object"
     if next((role.role for role in roles if role.role != "POLITE"), "") == "UNKNOWN_VERB":
-        return "they ask for an action that is not known here, and a model can only point at an object"
+        return "they ask for an action that is not known here, but a model can only point at an object"
     relating = {_said(instruction, role) for role in roles if role.role == "REL"}  # "next to"
     if not (_NEXT - relating).isdisjoint(words) or _has_steps(roles):
-        return "they have several steps, and a model can point at one object"
+        return "they have several steps, but a model can point only at one object"
     return None
 
 

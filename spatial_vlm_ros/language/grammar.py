@@ -127,7 +127,7 @@ class _Flattener:
         if words.also and negated:
             raise NotUnderstoodError(
                 self.instruction, (token.start, token.end), "this place cannot be negated",
-                'say it of the corner alone: "not at the corner of the tray"',
+                'negate only the corner: "not at the corner of the tray"',
             )  # fmt: skip
         before = self.tokens[leaf.position - 1]
         apart = words.name == "other than" and before.text == SURFACE
@@ -167,7 +167,7 @@ class _Flattener:
         if negated.kind != "NOT":
             return Attachable("adjective", *span, words=(negated.value, *(token.value for token in tokens)))
         if " and " in self.instruction[tokens[0].start : span[1]].lower():
-            reason = "this may deny one of these words or both"
+            reason = "it is unclear whether this negates one of these words or both"
             raise NotUnderstoodError(self.instruction, span, reason, 'say "neither red nor blue", or one of them')
         return Attachable("adjective", *span, words=tuple(NOT + token.value for token in tokens))
 

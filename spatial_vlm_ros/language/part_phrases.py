@@ -62,7 +62,8 @@ def in_parts(query: SpatialQuery) -> SpatialQuery:
         if compared:
             raise NotUnderstoodError(
                 query.instruction, (0, len(query.instruction)),
-                f"{compared[0]!r} may tell which {to.relation.split(' ')[2]} or which {to.anchors[0].category}",
+                f"it is unclear whether {compared[0]!r} describes the {to.relation.split(' ')[2]} or the "
+                f"{to.anchors[0].category}",
                 'say the sides: "at the back left corner of the tray"',
             )  # fmt: skip
     return replace(

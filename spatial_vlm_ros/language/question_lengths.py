@@ -234,7 +234,7 @@ class LengthReader(ChoiceReader):
         readings = [r for r in readings if r.action == "place" and r.destination is not None and not r.steps]
         if readings and readings[0].target.count not in (None, 1):
             raise NotUnderstoodError(
-                self.instruction, (words[0].start, words[-1].end), "room is looked for of one object at a time",
+                self.instruction, (words[0].start, words[-1].end), "room can be checked for only one object at a time",
                 'ask "is there room for the cup on the tray?"',
             )  # fmt: skip
         if not readings:

@@ -16,40 +16,40 @@ _UNKNOWN_VERB = (
     "this verb is not a known action",
     "use a verb such as pick up, give me, put, find, point at, push, pull, open or close",
 )
-DISTANCE_HERE = ("a distance cannot stand here", 'say "10 cm left of the box"')
+DISTANCE_HERE = ("a distance does not fit here", 'say "10 cm left of the box"')
 UNITLESS = ("this number has no object to count and no unit", 'say "5 cm left of the box" or "five cups"')
 """Reason and repair for a number that counts nothing."""
 
 _BY_KIND: dict[str, tuple[str, str]] = {
     "DENIED": ("this denies a property inside a name", 'say "the cup that is not red"'),
-    "EACH": ("one object for each of several is not supported", "say one place at a time"),
+    "EACH": ("a separate object for each of several others is not supported", "say one place at a time"),
     "TURNED": ("turning an object is not supported", "use a verb such as pick up, put, push or pull"),
     "TIME": (
         "this may be a place or an order in time",
         'say "in front of", or one command after the other: "grab …, then …"',
     ),
-    "OUTSIDE": ("this word has no place in an instruction here", _EXAMPLE),
+    "OUTSIDE": ("this word is not supported here", _EXAMPLE),
     "OR": ("a choice between objects is not supported", "name the one object that is meant"),
     "FOREIGN": ("this is not a known English word", "say it in English"),
-    "SYMBOL": ("this sign has no place in an instruction", "leave it out, or say it in words"),
-    "OPEN": ("parentheses hold only a point of view here", 'leave them out, or write "(from my point of view)"'),
-    "CLOSE": ("parentheses hold only a point of view here", "leave them out"),
+    "SYMBOL": ("this sign is not supported in an instruction", "leave it out, or say it in words"),
+    "OPEN": ("parentheses can contain only a point of view", 'leave them out, or write "(from my point of view)"'),
+    "CLOSE": ("parentheses can contain only a point of view", "leave them out"),
     "STOP": ("the instruction has several sentences", "give one sentence at a time"),
     "VERB": ("the instruction has several steps", "give one command at a time"),
-    "VERB_HERE": ("a command cannot stand here", "give one command at a time, the verb first"),
+    "VERB_HERE": ("a command does not fit here", "give one command at a time, the verb first"),
     "THEN": ("the instruction has several steps", "give one command at a time"),
-    "THERE": ("this cannot stand here", _EXAMPLE),
-    "WHICH": ("this question word cannot stand here", 'ask "which mug is behind the box?"'),
-    "OF": ('"of" cannot stand here', 'say "the lid of the jar" or "the box of cereal"'),
+    "THERE": ("this does not fit here", _EXAMPLE),
+    "WHICH": ("this question word does not fit here", 'ask "which mug is behind the box?"'),
+    "OF": ('"of" does not fit here', 'say "the lid of the jar" or "the box of cereal"'),
     "DIST": DISTANCE_HERE,
-    "DOUBTFUL": ("this number can be read in two ways, or in none", 'say it as "1500 mm" or "1.5 cm"'),
+    "DOUBTFUL": ("the form of this number is unclear", 'say it as "1500 mm" or "1.5 cm"'),
     "UNITLESS": UNITLESS,
     "UNCOUNTED": ("counting starts at one", 'count from one: "the second mug from the left", "two mugs"'),
     "SIGNED": ("a number with a sign is not supported", 'say "5 cm left of the box"'),
     "PORTION": ("a fraction is not supported", 'say how many: "two of the cups", or the whole'),
     "PARTICIPLE": ("this word does not say where the object is", 'say it with a relation: "the chick behind the cup"'),
     "COMPARED": ("this property cannot be measured", 'use a size: "the largest cup", "the taller cup"'),
-    "ADVERB": ("this word has no place in an instruction here", _EXAMPLE),
+    "ADVERB": ("this word is not supported here", _EXAMPLE),
     "UNKNOWN_VERB": _UNKNOWN_VERB,
     "VAGUE": ("this is not a definite distance", 'say a number: "10 cm left of the box"'),
     "RANGE": ("a range of distances is not supported", 'say one: "about 15 cm left of the box"'),
@@ -60,15 +60,15 @@ _BY_KIND: dict[str, tuple[str, str]] = {
     "PARTLESS": ("this is a part of an object that is not named", 'name the object: "at the edge of the tray"'),
     "SELF": ("an object has no relation to itself", 'name another object: "left of the box"'),
     "THAN": ("this comparison is not supported here", 'say "taller than the can" or "closer to me than the can"'),
-    "OTHER": ("this cannot stand here", _EXAMPLE),
+    "OTHER": ("this does not fit here", _EXAMPLE),
     "THATIS": ("no object is named before this", 'name the object first: "the mug that is behind the box"'),
-    "FROM": ("a side to count from cannot stand here", 'say "the second mug from the left"'),
-    "FROM_BEFORE": ("a side to count from cannot stand here", 'say "the second mug from the left"'),
-    "FRAME": ("a point of view cannot stand here", "say it at the start or the end of the sentence"),
-    "IS": ("this cannot stand here", 'say "the mug that is behind the box"'),
+    "FROM": ("a side to count from does not fit here", 'say "the second mug from the left"'),
+    "FROM_BEFORE": ("a side to count from does not fit here", 'say "the second mug from the left"'),
+    "FRAME": ("a point of view does not fit here", "say it at the start or the end of the sentence"),
+    "IS": ("this does not fit here", 'say "the mug that is behind the box"'),
     "AND": ("this word does not join two descriptions", 'say "the mug behind the box and left of the bowl"'),
     "BUT": ("this word does not join two descriptions", 'say "the mug behind the box but not left of the bowl"'),
-    "COMMA": ("this comma has no place here", "leave it out"),
+    "COMMA": ("this comma does not fit here", "leave it out"),
     "NOT": ("this negation does not apply to anything", 'say "the mug that is not behind the box"'),
 }
 _NAMED_FIRST = frozenset(
@@ -79,20 +79,20 @@ _BY_WORD: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
         ("if", "unless", "when", "whenever", "while", "until", "till", "since", "because", "whether", "once",
          "provided", "providing", "supposing", "lest", "whereas", "although", "though"),
-        ("a condition or reason has no place in an instruction", "say what to do now, without it"),
+        ("a condition or reason is not supported", "say what to do now, without it"),
     ),
     **dict.fromkeys(
         ("before", "after", "during", "later", "soon", "afterward", "beforehand", "meanwhile", "ago", "tomorrow",
          "tonight", "yesterday", *TIMES),
-        ("a time has no place in an instruction", 'say the commands in their order: "open the drawer, then …"'),
+        ("a time is not supported", 'give the commands one after the other: "open the drawer, then …"'),
     ),
     **dict.fromkeys(
         ("no", "wait", "sorry", "oops", "correction", "rather", "nay", "undo"),
-        ("a correction has no place in an instruction", "say the whole instruction again, as it is meant"),
+        ("a correction is not supported", "say the whole instruction again, as it is meant"),
     ),
     **dict.fromkeys(
         ("don't", "dont", "never", "do", "won't", "cannot", "can't", "cant", "nobody", "none", "must"),
-        ("a prohibition has no place in an instruction", "say what to do"),
+        ("a prohibition is not supported", "say what to do"),
     ),
     "nothing": ("this word names no object", "name the object to act on, or to compare with"),
 }  # fmt: skip
@@ -154,7 +154,7 @@ def _error(token: Token, instruction: str) -> NotUnderstoodError:
     if token.kind in ("OUTSIDE", "ADVERB"):
         reason, repair = _BY_WORD.get(token.text, (reason, repair))
     if token.kind == "VERB" and token.text not in PURE_VERBS and " " not in token.text:
-        reason = "the instruction has several steps, or this word cannot stand here"
+        reason = "the instruction has several steps, or this word does not fit here"
     known = token.kind in _BY_KIND and token.kind not in _UNKNOWN
     known = known or (token.kind in ("OUTSIDE", "ADVERB") and token.text in _BY_WORD)
     kind: RefusedWords = "refused" if known else "unknown words"

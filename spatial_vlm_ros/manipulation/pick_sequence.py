@@ -41,7 +41,7 @@ CONFIRMING = 2  # images in which a plan must hold after an image in which it di
 UNSEEN = (
     "the resolver's grounder detects only objects that the instruction names, so only depth shows other objects. "
     "Publish detections of all objects instead of using a grounder, or set accept_unseen_obstacles:=true of "
-    "planner_gate where nothing else can be in the way"
+    "planner_gate if nothing else can be in the way"
 )
 
 QUESTION = "Nothing moves: this is a question. Send questions to the resolver, and commands to this node"
@@ -327,7 +327,7 @@ class PickSequence:
                 if held <= 0:
                     raise
                 if left <= 0:
-                    reason = f"no recheck saw the scene ({without_repair(error)})"
+                    reason = f"no recheck got a usable image ({without_repair(error)})"
                     raise ApprovalExpiredError("the approval", held, reason) from error
                 words = f"rechecking: {without_repair(error)}. The approval is valid for another {left:.0f} s"
                 self._begin(PickStage.LOOKING_AGAIN, words)

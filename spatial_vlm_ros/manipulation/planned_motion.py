@@ -360,7 +360,7 @@ class _Path:
         if not away <= self._config.observation.point_error:
             self.fault = (
                 f"according to the robot description, phase {name} ends {away:.3f} m from its planned end: "
-                "the planner plans for another arm"
+                "planner and gate may use different robot descriptions"
             )
 
     def _may_touch(self, name: Phase) -> set[tuple[str, str]]:

@@ -197,7 +197,7 @@ def _check_arm(
             touched = [name for name in checker.touched(joints) if name in dict(boxes)]
             if touched:
                 what = labels.get(touched[0], f"the {touched[0]}")
-                happened = f"now stands in the approved path: the arm or the hand would touch it in phase {phase!r}"
+                happened = f"is now in the approved path: the arm or the hand would touch it in phase {phase!r}"
                 raise SceneChangedError(what, 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
 
 

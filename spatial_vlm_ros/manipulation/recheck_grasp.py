@@ -109,29 +109,26 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
     limit = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
     if not closing <= limit + _ROUNDING:
         words = (
-            f"its sides shifted by {_mm(closing)} along the closing direction, and with more than {_mm(limit)} "
+            f"its sides shifted by {_mm(closing)} along the closing direction; above {_mm(limit)} "
             "the fingers may touch it"
         )
         raise _changed(then, now, closing, limit, words)
 
     limit = max((gripper.finger_width - goal.hold) / 2, 0.0)
     if not aside <= limit + _ROUNDING:
-        words = (
-            f"it shifted by {_mm(aside)} across the fingers, and with more than {_mm(limit)} "
-            "its middle is not between them"
-        )
+        words = f"it shifted by {_mm(aside)} across the fingers; above {_mm(limit)} its middle is not between them"
         raise _changed(then, now, aside, limit, words)
 
     room = float(planned.low[2]) - (gripper.finger_beyond - gripper.finger_length)
     limit = room - _kept(room, goal.palm_clearance, float(planned.doubt[2]))
     if not nearer <= limit + _ROUNDING:
-        words = f"it is {_mm(nearer)} nearer to the palm, and with more than {_mm(limit)} the palm may touch it"
+        words = f"it is {_mm(nearer)} nearer to the palm; above {_mm(limit)} the palm may touch it"
         raise _changed(then, now, nearer, limit, words)
 
     held = _held(planned, gripper.finger_width, gripper.finger_beyond)
     limit = max(held - goal.hold, 0.0) + min(float(planned.doubt.max()), goal.hold / 2)
     if not farther <= limit + _ROUNDING:
-        words = f"the fingers would hold {_mm(farther)} less of it, and at most {_mm(limit)} less is enough to hold it"
+        words = f"the fingers would hold {_mm(farther)} less of it; above {_mm(limit)} they hold too little"
         raise _changed(then, now, farther, limit, words)
 
 
@@ -151,9 +148,7 @@ def _check_surface(then: PlanningScene, now: PlanningScene, grasp: Grasp, config
         (along, goal.palm_clearance, "along the approach"),
     ):
         if not shift <= limit + _ROUNDING:
-            words = (
-                f"it shifted by {_mm(shift)} {what}, and with more than {_mm(limit)} it is not where the fingers close"
-            )
+            words = f"it shifted by {_mm(shift)} {what}; above {_mm(limit)} it is not where the fingers close"
             raise _changed(then, now, shift, limit, words)
 
 

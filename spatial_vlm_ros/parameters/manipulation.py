@@ -85,7 +85,7 @@ class GoalConfig(Bounded):
     )
     ample: float = parameter(
         0.03, "m", 0.0, 0.5,
-        "distance from neighbours above which more distance is not preferred, and from which on fingers open wide",
+        "distance from neighbours that is ample: more is not preferred, and the fingers open wider than needed",
     )  # fmt: skip
     hold: float = parameter(0.01, "m", 0.001, 0.2, "minimum length of the fingers in contact with the object")
     palm_clearance: float = parameter(0.005, "m", 0.0, 0.1, "minimum distance of the palm from the object")

@@ -68,7 +68,7 @@ class LiftConfig(Bounded):
         "m",
         0.0,
         0.1,
-        "minimum height above the support that is not part of the support, in addition to its roughness",
+        "points up to this height above the support belong to it, in addition to its roughness",
     )
     trim: float = parameter(
         0.01, "", 0.0, 0.2, "fraction of the points cut at each end of an extent; less if depth has no noise"
@@ -201,7 +201,8 @@ class SecondOpinionConfig(Bounded):
         "",
         0.0,
         0.5,
-        "maximum measured probability that the model names another object; above it the answer breaks no tie",
+        "maximum measured probability that the model names another object; above it the answer is not used to break "
+        "a tie",
     )
     prior: float = parameter(
         1.0,
@@ -244,7 +245,9 @@ class JudgeConfig(Bounded):
     most_relations: int = parameter(
         8, "", 1, 100, "maximum number of relations asked about in one request, each with 2 or 3 questions"
     )
-    budget_s: float = parameter(5.0, "s", 0.1, 600.0, "time after which the model is asked about no more relations")
+    budget_s: float = parameter(
+        5.0, "s", 0.1, 600.0, "time limit for asking the model in a request; relations left then are not asked about"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -289,7 +292,7 @@ class DomainGateConfig(Bounded):
     images: str = option(
         "unknown",
         "source of the images, if a frame does not state it: a simulator or a real camera. use_sim_time does not "
-        "tell, because recordings of real cameras are also played with /clock",
+        "show it, because recordings of real cameras are also played with /clock",
         choices=IMAGE_DOMAINS,
     )
     allow_mismatch: bool = option(
@@ -333,7 +336,12 @@ class OccupancyConfig(Bounded):
         0.01, "m", 0.0, 0.1, "points within this distance of a known object's box belong to it"
     )
     least_points: int = parameter(
-        3, "points", 1, 1000, "minimum number of points of an occupied voxel that is near enough to hold ten"
+        3,
+        "points",
+        1,
+        1000,
+        "minimum number of points of an occupied voxel; far from the camera, 30 % of the points that a surface "
+        "perpendicular to the view would put into it are enough",
     )
     least_share: float = parameter(
         0.1,

@@ -59,7 +59,7 @@ class FreeWords:
         self._words, self._refused = words, refused
         why = held_back(words, refused.kind)
         if why is not None:
-            raise self._unanswered(f"no model is asked: {why}") from refused
+            raise self._unanswered(f"no model is asked about these words: {why}") from refused
         self._reading = checkable(partial_reading(words, refused.span), words)
         named = self._reading.head is not None and self._reading.head.category != "object"
         head = (self._reading.head,) if named and self._reading.head is not None else ()

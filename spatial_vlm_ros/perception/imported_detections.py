@@ -78,7 +78,7 @@ def _coco_mask(what: str, segmentation: Any, image_size: tuple[int, int]) -> Mas
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size is None or tuple(size) != (height, width):
         expected = f"size [{height}, {width}] (height, width), as the image"
-        raise InputError(f"{what}: segmentation", f"size {size!r}", expected, "give the masks of this very image")
+        raise InputError(f"{what}: segmentation", f"size {size!r}", expected, "give masks of this image")
     if isinstance(counts, (str, bytes)):
         counts = _counts_of(counts.decode("ascii") if isinstance(counts, bytes) else counts)
     lengths = np.asarray(counts, np.int64)

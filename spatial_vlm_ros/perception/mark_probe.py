@@ -93,7 +93,7 @@ class MarkProbe:
         best = max(self._forms, key=self.right.__getitem__)
         if self.right[best] >= (needed := least_right(len(self._forms))):
             return best
-        reason = f"it does not recognise the marked objects: right in {self} each, {needed} needed"
+        reason = f"it does not recognise the marked objects: right in {self} each, but {needed} are needed"
         raise MarksError(model, reason, "use another model, or set judge.mode to off")
 
 

@@ -103,7 +103,7 @@ def _check_mask(mask: object, shape: tuple[int, ...], name: str) -> None:
         reason = f"it returned a mask of {sides} pixels for an image of {shape[1]}x{shape[0]}"
         raise ModelError(name, reason, "fix the backend")
     if not mask.any():
-        raise ModelError(name, "it returned a mask without pixels", "fix the backend: None means that it finds nothing")
+        raise ModelError(name, "it returned a mask without pixels", "fix the backend: return None if it finds nothing")
 
 
 def masked_by(

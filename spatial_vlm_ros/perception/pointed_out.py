@@ -162,7 +162,7 @@ def _added(
     """Make a new object if the location names no detected one."""
     part = None if one.box_xyxy is None else _mostly(one.box_xyxy, scene, config)
     if part is not None:
-        reason = f"most of its box is the {name_of(scene.objects[part])}, but the box differs from that object's box"
+        reason = f"the {name_of(scene.objects[part])} fills most of its box, but the box differs from that object's box"
         return PointedOut(Status.AMBIGUOUS, reason, rows=(part,))
     taken = {detection.id for detection in (*detections, *scene.of_robot)}
     ids = (POINTED_ID, *(f"{POINTED_ID}-{n}" for n in range(2, len(taken) + 3)))
@@ -196,7 +196,7 @@ def same_as_detected(pixels: Mask, scene: Scene) -> PointedOut | None:
         return None
     if shared[row] >= _MOSTLY * np.count_nonzero(objects[row]):
         return PointedOut(Status.OK, row=row)
-    reason = f"its place shows a part of the {name_of(scene.objects[row])}, but it does not name that object"
+    reason = f"it points at a part of the {name_of(scene.objects[row])}, which may not mean the whole object"
     return PointedOut(Status.AMBIGUOUS, reason, rows=(row,))
 
 

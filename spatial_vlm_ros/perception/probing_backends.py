@@ -93,7 +93,7 @@ def check_convention(model: str, grounder: Grounder) -> bool:
         raise ConventionError(model, verdict)
     if verdict.outcome == "undecided":
         _log.warning(
-            "model %r: that it writes places as %s is not confirmed: %s", model, verdict.stated, verdict.reason
+            "model %r: it is not confirmed that it writes places as %s: %s", model, verdict.stated, verdict.reason
         )
     return verdict.outcome == "confirmed"
 

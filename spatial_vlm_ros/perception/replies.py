@@ -90,7 +90,7 @@ def ended_at_limit(reading: ReplyReading) -> ReplyReading:
     """Mark a reading as cut off, for a reply that reached its length limit; its text need not show it."""
     if reading.cut:
         return reading
-    note = f"it ended at the limit of its length; there may be more than the {len(reading.places)} that were read"
+    note = f"it was cut off at its length limit; there may be more places than the {len(reading.places)} that were read"
     return replace(reading, unread=(*reading.unread, note), cut=True)
 
 

@@ -146,7 +146,7 @@ def number(value: object, what: str = "a coordinate") -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unreadable(f"{what} is {_shown(value)}, not a number")
     if not math.isfinite(value) or abs(value) > LARGEST:
-        raise Unreadable(f"{what} is {value}, beyond all bounds")
+        raise Unreadable(f"{what} is {value}, too large for any image")
     return float(value)
 
 
@@ -258,10 +258,10 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
         raise NotPlaced(f"an object has {_shown(given[0])} as its place")
     told = [value.lower() for value in item.values() if isinstance(value, str)]
     if not given and (item.get("found") is False or (told and len(told) == len(item) and set(told) <= set(_ABSENT))):
-        raise NotPlaced(f"an object says {_shown(item)}")
+        raise NotPlaced(f"an object is reported as absent: {_shown(item)}")
     named = not given or isinstance(given[0], dict)
     if len({isinstance(value, dict) for value in given}) > 1:
-        raise Unreadable("an object names the coordinates of its box or its point, and not those of the other")
+        raise Unreadable("an object has a box and a point, but names the coordinates of only one of them")
     if named:
         parts = [value for value in given if isinstance(value, dict)] or [item]
         box = next((found for part in parts if (found := _corners(part)) is not None), None)

@@ -238,7 +238,7 @@ def _round(text: str, start: int) -> tuple[ReplyPiece | None, int]:
     following = _IN_BRACKETS_OR_TAG.search(text, start + 1)
     stop = following.start() if following else len(text)
     if following and following.group() in "([{" and not text[start + 1 : stop].strip():
-        raise Unreadable(f"the bracket ( at character {start} opens another at once")
+        raise Unreadable(f"the bracket ( at character {start} is followed directly by another one")
     if any(_is_number_like(part) for part in text[start + 1 : stop].split(",")):
         reason = f"the bracket ( at character {start} is never closed"
         raise Unreadable(reason) if following else CutOff(reason)

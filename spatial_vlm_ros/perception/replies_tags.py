@@ -81,12 +81,12 @@ def read_locations(text: str, pieces: Sequence[ReplyPiece], cut: bool = False) -
     labels = words[:-1] if before else words[1:]
     stray = words[-1] if before else words[0]
     if stray.strip() and not (cut and before):
-        raise Unreadable(f"words stand where no label is allowed: {stray.strip()[:40]!r}")
+        raise Unreadable(f"there are words where no label is allowed: {stray.strip()[:40]!r}")
     items: list[Item] = []
     for k, (label, piece) in enumerate(zip(labels, pieces, strict=True)):
         values = [float(token) for token in _LOCATION.findall(piece.body)]
         if len(values) % 4 or (not before and len(values) != 4):
-            items.append(Unreadable(f"{len(values)} location tokens stand together, not four for each box"))
+            items.append(Unreadable(f"there are {len(values)} location tokens in a row, not four for each box"))
             continue
         if not before:
             label = _closed(label, last=k + 1 == len(pieces))
@@ -128,7 +128,7 @@ def _inside(body: str, what: str) -> list[Any]:
     if not body.strip():
         raise Unreadable(f"{what} is empty")
     if not is_numeric(body):
-        raise Unreadable(f"{what} holds other than numbers: {body.strip()[:40]!r}")
+        raise Unreadable(f"{what} contains something other than numbers: {body.strip()[:40]!r}")
     apart = ", ".join(body.split()) if _APART.fullmatch(body) else body
     value: list[Any] = nested_numbers(f"[{apart}]")
     return value[0] if len(value) == 1 and isinstance(value[0], list) else value

@@ -50,7 +50,7 @@ def detections_of(header: MaskRequest) -> tuple[Detection, ...]:
             Detection(o.id, o.label, o.score, o.box, None, o.attributes, o.front, o.pointed) for o in header.objects
         )
     except InputError as error:
-        raise WireError(f"a detection that cannot be one: {error}") from error
+        raise WireError(f"an invalid detection: {error}") from error
 
 
 def masks_reply(

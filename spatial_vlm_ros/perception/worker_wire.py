@@ -416,7 +416,7 @@ def grounding_of(header: WorkerReply, body: Body, size: tuple[int, int]) -> Grou
                 Detection(obj.id, obj.label, obj.score, obj.box, mask, obj.attributes, obj.front, obj.pointed)
             )
         except InputError as error:
-            raise WireError(f"a detection that cannot be one: {error}") from error
+            raise WireError(f"an invalid detection: {error}") from error
     return Grounding(tuple(detections), match.reshape(header.rows, header.columns), header.unread)
 
 
@@ -429,7 +429,7 @@ def referred(number: int, answer: Sequence[replies.NamedObject]) -> Referred:
     objects = []
     for one in answer:
         if not isinstance(one, replies.NamedObject):
-            raise InputError("what was found", type(one).__name__, "Found objects", "build Found(...) of each")
+            raise InputError("objects found", type(one).__name__, "Found objects", "build Found(...) of each")
         box = None if one.box_xyxy is None else tuple(float(v) for v in one.box_xyxy)
         point = None if one.point_xy is None else tuple(float(v) for v in one.point_xy)
         score = None if one.score is None else float(one.score)
@@ -450,7 +450,7 @@ def references_of(header: Referred, body: Body) -> tuple[replies.NamedObject, ..
     for obj in header.objects:
         numbers = (*(obj.box or ()), *(obj.point or ()), *(() if obj.score is None else (obj.score,)))
         if not all(math.isfinite(number) for number in numbers):
-            raise WireError(f"a reference that cannot be one: {obj}")
+            raise WireError(f"an invalid object for a phrase: {obj}")
     return tuple(replies.NamedObject(t.label, t.box, t.point, t.score) for t in header.objects)
 
 
@@ -503,7 +503,7 @@ def error_of(header: Failed, name: str) -> SpatialVlmError:
         try:
             return UnfamiliarImageError(header.words[0] or name, float(header.words[1]), float(header.words[2]))
         except ValueError as error:
-            raise WireError(f"an unfamiliar image with {header.words}") from error
+            raise WireError(f"an invalid report of an unfamiliar image: {header.words}") from error
     kinds: dict[str, type[ModelError]] = {"timeout": ModelTimeoutError, "marks": MarksError}
     return kinds.get(header.kind, ModelError)(header.words[0] or name, *header.words[1:])
 

@@ -56,7 +56,7 @@ def drawing_context() -> Any:
 
 def no_drawing(error: Exception) -> ModelError:
     """The error if no off-screen drawing context is available."""
-    reason = f"no drawing with MUJOCO_GL={os.environ.get('MUJOCO_GL')}: {type(error).__name__}: {error}"
+    reason = f"it cannot draw with MUJOCO_GL={os.environ.get('MUJOCO_GL')}: {type(error).__name__}: {error}"
     repair = "apt install libegl1 libegl-mesa0 libgl1-mesa-dri (MUJOCO_GL=egl) or libosmesa6 (MUJOCO_GL=osmesa)"
     return ModelError(_NAME, reason, repair)
 

@@ -312,10 +312,10 @@ def with_judgements(
     if scorer.config.judge.mode != "fuse":
         return _with(choice, told, "reported", "judge.mode is not fuse")
     if not evidence.ratio:
-        reason = "its answers have no weight: it has no opinion, or no calibration that makes one count"
+        reason = "its answers have no weight: it has no opinion, or no calibration gives it weight"
         return _with(choice, told, "reported", reason)
     if target.count not in (None, 1) or target.choice is not None:
-        return _with(choice, told, "reported", "its answers count only where one object is asked for")
+        return _with(choice, told, "reported", "its answers count only if the words ask for one object")
     again = decide(queries, scorer.with_evidence(evidence))
     verdicts = _Verdicts(
         denied=frozenset(
@@ -332,7 +332,7 @@ def with_judgements(
     if choice.status is Status.OK:
         return _checked(choice, again, scorer, told, verdicts)
     reason = _unsettled(choice, again, scorer, verdicts)
-    return _with(choice, told, "reported", reason) if reason else _with(again, told, "settled", "its answers settle it")
+    return _with(choice, told, "reported", reason) if reason else _with(again, told, "settled", "its answers decide")
 
 
 def evidence_of(
@@ -409,7 +409,7 @@ def _checked(
             return _with(again, told, "confirmed", "its answers select the same object")
         before, after = (_pairs(one, one.chosen, scorer) for one in (choice, again))
         if before == after:  # otherwise another anchor is meant, which the model was not asked about
-            return _with(again, told, "reported", "it denies a relation that measurement is surer of")
+            return _with(again, told, "reported", "it denies a relation of which the measurement is more certain")
     ours = wording.name_of(scorer.layout.scene.objects[choice.chosen])
     doubt = f"a model that was asked about its relations leaves it unclear whether the {ours} is meant"
     sure = float(again.probability[choice.chosen])

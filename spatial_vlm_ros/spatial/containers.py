@@ -136,13 +136,13 @@ def stacked_on(
         return NoSurface("no surface", f"{name} has no flat top: {obj.name} would fall into it", row)
     spans = (gauge(found.opening, found.middle, found.middle + hull(obj.foot)) > 1.0).all()
     if not spans and not open_too:
-        return NoSurface("no surface", f"{name} has no flat top: {obj.name} would not stand", row)
+        return NoSurface("no surface", f"{name} has no flat top: {obj.name} would not stand on it", row)
     if not obj.widths:
-        return NoSurface("unseen", f"how far {obj.name} goes into {name} is unknown: its foot is not visible", row)
+        return NoSurface("unseen", f"how far {obj.name} goes into {name} is unknown: its lower end is not visible", row)
     seat = float(found.seat(obj, found.middle[None])[0])
     height = float(obj.size[2])
     if not spans and found.rim - seat < _SUNK * height:
-        return NoSurface("no surface", f"{name} has no flat top: {obj.name} would not stand", row)
+        return NoSurface("no surface", f"{name} has no flat top: {obj.name} would not stand on it", row)
     seat = found.rim if spans else seat
     places = found.grid.places(np.arange(found.within.size))
     middles = (gauge(found.opening, found.middle, places) < _BESIDE).reshape(found.within.shape)

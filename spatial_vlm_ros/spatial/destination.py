@@ -120,7 +120,7 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     if region is not None and part is not None and noun_of(part.phrase) in BURNERS:
         pot = standing_on(scorer.layout, region, verdict.chosen)
         if pot is not None:
-            taken = NoSurface("occupied", f"{name_of(scorer.layout, pot)} stands there", rows[0], blocking=(pot,))
+            taken = NoSurface("occupied", f"{name_of(scorer.layout, pot)} is already there", rows[0], blocking=(pot,))
             return _no_place(verdict, scorer, taken, request)
     for row in rows if clause.relation in _BEYOND else ():
         whole = shut_in_front_of(scorer.layout, row, verdict.chosen)

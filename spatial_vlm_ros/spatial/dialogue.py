@@ -31,9 +31,9 @@ from spatial_vlm_ros.spatial.space_answers import SpaceReply, answer_question
 from spatial_vlm_ros.types import OfferedAnswer, Resolution, SpatialQuery, Status
 
 _LEAVES_NOTHING = frozenset({Status.NOT_FOUND, Status.RELATION_UNSATISFIED})
-_MOVED = "the object spoken of is not clearly where it was"
+_MOVED = "the object mentioned before may not be where it was"
 _ELSE = "its name differs from those that were asked about"
-_CONTRARY = "the words fit better an object that was denied"
+_CONTRARY = "an object that was rejected before fits the words better"
 
 
 class DialogueChoice(NamedTuple):
@@ -118,7 +118,7 @@ def question_turn(
 
     Raises:
         FrameUndefinedError: a reading needs a frame of reference that is not defined.
-        NotUnderstoodError: the object spoken of is not clearly where it was, or the words do not match the question.
+        NotUnderstoodError: the object mentioned before may not be where it was, or the words do not match the question.
     """
     first: tuple[Resolution, Dialogue | None, bool] | None = None
     for attempt in turn.attempts:
@@ -141,7 +141,7 @@ def question_turn(
         first = first or found
     if first is None:
         raise NotUnderstoodError(
-            turn.words, (0, len(turn.words)), "this does not go with the question", "ask the whole question"
+            turn.words, (0, len(turn.words)), "this does not fit the question", "ask the whole question"
         )
     return first
 

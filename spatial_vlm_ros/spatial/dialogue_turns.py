@@ -48,8 +48,8 @@ _FUNCTION_WORDS = frozenset({
 })  # fmt: skip
 """Words of an answer that distinguish nothing."""
 _NO_ANSWER = "this does not answer the question"
-_UNCLEAR = "the words do not tell the objects apart clearly"
-_AFTER_NO = "another object was denied before"
+_UNCLEAR = "the words do not clearly distinguish the objects"
+_AFTER_NO = "another object was rejected before"
 _NOT_ALL = "it does not fit everything that was said"
 _ENDS = "these words end the dialogue, and nothing happens"
 
@@ -238,14 +238,19 @@ class _Taking:
         if asked is not None and asked.kind in ("which", "whose"):
             return self._none(answer)
         if not before.shown:
-            raise self._refusal("no object was shown that could be denied", "say which object is meant")
+            raise self._refusal("no object was offered that could be rejected", "say which object is meant")
         return self._without(before.shown)
 
     def _without(self, objects: Remembered) -> DialogueTurn:
         """Other objects than these: first those that fit all that was said, then those that fit only the command."""
         before = self._before
         if objects is before.shown and len(objects) > 1:  # not these two together; each of them may still be meant
-            again = Attempt(before.opened, (), before.denied, doubt="these objects were denied together")
+            again = Attempt(
+                before.opened,
+                (),
+                before.denied,
+                doubt="'no' rejected these objects together, and perhaps not each of them",
+            )
             return self._turn(again, denies=True)
         denied = self._denied(objects)
         attempts: list[Attempt] = []
@@ -276,7 +281,7 @@ class _Taking:
         if answer.kind == "others" or len(before.shown) > 1:
             queries = _with(queries, count=-1 if answer.kind == "others" else None)
         queries = supported(queries)[:_MOST_READINGS]
-        again = "it was denied before" if before.denied else None
+        again = "it was rejected before" if before.denied else None
         denied = self._denied(before.shown)
         attempts = [Attempt(queries, (), denied)]
         alike = of_the_kind(queries, anywhere=True, any_look=True)
@@ -309,7 +314,7 @@ class _Taking:
         offer = offers[answer.n - 1 if answer.n > 0 else -1]
         if asked is not None and (asked.kind == "whose" or _COUNTED_FROM_LEFT.search(asked.text)):
             return self._offered(offer)
-        return self._offered(offer, "a number may count the answers, or the objects from the left")
+        return self._offered(offer, "the number may mean an answer, or an object counted from the left")
 
     def _described(self, answer: AnswerWords) -> DialogueTurn:
         """A description, a frame of reference, or a command."""

@@ -209,7 +209,7 @@ def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
     """Evidence against an object that no detector has found: its size, depth, height, pieces, and borders."""
     lift, scene = scorer.config.lift, scorer.layout.scene
     if scene.support is None:
-        reason = "nothing measured supports what it points at, so it may be part of something else"
+        reason = "no support surface was measured, so what it points at may be part of something else"
         return Status.LOW_CONFIDENCE, reason
     reach, longest = 2 * lift.point_reach, float(obj.box.size.max())
     if longest > reach:
@@ -236,10 +236,11 @@ def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
         reason = f"{around.beside:.0%} of the pixels around what it points at have no depth, and it may continue there"
         return Status.DEPTH_INVALID, reason
     if around.is_part:
-        reason = "what it points at continues outside the place that it gives, so it is part of something larger"
+        reason = "what it points at continues outside the place that it gives, so it may be part of something larger"
         return Status.LOW_CONFIDENCE, reason
     if around.filled < _FILLED:
-        reason = f"only {around.filled:.0%} of its box is spanned by a raised surface, so the box is of another object"
+        filled = f"only {around.filled:.0%} of its box is spanned by a raised surface"
+        reason = f"{filled}, so the box may belong to another object"
         return Status.LOW_CONFIDENCE, reason
     return None
 

@@ -90,8 +90,9 @@ def _change(
         sizes = f"{failure.needed * 100:.1f} cm are needed, {failure.available * 100:.1f} cm are clear"
         text = f"it is {short * 100:.1f} cm too tall ({sizes}): {_ELSEWHERE}"
     elif failure.cause == "too small" and failure.available is not None and failure.needed is not None:
-        wide = f"with its distance from the edge it is {failure.needed * 100:.1f} cm across"
-        text = f"{_WITHOUT_OBJECTS['too small']}: {wide}, and the largest circle is {failure.available * 100:.1f} cm"
+        wide = f"with its distance from the edge it needs a circle of {failure.needed * 100:.1f} cm"
+        largest = f"the largest circle there is {failure.available * 100:.1f} cm"
+        text = f"{_WITHOUT_OBJECTS['too small']}: {wide}, and {largest}"
     elif failure.unseen:
         text = f"there may be a free place outside the camera's view: move the camera, or {_ELSEWHERE}"
     elif failure.cause == "closed" and contents:

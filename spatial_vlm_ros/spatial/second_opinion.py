@@ -268,11 +268,11 @@ def _effect(
         if left < mass:
             return (
                 "disagreed",
-                f"it names another object, which leaves {left:.2f} for the geometry's answer",
+                f"it names another object, which lowers the probability of the geometry's answer to {left:.2f}",
             )
-        return "reported", f"it names another object, but the geometry's answer keeps {left:.2f}"
+        return "reported", f"it names another object, but the geometry's answer keeps a probability of {left:.2f}"
     if verdict.status is not Status.AMBIGUOUS:
-        return "reported", f"only the geometry decides {verdict.status.value}"
+        return "reported", f"{verdict.status.value} is decided only by the geometry"
     if not confusion.settles(scorer.config.second_opinion.most_wrong):
         return "reported", f"it names another object in {confusion.wrong:.0%} of such cases: too often to break a tie"
     return _settling(verdict, scorer, row, posterior)

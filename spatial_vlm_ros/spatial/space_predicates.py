@@ -408,7 +408,7 @@ def _words(
         return f"No: {listed(layout, rows)} {verb} not {why}." if not why.startswith("not ") else (
             f"No: {listed(layout, rows)} {verb} {why.removeprefix('not ')}.")  # fmt: skip
     told = "" if any(c.margin_m is not None for one in each for c in one.clauses) or not asked.attributes else (
-        "; no measurement can tell")  # fmt: skip
+        "; this cannot be measured")  # fmt: skip
     return f"It is unclear whether {listed(layout, rows)} {verb} {why}{told}."
 
 

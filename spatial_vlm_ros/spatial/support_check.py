@@ -106,7 +106,9 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
         return
     relation = RELATIONS[clause.relation]
     if clause.distance is not None and not relation.metric:
-        raise _refusal(query, f"a stated distance does not go with '{clause.relation}'", "say 'left of' or 'from'")
+        raise _refusal(
+            query, f"a stated distance cannot be combined with '{clause.relation}'", "say 'left of' or 'from'"
+        )
     if clause.distance is None and clause.relation == "at a distance from":
         raise _refusal(query, "a distance is missing", "add it: '20 cm from the plate'")
     if relation.several == "two":

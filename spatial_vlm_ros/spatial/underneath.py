@@ -57,7 +57,7 @@ def under_of(
     return SupportingSurface(
         row, grid, level, seen.surface & within, taken, seen.lower & within, outline, ON_TOP, False, others,
         rim_height=math.inf, underside=underside,
-        doubt=f"only the front edge of {name} is visible: farther in it may reach lower",
+        doubt=f"only the front edge of {name} is visible: farther in, it may be lower",
     )  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
         meant = [f"the {name_of(objects[row])}" for row in verdict.several]
         return f"'{said}' {'are' if len(meant) > 1 else 'is'} {_and(meant)}."
     if verdict.status is Status.RELATION_UNSATISFIED and verdict.several:
-        return f"Only {questions.number(len(verdict.several))} of '{said}' can be seen."
+        return f"'{said}' matches only {questions.number(len(verdict.several))} of the objects found."
     if verdict.status in (Status.AMBIGUOUS, Status.LOW_CONFIDENCE) and verdict.phrase is not None:
         where = describe(verdict.phrase)
         many = verdict.status is Status.AMBIGUOUS
@@ -186,7 +186,7 @@ def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -
         anchors = [describe(inner.phrase) for inner in clause.inner]
     words = f"{'not ' if clause.negated else ''}{clause.said or clause.name} {' and '.join(anchors)}"
     if clause.inner and clause.likelihood[row] > 0.5 > clause.chance[row]:
-        return f"{words}: it would be, but nothing clearly matches '{describe(clause.inner[0].phrase)}'."
+        return f"{words}: its position fits, but nothing clearly matches '{describe(clause.inner[0].phrase)}'."
     margin = float(clause.margin[row])
     if not np.isfinite(margin):
         involved = [objects[number] for number in (row, *(int(a) for a in clause.anchors[row])) if number >= 0]

@@ -125,9 +125,9 @@ class Freshness:
                 repair = "check the clocks (chrony, PTP), use_sim_time, and the stamps of the driver"
                 return StaleInputError(reason, repair)
             reason = (
-                f"the newest message on {names[role]} arrived {since:.2f} s after the request: within max_latency "
-                f"({self.config.max_latency:g} s), or later than its stamp suggests, it can be older than the "
-                "request"
+                f"the newest message on {names[role]} arrived {since:.2f} s after the request, but it can show an "
+                f"earlier moment: that is less than max_latency ({self.config.max_latency:g} s), or its stamp "
+                "shows a delay"
             )
             repair = "check that the driver is running; synchronise the clocks (PTP, chrony) and set clocks_in_step"
             return StaleInputError(reason, repair)

@@ -147,18 +147,18 @@ def cross(heard: ArmHeard) -> None:
 
 
 FAULTS = [
-    (lose(planner_servers), "planner", "nobody serves the action /move_action", "start MoveIt's move_group"),
+    (lose(planner_servers), "planner", "no node serves the action /move_action", "start MoveIt's move_group"),
     (set_(answer=None), "planner", "does not answer /get_planning_scene", "restart"),
     (set_(planners=["/move_group", "/other"]), "planner", "2 nodes serve /move_action", "end one"),
     (set_(pipelines=["ompl"]), "planning pipelines", "no pipeline pilz_industrial_motion_planner; it has ompl", "add"),
-    (lose(controller_servers), "controllers", "nobody serves the action /panda_arm_controller", "robot's driver"),
+    (lose(controller_servers), "controllers", "no node serves the action /panda_arm_controller", "robot's driver"),
     (set_(controllers=None), "controllers", "/controller_manager/list_controllers does not answer", "start"),
     (set_(controllers={"joint_state_broadcaster": "active"}), "controllers", "panda_arm_controller is not loaded",
      "spawner panda_arm_controller"),
     (lambda heard: heard.controllers.update(panda_arm_controller="inactive"), "controllers", "is inactive, not active",
      "set_controller_state"),
-    (lose(gripper_servers), "gripper", "nobody serves the action /panda_gripper/grasp", "gripper's driver"),
-    (cross, "gripper", "/panda_gripper/grasp is control_msgs/action/GripperCommand, not franka_msgs", "fix"),
+    (lose(gripper_servers), "gripper", "no node serves the action /panda_gripper/grasp", "gripper's driver"),
+    (cross, "gripper", "/panda_gripper/grasp has the type control_msgs/action/GripperCommand, not franka_msgs", "fix"),
     (set_(fingers=JointStream()), "gripper", "it reports no state: /panda_gripper/joint_states has no panda_finger_j",
      "gripper_flag"),
     (lambda heard: heard.fingers.positions.update(panda_finger_joint1=0.5), "gripper", "open by 0.5200 m",

@@ -89,7 +89,7 @@ def test_models_are_compared_with_the_first_on_the_same_items(data: Path) -> Non
     told = run("whatsup", "--data", data, "--model", f"a={MODEL}", "--model", f'b={MODEL} wrong="can "')
     assert "set A, pairs: right pairs divided by a half of the images, as published" in " ".join(told.output.split())
     assert "set A, accuracy 12 100.0 % (75.8 to 100.0) 66.7 %" in " ".join(told.output.split())
-    assert "b less a: -33.3" in told.output
+    assert "b minus a: -33.3" in told.output
     assert "lost 4, gained 0" in told.output
 
 
@@ -110,7 +110,7 @@ def test_what_contradicts_a_rule_of_thumb_has_a_row_of_its_own(tmp_path: Path) -
         "value": change.value, "low": change.low, "high": change.high
     }  # fmt: skip
     told = run("embspatial", "--data", tmp_path / "e", "--model", MODEL).output
-    assert "usual less counter-heuristic: -50.0 (" in told
+    assert "usual minus counter-heuristic: -50.0 (" in told
     assert "all, interval over groups" in told
 
 

@@ -132,7 +132,7 @@ def test_a_model_is_asked_as_it_can_be_or_as_is_said() -> None:
             BenchmarkModel("m", backend, asked)
     with pytest.raises(InputError, match="cannot return points"):
         BenchmarkModel("m", _Scorer()).answer(POINT, RGB)
-    with pytest.raises(InputError, match="cannot return one of some options"):
+    with pytest.raises(InputError, match="cannot choose among options"):
         BenchmarkModel("m", _Pointer()).answer(ITEM, RGB)
 
 

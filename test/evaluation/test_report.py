@@ -134,7 +134,7 @@ def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: RunOu
     assert f"{100 * share.low:.1f} to {100 * share.high:.1f} %" in text
     assert outcome.score.split is not None
     assert (outcome.score.split.usual.n, outcome.score.split.counter_heuristic.n) == (12, 2)
-    assert "Usual less counter-heuristic: +100.0 points" in text
+    assert "Usual minus counter-heuristic: +100.0 points" in text
     assert "Cannot tell" in text
 
 

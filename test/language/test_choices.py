@@ -128,7 +128,7 @@ def test_the_left_side_of_a_surface_is_rather_a_part_of_it() -> None:
         ("the cup left of itself", "itself", "relation to itself"),
         ("the cups next to each other", "each other", "relation to itself"),
         ("the mug that is not red and big", "that is not red and big", "one of these words or both"),
-        ("neither the mug nor the bowl", "neither", "no place"),
+        ("neither the mug nor the bowl", "neither", "not supported"),
         ("the mug closer to the box than the can", "than", "comparison"),
         ("the second largest mug", "second", "cannot be combined with"),
         ("put the mug in the box or on the tray", "or", "choice"),

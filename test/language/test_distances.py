@@ -105,8 +105,8 @@ def test_a_destination_carries_its_distance(instruction: str, expected: str) -> 
     [
         ("the mug a few cm left of the box", "a few cm", "not a definite distance"),
         ("the mug several inches from the box", "several inches", "not a definite distance"),
-        ("the 10 cm mug", "10 cm", "cannot stand here"),
-        ("the mug 10 cm", "10 cm", "cannot stand here"),
+        ("the 10 cm mug", "10 cm", "does not fit here"),
+        ("the mug 10 cm", "10 cm", "does not fit here"),
         ("the mug 10 cm inside the box", "inside", "cannot be stated"),
         ("the mug 10 cm taller than the box", "taller than", "cannot be stated"),
     ],

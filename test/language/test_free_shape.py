@@ -92,7 +92,7 @@ grab the scissors that I love
 """
 
 HELD = {
-    "one object|point at one": """
+    "one object|only at one": """
         take the mug I love together with the plate
         take the mug I love along with the plate
         take a bite of what I love
@@ -138,7 +138,7 @@ HELD = {
         grab the mug that I love tonight
         grab the mug that I love later
     """,
-    "not meant|denied": """
+    "not meant|negated": """
         the thing you should stay away from
         grab the mug I love instead of the plate
         anything other than the thing I drink from

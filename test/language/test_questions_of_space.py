@@ -174,7 +174,7 @@ REFUSED = [
     ("is the mug or the bowl on the tray?", "or", "a choice"),
     ("how far behind is the cup?", "behind is the cup", "does not name"),
     ("is there room for two cups on the tray?", "two cups on the tray", "one object at a time"),
-    ("where can I put the cup?", "I", "no place"),
+    ("where can I put the cup?", "I", "not supported"),
     ("is the cup on the tray and the bowl in the box?", "and the bowl in the box", "two questions"),
     ("is the cup more than 10 or 20 cm from the box", "or", "a choice"),
     ("how far", "how far", "does not name"),

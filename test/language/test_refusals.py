@@ -8,14 +8,14 @@ from spatial_vlm_ros.language import MAX_LENGTH, parse
 
 REFUSALS = [
     # outside the grammar
-    ("if the mug is red pick it up", "if", "no place"),
-    ("pick up the mug because it is dirty", "because", "no place"),
-    ("he picked up the mug", "he", "no place"),
-    ("the cat sat on the mat", "sat", "no place"),
-    ("how heavy is the mug", "how", "no place"),
+    ("if the mug is red pick it up", "if", "not supported"),
+    ("pick up the mug because it is dirty", "because", "not supported"),
+    ("he picked up the mug", "he", "not supported"),
+    ("the cat sat on the mat", "sat", "not supported"),
+    ("how heavy is the mug", "how", "not supported"),
     ("pick up the other mug", "the other mug", "which object is excluded"),
     ("pick up the mug or the bowl", "or", "choice"),
-    ("mug left bowl", "left", "no place"),
+    ("mug left bowl", "left", "not supported"),
     ("not the red mug", "the", "fit"),
     ("what color is the mug?", "the", "fit"),
     ("pour the water into the mug", "pour", "verb"),

@@ -47,7 +47,7 @@ def test_ros2_controllers_hold_a_block(make_cell: MakeCell, gripper: GripperPara
 
 @pytest.mark.parametrize("gripper", [None, "franka"], ids=["ros2_controllers", "franka"])
 def test_fingers_that_meet_nothing_hold_nothing(make_cell: MakeCell, gripper: str | None) -> None:
-    with pytest.raises(ExecutionFailedError, match="the fingers met nothing"):
+    with pytest.raises(ExecutionFailedError, match="without meeting an object"):
         close(make_cell(gripper=gripper))
 
 
@@ -62,14 +62,14 @@ def test_a_stall_before_the_fingers_move_is_not_a_grasp(make_cell: MakeCell) -> 
     cell = make_cell(gripper=HASTY)
     for joint in FINGERS:
         cell.hardware.joints[joint].delay = 0.2
-    with pytest.raises(ExecutionFailedError, match=r"met nothing down to 0\.000 m"):
+    with pytest.raises(ExecutionFailedError, match=r"closed to 0\.000 m without meeting"):
         close(cell)
 
 
 def test_an_object_wider_than_the_one_that_was_meant_is_another_one(make_cell: MakeCell) -> None:
     cell = make_cell()
     cell.robot.hold(0.06)
-    with pytest.raises(ExecutionFailedError, match=r"stand 0.060 m apart, and the object was to be 0.040 m wide"):
+    with pytest.raises(ExecutionFailedError, match=r"are 0.060 m apart, but the object should be 0.040 m wide"):
         close(cell, holds=0.04)
 
 
@@ -77,7 +77,7 @@ def test_fingers_that_cannot_move_hold_nothing(make_cell: MakeCell) -> None:
     cell = make_cell(gripper=HASTY)
     for joint in FINGERS:
         cell.hardware.joints[joint].held = True
-    with pytest.raises(ExecutionFailedError, match=r"(did not move|stand 0.080 m apart)"):
+    with pytest.raises(ExecutionFailedError, match=r"(did not move|are 0.080 m apart)"):
         close(cell, holds=0.04)
 
 
@@ -89,11 +89,13 @@ def test_fingers_that_stay_at_their_opening_hold_nothing_and_are_not_open(make_c
     client.execute(MotionPlan("block", (opening,), 0, None, None, "of one phase"))
     cell.robot.hold(0.05)
     for judged in (client, cell.client(**NO_JOINTS)):
-        with pytest.raises(ExecutionFailedError, match=r"phase 'close': the fingers did not move: they stand 0\.050 m"):
+        with pytest.raises(ExecutionFailedError, match=r"phase 'close': the fingers did not move: they are 0\.050 m"):
             judged.execute(MotionPlan("block", (opening, closing), 0, None, None, "of two phases"))
     for joint in FINGERS:
         cell.hardware.joints[joint].held = True
-    with pytest.raises(ExecutionFailedError, match=r"stays 0\.015 m away from 0\.065 m.*one of the two is wrong"):
+    with pytest.raises(
+        ExecutionFailedError, match=r"is 0\.015 m away from the commanded width of 0\.065 m.*one of the two is wrong"
+    ):
         client.execute(MotionPlan("block", (PlanStep("open", width=0.065),), 0, None, None, "of one phase"))
 
 
@@ -163,7 +165,7 @@ def test_robotiq_closes_on_an_object_and_opens(make_cell: MakeCell, parallel: bo
     client = close(cell, holds=0.04, **motion)
     assert cell.position(KNUCKLE) == pytest.approx(met)
     cell.hardware.joints[KNUCKLE].highest = 1.0
-    with pytest.raises(ExecutionFailedError, match="met nothing"):
+    with pytest.raises(ExecutionFailedError, match="without meeting an object"):
         client.execute(MotionPlan("b", (PlanStep("close", width=0.0, holds=0.04),), 0, None, None, "of one phase"))
     client.execute(MotionPlan("b", (PlanStep("open", width=0.06),), 0, None, None, "of one phase"))
     until(lambda: cell.position(KNUCKLE) == pytest.approx(CLOSED * (1 - 0.06 / 0.085)), "it is open", 5.0)

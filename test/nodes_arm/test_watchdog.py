@@ -102,7 +102,7 @@ def test_a_parent_that_hangs_is_noticed_and_told_so_when_it_wakes(arm: ArmGraph,
     arm.until(lambda: arm.controllers.cancelled == ["arm"], "the arm is stopped")
     hangs.set()
     arm.until(one.stopped, "the event was published, too")
-    arm.until(lambda: "no sign of life" in one.watchdog.tripped, "the parent is told")
+    arm.until(lambda: "no heartbeat" in one.watchdog.tripped, "the parent is told")
 
 
 @pytest.mark.parametrize("names", [{"event": "/nowhere"}, {"controller": "/nowhere"}])

@@ -266,7 +266,7 @@ def test_a_frame_of_reference_that_is_not_defined_is_told_as_unchecked() -> None
         ((), Status.NOT_FOUND, "points at no object"),
         (boxed("cup", "box"), Status.AMBIGUOUS, "2 places"),
         (boxed("bonnet") + at("cup"), Status.AMBIGUOUS, "2 places"),
-        (box(295, 150, 345, 235), Status.AMBIGUOUS, "most of its box is"),
+        (box(295, 150, 345, 235), Status.AMBIGUOUS, "fills most of its box"),
         (box(40, 380, 140, 460), Status.LOW_CONFIDENCE, "barely rises"),
         (box(0, 0, 640, 480), Status.LOW_CONFIDENCE, "m long"),
         (box(20, 380, 40, 400) + box(500, 380, 540, 400), Status.AMBIGUOUS, "2 places"),
@@ -393,15 +393,15 @@ def test_words_that_are_understood_are_no_matter_for_the_model() -> None:
         (tuple(NamedObject("", None, (5000.0, 3.0), None) for _ in range(2)), "outside the image"),
         (box(-900, -900, -100, -100), "outside the image"),
         (box(100, 100, 100, 100), "cannot be used"),
-        ((NamedObject("the cup", None, None, None),), "no place"),
-        (box(0, 0, float("nan"), 10), "no place"),
+        ((NamedObject("the cup", None, None, None),), "not a place"),
+        (box(0, 0, float("nan"), 10), "not a place"),
         (tuple(boxed("cup") * 2000), "more than"),
     ],
 )
 def test_a_model_that_fails_costs_one_request_and_both_reasons_are_told(found: Any, reason: str) -> None:
     refused = told(found)
     assert (refused.status, refused.source, refused.target) == (Status.NOT_UNDERSTOOD, "measurement", None)
-    assert "has no place in an instruction" in refused.message
+    assert "is not supported here" in refused.message
     assert "the model did not help" in refused.message
     assert reason in refused.message
 

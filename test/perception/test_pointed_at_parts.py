@@ -132,7 +132,7 @@ def test_without_a_support_nothing_says_what_is_raised(tabletop: Any) -> None:
     pose = Transform(frame.base_T_camera.parent, frame.base_T_camera.child, level)
     refused = told(dataclasses.replace(frame, depth=wall, base_T_camera=pose), (300, 200, 350, 260))
     assert (refused.status, refused.target) == (Status.LOW_CONFIDENCE, None)
-    assert "nothing measured supports" in refused.message
+    assert "no support surface was measured" in refused.message
 
 
 # ------------------------------------------------------------------------------------------------ holes

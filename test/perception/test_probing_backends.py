@@ -83,7 +83,8 @@ def test_a_model_that_writes_otherwise_is_refused_with_the_evidence(stated: str)
 def test_answers_that_do_not_tell_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         check_convention("tiny", Written(blind=True))
-    assert "is not confirmed: the answer is the same for every image" in caplog.text
+    warned = "it is not confirmed that it writes places as thousand: the answer is the same for every image"
+    assert warned in caplog.text
 
 
 def test_boxes_of_any_grounder_have_to_be_in_pixels() -> None:

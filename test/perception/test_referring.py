@@ -217,7 +217,7 @@ def test_failures_while_referring_keep_their_kind_and_the_process(started: Calla
         with pytest.raises(ModelError, match="no memory left"):
             grounder.refer(IMAGE, "the cup")
     assert grounder.pid == pid
-    with pytest.raises(ModelError, match="what was found"):
+    with pytest.raises(ModelError, match="objects found"):
         started("Failing", kind="strange").refer(IMAGE, "the cup")
 
 
@@ -277,7 +277,7 @@ def test_an_image_of_another_shape_is_refused_here() -> None:
     ],
 )
 def test_numbers_that_are_none_are_nonsense(object_: wire.Named) -> None:
-    with pytest.raises(wire.WireError, match="cannot be one"):
+    with pytest.raises(wire.WireError, match="an invalid object"):
         wire.references_of(wire.Referred(1, (object_,)), memoryview(b""))
 
 

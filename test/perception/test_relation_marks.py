@@ -209,7 +209,9 @@ def test_a_model_that_does_not_see_who_is_who_is_refused_with_the_counts(
     otherwise: Callable[[Sequence[str]], str],
 ) -> None:
     judge = AskedJudge(Sees(otherwise=otherwise), thousandths)
-    with pytest.raises(MarksError, match=r"right in boxes 8, crop 8, text 8 of 16 drawn scenes each, 13 needed"):
+    with pytest.raises(
+        MarksError, match=r"right in boxes 8, crop 8, text 8 of 16 drawn scenes each, but 13 are needed"
+    ):
         judge.judge(IMAGE, [question()], 600.0, marks="auto")
 
 
@@ -320,7 +322,7 @@ def test_a_process_keeps_what_the_probe_found_and_its_error_does_not_end_it() ->
     with WorkerGrounder("worker_models:Blind") as grounder:
         process = None
         for _ in range(4):  # of a failing model the process would be replaced after the third
-            with pytest.raises(MarksError, match="8 of 16 drawn scenes each, 13 needed"):
+            with pytest.raises(MarksError, match="8 of 16 drawn scenes each, but 13 are needed"):
                 grounder.judge(IMAGE, [question()], 60.0, "auto")
             process = process or grounder._process
             assert grounder._process is process

@@ -75,7 +75,7 @@ def test_the_end_at_a_limit_is_noted_once() -> None:
     whole = reading('[{"bbox_2d": [100, 200, 300, 400], "label": "mug"}]')
     ended = ended_at_limit(whole)
     assert (ended.places, ended.cut) == (whole.places, True)
-    assert ended.unread == ("it ended at the limit of its length; there may be more than the 1 that were read",)
+    assert ended.unread == ("it was cut off at its length limit; there may be more places than the 1 that were read",)
     assert ended_at_limit(ended) == ended
 
 

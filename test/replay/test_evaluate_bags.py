@@ -92,7 +92,7 @@ def test_a_stamp_of_no_image_costs_its_case_alone(stamp: int, words: str, bag: P
     cases, _ = evaluated(bag, [line(stamp), line(STAMPS[2])], tmp_path)
     assert [one.result is not None for one in cases] == [True, False]
     assert words in cases[1].problem
-    assert cases[1].problem.startswith("its truth is invalid: stamp_ns")
+    assert cases[1].problem.startswith("its expected result is invalid: stamp_ns")
 
 
 def test_a_stamp_in_a_gap_says_so() -> None:

@@ -278,5 +278,5 @@ def test_a_bundle_of_another_name_is_not_passed_over_in_silence(kept: list[Path]
     (tmp_path / "from_the_robot.mcap").write_bytes(kept[1].read_bytes())
     done = run("evidence", "list", tmp_path)
     assert done.stdout.splitlines()[-1].startswith("1 bundle, ")
-    assert "not shown: 1 .mcap without the name of a bundle" in done.stderr
+    assert "not shown: 1 .mcap files that are not named like bundles" in done.stderr
     assert run("evidence", "list", kept[0].parent).stderr == ""

@@ -82,7 +82,7 @@ def test_the_topmost_level_of_a_rack(tabletop: Tabletop) -> None:
     assert xyz[:, 2] == pytest.approx(0.32, abs=0.008)
     placing, xyz = placed(tabletop, seen, "under", "can", "rack", detections)
     assert len(xyz), placing.reason
-    assert placing.doubt == "only the front edge of the rack (rack) is visible: farther in it may reach lower"
+    assert placing.doubt == "only the front edge of the rack (rack) is visible: farther in, it may be lower"
     assert np.abs(xyz[:, 2]).max() < 0.006
     assert np.abs(xyz[:, 0]).max() < 0.18 - 0.035
     assert (np.abs(xyz[:, 1] - 0.1) < 0.11).all()

@@ -149,7 +149,7 @@ def test_a_burner_with_a_pot_on_it_is_taken(tabletop: Tabletop) -> None:
     seen, detections = stove(tabletop, pot, places=((-0.13, 0.12), (0.13, 0.12)))
     refused = tabletop.ask(seen, "put the pan on the right burner", detections)
     assert refused.status is Status.NO_PLACE, refused.message
-    assert "the kettle (kettle) stands there" in refused.message
+    assert "the kettle (kettle) is already there" in refused.message
     assert tabletop.ask(seen, "put the pan on the left burner", detections).place is not None
     assert tabletop.ask(seen, "put the kettle on the right burner", detections).target is not None
 

@@ -249,7 +249,7 @@ def footer(file: BinaryIO) -> tuple[McapRecord, int, int, int]:
         raise McapDamage(size, "it ends before its index: the recorder was killed, or the copy is not complete")
     summary, offsets, crc = _FOOTER.unpack_from(tail, _HEAD.size)
     if summary and not len(MAGIC) <= summary <= at:
-        raise McapDamage(at, f"its index is said to begin at byte {summary}")
+        raise McapDamage(at, f"its last record gives byte {summary} for the index, which is outside the data")
     return McapRecord(FOOTER, at, _FOOTER.size), summary, offsets, crc
 
 

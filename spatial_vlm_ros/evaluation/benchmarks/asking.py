@@ -71,9 +71,9 @@ class BenchmarkModel:
         """
         way = self._for_options if item.choices else self._for_points
         if way is None:
-            wanted, ways = ("one of some options", _FOR_OPTIONS) if item.choices else ("points", _FOR_POINTS)
+            wanted, ways = ("choose among options", _FOR_OPTIONS) if item.choices else ("return points", _FOR_POINTS)
             raise InputError(
-                f"model {self.name!r}", f"a model that cannot return {wanted}", f"a model asked by {' or '.join(ways)}",
+                f"model {self.name!r}", f"a model that cannot {wanted}", f"a model asked by {' or '.join(ways)}",
                 "use another model, or leave --ask out",
             )  # fmt: skip
         return way

@@ -292,13 +292,13 @@ def print_report(report: Mapping[str, Any]) -> None:
     for note, names in notes.items():
         console.print(f"{', '.join(names) if len(names) <= _MOST_TOGETHER else f'{len(names)} scores'}: {note}")
     if report["chance"] is not None:
-        console.print(f"guessing is right in {100 * report['chance']:.1f} %")
+        console.print(f"guessing scores {100 * report['chance']:.1f} %")
     for model in models:
         change = model["usual_less_counter_heuristic"]
         if change is not None:
-            console.print(f"{model['name']}: usual less counter-heuristic: {_points(change)} points")
+            console.print(f"{model['name']}: usual minus counter-heuristic: {_points(change)} points")
     for name, found in report["against_first"].items():
-        console.print(f"{name} less {models[0]['name']}: {_told_difference(found)}")
+        console.print(f"{name} minus {models[0]['name']}: {_told_difference(found)}")
     for model in models:
         _print_failures(console, model, report["asked"])
     for one in report["damaged"][:_MOST_NAMED]:

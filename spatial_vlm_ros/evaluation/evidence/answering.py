@@ -150,7 +150,7 @@ def _kept(bundle: EvidenceBundle, found: tuple[Detection, ...]) -> KeptGrounder:
     match = np.array(kept.match, np.float64).reshape(len(phrases), -1) if kept.match else np.zeros((0, len(found)))
     if match.shape != (len(phrases), len(found)):
         got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(found)} detections"
-        raise FileError(bundle.path, got, "use a bundle unchanged", "grounding")
+        raise FileError(bundle.path, got, "use the bundle as the node wrote it", "grounding")
     return KeptGrounder(phrases, Grounding(found, match, tuple(kept.unread)), model.domain, model.name)  # type: ignore[arg-type]
 
 

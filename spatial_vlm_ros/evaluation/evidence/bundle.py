@@ -32,7 +32,7 @@ VERSION = 1
 """Of the JSON. Raised when a field changes its meaning or goes; new fields do not raise it."""
 _BETWEEN_NS = 1_000  # from one message to the next: their order is that of their times
 _LONGEST = 16_000_000  # bytes of JSON
-_REPAIR = "use a bundle unchanged, as the node wrote it"
+_REPAIR = "use the bundle as the node wrote it"
 
 FrameOrigin = Literal["answered", "newest", "none"]
 """answered: the decision rests on it · newest: the decision had none, this was the newest complete one · none."""

@@ -173,7 +173,7 @@ class _LabelPage:
         if not isinstance(words, str):
             raise InputError("case", "no sentence", "the sentence that was shown", "reload the page")
         if seen is not None and not isinstance(seen, str):
-            raise InputError("case", "no text in `seen`", "what the case was shown with", "reload the page")
+            raise InputError("case", "no text in `seen`", "the case as the page showed it", "reload the page")
         return self._labels.decide(
             request.path_params["number"], given.get("expect"), given.get("kind"), words, seen=seen
         )

@@ -53,7 +53,7 @@ def _lines(outcome: RunOutcome, title: str, images: Mapping[int, str]) -> Iterat
     if result.split is not None:
         yield from _shares("split", {"usual": result.split.usual, "counter-heuristic": result.split.counter_heuristic})
         if result.split.difference is not None:
-            yield f"Usual less counter-heuristic: {points(result.split.difference)} (Newcombe)."
+            yield f"Usual minus counter-heuristic: {points(result.split.difference)} (Newcombe)."
             yield ""
     yield from _shares("kind", result.by_kind)
     yield from _shares("relation", result.by_relation)

@@ -80,7 +80,7 @@ def _shares(console: Console, result: Score) -> None:
     if result.misses:
         console.print("misses: " + ", ".join(f"{n} {kind}" for kind, n in result.by_miss.items() if n))
     if split is not None and split.difference is not None:
-        console.print(f"usual less counter-heuristic: {points(split.difference)}")
+        console.print(f"usual minus counter-heuristic: {points(split.difference)}")
 
 
 def _calibration(console: Console, parts: Mapping[str, Calibration | None]) -> None:

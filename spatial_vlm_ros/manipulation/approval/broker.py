@@ -156,7 +156,7 @@ class ApprovalBroker:
             if self._view.id != decision.goal_id:
                 raise self._refused(decision, "", self._why_not(decision.goal_id, _goal(decision)))
             if self._view.stage is not ApprovalStage.APPROVED or decision != self._said.get(decision.goal_id):
-                error = RejectedError(_goal(decision), "it has another approval", "wait for one")
+                error = RejectedError(_goal(decision), "this decision is not its approval", "wait for its approval")
                 raise self._refused(decision, "", error)
             self.audit.add("EXECUTION_BEGUN", sync=True, **named(decision))
             self._expire()  # the disk may have been slow

@@ -233,7 +233,9 @@ def arm_model(
     under = [joint for joint in tree.above(tip) if joint.moves]
     if tip not in tree.links or not under or under[0] != chain[-1]:
         got, repair = f"{tip!r}", "set tip_link to the link between the fingertips"
-        raise RobotDescriptionError("tip link", got, f"a link that {chain[-1].name} moves and no finger does", repair)
+        raise RobotDescriptionError(
+            "tip link", got, f"a link that moves with {chain[-1].name} and not with a finger", repair
+        )
     limits = limits_of(chain, joint_limits)
     model, geometry = _reduced(root, path, [*chain, *fingers])
     base = chain[0].parent

@@ -106,10 +106,10 @@ class BuiltinPlanner:
         robot, start = self.robot, request.start
         _check_start(robot, start)
         if deep := in_the_base(robot, request.boxes, request.stands_on):
-            words = f"the arm's base stands {max(deep.values()):.2f} m inside an obstacle"
+            words = f"the arm's base is {max(deep.values()):.2f} m inside an obstacle"
             repair = (
-                "set robot_description of the resolver, or it treats the visible robot as an "
-                "obstacle; check where TF has camera and base; what the base is mounted on may touch it (stands_on)"
+                "set robot_description of the resolver, because without it the visible robot is an obstacle; check the "
+                "poses of camera and base in TF; name the boxes that the base is mounted on in stands_on"
             )
             raise StandsWrongError(0, words, tuple(sorted(deep)), repair)
         draw = np.random.default_rng(request.seed)

@@ -21,7 +21,7 @@ from spatial_vlm_ros.types import Vector3
 WORDS: dict[str, tuple[Kind, str]] = {
     "too_wide": ("too_wide", "its visible part is wider than the gripper opens"),
     "too_narrow": ("too_narrow", "it is thinner than the closed gripper"),
-    "not_opposite": ("not_opposite", "no two of its faces oppose the fingers deep enough"),
+    "not_opposite": ("not_opposite", "it has no two opposite faces that the fingers can hold deep enough"),
     "no_room": ("no_room", "there is no room for a finger beside it"),
     "palm": ("palm", "the palm would touch it before the fingers reach far enough"),
     "below_support": ("below_support", "the gripper would come too close to what is below"),

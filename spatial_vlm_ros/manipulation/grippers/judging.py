@@ -55,7 +55,7 @@ def why_not_held(report: GripReport, sent: float, expected: float | None, tolera
         return "" if report.flag else f"the gripper's switch reports that nothing is held{_words(report)}"
     if report.width is not None:
         if report.width <= sent + REACHED:
-            return f"the fingers met nothing down to {max(report.width, 0.0):.3f} m"
+            return f"the fingers closed to {max(report.width, 0.0):.3f} m without meeting an object"
         return _not_closed(report, report.width, expected) or _too_wide(report.width, expected, tolerance)
     if report.stalled:
         told = report.told_width
@@ -63,11 +63,9 @@ def why_not_held(report: GripReport, sent: float, expected: float | None, tolera
     if report.done is not None:
         return "" if report.done else f"the driver reports that nothing is held{_words(report)}"
     if report.reached:
-        return f"the fingers met nothing down to {sent:.3f} m"
+        return f"the fingers closed to {sent:.3f} m without meeting an object"
     if report.told_width is not None:
-        return (
-            f"the gripper stays {abs(report.told_width - sent):.3f} m away from {sent:.3f} m, and does not report why"
-        )
+        return f"{_off(report.told_width, sent)}, and does not report why"
     return "" if unjudged else NOTHING_REPORTED
 
 
@@ -91,12 +89,12 @@ def why_not_open(report: GripReport, sent: float, unjudged: bool, slack: float =
         if apart <= (max(slack, REACHED) if claimed else REACHED):
             return ""
         but = ", but the driver reports success: one of the two is wrong" if claimed else ""
-        return f"the gripper stays {apart:.3f} m away from {sent:.3f} m according to joint states{but}{_words(report)}"
+        return f"{_off(report.width, sent)} according to joint states{but}{_words(report)}"
     if claimed:
         return ""
     if report.told_width is not None:
-        apart = abs(report.told_width - sent)
-        return "" if apart <= REACHED else f"the gripper stays {apart:.3f} m away from {sent:.3f} m{_words(report)}"
+        reached = abs(report.told_width - sent) <= REACHED
+        return "" if reached else f"{_off(report.told_width, sent)}{_words(report)}"
     if report.done is False:
         return f"the driver reports a failure{_words(report)}"
     return "" if unjudged else "the gripper reports neither a width nor that it has arrived"
@@ -111,16 +109,20 @@ def _not_closed(report: GripReport, width: float, expected: float | None) -> str
     before = report.before
     if before is None or before - width >= MOVED or (expected is not None and before <= expected + REACHED):
         return ""
-    return f"the fingers did not move: they stand {width:.3f} m apart{_words(report)}"
+    return f"the fingers did not move: they are {width:.3f} m apart{_words(report)}"
 
 
 def _too_wide(width: float, expected: float | None, tolerance: float) -> str:
     if expected is None or width <= expected + tolerance:
         return ""
     return (
-        f"the fingers stand {width:.3f} m apart, and the object was to be {expected:.3f} m wide between them: "
-        "something else is there, or it is held askew"
+        f"the fingers are {width:.3f} m apart, but the object should be {expected:.3f} m wide between them: "
+        "they hold something else, or hold the object at an angle"
     )
+
+
+def _off(width: float, sent: float) -> str:
+    return f"the gripper is {abs(width - sent):.3f} m away from the commanded width of {sent:.3f} m"
 
 
 def _words(report: GripReport) -> str:

@@ -16,7 +16,8 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters import MotionConfig
 
 _FORM = (
-    '"width position; width position", metres and what the joint has, widths rising, positions all rising or falling'
+    '"width position; width position", widths in metres, positions in the unit of the joint, widths increasing, '
+    "positions all increasing or all decreasing"
 )
 
 

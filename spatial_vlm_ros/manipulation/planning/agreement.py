@@ -48,8 +48,8 @@ def check_support_agrees(scene: Scene, config: ObservationConfig, known_height: 
     if not abs(height - known_height) <= config.support_error:
         raise _disagreement(
             transform,
-            f"the support plane is measured at {height:.3f} m and known at {known_height:.3f} m, "
-            f"{config.support_error:g} m of difference are allowed",
+            f"the support plane was measured at {height:.3f} m, but its known height is {known_height:.3f} m; "
+            f"a difference of {config.support_error:g} m is allowed",
         )
 
 

@@ -26,9 +26,9 @@ _REPAIRS = {
     "not_opposite": "turn the object, or move the camera so that it sees more of it",
     "no_room": "use a gripper with thinner fingers, or turn the object",
     "palm": "use a gripper with longer fingers, or turn the object",
-    "below_support": "raise the object, or lower goal.support_clearance or goal.hold where the gripper allows it",
+    "below_support": "raise the object, or lower goal.support_clearance or goal.hold if the gripper allows it",
     "blocked": "clear the way, or ask for the blocking object first",
-    "out_of_workspace": "bring the object nearer, or widen the workspace where the robot allows it",
+    "out_of_workspace": "bring the object nearer, or widen the workspace if the robot allows it",
     "keep_out": "move the object out of that volume",
 }
 _TOLD = 4  # most kinds of reasons in a message

@@ -49,7 +49,7 @@ class Tip:
         across = sum(a * c for a, c in zip(self.approach, self.closing, strict=True))
         if not (max(abs(length - 1) for length in lengths) < _UNIT and abs(across) < _UNIT):
             got = f"approach {self.approach}, closing {self.closing}"
-            raise InputError("gripper", got, "unit vectors at right angles", "use a grasp unchanged")
+            raise InputError("gripper", got, "unit vectors at right angles", "use the grasp as it was returned")
 
     @property
     def upright(self) -> bool:

@@ -160,7 +160,8 @@ def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> It
     if needed > gripper.opening_max + _ROUNDING:
         words = f"it is {hold.width:.3f} m wide, and the gripper opens {gripper.opening_max:g} m"
         yield from (
-            Rejection(way, "too_wide", f"{words}, {goal.jaw_clearance:g} m clear of each finger") for way in ways
+            Rejection(way, "too_wide", f"{words} and needs {goal.jaw_clearance:g} m of clearance at each finger")
+            for way in ways
         )
         return
     if hold.width < gripper.opening_min:
@@ -226,8 +227,8 @@ def _from_the_sides(
     shared = min(solid.top, height + half) - max(solid.bottom, height - half)
     for sign in (1.0, -1.0):
         if min(held, shared) < goal.hold or height > solid.top + _ROUNDING:
-            words = f"the palm keeps the fingers {height - solid.centre[2]:.3f} m above its middle"
-            yield Rejection("side", "below_support", f"{words}, to avoid what is below", scene.carrier_ids[0])
+            words = f"the fingers would be {height - solid.centre[2]:.3f} m above its middle, because the palm"
+            yield Rejection("side", "below_support", f"{words} has to avoid what is below", scene.carrier_ids[0])
             continue
         x, y, _ = (sign * v for v in hold.across)
         at = (hold.middle[0] - short * x, hold.middle[1] - short * y, height)

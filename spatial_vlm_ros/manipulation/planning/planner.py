@@ -267,9 +267,13 @@ def _check_joined(before: PlanStep, after: PlanStep) -> None:
     end, start = before.trajectory.end, after.trajectory.start
     apart = max((abs(end[name] - at) for name, at in start.items() if name in end), default=math.inf)
     if set(end) != set(start) or apart > JOINED:
-        got = f"its start {apart:.3f} away" if set(end) == set(start) else f"other joints: {', '.join(start)}"
-        expected = f"the end of phase {before.phase}, within {JOINED:g}"
-        raise InputError(f"trajectory of phase {after.phase}", got, expected, "plan it from there")
+        got = (
+            f"a start {apart:.3f} from the end of phase {before.phase}"
+            if set(end) == set(start)
+            else f"other joints: {', '.join(start)}"
+        )
+        expected = f"the joints of phase {before.phase}, and at most {JOINED:g} from its end"
+        raise InputError(f"trajectory of phase {after.phase}", got, expected, "plan it from that end")
 
 
 def _canonical(value: Any) -> Any:

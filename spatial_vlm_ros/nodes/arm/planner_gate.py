@@ -277,7 +277,7 @@ class PlannerGate(Node):
     def _resolver_lost(self) -> str:
         """Why the resolver counts as lost; "" if it is there. No motion continues without it."""
         goal, lost = self._goal, self._resolver.lost  # also called before a motion
-        return "no sign of life comes from the resolver" if goal is not None and goal.begun and lost else ""
+        return "no heartbeat arrives from the resolver" if goal is not None and goal.begun and lost else ""
 
     def _on_gates(self) -> None:
         if self._mark is not None and self._mark.others:

@@ -80,7 +80,7 @@ class WatchdogProcess:
                     return
                 self._hear(heard)
             elif not self._arming and time.monotonic() >= self._deadline and not self._starved():
-                words = f"the node that commands the arm gave no sign of life for {self._lapse:g} s"
+                words = f"the node that commands the arm sent no heartbeat for {self._lapse:g} s"
                 self._deadline = float("inf")
                 self._say(f"tripped {words}")
                 self._end_motion(words)

@@ -190,9 +190,7 @@ class Health:
         """Duplicates in the graph, and whether other nodes can reach this one."""
         removed = removed_ports()
         if removed:
-            words = (
-                f"another process removed its shared memory ({', '.join(removed)}): those that use shared memory do "
-            )
+            words = f"another process removed its shared memory ({', '.join(removed)}): nodes that use it do "
             return self._status("graph", DiagnosticStatus.ERROR, words + "not reach this node; restart it", {})
         topics = self._queue.frames.topics.values() if active else ()
         twins = twins_around(self._node, topics, self._node.get_fully_qualified_name())
@@ -201,7 +199,12 @@ class Health:
             self._node.get_logger().warning(printable(said))
         self._twins = said
         level = DiagnosticStatus.WARN if twins else DiagnosticStatus.OK
-        return self._status("graph", level, said or "nothing exists twice", {twin.where: twin.who for twin in twins})
+        return self._status(
+            "graph",
+            level,
+            said or "no duplicate publishers, servers or node names",
+            {twin.where: twin.who for twin in twins},
+        )
 
     def _requests(self, active: bool, others: list[DiagnosticStatus]) -> DiagnosticStatus:
         """Whether a request would be served now."""

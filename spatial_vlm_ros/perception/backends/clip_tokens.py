@@ -36,7 +36,7 @@ class ClipTokens:
         said = self._tokenizer.encode("a cup").ids
         repair = "use the tokenizer.json that was published with the model"
         if None in (begin, end) or said[:1] != [begin] or said[-1:] != [end] or max(said[:-1]) >= end:
-            reason = f"its tokenizer does not enclose words in {BEGIN} and {END}, its greatest numbers"
+            reason = f"its tokenizer does not put words between {BEGIN} and {END}, or numbers a token higher than {END}"
             raise ModelError(model, reason, repair)
         if words is not None and end >= words:
             raise ModelError(model, f"its tokenizer has {end + 1} words and its model {words}", repair)

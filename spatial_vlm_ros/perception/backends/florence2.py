@@ -195,7 +195,7 @@ class Florence2:
         check_whole(reply, self._model.generation_config, NAME)
         answer = _PADDING.sub("", reply.text).strip()
         if not answer and not reply.text.startswith(self._processor.tokenizer.bos_token):
-            raise _unusable(reply.text, "it ends before it begins")  # a model that sees nothing writes this
+            raise _unusable(reply.text, "it is empty")  # a model that sees nothing writes this
         if not form.fullmatch(answer):
             raise _unusable(answer, "it is not text with boxes or outlines")
         finer = (size[0] * _FINER, size[1] * _FINER)

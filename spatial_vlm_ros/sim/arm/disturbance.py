@@ -85,13 +85,13 @@ def disturbance(words: str) -> Disturbance:
             return ChangeWorld(str(said["name"]))
         told = said.get("told", False)
         if not isinstance(told, bool):
-            raise TypeError("told is true or false")
+            raise TypeError("told must be true or false")
         return NudgeCamera(_vector(said.get("by", (0, 0, 0))), _finite(said.get("turn_deg", 0.0)), told)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         got = f"{type(error).__name__}: {error}"
-        raise InputError("disturbance", got, "JSON as docs/sim_arm.md has it") from error
+        raise InputError("disturbance", got, "JSON as docs/sim_arm.md describes it") from error
 
 
 def _vector(values: object) -> Vector3:

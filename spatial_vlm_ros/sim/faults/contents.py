@@ -84,7 +84,7 @@ def mirrored(message: Any, _: float, __: Random) -> None:
     if message.encoding not in _CHANNELS:
         repair = f"use images encoded as one of {', '.join(_CHANNELS)}"
         raise InputError(
-            "faults", f"rgb=wrong of an image in {message.encoding}", "an encoding that can be mirrored", repair
+            "faults", f"rgb=wrong for an image in {message.encoding}", "an encoding that can be mirrored", repair
         )
     channels = _CHANNELS[message.encoding]
     rows = _octets(message).reshape(message.height, message.step)
@@ -109,7 +109,9 @@ def scaled(message: Any, factor: float, _: Random) -> None:
         _write(message, values.astype(f"{order}f4").view(np.uint8))
     else:
         repair = "use depth encoded as 16UC1 or 32FC1"
-        raise InputError("faults", f"depth=wrong of {message.encoding}", "an encoding of distances", repair)
+        raise InputError(
+            "faults", f"depth=wrong for an image in {message.encoding}", "an encoding of distances", repair
+        )
 
 
 def _octets(message: Any) -> np.ndarray:

@@ -175,7 +175,7 @@ def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
         return Found(exists=False, reason=f"has no visible {noun_of(phrase)}")
     if phrase.superlative is None and phrase.ordinal is None:
         return Found((*discs, top) if discs and hides_one(layout, top, discs) else discs)
-    untold = Found(reason="has no burner that can be identified so")
+    untold = Found(reason="has no burner that can be identified in this way")
     several = len(discs) > 2 or phrase.ordinal is not None
     corner = not {None, MIDDLE}.intersection((phrase.superlative, phrase.also))
     if several and not corner:

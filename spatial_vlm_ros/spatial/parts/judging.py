@@ -103,7 +103,7 @@ def with_contents(found: Found, phrase: NounPhrase, anchor: PhraseBelief, layout
         if clause.name in _CONTENTS:
             weight = clause.inner[0].weight
             if weight.max(initial=0.0) < _KNOWN:
-                return Found(exists=False, reason="has no part that can be identified so")
+                return Found(exists=False, reason="has no part that can be identified in this way")
             row = np.array([int(np.argmax(weight))])
             parts = tuple(p for p in parts if (_in(layout, p, row, holds)[0] != clause.negated))
     if CLOSED in phrase.attributes:  # only an open drawer is found
@@ -113,7 +113,9 @@ def with_contents(found: Found, phrase: NounPhrase, anchor: PhraseBelief, layout
         parts = tuple(p for p in parts if not _in(layout, p, every[every != p.row], holds).any())
     if parts == found.parts:
         return found
-    return dataclasses.replace(found, parts=parts, reason=found.reason or "has no part that can be identified so")
+    return dataclasses.replace(
+        found, parts=parts, reason=found.reason or "has no part that can be identified in this way"
+    )
 
 
 def _in(layout: Layout, region: Region, rows: np.ndarray, holds: float) -> npt.NDArray[np.bool_]:

@@ -56,7 +56,7 @@ def ahead_of(pairs: Pairs) -> Array:
         FrameUndefinedError: the view is straight down, and no direction on the ground is configured to be ahead.
     """
     if not pairs.view.has_ahead:
-        reason = f"a view {pairs.view.down_deg:.0f}° downwards has no behind or in front"
+        reason = f"behind and in front are not defined in a view {pairs.view.down_deg:.0f}° downwards"
         repair = "say left, right or nearest, use the frame 'robot', or set relation.down_ahead"
         raise FrameUndefinedError(pairs.view.frame.value, reason, repair)
     return pairs.rays[0]

@@ -51,7 +51,7 @@ def last_rows(parts: Parts) -> Iterator[list[list[Tensor]]]:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
             if weights is None:
-                repair = "use a class with eager attention"
+                repair = "use a model class that implements eager attention"
                 raise ModelError(type(module).__name__, "returns no attention weights", repair)
             rows[layer].append(finite(type(module).__name__, weights[:, :, -1].float()).detach().cpu())
 

@@ -119,7 +119,7 @@ def look_inside(
         tried("attention on the image", balance),
         tried("image keys turned", lambda: _stacked([rotary_sensitivity(parts, inputs) for inputs in prompts()])),
     )
-    drawn = tried("pictures of attention", lambda: _drawn(watched, chosen, prompts()))
+    drawn = tried("attention images", lambda: _drawn(watched, chosen, prompts()))
     return dataclasses.replace(inside, left_out=tuple(tried.left_out)), drawn or {}
 
 

@@ -186,14 +186,14 @@ def test_an_approval_is_used_once(office: Any) -> None:
 
 def test_an_approval_of_another_plan_is_not_begun(office: Any) -> None:
     _, decision = office.approved()
-    with pytest.raises(RejectedError, match="has another approval"):
+    with pytest.raises(RejectedError, match="is not its approval"):
         office.broker.begin(dataclasses.replace(decision, plan_hash="a" * 64))
     office.broker.begin(decision)
 
 
 def test_nothing_is_begun_before_it_is_approved(office: Any) -> None:
     proposal = office.proposed()
-    with pytest.raises(RejectedError, match="has another approval"):
+    with pytest.raises(RejectedError, match="is not its approval"):
         office.broker.begin(office.says(proposal))
 
 

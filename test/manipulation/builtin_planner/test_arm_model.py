@@ -228,7 +228,7 @@ def test_limits_come_from_the_urdf_and_from_a_file_as_moveits(tmp_path: Path) ->
 
 def test_a_tip_that_the_arm_does_not_end_in_is_refused() -> None:
     for tip in ("nowhere", "forearm_link", "gripper_left_finger"):
-        with pytest.raises(RobotDescriptionError, match="a link that wrist_3_joint moves and no finger does"):
+        with pytest.raises(RobotDescriptionError, match="a link that moves with wrist_3_joint and not with a finger"):
             ur(tip_link=tip)
     assert ur(tip_link="tool0").tip_link == "tool0"
 

@@ -38,19 +38,19 @@ def test_held(report: GripReport) -> None:
 @pytest.mark.parametrize(
     ("report", "why"),
     [
-        (GripReport(before=0.06, width=0.001, stalled=True), "met nothing down to 0.001 m"),
+        (GripReport(before=0.06, width=0.001, stalled=True), "closed to 0.001 m without meeting an object"),
         (GripReport(before=0.08, width=0.08, stalled=True), "did not move"),
         (
             GripReport(before=0.048, width=0.048, stalled=True),
-            "did not move: they stand 0.048 m",
+            "did not move: they are 0.048 m",
         ),  # within the tolerance
         (GripReport(before=0.048, width=0.0475, reached=True), "did not move"),
         (GripReport(before=0.048, stalled=True, told_width=0.048), "did not move"),
-        (GripReport(before=0.08, width=0.06, stalled=True), "something else is there"),
-        (GripReport(stalled=True, told_width=0.07), "something else is there"),
-        (GripReport(reached=True), "met nothing down to 0.000 m"),
+        (GripReport(before=0.08, width=0.06, stalled=True), "they hold something else"),
+        (GripReport(stalled=True, told_width=0.07), "they hold something else"),
+        (GripReport(reached=True), "closed to 0.000 m without meeting an object"),
         (GripReport(done=False, said="communication"), "nothing is held (communication)"),
-        (GripReport(told_width=0.05), "stays 0.050 m away"),
+        (GripReport(told_width=0.05), "is 0.050 m away"),
         (GripReport(flag=False, done=True), "the gripper's switch reports that nothing is held"),
         (GripReport(), "reports neither a width"),
     ],
@@ -83,14 +83,14 @@ def test_a_gripper_that_reports_nothing_may_be_believed_on_request() -> None:
         (GripReport(width=0.0605), ""),
         (GripReport(flag=False), ""),
         (GripReport(width=0.056, reached=True), ""),  # a controller may count millimetres as there
-        (GripReport(width=0.02, stalled=True), "stays 0.040 m away"),
+        (GripReport(width=0.02, stalled=True), "is 0.040 m away"),
         (
             GripReport(width=0.0, reached=True),
-            "stays 0.060 m away from 0.060 m according to joint states, but the driver reports",
+            "is 0.060 m away from the commanded width of 0.060 m according to joint states, but the driver reports",
         ),
         (GripReport(width=0.08, done=True), "one of the two is wrong"),
         (GripReport(width=0.02, flag=False), "one of the two is wrong"),
-        (GripReport(width=0.056), "stays 0.004 m away"),
+        (GripReport(width=0.056), "is 0.004 m away"),
         (GripReport(done=False, said="no power"), "reports a failure (no power)"),
         (GripReport(flag=True, done=True), "still held"),
     ],

@@ -89,7 +89,8 @@ def test_from_a_side_the_object_reaches_up_to_the_middle_of_the_fingers(height: 
     assert [g.grasp.position[2] for g in only(goal, "side")] == pytest.approx([middle] * 4 if middle else [])
     assert len(only(goal, "top_down")) == 2
     told = {(r.way, r.kind, r.words) for r in goal.rejected}
-    above = "the palm keeps the fingers 0.019 m above its middle, to avoid what is below"  # 37 - 36.7 / 2 = 18.65 mm
+    # 37 - 36.7 / 2 = 18.65 mm
+    above = "the fingers would be 0.019 m above its middle, because the palm has to avoid what is below"
     assert told == (set() if middle else {("side", "below_support", above)})
 
 

@@ -147,7 +147,7 @@ def away(by: float) -> list[PlanStep]:
         ([PlanStep("open"), *steps()[1:]], None, (0, None), "phase open: width None"),
         ([PlanStep("open", width=-0.01), *steps()[1:]], None, (0, None), "phase open: width -0.01"),
         ([steps()[0], PlanStep("reach", width=0.04), *steps()[2:]], None, (0, None), "phase reach"),
-        (away(0.02), None, (0, None), "phase approach: its start 0.020 away. Expected the end of phase reach"),
+        (away(0.02), None, (0, None), "phase approach: a start 0.020 from the end of phase reach. Expected the joints"),
         (changed(2, joint_names=("a", "c")), None, (0, None), "other joints: a, c"),
     ],
 )

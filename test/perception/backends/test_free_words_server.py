@@ -72,7 +72,7 @@ def test_words_with_signs_of_a_chat_format_reach_no_server() -> None:
 def test_what_cannot_be_used_costs_one_request_and_both_reasons_are_told(answer: Answer, reason: str) -> None:
     refused, server = resolved(answer)
     assert (refused.status, refused.source, refused.target) == (Status.NOT_UNDERSTOOD, "measurement", None)
-    assert "has no place in an instruction" in refused.message
+    assert "is not supported here" in refused.message
     assert "the model did not help" in refused.message
     assert reason in refused.message
     assert server.requests == 1

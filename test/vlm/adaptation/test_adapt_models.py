@@ -240,7 +240,7 @@ def test_a_model_says_where_objects_are(bases: Path, tmp_path: Path) -> None:
     [
         ("paligemma", {"method": "projector", "new_encoder": True}, "does not accept --encoder"),
         ("qwen2_5_vl", {"method": "projector", "features": (1,)}, "does not accept --features"),
-        ("qwen3_vl", {"method": "pin"}, "does not accept a PIN"),
+        ("qwen3_vl", {"method": "pin"}, r"does not accept a positional insert \(PIN\)"),
         ("paligemma", {"method": "cloc"}, "does not accept --method cloc"),
     ],
 )

@@ -261,7 +261,7 @@ def test_image_tokens_without_a_grid_are_told_of_first_and_all_else_is_reported(
     assert inside["loudness"]["ratio"] > 0
     assert np.shape(inside["balance"]["with_system"]) == np.shape(inside["rotary"]["change"])[1:] == (4, 4)
     assert inside["pooling"] == []
-    assert [one.partition(":")[0] for one in inside["left_out"]] == ["image tokens pooled", "pictures of attention"]
+    assert [one.partition(":")[0] for one in inside["left_out"]] == ["image tokens pooled", "attention images"]
     text = (out / "report.md").read_text(encoding="utf-8")
     assert "Not measured: image tokens pooled: prompt: [17] image tokens" in text
     assert "## Attention" not in text
