@@ -80,7 +80,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    asked = parser.add_mutually_exclusive_group(required=True)
+    asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--list", action="store_true", help="all cells")
     asked.add_argument("--cell", metavar="NAME", help="run one cell")
     asked.add_argument("--all", action="store_true", help="run all that is missing")
@@ -94,7 +94,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS / "remedies", help="numbers of runs")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "remedies_results.md", help="of --report")
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images", help="of --report")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)  # an unknown option is named first
+    if not (options.list or options.cell or options.all or options.report):
+        parser.error("one of the arguments --list --cell --all --report is required")
+    return options
 
 
 def _deadline(minutes: float | None) -> float | None:

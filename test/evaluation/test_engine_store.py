@@ -190,7 +190,7 @@ def test_a_disk_that_fills_up_ends_the_evaluation_and_loses_nothing(tmp_path: Pa
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "none", str(disk)], capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
-        with pytest.raises(StoreError, match=r"No space left on device.*enough room; then run the same command"):
+        with pytest.raises(StoreError, match=r"No space left on device.*enough space; then run the same command"):
             evaluate_shards(MadeUp(), shards_of(60), disk / "out", LocalEngine(), CONFIGURATION)
         stored = list((disk / "out" / "parts").iterdir())
         assert 0 < len(stored) < 60
