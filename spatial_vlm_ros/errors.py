@@ -201,8 +201,8 @@ class UnknownNameError(InputError):
     def __init__(self, kind: str, name: str, available: Iterable[str]) -> None:
         self.kind, self.name, self.available = kind, name, tuple(available)
         listed = ", ".join(self.available)
-        super().__init__(f"{kind} {name!r}", "an unknown name", f"one of {listed}")
-        self.args = (_sentences(f"unknown {kind} {_short(repr(name))}", _short(f"choose one of: {listed}")),)
+        super().__init__(f"{kind} {name!r}", "an unknown name", f"one of {listed}", _short(f"choose one of: {listed}"))
+        self.args = (_sentences(f"unknown {kind} {_short(repr(name))}", self.repair),)
 
 
 RefusedWords = Literal["unknown words", "refused"]

@@ -82,6 +82,11 @@ class AliveWatch:
         self._subscription = node.create_subscription(Empty, topic, _nothing, _qos(LEASE), event_callbacks=events)
 
     @property
+    def silent(self) -> bool:
+        """Whether there was a process and no sign of life comes now; it may still count as alive."""
+        return self.seen and not self.count
+
+    @property
     def lost(self) -> bool:
         """Whether there was a process and certainly none is left; call this repeatedly."""
         before, self._looked = self._looked, time.monotonic()

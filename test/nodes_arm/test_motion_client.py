@@ -80,6 +80,21 @@ def test_an_object_is_taken_and_held(arm: ArmGraph, planner: Start) -> None:
     assert world_of(client) == (set(), set())
 
 
+def test_no_step_begins_while_it_is_uncertain_that_the_resolver_lives(arm: ArmGraph, planner: Start) -> None:
+    planner()
+    client = arm.client()
+    plan, moved = planned(client, scene(), put=False), []
+
+    def waits() -> bool:
+        moved.append(len(arm.controllers.order))
+        return len(moved) < 20
+
+    client._waits = waits
+    client.execute(plan)
+    assert moved[:20] == [0] * 20
+    assert arm.controllers.order == ["gripper", "arm", "arm", "gripper", "arm"]
+
+
 def test_it_plans_from_where_it_is_told(arm: ArmGraph, planner: Start) -> None:
     planner()
     client, around = arm.client(), scene()

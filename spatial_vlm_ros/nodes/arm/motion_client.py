@@ -64,6 +64,7 @@ _MEASURED = (
 )
 _LOOK = "if the arm moves, use its emergency stop; then check the logs of planner and controllers"
 _AT_START = 0.05  # radians or metres of any joint from where a plan begins: five times what MoveIt allows by default
+_TURN = 0.02  # s
 _RECENT = 0.5  # s: joint states of the fingers as old as this tell where they were before
 
 
@@ -74,12 +75,13 @@ class MotionClient:
         node: node of the clients. Create this object before the node spins; call its methods from another thread.
         config: names, tolerances and times (`motion`), dimensions of the gripper (`gripper`).
         guard: allows only the steps of approved plans.
+        waits: whether it is uncertain that what a motion needs is still there; no step begins meanwhile.
 
     Raises:
         DependencyError: the message packages of planners and controllers are not installed.
     """
 
-    def __init__(self, node: Node, config: PlanningConfig, guard: ExecutionGuard) -> None:
+    def __init__(self, node: Node, config: PlanningConfig, guard: ExecutionGuard, waits: Asked = lambda: False) -> None:
         for package in PACKAGES:
             try:
                 importlib.import_module(f"{package}.msg")
@@ -103,7 +105,7 @@ class MotionClient:
         question = GetPlanningScene.Request()
         question.components.components = question.components.WORLD_OBJECT_NAMES  # the smallest query MoveIt accepts
         self._beside = Supervision(bridge, motion, self._get, question)
-        self._guard, self._executes = guard, False
+        self._guard, self._waits, self._executes = guard, waits, False
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._scene = ShownScene(node, motion, self._apply, self._get, ApplyPlanningScene, GetPlanningScene)
         self._parameters = PlannerParameters(bridge, motion)
@@ -250,6 +252,8 @@ class MotionClient:
     def _steps(self, plan: MotionPlan, told: Asked) -> None:
         opened: float | None = None  # the last width that the gripper was opened to
         for number, step in enumerate(plan.steps):
+            while self._waits() and not told():
+                self._stopped.wait(_TURN)
             if told():
                 raise CancelledError(f"execution was stopped before phase {step.phase!r}")
             last = number == len(plan.steps) - 1

@@ -119,7 +119,8 @@ class PlannerGate(Node):
         patience = self._config.resolve_timeout
         self._resolve = Action(bridge, ResolveInstruction, "resolve", _START_RESOLVER, patience)
         self._grasps = self._grasp_client(bridge)
-        self._mover = MotionClient(self, self._planning, self._broker.guard)
+        self._resolver = AliveWatch(self, "resolve/alive", patient=True)
+        self._mover = MotionClient(self, self._planning, self._broker.guard, lambda: self._resolver.silent)
         self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
         self._way = WayWatch(self, self._config, self._planning.motion.joint_states, self._watch, self._end_for)
         self._wake = Jobs(self).put
@@ -146,7 +147,6 @@ class PlannerGate(Node):
             result_timeout=_KEPT + qos.ODD,
         )
         self._client = ClientWatch(self, "pick", self._end_for, self._resolver_lost)
-        self._resolver = AliveWatch(self, "resolve/alive", patient=True)
         self._mark: GateMark | None = None
         if not self._config.plan_only:
             execute = self.resolve_service_name(self._planning.motion.execute_action)
