@@ -147,7 +147,7 @@ def test_gripper_command_of_franka_is_judged_by_the_width_too(make_cell: MakeCel
 def test_gripper_command_of_franka_cannot_open_less_than_it_is(make_cell: MakeCell) -> None:
     """A command to go to a smaller width is a grasp to that driver: it closes."""
     cell = make_cell(gripper="franka")
-    with pytest.raises(ExecutionFailedError, match="stays"):
+    with pytest.raises(ExecutionFailedError, match="away from the commanded width"):
         close(cell, 0.06, "open")
 
 
