@@ -103,7 +103,8 @@ class Supervision:
         self._subscriptions: list[Any] = []
         self._asked = 0.0
         self.silent, self._silence = False, Silence(motion.planner_silence)
-        self._alive = AliveWatch(self._node, planner_topic(motion.execute_action))
+        # A planner that announces itself has a watchdog of its own, which stops the arm without this.
+        self._alive = AliveWatch(self._node, planner_topic(motion.execute_action), patient=True)
 
     def begin(self, joints: Sequence[str], told: Asked) -> None:
         """Start supervision; call it directly before a motion.
