@@ -62,7 +62,7 @@ class AliveWatch:
         node: node that an executor spins.
         topic: topic of an `Alive`.
         changed: called on the executor's thread when the count changes.
-        patient: wait longer on a machine that lacks CPU time; for a process whose end is no danger to the motion.
+        patient: wait longer on a machine that lacks CPU time; for a process whose end does not endanger the motion.
 
     Attributes:
         count: processes that are alive now. Whether it includes this process's own `Alive` depends on the middleware:
