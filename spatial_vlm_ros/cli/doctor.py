@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     default="none",
     show_default=True,
     metavar="PRESET",
-    help="Preset with topics and parameters of a camera driver: a name in config/cameras, such as realsense.",
+    help="Preset with topics and parameters of a camera driver: one of config/cameras, such as realsense, or a file.",
 )
 @click.option(
     "--attach/--no-attach",
@@ -195,16 +195,18 @@ def _arguments(settings: Settings, camera: str, ros_args: tuple[str, ...]) -> li
 
 
 def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:
-    """The settings of a camera preset, and the remappings to its topics.
+    """The settings of a camera preset, by its name or its file, and the remappings to its topics.
 
     Raises:
         UnknownNameError: the preset does not exist.
+        FileError: the file cannot be read.
     """
     import dataclasses
 
     from spatial_vlm_ros.launcher import plan, wiring
 
-    said = {"camera": name, "camera_file": "", "camera_namespace": "", "camera_name": ""}
+    chosen = {"camera_file": name} if wiring.is_file(name) else {"camera": name}
+    said = {"camera": "", "camera_file": "", "camera_namespace": "", "camera_name": "", **chosen}
     camera = wiring.camera(plan.share_folder(), said)
     remappings = [word for ours, theirs in camera.remappings for word in ("-r", f"{ours}:={theirs}")]
     for room in ("streams", "node"):

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.manipulation.grippers.fingers import FingerWatch
 from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
+from spatial_vlm_ros.manipulation.planning.moveit_pipelines import check_pipelines, loaded_pipelines
 from spatial_vlm_ros.parameters import MotionConfig, PlanningConfig, RobotPreset
 from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
 
@@ -70,7 +72,7 @@ class ArmHeard:
         planners: full names of the nodes that offer motion.move_action.
         answer: seconds until the planner sent its scene; None = it did not.
         scene: that scene, a moveit_msgs/PlanningScene.
-        pipelines: names of the planning pipelines in move_group's parameter; None = not reported.
+        parameters: move_group's parameters about its pipelines, those that are set; {} = not reported.
         controllers: name of each loaded controller → its state; None = not reported.
         untold: why the controllers were not reported.
         joints, fingers: joint states of the arm and of the gripper.
@@ -85,7 +87,7 @@ class ArmHeard:
     planners: Sequence[str] = ()
     answer: float | None = None
     scene: Any = None
-    pipelines: Sequence[str] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     controllers: Mapping[str, str] | None = None
     untold: str = ""
     joints: JointStream = field(default_factory=JointStream)
@@ -191,19 +193,19 @@ def _planner(planner: str, motion: MotionConfig, heard: ArmHeard) -> Iterator[Fi
 
 def _pipelines(motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
     check = "planning pipelines"
-    wanted = [name for name in (motion.straight_pipeline, motion.free_pipeline) if name]
-    if heard.pipelines is None:
-        text = f"move_group does not report planning_pipelines: whether it has {', '.join(wanted)} is not known"
+    loaded = loaded_pipelines(heard.parameters)
+    if not loaded:
+        wanted = ", ".join(name for name in (motion.straight_pipeline, motion.free_pipeline) if name)
+        text = f"move_group does not report planning_pipelines: whether it has {wanted} is not known"
         repair = "load pilz_industrial_motion_planner beside OMPL (planning_pipelines), for straight motions"
         yield Finding(check, Severity.WARNING, text, repair)
         return
-    absent = [name for name in wanted if name not in heard.pipelines]
-    told = ", ".join(heard.pipelines) or "none"
-    for name in absent:
-        repair = f"add {name} to move_group's planning_pipelines, or name another in the preset"
-        yield Finding(check, Severity.ERROR, f"move_group has no pipeline {name}; it has {told}", repair)
-    if not absent:
-        yield Finding(check, Severity.OK, told)
+    try:
+        check_pipelines(heard.parameters, motion)
+    except InputError as error:
+        yield Finding(check, Severity.ERROR, f"{error.what}: {error.got}; expected {error.expected}", error.repair)
+    else:
+        yield Finding(check, Severity.OK, ", ".join(loaded))
 
 
 def _controllers(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:

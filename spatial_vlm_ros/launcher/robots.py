@@ -9,7 +9,7 @@ from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.files.documents import read_yaml
-from spatial_vlm_ros.launcher.wiring import NOTHING
+from spatial_vlm_ros.launcher.wiring import NOTHING, is_file
 from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, RobotPreset, robot_from
 
 _REPAIR = "write it in the form of the files in config/robots"
@@ -38,7 +38,7 @@ def robot_file(share: Path, robot: str) -> Path:
     """
     if robot in robot_names(share):
         return share / "config" / "robots" / f"{robot}.yaml"
-    if "/" not in robot and not robot.endswith((".yaml", ".yml")):
+    if not is_file(robot):
         raise UnknownNameError("robot", robot, [*robot_names(share), "FILE.yaml (a preset of your own)"])
     path = Path(robot).expanduser()
     if not path.is_file():

@@ -56,6 +56,11 @@ def camera_names(share: Path) -> list[str]:
     return [NO_CAMERA, *sorted(path.stem for path in (share / "config" / "cameras").glob("*.yaml"))]
 
 
+def is_file(preset: str) -> bool:
+    """Whether this is the path of a user's own preset file, not the name of a preset."""
+    return "/" in preset or preset.endswith((".yaml", ".yml"))
+
+
 def camera(share: Path, said: Mapping[str, str]) -> Camera:
     """Return the camera selected by the launch arguments.
 

@@ -22,12 +22,20 @@ from spatial_vlm_ros.evaluation.arm_doctor import (
 from spatial_vlm_ros.evaluation.arm_frames import description_findings, frame_findings, scene_findings
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.launcher import robots
+from spatial_vlm_ros.manipulation.planning.moveit_pipelines import VALIDATES
 from spatial_vlm_ros.parameters import RobotPreset
 from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 100 * SECOND
 FLAT = (0.0, 0.0, 0.0, 1.0)
+PILZ = "pilz_industrial_motion_planner"
+PIPELINES = {
+    "planning_pipelines": ["ompl", PILZ],
+    "ompl.planning_plugins": ["ompl_interface/OMPLPlanner"],
+    f"{PILZ}.planning_plugins": [f"{PILZ}/CommandPlanner"],
+    f"{PILZ}.response_adapters": [VALIDATES],
+}
 PRESETS = {name: robots.robot_preset(ROOT, name) for name in robots.robot_names(ROOT)}
 PANDA = PRESETS["panda"]
 Change = Callable[[ArmHeard], object]
@@ -71,7 +79,7 @@ def well(preset: RobotPreset = PANDA) -> ArmHeard:
     wanted = {**planner_servers(motion), **controller_servers(motion), **gripper_servers(motion)}
     heard = ArmHeard(
         NOW, {name: [form] for name, form in wanted.items()}, ["/move_group"], 0.01,
-        scene(arm, motion.planning_frame), ["ompl", "pilz_industrial_motion_planner"],
+        scene(arm, motion.planning_frame), dict(PIPELINES),
         dict.fromkeys(preset.controllers, "active"), joints=joints, fingers=hand, camera_frame="eye",
         urdf=urdf(preset), srdf=srdf(preset),
     )  # fmt: skip
@@ -150,7 +158,10 @@ FAULTS = [
     (lose(planner_servers), "planner", "no node serves the action /move_action", "start MoveIt's move_group"),
     (set_(answer=None), "planner", "does not answer /get_planning_scene", "restart"),
     (set_(planners=["/move_group", "/other"]), "planner", "2 nodes serve /move_action", "end one"),
-    (set_(pipelines=["ompl"]), "planning pipelines", "no pipeline pilz_industrial_motion_planner; it has ompl", "add"),
+    (set_(parameters={"planning_pipelines": ["ompl"]}), "planning pipelines",
+     f"motion.straight_pipeline: '{PILZ}'; expected one of ompl", "name it in planning_pipelines"),
+    (set_(parameters=PIPELINES | {f"{PILZ}.response_adapters": []}), "planning pipelines", "does not check its paths",
+     f"add {VALIDATES} to {PILZ}.response_adapters of move_group"),
     (lose(controller_servers), "controllers", "no node serves the action /panda_arm_controller", "robot's driver"),
     (set_(controllers=None), "controllers", "/controller_manager/list_controllers does not answer", "start"),
     (set_(controllers={"joint_state_broadcaster": "active"}), "controllers", "panda_arm_controller is not loaded",
@@ -211,7 +222,7 @@ def test_a_fault_is_an_error_that_says_what_to_do(change: Change, check: str, fo
 WARNINGS = [
     (set_(planners=["/arm_planner"]), "planner", "arm_planner plans, not MoveIt"),
     (set_(answer=0.5), "planner", "after 500 ms"),
-    (set_(pipelines=None), "planning pipelines", "is not known"),
+    (set_(parameters={}), "planning pipelines", "is not known"),
     (set_(controllers=None, untold="not installed"), "controllers", "not installed"),
     (lambda heard: heard.joints.arrivals.__setitem__(slice(None), [0.0, 1.0]), "joint states", "1.0 Hz"),
     (at("panda_joint4", -3.05), "joint limits", "0.022 rad from its limit"),
@@ -259,7 +270,7 @@ def test_a_switch_reports_for_a_gripper_without_joints() -> None:
 
 def test_the_built_in_planner_needs_no_srdf_and_keeps_no_state() -> None:
     heard = well()
-    heard.srdf, heard.scene, heard.pipelines, heard.planners = "", scene({}), None, ["/arm_planner"]
+    heard.srdf, heard.scene, heard.parameters, heard.planners = "", scene({}), {}, ["/arm_planner"]
     assert {f.level for f in examined(heard, planner="built-in")} == {Severity.OK}
 
 

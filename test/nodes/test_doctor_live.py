@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from bag_builder import FIXED, BagBuilder, scene, seconds
 from live_graph import Graph
 from live_process import ROOT, Started
@@ -132,6 +133,20 @@ def test_the_topics_of_a_cameras_preset_are_listened_to(graph: Graph, doctor: Ca
     unknown = doctor("--camera", "realsens")
     assert unknown.ends() == 3
     assert "realsense" in unknown.output
+
+
+def test_a_cameras_preset_of_ones_own_is_listened_to(
+    graph: Graph, doctor: Callable[..., Started], tmp_path: Path
+) -> None:
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({"topics": REALSENSE}))
+    found = fed(graph, lambda seconds: doctor("--seconds", seconds, "--camera", str(own), *WORLD), renamed)
+    assert found.code == 0, found.findings
+    found.one("request", "ok", "a request would be served")
+    missing = doctor("--camera", str(tmp_path / "mine.yaml"))
+    assert missing.ends() == 3
+    assert "mine.yaml: no such file" in " ".join(missing.output.split())
 
 
 def test_a_running_resolver_is_attached_to_with_its_parameters_and_topics(

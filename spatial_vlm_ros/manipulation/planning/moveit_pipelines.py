@@ -33,6 +33,14 @@ def first_names() -> tuple[str, ...]:
     return (*_ALL, SRDF)
 
 
+def loaded_pipelines(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the pipelines that are loaded; () if not known."""
+    for name in _ALL[:2]:
+        if found := _strings(values.get(name)):
+            return found
+    return ()
+
+
 def further_names(values: Mapping[str, Any], motion: MotionConfig) -> tuple[str, ...]:
     """Names of the parameters of the used pipelines; () if the pipelines are not known."""
     names = []
@@ -53,7 +61,7 @@ def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:
         InputError: one is missing, plans no straight lines, or does not check collisions.
     """
     _check_group(str(values.get(SRDF) or ""), motion.group)
-    loaded = _loaded(values)
+    loaded = loaded_pipelines(values)
     if not loaded:
         return
     for kind, name, planner in (
@@ -96,16 +104,9 @@ def _check_planner(kind: str, planner: str, plugins: Sequence[str], configured: 
         raise InputError(name, repr(planner), expected, "OMPL would silently use its default; name another one")
 
 
-def _loaded(values: Mapping[str, Any]) -> tuple[str, ...]:
-    for name in _ALL[:2]:
-        if found := _strings(values.get(name)):
-            return found
-    return ()
-
-
 def _chosen(values: Mapping[str, Any], name: str) -> str:
     """The pipeline of this name; "" means the default, otherwise the first: move_group.cpp:247-287."""
-    loaded = _loaded(values)
+    loaded = loaded_pipelines(values)
     default = str(values.get(_ALL[2]) or "")
     return name or (default if default in loaded else next(iter(loaded), ""))
 

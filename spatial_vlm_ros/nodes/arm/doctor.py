@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from spatial_vlm_ros.evaluation.arm_doctor import (
 )
 from spatial_vlm_ros.evaluation.arm_frames import description_findings, frame_findings, scene_findings
 from spatial_vlm_ros.evaluation.frame_doctor import Finding
+from spatial_vlm_ros.manipulation.planning.moveit_pipelines import first_names, further_names
 from spatial_vlm_ros.nodes import main, qos
 from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
 from spatial_vlm_ros.nodes.perception.ask import client_node
@@ -43,7 +44,7 @@ _REPLY = 5.0  # s for a service
 _NAMED = 2.0  # s for the name of a node whose endpoints are discovered before itself
 _UNKNOWN = "_UNKNOWN_"  # in the name that rmw gives it until then
 _AGAIN = 1.0  # s after which a service is asked again: a server drops replies to a client that it does not know yet
-_URDF, _SRDF, _PIPELINES = "robot_description", "robot_description_semantic", "planning_pipelines"
+_URDF, _SRDF = "robot_description", "robot_description_semantic"
 _FLAGS = {"set_bool": ("std_msgs.msg", "Bool"), "ur_output": ("ur_msgs.msg", "IOStates")}
 
 
@@ -164,15 +165,21 @@ class _Listening:
 
     def _ask_parameters(self, planner: str) -> None:
         """Read move_group's parameters; it publishes its descriptions only if configured to."""
-        told: dict[str, Any] = {}
-        for name in (_PIPELINES, _URDF, _SRDF):  # one by one: rclcpp answers nothing if one of several does not exist
+        told = self._parameters(planner, (*first_names(), _URDF))
+        self._heard.urdf = self._heard.urdf or str(told.pop(_URDF, ""))
+        self._heard.srdf = self._heard.srdf or str(told.pop(_SRDF, ""))
+        self._heard.parameters = told | self._parameters(planner, further_names(told, self._motion))
+
+    def _parameters(self, planner: str, names: Iterable[str]) -> dict[str, Any]:
+        """Those of a node's parameters that are set."""
+        told = {}
+        for name in names:  # one by one: rclcpp answers nothing if one of several does not exist
             answer = self._call(GetParameters, f"{planner}/get_parameters", GetParameters.Request(names=[name]))
-            values: list[Any] = list(answer[0].values) if answer is not None else []
-            told[name] = parameter_value_to_python(values[0]) if len(values) == 1 else None
-        if told[_PIPELINES]:
-            self._heard.pipelines = tuple(map(str, told[_PIPELINES]))
-        self._heard.urdf = self._heard.urdf or str(told[_URDF] or "")
-        self._heard.srdf = self._heard.srdf or str(told[_SRDF] or "")
+            if answer is None:
+                break
+            values = list(answer[0].values)
+            told[name] = parameter_value_to_python(values[0]) if values else None
+        return {name: value for name, value in told.items() if value is not None}
 
     def _ask_controllers(self) -> tuple[dict[str, str] | None, str]:
         package = "controller_manager_msgs"
