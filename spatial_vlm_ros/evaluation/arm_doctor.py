@@ -38,6 +38,7 @@ _DRIVERS: Mapping[str, Sequence[tuple[str, str, bool]]] = {
     "set_bool": (("", "std_srvs/srv/SetBool", False),),
     "ur_output": (("", "ur_msgs/srv/SetIO", False),),
 }  # motion.gripper_interface → suffix of the name, type, whether it is an action
+_SWITCHED = ("set_bool", "ur_output")  # interfaces that read gripper_flag
 
 
 @dataclass
@@ -267,11 +268,12 @@ def _silent(motion: MotionConfig, topic: str, heard: ArmHeard) -> Iterator[Findi
     lacks = f"{topic} has no {', '.join(absent)}" if absent else "finger_joints is not set"
     flag = f", and {motion.gripper_flag} is silent" if motion.gripper_flag else ""
     text = f"it reports no state: {lacks}{flag}"
+    repair = "fix finger_joints and gripper_states in the preset"
+    if motion.gripper_interface in _SWITCHED:
+        repair += ", or set gripper_flag to a switch"
     if motion.gripper_unjudged:
-        repair = "set finger_joints or gripper_flag, so that a grasp can be judged"
         yield Finding("gripper", Severity.WARNING, f"{text}; gripper_unjudged accepts that", repair)
     else:
-        repair = "fix finger_joints and gripper_states in the preset, or set gripper_flag to a switch"
         yield Finding("gripper", Severity.ERROR, f"{text}; every grasp would fail", repair)
 
 

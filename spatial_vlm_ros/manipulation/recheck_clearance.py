@@ -24,7 +24,7 @@ from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, Trajectory
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
-from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
 from spatial_vlm_ros.manipulation.recheck_grasp import as_held, tracked
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel
 
 _AGAIN = "resolve the instruction again"
+_ROUNDING = 1e-6  # metres
 _STEP = 0.01  # radians of length between configurations that are checked, as the built-in planner checks its own paths
 _CONTACT: dict[Phase, str] = {"lift": "lift", "lower": "lower"}
 _HELD: tuple[Phase, ...] = ("lift", "carry", "lower")
@@ -96,10 +97,14 @@ def _check_straight(
 ) -> None:
     """Check the sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`."""
     bare = dataclasses.replace(config.goal, clearance=0.0, support_clearance=0.0)
+    # Edges of neighbours may be measured short, so fingers that are wider open than needed keep half of what was ample.
+    wide = grasp.opening > grasp.needed + _ROUNDING
+    kept = dataclasses.replace(bare, clearance=config.goal.ample / 2) if wide else bare
     tip, up = Tip.of(grasp.grasp), (0.0, 0.0, config.goal.retreat)
     coming = links(config.gripper, tip, grasp.opening, tip.back(config.goal.approach))
     leaving = links(config.gripper, tip, grasp.opening, up)
-    _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, bare))
+    _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, kept))
+    _check_push(now, held, config.goal.jaw_clearance)
     above = [obj for obj in now.neighbours if obj.solid.bottom > held.centre[2]]
     if above or now.occupied:
         _raise("lift", judged(now, [Way(grasp.way, leaving, (held.swept(up),), lifted=True)], above, bare))
@@ -113,6 +118,18 @@ def _check_straight(
     floor = placement.obj.position[2] - then.target.solid.size[2] / 2 - config.goal.release
     around = [_lowered(obj, now, floor) for obj in now.neighbours]
     _raise("lower", judged(now, [Way(grasp.way, (*coming, *leaving), (lifted.swept(up),))], around, bare))
+
+
+def _check_push(now: PlanningScene, held: Solid, clearance: float) -> None:
+    """Refuse a target that the closing fingers, which push it to their middle, would push into a neighbour."""
+    if not now.neighbours:
+        return
+    before, after = gaps([now.target.solid, held], [obj.solid for obj in now.neighbours])
+    for obj, was, becomes in zip(now.neighbours, before, after, strict=True):
+        if becomes < -clearance <= was:
+            into = f"{-1000 * becomes:.0f} mm into the {obj.label} ({obj.id})"
+            happened = f"is no longer clear: the fingers would push the target {into}"
+            raise SceneChangedError("the path of phase 'close'", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
 
 
 def _raise(phase: Phase, results: Sequence[Rejection | float]) -> None:

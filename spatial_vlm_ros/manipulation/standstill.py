@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 MOST_SPEED = 0.02  # rad/s or m/s: a slower joint stands still
-_SPAN = 0.1  # s between two compared positions if there are no velocities
+_SPAN = 0.1  # s between two compared positions
 _FRESH = 0.5  # s: older joint states are outdated
 
 
@@ -24,6 +24,8 @@ class Stand(enum.Enum):
 class Standstill:
     """Judges the newest joint states of some joints. Thread-safe.
 
+    The larger of the reported velocities and the change of position counts: some drivers report a velocity of 0 always.
+
     Args:
         names: names of the joints.
     """
@@ -31,7 +33,8 @@ class Standstill:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
         self._lock = threading.Lock()
-        self._heard, self._speed = -math.inf, math.inf  # time, and speed of the fastest joint
+        self._heard, self._told = -math.inf, math.inf  # time, and speed of the fastest joint, as reported
+        self._moved = 0.0  # the same by positions
         self._before: tuple[float, tuple[float, ...]] | None = None  # stamp and positions
         self._at: tuple[float, ...] = ()
 
@@ -54,12 +57,14 @@ class Standstill:
         with self._lock:
             self._at = at
             told = [abs(float(velocities[where[name]])) for name in self._names if len(velocities) == len(names)]
-            if told and all(math.isfinite(speed) for speed in told):  # a controller may have NaN for what it lacks
-                self._speed, self._heard = max(told), now
-                return
+            known = bool(told) and all(map(math.isfinite, told))  # a controller may have NaN for what it lacks
+            if known:
+                self._told, self._heard = max(told), now
             if self._before is not None and stamp - self._before[0] >= _SPAN:
-                moved = max(abs(a - b) for a, b in zip(at, self._before[1], strict=True))
-                self._speed, self._heard = moved / (stamp - self._before[0]), now
+                moved = [abs(a - b) for a, b in zip(at, self._before[1], strict=True)]
+                fastest = max(moved) if all(map(math.isfinite, moved)) else math.nan
+                self._moved, self._heard = fastest / (stamp - self._before[0]), now
+                self._told = self._told if known else 0.0
                 self._before = (stamp, at)
             elif self._before is None or stamp < self._before[0]:
                 self._before = (stamp, at)
@@ -78,6 +83,7 @@ class Standstill:
     def stand(self, now: float, since: float = -math.inf) -> Stand:
         """State at `now` from messages that came after `since`; seconds on the clock of `add`."""
         with self._lock:
-            if self._heard <= since or now - self._heard > _FRESH or not math.isfinite(self._speed):
+            known = math.isfinite(self._told) and math.isfinite(self._moved)
+            if self._heard <= since or now - self._heard > _FRESH or not known:
                 return Stand.UNKNOWN
-            return Stand.STILL if self._speed <= MOST_SPEED else Stand.MOVING
+            return Stand.STILL if max(self._told, self._moved) <= MOST_SPEED else Stand.MOVING

@@ -356,6 +356,7 @@ class Action(Server):
         gone = self.gone() or dead()
         if gone:
             halt()
+            self._stop_beside(handle, result, _nothing)  # a server that only hangs may still begin
         else:
             self._stop(handle, result, halt, dead)
             gone = not result.done() and dead()
@@ -451,13 +452,16 @@ class Action(Server):
         """End a goal accepted after the caller stopped waiting; runs on the executor's thread, without limit."""
         if answer.exception() is None and answer.result().accepted:
             handle = answer.result()
-            result = self.bridge.ask(handle.get_result_async)
+            self._stop_beside(handle, self.bridge.ask(handle.get_result_async), halt)
 
-            def end() -> None:
-                with contextlib.suppress(CancelledError):  # the node shuts down
-                    self._stop(handle, result, halt, lambda: False)
+    def _stop_beside(self, handle: Any, result: Future[Any], halt: Callable[[], None]) -> None:
+        """Cancel a goal and wait for its end, on a thread of its own."""
 
-            threading.Thread(target=end, name="late goal", daemon=True).start()
+        def end() -> None:
+            with contextlib.suppress(CancelledError):  # the node shuts down
+                self._stop(handle, result, halt, lambda: False)
+
+        threading.Thread(target=end, name="late goal", daemon=True).start()
 
     def destroy(self) -> None:
         """Destroy the client; the node must not be spinning."""

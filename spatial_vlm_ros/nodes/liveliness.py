@@ -98,6 +98,11 @@ class AliveWatch:
         sure = _SURE if self._pressure is None else self._pressure.patience(_SURE)
         return not self._silent or self._empty >= sure
 
+    def forget(self) -> None:
+        """Forget processes if none is left in the ROS graph; a killed one stays there until its lease ends."""
+        if not self.count and not self.nodes():
+            self.seen = False
+
     def nodes(self) -> list[str]:
         """Full names of the nodes that publish on the topic, including recently killed ones."""
         found = self._node.get_publishers_info_by_topic(self.topic)

@@ -171,7 +171,7 @@ FAULTS = [
     (lose(gripper_servers), "gripper", "no node serves the action /panda_gripper/grasp", "gripper's driver"),
     (cross, "gripper", "/panda_gripper/grasp has the type control_msgs/action/GripperCommand, not franka_msgs", "fix"),
     (set_(fingers=JointStream()), "gripper", "it reports no state: /panda_gripper/joint_states has no panda_finger_j",
-     "gripper_flag"),
+     "gripper_states"),
     (lambda heard: heard.fingers.positions.update(panda_finger_joint1=0.5), "gripper", "open by 0.5200 m",
      "finger_table"),
     (old("fingers", 3.0), "gripper", "the newest is 3.0 s old", "restart"),

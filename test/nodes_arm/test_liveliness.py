@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import rclpy
@@ -43,18 +43,19 @@ class Watching:
         self.executor.add_node(self.node)
         self.process = subprocess.Popen([sys.executable, "-c", PROGRAM])
 
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Spin until a condition holds."""
+        end = time.monotonic() + DEADLINE
+        while not condition() and time.monotonic() < end:
+            self.executor.spin_once(0.02)
+        assert condition()
+
     def seconds_until_lost(self, watch: AliveWatch) -> float:
         """Seconds from SIGKILL until the process counts as lost."""
-        end = time.monotonic() + DEADLINE
-        while not watch.count and time.monotonic() < end:
-            self.executor.spin_once(0.02)
-            assert not watch.lost
-        assert watch.count
+        self.until(lambda: not watch.lost and watch.count > 0)
         self.process.send_signal(signal.SIGKILL)
         killed = time.monotonic()
-        while not watch.lost and time.monotonic() < end:
-            self.executor.spin_once(0.02)
-        assert watch.lost
+        self.until(lambda: watch.lost)
         return time.monotonic() - killed
 
     def close(self) -> None:
@@ -89,3 +90,20 @@ def test_a_patient_watch_waits_no_longer_on_an_idle_machine(
 ) -> None:
     monkeypatch.setattr(liveliness.Pressure, "patience", lambda _, seconds: seconds)
     assert watching.seconds_until_lost(AliveWatch(watching.node, TOPIC, patient=True)) < LONG
+
+
+def test_only_a_process_that_has_left_the_graph_is_forgotten(watching: Watching) -> None:
+    watch = AliveWatch(watching.node, TOPIC)
+    watching.seconds_until_lost(watch)
+    watch.forget()
+    assert watch.seen, "a killed process stays in the graph for some time"
+    watching.process.wait()
+    watching.process = subprocess.Popen([sys.executable, "-c", PROGRAM])
+    watching.until(lambda: watch.count > 0)
+    watching.process.send_signal(signal.SIGINT)
+    watching.until(lambda: watch.count == 0 and len(watch.nodes()) <= 1)
+    watching.until(lambda: not watch.nodes())  # the killed one's lease ends, too
+    assert watch.lost
+    watch.forget()
+    assert not watch.seen
+    assert not watch.lost

@@ -13,6 +13,7 @@ from live_process import Started
 from rclpy.callback_groups import ReentrantCallbackGroup
 from sensor_msgs.msg import JointState
 
+from spatial_vlm_ros.errors import CancelledError
 from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.standstill import Standstill
@@ -93,6 +94,23 @@ def test_no_step_begins_while_it_is_uncertain_that_the_resolver_lives(arm: ArmGr
     client.execute(plan)
     assert moved[:20] == [0] * 20
     assert arm.controllers.order == ["gripper", "arm", "arm", "gripper", "arm"]
+
+
+def test_a_stop_before_the_fingers_stand_is_told_as_a_stop(
+    arm: ArmGraph, planner: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner()
+    client = arm.client()
+    plan = planned(client, scene(), put=False)
+
+    def stopped(*_: object) -> float:
+        client.stop()
+        return 0.01  # where the fingers were then
+
+    monkeypatch.setattr(client._beside, "await_fingers", stopped)
+    with pytest.raises(CancelledError, match="stopped in phase 'open'"):
+        client.execute(plan)
+    assert not client.holds
 
 
 def test_it_plans_from_where_it_is_told(arm: ArmGraph, planner: Start) -> None:

@@ -130,6 +130,24 @@ def test_what_a_hung_move_group_takes_late_is_stopped_then(cell: DoubleCell) -> 
     assert not ask(question).scene.world.collision_objects, "it answers again, and is told what to take away"
 
 
+def test_what_a_hung_move_group_has_accepted_does_not_begin_later(cell: DoubleCell) -> None:
+    client = cell.client(controller_actions=FOLLOW, planner_silence=SILENCE)
+    plan = slowed(cell.plan(client, scene()), "reach", 2 * LASTS)
+    cell.robot.hold(0.04)
+    cell.hardware.silent = True  # it has accepted, and waits for a joint state before it begins
+    call = Aside(lambda: client.execute(plan))
+    until(lambda: cell.asker.last(EXECUTE) == GoalStatus.STATUS_EXECUTING or call.error, "MoveIt has the trajectory")
+    cell.move_group.process.send_signal(signal.SIGSTOP)
+    cell.hardware.silent = False
+    until(lambda: client._beside.silent, "the client has found it dead")
+    cell.move_group.process.send_signal(signal.SIGCONT)
+    error = call.ended().error
+    assert isinstance(error, ExecutionFailedError), error
+    assert "stopped answering during execution; the arm was told to stop and stands still" in str(error)
+    until(lambda: cell.hardware.still() > 0.5, "the arm stands")
+    assert cell.beside(plan.steps[1]) > SHORT
+
+
 def test_a_client_whose_context_is_shut_down_leaves_the_stop_to_its_watchdog(cell: DoubleCell) -> None:
     client = cell.client(controller_actions=FOLLOW)
     plan = slowed(cell.plan(client, scene()), "reach", 2 * LASTS)

@@ -31,13 +31,15 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, description_file
+from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.parameters import GateConfig
 from spatial_vlm_ros.sim.arm.worlds import wrist_camera
+from spatial_vlm_ros.streams.transforms import SECOND
 
-DEPTH, JOINTS = "/camera/depth/image", "/joint_states"
+DEPTH, JOINTS, FINGERS = "/camera/depth/image", "/joint_states", "/gripper/joint_states"
 WIDTH, HEIGHT, FOCAL, MIDDLE = 320, 240, 250.0, (159.5, 119.5)
 SILENCE = 0.6  # s
 DEADLINE = 30.0  # s
@@ -135,7 +137,10 @@ class Bench:
             self.transforms.add(transform("panda_link0", "camera", 0, planned_from()), static=True)
         self.words: list[str] = []
         given = {"watch_depth": DEPTH, "watch_silence": SILENCE, **config}
-        self.watch = WayWatch(self.node, GateConfig(**given), JOINTS, self.transforms, self._stop)  # type: ignore[arg-type]
+        self.holds = True
+        hears: Any = self.node
+        topics = [JOINTS, FINGERS]
+        self.watch = WayWatch(hears, GateConfig(**given), topics, self.transforms, self._stop, lambda: self.holds)
         made = offer or self.offer()
         self.watch.prepare(made, planned_offer.CONFIG, str(description_file()) if description is None else description)
         self.image: np.ndarray | None = depth()
@@ -255,7 +260,7 @@ def test_without_images_nothing_begins(make: Callable[..., Bench]) -> None:
         bench.watch.begin()
     another = make()
     late(another)
-    with pytest.raises(DepthError, match="no joint states of all joints"):
+    with pytest.raises(DepthError, match="the images are too old"):
         another.watch.begin()
     assert not [*bench.words, *another.words]
 
@@ -363,11 +368,48 @@ def test_an_arm_that_is_not_known_cannot_be_watched(description: str) -> None:
 def test_nothing_is_watched_where_that_is_not_wanted() -> None:
     node = Hearing()
     transforms = TransformWatch(planned_offer.CONFIG.observation)
-    watch = WayWatch(node, GateConfig(), JOINTS, transforms, lambda _: None)  # type: ignore[arg-type]
+    watch = WayWatch(node, GateConfig(), [JOINTS], transforms, lambda _: None, lambda: False)  # type: ignore[arg-type]
     watch.prepare(Bench.offer(), planned_offer.CONFIG, "")
     watch.begin()
     watch.end()
     assert not node.heard
+
+
+def test_images_count_by_the_nodes_time_although_joint_states_are_as_old(make: Callable[..., Bench]) -> None:
+    bench = make(ahead_ns=-int(2 * SILENCE * 1000) * MILLISECOND)
+    with pytest.raises(DepthError, match="the images are too old"):
+        bench.watch.begin()
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_the_target_is_taken_out_of_the_images_at_the_tip_only_while_it_is_held(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, holds: bool
+) -> None:
+    seen: list[set[str]] = []
+    look = IntrusionWatch.look
+
+    def spy(watch: IntrusionWatch, *words: Any) -> Any:
+        seen.append({link.name for link in words[-1]})
+        return look(watch, *words)
+
+    monkeypatch.setattr(IntrusionWatch, "look", spy)
+    bench = make()
+    bench.holds = holds
+    bench.watch.begin()
+    assert seen
+    assert all(("held" in links) == holds and "panda_hand" in links for links in seen)
+
+
+def test_joint_states_at_1_khz_and_those_of_the_gripper_reach_back_to_the_image() -> None:
+    hears: Any = Hearing()
+    transforms = TransformWatch(planned_offer.CONFIG.observation)
+    watch = WayWatch(hears, GateConfig(watch_depth=DEPTH), [JOINTS, FINGERS], transforms, lambda _: None, lambda: False)
+    for k in range(2000):
+        header = stamped(SECOND + k * MILLISECOND)
+        hears.heard[JOINTS](JointState(header=header, name=["a"], position=[k * 1e-3]))
+        hears.heard[FINGERS](JointState(header=header, name=["b"], position=[-k * 1e-3]))
+    found = watch._joints_at(SECOND + 1300 * MILLISECOND, 1.0)
+    assert found == {"a": pytest.approx(1.3, abs=0.005), "b": pytest.approx(-1.3, abs=0.005)}
 
 
 def test_a_camera_that_moves_is_watched_from_where_it_is(make: Callable[..., Bench]) -> None:

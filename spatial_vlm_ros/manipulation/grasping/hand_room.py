@@ -29,12 +29,22 @@ def in_the_way(local: Array, opening: float, config: PlanningConfig) -> Literal[
     return "palm" if np.count_nonzero(pressed) > STRAY else None
 
 
-def beside(local: Array, opening: float, config: PlanningConfig) -> np.ndarray:
-    """(N,) whether each of (N, 3) points in the tip frame, metres, is where a finger comes on its way."""
+def beside(local: Array, opening: float, config: PlanningConfig, further: float = 0.0) -> np.ndarray:
+    """Where a finger comes on its way.
+
+    Args:
+        local: (N, 3) points in the tip frame, metres.
+        opening: between the fingers, metres.
+        config: dimensions of the gripper.
+        further: metres that each finger comes from further out.
+
+    Returns:
+        (N,) bool of each point.
+    """
     gripper, (x, y, z) = config.gripper, local.T
     out = np.abs(y) - opening / 2
     strip = (np.abs(x) < gripper.finger_width / 2) & (z < gripper.finger_beyond)
-    return np.asarray(strip & (out > 0) & (out < gripper.finger_thickness))
+    return np.asarray(strip & (out > 0) & (out < gripper.finger_thickness + further))
 
 
 def under_palm(local: Array, config: PlanningConfig) -> np.ndarray:

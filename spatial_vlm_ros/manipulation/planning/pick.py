@@ -318,20 +318,32 @@ def _swept(side: Side, tip: Tip, opening: float, config: PlanningConfig) -> Way:
     return Way(side, (*coming, *leaving))
 
 
+def _closing(grasp: Grasp, tip: Tip, opening: float, config: PlanningConfig) -> Way:
+    """The same, and what the fingers sweep when they close to the needed opening."""
+    way, between = _swept(grasp.way, tip, opening, config), (opening - grasp.needed) / 2
+    steps = math.ceil(between / config.gripper.finger_thickness)
+    closing = (links(config.gripper, tip, opening - 2 * between * k / steps) for k in range(1, steps + 1))
+    return dataclasses.replace(way, gripper=(*way.gripper, *(box for boxes in closing for box in boxes)))
+
+
 def _opened(
     grasps: Sequence[Grasp], scene: PlanningScene, seen: TargetPoints, config: PlanningConfig
 ) -> tuple[Grasp, ...]:
-    """The same grasps with fingers as wide open as the target itself and what is around it leave space."""
+    """The same grasps with fingers as wide open as the target itself and what is around it leave space.
+
+    From there to the needed opening, nothing may be between the fingers: closing would push it.
+    """
     found, local = list(grasps), np.concatenate((seen.points, seen.hidden)).astype(np.float64)
     for share in _WIDER:
         tried: list[tuple[int, float]] = []
         ways: list[Way] = []
         for number, grasp in enumerate(grasps):
             tip, opening = Tip.of(grasp.grasp), grasp.needed + share * (config.gripper.opening_max - grasp.needed)
-            points = (local - tip.position) @ tip.rotation()
-            if opening > grasp.needed and np.count_nonzero(beside(points, opening, config)) <= STRAY:
+            points, wider = (local - tip.position) @ tip.rotation(), (opening - grasp.needed) / 2
+            pushed = beside(points, grasp.needed, config, wider + config.goal.jaw_clearance)
+            if wider > 0 and np.count_nonzero(pushed) <= STRAY:
                 tried.append((number, opening))
-                ways.append(_swept(grasp.way, tip, opening, config))
+                ways.append(_closing(grasp, tip, opening, config))
         for (number, opening), result in zip(tried, judged(scene, ways, scene.neighbours, config.goal), strict=True):
             if not isinstance(result, Rejection) and result >= config.goal.ample:
                 found[number] = dataclasses.replace(grasps[number], opening=opening, clearance=result)

@@ -55,8 +55,8 @@ _START_PLANNER = (
     "check the names in motion.*, ROS_DOMAIN_ID and namespaces"
 )
 _NAME_STATES = (
-    "set motion.finger_joints to its joints, or motion.gripper_flag to a switch; with motion.gripper_unjudged, "
-    "every closing counts as a grasp"
+    "set motion.finger_joints to its joints (for set_bool and ur_output, motion.gripper_flag to a switch does as well); "
+    "with motion.gripper_unjudged, every closing counts as a grasp"
 )
 _MEASURED = (
     "look at the fingers; if their position is right, correct motion.finger_joints and motion.finger_table "
@@ -65,6 +65,7 @@ _MEASURED = (
 _LOOK = "if the arm moves, use its emergency stop; then check the logs of planner and controllers"
 _AT_START = 0.05  # radians or metres of any joint from where a plan begins: five times what MoveIt allows by default
 _TURN = 0.02  # s
+_STARTS = 3.0  # s in which MoveIt may begin what it has accepted; it ignores stops while it checks the start
 _RECENT = 0.5  # s: joint states of the fingers as old as this tell where they were before
 
 
@@ -76,6 +77,9 @@ class MotionClient:
         config: names, tolerances and times (`motion`), dimensions of the gripper (`gripper`).
         guard: allows only the steps of approved plans.
         waits: whether it is uncertain that what a motion needs is still there; no step begins meanwhile.
+
+    Attributes:
+        holds: whether the gripper of the last execution closes on the target, holds or releases it.
 
     Raises:
         DependencyError: the message packages of planners and controllers are not installed.
@@ -105,7 +109,7 @@ class MotionClient:
         question = GetPlanningScene.Request()
         question.components.components = question.components.WORLD_OBJECT_NAMES  # the smallest query MoveIt accepts
         self._beside = Supervision(bridge, motion, self._get, question)
-        self._guard, self._waits, self._executes = guard, waits, False
+        self._guard, self._waits, self._executes, self.holds = guard, waits, False, False
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._scene = ShownScene(node, motion, self._apply, self._get, ApplyPlanningScene, GetPlanningScene)
         self._parameters = PlannerParameters(bridge, motion)
@@ -163,6 +167,7 @@ class MotionClient:
             for server in (self._apply, self._get, self._move):
                 server.await_it(self.config.motion.server_timeout, told)
             try:
+                self._beside.recognise()
                 if not self._beside.is_ours:
                     self._parameters.check(told)
                 shown = self._scene.show(scene, told)
@@ -228,7 +233,7 @@ class MotionClient:
                 self._beside.begin(plan.trajectories[0].joint_names if plan.trajectories else (), told)
                 self._check_start(plan)
                 begins()
-                self._executes = True
+                self._executes, self.holds = True, False
                 self._steps(plan, lambda: told() or bool(self._beside.watchdog.tripped))
             finally:
                 self._executes = False
@@ -257,6 +262,7 @@ class MotionClient:
             if told():
                 raise CancelledError(f"execution was stopped before phase {step.phase!r}")
             last = number == len(plan.steps) - 1
+            self.holds = self.holds or step.phase == "close"
             if step.phase in GRIPS:
                 self._grip(step, told, last, opened)
                 opened = None if step.phase == "close" else step.width
@@ -266,6 +272,7 @@ class MotionClient:
                 self._scene.hold(plan.target_id)
             elif step.phase == "release":
                 self._scene.let_go()
+                self.holds = False
 
     def _follow(self, step: PlanStep, told: Asked, last: bool) -> None:
         if step.trajectory is None:
@@ -279,7 +286,7 @@ class MotionClient:
                 goal, seconds, motion.answer_timeout, told, halt=self._beside.halt, dead=self._beside.dead, check=check
             )
         except PlannerUnavailableError as error:
-            stand = self._beside.await_still(self._beside.halt)
+            stand = self._beside.await_still(self._beside.halt, 0.0 if self._beside.is_ours else _STARTS)
             dead = "it stopped answering during execution" if self._beside.dead() else error.reason
             words = f"{self._execute.name}: {dead}; the arm was told to stop and {stand.value}"
             raise ExecutionFailedError(
@@ -347,6 +354,8 @@ class MotionClient:
         else:
             why = why_not_open(report, sent, motion.gripper_unjudged, self.config.goal.jaw_clearance)
             repair = _MEASURED if "one of the two is wrong" in why else "check the log of the gripper driver"
+        if why and told():  # the stop came before the fingers stood
+            raise CancelledError(f"execution was stopped in phase {step.phase!r}; the arm stands still")
         if why:
             raise ExecutionFailedError(step.phase, why, repair)
 

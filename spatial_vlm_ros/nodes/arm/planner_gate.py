@@ -122,7 +122,9 @@ class PlannerGate(Node):
         self._resolver = AliveWatch(self, "resolve/alive", patient=True)
         self._mover = MotionClient(self, self._planning, self._broker.guard, lambda: self._resolver.silent)
         self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
-        self._way = WayWatch(self, self._config, self._planning.motion.joint_states, self._watch, self._end_for)
+        motion = self._planning.motion
+        states = (motion.joint_states, motion.gripper_states or motion.joint_states)
+        self._way = WayWatch(self, self._config, states, self._watch, self._end_for, lambda: self._mover.holds)
         self._wake = Jobs(self).put
         self._lock = threading.Lock()
         self._goal: _Goal | None = None

@@ -123,6 +123,7 @@ class Supervision:
             raise InputError(
                 "ways to stop the arm", got, expected, "set the interface that stops the arm (docs/motion.md)"
             )
+        self.recognise()
         self._stands = Standstill(joints)
         self._bridge.put(partial(self._listen, self._stands))
         self.watchdog.begin(self._motion.server_timeout, told)
@@ -175,6 +176,10 @@ class Supervision:
         self.watchdog.close()
 
     # -------------------------------------------------------------------------------------------- the planner
+
+    def recognise(self) -> None:
+        """Forget a planner of this package that has left the ROS graph: another one may serve its names now."""
+        self._alive.forget()
 
     @property
     def is_ours(self) -> bool:
@@ -229,19 +234,20 @@ class Supervision:
         """Whether the arm stands still, by joint states that came after `since` (monotonic clock)."""
         return Stand.UNKNOWN if self._stands is None else self._stands.stand(time.monotonic(), since)
 
-    def await_still(self, each: Callable[[], None] = lambda: None) -> Stand:
+    def await_still(self, each: Callable[[], None] = lambda: None, least: float = 0.0) -> Stand:
         """Wait for at most `stand_timeout` until two new joint states show that the arm stands still.
 
         Args:
             each: called every 0.25 s until then.
+            least: seconds to wait in any case.
         """
         begun, told = time.monotonic(), 0.0
         first: tuple[float, float] | None = None  # when it was seen to stand still, and by which joint states
         nothing: Future[Any] = Future()
-        while (now := time.monotonic()) < begun + self._motion.stand_timeout:
+        while (now := time.monotonic()) < begun + max(self._motion.stand_timeout, least + _HEARD):
             heard = -math.inf if self._stands is None else self._stands.heard
             first = (first or (now, heard)) if self.stand(begun) is Stand.STILL else None
-            if first is not None and now - first[0] >= _SETTLED and heard > first[1]:
+            if first is not None and now - max(first[0], begun + least) >= _SETTLED and heard > first[1]:
                 return Stand.STILL
             if now - told >= 0.25:
                 told = now

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from rclpy.node import Node
@@ -45,7 +45,8 @@ from spatial_vlm_ros.streams.transforms import SECOND
 from spatial_vlm_ros.types import PinholeCamera, Pose, RgbdFrame, Transform
 
 MARGIN = 0.03  # metres around all moving parts
-_KEPT = 200  # joint states
+_KEPT = 400  # joint states
+_THINNED = 5_000_000  # ns between kept joint states of the same joints: drivers publish up to 1 kHz
 _SYNCHRONOUS = 0.1  # s between an image and the joint states used to remove the arm from it
 _AWAITED = 0.2  # s of wall-clock time that an image waits for the camera's transform: odometry comes at 10 Hz
 _TURN = 0.005  # s between looks for an image
@@ -58,24 +59,27 @@ class WayWatch:
     Args:
         node: node that receives the images; create this object before it spins.
         config: topics and the longest silence.
-        joint_states: topic of the joint states.
-        transforms: give the camera's pose.
+        joint_states: topics of the joint states of arm and gripper.
+        transforms: give the camera's pose and the age of images.
         stop: called once with the reason to stop the arm, on a thread of the watch.
+        holds: returns whether the gripper closes on the target, holds or releases it.
     """
 
     def __init__(
         self,
         node: Node,
         config: GateConfig,
-        joint_states: str,
+        joint_states: Iterable[str],
         transforms: TransformWatch,
         stop: Callable[[str], None],
+        holds: Callable[[], bool],
     ) -> None:
-        self._config, self._transforms, self._stop = config, transforms, stop
+        self._config, self._transforms, self._stop, self._holds = config, transforms, stop, holds
         self.on = bool(config.watch_depth)
         self._image: tuple[Image, float] | None = None
         self._info: CameraInfo | None = None
         self._joints: deque[tuple[int, dict[str, float]]] = deque(maxlen=_KEPT)
+        self._last: dict[tuple[str, ...], int] = {}  # stamp of the last kept joint states of these joints
         self._newest, self._stamp = 0.0, -1  # when the last checked image came, and its stamp
         self._held: tuple[tuple[Image, float], float] | None = None  # waits for its transform, and until when
         self._watched: _Watched | None = None
@@ -85,7 +89,8 @@ class WayWatch:
             info = config.watch_camera_info or f"{config.watch_depth.rpartition('/')[0]}/camera_info"
             node.create_subscription(Image, config.watch_depth, self._on_image, qos.images())
             node.create_subscription(CameraInfo, info, self._on_info, qos.images())
-            node.create_subscription(JointState, joint_states, self._on_joints, qos.images())
+            for topic in dict.fromkeys(joint_states):
+                node.create_subscription(JointState, topic, self._on_joints, qos.images())
 
     def prepare(self, offer: Offer, config: PlanningConfig, description: str) -> None:
         """Prepare for the motion of an offer; takes about a second.
@@ -143,7 +148,11 @@ class WayWatch:
         self._info = message
 
     def _on_joints(self, message: JointState) -> None:
-        self._joints.append((stamp_of(message), dict(zip(message.name, message.position, strict=False))))
+        stamp, names = stamp_of(message), tuple(message.name)
+        if 0 <= stamp - self._last.get(names, -_THINNED) < _THINNED:
+            return
+        self._last[names] = stamp
+        self._joints.append((stamp, dict(zip(names, message.position, strict=False))))
 
     def _run(self, watched: _Watched) -> None:
         try:
@@ -181,7 +190,8 @@ class WayWatch:
                 continue
             self._newest, self._stamp, self._held = image[1], stamp_of(image[0]), None
             try:
-                return watched.look(image[0], camera_of(info, rectified=self._config.watch_rectified), *known)
+                camera = camera_of(info, rectified=self._config.watch_rectified)
+                return watched.look(image[0], camera, *known, self._holds())
             except DepthError as error:
                 why = error.reason
         if self._ends.is_set():
@@ -198,7 +208,7 @@ class WayWatch:
         """
         stamp = stamp_of(image[0])
         joints = self._joints_at(stamp, self._config.watch_silence)
-        if stamp <= self._stamp:
+        if stamp <= self._stamp or self._transforms.age(stamp) > self._config.watch_silence:
             return "the images are too old"
         if not joints.keys() >= watched.names:  # they may come after the image
             self._held = None
@@ -314,9 +324,9 @@ class _Watched:
         return self._watch.longest_unseen(camera, moments)
 
     def look(
-        self, image: Image, camera: PinholeCamera, base_T_camera: Transform, joints: dict[str, float]
+        self, image: Image, camera: PinholeCamera, base_T_camera: Transform, joints: dict[str, float], holds: bool
     ) -> Intrusion | None:
-        """What has entered the way, or None.
+        """What has entered the way, or None; `holds`: whether the target is at the tip.
 
         Raises:
             InputError: the image cannot be used, or joint positions are missing.
@@ -337,7 +347,8 @@ class _Watched:
             LinkHull(Transform(self.frame, name, pose), hull)
             for (name, hull), pose in zip(self._hulls.items(), poses, strict=True)
         ]
-        robot.append(LinkHull(Transform(self.frame, "held", tip @ self._tip_T_target), self._target))
+        if holds:
+            robot.append(LinkHull(Transform(self.frame, "held", tip @ self._tip_T_target), self._target))
         return self._watch.look(depth, camera, base_T_camera, robot)
 
 

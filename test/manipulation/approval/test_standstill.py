@@ -40,6 +40,17 @@ def test_positions_decide_where_no_velocities_are_told(
     assert stands.stand(1.2) is stand
 
 
+@pytest.mark.parametrize(("speed", "stand"), [(0.0, Stand.STILL), (0.2, Stand.MOVING), (math.nan, Stand.UNKNOWN)])
+def test_a_driver_that_always_reports_a_velocity_of_zero_is_judged_by_positions(speed: float, stand: Stand) -> None:
+    stands = Standstill(NAMES)
+    for k in range(4):
+        stands.add(1.0 + 0.06 * k, 5.0 + 0.06 * k, NAMES, (0.1, 0.06 * k * speed), (0.0, 0.0))
+    assert stands.stand(1.2) is stand
+    for k in range(4, 8):  # it has stopped
+        stands.add(1.0 + 0.06 * k, 5.0 + 0.06 * k, NAMES, (0.1, 0.4), (0.0, 0.0))
+    assert stands.stand(1.45) is Stand.STILL
+
+
 def test_messages_of_other_joints_say_nothing() -> None:
     stands = Standstill(NAMES)
     stands.add(1.0, 1.0, ("a", "finger"), (0.0, 0.0), (0.0, 0.0))

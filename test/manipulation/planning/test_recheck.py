@@ -104,6 +104,37 @@ def test_a_hand_that_opened_wider_leaves_more_room_unless_it_closes_on_a_part(be
         check_grasp(then, now, dataclasses.replace(wide, closes_on="surface"), CONFIG)
 
 
+@pytest.mark.parametrize(("gap", "stands"), [(GOAL.ample / 2 + 1e-3, True), (GOAL.ample / 2 - 1e-3, False)])
+def test_a_hand_that_opened_wider_keeps_half_of_what_was_ample_from_neighbours(gap: float, stands: bool) -> None:
+    then = table_with(target())
+    goal, plan = planned(then)
+    grasp = dataclasses.replace(goal.grasps[0], opening=goal.grasps[0].needed + 0.02)
+    away = grasp.opening / 2 + CONFIG.gripper.finger_thickness + gap + 0.01
+    x, y, _ = (np.array(then.target.solid.centre) + away * tip_axes(grasp.grasp)[:, 1]).tolist()
+    now = dataclasses.replace(then, neighbours=(box("can", x, y, (0.02, 0.02, 0.02)),))
+    narrow = dataclasses.replace(grasp, needed=grasp.opening)
+    assert holds(then, now, dataclasses.replace(goal, grasps=(grasp, *goal.grasps[1:])), plan) == stands
+    assert holds(then, now, dataclasses.replace(goal, grasps=(narrow, *goal.grasps[1:])), plan)
+
+
+@pytest.mark.parametrize(("beyond", "stands"), [(-1e-3, True), (1e-3, False)])
+def test_fingers_that_would_push_the_target_into_a_neighbour_are_refused(beyond: float, stands: bool) -> None:
+    """Both were pushed along the closing direction; the neighbour stands beside the fingers and touches the target."""
+    long = (0.14, 0.04, 0.06)
+    then = table_with(target(size=long))
+    goal, plan = planned(then)
+    axes = tip_axes(goal.grasps[0].grasp)
+    assert abs(axes[:, 1] @ (0.0, 1.0, 0.0)) > 0.99, "the fingers close across its long side"
+    off = BY_CLOSING + beyond
+    x, y, z = (np.array(then.target.solid.centre) + off * axes[:, 1]).tolist()
+    moved = dataclasses.replace(then.target, solid=Solid((x, y, z), 0.0, long))
+    side = float(np.sign(axes[1, 1]))
+    can = box("can", 0.4 + 0.06, y - side * (0.02 + 0.01), (0.02, 0.02, 0.02))
+    now = dataclasses.replace(with_target(then, moved), neighbours=(can,))
+    with contextlib.nullcontext() if stands else pytest.raises(SceneChangedError, match="6 mm into the can"):
+        check_clearance(then, now, goal, plan, CONFIG)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -147,6 +147,27 @@ def test_the_hand_opens_wide_where_there_is_space_and_as_far_as_it_must_where_th
         assert grasp.opening == grasp.needed < CONFIG.gripper.opening_max
 
 
+def test_a_hand_does_not_open_over_what_its_closing_fingers_would_push() -> None:
+    setting = config(gripper={"opening_max": 0.14, "finger_thickness": 0.012})
+    part = ((0.49, -0.03, 0.0), (0.51, 0.03, 0.08))
+    boards = [box(name, x, 0.0, (0.006, 0.1, 0.08)) for name, x in (("left", 0.467), ("right", 0.533))]
+    alone, beside = (
+        [g for g in pick_goal(scene_of((0.02, 0.06, 0.08), seen(slab(*part)), *around), setting).grasps
+         if abs(g.closing[0]) > 0.99 and g.way == "top_down"]
+        for around in ((), boards)
+    )  # fmt: skip
+    assert max(grasp.opening for grasp in alone) == pytest.approx(0.14)
+    for grasp in beside:
+        assert grasp.opening / 2 < 0.033 - 0.003, "no board is between the fingers"
+
+
+def test_a_finger_that_opens_wide_inside_a_mug_keeps_its_clearance_from_the_other_wall() -> None:
+    rims = [grasp for grasp in pick_goal(mug(0.037), CONFIG).grasps if grasp.way == "rim"]
+    assert max(grasp.opening for grasp in rims) > rims[0].needed
+    for grasp in rims:
+        assert grasp.opening / 2 + CONFIG.gripper.finger_thickness < 0.068 - CONFIG.goal.jaw_clearance + 0.002
+
+
 def slanted(radius: float, height: float, slope: float, inwards: bool = False) -> tuple[Array, Array]:
     """As `ring`, of a wall that runs outwards by `slope` radians on its way up; `radius` at its foot."""
     points, normals = ring(radius, 0.0, height, inwards)
