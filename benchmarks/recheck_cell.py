@@ -17,7 +17,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
 from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_held
-from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import carrier_at, place_goal
@@ -197,6 +197,7 @@ def _chain(
     lifted = {c.other for c in scene.allowed if c.one == target.id and c.phase == "lift"}
     lifted = lifted - {BESIDE} | {id_ for space, id_, _ in parts if space == BESIDE}
     lowered = {c.other for c in scene.allowed if c.one == target.id and c.phase == "lower"}
+    lowered = lowered - {INSIDE} | {id_ for space, id_, _ in parts if space == INSIDE}
     plan = partial(_motion, planner, seed=seed)
     first = plan(
         start,

@@ -16,9 +16,9 @@ import numpy as np
 from spatial_vlm_ros.errors import PlanningFailedError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, HeldSolid, box_pose
-from spatial_vlm_ros.manipulation.occupancy.spaces import is_beside
+from spatial_vlm_ros.manipulation.occupancy.spaces import is_beside, is_inside
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
-from spatial_vlm_ros.manipulation.planned_motion import HOLDING, fingers_at, may_touch
+from spatial_vlm_ros.manipulation.planned_motion import ENTERING, HOLDING, entered, fingers_at, may_touch
 from spatial_vlm_ros.manipulation.planning.gripper import flange_pose
 from spatial_vlm_ros.manipulation.planning.planner import Phase, Trajectory
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
@@ -58,7 +58,7 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
     link = flange_pose(config.gripper, grasp.grasp) if config.motion.at_flange else grasp.grasp
     held = HeldSolid(np.linalg.inv(_matrix(link)) @ box_pose(target.solid), target.solid.size)
     put, width = target.solid, math.nan
-    unnamed, beside, edge = _voxels(offer)
+    every, beside, inside, edge = _voxels(offer)
     for step in plan.steps:
         if step.trajectory is None:
             width = step.holds or step.width or 0.0
@@ -69,10 +69,12 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
         holding = step.phase in HOLDING
         boxes = {id_: obj.solid for id_, obj in named.items() if id_ != target.id}
         boxes |= {} if holding else {target.id: put}
+        if placement is not None and step.phase in ENTERING:
+            boxes |= entered(scene, placement, config)
         ignored = may_touch(scene, hand, placement, step.phase)
         distances = arm.distances(boxes, held if holding else None, ignored, target.id)
-        solid = unnamed if step.phase == "lift" else np.concatenate((unnamed, beside))
-        every = np.concatenate((unnamed, beside))
+        touched = {"lift": beside, "lower": inside}.get(step.phase)
+        solid = every if touched is None else every[~touched]
         for joints in _configurations(step.trajectory):
             joints = {**fingers_at(width, config), **joints}
             least = distances.least(joints)
@@ -86,13 +88,14 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
                 raise _runs_into(planner, step.phase, deep[1], "an object without a name", deep[0] + edge / 2)
 
 
-def _voxels(offer: Offer) -> tuple[Array, Array, float]:
-    """(N, 3) centres of occupied voxels, those beside the target separately, and the voxel edge; metres."""
-    occupancy = offer.scene.occupancy
-    if occupancy is None:
-        return np.zeros((0, 3)), np.zeros((0, 3)), 0.0
-    near, middles = is_beside(occupancy.measured, offer.scene.target.solid), occupancy.measured.centres()
-    return middles[~near], middles[near], occupancy.measured.edge
+def _voxels(offer: Offer) -> tuple[Array, Array, Array, float]:
+    """(N, 3) centres of occupied voxels; (N,) which are beside the target and in its place; the voxel edge; metres."""
+    scene = offer.scene
+    if scene.occupancy is None:
+        return np.zeros((0, 3)), np.zeros(0, np.bool_), np.zeros(0, np.bool_), 0.0
+    measured = scene.occupancy.measured
+    beside, inside = is_beside(measured, scene.target.solid), is_inside(measured, scene.entered)
+    return measured.centres(), beside, inside, measured.edge
 
 
 def _check_limits(phase: Phase, trajectory: Trajectory, arm: ArmKinematics, planner: str) -> None:

@@ -24,6 +24,7 @@ from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, Placement
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
+from spatial_vlm_ros.manipulation.planning.place import carrier_at
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, Phase, PlanStep
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
@@ -41,6 +42,8 @@ CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "close": "grasp", "lift": 
                                   "release": "grasp", "withdraw": "grasp"}  # fmt: skip
 """Phase of a plan → phase of the scene's allowed contacts."""
 HOLDING = frozenset(("lift", "carry", "lower", "release"))
+ENTERING = frozenset(("lower", "release", "withdraw"))
+"""Phases in which gripper and target are inside the destination's rim."""
 
 
 @dataclass(frozen=True)
@@ -301,6 +304,8 @@ class _Path:
         assert arm is not None  # noqa: S101
         held = name in HOLDING
         boxes, ignored = dict(self._boxes), self._may_touch(name)
+        if self._placement is not None and name in ENTERING:
+            boxes |= entered(self._scene, self._placement, self._config)
         target = self._scene.target
         if not held:
             boxes[target.id] = _standing(target.solid, self._target)
@@ -379,6 +384,12 @@ class _Path:
             return link
         grasp = self._grasp.grasp
         return np.asarray(link @ np.linalg.inv(_matrix(self._tip(grasp))) @ _matrix(grasp))
+
+
+def entered(scene: PlanningScene, placement: Placement, config: PlanningConfig) -> dict[str, Solid]:
+    """The box of what the target is put into, up to the height of the place; what is higher in it is in occupancy."""
+    supporting = carrier_at(scene, placement, config)
+    return {} if supporting is None else {supporting.id: supporting.solid}
 
 
 def may_touch(

@@ -64,7 +64,7 @@ def check_clearance(
     held = as_held(now, grasp)
     _check_straight(then, now, grasp, placement, held, config)
     if has_arm_model(plan, now.frame_id):
-        _check_arm(now, grasp, placement, held, plan, config)
+        _check_arm(then, now, grasp, placement, held, plan, config)
 
 
 def has_arm_model(plan: MotionPlan, frame_id: str) -> bool:
@@ -115,9 +115,9 @@ def _check_straight(
     lifted = dataclasses.replace(moved, centre=(*moved.centre[:2], moved.centre[2] + config.goal.clearance))
     coming = links(config.gripper, put, grasp.width, up)
     leaving = links(config.gripper, put, placement.opening, put.back(config.goal.approach))
-    floor = placement.obj.position[2] - then.target.solid.size[2] / 2 - config.goal.release
+    floor = _floor(then, placement, config)
     around = [_lowered(obj, now, floor) for obj in now.neighbours]
-    _raise("lower", judged(now, [Way(grasp.way, (*coming, *leaving), (lifted.swept(up),))], around, bare))
+    _raise("lower", judged(now, [Way(grasp.way, (*coming, *leaving), (lifted.swept(up),), lowered=True)], around, bare))
 
 
 def _check_push(now: PlanningScene, held: Solid, clearance: float) -> None:
@@ -146,6 +146,11 @@ def _carried(held: Solid, tip: Tip, put: Tip) -> Solid:
     return Solid((x, y, z), held.yaw + math.atan2(turn[1, 0], turn[0, 0]), held.size)
 
 
+def _floor(then: PlanningScene, placement: Placement, config: PlanningConfig) -> float:
+    """Height of the place, metres."""
+    return placement.obj.position[2] - then.target.solid.size[2] / 2 - config.goal.release
+
+
 def _lowered(obj: PlanningObject, now: PlanningScene, floor: float) -> PlanningObject:
     """The support of the object, cut at the height of the place: a rim is not checked, as in `place_goal`."""
     if not _allows(now, obj.id, "lower"):
@@ -172,7 +177,13 @@ class _Stretch:
 
 
 def _check_arm(
-    now: PlanningScene, grasp: Grasp, placement: Placement | None, held: Solid, plan: MotionPlan, config: PlanningConfig
+    then: PlanningScene,
+    now: PlanningScene,
+    grasp: Grasp,
+    placement: Placement | None,
+    held: Solid,
+    plan: MotionPlan,
+    config: PlanningConfig,
 ) -> None:
     from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
     from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Segment
@@ -188,11 +199,15 @@ def _check_arm(
     unnamed = [(f"{space.id}#{number}", box, space) for space in now.occupied for number, box in enumerate(space.boxes)]
     around += [(name, box) for name, box, _ in unnamed]
     labels.update((name, space.label) for name, _, space in unnamed)
+    floor = -math.inf if placement is None else _floor(then, placement, config)
+    lowered = {obj.id: _bare(_lowered(obj, now, floor), config) for obj in now.neighbours}
     tip = _matrix(grasp.grasp)
     tip_T_held = np.linalg.inv(tip) @ _solid_matrix(held)
     for stretch in _stretches(plan, grasp):
         phase, in_hand = stretch.phase, stretch.phase in _HELD
         boxes = list(around)
+        if placement is not None and phase in ("lower", "withdraw"):
+            boxes = [(id_, lowered.get(id_, box)) for id_, box in boxes]
         if not in_hand:
             put = phase == "withdraw" and placement is not None
             at = _carried(held, Tip.of(grasp.grasp), Tip.of(placement.place)) if put and placement else now.target.solid

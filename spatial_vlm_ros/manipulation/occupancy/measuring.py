@@ -9,8 +9,8 @@ its voxel with others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -29,6 +29,7 @@ _THIN_SEEN = 0.3  # share of the smallest object's pixels that remain above the 
 _LEAST_PIXELS = 4  # least size of a patch, at any distance
 _FAR_SHARE = 0.3  # share of the points of a surface across the view that a voxel needs, if those are few
 _AROUND = 9  # side of the window in which measured pixels are counted, pixels
+_ROUNDING = 1e-3  # metres
 _MOST_FOR_ONE = 4.0  # most pixels that one measured pixel represents
 
 
@@ -57,6 +58,8 @@ class KnownBodies:
         others: boxes of all other objects, grown by their position uncertainty.
         support_height: height of the support below the target.
         places: positions on a support where the target may be put; the arm moves there, too.
+        entered: index of a body in `others` that the target is put into or under → height of the lowest place there.
+            Its parts above that (rim, contents, a board) are obstacles.
     """
 
     target: Solid
@@ -64,6 +67,7 @@ class KnownBodies:
     others: Sequence[Solid]
     support_height: float
     places: tuple[Vector3, ...] = ()
+    entered: Mapping[int, float] = field(default_factory=dict)
 
 
 def occupancy_of(
@@ -90,6 +94,8 @@ def occupancy_of(
     measured = voxels_at(cells, config.edge)
     view = (frame, base_T_camera)
     ways = ways_of(known)
+    if known.entered:  # a rim hides the inside of its own container, where the place was found
+        pixels = obstacle_pixels(scene, base_T_camera, replace(known, entered={}), depth, config)
     unseen = hidden_cells(view, pixels, known.target, known.others, known.support_height, depth, config, ways)
     share = measured_share(view, known.target, known.support_height, config, known.places)
     return Occupancy(measured, without(unseen, measured), share)
@@ -109,10 +115,20 @@ def obstacle_pixels(
         candidates &= cv2.dilate(known.target_pixels.view(np.uint8), np.ones((5, 5), np.uint8)) == 0
     points = base_T_camera.apply(points_of(frame, candidates))
     inside = in_region(points, known, config)
-    for body, margin in ((known.target, config.target_margin), *((o, config.known_margin) for o in known.others)):
+    solid = [_solid_part(body, known.entered.get(k), config) for k, body in enumerate(known.others)]
+    for body, margin in ((known.target, config.target_margin), *((each, config.known_margin) for each in solid)):
         inside &= ~within(body.grown((margin, margin, margin)), points)
     candidates[candidates] = inside
     return _patches(candidates, frame.depth, focal, config)
+
+
+def _solid_part(body: Solid, height: float | None, config: OccupancyConfig) -> Solid:
+    """A body up to the height of a place in it; all of it without one, and if voxels cannot tell what is higher."""
+    if height is None or body.top - height <= config.known_margin + config.edge:
+        return body
+    top = max(height, body.bottom + _ROUNDING)
+    (x, y, _), (sx, sy, _) = body.centre, body.size
+    return Solid((x, y, (top + body.bottom) / 2), body.yaw, (sx, sy, top - body.bottom))
 
 
 def points_of(frame: RgbdFrame, pixels: Mask) -> Array:

@@ -17,6 +17,8 @@ from spatial_vlm_ros.manipulation.planning.solids import Solid
 PREFIX = "occupancy/"
 """Prefix of the names of occupied space, so that no detection has the same id."""
 MEASURED, BESIDE, UNSEEN = f"{PREFIX}measured", f"{PREFIX}beside_target", f"{PREFIX}unseen"
+INSIDE = f"{PREFIX}in_destination"
+_INSIDE = 0.01  # metres outside the destination's box that its measured rim may be
 _BESIDE = 0.02  # metres from the target's box within which an obstacle may touch it during the lift
 _NEIGHBOURS = np.array(list(itertools.product((-1, 0, 1), repeat=3)), np.int32)
 
@@ -26,7 +28,7 @@ class OccupiedSpace:
     """A group of unnamed obstacles that are treated alike.
 
     Args:
-        id: MEASURED, BESIDE or UNSEEN.
+        id: MEASURED, BESIDE, INSIDE or UNSEEN.
         label: display name.
         boxes: boxes along the axes of the planning frame; at least one.
     """
@@ -36,23 +38,27 @@ class OccupiedSpace:
     boxes: tuple[Solid, ...]
 
 
-def spaces_of(occupancy: Occupancy | None, target: Solid) -> tuple[OccupiedSpace, ...]:
-    """Divide occupied space into up to three parts.
+def spaces_of(occupancy: Occupancy | None, target: Solid, entered: Solid | None = None) -> tuple[OccupiedSpace, ...]:
+    """Divide occupied space into up to four parts.
 
     Obstacles measured within 2 cm of the target and no higher than its top are a separate part: the target may touch
-    them during the lift, because moving up brings it no nearer. The gripper may not.
+    them during the lift, because moving up brings it no nearer. Those in the destination are another, which the
+    target may touch while it is lowered, such as the wall of a bowl that its box enters. The gripper may touch neither.
 
     Args:
         occupancy: occupancy of a scene; None gives no parts.
         target: box of the object to take.
+        entered: as in PlanningScene.
     """
     if occupancy is None:
         return ()
     measured = occupancy.measured
     beside = is_beside(measured, target)
+    inside = is_inside(measured, entered) & ~beside
     parts = (
-        (MEASURED, "an object without a name", measured.kept(~beside)),
+        (MEASURED, "an object without a name", measured.kept(~beside & ~inside)),
         (BESIDE, "an object without a name beside the target", measured.kept(beside)),
+        (INSIDE, "the rim or the contents of the place", measured.kept(inside)),
         (UNSEEN, "space that the camera does not see", occupancy.unseen),
     )
     return tuple(OccupiedSpace(id_, label, blocks.as_boxes()) for id_, label, blocks in parts if len(blocks))
@@ -63,6 +69,12 @@ def is_beside(measured: VoxelBlocks, target: Solid) -> npt.NDArray[np.bool_]:
     centres, half = measured.centres(), measured.edge / 2
     beside = within(target.grown((_BESIDE + half, _BESIDE + half, _BESIDE + half)), centres)
     return np.asarray(beside & (centres[:, 2] - half < target.top))
+
+
+def is_inside(measured: VoxelBlocks, entered: Solid | None) -> npt.NDArray[np.bool_]:
+    """(N,) whether voxels are in the space that the target enters in its destination, in the order of `centres`."""
+    centres, more = measured.centres(), _INSIDE + measured.edge / 2
+    return np.zeros(len(centres), np.bool_) if entered is None else within(entered.grown((more, more, 0.0)), centres)
 
 
 def changed_since(then: Occupancy | None, now: Occupancy) -> Occupancy:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, UNSEEN, OccupiedSpace
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE, UNSEEN, OccupiedSpace
 from spatial_vlm_ros.manipulation.planning.goal import Rejection, Side
 from spatial_vlm_ros.manipulation.planning.scene import SUPPORT, PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Body, Solid, TurnedBox, distances
@@ -28,12 +28,14 @@ class Way:
         gripper: boxes that the gripper sweeps; at least one.
         obj: boxes that the held object sweeps.
         lifted: whether the object is lifted from its original position, where neighbours may touch it.
+        lowered: whether it is lowered into its place, where rim and contents may touch it.
     """
 
     side: Side
     gripper: tuple[Body, ...]
     obj: tuple[Solid, ...] = ()
     lifted: bool = False
+    lowered: bool = False
 
 
 def judged(
@@ -56,29 +58,37 @@ def judged(
     grippers = [box for way in ways for box in way.gripper]
     starts = np.cumsum([0, *(len(way.gripper) for way in ways)])[:-1]
     to_support = np.minimum.reduceat(distances(grippers, [s.solid for s in scene.support]).min(axis=1), starts)
-    unnamed = _unnamed(scene, ways)
+    unnamed = _unnamed(scene, ways, config.clearance)
     return [
         _judged(way, float(support), row, around, len(neighbours), config, nearest)
         for way, support, row, nearest in zip(ways, to_support, to_objects, unnamed, strict=True)
     ]
 
 
-def _unnamed(scene: PlanningScene, ways: Sequence[Way]) -> list[tuple[float, OccupiedSpace | None]]:
-    """The nearest unnamed obstacle of each candidate: distance in metres, infinite if none is near, and obstacle."""
-    found: list[tuple[float, OccupiedSpace | None]] = [(math.inf, None)] * len(ways)
+def _unnamed(
+    scene: PlanningScene, ways: Sequence[Way], clearance: float
+) -> list[tuple[float, float, OccupiedSpace | None]]:
+    """The nearest unnamed obstacle of each candidate.
+
+    Returns:
+        Distance, distance beyond the required one (metres, infinite if nothing is near) and the obstacle with the least
+        of the latter: unseen space is padded already and needs no clearance.
+    """
+    found: list[tuple[float, float, OccupiedSpace | None]] = [(math.inf, math.inf, None)] * len(ways)
     for space in scene.occupied:
         corners = _corners(space.boxes)
         for number, way in enumerate(ways):
-            with_object = not (way.lifted and space.id == BESIDE)
+            with_object = not ((way.lifted and space.id == BESIDE) or (way.lowered and space.id == INSIDE))
             swept = (*way.gripper, *way.obj) if with_object else way.gripper
             own = _corners(swept)
             low, high = own[:, 0].min(axis=0) - _NEAR_BY, own[:, 1].max(axis=0) + _NEAR_BY
             near = np.flatnonzero(((corners[:, 0] <= high) & (corners[:, 1] >= low)).all(axis=1))
             if not len(near):
                 continue
+            away, left, nearest = found[number]
             least = float(distances(swept, [space.boxes[k] for k in near]).min())
-            if least < found[number][0]:
-                found[number] = (least, space)
+            beyond = least - (0.0 if space.id == UNSEEN else clearance)
+            found[number] = (min(away, least), min(left, beyond), space if beyond < left else nearest)
     return found
 
 
@@ -102,7 +112,7 @@ def _judged(
     around: Sequence[PlanningObject],
     neighbours: int,
     config: GoalConfig,
-    unnamed: tuple[float, OccupiedSpace | None],
+    unnamed: tuple[float, float, OccupiedSpace | None],
 ) -> Rejection | float:
     """Judge one candidate by its distances to support, (M,) bodies with keep-outs last, and unnamed obstacles."""
     if support < config.support_clearance - _ROUNDING:
@@ -113,9 +123,8 @@ def _judged(
     if row[:neighbours].min(initial=math.inf) < config.clearance - _ROUNDING:
         obj = around[int(row[:neighbours].argmin())]
         return Rejection(way.side, "blocked", f"the {obj.label} ({obj.id}) is in the way", obj.id)
-    away, space = unnamed
-    least = config.clearance if space is None or space.id != UNSEEN else 0.0  # unseen space is padded already
-    if space is not None and away < least - _ROUNDING:
+    away, left, space = unnamed
+    if space is not None and left < -_ROUNDING:
         return Rejection(way.side, "blocked", f"{space.label} is in the way", space.id)
     return min(away, float(row.min(initial=math.inf)))
 

@@ -23,6 +23,7 @@ from spatial_vlm_ros.manipulation.grasping.hand_room import STRAY, beside, in_th
 from spatial_vlm_ros.manipulation.grasping.on_surface import WORDS, on_proposals, on_surface
 from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, UNSEEN
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Rejection, Side, refused
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
@@ -293,6 +294,10 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
         if near and _rises_into(target, obj.padded, up, config.goal.clearance):
             words = f"the {obj.label} ({obj.id}) is on it, or above it"
             return Rejection("top_down", "blocked", words, obj.id)
+    into = 0.0 if scene.occupancy is None else scene.occupancy.measured.edge / 2
+    for space in scene.occupied:
+        if space.id not in (BESIDE, UNSEEN) and gaps(lifted, space.boxes).min() < -into:
+            return Rejection("top_down", "blocked", f"{space.label} is above it", space.id)
     return None
 
 

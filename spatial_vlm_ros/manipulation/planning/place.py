@@ -165,7 +165,7 @@ def _way(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Wa
     lift = config.goal.clearance  # the last of its way is that on which it comes to rest
     x, y, z = candidate.obj.centre
     above = Solid((x, y, z + lift), candidate.obj.yaw, candidate.obj.size)
-    return Way(grasp.way, (*coming, *leaving), (above.swept(up),))
+    return Way(grasp.way, (*coming, *leaving), (above.swept(up),), lowered=True)
 
 
 def _placement(

@@ -17,7 +17,7 @@ import numpy as np
 from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
-from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, OccupiedSpace, spaces_of
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE, OccupiedSpace, spaces_of
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface, SurroundingObject, Surroundings
@@ -95,6 +95,8 @@ class PlanningScene:
         carrier_ids: ids of what the target stands on or in: neighbours, or the support.
         allowed: allowed contacts.
         occupancy: unnamed obstacles from depth; None without depth of the way.
+        entered: space in the destination that the target may fill once it is there; it may touch what is measured
+            there, such as the wall of a bowl. None without such a space.
     """
 
     frame_id: str
@@ -108,11 +110,12 @@ class PlanningScene:
     carrier_ids: tuple[str, ...]
     allowed: tuple[AllowedContact, ...]
     occupancy: Occupancy | None = None
+    entered: Solid | None = None
 
     @cached_property
     def occupied(self) -> tuple[OccupiedSpace, ...]:
         """Unnamed obstacles as boxes."""
-        return spaces_of(self.occupancy, self.target.solid)
+        return spaces_of(self.occupancy, self.target.solid, self.entered)
 
 
 def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> PlanningScene:
@@ -149,6 +152,7 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
         carrier_ids=supporting_objects,
         allowed=_allowed(own.id, (*supporting_objects, *beside), seen.destination_id, seen.occupancy is not None),
         occupancy=seen.occupancy,
+        entered=_entered(own, others, seen.destination_id, seen.place_height),
     )
 
 
@@ -192,10 +196,22 @@ def _beside(own: PlanningObject, others: tuple[PlanningObject, ...]) -> tuple[st
     return tuple(obj.id for obj, gap in zip(near, found, strict=True) if gap < _TOUCHES)
 
 
+def _entered(
+    own: PlanningObject, others: tuple[PlanningObject, ...], destination_id: str | None, height: float | None
+) -> Solid | None:
+    """The destination's box from the lowest place up to the target's height."""
+    into = next((obj.padded for obj in others if obj.id == destination_id), None)
+    if into is None or height is None or into.top <= height:
+        return None
+    low, high = min(height, into.top), min(into.top, height + own.solid.size[2])
+    (x, y, _), (sx, sy, _) = into.centre, into.size
+    return Solid((x, y, (low + high) / 2), into.yaw, (sx, sy, high - low))
+
+
 def _allowed(
     target_id: str, supporting_objects: tuple[str, ...], destination_id: str | None, occupied: bool
 ) -> tuple[AllowedContact, ...]:
-    lowered = (destination_id,) if destination_id is not None else ()
+    lowered = (destination_id, *((INSIDE,) if occupied else ())) if destination_id is not None else ()
     supporting_objects += (BESIDE,) if occupied else ()
     return (
         *(AllowedContact(finger, target_id, "grasp") for finger in FINGERS),

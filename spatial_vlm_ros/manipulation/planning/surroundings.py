@@ -23,7 +23,7 @@ from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.occupancy.measuring import KnownBodies, Occupancy, occupancy_of
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.types import Pose, Resolution, RgbdFrame, Scene, SceneObject, Transform, Vector3
+from spatial_vlm_ros.types import Place, Pose, Resolution, RgbdFrame, Scene, SceneObject, Transform, Vector3
 
 _WIDEST = 1280  # pixels: wider images are scaled down
 _QUALITY = 85  # JPEG quality, of 100
@@ -150,6 +150,7 @@ class Surroundings:
         target_points: measured surface of the target with normals, and its hidden space; None if too little is visible
             or not given.
         occupancy: unnamed obstacles from depth; None without depth of the way, or if not computed.
+        place_height: height of the lowest place in, on or under the object `destination_id`; None without one.
     """
 
     frame_id: str
@@ -171,6 +172,7 @@ class Surroundings:
     avoid: tuple[str, ...] = ()
     target_points: TargetPoints | None = None
     occupancy: Occupancy | None = None
+    place_height: float | None = None
 
 
 def surroundings_of(
@@ -206,6 +208,8 @@ def surroundings_of(
     own = _measured(chosen, base_T_camera)
     others, unplaced = _others(scene, chosen, base_T_camera)
     height, tilt = _support(scene, base_T_camera, own)
+    places = _places(resolution)
+    into = resolution.place.carrier_id if resolution.place is not None else None
     return Surroundings(
         frame_id=base_T_camera.parent,
         stamp_ns=resolution.stamp_ns,
@@ -219,29 +223,29 @@ def surroundings_of(
         unplaced=tuple(unplaced),
         support_height=height,
         support_tilt=tilt,
-        destination_id=resolution.place.carrier_id if resolution.place is not None else None,
+        destination_id=into,
         image=_image_of(scene.frame, resolution),
         all_objects=all_objects,
         surface=_surface(base_T_camera.apply(chosen.points)),
         avoid=tuple(avoided.id for avoided in resolution.avoid),
         target_points=target_points(chosen, scene, base_T_camera),
-        occupancy=None if config is None else occupancy_around(scene, chosen.id, config, _places(resolution)),
+        occupancy=None if config is None else occupancy_around(scene, chosen.id, config, places),
+        place_height=min((p.pose.position[2] for p in places if p.carrier_id == into), default=None),
     )
 
 
-def _places(resolution: Resolution) -> tuple[Vector3, ...]:
-    """Positions where the target may be put."""
-    places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
-    return tuple(place.pose.position for place in places)
+def _places(resolution: Resolution) -> tuple[Place, ...]:
+    """Where the target may be put."""
+    return resolution.places or ((resolution.place,) if resolution.place is not None else ())
 
 
-def known_bodies(scene: Scene, target_id: str, places: tuple[Vector3, ...] = ()) -> KnownBodies:
+def known_bodies(scene: Scene, target_id: str, places: tuple[Place, ...] = ()) -> KnownBodies:
     """Known bodies of a scene, which are not unnamed obstacles: target, other objects, support.
 
     Args:
         scene: scene of a frame with `base_T_camera`.
         target_id: id of a measured object of the scene.
-        places: positions where it may be put, in the parent frame of `base_T_camera`, metres.
+        places: where it may be put, in the parent frame of `base_T_camera`.
     """
     base_T_camera = scene.frame.base_T_camera
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
@@ -251,15 +255,19 @@ def known_bodies(scene: Scene, target_id: str, places: tuple[Vector3, ...] = ())
     height, _ = _support(scene, base_T_camera, own)
     flat = tables([obj.detection for obj in scene.objects])
     named_tables = {obj.id for obj, is_table in zip(scene.objects, flat, strict=True) if is_table}
-    boxes = []
-    for body in others:
+    boxes, entered = [], {}
+    for number, body in enumerate(others):
         is_support = body.id in named_tables and abs(body.solid.top - height) < _SAME_LEVEL
         boxes.append(_below(body.solid, height) if is_support else _doubted(body))
-    return KnownBodies(_doubted(own), chosen.detection.mask, tuple(boxes), height, places)
+        heights = [place.pose.position[2] for place in places if place.carrier_id == body.id]
+        if heights and not is_support:
+            entered[number] = min(heights)
+    positions = tuple(place.pose.position for place in places)
+    return KnownBodies(_doubted(own), chosen.detection.mask, tuple(boxes), height, positions, entered)
 
 
 def occupancy_around(
-    scene: Scene, target_id: str, config: ResolverConfig, places: tuple[Vector3, ...] = ()
+    scene: Scene, target_id: str, config: ResolverConfig, places: tuple[Place, ...] = ()
 ) -> Occupancy | None:
     """Unnamed obstacles from depth around one object and its possible places; None without depth.
 

@@ -55,7 +55,7 @@ _START_PLANNER = (
     "check the names in motion.*, ROS_DOMAIN_ID and namespaces"
 )
 _NAME_STATES = (
-    "set motion.finger_joints to its joints (for set_bool and ur_output, motion.gripper_flag to a switch does as well); "
+    "set motion.finger_joints to its joints (for set_bool and ur_output, motion.gripper_flag to a switch does, too); "
     "with motion.gripper_unjudged, every closing counts as a grasp"
 )
 _MEASURED = (

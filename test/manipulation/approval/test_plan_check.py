@@ -26,6 +26,7 @@ from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
 from spatial_vlm_ros.manipulation.planned_motion import fingers_at
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
+from spatial_vlm_ros.manipulation.planning.solids import Solid
 
 NOTHING = voxels_at(np.zeros((0, 3), np.int32), 0.01)
 GOAL = "00000000-0000-4000-8000-000000000001"
@@ -95,6 +96,31 @@ def test_what_is_beside_the_target_may_touch_it_while_it_is_lifted(arm: ArmKinem
     offer = planned_offer.offer()
     x, y, _ = offer.scene.target.solid.centre
     check_plan_clear(occupied(offer, np.array([x, y, 0.012])), CONFIG, arm)
+
+
+def in_a_crate(offer: Offer) -> Offer:
+    """The tray has a rim of 12 cm, and the place is on its floor."""
+    tray, rim = offer.scene.neighbours[1], 0.12
+    assert tray.id == "t1"
+    x, y, _ = tray.solid.centre
+    crate = dataclasses.replace(tray, solid=Solid((x, y, rim / 2), tray.solid.yaw, (*tray.solid.size[:2], rim)))
+    space = Solid((x, y, 0.05), tray.solid.yaw, (*tray.solid.size[:2], 0.06))
+    scene = dataclasses.replace(offer.scene, neighbours=(offer.scene.neighbours[0], crate), entered=space)
+    return dataclasses.replace(offer, scene=scene)
+
+
+def test_inside_a_rim_the_gripper_is_checked_against_what_is_measured_there(arm: ArmKinematics) -> None:
+    offer = in_a_crate(planned_offer.offer())
+    check_plan_clear(offer, CONFIG, arm)
+    lower = trajectory_of(offer, "lower")
+    finger = middle_of(arm, "panda_leftfinger", lower.end, offer.goal.grasps[offer.plan.grasp].width)
+    with pytest.raises(PlanningFailedError, match=r"leftfinger would run \d+ mm into an object without a name"):
+        check_plan_clear(occupied(offer, finger), CONFIG, arm)
+    wall = arm.poses(lower.end)[1][:3, 3] - (0.0, 0.0, 0.02)  # where the target's box, not its real shape, reaches
+    check_plan_clear(occupied(offer, wall), CONFIG, arm)
+    elsewhere = dataclasses.replace(offer, scene=dataclasses.replace(offer.scene, entered=None))
+    with pytest.raises(PlanningFailedError, match=r"'lower' of its plan block would run"):
+        check_plan_clear(occupied(elsewhere, wall), CONFIG, arm)
 
 
 def test_what_lies_between_two_points_of_a_trajectory_counts(arm: ArmKinematics) -> None:

@@ -14,7 +14,7 @@ from spatial_vlm_ros.manipulation.occupancy.flying import on_surface
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.planning.surroundings import known_bodies, occupancy_around
 from spatial_vlm_ros.parameters import DepthConfig, OccupancyConfig, ResolverConfig
-from spatial_vlm_ros.types import Detection, RgbdFrame
+from spatial_vlm_ros.types import Detection, Place, Pose, RgbdFrame
 
 TARGET: Box = ((-0.03, -0.03, 0.0), (0.03, 0.03, 0.08))
 BOX: Box = ((0.12, 0.05, 0.0), (0.22, 0.12, 0.1))
@@ -110,6 +110,23 @@ def test_the_target_and_what_is_known_are_bodies() -> None:
     assert np.allclose(known.target.centre, (0.0, 0.0, 0.04), atol=0.01)
     assert np.allclose(known.others[0].centre, (0.17, 0.085, 0.05), atol=0.01)
     assert abs(known.support_height) < 0.002
+
+
+@pytest.mark.parametrize(("height", "counts"), [(0.0, True), (0.085, False), (None, False)])
+def test_what_is_above_a_place_in_a_named_object_is_an_obstacle(height: float | None, counts: bool) -> None:
+    """Rim, contents and upper boards; a rim of a centimetre or two cannot be told from the place itself."""
+    config = ResolverConfig()
+    boxes = [TARGET, BOX]
+    detections = [detection_of(f"d{k}", box, boxes, CAMERA) for k, box in enumerate(boxes)]
+    scene = build_scene(frame_of(boxes, CAMERA), detections, config.depth, config.lift)
+    spot = Pose("base_link", (0.17, 0.085, height or 0.0), (0.0, 0.0, 0.0, 1.0))
+    places = () if height is None else (Place(spot, "support", "d1"),)
+    found = occupancy_around(scene, "d0", config, places)
+    assert found is not None
+    assert (len(found.measured) > 0) == counts
+    if counts:
+        assert found.measured.holds(surface_of(BOX)).mean() > 0.9
+        assert len(found.unseen) == 0, "a container is not filled with space that its wall hides"
 
 
 def test_flying_pixels_are_no_surface_and_a_narrow_object_is_one() -> None:

@@ -14,7 +14,7 @@ from test_recheck import CONFIG, planned, target
 
 from spatial_vlm_ros.errors import DepthError, GoalError, SceneChangedError
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
-from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, MEASURED, UNSEEN, changed_since, spaces_of
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE, MEASURED, UNSEEN, changed_since, spaces_of
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
 from spatial_vlm_ros.manipulation.planning.goal import Rejection
@@ -74,6 +74,39 @@ def test_space_has_three_parts_under_names_of_its_own() -> None:
     assert max(part.top for part in far) > 0.09, "what is higher than the target is not beside it"
     assert spaces_of(None, Solid((0.4, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06))) == ()
     assert spaces_of(CLEAR, Solid((0.4, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06))) == ()
+
+
+def test_what_is_measured_in_the_destination_is_a_part_that_the_target_may_touch_when_lowered() -> None:
+    target_box, space = Solid((0.0, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06)), Solid((0.4, 0.16, 0.05), 0.0, (0.3, 0.1, 0.1))
+    parts = {part.id: part for part in spaces_of(occupied(WALL), target_box, space)}
+    assert set(parts) == {INSIDE, MEASURED}
+    assert max(box.top for box in parts[INSIDE].boxes) == pytest.approx(0.1)
+    assert min(box.bottom for box in parts[MEASURED].boxes) == pytest.approx(0.1)
+    scene = dataclasses.replace(with_occupancy(table_with(target()), occupied(WALL)), entered=space)
+    clear, there = Solid((0.4, -0.4, 0.2), 0.0, (0.02, 0.02, 0.02)), Solid((0.4, 0.16, 0.05), 0.0, (0.04, 0.04, 0.04))
+    ways = [Way("top_down", (clear,), (there,), lowered=True), Way("top_down", (clear,), (there,)),
+            Way("top_down", (there,), (), lowered=True)]  # fmt: skip
+    lowered, other, gripper = judged(scene, ways, (), CONFIG.goal)
+    assert not isinstance(lowered, Rejection)
+    assert isinstance(other, Rejection)
+    assert isinstance(gripper, Rejection)
+    assert "the rim or the contents of the place" in gripper.words
+
+
+def test_unseen_space_that_is_nearer_does_not_take_away_the_clearance_from_what_is_measured() -> None:
+    near = voxels(((0.39, 0.1, 0.1), (0.41, 0.11, 0.12)))  # 3 mm from the gripper; unseen space is 1 mm from it
+    hidden = voxels(((0.39, 0.08, 0.1), (0.41, 0.09, 0.12)))
+    scene = with_occupancy(table_with(target()), occupied(near, hidden))
+    way = Way("top_down", (Solid((0.4, 0.094, 0.11), 0.0, (0.01, 0.006, 0.01)),))
+    (found,) = judged(scene, [way], (), CONFIG.goal)
+    assert isinstance(found, Rejection)
+    assert found.by == MEASURED
+
+
+def test_a_target_below_something_without_a_name_cannot_be_lifted_and_the_reason_says_so() -> None:
+    ledge = voxels(((0.39, -0.02, 0.1), (0.41, 0.02, 0.12)))
+    with pytest.raises(GoalError, match="an object without a name is above it"):
+        pick_goal(with_occupancy(table_with(target()), occupied(ledge)), CONFIG)
 
 
 def test_grasps_keep_away_from_what_has_no_name() -> None:
