@@ -16,7 +16,7 @@ from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy, stands_f
 from spatial_vlm_ros.manipulation.occupancy.spaces import widened
 from spatial_vlm_ros.manipulation.planning.surroundings import occupancy_around
 from spatial_vlm_ros.parameters import DepthConfig, OccupancyConfig, ResolverConfig
-from spatial_vlm_ros.types import Depth, Transform, Vector3
+from spatial_vlm_ros.types import Depth, Place, Pose, Transform, Vector3
 
 TARGET: Box = ((-0.03, -0.03, 0.0), (0.03, 0.03, 0.08))
 BOX: Box = ((0.12, 0.05, 0.0), (0.22, 0.12, 0.1))
@@ -39,7 +39,8 @@ def seen(
     frame = dataclasses.replace(frame, depth=damage(frame.depth.copy()))
     chosen = ResolverConfig(occupancy=config or OccupancyConfig())
     scene = build_scene(frame, [detection_of("d0", boxes[0], boxes, camera)], chosen.depth, chosen.lift)
-    found = occupancy_around(scene, "d0", chosen, places)
+    spots = tuple(Place(Pose("base_link", at, (0.0, 0.0, 0.0, 1.0)), "support", "support") for at in places)
+    found = occupancy_around(scene, "d0", chosen, spots)
     assert found is not None
     return found
 
