@@ -234,7 +234,9 @@ class StreamDoctor:
             level = Severity.WARNING if self._waits else Severity.ERROR
             yield Finding("tf", level, f"rejected: {dict(rejected)}", repair)
         if not self._waits and self._missing is not None:
-            yield Finding("tf", Severity.ERROR, str(self._missing), self._missing.repair)
+            lost = self._missing
+            found = f"transform {lost.parent} <- {lost.child}: {lost.reason}"
+            yield Finding("tf", Severity.ERROR, found, lost.repair)
         elif self._missed_transforms:
             text += f": {self._missed_transforms} images have no transform at their stamp"
             yield Finding(

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.errors import PlanningFailedError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
@@ -25,6 +26,7 @@ from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose
 
+Flags = npt.NDArray[np.bool_]
 INTO = 0.01
 """Metres of overlap that count as a collision: the arm's convex hulls are slightly larger than its real shape."""
 _INSIDE = 0.001  # metres that the centre of a voxel has to lie inside a body: fingers are hardly thicker than voxels
@@ -88,7 +90,7 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
                 raise _runs_into(planner, step.phase, deep[1], "an object without a name", deep[0] + edge / 2)
 
 
-def _voxels(offer: Offer) -> tuple[Array, Array, Array, float]:
+def _voxels(offer: Offer) -> tuple[Array, Flags, Flags, float]:
     """(N, 3) centres of occupied voxels; (N,) which are beside the target and in its place; the voxel edge; metres."""
     scene = offer.scene
     if scene.occupancy is None:
