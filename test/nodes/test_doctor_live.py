@@ -146,7 +146,7 @@ def test_a_cameras_preset_of_ones_own_is_listened_to(
     found.one("request", "ok", "a request would be served")
     missing = doctor("--camera", str(tmp_path / "mine.yaml"))
     assert missing.ends() == 3
-    assert "mine.yaml: no such file" in " ".join(missing.output.split())
+    assert "mine.yaml: No such file or directory" in " ".join(missing.output.split())
 
 
 def test_a_running_resolver_is_attached_to_with_its_parameters_and_topics(
