@@ -156,8 +156,7 @@ def _lowered(obj: PlanningObject, now: PlanningScene, floor: float) -> PlanningO
     if not _allows(now, obj.id, "lower"):
         return obj
     top = max(min(obj.solid.top, floor) - obj.padding[2], obj.solid.bottom + 1e-3)
-    (x, y, _), (sx, sy, _), bottom = obj.solid.centre, obj.solid.size, obj.solid.bottom
-    return dataclasses.replace(obj, solid=Solid((x, y, (top + bottom) / 2), obj.solid.yaw, (sx, sy, top - bottom)))
+    return dataclasses.replace(obj, solid=obj.solid.between(obj.solid.bottom, top))
 
 
 def _allows(now: PlanningScene, id_: str, phase: str) -> bool:

@@ -79,6 +79,9 @@ def test_an_object_is_taken_and_held(arm: ArmGraph, planner: Start) -> None:
     client.execute(plan)
     assert arm.controllers.order == ["gripper", "arm", "arm", "gripper", "arm"]
     assert world_of(client) == (set(), set())
+    assert client.holds, "until the next plan"
+    planned(client, scene(), put=False)
+    assert not client.holds
 
 
 def test_no_step_begins_while_it_is_uncertain_that_the_resolver_lives(arm: ArmGraph, planner: Start) -> None:

@@ -29,7 +29,7 @@ _THIN_SEEN = 0.3  # share of the smallest object's pixels that remain above the 
 _LEAST_PIXELS = 4  # least size of a patch, at any distance
 _FAR_SHARE = 0.3  # share of the points of a surface across the view that a voxel needs, if those are few
 _AROUND = 9  # side of the window in which measured pixels are counted, pixels
-_ROUNDING = 1e-3  # metres
+_THIN = 1e-3  # metres: least height of a box
 _MOST_FOR_ONE = 4.0  # most pixels that one measured pixel represents
 
 
@@ -126,9 +126,7 @@ def _solid_part(body: Solid, height: float | None, config: OccupancyConfig) -> S
     """A body up to the height of a place in it; all of it without one, and if voxels cannot tell what is higher."""
     if height is None or body.top - height <= config.known_margin + config.edge:
         return body
-    top = max(height, body.bottom + _ROUNDING)
-    (x, y, _), (sx, sy, _) = body.centre, body.size
-    return Solid((x, y, (top + body.bottom) / 2), body.yaw, (sx, sy, top - body.bottom))
+    return body.between(body.bottom, max(height, body.bottom + _THIN))
 
 
 def points_of(frame: RgbdFrame, pixels: Mask) -> Array:

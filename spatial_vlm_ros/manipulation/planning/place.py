@@ -140,10 +140,9 @@ def carrier_at(scene: PlanningScene, placement: Placement, config: PlanningConfi
 
 def _cut(obj: PlanningObject, height: float) -> PlanningObject:
     """An object whose padded box ends at a height, metres; one that ends lower is not raised."""
-    (x, y, _), (sx, sy, _) = obj.solid.centre, obj.solid.size
     bottom = obj.solid.bottom
-    top = min(max(height - obj.padding[2], bottom + 1e-3), bottom + obj.solid.size[2])
-    return dataclasses.replace(obj, solid=Solid((x, y, (top + bottom) / 2), obj.solid.yaw, (sx, sy, top - bottom)))
+    top = min(max(height - obj.padding[2], bottom + 1e-3), obj.solid.top)
+    return dataclasses.replace(obj, solid=obj.solid.between(bottom, top))
 
 
 def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:

@@ -203,9 +203,7 @@ def _entered(
     into = next((obj.padded for obj in others if obj.id == destination_id), None)
     if into is None or height is None or into.top <= height:
         return None
-    low, high = min(height, into.top), min(into.top, height + own.solid.size[2])
-    (x, y, _), (sx, sy, _) = into.centre, into.size
-    return Solid((x, y, (low + high) / 2), into.yaw, (sx, sy, high - low))
+    return into.between(height, min(into.top, height + own.solid.size[2]))
 
 
 def _allowed(

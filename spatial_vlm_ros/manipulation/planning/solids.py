@@ -50,6 +50,11 @@ class Solid:
         x, y, z = (size + 2 * more for size, more in zip(self.size, sides, strict=True))
         return Solid(self.centre, self.yaw, (x, y, z))
 
+    def between(self, low: float, high: float) -> Solid:
+        """The box from one height to another, metres."""
+        (x, y, _), (sx, sy, _) = self.centre, self.size
+        return Solid((x, y, (low + high) / 2), self.yaw, (sx, sy, high - low))
+
     def swept(self, way: Vector3) -> Solid:
         """The box around its sweep along the vector `way`, metres; exact along one of its own axes."""
         c, s = math.cos(self.yaw), math.sin(self.yaw)

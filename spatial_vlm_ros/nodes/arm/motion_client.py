@@ -166,6 +166,7 @@ class MotionClient:
         with self._running(cancelled) as told:
             for server in (self._apply, self._get, self._move):
                 server.await_it(self.config.motion.server_timeout, told)
+            self.holds = False  # as of the last execution: the next motion is watched before it begins
             try:
                 self._beside.recognise()
                 if not self._beside.is_ours:
@@ -233,7 +234,7 @@ class MotionClient:
                 self._beside.begin(plan.trajectories[0].joint_names if plan.trajectories else (), told)
                 self._check_start(plan)
                 begins()
-                self._executes, self.holds = True, False
+                self._executes = True
                 self._steps(plan, lambda: told() or bool(self._beside.watchdog.tripped))
             finally:
                 self._executes = False
