@@ -202,7 +202,7 @@ def _placed(
     left: list[Unreadable] = []
     clipped: list[str] = []
     doubts: list[Misfit] = []
-    for item in items:
+    for item in dict.fromkeys(items):  # a model may write the same item without end
         if isinstance(item, Unreadable):
             left.append(item)
             continue

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,7 +35,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME,
 from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
-from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
+from spatial_vlm_ros.nodes.arm.way_watch import Elapsed, WayWatch
 from spatial_vlm_ros.parameters import GateConfig
 from spatial_vlm_ros.sim.arm.worlds import wrist_camera
 from spatial_vlm_ros.streams.transforms import SECOND
@@ -301,6 +302,21 @@ def test_depth_that_is_lost_while_the_arm_moves_stops_it(
     told = bench.stops()
     assert words in told
     assert "depth of the path was lost" in told
+
+
+def test_silence_passes_no_faster_than_the_clock_of_the_node_unless_that_stands_still() -> None:
+    told = [100.0]
+    silent = Elapsed(lambda: told[0])
+    while silent() < 0.2:  # a clock that stands still: real time
+        time.sleep(0.01)
+    slow, begun = Elapsed(lambda: told[0]), time.monotonic()
+    while slow() < 0.1:  # a tenth of real time, in steps
+        time.sleep(0.02)
+        told[0] += 0.1 * (time.monotonic() - begun) + 100.0 - told[0]
+    assert time.monotonic() - begun > 0.9
+    jumps = Elapsed(lambda: told[0])
+    for told[0] in (1000.0, 5.0, 2000.0):
+        assert jumps() < 0.1
 
 
 def test_an_image_of_another_camera_is_refused_and_stops_a_motion(make: Callable[..., Bench]) -> None:

@@ -80,6 +80,10 @@ class TransformWatch:
                 self._moved = SceneChangedError("the clock", math.inf, 0.0, 0.0, 0.0, again, happened)
             self._changed.notify_all()
 
+    def now(self) -> float:
+        """The node's time, seconds; 0 where clocks are not checked."""
+        return 0.0 if self._now_ns is None else self._now_ns() / SECOND
+
     def age(self, stamp_ns: int) -> float:
         """Seconds since a stamp, by the node's time; 0 where clocks are not checked."""
         return 0.0 if self._now_ns is None else (self._now_ns() - stamp_ns) / SECOND

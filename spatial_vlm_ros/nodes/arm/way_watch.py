@@ -48,7 +48,7 @@ MARGIN = 0.03  # metres around all moving parts
 _KEPT = 400  # joint states
 _THINNED = 5_000_000  # ns between kept joint states of the same joints: drivers publish up to 1 kHz
 _SYNCHRONOUS = 0.1  # s between an image and the joint states used to remove the arm from it
-_AWAITED = 0.2  # s of wall-clock time that an image waits for the camera's transform: odometry comes at 10 Hz
+_AWAITED = 0.2  # s that an image waits for the camera's transform: odometry comes at 10 Hz
 _TURN = 0.005  # s between looks for an image
 _APART = 0.1  # s between the moments of a plan for which the camera's view is computed
 
@@ -81,7 +81,7 @@ class WayWatch:
         self._joints: deque[tuple[int, dict[str, float]]] = deque(maxlen=_KEPT)
         self._last: dict[tuple[str, ...], int] = {}  # stamp of the last kept joint states of these joints
         self._newest, self._stamp = 0.0, -1  # when the last checked image came, and its stamp
-        self._held: tuple[tuple[Image, float], float] | None = None  # waits for its transform, and until when
+        self._held: tuple[tuple[Image, float], Elapsed] | None = None  # waits for its transform, and since when
         self._watched: _Watched | None = None
         self._thread: threading.Thread | None = None
         self._ends = threading.Event()
@@ -176,9 +176,9 @@ class WayWatch:
             ClockError: the same, because transforms are stamped ahead of now.
             InputError: the images cannot be used.
         """
-        end = time.monotonic() + self._config.watch_silence
+        silent = Elapsed(self._transforms.now)
         why: SpatialVlmError | str = f"no image arrives on {self._config.watch_depth}"
-        while time.monotonic() < end and not self._ends.is_set():
+        while silent() < self._config.watch_silence and not self._ends.is_set():
             image, info = self._image if self._held is None else self._held[0], self._info
             if image is None or info is None or image[1] <= self._newest:
                 self._ends.wait(_TURN)
@@ -218,8 +218,8 @@ class WayWatch:
             return self._transforms.pose(watched.frame, watched.camera_frame, stamp), joints
         except (TransformUnavailableError, ClockError) as error:
             # The next image would have to wait as long as this one: it is kept until its transform is there.
-            self._held = self._held or (image, time.monotonic() + _AWAITED)
-            if not getattr(error, "may_come", False) or time.monotonic() >= self._held[1]:
+            self._held = self._held or (image, Elapsed(self._transforms.now))
+            if not getattr(error, "may_come", False) or self._held[1]() >= _AWAITED:
                 self._newest, self._held = image[1], None
             return error
 
@@ -268,6 +268,28 @@ class WayWatch:
             if abs(stamp - stamp_ns) < _SYNCHRONOUS * SECOND:
                 known.update(joints)  # several publishers may each report a part
         return known
+
+
+class Elapsed:
+    """Seconds since its start, by the slower of the node's clock and real time.
+
+    A simulation may run slower than real time: its arm, camera and clock do so together. A clock that was set forward
+    or back counts for no more than real time, and one that stands still counts as real time.
+
+    Args:
+        now: the node's time, seconds.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now, self._told, self._at, self._passed = now, now(), time.monotonic(), 0.0
+
+    def __call__(self) -> float:
+        """Seconds until now; never fewer than before while the clock advances."""
+        told, at = self._now(), time.monotonic()
+        if told != self._told:
+            self._passed += min(max(told - self._told, 0.0), at - self._at)
+            self._told, self._at = told, at
+        return max(self._passed, at - self._at)
 
 
 def _stamp(told: tuple[int, dict[str, float]]) -> int:
