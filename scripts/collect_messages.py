@@ -40,29 +40,21 @@ def messages() -> dict[str, str]:
 
 def _told(tree: ast.Module) -> Iterator[str]:
     """Sentences of a module, in order."""
-    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-    shown: set[ast.AST] = set()  # parts that were already shown
-    for node in _in_order(tree):
-        if node in shown or _is_docstring(node, parents):
-            continue
+    left: list[ast.AST] = [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue  # a docstring
+        parts = list(ast.iter_child_nodes(node))
         if isinstance(node, ast.Call) and (told := _error(node)) is not None:
             yield told
-            shown.update(each for arg in (*node.args, *(k.value for k in node.keywords)) for each in ast.walk(arg))
+            parts = [node.func]
         elif isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
-            shown.update(ast.walk(node))
             text = _text(node)
             if _is_sentence(text):
                 yield text
-
-
-def _in_order(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from _in_order(child)
-
-
-def _is_docstring(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
-    return isinstance(parents.get(node), ast.Expr)
+            continue
+        left += reversed(parts)
 
 
 def _is_sentence(text: str) -> bool:

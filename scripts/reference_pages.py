@@ -7,6 +7,7 @@ Names are read from sources, not by import, so that pages are the same if torch 
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import re
@@ -380,11 +381,20 @@ def definition(home: str, name: str) -> ast.stmt | None:
 
 def defined_in(home: str, name: str) -> str:
     """The module that defines a name; another module may only import it."""
-    if source(home).is_file():
-        for node in ast.walk(module(source(home))):
-            if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
-                return defined_in(node.module or home, name)
+    if source(home).is_file() and name in (imported := _imported(home)):
+        return defined_in(imported[name] or home, name)
     return home
+
+
+@functools.cache
+def _imported(home: str) -> dict[str, str | None]:
+    """Names that a module imports, and the module of each."""
+    found: dict[str, str | None] = {}
+    for node in ast.walk(module(source(home))):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                found.setdefault(alias.name, node.module)
+    return found
 
 
 def source(home: str) -> Path:

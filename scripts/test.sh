@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 pytest=(.venv/bin/python -m pytest)
 workers() { local n=$(($(nproc) - $1)); echo $((n < 2 ? 2 : n > 4 ? 4 : n)); }
 parallel=(--dist loadfile --numprocesses "$(workers 0)")
-side=(--dist loadfile --numprocesses "$(workers 1)") # a live test is several processes
+side=(--dist loadfile --numprocesses "$(workers 1)") # a live test is several processes; one whole arm at a time
 # A node that was killed leaves shared memory behind; with hundreds of such files, clocks stand still for seconds.
 clean() { [ ! -f .venv/tools/fastdds/fastdds.py ] || .venv/bin/python .venv/tools/fastdds/fastdds.py shm clean >/dev/null; }
 live=(test/labelling_page test/manipulation/approval test/launcher test/nodes test/nodes_arm test/system)

@@ -249,6 +249,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.real_frames)
 
 
+WHOLE_ARMS = {
+    "test_demo_arm.py", "test_fault_controllers.py", "test_free_words_live.py", "test_gate_ur5e.py",
+    "test_pick_launched.py", "test_planner_gate.py", "test_stopping.py", "test_way_watch_live.py",
+    "test_way_watch_wrist.py",
+}  # fmt: skip
+"""Files that simulate an arm beside resolver, planner and gate: each takes two cores, so one worker runs them all."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneArmAtATime(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "arm" if Path(file).name in WHOLE_ARMS else file
+
+    return OneArmAtATime(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     counts = {
         outcome: sum(

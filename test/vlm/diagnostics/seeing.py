@@ -7,6 +7,7 @@ the row in which it, or the grey stand below it, meets the table.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ PALETTE = {
     "red": (214, 39, 40), "green": (30, 140, 50), "blue": (30, 70, 200), "yellow": (235, 205, 30),
     "purple": (140, 50, 160), "orange": (245, 130, 20), "black": (25, 25, 25), "pink": (240, 150, 190),
 }  # fmt: skip
+LIVELY = [name for name in PALETTE if name not in ("black", "pink")]
 GREYS = 30  # largest difference of channels of the table, the wall and the stands
 SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
 SIDES = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
@@ -57,11 +59,16 @@ class Seer:
 
 def shapes(rgb: Rgb) -> list[tuple[str, str, float, float]]:
     """Shape, colour, and column and row of the middle of each flat shape."""
-    found = []
+    return _shapes(rgb.tobytes(), rgb.shape)
+
+
+@functools.lru_cache(maxsize=16)  # several questions in a row are about the same image
+def _shapes(pixels: bytes, size: tuple[int, ...]) -> list[tuple[str, str, float, float]]:
+    found, rgb = [], np.frombuffer(pixels, np.uint8).reshape(size)
     for colour, paint in PALETTE.items():
         inside = cv2.inRange(rgb, paint, paint)
-        parts = cv2.moments(inside, binaryImage=True)
-        if parts["m00"]:
+        if cv2.countNonZero(inside):
+            parts = cv2.moments(inside, binaryImage=True)
             middle = parts["m10"] / parts["m00"], parts["m01"] / parts["m00"]
             found.append((outlined(inside), colour, *middle))
     return found
@@ -99,24 +106,25 @@ def distance(rgb: Rgb, colour: str) -> float | None:
 
     Objects are at most 0.26 m deep and a quarter of a metre apart, so that the nearer object has the nearer edge.
     """
-    obj = coloured(rgb, colour)
+    which, stands = _lively(rgb.tobytes(), rgb.shape)
+    obj = which == LIVELY.index(colour)
     columns = np.nonzero(obj.any(axis=0))[0]
     if not len(columns):
         return None
     within = slice(int(columns.min()), int(columns.max()) + 1)
-    stands = np.any([(rgb[:, within] == grey).all(-1) for grey in STANDS], axis=0)
-    rows = np.nonzero((obj[:, within] | stands).any(axis=1))[0]
+    rows = np.nonzero((obj[:, within] | stands[:, within]).any(axis=1))[0]
     below_horizon = PITCH + math.atan((float(rows.max()) - MIDDLE) / FOCAL)
     return HEIGHT / math.tan(below_horizon) if below_horizon > 0 else math.inf
 
 
-def coloured(rgb: Rgb, colour: str) -> np.ndarray:
-    """(H, W) bool, pixels of a lively colour, whatever its shade: those nearest to it in direction."""
-    names = [name for name in PALETTE if name not in ("black", "pink")]
-    units = np.array([PALETTE[name] for name in names], np.float32)
+@functools.lru_cache(maxsize=16)
+def _lively(pixels: bytes, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) int, number of the nearest lively colour in direction, whatever its shade, or -1; (H, W) bool, stands."""
+    rgb = np.frombuffer(pixels, np.uint8).reshape(size)
+    units = np.array([PALETTE[name] for name in LIVELY], np.float32)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     red, green, blue = cv2.split(rgb)
     lively = cv2.max(cv2.max(red, green), blue) - cv2.min(cv2.min(red, green), blue) > GREYS
-    inside = np.zeros(lively.shape, bool)
-    inside[lively] = (rgb[lively].astype(np.float32) @ units.T).argmax(1) == names.index(colour)
-    return inside
+    which = np.full(lively.shape, -1)
+    which[lively] = (rgb[lively].astype(np.float32) @ units.T).argmax(1)
+    return which, np.any([cv2.inRange(rgb, grey, grey) > 0 for grey in STANDS], axis=0)
