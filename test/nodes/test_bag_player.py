@@ -262,14 +262,12 @@ def comparable(answer: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in answer.items() if key not in UNEQUAL}
 
 
-def assert_node_answers_as_replay(
-    graph: Graph, node: Callable[..., Started], bag: Path, statuses: list[str], rate: float = 1.0
-) -> None:
-    """Play a bag with instructions to the resolver, and compare with what the replay says of it."""
+def assert_node_answers_as_replay(graph: Graph, node: Callable[..., Started], bag: Path, statuses: list[str]) -> None:
+    """Play a bag with instructions at half its speed to the resolver, and compare with what the replay says of it."""
     expected = [json.loads(json.dumps(resolution_json(answer.resolution))) for answer in replayed(bag)]
     assert [answer["status"] for answer in expected] == statuses
     graph.start(use_sim_time=True, reliability="reliable")  # none is lost on a machine that is loaded
-    player = node("bag_player", bag=bag, rate=rate, wait=60.0, linger=1.0)
+    player = node("bag_player", bag=bag, rate=0.5, wait=60.0, linger=1.0)
     graph.until(lambda: len(graph.answers) >= len(expected), "every instruction is answered")
     assert player.ends() == 0, player.output
     answers = [json.loads(message.json) for message in graph.answers]
@@ -287,9 +285,7 @@ def test_node_and_replay_give_the_same_resolution_for_the_same_bag(
             bag.says(words, seconds(n))
         for n in range(len(sentences)):
             bag.frame(seen, seconds(n + 0.6))
-    assert_node_answers_as_replay(
-        graph, node, bag.out, ["OK", "NOT_FOUND", "AMBIGUOUS", "NOT_UNDERSTOOD", "OK"], rate=1.5
-    )
+    assert_node_answers_as_replay(graph, node, bag.out, ["OK", "NOT_FOUND", "AMBIGUOUS", "NOT_UNDERSTOOD", "OK"])
 
 
 def test_node_and_replay_place_a_moving_camera_alike_by_interpolated_transforms(
