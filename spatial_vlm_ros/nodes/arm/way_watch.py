@@ -284,7 +284,7 @@ class Elapsed:
         self._now, self._told, self._at, self._passed = now, now(), time.monotonic(), 0.0
 
     def __call__(self) -> float:
-        """Seconds until now; never fewer than before while the clock advances."""
+        """Seconds until now; fewer than before where a clock that stood still advances again."""
         told, at = self._now(), time.monotonic()
         if told != self._told:
             self._passed += min(max(told - self._told, 0.0), at - self._at)
