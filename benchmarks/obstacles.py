@@ -115,7 +115,7 @@ def covered(frame: RgbdFrame, detections: Sequence[Detection], whole: Scene) -> 
 def bodies(known: KnownBodies) -> list[tuple[Any, float]]:
     """Boxes of named objects, and the margin within which depth counts as theirs."""
     config = CONFIG.occupancy
-    return [(known.target, config.target_margin), *((other, config.known_margin) for other in known.others)]
+    return [(known.target_seen, config.target_margin), *((other, config.known_margin) for other in known.others)]
 
 
 def phantoms(scene: Scene, centres: Array, support_height: float) -> tuple[float, float]:

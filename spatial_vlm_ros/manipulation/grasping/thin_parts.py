@@ -17,9 +17,13 @@ _THICK_WALL = 0.03  # metres: the same for objects that are seen to be open deep
 _DEEP = 0.6  # share of the height
 _THIN = 0.018  # metres: half the largest thickness of a handle that sticks out of a thicker part
 _BODY_SHARE = 0.4  # share of the outline that the thick part must fill for the rest to be its handle
-_HOLLOW_DEPTH = 0.01  # metres below the highest point from which visible cells are inside a hollow object
+_HOLLOW_DEPTH = 0.01  # metres below the highest point from which enclosed cells are inside a hollow object
+_HIGHER = 0.005  # metres by which a cell on a side is higher; depth cameras fill the inside of a cup
+_ENCLOSED = 3  # of the four sides must have a higher cell; the fourth may be a gap in what was measured
 _HOLLOW_SHARE = 0.1  # share of the outline that lies this deep in a hollow object
 _HOLLOW = 0.035  # metres: lower objects have no rim
+_STEM = 0.015  # metres: a thinner part on top of a much wider object does not carry it: the stem of an apple
+_MUCH_WIDER = 4.0  # times as wide as the part
 
 
 class ThinParts:
@@ -46,14 +50,16 @@ class ThinParts:
         is_thick, is_there = np.asarray(grown, np.uint8).astype(np.bool_), filled.astype(np.bool_)
         share = float((is_thick & is_there).sum()) / max(float(is_there.sum()), 1.0)
         self._mask = is_there & ~is_thick if share > _BODY_SHARE else np.zeros_like(is_there)
-        deep = view.nearest[is_there & is_thick] - float(view.nearest.min())
-        self.hollow = len(deep) > 0 and float((deep > _HOLLOW_DEPTH).mean()) > _HOLLOW_SHARE
-        seen_through = self.hollow and float((deep > _DEEP * np.ptp(heights)).mean()) > _HOLLOW_SHARE
+        below = view.nearest - float(view.nearest.min())
+        inside = (_enclosed(is_there, below) & is_thick)[is_there & is_thick]
+        self.hollow = len(inside) > 0 and float(inside.mean()) > _HOLLOW_SHARE
+        deep = inside & (below[is_there & is_thick] > _DEEP * np.ptp(heights))
+        seen_through = self.hollow and float(deep.mean()) > _HOLLOW_SHARE
         self._wall = _THICK_WALL if seen_through else _WALL
-        self._there, self._low, self._middle = is_there, view.low, body.middle
+        self._there, self._low, self._middle, self._points = is_there, view.low, body.middle, body.points
 
     def way(self, name: str, position: Array, closing: Array, width: float, thickness: float) -> str | None:
-        """Classify a grasp as "handle", "rim" or `name`; None if a finger would be inside the object.
+        """Classify a grasp as "handle", "rim" or `name`; None on a stem, or if a finger would be inside the object.
 
         Args:
             name: name of its orientation.
@@ -68,6 +74,8 @@ class ThinParts:
             return name
         if self.hollow and width <= self._wall:
             return "rim"
+        if name != "side" and width < _STEM and float(np.ptp(self._points @ closing)) > _MUCH_WIDER * width:
+            return None
         return None if self.one_inside(position, closing, (width + thickness) / 2) else name
 
     def one_inside(self, position: Array, closing: Array, aside: float) -> bool:
@@ -85,3 +93,17 @@ class ThinParts:
         row, column = (int(v) for v in np.floor((local - self._low) / CELL))
         rows, columns = mask.shape
         return bool(0 <= row < rows and 0 <= column < columns and mask[row, column])
+
+
+def _enclosed(there: npt.NDArray[np.bool_], below: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Cells with higher ones around them: inside a vessel, but not on a dome, nor between head and tail.
+
+    Args:
+        there: (X, Y) cells of the outline.
+        below: (X, Y) metres below the highest cell.
+    """
+    deep, sides = np.where(there, below, np.float32(np.inf)), np.zeros(there.shape, np.int8)
+    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        way = (slice(None),) * axis + (slice(None, None, step),)
+        sides += np.minimum.accumulate(deep[way], axis=axis)[way] < below - _HIGHER
+    return there & (below > _HOLLOW_DEPTH) & (sides >= _ENCLOSED)

@@ -53,13 +53,14 @@ class KnownBodies:
     """Known bodies, which are not unnamed obstacles. Planning frame, metres.
 
     Args:
-        target: box of the target.
+        target: box of the target, as measured.
         target_pixels: (H, W) bool, pixels of the target's mask; None without a mask.
         others: boxes of all other objects, grown by their position uncertainty.
         support_height: height of the support below the target.
         places: positions on a support where the target may be put; the arm moves there, too.
         entered: index of a body in `others` that the target is put into or under → height of the lowest place there.
             Its parts above that (rim, contents, a board) are obstacles.
+        target_doubt: standard deviations of the target's centre along its box's x, y and z, metres, at most 2 cm.
     """
 
     target: Solid
@@ -68,6 +69,21 @@ class KnownBodies:
     support_height: float
     places: tuple[Vector3, ...] = ()
     entered: Mapping[int, float] = field(default_factory=dict)
+    target_doubt: Vector3 = (0.0, 0.0, 0.0)
+
+    @property
+    def target_space(self) -> Solid:
+        """Where the target may be: its box, grown by the uncertainty of its position."""
+        return self.target.grown(self.target_doubt)
+
+    @property
+    def target_seen(self) -> Solid:
+        """The box, apart from a margin, outside which no point is the target's.
+
+        The box is made from the points in the mask, so the uncertainty is about the hidden side, where no point is
+        measured. Without a mask, points around the box may be the target's, too.
+        """
+        return self.target_space if self.target_pixels is None else self.target
 
 
 def occupancy_of(
@@ -96,8 +112,8 @@ def occupancy_of(
     ways = ways_of(known)
     if known.entered:  # a rim hides the inside of its own container, where the place was found
         pixels = obstacle_pixels(scene, base_T_camera, replace(known, entered={}), depth, config)
-    unseen = hidden_cells(view, pixels, known.target, known.others, known.support_height, depth, config, ways)
-    share = measured_share(view, known.target, known.support_height, config, known.places)
+    unseen = hidden_cells(view, pixels, known.target_space, known.others, known.support_height, depth, config, ways)
+    share = measured_share(view, known.target_space, known.support_height, config, known.places)
     return Occupancy(measured, without(unseen, measured), share)
 
 
@@ -116,7 +132,7 @@ def obstacle_pixels(
     points = base_T_camera.apply(points_of(frame, candidates))
     inside = in_region(points, known, config)
     solid = [_solid_part(body, known.entered.get(k), config) for k, body in enumerate(known.others)]
-    for body, margin in ((known.target, config.target_margin), *((each, config.known_margin) for each in solid)):
+    for body, margin in ((known.target_seen, config.target_margin), *((each, config.known_margin) for each in solid)):
         inside &= ~within(body.grown((margin, margin, margin)), points)
     candidates[candidates] = inside
     return _patches(candidates, frame.depth, focal, config)

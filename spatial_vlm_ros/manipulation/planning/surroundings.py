@@ -263,7 +263,7 @@ def known_bodies(scene: Scene, target_id: str, places: tuple[Place, ...] = ()) -
         if heights and not is_support:
             entered[number] = min(heights)
     positions = tuple(place.pose.position for place in places)
-    return KnownBodies(_doubted(own), chosen.detection.mask, tuple(boxes), height, positions, entered)
+    return KnownBodies(own.solid, chosen.detection.mask, tuple(boxes), height, positions, entered, _doubt(own))
 
 
 def occupancy_around(
@@ -305,8 +305,13 @@ def _below(solid: Solid, height: float) -> Solid:
 
 def _doubted(body: SurroundingObject) -> Solid:
     """The box grown by its position uncertainty."""
+    return body.solid.grown(_doubt(body))
+
+
+def _doubt(body: SurroundingObject) -> Vector3:
+    """Position uncertainty in x, y and z, metres."""
     x, y, z = body.sigma or (_MOST_DOUBT,) * 3
-    return body.solid.grown((min(x, _MOST_DOUBT), min(y, _MOST_DOUBT), min(z, _MOST_DOUBT)))
+    return (min(x, _MOST_DOUBT), min(y, _MOST_DOUBT), min(z, _MOST_DOUBT))
 
 
 def _image_of(frame: RgbdFrame, resolution: Resolution) -> SceneImage | None:

@@ -56,6 +56,15 @@ def test_an_object_without_a_name_is_occupied_and_one_with_a_name_is_not(seed: i
     assert len(named.unseen) == 0
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_close_beside_a_target_that_is_hidden_in_part_is_occupied(seed: int) -> None:
+    """How far the hidden side of the target may reach says nothing of what was measured beside it."""
+    hides: Box = ((-0.05, -0.12, 0.0), (0.0, -0.1, 0.16))
+    beside: Box = ((0.042, -0.03, 0.0), (0.049, 0.03, 0.1))
+    found = seen([TARGET, beside, hides], noise=0.003, seed=seed)
+    assert found.measured.holds(surface_of(beside)).mean() > 0.9
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.002, 0.004])
 def test_a_clean_table_has_no_phantoms(noise: float) -> None:
     counts = [len(seen([TARGET], noise=noise, seed=seed).measured) for seed in SEEDS]

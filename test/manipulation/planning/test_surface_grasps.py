@@ -106,6 +106,14 @@ def test_what_is_hidden_of_a_bulging_object_reaches_as_far_as_its_bulge() -> Non
     assert found[2] == pytest.approx(0.03, abs=0.002)
 
 
+def test_a_fruit_wider_than_the_hand_has_no_rim_and_is_not_taken_by_its_stem() -> None:
+    angle, up = (a.reshape(-1) for a in np.meshgrid(np.arange(0, math.tau, 0.06), np.linspace(-1.5, 1.5, 60)))
+    out = np.stack((np.cos(up) * np.cos(angle), np.cos(up) * np.sin(angle), np.sin(up)), axis=-1)
+    fruit = seen((0.042 * out + (0.5, 0.0, 0.042), out), ring(0.0025, 0.082, 0.11), disc(0.0025, 0.11))
+    with pytest.raises(GoalError, match="deep enough"):
+        pick_goal(scene_of((0.084, 0.084, 0.11), fruit), CONFIG)
+
+
 def test_a_mug_wider_than_the_hand_is_taken_by_its_rim() -> None:
     goal = pick_goal(mug(), CONFIG)
     assert {grasp.way for grasp in goal.grasps} == {"rim"}
