@@ -48,6 +48,7 @@ MARGIN = 0.03  # metres around all moving parts
 _KEPT = 400  # joint states
 _THINNED = 5_000_000  # ns between kept joint states of the same joints: drivers publish up to 1 kHz
 _SYNCHRONOUS = 0.1  # s between an image and the joint states used to remove the arm from it
+_SAME_CLOCK = 1.0  # s between the newest joint states and the node's time, if both go by one clock
 _AWAITED = 0.2  # s that an image waits for the camera's transform: odometry comes at 10 Hz
 _TURN = 0.005  # s between looks for an image
 _APART = 0.1  # s between the moments of a plan for which the camera's view is computed
@@ -176,7 +177,7 @@ class WayWatch:
             ClockError: the same, because transforms are stamped ahead of now.
             InputError: the images cannot be used.
         """
-        silent = Elapsed(self._transforms.now)
+        silent = Elapsed(self._now)
         why: SpatialVlmError | str = f"no image arrives on {self._config.watch_depth}"
         while silent() < self._config.watch_silence and not self._ends.is_set():
             image, info = self._image if self._held is None else self._held[0], self._info
@@ -218,7 +219,7 @@ class WayWatch:
             return self._transforms.pose(watched.frame, watched.camera_frame, stamp), joints
         except (TransformUnavailableError, ClockError) as error:
             # The next image would have to wait as long as this one: it is kept until its transform is there.
-            self._held = self._held or (image, Elapsed(self._transforms.now))
+            self._held = self._held or (image, Elapsed(self._now))
             if not getattr(error, "may_come", False) or self._held[1]() >= _AWAITED:
                 self._newest, self._held = image[1], None
             return error
@@ -257,6 +258,11 @@ class WayWatch:
             )
             repair = "use a camera that stands still or sees more of the path, or raise watch_silence above that time"
             raise DepthError(reason, repair)
+
+    def _now(self) -> float:
+        """Seconds: the node's time if the arm goes by it, otherwise (a real arm beside a bag's clock) real time."""
+        told, newest = self._transforms.now(), self._joints[-1][0] / SECOND if self._joints else 0.0
+        return told if abs(newest - told) < _SAME_CLOCK else time.monotonic()
 
     def _joints_at(self, stamp_ns: int, late: float) -> dict[str, float]:
         """The joint states nearest to a stamp; empty if none are near, or the stamp is too old."""
