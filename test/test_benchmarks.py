@@ -20,7 +20,7 @@ from benchmarks.__main__ import ACCURACY, PARTS, SPEED, main, run
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT / "benchmarks", ROOT / "research" / "experiments")
 RESULTS = (ROOT / "benchmarks" / "results", ROOT / "research" / "results")
-SLOWEST_S = 300
+SLOWEST_S = 900
 
 
 def is_runnable(path: Path) -> bool:
