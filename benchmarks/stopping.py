@@ -73,8 +73,8 @@ class Watched(Stack):
         self.states: list[tuple[float, float]] = []  # arrival times, and speed of the fastest arm joint
         self.client: subprocess.Popen[bytes] | None = None
         self.gripper: list[float] = []
-        self.taken: set[bytes] = set()
-        self.planned: set[bytes] = set()
+        self.taken: dict[bytes, int] = {}  # status of each goal of the controller, in the order they came
+        self.planned: dict[bytes, int] = {}
         super().__init__(log, domain, SIMULATION, {**GATE, **gate}, planner)
 
     def listen(self) -> None:
@@ -105,8 +105,8 @@ class Watched(Stack):
         self.until(self.stopping.service_is_ready, "the service stop is there")
 
     @staticmethod
-    def _on_goals(known: set[bytes], message: Any) -> None:
-        known |= {bytes(status.goal_info.goal_id.uuid) for status in message.status_list}
+    def _on_goals(known: dict[bytes, int], message: Any) -> None:
+        known |= {bytes(status.goal_info.goal_id.uuid): status.status for status in message.status_list}
 
     def _on_states(self, message: Any) -> None:
         self.states.append((time.monotonic(), max(abs(v) for v in message.velocity[:7])))
@@ -322,6 +322,7 @@ def trial(stack: Watched, name: str, phase: str) -> Record:
         "longest_gap": round(gap, 3), "load": round(os.getloadavg()[0], 1), "answer": answer,
         "message": picking.result.status.message if picking.result is not None else "",
         "later_goals": later,
+        "last_goal": next(reversed(stack.taken.values()), 0),  # action_msgs/GoalStatus of the controller
         "opened": opened,
     }  # fmt: skip
     print(f"{name:24} {phase:9} {record['seconds']:6.3f} s  {answer}", flush=True)

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from action_msgs.msg import GoalStatus
 from live_domain import free_domain
 
 from benchmarks.arm_stack import StackError
@@ -38,6 +39,8 @@ ALWAYS = (
 )  # fmt: skip
 NOTICED_LATE = (("client killed", "place"), ("SIGKILL resolver", "place"))
 """Ends of which nothing is said, noticed by silence: the withdrawal may have begun by then, and is stopped."""
+DONE_FIRST = (("SIGKILL resolver", "withdraw"),)
+"""On a busy machine silence counts only after 1.3 s; the last motion may end before, and then everything was done."""
 CASES = [
     pytest.param(event, phase, marks=() if (event, phase) in ALWAYS else pytest.mark.slow, id=f"{event}-{phase}")
     for phase in PHASES
@@ -73,7 +76,8 @@ def test_the_arm_stands_soon_and_the_answer_says_so(stack: Watched, event: str, 
     answers = {name: (answer,) for name, answer in ANSWERS.items()} | (PLANNING if phase == "plan" else {})
     expected = next((right for name, right in answers.items() if event == name or event.endswith(f" {name}")), ())
     if told["answer"]:
-        assert told["answer"] in expected, told
+        assert told["answer"] in expected or (told["answer"] == "OK" and (event, phase) in DONE_FIRST), told
+        assert told["answer"] != "OK" or told["last_goal"] == GoalStatus.STATUS_SUCCEEDED, told
         assert "may still be moving" not in told["message"], told
 
 
