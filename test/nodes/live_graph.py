@@ -109,7 +109,7 @@ class Graph:
 
     def __init__(self, domain: int) -> None:
         self.domain = domain
-        self._stops: list[Callable[[], None]] = []
+        self._stops: dict[Node, Callable[[], None]] = {}
         self._jobs: dict[Node, Jobs] = {}
         self._clients: dict[ActionClient, Node] = {}
         self.node, self.client = self.new_client("test")
@@ -156,13 +156,19 @@ class Graph:
             thread.join(DEADLINE)
             assert not thread.is_alive(), f"{node.get_name()} did not stop spinning"
             executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
+            for client in [made for made, its in self._clients.items() if its is node]:
+                client.destroy()
             if hasattr(node, "stop"):
                 node.stop()
             node.destroy_node()
             rclpy.try_shutdown(context=context)
 
-        self._stops.append(stop)
+        self._stops[node] = stop
         return node
+
+    def leave(self, node: Node) -> None:
+        """End one node, as a process that ends before the others."""
+        self._stops.pop(node)()
 
     @staticmethod
     def _run(executor: SingleThreadedExecutor, closed: Future[None]) -> None:
@@ -388,10 +394,13 @@ class Graph:
         return response
 
     def close(self) -> None:
-        """End all nodes. What DDS holds goes with the last reference, so that cycles are collected here and now."""
-        self.client.destroy()
-        for stop in reversed(self._stops):
-            stop()
+        """End all nodes, those after one that fails, too: a node left alive would answer in the next tests.
+
+        What DDS holds goes with the last reference, so that cycles are collected here and now.
+        """
+        with contextlib.ExitStack() as stack:
+            for stop in self._stops.values():
+                stack.callback(stop)
         for name in list(vars(self)):
             delattr(self, name)
         gc.collect()

@@ -113,10 +113,10 @@ def test_cancelling_at_any_moment_ends_in_an_answer_or_cancelled(live: Graph) ->
 
 
 def test_a_client_that_goes_away_leaves_the_node_working(live: Graph) -> None:
-    _, client = live.new_client("guest")
+    guest, client = live.new_client("guest")
     live.offered(client)
     live.send_goal(SENTENCE, client=client)
-    client.destroy()
+    live.leave(guest)
     live.feed(lambda: live.answers, "its answer is published", FRAME, DETECTIONS)
     assert_answers(live)
 
@@ -134,7 +134,6 @@ def test_a_second_goal_is_told_that_the_node_is_busy_and_the_first_is_answered(l
     assert first.result is None
     live.feed(lambda: first.result is not None, "the first is answered", FRAME, DETECTIONS)
     assert (first.name, first.status) == ("OK", GoalStatus.STATUS_SUCCEEDED)
-    other.destroy()
 
 
 def test_a_second_goal_does_not_disturb_a_grounder_that_computes(slow: Slow) -> None:

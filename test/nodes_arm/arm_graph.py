@@ -161,7 +161,7 @@ class ArmGraph:
 
     def __init__(self, domain: int, controllers: bool = True) -> None:
         self.domain = domain
-        self._stops: list[Callable[[], None]] = []
+        self._stops = contextlib.ExitStack()  # of one that fails, the others are ended all the same
         if controllers:
             self.controllers: ControllerDouble = self.spin(ControllerDouble)
         self.clients: list[ApprovedClient] = []
@@ -178,7 +178,7 @@ class ArmGraph:
             return node
 
         self.spin(make, threads)
-        self._stops.append(self.clients[-1]._beside.close)
+        self._stops.callback(self.clients[-1]._beside.close)
         if "gripper_action" not in motion:
             self.knows("/gripper_controller/gripper_cmd")
         return self.clients[-1]
@@ -217,7 +217,7 @@ class ArmGraph:
             node.destroy_node()
             rclpy.try_shutdown(context=context)
 
-        self._stops.append(stop)
+        self._stops.callback(stop)
         return node
 
     def heard(self) -> bool:
@@ -231,8 +231,7 @@ class ArmGraph:
             gate.wait(0.005)
 
     def close(self) -> None:
-        for stop in reversed(self._stops):
-            stop()
+        self._stops.close()
         for name in list(vars(self)):
             delattr(self, name)
         gc.collect()
