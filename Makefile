@@ -10,12 +10,12 @@ demo-arm:
 	@scripts/setup.sh ros sim arm web
 	@$(PY) -m scripts.demo_arm $(ARGS)
 
-# test-fast and the live tests; ARGS="test/spatial -q" is one plain pytest.
+# test-fast, models and the live tests; ARGS="test/spatial -q" is one plain pytest.
 test:
 	@scripts/setup.sh ros sim bags test scale models arm web browser clouds docs
 	@scripts/test.sh $(ARGS)
 
-# What needs no live graph.
+# What needs neither a live graph nor models.
 test-fast:
 	@scripts/setup.sh ros sim bags test scale models arm web browser clouds docs
 	@scripts/test.sh fast

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-#   scripts/test.sh fast       what needs no live graph, by a worker for each core, two to four
-#   scripts/test.sh            that, then the live tests, by two or three workers: each test has a ROS domain of its own
+#   scripts/test.sh fast       what needs neither a live graph nor models, by a worker for each core, two to four
+#   scripts/test.sh            that and the models, then the live tests by two or three workers: a ROS domain for each test
 #   scripts/test.sh research   the experiments' own tests
 #   scripts/test.sh all        everything, sweeps (marked slow) and research included
 #   scripts/test.sh ARGS...    one plain pytest, of everything unless ARGS name a path
@@ -15,10 +15,11 @@ side=(--dist loadfile --numprocesses "$(workers 1)") # a live test is several pr
 # A node that was killed leaves shared memory behind; with hundreds of such files, clocks stand still for seconds.
 clean() { [ ! -f .venv/tools/fastdds/fastdds.py ] || .venv/bin/python .venv/tools/fastdds/fastdds.py shm clean >/dev/null; }
 live=(test/labelling_page test/manipulation/approval test/launcher test/nodes test/nodes_arm test/system)
+models=(test/perception/backends test/vlm) # torch, and the model classes of transformers at a small size
 code=0
 run() { "${pytest[@]}" "$@" || { local ended=$?; ((code)) || code=$ended; }; }
 case "${1:-}" in
-  fast) run test "${parallel[@]}" "${live[@]/#/--ignore=}" ;;
+  fast) run test "${parallel[@]}" "${live[@]/#/--ignore=}" "${models[@]/#/--ignore=}" ;;
   "") run test "${parallel[@]}" "${live[@]/#/--ignore=}"; clean; run "${live[@]}" "${side[@]}" ;;
   research) run research/test "${parallel[@]}" -m "" ;;
   all) run test research/test "${parallel[@]}" "${live[@]/#/--ignore=}" -m ""; clean; run "${live[@]}" "${side[@]}" -m "" ;;
