@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detects which processes are alive by DDS liveliness, without messages; a killed process is noticed, too.
 
-Detection takes `LEASE` and 0.15 s more (`_SURE`), in which the watcher makes sure; with `patient`, up to 1 s more on a
-machine that lacks CPU time.
+Detection takes `LEASE` and 0.15 s more (`SURE`), in which the watcher makes sure; with `patient`, 1 s more on a
+machine that lacks CPU time; longer if the watcher says so.
 
 A killed participant stays in the ROS graph until its lease ends, by default 20 s in Fast DDS. The middleware's own
 threads assert a publisher with liveliness AUTOMATIC, so neither a busy executor nor Python's lock makes it lapse: it
@@ -25,7 +25,7 @@ from spatial_vlm_ros.nodes.pressure import Pressure
 
 LEASE = 0.3  # s
 _OFFERED = 0.1  # s: rmw_fastrtps sends a sign of life every two thirds of it; four in a row may be lost within LEASE
-_SURE = 0.15  # s without any process before it counts: virtual machines pause all threads of a CPU for 0.3 s and more
+SURE = 0.15  # s without any process before it counts: virtual machines pause all threads of a CPU for 0.3 s and more
 _LOOKED = 0.06  # s: if two checks are further apart, this process was delayed and would have missed a sign of life
 
 
@@ -86,16 +86,19 @@ class AliveWatch:
         """Whether there was a process and no sign of life comes now; it may still count as alive."""
         return self.seen and not self.count
 
-    @property
-    def lost(self) -> bool:
-        """Whether there was a process and certainly none is left; call this repeatedly."""
+    def lost(self, least: float = SURE) -> bool:
+        """Whether there was a process and certainly none is left; call this repeatedly.
+
+        Args:
+            least: seconds of silence after the lease that count; more while nothing moves.
+        """
         before, self._looked = self._looked, time.monotonic()
         if not self.seen or self.count:
             if self._pressure is not None:
                 self._pressure.mark(after=LEASE)
             return False
         self._empty += min(self._looked - before, _LOOKED)
-        sure = _SURE if self._pressure is None else self._pressure.patience(_SURE)
+        sure = least if self._pressure is None else self._pressure.patience(least)
         return not self._silent or self._empty >= sure
 
     def forget(self) -> None:

@@ -16,7 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from spatial_vlm_ros.nodes import liveliness
-from spatial_vlm_ros.nodes.liveliness import AliveWatch
+from spatial_vlm_ros.nodes.liveliness import SURE, AliveWatch
 
 TOPIC = "someone/alive"
 PROGRAM = f"""
@@ -50,12 +50,12 @@ class Watching:
             self.executor.spin_once(0.02)
         assert condition()
 
-    def seconds_until_lost(self, watch: AliveWatch) -> float:
+    def seconds_until_lost(self, watch: AliveWatch, least: float = SURE) -> float:
         """Seconds from SIGKILL until the process counts as lost."""
-        self.until(lambda: not watch.lost and watch.count > 0)
+        self.until(lambda: not watch.lost() and watch.count > 0)
         self.process.send_signal(signal.SIGKILL)
         killed = time.monotonic()
-        self.until(lambda: watch.lost)
+        self.until(lambda: watch.lost(least))
         return time.monotonic() - killed
 
     def close(self) -> None:
@@ -92,6 +92,10 @@ def test_a_patient_watch_waits_no_longer_on_an_idle_machine(
     assert watching.seconds_until_lost(AliveWatch(watching.node, TOPIC, patient=True)) < LONG
 
 
+def test_silence_is_waited_for_as_long_as_the_watcher_says(watching: Watching) -> None:
+    assert watching.seconds_until_lost(AliveWatch(watching.node, TOPIC), LONG) >= LONG
+
+
 def test_only_a_process_that_has_left_the_graph_is_forgotten(watching: Watching) -> None:
     watch = AliveWatch(watching.node, TOPIC)
     watching.seconds_until_lost(watch)
@@ -103,7 +107,7 @@ def test_only_a_process_that_has_left_the_graph_is_forgotten(watching: Watching)
     watching.process.send_signal(signal.SIGINT)
     watching.until(lambda: watch.count == 0 and len(watch.nodes()) <= 1)
     watching.until(lambda: not watch.nodes())  # the killed one's lease ends, too
-    assert watch.lost
+    assert watch.lost()
     watch.forget()
     assert not watch.seen
-    assert not watch.lost
+    assert not watch.lost()

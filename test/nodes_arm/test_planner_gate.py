@@ -41,6 +41,7 @@ Program = Callable[..., Started]
 PLANNED = "Plan only: nothing will move"
 PLANNING, WAITING, MOVING = 3, 4, 6
 PATIENCE = 60.0  # s, of the gate with a person
+HELD_UP = 0.6  # s for which a client shows no sign of life: longer than while the arm moves, shorter than before
 LOOKS = 10.0  # s in which a gate has ended that heard of another one while it looked
 
 
@@ -201,6 +202,20 @@ def test_the_command_takes_back_what_waits_for_approval(cell: Cell, program: Pro
     assert picking.ends() == 130, picking.output
     assert "CANCELLED" in picking.output
     assert cell.approve(cell.proposals[-1]) in ("CANCELLED", "REJECTED")
+    assert cell.accepted() == 0
+
+
+def test_a_client_that_is_held_up_before_the_motion_keeps_its_goal(cell: Cell, program: Program) -> None:
+    before = len(cell.proposals)
+    picking = program(*COMMAND, SENTENCE)
+    cell.until(lambda: len(cell.proposals) > before, "it is proposed")
+    picking.process.send_signal(signal.SIGSTOP)
+    end = time.monotonic() + HELD_UP
+    cell.until(lambda: time.monotonic() > end, "some time passes")
+    picking.process.send_signal(signal.SIGCONT)
+    assert cell.approve(cell.proposals[-1], approve=False, reason="not today") == "OK"
+    assert picking.ends() == 3, picking.output
+    assert "not today" in picking.output
     assert cell.accepted() == 0
 
 

@@ -15,9 +15,10 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
-from spatial_vlm_ros.nodes.liveliness import Alive, AliveWatch
+from spatial_vlm_ros.nodes.liveliness import SURE, Alive, AliveWatch
 
 _PERIOD = 0.04  # s between looks while a goal is served
+_BEFORE = 1.0  # s of silence of a client that count as long as nothing moves
 
 
 def alive_topic(action: str, goal: bytes) -> str:
@@ -41,13 +42,19 @@ class ClientWatch:
         node: node of the action server; create this object before it spins.
         action: name of the action.
         lost: called once with the reason when the client, or anything else that is needed, has gone.
+        moves: whether the goal's motion has begun. Until then a late sign of life is waited for: nothing can be hit.
         also: returns a message if something else that is needed has gone, otherwise "".
     """
 
     def __init__(
-        self, node: Node, action: str, lost: Callable[[str], None], also: Callable[[], str] = lambda: ""
+        self,
+        node: Node,
+        action: str,
+        lost: Callable[[str], None],
+        moves: Callable[[], bool],
+        also: Callable[[], str] = lambda: "",
     ) -> None:
-        self._node, self._action, self._lost, self._also = node, action, lost, also
+        self._node, self._action, self._lost, self._moves, self._also = node, action, lost, moves, also
         self._feedback = node.resolve_topic_name(f"{action}/_action/feedback")
         self._alive: AliveWatch | None = None
         self._there: frozenset[bytes] = frozenset()
@@ -68,6 +75,12 @@ class ClientWatch:
             self._alive.end()
             self._alive = None
 
+    @property
+    def silent(self) -> bool:
+        """Whether no sign of life of the client comes now; callable from any thread."""
+        alive = self._alive
+        return alive is not None and alive.silent
+
     def _subscribers(self) -> frozenset[bytes]:
         found = self._node.get_subscriptions_info_by_topic(self._feedback)
         return frozenset(bytes(info.endpoint_gid) for info in found)
@@ -76,7 +89,7 @@ class ClientWatch:
         if self._alive is None:
             return
         if self._alive.seen:
-            gone = self._alive.lost
+            gone = self._alive.lost(SURE if self._moves() else _BEFORE)
         else:
             now = self._subscribers()
             self._there = self._there or now  # the request may come before its client is discovered

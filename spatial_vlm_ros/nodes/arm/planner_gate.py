@@ -120,7 +120,7 @@ class PlannerGate(Node):
         self._resolve = Action(bridge, ResolveInstruction, "resolve", _START_RESOLVER, patience)
         self._grasps = self._grasp_client(bridge)
         self._resolver = AliveWatch(self, "resolve/alive", patient=True)
-        self._mover = MotionClient(self, self._planning, self._broker.guard, lambda: self._resolver.silent)
+        self._mover = MotionClient(self, self._planning, self._broker.guard, self._silent)
         self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
         motion = self._planning.motion
         states = (motion.joint_states, motion.gripper_states or motion.joint_states)
@@ -148,7 +148,7 @@ class PlannerGate(Node):
             cancel_callback=self._on_cancel,
             result_timeout=_KEPT + qos.ODD,
         )
-        self._client = ClientWatch(self, "pick", self._end_for, self._resolver_lost)
+        self._client = ClientWatch(self, "pick", self._end_for, self._begun, self._resolver_lost)
         self._mark: GateMark | None = None
         if not self._config.plan_only:
             execute = self.resolve_service_name(self._planning.motion.execute_action)
@@ -278,8 +278,17 @@ class PlannerGate(Node):
 
     def _resolver_lost(self) -> str:
         """Why the resolver counts as lost; "" if it is there. No motion continues without it."""
-        goal, lost = self._goal, self._resolver.lost  # also called before a motion
-        return "no heartbeat arrives from the resolver" if goal is not None and goal.begun and lost else ""
+        lost = self._resolver.lost()  # also called before a motion
+        return "no heartbeat arrives from the resolver" if lost and self._begun() else ""
+
+    def _begun(self) -> bool:
+        """Whether a motion of the running goal has begun."""
+        goal = self._goal
+        return goal is not None and goal.begun
+
+    def _silent(self) -> bool:
+        """Whether no sign of life of the client or of the resolver comes now; no step of a plan begins meanwhile."""
+        return self._client.silent or self._resolver.silent
 
     def _on_gates(self) -> None:
         if self._mark is not None and self._mark.others:

@@ -192,7 +192,7 @@ class Supervision:
         A planner that announces itself, such as `arm_planner`, is not queried.
         """
         if self._alive.seen:  # a planner with its own watchdog; silence proves nothing
-            self.silent = self.silent or self._alive.lost
+            self.silent = self.silent or self._alive.lost()
             return self.silent
         now = time.monotonic()
         self.silent = self._silence.too_long(now) or self.silent
