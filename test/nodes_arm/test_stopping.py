@@ -7,6 +7,7 @@ machine may be loaded. A few cases run always, all others are sweeps.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -70,15 +71,18 @@ def test_the_arm_stands_soon_and_the_answer_says_so(stack: Watched, event: str, 
     except StackError:
         stack.recover()  # for the next ones
         raise
-    assert told["seconds"] < SOON, told
-    assert told["later_goals"] <= ((event, phase) in NOTICED_LATE), told
-    assert not told["opened"], told
+    whole = json.dumps(told)  # pytest shortens everything but text
+    # What shares memory with a killed process may stall: without joint states nobody knows when the arm stood.
+    unknown = told["longest_gap"] if event.startswith("SIGKILL") else 0.0
+    assert told["seconds"] - unknown < SOON, whole
+    assert told["later_goals"] <= ((event, phase) in NOTICED_LATE), whole
+    assert not told["opened"], whole
     answers = {name: (answer,) for name, answer in ANSWERS.items()} | (PLANNING if phase == "plan" else {})
     expected = next((right for name, right in answers.items() if event == name or event.endswith(f" {name}")), ())
     if told["answer"]:
-        assert told["answer"] in expected or (told["answer"] == "OK" and (event, phase) in DONE_FIRST), told
-        assert told["answer"] != "OK" or told["last_goal"] == GoalStatus.STATUS_SUCCEEDED, told
-        assert "may still be moving" not in told["message"], told
+        assert told["answer"] in expected or (told["answer"] == "OK" and (event, phase) in DONE_FIRST), whole
+        assert told["answer"] != "OK" or told["last_goal"] == GoalStatus.STATUS_SUCCEEDED, whole
+        assert "may still be moving" not in told["message"], whole
 
 
 def test_all_of_it_is_on_record(stack: Watched) -> None:
