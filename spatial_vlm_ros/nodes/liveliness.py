@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detects which processes are alive by DDS liveliness, without messages; a killed process is noticed, too.
 
-Detection takes `LEASE` and 0.15 s more (`SURE`), in which the watcher makes sure; with `patient`, 1 s more on a
-machine that lacks CPU time; longer if the watcher says so.
+Detection takes `LEASE` and 0.15 s more (`SURE`), in which the watcher makes sure; with `patient`, `LEASE` and 1 s on a
+machine that lacks CPU time. A watcher may ask for longer (`AliveWatch.lost`).
 
 A killed participant stays in the ROS graph until its lease ends, by default 20 s in Fast DDS. The middleware's own
 threads assert a publisher with liveliness AUTOMATIC, so neither a busy executor nor Python's lock makes it lapse: it
@@ -90,7 +90,7 @@ class AliveWatch:
         """Whether there was a process and certainly none is left; call this repeatedly.
 
         Args:
-            least: seconds of silence after the lease that count; more while nothing moves.
+            least: seconds of silence after `LEASE` from which the process counts as lost.
         """
         before, self._looked = self._looked, time.monotonic()
         if not self.seen or self.count:

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from spatial_vlm_ros.nodes.liveliness import SURE, Alive, AliveWatch
 
 _PERIOD = 0.04  # s between looks while a goal is served
-_BEFORE = 1.0  # s of silence of a client that count as long as nothing moves
+_BEFORE = 1.0  # s of silence after the lease from which a client counts as lost, as long as nothing moves
 
 
 def alive_topic(action: str, goal: bytes) -> str:
