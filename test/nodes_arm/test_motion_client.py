@@ -38,10 +38,9 @@ def planned(client: Any, around: PlanningScene, put: bool = True) -> MotionPlan:
     return client.plan(pick, around, place if put else None)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_an_object_is_taken_and_put_down_as_planned(arm: ArmGraph, planner: Start, threads: int) -> None:
+def test_an_object_is_taken_and_put_down_as_planned(arm: ArmGraph, planner: Start) -> None:
     planner()
-    client, around = arm.client(threads=threads), scene(CUP)
+    client, around = arm.client(), scene(CUP)
     plan = planned(client, around)
     assert [step.phase for step in plan.steps] == [*PICK, *PLACE]
     assert is_plan_of(plan, goals(around, client.config)[0], around)

@@ -80,17 +80,22 @@ class WatchdogProcess:
                     return
                 self._hear(heard)
             elif not self._arming and time.monotonic() >= self._deadline and not self._starved():
-                words = f"the node that commands the arm sent no heartbeat for {self._lapse:g} s"
+                late, used = self._silence()
+                without = f"{late:.2f} s ({used:.2f} s of it computing)"
+                words = f"the node that commands the arm sent no heartbeat for {without}"
                 self._deadline = float("inf")
                 self._say(f"tripped {words}")
                 self._end_motion(words)
             if self._arming:
                 self._arm()
 
+    def _silence(self) -> tuple[float, float]:
+        """Seconds since the last heartbeat, and how long the parent has computed since then."""
+        return time.monotonic() - self._deadline + self._lapse, _processor_time(os.getppid()) - self._used
+
     def _starved(self) -> bool:
         """Whether the parent may be late for lack of CPU time; a sleeping or suspended parent is not."""
-        late = time.monotonic() - self._deadline + self._lapse
-        states, used = _states(os.getppid()), _processor_time(os.getppid()) - self._used
+        states, (late, used) = _states(os.getppid()), self._silence()
         if not states:  # no /proc
             starved = late < self._pressure.patience(self._lapse)
         elif used < _BUSY * self._lapse:  # it has hardly run although one of its threads is ready: it was starved
