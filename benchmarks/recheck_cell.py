@@ -207,7 +207,7 @@ def _chain(
     )
     in_hand = {"held": held, "opening": min(grasp.width, config.gripper.opening_max)}
     lift = plan(_end(first), boxes, Segment(matrix(grasp.retreat), straight=True, held_touch=lifted, **in_hand))
-    carrier = carrier_at(scene, placement, config)
+    carrier = carrier_at(scene, placement)
     rim, floor = (set(), []) if carrier is None else ({carrier.id}, [_box(carrier, carrier.padded, _FLOOR)])
     lowered |= {box.id for box in floor}
     put = plan(

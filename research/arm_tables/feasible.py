@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a table's task can be done at all, from true meshes and the arm's measures, without the package's searches.
 
-Feasible is a task where the object can be taken by some hand pose (`graspable`), its outline fits the tray, and the
-middle of the object, its place on the tray, and 0.1 m above either are within the arm's reach with the fingers down
-(`benchmarks.arm_reach`: the maker's table of joints and another solver).
+Feasible is a task where the object can be taken by some hand pose (`graspable`), its outline fits the tray (or the
+opening of the container), and the middle of the object, its place there, and 0.1 m above either are within the arm's
+reach with the fingers down (`benchmarks.arm_reach`: the maker's table of joints and another solver).
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import numpy as np
 from benchmarks.arm_reach import TABLES, within_reach
 from research.arm_tables.catalogue import Catalogue, surface_of_pieces
 from research.arm_tables.graspable import HandSize, graspable
-from research.arm_tables.layouts import TARGET, OthersTable
+from research.arm_tables.layouts import SPARE, TARGET, OthersTable, opening_of, outline_at, width_of
 from research.arm_tables.pieces import corners_of
 from research.rendered.meshes import Floats
 from spatial_vlm_ros.parameters.manipulation import GripperConfig
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.worlds import TRAY
 
-SPARE = 0.01  # metres that the tray has beyond the object's outline on each side
 POINTS = 3000  # of the tray's surface
 FLOOR = 0.005  # metres: thickness of the tray's floor
 
@@ -57,10 +56,12 @@ def feasible(table: OthersTable, cell: ArmCell, catalogue: Catalogue, gripper: G
 
 
 def fits(target: Floats, table: OthersTable) -> bool:
-    """Whether the rectangle around the object's outline fits the tray's floor, with SPARE on each side."""
+    """Whether the object's rectangle fits the tray's floor, or its circle an opening, with SPARE on each side."""
     sides = sorted(cv2.minAreaRect(target[:, :2].astype(np.float32))[1])
-    holder = next(obj.model for obj in table.layout.objects if obj.id == TRAY).holder
-    assert holder is not None
+    destination = next(obj.model for obj in table.layout.objects if obj.id == TRAY)
+    holder = destination.holder
+    if holder is None:
+        return width_of(target[:, :2]) + 2 * SPARE <= opening_of(outline_at(destination, np.zeros(2), 0.0))
     return all(side + 2 * SPARE <= 2 * room for side, room in zip(sides, sorted(holder.reach), strict=True))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from research.arm_tables.catalogue import Catalogue
 from research.rendered.meshes import Floats
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.sim.arm.worlds import TRAY, TableLayout, arm_camera, arm_room
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
@@ -47,6 +47,8 @@ CLEAR = 0.03  # metres by which a relation holds, and by which it does not of th
 SEEN = 0.5  # least part of the target and the anchor that is seen
 LET_GO = 0.002  # metres above the table
 SHIFTED = 0.015  # metres that an object goes while it settles
+WALL = 0.005  # metres: thickness of a container's wall
+SPARE = 0.01  # metres that a tray, or an opening, has beyond the object's outline on each side
 _HIDES = 0.12  # metres: no higher anchor hides what is behind it
 _ATTEMPTS, _SPOTS = 60, 60
 
@@ -57,7 +59,7 @@ class OthersTable:
 
     Args:
         layout: as the simulated cell takes it.
-        names: id of an object → its name in the catalogue; the tray is this project's own.
+        names: id of an object → its name in the catalogue; a tray is this project's own, a container (id TRAY) is not.
         relation: of the sentence, or "".
         twin: id of the other object of the target's name, or "".
         unnamed: ids of objects that the sentence does not name.
@@ -72,17 +74,25 @@ class OthersTable:
     named: tuple[str, ...]
 
 
-def random_table(seed: int, catalogue: Catalogue) -> OthersTable:
+def random_table(seed: int, catalogue: Catalogue, into: str = "") -> OthersTable:
     """A table by chance, settled, of which the sentence is true.
+
+    Args:
+        seed: of the table.
+        catalogue: the objects.
+        into: name of the container in the catalogue that the target is to be put into; "" = onto the tray.
 
     Raises:
         InputError: a negative seed, or no such table was found.
+        UnknownNameError: no such container.
         ModelError: MuJoCo is not installed.
     """
     if seed < 0:
         raise InputError("seed", str(seed), "0 or more", "correct it")
+    if into and into not in catalogue.files:
+        raise UnknownNameError("container", into, tuple(catalogue.files))
     for attempt in range(_ATTEMPTS):
-        drawn = _Draw(np.random.default_rng((seed, attempt, 29)), catalogue, str(seed)).table()
+        drawn = _Draw(np.random.default_rng((seed, attempt, 29)), catalogue, str(seed), into).table()
         if drawn is not None and stands(drawn):
             return drawn
     raise InputError("seed", str(seed), "one with a table that stands", "take another seed")
@@ -119,8 +129,8 @@ def _seen(world: PhysicsWorld, ids: list[str]) -> bool:
 class _Draw:
     """One attempt at a table."""
 
-    def __init__(self, rng: np.random.Generator, catalogue: Catalogue, name: str) -> None:
-        self._rng, self._catalogue, self._name = rng, catalogue, name
+    def __init__(self, rng: np.random.Generator, catalogue: Catalogue, name: str, into: str = "") -> None:
+        self._rng, self._catalogue, self._name, self._into = rng, catalogue, name, into
         self._camera = arm_camera(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(0.6, 0.72)))
         self._objects: list[PlacedModel] = []
         self._outlines: dict[str, Floats] = {}
@@ -141,10 +151,10 @@ class _Draw:
         where = f" {relation} the {self._label(ANCHOR)}" if relation else ""
         if relation in ("left of", "right of"):
             where = f" to the {relation} the {self._label(ANCHOR)}"
-        layout = TableLayout(
-            self._name, tuple(self._objects), scenery, self._camera, TARGET, TRAY, f"put the {label}{where} on the tray"
-        )
-        named = (label, TRAY, *((self._label(ANCHOR),) if relation else ()))
+        destination = self._label(TRAY) if self._into else TRAY
+        words = f"put the {label}{where} {'in' if self._into else 'on'} the {destination}"
+        layout = TableLayout(self._name, tuple(self._objects), scenery, self._camera, TARGET, TRAY, words)
+        named = (label, destination, *((self._label(ANCHOR),) if relation else ()))
         if not relation and ANCHOR in self._names:
             unnamed = (ANCHOR, *unnamed)
         return OthersTable(layout, dict(self._names), relation, TWIN if twinned else "", unnamed, named)
@@ -155,6 +165,9 @@ class _Draw:
         rng = self._rng
         side = 1 if rng.random() < 0.5 else -1
         spot = np.array([rng.uniform(0.46, 0.56), side * rng.uniform(0.3, 0.34)])
+        if self._into:
+            self._names[TRAY] = self._into
+            return self._put(TRAY, self._model(TRAY), spot, self._yaw())
         return self._put(TRAY, make("tray", rng), spot, float(rng.uniform(-0.15, 0.15)) + math.pi / 2)
 
     def _main(self, relation: str) -> bool:
@@ -162,6 +175,8 @@ class _Draw:
         rng = self._rng
         family = str(rng.choice(list(FAMILIES), p=np.array(list(FAMILIES.values())) / sum(FAMILIES.values())))
         pool = [name for name, file in self._catalogue.files.items() if file.family == family]
+        if self._into:
+            pool = [name for name in pool if self._suits(name) and self._fits(name)]
         if not pool:
             return False
         name = str(rng.choice(pool))
@@ -290,6 +305,12 @@ class _Draw:
     def _label(self, id_: str) -> str:
         return self._catalogue.files[self._names[id_]].label
 
+    def _fits(self, name: str) -> bool:
+        """Whether an object goes into the container."""
+        one, other = (self._catalogue.model(each, "red") for each in (name, self._into))
+        origin = np.zeros(2)
+        return width_of(outline_at(one, origin, 0.0)) + 2 * SPARE <= opening_of(outline_at(other, origin, 0.0))
+
     def _suits(self, name: str) -> bool:
         """Whether no word of its name ends the name of what stands there."""
         last = {self._catalogue.files[other].label.split()[-1] for other in self._names.values()} | {TRAY}
@@ -301,6 +322,16 @@ def outline_at(model: Model, spot: Floats, yaw: float) -> Floats:
     c, s = math.cos(yaw), math.sin(yaw)
     flat = model.vertices[:, :2] @ np.array([[c, s], [-s, c]])
     return np.asarray(cv2.convexHull(flat.astype(np.float32))[:, 0], np.float64) + spot
+
+
+def width_of(outline: Floats) -> float:
+    """Diameter of the least circle around an outline (N, 2), metres."""
+    return 2 * float(cv2.minEnclosingCircle(outline.astype(np.float32))[1])
+
+
+def opening_of(outline: Floats) -> float:
+    """Width of a container's opening, metres: the lesser side of its outline (N, 2), without two walls."""
+    return float(min(cv2.minAreaRect(outline.astype(np.float32))[1])) - 2 * WALL
 
 
 def distance(one: Floats, other: Floats) -> float:

@@ -2,13 +2,14 @@
 """The simulated arms on other people's objects: from the sentence to the tray, judged by contact physics.
 
 `python -m research.experiments.arm_on_others --n 200 --first-seed S [--robot ur5e] [--processes 2] [--minutes M]
-[--add] [--sources "object_sim=PLACE ycb=PLACE vima=PLACE"] [--draw FOLDER] [--film FOLDER]`: random tables of
-`research.arm_tables`. The detector sees only what the sentence names. From one noisy image there is an answer, a plan,
-the plan's check and the recheck as the gate makes them; the plan is carried out, the grip judged by the width between
-the fingers. What is feasible is said by `research.arm_tables.feasible`, which shares nothing with the planner or the
-grasp search. A PLACE is a checkout, a bare git directory, or a URL; without `--sources` the folders in
-SPATIAL_VLM_ARM_SOURCES are taken, or the pinned commits are fetched. `--add` keeps the rows of the last run, `--draw`
-writes an image of each world, `--film` a film. docs/arm_on_others.md defines every figure.
+[--add] [--into bowl] [--sources "object_sim=PLACE ycb=PLACE vima=PLACE"] [--draw FOLDER] [--film FOLDER]`: random
+tables of `research.arm_tables`; with `--into`, the target is put into that container instead of onto the tray. The
+detector sees only what the sentence names. From one noisy image there is an answer, a plan, the plan's check and the
+recheck as the gate makes them; the plan is carried out, the grip judged by the width between the fingers. What is
+feasible is said by `research.arm_tables.feasible`, which shares nothing with the planner or the grasp search. A PLACE
+is a checkout, a bare git directory, or a URL; without `--sources` the folders in SPATIAL_VLM_ARM_SOURCES are taken, or
+the pinned commits are fetched. `--add` keeps the rows of the last run, `--draw` writes an image of each world, `--film`
+a film. docs/arm_on_others.md defines every figure.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ def begin(catalogue: Catalogue) -> None:
     _catalogue[:] = [catalogue]
 
 
-def one(seed: int, robot: str, images: str = "", film: str = "") -> Row:
+def one(seed: int, robot: str, images: str = "", film: str = "", into: str = "") -> Row:
     """One world from beginning to end; what went wrong in this benchmark itself is a row, too."""
     begun = time.process_time()
     try:
-        world = random_table(seed, _catalogue[0])
+        world = random_table(seed, _catalogue[0], into)
     except InputError as error:
         return {"seed": seed, "no_world": str(error)[:200]}
     pick = Pick(world, simulated_arm(robot), seed, _catalogue[0])
@@ -168,7 +169,7 @@ def series(rows: Sequence[Row]) -> list[tuple[str, float, float, float, int]]:
 
 
 def rows_of(
-    seeds: Iterable[int], n: int, catalogue: Catalogue, processes: int, end: float, options: tuple[str, str, str]
+    seeds: Iterable[int], n: int, catalogue: Catalogue, processes: int, end: float, options: tuple[str, str, str, str]
 ) -> Iterator[Row]:
     """Rows of worlds as they come, until there are so many, or the time is over.
 
@@ -182,7 +183,7 @@ def rows_of(
 
 
 def _batch(
-    waiting: Iterator[int], n: int, catalogue: Catalogue, processes: int, end: float, options: tuple[str, str, str]
+    waiting: Iterator[int], n: int, catalogue: Catalogue, processes: int, end: float, options: tuple[str, str, str, str]
 ) -> Iterator[Row]:
     """Rows of so many worlds, by processes of their own."""
     found = 0
@@ -204,13 +205,13 @@ def keep(rows: list[Row], setting: Row) -> tuple[Row, list[Claim]]:
     figures, claims = summary(rows)
     times = {name: {"p50": a, "p95": b, "most": c, "n": n} for name, a, b, c, n in series(rows)}
     measured = {"setting": setting, **figures, "times": times, "rows": rows}
-    write(title_of(setting["robot"]), measured, claims)
+    write(title_of(setting["robot"], setting["into"]), measured, claims)
     return measured, claims
 
 
-def title_of(robot: str) -> str:
+def title_of(robot: str, into: str) -> str:
     """Of the file that is written."""
-    return "arm_on_others" if robot == PANDA.name else f"arm_on_others_{robot}"
+    return f"arm_on_others{'' if robot == PANDA.name else f'_{robot}'}{into and f'_into_{into}'}"
 
 
 def lines_of(name: str, value: Any) -> list[tuple[str, str]]:
@@ -225,29 +226,30 @@ def main() -> int:
     n, first = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED))
     processes, end = max(1, int(option("processes", 1))), time.monotonic() + 60 * option("minutes", math.inf)
     robot, sources = word("robot", PANDA.name), word("sources", "")
-    images, film = word("draw", ""), word("film", "")
+    images, film, into = word("draw", ""), word("film", ""), word("into", "")
     rows: list[Row] = []
     if "--add" in sys.argv:
         sys.argv.remove("--add")
-        rows = json.loads((RESULTS / f"{title_of(robot)}.json").read_text())["rows"]
+        rows = json.loads((RESULTS / f"{title_of(robot, into)}.json").read_text())["rows"]
     simulated_arm(robot)
     there = {row["seed"] for row in rows}
     left = n - sum("ended" in row for row in rows)
     seeds = (seed for seed in range(first, first + 100 * max(1, n)) if seed not in there)
-    setting: Row = {"robot": robot, "asked_for": n, "first_seed": first}
+    setting: Row = {"robot": robot, "asked_for": n, "first_seed": first, "into": into}
     if left > 0:
         places = places_of(sources.split())
         with tempfile.TemporaryDirectory() as folder, catalogue_of(places, Path(folder)) as catalogue:
             setting["objects"] = len(catalogue.files)
-            for row in rows_of(seeds, left, catalogue, processes, end, (robot, images, film)):
+            for row in rows_of(seeds, left, catalogue, processes, end, (robot, images, film, into)):
                 rows.append(row)
                 print(line_of(row), file=sys.stderr, flush=True)
                 keep(rows, setting)
     measured, claims = keep(rows, setting)
     told = [line for k, v in measured.items() if k not in ("rows", "times", "setting") for line in lines_of(k, v)]
-    table(f"{measured['worlds']} tables of others' objects, {robot}, from seed {first}", ("", ""), told)
+    where = f"{robot}, into the {into}" if into else robot
+    table(f"{measured['worlds']} tables of others' objects, {where}, from seed {first}", ("", ""), told)
     table("times and forces", ("", "p50", "p95", "most", "n"), series(rows))
-    return finish(title_of(robot), measured, claims)
+    return finish(title_of(robot, into), measured, claims)
 
 
 if __name__ == "__main__":

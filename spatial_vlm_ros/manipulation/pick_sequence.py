@@ -384,7 +384,7 @@ def told(offer: Offer) -> str:
     """
     target, grasp = offer.scene.target, offer.goal.grasps[offer.plan.grasp]
     return _with_source(
-        f"take the {target.label} ({target.id}) {WAYS[grasp.way]}{_carried(offer, ' and put it on the ')}", offer
+        f"take the {target.label} ({target.id}) {WAYS[grasp.way]}{_carried(offer, ' and put it')}", offer
     )
 
 
@@ -394,7 +394,7 @@ def done(offer: Offer) -> str:
     It also says if a model chose the object, as `told` does.
     """
     target = offer.scene.target
-    return _with_source(f"the {target.label} ({target.id}) was {_carried(offer, 'put on the ') or 'taken'}", offer)
+    return _with_source(f"the {target.label} ({target.id}) was {_carried(offer, 'put') or 'taken'}", offer)
 
 
 def _with_source(words: str, offer: Offer) -> str:
@@ -402,8 +402,12 @@ def _with_source(words: str, offer: Offer) -> str:
 
 
 def _carried(offer: Offer, words: str) -> str:
-    if offer.plan.place is None or offer.plan.placement is None:
+    """The words and where it is put: "on the tray", or "in the bowl" if the instruction says so."""
+    put_down, resolution = offer.plan.put_down, offer.seen.resolution
+    if put_down is None:
         return ""
-    supporting = offer.plan.place.placements[offer.plan.placement].carrier_id
     labels = {obj.id: obj.label for obj in offer.scene.neighbours}
-    return words + labels.get(supporting, "table")
+    to = None if resolution.query is None else resolution.query.destination
+    where = resolution.place.anchor_id if resolution.place is not None else ""
+    inside = to is not None and to.relation == "inside" and where == put_down.carrier_id
+    return f"{words} {'in' if inside else 'on'} the {labels.get(put_down.carrier_id, 'table')}"

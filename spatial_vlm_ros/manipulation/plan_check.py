@@ -54,7 +54,7 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
     """
     plan, scene, planner = offer.plan, offer.scene, config.motion.move_action
     grasp, target = offer.goal.grasps[plan.grasp], offer.scene.target
-    placement = plan.place.placements[plan.placement] if plan.place is not None and plan.placement is not None else None
+    placement = plan.put_down
     hand = tuple(arm.hand_links(config.motion.finger_links.split(), config.motion.finger_joints.split()))
     named = {obj.id: obj for obj in (*scene.neighbours, *scene.support, *scene.keep_outs, target)}
     link = flange_pose(config.gripper, grasp.grasp) if config.motion.at_flange else grasp.grasp
@@ -72,7 +72,7 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
         boxes = {id_: obj.solid for id_, obj in named.items() if id_ != target.id}
         boxes |= {} if holding else {target.id: put}
         if placement is not None and step.phase in ENTERING:
-            boxes |= entered(scene, placement, config)
+            boxes |= entered(scene, placement)
         ignored = may_touch(scene, hand, placement, step.phase)
         distances = arm.distances(boxes, held if holding else None, ignored, target.id)
         touched = {"lift": beside, "lower": inside}.get(step.phase)

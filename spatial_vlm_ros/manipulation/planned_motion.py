@@ -243,9 +243,7 @@ class _Path:
         self._config, self._scene, self._arm = config, offer.scene, arm
         plan = offer.plan
         self._grasp: Grasp = offer.goal.grasps[plan.grasp]
-        self._placement: Placement | None = None
-        if plan.place is not None and plan.placement is not None:
-            self._placement = plan.place.placements[plan.placement]
+        self._placement = plan.put_down
         self._target = box_pose(offer.scene.target.solid)
         self._tip_T_target = np.linalg.inv(_matrix(self._tip(self._grasp.grasp))) @ self._target
         self._boxes = {
@@ -305,7 +303,7 @@ class _Path:
         held = name in HOLDING
         boxes, ignored = dict(self._boxes), self._may_touch(name)
         if self._placement is not None and name in ENTERING:
-            boxes |= entered(self._scene, self._placement, self._config)
+            boxes |= entered(self._scene, self._placement)
         target = self._scene.target
         if not held:
             boxes[target.id] = _standing(target.solid, self._target)
@@ -386,9 +384,9 @@ class _Path:
         return np.asarray(link @ np.linalg.inv(_matrix(self._tip(grasp))) @ _matrix(grasp))
 
 
-def entered(scene: PlanningScene, placement: Placement, config: PlanningConfig) -> dict[str, Solid]:
+def entered(scene: PlanningScene, placement: Placement) -> dict[str, Solid]:
     """The box of what the target is put into, up to the height of the place; what is higher in it is in occupancy."""
-    supporting = carrier_at(scene, placement, config)
+    supporting = carrier_at(scene, placement)
     return {} if supporting is None else {supporting.id: supporting.solid}
 
 
@@ -452,8 +450,8 @@ def _boxes(offer: Offer) -> tuple[ShownBox, ...]:
     boxes += [shown(obj, "keep_out") for obj in scene.keep_outs]
     boxes += _occupied(scene)
     boxes += [shown(obj, "neighbour") for obj in scene.neighbours]
-    if plan.place is not None and plan.placement is not None:
-        where = _matrix(plan.place.placements[plan.placement].obj)
+    if plan.put_down is not None:
+        where = _matrix(plan.put_down.obj)
         boxes.append(ShownBox("place", "place", "place", _standing(scene.target.solid, where)))
     return (*boxes, shown(scene.target, "target"))
 

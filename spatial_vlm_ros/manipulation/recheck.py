@@ -27,7 +27,7 @@ from spatial_vlm_ros.manipulation.planning.planner import MotionPlan
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
-from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance, placement_of
+from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance
 from spatial_vlm_ros.manipulation.recheck_grasp import check_grasp
 from spatial_vlm_ros.manipulation.recheck_surface import SeenTarget, moved_by
 from spatial_vlm_ros.parameters import GoalConfig, ObservationConfig, PlanningConfig
@@ -108,7 +108,7 @@ def check_plan_holds(
     if now.occupancy is not None:  # the plan was made with what was already there
         now = dataclasses.replace(now, occupancy=changed_since(then.occupancy, now.occupancy))
     check_grasp(then, now, goal.grasps[plan.grasp], config)
-    placement = placement_of(plan)
+    placement = plan.put_down
     if placement is not None:
         _check_destination(before, after, then.target.solid, placement, config.goal)
     check_clearance(then, now, goal, plan, config)

@@ -59,7 +59,7 @@ def check_clearance(
         SceneChangedError: it comes too near; the message names the object and the phase.
     """
     grasp = goal.grasps[plan.grasp]
-    placement = placement_of(plan)
+    placement = plan.put_down
     now = tracked(then, now)
     held = as_held(now, grasp)
     _check_straight(then, now, grasp, placement, held, config)
@@ -115,7 +115,7 @@ def _check_straight(
     lifted = dataclasses.replace(moved, centre=(*moved.centre[:2], moved.centre[2] + config.goal.clearance))
     coming = links(config.gripper, put, grasp.width, up)
     leaving = links(config.gripper, put, placement.opening, put.back(config.goal.approach))
-    floor = _floor(then, placement, config)
+    floor = _floor(then, placement)
     around = [_lowered(obj, now, floor) for obj in now.neighbours]
     _raise("lower", judged(now, [Way(grasp.way, (*coming, *leaving), (lifted.swept(up),), lowered=True)], around, bare))
 
@@ -146,9 +146,9 @@ def _carried(held: Solid, tip: Tip, put: Tip) -> Solid:
     return Solid((x, y, z), held.yaw + math.atan2(turn[1, 0], turn[0, 0]), held.size)
 
 
-def _floor(then: PlanningScene, placement: Placement, config: PlanningConfig) -> float:
+def _floor(then: PlanningScene, placement: Placement) -> float:
     """Height of the place, metres."""
-    return placement.obj.position[2] - then.target.solid.size[2] / 2 - config.goal.release
+    return placement.obj.position[2] - then.target.solid.size[2] / 2 - placement.release
 
 
 def _lowered(obj: PlanningObject, now: PlanningScene, floor: float) -> PlanningObject:
@@ -198,7 +198,7 @@ def _check_arm(
     unnamed = [(f"{space.id}#{number}", box, space) for space in now.occupied for number, box in enumerate(space.boxes)]
     around += [(name, box) for name, box, _ in unnamed]
     labels.update((name, space.label) for name, _, space in unnamed)
-    floor = -math.inf if placement is None else _floor(then, placement, config)
+    floor = -math.inf if placement is None else _floor(then, placement)
     lowered = {obj.id: _bare(_lowered(obj, now, floor), config) for obj in now.neighbours}
     tip = _matrix(grasp.grasp)
     tip_T_held = np.linalg.inv(tip) @ _solid_matrix(held)
@@ -260,11 +260,6 @@ def _configurations(trajectory: Trajectory, names: Sequence[str]) -> Iterator[Ar
         for k in range(1, count + 1):
             yield last + (point - last) * (k / count)
         last = point
-
-
-def placement_of(plan: MotionPlan) -> Placement | None:
-    """The one that was planned; None where the plan ends with the object in the hand."""
-    return None if plan.place is None or plan.placement is None else plan.place.placements[plan.placement]
 
 
 def _matrix(pose: Pose) -> Array:

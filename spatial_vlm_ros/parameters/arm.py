@@ -143,7 +143,9 @@ class SimArmConfig(Bounded):
     """The simulation in the node `sim_arm`: an arm in front of a table, its camera and its controllers."""
 
     robot: str = option("panda", "robot arm to simulate", choices=("panda", "ur5e"), fixed=True)
-    world: str = option("behind", "objects on the table: behind, swapped, or the seed of a random world", fixed=True)
+    world: str = option(
+        "behind", "objects on the table: behind, swapped, bowl, or the seed of a random world", fixed=True
+    )
     width: int = parameter(
         640, "px", 320, 1920, "width of the images; 1280 is 16:9, others are 4:3; rendering takes most of the time",
         fixed=True,

@@ -90,6 +90,10 @@ class GoalConfig(Bounded):
     hold: float = parameter(0.01, "m", 0.001, 0.2, "minimum length of the fingers in contact with the object")
     palm_clearance: float = parameter(0.005, "m", 0.0, 0.1, "minimum distance of the palm from the object")
     release: float = parameter(0.005, "m", 0.0, 0.1, "height above its place at which an object is released")
+    drop: float = parameter(
+        0.05, "m", 0.0, 0.5,
+        "maximum height above its place at which an object is released into a container whose rim keeps the hand up",
+    )  # fmt: skip
     yaws: int = parameter(
         8, "headings", 1, 72, "number of headings tried over half a turn if the object has no heading of its own"
     )

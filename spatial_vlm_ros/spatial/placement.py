@@ -82,6 +82,7 @@ class Spot:
         probability: that it holds.
         clearance: distance to the next object, metres.
         stability: metres by which the middle lies inside the supporting object; None on the open support plane.
+        rim: height of the rim of the container over `height`, metres; None outside containers.
         score: the value that spots are sorted by.
         reason: why it was chosen.
     """
@@ -96,6 +97,7 @@ class Spot:
     probability: float
     clearance: float
     stability: float | None
+    rim: float | None
     score: float
     reason: PlaceReason
 
@@ -224,9 +226,17 @@ def place_of(spot: Spot, layout: Layout) -> Place:
         margin_m=round(spot.margin, 6),
         clearance_m=round(spot.clearance, 6),
         stability_m=None if spot.stability is None else round(spot.stability, 6),
+        rim_m=None if spot.rim is None else round(spot.rim, 6),
         probability=round(spot.probability, 6),
         reason=spot.reason,
     )
+
+
+def _rim_over(supporting: SupportingSurface, place: Array, height: float) -> float | None:
+    """Height of a container's rim over `height` at a place (2,), metres; None if it is no container with a rim."""
+    if not (supporting.within and supporting.rim_height < math.inf):
+        return None
+    return float(supporting.level.at(place[None])[0]) + supporting.rim_height - height
 
 
 def _rounded(values: Array) -> Vector3:
@@ -421,6 +431,7 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
             probability=float(probability[best]),
             clearance=float(clearance[best]),
             stability=None if inside is None else float(inside[best]),
+            rim=_rim_over(supporting, places[best], float(height(places[best : best + 1])[0])),
             score=float(score[best]),
             reason=reason_of(
                 layout,

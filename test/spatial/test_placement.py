@@ -375,6 +375,15 @@ def test_in_a_bowl_is_on_its_floor(tabletop: Tabletop) -> None:
     assert best.carrier_id == "bowl"
     assert best.stability_m is not None
     assert best.stability_m > 0.05
+    assert best.rim_m is not None
+    assert best.pose.position[2] + best.rim_m == pytest.approx(0.06, abs=0.012), "the bowl is 6 cm high"
+
+
+def test_only_a_container_has_a_rim(tabletop: Tabletop) -> None:
+    tray, die = tabletop.block("tray", 0, 0, TRAY), tabletop.block("die", 0.35, 0, (0.04, 0.04, 0.04))
+    seen = tabletop.see(tray, die, **STEEP)
+    for relation in ("on", "left of"):
+        assert {place.rim_m for place in ask(tabletop, seen, relation, "tray", moved="die").places} == {None}
 
 
 def test_a_bowl_that_holds_enough_is_full(tabletop: Tabletop) -> None:

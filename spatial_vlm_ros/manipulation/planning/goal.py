@@ -123,9 +123,10 @@ class Placement:
         pre_place: straight above the place, with the object.
         place: pose at which the fingers open.
         retreat: back along the approach, open.
-        object: pose of the object's box when it is released, as Target.pose: `goal.release` above its place.
+        object: pose of the object's box when it is released, as Target.pose.
         carrier_id: id of its support.
         spot: index of the place in Resolution.places.
+        release: height of the object's foot above its place when it is released, metres.
         turn: rotation of the object relative to the place's heading, radians.
         opening: distance between the fingers after they opened.
         clearance: smallest distance of swept gripper and object from neighbours and keep-outs; infinite without any.
@@ -137,6 +138,7 @@ class Placement:
     obj: Pose
     carrier_id: str
     spot: int
+    release: float
     turn: float
     opening: float
     clearance: float

@@ -20,6 +20,7 @@ from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Place, Pose, Resolution, Vector3
 
 _STEP = 0.005  # metres: clearances are compared in steps of this
+_HIGHER = 0.01  # metres between two heights of release
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class _PlaceCandidate:
     Args:
         spot: index of the place.
         place: the place.
+        release: height above the place, metres.
         turn: rotation relative to its heading, radians.
         tip: tip frame where the fingers open.
         object: box of the object there.
@@ -36,6 +38,7 @@ class _PlaceCandidate:
 
     spot: int
     place: Place
+    release: float
     turn: float
     tip: Tip
     obj: Solid
@@ -47,6 +50,10 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     The tip frame keeps its pose relative to the object's box from the grasp. The object is put down with the heading of
     the place, also turned by half a turn, or, if the place has no heading, with several headings. Better places come
     first; for one place, more clearance (5 mm steps, up to `goal.ample`), then less rotation.
+
+    It is released `goal.release` above its place. If no such placement is free, because the hand does not fit into a
+    container, it may fall into it: higher releases are tried (1 cm steps, up to `goal.drop`), but none with its foot
+    above the rim (`Place.rim_m`).
 
     Args:
         scene: planning scene of the resolution (scene.planning_scene).
@@ -66,21 +73,26 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
         raise InputError("resolution", got, f"a place, and all poses in {scene.frame_id!r}", repair)
     rejected: list[Rejection] = []
     free: list[tuple[_PlaceCandidate, float]] = []
-    for number, place in enumerate(places):
-        candidates = []
-        for candidate in _candidates(number, place, scene, grasp, config):
-            outside = _outside(candidate, grasp, config)
-            if outside is None:
-                candidates.append(candidate)
-            else:
-                rejected.append(outside)
-        around = [_lowered(obj, place) for obj in scene.neighbours]
-        ways = [_way(candidate, grasp, config) for candidate in candidates]
-        for candidate, result in zip(candidates, judged(scene, ways, around, config.goal), strict=True):
-            if isinstance(result, Rejection):
-                rejected.append(result)
-            else:
-                free.append((candidate, result))
+    spots = list(enumerate(places))
+    release = config.goal.release
+    while spots and not free:
+        for number, place in spots:
+            candidates = []
+            for candidate in _candidates(number, place, release, scene, grasp, config):
+                outside = _outside(candidate, grasp, config)
+                if outside is None:
+                    candidates.append(candidate)
+                else:
+                    rejected.append(outside)
+            around = [_lowered(obj, place) for obj in scene.neighbours]
+            ways = [_way(candidate, grasp, config) for candidate in candidates]
+            for candidate, result in zip(candidates, judged(scene, ways, around, config.goal), strict=True):
+                if isinstance(result, Rejection):
+                    rejected.append(result)
+                else:
+                    free.append((candidate, result))
+        release += _HIGHER
+        spots = [(number, place) for number, place in spots if release <= min(place.rim_m or 0.0, config.goal.drop)]
     if not free:
         raise refused(f"put down the {scene.target.label} ({scene.target.id})", rejected)
     order = sorted(free, key=lambda pair: _rank(pair[0], pair[1], config.goal.ample))[: config.goal.most]
@@ -95,12 +107,12 @@ def _rank(candidate: _PlaceCandidate, clearance: float, ample: float) -> tuple[f
 
 
 def _candidates(
-    spot: int, place: Place, scene: PlanningScene, grasp: Grasp, config: PlanningConfig
+    spot: int, place: Place, release: float, scene: PlanningScene, grasp: Grasp, config: PlanningConfig
 ) -> Iterator[_PlaceCandidate]:
-    """Yield the object at one place in each heading, with the gripper that holds it."""
+    """Yield the object above one place in each heading, with the gripper that holds it."""
     solid, tip = scene.target.solid, Tip.of(grasp.grasp)
     x, y, z = place.pose.position
-    centre = (x, y, z + config.goal.release + solid.size[2] / 2)
+    centre = (x, y, z + release + solid.size[2] / 2)
     heading = matrix_from_quaternion_xyzw(place.pose.orientation)[:, 0]
     count = 2 if scene.yaw_known else 2 * config.goal.yaws
     for number in range(count):
@@ -108,7 +120,7 @@ def _candidates(
         by = math.atan2(heading[1], heading[0]) + turn - solid.yaw
         away = _turned(_difference(tip.position, solid.centre), by)
         moved = Tip(_sum(centre, away), _turned(tip.approach, by), _turned(tip.closing, by))
-        yield _PlaceCandidate(spot, place, turn, moved, Solid(centre, solid.yaw + by, solid.size))
+        yield _PlaceCandidate(spot, place, release, turn, moved, Solid(centre, solid.yaw + by, solid.size))
 
 
 def _lowered(obj: PlanningObject, place: Place) -> PlanningObject:
@@ -118,7 +130,7 @@ def _lowered(obj: PlanningObject, place: Place) -> PlanningObject:
     return _cut(obj, place.pose.position[2])
 
 
-def carrier_at(scene: PlanningScene, placement: Placement, config: PlanningConfig) -> PlanningObject | None:
+def carrier_at(scene: PlanningScene, placement: Placement) -> PlanningObject | None:
     """The support of a placement for planners, cut at the height of the place, for lowering and leaving.
 
     Its box would be as high as its rim, but fingers that hold a flat object move down inside the rim. `place_goal`
@@ -127,7 +139,6 @@ def carrier_at(scene: PlanningScene, placement: Placement, config: PlanningConfi
     Args:
         scene: planning scene of the placement.
         placement: placement of the target.
-        config: height of release.
 
     Returns:
         The object with its padded box no higher than the place; None if the support is the support plane.
@@ -135,7 +146,7 @@ def carrier_at(scene: PlanningScene, placement: Placement, config: PlanningConfi
     carrier = next((obj for obj in scene.neighbours if obj.id == placement.carrier_id), None)
     if carrier is None:
         return None
-    return _cut(carrier, placement.obj.position[2] - scene.target.solid.size[2] / 2 - config.goal.release)
+    return _cut(carrier, placement.obj.position[2] - scene.target.solid.size[2] / 2 - placement.release)
 
 
 def _cut(obj: PlanningObject, height: float) -> PlanningObject:
@@ -182,6 +193,7 @@ def _placement(
         obj=Pose(frame, (x, y, z), orientation),
         carrier_id=candidate.place.carrier_id,
         spot=candidate.spot,
+        release=candidate.release,
         turn=math.remainder(candidate.turn, math.tau),
         opening=grasp.needed,
         clearance=clearance,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from spatial_vlm_ros.errors import InputError, ShapeError
-from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 
 Phase = Literal["open", "reach", "approach", "close", "lift", "carry", "lower", "release", "withdraw"]
@@ -133,6 +133,11 @@ class MotionPlan:
     def duration(self) -> float:
         """Time that the arm moves, seconds; the gripper's time is not known."""
         return sum(trajectory.times[-1] for trajectory in self.trajectories)
+
+    @property
+    def put_down(self) -> Placement | None:
+        """The planned placement; None if the plan ends with the object in the hand."""
+        return None if self.place is None or self.placement is None else self.place.placements[self.placement]
 
 
 class Planner(Protocol):

@@ -28,7 +28,7 @@ from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution
 
 _LARGEST_TOKEN = 4096  # bytes
 _UNSEEN = "Only objects named in the instruction were detected; all others are known from depth alone"
-_NEAR = 0.01  # metres: a clearance below this is shown before the decision
+_NEAR = 0.01  # metres: a clearance below this, or a fall from higher, is shown before the decision
 _AUDIT = Path("spatial_vlm_ros") / "audit.jsonl"
 
 
@@ -254,6 +254,12 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
     grasp = offer.goal.grasps[offer.plan.grasp]
     if grasp.clearance < _NEAR:
         found.append(f"The gripper passes neighbouring objects at a distance of {grasp.clearance * 1000:.0f} mm")
+    placement = offer.plan.put_down
+    if placement is not None and placement.release > _NEAR:
+        height = f"{placement.release * 1000:.0f} mm"
+        found.append(
+            f"The {offer.scene.target.label} is released {height} above its place and falls into its container"
+        )
     if offer.seen.surroundings is not None and not offer.seen.surroundings.all_objects:
         found.append(_UNSEEN)
     if offer.scene.yaw_known is False:

@@ -318,7 +318,7 @@ class Strategies:
             )
             link = self._motion.tip_link
             attached = [messages.attached_box(target.id, link, link_T_box, target.solid.size, fingers)]
-        carrier = None if onto is None else carrier_at(self._scene, onto, self._config)
+        carrier = None if onto is None else carrier_at(self._scene, onto)
         if carrier is not None:
             box = carrier.padded
             objects = [messages.box_object(carrier.id, self._scene.frame_id, messages.solid_matrix(box), box.size)]

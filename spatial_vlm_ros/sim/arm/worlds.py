@@ -32,7 +32,7 @@ _CENTRE, _SIZE = (0.35, 0.0), (1.3, 1.5)  # the table, metres
 _LET_GO = 0.002  # metres above the table
 _SCALES: Mapping[str, float] = MappingProxyType(
     {"bonnet chick": 0.62, "ribbon chick": 0.62, "cup": 0.8, "tray": 0.9, "box": 0.6, "can": 0.85, "orange": 0.8,
-     "lemon": 0.85, "banana": 0.9, "apple": 0.8}
+     "lemon": 0.85, "banana": 0.9, "apple": 0.8, "bowl": 0.95}
 )  # fmt: skip
 _OTHERS = ("box", "can", "orange", "lemon", "apple")
 _REACH = ((0.36, 0.72), (-0.38, 0.38))  # x and y ranges for objects, metres
@@ -51,7 +51,7 @@ class TableLayout:
         scenery: the table, whose top is at z = 0, and the room.
         base_T_camera: camera pose in the base frame.
         target: id of the object to take.
-        tray: id of the object to put it on.
+        tray: id of the object to put it on or into.
         instruction: instruction for this task.
     """
 
@@ -100,6 +100,23 @@ def chicks(name: str, bonnet: tuple[float, float], ribbon: tuple[float, float], 
     return TableLayout(name, tuple(objects), arm_room(rng), arm_camera(), target, TRAY, _INSTRUCTION)
 
 
+def bowl(name: str) -> TableLayout:
+    """Place a lemon, three other objects and a bowl that the lemon is to be put into."""
+    rng = np.random.default_rng(8)
+    places: Mapping[str, tuple[str, str | None, tuple[float, float], float]] = {
+        "bowl": ("bowl", "blue", (0.52, 0.27), 0.0),
+        "lemon": ("lemon", None, (0.47, -0.02), 0.5),
+        "orange": ("orange", None, (0.62, -0.14), 0.0),
+        "can": ("can", "purple", (0.66, 0.06), 0.0),
+        "box": ("box", "red", (0.44, -0.24), 0.4),
+    }
+    objects = tuple(
+        PlacedModel(id_, _small(kind, rng, colour), (*place, _LET_GO), yaw)
+        for id_, (kind, colour, place, yaw) in places.items()
+    )
+    return TableLayout(name, objects, arm_room(rng), arm_camera(), "lemon", "bowl", "put the lemon in the bowl")
+
+
 def random_layout(seed: int) -> TableLayout:
     """Make a random world: one chick behind the cup, the other not, three to five other objects, a tray.
 
@@ -138,9 +155,10 @@ ARM_WORLDS: Mapping[str, Callable[[], TableLayout]] = MappingProxyType(
     {
         "behind": partial(chicks, "behind", (0.42, 0.03), (0.69, 0.06), "bonnet"),
         "swapped": partial(chicks, "swapped", (0.69, 0.06), (0.42, 0.03), "ribbon"),
+        "bowl": partial(bowl, "bowl"),
     }
 )
-"""Name → maker: the bonnet chick behind the cup and the ribbon chick before it; the other way round."""
+"""Name → maker: the bonnet chick behind the cup, the ribbon chick before it; the other way round; a lemon, a bowl."""
 
 
 def arm_room(rng: np.random.Generator) -> Scenery:

@@ -49,12 +49,16 @@ def config(**groups: dict[str, object]) -> PlanningConfig:
 
 
 def placed(
-    target: PlanningObject, *spots: tuple[float, float, float, float], supporting: str = "support"
+    target: PlanningObject,
+    *spots: tuple[float, float, float, float],
+    supporting: str = "support",
+    rim: float | None = None,
 ) -> Resolution:
-    """A resolution with places (x, y, z, yaw)."""
+    """A resolution with places (x, y, z, yaw), in a container if `rim` is given."""
+    ways = [(0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)) for *_, yaw in spots]
     places = tuple(
-        Place(Pose("base_link", (x, y, z), (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))), "support", supporting)
-        for x, y, z, yaw in spots
+        Place(Pose("base_link", (x, y, z), way), "support", supporting, rim_m=rim)
+        for (x, y, z, _), way in zip(spots, ways, strict=True)
     )
     solid = target.solid
     pose = Pose("base_link", solid.centre, (0.0, 0.0, math.sin(solid.yaw / 2), math.cos(solid.yaw / 2)))

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from planning_scenes import CLEAR, table_with
+from planning_scenes import CLEAR, box, config, placed, table_with
 from test_pick_sequence import SEEN, Cell, again, seen
 from test_recheck import CONFIG, planned, target
 
@@ -17,9 +17,10 @@ from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE, MEASURED, UNSEEN, changed_since, spaces_of
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
-from spatial_vlm_ros.manipulation.planning.goal import Rejection
+from spatial_vlm_ros.manipulation.planning.goal import PlaceGoal, Rejection
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Solid, TurnedBox, gaps
 from spatial_vlm_ros.manipulation.recheck import check_plan_holds
@@ -207,3 +208,50 @@ def test_a_share_that_is_not_a_number_is_not_seen() -> None:
     nothing = dataclasses.replace(SEEN, occupancy=dataclasses.replace(CLEAR, seen_share=float("nan")))
     with pytest.raises(DepthError):
         check_way_seen(nothing, ObservationConfig())
+
+
+# ------------------------------------------------------------------------------------------------ falling in
+
+
+LOW = box("block", 0.4, 0.0, (0.04, 0.04, 0.03))
+RING = voxels(((0.44, 0.14, 0.0), (0.46, 0.36, 0.08)), ((0.64, 0.14, 0.0), (0.66, 0.36, 0.08)),
+              ((0.46, 0.14, 0.0), (0.64, 0.16, 0.08)), ((0.46, 0.34, 0.0), (0.64, 0.36, 0.08)))  # fmt: skip
+"""The walls of a crate, 18 cm wide inside and 8 cm high: too narrow for the hand, whose palm is 20.8 cm wide."""
+
+
+def into_the_crate(rim: float | None, **goal: float) -> PlaceGoal:
+    scene = with_occupancy(table_with(LOW), occupied(RING))
+    asked = placed(LOW, (0.55, 0.25, 0.005, 0.0), rim=rim)
+    return place_goal(scene, asked, pick_goal(table_with(LOW), config()).grasps[0], config(goal=goal))
+
+
+def test_what_a_hand_cannot_put_into_a_container_falls_into_it_from_no_higher_than_needed() -> None:
+    goal = into_the_crate(rim=0.075)
+    best = goal.placements[0]
+    assert best.release == pytest.approx(0.035), "and not at 5, 15 or 25 mm"
+    assert best.obj.position == pytest.approx((0.55, 0.25, 0.005 + 0.035 + 0.015))
+    palm = best.place.position[2] + 0.0469 - 0.0095
+    assert palm - 0.01 < 0.085 <= palm, "5 mm above the walls, and a step lower it would not be"
+    assert {each.release for each in goal.placements} == {best.release}
+    assert {(each.kind, each.by) for each in goal.rejected} == {("blocked", MEASURED)}
+
+
+@pytest.mark.parametrize(
+    ("rim", "goal"),
+    [
+        pytest.param(None, {}, id="no container is known"),
+        pytest.param(0.03, {}, id="its foot would be above the rim"),
+        pytest.param(0.075, {"drop": 0.02}, id="farther than is allowed"),
+        pytest.param(0.075, {"drop": 0.0}, id="nothing may fall"),
+    ],
+)
+def test_nothing_falls_beside_a_container_or_too_far(rim: float | None, goal: dict[str, float]) -> None:
+    with pytest.raises(GoalError, match="an object without a name is in the way"):
+        into_the_crate(rim, **goal)
+
+
+def test_what_can_be_put_down_does_not_fall() -> None:
+    scene = table_with(LOW)
+    asked = placed(LOW, (0.55, 0.25, 0.005, 0.0), rim=0.075)
+    goal = place_goal(scene, asked, pick_goal(scene, config()).grasps[0], config())
+    assert {each.release for each in goal.placements} == {0.005}

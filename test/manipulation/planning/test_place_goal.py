@@ -62,15 +62,15 @@ def test_what_carries_ends_at_the_place_for_planners() -> None:
     tray = PlanningObject("tray", "tray", Solid((0.3, -0.2, 0.01), 0.0, (0.3, 0.2, 0.02)), (0.005, 0.005, 0.005))
     scene = table_with(BLOCK, tray)
     best = place_goal(table_with(BLOCK), placed(BLOCK, (0.3, -0.2, 0.006, 0.0)), FROM_ABOVE, ANY).placements[0]
-    assert carrier_at(scene, best, ANY) is None, "the support carries it"
+    assert carrier_at(scene, best) is None, "the support carries it"
     on_tray = dataclasses.replace(best, carrier_id="tray")
-    carrier = carrier_at(scene, on_tray, ANY)
+    carrier = carrier_at(scene, on_tray)
     assert carrier is not None
     padded = carrier.padded
     assert padded.centre[2] + padded.size[2] / 2 == pytest.approx(0.006, abs=1e-6)
     assert padded.size[:2] == pytest.approx(tray.padded.size[:2])
     high = dataclasses.replace(on_tray, obj=dataclasses.replace(best.obj, position=(0.3, -0.2, 0.3)))
-    above = carrier_at(scene, high, ANY)
+    above = carrier_at(scene, high)
     assert above is not None
     assert above.solid.size[2] == pytest.approx(0.02), "it is not raised"
 
