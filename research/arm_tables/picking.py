@@ -32,6 +32,7 @@ from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING, ObservedAnswe
 from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
 from spatial_vlm_ros.manipulation.planned_motion import HOLDING
 from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
+from spatial_vlm_ros.manipulation.planning.goal import Placement
 from spatial_vlm_ros.manipulation.recheck import check_plan_holds, check_same
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.parameters.manipulation import planning_from
@@ -84,12 +85,14 @@ class _Stage:
     error: SpatialVlmError
 
 
-def planning_for(arm: SimulatedArm) -> PlanningConfig:
-    """What the gate plans with for this arm."""
+def planning_for(arm: SimulatedArm, drop: float | None = None) -> PlanningConfig:
+    """What the gate plans with for this arm; `drop` replaces `goal.drop`, metres."""
     nested: dict[str, dict[str, Any]] = {}
     for name, value in arm.gate.items():
         group, _, key = name.partition(".")
         nested.setdefault(group, {})[key] = value
+    if drop is not None:
+        nested.setdefault("goal", {})["drop"] = drop
     return planning_from(nested)
 
 
@@ -101,11 +104,14 @@ class Pick:
         arm: that stands before it.
         seed: of noise and plans.
         catalogue: of the objects.
+        drop: as in `planning_for`.
     """
 
-    def __init__(self, table: OthersTable, arm: SimulatedArm, seed: int, catalogue: Catalogue) -> None:
+    def __init__(
+        self, table: OthersTable, arm: SimulatedArm, seed: int, catalogue: Catalogue, drop: float | None = None
+    ) -> None:
         self.table, self.arm, self.seed, self.catalogue = table, arm, seed, catalogue
-        self.cell, self.config = ArmCell(table.layout, arm), planning_for(arm)
+        self.cell, self.config = ArmCell(table.layout, arm), planning_for(arm, drop)
         self.planner = ClockedPlanner(arm)
         self.made: Planned | None = None
 
@@ -151,6 +157,7 @@ class Pick:
             self.made = planned_from(self.planner, self.cell, resolution, seen, self.seed, self.config)
             grasp = self.made.goal.grasps[self.made.plan.grasp]
             row["way"], row["width_m"] = grasp.way, round(grasp.width, 4)
+            row["release_m"] = round(self._put_down.release, 3)
             stage = "seen"
             check_way_seen(seen, self.config.observation)
         except GoalError as error:
@@ -228,7 +235,7 @@ class Pick:
         tip_T_target = np.linalg.inv(matrix(grasp.grasp)) @ self._begun[target]
         standing = {obj.id: self._body(obj.id, self._begun[obj.id]) for obj in self.table.layout.objects}
         others = [body for id_, body in standing.items() if id_ != target]
-        hand, placement = frozenset(robot.hand_links), self._placement()
+        hand, placement = frozenset(robot.hand_links), self._put_down.place
         witnesses: dict[str, CollisionWitness] = {}
         deepest: dict[str, float] = {}
         moments, opening = 0, 0.0
@@ -265,11 +272,11 @@ class Pick:
                 deepest[name] = round(1000 * max(deepest.get(name, 0.0), depth), 2)
         return {"moments": moments, "collisions_mm": deepest}
 
-    def _placement(self) -> Any:
-        plan = self._planned.plan
-        assert plan.place is not None
-        assert plan.placement is not None
-        return plan.place.placements[plan.placement].place
+    @property
+    def _put_down(self) -> Placement:
+        put_down = self._planned.plan.put_down
+        assert put_down is not None
+        return put_down
 
     def _body(self, id_: str, pose: Floats) -> ConvexBody:
         """The true shape of an object."""

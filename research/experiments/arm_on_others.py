@@ -2,14 +2,14 @@
 """The simulated arms on other people's objects: from the sentence to the tray, judged by contact physics.
 
 `python -m research.experiments.arm_on_others --n 200 --first-seed S [--robot ur5e] [--processes 2] [--minutes M]
-[--add] [--into bowl] [--sources "object_sim=PLACE ycb=PLACE vima=PLACE"] [--draw FOLDER] [--film FOLDER]`: random
-tables of `research.arm_tables`; with `--into`, the target is put into that container instead of onto the tray. The
-detector sees only what the sentence names. From one noisy image there is an answer, a plan, the plan's check and the
-recheck as the gate makes them; the plan is carried out, the grip judged by the width between the fingers. What is
-feasible is said by `research.arm_tables.feasible`, which shares nothing with the planner or the grasp search. A PLACE
-is a checkout, a bare git directory, or a URL; without `--sources` the folders in SPATIAL_VLM_ARM_SOURCES are taken, or
-the pinned commits are fetched. `--add` keeps the rows of the last run, `--draw` writes an image of each world, `--film`
-a film. docs/arm_on_others.md defines every figure.
+[--add] [--into bowl [--drop METRES]] [--sources "object_sim=PLACE ycb=PLACE vima=PLACE"] [--draw FOLDER]
+[--film FOLDER]`: random tables of `research.arm_tables`; with `--into`, the target is put into that container instead
+of onto the tray, with `goal.drop` as given. The detector sees only what the sentence names. From one noisy image there
+is an answer, a plan, the plan's check and the recheck as the gate makes them; the plan is carried out, the grip judged
+by the width between the fingers. What is feasible is said by `research.arm_tables.feasible`, which shares nothing with
+the planner or the grasp search. A PLACE is a checkout, a bare git directory, or a URL; without `--sources` the folders
+in SPATIAL_VLM_ARM_SOURCES are taken, or the pinned commits are fetched. `--add` keeps the rows of the last run,
+`--draw` writes an image of each world, `--film` a film. docs/arm_on_others.md defines every figure.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ BATCH = 20  # worlds of one process
 CONTACTS = 0.01  # share of worlds with another contact
 
 Row = dict[str, Any]
+Options = tuple[str, str, str, str, float | None]  # robot, images, film, into, drop
 _catalogue: list[Catalogue] = []
 
 
@@ -51,14 +52,14 @@ def begin(catalogue: Catalogue) -> None:
     _catalogue[:] = [catalogue]
 
 
-def one(seed: int, robot: str, images: str = "", film: str = "", into: str = "") -> Row:
+def one(seed: int, robot: str, images: str = "", film: str = "", into: str = "", drop: float | None = None) -> Row:
     """One world from beginning to end; what went wrong in this benchmark itself is a row, too."""
     begun = time.process_time()
     try:
         world = random_table(seed, _catalogue[0], into)
     except InputError as error:
         return {"seed": seed, "no_world": str(error)[:200]}
-    pick = Pick(world, simulated_arm(robot), seed, _catalogue[0])
+    pick = Pick(world, simulated_arm(robot), seed, _catalogue[0], drop)
     camera = Camera(pick, images, film) if images or film else None
     row = pick.run(camera.carry_out if camera is not None else None)
     if camera is not None:
@@ -169,7 +170,7 @@ def series(rows: Sequence[Row]) -> list[tuple[str, float, float, float, int]]:
 
 
 def rows_of(
-    seeds: Iterable[int], n: int, catalogue: Catalogue, processes: int, end: float, options: tuple[str, str, str, str]
+    seeds: Iterable[int], n: int, catalogue: Catalogue, processes: int, end: float, options: Options
 ) -> Iterator[Row]:
     """Rows of worlds as they come, until there are so many, or the time is over.
 
@@ -183,7 +184,7 @@ def rows_of(
 
 
 def _batch(
-    waiting: Iterator[int], n: int, catalogue: Catalogue, processes: int, end: float, options: tuple[str, str, str, str]
+    waiting: Iterator[int], n: int, catalogue: Catalogue, processes: int, end: float, options: Options
 ) -> Iterator[Row]:
     """Rows of so many worlds, by processes of their own."""
     found = 0
@@ -205,13 +206,15 @@ def keep(rows: list[Row], setting: Row) -> tuple[Row, list[Claim]]:
     figures, claims = summary(rows)
     times = {name: {"p50": a, "p95": b, "most": c, "n": n} for name, a, b, c, n in series(rows)}
     measured = {"setting": setting, **figures, "times": times, "rows": rows}
-    write(title_of(setting["robot"], setting["into"]), measured, claims)
+    write(title_of(setting), measured, claims)
     return measured, claims
 
 
-def title_of(robot: str, into: str) -> str:
+def title_of(setting: Row) -> str:
     """Of the file that is written."""
-    return f"arm_on_others{'' if robot == PANDA.name else f'_{robot}'}{into and f'_into_{into}'}"
+    robot, into, drop = setting["robot"], setting["into"], setting["drop"]
+    fall = "" if drop is None else f"_drop_{1000 * drop:.0f}"
+    return f"arm_on_others{'' if robot == PANDA.name else f'_{robot}'}{into and f'_into_{into}'}{fall}"
 
 
 def lines_of(name: str, value: Any) -> list[tuple[str, str]]:
@@ -227,20 +230,21 @@ def main() -> int:
     processes, end = max(1, int(option("processes", 1))), time.monotonic() + 60 * option("minutes", math.inf)
     robot, sources = word("robot", PANDA.name), word("sources", "")
     images, film, into = word("draw", ""), word("film", ""), word("into", "")
+    drop = option("drop", 0.0) if "--drop" in sys.argv else None
+    setting: Row = {"robot": robot, "asked_for": n, "first_seed": first, "into": into, "drop": drop}
     rows: list[Row] = []
     if "--add" in sys.argv:
         sys.argv.remove("--add")
-        rows = json.loads((RESULTS / f"{title_of(robot, into)}.json").read_text())["rows"]
+        rows = json.loads((RESULTS / f"{title_of(setting)}.json").read_text())["rows"]
     simulated_arm(robot)
     there = {row["seed"] for row in rows}
     left = n - sum("ended" in row for row in rows)
     seeds = (seed for seed in range(first, first + 100 * max(1, n)) if seed not in there)
-    setting: Row = {"robot": robot, "asked_for": n, "first_seed": first, "into": into}
     if left > 0:
         places = places_of(sources.split())
         with tempfile.TemporaryDirectory() as folder, catalogue_of(places, Path(folder)) as catalogue:
             setting["objects"] = len(catalogue.files)
-            for row in rows_of(seeds, left, catalogue, processes, end, (robot, images, film, into)):
+            for row in rows_of(seeds, left, catalogue, processes, end, (robot, images, film, into, drop)):
                 rows.append(row)
                 print(line_of(row), file=sys.stderr, flush=True)
                 keep(rows, setting)
@@ -249,7 +253,7 @@ def main() -> int:
     where = f"{robot}, into the {into}" if into else robot
     table(f"{measured['worlds']} tables of others' objects, {where}, from seed {first}", ("", ""), told)
     table("times and forces", ("", "p50", "p95", "most", "n"), series(rows))
-    return finish(title_of(robot, into), measured, claims)
+    return finish(title_of(setting), measured, claims)
 
 
 if __name__ == "__main__":
