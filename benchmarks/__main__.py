@@ -68,6 +68,7 @@ ALONE = {
     "adaptvis": Part(("--layers", "1", "--rounds", "1"), ("torch", "transformers"), slow=True),
     "arm_on_others": Part(("--n", "0"), (*_ARM, "mujoco"), slow=True, package=_RESEARCH),
     "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco"), slow=True),
+    "bowls": Part(("--n", "1"), (*_ARM, "mujoco"), slow=True),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
     "evaluation_throughput": Part(
         ("--frames", "3", "--long", "6", "--bags", "3", "--repetitions", "1", "--workers", "0"),

@@ -18,7 +18,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Any
 
@@ -89,11 +89,13 @@ def attempted(world: TableLayout, seed: int, config: PlanningConfig, seen: bool)
             "force_N": round(done.others, 2), "pressed_N": round(done.pressed, 2)}  # fmt: skip
 
 
-def rechecked(cell: ArmCell, made: Planned, seed: int, config: PlanningConfig) -> None:
-    """Recheck as the gate does; raises if the plan does not hold."""
+def rechecked(
+    cell: ArmCell, made: Planned, seed: int, config: PlanningConfig, told: Callable[[Detection], bool] = named
+) -> None:
+    """Recheck as the gate does, with the detections for which `told` is true; raises if the plan does not hold."""
     doubted, needed = False, 1
     for number in range(1 + CONFIRMING):
-        resolution, now = look(cell, 2_000_000_000 + number, seed + 1 + number, named)
+        resolution, now = look(cell, 2_000_000_000 + number, seed + 1 + number, told)
         check_same(made.seen, resolution, now, config.observation)
         if now is None:
             raise GoalError("look again", [("seen", resolution.message)], "say it again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError
@@ -73,20 +73,12 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
         raise InputError("resolution", got, f"a place, and all poses in {scene.frame_id!r}", repair)
     rejected: list[Rejection] = []
     free: list[tuple[_PlaceCandidate, float]] = []
-    spots = list(enumerate(places))
-    release = config.goal.release
+    spots, release = list(enumerate(places)), config.goal.release
     while spots and not free:
         for number, place in spots:
-            candidates = []
-            for candidate in _candidates(number, place, release, scene, grasp, config):
-                outside = _outside(candidate, grasp, config)
-                if outside is None:
-                    candidates.append(candidate)
-                else:
-                    rejected.append(outside)
+            candidates = list(_candidates(number, place, release, scene, grasp, config))
             around = [_lowered(obj, place) for obj in scene.neighbours]
-            ways = [_way(candidate, grasp, config) for candidate in candidates]
-            for candidate, result in zip(candidates, judged(scene, ways, around, config.goal), strict=True):
+            for candidate, result in zip(candidates, _results(candidates, scene, grasp, around, config), strict=True):
                 if isinstance(result, Rejection):
                     rejected.append(result)
                 else:
@@ -154,6 +146,20 @@ def _cut(obj: PlanningObject, height: float) -> PlanningObject:
     bottom = obj.solid.bottom
     top = min(max(height - obj.padding[2], bottom + 1e-3), obj.solid.top)
     return dataclasses.replace(obj, solid=obj.solid.between(bottom, top))
+
+
+def _results(
+    candidates: Sequence[_PlaceCandidate],
+    scene: PlanningScene,
+    grasp: Grasp,
+    around: Sequence[PlanningObject],
+    config: PlanningConfig,
+) -> Iterator[Rejection | float]:
+    """The rejection or the clearance of each candidate, metres; those outside the workspace are not judged further."""
+    outside = [_outside(candidate, grasp, config) for candidate in candidates]
+    ways = [_way(each, grasp, config) for each, beyond in zip(candidates, outside, strict=True) if beyond is None]
+    results = iter(judged(scene, ways, around, config.goal))
+    return (next(results) if beyond is None else beyond for beyond in outside)
 
 
 def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:
