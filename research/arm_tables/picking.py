@@ -18,7 +18,7 @@ from research.arm_tables.feasible import feasible
 from research.arm_tables.layouts import TARGET, TWIN, OthersTable
 from research.arm_tables.pieces import corners_of
 from research.rendered.meshes import Floats
-from spatial_vlm_ros.errors import GoalError, SceneChangedError, SpatialVlmError
+from spatial_vlm_ros.errors import GoalError, NoPathError, SceneChangedError, SpatialVlmError
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
@@ -219,7 +219,11 @@ class Pick:
         """How long the trajectories last, and against TOPP-RA's times where toppra is installed."""
         robot, ratios = self.planner.robot, []
         for request, motion in self.planner.answered[-MOTIONS:]:
-            for path, trajectory in zip(self.planner.paths(request), motion.trajectories, strict=True):
+            try:
+                paths = self.planner.paths(request)
+            except NoPathError:  # searched again, and too slowly on a busy machine
+                continue
+            for path, trajectory in zip(paths, motion.trajectories, strict=True):
                 try:
                     best = time_optimal(path, robot.velocity * VELOCITY, robot.acceleration * ACCELERATION)
                 except ModuleNotFoundError:
