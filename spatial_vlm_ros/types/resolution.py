@@ -80,10 +80,10 @@ class Place:
         clearance_m: free distance around the footprint, metres.
         stability_m: distance of the footprint's middle from the edge of the supporting object, metres, positive inside;
             None on the open support plane.
-        rim_m: height of the measured rim of the container over the contact, metres: what is released below it falls
-            into the container; None outside containers.
         probability: that the relation holds there.
         reason: why the spot was chosen, with the limit that it is closest to.
+        rim_m: height of the measured rim of the container over the contact, metres: what is released below it falls
+            into the container; None outside containers.
     """
 
     pose: Pose
@@ -92,9 +92,9 @@ class Place:
     margin_m: float = 0.0
     clearance_m: float = 0.0
     stability_m: float | None = None
-    rim_m: float | None = None
     probability: float = 0.0
     reason: PlaceReason | None = None
+    rim_m: float | None = None
 
 
 @dataclass(frozen=True)
