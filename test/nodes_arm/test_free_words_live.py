@@ -141,11 +141,14 @@ def test_nothing_moves_without_a_persons_approval(cell: FreeCell) -> None:
 def test_what_a_person_has_approved_is_begun(cell: FreeCell, server: Contract) -> None:
     """Begun, and not more: the arm may hit what nobody has looked for (docs/planner_gate.md, unseen obstacles)."""
     before = server.requests
-    picking, proposal = cell.proposed_for("grab what my niece would cuddle behind the cup")
-    (name,) = {line["content"]["candidates"][0]["clauses"][0]["relation"] for line in cell.record()[-1:]}
-    assert name == "behind"  # what can be read of the words is measured
-    assert cell.approve(proposal) == "OK"
-    cell.end(picking)
+    for _ in range(3):  # noise may look like a change to the recheck: a person asks again then, as the message says
+        picking, proposal = cell.proposed_for("grab what my niece would cuddle behind the cup")
+        (name,) = {line["content"]["candidates"][0]["clauses"][0]["relation"] for line in cell.record()[-1:]}
+        assert name == "behind"  # what can be read of the words is measured
+        assert cell.approve(proposal) == "OK"
+        cell.end(picking)
+        if picking.name != "SCENE_CHANGED":
+            break
     assert picking.result is not None
     assert picking.result.moved, picking.result
     assert answer_of(picking)["source"] == "model"

@@ -109,6 +109,15 @@ def patient(robot: str, planner: str, folder: Path) -> Path:
     return path
 
 
+def patient_resolver(folder: Path) -> Path:
+    """The shipped parameters, with more patience for images: 2 s of simulated time are half a second."""
+    text, usual = (ROOT / "config" / "resolver.yaml").read_text(), "frame_timeout: 2.0"
+    assert text.count(usual) == 1
+    path = folder / "resolver.yaml"
+    path.write_text(text.replace(usual, "frame_timeout: 30.0"))
+    return path
+
+
 @pytest.mark.parametrize(
     ("robot", "planner", "world"),
     [
@@ -138,7 +147,8 @@ def test_a_whole_pick_with_the_preset_of_a_robot(
         person = Person(graph, token)
         person.until(lambda: drivers.ready, "the simulation is there")
         preset = patient(robot, planner, tmp_path)
-        named = (f"audit_log:={tmp_path / 'audit.jsonl'}", f"approval_token_file:={token}", "page:=false")
+        named = (f"audit_log:={tmp_path / 'audit.jsonl'}", f"approval_token_file:={token}", "page:=false",
+                 f"params_file:={patient_resolver(tmp_path)}")  # fmt: skip
         up = program("up", "pick", f"robot:={preset}", "camera:=none", f"planner:={planner}", "plan_only:=false",
                      "use_sim_time:=true", "velocity_scaling:=0.5", "acceleration_scaling:=0.5",
                      "approval_timeout:=300.0", *named)  # fmt: skip
