@@ -408,6 +408,6 @@ def _carried(offer: Offer, words: str) -> str:
         return ""
     labels = {obj.id: obj.label for obj in offer.scene.neighbours}
     to = None if resolution.query is None else resolution.query.destination
-    where = resolution.place.anchor_id if resolution.place is not None else ""
-    inside = to is not None and to.relation == "inside" and where == put_down.carrier_id
+    anchor = resolution.place.anchor_id if resolution.place is not None else ""
+    inside = to is not None and to.relation == "inside" and anchor == put_down.carrier_id
     return f"{words} {'in' if inside else 'on'} the {labels.get(put_down.carrier_id, 'table')}"

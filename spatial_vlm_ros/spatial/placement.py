@@ -233,7 +233,7 @@ def place_of(spot: Spot, layout: Layout) -> Place:
 
 
 def _rim_over(supporting: SupportingSurface, place: Array, height: float) -> float | None:
-    """Height of a container's rim over `height` at a place (2,), metres; None if it is no container with a rim."""
+    """Height of a container's rim over `height` at a place (2,), metres; None if it is not a container with a rim."""
     if not (supporting.within and supporting.rim_height < math.inf):
         return None
     return float(supporting.level.at(place[None])[0]) + supporting.rim_height - height

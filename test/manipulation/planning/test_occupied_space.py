@@ -239,7 +239,7 @@ def test_what_a_hand_cannot_put_into_a_container_falls_into_it_from_no_higher_th
 @pytest.mark.parametrize(
     ("rim", "goal"),
     [
-        pytest.param(None, {}, id="no container is known"),
+        pytest.param(None, {}, id="a container is not known"),
         pytest.param(0.03, {}, id="its foot would be above the rim"),
         pytest.param(0.075, {"drop": 0.02}, id="farther than is allowed"),
         pytest.param(0.075, {"drop": 0.0}, id="nothing may fall"),
