@@ -91,6 +91,9 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "",
         return FAILED
     from spatial_vlm_ros.errors import SpatialVlmError
 
+    class Executor(SingleThreadedExecutor):
+        _sigint_gc = None  # rclpy's __del__ reads it; without this, Ctrl-C during __init__ prints a traceback
+
     owns_signals = hasattr(make, "end")
     told = _Told()
     try:
@@ -104,7 +107,7 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "",
         if alive:
             importlib.import_module("spatial_vlm_ros.nodes.liveliness").Alive(node, alive)
         node.start()
-        executor = SingleThreadedExecutor()
+        executor = Executor()
         executor.add_node(node)
         if owns_signals:
             executor.spin_until_future_complete(told.instead_of_interrupt())

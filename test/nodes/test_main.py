@@ -160,6 +160,28 @@ def test_an_interrupt_that_a_compiled_module_turns_into_an_error_is_a_clean_end(
     assert (code, "Unable to convert" in said) == (ends, bool(ends)), said
 
 
+HALF_MADE = """
+import signal
+import rclpy.executors
+from rclpy.node import Node
+from spatial_vlm_ros.nodes import main
+from spatial_vlm_ros.nodes.perception import frame_player
+class Player(Node):
+    def __init__(self): super().__init__("player")
+    def start(self): rclpy.executors.GuardCondition = interrupted  # the first that rclpy's executor makes
+    def stop(self): print("stopped", flush=True)
+def interrupted(**_): signal.raise_signal(signal.{})
+frame_player.FramePlayer = Player
+raise SystemExit(main.frame_player([]))
+"""
+
+
+@BOTH
+def test_an_interrupt_while_its_executor_is_made_is_a_clean_end(program: Program, number: signal.Signals) -> None:
+    program.start(wait=False, code=HALF_MADE.format(number.name))
+    assert program.ends() == (0, "stopped\n")
+
+
 ENDING = """
 from rclpy.node import Node
 from spatial_vlm_ros.nodes import main
