@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""A learned table of absolute positions."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -33,49 +35,35 @@ def bilinear(table: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.array(out)
 
 
-def test_its_own_grid_gets_the_table_row_after_row() -> None:
-    made = filled(3, 4, 5)
-    assert torch.equal(made(3, 4)[1 * 4 + 2], made.table[1, 2])
-
-
-@pytest.mark.parametrize("grid", [(6, 8), (2, 2), (1, 9), (5, 3)])
-def test_another_grid_gets_it_bilinear(grid: tuple[int, int]) -> None:
+@pytest.mark.parametrize("grid", [(3, 4), (6, 8), (2, 2), (1, 9), (5, 3)])
+def test_a_grid_gets_the_table_bilinear_and_its_own_grid_row_after_row(grid: tuple[int, int]) -> None:
     made = filled(3, 4, 5)
     expected = bilinear(made.table.detach().double().numpy(), *grid)
     assert np.allclose(made(*grid).detach().numpy(), expected, atol=1e-5)
+    if grid == (3, 4):
+        assert torch.equal(made(*grid)[1 * 4 + 2], made.table[1, 2])
 
 
-def test_it_begins_with_zeros_that_learn() -> None:
+def test_it_begins_with_zeros_that_learn_and_is_read_as_it_was_saved(tmp_path: Path) -> None:
     made = LearnedPositions(2, 2, 3)
     assert not made.table.any()
     made(4, 4).sum().backward()
     assert torch.allclose(made.table.grad, torch.full((2, 2, 3), 4.0))
-
-
-def test_it_is_read_as_it_was_saved(tmp_path: Path) -> None:
     made = filled(3, 4, 5)
     made.save(str(tmp_path))
     assert torch.equal(LearnedPositions.load(str(tmp_path)).table, made.table)
 
 
-def test_files_without_a_table_are_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
+def test_folders_and_files_without_a_table_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save
 
-    with pytest.raises(FileError, match="beside the checkpoint"):
-        LearnedPositions.load(tmp_path)
-    (tmp_path / FILE).write_bytes(b"no tensors")
-    with pytest.raises(FileError, match="beside the checkpoint"):
-        LearnedPositions.load(tmp_path)
-    save_file({"table": torch.zeros(3)}, str(tmp_path / FILE))
-    with pytest.raises(FileError, match="no table"):
-        LearnedPositions.load(tmp_path)
-
-
-def test_a_grid_without_cells_is_refused() -> None:
-    with pytest.raises(InputError, match="learned positions"):
-        LearnedPositions(0, 4, 8)
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    tensors = save({"table": torch.zeros(3)})
+    for content, words in ((None, "beside the"), (b"no tensors", "beside the checkpoint"), (tensors, "no table")):
+        if content is not None:
+            (tmp_path / FILE).write_bytes(content)
+        with pytest.raises(FileError, match=words):
+            LearnedPositions.load(tmp_path)
     with pytest.raises(FileError, match="Save the checkpoint there first"):
         filled(2, 2, 3).save(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="learned positions"):
+        LearnedPositions(0, 4, 8)

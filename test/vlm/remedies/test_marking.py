@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""What a model was trained with is noted in its configuration."""
+
 from __future__ import annotations
 
 import json
@@ -30,17 +32,12 @@ def test_a_note_is_saved_and_loaded_with_the_model(kind: str, tmp_path: Path) ->
     check_trained(loaded, "positions", SETTINGS)
 
 
-def test_a_later_note_replaces_one_of_its_name_alone() -> None:
-    model = small_vlm("llava")
+def test_a_later_note_replaces_one_of_its_name_and_model_alone() -> None:
+    model, other = small_vlm("llava"), small_vlm("llava")
     mark(model, "positions", "axial")
     mark(model, "norms", [1, 2])
     mark(model, "positions", "1d")
     assert dict(trained_with(model)) == {"positions": "1d", "norms": [1, 2]}
-
-
-def test_notes_of_two_models_are_apart() -> None:
-    one, other = small_vlm("llava"), small_vlm("llava")
-    mark(one, "positions", "axial")
     assert dict(trained_with(other)) == {}
 
 
@@ -54,16 +51,12 @@ def test_what_a_model_was_not_trained_with_is_refused_unless_allowed() -> None:
         check_trained(model, "positions", "1d")
     with pytest.raises(ModelError, match="not with norms"):
         check_trained(model, "norms", 1.0)
-
-
-def test_a_model_without_a_note_has_its_usual_settings() -> None:
-    model = small_vlm("llava")
-    check_trained(model, "positions", "1d", unmarked="1d")
-    with pytest.raises(ModelError, match='with "1d", not with'):
-        check_trained(model, "positions", "axial", unmarked="1d")
-    mark(model, "positions", "axial")
-    with pytest.raises(ModelError, match='with "axial", not with'):
-        check_trained(model, "positions", "1d", unmarked="1d")
+    usual = small_vlm("llava")  # without a note a model has the usual settings of its class
+    check_trained(usual, "positions", "1d", unmarked="1d")
+    for noted, asked in (("1d", "axial"), ("axial", "1d")):
+        with pytest.raises(ModelError, match=f'with "{noted}", not with'):
+            check_trained(usual, "positions", asked, unmarked="1d")
+        mark(usual, "positions", "axial")
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), {"a": {1, 2}}])

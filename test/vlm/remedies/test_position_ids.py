@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Position indices of prompts with images, beside the published classes and by hand."""
+
 from __future__ import annotations
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from position_cases import padded  # noqa: E402
 from small_vlms import END, IMAGE, START, small_vlm  # noqa: E402
 
 from spatial_vlm_ros.errors import InputError, ShapeError, UnknownNameError  # noqa: E402
@@ -13,29 +16,22 @@ from spatial_vlm_ros.vlm.remedies.position_ids import Images, grid_ids, line_ids
 GRIDS = [(4, 4), (2, 7), (5, 1), (1, 1), (1, 6)]
 
 
-def batch(words: tuple[tuple[int, int], ...], grids: list[tuple[int, int]], left: bool) -> dict[str, torch.Tensor]:
+def batch(words: tuple[tuple[int, int], ...], left: bool) -> dict[str, torch.Tensor]:
     """Prompts with words before and behind an image, padded on one side, as a processor of Qwen gives them."""
     rows = [
-        [1] * before + [START] + [IMAGE] * (height * width) + [END] + [2] * behind
-        for (before, behind), (height, width) in zip(words, grids, strict=True)
+        torch.tensor([1] * before + [START] + [IMAGE] * (height * width) + [END] + [2] * behind)
+        for (before, behind), (height, width) in zip(words, GRIDS, strict=True)
     ]
-    longest = max(map(len, rows))
-    pads = [[0] * (longest - len(row)) for row in rows]
-    ids = torch.tensor([pad + row if left else row + pad for row, pad in zip(rows, pads, strict=True)])
-    one, none = [[1] * len(row) for row in rows], pads
-    mask = torch.tensor([pad + row if left else row + pad for row, pad in zip(one, none, strict=True)])
-    told = torch.tensor([(1, 2 * height, 2 * width) for height, width in grids])
-    return {
-        **{"input_ids": ids, "attention_mask": mask, "image_grid_thw": told},
-        "mm_token_type_ids": (ids == IMAGE).int(),
-    }
+    given = padded(rows, left)
+    given["image_grid_thw"] = torch.tensor([(1, 2 * height, 2 * width) for height, width in GRIDS])
+    return {**given, "mm_token_type_ids": (given["input_ids"] == IMAGE).int()}
 
 
 @pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
 @pytest.mark.parametrize("left", [True, False])
 def test_ids_are_those_of_the_published_classes(kind: str, left: bool) -> None:
-    given = batch(((3, 4), (0, 6), (9, 0), (2, 2), (1, 5)), GRIDS, left)
-    theirs, deltas = published(kind).get_rope_index(**given)
+    given = batch(((3, 4), (0, 6), (9, 0), (2, 2), (1, 5)), left)
+    theirs, deltas = small_vlm(kind).model.get_rope_index(**given)
     running = running_ids(given["attention_mask"])
     starts = running[(given["input_ids"] == IMAGE).int().argmax(-1)[:, None] == torch.arange(running.shape[1])]
     images = Images.at(starts, GRIDS)
@@ -45,17 +41,6 @@ def test_ids_are_those_of_the_published_classes(kind: str, left: bool) -> None:
     # a token decoded next: the classes add their deltas to its running index
     next_one = given["attention_mask"].sum(-1, keepdim=True)
     assert torch.equal(grid_ids(next_one, images), (next_one + deltas).expand(3, -1, -1))
-
-
-def published(kind: str) -> torch.nn.Module:
-    if kind != "qwen2_vl":
-        return small_vlm(kind).model
-    from transformers import Qwen2VLConfig, Qwen2VLModel
-
-    small = small_vlm("qwen2_5_vl").config.text_config.to_dict()
-    vision = {"depth": 1, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
-    config = Qwen2VLConfig(text_config={**small, "model_type": "qwen2_vl_text"}, vision_config=vision)
-    return Qwen2VLModel(config)
 
 
 @pytest.mark.parametrize(("height", "width"), GRIDS)
@@ -74,23 +59,17 @@ def test_ids_are_those_counted_token_by_token(height: int, width: int, following
     assert torch.equal(parts, ids)
 
 
-def test_text_alone_is_a_line_on_every_axis() -> None:
+def test_text_alone_is_a_line_on_every_axis_and_padding_is_not_counted() -> None:
     running = torch.arange(7)[None]
     assert grid_ids(running, None).tolist() == [[list(range(7))]] * 3
     assert torch.equal(line_ids(grid_ids(running, None), None), running)
-
-
-def test_padding_is_not_counted() -> None:
     mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0]])
     assert running_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 0, 0]]
 
 
-def test_a_place_of_text_that_does_not_exist_is_refused() -> None:
+def test_places_and_images_that_do_not_exist_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="one of: grid, running"):
         grid_ids(torch.arange(3)[None], None, "behind")
-
-
-def test_images_without_tokens_or_of_other_shapes_are_refused() -> None:
     with pytest.raises(InputError, match="a side without tokens"):
         Images.at(torch.tensor([1]), [(0, 4)])
     with pytest.raises(ShapeError, match=r"starts, heights and widths of \(B, 1\)"):

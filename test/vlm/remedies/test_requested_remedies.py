@@ -89,17 +89,14 @@ def test_attention_of_a_prefix_language_model_is_refused_when_it_is_asked_for(tm
         treat(small_vlm("paligemma"), RequestedRemedies(attention=ScalingVis(1.2)), tmp_path, Words())
 
 
-def test_what_was_learnt_is_read_as_it_was_saved(tmp_path: Path) -> None:
+def test_what_was_learnt_is_read_as_it_was_saved_or_told_to_be_missing_or_damaged(tmp_path: Path) -> None:
     tensors = {"gamma": torch.arange(3.0), "mean": torch.tensor(0.5)}
+    with pytest.raises(FileError, match=FILE):
+        load_learned(tmp_path, "norm")
     save_learned(tmp_path, {"norm": tensors, "normal": {"mean": torch.tensor(7.0)}})
     read = load_learned(str(tmp_path), "norm")
     assert set(read) == {"gamma", "mean"}
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
-
-
-def test_a_file_that_is_missing_damaged_or_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=FILE):
-        load_learned(tmp_path, "norm")
     (tmp_path / FILE).write_bytes(b"nothing")
     with pytest.raises(FileError, match=FILE):
         load_learned(tmp_path, "norm")
