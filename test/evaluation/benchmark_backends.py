@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backends of one's own that are asked What'sUp's tiny folders: "benchmark_backends:truthful" on the command line."""
+"""Backends that benchmarks are asked with, loaded by dotted names: "benchmark_backends:truthful". Not a test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.replier import PromptReply
+from spatial_vlm_ros.perception.replies import NamedObject, parse_reply
+from spatial_vlm_ros.types import NounPhrase, Rgb
 
 
 class Captioner:
@@ -44,3 +49,33 @@ class Captioner:
 def truthful(log: str = "", wrong: str = "", fails: str = "", ends: str = "0") -> Captioner:
     """Load it."""
     return Captioner(log, wrong, fails, int(ends))
+
+
+class SaysAlways:
+    """Replies the words of a file to every prompt; places are in a named convention."""
+
+    def __init__(self, words: str, convention: str) -> None:
+        self._words, self._convention = Path(words).read_text(), convention
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002
+        return Grounding((), label_match(phrases, ()))
+
+    @property
+    def convention(self) -> Convention:
+        return CONVENTIONS[self._convention]
+
+    def reply(self, rgb: Rgb, prompt: str) -> PromptReply:  # noqa: ARG002
+        return PromptReply(self._words, (rgb.shape[1], rgb.shape[0]), True)
+
+
+class PointsBy(SaysAlways):
+    """Points at whatever the words of the file name, whatever it is asked for."""
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:  # noqa: ARG002
+        size = (rgb.shape[1], rgb.shape[0])
+        return parse_reply(self._words, model="points-by", convention=self.convention, size=size).places
+
+
+def cannot() -> object:
+    """A backend that cannot be asked in any way."""
+    return object()

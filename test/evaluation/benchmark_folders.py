@@ -18,14 +18,36 @@ SIDES = ("left_of", "right_of", "on", "under")
 Q = "Which object is closer?"
 
 
-def picture(path: Path, colour: tuple[int, int, int] = (90, 90, 90)) -> Path:
+def png(width: int = 20, height: int = 10, value: int = 90) -> bytes:
+    """A grey image of one value."""
+    return cv2.imencode(".png", np.full((height, width, 3), value, np.uint8))[1].tobytes()
+
+
+def left_half(width: int = 20, height: int = 10) -> bytes:
+    """A mask whose left half is right."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, : width // 2] = 255
+    return cv2.imencode(".png", mask)[1].tobytes()
+
+
+def picture(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((30, 40, 3), colour, np.uint8))
+    path.write_bytes(png(40, 30))
     return path
 
 
-def encoded() -> bytes:
-    return bytes(cv2.imencode(".png", np.full((30, 40, 3), 90, np.uint8))[1].tobytes())
+def image_cell(data: bytes | None) -> dict[str, Any] | None:
+    """An image as the library `datasets` writes it to Parquet."""
+    return None if data is None else {"bytes": data, "path": None}
+
+
+def write_parquet(path: Path, rows: Sequence[dict[str, Any]], **options: Any) -> None:
+    """A Parquet file with one row for each dictionary."""
+    import pyarrow
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path, **options)
 
 
 def whatsup(folder: Path, names: Sequence[str] = (), **more: Any) -> Path:
@@ -103,13 +125,8 @@ def cv_bench(folder: Path, two: Sequence[dict[str, Any]] = CV_2D, three: Sequenc
 
 
 def cv_bench_parquet(folder: Path) -> Path:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    folder.mkdir(exist_ok=True)
     for name, entries in (("test_2d.parquet", CV_2D), ("test_3d.parquet", CV_3D)):
-        rows = [entry | {"image": {"bytes": encoded(), "path": entry["filename"]}} for entry in entries]
-        parquet.write_table(pa.Table.from_pylist(rows), folder / name)
+        write_parquet(folder / name, [entry | {"image": image_cell(png(40, 30))} for entry in entries])
     return folder
 
 
@@ -141,7 +158,7 @@ def emb_entry(
     names = ["door", "cabinet", "table", "cart"]
     objects = [{"name": name, "bbox": [1, top, 8, 4]} for name, top in zip(names, tops, strict=True)]
     told = {"data_source": "mp3d" if n % 2 else "ai2thor", "scene_id": "S1", "question_id": f"q_{n}", "question": Q,
-            "relation": relation_, "image": base64.b64encode(encoded()).decode(), "answer_options": names,
+            "relation": relation_, "image": base64.b64encode(png(40, 30)).decode(), "answer_options": names,
             "answer": answer, "objects": objects}  # fmt: skip
     return told | more
 
@@ -161,17 +178,21 @@ def embspatial(folder: Path, entries: Sequence[dict[str, Any]] = EMB) -> Path:
 
 
 def items_of(benchmark: Benchmark, folder: Path) -> list[BenchmarkItem]:
-    """The whole items."""
+    """The items that are not damaged."""
     return [one for one in benchmark.read(folder) if isinstance(one, BenchmarkItem)]
 
 
-def damaged_of(benchmark: Benchmark, folder: Path) -> list[DamagedItem]:
-    """The damaged ones."""
-    return [one for one in benchmark.read(folder) if isinstance(one, DamagedItem)]
+def damaged_of(benchmark: Benchmark, folder: Path) -> dict[str, str]:
+    """Key → reason of the damaged ones."""
+    return {one.key: one.reason for one in benchmark.read(folder) if isinstance(one, DamagedItem)}
 
 
-def graded(items: Sequence[BenchmarkItem], right: Callable[[BenchmarkItem], bool]) -> list[GradedItem]:
-    return [GradedItem(item, float(right(item))) for item in items]
+def graded(
+    items: Sequence[BenchmarkItem], counted: Sequence[float] | Callable[[BenchmarkItem], bool]
+) -> list[GradedItem]:
+    """Items with what each counts: given one by one, or 1 for those that are right."""
+    given = [float(counted(item)) for item in items] if callable(counted) else counted
+    return [GradedItem(item, credit) for item, credit in zip(items, given, strict=True)]
 
 
 def values(benchmark: Benchmark, given: Sequence[GradedItem]) -> dict[str, float]:

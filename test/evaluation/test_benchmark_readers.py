@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each benchmark on a tiny folder of its published layout; the scores are worked by hand here."""
+"""What'sUp, VSR, CV-Bench, SpatialSense and EmbSpatial on tiny folders of their layout; scores worked by hand."""
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import shutil
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +16,7 @@ from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS, benchmark_of
 from spatial_vlm_ros.evaluation.benchmarks.cv_bench import CV_BENCH, CvTruth
 from spatial_vlm_ros.evaluation.benchmarks.embspatial import EMBSPATIAL
-from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, ChoiceTruth, shuffled
+from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark, BenchmarkAnswer, ChoiceTruth, shuffled
 from spatial_vlm_ros.evaluation.benchmarks.scoring import mean_of_accuracies
 from spatial_vlm_ros.evaluation.benchmarks.spatialsense import SPATIALSENSE
 from spatial_vlm_ros.evaluation.benchmarks.vsr import VSR
@@ -58,9 +54,77 @@ def test_data_that_is_missing_is_refused_with_where_to_get_it(name: str, tmp_pat
         assert error.value.repair == benchmark_of(name).source
 
 
-def test_an_unknown_benchmark_is_refused_with_those_that_exist() -> None:
+def test_a_truth_needs_different_options() -> None:
+    for choices, right in ((("a",), 0), (("a", "a"), 0), (("a", ""), 0), (("a", "b"), 2)):
+        with pytest.raises(InputError):
+            ChoiceTruth(choices, right)
+    truth = shuffled(("a", "b", "c"), 1, "key")
+    assert truth.choices[truth.right] == "b"
+    assert truth == shuffled(("a", "b", "c"), 1, "key")
+    assert (truth.credit(BenchmarkAnswer(truth.right)), truth.credit(BenchmarkAnswer(None))) == (1.0, 0.0)
     with pytest.raises(UnknownNameError, match="whatsup, vsr, cv-bench"):
         benchmark_of("libra")
+
+
+def test_damaged_items_are_named_and_damage_no_other(tmp_path: Path) -> None:
+    four = list("abcd")
+    captions = [
+        {"image_path": f"x/{name}.jpeg", "caption_options": options}
+        for name, options in (("cup_beside_table", four), ("mug_on_table", four), ("mug_on_table", four[:3]))
+    ]
+    good = folders.vsr_line("1.jpg", 1, "under")
+    lines = [good, folders.vsr_line("../1.jpg", 1, "under"), good | {"label": 3}, {"image": "1.jpg"}]
+    entries = [folders.cv_entry(n, "COCO", "Count", f"({letter})") for n, letter in enumerate("CAA")]
+    entries[1]["choices"] = ["a", "a"]
+    relations = [folders.relation("a", "on", True), folders.relation("b", "beside", True), {"_id": "c"}]
+    for benchmark, folder, keys, numbers in (
+        (WHATSUP, folders.whatsup(tmp_path, further=captions), "controlled_images_dataset.json[{}]", (4, 5, 6)),
+        (VSR, folders.vsr(tmp_path, {"random": lines}), "random/{}", (2, 3, 4)),
+        (CV_BENCH, folders.cv_bench(tmp_path, entries), "test_2d.jsonl line {}", (1, 2)),
+        (SPATIALSENSE, folders.spatialsense(tmp_path, relations), "annotations.json[0].annotations[{}]", (1, 2)),
+    ):
+        assert list(damaged_of(benchmark, folder)) == [keys.format(n) for n in numbers]
+        assert items_of(benchmark, folder)
+    reasons = damaged_of(WHATSUP, tmp_path).values()
+    assert all(words in one for one, words in zip(reasons, ("beside", "does not exist", "length"), strict=True))
+
+
+LISTINGS = [
+    (CV_BENCH, folders.cv_bench, "test_3d.jsonl", "{}\n", "no line has the published form"),
+    (SPATIALSENSE, folders.spatialsense, "annotations.json", '[{"url": 3}', r"annotations\.json"),
+    (EMBSPATIAL, folders.embspatial, "embspatial_bench.json", "[" * 100_000, "embspatial"),
+    (EMBSPATIAL, folders.embspatial, "embspatial_bench.json", '{"a": 1}', "object"),
+    (EMBSPATIAL, folders.embspatial, "embspatial_bench.json", '[{"image"', "truncated"),
+]
+
+
+@pytest.mark.parametrize(("benchmark", "write", "name", "text", "words"), LISTINGS)
+def test_a_listing_that_is_none_is_refused(
+    benchmark: Benchmark, write: Callable[[Path], Path], name: str, text: str, words: str, tmp_path: Path
+) -> None:
+    (write(tmp_path) / name).write_text(text)
+    with pytest.raises(FileError, match=words):
+        items_of(benchmark, tmp_path)
+
+
+def test_a_listing_that_is_too_large_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spatial_vlm_ros.evaluation.benchmarks.published_files.LARGEST_LISTING", 10)
+    with pytest.raises(FileError, match="bytes, more than 10"):
+        items_of(EMBSPATIAL, folders.embspatial(tmp_path))
+
+
+def test_a_mean_of_accuracies_has_the_interval_of_its_parts(tmp_path: Path) -> None:
+    items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
+    halves = [(0.5, graded(items[:2], lambda _: True)), (0.5, graded(items[2:5], lambda one: one.key == "2"))]
+    found = mean_of_accuracies("both", halves).interval
+    first, second = wilson(2, 2), wilson(1, 3)
+    assert found is not None
+    assert found.value == pytest.approx((1 + 1 / 3) / 2, abs=1e-6)
+    down = ((0.5 * (1 - first.low)) ** 2 + (0.5 * (1 / 3 - second.low)) ** 2) ** 0.5
+    assert found.low == pytest.approx(found.value - down, abs=1e-5)
+    assert found.high == pytest.approx(found.value + 0.5 * (second.high - 1 / 3), abs=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------ What'sUp
@@ -101,11 +165,8 @@ def test_whatsup_reads_the_sets_with_two_captions_that_are_there(tmp_path: Path)
 
 def test_whatsup_has_an_accuracy_for_each_preposition(tmp_path: Path) -> None:
     folder = folders.whatsup_pairs(tmp_path)
-    (folder / "coco_qa_one_obj.json").write_text(
-        json.dumps(
-            [[17, "A cat on the left", "A cat on the right"], [285, "A bear on the top", "A bear on the bottom"]]
-        )
-    )
+    one = [[17, "A cat on the left", "A cat on the right"], [285, "A bear on the top", "A bear on the bottom"]]
+    (folder / "coco_qa_one_obj.json").write_text(json.dumps(one))
     rows = [[5, "A cup in front of a can", "A cup behind a can"], [5, "A can behind a cup", "A can in front of a cup"],
             [5, "A cup on top of it", "A cup under it"], [5, "It is right of it", "It is left of it"]]  # fmt: skip
     (folder / "vg_qa_two_obj.json").write_text(json.dumps(rows))
@@ -149,16 +210,6 @@ def test_whatsup_has_the_mean_of_two_sets_of_a_kind(tmp_path: Path) -> None:
     assert "COCO-spatial, mean of both sets" not in found
 
 
-def test_whatsup_names_items_that_are_damaged(tmp_path: Path) -> None:
-    further = [{"image_path": "x/cup_beside_table.jpeg", "caption_options": list("abcd")},
-               {"image_path": "x/mug_on_table.jpeg", "caption_options": list("abcd")},
-               {"image_path": "x/mug_on_table.jpeg", "caption_options": list("abc")}]  # fmt: skip
-    damaged = damaged_of(WHATSUP, folders.whatsup(tmp_path, further=further))
-    assert [one.key for one in damaged] == [f"controlled_images_dataset.json[{n}]" for n in (4, 5, 6)]
-    for one, words in zip(damaged, ("beside", "does not exist", "length"), strict=True):
-        assert words in one.reason
-
-
 # ------------------------------------------------------------------------------------------------ VSR
 
 
@@ -173,17 +224,11 @@ def test_vsr_scores_each_split_and_knows_relations_and_categories(tmp_path: Path
     assert found == {"random split, accuracy": pytest.approx(2 / 3, abs=1e-6), "zero-shot split, accuracy": 1.0}
 
 
-def test_vsr_is_read_from_the_folder_data_too_and_names_damaged_lines(tmp_path: Path) -> None:
-    good, bad = folders.vsr_line("1.jpg", 1, "under"), folders.vsr_line("../1.jpg", 1, "under")
-    folder = folders.vsr(tmp_path, {"random": [good, bad, good | {"label": 3}, {"image": "1.jpg"}]})
-    assert [one.key for one in items_of(VSR, folder / "data")] == ["random/1"]
-    assert items_of(VSR, folder / "data")[0].splits["random, category"] == "Projective"
-    assert [one.key for one in damaged_of(VSR, folder)] == ["random/2", "random/3", "random/4"]
-
-
 def test_vsr_is_read_as_the_data_sets_have_it(tmp_path: Path) -> None:
     repository = folders.vsr(tmp_path / "repository")
     wanted = [(one.key, one.truth, dict(one.splits)) for one in items_of(VSR, repository)]
+    assert [(one.key, one.truth, dict(one.splits)) for one in items_of(VSR, repository / "data")] == wanted
+    assert wanted[1][2]["random, category"] == "Projective"
     both = tmp_path / "both"
     for split in ("random", "zeroshot"):
         folder = both / f"vsr_{split}"
@@ -215,6 +260,8 @@ def test_cv_bench_is_the_mean_of_2d_and_3d(tmp_path: Path) -> None:
     assert found["CV-Bench"] == pytest.approx(((ade + coco) / 2 + omni) / 2, abs=1e-6)
     assert items[4].splits == {"task": "2D Relation", "source": "COCO"}
     assert items[4].prompt.startswith(items[4].question + " Select from the following choices.\n(A) cup\n(B) can\n")
+    assert values(CV_BENCH, graded(items[:2], lambda _: True)) == {"accuracy": 1.0}  # no mean that lacks a part
+    assert values(CV_BENCH, graded(items[:5], lambda _: True)) == {"2D": 1.0}
 
 
 def test_cv_bench_finds_images_by_the_published_file_names(tmp_path: Path) -> None:
@@ -223,7 +270,7 @@ def test_cv_bench_finds_images_by_the_published_file_names(tmp_path: Path) -> No
     for name in ("test_2d.jsonl", "test_3d.jsonl"):
         listing = folder / name
         listing.write_text(listing.read_text().replace('"filename": "', '"filename": "img/'))
-    assert not list(damaged_of(CV_BENCH, folder))
+    assert not damaged_of(CV_BENCH, folder)
     items = items_of(CV_BENCH, folder)
     assert [one.image.name for one in items[:2]] == [str(folder / "img" / "2D" / f"{n}.png") for n in (0, 1)]
     assert items[6].image.read().shape == (30, 40, 3)
@@ -238,16 +285,8 @@ def test_cv_bench_counts_replies_as_published(tmp_path: Path) -> None:
         assert items[n].truth.credit(BenchmarkAnswer(0, text=text)) == credit, text
     assert [one.truth.credit(BenchmarkAnswer(0)) for one in items] == [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]
     of_letters = CvTruth(("x", "a"), 1, of_3d=True)  # published: an option of 3D may be written out
-    assert (of_letters.credit(BenchmarkAnswer(text="a")), CvTruth(("x", "a"), 1).credit(BenchmarkAnswer(text="a"))) == (
-        1.0,
-        0.0,
-    )
-
-
-def test_cv_bench_leaves_out_a_mean_that_lacks_a_part(tmp_path: Path) -> None:
-    items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
-    assert values(CV_BENCH, graded(items[:2], lambda _: True)) == {"accuracy": 1.0}
-    assert values(CV_BENCH, graded(items[:5], lambda _: True)) == {"2D": 1.0}
+    assert of_letters.credit(BenchmarkAnswer(text="a")) == 1.0
+    assert CvTruth(("x", "a"), 1).credit(BenchmarkAnswer(text="a")) == 0.0
 
 
 def test_cv_bench_reads_parquet_as_it_reads_json_lines(tmp_path: Path) -> None:
@@ -264,17 +303,7 @@ def test_cv_bench_reads_parquet_as_it_reads_json_lines(tmp_path: Path) -> None:
         items_of(CV_BENCH, tmp_path / "parquet")
 
 
-def test_cv_bench_names_damaged_items(tmp_path: Path) -> None:
-    two = [folders.cv_entry(0, "COCO", "Count", "(C)"), folders.cv_entry(1, "COCO", "Count", "(A)", choices=["a", "a"]),
-           folders.cv_entry(2, "COCO", "Count", "(A)")]  # fmt: skip
-    folder = folders.cv_bench(tmp_path, two)
-    assert [one.key for one in damaged_of(CV_BENCH, folder)] == ["test_2d.jsonl line 1", "test_2d.jsonl line 2"]
-    (folder / "test_3d.jsonl").write_text("{}\n")
-    with pytest.raises(FileError, match="no line has the published form"):
-        items_of(CV_BENCH, folder)
-
-
-# ------------------------------------------------------------------------------------------------ SpatialSense
+# ------------------------------------------------------------------------------------------------ the others
 
 
 def test_spatialsense_scores_the_test_split_by_predicate(tmp_path: Path) -> None:
@@ -284,21 +313,6 @@ def test_spatialsense_scores_the_test_split_by_predicate(tmp_path: Path) -> None
     found = values(SPATIALSENSE, graded(items, lambda one: one.key != "b"))
     assert found == {"overall": 0.75}
     assert {one.splits["predicate"] for one in items} == {"on", "to the left of", "behind"}
-
-
-def test_spatialsense_names_damaged_relations_alone(tmp_path: Path) -> None:
-    relations = [folders.relation("a", "on", True), folders.relation("b", "beside", True), {"_id": "c"}]
-    folder = folders.spatialsense(tmp_path, relations)
-    assert [one.key for one in items_of(SPATIALSENSE, folder)] == ["a", "d"]
-    assert [one.key for one in damaged_of(SPATIALSENSE, folder)] == [
-        f"annotations.json[0].annotations[{n}]" for n in (1, 2)
-    ]
-    (folder / "annotations.json").write_text('[{"url": 3}')
-    with pytest.raises(FileError, match=r"annotations\.json"):
-        items_of(SPATIALSENSE, folder)
-
-
-# ------------------------------------------------------------------------------------------------ EmbSpatial
 
 
 def test_embspatial_scores_and_knows_what_contradicts_the_rule_of_thumb(tmp_path: Path) -> None:
@@ -314,95 +328,4 @@ def test_embspatial_marks_no_item_where_boxes_do_not_tell(tmp_path: Path) -> Non
     entries = [level, folders.emb_entry(1, "far", 1, objects=[]), folders.emb_entry(2, "far", 4)]
     folder = folders.embspatial(tmp_path, entries)
     assert [one.counter_heuristic for one in items_of(EMBSPATIAL, folder)] == [None, None]
-    assert [one.key for one in damaged_of(EMBSPATIAL, folder)] == ["q_2"]
-
-
-def test_embspatial_refuses_an_image_that_is_damaged_when_it_is_read(tmp_path: Path) -> None:
-    whole = folders.EMB[0]["image"]
-    spoilt = {"not base64 text": "?" + whole[1:], "not a whole image": whole[:40], "not base64": 7}
-    for reason, image in spoilt.items():
-        item = items_of(EMBSPATIAL, folders.embspatial(tmp_path, [folders.EMB[0] | {"image": image}]))[0]
-        with pytest.raises(FileError, match=reason) as error:
-            item.image.read()
-        assert error.value.field == "$[0].image"
-
-
-# ------------------------------------------------------------------------------------------------ hostile files
-
-
-def test_an_image_that_leaves_the_folder_or_is_no_file_is_damaged(tmp_path: Path) -> None:
-    folder = folders.cv_bench(tmp_path / "cv")
-    outside = folders.picture(tmp_path / "outside.png")
-    images = folder / "img" / "2D"
-    for n in (0, 1, 2):
-        (images / f"{n}.png").unlink()
-    (images / "0.png").symlink_to(outside)
-    os.mkfifo(images / "1.png")
-    (images / "2.png").symlink_to("/dev/zero")
-    damaged = damaged_of(CV_BENCH, folder)
-    assert [one.key for one in damaged] == [f"test_2d.jsonl line {n}" for n in (1, 2, 3)]
-    for one, words in zip(damaged, ("symbolic link", "does not exist", "does not exist"), strict=True):
-        assert words in one.reason
-
-
-def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    data = bytearray(folders.encoded())
-    data[16:24] = struct.pack(">II", 60_000, 60_000)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    image = base64.b64encode(bytes(data)).decode()
-    item = items_of(EMBSPATIAL, folders.embspatial(tmp_path, [folders.EMB[0] | {"image": image}]))[0]
-    with pytest.raises(FileError, match="60000x60000"):
-        item.image.read()
-
-
-def test_a_listing_that_is_too_large_is_refused_before_it_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = folders.embspatial(tmp_path)
-    monkeypatch.setattr("spatial_vlm_ros.evaluation.benchmarks.published_files.LARGEST_LISTING", 10)
-    with pytest.raises(FileError, match="bytes, more than 10"):
-        items_of(EMBSPATIAL, folder)
-
-
-def test_a_listing_nested_without_end_is_refused(tmp_path: Path) -> None:
-    folder = folders.embspatial(tmp_path)
-    (folder / "embspatial_bench.json").write_text("[" * 100_000)
-    with pytest.raises(FileError):
-        items_of(EMBSPATIAL, folder)
-
-
-# ------------------------------------------------------------------------------------------------ what they share
-
-
-def test_a_mean_of_accuracies_has_the_interval_of_its_parts(tmp_path: Path) -> None:
-    items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
-    halves = [(0.5, graded(items[:2], lambda _: True)), (0.5, graded(items[2:5], lambda one: one.key == "2"))]
-    found = mean_of_accuracies("both", halves).interval
-    first, second = wilson(2, 2), wilson(1, 3)
-    assert found is not None
-    assert found.value == pytest.approx((1 + 1 / 3) / 2, abs=1e-6)
-    down = ((0.5 * (1 - first.low)) ** 2 + (0.5 * (1 / 3 - second.low)) ** 2) ** 0.5
-    assert found.low == pytest.approx(found.value - down, abs=1e-5)
-    assert found.high == pytest.approx(found.value + 0.5 * (second.high - 1 / 3), abs=1e-5)
-
-
-def test_a_truth_needs_different_options() -> None:
-    for choices, right in ((("a",), 0), (("a", "a"), 0), (("a", ""), 0), (("a", "b"), 2)):
-        with pytest.raises(InputError):
-            ChoiceTruth(choices, right)
-    truth = shuffled(("a", "b", "c"), 1, "key")
-    assert truth.choices[truth.right] == "b"
-    assert truth == shuffled(("a", "b", "c"), 1, "key")
-    assert (truth.credit(BenchmarkAnswer(truth.right)), truth.credit(BenchmarkAnswer(None))) == (1.0, 0.0)
-
-
-def test_a_listing_that_is_no_list_is_refused(tmp_path: Path) -> None:
-    folder: Path = folders.embspatial(tmp_path)
-    broken: dict[str, Callable[[], object]] = {
-        "object": lambda: (folder / "embspatial_bench.json").write_text(json.dumps({"a": 1})),
-        "truncated": lambda: (folder / "embspatial_bench.json").write_text('[{"image"'),
-    }
-    for words, spoil in broken.items():
-        spoil()
-        with pytest.raises(FileError, match=words):
-            items_of(EMBSPATIAL, folder)
+    assert list(damaged_of(EMBSPATIAL, folder)) == ["q_2"]

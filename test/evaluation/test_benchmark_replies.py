@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which option a reply names, and how a model is asked: by likelihood, by reply, by choice, by pointing."""
+"""Which option or points a reply names, by the package's rules and by published ones, and how a model is asked.
+
+Every expected pixel is worked by hand on an image of 20 x 10 pixels.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,51 @@ import pytest
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.evaluation.benchmarks.asking import BenchmarkModel, prompt_of
+from spatial_vlm_ros.evaluation.benchmarks.choice_replies import (
+    after_thinking,
+    blink_choice,
+    cambrian_answer,
+    vlmevalkit_choice,
+)
 from spatial_vlm_ros.evaluation.benchmarks.images import ImageFile
 from spatial_vlm_ros.evaluation.benchmarks.masks import MaskTruth, share_inside
+from spatial_vlm_ros.evaluation.benchmarks.polygon_replies import first_point, in_polygon, read_polygon, starts_as
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkItem, ChoiceTruth
 from spatial_vlm_ros.evaluation.benchmarks.reply_reading import read_choice
+from spatial_vlm_ros.evaluation.benchmarks.variants import VARIANT_RULES, all_right, variant_group
+from spatial_vlm_ros.evaluation.benchmarks.written_points import (
+    MOST_CHARACTERS,
+    robopoint_cells,
+    roborefer_cells,
+    share_in_mask,
+)
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.replier import PromptReply
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Rgb
 
 SIDES = ("left", "right", "behind", "left of it")
+
+
 RGB = np.zeros((100, 200, 3), np.uint8)
+
+
 ITEM = BenchmarkItem("k", ImageFile(Path("x.png")), "Where is the cup?", ChoiceTruth(("left", "right"), 1))
+
+
 POINT = BenchmarkItem("p", ImageFile(Path("x.png")), "Point at the cup.", MaskTruth(ImageFile(Path("m.png"))),
                       phrase="the cup")  # fmt: skip
+COLOURS = {"A": "red cup", "B": "blue cup"}
+
+QIDS = ("VIN6MS3J", "VIN6MS3J-1", "VIN6MS3J-flip", "VIN6MS3J-flip-1")
+
+
+def read(by_choice: dict[Any, tuple[str, ...]]) -> list[tuple[str, Any]]:
+    """Reply and choice, of replies listed by the choice that they name."""
+    return [(reply, choice) for choice, replies in by_choice.items() for reply in replies]
+
+
+# ------------------------------------------------------------------------------------------------ options
 
 
 @pytest.mark.parametrize(
@@ -45,17 +79,204 @@ def test_a_reply_names_one_option_or_none(reply: str, choice: int | None) -> Non
     assert read_choice(reply, SIDES) == choice
 
 
-def test_yes_and_no_are_read_in_a_sentence() -> None:
-    assert read_choice("Yes, the cat is on the mat.", ("yes", "no")) == 0
-    assert read_choice("No.", ("yes", "no")) == 1
-    assert read_choice("I cannot say, yes or no", ("yes", "no")) is None
-    assert read_choice("A", ("yes", "no")) == 0
+def test_short_options_are_read_in_a_sentence_and_are_texts_before_they_are_letters() -> None:
+    for reply, options, choice in (
+        ("Yes, the cat is on the mat.", ("yes", "no"), 0),
+        ("No.", ("yes", "no"), 1),
+        ("I cannot say, yes or no", ("yes", "no"), None),
+        ("A", ("yes", "no"), 0),
+        ("B", ("B", "A"), 0),
+        ("3", ("2", "3"), 1),
+        ("There are 3 cups", ("2", "3", "13"), 1),
+    ):
+        assert read_choice(reply, options) == choice, reply
 
 
-def test_options_that_are_one_letter_are_texts_before_they_are_letters() -> None:
-    assert read_choice("B", ("B", "A")) == 0
-    assert read_choice("3", ("2", "3")) == 1
-    assert read_choice("There are 3 cups", ("2", "3", "13")) == 1
+BLINK = {
+    "(B)": ("B", "(B)", "(A) is far.\n\nSo it is (B)", "(B) is near.\n\nThat is clear."),  # the last paragraph decides
+    "(E)": ("E",),  # a lone letter needs no choice of that name
+    "(A)": ("(A) A is closer",),
+    None: ("(A) or (B)", "(C) it is", "(B).", "B is closer", ""),  # of two there is no C; "(B)." is no word of its own
+}
+
+
+@pytest.mark.parametrize(("reply", "named"), read(BLINK))
+def test_blink_reads_letters_in_brackets(reply: str, named: str | None) -> None:
+    assert blink_choice(reply, 2) == named
+
+
+VLMEVALKIT = {
+    "B": ("B", "B. blue cup", "The answer: **B**", "The correct answer is **B**. Here is why: it is blue, as all see."),
+    "A": ("the red cup",),
+    None: (
+        "A cup that is blue stands here, so B",  # two letters
+        "B is right because of all the light",  # not among the last four words, and too long for a text
+        *("red cup, blue cup", "Z", "Cannot determine the answer, A", "Failed to obtain answer via API", ""),
+    ),
+}
+
+
+@pytest.mark.parametrize(("reply", "named"), read(VLMEVALKIT))
+def test_vlmevalkit_reads_letters_then_texts(reply: str, named: str | None) -> None:
+    assert vlmevalkit_choice(reply, COLOURS) == named
+
+
+CAMBRIAN = {
+    "b": ("(B)", "B.", "(B) can", "Behind the can", "The answer is (B).", "Answer: B"),
+    ":": ("The answer is: (B)",),  # what stands behind "answer is" begins with a colon
+    "a": ("The answer is unclear. Answer: (A)",),
+    "c": ("can",),
+    "*": ("**B**",),
+    "2": ("2",),
+    "": ("", "."),
+}
+
+
+@pytest.mark.parametrize(("reply", "named"), read(CAMBRIAN))
+def test_cambrian_takes_the_first_character_of_3d_but_for_a_colon(reply: str, named: str) -> None:
+    assert cambrian_answer(reply) == cambrian_answer(reply, of_3d=True) == named
+    assert (cambrian_answer(":"), cambrian_answer(":", of_3d=True)) == (":", "")
+
+
+def test_thinking_is_passed_over() -> None:
+    assert after_thinking("<think>A or B?</think>\n B") == after_thinking("B") == "B"
+
+
+# ------------------------------------------------------------------------------------------------ points
+
+
+@pytest.mark.parametrize(
+    ("reply", "point"),
+    [
+        ("[(0.3, 0.4), (0.9, 0.9)]", (0.3, 0.4)),
+        ("I would say [0.3, 0.4], or (0.5, 0.6).", (0.5, 0.6)),  # round brackets come first
+        ("It is at [0.3,0.4]", (0.3, 0.4)),
+        ("( 1 , 2 )", (1.0, 2.0)),
+        ("[(-0.1, 0.4)]", (-0.1, 0.4)),  # by the list, for the patterns have no sign
+        ("[(.3, .4), (.5, .6)]", (0.3, 0.4)),
+        ("[.3, .4]", (0.3, 0.4)),
+        ("[(.3, .4),]", (0.3, 0.4)),
+        ("[.3, .4, .5]", None),
+        ("[]", None),
+        ("[x, y]", None),
+        ("0.3, 0.4", None),
+        ("", None),
+    ],
+)
+def test_the_first_point_of_a_reply(reply: str, point: tuple[float, float] | None) -> None:
+    assert first_point(reply) == point
+
+
+def test_yes_and_no_are_told_by_the_first_letters() -> None:
+    assert starts_as(" Yes, it is.", "yes")
+    assert not starts_as("It is. Yes.", "yes")
+    assert starts_as("Nothing is there", "no")  # as published
+
+
+def test_polygons_are_read_and_hold_points() -> None:
+    square = read_polygon("[(0.1, 0.1), (0.5, 0.1), (0.5, 0.5), (0.1, 0.5)]")
+    assert square == ((0.1, 0.1), (0.5, 0.1), (0.5, 0.5), (0.1, 0.5))
+    assert in_polygon((0.3, 0.3), square)
+    assert not in_polygon((0.6, 0.3), square)
+    assert not in_polygon((0.3, 0.6), square)
+    arrow = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.2), (0.0, 1.0))
+    assert in_polygon((0.1, 0.5), arrow)
+    assert not in_polygon((0.5, 0.5), arrow)
+    for text in (
+        *("[(0.1, 0.1), (0.5, 0.1)]", "yes", "[(1, 2), (3, 4), (5,)]", "__import__('os')", "[" * 1000, "[" * 30000),
+    ):
+        assert read_polygon(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ("[(0.5, 0.25), (0.1,0.95)]", [(10, 2, 11, 3), (2, 9, 3, 10)]),
+        ("The points are (0.5, 0.25).", [(10, 2, 11, 3)]),
+        ("(12, 3)", [(12, 3, 13, 4)]),  # pixels
+        ("(1, 0.5)", [(20, 5, 21, 6)]),  # one decimal point makes both fractions
+        ("(-0.01, 0.5)", [(0, 5, 1, 6)]),  # cut off towards 0, so that it is inside
+        ("( 0.5, 0.5) (.5, .5) (0.5)", []),  # a space, no digit before the point, one number
+        ("[0.5, 0.5]", []),
+        ("(0.1, 0.2, 0.3)", []),
+        ("", []),
+    ],
+)
+def test_pairs_in_round_brackets_are_points(text: str, cells: list[tuple[int, int, int, int]]) -> None:
+    assert list(robopoint_cells(text, 20, 10) or ()) == cells
+    assert list(roborefer_cells(text, 20, 10) or ()) == cells
+
+
+def test_boxes_differ_between_the_two_scorers() -> None:
+    fractions = "(0.25, 0.2, 1.5, 0.4)"
+    assert robopoint_cells(fractions, 20, 10) == ((5, 2, 20, 4),)
+    assert roborefer_cells(fractions, 20, 10) == ((5, 2, 30, 4),)
+    pixels = "(5, 2, 8, 4)"
+    assert robopoint_cells(pixels, 20, 10) == ((5, 2, 8, 4),)
+    assert roborefer_cells(pixels, 20, 10) == ((100, 20, 160, 40),)
+    turned = "(0.5, 0.2, 0.25, 0.4)"
+    assert robopoint_cells(turned, 20, 10) == ()
+    assert roborefer_cells(turned, 20, 10) is None  # the published scorer leaves the question out
+    assert robopoint_cells("(-5, 0, -1, 2)", 20, 10) == ((15, 0, 19, 2),)  # a slice counts from the right
+    assert robopoint_cells("(3, 0.5, 8, 4)", 20, 10) is None
+    assert robopoint_cells("(0.5, 0.5)") == ((320, 240, 321, 241),)  # as the published call
+
+
+def test_numbers_that_are_none_and_replies_without_end_are_read_as_far_as_is_allowed() -> None:
+    for sign in ("[", "(", "(1", "(1,", "[1 ", " ", "1"):
+        assert first_point(sign * 200_000) is None
+    for reader in (roborefer_cells, robopoint_cells):
+        for text in ("(" + "9" * 5000 + ", 1)", "(" + "9" * 400 + ".0, 1)"):
+            assert reader(text, 20, 10) is None
+        for sign in ("(", "(1,", "["):
+            assert not reader(sign * (2 * MOST_CHARACTERS // len(sign)), 20, 10)
+        many = "(1.1, 2.2), "
+        assert len(reader(many * (2 * MOST_CHARACTERS // len(many)), 20, 10) or ()) <= MOST_CHARACTERS // len(many)
+
+
+def test_the_share_is_that_of_all_marked_pixels() -> None:
+    weights = np.zeros((10, 20))
+    weights[:, :10] = 1.0
+    weights[0, 0] = 0.5
+    for cells, share in (
+        ((), 0.0),
+        (((0, 0, 1, 1), (15, 0, 16, 1)), 0.25),
+        (((5, 2, 15, 4),), 0.5),
+        (((-10, 0, 10, 1),), 9.5 / 20),
+        (((10**9, 0, 10**9 + 1, 1), (1, 1, 2, 2)), 0.5),
+    ):
+        assert share_in_mask(cells, weights) == pytest.approx(share), cells
+
+
+def test_points_count_by_the_pixels_that_they_lie_in() -> None:
+    mask = np.zeros((10, 20), bool)
+    mask[:, :10] = True
+    assert share_inside([(0.0, 0.0), (0.5, 0.5)], mask) == 0.5
+    assert share_inside([(0.2, 1.0), (-0.001, 0.5), (1e9, -1e9)], mask) == 0.0
+    assert share_inside([], mask) == 0.0
+    with pytest.raises(InputError, match="finite"):
+        share_inside([(float("nan"), 0.5)], mask)
+
+
+# ------------------------------------------------------------------------------------------------ variants
+
+GROUPS = {
+    "vanilla": (QIDS, (True, False, True, True)),
+    "flip": (("VIN6MS3J", "VIN6MS3J-1", "VIN6MS3J", "VIN6MS3J-1"), (True, False)),
+    "circular": (("VIN6MS3J", "VIN6MS3J", "VIN6MS3J-flip", "VIN6MS3J-flip"), (False, True)),
+    "flip_circular": (("VIN6MS3J",) * 4, (False,)),
+}
+
+
+def test_variants_that_belong_together_are_right_together() -> None:
+    assert set(VARIANT_RULES) == set(GROUPS)
+    for rule in VARIANT_RULES:
+        groups, right = GROUPS[rule]
+        assert tuple(variant_group(qid, rule) for qid in QIDS) == groups
+        assert tuple(all_right(QIDS, (True, False, True, True), rule).values()) == right
+
+
+# ------------------------------------------------------------------------------------------------ asking
 
 
 class _Scorer:
@@ -134,13 +355,3 @@ def test_a_model_is_asked_as_it_can_be_or_as_is_said() -> None:
         BenchmarkModel("m", _Scorer()).answer(POINT, RGB)
     with pytest.raises(InputError, match="cannot choose among options"):
         BenchmarkModel("m", _Pointer()).answer(ITEM, RGB)
-
-
-def test_points_count_by_the_pixels_that_they_lie_in() -> None:
-    mask = np.zeros((10, 20), bool)
-    mask[:, :10] = True
-    assert share_inside([(0.0, 0.0), (0.5, 0.5)], mask) == 0.5
-    assert share_inside([(0.2, 1.0), (-0.001, 0.5), (1e9, -1e9)], mask) == 0.0
-    assert share_inside([], mask) == 0.0
-    with pytest.raises(InputError, match="finite"):
-        share_inside([(float("nan"), 0.5)], mask)
