@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import urlencode
 
+TOKEN = "t" * 43
+
 
 @dataclass
 class Reply:

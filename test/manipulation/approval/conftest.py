@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A broker with a record and a clock that tests set, and objects to lay on it."""
+"""A broker with a record and a clock that tests set, objects to lay on it, and its page with a visitor."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import threading
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
+from approval_visitor import TOKEN, Visitor
 
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+from spatial_vlm_ros.manipulation.approval.page import Page, serve
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.types import Candidate, ClauseMeasurement, ClauseState
 
@@ -135,29 +138,39 @@ def aside() -> Iterator[Callable[[Callable[[], Any]], Callable[[], Any]]]:
     threads: list[threading.Thread] = []
 
     def run(function: Callable[[], Any]) -> Callable[[], Any]:
-        ends: list[Any] = []
+        future: Future[Any] = Future()
 
         def body() -> None:
             try:
-                ends.append((function(), None))
+                future.set_result(function())
             except Exception as error:
-                ends.append((None, error))
+                future.set_exception(error)
 
-        thread = threading.Thread(target=body, daemon=True)
-        threads.append(thread)
-        thread.start()
-
-        def result() -> Any:
-            thread.join(30)
-            assert ends, "it does not come back"
-            value, error = ends[0]
-            if error is not None:
-                raise error
-            return value
-
-        return result
+        threads.append(threading.Thread(target=body, daemon=True))
+        threads[-1].start()
+        return lambda: future.result(30)
 
     yield run
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def page(office: Office) -> Iterator[Page]:
+    """The page over HTTP, with the token TOKEN."""
+    for package in ("starlette", "uvicorn"):
+        pytest.importorskip(package)
+    with serve(office.broker, token=TOKEN) as page:
+        yield page
+
+
+@pytest.fixture
+def ann(page: Page) -> Visitor:
+    """An operator who is signed in."""
+    return Visitor(page.host, page.port).sign_in(TOKEN)
+
+
+@pytest.fixture
+def stranger(page: Page) -> Visitor:
+    return Visitor(page.host, page.port)

@@ -24,9 +24,10 @@ if not (shutil.which("chromium") and shutil.which("chromedriver")):
 from approval_browser import Browser
 from selenium.webdriver.common.keys import Keys
 
-from spatial_vlm_ros.manipulation.approval.page import Page, serve
+from spatial_vlm_ros.manipulation.approval.page import Page
 from spatial_vlm_ros.manipulation.approval.proposal import Proposal
 
+pytestmark = pytest.mark.live
 APPROVE, REJECT = "Approve this plan", "Reject this plan"
 
 
@@ -43,16 +44,18 @@ def browser(chromium: Browser) -> Browser:
     return chromium
 
 
-@pytest.fixture
-def page(office: Any) -> Iterator[Page]:
-    with serve(office.broker) as page:
-        yield page
-
-
-def sign_in(browser: Browser, page: Page, operator: str = "Ann") -> None:
+def sign_in(browser: Browser, page: Page) -> None:
     browser.open(page.url)
-    browser.driver.find_element("id", "operator").send_keys(operator, Keys.ENTER)
-    browser.until_says(f"You are {operator}", "header")
+    browser.driver.find_element("id", "operator").send_keys("Ann", Keys.ENTER)
+    browser.until_says("You are Ann", "header")
+
+
+def decidable(browser: Browser, words: str = APPROVE) -> None:
+    browser.until("the plan can be decided", lambda: (b := browser.button(words)) and b.is_enabled())
+
+
+def played(browser: Browser) -> None:
+    browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
 
 
 # ------------------------------------------------------------------------------------------------ keyboard
@@ -65,7 +68,7 @@ def test_signing_in_and_approving_by_keyboard_alone(browser: Browser, page: Page
     browser.tab_to("operator")
     browser.press("Ann", Keys.ENTER)
     browser.until_says("You are Ann", "header")
-    browser.until("the plan can be decided", lambda: browser.button(APPROVE).is_enabled())
+    decidable(browser)
     way = browser.tab_to(REJECT)
     assert way == ["Skip to what is waiting", "Request stop", APPROVE, "reason", REJECT]
     browser.press_back(2)
@@ -75,20 +78,16 @@ def test_signing_in_and_approving_by_keyboard_alone(browser: Browser, page: Page
     assert office.broker.wait(proposal.goal_id) == office.says(proposal)
 
 
-def test_the_first_tab_leads_past_the_header(browser: Browser, page: Page, office: Any) -> None:
+def test_the_first_tab_leads_past_the_header_and_enter_in_a_field_never_approves(
+    browser: Browser, page: Page, office: Any
+) -> None:
     sign_in(browser, page)
-    office.proposed()
+    proposal = office.proposed()
     browser.until("the plan", lambda: browser.button(APPROVE))
     browser.tab_to("Skip to what is waiting")
     browser.press(Keys.ENTER)
-    browser.until("the button can be reached", lambda: browser.button(APPROVE).is_enabled())
+    decidable(browser)
     assert browser.tab_to(APPROVE) == [APPROVE]
-
-
-def test_enter_in_a_field_never_approves(browser: Browser, page: Page, office: Any) -> None:
-    sign_in(browser, page)
-    proposal = office.proposed()
-    browser.until("the plan can be decided", lambda: (b := browser.button(REJECT)) and b.is_enabled())
     browser.driver.find_element("id", "reason").send_keys("the wrong cup", Keys.ENTER)
     browser.until_says("Rejected by Ann: the wrong cup")
     assert not office.broker.wait(proposal.goal_id).approve
@@ -103,20 +102,10 @@ def test_a_key_pressed_before_one_has_looked_does_nothing(browser: Browser, page
     browser.press(key)
     browser.open(page.address)
     browser.press(key)
-    browser.until("the plan can be decided", lambda: browser.button(APPROVE).is_enabled())
+    decidable(browser)
     browser.press(key)
     assert office.broker.view.stage is ApprovalStage.PROPOSED
     assert office.events().count("REFUSED") == 0
-
-
-def test_answering_in_words(browser: Browser, page: Page, office: Any) -> None:
-    sign_in(browser, page)
-    question = office.question()
-    office.broker.ask(question)
-    browser.until("the question can be answered", lambda: (b := browser.button("Send answer")) and b.is_enabled())
-    browser.driver.find_element("id", "text").send_keys("the ribbon one", Keys.ENTER)
-    browser.until_says("Ann answered: the ribbon one")
-    assert office.broker.wait_answer(question.dialogue_id).text == "the ribbon one"
 
 
 # ------------------------------------------------------------------------------------------------ live
@@ -124,6 +113,8 @@ def test_answering_in_words(browser: Browser, page: Page, office: Any) -> None:
 
 def test_an_open_page_follows_the_desk(browser: Browser, page: Page, office: Any) -> None:
     sign_in(browser, page)
+    heard: list[str] = []
+    office.broker.on_stop(heard.append)
     browser.until_says("Nothing is waiting")
     proposal = office.proposed()
     browser.until_says("A plan is waiting")
@@ -133,8 +124,24 @@ def test_an_open_page_follows_the_desk(browser: Browser, page: Page, office: Any
     browser.until_says("Approved by Ann")
     office.broker.begin(office.broker.wait(proposal.goal_id))
     browser.until_says("is being executed")
+    assert "not an emergency stop" in browser.text("header")
+    browser.click("Request stop")
+    browser.until_says("A stop was requested")
+    assert heard == ["Ann"]
     office.broker.end(proposal.goal_id, "the chick is held")
     browser.until_says("the chick is held")
+    office.broker.decide(office.says(office.proposed(), approve=False, operator="Bob", reason="no"))
+    browser.until_says("Rejected by Bob: no")
+    office.broker.ask(question := office.question())
+    decidable(browser, "Send answer")
+    browser.driver.find_element("id", "text").send_keys("the ribbon one", Keys.ENTER)
+    browser.until_says("Ann answered: the ribbon one")
+    assert office.broker.wait_answer(question.dialogue_id).text == "the ribbon one"
+    office.proposed(expires_after=10.0)
+    browser.until_says("Expires in")
+    office.clock.now += 10.0
+    browser.until_says("Expired")
+    assert browser.button(APPROVE) is None
 
 
 def test_what_has_just_appeared_cannot_be_clicked_at_once(browser: Browser, page: Page, office: Any) -> None:
@@ -147,57 +154,26 @@ def test_what_has_just_appeared_cannot_be_clicked_at_once(browser: Browser, page
         }).observe(document.body, {subtree: true, childList: true, attributes: true});
     """)
     office.proposed()
-    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    decidable(browser)
     seen = browser.script("return window.seen")
     assert (seen[0], seen[-1]) == (True, False)
 
 
-def test_a_plan_that_expires_goes_by_itself(browser: Browser, page: Page, office: Any) -> None:
-    sign_in(browser, page)
-    office.proposed(expires_after=10.0)
-    browser.until_says("Expires in")
-    office.clock.now += 10.0
-    browser.until_says("Expired")
-    assert browser.button(APPROVE) is None
-
-
-def test_focus_is_not_lost_when_the_page_changes(browser: Browser, page: Page, office: Any) -> None:
+def test_focus_is_not_lost_when_the_page_changes_and_a_lost_connection_is_said(
+    browser: Browser, page: Page, office: Any
+) -> None:
     sign_in(browser, page)
     proposal = office.proposed()
-    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    decidable(browser)
     browser.tab_to(APPROVE)
     office.broker.withdraw(proposal.goal_id, "the scene has changed")
     browser.until_says("the scene has changed")
     browser.until("the heading has the focus", lambda: browser.focused == "Nothing is waiting for you")
-
-
-def test_a_lost_connection_is_said_and_nothing_can_be_decided(browser: Browser, page: Page, office: Any) -> None:
-    sign_in(browser, page)
     office.proposed()
-    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    decidable(browser)
     page.close()
     browser.until_says("The connection is lost", "#lost")
     browser.until("a decision is no longer possible", lambda: not browser.button(APPROVE).is_enabled())
-
-
-def test_requesting_a_stop_while_it_runs(browser: Browser, page: Page, office: Any) -> None:
-    sign_in(browser, page)
-    heard: list[str] = []
-    office.broker.on_stop(heard.append)
-    office.broker.begin(office.approved()[1])
-    browser.until_says("is being executed")
-    assert "not an emergency stop" in browser.text("header")
-    browser.click("Request stop")
-    browser.until_says("A stop was requested")
-    assert heard == ["Ann"]
-
-
-def test_two_operators_see_what_the_other_decided(browser: Browser, page: Page, office: Any) -> None:
-    sign_in(browser, page)
-    proposal = office.proposed()
-    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
-    office.broker.decide(office.says(proposal, approve=False, operator="Bob", reason="no"))
-    browser.until_says("Rejected by Bob: no")
 
 
 # ------------------------------------------------------------------------------------------------ without scripts
@@ -266,10 +242,15 @@ def seconds_of(browser: Browser) -> float:
     return float(told.group(1)) if told else -1.0
 
 
-def test_the_motion_is_played_in_all_three_views(browser: Browser, page: Page, office: Any, shown: Proposal) -> None:
+def test_the_motion_is_accessible_and_played_in_all_three_views(
+    browser: Browser, page: Page, office: Any, shown: Proposal, axe_script: str
+) -> None:
     sign_in(browser, page)
     office.broker.propose(shown)
-    browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
+    played(browser)
+    decidable(browser)
+    assert browser.all_faults(axe_script) == []
+    browser.look(1280)
     assert [browser.script(f"return document.querySelector('figure[data-view={view}] img').naturalWidth > 600")
             for view in ("camera", "above", "side")] == [True] * 3  # fmt: skip
     move = "const m = document.getElementById('moment'); m.value = arguments[0]; m.dispatchEvent(new Event('input'))"
@@ -293,7 +274,7 @@ def test_the_motion_is_played_in_all_three_views(browser: Browser, page: Page, o
     browser.until_says("The whole motion", ".says")
     assert not browser.driver.find_element("css selector", "figure[data-view=side] canvas").is_displayed()
     assert browser.driver.get_log("browser") == []  # no policy is broken
-    browser.until("the plan can be decided", lambda: browser.button(APPROVE).is_enabled())
+    decidable(browser)
     assert office.events().count("REFUSED") == 0
 
 
@@ -303,7 +284,7 @@ def test_on_a_phone_all_three_buttons_are_there_without_scrolling(
     sign_in(browser, page)
     browser.look(PHONE[0], height=PHONE[1])
     office.broker.propose(shown)
-    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    decidable(browser)
     for where in ("scrollTo(0, 0)", "scrollTo(0, document.body.scrollHeight / 3)",
                   "document.querySelector('.player').scrollIntoView()"):  # fmt: skip
         browser.script(where)
@@ -322,7 +303,7 @@ def test_a_plan_that_is_only_shown_is_played_and_has_nothing_to_press(
     office.broker.note("OK: Planned: take the block. Nothing moves: plan_only is set.", shown)
     browser.until_says("Plan only: nothing will move", "h1")
     browser.until_says("Plan only: nothing will move", "#live")
-    browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
+    played(browser)
     for where in ("scrollTo(0, 0)", "document.querySelector('.player').scrollIntoView()"):
         browser.script(where)
         box = "const b = document.querySelector('.decide p').getBoundingClientRect();"
@@ -341,14 +322,17 @@ def test_a_plan_that_is_only_shown_is_played_and_has_nothing_to_press(
 
 
 def test_a_plan_whose_image_is_of_something_else_cannot_be_approved(
-    browser: Browser, page: Page, office: Any, shown: Proposal
+    browser: Browser, page: Page, office: Any, shown: Proposal, axe_script: str
 ) -> None:
     sign_in(browser, page)
     proposal = dataclasses.replace(shown, image_instruction="take the cup")
     office.broker.propose(proposal)
     browser.until_says("This plan cannot be approved: the image is of another instruction: 'take the cup'")
-    browser.until("it can be rejected", lambda: browser.button(REJECT).is_enabled())
+    decidable(browser, REJECT)
     assert not browser.button(APPROVE).is_enabled()
+    played(browser)
+    assert browser.all_faults(axe_script) == []
+    browser.look(1280)
     browser.script("const b = document.querySelector('button.barred'); b.disabled = false; b.click()")
     browser.until("the server refuses", lambda: browser.text("h1") == "Not accepted")
     browser.until_says("another instruction")
@@ -356,18 +340,6 @@ def test_a_plan_whose_image_is_of_something_else_cannot_be_approved(
     browser.open(page.address)
     browser.click(REJECT)
     browser.until_says("Rejected by Ann")
-
-
-@pytest.mark.parametrize("barred", [False, True])
-def test_a_plan_with_its_motion_is_accessible(
-    browser: Browser, page: Page, office: Any, shown: Proposal, axe_script: str, barred: bool
-) -> None:
-    sign_in(browser, page)
-    office.broker.propose(dataclasses.replace(shown, image_stamp_ns=1) if barred else shown)
-    browser.open(page.address)
-    browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
-    browser.until("it can be rejected", lambda: browser.button(REJECT).is_enabled())
-    assert browser.all_faults(axe_script) == []
 
 
 def test_the_page_of_a_record_plays_without_a_server(
@@ -379,7 +351,7 @@ def test_the_page_of_a_record_plays_without_a_server(
     (only,) = proposals(office.audit.path)
     files, checks = check_proposal(office.audit.path, only)
     browser.open(write_page(tmp_path / "shown", only, files, checks).as_uri())
-    browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
+    played(browser)
     browser.click("Play")
     browser.until("it plays", lambda: seconds_of(browser) >= 1.0)
     for view in ("camera", "above", "side"):
@@ -393,24 +365,8 @@ def test_the_page_of_a_record_plays_without_a_server(
 # ------------------------------------------------------------------------------------------------ accessibility
 
 
-def _asked(office: Any) -> None:
-    office.broker.ask(office.question())
-
-
-def _proposed(office: Any) -> None:
-    office.proposed()
-
-
-def _approved(office: Any) -> None:
-    office.approved()
-
-
-def _running(office: Any) -> None:
-    office.broker.begin(office.approved()[1])
-
-
 def _stopping(office: Any) -> None:
-    _running(office)
+    office.broker.begin(office.approved()[1])
     office.broker.request_stop("Ann")
 
 
@@ -419,30 +375,22 @@ def _expired(office: Any) -> None:
     office.clock.now += 60.0
 
 
-def _rejected(office: Any) -> None:
-    office.broker.decide(office.says(office.proposed(), approve=False, reason="the wrong cup"))
-
-
 def _unrecorded(office: Any) -> None:
     office.proposed()
     office.audit.close()
     office.broker.withdraw(office.broker.view.id, "the scene has changed")
 
 
-def _planned(office: Any) -> None:
-    office.broker.note("OK: Planned. Nothing moves: plan_only is set.", office.proposal())
-
-
-STATES: dict[str, Callable[[Any], None]] = {
-    "planned": _planned,
-    "idle": lambda office: None,  # noqa: ARG005
-    "asked": _asked,
-    "proposed": _proposed,
-    "approved": _approved,
-    "running": _running,
+STATES: dict[str, Callable[[Any], object]] = {
+    "planned": lambda office: office.broker.note("OK: Planned. Nothing moves: plan_only is set.", office.proposal()),
+    "idle": lambda office: office,
+    "asked": lambda office: office.broker.ask(office.question()),
+    "proposed": lambda office: office.proposed(),
+    "approved": lambda office: office.approved(),
+    "running": lambda office: office.broker.begin(office.approved()[1]),
     "stopping": _stopping,
     "expired": _expired,
-    "rejected": _rejected,
+    "rejected": lambda office: office.broker.decide(office.says(office.proposed(), approve=False, reason="the cup")),
     "unrecorded": _unrecorded,
 }
 
@@ -455,27 +403,25 @@ def test_each_state_is_accessible(browser: Browser, page: Page, office: Any, axe
     browser.until("buttons at rest", lambda: not browser.script("return document.querySelector('button:disabled')"))
     assert browser.all_faults(axe_script) == []
     assert browser.script("return document.getAnimations().length") == 0
-    console = browser.driver.get_log("browser")
-    assert console == []  # no policy is broken, nothing is missing
+    assert browser.driver.get_log("browser") == []  # no policy is broken, nothing is missing
 
 
-def test_a_page_without_a_name_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str) -> None:
+def test_signing_in_and_a_page_without_a_name_are_accessible(
+    browser: Browser, page: Page, office: Any, axe_script: str
+) -> None:
+    for address in (page.address, page.address + "?token=wrong"):
+        browser.open(address)
+        browser.until_says("Sign in")
+        assert browser.all_faults(axe_script) == []
     office.proposed()
     browser.open(page.url)
     assert browser.all_faults(axe_script) == []
 
 
-def test_signing_in_is_accessible(browser: Browser, page: Page, axe_script: str) -> None:
-    for address in (page.address, page.address + "?token=wrong"):
-        browser.open(address)
-        browser.until_says("Sign in")
-        assert browser.all_faults(axe_script) == []
-
-
 def test_a_refusal_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str) -> None:
     sign_in(browser, page)
     proposal = office.proposed()
-    browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
+    decidable(browser)
     browser.script("window.fetch = () => new Promise(() => {})")  # the page does not hear that Bob was first
     office.broker.decide(office.says(proposal, approve=False, operator="Bob"))
     browser.button(APPROVE).click()
