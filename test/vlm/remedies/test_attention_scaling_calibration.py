@@ -108,29 +108,28 @@ def tuned(split: CaseSplit = SPLIT, change: dict[str, Any] | None = None) -> Ada
 
 
 @pytest.mark.parametrize(
-    ("call", "words"),
+    ("call", "given", "words"),
     [
-        (lambda: tuned(CaseSplit(0)), "validation part: none"),
-        (lambda: tuned(CaseSplit(100, share=0.0)), "validation part: none"),
-        (lambda: tune_scaling(CaseSplit(0), answers()[1]), "validation part: none"),
-        (lambda: tuned(change={"correct": {a: [True] * 100 for a in ALPHAS}}), r"\(100,\).*20 for each alpha"),
-        (lambda: tuned(change={"confidences": [0.5] * 100}), r"100\. Expected 20"),
-        (lambda: tuned(change={"correct": {a: [True] * 20 for a in ALPHAS if a != 0.8}}), r"none with alpha \[0\.8\]"),
-        *((lambda bad=bad: tuned(change={"confidences": [bad] * 20}), "confidences") for bad in (1.5, -0.5, NAN)),
-        *((lambda bad=bad: ScalingVis(bad), "alpha") for bad in (-0.1, NAN, INF)),
-        *((lambda bad=bad: AdaptVis(bad, 1.5, 0.4), "alpha_low") for bad in (-0.1, NAN, INF)),
-        *((lambda bad=bad: AdaptVis(0.5, bad, 0.4), "alpha_high") for bad in (-0.1, NAN, INF)),
-        *((lambda bad=bad: AdaptVis(0.5, 1.5, bad), "threshold") for bad in (-0.1, 1.1, NAN)),
-        *((lambda bad=bad: CaseSplit(*bad), "split") for bad in ((-1, 1, 0.2), (10, -1, 0.2), (10, 1, 1.2))),
-        (
-            lambda: AdaptVisSettings("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4)).settings_for("c"),
-            r"one for 'a'.*one for 'c'",
-        ),
+        (tuned, (CaseSplit(0),), "validation part: none"),
+        (tuned, (CaseSplit(100, share=0.0),), "validation part: none"),
+        (tune_scaling, (CaseSplit(0), answers()[1]), "validation part: none"),
+        (tuned, (SPLIT, {"correct": {a: [True] * 100 for a in ALPHAS}}), r"\(100,\).*20 for each alpha"),
+        (tuned, (SPLIT, {"confidences": [0.5] * 100}), r"100\. Expected 20"),
+        (tuned, (SPLIT, {"correct": {a: [True] * 20 for a in ALPHAS if a != 0.8}}), r"none with alpha \[0\.8\]"),
+        *((tuned, (SPLIT, {"confidences": [bad] * 20}), "confidences") for bad in (1.5, -0.5, NAN)),
+        *((ScalingVis, (bad,), "alpha") for bad in (-0.1, NAN, INF)),
+        *((AdaptVis, (bad, 1.5, 0.4), "alpha_low") for bad in (-0.1, NAN, INF)),
+        *((AdaptVis, (0.5, bad, 0.4), "alpha_high") for bad in (-0.1, NAN, INF)),
+        *((AdaptVis, (0.5, 1.5, bad), "threshold") for bad in (-0.1, 1.1, NAN)),
+        *((CaseSplit, bad, "split") for bad in ((-1, 1, 0.2), (10, -1, 0.2), (10, 1, 1.2))),
+        (tuned().settings_for, ("c",), r"one for 'llava.*one for 'c'"),
     ],
 )
-def test_what_cannot_be_tuned_or_used_is_refused(call: Callable[[], object], words: str) -> None:
+def test_what_cannot_be_tuned_or_used_is_refused(
+    call: Callable[..., object], given: tuple[Any, ...], words: str
+) -> None:
     with pytest.raises(InputError, match=words):
-        call()
+        call(*given)
 
 
 # ------------------------------------------------------------------------------------------------ files

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Other encoders in the class LLaVA."""
+
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -37,36 +41,28 @@ def swapped(kind: str, **sizes: int) -> LlavaForConditionalGeneration:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_encoder_answers_in_the_same_model_from_the_same_prompt(kind: str) -> None:
-    model, inputs = swapped(kind), prompt("llava")
+def test_each_encoder_answers_from_every_patch_and_no_class_token_and_is_saved(kind: str, tmp_path: Path) -> None:
+    model, inputs, seen = swapped(kind), prompt("llava"), []
     assert type(parts_of(model).vision).__name__ == CLASSES[kind]
+    model.model.multi_modal_projector.register_forward_pre_hook(lambda _m, given: seen.append(given[0]))
     with torch.no_grad():
         logits = model(**inputs).logits
         other = model(**{**inputs, "pixel_values": -inputs["pixel_values"]}).logits
-        words = model.generate(**inputs, max_new_tokens=5, do_sample=False)
+        states = model.model.vision_tower(inputs["pixel_values"], output_hidden_states=True).hidden_states
     assert logits.shape == (1, inputs["input_ids"].shape[1], 60)
     assert float((logits - other).abs().max()) > 1e-4
-    assert words.shape[1] == inputs["input_ids"].shape[1] + 5
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_projector_gets_every_patch_and_no_class_token(kind: str) -> None:
-    model, inputs, seen = swapped(kind), prompt("llava"), []
-    model.model.multi_modal_projector.register_forward_pre_hook(lambda _m, given: seen.append(given[0]))
-    with torch.no_grad():
-        model(**inputs)
-        states = model.model.vision_tower(inputs["pixel_values"], output_hidden_states=True).hidden_states
     assert seen[0].shape == (1, 16, 32)
     assert torch.equal(seen[0], states[2][:, -16:])
     assert states[2].shape[1] == (17 if kind == "clip" else 16)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_with_the_other_strategy_tokens_and_features_do_not_match(kind: str) -> None:
-    model = swapped(kind)
+    words = model.generate(**inputs, max_new_tokens=5, do_sample=False)
+    assert words.shape[1] == inputs["input_ids"].shape[1] + 5
+    model.save_pretrained(tmp_path)
+    again = LlavaForConditionalGeneration.from_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(again(**inputs).logits, logits)
     model.config.vision_feature_select_strategy = "full" if kind == "clip" else "default"
     with pytest.raises(ValueError, match="do not match"):
-        model(**prompt("llava"))
+        model(**inputs)
 
 
 @pytest.mark.parametrize("size", [(224, 14), (256, 14), (336, 14), (256, 16)])
@@ -96,15 +92,6 @@ def test_everything_but_the_encoder_is_fixed(kind: str) -> None:
     assert not any("head" in name for name, _ in swapped(kind).model.vision_tower.named_parameters())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_swapped_model_is_saved_and_loaded(kind: str, tmp_path) -> None:  # noqa: ANN001
-    model, inputs = swapped(kind), prompt("llava")
-    model.save_pretrained(tmp_path)
-    again = LlavaForConditionalGeneration.from_pretrained(tmp_path)
-    with torch.no_grad():
-        assert torch.equal(again(**inputs).logits, model(**inputs).logits)
-
-
 def test_the_naflex_class_of_siglip_2_cannot_be_used_in_llava() -> None:
     vision = Siglip2VisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, num_patches=16, patch_size=8
@@ -125,15 +112,12 @@ def test_defaults_are_the_published_sizes_of_large_encoders() -> None:
     assert vision_config("siglip", 32, 1, 2, 32, 8, 70).intermediate_size == 70
 
 
-def test_impossible_encoders_are_refused() -> None:
+def test_impossible_encoders_and_configurations_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"dino.*clip, siglip"):
         vision_config("dino", **SIZES)
     for wrong in ({"heads": 3}, {"layers": 0}, {"patch_size": 33}):
         with pytest.raises(InputError, match="heads divide"):
             vision_config("clip", **{**SIZES, **wrong})
-
-
-def test_configurations_that_do_not_fit_are_refused() -> None:
     base = small_vlm("llava").config
     with pytest.raises(ModelError, match=r"qwen3_vl.*not of the class llava"):
         with_encoder(small_vlm("qwen3_vl").config, vision_config("clip", **SIZES))

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Several layers of the encoder side by side."""
+
 from __future__ import annotations
 
 import pytest
@@ -46,29 +48,22 @@ def image_features(model) -> torch.Tensor:  # noqa: ANN001
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("post_layernorm", [True, False])
-def test_the_projector_sees_the_chosen_layers_side_by_side(post_layernorm: bool) -> None:
-    model = trained_for(LAYERS)
-    put_layers(parts_of(model), LAYERS, post_layernorm=post_layernorm, allow_untrained=True)
-    assert torch.allclose(image_features(model), projected(model, post_layernorm), atol=1e-5)
-    assert not torch.allclose(image_features(model), projected(model, not post_layernorm), atol=1e-2)
-
-
-@torch.no_grad()
-def test_layers_counted_from_the_end_are_the_same_layers() -> None:
-    model = trained_for(LAYERS)
-    wanted = projected(model, True)
-    put_layers(parts_of(model), [1, -3, -1], allow_untrained=True)
-    assert torch.allclose(image_features(model), wanted, atol=1e-5)
-
-
-@torch.no_grad()
-def test_taken_off_the_model_is_as_it_was() -> None:
+@pytest.mark.parametrize(
+    ("layers", "post_layernorm"), [(LAYERS, True), (LAYERS, False), pytest.param([1, -3, -1], True, id="from the end")]
+)
+def test_the_projector_sees_the_chosen_layers_side_by_side_until_they_are_taken_off(
+    layers: list[int], post_layernorm: bool
+) -> None:
     model = trained_for([0, 2, 3])
-    before, answer = image_features(model), model.generate(**INPUTS, max_new_tokens=4, do_sample=False)
-    handle = put_layers(parts_of(model), LAYERS, allow_untrained=True)
-    assert not torch.allclose(image_features(model), before, atol=1e-2)
-    assert model.generate(**INPUTS, max_new_tokens=4, do_sample=False).shape == answer.shape
+    before, wanted, other = (
+        image_features(model),
+        projected(model, post_layernorm),
+        projected(model, not post_layernorm),
+    )
+    handle = put_layers(parts_of(model), layers, post_layernorm=post_layernorm, allow_untrained=True)
+    assert torch.allclose(image_features(model), wanted, atol=1e-5)
+    assert not torch.allclose(image_features(model), other, atol=1e-2)
+    assert model.generate(**INPUTS, max_new_tokens=4, do_sample=False).shape[1] == INPUTS["input_ids"].shape[1] + 4
     handle.remove()
     handle.remove()
     assert model.config.vision_feature_layer == [0, 2, 3]
@@ -97,14 +92,6 @@ def test_layers_that_are_not_there_are_refused(layers: list[int]) -> None:
         put_layers(parts_of(small_vlm("llava")), layers)
 
 
-def test_a_projector_of_another_width_is_refused_before_any_work() -> None:
-    model = small_vlm("llava")
-    with pytest.raises(ModelError, match="takes 32 numbers, but 3 layers of 32 are 96"):
-        put_layers(parts_of(model), LAYERS, allow_untrained=True)
-    assert model.config.vision_feature_layer == -2
-    assert not model.model.vision_tower._forward_hooks
-
-
 def test_a_checkpoint_trained_with_other_layers_is_refused() -> None:
     model = trained_for([1, 2, 3])
     with pytest.raises(ModelError, match=r"\[1, 2, 3\].*allow_untrained"):
@@ -116,9 +103,13 @@ def test_a_checkpoint_trained_with_other_layers_is_refused() -> None:
     put_layers(parts_of(model), LAYERS).remove()
 
 
-def test_an_encoder_without_that_norm_is_refused() -> None:
-    aimv2 = vision_config("aimv2", 32, 4, 2, 32, 8)
-    config = multilayer_config(with_encoder(small_vlm("llava").config, aimv2), LAYERS)
+def test_models_that_cannot_take_the_layers_are_refused_before_any_work() -> None:
+    model = small_vlm("llava")
+    with pytest.raises(ModelError, match="takes 32 numbers, but 3 layers of 32 are 96"):
+        put_layers(parts_of(model), LAYERS, allow_untrained=True)
+    assert model.config.vision_feature_layer == -2
+    assert not model.model.vision_tower._forward_hooks
+    config = multilayer_config(with_encoder(model.config, vision_config("aimv2", 32, 4, 2, 32, 8)), LAYERS)
     with pytest.raises(ModelError, match="Aimv2VisionModel has no post_layernorm"):
         put_layers(parts_of(LlavaForConditionalGeneration(config)), LAYERS, allow_untrained=True)
 

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Normalisers of image tokens, and how loud images are beside words."""
+
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,14 +51,10 @@ def entering(model, inputs) -> torch.Tensor:  # noqa: ANN001
     return seen[0][0][inputs["input_ids"][0] == IMAGE]
 
 
-@pytest.mark.parametrize("scale", [0.5, 30.0, 1000.0])
-def test_at_first_every_token_leaves_with_the_published_norm(scale: float) -> None:
-    norm = PublishedNorm(4096, VICUNA_MEAN, VICUNA_LARGEST)
-    lengths = norm(tokens(3, 7, 4096, scale=scale)).norm(dim=-1)
-    assert lengths.flatten().tolist() == pytest.approx([1.0126] * 21, abs=1e-5)
-
-
 def test_the_published_normaliser_is_its_formula_with_a_learnt_gamma() -> None:
+    for scale in (0.5, 1000.0):  # at first every token leaves with the published norm
+        lengths = PublishedNorm(4096, VICUNA_MEAN, VICUNA_LARGEST)(tokens(3, 7, 4096, scale=scale)).norm(dim=-1)
+        assert lengths.flatten().tolist() == pytest.approx([1.0126] * 21, abs=1e-5)
     norm, y = PublishedNorm(6, mean=0.5, largest=3.0), tokens(40, 6, scale=2.0)
     with torch.no_grad():
         norm.gamma.copy_(torch.tensor([0.1, 2.0, -1.0, 0.3, 1.0, 4.0]))
@@ -65,19 +67,16 @@ def test_the_published_normaliser_is_its_formula_with_a_learnt_gamma() -> None:
     assert norm(y).detach().numpy() == pytest.approx(np.array(wanted), abs=1e-5)
 
 
-def test_gamma_learns_from_tokens_that_are_clipped_too() -> None:
+def test_gamma_learns_from_clipped_tokens_too_and_a_token_of_zeros_stays_one() -> None:
     norm = PublishedNorm(8)
     (norm(tokens(5, 8)) * tokens(5, 8, seed=1)).sum().backward()
     assert bool(torch.isfinite(norm.gamma.grad).all())
     assert float(norm.gamma.grad.abs().min()) > 1e-4
-
-
-@pytest.mark.parametrize("norm", [PublishedNorm(8), MeanNorm(0.83)])
-def test_a_token_of_zeros_stays_one_and_has_a_gradient(norm: torch.nn.Module) -> None:
-    y = torch.zeros(2, 8, requires_grad=True)
-    norm(y).sum().backward()
-    assert not norm(y).any()
-    assert bool(torch.isfinite(y.grad).all())
+    for one in (norm, MeanNorm(0.83)):
+        y = torch.zeros(2, 8, requires_grad=True)
+        one(y).sum().backward()
+        assert not one(y).any()
+        assert bool(torch.isfinite(y.grad).all())
 
 
 @pytest.mark.parametrize("dose", [0.0, 0.3, 1.0])
@@ -101,27 +100,17 @@ def test_half_precision_is_normalised_without_overflow(norm: torch.nn.Module, dt
     )
 
 
-@pytest.mark.parametrize("norm", [PublishedNorm(64), MeanNorm(0.83)])
-def test_a_token_that_is_no_number_is_an_error(norm: torch.nn.Module) -> None:
-    for bad in (float("inf"), float("nan"), 3e38):
-        y = tokens(4, 64)
-        y[2, 5] = bad
-        with pytest.raises(ModelError, match="not numbers"):
-            norm(y)
-
-
 @pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
-@pytest.mark.parametrize("published", [True, False])
-def test_on_a_model_every_image_token_enters_normalised_until_it_is_taken_off(kind: str, published: bool) -> None:
+def test_on_a_model_every_image_token_enters_normalised_until_it_is_taken_off(kind: str) -> None:
     model, inputs = small_vlm(kind), prompt(kind)
     before = entering(model, inputs)
-    norm = PublishedNorm(64) if published else MeanNorm(0.83)
-    handle = put_norm(parts_of(model), norm, allow_untrained=True)
-    changed = entering(model, inputs)
-    assert changed.norm(dim=-1).tolist() == pytest.approx([1.0126 if published else 0.83] * 16, abs=1e-3)
-    assert torch.cosine_similarity(changed, before, dim=-1).tolist() == pytest.approx([1.0] * 16, abs=1e-4)
-    handle.remove()
-    assert torch.equal(entering(model, inputs), before)
+    for norm, length in ((PublishedNorm(64), 1.0126), (MeanNorm(0.83), 0.83)):
+        handle = put_norm(parts_of(model), norm, allow_untrained=True)
+        changed = entering(model, inputs)
+        assert changed.norm(dim=-1).tolist() == pytest.approx([length] * 16, abs=1e-3)
+        assert torch.cosine_similarity(changed, before, dim=-1).tolist() == pytest.approx([1.0] * 16, abs=1e-4)
+        handle.remove()
+        assert torch.equal(entering(model, inputs), before)
 
 
 def test_a_checkpoint_that_was_not_trained_with_it_is_refused_the_published_normaliser() -> None:
@@ -134,12 +123,7 @@ def test_a_checkpoint_that_was_not_trained_with_it_is_refused_the_published_norm
     put_norm(parts_of(model), PublishedNorm(64)).remove()
 
 
-def test_a_normaliser_of_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match=r"size 32.*64, as the tokens"):
-        put_norm(parts_of(small_vlm("llava")), PublishedNorm(32), allow_untrained=True)
-
-
-def test_gamma_learns_on_a_frozen_model_and_is_saved_and_loaded(tmp_path) -> None:  # noqa: ANN001
+def test_gamma_learns_on_a_frozen_model_and_is_saved_and_loaded(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     model, inputs = small_vlm("llava").requires_grad_(False), prompt("llava")
@@ -158,13 +142,6 @@ def test_gamma_learns_on_a_frozen_model_and_is_saved_and_loaded(tmp_path) -> Non
         assert torch.equal(model(**inputs).logits, after.logits)
 
 
-def test_tensors_of_something_else_are_refused() -> None:
-    whole = norm_tensors(PublishedNorm(4))
-    for wrong in ({"gamma": whole["gamma"]}, {**whole, "more": whole["mean"]}, {**whole, "gamma": whole["mean"]}):
-        with pytest.raises(InputError, match="Save it with norm_tensors"):
-            norm_from(wrong)
-
-
 @pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
 def test_text_norms_are_those_of_the_rows_that_count(kind: str) -> None:
     parts = parts_of(small_vlm(kind))
@@ -176,13 +153,6 @@ def test_text_norms_are_those_of_the_rows_that_count(kind: str) -> None:
     found = text_norms(parts, rows=55, without=(3, IMAGE, 58))
     assert (found.mean, found.count) == pytest.approx((lengths[without].mean(), 53), rel=1e-5)
     assert list(found.quantiles.values()) == pytest.approx(np.quantile(lengths[without], QUANTILES), rel=1e-5)
-
-
-def test_rows_that_are_not_there_are_refused() -> None:
-    parts = parts_of(small_vlm("llava"))
-    for told in ({"rows": WORDS + 1}, {"rows": 0}, {"without": range(WORDS)}):
-        with pytest.raises(InputError, match="at least one row"):
-            text_norms(parts, **told)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
@@ -201,29 +171,64 @@ def test_image_norms_are_those_of_the_tokens_that_enter_the_decoder(kind: str) -
     assert not parts.projector._forward_hooks
 
 
-def test_images_are_needed_to_measure_them() -> None:
+def test_measuring_images_needs_them_and_leaves_nothing_hooked() -> None:
     parts = parts_of(small_vlm("llava"))
-    with pytest.raises(InputError, match="at least one image"):
-        image_norms(parts, [])
-    with pytest.raises(InputError, match="no image token"):
-        image_norms(parts, [{"input_ids": torch.tensor([[1, 2]])}])
+    for batches, words in (([], "at least one image"), ([{"input_ids": torch.tensor([[1, 2]])}], "no image token")):
+        with pytest.raises(InputError, match=words):
+            image_norms(parts, batches)
     assert not parts.projector._forward_hooks
 
 
-def test_norms_that_are_no_numbers_are_errors() -> None:
-    with pytest.raises(ModelError, match="a model"):
-        norm_of(torch.tensor([[1.0, float("nan")]]), "a model")
+def put_on_llava(norm: torch.nn.Module) -> None:
+    put_norm(parts_of(small_vlm("llava")), norm, allow_untrained=True)
+
+
+def text_norms_of(value: float = 1.0, **told: object) -> None:
+    """Of a model one of whose embeddings is changed."""
     parts = parts_of(small_vlm("llava"))
     with torch.no_grad():
-        parts.embeddings.weight[4, 4] = float("inf")
-    with pytest.raises(ModelError, match="text embeddings"):
-        text_norms(parts)
+        parts.embeddings.weight[4, 4] = value
+    text_norms(parts, **told)
 
 
-def test_normalisers_of_impossible_numbers_are_refused() -> None:
-    for told in ((0, 0.8, 1.2), (4, 0.0, 1.2), (4, 0.8, float("inf")), (4, float("nan"), 1.0)):
-        with pytest.raises(InputError, match="above zero"):
-            PublishedNorm(*told)
-    for told in ((0.0, 1.0), (0.8, 1.1), (0.8, -0.1), (float("nan"), 0.5)):
-        with pytest.raises(InputError, match="dose from 0 to 1"):
-            MeanNorm(*told)
+def normalise(norm: torch.nn.Module, value: float) -> None:
+    y = tokens(4, 64)
+    y[2, 5] = value
+    norm(y)
+
+
+GAMMA = norm_tensors(PublishedNorm(4))
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "error", "words"),
+    [
+        (PublishedNorm, (0, 0.8, 1.2), InputError, "above zero"),
+        (PublishedNorm, (4, 0.0, 1.2), InputError, "above zero"),
+        (PublishedNorm, (4, 0.8, INF), InputError, "above zero"),
+        (PublishedNorm, (4, NAN, 1.0), InputError, "above zero"),
+        (MeanNorm, (0.0, 1.0), InputError, "dose from 0 to 1"),
+        (MeanNorm, (0.8, 1.1), InputError, "dose from 0 to 1"),
+        (MeanNorm, (0.8, -0.1), InputError, "dose from 0 to 1"),
+        (MeanNorm, (NAN, 0.5), InputError, "dose from 0 to 1"),
+        (norm_from, ({"gamma": GAMMA["gamma"]},), InputError, "Save it with norm_tensors"),
+        (norm_from, ({**GAMMA, "more": GAMMA["mean"]},), InputError, "Save it with norm_tensors"),
+        (norm_from, ({**GAMMA, "gamma": GAMMA["mean"]},), InputError, "Save it with norm_tensors"),
+        (put_on_llava, (PublishedNorm(32),), InputError, r"size 32.*64, as the tokens"),
+        (text_norms_of, {"rows": WORDS + 1}, InputError, "at least one row"),
+        (text_norms_of, {"rows": 0}, InputError, "at least one row"),
+        (text_norms_of, {"without": range(WORDS)}, InputError, "at least one row"),
+        (text_norms_of, (INF,), ModelError, "text embeddings"),
+        (norm_of, (torch.tensor([[1.0, NAN]]), "a model"), ModelError, "a model"),
+        (normalise, (PublishedNorm(64), INF), ModelError, "not numbers"),
+        (normalise, (PublishedNorm(64), 3e38), ModelError, "not numbers"),
+        (normalise, (MeanNorm(0.83), NAN), ModelError, "not numbers"),
+        (normalise, (MeanNorm(0.83), 3e38), ModelError, "not numbers"),
+    ],
+)
+def test_impossible_normalisers_tokens_and_rows_are_refused(
+    call: Callable[..., object], given: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        call(**given) if isinstance(given, dict) else call(*given)
