@@ -27,7 +27,7 @@ from spatial_vlm_ros.vlm.diagnostics.permutation import (  # noqa: E402
     pooled,
     pooling,
 )
-from spatial_vlm_ros.vlm.parts import ARCHITECTURES, image_tokens_changed, parts_of  # noqa: E402
+from spatial_vlm_ros.vlm.parts import ARCHITECTURES, Parts, image_tokens_changed, parts_of  # noqa: E402
 
 ITEMS = draw_items(Amount(0, 2, 0, seed=4))
 pytestmark = pytest.mark.filterwarnings(PALIGEMMA_WARNS)
@@ -53,7 +53,7 @@ def test_a_permutation_and_its_inverse_change_nothing(kind: str) -> None:
     assert (once - before).abs().max() > 1e-3
 
 
-def test_a_permutation_is_that_of_its_seed_and_question_for_all_features() -> None:
+def test_a_permutation_is_that_of_its_seed_and_question_for_all_features_and_releases() -> None:
     tokens = torch.arange(12.0)[:, None].repeat(1, 3)
     moved = permuted(3)(tokens, 0)
     assert torch.equal(moved.sort(0).values, tokens)
@@ -61,15 +61,8 @@ def test_a_permutation_is_that_of_its_seed_and_question_for_all_features() -> No
     assert not torch.equal(permuted(3)(tokens, 1), moved)
     assert not torch.equal(permuted(4)(tokens, 0), moved)
     assert torch.equal(permuted(3, 5)(tokens, 2), permuted(3, 7)(tokens, 0))
-
-
-def test_permutations_stay_the_same_from_release_to_release() -> None:
-    assert [order_of(6, *key).tolist() for key in ((0, 0), (0, 1), (2, 0), (2, 47))] == [
-        [3, 2, 5, 4, 0, 1],
-        [1, 4, 3, 0, 2, 5],
-        [3, 5, 2, 4, 0, 1],
-        [4, 5, 3, 2, 0, 1],
-    ]
+    orders = [order_of(6, *key).tolist() for key in ((0, 0), (0, 1), (2, 0), (2, 47))]
+    assert orders == [[3, 2, 5, 4, 0, 1], [1, 4, 3, 0, 2, 5], [3, 5, 2, 4, 0, 1], [4, 5, 3, 2, 0, 1]]
 
 
 @pytest.mark.parametrize(("grid", "side"), [((4, 4), 2), ((6, 4), 2), ((5, 7), 3), ((3, 3), 1), ((3, 4), 9)])
@@ -88,20 +81,6 @@ def test_pooling_gives_each_token_the_mean_of_its_cell(grid: tuple[int, int], si
             ]
             assert torch.allclose(found[r * columns + c], torch.stack(own).mean(0), atol=1e-6)
     assert len(torch.unique(found, dim=0)) == min(side, rows) * min(side, columns)
-
-
-def test_pooling_of_an_even_grid_is_that_of_torch() -> None:
-    tokens = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
-    theirs = torch.nn.functional.avg_pool2d(tokens.T.reshape(1, 3, 8, 8), 2)
-    theirs = theirs.repeat_interleave(2, 2).repeat_interleave(2, 3).reshape(3, 64).T
-    assert torch.allclose(pooled((8, 8), 4)(tokens, 0), theirs, atol=1e-6)
-
-
-def test_pooling_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(InputError, match="cells"):
-        pooled((4, 4), 0)
-    with pytest.raises(InputError, match="4 x 4"):
-        pooled((4, 4), 2)(torch.zeros(15, 2), 0)
 
 
 def test_psi_follows_its_formula() -> None:
@@ -149,9 +128,15 @@ def test_no_ratio_is_told_where_there_is_nothing_to_lose() -> None:
 def test_a_candidate_scores_its_mean_likelihood_behind_the_prompt(kind: str) -> None:
     """Against one run by hand over all tokens, and a softmax in NumPy."""
     answers = scorer(kind)
+    assert answers.parts.kind == kind
     rgb, question, choices = ITEMS[0].plain.rgb, ITEMS[0].plain.question, ("left", "left above", "below")
     found = answers.scores(rgb, question, choices)
     inputs = answers.inputs(rgb, question, choices)
+    words = answers.processor.tokenizer.decode(inputs["input_ids"][0], skip_special_tokens=True)
+    assert f"{question} Answer with one of: left, left above, below." in words
+    assert "<unk>" not in words
+    assert answers.grid(rgb, question, choices) == (4, 4)
+    assert answers.scores(np.zeros_like(rgb), question, choices) != pytest.approx(found, abs=1e-6)
     length = inputs["input_ids"].shape[1]
     for choice, score in zip(choices, found, strict=True):
         tail = answers.processor.tokenizer.encode(choice, add_special_tokens=False)
@@ -190,21 +175,8 @@ def test_the_prompt_is_run_once_and_its_cache_is_left_as_it_was(kind: str) -> No
             assert answers._likelihoods(first, cache, tokens) == [score]
 
 
-@pytest.mark.parametrize("kind", PROBED)
-def test_the_model_sees_the_image_the_question_and_the_candidates_in_their_order(kind: str) -> None:
-    answers, plain = scorer(kind), ITEMS[0].plain
-    inputs = answers.inputs(plain.rgb, plain.question, ("below", "left"))
-    words = answers.processor.tokenizer.decode(inputs["input_ids"][0], skip_special_tokens=True)
-    assert f"{plain.question} Answer with one of: below, left." in words
-    assert "<unk>" not in words
-    assert answers.grid(plain.rgb, plain.question, ("below", "left")) == (4, 4)
-    black = answers.scores(np.zeros_like(plain.rgb), plain.question, plain.choices)
-    assert black != pytest.approx(answers.scores(plain.rgb, plain.question, plain.choices), abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", PROBED)
-def test_sensitivity_is_that_of_answers_asked_by_hand(kind: str) -> None:
-    answers = scorer(kind)
+def test_sensitivity_is_that_of_answers_asked_by_hand() -> None:
+    answers = scorer("llava")
     found = permutation_sensitivity(answers.parts, answers, ITEMS, seeds=(1, 2))
     asked = [answers.answer(i.plain.rgb, i.plain.question, i.plain.choices) == i.truth for i in ITEMS]
     moved = 0
@@ -216,33 +188,34 @@ def test_sensitivity_is_that_of_answers_asked_by_hand(kind: str) -> None:
     assert found.seeds == (1, 2)
 
 
-def orders_seen(seeds: Sequence[int], count: int) -> list[tuple[float, ...]]:
-    """Which token stands in each slot, question after question, when the number of a slot is written into its token."""
-    parts, base = parts_of(small_vlm("llava")), prompt("llava")
-    numbers = torch.arange(16.0)[:, None].repeat(1, 64)
-    seen: list[tuple[float, ...]] = []
+def slots_of(parts: Parts, written: torch.Tensor) -> torch.Tensor:
+    """(16, 64) what the decoder gets in each image slot when the projector gives the tokens `written`."""
+    seen: list[torch.Tensor] = []
 
-    class Looker:
-        def answer(self, _rgb: Rgb, _question: str, choices: Sequence[str]) -> str:
-            def look(tokens: torch.Tensor, _row: int) -> torch.Tensor:
-                seen.append(tuple(tokens[:, 0].tolist()))
-                return tokens
+    def look(tokens: torch.Tensor, _row: int) -> torch.Tensor:
+        seen.append(tokens)
+        return tokens
 
-            with image_tokens_changed(parts, look), torch.no_grad():
-                hook = parts.projector.register_forward_hook(lambda _m, _i, out: numbers.reshape(out.shape))
-                parts.model(**base)
-                hook.remove()
-            return choices[0]
-
-    permutation_sensitivity(parts, Looker(), ITEMS[:count], seeds, np.ones(count, bool))
-    return seen
+    with image_tokens_changed(parts, look), torch.no_grad():
+        hook = parts.projector.register_forward_hook(lambda _m, _i, out: written.reshape(out.shape))
+        parts.model(**prompt("llava"))
+        hook.remove()
+    return seen[0]
 
 
 def test_each_question_is_asked_with_a_permutation_of_its_own_and_the_same_ones_again() -> None:
-    seen = orders_seen((3, 4), 5)
-    assert len(set(seen)) == len(seen) == 10
-    assert seen == [tuple(order_of(16, seed, number).tolist()) for seed in (3, 4) for number in range(5)]
-    assert seen == orders_seen((3, 4), 5)
+    parts, numbers = parts_of(small_vlm("llava")), torch.arange(16.0)[:, None].repeat(1, 64)
+    seen: list[list[float]] = []
+
+    class Looker:
+        def answer(self, _rgb: Rgb, _question: str, choices: Sequence[str]) -> str:
+            seen.append(slots_of(parts, numbers)[:, 0].tolist())
+            return choices[0]
+
+    for _ in range(2):
+        permutation_sensitivity(parts, Looker(), ITEMS[:5], (3, 4), np.ones(5, bool))
+    assert len({tuple(one) for one in seen}) == 10
+    assert seen == [order_of(16, seed, number).tolist() for seed in (3, 4) for number in range(5)] * 2
 
 
 def test_pooling_to_the_whole_grid_changes_no_answer_and_to_one_value_hides_all_places() -> None:
@@ -273,61 +246,18 @@ def test_published_accuracies_give_the_sensitivity_that_follows_from_them(
 
 def test_a_model_that_lives_on_places_loses_what_it_knew() -> None:
     """Answers by which image slot holds the brightest token: a permutation takes it to a guess."""
-    parts = parts_of(small_vlm("llava"))
-    base = prompt("llava")
-
+    parts, sides = parts_of(small_vlm("llava")), ["left", "right", "above", "below"]
     truths = {item.plain.rgb.tobytes(): item.truth for item in ITEMS}
 
     class Reader:
         def answer(self, rgb: Rgb, _question: str, _choices: Sequence[str]) -> str:
-            seen: list[torch.Tensor] = []
-            place = ["left", "right", "above", "below"].index(truths[rgb.tobytes()])
             mark = torch.zeros(16, 64)
-            mark[place * 4] = 100.0
-
-            def look(tokens: torch.Tensor, _row: int) -> torch.Tensor:
-                seen.append(tokens)
-                return tokens
-
-            with image_tokens_changed(parts, look), torch.no_grad():
-                hook = parts.projector.register_forward_hook(lambda _m, _i, out: mark.reshape(out.shape))
-                parts.model(**base)
-                hook.remove()
-            slot = int(seen[0].sum(-1).argmax())
-            return ["left", "right", "above", "below"][slot // 4]
+            mark[sides.index(truths[rgb.tobytes()]) * 4] = 100.0
+            return sides[int(slots_of(parts, mark).sum(-1).argmax()) // 4]
 
     found = permutation_sensitivity(parts, Reader(), ITEMS, seeds=range(8))
     assert found.original.share == 1.0
     assert found.permuted.low <= 0.25 <= found.permuted.high
-
-
-def test_what_cannot_be_tested_is_refused() -> None:
-    answers = scorer("llava")
-    with pytest.raises(InputError, match="0 items"):
-        permutation_sensitivity(answers.parts, answers, [])
-    with pytest.raises(InputError, match="0 seeds"):
-        permutation_sensitivity(answers.parts, answers, ITEMS, ())
-    with pytest.raises(InputError, match="draw_items"):
-        pooling(answers.parts, answers, [])
-
-
-def test_what_cannot_be_asked_is_refused() -> None:
-    answers, plain = scorer("llava"), ITEMS[0].plain
-    with pytest.raises(InputError, match="candidates"):
-        answers.answer(plain.rgb, plain.question, ())
-    with pytest.raises(InputError, match="candidate: ''"):
-        answers.answer(plain.rgb, plain.question, ("left", ""))
-    with pytest.raises(InputError, match="template"):
-        CandidateScorer(answers.model, answers.processor, template="<image> no field")
-    with pytest.raises(ModelError, match="model_type ''"):
-        CandidateScorer(torch.nn.Linear(2, 2), answers.processor, template="{question}")
-    with torch.no_grad():
-        answers.model.lm_head.weight[:] = float("nan")
-    with pytest.raises(ModelError, match="not numbers"):
-        answers.answer(plain.rgb, plain.question, plain.choices)
-    answers.processor.chat_template = None
-    with pytest.raises(InputError, match="no chat template"):
-        CandidateScorer(answers.model, answers.processor)
 
 
 def test_a_template_takes_the_place_of_the_chat_template() -> None:
@@ -335,19 +265,37 @@ def test_a_template_takes_the_place_of_the_chat_template() -> None:
     own = CandidateScorer(answers.model, answers.processor, "<image>{question}", lead=" ")
     inputs = own.inputs(plain.rgb, plain.question, plain.choices)
     assert int((inputs["input_ids"] == answers.parts.image_token_id).sum()) == 16
-    assert own.scores(plain.rgb, plain.question, plain.choices) != answers.scores(
-        plain.rgb, plain.question, plain.choices
-    )
-
-
-def test_all_classes_whose_parts_are_known_are_probed() -> None:
-    assert set(PROBED) == set(ARCHITECTURES)
-    for kind in PROBED:
-        assert scorer(kind).parts.kind == kind
+    given = plain.rgb, plain.question, plain.choices
+    assert own.scores(*given) != answers.scores(*given)
 
 
 def test_a_prompt_has_no_labels() -> None:
+    assert set(PROBED) == set(ARCHITECTURES)
     answers, plain = scorer("paligemma"), ITEMS[0].plain
     given = answers.processor(images=[Image.fromarray(plain.rgb)], text=["<image>left"], return_tensors="pt")
     assert "labels" in given  # the processor brings them unasked
     assert set(answers.inputs(plain.rgb, plain.question, plain.choices)) == set(given) - {"labels"}
+
+
+def test_what_cannot_be_tested_or_asked_is_refused() -> None:
+    answers, plain = scorer("llava"), ITEMS[0].plain
+    for call, given, error, words in (
+        (permutation_sensitivity, (answers.parts, answers, []), InputError, "0 items"),
+        (permutation_sensitivity, (answers.parts, answers, ITEMS, ()), InputError, "0 seeds"),
+        (pooling, (answers.parts, answers, []), InputError, "draw_items"),
+        (pooled, ((4, 4), 0), InputError, "cells"),
+        (pooled((4, 4), 2), (torch.zeros(15, 2), 0), InputError, "4 x 4"),
+        (answers.answer, (plain.rgb, plain.question, ()), InputError, "candidates"),
+        (answers.answer, (plain.rgb, plain.question, ("left", "")), InputError, "candidate: ''"),
+        (CandidateScorer, (answers.model, answers.processor, "<image> no field"), InputError, "template"),
+        (CandidateScorer, (torch.nn.Linear(2, 2), answers.processor, "{question}"), ModelError, "model_type ''"),
+    ):
+        with pytest.raises(error, match=words):
+            call(*given)
+    with torch.no_grad():
+        answers.model.lm_head.weight[:] = float("nan")
+    with pytest.raises(ModelError, match="not numbers"):
+        answers.answer(plain.rgb, plain.question, plain.choices)
+    answers.processor.chat_template = None
+    with pytest.raises(InputError, match="no chat template"):
+        CandidateScorer(answers.model, answers.processor)
