@@ -15,13 +15,7 @@ import pytest
 from spatial_vlm_ros.cli.live import print_progress
 from spatial_vlm_ros.cli.up import _link
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.manipulation.approval.address import (
-    PageAddress,
-    address_in,
-    forget_link,
-    keep_link,
-    page_file,
-)
+from spatial_vlm_ros.manipulation.approval.address import PageAddress, address_in, forget_link, keep_link, page_file
 
 ADDRESS = "http://127.0.0.1:8080/"
 LINK = f"{ADDRESS}?token={'t' * 43}"
@@ -35,7 +29,7 @@ def where(tmp_path: Path) -> PageAddress:
     return found
 
 
-def test_the_link_is_for_its_owner_alone_and_is_told_without_its_secret(where: PageAddress) -> None:
+def test_the_link_is_for_its_owner_alone_and_is_told_without_its_secret(where: PageAddress, tmp_path: Path) -> None:
     assert stat.S_IMODE(where.file.stat().st_mode) == 0o600
     assert "token=" not in str(where)
     assert address_in(f"[INFO] [1.2] [planner_gate]: {where}") == where
@@ -44,22 +38,15 @@ def test_the_link_is_for_its_owner_alone_and_is_told_without_its_secret(where: P
     forget_link(where.file)
     assert where.link() is None
     assert list(where.file.parent.iterdir()) == []
-
-
-def test_what_stood_in_its_place_is_replaced_and_never_written_to(where: PageAddress, tmp_path: Path) -> None:
     other = tmp_path / "another user's"
     other.write_text("x")
-    where.file.unlink()
     where.file.symlink_to(other)
     assert where.link() is None
-    keep_link(LINK, where.file)
+    keep_link(LINK, where.file)  # replaces the link, and does not follow it
     assert (other.read_text(), where.link()) == ("x", LINK)
     where.file.chmod(0o644)
     keep_link(LINK, where.file)
     assert stat.S_IMODE(where.file.stat().st_mode) == 0o600
-
-
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="audit_log"):
         keep_link(LINK, tmp_path / "nowhere" / "audit.jsonl.page")
 
@@ -82,18 +69,15 @@ def test_a_file_that_is_not_what_it_should_be_is_not_shown(where: PageAddress, h
     assert where.link() is None
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_other_words_tell_no_address() -> None:
+    for words in (
         "",
-        "approve at http://127.0.0.1:8080/",
-        "approve at http://127.0.0.1:8080/?token=x (with its token: /x)",
-        "approve at javascript:alert(1) (with its token: /x)",
-        "approve at http://127.0.0.1:8080/ (with its token: /x)\nmore",
-    ],
-)
-def test_other_words_tell_no_address(words: str) -> None:
-    assert address_in(words) is None
+        ADDRESS,
+        f"{ADDRESS}?token=x (with its token: /x)",
+        "javascript:alert(1) (with its token: /x)",
+        f"{ADDRESS} (with its token: /x)\nmore",
+    ):
+        assert address_in(words and f"approve at {words}") is None
 
 
 @pytest.mark.parametrize("shown", [True, False])

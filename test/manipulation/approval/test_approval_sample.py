@@ -42,6 +42,7 @@ def test_the_sample_asks_proposes_and_ends(office: Any, aside: Callable[..., Cal
     assert verify(office.audit.path)
 
 
+@pytest.mark.live
 def test_the_sample_is_served_by_a_command_until_interrupted(tmp_path: Path) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")

@@ -14,16 +14,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import planned_offer
 import pytest
 from click.testing import CliRunner
-
-pytest.importorskip("pinocchio")
-pytest.importorskip("coal")
-pytest.importorskip("ompl")
-pytest.importorskip("daqp")
-pytest.importorskip("msgspec")
-
-import planned_offer
 from planned_offer import CONFIG
 
 from spatial_vlm_ros.cli.main import main
@@ -36,18 +29,26 @@ from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
-from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
+from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion, planned_motion
+from spatial_vlm_ros.nodes.arm.proposals import proposal_of, shown_plan
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, plan_eye
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL
+
+for package in ("pinocchio", "coal", "ompl", "daqp", "msgspec"):
+    pytest.importorskip(package)
 
 GOAL = "00000000-0000-4000-8000-000000000001"
 
 
-def proposed(description: str = "", **changed: Any) -> Proposal:
-    from spatial_vlm_ros.nodes.arm.proposals import proposal_of
+def proposed(description: str = "", offer: Offer | None = None) -> Proposal:
+    return proposal_of(GOAL, offer or planned_offer.offer(), 60.0, CONFIG, description)
 
-    made = proposal_of(GOAL, planned_offer.offer(), 60.0, CONFIG, description)
-    return dataclasses.replace(made, **changed)
+
+def seen_as(offer: Offer, **changed: Any) -> Offer:
+    """With other surroundings."""
+    assert offer.seen.surroundings is not None
+    around = dataclasses.replace(offer.seen.surroundings, **changed)
+    return dataclasses.replace(offer, seen=dataclasses.replace(offer.seen, surroundings=around))
 
 
 @pytest.fixture(scope="module")
@@ -66,27 +67,26 @@ def motion(shown: Proposal) -> PlannedMotion:
 # ------------------------------------------------------------------------------------------------ what bars
 
 
-BARRED: dict[str, tuple[Callable[[Proposal], Proposal], str]] = {
-    "no image": (lambda p: dataclasses.replace(p, image=None, image_missing="the camera is off"), "the camera is off"),
-    "another stamp": (lambda p: dataclasses.replace(p, image_stamp_ns=p.image_stamp_ns + 1), "stamp differs"),
-    "another instruction": (lambda p: dataclasses.replace(p, image_instruction="take the cup"), "'take the cup'"),
-    "no preview": (lambda p: dataclasses.replace(p, preview=None), "not shown"),
-    "another plan": (
-        lambda p: dataclasses.replace(p, preview=dataclasses.replace(p.preview, plan=None, plan_hash="0" * 64)),
-        "another plan",
-    ),
-    "another arm": (
-        lambda p: dataclasses.replace(p, preview=dataclasses.replace(p.preview, fault="it is another arm")),
-        "it is another arm",
-    ),
-    "a model": (lambda p: dataclasses.replace(p, source="model"), "does not say that a model chose"),
+def preview_of(proposal: Proposal, **changed: Any) -> dict[str, Any]:
+    assert proposal.preview is not None
+    return {"preview": dataclasses.replace(proposal.preview, **changed)}
+
+
+BARRED: dict[str, tuple[Callable[[Proposal], dict[str, Any]], str]] = {
+    "no image": (lambda _: {"image": None, "image_missing": "the camera is off"}, "the camera is off"),
+    "another stamp": (lambda p: {"image_stamp_ns": p.image_stamp_ns + 1}, "stamp differs"),
+    "another instruction": (lambda _: {"image_instruction": "take the cup"}, "'take the cup'"),
+    "no preview": (lambda _: {"preview": None}, "not shown"),
+    "another plan": (lambda p: preview_of(p, plan=None, plan_hash="0" * 64), "another plan"),
+    "another arm": (lambda p: preview_of(p, fault="it is another arm"), "it is another arm"),
+    "a model": (lambda _: {"source": "model"}, "does not say that a model chose"),
 }
 
 
 @pytest.mark.parametrize("case", BARRED)
 def test_what_is_not_shown_cannot_be_approved_but_rejected(office: Any, shown: Proposal, case: str) -> None:
     change, words = BARRED[case]
-    proposal = change(shown)
+    proposal = dataclasses.replace(shown, **change(shown))
     office.broker.propose(proposal)
     with pytest.raises(RejectedError, match=words):
         office.broker.decide(office.says(proposal))
@@ -106,11 +106,7 @@ def test_what_a_model_chose_can_be_approved_where_that_is_said(office: Any, show
 
 
 def test_an_image_belongs_to_the_answer_that_it_came_with() -> None:
-    from spatial_vlm_ros.nodes.arm.proposals import proposal_of
-
     offer = planned_offer.offer()
-    seen = offer.seen.surroundings
-    assert seen is not None
     for image, words in (
         (None, "the resolver sent none"),
         (planned_offer.image(instruction="take the cup"), "another instruction: 'take the cup'"),
@@ -120,21 +116,16 @@ def test_an_image_belongs_to_the_answer_that_it_came_with() -> None:
         (dataclasses.replace(planned_offer.image(), jpeg=""), "no image"),
         (dataclasses.replace(planned_offer.image(), jpeg="?"), "base64"),
     ):
-        other = dataclasses.replace(offer.seen, surroundings=dataclasses.replace(seen, image=image))
-        made = proposal_of(GOAL, dataclasses.replace(offer, seen=other), 60.0, CONFIG)
+        made = proposed(offer=seen_as(offer, image=image))
         assert words in made.barred, made.barred
-    assert proposal_of(GOAL, offer, 60.0, CONFIG).barred == ""
+    assert proposed().barred == ""
 
 
-def test_the_bytes_of_a_plan_have_its_hash(shown: Proposal) -> None:
-    assert shown.preview is not None
+def test_the_bytes_of_a_plan_have_its_hash_and_a_bad_description_is_told_before(shown: Proposal) -> None:
     with pytest.raises(InputError, match="bytes of another hash"):
-        dataclasses.replace(shown.preview, plan=b"{}")
+        preview_of(shown, plan=b"{}")
     with pytest.raises(InputError, match="PNG or JPEG"):
         Preview("base", above=b"<svg/>")
-
-
-def test_a_description_that_cannot_be_used_is_told_before_the_decision() -> None:
     made = proposed("/nowhere/arm.urdf")
     assert made.preview is not None
     assert "no such file" in made.preview.missing
@@ -145,17 +136,8 @@ def test_a_description_that_cannot_be_used_is_told_before_the_decision() -> None
 # ------------------------------------------------------------------------------------------------ plan only
 
 
-def planned_only(offer: Offer, accept_unseen: bool = False) -> Proposal:
-    from spatial_vlm_ros.nodes.arm.proposals import shown_plan
-
-    return shown_plan(GOAL, offer, 60.0, CONFIG, str(description_file()), accept_unseen)
-
-
-def seen_as(offer: Offer, **changed: Any) -> Offer:
-    """With other surroundings."""
-    assert offer.seen.surroundings is not None
-    around = dataclasses.replace(offer.seen.surroundings, **changed)
-    return dataclasses.replace(offer, seen=dataclasses.replace(offer.seen, surroundings=around))
+def planned_only(offer: Offer, accept_unseen: bool = False, description: str = "") -> Proposal:
+    return shown_plan(GOAL, offer, 60.0, CONFIG, description, accept_unseen)
 
 
 EMPTY = voxels_at(np.zeros((0, 3), np.int32), 0.01)
@@ -163,25 +145,25 @@ SEEN_WAY = Occupancy(EMPTY, EMPTY, 1.0)
 
 
 def test_a_plan_that_nobody_is_asked_about_is_drawn_as_one_that_somebody_is(shown: Proposal) -> None:
-    assert planned_only(seen_as(planned_offer.offer(), occupancy=SEEN_WAY, all_objects=True)) == dataclasses.replace(
-        shown, warnings=tuple(warning for warning in shown.warnings if "Only objects named" not in warning)
-    )
+    seen = seen_as(planned_offer.offer(), occupancy=SEEN_WAY, all_objects=True)
+    warnings = tuple(warning for warning in shown.warnings if "Only objects named" not in warning)
+    assert planned_only(seen, description=str(description_file())) == dataclasses.replace(shown, warnings=warnings)
 
 
 def test_a_plan_that_would_not_be_offered_is_drawn_and_says_why() -> None:
     offer = seen_as(planned_offer.offer(), occupancy=SEEN_WAY)
     unseen = "Only objects named in the instruction were detected; all others are known from depth alone"
-    made = planned_only(offer)
-    assert made.warnings == (f"{unseen}. Such a plan is offered for approval only with accept_unseen_obstacles:=true",)
-    assert planned_only(offer, accept_unseen=True).warnings == (unseen,)
+    condition = "Such a plan is offered for approval only with accept_unseen_obstacles:=true"
+    assert planned_only(offer).warnings[1:] == (f"{unseen}. {condition}",)
+    assert planned_only(offer, accept_unseen=True).warnings[1:] == (unseen,)
     blind = planned_only(seen_as(offer, occupancy=None), accept_unseen=True)
     assert blind.warnings[0].startswith("This plan would not be offered for approval: ")
     assert "there is no depth of the way" in blind.warnings[0]
     # A wall where the hand passes.
-    cells = np.argwhere(np.ones((40, 40, 40), bool)) + np.array((30, -30, 2))
+    cells = np.argwhere(np.ones((4, 40, 40), bool)) + np.array((42, -30, 2))
     blocked = Occupancy(voxels_at(cells.astype(np.int32), 0.01), EMPTY, 1.0)
     walled = dataclasses.replace(offer, scene=dataclasses.replace(offer.scene, occupancy=blocked))
-    made = planned_only(walled, accept_unseen=True)
+    made = planned_only(walled, accept_unseen=True, description=str(description_file()))
     assert "into an object without a name" in made.warnings[0]
     assert made.preview is not None
     assert made.preview.motion is not None
@@ -219,6 +201,38 @@ def test_what_moves_is_drawn_where_it_is(motion: PlannedMotion) -> None:
     assert np.array_equal(draw_plan_view(motion, "side"), draw_plan_view(motion, "side"))
 
 
+CELLS = np.random.default_rng(3).integers((25, 5, 0), (60, 45, 20), (400, 3))
+
+
+def test_obstacles_without_a_name_are_in_a_few_boxes_that_are_drawn() -> None:
+    offer = planned_offer.offer()
+    blocks = voxels_at(CELLS, 0.01)
+    occupied = dataclasses.replace(offer.scene, occupancy=Occupancy(blocks, voxels_at(CELLS[:50] + 1, 0.01), 0.9))
+    bare = planned_motion(offer, CONFIG, None)
+    shown = planned_motion(dataclasses.replace(offer, scene=occupied), CONFIG, None)
+    boxes = [box for box in shown.boxes if box.role == "occupied"]
+    assert 1 <= len(boxes) <= 40
+    assert {box.role for box in shown.boxes} - {box.role for box in bare.boxes} == {"occupied", "unseen"}
+    held = np.zeros(len(blocks), bool)
+    for box in boxes:
+        away = np.abs(blocks.centres() - box.solid.centre)
+        held |= (away <= np.array(box.solid.size) / 2).all(axis=1)
+    assert held.all()
+    assert [box.label for box in boxes if box.label] == ["without a name"]
+    assert motion_from(shown.data()) == shown
+    surroundings = offer.seen.surroundings
+    assert surroundings is not None
+    assert surroundings.image is not None
+    red = np.array((213, 94, 0))
+    for draw in (lambda m: draw_plan_view(m, "above"), lambda m: draw_on_scene(m, surroundings.image.data)):
+        before, after = draw(bare).astype(int), draw(shown).astype(int)
+        changed = np.abs(before - after).sum(axis=2) > 20
+        assert changed.sum() > 500
+        nearer = np.abs(after - red).sum(axis=2) < np.abs(before - red).sum(axis=2)
+        assert nearer[changed].mean() > 0.5
+    assert plan_eye(bare, "above") == plan_eye(shown, "above"), "far obstacles do not make the view smaller"
+
+
 # ------------------------------------------------------------------------------------------------ what is kept
 
 
@@ -233,7 +247,7 @@ def record(office: Any, shown: Proposal) -> Path:
     return Path(office.audit.path)
 
 
-def test_an_approval_is_put_together_again(record: Path, shown: Proposal) -> None:
+def test_an_approval_is_put_together_again_from_files_for_its_owner_alone(record: Path, shown: Proposal) -> None:
     (only,) = proposals(record)
     assert (only.goal_id, only.ended) == (GOAL, "EXECUTION_ENDED")
     files, checks = check_proposal(record, only, str(description_file()))
@@ -244,9 +258,6 @@ def test_an_approval_is_put_together_again(record: Path, shown: Proposal) -> Non
     assert proposal_in(record, GOAL[:8]) == only
     with pytest.raises(UnknownNameError):
         proposal_in(record, "f")
-
-
-def test_kept_files_are_readable_by_their_owner_alone(record: Path) -> None:
     folder = files_of(record)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     kept = list(folder.iterdir())
@@ -277,8 +288,7 @@ def test_a_kept_file_that_was_changed_or_lost_shows(record: Path, what: str) -> 
 def test_images_that_are_not_of_the_motion_show(office: Any, shown: Proposal) -> None:
     """A record that was made with other images: its files fit their hashes, and yet it does not hold."""
     assert shown.preview is not None
-    preview = dataclasses.replace(shown.preview, above=shown.preview.side)
-    office.broker.propose(dataclasses.replace(shown, preview=preview))
+    office.broker.propose(dataclasses.replace(shown, **preview_of(shown, above=shown.preview.side)))
     _, checks = check_proposal(office.audit.path, proposals(office.audit.path)[0])
     assert [check.what for check in checks if not check.holds] == ["the image above matches the drawing of the motion"]
 
@@ -304,8 +314,8 @@ def test_words_of_a_record_do_not_become_markup(office: Any, shown: Proposal, tm
     assert shown.preview.motion is not None
     text = json.loads(shown.preview.motion)
     text["boxes"][0]["label"] = words
-    preview = dataclasses.replace(shown.preview, motion=json.dumps(text).encode())
-    office.broker.propose(dataclasses.replace(shown, preview=preview, sentence=words, answered=shown.answered))
+    changed = preview_of(shown, motion=json.dumps(text).encode())
+    office.broker.propose(dataclasses.replace(shown, sentence=words, answered=shown.answered, **changed))
     only = proposals(office.audit.path)[0]
     files, checks = check_proposal(office.audit.path, only)
     page = write_page(tmp_path / "shown", only, files, checks).read_text()

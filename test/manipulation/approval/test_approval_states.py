@@ -173,4 +173,4 @@ class RequestQueue(RuleBasedStateMachine):
 
 
 TestStates = RequestQueue.TestCase
-TestStates.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestStates.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)

@@ -7,14 +7,8 @@ import dataclasses
 import itertools
 
 import numpy as np
-import pytest
-
-pytest.importorskip("pinocchio")
-pytest.importorskip("coal")
-pytest.importorskip("ompl")
-pytest.importorskip("daqp")
-
 import planned_offer
+import pytest
 from planned_offer import CONFIG
 
 from spatial_vlm_ros.errors import PlanningFailedError
@@ -27,6 +21,9 @@ from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
 from spatial_vlm_ros.manipulation.planned_motion import fingers_at
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.manipulation.planning.solids import Solid
+
+for package in ("pinocchio", "coal", "ompl", "daqp"):
+    pytest.importorskip(package)
 
 NOTHING = voxels_at(np.zeros((0, 3), np.int32), 0.01)
 GOAL = "00000000-0000-4000-8000-000000000001"
@@ -71,8 +68,17 @@ def test_a_plan_that_keeps_clear_passes(arm: ArmKinematics) -> None:
     check_plan_clear(far, CONFIG, arm)
 
 
-@pytest.mark.parametrize("phase", ["reach", "approach", "lift", "carry", "lower", "withdraw"])
-@pytest.mark.parametrize("link", ["panda_link5", "panda_hand", "panda_leftfinger"])
+OFTEN = {("reach", "panda_link5"), ("approach", "panda_hand"), ("lift", "panda_leftfinger"), ("withdraw", "panda_hand")}
+
+
+@pytest.mark.parametrize(
+    ("phase", "link"),
+    [
+        pytest.param(phase, link, marks=[] if (phase, link) in OFTEN else pytest.mark.slow)
+        for phase in ("reach", "approach", "lift", "carry", "lower", "withdraw")
+        for link in ("panda_link5", "panda_hand", "panda_leftfinger")
+    ],
+)
 def test_a_plan_through_an_object_without_a_name_is_refused(arm: ArmKinematics, phase: str, link: str) -> None:
     offer = planned_offer.offer()
     grasp = offer.goal.grasps[offer.plan.grasp]
