@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Numbers of every convention of models, to pixels and back; what fits none is refused."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -50,15 +52,6 @@ def test_values_of_every_convention_are_pixels(
     assert points[0] == pytest.approx(pixels[:2])
 
 
-def test_names_are_keys() -> None:
-    assert all(name == convention.name for name, convention in CONVENTIONS.items())
-    assert len(CONVENTIONS) == 9
-
-
-def test_no_places_are_no_pixels() -> None:
-    assert to_pixels(np.zeros((0, 4)), CONVENTIONS["thousand"], SIZE).shape == (0, 4)
-
-
 @pytest.mark.parametrize(
     ("name", "rounded", "beyond"),
     [
@@ -105,55 +98,33 @@ def test_every_place_in_the_image_stays_in_it(name: str, x: float, y: float, wid
     assert v / height == pytest.approx(y, abs=half)
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 3), (1, 2, 2), (3, 0)], ids=str)
-def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ShapeError, match="coordinates"):
-        to_pixels(np.zeros(shape), CONVENTIONS["thousand"], SIZE)
-
-
-@pytest.mark.parametrize("values", [[["a", "b"]], [[None, None]], [[1, 2], [3]]], ids=str)
-def test_what_is_no_number_is_refused(values: Any) -> None:
-    with pytest.raises(InputError, match="coordinates"):
-        to_pixels(values, CONVENTIONS["thousand"], SIZE)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_refused(value: float) -> None:
-    with pytest.raises(InputError, match="not finite"):
-        to_pixels([[value, 1]], CONVENTIONS["thousand"], SIZE)
-
-
-def test_resized_needs_its_size_and_sizes_must_be_some() -> None:
-    with pytest.raises(InputError, match="resized image size"):
-        to_pixels([[1, 1]], CONVENTIONS["resized-absolute"], SIZE)
-    with pytest.raises(InputError, match="resized image size"):
-        to_pixels([[1, 1]], CONVENTIONS["resized-absolute"], SIZE, (0, 3))
-    with pytest.raises(InputError, match="image size"):
-        to_pixels([[1, 1]], CONVENTIONS["absolute"], (640, 0))
-
-
-def test_the_hint_names_what_would_fit() -> None:
-    with pytest.raises(InputError, match=r"\(900, 500\).*'absolute'.*would fit thousand or thousand-yx or bins-1000"):
-        to_pixels([[10, 10], [900, 500]], CONVENTIONS["absolute"], SIZE)
-    with pytest.raises(InputError, match="No known convention fits"):
-        to_pixels([[5000, 5000]], CONVENTIONS["absolute"], SIZE)
-
-
-def test_fitting_lists_conventions_by_range_and_corners() -> None:
-    assert fitting((0.1, 0.2, 0.5, 0.6), SIZE) == ("fraction", "square-fraction")
-    assert fitting((0.1, 0.05, 0.5, 0.6), SIZE) == ("fraction",)
-    assert fitting((12.5, 30.0), SIZE) == ("absolute", "thousand", "thousand-yx", "percent")
-    assert fitting((700, 20, 900, 400), SIZE) == ("thousand", "thousand-yx", "bins-1000", "bins-1024-yx")
-    assert fitting((300, 20, 310, 100), SIZE, RESIZED)[:2] == ("absolute", "resized-absolute")
-    assert fitting((500, 100, 300, 200), SIZE) == ()
-    assert fitting((1010, 1020), SIZE) == ("bins-1024-yx",)
-
-
-def test_fractions_are_told_by_their_range_and_decimals() -> None:
-    assert looks_like_fractions((0.5, 1.0))
-    assert not looks_like_fractions((0, 1))
-    assert not looks_like_fractions((0.5, 1.5))
-    assert not looks_like_fractions((-0.5, 0.5))
+@pytest.mark.parametrize(
+    ("values", "name", "sizes", "error", "words"),
+    [
+        (np.zeros(4), "thousand", (SIZE,), ShapeError, "coordinates"),
+        (np.zeros((2, 3)), "thousand", (SIZE,), ShapeError, "coordinates"),
+        (np.zeros((1, 2, 2)), "thousand", (SIZE,), ShapeError, "coordinates"),
+        (np.zeros((3, 0)), "thousand", (SIZE,), ShapeError, "coordinates"),
+        ([["a", "b"]], "thousand", (SIZE,), ShapeError, "coordinates"),
+        ([[None, None]], "thousand", (SIZE,), InputError, "coordinates"),
+        ([[1, 2], [3]], "thousand", (SIZE,), ShapeError, "coordinates"),
+        ([[np.nan, 1]], "thousand", (SIZE,), InputError, "not finite"),
+        ([[np.inf, 1]], "thousand", (SIZE,), InputError, "not finite"),
+        ([[-np.inf, 1]], "thousand", (SIZE,), InputError, "not finite"),
+        ([[1, 1]], "resized-absolute", (SIZE,), InputError, "resized image size"),
+        ([[1, 1]], "resized-absolute", (SIZE, (0, 3)), InputError, "resized image size"),
+        ([[1, 1]], "absolute", ((640, 0),), InputError, "image size"),
+        ([[10, 10], [900, 500]], "absolute", (SIZE,), InputError,
+         r"\(900, 500\).*'absolute'.*would fit thousand or thousand-yx or bins-1000"),
+        ([[5000, 5000]], "absolute", (SIZE,), InputError, "No known convention fits"),
+    ],
+)  # fmt: skip
+def test_what_is_no_place_is_refused_with_what_would_fit(
+    values: Any, name: str, sizes: tuple[tuple[int, int], ...], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        to_pixels(values, CONVENTIONS[name], *sizes)
+    assert to_pixels(np.zeros((0, 4)), CONVENTIONS["thousand"], SIZE).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +141,18 @@ def test_fractions_are_told_by_their_range_and_decimals() -> None:
 def test_a_convention_that_is_none_is_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Convention(**{"name": "mine", "unit": "pixel", **change})
+
+
+def test_fitting_lists_conventions_by_range_and_corners() -> None:
+    assert fitting((0.1, 0.2, 0.5, 0.6), SIZE) == ("fraction", "square-fraction")
+    assert fitting((0.1, 0.05, 0.5, 0.6), SIZE) == ("fraction",)
+    assert fitting((12.5, 30.0), SIZE) == ("absolute", "thousand", "thousand-yx", "percent")
+    assert fitting((700, 20, 900, 400), SIZE) == ("thousand", "thousand-yx", "bins-1000", "bins-1024-yx")
+    assert fitting((300, 20, 310, 100), SIZE, RESIZED)[:2] == ("absolute", "resized-absolute")
+    assert fitting((500, 100, 300, 200), SIZE) == ()
+    assert fitting((1010, 1020), SIZE) == ("bins-1024-yx",)
+    fractions = {(0.5, 1.0): True, (0, 1): False, (0.5, 1.5): False, (-0.5, 0.5): False}
+    assert {values: looks_like_fractions(values) for values in fractions} == fractions
 
 
 # ------------------------------------------------------------------------------------------------ padded squares

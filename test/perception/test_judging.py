@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import worker_models
 
-from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
+from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.judging import (
     CHOICES,
     AskedJudge,
@@ -23,7 +20,6 @@ from spatial_vlm_ros.perception.judging import (
     judge_of,
 )
 from spatial_vlm_ros.perception.relation_marks import QUESTION, marked, mirror
-from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.types import Rgb
 
 IMAGE = np.full((480, 640, 3), 127, np.uint8)
@@ -74,19 +70,13 @@ def asked(model: Any, *questions: RelationQuestion, budget_s: float = 60.0) -> t
     return AskedJudge(model).judge(IMAGE, questions, budget_s)
 
 
-def test_every_choice_that_says_a_relation_is_one_of_its_choices() -> None:
+def test_the_probability_is_the_share_of_the_choice_that_says_it() -> None:
+    share = 1.0 / (1.0 + math.exp(-2.0))
+    found = asked(Looks(), question(), question("right of"), question(target=RIGHT, anchor=LEFT), question("on"))
+    assert found == pytest.approx((share, 1.0 - share, 1.0 - share, 1.0 / (1.0 + 3.0 * math.exp(-2.0))))
     for choices, holds in CHOICES.values():
         assert holds in choices
         assert len(set(choices)) == len(choices)
-
-
-def test_the_probability_is_the_share_of_the_choice_that_says_it() -> None:
-    share = 1.0 / (1.0 + math.exp(-2.0))
-    assert asked(Looks(), question()) == (pytest.approx(share),)
-    assert asked(Looks(), question("right of")) == (pytest.approx(1.0 - share),)
-    assert asked(Looks(), question(target=RIGHT, anchor=LEFT)) == (pytest.approx(1.0 - share),)
-    (on,) = asked(Looks(), question("on"))
-    assert on == pytest.approx(1.0 / (1.0 + 3.0 * math.exp(-2.0)))
 
 
 def test_choices_are_shown_in_both_orders_and_sides_in_the_mirrored_image_too() -> None:
@@ -97,56 +87,27 @@ def test_choices_are_shown_in_both_orders_and_sides_in_the_mirrored_image_too() 
     ]  # fmt: skip
 
 
-def test_numbers_of_any_kind_are_probabilities() -> None:
-    assert check_probabilities((np.float32(0.5), 1, None), 3, "m") == (0.5, 1.0, None)  # type: ignore[arg-type]
-
-
-def test_a_model_that_takes_the_first_choice_has_no_opinion() -> None:
+def test_who_takes_the_first_choice_the_same_side_twice_or_too_long_has_no_opinion() -> None:
     assert asked(Names(), question(), question("behind"), question("inside")) == (None, None, None)
-
-
-def test_a_model_that_says_left_of_the_mirrored_image_too_has_no_opinion_of_sides() -> None:
-    assert asked(Names("left"), question()) == (None,)
+    assert asked(Names("left"), question()) == (None,)  # of the mirrored image, too
     (behind,) = asked(Names("behind"), question("behind"))
     assert behind == pytest.approx(1.0, abs=1e-5)
+    assert asked(Looks(), question(), question(), budget_s=0.0) == (None, None)
 
 
 def test_a_choice_without_likelihood_is_nearly_sure() -> None:
     (on, under) = asked(Names("on top"), question("on"), question("under"))
-    assert on is not None
-    assert under is not None
     assert 0.999 < on < 1.0
     assert 0.0 < under < 0.001
 
 
-@pytest.mark.parametrize("scores", [[math.nan, 0.0], [0.0], [math.inf, 0.0], [[0.0, 0.0]]])
-def test_likelihoods_that_are_none_are_an_error_of_the_model(scores: Any) -> None:
-    model = SimpleNamespace(scores=lambda *_: scores, answer=lambda *_: "left")
-    with pytest.raises(ModelError, match="its likelihoods of 2 choices"):
-        asked(model, question())
-
-
-def test_an_answer_that_is_no_choice_is_an_error_of_the_model() -> None:
-    with pytest.raises(ModelError, match="'up', none of"):
-        asked(Names("up"), question())
-
-
-def test_what_is_not_asked_in_time_has_no_opinion() -> None:
-    assert asked(Looks(), question(), question(), budget_s=0.0) == (None, None)
-
-
-def test_marks_are_drawn_on_a_copy() -> None:
+def test_marks_are_drawn_on_a_copy_also_at_the_border() -> None:
     before = IMAGE.copy()
     image = marked(IMAGE, LEFT, RIGHT)
     assert np.array_equal(IMAGE, before)
-    red, blue = middles(image)
-    assert red == pytest.approx(130, abs=6)
-    assert blue == pytest.approx(435, abs=6)
-
-
-@pytest.mark.parametrize("box", [(0.0, 0.0, 640.0, 480.0), (638.0, 478.0, 640.0, 480.0), (0.0, 0.0, 1.0, 1.0)])
-def test_marks_at_the_border_are_drawn(box: Any) -> None:
-    assert (marked(IMAGE, box, LEFT) != IMAGE).any()
+    assert middles(image) == pytest.approx((130, 435), abs=6)
+    for box in ((0.0, 0.0, 640.0, 480.0), (638.0, 478.0, 640.0, 480.0), (0.0, 0.0, 1.0, 1.0)):
+        assert (marked(IMAGE, box, LEFT) != IMAGE).any()
     assert (marked(IMAGE[:3, :5], (0.0, 0.0, 2.0, 2.0), (1.0, 1.0, 5.0, 3.0)) != IMAGE[:3, :5]).any()
 
 
@@ -172,32 +133,12 @@ def test_who_judges() -> None:
 def test_what_is_no_judgement_is_an_error_of_the_model(said: Any) -> None:
     with pytest.raises(ModelError, match="it judged 2 relations with"):
         check_probabilities(said, 2, "m")
+    assert check_probabilities((np.float32(0.5), 1, None), 3, "m") == (0.5, 1.0, None)  # type: ignore[arg-type]
 
 
-# ------------------------------------------------------------------------------------------------ in a process
-
-
-@pytest.fixture
-def models_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-
-
-@pytest.mark.usefixtures("models_can_be_imported")
-def test_a_process_gives_the_same_answers() -> None:
-    with WorkerGrounder("worker_models:Judging") as grounder:
-        asked_of = [question(), question("behind"), question("on")]
-        assert grounder.judge(IMAGE, asked_of, 5.0) == worker_models.Judging().judge(IMAGE, asked_of, 5.0)
-        assert grounder.judge(IMAGE, [], 5.0) == ()
-        with pytest.raises(InputError, match="questions"):
-            grounder.judge(IMAGE, ["left of"], 5.0)  # type: ignore[list-item]
-        with pytest.raises(ShapeError):
-            grounder.judge(IMAGE[0], asked_of, 5.0)
-        with pytest.raises(ModelError, match="it judged 1 relations"):
-            grounder.judge(IMAGE, [question("under")], 5.0)
-        assert grounder.judge(IMAGE, asked_of[:1], 5.0) == (0.25,)
-
-
-@pytest.mark.usefixtures("models_can_be_imported")
-def test_a_process_that_cannot_judge_says_so() -> None:
-    with WorkerGrounder("worker_models:chicks") as grounder, pytest.raises(InputError, match=r"judge\.mode"):
-        grounder.judge(IMAGE, [question()], 5.0)
+@pytest.mark.parametrize("scores", [[math.nan, 0.0], [0.0], [math.inf, 0.0], [[0.0, 0.0]]])
+def test_likelihoods_that_are_none_and_an_answer_that_is_no_choice_are_errors_of_the_model(scores: Any) -> None:
+    with pytest.raises(ModelError, match="its likelihoods of 2 choices"):
+        asked(SimpleNamespace(scores=lambda *_: scores, answer=lambda *_: "left"), question())
+    with pytest.raises(ModelError, match="'up', none of"):
+        asked(Names("up"), question())

@@ -2,16 +2,16 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from adversarial_replies import REPLIES, RESIZED, SIZE, Reply
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.replies import SLOWEST_MS, soak
+from benchmarks.replies import soak
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, FRACTIONS
 from spatial_vlm_ros.perception.replies import (
@@ -23,42 +23,55 @@ from spatial_vlm_ros.perception.replies import (
     parse_reply,
 )
 
+HERE = Path(__file__).parent
+SIZE, RESIZED = (1000, 500), (500, 250)
+"""A thousandth of the image is one pixel across and half a pixel down; a pixel of the resized image is two."""
+
+
+def replies() -> Iterator[Any]:
+    """Replies as models write them, well and badly, each with its places in pixels (by hand), or part of the refusal.
+
+    A text is a string, or parts with how often each is repeated. A place is label, box, point and score. `notes` has
+    a part of each note. `probed` says whether a probe has confirmed the convention.
+    """
+    for line in (HERE / "replies_adversarial.jsonl").read_text("utf-8").splitlines():
+        reply = json.loads(line)
+        if isinstance(reply["text"], list):
+            reply["text"] = "".join(part * times for part, times in reply["text"])
+        yield pytest.param(reply, id=f"{reply['theme']}: {reply['text'][:50]!a}")
+
+
+REPLIES = list(replies())
+
 
 def reading(text: str, convention: str = "thousand", most: int = 100, probed: bool = False) -> ReplyReading:
     given = {"convention": CONVENTIONS[convention], "size": SIZE, "resized": RESIZED, "most": most, "probed": probed}
     return parse_reply(text, model="a model", **given)  # type: ignore[arg-type]
 
 
+def reading_of(reply: dict[str, Any]) -> ReplyReading:
+    return reading(reply["text"], reply["convention"], probed=reply.get("probed", False))
+
+
 def read(text: str, convention: str = "thousand", most: int = 100) -> tuple[NamedObject, ...]:
     return reading(text, convention, most).places
 
 
-def short(value: object) -> str | None:
-    return ascii(value.text[:50]) if isinstance(value, Reply) else None
-
-
-def test_there_are_enough_replies() -> None:
-    assert len(REPLIES) >= 300
-    assert sum(isinstance(reply.found, str) for reply in REPLIES) >= 200
-    assert {reply.convention for reply in REPLIES} == set(CONVENTIONS)
-
-
-@pytest.mark.parametrize("reply", REPLIES, ids=short)
-def test_a_reply_is_read_exactly_so_or_refused(reply: Reply) -> None:
-    if isinstance(reply.found, str):
+@pytest.mark.parametrize("reply", REPLIES)
+def test_a_reply_is_read_exactly_so_or_refused(reply: dict[str, Any]) -> None:
+    if isinstance(reply["found"], str):
         with pytest.raises(ReplyError) as caught:
-            reading(reply.text, reply.convention, probed=reply.probed)
-        assert reply.found in caught.value.reason
+            reading_of(reply)
+        assert reply["found"] in caught.value.reason
         return
-    whole = reading(reply.text, reply.convention, probed=reply.probed)
+    whole, expected = reading_of(reply), reply.get("notes", [])
     notes = (*whole.notes, *whole.unread)
-    assert len(notes) == len(reply.notes), notes
-    assert all(part in note for part, note in zip(reply.notes, notes, strict=True)), notes
-    found = whole.places
-    assert [(one.label, one.score) for one in found] == [(label, score) for label, _, _, score in reply.found]
-    for one, (_, box, point, _) in zip(found, reply.found, strict=True):
-        assert one.box_xyxy == (None if box is None else pytest.approx(box, abs=1e-9))
-        assert one.point_xy == (None if point is None else pytest.approx(point, abs=1e-9))
+    assert len(notes) == len(expected), notes
+    assert all(part in note for part, note in zip(expected, notes, strict=True)), notes
+    assert [(one.label, one.score) for one in whole.places] == [(label, score) for label, _, _, score in reply["found"]]
+    for one, (_, box, point, _) in zip(whole.places, reply["found"], strict=True):
+        assert one.box_xyxy == (None if box is None else pytest.approx(tuple(box), abs=1e-9))
+        assert one.point_xy == (None if point is None else pytest.approx(tuple(point), abs=1e-9))
 
 
 def test_what_may_be_a_further_object_is_told_from_what_is_none() -> None:
@@ -79,15 +92,18 @@ def test_the_end_at_a_limit_is_noted_once() -> None:
     assert ended_at_limit(ended) == ended
 
 
-@pytest.mark.parametrize("reply", [r for r in REPLIES if r.found and not isinstance(r.found, str)], ids=short)
-def test_a_reply_cut_off_anywhere_is_read_as_a_part_or_refused(reply: Reply) -> None:
+@pytest.mark.parametrize(
+    "reply", [r for r in REPLIES if r.values[0]["found"] and isinstance(r.values[0]["found"], list)]
+)
+def test_a_reply_cut_off_anywhere_is_read_as_a_part_or_refused(reply: dict[str, Any]) -> None:
     """No place is made of half of one."""
-    if "</think>" in reply.text and not reply.text.startswith("<think>"):
+    text = reply["text"]
+    if "</think>" in text and not text.startswith("<think>"):
         return  # the prompt opened <think>: the caller puts it back, see parse_reply
-    whole = {(one.box_xyxy, one.point_xy) for one in reading(reply.text, reply.convention, probed=reply.probed).places}
-    for end in range(1, min(len(reply.text), 400)):
+    whole = {(one.box_xyxy, one.point_xy) for one in reading_of(reply).places}
+    for end in range(1, min(len(text), 400)):
         try:
-            part = reading(reply.text[:end], reply.convention, probed=reply.probed).places
+            part = reading_of({**reply, "text": text[:end]}).places
         except ReplyError:
             continue
         assert {(one.box_xyxy, one.point_xy) for one in part} <= whole
@@ -106,20 +122,16 @@ def test_a_list_cut_off_is_said_to_be_so() -> None:
     assert not reading(text).cut
 
 
-def test_the_error_carries_what_is_needed_to_see_why() -> None:
+def test_the_error_carries_what_is_needed_to_see_why_and_the_hint_every_convention_that_would_fit() -> None:
     with pytest.raises(ReplyError) as caught:
         read('[{"bbox_2d": [100, 200, 1500, 400], "label": "\u202emug"}]', "absolute")
     error = caught.value
     assert isinstance(error, ModelError)
-    assert error.model == "a model"
-    assert error.status_name == "MODEL_ERROR"
+    assert (error.model, error.status_name) == ("a model", "MODEL_ERROR")
     assert error.excerpt.startswith('[{"bbox_2d": [100, 200, 1500, 400]')
     assert str(error).isprintable()
     assert "(100, 200, 1500, 400) cannot be in the convention 'absolute'" in error.reason
     assert "probe" in error.repair
-
-
-def test_the_hint_names_every_convention_that_would_fit() -> None:
     with pytest.raises(ReplyError, match=r"would fit absolute or thousand or thousand-yx or bins-1000"):
         read("[[100, 200, 300, 400]]", "percent")
     with pytest.raises(ReplyError, match=r"look like fractions of the image"):
@@ -132,18 +144,12 @@ def test_a_reply_that_is_no_text_is_refused(text: object) -> None:
         read(text)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("size", [(0, 5), (-1, 5), (5,), (1, 2, 3), (float("nan"), 5)], ids=str)
-def test_a_size_that_is_none_is_the_callers_fault(size: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match="image size"):
-        parse_reply("[]", model="m", convention=CONVENTIONS["thousand"], size=size)
-
-
-def test_resized_pixels_need_the_resized_size() -> None:
+def test_a_size_that_is_none_is_the_callers_fault_and_more_places_than_allowed_the_models() -> None:
+    for size in ((0, 5), (-1, 5), (5,), (1, 2, 3), (float("nan"), 5)):
+        with pytest.raises(InputError, match="image size"):
+            parse_reply("[]", model="m", convention=CONVENTIONS["thousand"], size=size)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="resized image size"):
         parse_reply("[]", model="m", convention=CONVENTIONS["resized-absolute"], size=SIZE)
-
-
-def test_more_places_than_allowed_are_refused() -> None:
     text = json.dumps([[k, k] for k in range(1, 6)])
     assert len(read(text, most=5)) == 5
     with pytest.raises(ReplyError, match="5 places, more than 4"):
@@ -205,51 +211,27 @@ def test_no_text_crashes_the_reader(text: str) -> None:
             assert 0 <= y <= SIZE[1]
 
 
-def test_damaged_replies_neither_crash_nor_take_long() -> None:
+def test_damaged_replies_do_not_crash() -> None:
     found = soak(1000, seed=7)
-    assert found.n == 1000
-    assert found.crashes == []
-    assert found.unsound == []
-    assert found.invented == []
+    assert (found.n, found.crashes, found.unsound, found.invented) == (1000, [], [], [])
     assert found.read > 50
     assert found.refused > 300
-    assert found.slowest_ms < 10 * SLOWEST_MS, found.slowest  # ten times the claim, for a machine under load
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[" * 250_000,
-        "(" * 250_000,
-        "<" * 250_000,
-        '"' * 250_000,
-        "<box>" * 50_000,
-        "<point " * 30_000,
-        "<point" + " " * 250_000,
-        "<point " + 'a="1" ' * 40_000,
-        "<loc_1>" * 30_000,
-        "<loc_1> " * 30_000,
-        "(1, 2" * 50_000,
-        "(1, 2) " * 30_000,
-        "(1," + " " * 250_000 + ")",
-        "[1" + ",1" * 100_000 + "]",
-        '["' + "\\" * 250_000 + '"]',
-        '{"a":"' * 40_000,
-        "[a] " * 60_000,
-        "<think>" * 30_000,
-        "</think>\n" * 25_000,
-        "<ref>" + "m" * 250_000 + "</ref>" + "<box>[[1,2,3,4]]</box>" * 101,
-        "<ref>m</ref>" * 20_000,
-        '<points coords="1' + " 1" * 120_000 + '">m</points>',
-        "[" + "9" * 250_000 + ", 1]",
-        " " * 250_000,
-        "[{}," * 60_000,
-        "a" * 5_000_000,
-    ],
-    ids=lambda text: ascii(text[:20]),
+LONG = (
+    *("[" * 250_000, "(" * 250_000, "<" * 250_000, '"' * 250_000, "<box>" * 50_000, "<point " * 30_000),
+    *("<point" + " " * 250_000, "<point " + 'a="1" ' * 40_000, "<loc_1>" * 30_000, "<loc_1> " * 30_000),
+    *("(1, 2" * 50_000, "(1, 2) " * 30_000, "(1," + " " * 250_000 + ")", "[1" + ",1" * 100_000 + "]"),
+    *('["' + "\\" * 250_000 + '"]', '{"a":"' * 40_000, "[a] " * 60_000, "<think>" * 30_000, "</think>\n" * 25_000),
+    *("<ref>" + "m" * 250_000 + "</ref>" + "<box>[[1,2,3,4]]</box>" * 101, "<ref>m</ref>" * 20_000),
+    *('<points coords="1' + " 1" * 120_000 + '">m</points>', "[" + "9" * 250_000 + ", 1]", " " * 250_000),
+    *("[{}," * 60_000, "a" * 5_000_000),
 )
-def test_long_replies_take_time_in_proportion(text: str, slowness: Callable[[], float]) -> None:
-    started = time.process_time()
+
+
+@pytest.mark.parametrize("text", LONG, ids=lambda text: ascii(text[:20]))
+def test_long_replies_are_read_or_refused_in_few_words(text: str) -> None:
+    """One that took quadratic time would not end within minutes."""
     try:
         found = read(text)
     except ReplyError as error:
@@ -258,5 +240,3 @@ def test_long_replies_take_time_in_proportion(text: str, slowness: Callable[[], 
         said = str(len(found))  # the same place again and again
         assert said == "1"
     assert len(said) < 1000
-    # On an idle machine it takes a tenth of that; quadratic would be minutes.
-    assert time.process_time() - started < 2.0 * slowness()

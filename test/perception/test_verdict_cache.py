@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,54 +57,43 @@ def test_a_verdict_comes_back(folder: Path) -> None:
     assert [path.suffix for path in cache_folder().iterdir()] == [".json"]  # type: ignore[union-attr]
 
 
-def one_tensor_trained(model: Path) -> None:
-    weights(model, last=1.001)
-
-
-def middle_of_the_other_trained(model: Path) -> None:
+def change(model: Path, what: str) -> None:
     path = model / "model.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-12 - 50 * SAMPLE * 2] ^= 1
-    path.write_bytes(data)
-    os.utime(path, (1e9, 1e9))
+    if what == "one tensor trained":
+        weights(model, last=1.001)
+    elif what == "middle of the other trained":
+        data = bytearray(path.read_bytes())
+        data[-12 - 50 * SAMPLE * 2] ^= 1
+        path.write_bytes(data)
+        os.utime(path, (1e9, 1e9))
+    elif what == "written anew":
+        os.utime(path, (1e9, 1e9 + 1))
+    elif what == "another configuration":
+        (model / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
+    elif what == "another file":
+        (model / "preprocessor_config.json").write_text("{}")
+    else:
+        (model / "config.json").unlink()
 
 
-def written_anew(model: Path) -> None:
-    os.utime(model / "model.safetensors", (1e9, 1e9 + 1))
+CHANGES = (
+    *("one tensor trained", "middle of the other trained", "written anew"),
+    *("another configuration", "another file", "fewer files"),
+)
 
 
-def other_configuration(model: Path) -> None:
-    (model / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
-
-
-def another_file(model: Path) -> None:
-    (model / "preprocessor_config.json").write_text("{}")
-
-
-def fewer_files(model: Path) -> None:
-    (model / "config.json").unlink()
-
-
-CHANGES: list[Callable[[Path], None]] = [
-    one_tensor_trained, middle_of_the_other_trained, written_anew, other_configuration, another_file, fewer_files,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_a_model_that_changed_is_another_one(folder: Path, change: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_model_that_changed_is_another_one(folder: Path, what: str) -> None:
     before = key_of("qwen-vl", folder, OPTIONS)
-    change(folder)
+    change(folder, what)
     assert key_of("qwen-vl", folder, OPTIONS) != before
 
 
-@pytest.mark.parametrize("options", [{**OPTIONS, "dtype": "bfloat16"}, {**OPTIONS, "norm_dose": "0.5"}, {}])
-def test_other_options_are_asked_anew(folder: Path, options: dict[str, str]) -> None:
-    assert key_of("qwen-vl", folder, options) != key_of("qwen-vl", folder, OPTIONS)
-    assert key_of("florence-2", folder, OPTIONS) != key_of("qwen-vl", folder, OPTIONS)
-
-
-def test_what_changes_no_answer_is_not_asked_anew(folder: Path) -> None:
+def test_other_options_are_asked_anew_and_what_changes_no_answer_is_not(folder: Path) -> None:
     before = key_of("qwen-vl", folder, OPTIONS)
+    for options in ({**OPTIONS, "dtype": "bfloat16"}, {**OPTIONS, "norm_dose": "0.5"}, {}):
+        assert key_of("qwen-vl", folder, options) != before
+    assert key_of("florence-2", folder, OPTIONS) != before
     (folder / "notes.md").write_text("another card")
     idle = {"blindness": "warn", "probe": "no", "warm_up": "no", "budget_s": "9"}
     assert key_of("qwen-vl", folder, {**idle, **dict(reversed(OPTIONS.items()))}) == before
@@ -122,32 +109,26 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "code"
 
 
-ASKING = (
-    *("vlm/diagnostics/verdicts.py", "vlm/diagnostics/candidates.py", "vlm/remedies/norms.py", "vlm/parts.py"),
-    *("vlm/rotary.py", "backends/qwen_vl.py", "backends/loading.py"),
+@pytest.mark.parametrize(
+    ("name", "anew"),
+    [
+        ("vlm/diagnostics/verdicts.py", True),
+        ("vlm/diagnostics/candidates.py", True),
+        ("vlm/remedies/norms.py", True),
+        ("vlm/remedies/another.py", True),  # a new file
+        ("vlm/parts.py", True),
+        ("vlm/rotary.py", True),
+        ("backends/qwen_vl.py", True),
+        ("backends/loading.py", True),
+        ("vlm/compact/model.py", False),
+        ("vlm/parts.pyc", False),
+    ],
 )
-
-
-@pytest.mark.parametrize("name", ASKING)
-def test_code_that_can_change_an_answer_or_a_verdict_asks_anew(folder: Path, code: Path, name: str) -> None:
+def test_code_that_can_change_an_answer_or_a_verdict_asks_anew(folder: Path, code: Path, name: str, anew: bool) -> None:
     before = key_of("qwen-vl", folder, OPTIONS)
     with (code / name).open("a") as file:
         file.write("# mended\n")
-    assert key_of("qwen-vl", folder, OPTIONS) != before
-
-
-def test_a_new_file_among_that_code_asks_anew(folder: Path, code: Path) -> None:
-    before = key_of("qwen-vl", folder, OPTIONS)
-    (code / "vlm" / "remedies" / "another.py").write_text("")
-    assert key_of("qwen-vl", folder, OPTIONS) != before
-
-
-@pytest.mark.parametrize("name", ["vlm/compact/model.py", "vlm/parts.pyc"])
-def test_code_that_no_backend_asks_with_asks_nothing_anew(folder: Path, code: Path, name: str) -> None:
-    before = key_of("qwen-vl", folder, OPTIONS)
-    with (code / name).open("a") as file:
-        file.write("# mended\n")
-    assert key_of("qwen-vl", folder, OPTIONS) == before
+    assert (key_of("qwen-vl", folder, OPTIONS) != before) is anew
 
 
 @pytest.mark.parametrize(
@@ -175,26 +156,19 @@ def test_a_place_that_cannot_be_written_is_told_and_no_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "config.json"))
-    with caplog.at_level(logging.WARNING):
-        remember("key", KNOWN)
+    remember("key", KNOWN)
     assert "was not saved, so it will be tested again" in caplog.text
     assert remembered("key") is None
+    monkeypatch.setenv("HOME", str(folder))
+    for relative in ("somewhere", ""):
+        monkeypatch.setenv("XDG_CACHE_HOME", relative)
+        assert cache_folder() == folder / ".cache" / "spatial_vlm_ros" / "blindness"
 
-
-def test_a_relative_cache_folder_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for given in ("somewhere", ""):
-        monkeypatch.setenv("XDG_CACHE_HOME", given)
-        assert cache_folder() == tmp_path / ".cache" / "spatial_vlm_ros" / "blindness"
-
-
-def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     def homeless() -> Path:
         raise RuntimeError("no home")
 
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", homeless)
-    with caplog.at_level(logging.WARNING):
-        remember("key", KNOWN)
+    remember("key", KNOWN)
     assert "there is no home folder" in caplog.text
     assert remembered("key") is None

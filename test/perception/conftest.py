@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models in processes of their own, which import them from this folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from spatial_vlm_ros.perception.worker import WorkerGrounder
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., WorkerGrounder]]:
+    """Makes grounders of a model of this folder; its process starts with the first request."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    made: list[WorkerGrounder] = []
+
+    def make(name: str, options: dict[str, str] | None = None) -> WorkerGrounder:
+        made.append(WorkerGrounder(name, options or {}, 20.0, 60.0))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

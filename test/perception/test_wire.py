@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes between a grounder and its process: the same after the wire, and refused where it is nonsense."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.perception import worker_wire as wire
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.judging import RelationQuestion
+from spatial_vlm_ros.perception.referring import MOST_FOUND
+from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.perception.worker_masks import ask_masks, detections_of, masks_reply
+from spatial_vlm_ros.types import Detection
+
+SIZE = (48, 64)
+IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+A, B = (10.0, 10.0, 60.0, 60.0), (100.0, 100.0, 160.0, 170.0)
+OBJECT = wire.WireDetection("a", "cup", 0.5, (0.0, 0.0, 1.0, 1.0), (), False)
+MASKED = msgspec.structs.replace(OBJECT, masked=True)
+INVERTED = msgspec.structs.replace(OBJECT, box=(5.0, 5.0, 1.0, 1.0))
+POINTS = (NamedObject("", None, (0.0, 0.0), None),) * (MOST_FOUND + 1)
+
+
+def framed(header: object, body: bytes = b"", header_size: int | None = None, body_size: int | None = None) -> bytes:
+    """A frame that may lie about its sizes."""
+    encoded = header if isinstance(header, bytes) else msgspec.msgpack.encode(header)
+    lead = wire._LEAD.pack(b"SVG1", header_size or len(encoded), body_size or len(body))
+    return lead + encoded + body
+
+
+def received(frame: bytes) -> Any:
+    """What an owner makes of a frame: its header and body, or the grounding in it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(frame)
+        theirs.shutdown(socket.SHUT_WR)
+        header, body = wire.Channel(ours, wire.FromWorker).receive()  # type: ignore[misc]
+    return wire.grounding_of(header, body, SIZE) if isinstance(header, wire.WorkerReply) else (header, body)
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (b"Traceback (most recent call last)", "at the beginning of a frame"),
+        (framed(b"", header_size=1 << 31), "at the beginning of a frame"),
+        (framed(b"x", body_size=1 << 60), "at the beginning of a frame"),
+        (framed(b""), "at the beginning of a frame"),
+        (framed(b"\xc1\xc1"), "wrong form"),
+        (framed({"type": "WorkerReply", "number": "one"}), "wrong form"),
+        (framed({"type": "WorkerReply", "number": 1, "rows": -1, "columns": -1, "objects": []}), "wrong form"),
+        (framed(b"\x91" * 100_000), "wrong form"),
+        (framed(wire.WorkerReply(1, 1, 1, (OBJECT,)), b"1234"), "4 bytes for 1 numbers and 0 masks"),
+        (framed(wire.WorkerReply(1, 0, 0, (MASKED,))), "0 bytes for 0 numbers and 1 masks"),
+        (framed(wire.WorkerReply(1, 0, 0, (MASKED,)), bytes(384)), "an invalid detection"),
+        (framed(wire.WorkerReply(1, 0, 0, (INVERTED,))), "an invalid detection"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_nonsense_is_refused(frame: bytes, words: str) -> None:
+    with pytest.raises(wire.WireError, match=words):
+        received(frame)
+
+
+def test_nothing_found_is_the_same_after_the_wire() -> None:
+    header, body = wire.found(1, Grounding((), np.zeros((3, 0))), (4, 4))
+    again = wire.grounding_of(header, memoryview(b"".join(bytes(part) for part in body)), (4, 4))
+    assert (again.detections, again.match.shape) == ((), (3, 0))
+
+
+def test_a_request_for_a_phrase_and_its_answer_are_the_same_after_the_wire() -> None:
+    header, body = wire.refer(7, IMAGE, "the cup")
+    sent = msgspec.msgpack.Decoder(wire.ToWorker).decode(msgspec.msgpack.encode(header))
+    assert (sent.number, sent.words) == (7, "the cup")
+    assert np.array_equal(wire.image_of(sent, memoryview(bytes(body[0]))), IMAGE)
+    found = (NamedObject("can", (0, 1, 2, 3.5), None, None), NamedObject("both", (0, 0, 1, 1), (0.5, 0.5), 0.25))
+    answer, data = received(framed(wire.referred(7, found)))
+    assert wire.references_of(answer, data) == found
+    with pytest.raises(wire.WireError, match="bytes for 64x48"):
+        wire.image_of(header, memoryview(bytes(body[0]))[:-1])
+
+
+def test_a_request_for_masks_keeps_every_field() -> None:
+    box = Detection("b", "thing", 1.0, (10.0, 10.0, 30.0, 30.0))
+    point = Detection("p", "thing", 1.0, (19.0, 19.0, 21.0, 21.0), pointed=True)
+    front = Detection("f", "chair", 0.5, (1.0, 2.0, 3.0, 4.0), None, ("red",), (0.0, 0.0, 1.0))
+    header, body = ask_masks(7, IMAGE, (box, point, front))
+    assert [vars(one) for one in detections_of(header)] == [vars(one) for one in (box, point, front)]
+    assert (header.number, header.height, header.width) == (7, *SIZE)
+    assert sum(len(memoryview(part).cast("B")) for part in body) == IMAGE.nbytes
+    mask = np.zeros(SIZE, np.bool_)
+    mask[10:30, 10:30] = True
+    reply, masks = masks_reply(7, (replace(box, mask=mask),), SIZE)
+    (made,) = wire.grounding_of(reply, memoryview(b"".join(bytes(part) for part in masks)), SIZE).detections
+    np.testing.assert_array_equal(made.mask, mask)
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "error", "words"),
+    [
+        (wire.refer, (1, IMAGE, "x" * 5000), InputError, "words"),
+        (wire.refer, (1, IMAGE, "\ud800"), InputError, "words"),
+        (wire.refer, (1, IMAGE, 3), InputError, "words"),
+        (wire.refer, (1, IMAGE[..., 0], "the cup"), ShapeError, "rgb"),
+        (wire.referred, (1, POINTS), InputError, "1001 objects"),
+        (wire.references_of, (wire.Referred(1, (wire.Named("", None, (0, 0), None),) * 1001), b""), wire.WireError,
+         "1001 references"),
+        (wire.references_of, (wire.Referred(1, ()), b"abc"), wire.WireError, "3 bytes"),
+        (wire.error_of, (wire.Failed(1, "model", ()), "m"), wire.WireError, "model with 0 words"),
+        (detections_of, (wire.MaskRequest(1, *SIZE, (INVERTED,)),), wire.WireError, "an invalid detection"),
+        (wire.judge, (1, IMAGE, [RelationQuestion("left of", A, B)], np.float64(5.0)), InputError, "questions"),
+        (wire.judge, (1, IMAGE, ["left of"], 5.0), InputError, "questions"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sent_or_read_is_refused(
+    call: Callable[..., Any], arguments: tuple[Any, ...], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        call(*arguments)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        wire.Named("", (0.0, 0.0, float("nan"), 1.0), None, None),
+        wire.Named("", None, (float("inf"), 0.0), None),
+        wire.Named("", None, (0.0, 0.0), float("nan")),
+    ],
+)
+def test_numbers_that_are_none_are_nonsense(named: wire.Named) -> None:
+    with pytest.raises(wire.WireError, match="an invalid object"):
+        wire.references_of(wire.Referred(1, (named,)), memoryview(b""))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        np.array(A), tuple(np.float32(one) for one in A), tuple(np.int64(one) for one in A), tuple(map(np.float64, A)),
+        A[:3], (*A, 1.0), tuple(map(str, A)), (None,) * 4, (True, *A[1:]), 3, (10**400, *A[1:]),
+    ],
+)  # fmt: skip
+def test_boxes_of_anything_but_four_plain_numbers_are_no_question(box: Sequence[Any]) -> None:
+    with pytest.raises(InputError, match="questions"):
+        wire.judge(1, IMAGE, [RelationQuestion("left of", box, B)], 5.0)  # type: ignore[arg-type]
