@@ -29,7 +29,12 @@ from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.free_words import FreeWords
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.perception.grounding_checks import checked_grounding, grounding_of_objects, match_of
+from spatial_vlm_ros.perception.grounding_checks import (
+    checked_grounding,
+    grounding_of_objects,
+    match_of,
+    without_supports,
+)
 from spatial_vlm_ros.perception.judging import RelationJudge
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.reader import SentenceReader
@@ -374,7 +379,8 @@ class ObservedFrame:
         phrases = phrases_of(turn.queries)
         grounding = self._ground(phrases)
         scene = self._lift(phrases, grounding)
-        scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(grounding, scene), frame)
+        takable, _ = without_supports(grounding, phrases, turn.queries, self.frame.camera)
+        scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(takable, scene), frame)
         choice, scorer, attempt = choose(turn, scorer)
         resolution, dialogue, _ = self._worded(turn, DialogueChoice(choice, scorer, attempt))
         answered = Answered(_with_unread(resolution, grounding.unread), grounding.detections, scene, dialogue)
@@ -419,12 +425,13 @@ class ObservedFrame:
             watch.lap("ground")
             scene = self._lift(phrases, grounding)
             watch.lap("lift")
-            scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(grounding, scene), frame)
+            takable, ignored = without_supports(grounding, phrases, turn.queries, self.frame.camera)
+            scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(takable, scene), frame)
             if turn.queries[0].question is not None:
                 resolution, dialogue, unknown = question_turn(turn, scorer, partial(_without_robot, scene=scene))
             else:
                 resolution, dialogue, unknown = self._decided(turn, scorer, referrer, judge, watch)
-            resolution = _with_unread(resolution, grounding.unread)
+            resolution = _with_ignored(_with_unread(resolution, grounding.unread), ignored)
             watch.lap("relate")
         except Exception as error:
             refused = self._refused(words, error, before)
@@ -626,6 +633,15 @@ def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
         return resolution
     names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
     message = f"{resolution.message} Detections discarded as part of the robot: {names}."
+    return dataclasses.replace(resolution, message=message)
+
+
+def _with_ignored(resolution: Resolution, ignored: Sequence[Detection]) -> Resolution:
+    """Add to a NOT_FOUND which detections of that name are never taken."""
+    if resolution.status is not Status.NOT_FOUND or not ignored:
+        return resolution
+    names = ", ".join(f"{d.label} ({d.id})" for d in ignored)
+    message = f"{resolution.message} Ignored as a support, or because the box fills over a third of the image: {names}."
     return dataclasses.replace(resolution, message=message)
 
 

@@ -181,6 +181,11 @@ OPENABLE = frozenset({"open", "close"})
 """Actions on an object that others can be put into."""
 MOVING = frozenset({"pick", "give", "place"})
 """Actions that move an object to or from somewhere."""
+NEVER_TAKEN = word_set("""
+    table tabletop desk desktop diningtable counter countertop worktop worktable bench workbench shelf shelves bookshelf
+    bookcase floor ground carpet wall
+""")
+"""Supports and background: objects lie on them or in front of them, and nobody takes them."""
 PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
 """Nouns without a kind; their category is "object"."""
 NOT = "not "

@@ -34,6 +34,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
 from spatial_vlm_ros.manipulation.recheck import TRANSIENT, check_plan_holds, check_same
 from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.spatial.support_check import check_carried_out
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution, Status
 
 PAUSE = 0.2  # s between rechecks without an image
@@ -228,6 +229,8 @@ class PickSequence:
             return f"{resolution.message} {QUESTION}."
         if resolution.status is not Status.OK:
             return resolution.message
+        if resolution.query is not None:
+            check_carried_out(resolution.query)
         surroundings = self._surroundings(seen)
         self._begin(PickStage.BUILDING_GOAL, "building the goal")
         check_fresh(surroundings.stamp_ns, self._actors.now_ns(), self._config.observation)

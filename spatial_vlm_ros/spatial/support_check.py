@@ -7,8 +7,10 @@ import copy
 from collections.abc import Iterable
 
 from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
-from spatial_vlm_ros.language import plugged
+from spatial_vlm_ros.language import parse, plugged
+from spatial_vlm_ros.language.lexicon import MOVING, NEVER_TAKEN
 from spatial_vlm_ros.language.question_subjects import asked_phrases
+from spatial_vlm_ros.language.steps import AVOID
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.clauses import COMPARED, OTHER_THAN
 from spatial_vlm_ros.spatial.regions import is_person
@@ -28,6 +30,10 @@ def check_supported(query: SpatialQuery) -> None:
             one, or anchors that a relation cannot take.
         PlugInError: a relation of an installed package that cannot be used.
     """
+    if query.action == AVOID:
+        raise _refusal(query, "this says what not to do, so there is nothing to take", "say what to take or to find")
+    if query.action in MOVING and query.target.category.split()[-1] in NEVER_TAKEN:
+        raise _refusal(query, f"a {query.target.category} is never taken", "name an object that lies on it")
     for phrase in (query.target, *(p for p in asked_phrases(query) if p != query.target)):
         _check_phrase(query, phrase)
     for avoided in query.avoid:
@@ -36,6 +42,34 @@ def check_supported(query: SpatialQuery) -> None:
         _check_phrase(query, avoided)
     if query.destination is not None and not is_for_a_person(query.destination):
         _check_destination(query, query.destination)
+
+
+def check_carried_out(query: SpatialQuery) -> None:
+    """Refuse what an arm does not carry out: actions other than to take, give and place, and more than one command.
+
+    "Give" ends with the object in the gripper.
+
+    Raises:
+        NotUnderstoodError: with the names of all actions that were said.
+    """
+    actions = [step.action for step in query.steps] or [query.action]
+    others = [action for action in actions if action not in MOVING and not _is_bare_phrase(query)]
+    whole = (0, len(query.instruction))
+    if others:
+        reason = f"the arm does not carry out {' or '.join(repr(action) for action in dict.fromkeys(others))}"
+        raise NotUnderstoodError(query.instruction, whole, reason, "ask it to take an object or to put it somewhere")
+    if len(actions) > 1:
+        said = ", ".join(f"{step.action} the {step.target.category}" for step in query.steps)
+        reason = f"the arm carries out one command at a time, and these are {len(actions)} ({said})"
+        raise NotUnderstoodError(query.instruction, whole, reason, "give them one by one")
+
+
+def _is_bare_phrase(query: SpatialQuery) -> bool:
+    """True for an object without a verb ("the chick behind the cup"): sent to this action, it is to be taken."""
+    try:
+        return query.action == "find" and parse(f"take {query.instruction}")[0].target == query.target
+    except NotUnderstoodError:
+        return False
 
 
 def is_for_a_person(destination: Destination) -> bool:
