@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from answering import OTHER_SIDE, PALETTE, middles
-from seeing import Seer
+from seeing import Seer, shapes
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.vlm.diagnostics import tabletop_drawing as tabletop
@@ -33,55 +33,15 @@ def of_kind(kind: str) -> list[ProbeItem]:
     return [item for item in items() if item.kind == kind]
 
 
-def exact(rgb: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Colour → (u, v) mean of the pixels that have it exactly."""
-    packed = rgb[..., 0].astype(int) * 65536 + rgb[..., 1].astype(int) * 256 + rgb[..., 2]
-    found = {}
-    for name, (red, green, blue) in PALETTE.items():
-        rows, columns = np.nonzero(packed == red * 65536 + green * 256 + blue)
-        if len(rows):
-            found[name] = (columns.mean(), rows.mean())
-    return found
-
-
-def outermost(places: dict[str, tuple[float, float]], side: str) -> str:
-    axis, sign = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "bottom": (1, 1)}[side]
-    return max(places, key=lambda name: sign * places[name][axis])
-
-
-@pytest.mark.parametrize("control", ["picture", "mirrored", "flipped", "paraphrased", "shuffled"])
-def test_what_lies_outermost_is_what_the_image_shows(control: str) -> None:
-    asked = [item for item in of_kind("absolute") if {"colour", "Colour"} & set(item.plain.question.split())]
-    assert len(asked) == 80
-    for item in asked:
-        form = forms_of(item)[control]
-        side = next(word for word in ("left", "right", "top", "bottom") if word in form.question)
-        assert outermost(exact(form.rgb), side) == form.truth
-
-
-@pytest.mark.parametrize("control", ["picture", "mirrored", "flipped", "paraphrased", "shuffled"])
-def test_a_relation_is_what_the_image_shows(control: str) -> None:
-    asked = [item for item in of_kind("relative") if " shape" in item.plain.question]
-    assert len(asked) == 40
-    for item in asked:
-        form, words = forms_of(item)[control], item.plain.question.replace(",", "").split()
-        one, other = [word for word in words if word in PALETTE]
-        places = exact(form.rgb)
-        x, y = np.subtract(places[one], places[other])
-        seen = ("right" if x > 0 else "left") if abs(x) > abs(y) else ("below" if y > 0 else "above")
-        assert seen == form.truth
-
-
 @pytest.mark.parametrize("kind", ["absolute", "relative", "depth"])
-def test_the_image_alone_tells_the_answer_of_each_form(kind: str) -> None:
-    forms = [form for item in of_kind(kind) for form in forms_of(item).values() if form.truth is not None]
-    assert len(forms) == 5 * len(of_kind(kind))
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_image_alone_tells_the_answer_of_each_form(kind: str, every: int) -> None:
+    asked = of_kind(kind)[::every]
+    forms = [form for item in asked for form in forms_of(item).values() if form.truth is not None]
+    assert len(forms) == 5 * len(asked)
     assert [Seer().answer(form.rgb, form.question, form.choices) for form in forms] == [form.truth for form in forms]
-
-
-def test_both_kinds_of_flat_images_have_two_to_six_shapes() -> None:
-    for kind in ("absolute", "relative"):
-        assert {len(exact(item.plain.rgb)) for item in of_kind(kind)} == {2, 3, 4, 5, 6}
+    if kind != "depth":
+        assert {len(shapes(item.plain.rgb)) for item in asked} == {2, 3, 4, 5, 6}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -136,7 +96,7 @@ def test_truth_of_depth_is_the_distance_of_the_objects(monkeypatch: pytest.Monke
         return np.zeros((4, 4, 3), np.uint8)
 
     monkeypatch.setattr(depth_items, "draw_tabletop", keep)
-    items = [item for seed in range(8) for item in depth_items.depth_group("g", np.random.default_rng(seed))]
+    items = [item for seed in range(4) for item in depth_items.depth_group("g", np.random.default_rng(seed))]
     assert len(drawn) == 2 * len(items)
     for item, plain, swapped in zip(items, drawn[::2], drawn[1::2], strict=True):
         other = next(choice for choice in item.plain.choices if choice != item.truth)
@@ -159,14 +119,16 @@ def test_each_candidate_is_the_truth_once_in_a_group_or_equally_often() -> None:
         assert len(set(counts.values())) == 1
 
 
-def combinations(item: ProbeItem) -> tuple[bool, ...]:
-    return (item.truth == item.plain.choices[0], item.cues[HIGHER], item.cues[LARGER])
-
-
-def test_cues_and_truth_are_crossed() -> None:
-    counts = Counter(combinations(item) for item in of_kind("depth"))
+def test_cues_sides_and_truth_are_crossed() -> None:
+    counts = Counter(
+        (item.truth == item.plain.choices[0], item.cues[HIGHER], item.cues[LARGER]) for item in of_kind("depth")
+    )
     assert len(counts) == 8
     assert set(counts.values()) == {6}
+    truths = Counter(item.truth for item in of_kind("relative"))
+    assert set(truths) == set(OTHER_SIDE)
+    assert len(set(truths.values())) == 1
+    assert {item.plain.question.split()[2] for item in of_kind("depth")} == {"farther", "nearer"}
 
 
 def by_question(item: ProbeItem) -> object:
@@ -213,14 +175,6 @@ def test_the_words_alone_do_not_tell_the_answer(cue: Callable[[ProbeItem], objec
             assert in_sample == (groups if kind != "depth" else 4 * groups)  # of each group one item, or half
 
 
-def test_sizes_and_sides_tell_little_of_the_relation_asked_for() -> None:
-    truths = Counter(item.truth for item in of_kind("relative"))
-    assert set(truths) == set(OTHER_SIDE)
-    assert len(set(truths.values())) == 1
-    asked = Counter(item.plain.question.split()[2] for item in of_kind("depth"))
-    assert set(asked) == {"farther", "nearer"}
-
-
 def test_the_same_seed_draws_the_same_items_and_another_others() -> None:
     few = Amount(4, 2, 1, seed=5)
     first, again, other = draw_items(few), draw_items(few), draw_items(Amount(4, 2, 1, seed=6))
@@ -247,17 +201,18 @@ def test_each_control_changes_one_object() -> None:
         assert all(form.rgb is plain.rgb and form.truth == plain.truth for form in kept)
 
 
-def test_a_question_needs_candidates_and_a_truth_among_them() -> None:
-    rgb = np.zeros((2, 2, 3), np.uint8)
-    with pytest.raises(InputError, match="two or more"):
-        ItemPrompt(rgb, "?", ("a",), "a")
-    with pytest.raises(InputError, match="all different"):
-        ItemPrompt(rgb, "?", ("a", "a"), "a")
-    with pytest.raises(InputError, match="truth"):
-        ItemPrompt(rgb, "?", ("a", "b"), "c")
-
-
-@pytest.mark.parametrize("counts", [(0, 0, 0, 0), (-1, 1, 1, 0), (1, 1, 1, -1)])
-def test_an_amount_of_nothing_is_refused(counts: tuple[int, int, int, int]) -> None:
-    with pytest.raises(InputError, match="amount of questions"):
-        Amount(*counts)
+@pytest.mark.parametrize(
+    ("make", "given", "words"),
+    [
+        (ItemPrompt, (("a",), "a"), "two or more"),
+        (ItemPrompt, (("a", "a"), "a"), "all different"),
+        (ItemPrompt, (("a", "b"), "c"), "truth"),
+        *((Amount, counts, "amount of questions") for counts in ((0, 0, 0, 0), (-1, 1, 1, 0), (1, 1, 1, -1))),
+    ],
+)
+def test_questions_without_candidates_or_truth_and_amounts_of_nothing_are_refused(
+    make: Callable[..., object], given: tuple[object, ...], words: str
+) -> None:
+    shown = (np.zeros((2, 2, 3), np.uint8), "?") if make is ItemPrompt else ()
+    with pytest.raises(InputError, match=words):
+        make(*shown, *given)
