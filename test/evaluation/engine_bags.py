@@ -16,7 +16,7 @@ from spatial_vlm_ros.types import Transform
 
 WORDS = ("the chick behind the cup", "the chick in front of the cup", "the mug")
 PERIOD = 500 * MS  # between images
-COUNT = 24
+COUNT = 14
 LAG = 30 * MS  # from an image's stamp to its recording
 
 

@@ -85,6 +85,13 @@ class MadeUp:
             }  # fmt: skip
 
 
+class DiesAtStart(MadeUp):
+    """A setup whose workers end before they work."""
+
+    def __call__(self) -> MadeUp.Task:
+        os._exit(9)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file of a folder of an evaluation."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

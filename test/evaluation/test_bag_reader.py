@@ -3,26 +3,42 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import random
 import sqlite3
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from bag_builder import scene
+from click.testing import CliRunner
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.errors import DependencyError, FileError
+from spatial_vlm_ros.evaluation.bags.check import examine_files
+from spatial_vlm_ros.evaluation.bags.mcap_records import CHUNK, MAGIC, add_checksums, footer, records
+from spatial_vlm_ros.evaluation.bags.reader import Topic, open_bag
+from spatial_vlm_ros.evaluation.bags.types import DEFINITIONS, STRING, default_store
+from spatial_vlm_ros.evaluation.bags.writer import BagWriter
+from spatial_vlm_ros.evaluation.frame_doctor import Severity
 
 pytest.importorskip("rosbags")
 
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-
-from spatial_vlm_ros.errors import DependencyError, FileError
-from spatial_vlm_ros.evaluation.bags.reader import Topic, open_bag
-from spatial_vlm_ros.evaluation.bags.types import DEFINITIONS, STRING, default_store
-
 INTERFACES = Path(__file__).parents[2] / "interfaces" / "msg"
+
+
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+
+
 T0 = 1_700_000_000_000_000_000
+
+
 CUSTOM = "vendor_msgs/msg/Secret"
 
 
@@ -62,6 +78,10 @@ def bag(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return write(tmp_path_factory.mktemp(request.param) / "bag", request.param)
 
 
+def numbers(count: int = 60, step: int = 1, start: int = 0) -> list[str]:
+    return [f"number {n}" for n in range(start, count, step)]
+
+
 # ------------------------------------------------------------------------------------------------ what is whole
 
 
@@ -71,60 +91,51 @@ def test_messages_come_in_the_order_of_recording_with_topic_type_and_time(bag: P
         assert opened.topics == {"/a": STRING, "/b": STRING}
         assert opened.start_ns == T0
         messages = list(opened.messages())
-    assert [m.decode().data for m in messages] == [f"number {n}" for n in range(60)]
+    assert [m.decode().data for m in messages] == numbers()
     assert [(m.topic, m.type, m.log_ns) for m in messages[:2]] == [("/a", STRING, T0), ("/b", STRING, T0 + 10_000_000)]
+    assert texts(bag, ("/b",)) == numbers(step=2, start=1)
+    assert texts(bag, ()) == texts(bag, ("/nothing",)) == []
 
 
-def test_only_the_topics_asked_for_are_read(bag: Path) -> None:
-    assert texts(bag, ("/b",)) == [f"number {n}" for n in range(1, 60, 2)]
-    assert texts(bag, ()) == []
-    assert texts(bag, ("/nothing",)) == []
-
-
-def test_bytes_of_all_messages_can_be_had_unread(bag: Path) -> None:
-    with open_bag(bag) as opened:
-        raw = list(opened.raw())
-    assert len(raw) == 60
-    assert raw[0][:2] == ("/a", T0)
+def test_bytes_of_all_messages_can_be_had_unread_and_a_closed_bag_can_be_closed_again(bag: Path) -> None:
+    opened = open_bag(bag)
+    raw = list(opened.raw())
+    assert (len(raw), raw[0][:2]) == (60, ("/a", T0))
     assert default_store().deserialize_cdr(raw[0][2], STRING).data == "number 0"
+    next(opened.messages())
+    for _ in range(2):
+        opened.close()
+    with pytest.raises(FileError):
+        list(opened.messages())
 
 
-def test_a_single_file_is_a_bag_too(bag: Path) -> None:
-    assert len(texts(file_of(bag))) == 60
-
-
-def test_a_metadata_file_stands_for_its_folder(bag: Path) -> None:
-    assert len(texts(bag / "metadata.yaml")) == 60
-
-
-def test_a_folder_whose_recorder_was_killed_has_no_metadata_and_is_read_all_the_same(bag: Path, tmp_path: Path) -> None:
+def test_a_file_its_metadata_and_a_folder_whose_recorder_was_killed_are_bags_too(bag: Path, tmp_path: Path) -> None:
     (tmp_path / file_of(bag).name).write_bytes(file_of(bag).read_bytes())
-    assert len(texts(tmp_path)) == 60
+    for path in (file_of(bag), bag / "metadata.yaml", tmp_path):
+        assert texts(path) == numbers()
 
 
 @pytest.mark.parametrize(
     ("storage", "mode"),
-    [
-        ("mcap", CompressionMode.STORAGE),
-        ("mcap", CompressionMode.MESSAGE),
-        ("mcap", CompressionMode.FILE),
-        ("sqlite3", CompressionMode.MESSAGE),
-        ("sqlite3", CompressionMode.FILE),
-    ],
+    [("mcap", mode) for mode in (CompressionMode.STORAGE, CompressionMode.MESSAGE, CompressionMode.FILE)]
+    + [("sqlite3", mode) for mode in (CompressionMode.MESSAGE, CompressionMode.FILE)],
 )
 def test_compressed_bags_are_read(storage: str, mode: CompressionMode, tmp_path: Path) -> None:
-    assert texts(write(tmp_path / "bag", storage, compression=mode)) == [f"number {n}" for n in range(60)]
+    assert texts(write(tmp_path / "bag", storage, compression=mode)) == numbers()
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_a_bag_in_several_files_is_read_through(storage: str, tmp_path: Path) -> None:
+def test_a_bag_in_several_files_and_one_without_messages_are_read_through(storage: str, tmp_path: Path) -> None:
     first, second = write(tmp_path / "first", storage), write(tmp_path / "second", storage)
     one, two = file_of(first).name, file_of(second).name
     file_of(second).rename(first / two)
     metadata = (first / "metadata.yaml").read_text()
     assert f"  - {one}\n" in metadata
     (first / "metadata.yaml").write_text(metadata.replace(f"  - {one}\n", f"  - {one}\n  - {two}\n"))
-    assert texts(first) == [f"number {n}" for n in range(60)] * 2
+    assert texts(first) == numbers() * 2
+    with open_bag(write(tmp_path / "empty", storage, count=0)) as opened:
+        assert [topic.count for topic in opened.contents] == [0, 0]
+        assert list(opened.messages()) == []
 
 
 def test_an_old_sqlite_bag_without_definitions_is_read_for_standard_types(tmp_path: Path) -> None:
@@ -142,14 +153,6 @@ def test_an_old_sqlite_bag_without_definitions_is_read_for_standard_types(tmp_pa
     assert texts(path, ("/a",)) == ["hello"]
     with open_bag(path) as opened, pytest.raises(FileError, match=r"vendor_msgs/msg/Secret.*neither in the bag"):
         next(opened.messages(("/c",))).decode()
-
-
-def test_a_bag_without_messages_has_topics_and_nothing_to_read(bag: Path, tmp_path: Path) -> None:
-    storage = "mcap" if file_of(bag).suffix == ".mcap" else "sqlite3"
-    empty = write(tmp_path / "empty", storage, count=0)
-    with open_bag(empty) as opened:
-        assert [topic.count for topic in opened.contents] == [0, 0]
-        assert list(opened.messages()) == []
 
 
 @pytest.mark.parametrize("definition", ["uint8[] data\nint32 x", "this is % no definition [", ""])
@@ -176,40 +179,41 @@ def test_rosbags_is_named_where_it_is_missing(bag: Path, monkeypatch: pytest.Mon
         open_bag(bag)
 
 
-def damaged(kind: str, folder: Path) -> Path:
-    """A path that is no bag."""
-    path = folder / {"text": "notes.txt", "ros1": "old.bag", "empty_mcap": "x.mcap", "empty_db3": "x.db3"}.get(
-        kind, kind
-    )
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "parts":
-        path.mkdir()
-        for n in range(2):
-            (path / f"bag_{n}.mcap").write_bytes(b"")
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind != "missing":
-        path.write_bytes(b"" if kind.startswith("empty") else b"hello")
-    return path
-
-
 @pytest.mark.parametrize(
-    ("kind", "says"),
+    ("name", "files", "says"),
     [
-        ("missing", "no such file"),
-        ("folder", "no metadata.yaml"),
-        ("parts", r"ros2 bag reindex parts"),
-        ("text", r"the name ends in '\.txt'"),
-        ("ros1", "rosbag reindex old.bag"),
-        ("empty_mcap", "mcap recover x.mcap"),
-        ("empty_db3", r"sqlite3 x\.db3 \.recover"),
-        ("pipe", "it is not a file"),
+        ("missing", None, "no such file"),
+        ("folder", [], "no metadata.yaml"),
+        ("parts", ["bag_0.mcap", "bag_1.mcap"], r"ros2 bag reindex parts"),
+        ("notes.txt", b"hello", r"the name ends in '\.txt'"),
+        ("old.bag", b"hello", "rosbag reindex old.bag"),
+        ("x.mcap", b"", "mcap recover x.mcap"),
+        ("x.db3", b"", r"sqlite3 x\.db3 \.recover"),
+        ("pipe", "pipe", "it is not a file"),
     ],
 )
-def test_what_is_no_bag_is_refused_with_the_repair(kind: str, says: str, tmp_path: Path) -> None:
+def test_what_is_no_bag_is_refused_with_the_repair(name: str, files: Any, says: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if isinstance(files, bytes):
+        path.write_bytes(files)
+    elif isinstance(files, list):
+        path.mkdir()
+        for file in files:
+            (path / file).write_bytes(b"")
+    elif files == "pipe":
+        os.mkfifo(path)
     with pytest.raises(FileError, match=says):
-        open_bag(damaged(kind, tmp_path))
+        open_bag(path)
+
+
+def damage(whole: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
+    """The bytes with some of them wrong."""
+    dice = random.Random(seed)
+    for _ in range(count):
+        blob = bytearray(whole)
+        for _ in range(dice.choice((1, 5, 40))):
+            blob[dice.randrange(len(blob))] = dice.randrange(256)
+        yield bytes(blob)
 
 
 def outcomes(path: Path, blobs: Iterator[bytes]) -> tuple[int, int]:
@@ -225,65 +229,40 @@ def outcomes(path: Path, blobs: Iterator[bytes]) -> tuple[int, int]:
     return refused, read
 
 
-def test_a_file_cut_off_anywhere_is_refused_or_read_as_far_as_it_goes(bag: Path, tmp_path: Path) -> None:
-    whole = file_of(bag).read_bytes()
-    cuts = [*range(0, 120, 3), *range(120, len(whole), max(1, len(whole) // 100)), *range(len(whole) - 60, len(whole))]
-    refused, read = outcomes(tmp_path / file_of(bag).name, (whole[:cut] for cut in cuts))
+def test_a_file_cut_off_or_wrong_anywhere_is_refused_or_read_as_far_as_it_goes(bag: Path, tmp_path: Path) -> None:
+    whole, copy = file_of(bag).read_bytes(), tmp_path / file_of(bag).name
+    cuts = [*range(0, 120, 3), *range(120, len(whole), max(1, len(whole) // 50)), *range(len(whole) - 60, len(whole))]
+    refused, read = outcomes(copy, (whole[:cut] for cut in cuts))
     assert refused > 0.8 * (refused + read)
+    assert sum(outcomes(copy, damage(whole, 60))) == 60
 
 
-def test_a_cut_off_mcap_file_says_how_it_is_mended(tmp_path: Path) -> None:
+def test_a_cut_off_or_compressed_file_with_wrong_bytes_says_how_it_is_mended(tmp_path: Path) -> None:
     file = file_of(write(tmp_path / "bag"))
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(FileError, match=r"ends before its index: the recorder was killed.*mcap recover bag\.mcap"):
         open_bag(file)
-
-
-def test_wrong_bytes_anywhere_are_refused_or_read(bag: Path, tmp_path: Path) -> None:
-    whole, dice = file_of(bag).read_bytes(), random.Random(0)
-
-    def spoilt() -> Iterator[bytes]:
-        for _ in range(200):
-            blob = bytearray(whole)
-            for _ in range(dice.choice((1, 5, 40))):
-                blob[dice.randrange(len(blob))] = dice.randrange(256)
-            yield bytes(blob)
-
-    assert sum(outcomes(tmp_path / file_of(bag).name, spoilt())) == 200
-
-
-def test_compressed_bytes_that_are_wrong_are_refused(tmp_path: Path) -> None:
-    bag = write(tmp_path / "bag", "mcap", compression=CompressionMode.STORAGE)
-    whole = file_of(bag).read_bytes()
+    file = file_of(write(tmp_path / "packed", compression=CompressionMode.STORAGE))
+    whole = file.read_bytes()
     middle = whole.index(b"zstd") + 40
-    file_of(bag).write_bytes(whole[:middle] + b"\xff" * 20 + whole[middle + 20 :])
+    file.write_bytes(whole[:middle] + b"\xff" * 20 + whole[middle + 20 :])
     with pytest.raises(FileError, match="mcap recover"):
-        texts(bag)
+        texts(file.parent)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "rosbag2_bagfile_information: 3", "a: [", "\x00", "rosbag2_bagfile_information: {}"]
-)
-def test_metadata_that_makes_no_sense_is_refused(text: str, tmp_path: Path) -> None:
-    bag = write(tmp_path / "bag")
-    (bag / "metadata.yaml").write_text(text)
-    with pytest.raises(FileError):
-        open_bag(bag)
-
-
-def test_metadata_cut_off_anywhere_is_refused_or_read(tmp_path: Path) -> None:
+def test_metadata_that_makes_no_sense_is_refused_or_read(tmp_path: Path) -> None:
     bag = write(tmp_path / "bag", count=4)
-    whole = (bag / "metadata.yaml").read_text()
+    metadata = bag / "metadata.yaml"
+    whole = metadata.read_text()
+    for text in ("", "rosbag2_bagfile_information: 3", "a: [", "\x00", "rosbag2_bagfile_information: {}"):
+        metadata.write_text(text)
+        with pytest.raises(FileError):
+            open_bag(bag)
     for cut in range(0, len(whole), 41):
-        (bag / "metadata.yaml").write_text(whole[:cut])
-        try:
+        metadata.write_text(whole[:cut])
+        with contextlib.suppress(FileError):
             assert len(texts(bag)) <= 4
-        except FileError:
-            continue
-
-
-def test_metadata_that_names_a_missing_part_is_refused(tmp_path: Path) -> None:
-    bag = write(tmp_path / "bag")
+    metadata.write_text(whole)
     file_of(bag).unlink()
     with pytest.raises(FileError, match="missing"):
         open_bag(bag)
@@ -298,11 +277,137 @@ def test_a_message_with_damaged_bytes_names_its_topic_and_time(tmp_path: Path) -
         next(opened.messages()).decode()
 
 
-def test_a_closed_bag_can_be_closed_again(bag: Path) -> None:
-    opened = open_bag(bag)
-    messages = opened.messages()
-    next(messages)
-    opened.close()
-    opened.close()
-    with pytest.raises(FileError):
-        list(opened.messages())
+# ------------------------------------------------------------------------------------------------ examined
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """Three frames, in chunks of their own."""
+    seen = scene()
+    with BagWriter(tmp_path / "bag") as writer:
+        for number in range(3):
+            writer.write_frame(seen.frame, seen.detections, (number + 1) * 1_000_000_000)
+    return tmp_path / "bag"
+
+
+def worst(path: Path) -> Severity:
+    levels = [finding.level for finding in examine_files(path)]
+    return next(level for level in (Severity.ERROR, Severity.WARNING, Severity.OK) if level in levels)
+
+
+def test_a_bag_that_was_recorded_is_whole_and_another_library_agrees_with_its_checksums(recorded: Path) -> None:
+    file, counted = examine_files(recorded)
+    assert (file.level, counted.level) == (Severity.OK, Severity.OK)
+    assert "12 messages over 2.0 s" in file.found
+    assert "chunks with the right CRC" in file.found
+    assert counted.found == "12 messages, as in the files"
+    reader, stream = pytest.importorskip("mcap.reader"), pytest.importorskip("mcap.stream_reader")
+    with (recorded / "bag.mcap").open("rb") as opened:
+        read = reader.make_reader(opened, validate_crcs=True)
+        assert read.get_summary().statistics.message_count == sum(1 for _ in read.iter_messages()) == 12
+    with (recorded / "bag.mcap").open("rb") as opened:  # also the CRC of all data
+        records_ = stream.StreamReader(opened, validate_crcs=True, emit_chunks=False).records
+        assert {type(one).__name__ for one in records_} >= {"DataEnd", "Footer"}
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(100, marks=pytest.mark.slow)])
+def test_every_flipped_bit_is_noticed(count: int, recorded: Path) -> None:
+    file, dice = recorded / "bag.mcap", random.Random(count)
+    whole = file.read_bytes()
+    for _ in range(count):
+        damaged = bytearray(whole)
+        damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
+        file.write_bytes(damaged)
+        assert worst(recorded) is Severity.ERROR
+
+
+def test_one_wrong_chunk_leaves_the_others_readable(recorded: Path) -> None:
+    file = recorded / "bag.mcap"
+    with file.open("rb") as opened:
+        chunks = [one for one in records(opened, len(MAGIC), footer(opened)[0].at) if one.kind == CHUNK]
+    damaged = bytearray(file.read_bytes())
+    damaged[chunks[1].content_at + chunks[1].length // 2] ^= 1
+    file.write_bytes(damaged)
+    (found, counted) = examine_files(recorded)
+    assert found.level is Severity.ERROR
+    assert f"the chunk at byte {chunks[1].at} cannot be read: its CRC is wrong" in found.found
+    assert "Still readable: " in found.found
+    assert "Still readable: 0" not in found.found
+    assert "mcap recover bag.mcap" in found.repair
+    assert counted.level is Severity.ERROR
+    assert "listed" in counted.found
+
+
+def test_a_file_that_is_cut_off_is_named_also_by_doctor(recorded: Path) -> None:
+    file = recorded / "bag.mcap"
+    whole = file.read_bytes()
+    command = ["doctor", "--bag", str(recorded), "--base-frame", "", "--json"]
+    told = [one["check"] for one in json.loads(CliRunner().invoke(main, command).stdout)["findings"]]
+    assert told[:2] == ["bag.mcap", "metadata.yaml"]
+    for part in (0.001, 0.3, 0.9, 0.9999):
+        file.write_bytes(whole[: int(len(whole) * part)])
+        found = examine_files(recorded)[0]
+        assert found.level is Severity.ERROR
+        assert "Still readable: " in found.found
+    done = CliRunner().invoke(main, command)
+    findings = json.loads(done.stdout)["findings"]
+    assert (done.exit_code, findings[-1]["check"]) == (3, "streams")
+    assert "it ends before its index" in findings[0]["found"]
+
+
+def test_what_cannot_be_examined_is_a_warning_with_the_repair(tmp_path: Path) -> None:
+    for compression in (CompressionMode.NONE, CompressionMode.STORAGE):
+        folder = write(tmp_path / compression.name, compression=compression)  # rosbags itself writes no checksums
+        assert worst(folder) is Severity.WARNING
+        assert "have no CRC" in examine_files(folder)[0].found
+        add_checksums(file_of(folder))
+        assert worst(folder) is Severity.OK
+    (finding,) = examine_files(write(tmp_path / "packed", compression=CompressionMode.FILE))
+    assert finding.level is Severity.WARNING
+    assert "not examined" in finding.found
+    assert "unpack" in finding.repair
+
+
+def test_an_index_of_other_messages_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "bag", count=200)
+    file = file_of(folder)
+    whole = file.read_bytes()
+    index = whole.index(struct.pack("<BQ", 7, 100 * 16 + 6))  # of 100 messages on /a
+    at = whole.index(struct.pack("<Q", T0), index)
+    file.write_bytes(whole[: at + 8] + b"\xff" + whole[at + 9 :])
+    assert "names other messages than its chunk has" in examine_files(folder)[0].found
+
+
+def test_counts_that_differ_a_damaged_database_and_a_missing_part_are_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "bag", "sqlite3", count=200)
+    assert worst(folder) is Severity.OK
+    with contextlib.closing(sqlite3.connect(file_of(folder))) as database, database:
+        database.execute("DELETE FROM messages WHERE id > 150")
+    found = examine_files(folder)[-1]
+    assert found.level is Severity.ERROR
+    assert "/a: 100 listed, 75 found" in found.found
+    whole = bytearray(file_of(folder).read_bytes())
+    whole[4096:12288] = bytes(8192)
+    file_of(folder).write_bytes(whole)
+    assert worst(folder) is Severity.ERROR
+    file_of(folder).unlink()
+    (finding,) = examine_files(folder)
+    assert "missing files: bag.db3" in finding.found
+
+
+def test_what_is_no_bag_is_not_examined(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"no metadata\.yaml"):
+        examine_files(tmp_path)
+    (tmp_path / "a.mcap").write_bytes(b"")
+    assert examine_files(tmp_path)[-1].level is Severity.WARNING  # metadata.yaml
+
+
+def test_the_name_of_a_compression_does_not_fill_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    name = b"x" * 1_000_000
+    head = struct.pack("<QQQI", 0, 1, 10, 0) + struct.pack("<I", len(name)) + name + struct.pack("<Q", 10) + bytes(10)
+    parts = [(1, bytes(8)), (CHUNK, head), (2, bytes(20))]
+    path.write_bytes(MAGIC + b"".join(struct.pack("<BQ", kind, len(held)) + held for kind, held in parts) + MAGIC)
+    (finding,) = examine_files(path)
+    assert finding.level is Severity.ERROR
+    assert len(finding.found) < 500

@@ -56,15 +56,23 @@ REALSENSE = images(
     "/camera/camera/depth/image_rect_raw",
     "/camera/camera/infra1/image_rect_raw",
 )
+
+
 ZED = images(
     "/zed/zed_node/rgb/image_rect_color", "/zed/zed_node/depth/depth_registered", "/zed/zed_node/left/image_rect_color"
 )
+
+
 ZED_NEW = images(
     "/zed/zed_node/rgb/color/rect/image", "/zed/zed_node/depth/depth_registered", "/zed/zed_node/rgb/gray/rect/image"
 )
+
+
 KINECT = images(
     "/rgb/image_raw", "/depth_to_rgb/image_raw", "/depth/image_raw", "/rgb_to_depth/image_raw", "/ir/image_raw"
 )
+
+
 GAZEBO = [Topic("/camera/image", IMAGE, 9), Topic("/camera/depth_image", IMAGE, 9), *infos("/camera/camera_info")]
 
 
@@ -104,61 +112,42 @@ def test_the_order_of_the_topics_does_not_matter() -> None:
     assert len({str(chosen(list(order))) for order in itertools.permutations(topics)}) == 1
 
 
-def test_raw_images_are_preferred_to_compressed_ones() -> None:
+def test_raw_images_are_preferred_to_compressed_ones_and_rectified_ones_where_they_are_configured() -> None:
     topics = images("/c/color/image_raw/compressed", "/c/color/image_raw", "/c/depth/image_raw/compressedDepth",
                     "/c/depth/image_raw/compressed")  # fmt: skip
     roles = chosen(topics)
-    assert roles[RGB] == "/c/color/image_raw"
-    assert roles[DEPTH] == "/c/depth/image_raw/compressedDepth"
-
-
-def test_rectified_images_are_chosen_where_they_are_configured() -> None:
+    assert (roles[RGB], roles[DEPTH]) == ("/c/color/image_raw", "/c/depth/image_raw/compressedDepth")
     topics = images("/c/color/image_raw", "/c/color/image_rect_color", "/c/depth/image")
     assert chosen(topics)[RGB] == "/c/color/image_raw"
     assert chosen(topics, rectified=True)[RGB] == "/c/color/image_rect_color"
 
 
-def test_depth_that_is_not_registered_is_chosen_with_its_own_camera_info_where_that_is_configured() -> None:
+def test_depth_has_the_camera_info_of_colour_where_it_is_registered_and_its_own_elsewhere() -> None:
     roles = chosen(REALSENSE, depth_registered=False)
     assert roles[DEPTH] == "/camera/camera/depth/image_rect_raw"
     assert roles[DEPTH_INFO] == "/camera/camera/depth/camera_info"
-
-
-@pytest.mark.parametrize("missing", ["color", "depth"])
-def test_camera_info_of_colour_is_never_taken_for_that_of_unregistered_depth(missing: str) -> None:
-    both = images("/c/color/image_raw", "/c/depth/image_raw")
-    option = {"color": "--camera-info", "depth": "--depth-camera-info"}[missing]
-    with pytest.raises(InputError, match=option):
-        chosen([t for t in both if t.name != f"/c/{missing}/camera_info"], depth_registered=False)
-
-
-def test_registered_depth_shares_the_camera_info_of_colour_where_that_was_not_recorded() -> None:
     topics = [t for t in REALSENSE if t.name != "/camera/camera/color/camera_info"]
     assert chosen(topics)[RGB_INFO] == "/camera/camera/aligned_depth_to_color/camera_info"
+    both = images("/c/color/image_raw", "/c/depth/image_raw")
+    for missing, option in (("color", "--camera-info"), ("depth", "--depth-camera-info")):
+        with pytest.raises(InputError, match=option):
+            chosen([t for t in both if t.name != f"/c/{missing}/camera_info"], depth_registered=False)
 
 
-def test_topics_without_messages_play_no_role() -> None:
+def test_topics_without_messages_and_cameras_without_depth_play_no_role() -> None:
     topics = [*images("/rgb/image", "/depth/image"), Topic("/camera/color/image_raw", IMAGE, 0),
               Topic("/camera/depth/image_raw", IMAGE, 0), Topic("/tf", TF_MESSAGE, 0)]  # fmt: skip
     assert chosen(topics) == {RGB: "/rgb/image", DEPTH: "/depth/image", RGB_INFO: "/rgb/camera_info"}
-
-
-def test_of_two_cameras_the_one_with_depth_is_taken() -> None:
     topics = [*images("/wrist/color/image_raw"), *images("/head/color/image_raw", "/head/depth/image_raw")]
     assert chosen(topics)[RGB] == "/head/color/image_raw"
 
 
-def test_two_cameras_with_depth_are_refused_with_all_that_is_there_and_the_options() -> None:
+def test_two_cameras_with_depth_are_refused_with_all_that_is_there_until_one_topic_is_named() -> None:
     topics = [*images("/b/color/image_raw", "/b/depth/image_raw"), *images("/a/color/image_raw", "/a/depth/image_raw")]
     with pytest.raises(InputError, match=r"several cameras \(/a, /b\)") as refused:
         chosen(topics)
-    assert "--rgb TOPIC and --depth TOPIC" in str(refused.value)
-    for topic in topics:
-        assert f"{topic.name} ({topic.type}, 30)" in str(refused.value)
-
-
-def test_naming_one_topic_settles_which_camera_is_meant() -> None:
-    topics = [*images("/b/color/image_raw", "/b/depth/image_raw"), *images("/a/color/image_raw", "/a/depth/image_raw")]
+    for words in ("--rgb TOPIC and --depth TOPIC", *(f"{topic.name} ({topic.type}, 30)" for topic in topics)):
+        assert words in str(refused.value)
     for given in ({RGB: "/b/color/image_raw"}, {DEPTH: "b/depth/image_raw"}):
         roles = choose_roles(topics, StreamConfig(), given, with_detections=False)
         assert roles == {RGB: "/b/color/image_raw", DEPTH: "/b/depth/image_raw", RGB_INFO: "/b/color/camera_info"}
@@ -170,40 +159,46 @@ def test_named_topics_need_no_known_names() -> None:
     assert choose_roles(topics, StreamConfig(), given, with_detections=False) == given
 
 
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [({RGB: "/nowhere"}, "no topic /nowhere"), ({DEPTH: "/rgb/camera_info"}, "/rgb/camera_info is of type")],
-)
-def test_a_named_topic_that_is_not_there_or_of_another_type_is_refused(given: dict[str, str], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        choose_roles(images("/rgb/image", "/depth/image"), StreamConfig(), given)
+TWO = [Topic("/rgb/image", IMAGE, 3), Topic("/depth/image", IMAGE, 3)]
 
 
 @pytest.mark.parametrize(
-    ("topics", "option"),
+    ("topics", "given", "says"),
     [
-        ([], "--rgb"),
-        (images("/depth/image"), "--rgb"),
-        (images("/rgb/image"), "--depth"),
-        ([Topic("/rgb/image", IMAGE, 3), Topic("/depth/image", IMAGE, 3)], "--camera-info"),
-        ([Topic("/rgb/image", IMAGE, 3), Topic("/depth/image", IMAGE, 3), *infos("/a/camera_info", "/b/camera_info")],
-         "--camera-info"),
-        (images("/rgb/image", "/depth/image"), "--detections TOPIC, or pass --grounder NAME"),
-        ([*images("/rgb/image", "/depth/image"), Topic("/x", DETECTION_ARRAY, 1), Topic("/y", DETECTION_ARRAY, 1)],
+        ([], {}, "--rgb"),
+        (images("/depth/image"), {}, "--rgb"),
+        (images("/rgb/image"), {}, "--depth"),
+        (TWO, {}, "--camera-info"),
+        ([*TWO, *infos("/a/camera_info", "/b/camera_info")], {}, "--camera-info"),
+        (images("/rgb/image", "/depth/image"), {}, "--detections TOPIC, or pass --grounder NAME"),
+        ([*images("/rgb/image", "/depth/image"), Topic("/x", DETECTION_ARRAY, 1), Topic("/y", DETECTION_ARRAY, 1)], {},
          "--detections"),
+        (images("/rgb/image", "/depth/image"), {RGB: "/nowhere"}, "no topic /nowhere"),
+        (images("/rgb/image", "/depth/image"), {DEPTH: "/rgb/camera_info"}, "/rgb/camera_info is of type"),
+        ([Topic(f"/t{n:03}", STRING, 1) for n in range(200)], {}, "and 160 more"),
     ],
-    ids=["nothing", "no colour", "no depth", "no info", "infos of others", "no detections", "two detectors"],
+    ids=["nothing", "no colour", "no depth", "no info", "infos of others", "no detections", "two detectors", "no topic",
+         "another type", "a long list"],
 )  # fmt: skip
-def test_a_role_without_topic_is_refused_with_the_option_to_name_one(topics: list[Topic], option: str) -> None:
-    with pytest.raises(InputError, match=option):
-        choose_roles(topics, StreamConfig())
+def test_a_role_without_topic_is_refused_with_the_option_to_name_one(
+    topics: list[Topic], given: dict[str, str], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        choose_roles(topics, StreamConfig(), given)
 
 
-def test_detections_of_this_package_are_preferred_to_those_of_vision_msgs() -> None:
+def test_detections_of_this_package_and_of_this_camera_are_taken() -> None:
     topics = [*images("/rgb/image", "/depth/image"), Topic("/yolo", DETECTION_2D_ARRAY, 1)]
     assert choose_roles(topics, StreamConfig())[DETECTIONS] == "/yolo"
-    topics.append(Topic("/zoo", DETECTION_ARRAY, 1))
-    assert choose_roles(topics, StreamConfig())[DETECTIONS] == "/zoo"
+    assert choose_roles([*topics, Topic("/zoo", DETECTION_ARRAY, 1)], StreamConfig())[DETECTIONS] == "/zoo"
+    topics = [*images("/cam1/rgb/image", "/cam1/depth/image"), *images("/cam2/rgb/image", "/cam2/depth/image"),
+              Topic("/cam1/detections", DETECTION_ARRAY, 1)]  # fmt: skip
+    first, second = ({RGB: f"/cam{n}/rgb/image", DEPTH: f"/cam{n}/depth/image"} for n in (1, 2))
+    assert choose_roles(topics, StreamConfig(), first)[DETECTIONS] == "/cam1/detections"
+    with pytest.raises(InputError, match=r"/cam1/detections, which is of another camera \(/cam1\).*--detections-topic"):
+        choose_roles(topics, StreamConfig(), second)
+    named = choose_roles(topics, StreamConfig(), {**second, DETECTIONS: "/cam1/detections"})
+    assert named[DETECTIONS] == "/cam1/detections"
 
 
 def test_transforms_and_instructions_are_found_where_the_bag_has_them() -> None:
@@ -215,25 +210,5 @@ def test_transforms_and_instructions_are_found_where_the_bag_has_them() -> None:
     roles = chosen(topics)
     assert (roles[TRANSFORMS], roles[STATIC_TRANSFORMS]) == ("/tf", "/tf_static")
     assert roles[INSTRUCTION] == "/resolver/instruction"
-
-
-def test_transforms_in_a_namespace_are_found_where_there_are_no_others() -> None:
     topics = [*images("/rgb/image", "/depth/image"), Topic("/robot1/tf", TF_MESSAGE, 1)]
-    assert chosen(topics)[TRANSFORMS] == "/robot1/tf"
-
-
-def test_a_long_list_of_topics_is_cut() -> None:
-    with pytest.raises(InputError, match="and 160 more"):
-        chosen([Topic(f"/t{n:03}", STRING, 1) for n in range(200)])
-
-
-def test_detections_of_another_camera_are_never_taken_unasked() -> None:
-    topics = [*images("/cam1/rgb/image", "/cam1/depth/image"), *images("/cam2/rgb/image", "/cam2/depth/image"),
-              Topic("/cam1/detections", DETECTION_ARRAY, 1)]  # fmt: skip
-    second = {RGB: "/cam2/rgb/image", DEPTH: "/cam2/depth/image"}
-    first = {RGB: "/cam1/rgb/image", DEPTH: "/cam1/depth/image"}
-    assert choose_roles(topics, StreamConfig(), first)[DETECTIONS] == "/cam1/detections"
-    with pytest.raises(InputError, match=r"/cam1/detections, which is of another camera \(/cam1\).*--detections-topic"):
-        choose_roles(topics, StreamConfig(), second)
-    named = choose_roles(topics, StreamConfig(), {**second, DETECTIONS: "/cam1/detections"})
-    assert named[DETECTIONS] == "/cam1/detections"
+    assert chosen(topics)[TRANSFORMS] == "/robot1/tf"  # in a namespace where there are no others
