@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What depth shows without a name: it is found where it is, and nothing is found where nothing is."""
+"""What depth shows without a name: it is found where it is, and nothing is found where nothing is.
+
+Also in depth with dropouts and from afar, where the way is hidden and where the place is far away.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,29 +15,39 @@ from rendered import Box, detection_of, frame_of, looking_down
 
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.manipulation.occupancy.flying import on_surface
-from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy, stands_for
+from spatial_vlm_ros.manipulation.occupancy.spaces import widened
 from spatial_vlm_ros.manipulation.planning.surroundings import known_bodies, occupancy_around
 from spatial_vlm_ros.parameters import DepthConfig, OccupancyConfig, ResolverConfig
-from spatial_vlm_ros.types import Detection, Place, Pose, RgbdFrame
+from spatial_vlm_ros.types import Depth, Detection, Place, Pose, Scene, Transform, Vector3
 
 TARGET: Box = ((-0.03, -0.03, 0.0), (0.03, 0.03, 0.08))
 BOX: Box = ((0.12, 0.05, 0.0), (0.22, 0.12, 0.1))
+POST: Box = ((-0.12, 0.0, 0.0), (-0.115, 0.005, 0.2))
 CAMERA = looking_down()
-SEEDS = (0, 1, 2)
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 
 
-def seen(
-    boxes: list[Box], *, named: int = 1, noise: float = 0.0, seed: int = 0, config: OccupancyConfig | None = None
-) -> Occupancy:
-    """Occupancy around the first box, of which the first ones are named."""
-    frame = frame_of(boxes, CAMERA, noise, seed)
-    detections = [detection_of(f"d{k}", box, boxes, CAMERA) for k, box in enumerate(boxes[:named])]
-    return around(frame, detections, config)
+def scene_of(
+    boxes: list[Box],
+    named: int = 1,
+    camera: Transform = CAMERA,
+    noise: float = 0.0,
+    seed: int = 0,
+    damage: Callable[[Depth], Depth] = lambda depth: depth,
+) -> Scene:
+    """Boxes on a table, of which the first ones are named."""
+    frame = frame_of(boxes, camera, noise, seed)
+    frame = dataclasses.replace(frame, depth=damage(frame.depth.copy()))
+    detections = [detection_of(f"d{k}", box, boxes, camera) for k, box in enumerate(boxes[:named])]
+    return build_scene(frame, detections, ResolverConfig().depth, ResolverConfig().lift)
 
 
-def around(frame: RgbdFrame, detections: list[Detection], config: OccupancyConfig | None = None) -> Occupancy:
-    chosen = ResolverConfig(occupancy=config or OccupancyConfig())
-    found = occupancy_around(build_scene(frame, detections, chosen.depth, chosen.lift), "d0", chosen)
+def around(scene: Scene, *places: Vector3, supporting: str = "support", **occupancy: object) -> Occupancy:
+    """Occupancy around the first box, and the way to places."""
+    chosen = ResolverConfig(occupancy=OccupancyConfig(**occupancy))  # type: ignore[arg-type]
+    spots = tuple(Place(Pose("base_link", at, (0.0, 0.0, 0.0, 1.0)), "support", supporting) for at in places)
+    found = occupancy_around(scene, "d0", chosen, spots)
     assert found is not None
     return found
 
@@ -49,73 +63,101 @@ def surface_of(box: Box) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_object_without_a_name_is_occupied_and_one_with_a_name_is_not(seed: int) -> None:
-    unnamed = seen([TARGET, BOX], noise=0.003, seed=seed)
+    unnamed = around(scene_of([TARGET, BOX], noise=0.003, seed=seed))
     assert unnamed.measured.holds(surface_of(BOX)).mean() > 0.9
-    named = seen([TARGET, BOX], named=2, noise=0.003, seed=seed)
-    assert len(named.measured) == 0
-    assert len(named.unseen) == 0
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_what_is_close_beside_a_target_that_is_hidden_in_part_is_occupied(seed: int) -> None:
-    """How far the hidden side of the target may reach says nothing of what was measured beside it."""
+    named = around(scene_of([TARGET, BOX], named=2, noise=0.003, seed=seed))
+    assert (len(named.measured), len(named.unseen)) == (0, 0)
+    # How far the hidden side of the target may reach says nothing of what was measured beside it.
     hides: Box = ((-0.05, -0.12, 0.0), (0.0, -0.1, 0.16))
     beside: Box = ((0.042, -0.03, 0.0), (0.049, 0.03, 0.1))
-    found = seen([TARGET, beside, hides], noise=0.003, seed=seed)
+    found = around(scene_of([TARGET, beside, hides], noise=0.003, seed=seed))
     assert found.measured.holds(surface_of(beside)).mean() > 0.9
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.002, 0.004])
-def test_a_clean_table_has_no_phantoms(noise: float) -> None:
-    counts = [len(seen([TARGET], noise=noise, seed=seed).measured) for seed in SEEDS]
+def at_random(depth: Depth) -> Depth:
+    """Loses half of the pixels."""
+    depth[np.random.default_rng(5).random(depth.shape) < 0.5] = np.nan
+    return depth
+
+
+def regular(every: int, rows: tuple[int, ...], columns: tuple[int, ...]) -> Callable[[Depth], Depth]:
+    """Loses rows, or columns, whose number leaves one of these remainders: depth that was laid on a finer image."""
+
+    def lost(depth: Depth) -> Depth:
+        depth[np.isin(np.arange(depth.shape[0]) % every, rows)] = np.nan
+        depth[:, np.isin(np.arange(depth.shape[1]) % every, columns)] = np.nan
+        return depth
+
+    return lost
+
+
+DAMAGES = {
+    "half at random": at_random,
+    "every second column": regular(2, (), (0,)),
+    "two rows of four": regular(4, (0, 1), ()),
+    "every eighth row": regular(8, (0,), ()),
+    "every eighth row and column": regular(8, (0,), (0,)),
+}
+
+
+OFTEN = ("half at random", "every eighth row and column")
+DAMAGED = [
+    pytest.param(damage, id=name, marks=[] if name in OFTEN else pytest.mark.slow) for name, damage in DAMAGES.items()
+]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_dropouts_hide_no_object(damage: Callable[[Depth], Depth], seed: int) -> None:
+    scene = scene_of([TARGET, BOX, POST], camera=looking_down(0.5, 0.5), noise=0.002, damage=damage, seed=seed)
+    found = around(scene)
+    assert found.measured.holds(surface_of(BOX)).mean() > 0.9
+    assert widened(found.measured).holds(surface_of(POST)).mean() > 0.9
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("damage", [pytest.param(lambda depth: depth, id="none"), *DAMAGED])
+def test_a_clean_table_has_no_phantoms_with_and_without_dropouts(damage: Callable[[Depth], Depth], seed: int) -> None:
+    counts = [len(around(scene_of([TARGET], damage=damage, noise=noise, seed=seed)).measured)
+              for noise in (0.0, 0.002, 0.004)]  # fmt: skip
     assert counts == [0, 0, 0]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("at", [(0.15, -0.1), (-0.2, 0.05), (0.1, 0.2)])
-def test_what_is_5_mm_wide_and_2_cm_tall_does_not_vanish(at: tuple[float, float], seed: int) -> None:
-    x, y = at
+@pytest.mark.parametrize(("x", "y"), [(0.15, -0.1), (-0.2, 0.05), (0.1, 0.2)])
+def test_what_is_5_mm_wide_and_2_cm_tall_does_not_vanish(x: float, y: float, seed: int) -> None:
     thin: Box = ((x, y, 0.0), (x + 0.005, y + 0.005, 0.02))
-    found = seen([TARGET, thin], noise=0.002, seed=seed).measured
+    found = around(scene_of([TARGET, thin], noise=0.002, seed=seed)).measured
     assert len(found) >= 1
     assert np.abs(found.centres()[:, :2] - (x, y)).max() < 0.02
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("away", [1.4, 1.8, 2.1])
+def test_a_box_does_not_vanish_with_distance(away: float, seed: int) -> None:
+    """At 3 m a voxel of 1 cm is less than two pixels wide."""
+    found = around(scene_of([TARGET, BOX], camera=looking_down(away, away), noise=0.001, seed=seed))
+    assert widened(found.measured).holds(surface_of(BOX)).mean() > 0.9
+
+
 def test_behind_an_object_without_a_name_space_is_not_free() -> None:
-    behind = np.array([[0.17, 0.11, 0.05], [0.17, 0.09, 0.03]])  # inside it: nobody sees them
-    assert seen([TARGET, BOX]).unseen.holds(behind).all()
-    assert len(seen([TARGET, BOX], config=OccupancyConfig(unseen="off")).unseen) == 0
-    everywhere = seen([TARGET, BOX], config=OccupancyConfig(unseen="all", reach=0.4)).unseen
+    scene, behind = scene_of([TARGET, BOX]), np.array([[0.17, 0.11, 0.05], [0.17, 0.09, 0.03]])  # inside it
+    assert around(scene).unseen.holds(behind).all()
+    assert len(around(scene, unseen="off").unseen) == 0
+    everywhere = around(scene, unseen="all", reach=0.4).unseen
     assert everywhere.holds(behind).all()
     assert everywhere.holds(np.array([[0.0, -0.39, 0.75]])).all(), "beside the image"
     assert not everywhere.holds(np.array([[0.0, -0.2, 0.1], [-0.2, 0.0, 0.05]])).any(), "seen free"
 
 
-def test_the_gripper_comes_through_space_that_is_seen_or_not() -> None:
-    frame = frame_of([TARGET], CAMERA)
-    detections = [detection_of("d0", TARGET, [TARGET], CAMERA)]
-    assert around(frame, detections).seen_share > 0.9
-    depth = frame.depth.copy()
-    depth[:, 360:] = np.nan  # nothing is measured on the right
-    half = around(dataclasses.replace(frame, depth=depth), detections).seen_share
-    assert 0.3 < half < 0.8
-    assert np.isnan(depth[:, 360:]).all()
-
-
 def test_without_any_depth_there_is_no_occupancy() -> None:
-    config = ResolverConfig()
-    scene = build_scene(
-        frame_of([TARGET], CAMERA), [detection_of("d0", TARGET, [TARGET], CAMERA)], config.depth, config.lift
-    )
+    scene = scene_of([TARGET])
     blind = dataclasses.replace(scene.frame, depth=np.full_like(scene.frame.depth, np.nan))
-    assert occupancy_around(dataclasses.replace(scene, frame=blind), "d0", config) is None
+    assert occupancy_around(dataclasses.replace(scene, frame=blind), "d0", ResolverConfig()) is None
 
 
 def test_the_target_and_what_is_known_are_bodies() -> None:
-    config = ResolverConfig()
-    boxes = [TARGET, BOX]
-    detections = [detection_of(f"d{k}", box, boxes, CAMERA) for k, box in enumerate(boxes)]
-    known = known_bodies(build_scene(frame_of(boxes, CAMERA), detections, config.depth, config.lift), "d0")
+    known = known_bodies(scene_of([TARGET, BOX], named=2), "d0")
     assert np.allclose(known.target.centre, (0.0, 0.0, 0.04), atol=0.01)
     assert np.allclose(known.others[0].centre, (0.17, 0.085, 0.05), atol=0.01)
     assert abs(known.support_height) < 0.002
@@ -124,14 +166,8 @@ def test_the_target_and_what_is_known_are_bodies() -> None:
 @pytest.mark.parametrize(("height", "counts"), [(0.0, True), (0.085, False), (None, False)])
 def test_what_is_above_a_place_in_a_named_object_is_an_obstacle(height: float | None, counts: bool) -> None:
     """Rim, contents and upper boards; a rim of a centimetre or two cannot be told from the place itself."""
-    config = ResolverConfig()
-    boxes = [TARGET, BOX]
-    detections = [detection_of(f"d{k}", box, boxes, CAMERA) for k, box in enumerate(boxes)]
-    scene = build_scene(frame_of(boxes, CAMERA), detections, config.depth, config.lift)
-    spot = Pose("base_link", (0.17, 0.085, height or 0.0), (0.0, 0.0, 0.0, 1.0))
-    places = () if height is None else (Place(spot, "support", "d1"),)
-    found = occupancy_around(scene, "d0", config, places)
-    assert found is not None
+    places = [] if height is None else [(0.17, 0.085, height)]
+    found = around(scene_of([TARGET, BOX], named=2), *places, supporting="d1")
     assert (len(found.measured) > 0) == counts
     if counts:
         assert found.measured.holds(surface_of(BOX)).mean() > 0.9
@@ -150,18 +186,77 @@ def test_flying_pixels_are_no_surface_and_a_narrow_object_is_one() -> None:
     assert not kept[20, 50]
     assert kept[:, 1:18].all()
     assert kept[1:3, 25:59].all()
-    assert not on_surface(np.full((4, 4), np.nan, np.float32), 600.0, DepthConfig()).any()
+    alone = np.full((40, 60), np.nan, np.float32)
+    assert not on_surface(alone, 600.0, DepthConfig()).any()
+    alone[20, 30] = 0.9  # though nothing around it is measured
+    alone[10:20, 10:20] = 0.9
+    kept = on_surface(alone, 600.0, DepthConfig())
+    assert not kept[20, 30]
+    assert kept[10:20, 10:20].all()
 
 
 def test_a_named_table_does_not_hide_what_stands_on_it() -> None:
     """Its box has the noise of its top, so that with a margin it would hold all that is low."""
     thin: Box = ((0.15, -0.1, 0.0), (0.155, -0.095, 0.02))
     frame = frame_of([TARGET, thin], CAMERA, 0.002, 0)
-    rows = np.s_[40:470, 10:630]
     mask = np.zeros(frame.depth.shape, np.bool_)
-    mask[rows] = True
+    mask[40:470, 10:630] = True
     table = Detection("d9", "table", 0.9, (10.0, 40.0, 630.0, 470.0), mask=mask)
-    target = detection_of("d0", TARGET, [TARGET], CAMERA)
-    found = around(frame, [target, table]).measured
+    named = [detection_of("d0", TARGET, [TARGET], CAMERA), table]
+    found = around(build_scene(frame, named, ResolverConfig().depth, ResolverConfig().lift)).measured
     assert len(found) >= 1
     assert np.abs(found.centres()[:, :2] - (0.1525, -0.0975)).max() < 0.02
+
+
+def test_a_measured_pixel_stands_for_those_around_it_that_are_not() -> None:
+    depth = np.ones((60, 80), np.float32)
+    assert np.allclose(stands_for(depth), 1.0)
+    depth[:, ::2] = np.nan
+    assert np.allclose(stands_for(depth)[:, 10:-10], 2.0, atol=0.3)
+    depth[:] = np.nan
+    depth[30, 40] = 1.0
+    assert stands_for(depth)[30, 40] == 4.0  # no more: one pixel is no surface
+
+
+# ------------------------------------------------------------------------------------------------ the way to the place
+
+FAR: Box = ((0.86, 0.05, 0.0), (0.94, 0.12, 0.15))
+HIGH = looking_down(1.5, 1.1)
+
+
+def test_an_object_beside_a_far_place_or_on_the_way_there_is_an_obstacle() -> None:
+    near = around(scene_of([TARGET, FAR], camera=HIGH, noise=0.002), reach=0.5)
+    assert not near.measured.holds(surface_of(FAR)).any()
+    between: Box = ((0.4, 0.3, 0.0), (0.5, 0.4, 0.15))  # on the way there, and far from both of its ends
+    for box, reach in ((FAR, 0.5), (between, 0.38)):
+        found = around(scene_of([TARGET, box], camera=HIGH, noise=0.001), (0.8, 0.0, 0.0), reach=reach)
+        assert widened(found.measured).holds(surface_of(box)).mean() > 0.9
+
+
+def test_all_that_is_unseen_counts_on_the_way_to_the_place_too() -> None:
+    scene, hidden = scene_of([TARGET, FAR], camera=HIGH, noise=0.002), np.array([[0.9, 0.11, 0.05]])  # in the far box
+    assert not around(scene, unseen="all", reach=0.3).unseen.holds(hidden).any()
+    assert around(scene, (0.8, 0.0, 0.0), unseen="all", reach=0.3).unseen.holds(hidden).all()
+
+
+def test_the_way_is_seen_as_far_as_depth_shows_it() -> None:
+    scene = scene_of([TARGET], noise=0.002)
+    assert around(scene).seen_share > 0.9
+    assert around(scene, (0.1, 0.1, 0.0)).seen_share > 0.9
+    assert around(scene, (0.1, 0.1, 0.0), (3.0, 0.0, 0.0)).seen_share == 0.0, "the camera does not see that place"
+    depth = scene_of([TARGET]).frame.depth.copy()
+    depth[:, 360:] = np.nan  # nothing is measured on the right
+    frame = dataclasses.replace(frame_of([TARGET], CAMERA), depth=depth)
+    named = [detection_of("d0", TARGET, [TARGET], CAMERA)]
+    assert 0.3 < around(build_scene(frame, named, ResolverConfig().depth, ResolverConfig().lift)).seen_share < 0.8
+    assert np.isnan(depth[:, 360:]).all()
+
+
+def test_what_is_before_the_lens_hides_the_way() -> None:
+    """It is too high above the table to be an obstacle, and depth of it is no depth of the way."""
+    hand: Box = ((0.012, -0.5, 1.0), (0.5, 0.3, 1.02))  # right of the middle of the image
+    other: Box = ((-0.5, -0.5, 1.0), (-0.012, 0.3, 1.02))  # left of it
+    none, one, both = (around(scene_of([TARGET, *hands], camera=looking_down(1.4, 0.4))).seen_share
+                       for hands in ((), (hand,), (hand, other)))  # fmt: skip
+    assert (none, one) == (1.0, pytest.approx(0.5, abs=0.15))
+    assert both < 0.3

@@ -43,12 +43,7 @@ def shown(
     return watched.look(depth_of(boxes, POSE, noise, seed), CAMERA, POSE, robot)
 
 
-def test_a_clean_run_is_not_stopped() -> None:
-    watched = watch()
-    assert [shown(watched, STANDING, seed) for seed in range(12)] == [None] * 12
-
-
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_hand_is_noticed_in_the_second_image_where_it_is(seed: int) -> None:
     watched = watch()
     assert shown(watched, STANDING, seed) is None
@@ -61,32 +56,27 @@ def test_a_hand_is_noticed_in_the_second_image_where_it_is(seed: int) -> None:
     assert "entered the arm's path at (-0.1" in found.words()
 
 
-def test_one_image_alone_stops_nothing() -> None:
+def test_a_clean_run_or_one_image_alone_stops_nothing() -> None:
     watched = watch()
+    assert [shown(watched, STANDING, seed) for seed in range(8)] == [None] * 8
     for seed in range(3):
         assert shown(watched, [*STANDING, HAND], seed) is None
         assert shown(watched, STANDING, seed) is None
 
 
-def test_what_is_not_in_the_way_is_nothing() -> None:
-    watched = watch()
+def test_what_is_beside_the_way_or_was_there_or_is_the_robot_is_no_intrusion() -> None:
     beside: Box = ((0.4, -0.1, 0.0), (0.5, 0.0, 0.3))
-    assert [shown(watched, [*STANDING, beside], seed) for seed in range(3)] == [None] * 3
-
-
-def test_what_was_there_without_a_name_is_no_intrusion() -> None:
     cells = np.argwhere(np.ones((8, 10, 6))) + np.array([-14, -8, 10])
     there = Occupancy(voxels_at(cells, 0.01), CLEAR.unseen, 1.0)
-    watched = watch(dataclasses.replace(table_with(TARGET, CUP), occupancy=there))
-    assert [shown(watched, [*STANDING, HAND], seed) for seed in range(3)] == [None] * 3
-
-
-def test_the_robot_itself_is_no_intrusion() -> None:
+    known = watch(dataclasses.replace(table_with(TARGET, CUP), occupancy=there))
     middle = np.eye(4)
     middle[:3, 3] = (-0.1, -0.03, 0.13)
     link = LinkHull(Transform("base", "hand", middle), box_hull((0.08, 0.1, 0.06)))
     watched = watch()
-    assert [shown(watched, [*STANDING, HAND], seed, (link,)) for seed in range(3)] == [None] * 3
+    for seed in range(3):
+        assert shown(watched, [*STANDING, beside], seed) is None
+        assert shown(known, [*STANDING, HAND], seed) is None
+        assert shown(watched, [*STANDING, HAND], seed, (link,)) is None
     assert [shown(watched, [*STANDING, HAND], seed) is not None for seed in range(2)] == [False, True]
 
 
@@ -118,7 +108,7 @@ def test_an_image_with_a_few_voxels_of_the_way_shows_nothing_of_it() -> None:
     """A camera that turns away until the last corner of swept space leaves its image."""
     watched = watch()
     depth = depth_of(STANDING, POSE)
-    beside = [POSE.matrix @ turned(angle) for angle in np.linspace(0.0, np.pi / 2, 200)]
+    beside = [POSE.matrix @ turned(angle) for angle in np.linspace(0.0, np.pi / 2, 100)]
     counts = []
     for pose in beside:
         at = Transform("base", "camera", pose)
@@ -152,14 +142,11 @@ def motion(*places: tuple[float, float, float]) -> PlannedMotion:
     return PlannedMotion("", "", 0, "base", "arm", "tip", "", "", None, (cube,), (), (), frames, ())
 
 
-def test_swept_space_is_all_that_is_passed_between_two_moments() -> None:
+def test_swept_space_is_all_that_a_known_arm_passes_between_two_moments() -> None:
     passed = swept_space(motion((0.0, 0.0, 0.5), (0.6, 0.0, 0.5)), (0.02, 0.02, 0.02), 0.02)
     way = np.stack((np.linspace(-0.06, 0.66, 100), np.full(100, 0.06), np.full(100, 0.45)), axis=1)
     assert passed.holds(way).all()
     outside = np.array([[0.3, 0.12, 0.5], [0.3, 0.0, 0.62], [-0.12, 0.0, 0.5], [0.72, 0.0, 0.5]])
     assert not passed.holds(outside).any()
-
-
-def test_an_arm_that_is_not_known_sweeps_nothing_that_could_be_watched() -> None:
     with pytest.raises(InputError, match="robot_description"):
         swept_space(dataclasses.replace(motion(), missing="no description of the arm is known"), (0.1, 0.1, 0.1), 0.02)

@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
     UnreachableError,
 )
+from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer
 from spatial_vlm_ros.manipulation.pick_sequence import (
     Ending,
     ObservedAnswer,
@@ -48,6 +49,7 @@ from spatial_vlm_ros.nodes.arm.proposals import proposal_of
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Pose, Resolution, SpaceAnswer, Status, Target
 
+GOAL = "00000000-0000-4000-8000-000000000001"
 NOW = 2_000_000_000
 LATER = NOW + 100_000_000
 CHICK = SurroundingObject("c1", "chick", Solid((0.45, 0.0, 0.03), 0.3, (0.05, 0.04, 0.06)), (0.001, 0.001, 0.001))
@@ -76,19 +78,28 @@ def refused(status: Status, message: str = "said so") -> ObservedAnswer:
     return ObservedAnswer(Resolution("the chick", status, message), None)
 
 
+def seen_but(**changed: Any) -> ObservedAnswer:
+    """The first image, with something else."""
+    return seen(dataclasses.replace(SEEN, **changed))
+
+
+def again_but(**changed: Any) -> ObservedAnswer:
+    """The later image, with something else."""
+    return again(dataclasses.replace(SEEN, **changed))
+
+
 class Cell:
     """Looks that were prepared, and a recorder in place of planner, person and arm."""
 
-    def __init__(self, *looks: ObservedAnswer) -> None:
-        self.looks = list(looks)
+    def __init__(self, *looks: ObservedAnswer, holds: float = 0.0, **fails: list[SpatialVlmError | None]) -> None:
+        self.looks, self.fails = list(looks), fails
         self.log: list[str] = []
-        self.fails: dict[str, list[SpatialVlmError | None]] = {}
         self.stopped = False
         self.stop_at: PickStage | None = None
         self.offers: list[Offer] = []
         self.shown: list[Offer] = []
         self.said: list[str] = []
-        self.holds = 0.0  # s that the approval holds; each pause takes its time of it
+        self.holds = holds  # s that the approval holds; each pause takes its time of it
 
     def _may_fail(self, step: str) -> None:
         left = self.fails.get(step, [])
@@ -107,8 +118,7 @@ class Cell:
         start: dict[str, float] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> MotionPlan:
-        assert place is None
-        assert start is None
+        assert (place, start) == (None, None)
         if cancelled():
             raise CancelledError("it was withdrawn")
         self.log.append("plan")
@@ -147,92 +157,89 @@ class Cell:
     def pause(self, seconds: float) -> None:
         self.holds -= seconds
 
-    def run(self, plan_only: bool = False, now_ns: int = NOW, accept_unseen: bool = False) -> Ending:
+    def run(
+        self, plan_only: bool = False, now_ns: int = NOW, accept_unseen: bool = False,
+        config: PlanningConfig | None = None, server: GraspServer | None = None,
+    ) -> Ending:  # fmt: skip
         ways = PickActors(
             self.look, self, self.approve, self.still, lambda: now_ns, self.say, lambda: self.holds, self.pause,
-            show=self.shown.append,
+            server, show=self.shown.append,
         )  # fmt: skip
-        config = PlanningConfig()
+        config = config or PlanningConfig()
         return PickSequence(Words("the chick"), plan_only, config, ways, lambda: self.stopped, accept_unseen).run()
+
+
+PLANNED = ["look", "plan", "clear"]
+MOVED = ["look", "plan", "approve", "look", "move", "clear"]
 
 
 def test_it_moves_what_was_approved_after_a_second_look() -> None:
     cell = Cell(seen(), again())
     ending = cell.run()
     assert (ending.status, ending.moved, ending.stage) == (Status.OK, True, PickStage.MOVING), ending.message
-    assert cell.log == ["look", "plan", "approve", "look", "move", "clear"]
+    assert cell.log == MOVED
     assert ending.message == "Done: the chick (c1) was taken."
-    assert ending.plan == cell.offers[0].plan
+    (offer,) = cell.offers
+    assert ending.plan == offer.plan
     assert not cell.shown
+    assert offer.plan.grasp == len(offer.goal.grasps) - 1
+    way = {"top_down": "from above", "side": "from the side"}[offer.goal.grasps[-1].way]
+    assert told(offer) == f"take the chick (c1) {way}", "the way that was planned"
+    near = again_but(target=moved(CHICK, 0.003), others=(moved(CUP, 0.01),))
+    assert Cell(seen(), near).run().status is Status.OK, "small changes are noise"
 
 
 def test_plan_only_asks_nobody_and_moves_nothing() -> None:
     cell = Cell(seen())
     ending = cell.run(plan_only=True)
     assert (ending.status, ending.moved) == (Status.OK, False)
-    assert cell.log == ["look", "plan", "clear"]
+    assert cell.log == PLANNED
     assert "plan_only" in ending.message
     assert [offer.plan for offer in cell.shown] == [ending.plan]
 
 
-def test_a_refusal_is_handed_on_with_its_question() -> None:
-    asked = Resolution("the chick", Status.AMBIGUOUS, "two chicks", question="Which chick?", dialogue_id="d1")
-    cell = Cell(ObservedAnswer(asked, None))
-    ending = cell.run()
-    assert (ending.status, ending.resolution) == (Status.AMBIGUOUS, asked)
-    assert cell.log == ["look"]
-
-
-def test_an_answer_in_the_cameras_frame_cannot_be_planned() -> None:
-    cell = Cell(seen(surroundings=None))
-    assert cell.run().status is Status.TF_UNAVAILABLE
-    assert cell.log == ["look"]
+ASKED = Resolution("the chick", Status.AMBIGUOUS, "two chicks", question="Which chick?", dialogue_id="d1")
+DISTANCE = SpaceAnswer("distance", 0.3, "m", (0.28, 0.32), 0.95, (), "The cup is 30.0 cm from the box.")
+TOLD = Resolution("how far is the cup?", Status.ANSWERED, DISTANCE.words, answer=DISTANCE)
+FAR = dataclasses.replace(CHICK, solid=Solid((3.0, 0.0, 0.03), 0.3, (0.05, 0.04, 0.06)))
+LOOKED = ["look"]
 
 
 @pytest.mark.parametrize(
-    ("change", "status"),
+    ("look", "fails", "status", "log"),
     [
-        ({"support_tilt": math.radians(5.0)}, Status.INVALID_INPUT),
-        ({"truncated": True}, Status.UNREACHABLE),
-        ({"target": dataclasses.replace(CHICK, solid=Solid((3.0, 0.0, 0.03), 0.3, (0.05, 0.04, 0.06)))},
-         Status.OUT_OF_WORKSPACE),
-        ({"unplaced": ("the vase (v)",)}, Status.DEPTH_INVALID),
+        pytest.param(seen(None, ASKED), None, Status.AMBIGUOUS, LOOKED, id="a refusal with its question"),
+        pytest.param(seen(resolution=TOLD), None, Status.ANSWERED, LOOKED, id="a question about space"),
+        pytest.param(seen(None), None, Status.TF_UNAVAILABLE, LOOKED, id="an answer in the camera's frame"),
+        pytest.param(seen_but(support_tilt=math.radians(5.0)), None, Status.INVALID_INPUT, None, id="tilted"),
+        pytest.param(seen_but(truncated=True), None, Status.UNREACHABLE, None, id="cut off"),
+        pytest.param(seen_but(target=FAR), None, Status.OUT_OF_WORKSPACE, None, id="too far away"),
+        pytest.param(seen_but(unplaced=("the vase (v)",)), None, Status.DEPTH_INVALID, None, id="something is nowhere"),
+        pytest.param(seen(), UnreachableError(0, 0.1, 0.0), Status.UNREACHABLE, PLANNED, id="the planner's reason"),
+        pytest.param(seen(), PlannerUnavailableError("move_action", "nobody answers", "start it"),
+                     Status.PLANNER_UNAVAILABLE, PLANNED, id="an absent planner"),
     ],
 )  # fmt: skip
-def test_what_stands_against_a_goal_ends_before_a_plan(change: dict[str, Any], status: Status) -> None:
-    cell = Cell(seen(dataclasses.replace(SEEN, **change)))
-    assert cell.run().status is status
-    assert "plan" not in cell.log
+def test_what_stands_against_a_request_ends_it_and_nobody_is_asked(
+    look: ObservedAnswer, fails: SpatialVlmError | None, status: Status, log: list[str] | None
+) -> None:
+    cell = Cell(look, plan=[fails])
+    ending = cell.run()
+    assert (ending.status, ending.moved, ending.plan) == (status, False, None)
+    assert "approve" not in cell.log
+    if log is None:
+        assert "plan" not in cell.log
+    else:
+        assert cell.log == log
+    if status in (Status.AMBIGUOUS, Status.ANSWERED):
+        assert ending.resolution == look.resolution
+        assert ("Nothing moves: this is a question" in ending.message) == (status is Status.ANSWERED)
 
 
 def test_an_old_image_is_not_planned_in() -> None:
     cell = Cell(seen())
     assert cell.run(now_ns=NOW + 60_000_000_000).status is Status.STALE_INPUT
     assert "plan" not in cell.log
-
-
-def test_the_planners_reason_is_told_and_nobody_is_asked() -> None:
-    cell = Cell(seen())
-    cell.fails["plan"] = [UnreachableError(0, 0.1, 0.0)]
-    ending = cell.run()
-    assert (ending.status, ending.moved, ending.plan) == (Status.UNREACHABLE, False, None)
-    assert cell.log == ["look", "plan", "clear"]
-
-
-def test_what_is_told_is_the_way_that_was_planned() -> None:
-    cell = Cell(seen(), again())
-    assert cell.run().status is Status.OK
-    (offer,) = cell.offers
-    assert offer.plan.grasp == len(offer.goal.grasps) - 1
-    way = {"top_down": "from above", "side": "from the side"}[offer.goal.grasps[-1].way]
-    assert told(offer) == f"take the chick (c1) {way}"
-
-
-def test_an_absent_planner_is_told_apart_from_one_that_finds_nothing() -> None:
-    cell = Cell(seen())
-    cell.fails["plan"] = [PlannerUnavailableError("move_action", "nobody answers", "start it")]
-    assert cell.run().status is Status.PLANNER_UNAVAILABLE
-    assert cell.log == ["look", "plan", "clear"]
 
 
 def moved(body: SurroundingObject, by: float) -> SurroundingObject:
@@ -243,12 +250,12 @@ def moved(body: SurroundingObject, by: float) -> SurroundingObject:
 @pytest.mark.parametrize(
     ("second", "status", "words"),
     [
-        (again(dataclasses.replace(SEEN, target=moved(CHICK, 0.02))), Status.SCENE_CHANGED, "moved by 0.020 m"),
-        (again(dataclasses.replace(SEEN, target=dataclasses.replace(CHICK, label="mug"))), Status.SCENE_CHANGED, "mug"),
-        (again(dataclasses.replace(SEEN, others=(moved(CUP, 0.05),))), Status.SCENE_CHANGED, "the cup"),
-        (again(dataclasses.replace(SEEN, others=())), Status.SCENE_CHANGED, "is gone"),
-        (again(dataclasses.replace(SEEN, others=(CUP, moved(CUP, 0.3)))), Status.SCENE_CHANGED, "has appeared"),
-        (again(dataclasses.replace(SEEN, camera=Pose("base", (0.01, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)))),
+        (again_but(target=moved(CHICK, 0.02)), Status.SCENE_CHANGED, "moved by 0.020 m"),
+        (again_but(target=dataclasses.replace(CHICK, label="mug")), Status.SCENE_CHANGED, "mug"),
+        (again_but(others=(moved(CUP, 0.05),)), Status.SCENE_CHANGED, "the cup"),
+        (again_but(others=()), Status.SCENE_CHANGED, "is gone"),
+        (again_but(others=(CUP, moved(CUP, 0.3))), Status.SCENE_CHANGED, "has appeared"),
+        (again_but(camera=Pose("base", (0.01, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0))),
          Status.SCENE_CHANGED, "the camera"),
         (refused(Status.NOT_FOUND), Status.SCENE_CHANGED, "NOT_FOUND"),
         (refused(Status.STALE_INPUT), Status.STALE_INPUT, "got no image"),
@@ -259,9 +266,9 @@ def moved(body: SurroundingObject, by: float) -> SurroundingObject:
         (refused(Status.TIMEOUT), Status.TIMEOUT, "said so"),
         (refused(Status.CANCELLED), Status.CANCELLED, "said so"),
         (seen(), Status.STALE_INPUT, "no newer image"),
-        (again(dataclasses.replace(SEEN, all_objects=False)), Status.SCENE_CHANGED, "only for objects"),
-        (again(dataclasses.replace(SEEN, support_tilt=math.radians(5.0))), Status.INVALID_INPUT, "tilted"),
-        (again(dataclasses.replace(SEEN, unplaced=("the vase (v)",))), Status.DEPTH_INVALID, "the vase (v)"),
+        (again_but(all_objects=False), Status.SCENE_CHANGED, "only for objects"),
+        (again_but(support_tilt=math.radians(5.0)), Status.INVALID_INPUT, "tilted"),
+        (again_but(unplaced=("the vase (v)",)), Status.DEPTH_INVALID, "the vase (v)"),
     ],
 )  # fmt: skip
 def test_what_changed_since_is_not_acted_on(second: ObservedAnswer, status: Status, words: str) -> None:
@@ -273,12 +280,6 @@ def test_what_changed_since_is_not_acted_on(second: ObservedAnswer, status: Stat
     assert cell.log[-1] == "clear"
 
 
-def test_small_changes_are_noise() -> None:
-    near = dataclasses.replace(SEEN, target=moved(CHICK, 0.003), others=(moved(CUP, 0.01),))
-    cell = Cell(seen(), again(near))
-    assert cell.run().status is Status.OK
-
-
 PRESSED = dataclasses.replace(SEEN, target=moved(CHICK, 0.013))
 
 
@@ -288,7 +289,7 @@ PRESSED = dataclasses.replace(SEEN, target=moved(CHICK, 0.013))
         ([again(), again()], Status.OK),  # two images against one
         ([again(PRESSED)], Status.SCENE_CHANGED),
         ([again(), again(PRESSED)], Status.SCENE_CHANGED),
-        ([again(dataclasses.replace(SEEN, others=()))], Status.SCENE_CHANGED),
+        ([again_but(others=())], Status.SCENE_CHANGED),
     ],
 )
 def test_a_target_that_the_fingers_would_press_on_is_refused_where_a_second_image_agrees(
@@ -301,32 +302,23 @@ def test_a_target_that_the_fingers_would_press_on_is_refused_where_a_second_imag
     assert any("one image shows too little room" in words for words in cell.said)
 
 
-@pytest.mark.parametrize(
-    "nothing",
-    [Status.BUSY, Status.STALE_INPUT, Status.NOT_SYNCHRONISED, Status.TF_UNAVAILABLE],
-)
-def test_a_recheck_that_sees_nothing_keeps_the_approval_and_says_so(nothing: Status) -> None:
-    cell = Cell(seen(), refused(nothing), refused(nothing), again())
-    cell.holds = 30.0
+@pytest.mark.parametrize("nothing", [Status.BUSY, Status.STALE_INPUT, Status.NOT_SYNCHRONISED, Status.TF_UNAVAILABLE])
+def test_a_recheck_that_sees_nothing_keeps_the_approval_as_long_as_it_holds(nothing: Status) -> None:
+    cell = Cell(seen(), refused(nothing), refused(nothing), again(), holds=30.0)
     assert cell.run().status is Status.OK
-    assert cell.log == ["look", "plan", "approve", "look", "look", "look", "move", "clear"]
+    assert cell.log == [*MOVED[:3], "look", "look", *MOVED[3:]]
     assert any("valid for another 30 s" in words for words in cell.said)
-
-
-def test_a_recheck_that_never_sees_anything_ends_with_the_approval() -> None:
-    cell = Cell(seen(), *[refused(Status.BUSY)] * 6)
-    cell.holds = 0.9
+    cell = Cell(seen(), *[refused(nothing)] * 6, holds=0.9)
     ending = cell.run()
     assert (ending.status, ending.moved) == (Status.APPROVAL_EXPIRED, False)
-    assert "the resolver is answering another instruction" in ending.message
+    assert ("the resolver is answering another instruction" in ending.message) == (nothing is Status.BUSY)
     assert len(cell.looks) == 0
     assert "move" not in cell.log
 
 
 @pytest.mark.parametrize("status", [Status.NOT_FOUND, Status.AMBIGUOUS, Status.MODEL_ERROR])
 def test_any_other_refusal_ends_the_approval_at_once(status: Status) -> None:
-    cell = Cell(seen(), refused(status))
-    cell.holds = 30.0
+    cell = Cell(seen(), refused(status), holds=30.0)
     ending = cell.run()
     assert ending.status in (Status.SCENE_CHANGED, status)
     assert "said so" in ending.message
@@ -337,54 +329,39 @@ def test_objects_that_were_not_looked_for_are_accepted_only_where_that_is_said()
     named = dataclasses.replace(SEEN, all_objects=False)
     cell = Cell(seen(named), again(named))
     ending = cell.run()
-    assert (ending.status, ending.moved, cell.log) == (Status.OK, False, ["look", "plan", "clear"])
+    assert (ending.status, ending.moved, cell.log) == (Status.OK, False, PLANNED)
     assert "accept_unseen_obstacles:=true" in ending.message
     assert [offer.plan for offer in cell.shown] == [ending.plan]
     accepted = Cell(seen(named), again(named))
     assert accepted.run(accept_unseen=True).moved
     (offer,) = accepted.offers
-    warnings = proposal_of("4d7b7e0c-3a4c-4f0e-9c57-0d1f2a3b4c5d", offer, 60.0, PlanningConfig(), "").warnings
+    warnings = proposal_of(GOAL, offer, 60.0, PlanningConfig(), "").warnings
     assert "Only objects named in the instruction were detected; all others are known from depth alone" in warnings
 
 
-BEGUN = ["look", "plan", "approve", "look"]
+LOST = TransformUnavailableError("odom", "base", "nobody publishes it", "start it")
 
 
-@pytest.mark.parametrize(
-    ("calm", "done"),
-    [(0, ["look"]), (1, ["look", "plan", "approve", "clear"]), (2, [*BEGUN, "clear"]), (3, [*BEGUN, "clear"])],
-)
-@pytest.mark.parametrize(
-    "error",
-    [
-        SceneChangedError("the base", 0.02, 0.0, 0.005, 0.5, "look again"),
-        TransformUnavailableError("odom", "base", "nobody publishes it", "start it"),
-    ],
-)
-def test_camera_and_base_are_watched_from_before_the_plan_until_the_motion(
-    error: SpatialVlmError, calm: int, done: list[str]
-) -> None:
-    cell = Cell(seen(), again())
-    cell.fails["still"] = [*[None] * calm, error]
+@pytest.mark.parametrize("calm", range(4))
+@pytest.mark.parametrize("error", [SceneChangedError("the base", 0.02, 0.0, 0.005, 0.5, "look again"), LOST])
+def test_camera_and_base_are_watched_from_before_the_plan_until_the_motion(error: SpatialVlmError, calm: int) -> None:
+    cell = Cell(seen(), again(), still=[*[None] * calm, error])
     ending = cell.run()
     assert (ending.status.value, ending.moved) == (error.status_name, False)
-    assert cell.log == done
+    assert cell.log == (["look"] if calm == 0 else [*MOVED[: 3 if calm == 1 else 4], "clear"])
+
+
+def test_a_base_that_is_not_known_yet_is_waited_for_while_the_approval_holds() -> None:
+    cell = Cell(seen(), again(), again(), holds=30.0, still=[None, None, LOST])
+    assert cell.run().moved
+    assert cell.log == [*MOVED[:4], *MOVED[3:]]
 
 
 @pytest.mark.parametrize(("step", "moved"), [("prepare", False), ("execute", True)])
 def test_moved_says_whether_motion_was_begun(step: str, moved: bool) -> None:
-    cell = Cell(seen(), again())
-    cell.fails[step] = [PlannerUnavailableError("the watchdog", "it was not ready; nothing has moved", "start it")]
-    ending = cell.run()
+    error = PlannerUnavailableError("the watchdog", "it was not ready; nothing has moved", "start it")
+    ending = Cell(seen(), again(), **{step: [error]}).run()
     assert (ending.status, ending.moved) == (Status.PLANNER_UNAVAILABLE, moved)
-
-
-def test_a_base_that_is_not_known_yet_is_waited_for_while_the_approval_holds() -> None:
-    cell = Cell(seen(), again(), again())
-    cell.holds = 30.0
-    cell.fails["still"] = [None, None, TransformUnavailableError("odom", "base", "nobody publishes it", "start it")]
-    assert cell.run().moved
-    assert cell.log == ["look", "plan", "approve", "look", "look", "move", "clear"]
 
 
 @pytest.mark.parametrize("stage", list(PickStage))
@@ -398,15 +375,6 @@ def test_a_stop_at_any_stage_begins_nothing_more(stage: PickStage) -> None:
     assert "clear" in cell.log or "plan" not in cell.log
 
 
-def test_a_question_about_space_plans_and_moves_nothing() -> None:
-    told = SpaceAnswer("distance", 0.3, "m", (0.28, 0.32), 0.95, (), "The cup is 30.0 cm from the box.")
-    cell = Cell(ObservedAnswer(Resolution("how far is the cup?", Status.ANSWERED, told.words, answer=told), SEEN))
-    ending = cell.run()
-    assert (ending.status, ending.moved, ending.plan) == (Status.ANSWERED, False, None)
-    assert "Nothing moves: this is a question" in ending.message
-    assert cell.log == ["look"]
-
-
 # ------------------------------------------------------------------------------------------------ a model chose it
 
 BY_MODEL = dataclasses.replace(ANSWER, message=f"{CHOSEN_BY_MODEL}.", source="model")
@@ -416,26 +384,26 @@ def test_what_a_model_chose_is_told_so_before_and_after_the_approval() -> None:
     cell = Cell(seen(resolution=BY_MODEL), again(resolution=BY_MODEL))
     ending = cell.run()
     assert (ending.status, ending.moved) == (Status.OK, True), ending.message
-    assert cell.log == ["look", "plan", "approve", "look", "move", "clear"]
+    assert cell.log == MOVED
     assert CHOSEN_BY_MODEL in told(cell.offers[0])
     assert sum(CHOSEN_BY_MODEL in words for words in cell.said) == 2  # waiting for approval, and moving
     assert CHOSEN_BY_MODEL in ending.message  # what was done, too
-    proposal = proposal_of("00000000-0000-4000-8000-000000000001", cell.offers[0], 60.0, PlanningConfig())
+    proposal = proposal_of(GOAL, cell.offers[0], 60.0, PlanningConfig())
     assert proposal.source == "model"
     assert CHOSEN_BY_MODEL in proposal.warnings[0]
-
-
-def test_what_a_model_chose_moves_nothing_without_a_person() -> None:
-    for refusal in (RejectedError("goal", "ann rejected it", "say it again"), ApprovalExpiredError("goal", 60.0)):
-        cell = Cell(seen(resolution=BY_MODEL), again(resolution=BY_MODEL))
-        cell.fails["approve"] = [refusal]
-        ending = cell.run(accept_unseen=True)
-        assert (ending.status.value, ending.moved) == (refusal.status_name, False)
-        assert "move" not in cell.log
-    cell = Cell(seen(resolution=BY_MODEL))
-    ending = cell.run(plan_only=True)
+    ending = Cell(seen(resolution=BY_MODEL)).run(plan_only=True)
     assert (ending.status, ending.moved) == (Status.OK, False)
     assert CHOSEN_BY_MODEL in ending.message
+
+
+@pytest.mark.parametrize(
+    "refusal", [RejectedError("goal", "ann rejected it", "say it again"), ApprovalExpiredError("goal", 60.0)]
+)
+def test_what_a_model_chose_moves_nothing_without_a_person(refusal: SpatialVlmError) -> None:
+    cell = Cell(seen(resolution=BY_MODEL), again(resolution=BY_MODEL), approve=[refusal])
+    ending = cell.run(accept_unseen=True)
+    assert (ending.status.value, ending.moved) == (refusal.status_name, False)
+    assert "move" not in cell.log
 
 
 @pytest.mark.parametrize(("first", "second"), [(ANSWER, BY_MODEL), (BY_MODEL, ANSWER)])
