@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gc
 import math
@@ -12,19 +11,25 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import rclpy
 from control_msgs.action import FollowJointTrajectory, GripperCommand
+from controller_double import ARM as JOINTS
+from controller_double import HOME
+from hardware_double import Spun
 from live_process import DEADLINE
-from planning_scenes import box, config, placed, table_with
+from planning_scenes import CLEAR, box, config, placed, table_with
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, step_digest
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE
+from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
@@ -33,11 +38,29 @@ from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, Planning
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.parameters import PlanningConfig
 
-JOINTS = tuple(f"panda_joint{k}" for k in range(1, 8))
 FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
-HOME = (0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785)
 BLOCK = box("block", 0.5, 0.1, (0.06, 0.04, 0.08))
 CUP = box("cup", 0.5, 0.35, (0.06, 0.06, 0.1))
+SERVICES = ("send_goal", "get_result", "cancel_goal")  # of an action
+PATIENT = {
+    **dict.fromkeys(("server_timeout", "answer_timeout", "stop_timeout"), 30.0), "planning_time": 20.0,
+    "most_time": 300.0,
+}  # fmt: skip
+"""Parameters of a client, for a machine that is loaded."""
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> None:
+    """Wait for a condition; fail where it does not come about."""
+    end, gate = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited {seconds:.0f} s in vain until {what}")
+        gate.wait(0.005)
+
+
+def discovered(condition: Callable[[], Any], what: str) -> None:
+    """Wait until programs know each other, which takes long where a core is busy."""
+    until(condition, what, 3 * DEADLINE)
 
 
 class ControllerDouble(Node):
@@ -49,49 +72,50 @@ class ControllerDouble(Node):
 
     def __init__(self, context: Context) -> None:
         super().__init__("controller_double", context=context)
-        self.joints = dict(zip(JOINTS, HOME, strict=True)) | dict.fromkeys(FINGERS, 0.04)
-        self.trajectories: list[Any] = []
-        self.widths: list[float] = []
-        self.order: list[str] = []
-        self.cancelled: list[str] = []
-        self.running: list[str] = []
-        self.deaf = False
-        self.hold: set[int] = set()
-        self.reject: set[int] = set()
-        self.fail: set[int] = set()
-        self.obj = 0.04  # width of what is between the fingers when they close
-        self._asked = 0
         self._gates: dict[bytes, Future] = {}
+        self.running: list[str] = []
+        self.reset()
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self.create_timer(0.02, self.tell)
         self._servers = [
-            ActionServer(
-                self,
-                form,
-                name,
-                execute,
-                goal_callback=self._on_goal,
-                cancel_callback=self._on_cancel,
-            )
+            ActionServer(self, form, name, execute, goal_callback=self._on_goal, cancel_callback=self._on_cancel)
             for form, name, execute in (
                 (FollowJointTrajectory, "/arm_controller/follow_joint_trajectory", self._follow),
                 (GripperCommand, "/gripper_controller/gripper_cmd", self._grip),
             )
         ]
 
+    def reset(self) -> None:
+        """As at the start: the arm at home, nothing told, nothing at fault."""
+        assert not self.running
+        self.joints = dict(zip(JOINTS, HOME, strict=True)) | dict.fromkeys(FINGERS, 0.04)
+        self.trajectories: list[Any] = []
+        self.widths: list[float] = []
+        self.order: list[str] = []
+        self.cancelled: list[str] = []
+        self.deaf, self.asked = False, 0
+        self.lets_go = False  # what is held goes on
+        self.hold: set[int] = set()
+        self.reject: set[int] = set()
+        self.fail: set[int] = set()
+        self.obj = 0.04  # width of what is between the fingers when they close
+
     @property
     def heard(self) -> bool:
         return self._states.get_subscription_count() > 0
 
     def tell(self) -> None:
+        for gate in self._gates.values():
+            if self.lets_go and not gate.done():
+                gate.set_result(None)
         stamp = self.get_clock().now().to_msg()
         message = JointState(name=list(self.joints), position=list(self.joints.values()))
         message.header.stamp = stamp
         self._states.publish(message)
 
     def _on_goal(self, _: Any) -> GoalResponse:
-        self._asked += 1
-        return GoalResponse.REJECT if self._asked - 1 in self.reject else GoalResponse.ACCEPT
+        self.asked += 1
+        return GoalResponse.REJECT if self.asked - 1 in self.reject else GoalResponse.ACCEPT
 
     def _on_cancel(self, goal: Any) -> CancelResponse:
         gate = self._gates.get(bytes(goal.goal_id.uuid))
@@ -102,7 +126,7 @@ class ControllerDouble(Node):
 
     async def _served(self, goal: Any, name: str) -> bool:
         """Whether the goal is to be carried out; else it has ended already."""
-        number = self._asked - 1
+        number = self.asked - 1
         self.order.append(name)
         if number in self.hold:
             gate = self._gates[bytes(goal.goal_id.uuid)] = Future()
@@ -157,83 +181,62 @@ class ApprovedClient(MotionClient):
 
 
 class ArmGraph:
-    """Doubles of the controllers in one context, unless there are real ones; the client in another."""
+    """Doubles of the controllers in one context, unless there are real ones; each client in another."""
 
     def __init__(self, domain: int, controllers: bool = True) -> None:
         self.domain = domain
-        self._stops = contextlib.ExitStack()  # of one that fails, the others are ended all the same
+        self._ends: dict[Any, list[Callable[[], None]]] = {}
+        self._gripping: list[Any] = []  # nodes of clients of the double's gripper
         if controllers:
             self.controllers: ControllerDouble = self.spin(ControllerDouble)
-        self.clients: list[ApprovedClient] = []
 
-    def client(self, threads: int = 1, **motion: Any) -> MotionClient:
+    def client(self, threads: int = 1, **motion: Any) -> ApprovedClient:
         """A client on a spinning node; patient, for a machine that is loaded."""
-        given = {"server_timeout": 30.0, "answer_timeout": 30.0, "planning_time": 20.0, "most_time": 300.0,
-                 "stop_timeout": 30.0, **motion}  # fmt: skip
-        settings = config(motion=given)
+        made: list[ApprovedClient] = []
 
         def make(context: Context) -> Node:
             node = rclpy.create_node("test_client", context=context)
-            self.clients.append(ApprovedClient(node, settings))
+            made.append(ApprovedClient(node, config(motion=PATIENT | motion)))
             return node
 
-        self.spin(make, threads)
-        self._stops.callback(self.clients[-1]._beside.close)
+        node = self.spin(make, threads)
+        self._ends[node].insert(0, made[0]._beside.close)
         if "gripper_action" not in motion:
-            self.knows("/gripper_controller/gripper_cmd")
-        return self.clients[-1]
+            self._gripping.append(node)
+            self.knows("/gripper_controller/gripper_cmd", len(self._gripping))
+        return made[0]
 
-    def knows(self, action: str) -> None:
-        """Wait until the double knows the client of an action: else it drops the first reply, also a rejection."""
-        for service in ("send_goal", "get_result", "cancel_goal"):
+    def knows(self, action: str, number: int = 1) -> None:
+        """Wait until the double knows clients of an action: else it drops the first reply, also a rejection."""
+        for service in SERVICES:
             name = f"{action}/_action/{service}"
-            self.until(lambda name=name: self.controllers.count_clients(name), f"{name} has a client")
+            until(lambda name=name: self.controllers.count_clients(name) >= number, f"{name} has {number} clients")
 
     def spin(self, make: Callable[[Context], Any], threads: int = 1) -> Any:
-        context = Context()
-        rclpy.init(context=context, domain_id=self.domain)
-        node = make(context)
-        executor: Any = (
-            SingleThreadedExecutor(context=context)
-            if threads == 1
-            else MultiThreadedExecutor(num_threads=threads, context=context)
-        )
-        executor.add_node(node)
-
-        closed: Future[None] = Future()
-
-        def run() -> None:
-            with contextlib.suppress(ExternalShutdownException):
-                executor.spin_until_future_complete(closed)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-
-        def stop() -> None:
-            closed.set_result(None)
-            thread.join(DEADLINE)
-            assert not thread.is_alive(), f"{node.get_name()} did not stop spinning"
-            executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
-            node.destroy_node()
-            rclpy.try_shutdown(context=context)
-
-        self._stops.callback(stop)
+        spun = Spun(self.domain)
+        node = make(spun.context)
+        spun.spin(node, threads=threads)
+        self._ends[node] = [spun.close]
         return node
 
-    def heard(self) -> bool:
-        return self.controllers.heard
+    def leave(self, node: Any) -> None:
+        """End one node, or client."""
+        for end in self._ends.pop(node):
+            end()
+        if node in self._gripping:
+            self._gripping.remove(node)
+            if self._ends:
+                name = "/gripper_controller/gripper_cmd/_action/cancel_goal"
+                until(lambda: self.controllers.count_clients(name) == len(self._gripping), "it has left the graph")
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
-        end, gate = time.monotonic() + DEADLINE, threading.Event()
-        while not condition():
-            if time.monotonic() > end:
-                pytest.fail(f"waited {DEADLINE:.0f} s in vain until {what}")
-            gate.wait(0.005)
+        until(condition, what)
 
     def close(self) -> None:
-        self._stops.close()
-        for name in list(vars(self)):
-            delattr(self, name)
+        self._gripping.clear()
+        for node in reversed(list(self._ends)):
+            self.leave(node)
+        vars(self).clear()
         gc.collect()
 
 
@@ -257,6 +260,12 @@ class Aside:
         self._thread.join(deadline)
         assert not self._thread.is_alive(), f"it did not end within {deadline:.0f} s"
         return self
+
+
+def planned(client: MotionClient, around: PlanningScene, put: bool = True, **how: Any) -> MotionPlan:
+    """A plan to take what stands there, and to put it down."""
+    pick, place = goals(around, client.config)
+    return client.plan(pick, around, place if put else None, **how)
 
 
 def scene(*neighbours: PlanningObject, target: PlanningObject = BLOCK, contacts: bool = True) -> PlanningScene:
@@ -295,3 +304,15 @@ def chest(goal: PickGoal) -> tuple[PlanningObject, ...]:
             box(f"lid y{sign}", x, y + sign * (half + hole[1]) / 2, (2 * half, half - hole[1], 0.01), bottom=top),
         ]
     return tuple(made)
+
+
+def wall(low: tuple[float, float, float], high: tuple[float, float, float]) -> VoxelBlocks:
+    size = np.rint((np.array(high) - low) / 0.01).astype(int)
+    return voxels_at((np.argwhere(np.ones(size)) + np.rint(np.array(low) / 0.01)).astype(np.int32), 0.01)
+
+
+def occupied(measured: VoxelBlocks, unseen: VoxelBlocks = CLEAR.unseen) -> PlanningScene:
+    """A scene with obstacles that have no name."""
+    around = scene(CUP)
+    lift = AllowedContact(around.target.id, BESIDE, "lift")
+    return dataclasses.replace(around, occupancy=Occupancy(measured, unseen, 1.0), allowed=(*around.allowed, lift))

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A test double of ros2_controllers' joint_trajectory_controller, written from its source. Not a test.
+"""Test doubles of ros2_control's controllers, from their sources: goals, and the arm's trajectories. Not a test.
 
 ros2_controllers, branch jazzy, commit ed360c97 (4.42.1). Lines are those of
 joint_trajectory_controller/src/joint_trajectory_controller.cpp where no file is named; "tolerances" is
-joint_trajectory_controller/include/joint_trajectory_controller/tolerances.hpp.
+joint_trajectory_controller/include/joint_trajectory_controller/tolerances.hpp. realtime_tools, branch jazzy, commit
+0a483005, realtime_tools/include/realtime_tools/realtime_server_goal_handle.hpp ("goal handle"); rclcpp, branch jazzy,
+commit 985e320d.
 
-What is left out: PID, integration, effort, wraparound, partial goals, speed scaling, the topic ~/joint_trajectory, the
-services ~/query_state and of controller_manager. `activate` and `deactivate` are what a switch of controllers does.
+What is left out: PID, integration, effort, wraparound, partial goals, start times, tolerances of a goal, feedback,
+speed scaling, the topic ~/joint_trajectory, the services ~/query_state and of controller_manager. `activate` and
+`deactivate` are what a switch of controllers does.
 """
 
 from __future__ import annotations
@@ -21,18 +24,153 @@ import numpy as np
 from control_msgs.action import FollowJointTrajectory
 from hardware_double import PERIOD, HardwareDouble
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.action.server import ServerGoalHandle
+from rclpy.action.server import GoalEvent, ServerGoalHandle
 from rclpy.node import Node
-from realtime_goal import ABORTED, CANCELED, SUCCEEDED, Monitor, RealtimeGoal
-from trajectory_msgs.msg import JointTrajectoryPoint
+from rclpy.task import Future
 
 from spatial_vlm_ros.nodes.sim.trajectory_controller import seconds
-from spatial_vlm_ros.sim.arm.trajectory import Desired, JointTrajectory
+from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 
 ARM = tuple(f"panda_joint{k}" for k in range(1, 8))
 HOME = (0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785)
+ABORTED, CANCELED, SUCCEEDED = "aborted", "canceled", "succeeded"
+RATE = 20.0  # Hz: action_monitor_rate of joint_trajectory_controller and of both gripper controllers
 _EPSILON = float(np.finfo(np.float32).eps)  # what the source calls zero
 Result = FollowJointTrajectory.Result
+
+
+class RealtimeGoal:
+    """A goal whose end is asked for in the control loop, and brought about by a slow timer.
+
+    Only the first end that is asked for counts (goal handle:106-143). The timer brings it about where the state of the
+    goal allows it (goal handle:197-230): an abort only while it executes, a success only while it is not cancelling.
+    **A goal that is cancelled between its end and the timer therefore never ends**, until a newer goal replaces it.
+    """
+
+    def __init__(self, handle: ServerGoalHandle, empty: Any) -> None:
+        self.handle, self.done = handle, Future()
+        self._empty, self._end, self._result = empty, "", empty
+
+    def ask(self, end: str, result: Any) -> None:
+        """Ask for an end, as setAborted, setCanceled and setSucceeded do."""
+        if not self._end:
+            self._result, self._end = result, end
+
+    def run(self) -> None:
+        """What the timer does (goal handle:197-230)."""
+        executing = self.handle.is_active and not self.handle.is_cancel_requested
+        ends = {ABORTED: self.handle.abort, CANCELED: self.handle.canceled, SUCCEEDED: self.handle.succeed}
+        # CANCELED while it executes is an invalid transition, and logged
+        if not self.done.done() and self._end and executing == (self._end != CANCELED):
+            self._finish(ends[self._end])
+
+    def drop(self) -> None:
+        """Nobody holds it any more: one that has not ended is cancelled with an empty result.
+
+        rclcpp_action/include/rclcpp_action/server_goal_handle.hpp:244-252.
+        """
+        if not self.done.done():
+            if not self.handle.is_cancel_requested:
+                self.handle._update_state(GoalEvent.CANCEL_GOAL)
+            self._result = self._empty
+            self._finish(self.handle.canceled)
+
+    def _finish(self, end: Any) -> None:
+        end()
+        self.done.set_result(self._result)
+
+
+class RealtimeController(Node):
+    """What controllers of ros2_control have in common: one goal, updated in the control loop, ended by a timer.
+
+    The timer looks after the newest goal alone (:1485-1491, gripper_action_controller_impl.hpp:113-119): that of the
+    goal before is deleted, and with it the last owner of that goal.
+
+    Args:
+        hardware: of its joints; it is updated in that loop.
+        name: of the node.
+        action: its name in the node's namespace.
+    """
+
+    FORM: Any
+
+    def __init__(self, hardware: HardwareDouble, name: str, action: str) -> None:
+        super().__init__(name, context=hardware.context)
+        self.hardware, self.lock = hardware, threading.RLock()
+        self.goal: RealtimeGoal | None = None
+        self._goals: dict[bytes, RealtimeGoal] = {}
+        self._watched: RealtimeGoal | None = None
+        self.timer = self.create_timer(1.0 / RATE, self.turn)
+        hardware.load(self)
+        self._server = ActionServer(
+            self,
+            self.FORM,
+            f"~/{action}",
+            self._ended,
+            handle_accepted_callback=self._on_accepted,
+            goal_callback=lambda goal: GoalResponse.ACCEPT if self.takes(goal) else GoalResponse.REJECT,
+            cancel_callback=self._on_cancel,
+        )
+
+    def turn(self) -> None:
+        """One turn of the timer."""
+        if self._watched is not None:
+            self._watched.run()
+
+    def takes(self, goal: Any) -> bool:
+        """Whether a goal is accepted."""
+        raise NotImplementedError
+
+    def replaced(self, before: RealtimeGoal) -> None:
+        """A new goal has come: the one before is asked to be cancelled, which its state does not allow (goal handle).
+
+        It ends CANCELED with an empty result when its timer, its last owner, is deleted.
+        """
+        before.ask(CANCELED, self.FORM.Result())
+
+    def begin(self, goal: Any) -> None:
+        """Do from the next cycle on what a goal asks for."""
+        raise NotImplementedError
+
+    def rest(self) -> None:
+        """A goal is cancelled: stand."""
+        raise NotImplementedError
+
+    def update(self, now: float, period: float) -> None:
+        """One cycle of the control loop."""
+        raise NotImplementedError
+
+    def _on_accepted(self, handle: ServerGoalHandle) -> None:
+        goal = RealtimeGoal(handle, self.FORM.Result())
+        with self.hardware.lock, self.lock:
+            before, self.goal = self.goal, goal
+            if before is not None:
+                self.replaced(before)
+            self.begin(handle.request)
+        self._goals = {key: each for key, each in self._goals.items() if not each.done.done()}
+        self._goals[bytes(handle.goal_id.uuid)] = goal
+        if self._watched is not None:
+            self._watched.drop()
+        self._watched = goal
+        self.timer.reset()
+        handle.execute()
+
+    async def _ended(self, handle: ServerGoalHandle) -> Any:
+        return await self._goals[bytes(handle.goal_id.uuid)].done
+
+    def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
+        """Always accepted; the empty result does not wait for standstill (:1423-1453, controller:123-153)."""
+        with self.hardware.lock, self.lock:
+            if self.goal is not None and self.goal.handle is handle:
+                self.end(CANCELED, self.FORM.Result())
+                self.rest()
+        return CancelResponse.ACCEPT
+
+    def end(self, end: str, result: Any) -> None:
+        """Ask for the end of the goal, if there is one."""
+        if self.goal is not None:
+            self.goal.ask(end, result)
+            self.goal = None
 
 
 @dataclass(frozen=True)
@@ -56,39 +194,12 @@ class Constraints:
     deceleration: Mapping[str, float] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Tolerances:
-    """What of a goal is checked: (J,) each, 0 = not."""
-
-    path: Any
-    path_velocity: Any
-    goal: Any
-    goal_velocity: Any
-    goal_time: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Course:
-    """What the joints shall do: a trajectory since some time of the control loop."""
-
-    begun: float
-    trajectory: JointTrajectory
-
-    @property
-    def end(self) -> float:
-        return self.begun + self.trajectory.duration
-
-    def at(self, now: float) -> Desired:
-        return self.trajectory.at(now - self.begun)
-
-
-class JointTrajectoryControllerDouble(Node):
-    """The controller of an arm.
+class JointTrajectoryControllerDouble(RealtimeController):
+    """The controller of an arm; the action is ~/follow_joint_trajectory (:1057).
 
     Args:
-        hardware: of its joints; it is updated in that loop.
-        name: of the node; the action is ~/follow_joint_trajectory (:1057).
-        joints: names.
+        hardware: of its joints.
+        name: of the node.
         constraints: tolerances.
         delivers_preemption: 4.41.0 and later end a goal that is replaced ABORTED with INVALID_GOAL (:1829-1834);
             before, the timer that would have told it was deleted, and it ended CANCELED with an empty result.
@@ -98,80 +209,56 @@ class JointTrajectoryControllerDouble(Node):
         taken: goals that it accepted, oldest first.
     """
 
+    FORM = FollowJointTrajectory
+
     def __init__(
         self,
         hardware: HardwareDouble,
         name: str = "arm_controller",
-        joints: tuple[str, ...] = ARM,
         constraints: Constraints | None = None,
         delivers_preemption: bool = True,
     ) -> None:
-        super().__init__(name, context=hardware.context)
-        self.joints, self.constraints, self.active = joints, constraints or Constraints(), True
-        self.taken: list[Any] = []
-        self._hardware, self._delivers = hardware, delivers_preemption
-        self._lock = threading.RLock()
-        self._goal: RealtimeGoal | None = None  # rt_active_goal_
+        self.constraints, self.active = constraints or Constraints(), True
+        self.delivers_preemption, self.taken = delivers_preemption, list[Any]()
         self._new: JointTrajectory | None = None  # a message that the loop has not begun yet
-        self._course: _Course | None = None
+        self._course: tuple[float, JointTrajectory] | None = None  # since when the joints follow what
         self._holding = True
-        self._tolerances = self._tolerances_of(FollowJointTrajectory.Goal())
-        self._monitor = Monitor(self)
-        hardware.load(self)
-        self._server = ActionServer(
-            self,
-            FollowJointTrajectory,
-            "~/follow_joint_trajectory",
-            execute_callback=self._ended,
-            goal_callback=self._on_goal,
-            handle_accepted_callback=self._on_accepted,
-            cancel_callback=self._on_cancel,
-        )
-        self._goals: dict[bytes, RealtimeGoal] = {}
+        super().__init__(hardware, name, "follow_joint_trajectory")
 
     # -------------------------------------------------------------------------------------------- lifecycle
 
     def deactivate(self) -> None:
         """As a switch of controllers does (:1255-1321): the goal is aborted; the joints stay at the last command."""
-        with self._hardware.lock, self._lock:
-            if self._goal is not None:
-                self._goal.ask(
-                    ABORTED, _result(Result.INVALID_GOAL, "Current goal cancelled during deactivate transition.")
-                )
-                self._goal = None
+        with self.hardware.lock, self.lock:
+            self.end(ABORTED, _result(Result.INVALID_GOAL, "Current goal cancelled during deactivate transition."))
             self.active, self._course, self._new = False, None, None
 
     def activate(self) -> None:
         """Begin by holding the position (:1228-1229)."""
-        with self._hardware.lock, self._lock:
+        with self.hardware.lock, self.lock:
             self.active = True
             self._hold()
 
     # -------------------------------------------------------------------------------------------- goals
 
-    def _on_goal(self, goal: Any) -> GoalResponse:
+    def takes(self, goal: Any) -> bool:
         """:1401-1421: none while it is not active; none whose trajectory is not valid. One that runs is no reason."""
-        refusal = "Can't accept new action goals. Controller is not running." if not self.active else self._wrong(goal)
+        refusal = self._wrong(goal) if self.active else "Can't accept new action goals. Controller is not running."
         if refusal:
             self.get_logger().error(refusal)
-            return GoalResponse.REJECT
-        return GoalResponse.ACCEPT
+        return not refusal
 
     def _wrong(self, goal: Any) -> str:
         """Why a trajectory is not valid (:1671-1816). Where the arm is, and its limits, are not looked at."""
-        trajectory = goal.trajectory
-        names, points = trajectory.joint_names, trajectory.points
-        if len(names) != len(self.joints):
+        names, points = goal.trajectory.joint_names, goal.trajectory.points
+        if len(names) != len(ARM):
             return "Joints on incoming trajectory don't match the controller joints."  # :1676-1685
         if not points:
             return "Empty trajectory received."  # :1695-1699
-        for name in names:
-            if name not in self.joints:
-                return f"Incoming joint {name} doesn't match the controller's joints."  # :1702-1714
+        if set(names) != set(ARM):
+            return "Incoming joints don't match the controller's joints."  # :1702-1714
         if any(abs(v) > _EPSILON for v in points[-1].velocities):
             return "Velocity of last trajectory point is not zero"  # :1717-1730
-        if self._delay(trajectory) + seconds(points[-1].time_from_start) < 0:
-            return "Received trajectory with non-zero start time that ends in the past"  # :1733-1749
         last = 0.0
         for number, point in enumerate(points):
             if number and seconds(point.time_from_start) <= last:
@@ -181,88 +268,69 @@ class JointTrajectoryControllerDouble(Node):
                 given = getattr(point, what)
                 if len(given) != len(names) and (needed or len(given)):
                     return f"Mismatch between joint_names size and {what} at point #{number}"  # :1652-1669, 1797-1804
-            if len(point.effort):
-                return "Trajectories with effort fields are only supported for effort interfaces"  # :1806-1813
         return ""
 
-    def _on_accepted(self, handle: ServerGoalHandle) -> None:
-        """:1455-1492: the goal before is replaced, whatever it did; the arm goes on from where it is."""
-        goal = RealtimeGoal(handle, FollowJointTrajectory.Result())
-        with self._hardware.lock, self._lock:
-            before, self._goal = self._goal, goal
-            if before is not None:
-                if self._delivers:
-                    before.ask(ABORTED, _result(Result.INVALID_GOAL, "Current goal preempted by new incoming action."))
-                    before.run()
-                else:
-                    before.ask(CANCELED, FollowJointTrajectory.Result())
-            self._new, self._holding = self._trajectory_of(handle.request.trajectory), False
-            self._delayed = max(self._delay(handle.request.trajectory), 0.0)
-            self._tolerances = self._tolerances_of(handle.request)
-        self._goals = {key: each for key, each in self._goals.items() if not each.done.done()}
-        self._goals[bytes(handle.goal_id.uuid)] = goal
-        self.taken.append(handle.request)
-        self._monitor.watch(goal)
-        handle.execute()
+    def replaced(self, before: RealtimeGoal) -> None:
+        """:1455-1492: whatever it did; the arm goes on from where it is."""
+        if self.delivers_preemption:
+            before.ask(ABORTED, _result(Result.INVALID_GOAL, "Current goal preempted by new incoming action."))
+            before.run()
+        else:
+            super().replaced(before)
 
-    async def _ended(self, handle: ServerGoalHandle) -> Any:
-        return await self._goals[bytes(handle.goal_id.uuid)].done
+    def begin(self, goal: Any) -> None:
+        """In the order of the controller's joints."""
+        order, points = [list(goal.trajectory.joint_names).index(name) for name in ARM], goal.trajectory.points
 
-    def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
-        """:1423-1453: always accepted. The result, SUCCESSFUL as an empty one has it, does not wait for standstill."""
-        with self._hardware.lock, self._lock:
-            if self._goal is not None and self._goal.handle is handle:
-                self._goal.ask(CANCELED, FollowJointTrajectory.Result())
-                self._goal = None
-                self._rest()
-        return CancelResponse.ACCEPT
+        def column(what: str) -> Any:
+            rows = [getattr(point, what) for point in points]
+            return np.array(rows, np.float64)[:, order] if all(len(row) for row in rows) else None
+
+        times, velocities = np.array([seconds(point.time_from_start) for point in points]), column("velocities")
+        accelerations = None if velocities is None else column("accelerations")
+        self._new, self._holding = JointTrajectory(times, column("positions"), velocities, accelerations), False
+        self.taken.append(goal)
 
     # -------------------------------------------------------------------------------------------- the control loop
 
     def update(self, now: float, period: float) -> None:
         """One cycle (:239-582)."""
-        with self._lock:
+        with self.lock:
             if not self.active:
                 return
             actual, speeds = self._actual()
             first = self._new is not None
             if self._new is not None:  # :294-315: it begins where the joints are, also with a speed
-                self._course, self._new = _Course(now + self._delayed, _from(self._new, actual, speeds)), None
+                self._course, self._new = (now, _from(self._new, actual, speeds)), None
             if self._course is None:
                 return
-            desired, next_ = self._course.at(now), self._course.at(now + period)
-            moving = now < self._course.end
-            off = np.abs(desired.position - actual), np.abs(desired.velocity - speeds)
-            tolerance = self._tolerances
-            astray = (moving or first) and not self._holding and _beyond(off, tolerance.path, tolerance.path_velocity)
-            short = not moving and not self._holding and _beyond(off, tolerance.goal, tolerance.goal_velocity)
-            late = short and tolerance.goal_time > 0 and now - self._course.end > tolerance.goal_time
+            begun, trajectory = self._course
+            over = now - begun - trajectory.duration
+            desired, next_ = trajectory.at(now - begun), trajectory.at(now + period - begun)
+            off, limits = np.abs(desired.position - actual), self.constraints
+            fast = (np.abs(desired.velocity - speeds) > limits.stopped_velocity).any()
+            astray = (over < 0 or first) and not self._holding and _beyond(off, limits.path)
+            short = over >= 0 and not self._holding and (_beyond(off, limits.goal) or bool(fast))
+            late = short and 0 < limits.goal_time < over
             if not astray and not late:  # :410-454: else the last command stays
-                for name, at in zip(self.joints, next_.position.tolist(), strict=True):
-                    self._hardware.joints[name].command = at
-            if self._goal is not None:
-                self._goal.feedback = self._feedback(desired, actual, speeds)
-            self._judge(astray, moving, short, late, now - self._course.end)
+                for name, at in zip(ARM, next_.position.tolist(), strict=True):
+                    self.hardware.joints[name].command = at
+            self._judge(astray, over, short, late)
 
-    def _judge(self, astray: bool, moving: bool, short: bool, late: bool, over: float) -> None:
+    def _judge(self, astray: bool, over: float, short: bool, late: bool) -> None:
         """Whether the goal ends (:456-573)."""
         if astray:
-            self._end(ABORTED, _result(Result.PATH_TOLERANCE_VIOLATED, "Aborted due to path tolerance violation"))
-            self._rest()
+            self.end(ABORTED, _result(Result.PATH_TOLERANCE_VIOLATED, "Aborted due to path tolerance violation"))
+            self.rest()
         elif late:
             words = f"Aborted due to goal_time_tolerance exceeding by {over:f} seconds"
-            self._end(ABORTED, _result(Result.GOAL_TOLERANCE_VIOLATED, words))
-            self._rest()
-        elif self._goal is not None and not moving and not short:
-            self._end(SUCCEEDED, _result(Result.SUCCESSFUL, "Goal successfully reached!"))
+            self.end(ABORTED, _result(Result.GOAL_TOLERANCE_VIOLATED, words))
+            self.rest()
+        elif self.goal is not None and over >= 0 and not short:
+            self.end(SUCCEEDED, _result(Result.SUCCESSFUL, "Goal successfully reached!"))
             self._holding = True  # :1940-1951: the last point is commanded on
 
-    def _end(self, end: str, result: Any) -> None:
-        if self._goal is not None:
-            self._goal.ask(end, result)
-            self._goal = None
-
-    def _rest(self) -> None:
+    def rest(self) -> None:
         """:441-450: decelerate where that is set, else hold the position at once."""
         if self.constraints.deceleration is None:
             self._hold()
@@ -271,114 +339,42 @@ class JointTrajectoryControllerDouble(Node):
 
     def _hold(self) -> None:
         """:1839-1849: the command becomes the position that was read last."""
-        self._begin(JointTrajectory(np.zeros(1), self._actual()[0][None, :]))
+        self._new, self._holding = JointTrajectory(np.zeros(1), self._actual()[0][None, :]), True
 
     def _decelerate(self, most: Mapping[str, float]) -> None:
         """:1851-1937: each joint by itself, as hard as it may; the arm leaves its path."""
         p, v = self._actual()
-        a = np.array([most[name] for name in self.joints])
+        a = np.array([most[name] for name in ARM])
         stops = np.abs(v) / a
         t = np.arange(math.ceil(stops.max() / PERIOD) + 1)[:, None] * PERIOD
         s, going, sign = np.minimum(t, stops), t < stops, np.sign(v)
-        self._begin(
-            JointTrajectory(
-                t[:, 0],
-                p + v * s - sign * a * s * s / 2,
-                np.where(going, v - sign * a * t, 0.0),
-                np.where(going, -sign * a, 0.0),
-            )
-        )
-
-    def _begin(self, trajectory: JointTrajectory) -> None:
-        self._new, self._delayed, self._holding = trajectory, 0.0, True
+        positions = p + v * s - sign * a * s * s / 2
+        velocities, accelerations = np.where(going, v - sign * a * t, 0.0), np.where(going, -sign * a, 0.0)
+        self._new, self._holding = JointTrajectory(t[:, 0], positions, velocities, accelerations), True
 
     def _actual(self) -> tuple[Any, Any]:
         """(J,) positions and velocities."""
-        joints = [self._hardware.joints[name] for name in self.joints]
+        joints = [self.hardware.joints[name] for name in ARM]
         return np.array([joint.position for joint in joints]), np.array([joint.velocity for joint in joints])
-
-    # -------------------------------------------------------------------------------------------- messages
-
-    def _trajectory_of(self, trajectory: Any) -> JointTrajectory:
-        order = [list(trajectory.joint_names).index(name) for name in self.joints]
-
-        def column(what: str) -> Any:
-            rows = [getattr(point, what) for point in trajectory.points]
-            return np.array(rows, np.float64)[:, order] if all(len(row) for row in rows) else None
-
-        times = np.array([seconds(point.time_from_start) for point in trajectory.points])
-        velocities = column("velocities")
-        return JointTrajectory(
-            times, column("positions"), velocities, None if velocities is None else column("accelerations")
-        )
-
-    def _delay(self, trajectory: Any) -> float:
-        """s until a trajectory begins; 0 where its stamp is (:1733-1737)."""
-        stamp = trajectory.header.stamp
-        if not stamp.sec and not stamp.nanosec:
-            return 0.0
-        return float(stamp.sec + stamp.nanosec * 1e-9 - self.get_clock().now().nanoseconds * 1e-9)
-
-    def _tolerances_of(self, goal: Any) -> Tolerances:
-        """Those of the parameters, changed by a goal (tolerances:129-288).
-
-        0 leaves what the parameters say, -1 erases it; another negative number, or an unknown joint, makes all of them
-        those of the parameters.
-        """
-        n, given = len(self.joints), self.constraints
-        path, goal_at = (np.array([each.get(name, 0.0) for name in self.joints]) for each in (given.path, given.goal))
-        default = Tolerances(path, np.zeros(n), goal_at, np.full(n, given.stopped_velocity), given.goal_time)
-        rows = [default.path.copy(), default.path_velocity.copy(), default.goal.copy(), default.goal_velocity.copy()]
-        try:
-            time = _resolved(default.goal_time, seconds(goal.goal_time_tolerance))
-            for entries, (at, speed) in ((goal.path_tolerance, rows[:2]), (goal.goal_tolerance, rows[2:])):
-                for entry in entries:
-                    k = self.joints.index(entry.name)
-                    at[k], speed[k] = _resolved(at[k], entry.position), _resolved(speed[k], entry.velocity)
-        except ValueError:
-            self.get_logger().error("Illegal tolerance. Using default tolerances.")
-            return default
-        return Tolerances(*rows, time)
-
-    def _feedback(self, desired: Desired, actual: Any, speeds: Any) -> Any:
-        return FollowJointTrajectory.Feedback(
-            joint_names=list(self.joints),
-            desired=_point(desired.position, desired.velocity),
-            actual=_point(actual, speeds),
-            error=_point(desired.position - actual, desired.velocity - speeds),
-        )
 
 
 def _from(trajectory: JointTrajectory, position: Any, velocity: Any) -> JointTrajectory:
     """With a point where the joints are before a first point that is later (:311-312)."""
     if trajectory.times[0] <= 0:
         return trajectory
-    times = np.concatenate([[0.0], trajectory.times])
-    rows = [
-        None if given is None else np.concatenate([first[None, :], given])
-        for first, given in (
-            (position, trajectory.positions),
-            (velocity, trajectory.velocities),
-            (np.zeros(len(position)), trajectory.accelerations),
-        )
-    ]
-    return JointTrajectory(times, *rows)  # type: ignore[arg-type]
+    starts = zip(
+        (position, velocity, np.zeros(len(position))),
+        (trajectory.positions, trajectory.velocities, trajectory.accelerations),
+        strict=True,
+    )
+    rows = [None if given is None else np.concatenate([first[None, :], given]) for first, given in starts]
+    return JointTrajectory(np.concatenate([[0.0], trajectory.times]), *rows)  # type: ignore[arg-type]
 
 
-def _beyond(off: tuple[Any, Any], position: Any, velocity: Any) -> bool:
+def _beyond(off: Any, most: Mapping[str, float]) -> bool:
     """tolerances:297-344: a tolerance of 0 is not checked."""
-    return bool((((position > 0) & (off[0] > position)) | ((velocity > 0) & (off[1] > velocity))).any())
-
-
-def _resolved(default: float, value: float) -> float:
-    if value < 0 and abs(value + 1.0) >= _EPSILON:
-        raise ValueError(value)
-    return value if value > 0 else 0.0 if value < 0 else default
+    return any(0 < most.get(name, 0.0) < far for name, far in zip(ARM, off.tolist(), strict=True))
 
 
 def _result(code: int, words: str) -> Any:
     return FollowJointTrajectory.Result(error_code=code, error_string=words)
-
-
-def _point(position: Any, velocity: Any) -> Any:
-    return JointTrajectoryPoint(positions=position.tolist(), velocities=velocity.tolist())

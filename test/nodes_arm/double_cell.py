@@ -1,37 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """A robot's controllers, move_group and somebody who asks them, all of them doubles of upstream. Not a test.
 
-Each in an rclpy context of its own; move_group, which plans, in a process of its own where the fixture `cell` is used,
-so that the client's heartbeat does not wait for it:
+Each is in an rclpy context of its own; move_group, which plans, is a process where a folder for its log is given, so
+that the client's heartbeat does not wait for it:
 
     cell = DoubleCell(domain)  # or the fixture `cell`
     client = cell.client()  # the package's MotionClient
-    plan = cell.plan(client, scene())
+    plan = planned(client, scene())
     client.execute(plan)
     cell.hardware.still()  # for how many seconds the arm has stood
+    cell.reset()  # for the next test
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from operator import sub
 from pathlib import Path
 from typing import Any
 
-import pytest
 from action_msgs.msg import GoalStatusArray
 from action_msgs.srv import CancelGoal
-from arm_graph import ApprovedClient, goals
+from arm_graph import PATIENT, ApprovedClient, discovered, until
 from builtin_interfaces.msg import Duration
-from control_msgs.action import FollowJointTrajectory
-from controller_double import ARM, HOME, Constraints
+from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
+from controller_double import ARM, HOME
+from franka_msgs.action import Grasp, Move
 from hardware_double import Spun, forget
-from live_process import DEADLINE, Started
+from live_process import Started
 from move_group_double import MoveGroupDouble
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
 from planning_scenes import config
@@ -43,51 +42,32 @@ from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, PlanStep, Trajectory
-from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
-from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.calls import Bridge
 
 EXECUTE, MOVE, FOLLOW = "/execute_trajectory", "/move_action", "/arm_controller/follow_joint_trajectory"
+OURS, PARALLEL = "/gripper_controller/gripper_cmd", "/parallel_gripper_controller/gripper_cmd"
+FRANKA, GRASP, OPEN = (f"/panda_gripper/{name}" for name in ("gripper_action", "grasp", "move"))
 PROGRAM = Path(__file__).with_name("move_group_double.py")
-FORMS = {EXECUTE: ExecuteTrajectory, MOVE: MoveGroup, FOLLOW: FollowJointTrajectory}
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> None:
-    """Wait for a condition; fail where it does not come about."""
-    end, gate = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"waited {seconds:.0f} s in vain until {what}")
-        gate.wait(0.005)
-
-
-def discovered(condition: Callable[[], Any], what: str) -> None:
-    """Wait until programs know each other, which takes long where a core is busy."""
-    until(condition, what, 3 * DEADLINE)
+FORMS = {
+    EXECUTE: ExecuteTrajectory, MOVE: MoveGroup, FOLLOW: FollowJointTrajectory, OURS: GripperCommand,
+    PARALLEL: ParallelGripperCommand, FRANKA: GripperCommand, GRASP: Grasp, OPEN: Move,
+}  # fmt: skip
 
 
 class Asker:
-    """A client of any action, as other people's programs are.
+    """A client of every action, as other people's programs are."""
 
-    Args:
-        domain: the ROS domain.
-        forms: of the actions, by name.
-    """
-
-    def __init__(self, domain: int, forms: dict[str, Any]) -> None:
+    def __init__(self, domain: int) -> None:
         self._spun = Spun(domain)
         self.node = Node("asker", context=self._spun.context)
         self._bridge = Bridge(self.node)
         group = self._bridge.group
-        self.states: dict[str, dict[bytes, int]] = {name: {} for name in forms}
+        self.states: dict[str, dict[bytes, int]] = {name: {} for name in FORMS}
         self._clients = {
-            name: ActionClient(self.node, form, name, callback_group=group) for name, form in forms.items()
+            name: ActionClient(self.node, form, name, callback_group=group) for name, form in FORMS.items()
         }
-        self._cancels = {
-            name: self.node.create_client(CancelGoal, f"{name}/_action/cancel_goal", callback_group=group)
-            for name in forms
-        }
-        for name in forms:
+        self._cancels = self.node.create_client(CancelGoal, f"{FOLLOW}/_action/cancel_goal", callback_group=group)
+        for name in FORMS:
             self.node.create_subscription(
                 GoalStatusArray,
                 f"{name}/_action/status",
@@ -113,17 +93,17 @@ class Asker:
         """The answer to the request to cancel, later."""
         return self._bridge.ask(handle.cancel_goal_async)
 
-    def cancel_all(self, name: str) -> Future[Any]:
-        """The answer to the request to cancel whatever an action executes, also for others, later."""
-        return self._bridge.ask(lambda: self._cancels[name].call_async(CancelGoal.Request()))
+    def cancel_all(self) -> Future[Any]:
+        """The answer to the request to cancel whatever the arm's controller does, also for others, later."""
+        return self._bridge.ask(lambda: self._cancels.call_async(CancelGoal.Request()))
 
     def result(self, handle: Any) -> Future[Any]:
         """The status and the result, later."""
         return self._bridge.ask(handle.get_result_async)
 
-    def state(self, name: str, handle: Any) -> int:
-        """What the server tells of a goal; 0 = nothing."""
-        return self.states[name].get(bytes(handle.goal_id.uuid), 0)
+    def ended(self, handle: Any) -> Any:
+        """The status and the result."""
+        return self.wait(self.result(handle))
 
     def last(self, name: str) -> int:
         """What the server tells of the newest goal of anybody; 0 = nothing."""
@@ -135,11 +115,9 @@ class Asker:
         until(client.service_is_ready, f"{name} is there")
         return lambda question: self.wait(self._bridge.ask(lambda: client.call_async(question)))
 
-    def ready(self) -> bool:
-        """Whether all servers are there."""
-        return all(client.server_is_ready() for client in self._clients.values()) and all(
-            client.service_is_ready() for client in self._cancels.values()
-        )
+    def finds(self, *names: str) -> bool:
+        """Whether the servers of these actions are there."""
+        return self._cancels.service_is_ready() and all(self._clients[name].server_is_ready() for name in names)
 
     def wait(self, answer: Future[Any]) -> Any:
         """An answer that is there within the deadline."""
@@ -157,11 +135,11 @@ class ServedMoveGroup:
 
     Args:
         domain: the ROS domain.
-        start: starts a program that is given as words, with additions to its environment.
+        log: file for its output.
     """
 
-    def __init__(self, domain: int, start: Callable[..., Started]) -> None:
-        self._started = start(str(PROGRAM), ROS_DOMAIN_ID=str(domain))
+    def __init__(self, domain: int, log: Path) -> None:
+        self._started = Started((str(PROGRAM),), log, {"ROS_DOMAIN_ID": str(domain)})
         self.process = self._started.process
 
     @property
@@ -186,60 +164,76 @@ class DoubleCell:
 
     Args:
         domain: the ROS domain.
-        constraints: tolerances of the arm's controller.
-        start: starts a program that is given as words, with additions to its environment; move_group then is such a
-            process, and not in this one.
-        robot: further arguments of RobotDoubles.
+        logs: a folder: move_group is a process of its own then, and not in this one.
     """
 
-    def __init__(
-        self,
-        domain: int,
-        constraints: Constraints | None = None,
-        start: Callable[..., Started] | None = None,
-        **robot: Any,
-    ) -> None:
-        self.domain = domain
-        self._closes: list[Callable[[], None]] = []
-        self.robot = RobotDoubles(domain, constraints, **robot)
-        self.hardware, self.arm = self.robot.hardware, self.robot.arm
-        self.asker = Asker(domain, FORMS)
-        self.move_group: Any = MoveGroupDouble(domain) if start is None else ServedMoveGroup(domain, start)
-        self._closes += [self.robot.close, self.move_group.close, self.asker.close]
-        discovered(lambda: self.move_group.ready and self.asker.ready(), "every server is discovered")
-        discovered(lambda: self.robot.knows(FOLLOW, 2), "the controller knows its clients")
+    def __init__(self, domain: int, logs: Path | None = None) -> None:
+        self.domain, self._logs = domain, logs
+        self._clients: list[tuple[Spun, ApprovedClient]] = []
+        self.asker = Asker(domain)
+        self.robot, self._kind = RobotDoubles(domain), dict[str, Any]()
+        self._begin()
+
+    def _begin(self) -> None:
+        log = self._logs and self._logs / f"move_group{len(list(self._logs.iterdir()))}.txt"
+        self.move_group: Any = MoveGroupDouble(self.domain) if log is None else ServedMoveGroup(self.domain, log)
+        discovered(lambda: self.move_group.ready and self.asker.finds(MOVE, EXECUTE), "every server is discovered")
         discovered(lambda: self.move_group.clients >= 1, "move_group knows its client")
+        self._know()
+
+    def _know(self) -> None:
+        self.hardware, self.arm, action = self.robot.hardware, self.robot.arm, self.robot.gripper_action
+        actions = (FRANKA, GRASP, OPEN) if action == FRANKA else (action,)
+        discovered(lambda: self.asker.finds(FOLLOW, *actions), "the robot is discovered")
+        discovered(lambda: self.robot.knows(FOLLOW, 2), "the controller knows its clients")
+        discovered(lambda: all(map(self.robot.knows, actions)), "the gripper knows its client")
+
+    def reset(self, **robot: Any) -> DoubleCell:
+        """As at the start, for the next test; `robot` are further arguments of RobotDoubles: another gripper."""
+        while self._clients:
+            spun, client = self._clients.pop()
+            client._beside.close()
+            spun.close()
+        if self._kind == robot:
+            self.robot.reset()
+        else:
+            self.robot.close()
+            self.robot, self._kind = RobotDoubles(self.domain, **robot), robot
+            self._know()
+        if isinstance(self.move_group, ServedMoveGroup) and self.move_group.process.poll() is not None:
+            self._begin()
+        discovered(lambda: self.move_group.clients <= 1, "the clients have left")
+        for known in self.asker.states.values():
+            known.clear()
+        return self
 
     def client(self, **motion: Any) -> ApprovedClient:
         """The package's client, on a spinning node."""
         given = {
-            "gripper_action": self.robot.gripper_action,
-            "gripper_scale": 0.5,
-            **dict.fromkeys(("server_timeout", "answer_timeout", "stop_timeout"), 30.0),
+            "gripper_action": self.robot.gripper_action, "gripper_scale": 0.5,
             "planner_silence": 10.0,  # the client shares its interpreter with the controllers here
-            **{"planning_time": 20.0, "most_time": 300.0, "velocity_scaling": 1.0, "acceleration_scaling": 1.0},
-            **motion,
-        }
+            "velocity_scaling": 1.0, "acceleration_scaling": 1.0, **PATIENT, **motion,
+        }  # fmt: skip
         spun = Spun(self.domain)
         node = Node("test_client", context=spun.context)
         made = ApprovedClient(node, config(motion=given))
         spun.spin(node)
-        self._closes += [spun.close, made._beside.close]
-        discovered(lambda: self.move_group.clients >= 2, "move_group knows the client")
+        self._clients.append((spun, made))
+        discovered(lambda: self.move_group.clients > len(self._clients), "move_group knows the client")
         action = given["gripper_action"]
-        actions = [f"{action}/grasp", f"{action}/move"] if given.get("gripper_interface") == "franka" else [action]
-        discovered(lambda: all(map(self.robot.knows, actions)), "the gripper knows the client")
+        actions = (f"{action}/grasp", f"{action}/move") if given.get("gripper_interface") == "franka" else (action,)
+        for name in actions:
+            if name in FORMS:  # the asker is a client, too
+                discovered(lambda name=name: self.robot.knows(name, 2), f"{name} knows the client")
         return made
-
-    @staticmethod
-    def plan(client: MotionClient, around: PlanningScene, put: bool = False) -> MotionPlan:
-        """A plan to take what stands there, and to put it down."""
-        pick, place = goals(around, client.config)
-        return client.plan(pick, around, place if put else None)
 
     def position(self, joint: str = ARM[0]) -> float:
         """Where a joint is."""
         return self.hardware.positions([joint])[0]
+
+    def stands(self, seconds: float = 0.2) -> None:
+        """Wait until no joint moves."""
+        until(lambda: self.hardware.still() > seconds, "all joints stand")
 
     def follows(self, number: int) -> None:
         """Wait until the arm moves in its trajectory of this number, from 1."""
@@ -254,8 +248,11 @@ class DoubleCell:
 
     def close(self) -> None:
         """End."""
-        for close in reversed(self._closes):
-            close()
+        for spun, client in self._clients:
+            client._beside.close()
+            spun.close()
+        for each in (self.asker, self.move_group, self.robot):
+            each.close()
         forget(self)
 
 
@@ -271,29 +268,25 @@ def slowed(plan: MotionPlan, phase: str, seconds: float) -> MotionPlan:
             accelerations=tuple(tuple(a / k**2 for a in row) for row in trajectory.accelerations),
         )
 
-    steps = [
+    steps = tuple(
         dataclasses.replace(step, trajectory=slower(step.trajectory))
         if step.phase == phase and step.trajectory
         else step
         for step in plan.steps
-    ]
-    return dataclasses.replace(plan, steps=tuple(steps))
+    )
+    return dataclasses.replace(plan, steps=steps)
 
 
-def swing(
-    to: float = 1.0, takes: float = 2.0, joint: int = 0, start: tuple[float, ...] | None = None
-) -> JointTrajectory:
-    """One joint of the arm swings by `to` rad within `takes` s, from HOME, at rest at both ends; all others stay."""
-    begin = list(start or HOME)
-    end = [at + (to if k == joint else 0.0) for k, at in enumerate(begin)]
-    zero = [0.0] * len(begin)
+def swing(to: float = 1.0, takes: float = 2.0, start: tuple[float, ...] = HOME) -> JointTrajectory:
+    """The first joint of the arm swings by `to` rad within `takes` s, at rest at both ends; all others stay."""
+    zero = [0.0] * len(start)
     points = [
         JointTrajectoryPoint(
-            positions=at,
+            positions=[start[0] + by, *start[1:]],
             velocities=zero,
             accelerations=zero,
             time_from_start=Duration(sec=int(seconds), nanosec=int(seconds % 1 * 1e9)),
         )
-        for at, seconds in ((begin, 0.0), (end, takes))
+        for by, seconds in ((0.0, 0.0), (to, takes))
     ]
     return JointTrajectory(joint_names=list(ARM), points=points)

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from control_msgs.action import GripperCommand, ParallelGripperCommand
+from controller_double import ABORTED, SUCCEEDED, RealtimeController
 from franka_msgs.action import Grasp, Move
 from hardware_double import HardwareDouble
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from rclpy.task import Future
-from realtime_goal import ABORTED, CANCELED, SUCCEEDED, Monitor, RealtimeGoal
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool, Trigger
 from ur_msgs.msg import Digital, IOStates
@@ -64,13 +64,16 @@ ROBOTIQ = GripperParameters((KNUCKLE,), 0.02, allow_stalling=True, stall_timeout
 """robotiq_description/config/robotiq_controllers.yaml."""
 
 
-class GripperControllerDouble(Node):
-    """gripper_controllers' GripperActionController on a position interface; `FORM` and what is below it are its own.
+class GripperControllerDouble(RealtimeController):
+    """gripper_controllers' GripperActionController on a position interface; its action is ~/gripper_cmd.
+
+    Every goal is accepted, whatever it asks for, and replaces the one before, which ends CANCELED with an empty result
+    (controller:27-38, 83-120). One that is cancelled holds the position (controller:123-153).
 
     Args:
         hardware: of its joints.
         parameters: of the controller.
-        name: of the node; the action is ~/gripper_cmd (controller:300).
+        name: of the node.
     """
 
     FORM: Any = GripperCommand
@@ -81,29 +84,22 @@ class GripperControllerDouble(Node):
         parameters: GripperParameters | None = None,
         name: str = "gripper_controller",
     ) -> None:
-        super().__init__(name, context=hardware.context)
         self.parameters = parameters or GripperParameters()
-        self._hardware, self._lock = hardware, threading.RLock()
-        self._goal: RealtimeGoal | None = None
-        self._goals: dict[bytes, RealtimeGoal] = {}
-        self._moved = 0.0  # s of the control loop
         self._joint = hardware.joints[self.parameters.joints[0]]
-        self._target = self._joint.position
-        self._monitor = Monitor(self)
-        hardware.load(self)
-        self._server = ActionServer(
-            self,
-            self.FORM,
-            "~/gripper_cmd",
-            self._ended,
-            handle_accepted_callback=self._on_accepted,
-            goal_callback=lambda goal: GoalResponse.ACCEPT if self._takes(goal) else GoalResponse.REJECT,
-            cancel_callback=self._on_cancel,
-        )
+        self._target, self._moved = self._joint.position, 0.0  # s of the control loop
+        super().__init__(hardware, name, "gripper_cmd")
 
-    def _takes(self, _: Any) -> bool:
+    def takes(self, _: Any) -> bool:
         """controller:83-91: every goal is accepted."""
         return True
+
+    def begin(self, goal: Any) -> None:
+        """controller:83-120."""
+        self._target, self._moved = self._position(goal), self.hardware.now
+
+    def rest(self) -> None:
+        """controller:123-153: the position is held, with max_effort."""
+        self._target = self._joint.position
 
     def _position(self, goal: Any) -> float:
         return float(goal.command.position)
@@ -111,55 +107,20 @@ class GripperControllerDouble(Node):
     def _result(self, position: float, reached: bool = False, stalled: bool = False) -> Any:
         return GripperCommand.Result(position=position, reached_goal=reached, stalled=stalled)
 
-    def _on_accepted(self, handle: ServerGoalHandle) -> None:
-        """controller:83-120: every goal is accepted, whatever it asks for, and replaces the one before.
-
-        The one before is asked to be cancelled, which its state does not allow; it ends CANCELED with an empty result
-        when its timer, its last owner, is deleted (controller:27-38, 114; realtime_goal.py).
-        """
-        goal = RealtimeGoal(handle, self.FORM.Result())
-        with self._hardware.lock, self._lock:
-            if self._goal is not None:
-                self._goal.ask(CANCELED, self.FORM.Result())
-            self._goal, self._target = goal, self._position(handle.request)
-            self._moved = self._hardware.now
-        self._goals = {key: each for key, each in self._goals.items() if not each.done.done()}
-        self._goals[bytes(handle.goal_id.uuid)] = goal
-        self._monitor.watch(goal)
-        handle.execute()
-
-    async def _ended(self, handle: ServerGoalHandle) -> Any:
-        return await self._goals[bytes(handle.goal_id.uuid)].done
-
-    def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
-        """controller:123-153: always accepted; the position is held, with max_effort; the result is empty."""
-        with self._hardware.lock, self._lock:
-            if self._goal is not None and self._goal.handle is handle:
-                self._target = self._joint.position
-                self._goal.ask(CANCELED, self.FORM.Result())
-                self._goal = None
-        return CancelResponse.ACCEPT
-
     def update(self, now: float, _: float) -> None:
         """controller:63-81, 156-202."""
-        with self._lock:
+        with self.lock:
             for name in self.parameters.joints:
-                self._hardware.joints[name].command = self._target
-            if self._goal is None:
+                self.hardware.joints[name].command = self._target
+            if self.goal is None:
                 return
             given, at = self.parameters, self._joint.position
             if abs(self._target - at) < given.goal_tolerance:
-                self._end(SUCCEEDED, self._result(at, reached=True))
+                self.end(SUCCEEDED, self._result(at, reached=True))
             elif abs(self._joint.velocity) > given.stall_velocity:
                 self._moved = now
             elif now - self._moved > given.stall_timeout:
-                end = SUCCEEDED if given.allow_stalling else ABORTED
-                self._end(end, self._result(at, stalled=True))
-
-    def _end(self, end: str, result: Any) -> None:
-        if self._goal is not None:
-            self._goal.ask(end, result)
-            self._goal = None
+                self.end(SUCCEEDED if given.allow_stalling else ABORTED, self._result(at, stalled=True))
 
 
 class ParallelGripperControllerDouble(GripperControllerDouble):
@@ -167,7 +128,7 @@ class ParallelGripperControllerDouble(GripperControllerDouble):
 
     FORM: Any = ParallelGripperCommand
 
-    def _takes(self, goal: Any) -> bool:
+    def takes(self, goal: Any) -> bool:
         """parallel:83-101: a goal has one position, or is rejected."""
         return len(goal.command.position) == 1
 
@@ -207,69 +168,33 @@ class FrankaGripperDouble(Node):
         self._stop = threading.Event()
         self._results: dict[bytes, Future] = {}
         self.create_service(Trigger, "~/stop", self._on_stop)
-        self._server = ActionServer(
-            self,
-            GripperCommand,
-            "~/gripper_action",
-            self._ended,
-            handle_accepted_callback=self._on_accepted,
-            cancel_callback=lambda _: CancelResponse.ACCEPT,  # franka:132-135
-        )
-        self._own = [
+        self._servers = [
             ActionServer(
-                self, form, f"~/{name}", self._ended,
-                handle_accepted_callback=lambda handle, command=command: self._on_own(handle, command),
-                cancel_callback=lambda _: CancelResponse.ACCEPT,
+                self, form, f"~/{action}", self._ended,
+                handle_accepted_callback=lambda handle, serve=serve: self._on_accepted(handle, serve),
+                cancel_callback=lambda _: CancelResponse.ACCEPT,  # franka:132-135
             )
-            for form, name, command in (
-                (Grasp, "grasp", lambda goal: self._grasp(goal.width, goal.epsilon.inner, goal.epsilon.outer)),
-                (Move, "move", lambda goal: self._move(goal.width)),
+            for form, action, serve in (
+                (GripperCommand, "gripper_action", self._serve), (Grasp, "grasp", self._serve_own),
+                (Move, "move", self._serve_own),
             )
         ]  # fmt: skip
-
-    def _on_own(self, handle: ServerGoalHandle, command: Callable[[Any], bool]) -> None:
-        """franka:147-162 and gripper_action_server.hpp:150-181: `success` is what libfranka returns.
-
-        A goal that is cancelled stops the gripper and ends CANCELED, with whatever the command returned; one that
-        returned false ends ABORTED.
-        """
-        self._results[bytes(handle.goal_id.uuid)] = Future()
-        handle.execute()
-        form = type(handle.request)
-        result = (Grasp if form is Grasp.Goal else Move).Result()
-        done = threading.Event()
-
-        def run() -> None:
-            result.success = command(handle.request)
-            done.set()
-
-        def watch() -> None:
-            threading.Thread(target=run, daemon=True).start()
-            while not done.wait(self.FEEDBACK):
-                if handle.is_cancel_requested:
-                    self._stop.set()
-                    done.wait()
-                    self._finish(handle, handle.canceled, result)
-                    return
-            self._finish(handle, handle.succeed if result.success else handle.abort, result)
-
-        threading.Thread(target=watch, daemon=True).start()
 
     @property
     def width(self) -> float:
         """Between the fingers, m."""
         return sum(self._hardware.positions(FINGERS))
 
-    def _on_accepted(self, handle: ServerGoalHandle) -> None:
+    def _on_accepted(self, handle: ServerGoalHandle, serve: Callable[[ServerGoalHandle], None]) -> None:
         """franka:112-124, 137-140: every goal is accepted, and has a thread of its own."""
         self._results[bytes(handle.goal_id.uuid)] = Future()
         handle.execute()
-        threading.Thread(target=self._run, args=(handle,), daemon=True).start()
+        threading.Thread(target=serve, args=(handle,), daemon=True).start()
 
     async def _ended(self, handle: ServerGoalHandle) -> Any:
         return await self._results[bytes(handle.goal_id.uuid)]
 
-    def _run(self, handle: ServerGoalHandle) -> None:
+    def _serve(self, handle: ServerGoalHandle) -> None:
         """franka:164-243."""
         target, width, result = 2 * handle.request.command.position, self.width, GripperCommand.Result()
         if not 0 <= target <= self.WIDEST:
@@ -279,22 +204,37 @@ class FrankaGripperDouble(Node):
             result.position, result.reached_goal = width, True
             self._finish(handle, handle.succeed, result)  # franka:180-187
             return
-        done = threading.Event()
+        well, end = self._run(handle, lambda: self._move(target) if target >= width else self._grasp(target))
+        result.reached_goal = well
+        result.position = 0.0 if end == handle.canceled else self.width  # cancelled: without a position
+        self._finish(handle, end, result)
 
-        def command() -> None:
-            result.reached_goal = self._move(target) if target >= width else self._grasp(target)
-            done.set()
+    def _serve_own(self, handle: ServerGoalHandle) -> None:
+        """franka:147-162 and gripper_action_server.hpp:150-181: `success` is what libfranka returns."""
+        goal = handle.request
+        if isinstance(goal, Grasp.Goal):
+            well, end = self._run(handle, lambda: self._grasp(goal.width, goal.epsilon.inner, goal.epsilon.outer))
+            self._finish(handle, end, Grasp.Result(success=well))
+        else:
+            well, end = self._run(handle, lambda: self._move(goal.width))
+            self._finish(handle, end, Move.Result(success=well))
 
-        thread = threading.Thread(target=command, daemon=True)
+    def _run(self, handle: ServerGoalHandle, command: Callable[[], bool]) -> tuple[bool, Callable[[], None]]:
+        """What a command returned, and how the goal ends.
+
+        A goal that is cancelled stops the gripper, which is seen with the feedback (franka:220-229), and ends CANCELED;
+        one that returned false ends ABORTED.
+        """
+        returned: list[bool] = []
+        thread = threading.Thread(target=lambda: returned.append(command()), daemon=True)
         thread.start()
-        while not done.wait(self.FEEDBACK):  # a cancellation is seen with the feedback (franka:220-229)
-            if handle.is_cancel_requested:
+        while thread.is_alive():
+            thread.join(self.FEEDBACK)
+            if thread.is_alive() and handle.is_cancel_requested:
                 self._stop.set()
                 thread.join()
-                self._finish(handle, handle.canceled, result)  # without a position
-                return
-        result.position = self.width
-        self._finish(handle, handle.succeed if result.reached_goal else handle.abort, result)
+                return returned[0], handle.canceled
+        return returned[0], handle.succeed if returned[0] else handle.abort
 
     def _finish(self, handle: ServerGoalHandle, end: Any, result: Any) -> None:
         def job() -> None:

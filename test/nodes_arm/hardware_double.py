@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
@@ -67,12 +67,7 @@ class Controlled(Protocol):
     """A controller, as the control loop calls it."""
 
     def update(self, now: float, period: float) -> None:
-        """One cycle.
-
-        Args:
-            now: s since the loop began.
-            period: s.
-        """
+        """One cycle: s since the loop began, and how long a cycle is."""
 
 
 class HardwareDouble(Node):
@@ -119,11 +114,6 @@ class HardwareDouble(Node):
     def now(self) -> float:
         """s since the loop began, in whole cycles."""
         return self._cycle * PERIOD
-
-    @property
-    def heard(self) -> bool:
-        """Whether somebody listens to the joint states."""
-        return self._states.get_subscription_count() > 0
 
     def positions(self, names: Iterable[str]) -> list[float]:
         """Where joints are."""
@@ -184,9 +174,11 @@ class Spun:
         self._stops: list[Callable[[], None]] = []
         self._before: list[Callable[[], None]] = []
 
-    def spin(self, *nodes: Node) -> None:
+    def spin(self, *nodes: Node, threads: int = 1) -> None:
         """Spin nodes together."""
-        executor = SingleThreadedExecutor(context=self.context)
+        executor: Any = SingleThreadedExecutor(context=self.context)
+        if threads > 1:
+            executor = MultiThreadedExecutor(num_threads=threads, context=self.context)
         for node in nodes:
             executor.add_node(node)
 
@@ -202,7 +194,8 @@ class Spun:
         def stop() -> None:
             ended.set_result(None)
             executor.wake()
-            thread.join(5.0)
+            thread.join(30.0)
+            assert not thread.is_alive(), f"{nodes[0].get_name()} did not stop spinning"
             executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
             for node in nodes:
                 node.destroy_node()

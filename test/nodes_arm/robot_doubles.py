@@ -6,6 +6,7 @@ python test/nodes_arm/robot_doubles.py --ros-args -p gripper:=parallel
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 import threading
@@ -58,12 +59,14 @@ class RobotDoubles:
         for name, joint in self.hardware.joints.items():
             joint.speed = FINGER_SPEED if name in FINGERS else KNUCKLE_SPEED if name == KNUCKLE else joint.speed
         self.arm = JointTrajectoryControllerDouble(self.hardware, constraints=constraints, **arm)
-        self.gripper = (
-            FrankaGripperDouble(self.hardware)
-            if isinstance(gripper, str)
-            else (ParallelGripperControllerDouble if parallel else GripperControllerDouble)(self.hardware, gripper)
-        )
+        self.gripper: Any = FrankaGripperDouble(self.hardware) if isinstance(gripper, str) else None
+        if not isinstance(gripper, str):
+            kind = ParallelGripperControllerDouble if parallel else GripperControllerDouble
+            name = "parallel_gripper_controller" if parallel else "gripper_controller"
+            self.gripper = kind(self.hardware, gripper, name)
         self.gripper_action = f"/{self.gripper.get_name()}/{'gripper_action' if gripper == 'franka' else 'gripper_cmd'}"
+        self._begun = {name: dataclasses.replace(joint) for name, joint in self.hardware.joints.items()}
+        self._given = constraints, gripper
         self._spun.before_close(self.hardware.stop)
         self._spun.spin(self.hardware, self.arm, self.gripper)
         self.hardware.start()
@@ -72,6 +75,21 @@ class RobotDoubles:
         """End."""
         self._spun.close()
         forget(self)
+
+    def reset(self) -> None:
+        """As at the start: every joint where it was, nothing in the way, the parameters that were given."""
+        with self.hardware.lock:
+            self.arm.deactivate()
+            for name, joint in self.hardware.joints.items():
+                vars(joint).update(vars(self._begun[name]))
+            constraints, gripper = self._given
+            self.arm.constraints, self.arm.delivers_preemption = constraints or Constraints(), True
+            if not isinstance(gripper, str):
+                self.gripper.parameters = gripper or GripperParameters()
+                self.gripper.rest()
+            self.arm.activate()
+            self.arm.taken.clear()
+            self.hardware.silent = False
 
     @property
     def ready(self) -> bool:

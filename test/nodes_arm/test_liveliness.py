@@ -1,24 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long after a kill a process counts as lost, on a machine that is idle and on one that lacks CPU time."""
+"""When silence is too long, when a process is lost, and the watchdog that stops the arm when its parent is gone."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import rclpy
+from arm_graph import HOME, JOINTS, ArmGraph, Aside, until
+from builtin_interfaces.msg import Duration
+from control_msgs.action import FollowJointTrajectory
+from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from std_msgs.msg import String
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from spatial_vlm_ros.nodes import liveliness
+from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
+from spatial_vlm_ros.nodes import liveliness, qos
+from spatial_vlm_ros.nodes.arm import silence
+from spatial_vlm_ros.nodes.arm.silence import Silence
+from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
+from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.nodes.liveliness import SURE, AliveWatch
 
-TOPIC = "someone/alive"
+pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
+
+# ------------------------------------------------------------------------------------------------ silence
+
+LIMIT, TURN = 0.35, 0.02
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Silence:
+    """On a machine that is not busy."""
+    monkeypatch.setattr(silence.Pressure, "patience", lambda _, seconds: seconds)
+    return Silence(LIMIT)
+
+
+def lasts(silent: Silence, since: float, turn: float = TURN) -> float:
+    """Seconds from `since`, when silence began to count, until it is too long."""
+    silent.begin(since)
+    now = since
+    while not silent.too_long(now):
+        now += turn
+    return now - since
+
+
+@pytest.mark.parametrize(("delay", "seconds"), [(0.01, LIMIT), (0.1, LIMIT), (0.2, 0.6), (0.5, 1.0)])
+def test_who_is_slow_is_given_three_times_as_long_and_a_second_at_most(
+    silent: Silence, delay: float, seconds: float
+) -> None:
+    assert lasts(silent, 5.0) == pytest.approx(1.0, abs=2 * TURN), "before the first answer"
+    silent.heard(10.0, 10.0 + delay)
+    silent.heard(10.5, 10.51)
+    assert lasts(silent, 20.0) == pytest.approx(seconds, abs=2 * TURN)
+
+
+def test_an_answer_ends_the_silence_and_slow_ones_are_forgotten_after_a_hundred(silent: Silence) -> None:
+    silent.heard(0.0, 0.3)
+    silent.begin(1.0)
+    assert not silent.too_long(1.09)
+    for k in range(100):
+        now = 1.1 + 0.1 * k
+        silent.heard(now - 0.01, now)
+        assert not silent.too_long(now + 0.05)
+    assert lasts(silent, 200.0) == pytest.approx(LIMIT, abs=2 * TURN)
+
+
+def test_time_in_which_the_caller_was_held_up_does_not_count(silent: Silence) -> None:
+    silent.heard(0.0, 0.01)
+    assert lasts(silent, 10.0, turn=1.0) == pytest.approx(4.0)  # each look counts 0.1 s at most
+
+
+# ------------------------------------------------------------------------------------------------ lost processes
+
+TOPIC, LONG = "someone/alive", 5.0  # s
 PROGRAM = f"""
 import rclpy
 from rclpy.node import Node
@@ -28,86 +93,179 @@ node = Node("someone")
 shown = Alive(node, "{TOPIC}")
 rclpy.spin(node)
 """
-DEADLINE = 30.0  # s
-LONG = 5.0  # s: the wait of a patient watch; no busy machine of the tests takes so long for a short one
 
 
-class Watching:
-    """A node with a watch, and the process that it watches."""
+class Quiet:
+    """A double of a node: keeps what its subscription does when others come and go."""
 
-    def __init__(self, domain: int) -> None:
-        self.context = Context()
-        rclpy.init(context=self.context, domain_id=domain)
-        self.node = Node("watcher", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.process = subprocess.Popen([sys.executable, "-c", PROGRAM])
+    def resolve_topic_name(self, topic: str) -> str:
+        return topic
 
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Spin until a condition holds."""
-        end = time.monotonic() + DEADLINE
+    def create_subscription(self, *_: Any, event_callbacks: Any) -> None:
+        self.changes = event_callbacks.liveliness
+
+
+@pytest.mark.parametrize(
+    ("patient", "busy", "least", "seconds"),
+    [(False, True, SURE, SURE), (True, True, SURE, LONG), (True, False, SURE, SURE), (False, True, LONG, LONG)],
+    ids=["impatient", "patient on a busy machine", "patient on an idle machine", "as the watcher says"],
+)
+def test_a_process_that_went_silent_counts_as_lost_after(
+    monkeypatch: pytest.MonkeyPatch, patient: bool, busy: bool, least: float, seconds: float
+) -> None:
+    now, node, changed = [100.0], Quiet(), []
+    monkeypatch.setattr(liveliness.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(liveliness.Pressure, "patience", lambda _, least: max(least, LONG if busy else 0.0))
+    any_node: Any = node
+    watch = AliveWatch(any_node, TOPIC, lambda: changed.append(watch.count), patient=patient)
+    assert (watch.lost(least), watch.seen, watch.silent) == (False, False, False), "nobody has come yet"
+    node.changes(SimpleNamespace(alive_count=1, not_alive_count=0))
+    assert (watch.lost(least), watch.seen, watch.silent) == (False, True, False)
+    node.changes(SimpleNamespace(alive_count=0, not_alive_count=1))
+    assert (watch.silent, changed) == (True, [1, 0])
+    begun = now[0]
+    while not watch.lost(least):
+        now[0] += 0.02
+    assert now[0] - begun == pytest.approx(seconds, abs=0.03)
+    node.changes(SimpleNamespace(alive_count=1, not_alive_count=0))
+    node.changes(SimpleNamespace(alive_count=0, not_alive_count=0))
+    assert watch.lost(least), "it has said that it ends"
+
+
+def test_a_killed_process_is_lost_and_only_one_that_has_left_the_graph_is_forgotten(
+    domain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    context = Context()
+    rclpy.init(context=context, domain_id=domain)
+    node, executor = Node("watcher", context=context), SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    watch = AliveWatch(node, TOPIC)
+
+    def spins(condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60.0
         while not condition() and time.monotonic() < end:
-            self.executor.spin_once(0.02)
+            executor.spin_once(0.02)
         assert condition()
 
-    def seconds_until_lost(self, watch: AliveWatch, least: float = SURE) -> float:
-        """Seconds from SIGKILL until the process counts as lost."""
-        self.until(lambda: not watch.lost() and watch.count > 0)
-        self.process.send_signal(signal.SIGKILL)
-        killed = time.monotonic()
-        self.until(lambda: watch.lost(least))
-        return time.monotonic() - killed
+    for number in (signal.SIGINT, signal.SIGKILL):
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM])
+        try:
+            spins(lambda: watch.count > 0)
+            process.send_signal(number)
+            spins(watch.lost)
+            if number == signal.SIGINT:
+                spins(lambda: not watch.nodes())
+            watch.forget()
+            assert watch.seen is (number == signal.SIGKILL), "a killed process stays in the graph for some time"
+            assert watch.lost() is watch.seen
+        finally:
+            process.kill()
+            process.wait()
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
 
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self.context)
+
+# ------------------------------------------------------------------------------------------------ the watchdog
+
+CONTROLLER, EVENT = "/arm_controller/follow_joint_trajectory", "/trajectory_execution_event"
+PATIENCE = 30.0  # s
+
+
+class Commander:
+    """A node that commands the arm, its watchdog, and a goal that the controller holds until it is cancelled."""
+
+    def __init__(self, arm: ArmGraph, event: str = EVENT, controller: str = CONTROLLER) -> None:
+        self.arm, self.heard = arm, []  # type: ArmGraph, list[str]
+        self.node: Node = arm.spin(lambda context: self._make(context, event, controller))
+
+    def _make(self, context: Context, event: str, controller: str) -> Node:
+        node = rclpy.create_node("commander", context=context)
+        self.bridge = Bridge(node)
+        self.watchdog = Watchdog(self.bridge, event, [controller])
+        self.client = ActionClient(node, FollowJointTrajectory, CONTROLLER)
+        node.create_subscription(String, EVENT, lambda message: self.heard.append(message.data), qos.INSTRUCTIONS)
+        return node
+
+    def moves(self) -> None:
+        until(self.client.server_is_ready, "the controller is discovered")
+        self.arm.knows(CONTROLLER)
+        point = JointTrajectoryPoint(positions=list(HOME), time_from_start=Duration(sec=60))
+        goal = FollowJointTrajectory.Goal(trajectory=JointTrajectory(joint_names=list(JOINTS), points=[point]))
+        self.arm.controllers.hold = {0}
+        self.client.send_goal_async(goal)
+        hands = self.arm.controllers  # a watchdog that cancels again and again may have ended it by the next look
+        until(lambda: ["arm"] in (hands.running, hands.cancelled), "the arm moves, or has moved")
+
+    def stopped(self) -> bool:
+        return self.arm.controllers.cancelled == ["arm"] and "stop" in self.heard
 
 
 @pytest.fixture
-def watching(domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watching]:
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
-    made = Watching(domain)
-    try:
-        yield made
-    finally:
-        made.close()
+def commander(domain: int) -> Iterator[Callable[..., Commander]]:
+    arm, made = ArmGraph(domain), list[Commander]()
+
+    def make(**names: str) -> Commander:
+        made.append(Commander(arm, **names))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.watchdog.close()
+    arm.close()
 
 
-@pytest.mark.parametrize("patient", [False, True])
-def test_where_cpu_time_is_short_only_a_patient_watch_waits_longer(
-    watching: Watching, monkeypatch: pytest.MonkeyPatch, patient: bool
-) -> None:
-    monkeypatch.setattr(liveliness.Pressure, "patience", lambda _, seconds: max(seconds, LONG))
-    seconds = watching.seconds_until_lost(AliveWatch(watching.node, TOPIC, patient=patient))
-    assert (seconds >= LONG) == patient, seconds
+def test_the_end_of_the_pipe_stops_what_moves_and_only_that(commander: Any) -> None:
+    one = commander()
+    one.moves()
+    one.watchdog.begin(PATIENCE)
+    one.watchdog.end()
+    one.watchdog.close()  # between motions nothing is stopped
+    assert (one.heard, one.arm.controllers.cancelled) == ([], [])
+    one.watchdog.begin(PATIENCE)  # it is started anew
+    one.watchdog.close()
+    until(one.stopped, "the arm is stopped")
 
 
-def test_a_patient_watch_waits_no_longer_on_an_idle_machine(
-    watching: Watching, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(liveliness.Pressure, "patience", lambda _, seconds: seconds)
-    assert watching.seconds_until_lost(AliveWatch(watching.node, TOPIC, patient=True)) < LONG
+def test_what_begins_only_after_the_first_stop_is_stopped_too(commander: Any) -> None:
+    one = commander()
+    until(one.client.server_is_ready, "the controller is discovered")
+    one.arm.knows(CONTROLLER)
+    one.watchdog.begin(PATIENCE)
+    closing = Aside(one.watchdog.close)
+    until(lambda: "stop" in one.heard, "the arm is told to stop")
+    one.moves()  # as a planner does that was still checking the start
+    until(one.stopped, "the arm is stopped")
+    assert closing.ended().error is None
 
 
-def test_silence_is_waited_for_as_long_as_the_watcher_says(watching: Watching) -> None:
-    assert watching.seconds_until_lost(AliveWatch(watching.node, TOPIC), LONG) >= LONG
+def test_a_parent_that_hangs_is_noticed_and_told_so_when_it_wakes(commander: Any) -> None:
+    one, hangs = commander(), threading.Event()
+    one.moves()
+    one.watchdog.begin(PATIENCE)
+    one.bridge.put(lambda: hangs.wait(PATIENCE))
+    until(lambda: one.arm.controllers.cancelled == ["arm"], "the arm is stopped")
+    hangs.set()
+    until(one.stopped, "the event was published, too")
+    until(lambda: "no heartbeat" in one.watchdog.tripped, "the parent is told")
 
 
-def test_only_a_process_that_has_left_the_graph_is_forgotten(watching: Watching) -> None:
-    watch = AliveWatch(watching.node, TOPIC)
-    watching.seconds_until_lost(watch)
-    watch.forget()
-    assert watch.seen, "a killed process stays in the graph for some time"
-    watching.process.wait()
-    watching.process = subprocess.Popen([sys.executable, "-c", PROGRAM])
-    watching.until(lambda: watch.count > 0)
-    watching.process.send_signal(signal.SIGINT)
-    watching.until(lambda: watch.count == 0 and len(watch.nodes()) <= 1)
-    watching.until(lambda: not watch.nodes())  # the killed one's lease ends, too
-    assert watch.lost()
-    watch.forget()
-    assert not watch.seen
-    assert not watch.lost()
+@pytest.mark.parametrize("names", [{"event": "/nowhere"}, {"controller": "/nowhere"}])
+def test_nothing_may_move_before_it_could_be_stopped(commander: Any, names: dict[str, str]) -> None:
+    one = commander(**names)
+    with pytest.raises(PlannerUnavailableError, match=r"the watchdog.*does not find /nowhere.*nothing has moved"):
+        one.watchdog.begin(8.0)
+    with pytest.raises(CancelledError):
+        one.watchdog.begin(PATIENCE, lambda: True)
+
+
+def test_a_watchdog_that_is_killed_is_noticed(commander: Any) -> None:
+    one = commander()
+    one.watchdog.begin(PATIENCE)
+    assert one.watchdog.tripped == ""
+    one.watchdog._process.kill()
+    until(lambda: one.watchdog.tripped == "the watchdog has exited", "it is noticed")
+    call = Aside(lambda: one.watchdog.begin(PATIENCE)).ended()
+    assert call.error is None, "another one takes its place"
+    assert one.watchdog.tripped == ""

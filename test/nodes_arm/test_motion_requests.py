@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a planner is asked for, motion by motion, as a MoveIt would read it. Nothing is sent here."""
+"""What a planner is asked for, motion by motion, as a MoveIt would read it, and what of its answers is a plan.
+
+Nothing is sent here.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import re
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -24,10 +28,11 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleInputError,
 )
+from spatial_vlm_ros.manipulation.planning.moveit_codes import FAILURE
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Trajectory
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, robot_trajectory, trajectory_of, with_allowed
 from spatial_vlm_ros.nodes.arm.strategies import Refused, Strategies
-from spatial_vlm_ros.parameters import PlanningConfig
 
 PHASES = ("reach", "approach", "lift", "carry", "lower", "withdraw")
 OWN = AllowedCollisionMatrix(
@@ -37,10 +42,12 @@ OWN = AllowedCollisionMatrix(
 
 
 class AskedClient:
-    """A double of the client: keeps what it is asked for, and answers with steps of a tenth."""
+    """A double of the client: keeps what it is asked for, and answers with steps of a tenth, refusals, or `other`."""
 
-    def __init__(self, settings: PlanningConfig, **refusals: int) -> None:
-        self.config, self.asked, self._refusals = settings, [], refusals
+    def __init__(
+        self, other: Callable[[str, RobotTrajectory], Any] | None = None, motion: Any = None, **no: int
+    ) -> None:
+        self.config, self._other, self._refusals = config(motion=motion or {}), other or (lambda _, usual: usual), no
         self.asked: list[Any] = []
 
     def motion(self, request: Any, _: Any) -> RobotTrajectory:
@@ -51,18 +58,24 @@ class AskedClient:
         told = dict(zip(*self.joints(-1), strict=True))
         start = [told.get(name, 0.0) for name in JOINTS]
         end = [at + 0.1 for at in start]
-        return robot_trajectory(Trajectory(JOINTS, (0.0, 1.0), (tuple(start), tuple(end))))
+        return self._other(phase, robot_trajectory(Trajectory(JOINTS, (0.0, 1.0), (tuple(start), tuple(end)))))
+
+    def plan(
+        self, around: PlanningScene, own: AllowedCollisionMatrix, joints: Collection[str] = (*JOINTS, *FINGERS)
+    ) -> MotionPlan:
+        """All six motions, in this scene."""
+        pick, place = goals(around, self.config)
+        ways = Strategies(self.config, self.motion, pick, around, own, lambda: False, frozenset(joints))
+        return ways.plan(place, {})
 
     def joints(self, number: int) -> tuple[list[str], list[float]]:
         state = self.asked[number].request.start_state.joint_state
         return list(state.name), list(state.position)
 
 
-def asked(settings: PlanningConfig | None = None) -> tuple[AskedClient, MotionPlan]:
-    client = AskedClient(settings or config())
-    around = scene(CUP)
-    pick, place = goals(around, client.config)
-    return client, Strategies(client.config, client.motion, pick, around, OWN, lambda: False).plan(place, {})
+def asked(**motion: Any) -> tuple[AskedClient, MotionPlan]:
+    client = AskedClient(motion=motion)
+    return client, client.plan(scene(CUP), OWN)
 
 
 def pairs(matrix: AllowedCollisionMatrix) -> set[frozenset[str]]:
@@ -104,10 +117,8 @@ def test_contacts_that_somebody_else_left_for_our_names_are_not_taken_over() -> 
     """As of a task that was killed between allowing a contact and taking it back."""
     left = with_allowed(OWN, [("panda_leftfinger", "support"), ("panda_link5", "cup"), ("panda_link5", "camera")])
     left.default_entry_names, left.default_entry_values = ["block", "gripper_cover"], [True, True]
-    client = AskedClient(config())
-    around = scene(CUP)
-    pick, place = goals(around, client.config)
-    Strategies(client.config, client.motion, pick, around, left, lambda: False).plan(place, {})
+    client = AskedClient()
+    client.plan(scene(CUP), left)
     for each in client.asked:
         matrix = each.planning_options.planning_scene_diff.allowed_collision_matrix
         found = pairs(matrix)
@@ -170,7 +181,7 @@ def test_the_object_is_held_in_the_frame_of_the_tip_and_stands_at_its_place_afte
 
 def test_a_planner_of_the_flange_is_asked_for_the_flange() -> None:
     tip, _ = asked()
-    flange, _ = asked(config(motion={"tip_link": "panda_link8", "at_flange": True}))
+    flange, _ = asked(tip_link="panda_link8", at_flange=True)
     away = np.eye(4)  # of the Franka Hand, as in its URDF: turned by -45 degrees, 103.4 mm on
     away[:3, :3], away[2, 3] = Rotation.from_euler("z", -45, degrees=True).as_matrix(), 0.1034
     for one, other in zip(tip.asked, flange.asked, strict=True):
@@ -188,26 +199,18 @@ def test_a_planner_of_the_flange_is_asked_for_the_flange() -> None:
 
 
 def test_what_is_added_to_a_matrix_heeds_its_defaults() -> None:
-    matrix = with_defaults(OWN, ["sensor"], [True])
+    matrix = AllowedCollisionMatrix(
+        entry_names=OWN.entry_names, entry_values=OWN.entry_values, default_entry_names=["sensor"],
+        default_entry_values=[True],
+    )  # fmt: skip
     wider = with_allowed(matrix, [("block", "panda_link1"), ("sensor", "block")])
-    assert pairs(wider) == {
-        frozenset(("panda_link0", "panda_link1")),
-        frozenset(("block", "panda_link1")),
-        frozenset(("sensor", "block")),
-        frozenset(("sensor", "panda_link0")),
-        frozenset(("sensor", "panda_link1")),
-    }
+    expected = (
+        ("panda_link0", "panda_link1"), ("block", "panda_link1"), ("sensor", "block"), ("sensor", "panda_link0"),
+        ("sensor", "panda_link1"),
+    )  # fmt: skip
+    assert pairs(wider) == set(map(frozenset, expected))
     assert list(matrix.entry_names) == ["panda_link0", "panda_link1"]  # the planner's own is left as it was
     assert len(pairs(matrix)) == 1
-
-
-def with_defaults(matrix: AllowedCollisionMatrix, names: list[str], values: list[bool]) -> AllowedCollisionMatrix:
-    return AllowedCollisionMatrix(
-        entry_names=list(matrix.entry_names),
-        entry_values=list(matrix.entry_values),
-        default_entry_names=names,
-        default_entry_values=values,
-    )
 
 
 @pytest.mark.parametrize(
@@ -224,7 +227,7 @@ def with_defaults(matrix: AllowedCollisionMatrix, names: list[str], values: list
     ],
 )
 def test_moveits_numbers_become_our_errors(refusal: dict[str, int], error: type[SpatialVlmError], words: str) -> None:
-    client, around = AskedClient(config(motion={"attempts": 1}), **refusal), scene()
+    client, around = AskedClient(motion={"attempts": 1}, **refusal), scene()
     pick, place = goals(around, client.config)
     one = dataclasses.replace(pick, grasps=pick.grasps[:1])
     down = dataclasses.replace(place, placements=place.placements[:1])
@@ -233,25 +236,21 @@ def test_moveits_numbers_become_our_errors(refusal: dict[str, int], error: type[
 
 
 def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -> None:
-    class Talking(AskedClient):
-        def motion(self, request: Any, _: Any) -> RobotTrajectory:
-            self.asked.append(request)
-            raise Refused(
-                -1, f"motion 0: {len(self.asked) / 7:.3f} m into the cup {'x' * 500}; go away", "/move_action"
-            )
+    def talks(_: str, __: RobotTrajectory) -> RobotTrajectory:
+        into = f"motion 0: {len(client.asked) / 7:.3f} m into the cup {'x' * 500}; go away"
+        raise Refused(-1, into, "/move_action")
 
-    settings, can = config(motion={"attempts": 2}), box("can", 0.56, 0.1, (0.04, 0.04, 0.1))
-    around = scene(can)
-    pick, _ = goals(around, settings)
+    client, around = AskedClient(talks, {"attempts": 2}), scene(box("can", 0.56, 0.1, (0.04, 0.04, 0.1)))
+    pick, _ = goals(around, client.config)
     ways, unfree = len(pick.grasps), len(pick.rejected)
     assert min(ways, unfree) > 1
     with pytest.raises(PlanningFailedError) as caught:
-        Strategies(settings, Talking(settings).motion, pick, around, OWN, lambda: False).plan(None, {})
+        Strategies(client.config, client.motion, pick, around, OWN, lambda: False).plan(None, {})
     said = str(caught.value)
     assert f"{ways} ways: reach: motion 0: 0.143 m into the cup x" in said
     assert re.search(rf"not planned: the can \(can\) is in the way \(\d of {unfree} ways\)", said), said
     assert len(said) < 800
-    everywhere = AskedClient(settings, **dict.fromkeys(PHASES, -31))
+    everywhere = AskedClient(None, {"attempts": 2}, **dict.fromkeys(PHASES, -31))
     nowhere = Strategies(everywhere.config, everywhere.motion, pick, around, OWN, lambda: False)
     with pytest.raises(GoalError) as unreachable:
         nowhere.plan(None, {})
@@ -261,19 +260,76 @@ def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -
     assert f"{ways} ways: reach: the arm cannot reach the goal" in str(unreachable.value)
 
 
-def test_a_trajectory_that_begins_elsewhere_is_no_plan() -> None:
-    class Jumping(AskedClient):
-        def motion(self, request: Any, told: Any) -> RobotTrajectory:
-            answer = super().motion(request, told)
-            if len(self.asked) == 2:
-                for point in answer.joint_trajectory.points:
-                    point.positions = [at + 0.05 for at in point.positions]
-            return answer
+def test_failure_without_a_reason_sends_to_the_log_of_move_group() -> None:
+    client = AskedClient(None, {"attempts": 1}, **dict.fromkeys(PHASES, FAILURE))
+    with pytest.raises(PlanningFailedError, match=r"Clear the space .*see move_group's log: since Jazzy") as caught:
+        client.plan(scene(), OWN)
+    assert caught.value.number == FAILURE
 
-    client, around = Jumping(config()), scene()
-    ways = Strategies(client.config, client.motion, goals(around, client.config)[0], around, OWN, lambda: False)
-    with pytest.raises(PlanningFailedError, match="'approach' does not start at the end of the previous one"):
-        ways.plan(None, {})
+
+# ------------------------------------------------------------------------------------------------ answers
+
+
+def instead(phase: str, answer: Callable[[RobotTrajectory], RobotTrajectory]) -> Callable[[str, Any], RobotTrajectory]:
+    """One phase is answered with something else."""
+    return lambda asked_for, usual: answer(usual) if asked_for == phase else usual
+
+
+def renamed(*names: str) -> Callable[[RobotTrajectory], RobotTrajectory]:
+    zeros, ends = (0.0,) * len(names), (0.1,) * len(names)
+    return lambda _: robot_trajectory(Trajectory(names, (0.0, 1.0), (zeros, ends)))
+
+
+def several_axes(usual: RobotTrajectory) -> RobotTrajectory:
+    usual.multi_dof_joint_trajectory.joint_names = ["base"]
+    return usual
+
+
+def jumping(usual: RobotTrajectory) -> RobotTrajectory:
+    for point in usual.joint_trajectory.points:
+        point.positions = [at + 0.05 for at in point.positions]
+    return usual
+
+
+@pytest.mark.parametrize(
+    ("phase", "answer", "words"),
+    [
+        ("reach", renamed("elbow", "wrist"), "'reach' moves joints that do not belong to the arm: .*elbow, wrist"),
+        ("reach", renamed(*JOINTS, FINGERS[0]), f"'reach' moves joints that do not .*{FINGERS[0]}"),
+        ("approach", renamed(*JOINTS[:6]), f"'approach' moves joints that do not .*{JOINTS[6]}"),
+        ("lift", several_axes, "'lift' moves joints that do not belong to the arm: .*base"),
+        ("approach", jumping, "'approach' does not start at the end of the previous one"),
+    ],
+)
+def test_a_trajectory_of_other_joints_or_from_elsewhere_is_no_plan(phase: str, answer: Any, words: str) -> None:
+    assert len(AskedClient().plan(scene(), OWN).trajectories) == 6
+    with pytest.raises(PlanningFailedError, match=words):
+        AskedClient(instead(phase, answer)).plan(scene(), OWN)
+
+
+def test_a_planner_that_does_not_tell_its_joints_is_held_to_its_first_answer() -> None:
+    with pytest.raises(PlanningFailedError, match="'approach' moves joints that do not belong"):
+        AskedClient(instead("reach", renamed("elbow"))).plan(scene(), OWN, joints=())
+
+
+def test_success_with_an_empty_trajectory_is_no_plan_and_other_ways_are_tried() -> None:
+    client = AskedClient(lambda _, usual: RobotTrajectory() if len(client.asked) == 1 else usual, {"attempts": 2})
+    assert client.plan(scene(), OWN).grasp == 0
+    empty = AskedClient(lambda _, __: RobotTrajectory(), {"attempts": 2})
+    with pytest.raises(PlanningFailedError, match="reach: it reports SUCCESS, but its trajectory is empty") as caught:
+        empty.plan(scene(), OWN)
+    assert caught.value.number == -2
+
+
+def test_cumotion_is_told_where_the_arm_is_as_it_reads_it() -> None:
+    (usual, _), (nvidia, _) = asked(), asked(free_pipeline="isaac_ros_cumotion")
+    states = [each.request.start_state for each in nvidia.asked]
+    assert states[0].is_diff
+    assert not states[0].joint_state.name  # it adds the joints of a difference to where the arm is
+    assert not states[3].is_diff
+    assert dict(zip(*nvidia.joints(3), strict=True)) == dict(zip(*usual.joints(3), strict=True))
+    assert [each.object.id for each in states[3].attached_collision_objects] == ["block"]  # else MoveIt takes it off
+    assert all(states[number].is_diff for number in (1, 2, 4, 5))
 
 
 def test_a_trajectory_survives_the_message() -> None:
