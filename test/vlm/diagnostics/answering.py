@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from seeing import GREYS, PALETTE, Seer
+from seeing import LIVELY, Seer, lively_pixels
 
 from spatial_vlm_ros.types import Rgb
 
@@ -16,18 +16,12 @@ OTHER_SIDE = {"left": "right", "right": "left", "above": "below", "below": "abov
 
 def middles(rgb: Rgb, colours: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Lively colour → (u, v) of the middle of its box, by the direction of a pixel's colour, whatever its shade."""
-    pixels = rgb[::2, ::2].reshape(-1, 3).astype(np.float32)
-    lively = pixels.max(1) - pixels.min(1) > GREYS
-    names = [name for name in PALETTE if name not in ("black", "pink")]
-    unit = np.array([PALETTE[name] for name in names], np.float32)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    which = np.full(len(pixels), -1)
-    which[lively] = (pixels[lively] @ unit.T).argmax(1)
+    which, _ = lively_pixels(rgb.tobytes(), rgb.shape)
     found = {}
     for colour in colours:
-        rows, columns = np.nonzero((which == names.index(colour)).reshape(rgb[::2, ::2].shape[:2]))
+        rows, columns = np.nonzero(which == LIVELY.index(colour))
         if len(rows):
-            found[colour] = (float(columns.min() + columns.max()), float(rows.min() + rows.max()))
+            found[colour] = (float(columns.min() + columns.max()) / 2, float(rows.min() + rows.max()) / 2)
     return found
 
 

@@ -106,7 +106,7 @@ def distance(rgb: Rgb, colour: str) -> float | None:
 
     Objects are at most 0.26 m deep and a quarter of a metre apart, so that the nearer object has the nearer edge.
     """
-    which, stands = _lively(rgb.tobytes(), rgb.shape)
+    which, stands = lively_pixels(rgb.tobytes(), rgb.shape)
     obj = which == LIVELY.index(colour)
     columns = np.nonzero(obj.any(axis=0))[0]
     if not len(columns):
@@ -118,7 +118,7 @@ def distance(rgb: Rgb, colour: str) -> float | None:
 
 
 @functools.lru_cache(maxsize=16)
-def _lively(pixels: bytes, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def lively_pixels(pixels: bytes, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """(H, W) int, number of the nearest lively colour in direction, whatever its shade, or -1; (H, W) bool, stands."""
     rgb = np.frombuffer(pixels, np.uint8).reshape(size)
     units = np.array([PALETTE[name] for name in LIVELY], np.float32)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from answering import Deaf, HigherIsFarther
+from answering import Deaf
 from seeing import Seer
 
 from spatial_vlm_ros.types import Rgb
@@ -20,11 +20,6 @@ def honest() -> Seer:
 def words_alone() -> Deaf:
     """Looks at no image."""
     return Deaf()
-
-
-def higher_is_farther() -> HigherIsFarther:
-    """Takes the higher one for the farther."""
-    return HigherIsFarther()
 
 
 class Grounds:

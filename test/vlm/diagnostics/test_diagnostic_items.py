@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from answering import OTHER_SIDE, PALETTE, middles
-from seeing import Seer, shapes
+from answering import OTHER_SIDE, middles
+from seeing import PALETTE, Seer, shapes
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.vlm.diagnostics import tabletop_drawing as tabletop
