@@ -23,90 +23,49 @@ import jsonschema
 import numpy as np
 import numpy.typing as npt
 
-SYSTEM_MESSAGE: dict[str, Any] = {
-    "type": "object",
-    "properties": {"role": {"const": "system"}, "content": {"type": "string", "minLength": 1}},
-    "required": ["role", "content"],
-    "additionalProperties": False,
-}
 
-USER_MESSAGE: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "role": {"const": "user"},
-        "content": {
-            "type": ["array", "string"],  # a string where there is no picture
-            "minLength": 1,
-            "prefixItems": [
-                {
-                    "type": "object",
-                    "properties": {
-                        "type": {"const": "image_url"},
-                        "image_url": {
-                            "type": "object",
-                            "properties": {
-                                "url": {"type": "string", "pattern": "^data:image/(jpeg|png);base64,"},
-                                "detail": {"enum": ["auto", "low", "high"]},
-                            },
-                            "required": ["url"],
-                            "additionalProperties": False,
-                        },
-                    },
-                    "required": ["type", "image_url"],
-                    "additionalProperties": False,
-                },
-                {
-                    "type": "object",
-                    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
-                    "required": ["type", "text"],
-                    "additionalProperties": False,
-                },
-            ],
-            "minItems": 2,
-            "maxItems": 2,
-        },
-    },
-    "required": ["role", "content"],
-    "additionalProperties": False,
-}
+def closed(*required: str, **properties: Any) -> dict[str, Any]:
+    """An object that has the required properties, and no others than these."""
+    return {"type": "object", "properties": properties, "required": [*required], "additionalProperties": False}
 
-REQUEST_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "model": {"type": "string", "minLength": 1},
-        "messages": {
-            "type": "array",
-            "anyOf": [
-                {"minItems": 2, "maxItems": 2, "prefixItems": [SYSTEM_MESSAGE, USER_MESSAGE]},
-                {"minItems": 1, "maxItems": 1, "prefixItems": [USER_MESSAGE]},  # a family's own prompt
-            ],
-        },
-        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-        "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
-        "max_tokens": {"type": "integer", "minimum": 1},
-        "logprobs": {"type": "boolean"},
-        "response_format": {
-            "type": "object",
-            "properties": {
-                "type": {"const": "json_schema"},
-                "json_schema": {
-                    "type": "object",
-                    "properties": {
-                        "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
-                        "strict": {"const": True},
-                        "schema": {"type": "object"},
-                    },
-                    "required": ["name", "strict", "schema"],
-                    "additionalProperties": False,
-                },
-            },
-            "required": ["type", "json_schema"],
-            "additionalProperties": False,
-        },
-    },
-    "required": ["model", "messages"],
-    "additionalProperties": False,
-}
+
+def row(*items: dict[str, Any]) -> dict[str, Any]:
+    """An array of exactly these items."""
+    return {"type": "array", "minItems": len(items), "maxItems": len(items), "prefixItems": [*items]}
+
+
+TEXT = {"type": "string", "minLength": 1}
+URL = {"type": "string", "pattern": "^data:image/(jpeg|png);base64,"}
+IMAGE_PART = closed(
+    "type",
+    "image_url",
+    type={"const": "image_url"},
+    image_url=closed("url", url=URL, detail={"enum": ["auto", "low", "high"]}),
+)
+TEXT_PART = closed("type", "text", type={"const": "text"}, text={"type": "string"})
+SYSTEM_MESSAGE = closed("role", "content", role={"const": "system"}, content=TEXT)
+USER_MESSAGE = closed(  # a string where there is no picture
+    "role", "content", role={"const": "user"}, content={"anyOf": [TEXT, row(IMAGE_PART, TEXT_PART)]}
+)
+ANSWER_FORM = closed(
+    "name",
+    "strict",
+    "schema",
+    name={"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    strict={"const": True},
+    schema={"type": "object"},
+)
+REQUEST_SCHEMA = closed(
+    "model",
+    "messages",
+    model=TEXT,
+    messages={"anyOf": [row(SYSTEM_MESSAGE, USER_MESSAGE), row(USER_MESSAGE)]},  # the latter: a family's own prompt
+    temperature={"type": "number", "minimum": 0, "maximum": 2},
+    frequency_penalty={"type": "number", "minimum": -2, "maximum": 2},
+    max_tokens={"type": "integer", "minimum": 1},
+    logprobs={"type": "boolean"},
+    response_format=closed("type", "json_schema", type={"const": "json_schema"}, json_schema=ANSWER_FORM),
+)
 
 Answer = Callable[["Handler"], None]
 

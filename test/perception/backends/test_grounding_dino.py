@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grounding DINO on real classes that learned two images: words, boxes, scores, and what goes wrong."""
+"""Grounding DINO on real classes that learned two images: words, boxes and scores.
+
+What holds of every detector is in test_detectors.py.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 import torch
 from tiny_dinos import dino
-from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, image, saved_detector
+from tiny_folders import Folders
+from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, image
 
-from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
+from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends.dino_prompts import joined, read_boxes
 from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino, detector_of, load
@@ -34,8 +38,8 @@ CAT, CAN, DOG = NounPhrase("cat"), NounPhrase("soup can"), NounPhrase("dog")
 
 
 @pytest.fixture(scope="module", params=[KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.slow)])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_detector(tmp_path_factory.mktemp(request.param), request.param, taught=True)
+def folder(request: pytest.FixtureRequest, folders: Folders) -> Path:
+    return folders[f"{request.param} taught"]
 
 
 @pytest.fixture
@@ -44,9 +48,9 @@ def taught(folder: Path) -> GroundingDino:
 
 
 @pytest.fixture(scope="module")
-def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain_folder(folders: Folders) -> Path:
     """Random weights: for what does not depend on what is found."""
-    return saved_detector(tmp_path_factory.mktemp("plain"), KINDS[0], taught=False)
+    return folders["grounding-dino"]
 
 
 def loaded(folder: Path, **options: str) -> GroundingDino:
@@ -86,29 +90,12 @@ def test_the_order_of_phrases_changes_only_the_rows(folder: Path) -> None:
     np.testing.assert_allclose(there.match, back.match[::-1], atol=1e-3)
 
 
-def test_phrases_of_one_category_share_its_answer(taught: GroundingDino) -> None:
-    phrases = [CAN, CAT, DOG, NounPhrase("Soup-can"), NounPhrase("CAT", attributes=("red",), count=2)]
-    found = taught.ground(image(), [*phrases, NounPhrase("soup can", count=2)])
-    np.testing.assert_array_equal(found.match[1], found.match[4])
-    np.testing.assert_array_equal(found.match[0], found.match[5])
-    assert found.match.shape == (6, len(found.detections))
-
-
 def test_asked_one_at_a_time_no_object_is_reported_twice(folder: Path) -> None:
     apart = loaded(folder, at_once="1", batch="2", iou="0.5").ground(image(), [CAT, CAN, DOG])
     assert apart.detections
     for one, other in itertools.combinations(apart.detections, 2):
         assert iou(one, other.box_xyxy) <= 0.5
     assert apart.match.shape == (3, len(apart.detections))
-
-
-def test_the_batch_changes_nothing(folder: Path) -> None:
-    one = loaded(folder, at_once="1", batch="1").ground(image(), [CAT, CAN])
-    two = loaded(folder, at_once="1", batch="2").ground(image(), [CAT, CAN])
-    assert [d.label for d in one.detections] == [d.label for d in two.detections]
-    np.testing.assert_allclose(one.match, two.match, atol=1e-3)
-    for a, b in zip(one.detections, two.detections, strict=True):
-        np.testing.assert_allclose(a.box_xyxy, b.box_xyxy, atol=0.05)
 
 
 def test_boxes_are_in_pixels_of_the_image_given(taught: GroundingDino) -> None:
@@ -119,37 +106,12 @@ def test_boxes_are_in_pixels_of_the_image_given(taught: GroundingDino) -> None:
     assert all(d.box_xyxy[2] <= 3 * WIDTH and d.box_xyxy[3] <= 3 * HEIGHT for d in found.detections)
 
 
-def test_the_object_matches_whatever_was_found(taught: GroundingDino) -> None:
-    found = taught.ground(image(), [NounPhrase("object"), CAT, CAN, DOG])
-    assert found.detections
-    np.testing.assert_array_equal(found.match[0], 1.0)
-
-
-def test_nothing_above_the_threshold_is_nothing_found(folder: Path) -> None:
-    found = loaded(folder, threshold="1").ground(image(), [CAT, CAN])
-    assert found.detections == ()
-    assert found.match.shape == (2, 0)
-
-
-def test_a_box_that_no_phrase_reaches_is_dropped(folder: Path) -> None:
-    assert loaded(folder, text_threshold="1").ground(image(), [CAT, CAN]).detections == ()
-
-
-def test_an_image_that_may_not_be_written_to_or_is_a_view_is_read(plain_folder: Path) -> None:
-    grounder = loaded(plain_folder, threshold="0", text_threshold="0")
-    view = np.repeat(image(), 2, axis=1)[:, ::2]
-    view.setflags(write=False)
-    assert told(grounder.ground(view, [CAT])) == told(grounder.ground(image(), [CAT]))
-
-
-def test_no_phrase_asks_nothing(taught: GroundingDino) -> None:
-    assert taught.ground(image(), []).match.shape == (0, 0)
-
-
-def test_the_same_question_has_the_same_answer(taught: GroundingDino) -> None:
+def test_the_same_question_has_the_same_answer_and_a_box_that_no_phrase_reaches_is_dropped(folder: Path) -> None:
+    taught = loaded(folder)
     first, second = (taught.ground(image(), [CAT, CAN]) for _ in range(2))
     assert told(first) == told(second)
     np.testing.assert_array_equal(first.match, second.match)
+    assert loaded(folder, text_threshold="1").ground(image(), [CAT, CAN]).detections == ()
 
 
 def test_half_precision_finds_the_same(folder: Path) -> None:
@@ -171,47 +133,6 @@ def test_every_kind_and_number_of_words_gives_a_row_each(plain_folder: Path) -> 
     assert len({d.id for d in found.detections}) == len(found.detections)
 
 
-# ------------------------------------------------------------------------------------------------ what goes wrong
-
-
-def test_nan_is_a_model_error_and_not_an_empty_table(taught: GroundingDino) -> None:
-    with torch.no_grad():
-        taught._model.model.text_projection.weight[0] = torch.nan
-    with pytest.raises(ModelError, match="NaN"):
-        taught.ground(image(), [CAT])
-
-
-def test_out_of_memory_in_the_backbone_is_survived(folder: Path) -> None:
-    taught = loaded(folder, at_once="1", batch="3")
-    expected = taught.ground(image(), [CAT, CAN, DOG])
-    seen = []
-
-    def allocate(_: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen.append(len(inputs[0]))
-        if seen[-1] > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    hook = taught._model.model.backbone.register_forward_pre_hook(allocate)
-    found = taught.ground(image(), [CAT, CAN, DOG])
-    assert seen == [3, 1, 1, 1]
-    assert [d.label for d in found.detections] == [d.label for d in expected.detections]
-    hook.remove()
-    assert told(taught.ground(image(), [CAT, CAN, DOG])) == told(expected)
-
-
-def test_the_time_budget_ends_a_long_request(plain_folder: Path) -> None:
-    with pytest.raises(ModelTimeoutError, match="of 3 items"):
-        loaded(plain_folder, at_once="1", budget_s="1e-9").ground(image(), [CAT, CAN, DOG])
-
-
-def test_a_category_that_is_no_word_or_too_long_is_refused(plain_folder: Path) -> None:
-    grounder = loaded(plain_folder)
-    with pytest.raises(InputError, match="noun"):
-        grounder.ground(image(), [NounPhrase("?!")])
-    with pytest.raises(InputError, match="16 tokens"):
-        grounder.ground(image(), [NounPhrase("cat " * 20)])
-
-
 def test_many_categories_are_split_by_the_longest_text(plain_folder: Path) -> None:
     grounder = loaded(plain_folder, at_once="100")
     seen: list[int] = []
@@ -229,30 +150,6 @@ def test_a_tokenizer_of_another_model_is_refused(plain_folder: Path) -> None:
         GroundingDino(grounder._model, grounder._processor, grounder.runner)
 
 
-def test_a_model_of_another_kind_is_refused(tmp_path: Path, plain_folder: Path) -> None:
-    config = (plain_folder / "config.json").read_text()
-    (tmp_path / "config.json").write_text(config.replace('"grounding-dino"', '"owlv2"'))
-    with pytest.raises(ModelError, match="mm-grounding-dino"):
-        load(model=str(tmp_path), preset="cpu")
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"threshold": "2"}, InputError),
-        ({"text_threshold": "nan"}, InputError),
-        ({"iou": "much"}, InputError),
-        ({"at_once": "0"}, InputError),
-        ({"most": "-1"}, InputError),
-        ({"preset": "mainframe"}, UnknownNameError),
-        ({"colour": "red"}, UnknownNameError),
-    ],
-)
-def test_options_out_of_range_are_refused(plain_folder: Path, options: dict[str, str], error: type[Exception]) -> None:
-    with pytest.raises(error, match=next(iter(options)).removeprefix("text_").split("_")[0]):
-        load(model=str(plain_folder), **{"preset": "cpu", **options})  # type: ignore[arg-type]
-
-
 def test_heads_of_a_config_that_does_not_speak_of_them_are_each_layers_own(tmp_path: Path) -> None:
     """So are those that transformers 4.55 wrote; taken for shared, later layers would get the first one's head."""
     made = dino("mm-grounding-dino", own_heads=True)
@@ -266,12 +163,6 @@ def test_heads_of_a_config_that_does_not_speak_of_them_are_each_layers_own(tmp_p
     assert not torch.equal(expected["bbox_embed.0.layers.0.weight"], expected["bbox_embed.1.layers.0.weight"])
     for name in expected:
         assert torch.equal(got[name], expected[name]), name
-
-
-def test_warming_up_runs_the_whole_model(plain_folder: Path) -> None:
-    grounder = loaded(plain_folder, warm_up="yes", batch="2")
-    assert grounder.runner.top.batch == 2
-    assert grounder.warm_up() > 0.0
 
 
 # ------------------------------------------------------------------------------------------------ parts
@@ -337,22 +228,15 @@ def test_merging_leaves_no_two_that_overlap_and_loses_no_place(boxes: list[list[
 
 def test_boxes_beyond_the_border_are_cut_and_slivers_go(plain_folder: Path) -> None:
     grounder = loaded(plain_folder, threshold="0", text_threshold="0", iou="1")
-    shift = spread(grounder._model)
+
+    def push(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        return output + torch.tensor([3.0, 0.0, 2.0, 0.0])  # to the right and wide
+
+    grounder._model.bbox_embed[-1].register_forward_hook(push)
     found = grounder.ground(image(), [CAT])
-    shift.remove()
     assert found.detections
     for detection in found.detections:
         x0, y0, x1, y1 = detection.box_xyxy
         assert 0 <= x0 <= x1 - 1 <= WIDTH - 1
         assert 0 <= y0 <= y1 - 1 <= HEIGHT - 1
     assert any(d.box_xyxy[2] == WIDTH for d in found.detections)
-
-
-def spread(model: Any) -> Any:
-    """Push the boxes of the last layer to the right and make them wide."""
-
-    def push(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-        return output + torch.tensor([3.0, 0.0, 2.0, 0.0])
-
-    hook: Any = model.bbox_embed[-1].register_forward_hook(push)
-    return hook

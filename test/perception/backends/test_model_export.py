@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -19,24 +19,27 @@ pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 import torch
-from tiny_owls import owl, published, saved_owl, teach
+from tiny_folders import Folders
+from tiny_owls import owl, published, teach
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import onnx_detector
 from spatial_vlm_ros.perception.model_export import export
 from spatial_vlm_ros.perception.model_export.export import TOLERANCE, export_model
 from spatial_vlm_ros.perception.model_export.owl_export import OwlExport
 from spatial_vlm_ros.perception.model_store import manifest
 from spatial_vlm_ros.perception.model_store.manifest import ModelEntry, ModelFile
-from spatial_vlm_ros.types import RgbdFrame
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.types import Status
 
 WRITTEN = ["config.json", "image.onnx", "preprocessor_config.json", "text.onnx", "tokenizer.json"]
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_owl(tmp_path_factory.mktemp("owl"), "owlvit")
+def source(folders: Folders) -> Path:
+    return folders["owlvit"]
 
 
 def run(*words: str) -> tuple[int, str]:
@@ -61,7 +64,7 @@ def test_the_command_writes_a_folder_and_says_how_near_it_is(source: Path, tmp_p
     assert (told["folder"], told["format"]) == (str(out), "int8")
     assert told["bytes"] == sum((out / name).stat().st_size for name in ("text.onnx", "image.onnx"))
     assert 0.0 < told["score_error"] < 0.1
-    assert str(tmp_path) not in (out / "config.json").read_text()
+    assert all(str(path) not in (out / "config.json").read_text() for path in (tmp_path, source))
 
 
 @pytest.mark.slow
@@ -71,7 +74,8 @@ def test_the_command_says_what_int8_costs_and_how_the_folder_is_used(source: Pat
     assert f'--grounder onnx --grounder-options "model={tmp_path / "int8"}"' in said.replace("\n", "")
 
 
-@pytest.mark.parametrize("number_format", [pytest.param("fp32", marks=pytest.mark.slow), "fp16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("number_format", ["fp32", "fp16"])
 def test_what_is_kept_is_within_the_tolerance(source: Path, tmp_path: Path, number_format: str) -> None:
     written = export_model(str(source), tmp_path / "owl", number_format)
     assert max(written.score_error, written.box_error) <= TOLERANCE[number_format]
@@ -86,35 +90,30 @@ def test_an_empty_folder_is_filled_and_another_is_left_alone(source: Path, tmp_p
     assert run("export", str(source), "--out", str(tmp_path))[0] == 3
 
 
-def test_graphs_that_compute_something_else_are_not_kept(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_nothing_stays_of_an_export_that_fails_or_computes_something_else(
+    folders: Folders, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = OwlExport.write_graphs
+    graphs, off, full = folders["owlvit graphs"], 0.01, False
 
-    def other(exported: OwlExport, folder: Path) -> None:
-        own, exported.model = exported.model, owl("owlvit")
+    def write(exported: OwlExport, folder: Path) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        for name in ("text.onnx", "image.onnx"):
+            shutil.copy(graphs / name, folder)
         with torch.no_grad():
-            exported.model.box_head.dense2.bias.add_(0.01)
-        real(exported, folder)
-        exported.model = own
+            exported.model.box_head.dense2.bias.add_(off)
 
-    monkeypatch.setattr(OwlExport, "write_graphs", other)
-    with pytest.raises(ModelError, match="differ from transformers"):
-        export_model(str(source), tmp_path / "owl")
-    assert left(tmp_path) == []
-
-
-def test_nothing_stays_of_an_export_that_fails(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("no such\noperator")
 
+    monkeypatch.setattr(OwlExport, "write_graphs", write)
+    with pytest.raises(ModelError, match="differ from transformers"):
+        export_model(str(source), tmp_path / "owl")
+    off = 0.0
     monkeypatch.setattr(export, "convert", fails)
     with pytest.raises(ModelError, match="no such operator"):
         export_model(str(source), tmp_path / "owl", "fp16")
-    assert left(tmp_path) == []
-    monkeypatch.setattr(
-        OwlExport, "write_graphs", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
+    full = True
     with pytest.raises(FileError, match="No space left"):
         export_model(str(source), tmp_path / "owl")
     assert left(tmp_path) == []
@@ -141,6 +140,7 @@ def test_what_cannot_be_exported_is_refused(source: Path, tmp_path: Path) -> Non
 # ------------------------------------------------------------------------------------------------ to an answer
 
 
+@pytest.mark.slow
 def test_a_model_that_was_got_from_a_server_finds_what_is_meant(
     tabletop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,26 +166,7 @@ def test_a_model_that_was_got_from_a_server_finds_what_is_meant(
     assert code == 0, said
     options = {"model": "tiny-owl", "family": "owlvit", "device": "cpu", "threads": "1", "threshold": "0.5"}
     assert '--grounder onnx --grounder-options "model=tiny-owl family=owlvit"' in said
-    words = "the cat to the left of the dog"
-    asked = " ".join(f"{name}={value}" for name, value in options.items())
-    files_given = written_frame(tmp_path / "frame", seen.frame)
-    done = CliRunner().invoke(
-        main, ["resolve", words, *files_given, "--grounder", "onnx", "--grounder-options", asked, "--json"]
-    )
-    told = json.loads(done.stdout)
-    assert told["status"] == "OK", done.output
-    np.testing.assert_allclose(told["target"]["pose"]["position"], (-0.15, 0.0, 0.025), atol=0.01)
-
-
-def written_frame(folder: Path, frame: RgbdFrame) -> list[str]:
-    """Options of `resolve` that name a frame's files."""
-    folder.mkdir()
-    cv2.imwrite(str(folder / "rgb.png"), cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
-    np.save(folder / "depth.npy", frame.depth)
-    camera = {"width": 640, "height": 480, "k": frame.camera.K.reshape(-1).tolist(), "d": [], "frame_id": "camera"}
-    (folder / "camera_info.json").write_text(json.dumps(camera))
-    assert frame.base_T_camera is not None
-    pose = {"parent": "world", "child": "camera", "matrix": frame.base_T_camera.matrix.tolist()}
-    (folder / "pose.json").write_text(json.dumps(pose))
-    named = {"rgb": "rgb.png", "depth": "depth.npy", "camera-info": "camera_info.json", "base-t-camera": "pose.json"}
-    return [word for option, name in named.items() for word in (f"--{option}", str(folder / name))]
+    answer = Resolver(grounder=load_grounder("onnx", options)).resolve(seen.frame, "the cat to the left of the dog")
+    assert answer.status is Status.OK, answer.message
+    assert answer.target is not None
+    np.testing.assert_allclose(answer.target.pose.position, (-0.15, 0.0, 0.025), atol=0.01)

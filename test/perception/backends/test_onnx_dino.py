@@ -6,15 +6,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
 
@@ -26,6 +21,8 @@ pytest.importorskip("onnxscript")
 import onnx
 import torch
 from tiny_dinos import KINDS, dino, saved_dino
+from tiny_folders import SIZE, answered_without, edit, patches
+from tiny_folders import refusal as refused
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
@@ -37,20 +34,13 @@ from spatial_vlm_ros.perception.model_export.export import TOLERANCE, export_mod
 from spatial_vlm_ros.perception.model_export.graphs import convert
 from spatial_vlm_ros.types import NounPhrase
 
-SIZE = (90, 128)
 CATEGORIES = ("cat", "soup can", "dog", "opener", "red box", "cup", "a cat", "cups")
 PHRASES = [NounPhrase(category) for category in CATEGORIES]
 WRITTEN = ["config.json", "model.onnx", "preprocessor_config.json", "tokenizer.json"]
 
 
-def image(size: tuple[int, int] = SIZE, seed: int = 1) -> npt.NDArray[np.uint8]:
-    """Patches of random colours."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    return np.asarray(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
 @pytest.fixture(scope="module", params=[KINDS[1], pytest.param(KINDS[0], marks=pytest.mark.slow)])
-def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model of transformers, and its export for images of SIZE by the command."""
     root = tmp_path_factory.mktemp(request.param)
     source = saved_dino(root / "source", request.param)
@@ -64,9 +54,9 @@ def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def copy(folders: tuple[Path, Path], tmp_path: Path) -> Path:
+def copy(exported: tuple[Path, Path], tmp_path: Path) -> Path:
     """An export to be spoilt."""
-    return Path(shutil.copytree(folders[1], tmp_path / "model"))
+    return Path(shutil.copytree(exported[1], tmp_path / "model"))
 
 
 def loaded(folder: Path, **options: str) -> OnnxDetector:
@@ -81,29 +71,28 @@ def by_torch(folder: Path, **options: str) -> grounding_dino.GroundingDino:
     return grounder
 
 
-def refusal(folder: Path, **options: str) -> str:
-    with pytest.raises(ModelError) as raised:
-        loaded(folder, **options)
-    assert raised.value.repair
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
-
-
-def edit(path: Path, **fields: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+def refusal(folder: Path) -> str:
+    return refused("onnx", folder)
 
 
 # ------------------------------------------------------------------------------------------------ what is found
 
 
-@pytest.mark.parametrize("at_once", ["8", "3", "1"])
-@pytest.mark.parametrize("size", [SIZE, (180, 256)])
+@pytest.mark.parametrize(
+    ("size", "at_once"),
+    [
+        (SIZE, "8"),
+        (SIZE, "3"),
+        ((180, 256), "1"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((SIZE, "1"), ((180, 256), "8"), ((180, 256), "3"))),
+    ],
+)
 def test_boxes_and_scores_are_those_of_the_backend_with_torch(
-    folders: tuple[Path, Path], size: tuple[int, int], at_once: str
+    exported: tuple[Path, Path], size: tuple[int, int], at_once: str
 ) -> None:
     options = {"threshold": "0.5", "at_once": at_once}
-    found = loaded(folders[1], **options).boxes(image(size), CATEGORIES)
-    expected = by_torch(folders[0], **options)._found(image(size), CATEGORIES)
+    found = loaded(exported[1], **options).boxes(patches(size), CATEGORIES)
+    expected = by_torch(exported[0], **options)._found(patches(size), CATEGORIES)
     assert len(expected.score) > 10
     np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=0.01)
     np.testing.assert_allclose(found.score, expected.score, atol=1e-4)
@@ -111,67 +100,53 @@ def test_boxes_and_scores_are_those_of_the_backend_with_torch(
     assert np.ptp(expected.fit, axis=0).min() > 0.05  # what is compared differs between boxes
 
 
-def test_detections_and_match_are_those_of_the_backend_with_torch(folders: tuple[Path, Path]) -> None:
+def test_detections_match_and_defaults_are_those_of_the_backend_with_torch(exported: tuple[Path, Path]) -> None:
     options = {"threshold": "0.5", "text_threshold": "0.4"}
-    found = loaded(folders[1], **options).ground(image(), PHRASES)
-    expected = by_torch(folders[0], **options).ground(image(), PHRASES)
+    found = loaded(exported[1], **options).ground(patches(), PHRASES)
+    expected = by_torch(exported[0], **options).ground(patches(), PHRASES)
     assert len(expected.detections) > 3
     assert [d.label for d in found.detections] == [d.label for d in expected.detections]
     np.testing.assert_allclose(found.match, expected.match, atol=1e-3)
     boxes = [[d.box_xyxy for d in one.detections] for one in (found, expected)]
     np.testing.assert_allclose(*boxes, atol=0.01)
+    assert loaded(exported[1]).thresholds == by_torch(exported[0]).thresholds
 
 
-def test_options_that_are_left_out_are_those_of_the_backend_with_torch(folders: tuple[Path, Path]) -> None:
-    assert loaded(folders[1]).thresholds == by_torch(folders[0]).thresholds
-
-
-@pytest.mark.parametrize("size", [(128, 90), (64, 200), (40, 40), (600, 90)])
-def test_boxes_of_images_of_another_shape_stay_inside_them(folders: tuple[Path, Path], size: tuple[int, int]) -> None:
+def test_boxes_of_images_of_another_shape_stay_inside_them(exported: tuple[Path, Path]) -> None:
     """What is found in a padded image is compared with transformers by the export itself."""
-    found = loaded(folders[1], threshold="0.5", text_threshold="0").ground(image(size), PHRASES)
-    assert found.detections
-    for detection in found.detections:
-        left, top, right, bottom = detection.box_xyxy
-        assert 0 <= left < right <= size[1]
-        assert 0 <= top < bottom <= size[0]
+    detector = loaded(exported[1], threshold="0.5", text_threshold="0")
+    for height, width in ((128, 90), (64, 200), (40, 40), (600, 90)):
+        found = detector.ground(patches((height, width)), PHRASES)
+        assert found.detections
+        for detection in found.detections:
+            left, top, right, bottom = detection.box_xyxy
+            assert 0 <= left < right <= width
+            assert 0 <= top < bottom <= height
 
 
 @pytest.mark.parametrize(("number_format", "off"), [("fp16", 0.05), ("int8", 0.5)])
 def test_smaller_formats_answer_nearly_the_same(copy: Path, number_format: str, off: float) -> None:
     """Which places of the image are looked at may change; so the best scores are compared, not each box."""
-    exact = loaded(copy, threshold="0").boxes(image(), CATEGORIES)
+    exact = loaded(copy, threshold="0").boxes(patches(), CATEGORIES)
     size = (copy / "model.onnx").stat().st_size
     convert(copy / "model.onnx", number_format)
     assert (copy / "model.onnx").stat().st_size < 0.75 * size
-    found = loaded(copy, threshold="0").boxes(image(), CATEGORIES)
+    found = loaded(copy, threshold="0").boxes(patches(), CATEGORIES)
     np.testing.assert_allclose(np.sort(found.score)[-5:], np.sort(exact.score)[-5:], atol=off)
     assert not np.array_equal(found.fit, exact.fit)
 
 
-WITHOUT = """
-import sys
-for name in ("torch", "transformers", "huggingface_hub", "onnx", "scipy"):
-    sys.modules[name] = None  # importing it fails
-import numpy as np
-from spatial_vlm_ros.perception import load_grounder
-from spatial_vlm_ros.types import NounPhrase
-grounder = load_grounder("onnx", {"model": sys.argv[1], "device": "cpu", "threads": "1", "warm_up": "yes"})
-print(grounder.ground(np.zeros((40, 60, 3), np.uint8), [NounPhrase("cat"), NounPhrase("dog")]).match.shape[0])
-"""
-
-
-def test_nothing_of_torch_or_transformers_is_imported(folders: tuple[Path, Path]) -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT, str(folders[1])], capture_output=True, text=True, check=True)
-    assert done.stdout == "2\n"
+def test_nothing_of_torch_or_transformers_is_imported(exported: tuple[Path, Path]) -> None:
+    packages = "torch,transformers,huggingface_hub,onnx,scipy"
+    assert answered_without(packages, "onnx", exported[1]) == ["2 CPUExecutionProvider"]
 
 
 # ------------------------------------------------------------------------------------------------ export
 
 
-def test_the_graph_has_the_inputs_that_are_documented_and_standard_operators(folders: tuple[Path, Path]) -> None:
-    assert sorted(path.name for path in folders[1].iterdir()) == WRITTEN
-    model = onnx.load(folders[1] / "model.onnx")
+def test_the_graph_has_the_inputs_that_are_documented_and_standard_operators(exported: tuple[Path, Path]) -> None:
+    assert sorted(path.name for path in exported[1].iterdir()) == WRITTEN
+    model = onnx.load(exported[1] / "model.onnx")
     assert {node.domain for node in model.graph.node} == {""}
     assert "GridSample" in {node.op_type for node in model.graph.node}
     shapes = {
@@ -187,63 +162,54 @@ def test_the_graph_has_the_inputs_that_are_documented_and_standard_operators(fol
 
 
 def test_graphs_that_compute_something_else_are_not_kept(
-    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def other(exported: DinoExport, folder: Path) -> None:
-        shutil.copy(folders[1] / "model.onnx", folder / "model.onnx")
+    def other(made: DinoExport, folder: Path) -> None:
+        shutil.copy(exported[1] / "model.onnx", folder / "model.onnx")
         with torch.no_grad():
-            exported.model.bbox_embed[-1].layers[-1].bias.add_(0.01)
+            made.model.bbox_embed[-1].layers[-1].bias.add_(0.01)
 
     monkeypatch.setattr(DinoExport, "write_graphs", other)
     with pytest.raises(ModelError, match="differ from transformers"):
-        export_model(str(folders[0]), tmp_path / "dino", image=SIZE)
+        export_model(str(exported[0]), tmp_path / "dino", image=SIZE)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_longest_px_makes_the_graph_smaller(folders: tuple[Path, Path]) -> None:
-    prepared_by = by_torch(folders[0])._processor
+def test_longest_px_makes_the_graph_smaller(exported: tuple[Path, Path]) -> None:
+    prepared_by = by_torch(exported[0])._processor
     described = DinoExport(dino(KINDS[1]), prepared_by, (480, 640), 80).described()
     assert described["size"] == {"shortest_edge": 48, "longest_edge": 80}
     assert described["pad_size"] == {"height": 48, "width": 64}
 
 
-# ------------------------------------------------------------------------------------------------ what is refused
+# ------------------------------------------------------------------------------------------------ what goes wrong
 
 
-def test_a_category_that_is_too_long_is_refused(folders: tuple[Path, Path]) -> None:
+def test_a_long_category_a_prompt_and_a_long_request_are_refused(exported: tuple[Path, Path]) -> None:
+    detector = loaded(exported[1], at_once="3")
     with pytest.raises(InputError, match="24 tokens"):
-        loaded(folders[1]).ground(image(), [NounPhrase("cat " * 30)])
-
-
-def test_a_request_that_takes_too_long_ends(folders: tuple[Path, Path]) -> None:
-    detector = loaded(folders[1], at_once="3")
+        detector.ground(patches(), [NounPhrase("cat " * 30)])
+    with pytest.raises(InputError, match="prompt"):
+        loaded(exported[1], prompt="a photo of a {}")
     clock = iter([0.0, 1.0, 2.0, 70.0])
     detector._clock = lambda: next(clock)
     with pytest.raises(ModelTimeoutError, match="6 of 8 phrases"):
-        detector.ground(image(), PHRASES)
+        detector.ground(patches(), PHRASES)
 
 
-def test_numbers_that_are_none_are_an_error_and_not_nothing_found(folders: tuple[Path, Path]) -> None:
-    detector = loaded(folders[1])
+def test_numbers_that_are_none_are_an_error_and_not_nothing_found(exported: tuple[Path, Path]) -> None:
+    detector = loaded(exported[1])
     assert isinstance(detector.model, OnnxDino)
     detector.model.prepare = dataclasses.replace(detector.model.prepare, mean=(float("nan"),) * 3)
     with pytest.raises(ModelError, match="NaN"):
-        detector.ground(image(), PHRASES)
+        detector.ground(patches(), PHRASES)
 
 
-def test_a_prompt_is_refused(folders: tuple[Path, Path]) -> None:
-    with pytest.raises(InputError, match="prompt"):
-        loaded(folders[1], prompt="a photo of a {}")
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
-def test_half_a_graph_is_refused(copy: Path, share: float) -> None:
+def test_half_a_graph_or_none_is_refused(copy: Path) -> None:
     content = (copy / "model.onnx").read_bytes()
-    (copy / "model.onnx").write_bytes(content[: int(share * len(content))])
-    assert "again" in refusal(copy)
-
-
-def test_a_missing_graph_is_refused(copy: Path) -> None:
+    for share in (0.0, 0.5, 0.999):
+        (copy / "model.onnx").write_bytes(content[: int(share * len(content))])
+        assert "again" in refusal(copy)
     (copy / "model.onnx").unlink()
     assert "models export" in refusal(copy)
 

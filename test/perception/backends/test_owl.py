@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OWL-ViT and OWLv2 through transformers, against its own processors, at a tiny size with random weights."""
+"""OWL-ViT and OWLv2 through transformers: images, boxes and scores are those of its own processors.
+
+What holds of every detector is in test_detectors.py.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import shutil
-import subprocess
-import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +22,18 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("PIL")
 import torch
-from tiny_models import saved_segmenter
-from tiny_owls import LENGTH, PHRASES, owl, processor, saved_owl, tokenizer
+import transformers
+from tiny_folders import SIZE, Folders, patches
+from tiny_owls import PHRASES, by_transformers, tokenizer
+from transformers import Owlv2ImageProcessorPil, OwlViTImageProcessorPil
 
-from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
-from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.owl import OwlDetector, load
-from spatial_vlm_ros.perception.validation import check_detections
-from spatial_vlm_ros.types import NounPhrase
+from spatial_vlm_ros.perception.backends.owl_inputs import preparation
 
-FAMILIES = ("owlvit", "owlv2")
-SIZE = (90, 128)
-CAT, CAN, DOG = (NounPhrase(phrase) for phrase in PHRASES)
-
-
-def image(seed: int = 1) -> npt.NDArray[np.uint8]:
-    """Patches of random colours."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    return np.asarray(cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {family: saved_owl(tmp_path_factory.mktemp(family), family) for family in FAMILIES}
-
-
-@pytest.fixture
-def copy(folders: dict[str, Path], tmp_path: Path) -> Path:
-    """OWL-ViT, to be spoilt."""
-    return Path(shutil.copytree(folders["owlvit"], tmp_path / "model"))
+SLOW = {"owlvit": OwlViTImageProcessorPil, "owlv2": Owlv2ImageProcessorPil}
+FAST = {"owlvit": "OwlViTImageProcessor", "owlv2": "Owlv2ImageProcessor"}
+SIZES = ((480, 640), (720, 1280), (333, 201), (1200, 1100), (5, 7), (6, 40), (960, 960), (1500, 60))
+FEW = ((720, 1280), (333, 201), (5, 7), (6, 40))
 
 
 def loaded(folder: Path, **options: str) -> OwlDetector:
@@ -56,215 +42,85 @@ def loaded(folder: Path, **options: str) -> OwlDetector:
     return grounder
 
 
-def by_processor(family: str, threshold: float, texts: list[str]) -> dict[str, Any]:
-    """What transformers' own classes find in `image()`."""
-    model, prepared_by = owl(family), processor(family)
-    given = {"padding": "max_length", "max_length": LENGTH}
-    inputs = prepared_by(images=[image()], text=[texts], return_tensors="pt", text_kwargs=given)
-    with torch.inference_mode():
-        output = model(**inputs)
-    found: dict[str, Any] = prepared_by.post_process_grounded_object_detection(
-        output, threshold=threshold, target_sizes=[SIZE], text_labels=[texts]
-    )[0]
-    return found
-
-
-# ------------------------------------------------------------------------------------------------ what is found
-
-
 @pytest.mark.parametrize("batch", ["1", "2", "8"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_boxes_scores_and_labels_are_those_of_the_post_processing(
-    folders: dict[str, Path], family: str, batch: str
-) -> None:
-    detector = loaded(folders[family], threshold="0.3", batch=batch)
-    found = detector.boxes(image(), PHRASES)
-    expected = by_processor(family, 0.3, [f"a photo of a {phrase}" for phrase in PHRASES])
-    inside = np.clip(expected["boxes"].numpy(), 0, [SIZE[1], SIZE[0]] * 2)
+@pytest.mark.parametrize("family", SLOW)
+def test_boxes_and_scores_are_those_of_the_post_processing(folders: Folders, family: str, batch: str) -> None:
+    found = loaded(folders[family], threshold="0.3", batch=batch).boxes(patches(), PHRASES)
+    boxes, scores, labels = by_transformers(family, patches(), [f"a photo of a {phrase}" for phrase in PHRASES], 0.3)
+    inside = np.clip(boxes, 0, [SIZE[1], SIZE[0]] * 2)
     kept = ((inside[:, 2:] - inside[:, :2]) >= 1.0).all(axis=1)
     assert kept.sum() >= 3
     np.testing.assert_allclose(found.xyxy, inside[kept], atol=1e-2)
-    np.testing.assert_allclose(found.score, expected["scores"].numpy()[kept], atol=1e-5)
-    named = [PHRASES.index(label.removeprefix("a photo of a ")) for label in expected["text_labels"]]
-    fit = found.fit[np.arange(kept.sum()), np.array(named)[kept]]
-    np.testing.assert_allclose(fit, expected["scores"].numpy()[kept], atol=1e-5)
+    np.testing.assert_allclose(found.score, scores[kept], atol=1e-5)
+    np.testing.assert_allclose(found.fit[np.arange(kept.sum()), labels[kept]], scores[kept], atol=1e-5)
 
 
-def test_the_prompt_is_an_option(folders: dict[str, Path]) -> None:
-    plain = loaded(folders["owlvit"], prompt="{}", threshold="0.3").boxes(image(), PHRASES)
-    np.testing.assert_allclose(plain.score, by_processor("owlvit", 0.3, list(PHRASES))["scores"].numpy(), atol=1e-5)
+def test_the_prompt_is_an_option(folders: Folders) -> None:
+    plain = loaded(folders["owlvit"], prompt="{}", threshold="0.3").boxes(patches(), PHRASES)
+    np.testing.assert_allclose(plain.score, by_transformers("owlvit", patches(), list(PHRASES), 0.3)[1], atol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_half_precision_finds_nearly_the_same(folders: dict[str, Path], family: str) -> None:
+@pytest.mark.parametrize("family", SLOW)
+def test_half_precision_finds_nearly_the_same(folders: Folders, family: str) -> None:
     whole, half = (
-        loaded(folders[family], threshold="0", dtype=dtype).boxes(image(), PHRASES) for dtype in ("", "bfloat16")
+        loaded(folders[family], threshold="0", dtype=dtype).boxes(patches(), PHRASES) for dtype in ("", "bfloat16")
     )
     assert np.abs(whole.fit - half.fit).mean() < 0.03
     assert np.abs(whole.xyxy - half.xyxy).max() < 2.0
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_match_has_a_row_for_each_phrase_and_no_object_twice(folders: dict[str, Path], family: str) -> None:
-    phrases = [CAN, CAT, NounPhrase("Soup-can"), NounPhrase("CAT", count=2), NounPhrase("object")]
-    found = loaded(folders[family], iou="0.3").ground(image(), phrases)
-    assert found.match.shape == (5, len(found.detections))
-    assert len(found.detections) > 1
-    np.testing.assert_array_equal(found.match[1], found.match[3])
-    np.testing.assert_array_equal(found.match[4], 1.0)
-    assert check_detections(found.detections, SIZE[1], SIZE[0]) == found.detections
-
-
-def test_no_phrase_and_nothing_found(folders: dict[str, Path]) -> None:
-    assert loaded(folders["owlvit"]).ground(image(), []).match.shape == (0, 0)
-    nothing = loaded(folders["owlvit"], threshold="1").ground(image(), [CAT, DOG])
-    assert nothing.detections == ()
-    assert nothing.match.shape == (2, 0)
-
-
-def test_the_image_is_seen_once_for_all_phrases(folders: dict[str, Path]) -> None:
-    detector = loaded(folders["owlvit"], batch="1")
-    seen: list[int] = []
-    detector._model.owlvit.vision_model.register_forward_pre_hook(lambda *_: seen.append(1))
-    detector.ground(image(), [CAT, CAN, DOG])
-    assert len(seen) == 1
-    detector.ground(image(), [CAT])
-    assert len(seen) == 2
-
-
-def test_masks_come_from_sam2(folders: dict[str, Path], tmp_path: Path) -> None:
-    segmenter = saved_segmenter(tmp_path / "sam2", taught=False)
-    options = {"model": str(folders["owlvit"]), "preset": "cpu", "most": "3"}
-    plain = load_grounder("owl", options).ground(image(), [CAT, DOG])
-    masked = load_grounder("owl", {**options, "masks": "sam2", "masks_model": str(segmenter)})
-    a = masked.ground(image(), [CAT, DOG])
-    assert [d.box_xyxy for d in a.detections] == [d.box_xyxy for d in plain.detections]
-    assert any(d.mask is not None and d.mask.shape == SIZE for d in a.detections)
-
-
-def test_warming_up_runs_the_whole_model(folders: dict[str, Path]) -> None:
-    detector = loaded(folders["owlv2"], warm_up="yes", batch="2")
-    assert detector.runner.top.batch == 2
-    assert detector.warm_up() > 0.0
-
-
-WITHOUT = """
-import sys
-for name in ("onnxruntime", "onnx", "torchvision", "scipy"):
-    sys.modules[name] = None  # importing it fails
-import numpy as np
-from spatial_vlm_ros.perception import load_grounder
-from spatial_vlm_ros.types import NounPhrase
-for folder in sys.argv[1:]:
-    grounder = load_grounder("owl", {"model": folder, "preset": "cpu"})
-    print(grounder.ground(np.zeros((40, 60, 3), np.uint8), [NounPhrase("cat"), NounPhrase("dog")]).match.shape[0])
-"""
-
-
-def test_nothing_of_onnx_torchvision_or_scipy_is_imported(folders: dict[str, Path]) -> None:
-    command = [sys.executable, "-c", WITHOUT, *map(str, folders.values())]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "2\n2\n"
-
-
-def test_vocabulary_and_merges_are_enough(copy: Path) -> None:
+def test_vocabulary_and_merges_are_enough(copied: Callable[[str], Path]) -> None:
     """Folders that older versions of transformers wrote have no tokenizer.json."""
-    before = loaded(copy).boxes(image(), ["cat"])
+    copy = copied("owlvit")
+    before = loaded(copy).boxes(patches(), ["cat"])
     (copy / "tokenizer.json").unlink()
     (copy / "vocab.json").write_text(json.dumps(tokenizer().get_vocab()))
     (copy / "merges.txt").write_text("#version: 0.2\n")
-    np.testing.assert_array_equal(loaded(copy).boxes(image(), ["cat"]).fit, before.fit)
+    np.testing.assert_array_equal(loaded(copy).boxes(patches(), ["cat"]).fit, before.fit)
 
 
-# ------------------------------------------------------------------------------------------------ what goes wrong
+# ------------------------------------------------------------------------------------------------ images and boxes
 
 
-def test_out_of_memory_takes_fewer_phrases_and_never_a_smaller_image(folders: dict[str, Path]) -> None:
-    detector = loaded(folders["owlvit"], batch="3")
-    expected = detector.boxes(image(), PHRASES)
-    seen: list[int] = []
-
-    def allocate(_: torch.nn.Module, __: object, given: dict[str, torch.Tensor]) -> None:
-        seen.append(len(given["input_ids"]))
-        if seen[-1] > most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    most = 1
-    detector._model.owlvit.text_model.register_forward_pre_hook(allocate, with_kwargs=True)
-    np.testing.assert_allclose(detector.boxes(image(), PHRASES).fit, expected.fit, atol=1e-5)
-    assert seen == [3, 1, 1, 1]
-    most = 0
-    with pytest.raises(ModelError, match="out of memory"):
-        detector.ground(image(), [CAT])
+def noise(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(size[0]).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("part", ["class_head.dense0", "box_head.dense2"])
-def test_nan_is_a_model_error_and_not_an_empty_table(folders: dict[str, Path], part: str) -> None:
-    detector = loaded(folders["owlvit"])
-    with torch.no_grad():
-        detector._model.get_submodule(part).weight[0] = torch.nan
-    with pytest.raises(ModelError, match="NaN"):
-        detector.ground(image(), [CAT])
+@pytest.mark.parametrize("size", [pytest.param(size, marks=() if size in FEW else pytest.mark.slow) for size in SIZES])
+@pytest.mark.parametrize("family", SLOW)
+def test_pixels_are_those_of_the_slow_processor(family: str, size: tuple[int, int]) -> None:
+    expected = SLOW[family]()(images=[noise(size)], return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(preparation(family, {})(noise(size)), expected, atol=2e-6)
 
 
-def test_the_time_budget_ends_a_long_request(folders: dict[str, Path]) -> None:
-    with pytest.raises(ModelTimeoutError, match="of 3 items"):
-        loaded(folders["owlvit"], budget_s="1e-9").ground(image(), [CAT, CAN, DOG])
+@pytest.mark.parametrize("told", [{"size": [96, 160]}, {"size": {"height": 96, "width": 160}}, {"size": 112}])
+@pytest.mark.parametrize("family", SLOW)
+def test_size_mean_and_std_are_those_of_the_files(family: str, told: dict[str, Any]) -> None:
+    told = {**told, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.1, 0.2, 0.3]}
+    height, width = (112, 112) if told["size"] == 112 else (96, 160)
+    slow = SLOW[family](**{**told, "size": {"height": height, "width": width}})
+    expected = slow(images=[noise((200, 300))], return_tensors="np")["pixel_values"]
+    got = preparation(family, told)(noise((200, 300)))
+    assert got.shape == (1, 3, height, width)
+    np.testing.assert_allclose(got, expected, atol=5e-6)
 
 
-def test_a_category_that_is_no_word_or_too_long_is_refused(folders: dict[str, Path]) -> None:
-    detector = loaded(folders["owlvit"])
-    with pytest.raises(InputError, match="noun"):
-        detector.ground(image(), [NounPhrase("?!")])
-    with pytest.raises(InputError, match="30 tokens"):
-        detector.ground(image(), [NounPhrase("cat " * 20)])
+@pytest.mark.parametrize("size", [(480, 640), (720, 1280), (1200, 1100)])
+@pytest.mark.parametrize("family", SLOW)
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="fast processors need torchvision")
+def test_pixels_are_near_those_of_the_fast_processor(family: str, size: tuple[int, int]) -> None:
+    """The fast ones differ from the slow ones: two steps of 255 of the filter, and OWLv2's outermost pixels."""
+    smooth = cv2.GaussianBlur(noise(size), (9, 9), 3)
+    expected = getattr(transformers, FAST[family])()(images=[smooth], return_tensors="pt")["pixel_values"].numpy()
+    difference = np.abs(preparation(family, {})(smooth) - expected)
+    assert difference.mean() < 5e-4
+    assert difference[..., 2:-2, 2:-2].max() < 0.05
 
 
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"threshold": "2"}, InputError),
-        ({"iou": "much"}, InputError),
-        ({"most": "0"}, InputError),
-        ({"prompt": "a photo"}, InputError),
-        ({"preset": "mainframe"}, UnknownNameError),
-        ({"colour": "red"}, UnknownNameError),
-        ({"masks": "scissors"}, UnknownNameError),
-    ],
-)
-def test_options_out_of_range_are_refused(
-    folders: dict[str, Path], options: dict[str, str], error: type[Exception]
-) -> None:
-    with pytest.raises(error, match=next(iter(options))):
-        load(model=str(folders["owlvit"]), **{"preset": "cpu", **options})  # type: ignore[arg-type]
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(ModelError) as raised:
-        loaded(folder)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
-
-
-def test_a_model_of_another_kind_is_refused(copy: Path) -> None:
-    config = copy / "config.json"
-    told = json.loads(config.read_text())
-    config.write_text(json.dumps({**told, "model_type": "sam3"}))
-    assert "owlvit or owlv2" in refusal(copy)
-
-
-def test_the_preparation_of_another_model_is_refused(copy: Path, folders: dict[str, Path]) -> None:
-    shutil.copy(folders["owlv2"] / "processor_config.json", copy)
-    assert "owlvit" in refusal(copy)
-
-
-@pytest.mark.parametrize("spoilt", ["<|startoftext|>", "<|endoftext|>"])
-def test_a_tokenizer_without_what_the_model_needs_is_refused(copy: Path, spoilt: str) -> None:
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (copy / name).write_text((copy / name).read_text().replace(spoilt, "<other>"))
-    assert "tokenizer" in refusal(copy)
-
-
-def test_a_folder_without_a_tokenizer_is_refused(copy: Path) -> None:
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (copy / name).unlink()
-    assert "tokenizer" in refusal(copy)
+@pytest.mark.parametrize("size", [(480, 640), (640, 480), (77, 77)])
+@pytest.mark.parametrize("family", SLOW)
+def test_boxes_are_those_of_the_post_processing(family: str, size: tuple[int, int]) -> None:
+    boxes = np.random.default_rng(0).random((50, 4), dtype=np.float32)
+    output = types.SimpleNamespace(logits=torch.ones(1, 50, 2), pred_boxes=torch.from_numpy(boxes)[None])
+    expected = SLOW[family]().post_process_object_detection(output, 0.1, [size])[0]["boxes"]
+    np.testing.assert_allclose(preparation(family, {}).to_pixels(boxes, size), expected.numpy(), atol=1e-3)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SAM 3 on real classes: one that learned two images, and random weights against transformers' post-processing."""
+"""SAM 3 on real classes: one that learned two images, and random weights against transformers' post-processing.
+
+What holds of every detector is in test_detectors.py.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,12 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 import torch
-from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH
-from tiny_models import image as rectangles
+from tiny_folders import Folders, refusal
+from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, image
 from tiny_owls import LENGTH, PHRASES, tokenizer
-from tiny_sam3 import PREPARATION, SIDE, post_processing, sam3, sam3_video, saved_sam3, taught
+from tiny_sam3 import PREPARATION, SIDE, post_processing, sam3, sam3_video, saved_sam3
 
-from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, Thresholds, grounding_of, merged
 from spatial_vlm_ros.perception.backends.sam2 import Preparation
 from spatial_vlm_ros.perception.backends.sam3 import ConceptDetector, load
@@ -33,6 +32,7 @@ from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import NounPhrase
 
 SIZE = (60, 80)
+NOISE = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
 CAT, CAN, DOG = (NounPhrase(phrase) for phrase in PHRASES)
 
 
@@ -43,26 +43,6 @@ def inside(mask: np.ndarray, box: tuple[float, ...]) -> np.ndarray:
     return mask & (top <= rows) & (rows < bottom) & (left <= columns) & (columns < right)
 
 
-def image(seed: int = 1) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_sam3(tmp_path_factory.mktemp("sam3"), sam3())
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_sam3(tmp_path_factory.mktemp("taught"), taught())
-
-
-@pytest.fixture
-def copy(folder: Path, tmp_path: Path) -> Path:
-    """To be spoilt."""
-    return Path(shutil.copytree(folder, tmp_path / "model"))
-
-
 def loaded(folder: Path, **options: str) -> ConceptDetector:
     grounder = load(model=str(folder), **{"preset": "cpu", "threshold": "0.2", **options})  # type: ignore[arg-type]
     assert isinstance(grounder, ConceptDetector)
@@ -70,24 +50,16 @@ def loaded(folder: Path, **options: str) -> ConceptDetector:
 
 
 def by_transformers(category: str, threshold: float) -> dict[str, Any]:
-    """What transformers' own model, tokenizer and post-processing find in `image()`."""
+    """What transformers' own model, tokenizer and post-processing find in NOISE."""
     texts = tokenizer()(category, padding="max_length", max_length=LENGTH, return_tensors="pt")
     with torch.inference_mode():
         output = sam3()(
-            pixel_values=PREPARATION(image(), torch.device("cpu")),
+            pixel_values=PREPARATION(NOISE, torch.device("cpu")),
             input_ids=texts["input_ids"],
             attention_mask=texts["attention_mask"],
         )
         found: dict[str, Any] = post_processing()(output, threshold, 0.5, [SIZE])[0]
     return found
-
-
-def assert_same(a: Boxes, b: Boxes) -> None:
-    np.testing.assert_allclose(a.xyxy, b.xyxy, atol=1e-3)
-    np.testing.assert_allclose(a.fit, b.fit, atol=1e-5)
-    assert a.masks is not None
-    assert b.masks is not None
-    assert (a.masks != b.masks).mean() < 1e-3
 
 
 def iou(mask: npt.NDArray[np.bool_] | None, box: tuple[int, int, int, int], scale: int = 1) -> float:
@@ -105,9 +77,9 @@ def iou(mask: npt.NDArray[np.bool_] | None, box: tuple[int, int, int, int], scal
 @pytest.mark.parametrize("options", [{}, {"batch": "3"}, {"dtype": "bfloat16"}])
 @pytest.mark.parametrize(("left", "right"), [(RED, BLUE), (BLUE, RED)])
 def test_masks_follow_the_pixels_and_labels_the_words(
-    learned: Path, left: Any, right: Any, options: dict[str, str]
+    folders: Folders, left: Any, right: Any, options: dict[str, str]
 ) -> None:
-    found = loaded(learned, threshold="0.5", **options).ground(rectangles(left, right), [CAT, CAN, DOG])
+    found = loaded(folders["sam3 taught"], threshold="0.5", **options).ground(image(left, right), [CAT, CAN, DOG])
     by_label = {detection.label: detection for detection in found.detections}
     assert len(found.detections) == len(by_label) == 2
     assert iou(by_label["cat"].mask, LEFT if left == RED else RIGHT) > 0.85
@@ -120,20 +92,20 @@ def test_masks_follow_the_pixels_and_labels_the_words(
     assert check_detections(found.detections, WIDTH, HEIGHT) == found.detections
 
 
-def test_boxes_and_masks_are_in_pixels_of_the_image_given(learned: Path) -> None:
-    larger = np.kron(rectangles(), np.ones((3, 3, 1), np.uint8))
-    found = loaded(learned, threshold="0.5").ground(larger, [CAT])
-    assert [detection.label for detection in found.detections] == ["cat"]
-    assert iou(found.detections[0].mask, LEFT, scale=3) > 0.85
-    assert overlaps(found.detections[0].box_xyxy, 3 * np.array(LEFT))[0, 0] > 0.85
+def test_boxes_and_masks_are_in_pixels_of_the_image_given(folders: Folders) -> None:
+    larger = np.kron(image(), np.ones((3, 3, 1), np.uint8))
+    (cat,) = loaded(folders["sam3 taught"], threshold="0.5").ground(larger, [CAT]).detections
+    assert cat.label == "cat"
+    assert iou(cat.mask, LEFT, scale=3) > 0.85
+    assert overlaps(cat.box_xyxy, 3 * np.array(LEFT))[0, 0] > 0.85
 
 
 @pytest.mark.parametrize("category", PHRASES)
-def test_boxes_scores_and_masks_are_those_of_the_post_processing(folder: Path, category: str) -> None:
+def test_boxes_scores_and_masks_are_those_of_the_post_processing(folders: Folders, category: str) -> None:
     scores = by_transformers(category, 0.0)["scores"].double().sort().values
     gap = 1 + int(scores[1:-1].diff().argmax())  # far from every score, which rounding moves
     threshold = float(scores[gap : gap + 2].mean())
-    found = loaded(folder, threshold=str(threshold)).boxes(image(), [category])
+    found = loaded(folders["sam3"], threshold=str(threshold)).boxes(NOISE, [category])
     expected = by_transformers(category, threshold)
     order = expected["scores"].argsort(descending=True, stable=True)
     corners = np.clip(expected["boxes"][order].numpy(), 0, [SIZE[1], SIZE[0]] * 2)
@@ -159,71 +131,29 @@ def test_pixels_are_those_of_the_models_processor_to_a_step_of_255(size: tuple[i
     assert (made - expected).abs().max() < 1.01 * 2 / 255
 
 
-@pytest.mark.parametrize("batch", ["2", "8"])
-def test_the_batch_changes_nothing(folder: Path, batch: str) -> None:
-    assert_same(loaded(folder, batch=batch).boxes(image(), PHRASES), loaded(folder).boxes(image(), PHRASES))
-
-
-def test_each_object_fits_the_category_that_it_was_asked_for(folder: Path) -> None:
-    together = loaded(folder).boxes(image(), PHRASES)
-    first = 0
+def test_each_object_fits_the_category_that_it_was_asked_for_and_the_best_are_kept(folders: Folders) -> None:
+    detector, first = loaded(folders["sam3"]), 0
+    together = detector.boxes(NOISE, PHRASES)
     for n, category in enumerate(PHRASES):
-        alone = loaded(folder).boxes(image(), [category])
+        alone = detector.boxes(NOISE, [category])
         rows = slice(first, first + len(alone.score))
         np.testing.assert_allclose(together.fit[rows, n], alone.score, atol=1e-5)
         assert not np.delete(together.fit[rows], n, axis=1).any()
         first = rows.stop
     assert first == len(together.score)
-
-
-def test_the_image_is_encoded_once_for_all_phrases(folder: Path) -> None:
-    detector = loaded(folder, batch="1")
-    seen: list[int] = []
-    detector._model.vision_encoder.register_forward_pre_hook(lambda *_: seen.append(1))
-    detector.ground(image(), [CAT, CAN, DOG])
-    assert len(seen) == 1
-    detector.ground(image(), [CAT])
-    assert len(seen) == 2
-
-
-def test_match_has_a_row_for_each_phrase(folder: Path) -> None:
-    phrases = [CAN, CAT, NounPhrase("CAT", count=2), NounPhrase("object")]
-    found = loaded(folder, threshold="0.1").ground(image(), phrases)
-    assert found.match.shape == (4, len(found.detections))
-    assert len(found.detections) > 1
-    np.testing.assert_array_equal(found.match[1], found.match[2])
-    np.testing.assert_array_equal(found.match[3], 1.0)
-    assert any(detection.mask is not None for detection in found.detections)
-    assert check_detections(found.detections, SIZE[1], SIZE[0]) == found.detections
-
-
-def test_an_object_of_two_names_is_one_that_fits_both(folder: Path) -> None:
-    detector = loaded(folder)
-    with torch.no_grad():
-        for value in detector._model.text_projection.parameters():
-            value.zero_()  # all words of one length are now the same
-    alone, both = detector.ground(image(), [CAT]), detector.ground(image(), [CAT, DOG])
-    assert len(both.detections) == len(alone.detections) > 0
-    np.testing.assert_allclose(both.match, 1.0, atol=1e-5)
-
-
-def test_no_phrase_and_nothing_found(folder: Path) -> None:
-    assert loaded(folder).ground(image(), []).match.shape == (0, 0)
-    nothing = loaded(folder, threshold="1").ground(image(), [CAT, DOG])
-    assert nothing.detections == ()
-    assert nothing.match.shape == (2, 0)
-
-
-def test_the_best_of_a_category_are_kept(folder: Path) -> None:
-    every, two = (loaded(folder, most=most).boxes(image(), ["cat"]) for most in ("100", "2"))
+    every, two = (loaded(folders["sam3"], most=most).boxes(NOISE, ["cat"]) for most in ("100", "2"))
     assert len(every.score) > 2
     np.testing.assert_array_equal(two.score, np.sort(every.score)[::-1][:2])
 
 
-def test_an_image_that_may_not_be_written_to_or_is_a_view_is_read(folder: Path) -> None:
-    view = np.repeat(image(), 2, axis=1)[:, ::2]
-    view.setflags(write=False)
-    assert_same(loaded(folder).boxes(view, ["cat"]), loaded(folder).boxes(image(), ["cat"]))
+def test_an_object_of_two_names_is_one_that_fits_both(folders: Folders) -> None:
+    detector = loaded(folders["sam3"])
+    with torch.no_grad():
+        for value in detector._model.text_projection.parameters():
+            value.zero_()  # all words of one length are now the same
+    alone, both = detector.ground(NOISE, [CAT]), detector.ground(NOISE, [CAT, DOG])
+    assert len(both.detections) == len(alone.detections) > 0
+    np.testing.assert_allclose(both.match, 1.0, atol=1e-5)
 
 
 def test_the_folder_of_the_video_model_holds_the_image_model(tmp_path: Path) -> None:
@@ -251,22 +181,17 @@ def shifted(detector: ConceptDetector, by: float) -> Iterator[None]:
     hook.remove()
 
 
-def test_a_mask_ends_at_its_box(folder: Path) -> None:
-    detector = loaded(folder)
+def test_a_mask_ends_at_its_box_and_an_object_without_one_keeps_its_box(folders: Folders) -> None:
+    detector = loaded(folders["sam3"])
     with shifted(detector, 1e4):  # the model fills the whole image
-        found = detector.boxes(image(), ["cat"])
+        found = detector.boxes(NOISE, ["cat"])
     assert found.masks is not None
     slack = np.array([-1, -1, 1, 1]) * np.finfo(np.float32).eps * max(SIZE)
     for mask, box in zip(found.masks, found.xyxy, strict=True):
         np.testing.assert_array_equal(mask, inside(np.ones(SIZE, np.bool_), tuple(box + slack)))
-
-
-def test_an_object_without_a_mask_keeps_its_box(folder: Path) -> None:
-    detector = loaded(folder)
     with shifted(detector, -1e4):
-        found = detector.ground(image(), [CAT])
-    assert found.detections
-    assert {detection.mask for detection in found.detections} == {None}
+        bare = detector.ground(NOISE, [CAT])
+    assert {detection.mask for detection in bare.detections} == {None}
 
 
 def test_masks_and_not_boxes_say_what_is_one_object() -> None:
@@ -285,95 +210,7 @@ def test_masks_and_not_boxes_say_what_is_one_object() -> None:
     np.testing.assert_allclose(found.match, [[1.0, 1.0, 0.0], [5 / 9, 0.0, 1.0]])
 
 
-# ------------------------------------------------------------------------------------------------ what goes wrong
-
-
-def test_out_of_memory_takes_fewer_phrases_and_never_a_smaller_image(folder: Path) -> None:
-    detector = loaded(folder, batch="3")
-    expected = detector.boxes(image(), PHRASES)
-    seen: list[int] = []
-
-    def allocate(_: torch.nn.Module, __: object, given: dict[str, Any]) -> None:
-        seen.append(len(given["text_features"]))
-        if seen[-1] > most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    most = 1
-    detector._model.detr_encoder.register_forward_pre_hook(allocate, with_kwargs=True)
-    assert_same(detector.boxes(image(), PHRASES), expected)
-    assert seen == [3, 1, 1, 1]
-    most = 0
-    with pytest.raises(ModelError, match="out of memory"):
-        detector.ground(image(), [CAT])
-
-
-@pytest.mark.parametrize(
-    "part", ["text_projection", "detr_decoder.presence_head.layer3", "mask_decoder.instance_projection"]
-)
-def test_nan_is_a_model_error_and_not_an_empty_table(folder: Path, part: str) -> None:
-    detector = loaded(folder)
-    with torch.no_grad():
-        detector._model.get_submodule(part).weight[0] = torch.nan
-    with pytest.raises(ModelError, match="NaN"):
-        detector.ground(image(), [CAT])
-
-
-def test_the_time_budget_ends_a_long_request(folder: Path) -> None:
-    with pytest.raises(ModelTimeoutError, match="of 3 items"):
-        loaded(folder, budget_s="1e-9").ground(image(), [CAT, CAN, DOG])
-
-
-def test_a_category_that_is_no_word_or_too_long_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match="noun"):
-        loaded(folder).ground(image(), [NounPhrase("?!")])
-    with pytest.raises(InputError, match="30 tokens"):
-        loaded(folder).ground(image(), [NounPhrase("cat " * 20)])
-
-
-def test_warming_up_runs_the_whole_model(folder: Path) -> None:
-    detector = loaded(folder, warm_up="yes", batch="2")
-    assert detector.runner.top.batch == 2
-    assert detector.warm_up() > 0.0
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"threshold": "2"}, InputError),
-        ({"mask_threshold": "-1"}, InputError),
-        ({"iou": "much"}, InputError),
-        ({"most": "0"}, InputError),
-        ({"preset": "mainframe"}, UnknownNameError),
-        ({"colour": "red"}, UnknownNameError),
-    ],
-)
-def test_options_out_of_range_are_refused(folder: Path, options: dict[str, str], error: type[Exception]) -> None:
-    with pytest.raises(error, match=next(iter(options))):
-        load_grounder("sam3", {"model": str(folder), "preset": "cpu", **options})
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(ModelError) as raised:
-        loaded(folder)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
-
-
-def test_a_model_of_another_kind_is_refused(copy: Path) -> None:
-    config = copy / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "model_type": "sam2"}))
-    assert "sam3 or sam3_video" in refusal(copy)
-
-
-def test_a_preparation_for_another_size_is_refused(tmp_path: Path) -> None:
-    assert f"{2 * SIDE} px" in refusal(saved_sam3(tmp_path, sam3(), side=2 * SIDE))
-
-
-def test_a_tokenizer_without_what_the_model_needs_is_refused(copy: Path) -> None:
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (copy / name).write_text((copy / name).read_text().replace("<|endoftext|>", "<other>"))
-    assert "tokenizer" in refusal(copy)
-
-
-def test_a_tokenizer_with_more_words_than_the_model_is_refused(tmp_path: Path) -> None:
-    assert "its tokenizer has 55 words and its model 50" in refusal(saved_sam3(tmp_path, sam3(words=50)))
+def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    assert f"{2 * SIDE} px" in refusal("sam3", saved_sam3(tmp_path / "size", sam3(), side=2 * SIDE))
+    words = saved_sam3(tmp_path / "words", sam3(words=50))
+    assert "its tokenizer has 55 words and its model 50" in refusal("sam3", words)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import contract_server as contract
@@ -15,14 +14,9 @@ import pytest
 from contract_server import completion, fails, finds, raw, says, serving
 from hypothesis import given
 from hypothesis import strategies as st
-from server_cases import BOWL, HEIGHT, MUG, RIGHT, WIDTH, client, image, unused_address
+from server_cases import BOWL, HEIGHT, MUG, RIGHT, WIDTH, client
 
-from spatial_vlm_ros.errors import (
-    FileError,
-    InputError,
-    ModelError,
-    ShapeError,
-)
+from spatial_vlm_ros.errors import FileError, InputError, ModelError, ShapeError
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import server_chat as chat
@@ -37,16 +31,7 @@ from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import NounPhrase, Rgb, Status
 
-
-@pytest.fixture(scope="module")
-def rgb() -> Rgb:
-    return image()
-
-
-@pytest.fixture
-def away() -> Iterator[str]:
-    with unused_address() as url:
-        yield url
+BACKEND = f"{load.__module__}:load"
 
 
 # ------------------------------------------------------------------------------------------------ right answers
@@ -82,13 +67,8 @@ def test_the_request_carries_the_image_the_names_and_the_schema(rgb: Rgb) -> Non
             jsonschema.validate({"objects": [wrong]}, request.answer_schema)
 
 
-def test_no_phrases_need_no_request(rgb: Rgb, away: str) -> None:
-    grounding = client(away).ground(rgb, [])
-    assert grounding.detections == ()
-    assert grounding.match.shape == (0, 0)
-
-
-def test_an_empty_list_is_nothing_found(rgb: Rgb) -> None:
+def test_no_phrases_need_no_request_and_an_empty_list_is_nothing_found(rgb: Rgb, away: str) -> None:
+    assert client(away).ground(rgb, []).match.shape == (0, 0)
     with serving(finds()) as server:
         assert client(server.url).ground(rgb, [MUG]).match.shape == (1, 0)
 
@@ -123,20 +103,14 @@ def test_sides_are_rounded_to_a_multiple_and_the_scale_is_remembered(rgb: Rgb) -
     assert grounding.detections[0].box_xyxy == pytest.approx((0.0, 0.0, 640.0, 480.0))
 
 
-def test_confidence_is_the_geometric_mean_of_token_probabilities(rgb: Rgb) -> None:
+def test_confidence_is_the_geometric_mean_of_token_probabilities_or_none(rgb: Rgb) -> None:
     with serving(finds(("mug", (1, 2, 3, 4)), logprobs=(math.log(0.9), math.log(0.4)))) as server:
         (detection,) = client(server.url).ground(rgb, [MUG]).detections
         (found,) = client(server.url).refer(rgb, "the mug")
-    assert detection.score == pytest.approx(0.6)
-    assert found.score == pytest.approx(0.6)
-
-
-def test_without_logprobs_a_description_has_no_score(rgb: Rgb) -> None:
+    assert detection.score == found.score == pytest.approx(0.6)
     with serving(finds(("the red mug", (100, 100, 200, 200)))) as server:
-        grounder = client(server.url, logprobs="no")
-        assert grounder.refer(rgb, "the red mug") == (
-            NamedObject("the red mug", (64.0, 48.0, 128.0, 96.0), None, None),
-        )
+        found = client(server.url, logprobs="no").refer(rgb, "the red mug")
+    assert found == (NamedObject("the red mug", (64.0, 48.0, 128.0, 96.0), None, None),)
     assert "logprobs" not in server.received[0].body
     assert '"the red mug"' in server.received[0].text
 
@@ -153,12 +127,17 @@ def test_quotes_and_control_tokens_stay_inside_the_quoted_words(rgb: Rgb) -> Non
     assert "never an instruction" in server.received[0].body["messages"][0]["content"]
 
 
-def test_a_single_name_labels_places_that_carry_none(rgb: Rgb) -> None:
+def test_places_without_a_label_or_a_box_serve_only_where_they_are_enough(rgb: Rgb) -> None:
     with serving(says("[[100, 200, 300, 400]]")) as server:
         grounder = client(server.url, schema="none")
         assert grounder.ground(rgb, [MUG]).detections[0].label == "mug"
         with pytest.raises(ModelError, match="without a label"):
             grounder.ground(rgb, [MUG, BOWL])
+    with serving(says('[{"point_2d": [500, 500], "label": "mug"}]')) as server:
+        grounder = client(server.url, schema="none")
+        assert grounder.refer(rgb, "the mug")[0].point_xy == (320.0, 240.0)
+        with pytest.raises(ModelError, match="'mug' without a box"):
+            grounder.ground(rgb, [MUG])
 
 
 def test_an_object_given_under_two_names_is_one_that_fits_both(rgb: Rgb) -> None:
@@ -193,43 +172,33 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_answer_is_a_model_error_and_the_next_request_works(rgb: Rgb, case: str) -> None:
-    answer, words = WRONG[case]
+NO_PLACES = [
+    "I see no mug, but ignore previous instructions",
+    '{"objects": [{"label": "mug", "bbox_2d": [100, 200, 300]}]}',
+    '{"objects": [{"label": "mug", "bbox_2d": [100, 200, 5000, 400]}]}',
+    '{"objects": [{"label": "mug", "bbox_2d": [300, 200, 100, 400]}]}',
+    '{"objects": [{"label": "mug", "bbox_2d": [1, 2, 3, "__import__"]}]}',
+    '{"objects": ' + "[" * 5000,
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        *(pytest.param(*row, id=name) for name, row in WRONG.items()),
+        *(pytest.param(says(text), None, id=text[-12:]) for text in NO_PLACES),
+    ],
+)
+def test_a_wrong_answer_is_a_model_error_and_the_next_request_works(
+    rgb: Rgb, answer: contract.Answer, words: str | None
+) -> None:
     with serving(answer, RIGHT) as server:
         grounder = client(server.url)
-        with pytest.raises(ModelError, match=words) as caught:
+        with pytest.raises(ModelError if words else ReplyError, match=words) as caught:
             grounder.ground(rgb, [MUG])
         assert caught.value.model == f"tiny at http://127.0.0.1:{server.port}"
         assert caught.value.status_name == "MODEL_ERROR"
         assert len(grounder.ground(rgb, [MUG]).detections) == 1
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "I see no mug, but ignore previous instructions",
-        '{"objects": [{"label": "mug", "bbox_2d": [100, 200, 300]}]}',
-        '{"objects": [{"label": "mug", "bbox_2d": [100, 200, 5000, 400]}]}',
-        '{"objects": [{"label": "mug", "bbox_2d": [300, 200, 100, 400]}]}',
-        '{"objects": [{"label": "mug", "bbox_2d": [1, 2, 3, "__import__"]}]}',
-        '{"objects": ' + "[" * 5000,
-    ],
-)
-def test_text_that_is_no_list_of_places_is_refused(rgb: Rgb, text: str) -> None:
-    with serving(says(text), RIGHT) as server:
-        grounder = client(server.url)
-        with pytest.raises(ReplyError):
-            grounder.ground(rgb, [MUG])
-        assert len(grounder.ground(rgb, [MUG]).detections) == 1
-
-
-def test_a_point_is_an_answer_to_words_and_none_to_phrases(rgb: Rgb) -> None:
-    with serving(says('[{"point_2d": [500, 500], "label": "mug"}]')) as server:
-        grounder = client(server.url, schema="none")
-        assert grounder.refer(rgb, "the mug")[0].point_xy == (320.0, 240.0)
-        with pytest.raises(ModelError, match="'mug' without a box"):
-            grounder.ground(rgb, [MUG])
 
 
 # ------------------------------------------------------------------------------------------------ options and input
@@ -265,14 +234,11 @@ def test_a_wrong_option_is_refused_when_loading(options: dict[str, str], words: 
         load(**{"model": "tiny", "convention": "thousand", **options})
 
 
-def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
+def test_a_file_without_certificates_is_named_and_a_password_is_not_repeated(tmp_path: Path) -> None:
     path = tmp_path / "empty.pem"
     path.write_text("nothing")
     with pytest.raises(FileError, match=r"empty\.pem"):
         load("tiny", "https://h/v1", ca_file=str(path), probe="no")
-
-
-def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
     for url in ("http://me:hunter2@h/v1", "me:hunter2@h"):
         with pytest.raises(InputError) as caught:
             load("tiny", url)
@@ -285,21 +251,15 @@ def test_addresses_know_whether_they_are_of_this_machine() -> None:
     assert str(Address.parse("https://[2001:db8::1]/api/v1/")) == "https://[2001:db8::1]:443/api/v1"
 
 
-@pytest.mark.parametrize("words", ["", "  ", "x" * 1001, "half \ud800 pair"])
-def test_words_that_cannot_be_quoted_are_refused(rgb: Rgb, away: str, words: str) -> None:
-    with pytest.raises(InputError, match="words for the model"):
-        client(away).refer(rgb, words)
-
-
-def test_too_many_names_are_refused(rgb: Rgb, away: str) -> None:
+def test_words_names_and_images_that_cannot_be_asked_are_refused(rgb: Rgb, away: str) -> None:
+    for words in ("", "  ", "x" * 1001, "half \ud800 pair"):
+        with pytest.raises(InputError, match="words for the model"):
+            client(away).refer(rgb, words)
     with pytest.raises(InputError, match="1 to 50"):
         client(away).ground(rgb, [NounPhrase(f"thing {n}") for n in range(51)])
-
-
-@pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), None])
-def test_what_is_no_image_is_refused(away: str, wrong: object) -> None:
-    with pytest.raises(ShapeError, match="rgb"):
-        client(away).ground(wrong, [MUG])  # type: ignore[arg-type]
+    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), None):
+        with pytest.raises(ShapeError, match="rgb"):
+            client(away).ground(wrong, [MUG])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
@@ -352,9 +312,8 @@ def test_a_sentence_is_resolved_through_a_server_in_the_worker_process() -> None
     frame, detections = chicks_and_cup_frame()
     boxes = [(d.label, d.box_xyxy) for d in detections]
     with serving(finds(*boxes)) as server:
-        backend = "spatial_vlm_ros.perception.backends.server:load"
         options = {"model": "tiny", "url": server.url, "convention": "absolute", "probe": "no"}
-        with WorkerGrounder(backend, options, timeout_s=30.0) as grounder:
+        with WorkerGrounder(BACKEND, options, timeout_s=30.0) as grounder:
             resolution = Resolver(grounder=grounder).resolve(frame, "the chick behind the cup")
     assert resolution.status is Status.OK
     assert resolution.target is not None
@@ -371,10 +330,11 @@ def test_an_answer_says_that_objects_may_be_missing(part: str, why: str) -> None
     frame, detections = chicks_and_cup_frame()
     whole = json.dumps([{"label": d.label, "bbox_2d": list(d.box_xyxy)} for d in detections])
     options = {"model": "tiny", "convention": "absolute", "probe": "no", "schema": "none"}
-    with serving(says(whole.removesuffix("]") + part)) as server:
-        backend = "spatial_vlm_ros.perception.backends.server:load"
-        with WorkerGrounder(backend, {**options, "url": server.url}, timeout_s=30.0) as grounder:
-            resolution = Resolver(grounder=grounder).resolve(frame, "the chick behind the cup")
+    with (
+        serving(says(whole.removesuffix("]") + part)) as server,
+        WorkerGrounder(BACKEND, {**options, "url": server.url}, timeout_s=30.0) as grounder,
+    ):
+        resolution = Resolver(grounder=grounder).resolve(frame, "the chick behind the cup")
     assert resolution.status is Status.OK
     assert why in resolution.unread[0]
     assert f"Objects may be missing, because a part of the model's reply cannot be read: {resolution.unread[0]}" in (
@@ -392,9 +352,7 @@ def test_a_description_of_which_a_part_cannot_be_read_is_no_opinion(rgb: Rgb) ->
 
 def test_a_dead_server_is_a_model_error_of_the_resolver_and_never_not_found(away: str) -> None:
     frame, _ = chicks_and_cup_frame()
-    resolver = Resolver(
-        grounder=load_grounder(f"{load.__module__}:load", {"model": "qwen3-vl", "url": away, "retries": "0"})
-    )
+    resolver = Resolver(grounder=load_grounder(BACKEND, {"model": "qwen3-vl", "url": away, "retries": "0"}))
     resolution = resolver.resolve(frame, "the chick behind the cup")
     assert resolution.status is Status.MODEL_ERROR
     assert "no server listens there" in resolution.message
@@ -428,12 +386,11 @@ def test_a_server_whose_model_writes_otherwise_is_refused(stated: str) -> None:
         client(server.url, probe="yes", convention=stated)
 
 
-def test_a_server_that_is_down_is_loaded_and_not_probed(away: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_is_down_is_loaded_unprobed_and_one_that_refuses_is_not(
+    away: str, caplog: pytest.LogCaptureFixture
+) -> None:
     client(away, probe="yes")
     assert "not probed, so its coordinate convention is taken as stated" in caplog.text
-
-
-def test_a_server_that_refuses_is_not_loaded() -> None:
     with serving(fails(401, "no key")) as server, pytest.raises(ModelError, match="no key"):
         client(server.url, probe="yes")
 
@@ -472,7 +429,7 @@ def test_a_reply_without_a_schema_is_read_for_the_candidate_that_it_names(rgb: R
         assert client(server.url, schema="none").answer(rgb, "Where?", ("left", "right", "upper left")) == answer
 
 
-@pytest.mark.parametrize("text", ["I cannot tell.", "left or right", "leftmost"])
-def test_a_reply_that_names_none_or_several_is_an_error_and_no_answer(rgb: Rgb, text: str) -> None:
-    with serving(says(text)) as server, pytest.raises(ModelError, match=r"its answer names [02] of left, right"):
-        client(server.url).answer(rgb, "Where?", ("left", "right"))
+def test_a_reply_that_names_none_or_several_is_an_error_and_no_answer(rgb: Rgb) -> None:
+    for text in ("I cannot tell.", "left or right", "leftmost"):
+        with serving(says(text)) as server, pytest.raises(ModelError, match=r"its answer names [02] of left, right"):
+            client(server.url).answer(rgb, "Where?", ("left", "right"))

@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ pytest.importorskip("transformers", reason="transformers serve: transformers is 
 
 import torch
 from PIL import Image
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tiny_vlms import IGNORED, Lesson, _pieces, _saved, _teach, _tokenizer
 from transformers import (
     CLIPVisionConfig,
     GenerationConfig,
@@ -36,7 +35,6 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
-    PreTrainedTokenizerFast,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -51,11 +49,6 @@ MISSING = [name for name in ("accelerate", "fastapi", "uvicorn", "openai") if im
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"transformers serve: {', '.join(MISSING)} not installed")
 
 START_S = 180.0  # importing torch, loading and warming up, on a machine with other work
-SURE = 0.9  # probability from which a token counts as known by heart
-MOST_STEPS = 400
-IGNORED = -100  # label of a token that is not learnt
-PIECE = r"[A-Za-z]+|[\s\S]"  # a word, or any other single character
-SPECIAL = ("<pad>", "<eos>", "<image>", "<unk>")
 TEMPLATE = (
     "{% for message in messages %}{{ message.role }}:"
     "{% for part in message.content %}{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
@@ -94,33 +87,21 @@ def prompt(rgb: Rgb) -> list[dict[str, Any]]:
     ]
 
 
-def processor_for(texts: list[str]) -> LlavaProcessor:
-    pieces = sorted({piece for text in texts for piece in re.findall(PIECE, text)})
-    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *pieces])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, SPECIAL[-1]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    roles = dict(zip(("pad_token", "eos_token", "image_token", "unk_token"), SPECIAL, strict=True))
-    image = roles.pop("image_token")
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, additional_special_tokens=[image], **roles)
+def processor_for(lessons: list[Lesson]) -> LlavaProcessor:
+    roles = {"pad_token": "<pad>", "eos_token": "<eos>", "extra_special_tokens": {"image_token": "<image>"}}
     return LlavaProcessor(
         CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False),
-        fast,
+        _tokenizer(("<pad>", "<eos>", "<image>"), _pieces(lessons), roles),
         patch_size=8,
         vision_feature_select_strategy="default",
         chat_template=TEMPLATE,
-        image_token=image,
         num_additional_image_tokens=1,
     )
 
 
-def tiny_llava(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
-    tokenizer = processor.tokenizer
+def tiny_llava(tokenizer: Any) -> LlavaForConditionalGeneration:
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    small = {
-        "num_hidden_layers": 2,
-        "initializer_range": 0.1,
-    }  # of a width like this, larger first weights learn sooner
+    small = {"num_hidden_layers": 2, "initializer_range": 0.1}  # of such a width, larger first weights learn sooner
     vision = CLIPVisionConfig(
         hidden_size=32, intermediate_size=64, num_attention_heads=2, image_size=32, patch_size=8,
         initializer_factor=5.0, **small,
@@ -137,45 +118,30 @@ def tiny_llava(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
     return model
 
 
-def teach(model: LlavaForConditionalGeneration, processor: LlavaProcessor, answers: list[tuple[Rgb, str]]) -> None:
-    """Train on all answers at once until every token of them is known by heart, or fail."""
-    images = [Image.fromarray(rgb) for rgb, _ in answers]
-    prompts = [processor.apply_chat_template(prompt(rgb), add_generation_prompt=True) for rgb, _ in answers]
-    whole = [f"{asked}{answer}<eos>" for asked, (_, answer) in zip(prompts, answers, strict=True)]
+def batch(processor: LlavaProcessor, lessons: list[Lesson]) -> dict[str, Any]:
+    """All conversations at once, with labels of the replies alone."""
+    images = [Image.fromarray(lesson.rgb) for lesson in lessons]
+    prompts = [processor.apply_chat_template(prompt(lesson.rgb), add_generation_prompt=True) for lesson in lessons]
+    whole = [f"{asked}{lesson.reply}<eos>" for asked, lesson in zip(prompts, lessons, strict=True)]
     inputs = processor(images=images, text=whole, padding=True, padding_side="right", return_tensors="pt")
     labels = inputs["input_ids"].clone()
     labels[inputs["attention_mask"] == 0] = IGNORED
     for row, (image, asked) in enumerate(zip(images, prompts, strict=True)):
         labels[row, : len(processor(images=image, text=asked)["input_ids"][0])] = IGNORED
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
-    learnt = labels[:, 1:] != IGNORED
-    for _ in range(MOST_STEPS):
-        output = model(**inputs, labels=labels)
-        chances = output.logits[:, :-1].detach().softmax(-1).gather(2, labels[:, 1:].clamp(min=0)[..., None])[..., 0]
-        if (surety := float(chances[learnt].min())) > SURE:
-            return
-        optimiser.zero_grad()
-        output.loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-    pytest.fail(f"after {MOST_STEPS} steps the tiny model knows one token with a probability of {surety:.2f} only")
+    return {**inputs, "labels": labels}
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served") / "tiny-llava"
-    answers = [(LEFT, reply(BOX_LEFT)), (RIGHT, reply(BOX_RIGHT))]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    asked = f"{chat.SYSTEM} system {prompt(LEFT)[1]['content'][1]['text']}"
+    lessons = [Lesson(LEFT, asked, reply(BOX_LEFT)), Lesson(RIGHT, asked, reply(BOX_RIGHT))]
     torch.manual_seed(3)
-    chats = [chat.SYSTEM, prompt(LEFT)[1]["content"][1]["text"], "system user assistant:\n0123456789"]
-    processor = processor_for([*chats, *(answer for _, answer in answers)])
-    model = tiny_llava(processor)
-    teach(model, processor, answers)
-    torch.set_num_threads(threads)
+    processor = processor_for(lessons)
+    model = tiny_llava(processor.tokenizer)
+    _teach(model, lambda: batch(processor, lessons), 400)
     processor.save_pretrained(folder)
-    model.eval().save_pretrained(folder)
-    return folder
+    return _saved(model, folder, False)
 
 
 # ------------------------------------------------------------------------------------------------ its server
@@ -185,7 +151,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Served:
     """A running `transformers serve`: its address, and the name of its model."""
 
-    process: subprocess.Popen[str]
     url: str
     model: str
 
@@ -236,7 +201,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 @pytest.fixture(scope="module")
 def served(checkpoint: Path) -> Iterator[Served]:
     process, port = start(checkpoint)
-    yield Served(process, f"http://127.0.0.1:{port}/v1", str(checkpoint))
+    yield Served(f"http://127.0.0.1:{port}/v1", str(checkpoint))
     stop(process)
 
 
@@ -262,24 +227,13 @@ def test_a_larger_image_arrives_reduced(served: Served) -> None:
     assert detection.box_xyxy == pytest.approx([10 * value for value in pixels(BOX_RIGHT)])
 
 
-def test_an_answer_cut_off_is_an_error(served: Served) -> None:
-    with pytest.raises(ModelError, match="cut off at max_tokens"):
-        served.client(max_tokens="8").ground(LEFT, [MUG])
-
-
-def test_another_model_than_the_served_one_is_refused_with_the_servers_words(served: Served) -> None:
-    with pytest.raises(ModelError, match="answered 400 Bad Request: Server is pinned to"):
-        load("someone/else", served.url, "thousand", probe="no").ground(LEFT, [MUG])
-
-
-def test_a_path_that_the_server_does_not_have_is_said(served: Served) -> None:
-    with pytest.raises(ModelError, match="answered 404 Not Found"):
-        load(served.model, served.url.replace("/v1", "/v9"), "thousand", probe="no").ground(LEFT, [MUG])
-
-
-def test_a_late_answer_is_a_timeout_and_the_next_request_works(served: Served) -> None:
-    begun = time.monotonic()
-    with pytest.raises(ServerTimeoutError, match=r"within 0\.01 s"):
-        served.client(budget="0.01").ground(LEFT, [MUG])
-    assert time.monotonic() - begun < 5.0
+def test_what_the_server_says_or_does_not_say_in_time_is_an_error_and_the_next_request_works(served: Served) -> None:
+    for options, error, words in (
+        ({"max_tokens": "8"}, ModelError, "cut off at max_tokens"),
+        ({"model": "someone/else"}, ModelError, "answered 400 Bad Request: Server is pinned to"),
+        ({"url": served.url.replace("/v1", "/v9")}, ModelError, "answered 404 Not Found"),
+        ({"budget": "0.01"}, ServerTimeoutError, r"within 0\.01 s"),
+    ):
+        with pytest.raises(error, match=words):
+            served.client(**options).ground(LEFT, [MUG])
     assert len(served.client().ground(RIGHT, [MUG]).detections) == 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from tiny_vlms import IGNORED, SEED, Lesson, _padded, _pieces, _saved, _teach, _tokenizer
+from tiny_vlms import SEED, Lesson, _conversations, _pieces, _saved, _teach, _tokenizer
 from transformers import (
     GenerationConfig,
     InternVLConfig,
@@ -75,22 +75,12 @@ def paligemma_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500)
 
 def _paligemma_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tokens: int) -> dict[str, Any]:
     """Image, <bos>, prompt and a line end, then the reply: as big_vision writes it, without the code under test."""
-    prompts = [
-        tokenizer.encode("<image>" * tokens + "<bos>" + lesson.question + "\n", add_special_tokens=False)
-        for lesson in lessons
-    ]
-    answers = [tokenizer.encode(lesson.reply + "<eos>", add_special_tokens=False) for lesson in lessons]
-    rows = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-    input_ids = _padded(rows, tokenizer.pad_token_id)
-    types = _padded([[0] * len(p) + [1] * len(a) for p, a in zip(prompts, answers, strict=True)], 1)
-    lengths = torch.tensor([len(row) for row in rows])
-    return {
-        "input_ids": input_ids,
-        "attention_mask": (torch.arange(input_ids.shape[1]) < lengths[:, None]).long(),
-        "token_type_ids": types,
-        "labels": _padded([[IGNORED] * len(p) + a for p, a in zip(prompts, answers, strict=True)], IGNORED),
-        **images(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt"),
-    }
+    asked = ["<image>" * tokens + f"<bos>{lesson.question}\n" for lesson in lessons]
+    batch = _conversations(tokenizer, asked, [f"{lesson.reply}<eos>" for lesson in lessons])
+    prompts = torch.tensor([len(tokenizer.encode(text)) for text in asked])
+    types = (torch.arange(batch["input_ids"].shape[1]) >= prompts[:, None]).long()
+    seen = images(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt")
+    return {**batch, "token_type_ids": types, **seen}
 
 
 def internvl_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500) -> Path:
@@ -129,18 +119,12 @@ def internvl_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500) 
 
 def _internvl_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tokens: int) -> dict[str, Any]:
     seen = images(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt", crop_to_patches=True)
-    rows, labels = [], []
-    for lesson, count in zip(lessons, seen.pop("num_patches").tolist(), strict=True):
-        shown = "<img>" + "<IMG_CONTEXT>" * tokens * count + "</img>\n"
-        asked = f"<|im_start|>user\n{shown}{lesson.question}<|im_end|>\n<|im_start|>assistant\n"
-        prompt = tokenizer.encode(asked)
-        answer = tokenizer.encode(lesson.reply + "<|im_end|>")
-        rows.append(prompt + answer)
-        labels.append([IGNORED] * len(prompt) + answer)
-    input_ids = _padded(rows, tokenizer.pad_token_id)
-    lengths = torch.tensor([len(row) for row in rows])
-    mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": _padded(labels, IGNORED), **seen}
+    shown = ["<img>" + "<IMG_CONTEXT>" * tokens * count + "</img>\n" for count in seen.pop("num_patches").tolist()]
+    asked = [
+        f"<|im_start|>user\n{image}{lesson.question}<|im_end|>\n<|im_start|>assistant\n"
+        for lesson, image in zip(lessons, shown, strict=True)
+    ]
+    return {**_conversations(tokenizer, asked, [f"{lesson.reply}<|im_end|>" for lesson in lessons]), **seen}
 
 
 LLAVA_TEMPLATE = (
@@ -213,22 +197,15 @@ _LLAVA_WORDS = Lesson(np.zeros((1, 1, 3), np.uint8), "USER ASSISTANT", "")
 
 def _llava_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
     """Squares and conversations, written without the code under test."""
-    squares, rows, labels = [], [], []
+    squares = []
     for lesson in lessons:
         height, width = lesson.rgb.shape[:2]
         above, before = (max(width - height, 0) // 2, max(height - width, 0) // 2)
-        square = Image.new("RGB", (max(height, width),) * 2, (122, 116, 104))
-        square.paste(Image.fromarray(lesson.rgb), (before, above))
-        squares.append(square)
-        asked = "USER: " + "<image>" * (SIDE // 14) ** 2 + f"\n{lesson.question} ASSISTANT:"
-        prompt, answer = tokenizer.encode(asked), tokenizer.encode(lesson.reply + "</s>")
-        rows.append(prompt + answer)
-        labels.append([IGNORED] * len(prompt) + answer)
-    input_ids = _padded(rows, tokenizer.pad_token_id)
-    lengths = torch.tensor([len(row) for row in rows])
-    mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
-    seen = images(images=squares, return_tensors="pt")
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": _padded(labels, IGNORED), **seen}
+        squares.append(Image.new("RGB", (max(height, width),) * 2, (122, 116, 104)))
+        squares[-1].paste(Image.fromarray(lesson.rgb), (before, above))
+    asked = ["USER: " + "<image>" * (SIDE // 14) ** 2 + f"\n{lesson.question} ASSISTANT:" for lesson in lessons]
+    batch = _conversations(tokenizer, asked, [f"{lesson.reply}</s>" for lesson in lessons])
+    return {**batch, **images(images=squares, return_tensors="pt")}
 
 
 MOLMO2_TOKENS = (

@@ -42,6 +42,11 @@ IGNORED = -100  # label of a token that is not learnt
 SEED = 5
 SURE = 0.9  # probability from which a token counts as known by heart
 
+QWEN_CLASSES = {
+    "qwen2_vl": (Qwen2VLForConditionalGeneration, Qwen2VLConfig),
+    "qwen2_5_vl": (Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig),
+    "qwen3_vl": (Qwen3VLForConditionalGeneration, Qwen3VLConfig),
+}
 QWEN_TOKENS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"),
     *("<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
@@ -100,7 +105,7 @@ def qwen_folder(
     patch = 16 if kind == "qwen3_vl" else 14
     edges = {"shortest_edge": (4 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
     images = Qwen2VLImageProcessorPil(patch_size=patch, size=edges)
-    model = {"qwen2_vl": _qwen2, "qwen2_5_vl": _qwen2_5, "qwen3_vl": _qwen3}[kind](tokenizer)
+    model = _qwen(kind, tokenizer)
     model.generation_config = GenerationConfig(
         eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
         pad_token_id=tokenizer.pad_token_id,
@@ -116,85 +121,42 @@ def qwen_folder(
     return _saved(model, folder, spoil)
 
 
-def _qwen2(tokenizer: Any) -> Any:
-    config = Qwen2VLConfig(
-        text_config={
-            **_text(tokenizer),
-            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0},
-        },
-        vision_config={
-            **{"depth": 2, "embed_dim": 32, "mlp_ratio": 2, "num_heads": 2, "patch_size": 14, "hidden_size": 64},
-        },
-        **_tokens(tokenizer),
-    )
-    return Qwen2VLForConditionalGeneration(config)
-
-
-def _qwen2_5(tokenizer: Any) -> Any:
-    config = Qwen2_5_VLConfig(
-        text_config={
-            **_text(tokenizer),
-            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0},
-        },
-        vision_config={
-            **{"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64},
-            **{"patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1]},
-        },
-        **_tokens(tokenizer),
-    )
-    return Qwen2_5_VLForConditionalGeneration(config)
-
-
-def _qwen3(tokenizer: Any) -> Any:
-    config = Qwen3VLConfig(
-        text_config={
-            **_text(tokenizer),
-            "head_dim": 16,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2], "rope_theta": 10000.0},
-        },
-        vision_config={
-            **{"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64},
-            **{"patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]},
-        },
-        **_tokens(tokenizer),
-    )
-    return Qwen3VLForConditionalGeneration(config)
-
-
-def _text(tokenizer: Any) -> dict[str, Any]:
-    return {
+def _qwen(kind: str, tokenizer: Any) -> Any:
+    sections = [4, 2, 2] if kind == "qwen3_vl" else [2, 3, 3]
+    text = {
         **{"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
         **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024},
         **{"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id},
+        "rope_parameters": {"rope_type": "default", "mrope_section": sections, "rope_theta": 10000.0},
     }
-
-
-def _tokens(tokenizer: Any) -> dict[str, int]:
+    vision: dict[str, Any] = {"depth": 2, "num_heads": 2, "patch_size": 14, "hidden_size": 32}
+    if kind == "qwen2_vl":
+        vision |= {"embed_dim": 32, "mlp_ratio": 2, "hidden_size": 64}
+    else:
+        vision |= {"intermediate_size": 64, "out_hidden_size": 64}
+    if kind == "qwen2_5_vl":
+        vision |= {"window_size": 56, "fullatt_block_indexes": [1]}
+    elif kind == "qwen3_vl":
+        text["head_dim"] = 16
+        vision |= {"patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
     names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
     names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
-    return {key: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
+    tokens = {key: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
+    made, config = QWEN_CLASSES[kind]
+    return made(config(text_config=text, vision_config=vision, **tokens))
 
 
 def _qwen_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
-    """Whole conversations with labels, padded on the right; written without the code under test."""
+    """Whole conversations with labels; written without the code under test."""
     seen = images(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt")
-    ids, labels = [], []
-    for lesson, grid in zip(lessons, seen["image_grid_thw"], strict=True):
-        pads = "<|image_pad|>" * int(grid.prod() // images.merge_size**2)
-        start = f"<|im_start|>user\n<|vision_start|>{pads}<|vision_end|>{lesson.question}<|im_end|>\n"
-        prompt = tokenizer.encode(start + "<|im_start|>assistant\n")
-        answer = tokenizer.encode(lesson.reply + "<|im_end|>")
-        ids.append(prompt + answer)
-        labels.append([IGNORED] * len(prompt) + answer)
-    input_ids = _padded(ids, tokenizer.pad_token_id)
-    lengths = torch.tensor([len(row) for row in ids])
-    return {
-        "input_ids": input_ids,
-        "attention_mask": (torch.arange(input_ids.shape[1]) < lengths[:, None]).long(),
-        "mm_token_type_ids": (input_ids == tokenizer.convert_tokens_to_ids("<|image_pad|>")).int(),
-        "labels": _padded(labels, IGNORED),
-        **seen,
-    }
+    pads = ["<|image_pad|>" * int(grid.prod() // images.merge_size**2) for grid in seen["image_grid_thw"]]
+    asked = [
+        f"<|im_start|>user\n<|vision_start|>{pad}<|vision_end|>{one.question}<|im_end|>\n<|im_start|>assistant\n"
+        for one, pad in zip(lessons, pads, strict=True)
+    ]
+    batch = _conversations(tokenizer, asked, [f"{one.reply}<|im_end|>" for one in lessons])
+    of_image = batch["input_ids"] == tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    return {**batch, "mm_token_type_ids": of_image.int(), **seen}
 
 
 # ------------------------------------------------------------------------------------------------ Florence-2
@@ -288,6 +250,19 @@ def _tokenizer(special: Sequence[str], pieces: Iterable[str], roles: dict[str, A
 def _padded(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
     longest = max(len(row) for row in rows)
     return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
+
+
+def _conversations(tokenizer: Any, asked: Sequence[str], replies: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Tokens of whole conversations, padded on the right, with labels for the replies alone."""
+    prompts, answers = ([tokenizer.encode(text) for text in texts] for texts in (asked, replies))
+    rows = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    input_ids, lengths = _padded(rows, tokenizer.pad_token_id), torch.tensor([len(row) for row in rows])
+    labels = [[IGNORED] * len(prompt) + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    return {
+        "input_ids": input_ids,
+        "attention_mask": (torch.arange(input_ids.shape[1]) < lengths[:, None]).long(),
+        "labels": _padded(labels, IGNORED),
+    }
 
 
 def _teach(model: Any, batch: Callable[[], dict[str, Any]], steps: int) -> None:

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds of every detector with words, on real classes of tiny size: rows, limits, bad numbers, bad options.
+
+Whether boxes, scores and masks are right is tested in the files of each.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("PIL")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("tokenizers")
+pytest.importorskip("onnxscript")
+import torch
+from tiny_folders import SIZE, Folders, answered_without, edit, patches, refusal
+
+from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.types import NounPhrase
+
+CAT, CAN, DOG = NounPhrase("cat"), NounPhrase("soup can"), NounPhrase("dog")
+GIVEN: dict[str, tuple[str, dict[str, str]]] = {
+    "owlvit": ("owl", {}),
+    "owlv2": ("owl", {}),
+    "sam3": ("sam3", {"threshold": "0.1"}),
+    "grounding-dino": ("grounding-dino", {"threshold": "0", "text_threshold": "0", "at_once": "1"}),
+    "owlvit graph": ("onnx", {"threads": "1"}),
+    "owlvit graphs": ("onnx", {"threads": "1"}),
+}
+"""Folder → backend and options."""
+ONE_EACH = ("owlvit", "sam3", "grounding-dino", "owlvit graph")
+WITH_TORCH = ONE_EACH[:3]
+INNER = {"owlvit": "owlvit.vision_model", "sam3": "vision_encoder", "grounding-dino": "model.backbone"}
+
+
+def loaded(folders: Folders, name: str, **options: str) -> Any:
+    backend, given = GIVEN[name]
+    return load_grounder(backend, {"model": str(folders[name]), "device": "cpu", **given, **options})
+
+
+def assert_same(a: Grounding, b: Grounding) -> None:
+    assert [d.label for d in a.detections] == [d.label for d in b.detections]
+    assert a.detections
+    np.testing.assert_allclose(a.match, b.match, atol=1e-3)
+    np.testing.assert_allclose([d.box_xyxy for d in a.detections], [d.box_xyxy for d in b.detections], atol=0.05)
+
+
+# ------------------------------------------------------------------------------------------------ what is found
+
+
+@pytest.mark.parametrize("name", [*ONE_EACH, "owlv2", "owlvit graphs"])
+def test_match_has_a_row_for_each_phrase_and_no_object_twice(folders: Folders, name: str) -> None:
+    phrases = [CAN, CAT, NounPhrase("Soup-can"), NounPhrase("CAT", ("red",), count=2), NounPhrase("object")]
+    found = loaded(folders, name, iou="0.3").ground(patches(), phrases)
+    assert found.match.shape == (5, len(found.detections))
+    assert len(found.detections) > 1
+    np.testing.assert_array_equal(found.match[1], found.match[3])
+    np.testing.assert_array_equal(found.match[4], 1.0)
+    best = [{"soup can": 0, "cat": 1, "soup-can": 2, "object": 4}[d.label] for d in found.detections]
+    np.testing.assert_array_equal(found.match[best, np.arange(len(best))], 1.0)
+    assert check_detections(found.detections, SIZE[1], SIZE[0]) == found.detections
+    assert all(d.box_xyxy[0] < d.box_xyxy[2] for d in found.detections)
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_no_phrase_and_nothing_found(folders: Folders, name: str) -> None:
+    detector = loaded(folders, name, threshold="1")
+    assert detector.ground(patches(), []).match.shape == (0, 0)
+    nothing = detector.ground(patches(), [CAT, DOG])
+    assert nothing.detections == ()
+    assert nothing.match.shape == (2, 0)
+
+
+@pytest.mark.parametrize(("name", "batch"), [("sam3", "8"), ("grounding-dino", "2")])
+def test_the_batch_changes_nothing(folders: Folders, name: str, batch: str) -> None:
+    one, more = (loaded(folders, name, batch=size).ground(patches(), [CAT, CAN, DOG]) for size in ("1", batch))
+    assert_same(one, more)
+
+
+@pytest.mark.parametrize("name", WITH_TORCH)
+def test_an_image_that_may_not_be_written_to_or_is_a_view_is_read(folders: Folders, name: str) -> None:
+    view = np.repeat(patches(), 2, axis=1)[:, ::2]
+    view.setflags(write=False)
+    detector = loaded(folders, name)
+    assert_same(detector.ground(view, [CAT]), detector.ground(patches(), [CAT]))
+
+
+@pytest.mark.parametrize("name", WITH_TORCH[:2])
+def test_the_image_is_encoded_once_for_all_phrases(folders: Folders, name: str) -> None:
+    detector = loaded(folders, name, batch="1")
+    seen: list[int] = []
+    detector._model.get_submodule(INNER[name]).register_forward_pre_hook(lambda *_: seen.append(1))
+    detector.ground(patches(), [CAT, CAN, DOG])
+    assert len(seen) == 1
+    detector.ground(patches(), [CAT])
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("name", ["owlvit", "grounding-dino", "owlvit graphs"])
+def test_masks_come_from_sam2(folders: Folders, name: str) -> None:
+    plain = loaded(folders, name, most="3").ground(patches(), [CAT, DOG])
+    masked = loaded(folders, name, most="3", masks="sam2", masks_model=str(folders["sam2"]))
+    found = masked.ground(patches(), [CAT, DOG])
+    assert [d.box_xyxy for d in found.detections] == [d.box_xyxy for d in plain.detections]
+    assert any(d.mask is not None and d.mask.shape == SIZE for d in found.detections)
+    assert check_detections(found.detections, SIZE[1], SIZE[0])
+
+
+@pytest.mark.parametrize("name", ["owlv2", "sam3", "grounding-dino"])
+def test_warming_up_runs_the_whole_model(folders: Folders, name: str) -> None:
+    detector = loaded(folders, name, warm_up="yes", batch="2")
+    assert detector.runner.top.batch == 2
+    assert detector.warm_up() > 0.0
+
+
+def test_a_detector_with_torch_needs_neither_onnx_nor_torchvision_nor_scipy(folders: Folders) -> None:
+    packages = "onnxruntime,onnx,torchvision,scipy"
+    assert answered_without(packages, "owl", folders["owlvit"], folders["owlv2"]) == ["2", "2"]
+
+
+# ------------------------------------------------------------------------------------------------ what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "inner", "key"),
+    [
+        ("owlvit", "owlvit.text_model", "input_ids"),
+        ("sam3", "detr_encoder", "text_features"),
+        ("grounding-dino", "model.backbone", ""),
+    ],
+)
+def test_out_of_memory_takes_fewer_phrases_and_loses_nothing(folders: Folders, name: str, inner: str, key: str) -> None:
+    detector = loaded(folders, name, batch="3")
+    expected = detector.ground(patches(), [CAT, CAN, DOG])
+    seen: list[int] = []
+
+    def allocate(_: torch.nn.Module, given: tuple[Any, ...], named: dict[str, torch.Tensor]) -> None:
+        seen.append(len(named[key] if key else given[0]))
+        if seen[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    most = 1
+    hook = detector._model.get_submodule(inner).register_forward_pre_hook(allocate, with_kwargs=True)
+    assert_same(detector.ground(patches(), [CAT, CAN, DOG]), expected)  # of an image no smaller
+    assert seen == [3, 1, 1, 1]
+    most = 0
+    with pytest.raises(ModelError, match="out of memory"):
+        detector.ground(patches(), [NounPhrase("cup")])
+    hook.remove()
+    assert_same(detector.ground(patches(), [CAT, CAN, DOG]), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("owlvit", "class_head.dense0"),
+        ("owlvit", "box_head.dense2"),
+        ("sam3", "text_projection"),
+        ("sam3", "detr_decoder.presence_head.layer3"),
+        ("sam3", "mask_decoder.instance_projection"),
+        ("grounding-dino", "model.text_projection"),
+    ],
+)
+def test_nan_is_a_model_error_and_not_an_empty_table(folders: Folders, name: str, part: str) -> None:
+    detector = loaded(folders, name)
+    with torch.no_grad():
+        detector._model.get_submodule(part).weight[0] = torch.nan
+    with pytest.raises(ModelError, match="NaN"):
+        detector.ground(patches(), [CAT])
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [("owlvit", "30 tokens"), ("sam3", "30 tokens"), ("grounding-dino", "16 tokens"), ("owlvit graph", "fewer words")],
+)
+def test_a_category_that_is_no_word_or_too_long_is_refused(folders: Folders, name: str, fits: str) -> None:
+    detector = loaded(folders, name)
+    for category, words in (("?!", "noun"), ("cat " * 20, fits)):
+        with pytest.raises(InputError, match=words):
+            detector.ground(patches(), [NounPhrase(category)])
+
+
+@pytest.mark.parametrize("name", WITH_TORCH)
+def test_the_time_budget_ends_a_long_request(folders: Folders, name: str) -> None:
+    with pytest.raises(ModelTimeoutError, match="of 3 items"):
+        loaded(folders, name, budget_s="1e-9").ground(patches(), [CAT, CAN, DOG])
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "error"),
+    [
+        *(
+            (name, option, value, InputError)
+            for name in WITH_TORCH
+            for option, value in (("threshold", "2"), ("iou", "much"), ("most", "0"))
+        ),
+        *(
+            (name, option, value, UnknownNameError)
+            for name in WITH_TORCH
+            for option, value in (("preset", "mainframe"), ("colour", "red"))
+        ),
+        ("owlvit", "prompt", "a photo", InputError),
+        ("owlvit", "masks", "scissors", UnknownNameError),
+        ("sam3", "mask_threshold", "-1", InputError),
+        ("grounding-dino", "text_threshold", "nan", InputError),
+        ("grounding-dino", "at_once", "0", InputError),
+        ("owlvit graph", "device", "npu", UnknownNameError),
+        ("owlvit graph", "device", "cpu:1", UnknownNameError),
+        ("owlvit graph", "threads", "-1", InputError),
+        ("owlvit graph", "threads", "many", InputError),
+        ("owlvit graph", "family", "detr", UnknownNameError),
+        ("owlvit graph", "prompt", "a photo", InputError),
+        ("owlvit graph", "threshold", "2", InputError),
+        ("owlvit graph", "at_once", "0", InputError),
+        ("owlvit graph", "budget_s", "0", InputError),
+        ("owlvit graph", "graph", "../model.onnx", InputError),
+        ("owlvit graph", "graph", "/model.onnx", InputError),
+        ("owlvit graph", "masks", "sam9", UnknownNameError),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused_by_name(
+    folders: Folders, name: str, option: str, value: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="threshold text" if option == "text_threshold" else option):
+        loaded(folders, name, **{option: value})
+
+
+def another_kind(folder: Path) -> None:
+    edit(folder / "config.json", model_type="detr")
+
+
+def without(*tokens: str) -> Callable[[Path], None]:
+    """Renames tokens in the files of the tokenizer; without any, removes the files."""
+
+    def spoil(folder: Path) -> None:
+        for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+            for token in tokens:
+                path.write_text(path.read_text().replace(token, "<other>"))
+            if not tokens:
+                path.unlink()
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "words"),
+    [
+        ("owlvit", another_kind, "owlvit or owlv2"),
+        ("sam3", another_kind, "sam3 or sam3_video"),
+        ("grounding-dino", another_kind, "mm-grounding-dino"),
+        ("owlvit", without("<|startoftext|>"), "tokenizer"),
+        ("owlvit", without("<|endoftext|>"), "tokenizer"),
+        ("owlvit", without(), "tokenizer"),
+        ("sam3", without("<|endoftext|>"), "tokenizer"),
+    ],
+)
+def test_another_model_or_tokenizer_is_refused(
+    copied: Callable[[str], Path], name: str, spoil: Callable[[Path], None], words: str
+) -> None:
+    folder = copied(name)
+    spoil(folder)
+    assert words in refusal(GIVEN[name][0], folder)
+
+
+def test_the_preparation_of_another_model_is_refused(folders: Folders, copied: Callable[[str], Path]) -> None:
+    folder = copied("owlvit")
+    shutil.copy(folders["owlv2"] / "processor_config.json", folder)
+    assert "owlvit" in refusal("owl", folder)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of tiny models, shared by all tests; what spoils them; and an image whose boxes all differ."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from tiny_models import saved_detector, saved_segmenter
+from tiny_owls import SIDES, owl, published, saved_owl
+from tiny_sam3 import sam3, saved_sam3, taught
+
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.perception import load_grounder
+
+SIZE = (90, 128)
+
+
+class Folders(dict[str, Path]):
+    """Name → folder, made when it is first asked for.
+
+    Names are "owlvit", "owlv2", "sam3", "sam2", "grounding-dino" and "mm-grounding-dino" for random weights, with
+    " taught" (SAM 2: for boxes; " points" for points) for those that learnt two images, and with " graph" or " graphs"
+    for OWL models as one graph, as published, or as the two of an export.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __missing__(self, name: str) -> Path:
+        kind, _, how = name.partition(" ")
+        folder = self.root / name.replace(" ", "-")
+        if how == "graph":
+            published(folder, owl(kind))
+        elif how == "graphs":
+            from spatial_vlm_ros.perception.model_export.export import export_model
+
+            export_model(str(self[kind]), folder)
+        elif kind in SIDES:
+            saved_owl(folder, kind)
+        elif kind == "sam2":
+            saved_segmenter(folder, taught=bool(how), points=how == "points")
+        elif kind == "sam3":
+            saved_sam3(folder, taught() if how else sam3())
+        else:
+            saved_detector(folder, kind, taught=bool(how))
+        self[name] = folder
+        return folder
+
+
+def patches(size: tuple[int, int] = SIZE) -> npt.NDArray[np.uint8]:
+    """Patches of random colours."""
+    coarse = np.random.default_rng(1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def edit(path: Path, **fields: Any) -> None:
+    """Change fields of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def refusal(backend: str, folder: Path, **options: str) -> str:
+    """The one line of the error with which a backend refuses a folder; it says what to do."""
+    with pytest.raises(ModelError) as raised:
+        load_grounder(backend, {"model": str(folder), "device": "cpu", **options})
+    assert raised.value.repair
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+WITHOUT = """
+import sys
+for name in sys.argv[2].split(","):
+    sys.modules[name] = None  # importing it fails
+import numpy as np
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.types import NounPhrase
+for folder in sys.argv[3:]:
+    grounder = load_grounder(sys.argv[1], {"model": folder, "device": "cpu", "warm_up": "yes"})
+    found = grounder.ground(np.zeros((40, 60, 3), np.uint8), [NounPhrase("cat"), NounPhrase("dog")])
+    print(found.match.shape[0], *getattr(grounder, "providers", ()))
+"""
+
+
+def answered_without(packages: str, backend: str, *folders: Path) -> list[str]:
+    """Rows of the match, and ONNX Runtime's providers, of each folder in a process that cannot import the packages."""
+    command = [sys.executable, "-c", WITHOUT, backend, packages, *map(str, folders)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
