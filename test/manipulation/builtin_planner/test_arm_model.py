@@ -34,13 +34,6 @@ def ur(urdf: str | Path = URDF, srdf: str | Path = SRDF, group: str = "ur_manipu
     return arm_model(urdf, srdf, group, hand, **{"joint_limits": LIMITS, **how})
 
 
-def without(text: str, pattern: str) -> str:
-    """A text with all matches taken out; there are some."""
-    left = re.sub(pattern, "", text, flags=re.S)
-    assert left != text
-    return left
-
-
 def test_the_panda_is_read_from_its_urdf_and_srdf() -> None:
     arm = panda()
     assert arm.joints == tuple(f"panda_joint{k}" for k in range(1, 8))
@@ -172,35 +165,34 @@ def test_a_group_that_is_no_chain_and_a_hand_without_fingers_are_refused(
         ur(srdf=text, group=group, hand=hand)
 
 
-def test_an_srdf_of_another_robot_is_refused() -> None:
-    with pytest.raises(RobotDescriptionError, match=r"robot 'panda'. Expected robot 'ur5e_2f85' of the URDF. Pass the"):
-        ur(srdf=description() / "srdf" / "panda.srdf")
-    renamed = (
-        (description() / "srdf" / "panda.srdf").read_text().replace('robot name="panda"', 'robot name="ur5e_2f85"')
-    )
-    with pytest.raises(RobotDescriptionError, match="joint 'panda_joint1', which robot 'ur5e_2f85' lacks"):
-        ur(srdf=renamed, group="arm", hand="hand")
-
-
-def test_a_urdf_without_collision_geometry_or_without_its_meshes_is_refused(tmp_path: Path) -> None:
-    bare = without(URDF.read_text(), r"<collision>.*?</collision>")
-    with pytest.raises(RobotDescriptionError, match=r"no collision geometry.*<collision> elements"):
-        ur(bare)
-    meshes = re.sub(r"<box size=[^>]*/>", '<mesh filename="package://nowhere/hand.stl"/>', URDF.read_text())
-    with pytest.raises(FileError, match=r"mesh 'package://nowhere/hand.stl' was not found.*ROS_PACKAGE_PATH"):
-        ur(meshes)
-    with pytest.raises(FileError, match="no such file"):
-        ur(tmp_path / "robot.urdf")
-    with pytest.raises(FileError, match="not a URDF"):
-        ur("<sdf/>")
-    for srdf in (URDF, "<sdf/>"):
-        with pytest.raises(RobotDescriptionError, match="another format"):
-            ur(srdf=srdf)
+def test_descriptions_of_another_robot_or_without_geometry_or_meshes_are_refused(tmp_path: Path) -> None:
+    text, panda_srdf = URDF.read_text(), (description() / "srdf" / "panda.srdf").read_text()
+    bare = re.sub(r"<collision>.*?</collision>", "", text, flags=re.S)
+    meshes = re.sub(r"<box size=[^>]*/>", '<mesh filename="package://nowhere/hand.stl"/>', text)
+    renamed = panda_srdf.replace('robot name="panda"', 'robot name="ur5e_2f85"')
+    for changed, error, words in (
+        (
+            {"srdf": panda_srdf},
+            RobotDescriptionError,
+            r"robot 'panda'. Expected robot 'ur5e_2f85' of the URDF. Pass the",
+        ),
+        (
+            {"srdf": renamed, "group": "arm", "hand": "hand"},
+            RobotDescriptionError,
+            "joint 'panda_joint1', which robot 'ur5e_2f85' lacks",
+        ),
+        ({"urdf": bare}, RobotDescriptionError, r"no collision geometry.*<collision> elements"),
+        ({"urdf": meshes}, FileError, r"mesh 'package://nowhere/hand.stl' was not found.*ROS_PACKAGE_PATH"),
+        ({"urdf": tmp_path / "robot.urdf"}, FileError, "no such file"),
+        ({"urdf": "<sdf/>"}, FileError, "not a URDF"),
+        ({"srdf": URDF}, RobotDescriptionError, "another format"),
+        ({"srdf": "<sdf/>"}, RobotDescriptionError, "another format"),
+    ):
+        with pytest.raises(error, match=words):
+            ur(**changed)
 
 
 def test_limits_come_from_the_urdf_and_from_a_file_as_moveits(tmp_path: Path) -> None:
-    with pytest.raises(RobotDescriptionError, match=r"max_acceleration of joint 'shoulder_pan_joint': none.*y"):
-        ur(joint_limits="")
     said = {name: JointLimit(max_acceleration=2.0) for name in ur5e().joints}
     said["elbow_joint"] = JointLimit(-1.0, 9.0, 0.5, 4.0)
     arm = ur(joint_limits=said)
@@ -217,20 +209,14 @@ def test_limits_come_from_the_urdf_and_from_a_file_as_moveits(tmp_path: Path) ->
         path.write_text(wrong)
         with pytest.raises(RobotDescriptionError, match=words):
             read_joint_limits(path)
-    for limit in (
-        JointLimit(max_acceleration=0.0),
-        JointLimit(7.0, None, None, 1.0),
-        JointLimit(None, None, -1.0, 1.0),
-    ):
+    with pytest.raises(RobotDescriptionError, match=r"max_acceleration of joint 'shoulder_pan_joint': none.*y"):
+        ur(joint_limits="")
+    for values in ((None, None, None, 0.0), (7.0, None, None, 1.0), (None, None, -1.0, 1.0)):
         with pytest.raises(RobotDescriptionError, match="shoulder_pan_joint"):
-            ur(joint_limits={**said, "shoulder_pan_joint": limit})
-
-
-def test_a_tip_that_the_arm_does_not_end_in_is_refused() -> None:
-    for tip in ("nowhere", "forearm_link", "gripper_left_finger"):
-        with pytest.raises(RobotDescriptionError, match="a link that moves with wrist_3_joint and not with a finger"):
-            ur(tip_link=tip)
-    assert ur(tip_link="tool0").tip_link == "tool0"
+            ur(joint_limits={**said, "shoulder_pan_joint": JointLimit(*values)})
+    limit = 'velocity="3.141592654" lower="-3.141592654" upper="3.141592654"/>'
+    with pytest.raises(RobotDescriptionError, match=r"min_position of joint 'elbow_joint': none. Expected a limit"):
+        ur(URDF.read_text().replace(f'<limit effort="150" {limit}', ""))
 
 
 def test_an_arm_outside_its_limits_is_told_which_joint_and_does_not_move() -> None:
@@ -251,39 +237,26 @@ def test_a_posture_is_taken_in_the_turn_nearest_to_the_start() -> None:
     assert panda().nearest_turns(panda().lower, panda().upper) is panda().lower  # less than a turn each
 
 
-def test_an_arm_that_is_not_known_by_name_is_refused() -> None:
+def test_arms_joints_fingers_and_tips_that_cannot_be_planned_for_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="panda, ur5e"):
         known_arm("ur10")
-
-
-@pytest.mark.parametrize("kind", ["planar", "floating", "revolut"])
-def test_a_joint_of_the_arm_that_no_number_moves_is_refused(kind: str) -> None:
-    """It was planned for as if it stood at zero."""
-    text = URDF.read_text().replace('name="elbow_joint" type="revolute"', f'name="elbow_joint" type="{kind}"')
-    with pytest.raises(RobotDescriptionError, match=rf"elbow_joint.*type '{kind}'. Expected revolute.*or fixed"):
-        ur(text)
-
-
-def test_a_finger_that_follows_a_joint_that_does_not_exist_is_refused() -> None:
-    """The gripper was planned for with one finger, half as wide open."""
-    text = URDF.read_text().replace('mimic joint="gripper_left_finger_joint"', 'mimic joint="knuckle"')
+    text = URDF.read_text()
+    for kind in ("planar", "floating", "revolut"):  # it was planned for as if it stood at zero
+        other = text.replace('name="elbow_joint" type="revolute"', f'name="elbow_joint" type="{kind}"')
+        with pytest.raises(RobotDescriptionError, match=rf"elbow_joint.*type '{kind}'. Expected revolute.*or fixed"):
+            ur(other)
+    alone = text.replace('mimic joint="gripper_left_finger_joint"', 'mimic joint="knuckle"')  # half as wide open
     with pytest.raises(RobotDescriptionError, match=r"right_finger_joint.*a mimic of 'knuckle', which the URDF lacks"):
-        ur(text)
-
-
-def test_a_table_of_another_gripper_is_refused() -> None:
+        ur(alone)
+    for tip in ("nowhere", "forearm_link", "gripper_left_finger"):
+        with pytest.raises(RobotDescriptionError, match="a link that moves with wrist_3_joint and not with a finger"):
+            ur(tip_link=tip)
+    assert ur(tip_link="tool0").tip_link == "tool0"
     with pytest.raises(InputError, match=r"openings: 85 between the fingers.*not millimetres"):
         ur(openings=[(0.0, 0.0), (85.0, 0.0425)])
     with pytest.raises(InputError, match=r"positions of gripper_left_finger_joint: 0 to 0\.79. Expected 0 to 0\.0425"):
         ur(openings=[(0.0, 0.79), (0.085, 0.0)])
     assert ur(openings=[(0.0, 0.0), (0.085, 0.043)]).widest == 0.085  # drivers go a little beyond
-
-
-def test_a_joint_without_limits_says_where_to_give_them() -> None:
-    limit = 'velocity="3.141592654" lower="-3.141592654" upper="3.141592654"/>'
-    text = URDF.read_text().replace(f'<limit effort="150" {limit}', "")
-    with pytest.raises(RobotDescriptionError, match=r"min_position of joint 'elbow_joint': none. Expected a limit"):
-        ur(text)
 
 
 def test_the_gripper_of_the_ur5e_can_be_mounted_turned() -> None:

@@ -4,18 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-
-pytest.importorskip("pinocchio")
-pytest.importorskip("coal")
-pytest.importorskip("ompl")
-pytest.importorskip("daqp")
-
 import planned_offer
+import pytest
 from planned_offer import CONFIG
 
 from spatial_vlm_ros.errors import FileError, InputError
@@ -26,8 +19,10 @@ from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion, planned_motion
 from spatial_vlm_ros.output.plan_images import motion_from
 
+for package in ("pinocchio", "coal", "ompl", "daqp"):
+    pytest.importorskip(package)
+
 HOLDING = ("lift", "carry", "lower")
-HAND = {"panda_hand", "panda_leftfinger", "panda_rightfinger"}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +93,7 @@ def test_the_clearance_of_each_phase_is_what_another_program_measures(
         assert phase.clearance == pytest.approx(least, abs=5e-4), phase
 
 
-def test_durations_are_the_planned_ones_and_the_grippers_too(offer: Offer, motion: PlannedMotion) -> None:
+def test_durations_and_ways_are_the_planned_ones_and_the_grippers_too(offer: Offer, motion: PlannedMotion) -> None:
     grasp, gripper = offer.goal.grasps[offer.plan.grasp], CONFIG.gripper
     closed = planned_offer.closed(CONFIG, grasp)
     expected = {
@@ -114,14 +109,11 @@ def test_durations_are_the_planned_ones_and_the_grippers_too(offer: Offer, motio
         begin += took
     assert motion.duration == pytest.approx(begin)
     assert [frame.time for frame in motion.frames] == sorted(frame.time for frame in motion.frames)
-
-
-def test_the_object_is_carried_from_where_it_is_to_its_place(offer: Offer, motion: PlannedMotion) -> None:
-    place = next(box for box in motion.boxes if box.role == "place")
-    assert motion.frames[0].target[:3] == pytest.approx(offer.scene.target.solid.centre, abs=1e-4)
+    place, centre = next(box for box in motion.boxes if box.role == "place"), offer.scene.target.solid.centre
+    assert motion.frames[0].target[:3] == pytest.approx(centre, abs=1e-4)
     assert motion.frames[-1].target[:3] == pytest.approx(place.solid.centre, abs=2e-3)
     lifted = next(f for f in motion.frames if f.time >= motion.phases[4].end - 1e-3)
-    assert lifted.target[2] == pytest.approx(offer.scene.target.solid.centre[2] + 0.1, abs=2e-3)
+    assert lifted.target[2] == pytest.approx(centre[2] + 0.1, abs=2e-3)
 
 
 def test_the_description_of_another_arm_is_noticed(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,15 +128,20 @@ def test_the_description_of_another_arm_is_noticed(offer: Offer, monkeypatch: py
     assert "reach ends 0.100 m from" in longer.fault
 
 
-def test_a_description_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no joint 'ur5_joint'"):
-        kinematics_of(str(description_file()), "panda_link0", "panda_hand_tcp", ("ur5_joint",))
-    with pytest.raises(InputError, match="no link 'map'"):
-        kinematics_of(str(description_file()), "map", "panda_hand_tcp", ARM_JOINTS)
-    with pytest.raises(FileError, match="no such file"):
-        arm_of(str(tmp_path / "none.urdf"))
-    with pytest.raises(FileError, match="robot_description"):
-        arm_of("<launch/>")
+@pytest.mark.parametrize(
+    ("description", "base", "joints", "error", "words"),
+    [
+        (None, "panda_link0", ("ur5_joint",), InputError, "no joint 'ur5_joint'"),
+        (None, "map", ARM_JOINTS, InputError, "no link 'map'"),
+        ("/nowhere/none.urdf", "panda_link0", ARM_JOINTS, FileError, "no such file"),
+        ("<launch/>", "panda_link0", ARM_JOINTS, FileError, "robot_description"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(
+    description: str | None, base: str, joints: tuple[str, ...], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        kinematics_of(description or str(description_file()), base, "panda_hand_tcp", joints)
 
 
 def test_without_a_description_only_the_known_poses_of_the_tip_are_told(offer: Offer) -> None:

@@ -38,16 +38,12 @@ def test_what_it_reaches(place: tuple[float, float, float], down: bool, anywhere
     assert reaches(np.array(place), down=False, starts=8) == anywhere
 
 
-def test_the_ur5e_reaches_as_far_as_it_is_long() -> None:
+def test_the_ur5e_reaches_as_far_as_it_is_long_and_a_task_needs_all_its_places() -> None:
     # Fingers down at 0.03 m: the wrist is 0.117 m above the shoulder, 0.0997 m before its axis, 0.1333 m beside it.
     farthest = np.hypot(np.sqrt((0.425 + 0.3922) ** 2 - 0.117**2) + 0.0997, 0.1333)
     assert reaches(np.array([farthest - 0.005, 0.0, 0.03]), arm=UR5E)
     assert not reaches(np.array([farthest + 0.005, 0.0, 0.03]), arm=UR5E)
     assert not reaches(np.array([1.2, 0.0, 0.2]), down=False, starts=8, arm=UR5E)
-
-
-def test_a_task_is_within_reach_where_all_its_places_are() -> None:
-    told = within_reach(np.array([0.45, 0.0, 0.03]), np.array([0.7, 0.7, 0.04]))
-    assert told == {
+    assert within_reach(np.array([0.45, 0.0, 0.03]), np.array([0.7, 0.7, 0.04])) == {
         "target": True, "above the target": True, "tray": False, "above the tray": False, "target, any direction": True
     }  # fmt: skip

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
+from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME, description, description_file, link_hulls
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import model_and_geometry, read_hulls, robot_of
 from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, DepthConfig, StreamConfig
@@ -76,11 +77,8 @@ def test_boxes_cylinders_and_spheres_are_where_the_description_has_them(tmp_path
     way /= np.linalg.norm(way, axis=1, keepdims=True)
     assert hulls["ball"].outside_by(0.1 * way + (0, 0.3, 0)).max() <= 1e-9
     assert hulls["ball"].outside_by(0.104 * way + (0, 0.3, 0)).min() > 0
-
-
-def test_several_forms_of_a_link_are_one_hull(tmp_path: Path) -> None:
     two = collision('<box size="0.1 0.1 0.1"/>') + collision('<box size="0.1 0.1 0.1"/>', "0 0 1")
-    (hull,) = read_hulls(urdf(tmp_path / "robot.urdf", base=two)).values()
+    (hull,) = read_hulls(urdf(tmp_path / "robot.urdf", base=two)).values()  # several forms of a link are one hull
     assert outside(hull, (0.05, 0, 0.5)) == pytest.approx([0], abs=1e-9)
 
 
@@ -109,21 +107,13 @@ def test_a_mesh_is_found_in_its_package(where: str, tmp_path: Path, monkeypatch:
     assert hull.outside_by(-corners[1:] * 0.1).min() > 0
 
 
-def test_the_panda_has_a_hull_for_each_of_its_links() -> None:
-    from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME, description_file, link_hulls
+def test_a_mesh_that_is_not_convex_is_met_wherever_its_hull_is() -> None:
+    import coal
 
     hulls = read_hulls(description_file())
     own = {link.name: link.hull for link in link_hulls(HOME)}
     assert set(hulls) == set(own)
-    for name, hull in hulls.items():
-        assert np.array_equal(hull.planes, own[name].planes)
-
-
-def test_a_mesh_that_is_not_convex_is_met_wherever_its_hull_is() -> None:
-    import coal
-
-    from spatial_vlm_ros.manipulation.builtin_planner.robot import description
-
+    assert all(np.array_equal(hull.planes, own[name].planes) for name, hull in hulls.items()), "as the planner's"
     folder = description().parent / "ur_description"
     _, geometry = model_and_geometry(folder / "urdf" / "ur5_robot.urdf")
     ball, meshes = coal.Sphere(0.001), 0
@@ -144,14 +134,6 @@ def test_a_mesh_that_is_not_convex_is_met_wherever_its_hull_is() -> None:
     assert meshes == 7
 
 
-@pytest.mark.parametrize("height", [0.0, 1e-6])
-def test_a_mesh_in_a_plane_is_refused(height: float, tmp_path: Path) -> None:
-    stl(tmp_path / "plate.stl", np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, height]]))
-    path = urdf(tmp_path / "robot.urdf", base=collision('<mesh filename="plate.stl"/>'))
-    with pytest.raises(InputError, match=r"geometry of link 'base'.*points in a plane.*a volume"):
-        read_hulls(path)
-
-
 def test_what_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = urdf(tmp_path / "good.urdf", base=collision('<box size="1 1 1"/>'))
     text, xacro = tmp_path / "text.urdf", tmp_path / "robot.urdf.xacro"
@@ -163,7 +145,12 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path, monkeypa
     broken.write_text(broken.read_text().replace('name="base"', 'title="base"'))
     (tmp_path / "damaged.stl").write_bytes(b"solid")
     damaged = urdf(tmp_path / "damaged.urdf", base=collision(f'<mesh filename="file://{tmp_path}/damaged.stl"/>'))
+    plates = []
+    for name, height in (("flat", 0.0), ("plate", 1e-6)):
+        stl(tmp_path / f"{name}.stl", np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, height]]))
+        plates.append(urdf(tmp_path / f"{name}.urdf", base=collision(f'<mesh filename="{name}.stl"/>')))
     for path, error, words in (
+        *((plate, InputError, r"geometry of link 'base'.*points in a plane.*a volume") for plate in plates),
         (tmp_path / "nowhere.urdf", FileError, "no such file.*robot_description"),
         (tmp_path, FileError, "a folder"),
         (text, FileError, "not XML.*xacro FILE"),

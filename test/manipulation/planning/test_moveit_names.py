@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pipelines and planners by name, as move_group's parameters have them."""
+"""MoveIt's error codes as statuses and back, and its pipelines and planners by name, as move_group has them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from planning_scenes import config
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import InputError, NoPathError, StandsWrongError
+from spatial_vlm_ros.manipulation.planning.moveit_codes import CODES, meaning_of, number_of, number_of_error
 from spatial_vlm_ros.manipulation.planning.moveit_pipelines import (
     CUMOTION,
     OMPL,
@@ -18,6 +19,68 @@ from spatial_vlm_ros.manipulation.planning.moveit_pipelines import (
     first_names,
     further_names,
 )
+from spatial_vlm_ros.types import Status
+
+# As the message definition declares them, apart from the table that is tested.
+DECLARED = """
+SUCCESS=1 UNDEFINED=0 FAILURE=99999 PLANNING_FAILED=-1 INVALID_MOTION_PLAN=-2
+MOTION_PLAN_INVALIDATED_BY_ENVIRONMENT_CHANGE=-3 CONTROL_FAILED=-4 UNABLE_TO_AQUIRE_SENSOR_DATA=-5 TIMED_OUT=-6
+PREEMPTED=-7 START_STATE_IN_COLLISION=-10 START_STATE_VIOLATES_PATH_CONSTRAINTS=-11 START_STATE_INVALID=-26
+GOAL_IN_COLLISION=-12 GOAL_VIOLATES_PATH_CONSTRAINTS=-13 GOAL_CONSTRAINTS_VIOLATED=-14 GOAL_STATE_INVALID=-27
+UNRECOGNIZED_GOAL_TYPE=-28 INVALID_GROUP_NAME=-15 INVALID_GOAL_CONSTRAINTS=-16 INVALID_ROBOT_STATE=-17
+INVALID_LINK_NAME=-18 INVALID_OBJECT_NAME=-19 FRAME_TRANSFORM_FAILURE=-21 COLLISION_CHECKING_UNAVAILABLE=-22
+ROBOT_STATE_STALE=-23 SENSOR_INFO_STALE=-24 COMMUNICATION_FAILURE=-25 CRASH=-29 ABORT=-30 NO_IK_SOLUTION=-31
+"""
+
+
+def test_every_number_has_its_name_and_only_success_is_ok() -> None:
+    declared = {int(number): name for name, number in (entry.split("=") for entry in DECLARED.split())}
+    assert {number: code.name for number, code in CODES.items()} == declared
+    assert [number for number, code in CODES.items() if code.status is Status.OK] == [1]
+    assert all(len(code.sentence) > 10 for code in CODES.values())
+    assert "-4711" in meaning_of(-4711).sentence
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (-31, Status.UNREACHABLE),
+        (-3, Status.SCENE_CHANGED),
+        (-4, Status.EXECUTION_FAILED),
+        (-7, Status.CANCELLED),
+        (-21, Status.TF_UNAVAILABLE),
+        (-29, Status.PLANNER_UNAVAILABLE),
+        (-6, Status.PLANNING_FAILED),
+        (-4711, Status.PLANNING_FAILED),
+    ],
+)
+def test_numbers_become_statuses(number: int, status: Status) -> None:
+    assert meaning_of(number).status is status
+
+
+@pytest.mark.parametrize("number", ["-1", 1.0, True, None])
+def test_what_is_no_number_is_refused(number: object) -> None:
+    with pytest.raises(InputError, match="a whole number"):
+        meaning_of(number)  # type: ignore[arg-type]
+
+
+def test_every_status_can_be_told_to_moveit_and_never_as_success_unless_it_is() -> None:
+    for status in Status:
+        assert number_of(status) in CODES
+        assert (number_of(status) == 1) == (status is Status.OK)
+    for status in (
+        Status.SCENE_CHANGED,
+        Status.UNREACHABLE,
+        Status.PLANNER_UNAVAILABLE,
+        Status.EXECUTION_FAILED,
+        Status.CANCELLED,
+    ):
+        assert meaning_of(number_of(status)).status is status, "there and back"
+    assert number_of_error(StandsWrongError(0, "too near", ("cup",), "move it")) == -10
+    assert number_of_error(NoPathError(0, "no path", (), "clear the way")) == -1
+
+
+# ------------------------------------------------------------------------------------------------ pipelines
 
 PIPELINE, NVIDIA = "pilz_industrial_motion_planner", "isaac_ros_cumotion"
 SRDF = '<robot name="panda"><group name="panda_arm"><chain/></group>\n<group\n name = \'hand\'/></robot>'
@@ -56,19 +119,13 @@ def test_what_is_not_known_is_not_judged() -> None:
     check({"ompl.panda_arm.planner_configs": None}, free_planner="mine")
 
 
-def test_the_default_pipeline_is_that_of_move_group() -> None:
+def test_the_default_pipeline_is_that_of_move_group_and_humble_has_one_plugin() -> None:
     with pytest.raises(InputError, match=r"free_planner.*PTP, LIN with Pilz"):
         check({"default_planning_pipeline": PIPELINE})
     check({"default_planning_pipeline": "gone"})  # then it is the first one, which is OMPL
-
-
-def test_humble_has_one_plugin_and_validates_by_itself() -> None:
-    humble = {
-        "planning_pipelines": ["ompl", PIPELINE],
-        "ompl.planning_plugin": OMPL,
-        f"{PIPELINE}.planning_plugin": PILZ,
-    }
-    check_pipelines(humble, config().motion)
+    humble = {f"{name}.planning_plugin": plugin for name, plugin in (("ompl", OMPL), (PIPELINE, PILZ))}
+    humble |= {"planning_pipelines": ["ompl", PIPELINE]}
+    check_pipelines(humble, config().motion)  # it validates by itself
     with pytest.raises(InputError, match="straight_planner"):
         check_pipelines(humble, config(motion={"straight_planner": "PTP"}).motion)
 
