@@ -7,20 +7,20 @@ import copy
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import rclpy
-from arm_graph import ArmGraph
+from arm_graph import SERVICES, ArmGraph, until
 from builtin_interfaces.msg import Duration, Time
 from control_msgs.action import FollowJointTrajectory
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from live_domain import free_domain
-from live_process import Started
+from live_process import DEADLINE, Started
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.node import Node
@@ -50,6 +50,7 @@ RENAMED = [
 """Rules by which the names of a gate begin with "other"."""
 FIXED, BASE = "odom", "panda_link0"
 ODOMETRY_NS = 100_000_000
+STILL = 0.02  # rad/s
 PASSED_NS = 2_000_000_000  # of simulated time, in which images from before are done with
 CLOCK = {"use_sim_time": True}
 GATE = {
@@ -86,6 +87,7 @@ class Cell:
     """The processes, and a client of all of them."""
 
     robot: SimulatedArm = PANDA
+    sentence = SENTENCE
     simulation: Mapping[str, float] = MappingProxyType({"speed": 4.0, "rate": 1.0, "state_rate": 25.0})
     looks: tuple[str, ...] = ()  # rules by which the names of the resolver's topics change
 
@@ -113,7 +115,6 @@ class Cell:
         self.joints: list[JointState] = []
         self.base: float | None = 0.0 if gate.get("observation.fixed_frame") else None
         self.odometry: list[tuple[int, float]] = []  # stamps and places of the base, as they were told
-        self._clients = ExitStack()
         self.node: Node = graph.spin(self._make)
         for name, words in (
             ("sim_arm", "sim_arm plays"), ("resolver", "resolver is active"), ("arm_planner", "plans for a"),
@@ -123,8 +124,7 @@ class Cell:
         self.until(self.pick.server_is_ready, "the gate is there")
         for client in (self.approving, self.stopping, self.judging):
             self.until(client.service_is_ready, "its services are there")
-        for service in ("send_goal", "get_result", "cancel_goal"):
-            self.until(lambda s=service: self.node.count_services(f"/pick/_action/{s}"), "the action is whole")
+        self._whole("/pick")
         self.until(lambda: self.disturber.get_subscription_count() and self.verdicts, "the simulation is there")
         # What plans has to know where the arm is, and what looks has to see: a plan is what shows it.
         self.until(lambda: self.run(plan_only=True).name == "OK", "the first plan is made")
@@ -161,29 +161,25 @@ class Cell:
         self.moving.publish(TFMessage(transforms=[told]))
         self.odometry.append((now, base))
 
-    @contextmanager
-    def another_gate(self, **parameters: Any) -> Iterator[Started]:
-        """A second gate in the same cell, whose names begin with "other"; it plans for the arm and commands another."""
-        arm = {"motion.execute_action": f"/{OTHER}/execute_trajectory", "motion.event_topic": "/event"}
-        given = {**self.given, **arm, "audit_log": str(self.other_audit), **parameters}
-        gate = self._begin("planner_gate", "__node:=other_gate", *RENAMED, **given)
-        try:
-            gate.says("approve at" if given["page"] else "planner_gate is ready")
-            self.until(self.other_pick.server_is_ready, "the other gate is there")
-            self.until(self.other_approving.service_is_ready, "it takes approvals")
-            for service in ("send_goal", "get_result", "cancel_goal"):
-                self.until(lambda s=service: self.node.count_services(f"/{OTHER}/pick/_action/{s}"), "it is whole")
-            yield gate
-        finally:
-            gate.process.terminate()
-            gate.ends()
+    def _whole(self, action: str) -> None:
+        for service in SERVICES:
+            self.until(lambda s=service: self.node.count_services(f"{action}/_action/{s}"), "the action is whole")
 
     @contextmanager
-    def second_gate(self) -> Iterator[Started]:
-        """A second gate that commands the same arm, whose names begin with "other"; it has ended afterwards."""
-        given = {**self.given, "audit_log": str(self.other_audit)}
-        gate = self._begin("planner_gate", "__node:=second_gate", *RENAMED, **given)
+    def another_gate(self, same_arm: bool = False, **parameters: Any) -> Iterator[Started]:
+        """A second gate in the same cell, whose names begin with "other"; it has ended afterwards.
+
+        It plans for the arm and commands another one; with `same_arm` it commands this one, too, and is not waited for.
+        """
+        arm = {"motion.execute_action": f"/{OTHER}/execute_trajectory", "motion.event_topic": "/event"}
+        given = {**self.given, **({} if same_arm else arm), "audit_log": str(self.other_audit), **parameters}
+        gate = self._begin("planner_gate", "__node:=other_gate", *RENAMED, **given)
         try:
+            if not same_arm:
+                gate.says("approve at" if given["page"] else "planner_gate is ready")
+                self.until(self.other_pick.server_is_ready, "the other gate is there")
+                self.until(self.other_approving.service_is_ready, "it takes approvals")
+                self._whole(f"/{OTHER}/pick")
             yield gate
         finally:
             gate.process.terminate()  # killed, it may leave locks in shared memory
@@ -202,14 +198,7 @@ class Cell:
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait; three times as long as for a single node."""
-        for attempt in (False, False, True):
-            try:
-                self.graph.until(condition, what)
-            except BaseException:
-                if attempt:
-                    raise
-            else:
-                return
+        until(condition, what, 3 * DEADLINE)
 
     def wait(self, future: Any, what: str) -> Any:
         done = threading.Event()
@@ -219,11 +208,9 @@ class Cell:
 
     # -------------------------------------------------------------------------------------------- the person
 
-    def send(
-        self, instruction: str = SENTENCE, dialogue_id: str = "", plan_only: bool = False, pick: Any = None
-    ) -> Picking:
-        picking = Picking()
-        goal = PickInstruction.Goal(instruction=instruction, dialogue_id=dialogue_id, plan_only=plan_only)
+    def send(self, instruction: str = "", dialogue_id: str = "", plan_only: bool = False, pick: Any = None) -> Picking:
+        picking, words = Picking(), instruction or self.sentence
+        goal = PickInstruction.Goal(instruction=words, dialogue_id=dialogue_id, plan_only=plan_only)
         client, hears = pick or self.pick, lambda message: picking.hears(message.feedback)
         # On the executor's thread: rclpy loses a reply that comes while another thread is still sending.
         sent = self._bridge.ask(lambda: client.send_goal_async(goal, feedback_callback=hears))
@@ -236,20 +223,39 @@ class Cell:
         picking.handle.get_result_async().add_done_callback(ended)
         return picking
 
-    def run(self, instruction: str = SENTENCE, **request: Any) -> Picking:
+    def run(self, instruction: str = "", **request: Any) -> Picking:
         return self.end(self.send(instruction, **request))
 
     def end(self, picking: Picking) -> Picking:
         self.until(lambda: picking.result is not None, "the goal ends")
         return picking
 
-    def proposed(self, pick: Any = None) -> tuple[Picking, Proposal]:
+    def proposed(self, instruction: str = "", pick: Any = None) -> tuple[Picking, Proposal]:
         """A goal that waits for approval."""
         before = len(self.proposals)
-        picking = self.send(pick=pick)
+        picking = self.send(instruction or self.sentence, pick=pick)
         self.until(lambda: len(self.proposals) > before or picking.result, "it is proposed")
         assert picking.result is None, picking.result
         return picking, self.proposals[-1]
+
+    def begun(self) -> Picking:
+        """A goal whose motion was approved; the arm moves."""
+        picking, proposal = self.proposed()
+        assert self.approve(proposal) == "OK"
+        self.until(lambda: self.speed() > 5 * STILL or picking.result, "the arm moves")
+        assert picking.result is None, picking.result
+        return picking
+
+    def speed(self) -> float:
+        """rad/s of the fastest joint of the arm."""
+        return max(map(abs, self.joints[-1].velocity[:7])) if self.joints else 0.0
+
+    def stands(self) -> None:
+        """It stays still for half a second."""
+        begun = stamp_ns(self.joints[-1].header.stamp)
+        self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + 500_000_000, "half a second has passed")
+        since = [j for j in self.joints if stamp_ns(j.header.stamp) > begun]
+        assert max(abs(v) for j in since for v in j.velocity[:7]) < STILL
 
     def approve(self, proposal: Proposal, approve: bool = True, approving: Any = None, **change: Any) -> str:
         """Say yes or no; the status of the answer."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gate alone in a graph with somebody who means it ill: every program of a graph may call its services."""
+"""A gate alone in a graph: with parameters that nothing can be done with, and with somebody who means it ill.
+
+Every program of a graph may call its services.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 import pytest
 import rclpy
-from arm_graph import ArmGraph
+from arm_graph import ArmGraph, until
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from rcl_interfaces.msg import Log
@@ -41,11 +44,10 @@ class Stranger:
     """A node beside the gate that calls what it offers, and hears /rosout."""
 
     def __init__(self, graph: ArmGraph) -> None:
-        self.graph, self.logs = graph, list[Log]()
+        self.logs: list[Log] = []
         self.node: Node = graph.spin(self._make)
-        for client in (self.approving, self.stopping):
-            graph.until(client.service_is_ready, "the services are there")
-        graph.until(self.picking.server_is_ready, "the action is there")
+        for there in (self.approving.service_is_ready, self.stopping.service_is_ready, self.picking.server_is_ready):
+            until(there, "what the gate offers is there")
 
     def _make(self, context: Context) -> Node:
         node = rclpy.create_node("stranger", context=context)
@@ -58,9 +60,36 @@ class Stranger:
         node.create_subscription(Log, "/rosout", self.logs.append, 1000)
         return node
 
-    def wait(self, future: Any, what: str) -> Any:
-        self.graph.until(future.done, what)
+    @staticmethod
+    def wait(future: Any, what: str) -> Any:
+        until(future.done, what)
         return future.result()
+
+
+SLOW = pytest.mark.slow
+BAD_NAME = "name of a service or action: '/bad name'"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        pytest.param({"workspace.keep_out": "screen 1 2 3"}, "keep-out 'screen'", id="keep-out", marks=SLOW),
+        pytest.param({"motion.gripper_table": "0 0.79; 85 0"}, "not millimetres", id="millimetres", marks=SLOW),
+        pytest.param({"motion.gripper_action": "/bad name"}, BAD_NAME, id="action"),
+        pytest.param({"grasp.source": "service", "grasp.service": "/bad name"}, BAD_NAME, id="service", marks=SLOW),
+        pytest.param(
+            {"motion.gripper_interface": "set_bool", "motion.gripper_flag": "bad topic"},
+            "Invalid topic name: topic name must not contain", id="topic",
+        ),
+    ],
+)  # fmt: skip
+def test_the_gate_does_not_start_on_parameters_that_nothing_can_be_done_with(
+    node: Callable[..., Any], parameters: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    gate = node("planner_gate", audit_log=tmp_path / "audit.jsonl", **parameters)
+    assert gate.ends() == 1
+    assert says in gate.output
+    assert "Traceback" not in gate.output
 
 
 def test_a_token_that_others_may_read_is_none(tmp_path: Path) -> None:
@@ -112,9 +141,8 @@ def test_nothing_that_a_stranger_calls_ends_the_gate_fills_its_disk_or_tells_its
         stranger.transforms.publish(TFMessage(transforms=[bad, TransformStamped()]))
         for instruction in (EVIL, long, ""):
             goal = PickInstruction.Goal(instruction=instruction, dialogue_id=EVIL, frame_of_reference=EVIL)
-            handle = stranger.wait(
-                stranger.bridge.ask(lambda goal=goal: stranger.picking.send_goal_async(goal)), "the goal is accepted"
-            )
+            sent = stranger.bridge.ask(lambda goal=goal: stranger.picking.send_goal_async(goal))
+            handle = stranger.wait(sent, "the goal is accepted")
             ended = stranger.wait(handle.get_result_async(), "the goal ends").result
             assert (ended.status.name != "OK", ended.moved) == (True, False)
         assert stranger.wait(stranger.stopping.call_async(Trigger.Request()), "stop answers").success
@@ -122,7 +150,7 @@ def test_nothing_that_a_stranger_calls_ends_the_gate_fills_its_disk_or_tells_its
         link = where.link()
         assert link is not None
         secret = link.partition("token=")[2]
-        graph.until(lambda: any("requested a stop" in entry.msg for entry in stranger.logs), "the stop is told")
+        until(lambda: any("requested a stop" in entry.msg for entry in stranger.logs), "the stop is told")
         told = " ".join(entry.msg for entry in stranger.logs)
         assert secret not in told + gate.output + record.read_text()
         assert printable(told) == told

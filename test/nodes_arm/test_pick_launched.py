@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 import rclpy
 import yaml
-from arm_graph import ArmGraph
+from arm_graph import PATIENT, ArmGraph, until
 from gate_cell import SENTENCE
 from live_process import DEADLINE, ROOT, Started
 from move_group_double import MoveGroupDouble
@@ -29,13 +27,6 @@ from spatial_vlm_ros.nodes import qos
 
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
 SLOWER = 20.0  # simulated time may pass this much slower than the wall's
-PATIENT = {
-    "server_timeout": 30.0, "answer_timeout": 30.0, "planning_time": 20.0, "most_time": 300.0, "stop_timeout": 30.0,
-    "duration_scaling": SLOWER,
-}  # fmt: skip
-"""For a machine that is loaded, and simulated time that is slower than the wall's; all else is the preset's."""
-
-
 SENTENCES = {
     "behind": (SENTENCE, "was put on the tray"),
     "bowl": ("put the lemon in the bowl", "the lemon (lemon) was put in the bowl"),
@@ -43,17 +34,11 @@ SENTENCES = {
 
 
 class Person:
-    """Who approves and asks the judge.
-
-    Args:
-        graph: that the node is spun in.
-        token: file of the gate's token.
-    """
+    """Who approves and asks the judge; `token` is the file of the gate's token."""
 
     def __init__(self, graph: ArmGraph, token: Path) -> None:
-        self.graph, self._token = graph, token
+        self._token = token
         self.proposals: list[Proposal] = []
-        self._gate = threading.Event()
         graph.spin(self._make)
 
     def _make(self, context: Context) -> Node:
@@ -63,19 +48,11 @@ class Person:
         self._judge = node.create_client(Trigger, "judge")
         return node
 
-    def until(self, condition: Callable[[], Any], what: str, times: int = 1) -> None:
-        """Wait, `times` as long as for a single step of a single node."""
-        end = time.monotonic() + times * DEADLINE
-        while not condition():
-            assert time.monotonic() < end, f"waited {times * DEADLINE:.0f} s in vain until {what}"
-            self._gate.wait(0.02)
-
-    def _ask(self, client: Any, request: Any, what: str) -> Any:
-        self.until(client.service_is_ready, what)
-        done = threading.Event()
+    @staticmethod
+    def _ask(client: Any, request: Any, what: str) -> Any:
+        until(client.service_is_ready, what)
         future = client.call_async(request)
-        future.add_done_callback(lambda _: done.set())
-        self.until(done.is_set, what)
+        until(future.done, what)
         return future.result()
 
     def approves(self, proposal: Proposal) -> str:
@@ -100,7 +77,7 @@ def graph(domain: int) -> Iterator[ArmGraph]:
 def patient(robot: str, planner: str, folder: Path) -> Path:
     """The shipped preset, with more patience."""
     values = yaml.safe_load((ROOT / "config" / "robots" / f"{robot}.yaml").read_text())
-    values["parameters"]["motion"] |= PATIENT
+    values["parameters"]["motion"] |= PATIENT | {"duration_scaling": SLOWER}
     values["parameters"].setdefault("observation", {})["max_age"] = 60.0  # simulated time passes four times as fast
     if planner == "built-in":
         values["planners"][planner]["arm_planner"]["duration_scaling"] = SLOWER
@@ -118,13 +95,18 @@ def patient_resolver(folder: Path) -> Path:
     return path
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("robot", "planner", "world"),
     [
-        ("panda", "built-in", "behind"), ("ur5e_robotiq", "built-in", "behind"), ("panda_moveit", "moveit", "behind"),
-        ("panda", "built-in", "bowl"),
+        ("ur5e_robotiq", "built-in", "behind"),
+        pytest.param("panda", "built-in", "behind", marks=SLOW),
+        pytest.param("panda_moveit", "moveit", "behind", marks=SLOW),
+        pytest.param("panda", "built-in", "bowl", marks=SLOW),
     ],
-)  # fmt: skip
+)
 def test_a_whole_pick_with_the_preset_of_a_robot(
     robot: str, planner: str, world: str, domain: int, graph: ArmGraph, node: Callable[..., Started],
     program: Callable[..., Started], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -145,7 +127,7 @@ def test_a_whole_pick_with_the_preset_of_a_robot(
     try:
         simulated.says(f"sim_arm plays {world}")
         person = Person(graph, token)
-        person.until(lambda: drivers.ready, "the simulation is there")
+        until(lambda: drivers.ready, "the simulation is there")
         preset = patient(robot, planner, tmp_path)
         named = (f"audit_log:={tmp_path / 'audit.jsonl'}", f"approval_token_file:={token}", "page:=false",
                  f"params_file:={patient_resolver(tmp_path)}")  # fmt: skip
@@ -158,16 +140,16 @@ def test_a_whole_pick_with_the_preset_of_a_robot(
             up.says("arm_planner plans for a")
         sentence, done = SENTENCES[world]
         pick = program("pick", sentence, "--wait", str(DEADLINE))
-        person.until(lambda: person.proposals or pick.process.poll() is not None, "it is proposed", 3)
+        until(lambda: person.proposals or pick.process.poll() is not None, "it is proposed", 3 * DEADLINE)
         assert person.proposals, pick.output + up.output
         assert person.approves(person.proposals[-1]) == "OK"
-        person.until(lambda: pick.process.poll() is not None, "the pick ends", 4)
+        until(lambda: pick.process.poll() is not None, "the pick ends", 4 * DEADLINE)
         assert pick.process.returncode == 0, pick.output + up.output
         assert done in pick.output
         record = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
         (shown,) = [line["content"]["warnings"] for line in record if line["event"] == "PROPOSED"]
         assert any("falls into its container" in words for words in shown) == (world == "bowl"), shown
-        person.until(lambda: person.verdict()["done"], "it lies still on the tray")
+        until(lambda: person.verdict()["done"], "it lies still on the tray")
         verdict = person.verdict()
         assert verdict["delivered"] == verdict["moved"] == [verdict["target"]]
         up.interrupt()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from arm_graph import scene
 from double_cell import DoubleCell
 from geometry_msgs.msg import TransformStamped
 from hardware_double import Spun
@@ -22,7 +20,6 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header, String
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.launcher import robots
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description, description_file
 from spatial_vlm_ros.nodes import qos
 
@@ -32,6 +29,7 @@ NAMES = {
     "gripper_states": "",
 }  # fmt: skip
 """As the doubles are called; all else is the Panda's preset."""
+MANAGED = importlib.util.find_spec("controller_manager_msgs") is not None
 CONTROLLERS = {"arm_controller": "active", "joint_state_broadcaster": "active"}
 
 
@@ -67,7 +65,7 @@ class Surroundings(Node):
         self._static.publish(TFMessage(transforms=[self._pose("eye")]))
         self._info = self.create_publisher(CameraInfo, "rgb/camera_info", 5)
         self.create_timer(0.05, self._tell)
-        if importlib.util.find_spec("controller_manager_msgs") is not None:
+        if MANAGED:
             from controller_manager_msgs.srv import ListControllers
 
             self.create_service(ListControllers, "/controller_manager/list_controllers", self._list)
@@ -90,73 +88,57 @@ class Surroundings(Node):
 
 
 @pytest.fixture
-def beside(domain: int) -> Iterator[Callable[[dict[str, str]], None]]:
+def beside(shared_domain: int) -> Iterator[Callable[[dict[str, str]], None]]:
     """Starts what runs beside an arm."""
-    spun = Spun(domain)
+    spun = Spun(shared_domain)
     yield lambda controllers: spun.spin(Surroundings(spun.context, controllers))
     spun.close()
 
 
-def diagnosis(examining: Started) -> tuple[int, list[dict[str, str]]]:
-    """The exit code and the findings of a doctor that has ended."""
-    code = examining.ends()
-    lines = [line for line in examining.output.splitlines() if line.startswith("{")]
-    assert len(lines) == 1, examining.output
-    return code, json.loads(lines[0])["findings"]
+@pytest.fixture
+def diagnosis(start: Callable[..., Started], shared_domain: int, mine: Path) -> Callable[[], Any]:
+    """Has the doctor examine the arm: its exit code and its findings."""
+
+    def examine() -> tuple[int, list[dict[str, str]]]:
+        words = ("doctor", "--arm", "--robot", str(mine), "--json", "--seconds", "3")
+        doctor = start("-m", "spatial_vlm_ros.cli", *words, ROS_DOMAIN_ID=str(shared_domain), COLUMNS="200")
+        code = doctor.ends()
+        (line,) = [line for line in doctor.output.splitlines() if line.startswith("{")]
+        return code, json.loads(line)["findings"]
+
+    return examine
 
 
-def test_a_robot_at_which_all_is_well(
-    make_cell: Callable[..., DoubleCell], beside: Callable[..., None], program: Callable[..., Started], mine: Path
-) -> None:
-    make_cell(gripper="franka")
+def test_a_robot_at_which_all_is_well(shared_cell: DoubleCell, beside: Any, diagnosis: Any) -> None:
+    shared_cell.reset(gripper="franka")
     beside(CONTROLLERS)
-    code, found = diagnosis(program("doctor", "--arm", "--robot", str(mine), "--json", "--seconds", "3"))
+    code, found = diagnosis()
     assert code == 0, found
     well = {each["check"] for each in found if each["level"] == "ok"}
-    assert well >= {"planner", "planning pipelines", "gripper", "joint states", "joint limits", "tf"}, found
-    assert well >= {"planning scene"}, found
-    if importlib.util.find_spec("controller_manager_msgs") is not None:
-        assert "controllers" in well
+    assert well >= {"planner", "planning pipelines", "planning scene", "gripper", "joint states", "joint limits", "tf"}
+    assert not MANAGED or "controllers" in well
 
 
-def test_faults_of_a_robot_are_named(
-    make_cell: Callable[..., DoubleCell], beside: Callable[..., None], program: Callable[..., Started], mine: Path
-) -> None:
-    cell = make_cell(gripper="franka")
+def test_faults_of_a_robot_are_named(shared_cell: DoubleCell, beside: Any, diagnosis: Any, mine: Path) -> None:
+    cell = shared_cell.reset(gripper="franka")
     beside({"arm_controller": "inactive"})
     with cell.hardware.lock:
         joint = cell.hardware.joints["panda_joint4"]
+        cell.arm.deactivate()
         joint.position = joint.command = -3.2
     values = yaml.safe_load(mine.read_text())
     values["parameters"]["motion"] |= {"gripper_action": "/hand", "finger_joints": "knuckle", "tip_link": "tcp"}
     mine.write_text(yaml.safe_dump(values))
-    code, found = diagnosis(program("doctor", "--arm", "--robot", str(mine), "--json", "--seconds", "2"))
+    code, found = diagnosis()
     assert code == 3
     errors = {each["check"]: each for each in found if each["level"] == "error"}
     assert {"gripper", "joint limits", "tf", "URDF"} <= set(errors), found
     assert "panda_joint4 is at -3.200 rad" in errors["joint limits"]["found"]
     assert all(each["repair"] for each in errors.values())
-    if importlib.util.find_spec("controller_manager_msgs") is not None:
-        assert {"controllers"} <= set(errors)
+    assert not MANAGED or "controllers" in errors
 
 
-def test_an_object_is_taken_with_the_preset_of_the_panda(make_cell: Callable[..., DoubleCell], mine: Path) -> None:
-    motion = robots.robot_preset(ROOT, str(mine)).planning("moveit").motion
-    cell = make_cell(gripper="franka")
-    wanted = {f.name for f in dataclasses.fields(motion)} - {"velocity_scaling", "acceleration_scaling"}
-    given = {name: getattr(motion, name) for name in wanted if f"motion.{name}" in preset_values(mine)}
-    client = cell.client(**given)
-    plan = cell.plan(client, scene(), put=True)
-    cell.robot.hold(0.04)
-    client.execute(plan)
-    assert len(cell.arm.taken) == len(plan.trajectories)
-    assert cell.beside(plan.steps[-1]) < 0.01
-
-
-def preset_values(path: Path) -> dict[str, Any]:
-    return robots.robot_preset(ROOT, str(path)).values("moveit")
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("robot", ["panda", "ur5e_robotiq"])
 def test_the_launch_file_starts_resolver_and_gate(robot: str, program: Callable[..., Started], tmp_path: Path) -> None:
     record = f"audit_log:={tmp_path / 'audit.jsonl'}"

@@ -267,7 +267,7 @@ def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Callable[.
         bench.watch.begin()
     bench.image = depth()
     bench.watch.begin()
-    bench.clean(40)
+    bench.clean(30)
     bench.image = depth(in_the_way())
     assert ENTERED in bench.stops()
     bench.watch.end()
@@ -428,9 +428,9 @@ def test_the_target_is_taken_out_of_the_images_at_the_tip_only_while_it_is_held(
 def test_a_camera_that_moves_is_watched_from_where_it_is_also_where_tf_is_late(make: Callable[..., Bench]) -> None:
     bench = make(moves=swaying, watch_silence=PATIENT)
     bench.watch.begin()
-    bench.clean(60)
+    bench.clean(50)
     bench.tf_late = 1  # an image waits for the transform of its time
-    bench.clean(40)
+    bench.clean(20)
     bench.more = (in_the_way(),)
     assert ENTERED in bench.stops()
 
