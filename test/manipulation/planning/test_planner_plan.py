@@ -70,31 +70,24 @@ def test_a_plan_is_that_of_its_goal_and_scene() -> None:
 
 def test_whatever_changes_the_plan_or_its_goals_changes_the_hash() -> None:
     later = dataclasses.replace(SCENE, stamp_ns=SCENE.stamp_ns + 1)
-    wider = steps()
-    wider[0] = PlanStep("open", width=math.nextafter(0.04, 1.0))
+    wider = [PlanStep("open", width=math.nextafter(0.04, 1.0)), *steps()[1:]]
     last = steps()[-1].trajectory
     assert last is not None
     tiny = (*last.positions[:2], (last.positions[2][0], math.nextafter(last.positions[2][1], 0.0)))
+    changes = [{"times": (0.0, 0.5, 1.1)}, {"positions": tiny}, {"velocities": ()}, {"accelerations": ROWS}]
     hashes = {
         PLAN.hash,
         plan_of(dataclasses.replace(GOAL, stamp_ns=later.stamp_ns), later, None, steps(), 0).hash,
         plan_of(dataclasses.replace(GOAL, grasps=GOAL.grasps[:-1]), SCENE, None, steps(), 0).hash,
         plan_of(GOAL, SCENE, None, steps(), 1).hash,
         plan_of(GOAL, SCENE, None, wider, 0).hash,
-        plan_of(GOAL, SCENE, None, changed(4, times=(0.0, 0.5, 1.1)), 0).hash,
-        plan_of(GOAL, SCENE, None, changed(4, positions=tiny), 0).hash,
-        plan_of(GOAL, SCENE, None, changed(4, velocities=()), 0).hash,
-        plan_of(GOAL, SCENE, None, changed(4, accelerations=ROWS), 0).hash,
-        plan_of(GOAL, SCENE, DOWN, steps(place=True), 0, 0).hash,
-        plan_of(GOAL, SCENE, DOWN, steps(place=True), 0, 1).hash,
+        *(plan_of(GOAL, SCENE, None, changed(4, **change), 0).hash for change in changes),
+        *(plan_of(GOAL, SCENE, DOWN, steps(place=True), 0, choice).hash for choice in (0, 1)),
     }
     assert len(hashes) == 11
     assert not is_plan_of(dataclasses.replace(PLAN, steps=tuple(wider)), GOAL, SCENE)
     assert not is_plan_of(dataclasses.replace(PLAN, grasp=1), GOAL, SCENE)
-
-
-def test_equal_plans_have_equal_hashes_however_they_are_written() -> None:
-    made = steps()
+    made = steps()  # and equal plans have equal hashes, however they are written
     first = made[1].trajectory
     assert first is not None
     rows = [[-0.0, 0], *([float(v) for v in row] for row in first.positions[1:])]
@@ -158,11 +151,8 @@ def test_a_chain_that_is_no_plan_is_refused(
         plan_of(GOAL, SCENE, place, made, *choice)
 
 
-def test_a_start_within_the_tolerance_goes_on() -> None:
+def test_a_start_within_the_tolerance_goes_on_and_goals_of_something_else_are_refused() -> None:
     assert is_plan_of(plan_of(GOAL, SCENE, None, away(0.009), 0), GOAL, SCENE)
-
-
-def test_goals_of_another_object_or_observation_are_refused() -> None:
     other = dataclasses.replace(SCENE, stamp_ns=SCENE.stamp_ns + 1)
     with pytest.raises(InputError, match=r"goal: 'block' .* at 1000 ns. Expected 'block'.* at 1001 ns"):
         plan_of(GOAL, other, None, steps(), 0)

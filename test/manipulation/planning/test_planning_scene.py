@@ -7,7 +7,6 @@ import dataclasses
 import importlib.util
 import math
 import os
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -30,7 +29,10 @@ from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlanningConfig
 from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.examples import chicks_and_cup, chicks_and_cup_frame
+from spatial_vlm_ros.sim.grounder import SimulatorGrounder
+from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.types import PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Status
 
 FOR_CHICKS = PlanningConfig(gripper=WIDE)
@@ -45,7 +47,16 @@ def chicks() -> Seen:
     return frame, build_scene(frame, detections, DepthConfig(), LiftConfig()), answer
 
 
-# ------------------------------------------------------------------------------------------------ scene
+@pytest.fixture(scope="module")
+def exported(chicks: Seen) -> PlanningScene:
+    _, scene, answer = chicks
+    return planning_scene(surroundings_of(scene, answer), FOR_CHICKS)
+
+
+def scene_with(chicks: Seen, config: PlanningConfig = FOR_CHICKS, **changed: object) -> PlanningScene:
+    """The planning scene of the frame, but for something of its lift."""
+    _, scene, answer = chicks
+    return planning_scene(surroundings_of(dataclasses.replace(scene, **changed), answer), config)  # type: ignore[arg-type]
 
 
 def test_the_image_travels_with_the_answer(chicks: Seen) -> None:
@@ -81,9 +92,8 @@ def test_a_wide_image_is_sent_smaller_and_its_intrinsics_fit(chicks: Seen) -> No
     assert (columns, rows) == pytest.approx((fx * x + cx, fy * y + cy), abs=0.1)
 
 
-def test_every_object_is_there_once_at_its_true_place(chicks: Seen) -> None:
+def test_every_object_is_there_once_at_its_true_place_with_padding(chicks: Seen, exported: PlanningScene) -> None:
     _, scene, answer = chicks
-    exported = planning_scene(surroundings_of(scene, answer), FOR_CHICKS)
     assert (exported.frame_id, exported.stamp_ns) == ("world", answer.stamp_ns)
     assert exported.target.id == "bonnet"
     assert {obj.id for obj in exported.neighbours} == {"ribbon", "cup", "box"}
@@ -93,11 +103,6 @@ def test_every_object_is_there_once_at_its_true_place(chicks: Seen) -> None:
         assert np.abs(np.sort(obj.solid.size[:2]) - np.sort(true.size[:2])).max() < 0.02, obj.id
     box = next(obj for obj in exported.neighbours if obj.id == "box")
     assert math.sin(2 * (box.solid.yaw - math.pi / 2 - 0.4)) == pytest.approx(0.0, abs=0.2)  # its long side is y
-
-
-def test_the_target_is_as_resolved_and_neighbours_are_padded(chicks: Seen) -> None:
-    _, scene, answer = chicks
-    exported = planning_scene(surroundings_of(scene, answer), FOR_CHICKS)
     assert answer.target is not None
     assert exported.target.solid.centre == pytest.approx(answer.target.pose.position, abs=1e-5)
     assert exported.target.solid.size == pytest.approx(answer.target.size, abs=1e-5)
@@ -110,40 +115,37 @@ def test_the_target_is_as_resolved_and_neighbours_are_padded(chicks: Seen) -> No
         assert obj.padded.size[0] == pytest.approx(obj.solid.size[0] + 2 * obj.padding[0])
 
 
-def test_the_support_lies_under_all_objects_at_the_height_of_the_table(chicks: Seen) -> None:
-    _, scene, answer = chicks
-    (support,) = planning_scene(surroundings_of(scene, answer), FOR_CHICKS).support
+def test_the_support_lies_under_all_objects_and_only_it_and_the_fingers_may_be_touched(
+    chicks: Seen, exported: PlanningScene
+) -> None:
+    (support,) = exported.support
     assert support.solid.top == pytest.approx(0.0, abs=0.004)
     for body in chicks_and_cup().bodies:
         assert inside(np.array([(*body.position[:2], support.solid.centre[2])]), support.solid).all()
-
-
-def test_only_the_fingers_may_touch_the_target_and_it_what_carries_it(chicks: Seen) -> None:
-    _, scene, answer = chicks
-    assert set(planning_scene(surroundings_of(scene, answer), FOR_CHICKS).allowed) == {
+    assert set(exported.allowed) == {
         AllowedContact("left_finger", "bonnet", "grasp"),
         AllowedContact("right_finger", "bonnet", "grasp"),
         AllowedContact("bonnet", "support", "lift"),
         AllowedContact("bonnet", "support", "lower"),
     }
+    floating = scene_with(chicks, support=None)
+    assert floating.support[0].solid.top == pytest.approx(floating.target.solid.bottom), "at the target's foot"
 
 
-def test_keep_outs_have_names_of_their_own(chicks: Seen) -> None:
-    _, scene, answer = chicks
+def test_keep_outs_have_names_of_their_own_and_are_boxes(chicks: Seen) -> None:
     volumes = config(workspace={"keep_out": "support -1 -1 0 -0.9 1 1; shelf -1 -1 1 1 1 1.1"})
-    exported = planning_scene(surroundings_of(scene, answer), volumes)
+    exported = scene_with(chicks, volumes)
     assert [obj.id for obj in exported.keep_outs] == ["keep_out/support", "keep_out/shelf"]
     assert exported.keep_outs[1].solid == Solid((0.0, 0.0, 1.05), 0.0, (2.0, 2.0, pytest.approx(0.1)))
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["wall 0 0 0 1 1", "wall a 0 0 1 1 1", "wall 1 0 0 0 1 1", "wall 0 0 0 1 1 nan", "w 0 0 0 1 1 1; w 0 0 0 1 1 1"],
-)
-def test_a_keep_out_that_is_no_box_is_refused_by_name(chicks: Seen, text: str) -> None:
-    _, scene, answer = chicks
-    with pytest.raises(InputError, match="keep-out 'w"):
-        planning_scene(surroundings_of(scene, answer), config(workspace={"keep_out": text}))
+    for text in (
+        "wall 0 0 0 1 1",
+        "wall a 0 0 1 1 1",
+        "wall 1 0 0 0 1 1",
+        "wall 0 0 0 1 1 nan",
+        "w 0 0 0 1 1 1; w 0 0 0 1 1 1",
+    ):
+        with pytest.raises(InputError, match="keep-out 'w"):
+            scene_with(chicks, config(workspace={"keep_out": text}))
 
 
 def unmeasured(scene: Scene, id_: str) -> Scene:
@@ -159,25 +161,14 @@ def unmeasured(scene: Scene, id_: str) -> Scene:
 
 @pytest.mark.parametrize("id_", ["cup", "box", "ribbon"])
 def test_what_could_not_be_measured_stands_where_it_is_seen_to_stand(chicks: Seen, id_: str) -> None:
-    _, scene, answer = chicks
-    exported = planning_scene(surroundings_of(unmeasured(scene, id_), answer), FOR_CHICKS)
-    glass = next(obj for obj in exported.neighbours if obj.id == id_)
+    glass_ones = unmeasured(chicks[1], id_).objects
+    glass = next(obj for obj in scene_with(chicks, objects=glass_ones).neighbours if obj.id == id_)
     true = chicks_and_cup()[id_]
     inner = true.centre + (true.corners() - true.centre) * (0.7, 0.7, 0.85)
     assert inside(inner, glass.padded).all()
     assert max(glass.padded.size) < 0.35
-
-
-def test_what_could_not_be_measured_without_a_support_refuses(chicks: Seen) -> None:
-    _, scene, answer = chicks
-    with pytest.raises(DepthError, match=r"the cup \(cup\) could not be measured"):
-        planning_scene(surroundings_of(dataclasses.replace(unmeasured(scene, "cup"), support=None), answer), FOR_CHICKS)
-
-
-def test_without_a_support_plane_the_table_is_at_the_targets_foot(chicks: Seen) -> None:
-    _, scene, answer = chicks
-    exported = planning_scene(surroundings_of(dataclasses.replace(scene, support=None), answer), FOR_CHICKS)
-    assert exported.support[0].solid.top == pytest.approx(exported.target.solid.bottom)
+    with pytest.raises(DepthError, match=rf"\({id_}\) could not be measured"):
+        scene_with(chicks, objects=glass_ones, support=None)
 
 
 def test_refusals_other_frames_and_frames_without_a_base_have_no_scene(chicks: Seen) -> None:
@@ -186,20 +177,19 @@ def test_refusals_other_frames_and_frames_without_a_base_have_no_scene(chicks: S
         planning_scene(surroundings_of(scene, Resolution("take it", Status.NOT_FOUND, "")), FOR_CHICKS)
     with pytest.raises(InputError, match="Resolve and lift one frame"):
         planning_scene(surroundings_of(scene, dataclasses.replace(answer, stamp_ns=5)), FOR_CHICKS)
-    fewer = tuple(obj for obj in scene.objects if obj.id != "bonnet")
     with pytest.raises(InputError, match="target 'bonnet'"):
-        planning_scene(surroundings_of(dataclasses.replace(scene, objects=fewer), answer), FOR_CHICKS)
-    loose = dataclasses.replace(scene, frame=dataclasses.replace(frame, base_T_camera=None))
+        scene_with(chicks, objects=tuple(obj for obj in scene.objects if obj.id != "bonnet"))
     with pytest.raises(TransformUnavailableError, match="base_T_camera"):
-        planning_scene(surroundings_of(loose, answer), FOR_CHICKS)
+        scene_with(chicks, frame=dataclasses.replace(frame, base_T_camera=None))
 
 
 # ------------------------------------------------------------------------------------------------ goals against truth
 
 
-def test_the_chick_behind_the_cup_is_straddled_and_nothing_is_touched(chicks: Seen) -> None:
-    _, scene, answer = chicks
-    goal = pick_goal(planning_scene(surroundings_of(scene, answer), FOR_CHICKS), FOR_CHICKS)
+def test_the_chick_behind_the_cup_is_straddled_and_put_where_it_was_asked_for(
+    chicks: Seen, exported: PlanningScene
+) -> None:
+    answer, goal = chicks[2], pick_goal(exported, FOR_CHICKS)
     world = chicks_and_cup()
     true = world["bonnet"]
     for grasp in goal.grasps:
@@ -213,14 +203,9 @@ def test_the_chick_behind_the_cup_is_straddled_and_nothing_is_touched(chicks: Se
                     assert not inside(there, Solid(body.centre, body.yaw, body.size)).any()
         for there in path(points, grasp.pre_grasp, grasp.grasp):
             assert (np.linalg.norm(there - true.centre, axis=1) > 0.034).all()
-
-
-def test_it_is_put_where_it_was_asked_for(chicks: Seen) -> None:
-    _, scene, answer = chicks
-    exported = planning_scene(surroundings_of(scene, answer), FOR_CHICKS)
-    grasp = pick_goal(exported, FOR_CHICKS).grasps[0]
-    goal = place_goal(exported, answer, grasp, FOR_CHICKS)
-    best = goal.placements[0]
+    grasp = goal.grasps[0]
+    place = place_goal(exported, answer, grasp, FOR_CHICKS)
+    best = place.placements[0]
     assert best.obj.position[:2] == pytest.approx(answer.places[best.spot].pose.position[:2], abs=1e-5)
     for there in path(gripper_points(WIDE, grasp.width), best.pre_place, best.place):
         assert (there[:, 2] > 0.0).all()
@@ -244,50 +229,36 @@ def test_the_franka_hand_takes_a_cup_that_is_too_wide_by_its_rim(chicks: Seen) -
         pick_goal(blind, PlanningConfig())
 
 
-@pytest.fixture(scope="module")
-def settled_scene() -> Iterator[tuple[object, PlanningScene, Resolution]]:
-    """The demo world "behind" under gravity, with sensor noise."""
+def test_in_a_settled_world_with_noise_the_true_chick_is_between_the_fingers() -> None:
+    """The demo world "behind" under gravity."""
     if importlib.util.find_spec("mujoco") is None:
         assert not os.environ.get("CI"), "where a change is judged, the simulator is there"
         pytest.skip("mujoco is not installed: pip install mujoco")
-    from spatial_vlm_ros.sim.cameras import VGA
     from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
-    from spatial_vlm_ros.sim.grounder import SimulatorGrounder
-    from spatial_vlm_ros.sim.sensor import STEREO, noisy
 
     with DEMO_WORLDS["behind"]() as world:
-        seen = world.render(VGA, stamp_ns=7)
-        frame = noisy(seen.frame, np.random.default_rng(1), STEREO, seen.shiny)
-        answer, _, scene, _ = Resolver(grounder=SimulatorGrounder(seen)).look_at(frame).ask("the chick behind the cup")
+        image = world.render(VGA, stamp_ns=7)
+        frame = noisy(image.frame, np.random.default_rng(1), STEREO, image.shiny)
+        answer, _, scene, _ = Resolver(grounder=SimulatorGrounder(image)).look_at(frame).ask("the chick behind the cup")
         assert scene is not None
-        yield world, planning_scene(surroundings_of(scene, answer), FOR_CHICKS), answer
-
-
-def test_in_a_settled_world_the_true_chick_is_between_the_fingers(settled_scene: tuple) -> None:
-    world, exported, answer = settled_scene
-    assert answer.target.id == "bonnet"
-    true = world.truth["bonnet"]
-    table = world.scenery.table_height
-    goal = pick_goal(exported, FOR_CHICKS)
-    assert (goal.target_id, goal.stamp_ns, goal.frame_id) == ("bonnet", 7, "base_link")
-    for grasp in goal.grasps:
-        across = (true.outline - np.array(grasp.grasp.position)[:2]) @ tip_axes(grasp.grasp)[:2, 1]
-        assert across.min() < -0.6 * grasp.width / 2 < 0.6 * grasp.width / 2 < across.max()
-        for there in path(gripper_points(WIDE, grasp.opening), grasp.pre_grasp, grasp.grasp, grasp.retreat):
-            assert there[:, 2].min() > table
-        assert true.bottom < grasp.grasp.position[2] < true.top
-    best = goal.grasps[0]  # of the others some are narrower than the hat, whose brim the outline partly misses
-    across = (true.outline - np.array(best.grasp.position)[:2]) @ tip_axes(best.grasp)[:2, 1]
-    assert np.abs(across).max() <= best.opening / 2
-
-
-def test_objects_in_the_settled_world_hold_the_truth_in_their_padded_boxes(settled_scene: tuple) -> None:
-    world, exported, _ = settled_scene
-    for obj in exported.neighbours:
-        true = world.truth[obj.id]
-        assert inside(true.centre[None], obj.padded).all(), obj.id
-    bowl = next(obj for obj in exported.neighbours if obj.id == "bowl")
-    assert bowl.solid.size[0] == pytest.approx(world.truth["bowl"].size[0], abs=0.03)
+        assert answer.target is not None
+        exported = planning_scene(surroundings_of(scene, answer), FOR_CHICKS)
+        true, table = world.truth["bonnet"], world.scenery.table_height
+        goal = pick_goal(exported, FOR_CHICKS)
+        assert (goal.target_id, goal.stamp_ns, goal.frame_id) == ("bonnet", 7, "base_link")
+        for grasp in goal.grasps:
+            across = (true.outline - np.array(grasp.grasp.position)[:2]) @ tip_axes(grasp.grasp)[:2, 1]
+            assert across.min() < -0.6 * grasp.width / 2 < 0.6 * grasp.width / 2 < across.max()
+            for there in path(gripper_points(WIDE, grasp.opening), grasp.pre_grasp, grasp.grasp, grasp.retreat):
+                assert there[:, 2].min() > table
+            assert true.bottom < grasp.grasp.position[2] < true.top
+        best = goal.grasps[0]  # of the others some are narrower than the hat, whose brim the outline partly misses
+        across = (true.outline - np.array(best.grasp.position)[:2]) @ tip_axes(best.grasp)[:2, 1]
+        assert np.abs(across).max() <= best.opening / 2
+        for obj in exported.neighbours:
+            assert inside(world.truth[obj.id].centre[None], obj.padded).all(), obj.id
+        bowl = next(obj for obj in exported.neighbours if obj.id == "bowl")
+        assert bowl.solid.size[0] == pytest.approx(world.truth["bowl"].size[0], abs=0.03)
 
 
 @pytest.mark.parametrize(("gap", "meets"), [(0.002, True), (0.05, False)])
