@@ -8,6 +8,7 @@ import io
 
 import numpy as np
 import pytest
+from chicks import FRAME, SEEN, answered
 from rich.console import Console
 
 from spatial_vlm_ros.output import drawing, lettering
@@ -15,8 +16,7 @@ from spatial_vlm_ros.output.comparison_image import WIDTH, draw_comparison
 from spatial_vlm_ros.output.comparison_table import comparison as print_table
 from spatial_vlm_ros.output.comparison_table import table_of
 from spatial_vlm_ros.output.comparison_words import heading, name_of_row, names_of, opinion_words, says, verdict_words
-from spatial_vlm_ros.resolver import Answered, Resolver
-from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.resolver import Answered
 from spatial_vlm_ros.types import (
     ComparedObject,
     ComparedRelation,
@@ -28,8 +28,7 @@ from spatial_vlm_ros.types import (
 )
 
 WORDS = "the chick behind the cup"
-FRAME, SEEN = chicks_and_cup_frame()
-ANSWERED = Resolver().look_at(FRAME, SEEN).ask(WORDS)
+ANSWERED = answered(WORDS)
 OBJECTS = (
     ComparedObject("bonnet", "chick", "candidate", 1.05),
     ComparedObject("ribbon", "chick", "candidate", 0.7),
@@ -76,16 +75,14 @@ def test_what_a_row_chooses_has_a_ring_in_its_colour() -> None:
     assert ringed(both, "bonnet", drawing.GREEN)
 
 
-def test_the_photograph_is_not_changed() -> None:
+def test_every_row_and_reason_takes_its_lines_and_the_photograph_is_not_changed() -> None:
     before = FRAME.rgb.copy()
-    drawn()
-    assert np.array_equal(FRAME.rgb, before)
-
-
-def test_every_row_and_reason_takes_its_lines() -> None:
     heights = [drawn(dataclasses.replace(COMPARISON, rows=COMPARISON.rows[:n])).shape[0] for n in (1, 2, 3)]
     assert heights[1] - heights[0] == 28
     assert heights[2] - heights[1] == 28 + lettering.line_height(15)  # FUSED has a reason
+    assert np.array_equal(FRAME.rgb, before)
+    nothing = dataclasses.replace(COMPARISON, relations=(), rows=(MEASURED,), reason="no relation", objects=OBJECTS[:1])
+    assert drawn(nothing).shape[0] < heights[2], "without relations only measurement is told"
 
 
 def test_the_last_line_is_whole_and_nothing_reaches_the_right_border() -> None:
@@ -114,11 +111,6 @@ def test_photographs_of_any_shape_are_shown_whole(shape: tuple[int, int]) -> Non
     assert image.shape[1] == WIDTH
     scale = min(740 / shape[1], 600 / shape[0])
     assert (image[: round(shape[0] * scale) - 1, : round(shape[1] * scale) - 1] == 90).all()
-
-
-def test_without_relations_only_measurement_is_told() -> None:
-    nothing = dataclasses.replace(COMPARISON, relations=(), rows=(MEASURED,), reason="no relation", objects=OBJECTS[:1])
-    assert drawn(nothing).shape[0] < drawn().shape[0]
 
 
 def test_words_of_cells() -> None:

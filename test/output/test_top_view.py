@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -25,9 +26,13 @@ BODIES = (
 )
 
 
+SEEN = render(World(bodies=BODIES), CAMERA, look_at((-0.7, 0.0, 0.5), (0.05, 0.0, 0.03)))
+OBSERVED = Resolver().look_at(SEEN.frame, SEEN.detections)
+
+
+@functools.cache
 def content(instruction: str) -> AnswerContent:
-    seen = render(World(bodies=BODIES), CAMERA, look_at((-0.7, 0.0, 0.5), (0.05, 0.0, 0.03)))
-    answered = Resolver().look_at(seen.frame, seen.detections).ask(instruction)
+    answered, seen = OBSERVED.ask(instruction), SEEN
     made = content_from(seen.frame, seen.detections, answered.resolution, ResolverConfig(), answered.scene)
     assert made is not None
     return made

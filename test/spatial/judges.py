@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
 from spatial_vlm_ros.parameters import config_from
@@ -16,11 +16,9 @@ from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration
-from spatial_vlm_ros.types import JudgeReport, NounPhrase, Resolution, Rgb, RgbdFrame
-
-if TYPE_CHECKING:
-    from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.types import JudgeReport, NounPhrase, Resolution, Rgb, Status
 
 Says = Callable[[str, str, str], float | None]
 """(relation, id of the target, id of the anchor) → what a model has for it."""
@@ -112,16 +110,16 @@ def report_of(answer: Resolution) -> JudgeReport:
     return answer.judge
 
 
+def effect(answer: Resolution) -> tuple[Status, str | None, str]:
+    """Status, id of the target, and what the model's answers did."""
+    return answer.status, answer.target and answer.target.id, report_of(answer).effect
+
+
+def says(*true: tuple[str, str], false: float = 0.03) -> Says:
+    """A model that has these (relation, id of the target) for true, and all else for false."""
+    return lambda relation, target, _: 0.97 if (relation, target) in true else false
+
+
 def told(answer: Resolution) -> dict[str, float | None]:
     """What the model said of each candidate's only clause."""
     return {one.id: one.clauses[0].model_p for one in answer.candidates}
-
-
-def without_depth(seen: Rendering, *ids: str) -> RgbdFrame:
-    """The frame without any depth on some objects."""
-    depth = seen.frame.depth.copy()
-    for one in seen.detections:
-        if one.id in ids:
-            assert one.mask is not None
-            depth[one.mask] = float("nan")
-    return dataclasses.replace(seen.frame, depth=depth)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes put together by hand, changed: turned objects, fronts, round outlines, other cameras, the mirror."""
+"""Scenes put together by hand, so that every margin can be worked out by pencil; and changes of them.
+
+Turned objects, fronts, round outlines, other cameras, the mirror.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,18 @@ import numpy as np
 from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.layout import Array, Layout, lay_out
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.types import FrameOfReference, Plane, RgbdFrame, Scene, SceneObject, Transform
+from spatial_vlm_ros.types import (
+    Detection,
+    FrameOfReference,
+    OrientedBox,
+    PinholeCamera,
+    Plane,
+    RgbdFrame,
+    Scene,
+    SceneObject,
+    Transform,
+    UpSource,
+)
 
 VIEWER = FrameOfReference.VIEWER
 LIMITS = RelationConfig(
@@ -19,8 +33,96 @@ LIMITS = RelationConfig(
     straight_down_deg=75.0, metric_tolerance=0.02, metric_share=0.2,
 )  # fmt: skip
 """The limits that margins are reckoned with by hand; not the defaults, which may change."""
+RELATION = dataclasses.replace(LIMITS, size_blur=0.05)
 EXACT_DEPTH = DepthConfig(noise_floor=0.0, noise_quadratic=0.0)
 PAIRWISE = tuple(name for name, relation in RELATIONS.items() if relation.pairwise is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Object:
+    """An upright block.
+
+    Args:
+        ahead: metres along the ground from the camera's foot to its centre.
+        right: metres to the right of the camera's foot.
+        size: metres along, across and up.
+        base: metres above the ground.
+        label: of its detection.
+    """
+
+    ahead: float
+    right: float
+    size: tuple[float, float, float] = (0.06, 0.06, 0.06)
+    base: float = 0.0
+    label: str = "block"
+
+
+@dataclasses.dataclass(frozen=True)
+class Ground:
+    """A level table seen by a camera 0.6 m above it."""
+
+    height: float = 0.6
+
+    def scene(
+        self, objects: Sequence[Object], pitch_deg: float = 35.0, base_T_camera: Transform | None = None
+    ) -> Scene:
+        p = np.radians(pitch_deg)
+        # Rows of the ground axes (ahead, right, up) in the camera frame (x right, y down, z forward).
+        ahead, right, up = (0, -np.sin(p), np.cos(p)), (1, 0, 0), (0, -np.cos(p), -np.sin(p))
+        camera_R_ground = np.array([ahead, right, up], np.float64).T
+        camera = PinholeCamera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]), 640, 480)
+        frame = RgbdFrame(
+            np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32), camera, base_T_camera=base_T_camera
+        )
+        lifted = tuple(self._object(f"t{n}", obj, camera_R_ground) for n, obj in enumerate(objects))
+        return Scene(
+            lifted, camera_R_ground[:, 2], UpSource.TF, Plane(camera_R_ground[:, 2], self.height, 0.001), frame
+        )
+
+    def _object(self, id_: str, obj: Object, camera_R_ground: np.ndarray) -> SceneObject:
+        length, width, height = obj.size
+        centre = np.array([obj.ahead, obj.right, obj.base + height / 2 - self.height])
+        angles = 2 * np.pi * np.arange(16) / 16
+        sides = np.stack(
+            (np.sign(np.cos(angles + 0.1)) * length / 2, np.sign(np.sin(angles + 0.1)) * width / 2, 0 * angles), 1
+        )
+        corners = sides[np.sort(np.unique(sides, axis=0, return_index=True)[1])]
+        footprint = centre + corners[np.arange(16) // 4]
+        axes = camera_R_ground.copy()
+        if length < width:
+            axes[:, :2] = axes[:, 1::-1]
+        axes[:, 1] = np.cross(axes[:, 2], axes[:, 0])
+        size = np.array([max(length, width), min(length, width), height])
+        place = camera_R_ground @ centre
+        return SceneObject(
+            detection=Detection(id_, obj.label, 1.0, (10.0, 10.0, 60.0, 60.0)),
+            points=np.tile(place, (50, 1)).astype(np.float32),
+            surface_centre=place,
+            box=OrientedBox(place, axes, size),
+            footprint=footprint @ camera_R_ground.T,
+            covariance=np.eye(6) * 1e-6,
+        )
+
+    def layout(self, objects: Sequence[Object], **view: object) -> Layout:
+        return lay_out(self.scene(objects, **view), DepthConfig(), RELATION)  # type: ignore[arg-type]
+
+    def margin(self, relation: str, target: Object, anchor: Object, frame: FrameOfReference = FrameOfReference.VIEWER,
+               **view: object) -> float:  # fmt: skip
+        """Signed margin of one relation between two objects, metres."""
+        layout = self.layout((target, anchor), **view)
+        pairs = Pairs(layout, layout.viewpoint(frame), np.array([0]), np.array([1]))
+        return float(RELATIONS[relation](pairs)[0][0, 0])
+
+    def looking_from(self, ahead: float, right: float, turned_deg: float, pitch_deg: float = 35.0) -> Transform:
+        """base_T_camera of a robot that stands at a place on the ground, turned from "ahead" to the right."""
+        p, t = np.radians(pitch_deg), np.radians(turned_deg)
+        camera_R_ground = np.array([(0, -np.sin(p), np.cos(p)), (1, 0, 0), (0, -np.cos(p), -np.sin(p))]).T
+        x = np.array([np.cos(t), np.sin(t), 0.0])
+        base_axes = camera_R_ground @ np.stack((x, np.array([np.sin(t), -np.cos(t), 0.0]), (0, 0, 1)), axis=1)
+        matrix = np.eye(4)
+        matrix[:3, :3] = base_axes.T
+        matrix[:3, 3] = -base_axes.T @ (camera_R_ground @ np.array([ahead, right, -self.height]))
+        return Transform("base", "camera_color_optical_frame", matrix)
 
 
 def lay(scene: Scene, limits: RelationConfig = LIMITS) -> Layout:
@@ -92,13 +194,13 @@ def rounded(scene: Scene, row: int) -> Scene:
 def seen_by_another_camera(scene: Scene, camera_T_other: Transform) -> Scene:
     """The same objects, the same robot and the same speaker, in the frame of another camera."""
     other_T_camera = np.linalg.inv(camera_T_other.matrix)
-    R, t = other_T_camera[:3, :3], other_T_camera[:3, 3]
-    frame = _with_frames(
-        scene.frame,
-        lambda T: T.matrix @ camera_T_other.matrix,
-        lambda T: other_T_camera @ T.matrix,
-    )
-    return _moved(scene, R, t, frame)
+    frame = scene.frame
+    if (base := frame.base_T_camera) is not None:
+        base = Transform(base.parent, base.child, base.matrix @ camera_T_other.matrix)
+    if (speaker := frame.camera_T_speaker) is not None:
+        speaker = Transform(speaker.parent, speaker.child, other_T_camera @ speaker.matrix)
+    frame = dataclasses.replace(frame, base_T_camera=base, camera_T_speaker=speaker)
+    return _moved(scene, other_T_camera[:3, :3], other_T_camera[:3, 3], frame)
 
 
 def mirrored(scene: Scene) -> Scene:
@@ -128,15 +230,3 @@ def _object_moved(obj: SceneObject, R: Array, t: Array) -> SceneObject:
         box=dataclasses.replace(obj.box, centre=R @ obj.box.centre + t, axes=axes),
         footprint=obj.footprint @ R.T + t,
     )
-
-
-def _with_frames(
-    frame: RgbdFrame, base: Callable[[Transform], Array], speaker: Callable[[Transform], Array]
-) -> RgbdFrame:
-    new_base = frame.base_T_camera
-    if new_base is not None:
-        new_base = Transform(new_base.parent, new_base.child, base(new_base))
-    new_speaker = frame.camera_T_speaker
-    if new_speaker is not None:
-        new_speaker = Transform(new_speaker.parent, new_speaker.child, speaker(new_speaker))
-    return dataclasses.replace(frame, base_T_camera=new_base, camera_T_speaker=new_speaker)

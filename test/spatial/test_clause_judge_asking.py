@@ -1,28 +1,196 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is asked about relations, and what it costs where that fails."""
+"""Which relations a model is asked about, who is asked, how its answers are calibrated, and what failures cost."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import pytest
-from judges import GOOD, Asked, Finder, Judge, behind, report_of, without_depth, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from judges import GOOD, SURE, Asked, Finder, Judge, behind, effect, report_of, says, written
+from tables import Table, meant, without_depth
 
 from spatial_vlm_ros.errors import CancelledError, FileError, InputError, ModelError, ShapeError
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.judging import RelationQuestion
-from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.perception.reader import ModelReading
+from spatial_vlm_ros.resolver import Resolver, understood
+from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted, load_calibrations
 from spatial_vlm_ros.types import Resolution, Rgb, Status
 
-if TYPE_CHECKING:
-    from conftest import Tabletop
+BEHIND = "the can behind the cup"
+LEFT = "the can left of the cup"
 
-    from spatial_vlm_ros.sim.tabletop import Rendering
+# ------------------------------------------------------------------------------------------------ calibration
+
+
+def test_a_ratio_is_bayes_rule_by_hand() -> None:
+    assert GOOD.probability(0.9) == pytest.approx(0.9)
+    assert GOOD.ratio(0.9) == pytest.approx(9.0)
+    rare = JudgeCalibration(1.0, 0.05, 0.0, 98, 9)  # (9 + 1) / (98 + 2): held in a tenth of the cases
+    assert rare.ratio(0.1) == pytest.approx(1.0)
+    assert rare.ratio(0.75) == pytest.approx(27.0)
+    assert rare.ratio(0.3) == 1.0  # it speaks for what is still not likely: no evidence
+
+
+@given(slope=st.floats(-1000, 1000), offset=st.floats(-1000, 1000), n=st.integers(0, 10**9), p=st.floats(0, 1),
+       share=st.floats(0, 1))  # fmt: skip
+def test_a_ratio_never_says_the_contrary_of_the_probability(
+    slope: float, offset: float, n: int, p: float, share: float
+) -> None:
+    known = JudgeCalibration(slope, 0.0, offset, n, int(share * n))
+    ratio = known.ratio(p)
+    assert 0.0 < ratio < math.inf
+    assert ratio == 1.0 or (ratio > 1.0) == (known.probability(p) > 0.5)
+
+
+def test_a_fit_finds_the_line_that_made_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.02, 0.98, 20_000)
+    truth = 1.0 / (1.0 + np.exp(-(0.5 * np.log(p / (1 - p)) - 0.7)))
+    found = fitted(p, rng.random(len(p)) < truth)
+    assert (found.slope, found.offset) == (pytest.approx(0.5, abs=0.05), pytest.approx(-0.7, abs=0.05))
+    assert (found.n, found.positive) == (20_000, int(found.positive))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=0, max_size=30), p=st.floats(0, 1))
+def test_a_fit_is_finite_whatever_the_labels(rows: list[tuple[float, bool]], p: float) -> None:
+    found = fitted(np.array([one for one, _ in rows]), np.array([holds for _, holds in rows], np.bool_))
+    assert math.isfinite(found.slope)
+    assert 0.0 < found.probability(p) < 1.0
+    assert 0.0 < found.ratio(p) < math.inf
+
+
+def test_few_pairs_prove_little_and_one_that_says_the_same_of_all_knows_nothing() -> None:
+    five = fitted(np.array([0.3] * 5 + [0.7] * 5), np.array([False] * 5 + [True] * 5))
+    assert five.ratio(0.999) <= 11.0  # 1 / (n + 2) from 0 and 1
+    rng = np.random.default_rng(0)
+    useless = [fitted(rng.uniform(0.02, 0.98, 20), rng.random(20) < 0.5).informs for _ in range(200)]
+    assert np.mean(useless) < 0.06
+    same = fitted(np.full(400, 0.1), np.arange(400) % 4 == 0)
+    assert not same.informs or same.ratio(0.9) < 2.0
+
+
+ON = '{"schema": 1, "model": "m", "relations": {"on": {"slope": %s, "error": 0, "offset": 0, "n": 1, "positive": %s}}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "a JSON object of schema 1"),
+        ('{"schema": 1, "model": "m", "relations": []}', "must be an object"),
+        ('{"schema": 1, "model": "m", "relations": {"on": {"slope": 1}}}', "must be slope, error, offset, n, positive"),
+        (ON % ("NaN", 1), "slope, error and offset"),
+        (ON % (1, 2), "positive at most n"),
+        ("{", "not JSON"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "judge.json").write_text(text)
+    with pytest.raises(FileError, match=words):
+        load_calibrations(tmp_path / "judge.json")
+
+
+# ------------------------------------------------------------------------------------------------ what is asked
+
+CUPS = "cup cup 0 0; cup other -0.25 0; can can 0 0.2; ball ball 0.1 0"
+SIX = "cup cup 0 0; can a -0.004 0.2; can b 0.004 -0.2; can c 0.15 -0.1; can d 0.25 0.05; can e 0.15 0.2; can f 0.2 0.3"
+SIDES = "cup cup 0 0; can near 0 -0.2; can far 0.02 0.2"
+
+
+@pytest.mark.parametrize(
+    ("bodies", "words", "n"),
+    [(SIDES, BEHIND, 2), (SIDES, "the can", 0), (SIDES, "the farthest can", 0), (SIDES, "the can near the cup", 0),
+     (SIDES, "the can within 30 cm of the cup", 0), (SIDES, "the can 20 cm behind the cup", 0),
+     (SIDES, "the can behind the cup from the robot's point of view", 0), (SIDES, "the can inside the cup", 0),
+     (SIDES, "the plate behind the cup", 0), (CUPS, "the can behind the cup left of the ball", 2),
+     (SIX, LEFT, 4)],
+)  # fmt: skip
+def test_only_relations_that_a_model_can_tell_and_that_are_open_are_asked_about(
+    asked: Asked, tabletop: Table, bodies: str, words: str, n: int
+) -> None:
+    """Not orders and distances, other frames, or what is for the geometry to refuse; the likeliest candidates alone,
+    and also anchors."""
+    known = dict.fromkeys(("behind", "left of", "inside"), GOOD)
+    answer, judge = asked(tabletop.scene(bodies), words, lambda *_: 0.9, known)
+    assert len(judge.asked) == n
+    assert (answer.judge is None) == (n == 0)
+    if bodies is CUPS:
+        assert ("left of", "cup", "ball") in judge.asked
+    elif bodies is SIDES and n:
+        assert judge.asked == [("behind", "far", "cup"), ("behind", "near", "cup")]
+
+
+def test_no_more_than_the_stated_number_is_asked_and_off_asks_nothing(asked: Asked, two_sides: Rendering) -> None:
+    answer, judge = asked(two_sides, BEHIND, behind, mode="report", judge={"most_relations": 1})
+    assert len(judge.asked) == len(report_of(answer).relations) == 1
+    answer, judge = asked(two_sides, BEHIND, behind, mode="off")
+    assert (answer.judge, judge.asked) == (None, [])
+
+
+@pytest.mark.parametrize(("pitch", "n"), [(72.0, 2), (78.0, 0)])
+def test_a_camera_that_looks_straight_down_is_not_asked_about_sides(
+    asked: Asked, tabletop: Table, pitch: float, n: int
+) -> None:
+    seen = tabletop.scene("cup cup 0 0; can a -0.1 0.15; can b 0.1 -0.15", eye=tabletop.pitched(pitch))
+    answer, judge = asked(seen, LEFT, says(("left of", "a")), {"left of": GOOD})
+    assert (meant(answer), len(judge.asked)) == ("a", n)
+
+
+@pytest.mark.parametrize("words", ["any can behind the cup", "the cans behind the cup"])
+def test_of_several_or_any_nothing_is_weighed(asked: Asked, two_sides: Rendering, tabletop: Table, words: str) -> None:
+    alone = tabletop.ask(two_sides, words)
+    answer, judge = asked(two_sides, words, says(("behind", "near"), false=0.0005), {"behind": SURE})
+    assert len(judge.asked) == 2
+    assert effect(answer) == (Status.OK, "far", "reported")
+    assert (answer.confidence, answer.targets) == (alone.confidence, alone.targets)
+
+
+@pytest.mark.parametrize(("n", "status"), [(4, Status.OK), (5, Status.AMBIGUOUS)])
+def test_of_the_likeliest_candidates_alone_relations_are_asked(
+    asked: Asked, tabletop: Table, n: int, status: Status
+) -> None:
+    """Nothing is known of the cup's place; the fifth can is not asked about, and so none is settled."""
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), *(tabletop.can(f"c{k}", -0.25 + 0.12 * k, 0.25) for k in range(n)))
+    answer, judge = asked(seen, "the can right of the cup", says(("right of", "c3")), {"right of": SURE},
+                          frame=without_depth(seen, "cup"))  # fmt: skip
+    assert len(judge.asked) == 4
+    assert ("right of", "c3", "cup") in judge.asked
+    assert answer.status is status
+
+
+def test_candidates_that_measurement_denies_need_no_question(asked: Asked, tabletop: Table) -> None:
+    """Of six cans two are open, and the four that are clearly right of the cup are not all asked about."""
+    answer, judge = asked(tabletop.scene(SIX), LEFT, says(("left of", "a")), {"left of": SURE})
+    assert len(judge.asked) == 4
+    assert effect(answer) == (Status.OK, "a", "settled")
+
+
+class Reader:
+    """A language model that reads every sentence as one command."""
+
+    def read(self, instruction: str) -> ModelReading:
+        queries = tuple(dataclasses.replace(one, read_by="m") for one in understood(BEHIND))
+        return ModelReading(BEHIND, instruction, queries)
+
+
+def test_what_a_language_model_read_is_not_judged(two_sides: Rendering) -> None:
+    judge = Judge(two_sides, says(("behind", "far")))
+    resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), judge, Reader())  # type: ignore[arg-type]
+    answer = resolver.resolve(two_sides.frame, "die Dose hinter der Tasse", two_sides.detections)
+    assert (answer.status, answer.judge, judge.asked) == (Status.LOW_CONFIDENCE, None, [])
+    resolver.resolve(two_sides.frame, BEHIND, two_sides.detections)
+    assert len(judge.asked) == 2
 
 
 # ------------------------------------------------------------------------------------------------ failures
@@ -49,30 +217,37 @@ class Failing:
     ],
 )  # fmt: skip
 def test_a_judge_that_fails_leaves_the_answer_of_the_geometry(
-    two_sides: Rendering, tabletop: Tabletop, caplog: pytest.LogCaptureFixture, said: Any
+    two_sides: Rendering, tabletop: Table, caplog: pytest.LogCaptureFixture, said: Any
 ) -> None:
     resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), Failing(said))  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
-        answer = resolver.resolve(two_sides.frame, "the can behind the cup", two_sides.detections)
-    alone = tabletop.ask(two_sides, "the can behind the cup")
+        answer = resolver.resolve(two_sides.frame, BEHIND, two_sides.detections)
+    alone = tabletop.ask(two_sides, BEHIND)
     assert (answer.status, answer.target, answer.confidence) == (Status.OK, alone.target, alone.confidence)
     assert (report_of(answer).effect, report_of(answer).relations) == ("reported", ())
     assert report_of(answer).reason.startswith("it failed: ")
     assert "relations are not judged by a model" in caplog.text
 
 
-def test_a_cancellation_is_no_failure_of_the_judge(two_sides: Rendering) -> None:
-    cancelled = Failing(CancelledError("the request was cancelled"))
-    resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), cancelled)  # type: ignore[arg-type]
-    answer = resolver.resolve(two_sides.frame, "the can behind the cup", two_sides.detections)
-    assert (answer.status.name, answer.target) == (CancelledError("").status_name, None)
-
-
-def test_a_grounder_that_cannot_be_asked_is_refused_with_what_can(two_sides: Rendering) -> None:
-    resolver = Resolver(config_from({"judge": {"mode": "report"}}))
-    answer = resolver.resolve(two_sides.frame, "the can behind the cup", two_sides.detections)
-    assert answer.target is None
-    assert "judge.mode" in answer.message
+@pytest.mark.parametrize(
+    ("judge", "of", "status", "words"),
+    [
+        ({"mode": "fuse"}, "cancelled", CancelledError("").status_name, "cancelled"),
+        ({"mode": "report"}, None, "INVALID_INPUT", "judge.mode"),
+        ({"mode": "fuse", "calibration": "/nowhere/judge.json"}, "judge", "INVALID_INPUT", "/nowhere/judge.json"),
+        ({"mode": "report", "marks": "text"}, "judge", "INVALID_INPUT", "judge.marks: text, for Judge"),
+    ],
+    ids=["cancelled", "cannot be asked", "missing file", "marks of its own"],
+)
+def test_what_ends_the_request(
+    two_sides: Rendering, judge: dict[str, str], of: str | None, status: str, words: str
+) -> None:
+    models = {"cancelled": Failing(CancelledError("the request was cancelled")), "judge": Judge(two_sides, behind)}
+    answer = Resolver(config_from({"judge": judge}), models.get(of or "")).resolve(  # type: ignore[arg-type]
+        two_sides.frame, BEHIND, two_sides.detections
+    )
+    assert (answer.status.name, answer.target) == (status, None)
+    assert words in answer.message
 
 
 # ------------------------------------------------------------------------------------------------ who is asked unbidden
@@ -84,70 +259,42 @@ def found_by(finder: Finder, seen: Rendering, words: str, **config: Any) -> Reso
 
 def test_a_grounder_that_tells_likelihoods_is_asked_and_reported_by_default(two_sides: Rendering) -> None:
     finder = Finder(two_sides, behind)
-    answer = found_by(finder, two_sides, "the can behind the cup")
+    answer = found_by(finder, two_sides, BEHIND)
     assert set(finder.asked) == {("behind", "far", "cup"), ("behind", "near", "cup")}
-    assert report_of(answer).effect == "reported"
-    alone = found_by(Finder(two_sides, behind), two_sides, "the can behind the cup", judge={"mode": "off"})
-    assert answer.target is not None
-    assert alone.target is not None
-    assert (answer.target.id, answer.confidence) == (alone.target.id, alone.confidence)
+    assert effect(answer) == (Status.OK, "far", "reported")
+    alone = found_by(Finder(two_sides, behind), two_sides, BEHIND, judge={"mode": "off"})
+    assert (meant(alone), alone.confidence) == ("far", answer.confidence)
 
 
-def test_a_model_that_only_names_a_choice_is_not_asked_by_default(two_sides: Rendering) -> None:
+def test_by_default_these_are_not_asked(two_sides: Rendering, tabletop: Table) -> None:
+    """A model that only names a choice, about the only object of a name, or about detections of somebody else."""
     finder = Finder(two_sides, behind, likelihoods=False)
-    answer = found_by(finder, two_sides, "the can behind the cup")
-    assert (finder.asked, answer.judge) == ([], None)
-    assert found_by(finder, two_sides, "the can behind the cup", judge={"mode": "report"}).judge is not None
-
-
-def test_by_default_nobody_is_asked_about_the_only_object_of_a_name(tabletop: Tabletop) -> None:
-    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("far", 0.02, 0.2))
-    finder = Finder(seen, behind)
-    assert found_by(finder, seen, "the can behind the cup").judge is None
-    assert finder.asked == []
-
-
-def test_by_default_a_grounder_is_not_asked_about_detections_of_somebody_else(two_sides: Rendering) -> None:
+    assert (found_by(finder, two_sides, BEHIND).judge, finder.asked) == (None, [])
+    assert found_by(finder, two_sides, BEHIND, judge={"mode": "report"}).judge is not None
+    only = tabletop.scene("cup cup 0 0; can far 0.02 0.2")
+    finder = Finder(only, behind)
+    assert (found_by(finder, only, BEHIND).judge, finder.asked) == (None, [])
     finder = Finder(two_sides, behind)
-    answer = Resolver(grounder=finder).resolve(two_sides.frame, "the can behind the cup", two_sides.detections)
-    assert (finder.asked, answer.judge) == ([], None)
+    answer = Resolver(grounder=finder).resolve(two_sides.frame, BEHIND, two_sides.detections)
+    assert (answer.judge, finder.asked) == (None, [])
+    answer = Resolver(grounder=GivenDetections(two_sides.detections)).resolve(two_sides.frame, BEHIND)
+    assert (meant(answer), answer.judge) == ("far", None)
 
 
-def test_by_default_the_only_object_of_a_name_is_asked_about_where_it_is_unclear(tabletop: Tabletop) -> None:
-    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("hair", -0.004, 0.2))
+def test_by_default_the_only_object_of_a_name_is_asked_about_where_it_is_unclear(tabletop: Table) -> None:
+    seen = tabletop.scene("cup cup 0 0; can hair -0.004 0.2")
     finder = Finder(seen, lambda *_: 0.97)
-    answer = found_by(finder, seen, "the can left of the cup")
+    assert effect(found_by(finder, seen, LEFT)) == (Status.LOW_CONFIDENCE, None, "reported")
     assert finder.asked == [("left of", "hair", "cup")]
-    assert (answer.status, report_of(answer).effect) == (Status.LOW_CONFIDENCE, "reported")
 
 
 def test_by_default_nothing_is_fused(tmp_path: Path, unclear: Rendering) -> None:
-    finder = Finder(unclear, lambda _, one, __: 0.97 if one == "hair" else 0.03)
+    finder = Finder(unclear, says(("left of", "hair")))
     path = written(tmp_path, {"left of": GOOD})
-    answer = found_by(finder, unclear, "the can left of the cup", judge={"calibration": path})
-    assert (answer.status, report_of(answer).effect) == (Status.LOW_CONFIDENCE, "reported")
-    fused = found_by(finder, unclear, "the can left of the cup", judge={"mode": "fuse", "calibration": path})
-    assert (fused.status, report_of(fused).effect) == (Status.OK, "settled")
-
-
-@pytest.mark.parametrize("words", ["the can inside the cup", "the plate behind the cup"])
-def test_of_what_is_the_geometrys_to_refuse_nobody_is_asked(asked: Asked, two_sides: Rendering, words: str) -> None:
-    answer, judge = asked(two_sides, words, lambda *_: 0.99, {"inside": GOOD, "behind": GOOD})
-    assert answer.status in (Status.NOT_FOUND, Status.RELATION_UNSATISFIED)
-    assert (answer.judge, judge.asked) == (None, [])
-
-
-def test_on_without_any_depth_is_a_refusal(asked: Asked, tabletop: Tabletop) -> None:
-    seen = tabletop.see(
-        tabletop.block("block", 0, 0, (0.2, 0.2, 0.02)), tabletop.can("a", 0, 0, z=0.02), tabletop.can("b", 0.25, 0.1)
-    )
-    frame = without_depth(seen, "block", "a", "b")
-    alone = tabletop.ask(seen, "the can on the block", frame=frame)
-    assert (alone.status, alone.target) == (Status.AMBIGUOUS, None)
-    says = {"a": 0.99, "b": 0.01}
-    answer, judge = asked(seen, "the can on the block", lambda _, one, __: says[one], {"on": GOOD}, frame=frame)
-    assert len(judge.asked) == 2
-    assert (answer.status, answer.target, report_of(answer).effect) == (Status.AMBIGUOUS, None, "reported")
+    answer = found_by(finder, unclear, LEFT, judge={"calibration": path})
+    assert effect(answer) == (Status.LOW_CONFIDENCE, None, "reported")
+    fused = found_by(finder, unclear, LEFT, judge={"mode": "fuse", "calibration": path})
+    assert effect(fused) == (Status.OK, "hair", "settled")
 
 
 @pytest.mark.parametrize(("images", "n"), [("simulated", 2), ("real", 0), ("unknown", 0)])
@@ -158,10 +305,35 @@ def test_a_judge_that_knows_simulated_images_alone_is_asked_about_no_others(
     judge.domain = "simulated"  # type: ignore[attr-defined]
     config = config_from({"judge": {"mode": "report"}, "domain_gate": {"images": images}})
     frame = dataclasses.replace(two_sides.frame, domain="unknown")
-    answer = Resolver(config, judge).resolve(frame, "the can behind the cup", two_sides.detections)  # type: ignore[arg-type]
+    answer = Resolver(config, judge).resolve(frame, BEHIND, two_sides.detections)  # type: ignore[arg-type]
     assert (answer.status, len(judge.asked), len(report_of(answer).relations)) == (Status.OK, n, n)
 
 
-def test_by_default_a_grounder_that_cannot_be_asked_is_not_refused(two_sides: Rendering) -> None:
-    answer = Resolver(grounder=GivenDetections(two_sides.detections)).resolve(two_sides.frame, "the can behind the cup")
-    assert (answer.status, answer.target and answer.target.id, answer.judge) == (Status.OK, "far", None)
+# ------------------------------------------------------------------------------------------------ marks
+
+
+class FirstChoice:
+    """A model that answers questions, and always with the first choice."""
+
+    asked = 0
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
+        self.asked += 1
+        return choices[0]
+
+
+def test_a_model_that_does_not_understand_marks_costs_an_answer_nothing(two_sides: Rendering, tabletop: Table) -> None:
+    model = FirstChoice()
+    config = config_from({"judge": {"mode": "fuse", "marks": "auto", "budget_s": 600.0}})
+    resolver, alone = Resolver(config, model), tabletop.ask(two_sides, BEHIND)  # type: ignore[arg-type]
+    for _ in range(3):
+        answer = resolver.resolve(two_sides.frame, BEHIND, two_sides.detections)
+        assert (answer.status, answer.target) == (Status.OK, alone.target)
+        assert "does not recognise the marked objects: right in boxes 8, crop 8 of 16" in report_of(answer).reason
+        assert model.asked == 32  # found out once
+
+
+@pytest.mark.parametrize("judge", [{"marks": "arrows"}, {"marks": "auto", "by": "relation-judge"}])
+def test_marks_that_cannot_be_are_refused(judge: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="marks"):
+        config_from({"judge": judge})

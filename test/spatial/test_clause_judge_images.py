@@ -5,25 +5,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from judges import GOOD, Asked, Says, report_of, without_depth
+from judges import GOOD, Asked, Says, report_of, told
+from tables import Table, meant, without_depth
 
 from spatial_vlm_ros.geometry.image_height import in_image
-from spatial_vlm_ros.sim.tabletop import look_at
+from spatial_vlm_ros.sim.tabletop import Rendering, look_at
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.model_evidence import Box, is_upright, shows_side
-from spatial_vlm_ros.types import PinholeCamera, Resolution, Status
-
-if TYPE_CHECKING:
-    from conftest import Tabletop
-
-    from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.types import PinholeCamera, Status
 
 HIGH, LOW = (100.0, 50.0, 140.0, 90.0), (100.0, 300.0, 140.0, 380.0)
 
@@ -46,7 +41,7 @@ def logistic(x: Array | float) -> Array:
 # ------------------------------------------------------------------------------------------------ sides
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     roll=st.floats(-29, 29), pitch=st.floats(5, 74), anchor=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.4, 0.5)),
     away=st.tuples(st.floats(-0.4, 0.4), st.floats(-0.4, 0.4)), height=st.floats(0, 0.2), half=st.floats(1, 60),
@@ -78,34 +73,30 @@ def test_relations_that_are_no_sides_always_show(camera: PinholeCamera) -> None:
     assert not shows_side("left of", HIGH, LOW, camera, up)
 
 
-@pytest.mark.parametrize("roll", [-28, -20, -10, 10, 20, 28])
-def test_a_tilted_camera_chooses_nothing_by_the_picture(asked: Asked, tabletop: Tabletop, roll: int) -> None:
+@pytest.mark.parametrize("roll", [-28, -10, 0, 20, *(pytest.param(r, marks=pytest.mark.slow) for r in (-20, 10, 28))])
+def test_a_tilted_camera_chooses_nothing_by_the_picture(asked: Asked, tabletop: Table, roll: int) -> None:
     """Behind and before the cup the picture shifts by up to 60 pixels what is a hair to its right and to its left."""
-    seen = tabletop.see(
-        tabletop.cup("cup", 0, 0), tabletop.can("a", 0.004, 0.25), tabletop.can("b", -0.006, -0.2),
-        tabletop.can("clear", 0.25, 0), roll_deg=roll,
-    )  # fmt: skip
+    seen = tabletop.scene("cup cup 0 0; can a 0.004 0.25; can b -0.006 -0.2; can clear 0.25 0", roll_deg=roll)
     words = "the can left of the cup"
-    alone = tabletop.ask(seen, words)
     answer, judge = asked(seen, words, by_picture(seen), {"left of": GOOD})
+    if roll == 0:
+        assert (meant(answer), len(judge.asked)) == ("b", 3)
+        return
     assert judge.asked == [("left of", "clear", "cup")]
-    assert (alone.status, answer.status, answer.target) == (Status.AMBIGUOUS, Status.AMBIGUOUS, None)
+    assert (tabletop.meant(seen, words), meant(answer), answer.target) == ("AMBIGUOUS", "AMBIGUOUS", None)
     assert report_of(answer).effect == "reported"
 
 
-def test_an_upright_camera_is_asked_about_all(asked: Asked, tabletop: Tabletop) -> None:
-    seen = tabletop.see(
-        tabletop.cup("cup", 0, 0), tabletop.can("a", 0.004, 0.25), tabletop.can("b", -0.006, -0.2),
-        tabletop.can("clear", 0.25, 0),
-    )  # fmt: skip
-    answer, judge = asked(seen, "the can left of the cup", by_picture(seen), {"left of": GOOD})
-    assert len(judge.asked) == 3
-    assert (answer.status, answer.target and answer.target.id) == (Status.OK, "b")
+@pytest.mark.parametrize(("roll", "n"), [(90.0, 0), (180.0, 0), (15.0, 2)])
+def test_a_turned_camera_is_not_asked_about_depth(asked: Asked, tabletop: Table, roll: float, n: int) -> None:
+    seen = tabletop.scene("cup cup 0 0; can near 0 -0.2; can far 0.02 0.2", roll_deg=roll)
+    _, judge = asked(seen, "the can behind the cup", lambda *_: 0.9)
+    assert len(judge.asked) == n
 
 
 @pytest.mark.parametrize("side", [-1, 1])
 def test_beside_the_axis_of_a_steep_camera_nothing_is_chosen_by_the_picture(
-    asked: Asked, tabletop: Tabletop, side: int
+    asked: Asked, tabletop: Table, side: int
 ) -> None:
     """55 degrees down: the line of sight over the cup is slanted in the picture, and both cans lie close to it."""
     eye = tabletop.pitched(55, 1.0)
@@ -114,9 +105,7 @@ def test_beside_the_axis_of_a_steep_camera_nothing_is_chosen_by_the_picture(
     ahead /= np.linalg.norm(ahead)
     right = np.array([ahead[1], -ahead[0]]) * side
     far, near = cup + 0.22 * ahead - 0.006 * right, cup - 0.22 * ahead + 0.006 * right
-    seen = tabletop.see(
-        tabletop.cup("cup", *cup), tabletop.can("far", *far), tabletop.can("near", *near), eye=eye
-    )  # fmt: skip
+    seen = tabletop.see(tabletop.cup("cup", *cup), tabletop.can("far", *far), tabletop.can("near", *near), eye=eye)
     x = in_picture(seen)
     assert (x["far"] - x["cup"]) * side > 20  # it looks outside of the cup, and is inside of its line of sight
     words = f"the can {'left' if side > 0 else 'right'} of the cup"
@@ -141,9 +130,7 @@ def test_depth_is_calibrated_by_which_of_the_two_is_higher(relation: str, target
     assert in_image(relation, target, anchor) == name
 
 
-def measured(
-    rows: Iterable[tuple[str, Box, Box, float, bool]],
-) -> Mapping[str, JudgeCalibration]:
+def measured(rows: Iterable[tuple[str, Box, Box, float, bool]]) -> Mapping[str, JudgeCalibration]:
     """Calibrations of labelled answers: (relation, target, anchor, what the model has, whether it holds)."""
     by: dict[str, list[tuple[float, bool]]] = {}
     for relation, target, anchor, p, holds in rows:
@@ -205,24 +192,17 @@ def test_what_it_knows_beyond_the_height_is_measured() -> None:
     assert found["behind, higher"].offset < 0 < found["behind, lower"].offset
 
 
-def of(answer: Resolution) -> tuple[Status, str | None, float]:
-    return answer.status, answer.target and answer.target.id, answer.confidence
-
-
 @pytest.mark.parametrize("words", ["the can behind the cup", "the can in front of the cup"])
 @pytest.mark.parametrize("contrary", [1, 20])
-def test_fused_such_a_model_changes_nothing(asked: Asked, tabletop: Tabletop, words: str, contrary: int) -> None:
+def test_fused_such_a_model_changes_nothing(asked: Asked, tabletop: Table, words: str, contrary: int) -> None:
     """The can on a high block looks farther than the cup, and is nearer; the cup's depth is missing, or not."""
-    seen = tabletop.see(
-        tabletop.cup("cup", -0.04, 0.05), tabletop.block("block", 0.11, -0.2, (0.1, 0.1, 0.2)),
-        tabletop.can("near", 0.11, -0.2, z=0.2), tabletop.can("far", -0.03, 0.3),
-        eye=(0.0, -1.1, 0.55), target=(0.0, 0.0, 0.1),
-    )  # fmt: skip
+    block = tabletop.block("block", 0.11, -0.2, (0.1, 0.1, 0.2))
+    seen = tabletop.scene("cup cup -0.04 0.05; can near 0.11 -0.2 0.2; can far -0.03 0.3", block,
+                          eye=(0.0, -1.1, 0.55), target=(0.0, 0.0, 0.1))  # fmt: skip
     y = {one.id: one.box_xyxy[1] + one.box_xyxy[3] for one in seen.detections}
     assert y["near"] < y["cup"]
     known = measured(by_height(20, contrary, 3.0, 1.0, 5))
-    right = tabletop.ask(seen, words)
-    assert (right.status, right.target and right.target.id) == (Status.OK, "far" if "behind" in words else "near")
+    assert tabletop.meant(seen, words) == ("far" if "behind" in words else "near")
     for frame in (seen.frame, without_depth(seen, "cup")):
         alone = tabletop.ask(seen, words, frame=frame)
         answer, judge = asked(
@@ -230,11 +210,11 @@ def test_fused_such_a_model_changes_nothing(asked: Asked, tabletop: Tabletop, wo
             known, frame=frame,
         )  # fmt: skip
         assert len(judge.asked) == 2
-        assert of(answer) == of(alone)
+        assert (meant(answer), answer.confidence) == (meant(alone), alone.confidence)
         assert report_of(answer).effect == "reported"
 
 
 def test_a_verdict_counts_only_where_the_model_knows_beyond_the_height(asked: Asked, two_sides: Rendering) -> None:
     answer, judge = asked(two_sides, "the can behind the cup", lambda *_: 0.5, {"behind, higher": GOOD})
     assert len(judge.asked) == 2
-    assert {one.id: one.clauses[0].model_p for one in answer.candidates} == {"far": 0.5, "near": None}
+    assert told(answer) == {"far": 0.5, "near": None}

@@ -3,30 +3,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 from divided import chest, organiser, shelf_unit
+from tables import LEVEL, STEEP, Table
 
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
+from spatial_vlm_ros.sim.tabletop import Body
 from spatial_vlm_ros.spatial import placement_changes
 from spatial_vlm_ros.spatial.spot_reasons import outline_gap
 from spatial_vlm_ros.types import Resolution, Status
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 
-if TYPE_CHECKING:
-    from conftest import Tabletop
-
-HIGH = {"eye": (0.0, -0.6, 0.75), "target": (0.0, 0.1, 0.0)}
-LEVEL = {"eye": (0.1, -0.75, 0.45), "target": (0.0, 0.1, 0.1)}
+UNIT = shelf_unit((0.0, 0.2), (0.45, 0.2, 0.4), lid=True)
 
 
-def reason(answer: Resolution, number: int = 0) -> PlaceReason:
+def reason(answer: Resolution) -> PlaceReason:
     assert answer.status is Status.OK, answer.message
-    found = answer.places[number].reason
-    assert found is not None
-    return found
+    assert answer.places[0].reason is not None
+    return answer.places[0].reason
 
 
 def refused(answer: Resolution) -> NoPlace:
@@ -41,9 +36,9 @@ def refused(answer: Resolution) -> NoPlace:
 # ------------------------------------------------------------------------------------------------ spots
 
 
-def test_every_spot_says_why_and_names_its_neighbour(tabletop: Tabletop) -> None:
+def test_every_spot_says_why_and_names_its_neighbour(tabletop: Table) -> None:
     box = tabletop.block("box", 0, 0.1, (0.1, 0.1, 0.1), "box")
-    seen = tabletop.see(box, tabletop.can("can", 0.0, -0.2, 0.03, 0.06), tabletop.ball("ball", -0.3, 0.1), **HIGH)
+    seen = tabletop.see(box, tabletop.can("can", 0.0, -0.2, 0.03, 0.06), tabletop.ball("ball", -0.3, 0.1), **STEEP)
     answer = tabletop.ask(seen, "put the can left of the box")
     for place in answer.places:
         assert place.reason is not None
@@ -60,17 +55,16 @@ def test_every_spot_says_why_and_names_its_neighbour(tabletop: Tabletop) -> None
     assert resolution_from_json(resolution_json(answer)) == answer
 
 
-def test_the_limit_is_the_one_that_leaves_the_least_to_spare(tabletop: Tabletop) -> None:
+def test_the_limit_is_the_one_that_leaves_the_least_to_spare(tabletop: Table) -> None:
     base = tabletop.block("base", 0, 0.1, (0.16, 0.16, 0.05), "box")
-    seen = tabletop.see(base, tabletop.can("can", 0.3, -0.1, 0.03, 0.06), **HIGH)
+    seen = tabletop.see(base, tabletop.can("can", 0.3, -0.1, 0.03, 0.06), **STEEP)
     found = reason(tabletop.ask(seen, "put the can on the box"))
     assert found.limit == "stability"  # nothing else is near
     assert found.value_m == pytest.approx(0.08, abs=0.02)
     assert found.text.startswith("on the box (base), its middle ")
     assert "inside the edge; " in found.text
-    unit = shelf_unit((0.0, 0.2), (0.45, 0.2, 0.4), lid=True)
     brick = tabletop.block("brick", -0.2, -0.15, (0.05, 0.05, 0.14), "brick")
-    found = reason(tabletop.ask(tabletop.see(unit, brick, **LEVEL), "put the brick on the lower shelf"))
+    found = reason(tabletop.ask(tabletop.see(UNIT, brick, **LEVEL), "put the brick on the lower shelf"))
     assert "clear above it" in found.text
     assert found.text.startswith("on the lowest shelf")
 
@@ -86,83 +80,67 @@ def test_gaps_between_outlines() -> None:
 # ------------------------------------------------------------------------------------------------ no place
 
 
-def test_what_is_named_to_be_taken_away_leaves_a_place(tabletop: Tabletop) -> None:
+def test_what_is_named_to_be_taken_away_leaves_a_place(tabletop: Table) -> None:
     caddy = organiser((0.33, 0.24, 0.06), (0.0,), (0.0,))
     eraser = tabletop.block("eraser", 0.0, -0.15, (0.05, 0.03, 0.02), "eraser")
     brick = tabletop.block("brick", -0.08, 0.04, (0.1, 0.08, 0.04), "brick", z=0.006)
     words = "put the eraser in the front left compartment"
-    found = refused(tabletop.ask(tabletop.see(caddy, eraser, brick, **HIGH), words))
+    found = refused(tabletop.ask(tabletop.see(caddy, eraser, brick, **STEEP), words))
     assert (found.cause, found.object_id, found.remove_ids) == ("occupied", "brick", ("brick",))
     assert found.change == "Take the brick (brick) away, or name another place."
     assert found.needed_m is not None
     assert found.available_m is not None
     assert found.available_m < found.needed_m
-    assert tabletop.ask(tabletop.see(caddy, eraser, **HIGH), words).status is Status.OK
+    assert tabletop.ask(tabletop.see(caddy, eraser, **STEEP), words).status is Status.OK
 
 
-def test_of_two_that_are_both_in_the_way_both_are_named(tabletop: Tabletop) -> None:
-    base = tabletop.block("base", 0, 0.1, (0.2, 0.16, 0.04), "box")
+def two_cans(tabletop: Table, *size: float) -> tuple[Body, list[Body]]:
+    """A low box of this size, and cans in a row on it."""
     cans = [tabletop.can(f"can{x}", x, 0.1, 0.03, 0.06, z=0.04) for x in (-0.05, 0.05)]
-    brick = tabletop.block("brick", 0.0, -0.2, (0.17, 0.15, 0.05), "brick")
-    found = refused(tabletop.ask(tabletop.see(base, *cans, brick, **HIGH), "put the brick on the box"))
+    return tabletop.block("base", 0, 0.1, size, "box"), cans
+
+
+def test_of_two_that_are_both_in_the_way_both_are_named(tabletop: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are taken away one by one only where a place is left once all of them are."""
+    base, cans = two_cans(tabletop, 0.2, 0.16, 0.04)
+    brick, words = tabletop.block("brick", 0.0, -0.2, (0.17, 0.15, 0.05), "brick"), "put the brick on the box"
+    seen = tabletop.see(base, *cans, brick, **STEEP)
+    found = refused(tabletop.ask(seen, words))
     assert found.remove_ids == ()
     assert "can-0.05" in found.change
     assert "can0.05" in found.change
-    assert tabletop.ask(tabletop.see(base, brick, **HIGH), "put the brick on the box").status is Status.OK
-    one_left = tabletop.ask(tabletop.see(base, cans[0], brick, **HIGH), "put the brick on the box")
-    assert one_left.status is Status.NO_PLACE
-
-
-def test_one_of_two_is_enough_where_either_leaves_room(tabletop: Tabletop) -> None:
-    base = tabletop.block("base", 0, 0.1, (0.2, 0.1, 0.04), "box")
-    cans = [tabletop.can(f"can{x}", x, 0.1, 0.03, 0.06, z=0.04) for x in (-0.05, 0.05)]
-    tin = tabletop.can("tin", 0.0, -0.2, 0.03, 0.08, label="tin")
-    found = refused(tabletop.ask(tabletop.see(base, *cans, tin, **HIGH), "put the tin on the box"))
-    assert set(found.remove_ids) == {"can-0.05", "can0.05"}
-    assert " or the can" in found.change
-    for can in cans:
-        assert tabletop.ask(tabletop.see(base, can, tin, **HIGH), "put the tin on the box").status is Status.OK
-
-
-def test_objects_are_taken_away_one_by_one_only_where_all_of_them_are_in_the_way(
-    tabletop: Tabletop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    assert tabletop.ask(tabletop.see(base, brick, **STEEP), words).status is Status.OK
+    assert tabletop.ask(tabletop.see(base, cans[0], brick, **STEEP), words).status is Status.NO_PLACE
     tried: list[tuple[int, ...]] = []
-
-    def has_place(_layout: object, _request: object, without: tuple[int, ...]) -> bool:
-        tried.append(without)
-        return False
-
-    monkeypatch.setattr(placement_changes, "has_place", has_place)
-    base = tabletop.block("base", 0, 0.1, (0.2, 0.16, 0.04), "box")
-    cans = [tabletop.can(f"can{x}", x, 0.1, 0.03, 0.06, z=0.04) for x in (-0.05, 0.05)]
-    brick = tabletop.block("brick", 0.0, -0.2, (0.17, 0.15, 0.05), "brick")
-    found = refused(tabletop.ask(tabletop.see(base, *cans, brick, **HIGH), "put the brick on the box"))
-    assert found.remove_ids == ()
+    monkeypatch.setattr(placement_changes, "has_place", lambda _layout, _request, without: tried.append(without))
+    assert refused(tabletop.ask(seen, words)).remove_ids == ()
     assert [len(rows) for rows in tried] == [2]
 
 
-def test_too_tall_says_by_how_much(tabletop: Tabletop) -> None:
-    unit = shelf_unit((0.0, 0.2), (0.45, 0.2, 0.4), lid=True)
+def test_one_of_two_is_enough_where_either_leaves_room(tabletop: Table) -> None:
+    base, cans = two_cans(tabletop, 0.2, 0.1, 0.04)
+    tin, words = tabletop.can("tin", 0.0, -0.2, 0.03, 0.08, label="tin"), "put the tin on the box"
+    found = refused(tabletop.ask(tabletop.see(base, *cans, tin, **STEEP), words))
+    assert set(found.remove_ids) == {"can-0.05", "can0.05"}
+    assert " or the can" in found.change
+    for can in cans:
+        assert tabletop.ask(tabletop.see(base, can, tin, **STEEP), words).status is Status.OK
+
+
+def test_too_tall_closed_and_too_small_say_what_is_needed_and_what_there_is(tabletop: Table) -> None:
     carton = tabletop.block("carton", 0.2, -0.15, (0.06, 0.06, 0.25), "carton")
-    found = refused(tabletop.ask(tabletop.see(unit, carton, **LEVEL), "put the carton on the upper shelf"))
+    found = refused(tabletop.ask(tabletop.see(UNIT, carton, **LEVEL), "put the carton on the upper shelf"))
     assert found.cause == "too tall"
     assert found.needed_m == pytest.approx(0.27, abs=0.01)
     assert found.available_m == pytest.approx(0.185, abs=0.02)
     assert "too tall" in found.change
-
-
-def test_a_closed_drawer_is_to_be_opened(tabletop: Tabletop) -> None:
     brick = tabletop.block("brick", 0.3, -0.1, (0.06, 0.04, 0.03), "brick")
-    seen = tabletop.see(chest(3, 0), brick, **HIGH)
+    seen = tabletop.see(chest(3, 0), brick, **STEEP)
     found = refused(tabletop.ask(seen, "put the brick in the bottom drawer of the cabinet"))
     assert (found.cause, found.object_id) == ("closed", "whole")
     assert found.change.startswith("Open it first")
-
-
-def test_too_small_gives_both_sizes(tabletop: Tabletop) -> None:
-    bowl = tabletop.cup("bowl", 0, 0.1, 0.05, 0.05, "bowl")
-    seen = tabletop.see(bowl, tabletop.block("brick", 0.2, -0.1, (0.16, 0.14, 0.06), "brick"), **HIGH)
+    brick = tabletop.block("brick", 0.2, -0.1, (0.16, 0.14, 0.06), "brick")
+    seen = tabletop.see(tabletop.cup("bowl", 0, 0.1, 0.05, 0.05, "bowl"), brick, **STEEP)
     found = refused(tabletop.ask(seen, "put the brick in the bowl"))
     assert (found.cause, found.object_id) == ("too small", "bowl")
     assert found.available_m == pytest.approx(0.09, abs=0.02)

@@ -3,21 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
-from relation_scenes import LIMITS, VIEWER, lay
+from relation_scenes import LIMITS, VIEWER, Ground, Object, lay
 
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, with_distance
 from spatial_vlm_ros.spatial.relations.distances import stated
 from spatial_vlm_ros.types import Distance
-
-if TYPE_CHECKING:
-    from spatial.conftest import Ground, Object
-
-    MakeThing = Callable[..., Object]
 
 EXACT = {"abs": 1e-9}
 
@@ -42,10 +34,10 @@ def pairs_of(ground: Ground, target: Object, anchor: Object) -> Pairs:
     ],
 )
 def test_a_stated_distance_is_the_gap_along_the_relations_own_direction(
-    ground: Ground, obj: MakeThing, relation: str, place: tuple[float, float], base: float, gap: float
+    ground: Ground, relation: str, place: tuple[float, float], base: float, gap: float
 ) -> None:
-    """Things are 0.06 wide; at exactly the gap, about leaves its tolerance, the larger of 2 cm and a fifth."""
-    pairs = pairs_of(ground, obj(*place, base=base), obj(1.0, 0.0))
+    """Objects are 0.06 wide; at exactly the gap, about leaves its tolerance, the larger of 2 cm and a fifth."""
+    pairs = pairs_of(ground, Object(*place, base=base), Object(1.0, 0.0))
     bound = RELATIONS[relation](pairs)[0][0, 0] if not RELATIONS[relation].only_stated else np.inf
     for said, distance, expected in (
         ("about", gap, max(0.02, 0.2 * gap)),
@@ -60,42 +52,30 @@ def test_a_stated_distance_is_the_gap_along_the_relations_own_direction(
         assert sigma[0, 0] > 0
 
 
-def test_below_and_under_are_measured_from_the_anchors_underside(ground: Ground, obj: MakeThing) -> None:
-    pairs = pairs_of(ground, obj(1.0, 0.0), obj(1.0, 0.0, (0.4, 0.4, 0.02), base=0.2))
-    for relation in ("below", "under"):
-        assert with_distance(relation, pairs, Distance(0.14))[0][0, 0] == pytest.approx(0.028, **EXACT)
-
-
-def test_the_relation_itself_has_to_hold(ground: Ground, obj: MakeThing) -> None:
+def test_the_relation_itself_has_to_hold_and_below_is_measured_from_the_underside(ground: Ground) -> None:
     """14 cm to the right is not 14 cm to the left, and 14 cm off the cone is not behind."""
-    pairs = pairs_of(ground, obj(1.0, 0.2), obj(1.0, 0.0))
+    pairs = pairs_of(ground, Object(1.0, 0.2), Object(1.0, 0.0))
     assert with_distance("left of", pairs, Distance(0.14))[0][0, 0] == pytest.approx(-0.2, **EXACT)
     assert with_distance("behind", pairs, Distance(0.0, "at least"))[0][0, 0] < -0.1
+    pairs = pairs_of(ground, Object(1.0, 0.0), Object(1.0, 0.0, (0.4, 0.4, 0.02), base=0.2))
+    for relation in ("below", "under"):
+        assert with_distance(relation, pairs, Distance(0.14))[0][0, 0] == pytest.approx(0.028, **EXACT)
+    with pytest.raises(ValueError, match="on"):
+        with_distance("on", pairs, Distance(0.1))
 
 
-def test_a_stated_distance_takes_the_place_of_a_vague_word(ground: Ground, obj: MakeThing) -> None:
+def test_a_stated_distance_takes_the_place_of_a_vague_word(ground: Ground) -> None:
     """What decides brings its own deviation: that of a measured gap is smaller than that of "near"."""
-    pairs = pairs_of(ground, obj(1.0, 0.1), obj(1.0, 0.0))
-    _, vague = measure("near", pairs)
-    _, exact = measure("near", pairs, Distance(0.04))
+    pairs = pairs_of(ground, Object(1.0, 0.1), Object(1.0, 0.0))
+    (_, vague), (_, exact) = measure("near", pairs), measure("near", pairs, Distance(0.04))
     assert exact[0, 0] < vague[0, 0] / 2
 
 
 @pytest.mark.parametrize("metres", [0.0, 0.05, 0.3, 2.0])
-def test_at_most_and_at_least_are_each_others_negation(metres: float) -> None:
+def test_at_most_is_the_negation_of_at_least_and_about_is_within_a_fifth_or_two_centimetres(metres: float) -> None:
     gaps = np.linspace(0.0, 3.0, 301)
     most, least = (stated(gaps, Distance(metres, bound), LIMITS) for bound in ("at most", "at least"))
     np.testing.assert_allclose(most + least, 0.0, atol=1e-12)
-
-
-@pytest.mark.parametrize("metres", [0.05, 0.3, 2.0])
-def test_about_is_within_a_fifth_and_never_closer_than_two_centimetres(metres: float) -> None:
     off = max(0.02, metres / 5)
-    assert stated(np.array([metres - off, metres, metres + off]), Distance(metres), LIMITS) == pytest.approx(
-        [0, off, 0]
-    )
-
-
-def test_a_distance_does_not_go_with_every_relation(ground: Ground, obj: MakeThing) -> None:
-    with pytest.raises(ValueError, match="on"):
-        with_distance("on", pairs_of(ground, obj(1.0, 0.0), obj(1.2, 0.0)), Distance(0.1))
+    about = stated(np.array([metres - off, metres, metres + off]), Distance(metres), LIMITS)
+    assert about == pytest.approx([0, off, 0])

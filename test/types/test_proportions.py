@@ -21,70 +21,46 @@ def test_wilson_agrees_with_scipy(k: int, n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "low", "high"),
-    [((56, 70, 48, 80), 0.0524, 0.3339), ((9, 10, 3, 10), 0.1705, 0.8090), ((10, 10, 0, 10), 0.6075, 1.0)],
+    ("interval", "counts", "low", "high", "within"),
+    [
+        (newcombe, (56, 70, 48, 80), 0.0524, 0.3339, 6e-5),  # his table
+        (newcombe, (9, 10, 3, 10), 0.1705, 0.8090, 6e-5),
+        (newcombe, (10, 10, 0, 10), 0.6075, 1.0, 6e-5),
+        (newcombe_paired, (1, 1, 7, 12), -0.507, -0.026, 6e-4),  # Fagerland, Lydersen and Laake (2014), airways
+        (newcombe_paired, (36, 12, 2, 0), 0.0569, 0.3404, 6e-4),
+    ],
 )
-def test_newcombe_gives_the_figures_of_his_table(counts: tuple[int, int, int, int], low: float, high: float) -> None:
-    found = newcombe(*counts)
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
+def test_differences_have_the_published_intervals(
+    interval: object, counts: tuple[int, ...], low: float, high: float, within: float
+) -> None:
+    found = interval(*counts)  # type: ignore[operator]
+    assert (found.low, found.high) == pytest.approx((low, high), abs=within)
 
 
-def test_newcombe_covers_the_true_difference_about_as_often_as_it_says() -> None:
+def test_intervals_cover_the_true_difference_about_as_often_as_they_say() -> None:
     rng = np.random.default_rng(1)
     p1, p2, n1, n2 = 0.9, 0.7, 40, 30
-    covered = 0
-    for k1, k2 in zip(rng.binomial(n1, p1, 2000), rng.binomial(n2, p2, 2000), strict=True):
-        found = newcombe(int(k1), n1, int(k2), n2)
-        assert found is not None
-        covered += found.low <= p1 - p2 <= found.high
-    assert 0.93 <= covered / 2000 <= 0.98
+    found = [newcombe(int(a), n1, int(b), n2) for a, b in zip(rng.binomial(n1, p1, 1000), rng.binomial(n2, p2, 1000),
+                                                              strict=True)]  # fmt: skip
+    assert 0.93 <= np.mean([one.low <= p1 - p2 <= one.high for one in found]) <= 0.98
+    counts = rng.multinomial(60, [0.5, 0.25, 0.1, 0.15], 1000).tolist()
+    paired = [newcombe_paired(*each) for each in counts]
+    alone = [newcombe(a + b, 60, a + c, 60) for a, b, c, _ in counts]
+    assert 0.93 <= np.mean([one.low <= 0.15 <= one.high for one in paired]) <= 0.98
+    narrower = [one.high - one.low <= other.high - other.low for one, other in zip(paired, alone, strict=True)]
+    assert np.mean(narrower) > 0.5  # these pairs agree more often than not
 
 
-@pytest.mark.parametrize(("counts", "low", "high"), [((1, 1, 7, 12), -0.507, -0.026), ((36, 12, 2, 0), 0.0569, 0.3404)])
-def test_the_paired_interval_gives_published_figures(
-    counts: tuple[int, int, int, int], low: float, high: float
-) -> None:
-    """The first: Fagerland, Lydersen and Laake (2014), airways before and after a transplantation."""
-    found = newcombe_paired(*counts)
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-4)
-
-
-def test_the_paired_interval_covers_the_true_difference_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(1)
-    covered, narrower = 0, 0
-    for counts in rng.multinomial(60, [0.5, 0.25, 0.1, 0.15], 2000):
-        found = newcombe_paired(*(int(count) for count in counts))
-        alone = newcombe(int(counts[0] + counts[1]), 60, int(counts[0] + counts[2]), 60)
-        assert found is not None
-        assert alone is not None
-        covered += found.low <= 0.15 <= found.high
-        narrower += found.high - found.low <= alone.high - alone.low
-    assert 0.93 <= covered / 2000 <= 0.98
-    assert narrower > 1000  # these pairs agree more often than not
-
-
-def test_a_paired_difference_turns_its_sign_with_the_order() -> None:
+def test_a_paired_difference_turns_its_sign_with_the_order_and_there_is_none_to_no_cases() -> None:
     there, back = newcombe_paired(20, 9, 4, 7), newcombe_paired(20, 4, 9, 7)
-    assert there is not None
-    assert back is not None
     assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
-
-
-def test_nothing_is_said_of_a_difference_to_no_cases() -> None:
-    assert newcombe(3, 4, 0, 0) is None
-    assert newcombe_paired(0, 0, 0, 0) is None
-    assert newcombe(0, 0, 3, 4) is None
+    assert (newcombe(3, 4, 0, 0), newcombe_paired(0, 0, 0, 0), newcombe(0, 0, 3, 4)) == (None, None, None)
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_mcnemar_is_the_binomial_test_on_the_pairs_that_differ(lost: int, gained: int) -> None:
+    """Five losses alone tell nothing, and six do."""
     n = lost + gained
     theirs = binomtest(lost, n, 0.5).pvalue if n else 1.0
     assert mcnemar(lost, gained) == pytest.approx(theirs, rel=1e-9, abs=1e-300)
-
-
-def test_five_losses_alone_tell_nothing_and_six_do() -> None:
-    assert mcnemar(5, 0) == pytest.approx(0.0625)
-    assert mcnemar(6, 0) == pytest.approx(0.03125)
+    assert (mcnemar(5, 0), mcnemar(6, 0)) == pytest.approx((0.0625, 0.03125))

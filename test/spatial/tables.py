@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rendered tables, each drawn once and lifted once, and short forms of what is asked on them. Not a test."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig
+from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.spatial.layout import Layout, lay_out
+from spatial_vlm_ros.types import Detection, Mask, Resolution, RgbdFrame, Scene, Status
+
+STEEP = {"eye": (0.0, -0.6, 0.75), "target": (0.0, 0.1, 0.0)}
+LEVEL = {"eye": (0.1, -0.75, 0.45), "target": (0.0, 0.1, 0.1)}
+
+
+class Kept:
+    """A pure function whose last results are kept. Its first argument, and members of tuples, count by identity."""
+
+    def __init__(self, function: Callable[..., Any], most: int = 32) -> None:
+        self._function, self._most = function, most
+        self._results: dict[Any, tuple[Any, ...]] = {}
+
+    def __call__(self, first: Any, *others: Any) -> Any:
+        key = id(first), *(tuple(map(id, one)) if isinstance(one, tuple) else one for one in others)
+        if key not in self._results:
+            self._results[key] = first, others, self._function(first, *others)  # what is kept keeps its identity
+            if len(self._results) > self._most:
+                del self._results[next(iter(self._results))]
+        return self._results[key][2]
+
+
+lifted, laid_out = Kept(build_scene), Kept(lay_out)
+
+
+class Table:
+    """The `Tabletop` of all tests, which draws no picture and lifts no frame twice."""
+
+    def __init__(self, plain: Any) -> None:
+        self._plain, self._seen = plain, functools.lru_cache(48)(plain.see)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    def see(self, *bodies: Any, **view: Any) -> Rendering:
+        return self._seen(*bodies, **view)
+
+    def scene(self, bodies: str, *others: Any, **view: Any) -> Rendering:
+        """Bodies as "kind id x y", with a height of the base and a colour if need be, apart by semicolons; and others.
+
+        A kind is a method's name, and may be followed by a label: "cup:mug m 0 0.2 0.05 red".
+        """
+        made = []
+        for body in bodies.split(";"):
+            kind, id_, *rest = body.split()
+            more: dict[str, Any] = {"colour": rest.pop()} if rest[-1].isalpha() else {}
+            kind, _, label = kind.partition(":")
+            more |= {"label": label} if label else {}
+            x, y, z = (*map(float, rest), 0.0)[:3]
+            made.append(getattr(self._plain, kind)(id_, x, y, z=z, **more))
+        return self.see(*made, *others, **view)
+
+    def lift(
+        self, seen: Rendering, detections: Sequence[Detection] | None = None, frame: RgbdFrame | None = None
+    ) -> Scene:
+        given = seen.detections if detections is None else detections
+        return lifted(frame or seen.frame, tuple(given), DepthConfig(), LiftConfig())
+
+    def layout(
+        self, seen: Rendering, detections: Sequence[Detection] | None = None, frame: RgbdFrame | None = None
+    ) -> Layout:
+        return laid_out(self.lift(seen, detections, frame), DepthConfig(), RelationConfig())
+
+    def meant(self, seen: Rendering, words: str, *given: Any, **request: Any) -> str:
+        """The id that `ask` finds, or the name of the refusal."""
+        return meant(self._plain.ask(seen, words, *given, **request))
+
+
+def meant(answer: Resolution) -> str:
+    """The target's id, or the name of the refusal."""
+    return answer.target.id if answer.target is not None else answer.status.value
+
+
+def spot(answer: Resolution) -> np.ndarray:
+    """The best place, metres, world frame."""
+    assert answer.status is Status.OK, answer.message
+    assert answer.place is not None
+    return np.array(answer.place.pose.position)
+
+
+def spots(answer: Resolution) -> np.ndarray:
+    """(N, 3) all places, metres, world frame."""
+    assert answer.status is Status.OK, answer.message
+    return np.array([place.pose.position for place in answer.places])
+
+
+def without_attributes(detections: Sequence[Detection]) -> tuple[Detection, ...]:
+    return tuple(dataclasses.replace(one, attributes=()) for one in detections)
+
+
+@Kept
+def without_depth(seen: Rendering, *ids: str) -> RgbdFrame:
+    """The frame without any depth on some objects."""
+    depth = seen.frame.depth.copy()
+    for id_ in ids:
+        depth[seen.masks[id_]] = np.nan
+    return dataclasses.replace(seen.frame, depth=depth)
+
+
+def of_mask(id_: str, label: str, mask: Mask) -> Detection:
+    rows, columns = np.nonzero(mask)
+    box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
+    return Detection(id_, label, 0.9, box, mask)
+
+
+def as_one(seen: Rendering, id_: str, label: str, *parts: str) -> tuple[Detection, ...]:
+    """The detections, with those of some bodies as one."""
+    mask = np.logical_or.reduce([seen.masks[part] for part in parts])
+    return (*(d for d in seen.detections if d.id not in parts), of_mask(id_, label, mask))
