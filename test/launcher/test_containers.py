@@ -42,23 +42,18 @@ def dockerfile(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "path", [*DOCKERFILES, COMPOSE_FILE, WORKFLOW_FILE, ENTRYPOINT], ids=lambda path: str(path.name)
-)
-def test_the_first_comment_says_that_it_was_not_run(path: Path) -> None:
-    first = next(line for line in path.read_text().splitlines() if line.startswith("#") and not line.startswith("#!"))
-    assert NOT_RUN.search(first), first
-    assert str(path.relative_to(ROOT)) in PAGE
-
-
-def test_the_page_says_at_once_that_nothing_was_run() -> None:
+def test_the_page_and_the_first_comment_of_each_file_say_that_it_was_not_run() -> None:
     assert NOT_RUN.search(PAGE.split("\n\n")[1])
+    for path in (*DOCKERFILES, COMPOSE_FILE, WORKFLOW_FILE, ENTRYPOINT):
+        lines = path.read_text().splitlines()
+        assert NOT_RUN.search(next(line for line in lines if line.startswith("#") and not line.startswith("#!"))), path
+        assert str(path.relative_to(ROOT)) in PAGE
 
 
 # ------------------------------------------------------------------------------------------------ images
 
 
-def test_the_base_has_a_tag_of_its_own_and_stages_build_on_it(dockerfile: Path) -> None:
+def test_the_base_has_a_tag_of_its_own_stages_build_on_it_and_both_packages_are_built(dockerfile: Path) -> None:
     stages: list[str] = []
     for word, rest in instructions(dockerfile):
         if word == "FROM":
@@ -69,6 +64,8 @@ def test_the_base_has_a_tag_of_its_own_and_stages_build_on_it(dockerfile: Path) 
                 assert re.search(r"\d|noble|jammy", tag), image  # neither "latest" nor a bare name
             stages.append(name)
     assert stages == ["base", "build", "run"]
+    command = "--base-paths src src/spatial_vlm_ros/interfaces"
+    assert any(word == "RUN" and "colcon build" in rest and command in rest for word, rest in instructions(dockerfile))
 
 
 def test_nothing_runs_as_root_and_no_layer_keeps_what_only_a_build_needs(dockerfile: Path) -> None:
@@ -95,27 +92,18 @@ def test_nothing_runs_as_root_and_no_layer_keeps_what_only_a_build_needs(dockerf
             assert "sha256sum" in rest
 
 
-def test_what_is_copied_exists_and_is_sent_to_the_builder(dockerfile: Path) -> None:
-    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+def test_what_is_copied_and_all_that_setup_installs_is_sent_to_the_builder() -> None:
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert all((ROOT / name).exists() for name in kept)
-    for word, rest in instructions(dockerfile):
+    for word, rest in (each for path in DOCKERFILES for each in instructions(path)):
         if word == "COPY" and not rest.startswith("--from"):
             source = rest.split()[0]
             assert (ROOT / source).exists()
             assert source == "." or any(source == name or source.startswith(f"{name}/") for name in kept), source
-
-
-def test_all_that_setup_installs_is_sent_to_the_builder() -> None:
-    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     wanted = re.findall(r'files\("(\w+)"\)|^\s+"(\w+)(?:/\w+)?",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
     folders = {name for pair in wanted for name in pair if name and (ROOT / name).is_dir()}
     assert {"config", "executables", "launch", "models", "worlds"} <= folders <= kept
     assert {"spatial_vlm_ros", "interfaces", "resource", "package.xml", "setup.py", "setup.cfg", "README.md"} <= kept
-
-
-def test_both_packages_are_built(dockerfile: Path) -> None:
-    command = "--base-paths src src/spatial_vlm_ros/interfaces"
-    assert any(word == "RUN" and "colcon build" in rest and command in rest for word, rest in instructions(dockerfile))
 
 
 def test_the_command_of_the_jetson_starts_a_launch_file_with_its_arguments() -> None:
@@ -183,14 +171,11 @@ def test_the_workflow_builds_starts_asks_and_stops_what_the_compose_file_has() -
     assert "continue-on-error" not in WORKFLOW_FILE.read_text()
 
 
-def test_the_workflow_may_only_read_and_ends() -> None:
+def test_the_workflow_may_only_read_ends_and_runs_where_a_file_of_its_changes() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
     assert WORKFLOW["jobs"]["ask"]["timeout-minutes"] <= 60
     uses = [step["uses"] for step in WORKFLOW["jobs"]["ask"]["steps"] if "uses" in step]
     assert all(re.fullmatch(r"actions/\w+@v\d+", name) for name in uses)
     assert "${{ secrets" not in WORKFLOW_FILE.read_text()
-
-
-def test_the_workflow_runs_where_a_file_of_its_changes() -> None:
     paths = WORKFLOW[True]["pull_request"]["paths"]  # YAML 1.1 reads "on" as true
     assert [path for path in paths if not any(ROOT.glob(f"{path}/*" if path.endswith("**") else path))] == []

@@ -75,13 +75,14 @@ def ours(name: str, **given: str) -> list[plan.Process]:
 
 
 def everything() -> Iterator[Any]:
-    """Every launch file with every camera, and with everything said that can be said."""
+    """Every launch file with a camera, and with everything said that can be said; and, slowly, with every camera."""
     said = {"base_frame": "odom", "fixed_frame": "map", "speaker_frame": "person",
             "grounder": "simulator", "grounder_options": "seed=7",
             "autostart": "false", "use_sim_time": "true", "namespace": "left", "log_level": "warn"}  # fmt: skip
     for name in FILES:
         for camera in CAMERAS:
-            yield pytest.param(name, {"camera": camera}, id=f"{name}-{camera}")
+            slow = [] if camera in ("", "realsense") else [pytest.mark.slow]
+            yield pytest.param(name, {"camera": camera}, id=f"{name}-{camera}", marks=slow)
         yield pytest.param(name, said, id=f"{name}-said")
 
 
@@ -89,28 +90,32 @@ def everything() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "given"), list(everything()))
-def test_every_parameter_is_declared_by_its_node_with_that_type(name: str, given: dict[str, str]) -> None:
+def test_every_parameter_and_remapped_name_is_known_to_its_node(name: str, given: dict[str, str]) -> None:
     for process in ours(name, **given):
         known = DECLARED[process.executable]
         for parameter, value in process.parameters.items():
             default = False if parameter == "use_sim_time" else known[parameter][0]
             assert type(value) is type(default), parameter
-
-
-@pytest.mark.parametrize(("name", "given"), list(everything()))
-def test_every_remapped_name_is_a_topic_of_its_node(name: str, given: dict[str, str]) -> None:
-    for process in ours(name, **given):
         assert {ours for ours, _ in process.remappings} <= TOPICS[process.executable]
 
 
+PROFILE = ROOT / "config" / "fastdds_images.xml"
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_every_program_exists_and_is_installed(name: str) -> None:
+def test_every_program_is_installed_reads_the_profile_and_starts_again_unless_it_is_a_window(name: str) -> None:
     for process in ours(name):
         assert process.package == plan.PACKAGE
-        assert process.executable in nodes.NODES
         script = ROOT / "executables" / process.executable
         assert os.access(script, os.X_OK)
         assert f'run(["{process.executable}"' in script.read_text()
+        assert process.executable in nodes.NODES
+    processes = planned(name, rviz="true")
+    assert all(process.environment == {"FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE)} for process in processes)
+    assert {process.name for process in processes if not process.essential} == {"rviz"}
+    assert {process.name for process in processes if not process.respawn} == {"rviz"}
+    assert not any(process.respawn for process in planned(name, respawn="false"))
+    ElementTree.parse(PROFILE)  # noqa: S314
 
 
 def test_the_nodes_of_each_launch_file() -> None:
@@ -123,19 +128,6 @@ def test_the_nodes_of_each_launch_file() -> None:
         "sim_arm": ["resolver", "sim_arm", "arm_planner", "planner_gate"],
         "spatial_vlm": ["resolver"],
     }
-
-
-def test_everything_that_is_not_a_window_ends_the_others_with_it() -> None:
-    for name in FILES:
-        processes = planned(name, rviz="true")
-        assert {process.name for process in processes if not process.essential} == {"rviz"}
-
-
-def test_nodes_start_again_and_a_window_does_not() -> None:
-    for name in FILES:
-        processes = planned(name, rviz="true")
-        assert {process.name for process in processes if not process.respawn} == {"rviz"}
-        assert not any(process.respawn for process in planned(name, respawn="false"))
 
 
 def test_launch_ends_everything_with_a_node_that_does_not_start_again() -> None:
@@ -151,30 +143,29 @@ def test_launch_ends_everything_with_a_node_that_does_not_start_again() -> None:
             assert type(shutdown).__name__ == "Shutdown"
 
 
-def test_what_is_said_reaches_the_resolver() -> None:
+def test_what_is_said_reaches_the_resolver_and_what_is_not_is_left_to_the_parameter_file() -> None:
     (resolver,) = planned("spatial_vlm", base_frame="odom", autostart="false", grounder_options="7", namespace="left")
     assert resolver.parameters == {"base_frame": "odom", "autostart": False, "grounder_options": "7"}
     assert resolver.full_name == "/left/resolver"
-
-
-def test_what_is_not_said_is_left_to_the_parameter_file() -> None:
+    (resolver,) = planned("spatial_vlm", base_frame="/", fixed_frame="/", speaker_frame="/")  # an empty frame
+    assert resolver.parameters == {"base_frame": "", "fixed_frame": "", "speaker_frame": ""}
     (resolver,) = planned("spatial_vlm")
     assert resolver.parameters == {}
     assert resolver.parameter_files == (ROOT / "config" / "resolver.yaml",)
 
 
-def test_the_arm_is_seen_in_its_own_base_frame_unless_another_is_said() -> None:
-    assert planned("sim_arm")[0].parameters["base_frame"] == "panda_link0"
-    assert planned("sim_arm", base_frame="world")[0].parameters["base_frame"] == "world"
-
-
-def test_the_arm_is_taken_out_of_its_image_unless_that_is_said_otherwise() -> None:
+def test_the_arm_is_seen_in_its_own_base_frame_without_itself_and_does_not_move_unless_that_is_said() -> None:
     pytest.importorskip("pinocchio")
-    (resolver, *_) = planned("sim_arm")
+    resolver, *_, gate = planned("sim_arm")
+    assert resolver.parameters["base_frame"] == "panda_link0"
     path = Path(resolver.parameters["robot_description"])
     assert path.name == "panda.urdf"
     assert path.is_file()
-    assert planned("sim_arm", robot_description="/")[0].parameters["robot_description"] == ""
+    assert gate.parameters["plan_only"] is True
+    said = {"base_frame": "world", "robot_description": "/", "plan_only": "false"}
+    resolver, *_, gate = planned("sim_arm", **said)
+    assert (resolver.parameters["base_frame"], resolver.parameters["robot_description"]) == ("world", "")
+    assert gate.parameters["plan_only"] is False
     (alone,) = planned("spatial_vlm", base_frame="odom", robot_description="/my/robot.urdf")
     assert alone.parameters["robot_description"] == "/my/robot.urdf"
 
@@ -188,21 +179,6 @@ def test_another_arm_has_its_own_frame_urdf_and_gripper() -> None:
     assert gate.parameters["motion.group"] == "ur_manipulator"
     assert gate.parameters["gripper.opening_max"] == 0.085
     assert "motion.group" not in planned("sim_arm")[-1].parameters  # the gate's own values are the Panda's
-
-
-def test_nothing_moves_unless_that_is_said() -> None:
-    for given, wanted in (({}, True), ({"plan_only": "false"}, False)):
-        gate = planned("sim_arm", **given)[-1]
-        assert gate.parameters["plan_only"] is wanted
-
-
-def test_a_preset_may_be_written_with_dashes() -> None:
-    assert plan.launch_file(ROOT, "sim-arm", CAMERAS) == (FILES["sim_arm"], {})
-
-
-def test_a_slash_stands_for_an_empty_frame() -> None:
-    (resolver,) = planned("spatial_vlm", base_frame="/", fixed_frame="/", speaker_frame="/")
-    assert resolver.parameters == {"base_frame": "", "fixed_frame": "", "speaker_frame": ""}
 
 
 def test_all_parameters_of_the_players_are_arguments() -> None:
@@ -239,70 +215,52 @@ def test_rviz_shows_the_topics_of_the_namespace_and_the_base_frame() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_argument_is_described_and_its_default_is_one_of_its_choices(name: str) -> None:
-    for argument in plan.arguments_of(FILES[name]):
-        assert len(argument.description) > 5, argument.name
-        if argument.choices and argument.default is not None:
-            assert argument.default in argument.choices
-
-
 @pytest.mark.parametrize("name", FILES)
-def test_every_argument_and_preset_is_in_the_document(name: str) -> None:
+def test_every_argument_is_described_is_in_the_document_and_its_default_is_one_of_its_choices(name: str) -> None:
     text = (ROOT / "docs" / "launch.md").read_text()
     assert f"`{name}`" in text
     for argument in plan.arguments_of(FILES[name]):
+        assert len(argument.description) > 5, argument.name
         assert f"`{argument.name}`" in text, argument.name
+        if argument.choices and argument.default is not None:
+            assert argument.default in argument.choices
     for camera in CAMERAS:
         assert f"`{camera}`" in text
 
 
-def test_an_argument_that_does_not_exist_is_named_with_those_that_do() -> None:
-    with pytest.raises(UnknownNameError, match=r"argument 'base_fram'.*base_frame"):
-        planned("spatial_vlm", base_fram="odom")
-
-
-def test_a_value_that_is_none_of_the_choices_is_refused_with_them() -> None:
-    with pytest.raises(InputError, match=r"argument camera: 'nonsense'.*'realsense'"):
-        planned("spatial_vlm", camera="nonsense")
-
-
-def test_words_in_place_of_a_number_are_refused() -> None:
-    with pytest.raises(InputError, match=r"argument width: 'wide'. Expected a whole number"):
-        planned("sim", width="wide")
-    with pytest.raises(InputError, match=r"argument rate: 'fast'. Expected a number"):
-        planned("replay", rate="fast")
-
-
-def test_an_argument_without_default_must_be_given() -> None:
-    with pytest.raises(InputError, match=r"argument bag: no value.*Add bag:="):
-        plan.plan(FILES["replay"], {})
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_parameter_file_that_does_not_exist_is_refused_before_there_is_a_node(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stand_in.Node, "__init__", lambda *_, **__: pytest.fail("a node was described"))
-    with pytest.raises(FileError, match=r"^nowhere\.yaml: no such file.*Pass params_file:=FILE"):
-        planned(name, params_file="nowhere.yaml")
-    with pytest.raises(FileError, match="not a regular file"):
-        planned(name, params_file=str(ROOT))
-
-
-def test_the_command_line_refuses_a_parameter_file_that_does_not_exist(tmp_path: Path) -> None:
-    done = CliRunner().invoke(up, ["sim", f"params_file:={tmp_path / 'x.yaml'}"])
-    assert done.exit_code == 2
-    assert "x.yaml: no such file" in done.output
-    assert "starting" not in done.output
-
-
-def test_a_preset_that_does_not_exist_is_named_with_those_that_do() -> None:
+def test_a_preset_is_a_launch_file_or_a_camera() -> None:
+    assert plan.launch_file(ROOT, "sim-arm", CAMERAS) == (FILES["sim_arm"], {})
+    assert plan.launch_file(ROOT, "zed", CAMERAS) == (FILES["spatial_vlm"], {"camera": "zed"})
     with pytest.raises(UnknownNameError, match=r"preset 'robot'.*pick, replay, sim, sim_arm, spatial_vlm.*realsense"):
         plan.launch_file(ROOT, "robot", CAMERAS)
 
 
-def test_a_camera_stands_for_the_robot_with_that_camera() -> None:
-    assert plan.launch_file(ROOT, "zed", CAMERAS) == (FILES["spatial_vlm"], {"camera": "zed"})
+@pytest.mark.parametrize(
+    ("name", "given", "error", "said"),
+    [
+        ("spatial_vlm", {"base_fram": "odom"}, UnknownNameError, r"argument 'base_fram'.*base_frame"),
+        ("spatial_vlm", {"camera": "nonsense"}, InputError, r"argument camera: 'nonsense'.*'realsense'"),
+        ("sim", {"width": "wide"}, InputError, r"argument width: 'wide'. Expected a whole number"),
+        ("replay", {"rate": "fast"}, InputError, r"argument rate: 'fast'. Expected a number"),
+        ("replay", {"bag": None}, InputError, r"argument bag: no value.*Add bag:="),
+        *(
+            (name, {"params_file": file}, FileError, said)
+            for name in FILES
+            for file, said in (
+                ("nowhere.yaml", r"^nowhere\.yaml: no such file.*Pass params_file:=FILE"),
+                (str(ROOT), "not a regular file"),
+            )
+        ),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_before_there_is_a_node(
+    name: str, given: dict[str, Any], error: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "params_file" in given:
+        monkeypatch.setattr(stand_in.Node, "__init__", lambda *_, **__: pytest.fail("a node was described"))
+    arguments = {key: value for key, value in {**NEEDED.get(name, {}), **given}.items() if value is not None}
+    with pytest.raises(error, match=said):
+        plan.plan(FILES[name], arguments)
 
 
 @pytest.mark.parametrize(
@@ -312,12 +270,16 @@ def test_a_camera_stands_for_the_robot_with_that_camera() -> None:
         (["sim", "world"], "Write arguments as NAME:=VALUE"),
         (["sim", "wold:=7"], "argument 'wold'"),
         (["sim", "--rviz"], "No such option"),
+        (["sim", "params_file:=/nowhere/x.yaml"], "x.yaml: no such file"),
+        (["sim", "rviz:=true"], "program rviz2"),
     ],
 )
-def test_the_command_line_refuses_with_usage(words: list[str], said: str) -> None:
+def test_the_command_line_refuses_with_usage(words: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
     done = CliRunner().invoke(up, words)
     assert done.exit_code == 2
     assert said in done.output
+    assert "starting" not in done.output
 
 
 def test_the_command_line_shows_arguments_and_commands() -> None:
@@ -327,13 +289,6 @@ def test_the_command_line_shows_arguments_and_commands() -> None:
     printed = CliRunner().invoke(up, ["realsense", "namespace:=left", "--print"])
     assert printed.exit_code == 0
     assert "spatial_vlm_ros.nodes resolver --ros-args -r __node:=resolver -r __ns:=/left" in printed.output
-
-
-def test_a_program_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    done = CliRunner().invoke(up, ["sim", "rviz:=true"])
-    assert done.exit_code == 2
-    assert "program rviz2" in done.output
 
 
 def test_parameters_are_written_for_the_nodes_own_name_with_their_types(tmp_path: Path) -> None:
@@ -366,13 +321,10 @@ def test_a_camera_preset_is_complete_and_names_its_source(name: str) -> None:
     assert {"rectified", "depth_registered"} <= set(resolver.parameters)
 
 
-def test_compressed_images_are_remapped_with_their_image() -> None:
+def test_compressed_images_are_remapped_with_their_image_and_the_drivers_names_can_be_said() -> None:
     mapped = dict(planned("spatial_vlm", camera="realsense")[0].remappings)
     assert mapped["rgb/image/compressed"] == "/camera/camera/color/image_raw/compressed"
     assert mapped["depth/image/compressedDepth"] == "/camera/camera/aligned_depth_to_color/image_raw/compressedDepth"
-
-
-def test_the_drivers_names_can_be_said_and_left_out() -> None:
     said = dict(planned("spatial_vlm", camera="realsense", camera_namespace="left", camera_name="d435")[0].remappings)
     assert said["rgb/image"] == "/left/d435/color/image_raw"
     without = dict(planned("spatial_vlm", camera="realsense", camera_namespace="/")[0].remappings)
@@ -406,14 +358,6 @@ def test_a_preset_that_cannot_be_read_is_named(tmp_path: Path, text: str, said: 
 
 
 # ------------------------------------------------------------------------------------------------ environment
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_every_process_reads_the_profile_for_images(name: str) -> None:
-    profile = str(ROOT / "config" / "fastdds_images.xml")
-    for process in planned(name):
-        assert process.environment == {"FASTDDS_DEFAULT_PROFILES_FILE": profile}
-    ElementTree.parse(profile)  # noqa: S314
 
 
 @pytest.mark.parametrize(
@@ -451,36 +395,30 @@ def test_everything_the_launch_files_need_is_installed_beside_them(monkeypatch: 
     assert {f"lib/{plan.PACKAGE}/{node}" for node in nodes.NODES} <= installed
 
 
-# ------------------------------------------------------------------------------------------------ domain of the images
+# ------------------------------------------------------------------------------------------------ the resolver's
 
 
-def images_of(name: str, **given: str) -> str | None:
-    """What the resolver of a launch file is told of its images."""
+@pytest.mark.parametrize(
+    ("name", "given", "parameter", "value"),
+    [
+        *((name, given, "domain_gate.images", "simulated") for name, given in (
+            ("sim", {}), ("sim", {"camera": "realsense"}), ("sim_arm", {}), ("gazebo", {}),
+            ("spatial_vlm", {"camera": "isaac_sim"}), ("sim", {"folder": "rendered", "image_domain": "simulated"}),
+        )),
+        *((name, given, "domain_gate.images", None) for name, given in (
+            ("spatial_vlm", {}), ("spatial_vlm", {"camera": "realsense"}), ("replay", {}),
+            ("sim", {"folder": "recordings"}),
+        )),
+        ("sim", {"image_domain": "real"}, "domain_gate.images", "real"),
+        ("replay", {"image_domain": "real"}, "domain_gate.images", "real"),
+        ("gazebo", {"image_domain": "unknown"}, "domain_gate.images", "unknown"),
+        *((name, {}, "evidence.keep", None) for name in ("sim", "spatial_vlm", "replay")),
+        *((name, {"keep": "refused"}, "evidence.keep", "refused") for name in ("spatial_vlm", "sim")),
+        ("sim", {"keep": "off"}, "evidence.keep", "off"),
+    ],
+)  # fmt: skip
+def test_the_resolver_is_told_whose_images_it_sees_and_which_decisions_it_keeps(
+    name: str, given: dict[str, str], parameter: str, value: str | None
+) -> None:
     resolver = next(process for process in ours(name, **given) if process.executable == "resolver")
-    return resolver.parameters.get("domain_gate.images")
-
-
-def test_launch_files_of_simulators_say_that_their_images_are_simulated() -> None:
-    assert images_of("sim") == images_of("sim", camera="realsense") == images_of("sim_arm") == "simulated"
-    assert images_of("gazebo") == images_of("spatial_vlm", camera="isaac_sim") == "simulated"
-
-
-def test_others_say_what_they_are_told() -> None:
-    assert images_of("spatial_vlm") is images_of("spatial_vlm", camera="realsense") is images_of("replay") is None
-    assert images_of("sim", folder="recordings") is None
-    assert images_of("sim", folder="rendered", image_domain="simulated") == "simulated"
-    assert images_of("sim", image_domain="real") == images_of("replay", image_domain="real") == "real"
-    assert images_of("gazebo", image_domain="unknown") == "unknown"
-
-
-# ------------------------------------------------------------------------------------------------ evidence
-
-
-def test_decisions_are_kept_where_that_is_said() -> None:
-    def kept(name: str, **given: str) -> Any:
-        resolver = next(process for process in ours(name, **given) if process.executable == "resolver")
-        return resolver.parameters.get("evidence.keep")
-
-    assert kept("sim") is kept("spatial_vlm") is kept("replay") is None
-    assert kept("spatial_vlm", keep="refused") == kept("sim", keep="refused") == "refused"
-    assert kept("sim", keep="off") == "off"
+    assert resolver.parameters.get(parameter) == value

@@ -64,26 +64,36 @@ def hears_all(started: Any, graph: Any) -> None:
 # ------------------------------------------------------------------------------------------------ with ROS
 
 
+def answers(started: Any, graph: Any) -> Any:
+    """What the resolver of a launch file says once it is up."""
+    graph.until(graph.client.server_is_ready, "the action server is there")
+    started.says("resolver is active")
+    hears_all(started, graph)
+    goal = graph.send_goal(SENTENCE)
+    started.until(lambda: goal.result is not None, "the result is there")
+    return goal
+
+
+def ended(started: Any, children: list[int], number: signal.Signals = signal.SIGINT) -> None:
+    started.process.send_signal(number)
+    assert started.ends() == 0, started.output
+    assert not started.alive(*children)
+    assert "Traceback" not in started.output
+
+
 def test_a_simulated_world_comes_up_and_answers_and_ctrl_c_ends_it(up: ANY, graph: Any) -> None:
     pytest.importorskip("mujoco")
     sim = up("sim", "world:=behind")
-    graph.until(graph.client.server_is_ready, "the action server is there")
-    sim.says("resolver is active")
     sim.says("playing behind")
-    hears_all(sim, graph)
-    goal = graph.send_goal(SENTENCE)
-    assert goal.accepted
-    sim.until(lambda: goal.result is not None, "the result is there")
-    assert goal.name == "OK", goal.result.status.message
+    goal = answers(sim, graph)
+    assert goal.name == "OK", goal.message
     children = sim.children()
     assert len(children) == 2
-    sim.process.send_signal(signal.SIGINT)
-    assert sim.ends() == 0, sim.output
-    assert not sim.alive(*children)
+    ended(sim, children)
     assert "[resolver] [INFO]" in sim.output
-    assert "Traceback" not in sim.output
 
 
+@pytest.mark.slow
 def test_a_model_from_a_mirror_answers_live_where_torch_cannot_be_imported(
     up: ANY, start: ANY, graph: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,51 +108,39 @@ def test_a_model_from_a_mirror_answers_live_where_torch_cannot_be_imported(
         got = start("-m", "spatial_vlm_ros.cli", "models", "get", NAME, "--mirror", mirror.url)
         assert got.ends() == 0, got.output
     sim = up("sim", f"folder:={frame}", "base_frame:=/", "grounder:=onnx", f"grounder_options:={OPTIONS}")
-    graph.until(graph.client.server_is_ready, "the action server is there")
-    sim.says("resolver is active")
-    hears_all(sim, graph)
-    goal = graph.send_goal(SENTENCE)
-    sim.until(lambda: goal.result is not None, "the result is there")
-    assert goal.name == "OK" or 30 <= Status[goal.name].code < 40, goal.result.status.message
+    goal = answers(sim, graph)
+    assert goal.name == "OK" or 30 <= Status[goal.name].code < 40, goal.message
     assert goal.result.candidates, "boxes were found, and lifted"
-    assert sim.children()
-    sim.interrupt()
-    assert sim.ends() == 0, sim.output
-    assert "Traceback" not in sim.output
+    children = sim.children()
+    assert children
+    ended(sim, children)
 
 
+@pytest.mark.slow
 def test_a_simulated_arm_comes_up_with_resolver_planner_and_gate_on_its_clock(
     up: ANY, graph: Any, tmp_path: Path
 ) -> None:
     for package in ("mujoco", "pinocchio", "control_msgs", "moveit_msgs", "starlette"):
         pytest.importorskip(package)
     arm = up("sim-arm", "world:=behind", f"audit_log:={tmp_path / 'audit.jsonl'}")
-    graph.until(graph.client.server_is_ready, "the action server is there")
-    arm.says("resolver is active")
-    arm.says("sim_arm plays behind")
-    arm.says("plans for a Panda")
-    arm.says("planner_gate is ready; plan_only is set: nothing will move")
-    arm.says("approve at http://127.0.0.1:")
-    hears_all(arm, graph)
-    goal = graph.send_goal(SENTENCE)
-    arm.until(lambda: goal.result is not None, "the result is there")
-    assert goal.name == "OK", goal.result.status.message
+    for words in ("sim_arm plays behind", "plans for a Panda", "approve at http://127.0.0.1:",
+                  "planner_gate is ready; plan_only is set: nothing will move"):  # fmt: skip
+        arm.says(words)
+    goal = answers(arm, graph)
+    assert goal.name == "OK", goal.message
     assert (goal.result.target[0].id, goal.result.header.frame_id) == ("bonnet", "panda_link0")
-    arm.process.send_signal(signal.SIGINT)
-    assert arm.ends() == 0, arm.output
-    assert "Traceback" not in arm.output
+    ended(arm, arm.children())
 
 
 def test_a_robots_resolver_listens_to_its_camera_in_its_namespace(up: ANY, graph: Any, tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("/**:\n  ros__parameters:\n    rgb_transport: compressed\n    base_frame: from_file\n")
     robot = up("realsense", "namespace:=left", "camera_namespace:=left", f"params_file:={own}", "autostart:=true")
-    for topic in ("/left/camera/color/image_raw/compressed", "/left/camera/aligned_depth_to_color/image_raw"):
+    for topic in ("/left/camera/color/image_raw/compressed", "/left/camera/aligned_depth_to_color/image_raw",
+                  "/left/instruction"):  # fmt: skip
         robot.until(lambda topic=topic: graph.node.count_subscribers(topic), f"it listens to {topic}")
     robot.until(lambda: graph.node.count_publishers("/left/target"), "it publishes /left/target")
-    robot.until(lambda: graph.node.count_subscribers("/left/instruction"), "it listens to /left/instruction")
-    robot.process.send_signal(signal.SIGTERM)
-    assert robot.ends() == 0, robot.output
+    ended(robot, robot.children(), signal.SIGTERM)
 
 
 def test_no_node_is_left_when_the_launcher_is_killed(up: ANY) -> None:
@@ -154,6 +152,7 @@ def test_no_node_is_left_when_the_launcher_is_killed(up: ANY) -> None:
     robot.until(lambda: not robot.alive(*children), "the nodes have ended")
 
 
+@pytest.mark.slow
 def test_nodes_that_are_killed_start_again_and_answer(up: ANY, graph: Any) -> None:
     pytest.importorskip("mujoco")
     sim = up("sim")
@@ -166,17 +165,12 @@ def test_nodes_that_are_killed_start_again_and_answer(up: ANY, graph: Any) -> No
         sim.says(f"[{name}] restarts in 2 s")
         sim.until(lambda words=words, said=said: sim.output.count(words) > said, f"{name} is there again")
     assert not set(sim.children()) & set(before)
-    graph.until(graph.client.server_is_ready, "the action server is there")
-    hears_all(sim, graph)
-    goal = graph.send_goal(SENTENCE)
-    sim.until(lambda: goal.result is not None, "the result is there")
-    assert goal.name == "OK", goal.result.status.message
-    children = sim.children()
-    sim.interrupt()
-    assert sim.ends() == 0, sim.output
-    assert not sim.alive(*children)
+    goal = answers(sim, graph)
+    assert goal.name == "OK", goal.message
+    ended(sim, sim.children())
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_ends_the_others_with_its_code_where_that_is_wanted(up: ANY) -> None:
     pytest.importorskip("mujoco")
     sim = up("sim", "respawn:=false")
@@ -188,16 +182,20 @@ def test_a_node_that_dies_ends_the_others_with_its_code_where_that_is_wanted(up:
     assert not sim.alive(*children)
 
 
-def test_a_node_with_a_wrong_parameter_does_not_start_again(up: ANY) -> None:
-    sim = up("sim", "rate:=-1.0")
-    assert sim.ends() == respawn.CONFIGURATION, sim.output
-    assert "restarts in" not in sim.output
-
-
-def test_a_bag_that_does_not_exist_ends_the_replay_with_its_reason(up: ANY) -> None:
-    replay = up("replay", "bag:=/nowhere")
-    assert replay.ends() == 1
-    assert "[bag_player] bag_player: /nowhere" in replay.output
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("sim", "rate:=-1.0"), respawn.CONFIGURATION, "rate"),
+        (("replay", "bag:=/nowhere"), 1, "[bag_player] bag_player: /nowhere"),
+    ],
+)
+def test_a_node_that_cannot_be_configured_does_not_start_again(
+    up: ANY, words: tuple[str, ...], code: int, said: str
+) -> None:
+    launched = up(*words)
+    assert launched.ends() == code, launched.output
+    assert said in launched.output
+    assert "restarts in" not in launched.output
 
 
 # ------------------------------------------------------------------------------------------------ any process
@@ -209,19 +207,18 @@ def test_output_has_its_name_before_each_line_however_long(start: ANY) -> None:
     assert f"[talker] {'a' * 300_000}\n[talker] ü\n" in done.output
 
 
-def test_the_first_that_fails_gives_its_code_and_ends_the_others(start: ANY) -> None:
+def test_the_first_that_fails_gives_its_code_even_while_it_is_ended_and_ends_the_others(
+    start: ANY, tmp_path: Path
+) -> None:
     done = start(*programs(("waits", WAITS), ("fails", "import sys; sys.exit(7)")))
-    assert done.ends() == 7
-    assert "[fails] has exited with code 7" in done.output
-
-
-def test_one_that_fails_while_it_is_ended_is_not_taken_for_a_success(start: ANY, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     fails = f"import signal, sys; signal.signal(2, lambda *_: sys.exit(9)); open({str(gate)!r}, 'w'); signal.pause()"
     ends = f"open({str(gate)!r}).read(1)"  # once the other one is ready
-    done = start(*programs(("ends", ends), ("fails", fails), ("waits", WAITS)))
-    assert done.ends() == 9
+    while_ended = start(*programs(("ends", ends), ("fails", fails), ("waits", WAITS)))
+    assert done.ends() == 7
+    assert "[fails] has exited with code 7" in done.output
+    assert while_ended.ends() == 9
 
 
 def test_the_others_live_on_when_a_window_is_closed(start: ANY) -> None:
@@ -231,6 +228,11 @@ def test_the_others_live_on_when_a_window_is_closed(start: ANY) -> None:
     assert both.process.poll() is None
     both.process.send_signal(signal.SIGINT)
     assert both.ends() == 0
+
+
+def slowly(*ends: str) -> list[Any]:
+    """The same way, and tried by `make test-all`."""
+    return [pytest.param(end, marks=pytest.mark.slow) for end in ends]
 
 
 FALLS = "import os, pathlib; p = pathlib.Path({path!r}); p.write_text(p.read_text() + 'x'); {end}"
@@ -244,7 +246,7 @@ def falls(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 11)", "os._exit(70)", "os.abort()"])
+@pytest.mark.parametrize("end", ["os._exit(70)", *slowly("os.kill(os.getpid(), 11)", "os.abort()")])
 def test_one_that_crashes_starts_again_until_it_crashes_too_often(start: ANY, falls: Path, end: str) -> None:
     both = start(*programs(("falls", FALLS.format(path=str(falls), end=end), True, True), ("waits", WAITS)))
     code = both.ends()
@@ -254,7 +256,7 @@ def test_one_that_crashes_starts_again_until_it_crashes_too_often(start: ANY, fa
     assert both.output.count(f"[falls] has exited with code {code}") == 1 + respawn.MOST
 
 
-@pytest.mark.parametrize("end", ["os._exit(0)", "os._exit(1)", "os._exit(2)", "os.kill(os.getpid(), 15)"])
+@pytest.mark.parametrize("end", ["os._exit(2)", *slowly("os._exit(0)", "os._exit(1)", "os.kill(os.getpid(), 15)")])
 def test_one_that_ends_on_purpose_or_cannot_be_configured_ends_everything(start: ANY, falls: Path, end: str) -> None:
     both = start(*programs(("ends", FALLS.format(path=str(falls), end=end), True, True), ("waits", WAITS)))
     assert both.ends() in (0, 1, 2, 128 + signal.SIGTERM)

@@ -13,7 +13,6 @@ from live_graph import Graph
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -65,9 +64,6 @@ class Hands:
     def _hear(self, message: String) -> None:
         self.verdicts.append(json.loads(message.data))
 
-    def _tick(self, message: Clock) -> None:
-        self.ticks.append(message.clock.sec * 10**9 + message.clock.nanosec)
-
     def ready(self, server: SimArmNode) -> None:
         """Wait until both know each other: a server that does not know its client yet drops the response."""
         actions = [f"{name}/_action/{service}" for name in (ARM, GRIPPER) for service in SERVICES]
@@ -98,6 +94,13 @@ class Hands:
     def joints(self) -> np.ndarray:
         return np.array(self.states[-1].position[: len(self.robot.arm_joints)])
 
+    def rest(self, configuration: np.ndarray) -> None:
+        """Go there, if it is elsewhere."""
+        if np.abs(self.joints - configuration).max() > 0.005:
+            back = motion((0.0, self.joints), (2.0, configuration))
+            assert self.result(self.send(self.arm, back)).result.error_code == 0
+            self.later(0.1)
+
     def later(self, seconds: float) -> JointState:
         """The joint state that much simulated time after the newest one."""
         end = stamp_of(self.states[-1]) + int(seconds * 1e9)
@@ -107,15 +110,8 @@ class Hands:
 
 def begin(graph: Graph, **parameters: Any) -> Hands:
     """The node with these parameters, and its client."""
-    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-
-    def make(context: Context) -> SimArmNode:
-        node = SimArmNode(context=context, parameter_overrides=overrides)
-        node.start()
-        return node
-
     client = Hands(graph, simulated_arm(parameters.get("robot", "panda")))
-    client.ready(graph.spin(make))
+    client.ready(graph.play(SimArmNode, **parameters))
     return client
 
 

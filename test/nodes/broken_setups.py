@@ -49,9 +49,7 @@ class Setup:
 
     def replace_publisher(self, role: str) -> None:
         """The next message of a role goes through a new publisher."""
-        publisher = self.camera._publishers.pop(role, None)
-        if publisher is not None:
-            self.graph.node.destroy_publisher(publisher)
+        self.graph.node.destroy_publisher(self.camera._publishers.pop(role))
 
 
 @dataclass(frozen=True)
@@ -161,16 +159,18 @@ def _elsewhere(parts: Parts, _: Setup) -> None:
     parts["camera/color/image_raw"] = parts.pop(roles.RGB)
 
 
-def _second_camera(parts: Parts, setup: Setup) -> None:
-    if not setup.made:
-        context = Context()
-        rclpy.init(context=context, domain_id=setup.graph.domain)
-        node = rclpy.create_node("second_camera", context=context)
-        setup.made += [node.create_publisher(type(parts[roles.RGB]), roles.RGB, qos.images("reliable")), node, context]
+def _beside(setup: Setup, make: Callable[[Context], Any]) -> Any:
+    """A node that does not spin."""
+    context = Context()
+    rclpy.init(context=context, domain_id=setup.graph.domain)
+    setup.made += [make(context), context]
+    return setup.made[0]
 
 
-def _without_second_camera(setup: Setup) -> None:
-    _, node, context = setup.made
+def _gone(setup: Setup) -> None:
+    node, context = setup.made
+    if hasattr(node, "stop"):
+        node.stop()
     node.destroy_node()
     rclpy.try_shutdown(context=context)
     setup.made.clear()
@@ -178,21 +178,15 @@ def _without_second_camera(setup: Setup) -> None:
     gc.collect()  # what DDS holds goes with the last reference
 
 
+def _second_camera(parts: Parts, setup: Setup) -> None:
+    if not setup.made:
+        node = _beside(setup, lambda context: rclpy.create_node("second_camera", context=context))
+        node.create_publisher(type(parts[roles.RGB]), roles.RGB, qos.images("reliable"))
+
+
 def _second_resolver(setup: Setup) -> None:
     setup.static()
-    context = Context()
-    rclpy.init(context=context, domain_id=setup.graph.domain)
-    setup.made += [ResolverNode(context=context), context]
-
-
-def _without_second_resolver(setup: Setup) -> None:
-    node, context = setup.made
-    node.stop()
-    node.destroy_node()
-    rclpy.try_shutdown(context=context)
-    setup.made.clear()
-    del node, context
-    gc.collect()
+    _beside(setup, lambda context: ResolverNode(context=context))
 
 
 def _own_time(setup: Setup) -> None:
@@ -232,7 +226,7 @@ ROWS = (
     Broken("no-tf", "the camera's mounting is not published", "no transform", NO_TF, ("world",),
            ("was never published", "world"), begin=nothing, repair=Setup.static),
     Broken("tf-stopped", "the publisher of a moving transform died", "/tf ends", NO_TF, ("newest sample",),
-           ("newest sample",), _stopped, begin=_moving, repair=Setup.static, works_first=True, quick=True),
+           ("newest sample",), _stopped, begin=_moving, repair=Setup.static, works_first=True),
     Broken("tf-apart", "base and camera are in two trees", "the camera is mounted on another frame", NO_TF,
            ("world",), ("world",), begin=lambda s: s.static(Transform("tool", FRAME.frame_id, POSE.matrix)),
            repair=lambda s: s.static(Transform("world", "tool", np.eye(4)))),
@@ -255,15 +249,15 @@ ROWS = (
            ("detections", "a request would end STALE_INPUT"), dropped(roles.DETECTIONS)),
     Broken("detections-stamps", "detections with stamps of their own", "detections stamped 7 ms later",
            (*UNSYNCHRONISED, *STALE), ("detections",), ("detections", "a request would end"),
-           shifted(0.007, roles.DETECTIONS), quick=True),
+           shifted(0.007, roles.DETECTIONS)),
     Broken("detections-size", "detections of an image of another size", "image_width halved", INVALID,
            ("detection",), ("a request would end INVALID_INPUT",), _detections_size),
     Broken("detections-frame", "detections of another camera", "another frame_id", INVALID,
            ("left_optical_frame",), ("left_optical_frame",), _detections_frame),
     Broken("two-cameras", "two publishers of colour", "a second node publishes rgb/image", MIXED,
            ("2 publishers on /rgb/image",), ("2 publishers on /rgb/image", "stop all but one"), _second_camera,
-           repair=_without_second_camera, works_first=True, quick=True),
+           repair=_gone, works_first=True),
     Broken("two-resolvers", "two resolvers of one name", "a second node named resolver", MIXED,
            ("2 nodes are named /resolver",), ("2 nodes are named /resolver", "namespace"), begin=_second_resolver,
-           repair=_without_second_resolver),
+           repair=_gone),
 )  # fmt: skip

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the live graph: a ROS domain, a graph of nodes in it, a resolver that works. One domain a test."""
+"""Fixtures of the live graph: a ROS domain, nodes in it, a resolver that works and that tests share."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import live_fixtures
 import pytest
+from live_domain import free_domain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from arm_hands import Hands
     from live_graph import Graph
 
-domain, graph, collect_ignore_glob = live_fixtures.domain, live_fixtures.graph, live_fixtures.collect_ignore_glob
+graph, collect_ignore_glob = live_fixtures.graph, live_fixtures.collect_ignore_glob
+shared_graphs, live, quiet = live_fixtures.shared_graphs, live_fixtures.live, live_fixtures.quiet
 start, node, program = live_fixtures.start, live_fixtures.node, live_fixtures.program
 
 
@@ -24,13 +28,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-def live(graph: Graph) -> Graph:
-    """A resolver that hears the camera and knows its pose; patient, for a machine that is loaded."""
-    from live_scene import FRAME
+def domain(request: pytest.FixtureRequest) -> Iterator[int]:
+    """That of the shared graph that the test uses; else one that no other test on this machine uses now."""
+    for shared in {"live", "quiet"} & set(request.fixturenames):
+        yield request.getfixturevalue(shared).domain
+        return
+    with free_domain() as number:
+        yield number
 
-    graph.start(base_frame="world", frame_timeout=15.0, transform_timeout=5.0)
-    graph.camera.tf(FRAME.base_T_camera, static=True)
-    return graph
+
+@pytest.fixture(autouse=True)
+def _backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models of worker_backends.py can be imported by a grounder's process."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
 
 
 @pytest.fixture

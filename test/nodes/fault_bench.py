@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from bag_builder import FIXED, SMALL
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from frame_folders import write_folder
 from live_graph import DEADLINE, Goal, Graph
 from live_process import Started
 from rcl_interfaces.srv import SetParametersAtomically
-from rclpy.context import Context
 from rclpy.parameter import Parameter
-from test_frame_player import write_folder
 
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.nodes.perception.frame_player import FramePlayer
@@ -67,23 +66,13 @@ class Bench:
         self._scenes = itertools.cycle("ba")
         self.reports: list[tuple[float, DiagnosticArray]] = []
         graph.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_report, 10)
-        self._play(folder=str(folders), frame="a", rate=10.0, moving=set_up != "static",
-                   clock=set_up == "clock", faults=at_start)  # fmt: skip
+        played = {"folder": str(folders), "frame": "a", "rate": 10.0, "moving": set_up != "static"}
+        graph.play(FramePlayer, **played, clock=set_up == "clock", faults=at_start)
         model: dict[str, Any] = {}
         if set_up == "model":
             options = f"of=worker_backends:Scenes folder={folders} faults_file={model_faults}"
             model = {"grounder": LOADER, "grounder_options": options, "grounder_timeout": 6.0}
         graph.start(base_frame=BASE, frame_timeout=3.0, use_sim_time=set_up == "clock", **model)
-
-    def _play(self, **parameters: Any) -> None:
-        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-
-        def make(context: Context) -> FramePlayer:
-            player = FramePlayer(context=context, parameter_overrides=overrides)
-            player.start()
-            return player
-
-        self.graph.spin(make)
 
     @staticmethod
     def _truth(folder: Path) -> Vector3:

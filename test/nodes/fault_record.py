@@ -5,10 +5,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 VARIABLE = "SPATIAL_VLM_FAULT_RECORDS"
+
+
+def record_goals(section: str, name: str, goals: Sequence[Any], **observed: Any) -> None:
+    """Keep what was observed of one row in which goals were sent; those without a result were lost."""
+    answered = [goal for goal in goals if goal.result is not None]
+    statuses = Counter(goal.name for goal in answered)
+    if len(answered) < len(goals):
+        statuses["no answer"] = len(goals) - len(answered)
+    says = sorted({goal.message for goal in answered if goal.name != "OK"})[:1]
+    counted = dict(sorted(statuses.items()))
+    shown = {"diagnostics": None, "doctor": None, "undetectable": "", "at_start": False, **observed}
+    record(section, name, statuses=counted, says=says, requests=len(goals), **shown)
 
 
 def record(section: str, name: str, **observed: Any) -> None:

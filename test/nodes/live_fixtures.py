@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import tempfile
@@ -41,6 +42,66 @@ def graph(domain: int) -> Iterator[Graph]:
     live = Graph(domain)
     yield live
     live.close()
+
+
+class SharedGraph:
+    """A live graph that tests take one after another, each as the one before found it; in a domain of its own.
+
+    Args:
+        resolves: whether it has a resolver that hears the camera and knows its pose; patient, for a loaded machine.
+    """
+
+    def __init__(self, resolves: bool) -> None:
+        self._resolves = resolves
+        self._graph: Graph | None = None
+        self._held = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[Graph]:
+        """The graph for one test."""
+        from live_graph import Graph
+        from live_scene import FRAME
+
+        new = self._graph is None
+        self._graph = self._graph or Graph(self._held.enter_context(free_domain()))
+        if new and self._resolves:
+            self._graph.start(base_frame="world", frame_timeout=15.0, transform_timeout=5.0)
+            self._graph.camera.tf(FRAME.base_T_camera, static=True)
+        try:
+            yield self._graph
+            self._graph.settle()
+        except BaseException:
+            self.close()  # what it left cannot be known
+            raise
+
+    def close(self) -> None:
+        graph, self._graph = self._graph, None
+        with self._held:
+            if graph is not None:
+                graph.close()
+
+
+@pytest.fixture(scope="session")
+def shared_graphs() -> Iterator[dict[bool, SharedGraph]]:
+    """What `live` (True) and `quiet` (False) lend."""
+    shared = {resolves: SharedGraph(resolves) for resolves in (True, False)}
+    yield shared
+    for each in shared.values():
+        each.close()
+
+
+@pytest.fixture
+def live(shared_graphs: dict[bool, SharedGraph]) -> Iterator[Graph]:
+    """The shared graph with a resolver, whose parameters and states are set back after a test."""
+    with shared_graphs[True].lent() as graph:
+        yield graph
+
+
+@pytest.fixture
+def quiet(shared_graphs: dict[bool, SharedGraph]) -> Iterator[Graph]:
+    """The shared graph without a resolver, for players; what a test starts in it ends with the test."""
+    with shared_graphs[False].lent() as graph:
+        yield graph
 
 
 @pytest.fixture

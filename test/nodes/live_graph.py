@@ -9,7 +9,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from action_msgs.msg import GoalStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from live_scene import DETECTIONS, FRAME, SENTENCE, position
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.action import ActionClient
 from rclpy.context import Context
@@ -32,9 +32,10 @@ from visualization_msgs.msg import MarkerArray
 
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.nodes.calls import Jobs
+from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestQueue
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
+from spatial_vlm_ros.types import Detection, RgbdFrame, Transform, Vector3
 
 # s: no condition of a test takes that long unless something is broken
 DEADLINE = float(os.environ.get("SPATIAL_VLM_TEST_DEADLINE", "30"))
@@ -103,9 +104,22 @@ class Goal:
         assert self.result is not None
         return str(self.result.status.name)
 
+    @property
+    def message(self) -> str:
+        """What the answer says."""
+        assert self.result is not None
+        return str(self.result.status.message)
+
+    @property
+    def position(self) -> Vector3:
+        """Of the target of an answer that is OK, metres."""
+        assert self.name == "OK", self.message
+        assert self.result is not None
+        return position(self.result.target[0])
+
 
 class Graph:
-    """Nodes of one test, each context with an executor on a thread of its own."""
+    """Nodes of one test, or of several that leave it as it was; each has an executor on a thread of its own."""
 
     def __init__(self, domain: int) -> None:
         self.domain = domain
@@ -122,28 +136,48 @@ class Graph:
         self.node.create_subscription(MarkerArray, "markers", self.markers.append, qos.ANSWERS)
         self.resolver: ResolverNode | None = None
         self._services: dict[str, Any] = {}
+        self._before: dict[str, Any] = {}  # values of the parameters that were set
+        self._transitions = False
+        self._own: list[Any] = [*self.node.subscriptions, *self._stops]
 
     def new_client(self, name: str) -> tuple[Node, ActionClient]:
         """A node, and a client of the action on it, made before it spins.
 
         rclpy hands a client to the executor before it is whole, and an executor that then looks at it fails.
         """
+        node, (client,) = self._new_clients(name, 1)
+        return node, client
+
+    def _new_clients(self, name: str, count: int) -> tuple[Node, list[ActionClient]]:
         made: list[ActionClient] = []
 
         def make(context: Context) -> Node:
             node = rclpy.create_node(name, context=context)
-            made.append(ActionClient(node, ResolveInstruction, "resolve", **qos.action_services()))
+            made.extend(
+                ActionClient(node, ResolveInstruction, "resolve", **qos.action_services()) for _ in range(count)
+            )
             return node
 
         node = self.spin(make)
-        self._clients[made[0]] = node
-        return node, made[0]
+        self._clients.update(dict.fromkeys(made, node))
+        return node, made
+
+    def crowd(self, count: int) -> list[ActionClient]:
+        """That many clients besides the test's, which the resolver knows."""
+        clients = self._new_clients("crowd", count)[1]
+        for client in clients:
+            self.offered(client, count + 1)
+        return clients
 
     def spin(self, make: Callable[[Context], Any]) -> Any:
         """A node on an executor with a thread of its own, until the graph is closed."""
         context = Context()
         rclpy.init(context=context, domain_id=self.domain)
-        node = make(context)
+        try:
+            node = make(context)
+        except BaseException:
+            rclpy.try_shutdown(context=context)
+            raise
         self._jobs[node] = Jobs(node)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
@@ -166,9 +200,21 @@ class Graph:
         self._stops[node] = stop
         return node
 
+    def play(self, form: type[Any], **parameters: Any) -> Any:
+        """A node of this package with these parameters, "__" in a name standing for ".", started and spinning."""
+        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
+
+        def make(context: Context) -> Any:
+            node = form(context=context, parameter_overrides=overrides)
+            node.start()
+            return node
+
+        return self.spin(make)
+
     def leave(self, node: Node) -> None:
         """End one node, as a process that ends before the others."""
         self._stops.pop(node)()
+        self._clients = {client: its for client, its in self._clients.items() if its is not node}
 
     @staticmethod
     def _run(executor: SingleThreadedExecutor, closed: Future[None]) -> None:
@@ -180,28 +226,33 @@ class Graph:
 
         Unless it is said otherwise stamps count as proof: this camera stamps by the clock of the resolver's host.
         """
-        parameters = {"clocks_in_step": True, "clock_error": 0.0, **parameters}
-        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
-
-        def make(context: Context) -> ResolverNode:
-            node = ResolverNode(context=context, parameter_overrides=overrides)
-            node.start()
-            return node
-
-        self.resolver = self.spin(make)
+        self.resolver = self.play(ResolverNode, **{"clocks_in_step": True, "clock_error": 0.0, **parameters})
         if wait:
             self.offered()
             for topic in ("resolution", "target", "markers"):
                 name = self.node.resolve_topic_name(topic)
                 self.until(lambda name=name: self.node.count_publishers(name), f"somebody publishes {name}")
+        self._own = [*self.node.subscriptions, *self._stops]
         return self.resolver
 
-    def offered(self, client: ActionClient | None = None) -> None:
-        """Wait until the action is offered, and the server knows its client: else it drops the response."""
+    @property
+    def desk(self) -> RequestQueue:
+        """The queue of requests of the resolver."""
+        assert self.resolver is not None
+        assert self.resolver._queue is not None
+        return self.resolver._queue
+
+    @property
+    def poses(self) -> set[str]:
+        """Frames whose transforms the resolver has heard."""
+        return set(self.desk.assembler.transforms.frames())
+
+    def offered(self, client: ActionClient | None = None, clients: int = 0) -> None:
+        """Wait until the action is offered, and the server knows its clients: else it drops the response."""
         chosen = client or self.client
         self.until(chosen.server_is_ready, "the action server is there")
         if self.resolver is not None:
-            resolver, wanted = self.resolver, 1 if client is None else 2
+            resolver, wanted = self.resolver, clients or (1 if client is None else 2)
             for service in ("send_goal", "get_result", "cancel_goal"):
                 name = self.node.resolve_service_name(f"resolve/_action/{service}")
                 self.until(lambda name=name: resolver.count_clients(name) >= wanted, f"{name} knows its client")
@@ -238,30 +289,32 @@ class Graph:
             instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
         )
 
-        def begin(client: ActionClient) -> Goal:
-            goal = Goal()
-
-            def on_accepted(future: Any) -> None:
-                goal.handle = future.result()
-                if goal.handle.accepted:
-                    goal.handle.get_result_async().add_done_callback(on_result)
-                goal.accepted = goal.handle.accepted
-
-            def on_result(future: Any) -> None:
-                goal.surroundings = future.result().result.surroundings
-                goal.result, goal.status = future.result().result.resolution, future.result().status
-
-            def send() -> None:
-                """On the executor's thread: rclpy loses a reply that comes while another thread is still sending."""
-                hear = lambda message: goal.hears(message.feedback.stage)  # noqa: E731
-                client.send_goal_async(request, feedback_callback=hear).add_done_callback(on_accepted)
-
-            self._jobs[self._clients[client]].put(send)
-            return goal
-
-        goals = [begin(client) for client in clients]
+        goals = [self._begin(client, request) for client in clients]
         self.until(lambda: all(goal.accepted is not None for goal in goals), "the goal is accepted or rejected")
         return goals
+
+    def _begin(self, client: ActionClient, request: ResolveInstruction.Goal) -> Goal:
+        goal = Goal()
+
+        def on_accepted(future: Any) -> None:
+            goal.handle = future.result()
+            if goal.handle.accepted:
+                goal.handle.get_result_async().add_done_callback(on_result)
+            goal.accepted = goal.handle.accepted
+
+        def on_result(future: Any) -> None:
+            goal.surroundings = future.result().result.surroundings
+            goal.result, goal.status = future.result().result.resolution, future.result().status
+
+        def hear(message: Any) -> None:
+            goal.hears(message.feedback.stage)
+
+        def send() -> None:
+            """On the executor's thread: rclpy loses a reply that comes while another thread is still sending."""
+            client.send_goal_async(request, feedback_callback=hear).add_done_callback(on_accepted)
+
+        self._jobs[self._clients[client]].put(send)
+        return goal
 
     def withdraw(self, goal: Goal) -> None:
         """Ask for its end, on the executor's thread: see `send_goals`."""
@@ -269,31 +322,17 @@ class Graph:
 
     def burst(self, instruction: str, clients: Sequence[ActionClient], patience: float) -> list[Goal]:
         """One goal of each client, all sent at once; those that nobody answers in time stay without a result."""
-        goals = [Goal() for _ in clients]
-        for goal, client in zip(goals, clients, strict=True):
-            self._jobs[self._clients[client]].put(partial(self._send, goal, client, instruction))
+        goals = [self._begin(client, ResolveInstruction.Goal(instruction=instruction)) for client in clients]
         end, gate = time.monotonic() + patience, threading.Event()
         while any(goal.result is None for goal in goals) and time.monotonic() < end:
             gate.wait(0.01)
         return goals
 
-    @staticmethod
-    def _send(goal: Goal, client: ActionClient, instruction: str) -> None:
-        def on_result(future: Any) -> None:
-            goal.result, goal.status = future.result().result.resolution, future.result().status
-
-        def on_accepted(future: Any) -> None:
-            goal.handle, goal.accepted = future.result(), future.result().accepted
-            if goal.accepted:
-                goal.handle.get_result_async().add_done_callback(on_result)
-
-        client.send_goal_async(ResolveInstruction.Goal(instruction=instruction)).add_done_callback(on_accepted)
-
     def ask(
         self,
-        instruction: str,
-        frame: RgbdFrame,
-        detections: Sequence[Detection] = (),
+        instruction: str = SENTENCE,
+        frame: RgbdFrame = FRAME,
+        detections: Sequence[Detection] = DETECTIONS,
         change: Callable[[dict[str, Any]], object] = lambda _: None,
         period: float = 0.05,
         **request: str,
@@ -303,12 +342,19 @@ class Graph:
         self.feed(lambda: goal.result is not None, "the result is there", frame, detections, change, period)
         return goal
 
+    def answer(self, instruction: str = SENTENCE, *seen: Any, **how: Any) -> ResolutionMessage:
+        """What is answered to a goal, which is OK."""
+        goal = self.ask(instruction, *seen, **how)
+        assert goal.result is not None
+        assert (goal.name, goal.status) == ("OK", GoalStatus.STATUS_SUCCEEDED), goal.message
+        return goal.result
+
     def feed(
         self,
         condition: Callable[[], Any],
         what: str,
-        frame: RgbdFrame,
-        detections: Sequence[Detection] = (),
+        frame: RgbdFrame = FRAME,
+        detections: Sequence[Detection] = DETECTIONS,
         change: Callable[[dict[str, Any]], object] = lambda _: None,
         period: float = 0.05,
     ) -> None:
@@ -331,11 +377,8 @@ class Graph:
     def assert_refused(self, goal: Goal, status: str, *words: str, published: bool = True) -> None:
         """A goal ended with a refusal that says these words, and no pose has left the node so far."""
         self.ended(goal)
-        assert goal.result is not None
-        message = goal.result.status.message
-        assert (goal.name, goal.status) == (status, GoalStatus.STATUS_ABORTED), message
-        for word in words:
-            assert word in message, message
+        assert (goal.name, goal.status) == (status, GoalStatus.STATUS_ABORTED), goal.message
+        assert [word for word in words if word not in goal.message] == [], goal.message
         self.assert_no_pose(goal.result, published)
 
     def assert_no_pose(self, result: ResolutionMessage, published: bool = True) -> None:
@@ -357,6 +400,7 @@ class Graph:
 
     def change(self, transition: int) -> bool:
         """Ask the resolver for a lifecycle transition; whether it was made."""
+        self._transitions = True
         return bool(self.serve(ChangeState, "resolver/change_state", transition=Transition(id=transition)).success)
 
     @property
@@ -366,9 +410,17 @@ class Graph:
 
     def set(self, **parameters: Any) -> tuple[bool, str]:
         """Set parameters of the resolver together, "__" in a name standing for "."; success and reason."""
-        wanted = [Parameter(n.replace("__", "."), value=v).to_parameter_msg() for n, v in parameters.items()]
+        named = {name.replace("__", "."): value for name, value in parameters.items()}
+        before = {name: self.resolver.get_parameter(name).value for name in named if self.resolver.has_parameter(name)}
+        wanted = [Parameter(name, value=value).to_parameter_msg() for name, value in named.items()]
         result = self.serve(SetParametersAtomically, "resolver/set_parameters_atomically", parameters=wanted).result
+        if result.successful:
+            self._before = {**before, **self._before}
         return bool(result.successful), str(result.reason)
+
+    def use(self, **parameters: Any) -> None:
+        """Set parameters of the resolver, which it takes."""
+        assert self.set(**parameters) == (True, "")
 
     def serve(self, form: Any, name: str, **fields: Any) -> Any:
         """Call a service."""
@@ -392,6 +444,33 @@ class Graph:
         begin = lambda: send().add_done_callback(lambda future: response.set_result(future.result()))  # noqa: E731
         self._jobs[node or self.node].put(begin)
         return response
+
+    def settle(self) -> None:
+        """As it was after `start`, for the next test: active, idle, its parameters, nobody else who hears or asks."""
+        for node in [node for node in self._stops if node not in self._own]:
+            self.leave(node)
+        for subscription in [each for each in self.node.subscriptions if each not in self._own]:
+            self._jobs[self.node].put(lambda each=subscription: self.node.destroy_subscription(each))
+        if self.resolver is None:
+            return
+        if self._transitions:
+            for state, transition in (
+                ("unconfigured", Transition.TRANSITION_CONFIGURE), ("inactive", Transition.TRANSITION_ACTIVATE),
+            ):  # fmt: skip
+                assert self.state != state or self.change(transition)
+            assert self.state == "active"
+            self.offered()
+        if self._before:
+            self.use(**self._before)
+        resolver, desk, last = self.resolver, self.desk, f"the end of a test, {time.monotonic_ns()}"
+        resolver._wake(lambda: desk.cancel_all("the test is over"))
+        request = InstructionRequest(last, "", "", resolver._publish_outcome, lambda *_: None)
+        resolver._wake(lambda: desk.accept(request))  # not understood at once; what was said before is heard before
+        self.until(lambda: any(answer.instruction == last for answer in self.answers), "the last answer is published")
+        self.until(lambda: len(self.markers) >= self.shown, "its markers are published")
+        for heard in (self.answers, self.targets, self.markers):
+            heard.clear()
+        self._before, self._transitions = {}, False
 
     def close(self) -> None:
         """End all nodes, those after one that fails, too: a node left alive would answer in the next tests.

@@ -3,21 +3,29 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.types import Detection, RgbdFrame, Vector3
+from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Vector3
 
 FRAME, DETECTIONS = chicks_and_cup_frame()
 SENTENCE = "grab me the chick behind the cup"
 
 
-def core_position(frame: RgbdFrame = FRAME, detections: tuple[Detection, ...] = DETECTIONS, **config: Any) -> Vector3:
+def core_position(frame: RgbdFrame = FRAME, detections: tuple[Detection, ...] = DETECTIONS) -> Vector3:
     """Where the core finds the chick behind the cup, metres."""
-    answer = Resolver(**config).resolve(frame, SENTENCE, detections)
+    seen = frame is FRAME and detections is DETECTIONS
+    answer = core_answer() if seen else Resolver().resolve(frame, SENTENCE, detections)
     assert answer.target is not None, answer.message
     return answer.target.pose.position
+
+
+@cache
+def core_answer(words: str = SENTENCE, frame_of_reference: str | None = None) -> Resolution:
+    """What the core says."""
+    return Resolver().resolve(FRAME, words, DETECTIONS, frame_of_reference)
 
 
 def position(target: Any) -> Vector3:

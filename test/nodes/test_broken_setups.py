@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from broken_setups import POSE, ROWS, Broken, Setup
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from fault_record import record
+from fault_record import record_goals
 from live_graph import Graph
 from live_process import Started
-from live_scene import DETECTIONS, FRAME, SENTENCE, core_position, position
+from live_scene import SENTENCE, core_position
 
 from spatial_vlm_ros.nodes import qos
 
@@ -48,7 +48,7 @@ class Watched:
             self._row.change(parts, self.setup)
 
     def feed(self, condition: Callable[[], Any], what: str) -> None:
-        self.graph.feed(condition, what, FRAME, DETECTIONS, self._change)
+        self.graph.feed(condition, what, change=self._change)
 
     def requests(self, first: int = -1) -> DiagnosticStatus:
         """The status `requests` of the newest report since one."""
@@ -96,39 +96,30 @@ def test_diagnostics_and_doctor_tell_and_no_pose_comes(
 
     errors = [f for f in found if f["level"] == "error"]
     named = [f for f in errors if all(word in f"{f['check']}: {f['found']}; {f['repair']}" for word in row.doctor)]
-    wrong = sum(
-        bool(g.result.target) and max(abs(a - b) for a, b in zip(position(g.result.target[0]), core_position(),
-                                                                   strict=True)) > NEAR
-        for g in goals
-    )  # fmt: skip
+    off = [np.abs(np.subtract(goal.position, core_position())).max() for goal in goals if goal.result.target]
+    wrong = sum(each > NEAR for each in off)
     healthy = [report["requests"].message for report in unhealthy if report["requests"].level == OK]
-    wrong_status = sorted({goal.name for goal in goals} - set(row.statuses))
     failures = [
         *(["diagnostics are OK"] if healthy else []),
         *([] if named and all(f["repair"] for f in named) else [f"doctor does not name {row.doctor}"]),
-        *(f"{name} is not right" for name in wrong_status),
+        *(f"{name} is not right" for name in sorted({goal.name for goal in goals} - set(row.statuses))),
         *([f"{wrong} wrong poses"] if wrong else []),
     ]
+    levels = {DiagnosticStatus.WARN: "WARN", OK: ""}
+    said = [(levels.get(s.level, "ERROR"), name, s.message) for name, s in unhealthy[-1].items()]
     words = [f"ERROR {f['check']}: {f['found']}; {f['repair']}" for f in (*named, *errors)]
-    record(
+    record_goals(
         "Set-ups",
         row.id,
+        goals,
         fault=row.fault,
         injected=row.injected,
         at_start=not row.works_first,
-        statuses=dict(sorted(Counter(goal.name for goal in goals).items())),
-        says=sorted({g.result.status.message for g in goals if g.result is not None and g.name != "OK"})[:1],
-        diagnostics=[
-            f"{'WARN' if s.level == DiagnosticStatus.WARN else 'ERROR'} {name}: {s.message}"
-            for name, s in unhealthy[-1].items()
-            if s.level != OK
-        ],
+        diagnostics=[f"{level} {name}: {message}" for level, name, message in said if level],
         doctor=list(dict.fromkeys(words))[:3],
         recovery_s=round(recovery, 1),
-        requests=len(goals),
         wrong_poses=wrong,
         right=sorted(row.statuses),
-        undetectable="",
         failures=failures,
     )
     assert not failures, (failures, errors, healthy)

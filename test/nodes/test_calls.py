@@ -77,67 +77,69 @@ class Hand:
         return ended
 
 
-def test_a_reply_that_comes_after_the_second_question_is_the_answer(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def gripper(quiet: Graph) -> Gripper:
+    return Gripper(quiet)
+
+
+@pytest.fixture
+def hand(quiet: Graph, gripper: Gripper, monkeypatch: pytest.MonkeyPatch) -> Hand:
     monkeypatch.setattr(calls, "_AGAIN", 0.2)  # s after the end of the goal was told
-    gripper = Gripper(graph)
-    hand = Hand(graph, gripper)
-    asked: list[Future[Any]] = []
-    held = threading.Event()
+    return Hand(quiet, gripper)
+
+
+def result_after(hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch, asked: Callable[[Any], Any]) -> Any:
+    """The outcome of a goal where questions for its result are answered so."""
     ask = hand.bridge.ask
+    result = "get_result_async"
+    monkeypatch.setattr(
+        hand.bridge, "ask", lambda begin: asked(begin) if getattr(begin, "__name__", "") == result else ask(begin)
+    )
+    ended = hand.run()
+    assert gripper.begun.wait(PATIENCE)
+    gripper.may_end.set()
+    return ended.result(PATIENCE)
+
+
+def test_a_reply_that_comes_after_the_second_question_is_the_answer(
+    hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, questions, held = hand.bridge.ask, [], threading.Event()
 
     def slow(begin: Any) -> Any:
-        """The reply to the first question for the result is handed on after the second one was asked."""
-        answer: Future[Any] = ask(begin)
-        if getattr(begin, "__name__", "") != "get_result_async":
-            return answer
-        asked.append(answer)
-        if len(asked) > 1:
+        """The reply to the first question is handed on after the second one was asked, whose reply is lost."""
+        questions.append(ask(begin))
+        if len(questions) > 1:
             held.set()
-            return Future()  # its reply is lost
+            return Future()
         late: Future[Any] = Future()
-        answer.add_done_callback(
+        questions[0].add_done_callback(
             lambda a: threading.Thread(target=lambda: held.wait(PATIENCE) and late.set_result(a.result())).start()
         )
         return late
 
-    monkeypatch.setattr(hand.bridge, "ask", slow)
-    ended = hand.run()
-    assert gripper.begun.wait(PATIENCE)
-    gripper.may_end.set()
-    outcome = ended.result(PATIENCE)
-    assert len(asked) > 1
+    outcome = result_after(hand, gripper, monkeypatch, slow)
+    assert len(questions) > 1
     assert outcome.result.position == pytest.approx(0.04)
 
 
-def test_a_result_that_the_server_has_forgotten_is_told_as_lost(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "_AGAIN", 0.2)
-    gripper = Gripper(graph)
-    hand = Hand(graph, gripper)
-    asked: list[Future[Any]] = []
-    ask = hand.bridge.ask
+def test_a_result_that_the_server_has_forgotten_is_told_as_lost(
+    hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions: list[Future[Any]] = []
 
-    def losing(begin: Any) -> Any:
-        """The reply to the first question for the result is lost, and the server does not know the goal any more."""
-        if getattr(begin, "__name__", "") != "get_result_async":
-            return ask(begin)
-        asked.append(Future())
-        if len(asked) > 1:
-            asked[-1].set_result(GripperCommand.Impl.GetResultService.Response(status=GoalStatus.STATUS_UNKNOWN))
-        return asked[-1]
+    def losing(_: Any) -> Any:
+        """The reply to the first question is lost, and the server does not know the goal any more."""
+        questions.append(Future())
+        if len(questions) > 1:
+            questions[-1].set_result(GripperCommand.Impl.GetResultService.Response(status=GoalStatus.STATUS_UNKNOWN))
+        return questions[-1]
 
-    monkeypatch.setattr(hand.bridge, "ask", losing)
-    ended = hand.run()
-    assert gripper.begun.wait(PATIENCE)
-    gripper.may_end.set()
     with pytest.raises(PlannerUnavailableError, match="no longer stored"):
-        ended.result(PATIENCE)
+        result_after(hand, gripper, monkeypatch, losing)
 
 
-def test_what_is_withdrawn_or_refused_while_the_executor_is_busy_is_not_sent(graph: Graph) -> None:
-    gripper = Gripper(graph)
-    hand = Hand(graph, gripper)
+def test_what_is_withdrawn_or_refused_while_the_executor_is_busy_is_not_sent(hand: Hand, gripper: Gripper) -> None:
     busy, free, withdrawn = threading.Event(), threading.Event(), threading.Event()
     hand.bridge.put(lambda: (busy.set(), free.wait(PATIENCE)))
     assert busy.wait(PATIENCE)

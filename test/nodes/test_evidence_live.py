@@ -14,16 +14,14 @@ pytest.importorskip("rosbags")
 from click.testing import CliRunner, Result
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from live_graph import Goal, Graph
-from live_scene import DETECTIONS, FRAME, SENTENCE
-from rclpy.parameter import Parameter
 
 from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
 from spatial_vlm_ros.evaluation.evidence.store import bundles_in
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.streams import frame_assembler as roles
 
-POSES: dict[str, Any] = {"base_frame": "world", "frame_timeout": 15.0, "transform_timeout": 5.0}
 TIMES = ("ms", "timings_ms")
 
 
@@ -35,21 +33,16 @@ def timeless(text: str) -> dict[str, Any]:
     return {name: value for name, value in json.loads(text).items() if name not in TIMES}
 
 
-def start(graph: Graph, folder: Path, keep: str = "refused", **parameters: Any) -> None:
-    graph.start(evidence__keep=keep, evidence__folder=str(folder), **{**POSES, **parameters})
-    assert FRAME.base_T_camera is not None
-    graph.camera.tf(FRAME.base_T_camera, static=True)
-    graph.heard(*(() if "grounder" not in parameters else (roles.RGB, roles.DEPTH, roles.RGB_INFO)))
-
-
 def kept(graph: Graph, folder: Path, count: int) -> list[Path]:
     graph.until(lambda: folder.is_dir() and len(bundles_in(folder)) >= count, f"{count} bundles are there")
     return bundles_in(folder)
 
 
-def json_of(goal: Goal) -> dict[str, Any]:
-    assert goal.result is not None
-    return timeless(goal.result.json)
+def replayed_as(goal: Goal, path: Path) -> Result:
+    """The bundle gives the answer of the goal again."""
+    again = run("replay", path, "--json")
+    assert timeless(again.stdout) == timeless(goal.result.json)
+    return again
 
 
 class EvidenceBoard:
@@ -73,16 +66,15 @@ class EvidenceBoard:
         return next(pair.value for pair in self._newest["evidence"].values if pair.key == key)
 
 
-def test_a_refusal_is_kept_replayed_and_evaluated(graph: Graph, tmp_path: Path) -> None:
+def test_a_refusal_is_kept_replayed_and_evaluated(live: Graph, tmp_path: Path) -> None:
     folder = tmp_path / "evidence"
-    start(graph, folder)
-    answered = graph.ask(SENTENCE, FRAME, DETECTIONS)
-    refused = graph.ask("the chick", FRAME, DETECTIONS)
-    assert (answered.name, refused.name) == ("OK", "AMBIGUOUS")
-    (path,) = kept(graph, folder, 1)
-    again = run("replay", path, "--json")
+    live.use(evidence__keep="refused", evidence__folder=str(folder))
+    live.answer()
+    refused = live.ask("the chick")
+    assert refused.name == "AMBIGUOUS"
+    (path,) = kept(live, folder, 1)
+    again = replayed_as(refused, path)
     assert again.exit_code == 3
-    assert timeless(again.stdout) == json_of(refused)
     assert "the same answer as on" in again.stderr
     out = tmp_path / "tests"
     done = run("evidence", "keep-as-test", path, "--out", out, "--as-answered")
@@ -92,51 +84,37 @@ def test_a_refusal_is_kept_replayed_and_evaluated(graph: Graph, tmp_path: Path) 
     assert 'failures="0"' in (tmp_path / "junit.xml").read_text()
 
 
-def test_messages_are_kept_with_every_field_and_the_transforms_of_then(graph: Graph, tmp_path: Path) -> None:
-    start(graph, tmp_path, keep="all")
+def test_messages_are_kept_with_every_field_and_the_transforms_of_then(live: Graph, tmp_path: Path) -> None:
+    live.use(evidence__keep="all", evidence__folder=str(tmp_path))
     sent: list[dict[str, Any]] = []
-    goal = graph.ask(SENTENCE, FRAME, DETECTIONS, change=lambda parts: sent.append(dict(parts)))
-    (path,) = kept(graph, tmp_path, 1)
+    goal = live.ask(change=lambda parts: sent.append(dict(parts)))
+    (path,) = kept(live, tmp_path, 1)
     bundle = read_bundle(path)
     stamp = bundle.messages[roles.RGB].header.stamp
     (parts,) = [each for each in sent if each[roles.RGB].header.stamp.nanosec == stamp.nanosec]
-    from spatial_vlm_ros.evaluation.bags.reader import open_bag
-
     with open_bag(path) as bag:
         raw = {message.topic: bytes(message.raw) for message in bag.messages()}
     for role, message in parts.items():
         assert raw[f"/{role}"] == messages.serialised(message)[1]
-    assert timeless(run("replay", path, "--json").stdout) == json_of(goal)
+    replayed_as(goal, path)
     assert bundle.record.node == "/resolver"
     assert {"spatial_vlm_ros", "numpy"} <= set(bundle.record.versions)
 
 
-def test_what_a_grounder_found_is_used_again(graph: Graph, tmp_path: Path) -> None:
-    options = "world=behind width=640"
-    start(graph, tmp_path, keep="all", grounder="simulator", grounder_options=options)
-    goal = graph.ask("the chick", FRAME, change=lambda parts: parts.pop(roles.DETECTIONS))
-    (path,) = kept(graph, tmp_path, 1)
-    model = read_bundle(path).record.model
-    assert model is not None
-    assert (model.name, model.options) == ("simulator", {"world": "behind", "width": "640"})
-    assert timeless(run("replay", path, "--json").stdout) == json_of(goal)
-
-
 def test_diagnostics_tell_what_is_kept_and_a_blocked_folder_stops_nothing(graph: Graph, tmp_path: Path) -> None:
     board = EvidenceBoard(graph)
-    start(graph, tmp_path / "evidence", keep="off")
-    assert graph.resolver is not None
-    graph.feed(lambda: board.reads("requests", DiagnosticStatus.OK), "requests are OK", FRAME, DETECTIONS)
+    graph.start(base_frame="", frame_timeout=15.0, evidence__folder=str(tmp_path / "evidence"))
+    graph.feed(lambda: board.reads("requests", DiagnosticStatus.OK), "requests are OK")
     assert not board.knows("evidence")
-    graph.resolver.set_parameters([Parameter("evidence.keep", value="all")])
-    assert graph.ask(SENTENCE, FRAME, DETECTIONS).name == "OK"
+    graph.use(evidence__keep="all")
+    graph.answer()
     kept(graph, tmp_path / "evidence", 1)
     graph.until(lambda: board.reads("evidence", DiagnosticStatus.OK, "1 decisions kept"), "evidence is OK")
     (tmp_path / "file").write_text("no folder")
-    graph.resolver.set_parameters([Parameter("evidence.folder", value=str(tmp_path / "file" / "evidence"))])
-    for _ in range(2):
-        assert graph.ask(SENTENCE, FRAME, DETECTIONS).name == "OK"
     blocked = str(tmp_path / "file")
-    graph.feed(lambda: board.reads("evidence", DiagnosticStatus.WARN, blocked), "evidence warns", FRAME, DETECTIONS)
-    graph.feed(lambda: board.reads("requests", DiagnosticStatus.OK), "requests are OK", FRAME, DETECTIONS)
-    assert board.value("not kept, failed") == "2"
+    graph.use(evidence__folder=f"{blocked}/evidence")
+    for _ in range(2):
+        graph.answer()
+    graph.feed(lambda: board.reads("evidence", DiagnosticStatus.WARN, blocked), "evidence warns")
+    graph.feed(lambda: board.reads("requests", DiagnosticStatus.OK), "requests are OK")
+    graph.until(lambda: board.value("not kept, failed") == "2", "both are counted")

@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from bag_builder import FIXED, SMALL, BagBuilder, scene, seconds
+from frame_folders import write_folder
 from live_graph import Graph
 from live_process import Started
 from rcl_interfaces.srv import SetParametersAtomically
-from rclpy.context import Context
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from spatial_vlm_interfaces.msg import DetectionArray
-from test_frame_player import write_folder
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.nodes import qos
@@ -65,8 +64,8 @@ class Listener:
 
 
 @pytest.fixture
-def listener(graph: Graph) -> Listener:
-    return Listener(graph)
+def listener(quiet: Graph) -> Listener:
+    return Listener(quiet)
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +74,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def play(graph: Graph, folder: Path) -> Callable[..., Any]:
-    def begin(node: Any = FramePlayer, **parameters: Any) -> Any:
-        given = {"folder": str(folder), "rate": 20.0, "moving": True} if node is FramePlayer else {}
-        overrides = [Parameter(name, value=value) for name, value in {**given, **parameters}.items()]
-
-        def make(context: Context) -> Any:
-            player = node(context=context, parameter_overrides=overrides)
-            player.start()
-            return player
-
-        return graph.spin(make)
-
-    return begin
+def play(quiet: Graph, folder: Path) -> Callable[..., FramePlayer]:
+    return lambda **given: quiet.play(FramePlayer, **{"folder": str(folder), "rate": 20.0, "moving": True, **given})
 
 
 def switch(player: Any, faults: str) -> None:
@@ -171,15 +159,13 @@ def test_the_command_sets_faults_of_the_player_that_runs(
     assert listener.next("rgb/image", 2)[-1].header.frame_id == FIXED.child
 
 
-def test_a_bag_is_played_with_faults_by_role_and_by_topic(
-    listener: Listener, play: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_bag_is_played_with_faults_by_role_and_by_topic(quiet: Graph, listener: Listener, tmp_path: Path) -> None:
     seen = scene()
     with BagBuilder(tmp_path / "bag") as bag:
         bag.stands(FIXED)
         for n in range(100):
             bag.frame(seen, seconds(0.05 * n))
-    player = play(BagPlayer, bag=str(bag.out), loop=True, linger=0.0, faults="rgb.stamp=wrong:2 depth=wrong:2")
+    player = quiet.play(BagPlayer, bag=str(bag.out), loop=True, linger=0.0, faults="rgb.stamp=wrong:2 depth=wrong:2")
     colour, depth = listener.next("rgb/image")[-1], listener.next("depth/image")[-1]
     assert (colour.width, colour.height) == (SMALL.width, SMALL.height)
     assert stamp_of(colour) - stamp_of(depth) > SECOND

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
-import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rclpy
@@ -15,199 +16,142 @@ from live_scene import DETECTIONS, FRAME, SENTENCE
 from rclpy.context import Context
 
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
+from spatial_vlm_ros.streams import frame_assembler as roles
 
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
-POSES = {"base_frame": "world", "frame_timeout": 15.0, "transform_timeout": 5.0}
+LEGAL = {"unconfigured": {CONFIGURE}, "inactive": {ACTIVATE, CLEANUP}, "active": {DEACTIVATE}}
 OURS = ("resolution", "target", "markers", "annotated/image")
-
-
-def assert_answers(graph: Graph) -> None:
-    goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
-    assert goal.result is not None
-    assert goal.name == "OK", goal.result.status.message
-
-
-class Log:
-    """What the nodes of this process log."""
-
-    def __init__(self, captured: pytest.CaptureFixture[str]) -> None:
-        self._captured, self._text = captured, ""
-
-    def says(self, *words: str) -> bool:
-        """Whether one line has all of these words."""
-        self._text += self._captured.readouterr().err
-        return any(all(word in line for word in words) for line in self._text.splitlines() if "[ERROR]" in line)
-
-
-@pytest.fixture
-def log(capfd: pytest.CaptureFixture[str]) -> Log:
-    return Log(capfd)
 
 
 def publishers(graph: Graph, topic: str) -> int:
     return int(graph.node.count_publishers(graph.node.resolve_topic_name(topic)))
 
 
-def test_without_autostart_the_node_waits_to_be_configured_and_activated(graph: Graph) -> None:
-    graph.start(wait=False, autostart=False, **POSES)
-    assert graph.state == "unconfigured"
-    assert not graph.client.server_is_ready()
-    assert graph.change(CONFIGURE)
-    assert graph.state == "inactive"
-    graph.offered()
+def assert_gone(graph: Graph) -> None:
+    graph.until(lambda: not any(publishers(graph, topic) for topic in OURS), "its topics are gone")
+    graph.until(lambda: not graph.client.server_is_ready(), "its action is gone")
+
+
+def test_every_transition_is_made_where_it_is_legal_and_changes_nothing_where_it_is_not(graph: Graph) -> None:
+    graph.start(wait=False, autostart=False, base_frame="world", frame_timeout=15.0)
     graph.camera.tf(FRAME.base_T_camera, static=True)
-    assert graph.send_goal(SENTENCE).accepted is False
-    assert graph.change(ACTIVATE)
-    assert graph.state == "active"
-    assert_answers(graph)
-
-
-def test_with_autostart_the_node_is_active(live: Graph) -> None:
-    assert live.state == "active"
-
-
-def test_after_a_clean_up_the_node_can_be_configured_again(live: Graph) -> None:
-    for _ in range(3):
-        assert_answers(live)
-        assert live.change(DEACTIVATE)
-        assert live.change(CLEANUP)
-        assert live.state == "unconfigured"
-        live.until(lambda: not any(publishers(live, topic) for topic in OURS), "its topics are gone")
-        live.until(lambda: not live.client.server_is_ready(), "its action is gone")
-        assert live.change(CONFIGURE)
-        assert live.change(ACTIVATE)
-        live.offered()
-    assert_answers(live)  # the static transform came again
+    for transition, state in (
+        (None, "unconfigured"), (CONFIGURE, "inactive"), (ACTIVATE, "active"), (DEACTIVATE, "inactive"),
+        (CLEANUP, "unconfigured"), (CONFIGURE, "inactive"), (ACTIVATE, "active"),
+    ):  # fmt: skip
+        assert transition is None or graph.change(transition)
+        for illegal in {CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE} - LEGAL[state]:
+            assert not graph.change(illegal)
+        assert graph.state == state
+        if state == "unconfigured":
+            assert_gone(graph)
+            continue
+        graph.offered()
+        if state == "inactive":
+            assert graph.send_goal(SENTENCE).accepted is False
+        else:
+            graph.answer()  # the static transform came again
     for topic in OURS:
-        live.until(lambda topic=topic: publishers(live, topic) == 1, f"{topic} is offered once")
+        graph.until(lambda topic=topic: publishers(graph, topic) == 1, f"{topic} is offered once")
+    goal = graph.send_goal(SENTENCE)
+    assert graph.change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    graph.ended(goal)
+    assert goal.name == "CANCELLED"
+    assert not goal.result.target
+    assert graph.state == "finalized"
+    assert_gone(graph)
 
 
-def test_what_arrives_while_inactive_is_not_taken(live: Graph) -> None:
-    assert_answers(live)
+@pytest.mark.parametrize(
+    ("before", "shutdown"),
+    [([], Transition.TRANSITION_UNCONFIGURED_SHUTDOWN), ([CONFIGURE], Transition.TRANSITION_INACTIVE_SHUTDOWN)],
+    ids=["unconfigured", "inactive"],
+)
+def test_shutdown_takes_everything_down_in_any_state(graph: Graph, before: list[int], shutdown: int) -> None:
+    graph.start(wait=False, autostart=False)
+    for transition in (*before, shutdown):
+        assert graph.change(transition)
+    assert graph.state == "finalized"
+    assert_gone(graph)
+
+
+def test_what_arrives_while_inactive_is_not_taken_and_what_was_heard_is_forgotten_by_a_clean_up(live: Graph) -> None:
+    live.answer()
     assert live.change(DEACTIVATE)
     name = live.node.resolve_topic_name("rgb/image")
     live.until(lambda: not live.node.count_subscribers(name), "nobody listens to the camera")
-    for _ in range(3):
-        live.camera.send(live.camera.parts(FRAME, DETECTIONS, live.camera.now()))
+    live.camera.send(live.camera.parts(FRAME, DETECTIONS, live.camera.now()))
     assert live.change(ACTIVATE)
-    assert_answers(live)
+    live.answer()
+    for transition in (DEACTIVATE, CLEANUP, CONFIGURE, ACTIVATE):
+        assert live.change(transition)
+    live.offered()
+    live.use(frame_timeout=1.0)
+    goal = live.ask(change=lambda parts: parts.pop(roles.RGB_INFO))
+    assert (goal.name, "rgb/camera_info" in goal.message, "no message" in goal.message) == ("INVALID_INPUT", True, True)
 
 
-def test_activation_and_deactivation_under_load_leave_a_working_node(live: Graph) -> None:
-    for _ in range(5):
+@pytest.mark.parametrize("times", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_activation_and_deactivation_under_load_leave_a_working_node(live: Graph, times: int) -> None:
+    for _ in range(times):
         goal = live.send_goal(SENTENCE)
         live.camera.send(live.camera.parts(FRAME, DETECTIONS, live.camera.now()))
         assert live.change(DEACTIVATE)
         live.ended(goal)
         assert goal.name in ("OK", "CANCELLED")
         assert live.change(ACTIVATE)
-    assert_answers(live)
+    live.answer()
 
 
-@pytest.mark.parametrize(
-    ("before", "illegal", "state"),
-    [
-        ([], ACTIVATE, "unconfigured"),
-        ([], DEACTIVATE, "unconfigured"),
-        ([], CLEANUP, "unconfigured"),
-        ([CONFIGURE], CONFIGURE, "inactive"),
-        ([CONFIGURE], DEACTIVATE, "inactive"),
-        ([CONFIGURE, ACTIVATE], CONFIGURE, "active"),
-        ([CONFIGURE, ACTIVATE], ACTIVATE, "active"),
-        ([CONFIGURE, ACTIVATE], CLEANUP, "active"),
-    ],
-)
-def test_an_illegal_transition_changes_nothing(graph: Graph, before: list[int], illegal: int, state: str) -> None:
-    graph.start(wait=False, autostart=False, **POSES)
-    for transition in before:
-        assert graph.change(transition)
-    assert not graph.change(illegal)
-    assert graph.state == state
-    if state == "active":
-        graph.camera.tf(FRAME.base_T_camera, static=True)
-        graph.offered()
-        assert_answers(graph)
+MISSING = ("the package 'vision_msgs' is not installed", "interfaces/vendor/vision_msgs")
+SIMULATED = {"grounder": "worker_backends:SimulatedChicks", "use_sim_time": False}
+ONLY_SIMULATED = ("only on simulated images", "domain_gate.images")
+UNUSABLE: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"grounder": "no_such_backend"}, ("no_such_backend", "unknown name")),
+    ({"grounder": "any", "grounder_options": "path='not closed"}, ("grounder options", "closed quotes")),
+    ({"grounder": "worker_backends:loading", "grounder_options": "begun={}", "grounder_start_timeout": 1.0},
+     ("worker_backends:loading", "1 s")),
+    ({"robot_description": "/nowhere/robot.urdf"},
+     ("no such file", "Set robot_description to the path of the robot's URDF")),
+    ({"selection": True}, MISSING),
+    ({"objects": True}, MISSING),
+    ({"detections_type": "vision_msgs"}, MISSING),
+    ({**SIMULATED, "domain_gate.images": "real"}, ONLY_SIMULATED),
+    ({**SIMULATED, "domain_gate.images": "unknown"}, ONLY_SIMULATED),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("before", "shutdown"),
-    [
-        ([], Transition.TRANSITION_UNCONFIGURED_SHUTDOWN),
-        ([CONFIGURE], Transition.TRANSITION_INACTIVE_SHUTDOWN),
-        ([CONFIGURE, ACTIVATE], Transition.TRANSITION_ACTIVE_SHUTDOWN),
-    ],
-)
-def test_shutdown_takes_everything_down_in_any_state(graph: Graph, before: list[int], shutdown: int) -> None:
-    graph.start(wait=False, autostart=False, **POSES)
-    for transition in before:
-        assert graph.change(transition)
-    assert graph.change(shutdown)
-    assert graph.state == "finalized"
-    graph.until(lambda: not any(publishers(graph, topic) for topic in OURS), "its topics are gone")
-    graph.until(lambda: not graph.client.server_is_ready(), "its action is gone")
-
-
-@pytest.mark.parametrize(
-    ("grounder", "words"),
-    [
-        ("no_such_backend", ("no_such_backend", "unknown name")),
-        ("no_such_module:Grounder", ("no_such_module", "cannot be imported")),
-        ("json:loads", ("json:loads",)),
-    ],
-)
-def test_a_grounder_that_does_not_exist_keeps_the_node_unconfigured(
-    graph: Graph, log: Log, grounder: str, words: tuple[str, ...]
+def test_what_cannot_be_used_keeps_the_node_unconfigured_and_says_why(
+    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    graph.start(wait=False, grounder=grounder, **POSES)
+    for name in ("vision_msgs", "vision_msgs.msg"):  # as where it is not installed
+        monkeypatch.setitem(sys.modules, name, None)
+    said = [""]
+
+    def says(words: tuple[str, ...]) -> bool:
+        said[0] += capfd.readouterr().err
+        return any(all(word in line for word in words) for line in said[0].splitlines() if "[ERROR]" in line)
+
+    graph.start(wait=False, base_frame="world", frame_timeout=15.0, grounder="no_such_backend")
+    graph.camera.tf(FRAME.base_T_camera, static=True)
     assert graph.state == "unconfigured"
-    graph.until(lambda: log.says(*words), f"the log says {words}")
-    accepted, reason = graph.set(grounder="")
-    assert accepted, reason
+    for parameters, words in UNUSABLE:
+        given = {k: v.format(tmp_path / "begun") if isinstance(v, str) else v for k, v in parameters.items()}
+        before = {name: graph.resolver.get_parameter(name).value for name in given}
+        graph.use(**given)
+        assert not graph.change(CONFIGURE)
+        assert graph.state == "unconfigured"
+        graph.until(lambda words=words: says(words), f"the log says {words}")
+        said[0] = ""
+        graph.use(**{**before, "grounder": ""})
+    graph.use(**SIMULATED, **{"domain_gate.images": "simulated"})
     assert graph.change(CONFIGURE)
     assert graph.change(ACTIVATE)
-    graph.camera.tf(FRAME.base_T_camera, static=True)
     graph.offered()
-    assert_answers(graph)
-
-
-def test_options_that_cannot_be_read_keep_the_node_unconfigured(graph: Graph, log: Log) -> None:
-    graph.start(wait=False, grounder="any", grounder_options="path='not closed", **POSES)
-    assert graph.state == "unconfigured"
-    graph.until(lambda: log.says("grounder options", "closed quotes"), "the log says why")
-
-
-def test_a_grounder_that_loads_too_long_keeps_the_node_unconfigured(
-    graph: Graph, log: Log, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-    slow = {"grounder": "worker_backends:loading", "grounder_options": f"begun={tmp_path / 'begun'}"}
-    graph.start(wait=False, grounder_start_timeout=3.0, **slow, **POSES)
-    assert graph.state == "unconfigured"
-    graph.until(lambda: log.says("worker_backends:loading", "3 s"), "the log says why")
-
-
-@pytest.mark.parametrize("images", ["unknown", "real"])
-def test_a_simulated_model_on_a_camera_that_nobody_vouches_for_keeps_the_node_unconfigured(
-    graph: Graph, log: Log, images: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-    gate = {"domain_gate.images": images, "use_sim_time": False}
-    graph.start(wait=False, grounder="worker_backends:SimulatedChicks", **gate, **POSES)
-    assert graph.state == "unconfigured"
-    graph.until(lambda: log.says("only on simulated images", "domain_gate.images"), "the log says why")
-    accepted, reason = graph.set(**{"domain_gate.images": "simulated"})
-    assert accepted, reason
-    assert graph.change(CONFIGURE)
-    assert graph.change(ACTIVATE)
-    graph.camera.tf(FRAME.base_T_camera, static=True)
-    graph.offered()
-    goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
-    assert goal.name == "OK"
-    assert json.loads(goal.result.json)["model_domain"] == "simulated"
-    accepted, reason = graph.set(**{"domain_gate.images": "real"})
-    assert accepted, reason
-    refused = graph.ask(SENTENCE, FRAME, DETECTIONS)
+    assert json.loads(graph.answer().json)["model_domain"] == "simulated"
+    graph.use(**{"domain_gate.images": "real"})
+    refused = graph.ask()
     assert (refused.name, list(refused.result.target)) == ("MODEL_ERROR", [])
 
 

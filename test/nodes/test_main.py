@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resolver as a process of its own: how it starts, what it says where it cannot, how it ends."""
+"""The nodes as processes of their own: how they start, what they say where they cannot, how they end."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
-from live_graph import Goal, Graph
+from live_graph import Graph
+from live_process import Started
 from live_scene import FRAME, SENTENCE
 
+from spatial_vlm_ros.nodes import __main__ as nodes
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame
 
-HERE = Path(__file__).parent
 # so small that no transport between processes loses any of it
 TINY = RgbdFrame(
     np.ascontiguousarray(FRAME.rgb[::10, ::10]),
@@ -27,113 +26,66 @@ TINY = RgbdFrame(
     PinholeCamera(np.diag([0.1, 0.1, 1.0]) @ FRAME.camera.K, 64, 48),
     frame_id=FRAME.frame_id,
 )
-PATIENCE = 60.0  # s
+INT, TERM = signal.SIGINT, signal.SIGTERM
+SLOW_INT, SLOW_TERM = (pytest.param(number, marks=pytest.mark.slow) for number in (INT, TERM))
+Node = Callable[..., Started]
 
 
-class Program:
-    """The node as it is started from a command line."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self._process: subprocess.Popen[str] | None = None
-
-    @property
-    def process(self) -> subprocess.Popen[str]:
-        assert self._process is not None
-        return self._process
-
-    def start(self, *parameters: str, wait: bool = True, code: str = "") -> None:
-        arguments = [word for parameter in parameters for word in ("-p", parameter)]
-        command = ["-c", code] if code else ["-m", "spatial_vlm_ros.nodes"]
-        path = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
-        self._process = subprocess.Popen(
-            [sys.executable, *command, "resolver", *(["--ros-args", *arguments] if arguments else [])],
-            env={**os.environ, "ROS_DOMAIN_ID": str(self.graph.domain), "PYTHONPATH": path},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        if wait:
-            self.graph.until(self.graph.client.server_is_ready, "the action is offered", PATIENCE)
-
-    def ask(self) -> Goal:
-        """A goal that waits for frames."""
-        goal = self.graph.send_goal(SENTENCE)
-        self.graph.until(lambda: goal.stages, "it waits")
-        return goal
-
-    def ends(self) -> tuple[int, str]:
-        """Exit code and what it printed."""
-        out, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out + err
-
-    def assert_ends_cleanly(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-        code, said = self.ends()
-        assert code == 0, said
-        for word in ("Traceback", "Error", "never awaited", "exception"):
-            assert word not in said, said
-
-    @property
-    def children(self) -> list[int]:
-        found = Path(f"/proc/{self.process.pid}/task/").glob("*/children")
-        return [int(number) for path in found for number in path.read_text().split()]
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+def assert_ends_cleanly(started: Started, number: signal.Signals) -> None:
+    started.process.send_signal(number)
+    assert started.ends() == 0, started.output
+    for word in ("Traceback", "Error", "never awaited", "exception"):
+        assert word not in started.output, started.output
 
 
-@pytest.fixture
-def program(graph: Graph) -> Iterator[Program]:
-    made = Program(graph)
-    yield made
-    made.kill()
+def test_it_answers_as_a_process_and_ends_cleanly(graph: Graph, node: Node) -> None:
+    running = node("resolver", base_frame="''", frame_timeout=50.0)
+    running.until(graph.client.server_is_ready, "the action is offered")
+    assert graph.ask(SENTENCE, TINY, ()).name == "NOT_FOUND"  # nothing was detected
+    assert_ends_cleanly(running, INT)
 
 
-def gone(number: int) -> bool:
-    """Whether a process is dead; one that nobody has reaped is."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-
-
-@BOTH
-def test_it_ends_cleanly_when_told_to(program: Program, number: signal.Signals) -> None:
-    program.start()
-    program.assert_ends_cleanly(number)
-
-
-@BOTH
-def test_it_ends_cleanly_while_goals_wait_and_answers_each(program: Program, number: signal.Signals) -> None:
-    program.start("frame_timeout:=50.0")
-    goals = [program.ask() for _ in range(3)]
-    program.assert_ends_cleanly(number)
+@pytest.mark.parametrize("number", [SLOW_INT, TERM])
+def test_it_ends_cleanly_while_goals_wait_and_answers_each(graph: Graph, node: Node, number: signal.Signals) -> None:
+    running = node("resolver", frame_timeout=50.0)
+    running.until(graph.client.server_is_ready, "the action is offered")
+    goals = [graph.send_goal(SENTENCE) for _ in range(3)]
+    graph.until(lambda: all(goal.stages for goal in goals), "they wait")
+    assert_ends_cleanly(running, number)
     for goal in goals:
-        program.graph.ended(goal)
+        graph.ended(goal)
         assert (goal.name, goal.status) == ("CANCELLED", GoalStatus.STATUS_ABORTED)
-        assert goal.result is not None
-        assert "the node is shutting down" in goal.result.status.message
+        assert "the node is shutting down" in goal.message
 
 
-@BOTH
+@pytest.mark.parametrize("number", [INT, SLOW_TERM])
 def test_it_ends_cleanly_while_a_grounder_computes_and_takes_it_along(
-    program: Program, number: signal.Signals, tmp_path: Path
+    graph: Graph, node: Node, number: signal.Signals, tmp_path: Path
 ) -> None:
-    begun, end = tmp_path / "begun", tmp_path / "end"
-    program.start(
-        "base_frame:=''", "frame_timeout:=50.0", "grounder:=worker_backends:Chicks",
-        f"grounder_options:='begun={begun} end={end}'",
+    begun = tmp_path / "begun"
+    options = f"'begun={begun} end={tmp_path / 'end'}'"
+    running = node(
+        "resolver", base_frame="''", frame_timeout=50.0, grounder="worker_backends:Chicks", grounder_options=options
     )  # fmt: skip
-    children = program.children
+    running.until(graph.client.server_is_ready, "the action is offered")
+    children = running.children()
     assert children
-    program.ask()
-    program.graph.feed(begun.exists, "the grounder has begun", TINY)
-    program.assert_ends_cleanly(number)
-    program.graph.until(lambda: all(gone(child) for child in children), "the grounder is dead")
+    graph.send_goal(SENTENCE)
+    graph.feed(begun.exists, "the grounder has begun", TINY)
+    assert_ends_cleanly(running, number)
+    running.until(lambda: not running.alive(*children), "the grounder is dead")
+
+
+@pytest.mark.parametrize("number", [INT, SLOW_TERM])
+def test_it_ends_while_a_grounder_loads(node: Node, number: signal.Signals, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    running = node("resolver", grounder="worker_backends:loading", grounder_options=f"begun={begun}")
+    running.until(begun.exists, "the grounder loads")
+    children = running.children()
+    running.process.send_signal(number)
+    assert running.ends() == 0, running.output
+    assert "Traceback" not in running.output
+    running.until(lambda: not running.alive(*children), "the grounder is dead")
 
 
 INTERRUPTED = """
@@ -149,17 +101,6 @@ def convert(node):  # as a compiled module does: whatever happens within comes o
 resolver.ResolverNode.start = convert
 raise SystemExit(main.resolver([]))
 """
-
-
-@pytest.mark.parametrize(("number", "ends"), [("SIGINT", 0), ("SIGTERM", 0), ("SIGCONT", 1)])
-def test_an_interrupt_that_a_compiled_module_turns_into_an_error_is_a_clean_end(
-    program: Program, number: str, ends: int
-) -> None:
-    program.start(wait=False, code=INTERRUPTED.format(number))
-    code, said = program.ends()
-    assert (code, "Unable to convert" in said) == (ends, bool(ends)), said
-
-
 HALF_MADE = """
 import signal
 import rclpy.executors
@@ -174,14 +115,6 @@ def interrupted(**_): signal.raise_signal(signal.{})
 frame_player.FramePlayer = Player
 raise SystemExit(main.frame_player([]))
 """
-
-
-@BOTH
-def test_an_interrupt_while_its_executor_is_made_is_a_clean_end(program: Program, number: signal.Signals) -> None:
-    program.start(wait=False, code=HALF_MADE.format(number.name))
-    assert program.ends() == (0, "stopped\n")
-
-
 ENDING = """
 from rclpy.node import Node
 from spatial_vlm_ros.nodes import main
@@ -198,80 +131,82 @@ class Ending(Node):
         print("asked to end", flush=True)
         return 60.0
     @property
-    def ended(self): return self.turns >= {turns}
+    def ended(self): return self.turns >= {}
     def stop(self): print("taken down after", self.turns, flush=True)
 resolver.ResolverNode = Ending
 raise SystemExit(main.resolver([]))
 """
 
 
-@BOTH
-def test_a_node_that_has_something_to_bring_to_its_end_spins_until_then(
-    program: Program, number: signal.Signals
-) -> None:
-    program.start(wait=False, code=ENDING.format(turns=5))
-    assert program.process.stdout is not None
-    assert program.process.stdout.readline() == "spins\n"
-    program.process.send_signal(number)
-    program.process.send_signal(number)  # as of a launcher after Ctrl-C: it is the same one
-    code, said = program.ends()
-    assert code == 0, said
-    assert said.count("asked to end") == 1
-    assert int(said.rpartition("taken down after")[2]) >= 5
-    assert "Traceback" not in said
+@pytest.fixture
+def code(start: Callable[..., Started], domain: int) -> Callable[[str, object], Started]:
+    """Runs a text with a value."""
+    return lambda text, value: start("-c", text.format(value), ROS_DOMAIN_ID=str(domain))
 
 
-def test_a_second_signal_ends_it_at_once(program: Program) -> None:
-    program.start(wait=False, code=ENDING.format(turns=10**9))
-    assert program.process.stdout is not None
-    assert program.process.stdout.readline() == "spins\n"
-    program.process.send_signal(signal.SIGINT)
-    while program.process.stdout.readline() != "asked to end\n":
-        pass
-    begun = time.monotonic()
-    program.graph.until(lambda: time.monotonic() > begun + 1.2, "it is another one")
-    program.process.send_signal(signal.SIGTERM)
-    code, said = program.ends()
-    assert (code, "taken down after" in said) == (0, True), said
-    assert time.monotonic() - begun < 50.0  # and not the 60 s that it may take
-
-
-@BOTH
-def test_it_ends_while_a_grounder_loads(program: Program, number: signal.Signals, tmp_path: Path) -> None:
-    begun = tmp_path / "begun"
-    program.start("grounder:=worker_backends:loading", f"grounder_options:=begun={begun}", wait=False)
-    program.graph.until(begun.exists, "the grounder loads", PATIENCE)
-    children = program.children
-    program.process.send_signal(number)
-    code, said = program.ends()
-    assert code == 0, said
-    assert "Traceback" not in said
-    program.graph.until(lambda: all(gone(child) for child in children), "the grounder is dead")
-
-
-def test_it_answers_as_a_process(program: Program) -> None:
-    program.start("base_frame:=''", "frame_timeout:=50.0")
-    goal = program.ask()
-    program.graph.feed(lambda: goal.result is not None, "it has ended", TINY, ())
-    assert goal.name == "NOT_FOUND"  # nothing was detected
-    program.assert_ends_cleanly(signal.SIGINT)
-
-
-def test_killing_it_takes_its_grounder_along(program: Program) -> None:
-    program.start("grounder:=worker_backends:Chicks")
-    children = program.children
-    assert children
-    program.process.kill()
-    program.process.wait(PATIENCE)
-    program.graph.until(lambda: all(gone(child) for child in children), "the grounder is dead")
-
-
-# ------------------------------------------------------------------------------------------------ what is missing
-
-WITHOUT = (
-    "import sys; sys.modules[{0!r}] = None; from spatial_vlm_ros.nodes import __main__; "
-    "sys.exit(__main__.run(sys.argv[1:]))"
+@pytest.mark.parametrize(
+    ("number", "ends"), [("SIGINT", 0), pytest.param("SIGTERM", 0, marks=pytest.mark.slow), ("SIGCONT", 1)]
 )
+def test_an_interrupt_that_a_compiled_module_turns_into_an_error_is_a_clean_end(
+    code: Callable[..., Started], number: str, ends: int
+) -> None:
+    running = code(INTERRUPTED, number)
+    assert (running.ends(), "Unable to convert" in running.output) == (ends, bool(ends)), running.output
+
+
+@pytest.mark.parametrize("number", [INT, SLOW_TERM])
+def test_an_interrupt_while_its_executor_is_made_is_a_clean_end(
+    code: Callable[..., Started], number: signal.Signals
+) -> None:
+    running = code(HALF_MADE, number.name)
+    assert (running.ends(), running.output) == (0, "stopped\n")
+
+
+@pytest.mark.parametrize("number", [SLOW_INT, TERM])
+def test_a_node_that_has_something_to_bring_to_its_end_spins_until_then(
+    code: Callable[..., Started], number: signal.Signals
+) -> None:
+    running = code(ENDING, 5)
+    running.says("spins")
+    running.process.send_signal(number)
+    running.process.send_signal(number)  # as of a launcher after Ctrl-C: it is the same one
+    assert running.ends() == 0, running.output
+    assert running.output.count("asked to end") == 1
+    assert int(running.output.rpartition("taken down after")[2]) >= 5
+    assert "Traceback" not in running.output
+
+
+def test_a_second_signal_ends_it_at_once(code: Callable[..., Started]) -> None:
+    running = code(ENDING, 10**9)
+    running.says("spins")
+    running.process.send_signal(INT)
+    running.says("asked to end")
+    turns = running.output.count("spins")
+    running.until(lambda: running.output.count("spins") > turns + 30, "the next signal is another one: over 1 s later")
+    running.process.send_signal(TERM)
+    assert running.ends() == 0, running.output
+    assert 0 < int(running.output.rpartition("taken down after")[2]) < 10**9
+
+
+# ------------------------------------------------------------------------------------------------ what cannot start
+
+
+@pytest.fixture
+def run(
+    domain: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str]]]:
+    """`python -m spatial_vlm_ros.nodes` in this process: exit code, and what it printed."""
+    handlers = {number: signal.getsignal(number) for number in (INT, TERM)}
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+
+    def call(*words: str) -> tuple[int, str]:
+        ended = nodes.run(list(words))
+        said = capfd.readouterr()
+        return ended, said.out + said.err
+
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
@@ -284,10 +219,15 @@ WITHOUT = (
         ("visualization_msgs", "visualization-msgs"),
     ],
 )
-def test_a_missing_package_is_named_with_its_repair(program: Program, package: str, repair: str) -> None:
-    program.start(wait=False, code=WITHOUT.format(package))
-    code, said = program.ends()
-    assert code == 1
+def test_a_missing_package_is_named_with_its_repair(
+    run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, package: str, repair: str
+) -> None:
+    for name in [*sys.modules]:
+        if name.split(".")[0] == package:
+            monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "spatial_vlm_ros.nodes.perception.resolver")  # it is imported anew
+    ended, said = run("resolver")
+    assert ended == 1
     assert package in said
     assert repair in said
     assert len(said.strip().splitlines()) == 1, said
@@ -305,19 +245,24 @@ def test_a_missing_package_is_named_with_its_repair(program: Program, package: s
     ],
 )
 def test_a_parameter_that_cannot_be_is_named_and_nothing_starts(
-    program: Program, parameter: str, words: tuple[str, ...]
+    run: Callable[..., tuple[int, str]], parameter: str, words: tuple[str, ...]
 ) -> None:
-    program.start(parameter, wait=False)
-    code, said = program.ends()
-    assert code not in (0, 2)
+    ended, said = run("resolver", "--ros-args", "-p", parameter)
+    assert ended == 1
     assert "Traceback" not in said
-    assert all(word in said for word in words), said
+    assert [word for word in words if word not in said] == [], said
 
 
-def test_a_node_that_does_not_exist_is_a_usage_error() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "spatial_vlm_ros.nodes", "oracle"], capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert done.returncode == 2
-    assert "usage" in done.stderr
-    assert "resolver" in done.stderr
+def test_a_node_that_does_not_exist_is_a_usage_error(run: Callable[..., Any]) -> None:
+    ended, said = run("oracle")
+    assert (ended, "usage" in said, "resolver" in said) == (2, True, True)
+
+
+def test_without_vision_msgs_all_that_does_not_need_it_works(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "hidden" / "vision_msgs"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ModuleNotFoundError(name='vision_msgs')\n")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent), prepend=":")
+    node("resolver").says("resolver is active")

@@ -23,7 +23,7 @@ SCENE = Resolver().observe(FRAME, DETECTIONS)
 ANSWER = Resolver().answer(SCENE, SENTENCE)
 
 
-def test_every_object_has_the_box_that_was_measured_in_the_base_and_the_target_is_first() -> None:
+def test_every_object_has_the_box_and_covariance_that_were_measured_in_the_base_and_the_target_is_first() -> None:
     message = objects_message(FRAME, SCENE, ANSWER)
     assert message.header.frame_id == "world"
     assert message.detections[0].id == "bonnet"
@@ -38,13 +38,7 @@ def test_every_object_has_the_box_that_was_measured_in_the_base_and_the_target_i
         assert (said.hypothesis.class_id, said.hypothesis.score) == (obj.detection.label, obj.detection.score)
         assert said.pose.pose == found.bbox.center
         assert found.header == message.header
-
-
-def test_covariances_are_turned_into_the_base_and_have_the_variances_of_the_camera() -> None:
-    message = objects_message(FRAME, SCENE, ANSWER)
-    for found in message.detections:
-        obj = next(obj for obj in SCENE.objects if obj.id == found.id)
-        covariance = np.array(found.results[0].pose.covariance).reshape(6, 6)
+        covariance = np.array(said.pose.covariance).reshape(6, 6)
         assert np.linalg.eigvalsh(covariance) == pytest.approx(np.linalg.eigvalsh(obj.covariance), rel=1e-3, abs=1e-9)
         assert (np.linalg.eigvalsh(covariance) > 0).all()
 
@@ -75,41 +69,24 @@ def test_a_refusal_has_no_object(status: Status) -> None:
     assert (list(message.detections), message.header.frame_id) == ([], FRAME.frame_id)
 
 
-def listened(graph: Graph) -> list[Any]:
+def test_objects_are_published_with_each_answer_and_none_with_a_refusal(graph: Graph) -> None:
+    graph.start(base_frame="world", objects=True, frame_timeout=15.0, transform_timeout=5.0)
+    graph.camera.tf(FRAME.base_T_camera, static=True)
     heard: list[Any] = []
     graph.node.create_subscription(Detection3DArray, "objects", heard.append, qos.ANSWERS)
     name = graph.node.resolve_topic_name("objects")
     graph.until(lambda: graph.node.count_publishers(name), "objects are offered")
-    resolver = graph.resolver
-    assert resolver is not None
-    graph.until(lambda: resolver.count_subscribers(name), "objects are heard")
-    return heard
-
-
-def test_objects_are_published_with_each_answer_and_none_with_a_refusal(graph: Graph) -> None:
-    graph.start(base_frame="world", objects=True, frame_timeout=15.0, transform_timeout=5.0)
-    graph.camera.tf(FRAME.base_T_camera, static=True)
-    heard = listened(graph)
-    goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
-    assert goal.result is not None
-    graph.until(lambda: any(stamp_of(m) == stamp_of(goal.result) for m in heard), "its objects are published")
-    first = next(m for m in heard if stamp_of(m) == stamp_of(goal.result))
+    graph.until(lambda: graph.resolver.count_subscribers(name), "objects are heard")
+    answer = graph.answer()
+    graph.until(lambda: any(stamp_of(m) == stamp_of(answer) for m in heard), "its objects are published")
+    first = next(m for m in heard if stamp_of(m) == stamp_of(answer))
     assert first.header.frame_id == "world"
     assert first.detections[0].id == "bonnet"
-    assert first.detections[0].bbox.center == goal.result.target[0].pose.pose
-    assert first.detections[0].bbox.size == goal.result.target[0].size
+    assert first.detections[0].bbox.center == answer.target[0].pose.pose
+    assert first.detections[0].bbox.size == answer.target[0].size
     heard.clear()
-    refused = graph.ask("grab me the chick", FRAME, DETECTIONS)
+    assert graph.ask("").name == "NOT_UNDERSTOOD"  # no image was looked at: nothing is said of one
+    refused = graph.ask("grab me the chick")
     assert refused.name == "AMBIGUOUS"
     graph.until(lambda: heard, "its objects are published")
     assert [(list(m.detections), stamp_of(m)) for m in heard] == [([], stamp_of(refused.result))]
-    heard.clear()
-    assert graph.ask("", FRAME, DETECTIONS).name == "NOT_UNDERSTOOD"  # no image was looked at: nothing is said of one
-    assert graph.ask("grab me the chick", FRAME, DETECTIONS).name == "AMBIGUOUS"
-    graph.until(lambda: heard, "the objects of the last one are published")
-    assert len(heard) == 1
-
-
-def test_objects_are_not_offered_unless_asked_for(live: Graph) -> None:
-    assert not live.node.count_publishers(live.node.resolve_topic_name("objects"))
-    assert not live.node.count_services(live.node.resolve_service_name("select_detection"))

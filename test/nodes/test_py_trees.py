@@ -103,16 +103,15 @@ def test_an_answer_is_success_and_its_result_is_on_the_blackboard(live: Graph, e
     assert example.told(found["result"]).startswith("bonnet: ")
 
 
-def test_a_refusal_is_failure_with_its_question_which_the_tree_answers(live: Graph, example: Any) -> None:
+def test_a_refusal_is_failure_with_its_question_which_the_tree_answers_in_its_dialogue(
+    live: Graph, example: Any
+) -> None:
     alone = Tree(live, example.which_object("grab me the chick", ""))
     assert alone.ended() is Status.FAILURE
     asked = board_of("resolve")
     assert (asked["status"], asked["question"]) == ("AMBIGUOUS", "Which chick: the bonnet one or the ribbon one?")
     assert asked["dialogue_id"]
     assert not asked["result"].resolution.target
-
-
-def test_a_question_is_answered_with_the_dialogue_it_belongs_to(live: Graph, example: Any) -> None:
     tree = Tree(live, example.which_object("grab me the chick", "the bonnet one"))
     assert tree.ended() is Status.SUCCESS
     assert board_of("again")["result"].resolution.target[0].id == "bonnet"
@@ -153,9 +152,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_called(example: Any, 
 
 def test_a_tree_that_is_interrupted_cancels_its_goal_and_can_begin_again(live: Graph, example: Any) -> None:
     tree = Tree(live, example.which_object(SENTENCE, ""))
-    desk = live.resolver._queue  # type: ignore[union-attr]
-    assert desk is not None
-    tree.until(lambda: desk.busy, "the goal waits for a frame", frames=False)
+    tree.until(lambda: live.desk.busy, "the goal waits for a frame", frames=False)
     tree.tree.root.stop(Status.INVALID)
     live.until(lambda: live.answers, "the goal has ended")
     assert live.answers[-1].status.name == "CANCELLED"
@@ -185,10 +182,10 @@ def test_an_interruption_before_the_goal_is_accepted_cancels_it_too(example: Any
     assert handle.cancelled
 
 
-def test_a_server_that_is_not_there_is_failure_after_a_while_and_no_tick_waits(graph: Graph, example: Any) -> None:
+def test_a_server_that_is_not_there_is_failure_after_a_while_and_no_tick_waits(quiet: Graph, example: Any) -> None:
     goals = iter([ResolveInstruction.Goal(instruction=SENTENCE)])
     nobody = example.CallAction("nobody", ResolveInstruction, "nowhere", lambda: next(goals), patience=0.2)
-    tree = Tree(graph, nobody)
+    tree = Tree(quiet, nobody)
     assert tree.tick() is Status.RUNNING
     assert "waiting for nowhere" in nobody.feedback_message
     assert tree.ended(frames=False) is Status.FAILURE

@@ -17,6 +17,7 @@ pytest.importorskip("ompl")
 pytest.importorskip("daqp")
 
 from arm_hands import Hands, motion
+from lifecycle_msgs.msg import Transition
 from live_graph import Graph
 from live_process import Started
 from std_msgs.msg import String
@@ -72,13 +73,30 @@ def asked(graph: Graph, words: str) -> Any:
     return goal
 
 
-def test_an_arm_over_the_table_is_not_there_for_the_resolver(hands: Callable[..., Hands], graph: Graph) -> None:
+def test_an_arm_over_the_table_is_not_there_for_the_resolver_that_knows_it(
+    hands: Callable[..., Hands], graph: Graph
+) -> None:
     client = hands(rate=2.0)
     bring(client, 0.6, 0.15, 0.2)
-    graph.start(**PATIENT, robot_description=str(description_file()))
+    graph.start(**PATIENT)
     heard = outcomes(graph)
+    asked(graph, SENTENCE)
+    graph.until(lambda: heard, "the outcome is published")
+    assert heard[0].frame.robot is None, "without its description the arm is in the depth"
+    assert high_points(heard[0].frame) > 10_000
+
+    ok, reason = graph.set(robot_description=str(description_file()))
+    assert not ok
+    assert "read when the node is configured" in reason
+    for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+        assert graph.change(transition)
+    graph.use(robot_description=str(description_file()))
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert graph.change(transition)
+    graph.offered()
+    heard.clear()
     goal = asked(graph, SENTENCE)
-    assert goal.name == "OK", goal.result.status.message
+    assert goal.name == "OK", goal.message
     target, told = goal.result.target[0], client.judge()
     true = told["things"][told["target"]]["position"]
     assert (target.id, goal.result.header.frame_id) == (told["target"], "panda_link0")
@@ -86,72 +104,31 @@ def test_an_arm_over_the_table_is_not_there_for_the_resolver(hands: Callable[...
     assert goal.result.place[0].anchor_id == "tray"
     graph.until(lambda: heard, "the outcome is published")
     frame = heard[0].frame
-    assert frame is not None
-    assert frame.robot is not None
     assert frame.robot.own.mean() > 0.05  # of the image
     assert high_points(frame) == 0
-    ok, reason = graph.set(robot_description="")
-    assert not ok
-    assert "read when the node is configured" in reason
-    assert graph.set(robot_padding=0.05) == (True, "")  # this one takes effect with the next frame
+    graph.use(robot_padding=0.05)  # this one takes effect with the next frame
     assert asked(graph, SENTENCE).name == "OK"
     graph.until(lambda: len(heard) > 1, "the next outcome is published")
-    wider = heard[1].frame
-    assert wider is not None
-    assert wider.robot is not None
-    more, before = (np.isfinite(one.robot.depth).sum() for one in (wider, frame) if one.robot is not None)
+    more, before = (np.isfinite(one.frame.robot.depth).sum() for one in (heard[1], heard[0]))
     assert more > before
 
 
-def test_without_its_description_the_arm_is_in_the_depth(hands: Callable[..., Hands], graph: Graph) -> None:
-    client = hands(rate=2.0)
-    bring(client, 0.6, 0.15, 0.2)
-    graph.start(**PATIENT)
-    heard = outcomes(graph)
-    asked(graph, SENTENCE)
-    graph.until(lambda: heard, "the outcome is published")
-    frame = heard[0].frame
-    assert frame is not None
-    assert frame.robot is None
-    assert high_points(frame) > 10_000
-
-
-def test_a_resolver_that_cannot_read_the_robot_is_not_configured(node: Callable[..., Started]) -> None:
-    started = node("resolver", base_frame="panda_link0", robot_description="/nowhere/robot.urdf")
-    started.says("no such file")
-    started.says("Set robot_description to the path of the robot's URDF")
-
-
-def test_the_robot_can_be_what_the_topic_has(graph: Graph, node: Callable[..., Started]) -> None:
+def test_the_robot_can_be_what_the_topic_has(graph: Graph) -> None:
     """As robot_state_publisher tells it: here a ball, without meshes."""
     ball = "<collision><geometry><sphere radius='0.1'/></geometry></collision>"
     told = graph.node.create_publisher(String, "robot_description", qos.DESCRIPTION)
     told.publish(String(data=f"<robot name='ball'><link name='ball'>{ball}</link></robot>"))
-    started = node("resolver", base_frame="world", robot_description="topic")
-    started.says("resolver is active")
+    graph.start(wait=False, robot_description="topic")
+    assert graph.state == "active"
+    assert graph.resolver._robot.links == ("ball",)
 
 
-def test_a_robot_that_nobody_tells_is_asked_for(node: Callable[..., Started]) -> None:
-    started = node("resolver", base_frame="world", robot_description="topic")
-    started.says("there was no message on /robot_description within 10 s. Start robot_state_publisher first, or set")
-    assert "resolver is active" not in started.output
-
-
-def test_links_that_are_not_in_tf_refuse_and_are_named(live_frame: Any, graph: Graph) -> None:
-    frame, detections = live_frame
-    graph.start(
-        base_frame="world", frame_timeout=20.0, transform_timeout=1.0, robot_description=str(description_file())
-    )
-    graph.camera.tf(frame.base_T_camera, static=True)
-    goal = graph.ask("the cup", frame, detections)
-    graph.assert_refused(goal, "TF_UNAVAILABLE", "panda_link0", "robot_description")
-
-
-@pytest.fixture
-def live_frame() -> Any:
-    from live_scene import DETECTIONS, FRAME
-
-    return FRAME, DETECTIONS
+@pytest.mark.slow  # it listens for 10 s
+def test_a_robot_that_nobody_tells_is_asked_for(graph: Graph, capfd: pytest.CaptureFixture[str]) -> None:
+    graph.start(wait=False, robot_description="topic")
+    assert graph.state == "unconfigured"
+    words = "there was no message on /robot_description within 10 s. Start robot_state_publisher first, or set"
+    assert words in capfd.readouterr().err
 
 
 def test_the_camera_on_the_hand_finds_objects_in_the_base_frame(
@@ -167,7 +144,7 @@ def test_the_camera_on_the_hand_finds_objects_in_the_base_frame(
     resolver.says("resolver is active")
     graph.offered()
     goal = asked(graph, "the cup")
-    assert goal.name == "OK", goal.result.status.message
+    assert goal.name == "OK", goal.message
     target, true = goal.result.target[0], client.judge()["things"]["cup"]["position"]
     assert (target.id, goal.result.header.frame_id) == ("cup", "panda_link0")
     here = target.pose.pose.position

@@ -4,29 +4,102 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from lifecycle_msgs.msg import Transition
+from live_domain import free_domain
 from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
-from live_vision import Caller, detections_2d
 from spatial_vlm_interfaces.srv import SelectDetection
 from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray
 
 from spatial_vlm_ros import Resolver
+from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.perception.selection import among
-from spatial_vlm_ros.types import Detection, Status
+from spatial_vlm_ros.types import Detection, RgbdFrame, Status
+
+
+def detections_2d(found: Sequence[Detection], header: Any, with_ids: bool = True) -> Detection2DArray:
+    """Boxes, labels and scores; vision_msgs has no masks."""
+    message = messages.composer().detection_2d_array(found, header)
+    for entry in message.detections:
+        entry.id = entry.id if with_ids else ""
+    return message
+
+
+class Caller:
+    """Calls select_detection as a stack with a detector of its own would."""
+
+    def __init__(self, graph: Graph, frame: RgbdFrame) -> None:
+        self.graph, self.frame = graph, frame
+        self.client = graph.node.create_client(SelectDetection, "select_detection")
+        graph.until(self.client.service_is_ready, "select_detection is there")
+        name = graph.node.resolve_service_name("select_detection")
+        graph.until(lambda: graph.resolver.count_clients(name), "select_detection knows its client")
+
+    def image(self) -> int:
+        """Send one image with its depth until the resolver has it; best effort may lose one. Its stamp."""
+        stamp_ns = self.graph.camera.now()
+        self.send_until(lambda: self.is_kept(stamp_ns), "the picture is kept", stamp_ns)
+        return stamp_ns
+
+    def is_kept(self, stamp_ns: int) -> bool:
+        return any(match.stamp_ns == stamp_ns for match in tuple(self.graph.desk.recent._matched))
+
+    def send_until(self, condition: Callable[[], bool], what: str, stamp_ns: int) -> None:
+        """Send an image of this stamp, without detections, again and again."""
+        parts = self.graph.camera.parts(self.frame, (), stamp_ns)
+        del parts["detections"]
+
+        def change(made: dict[str, Any]) -> None:
+            made.clear()
+            made.update(parts)
+
+        self.graph.feed(condition, what, change=change)
+
+    def header(self, stamp_ns: int, frame_id: str | None = None) -> Any:
+        return self.graph.camera.composer.header(stamp_ns, self.frame.frame_id if frame_id is None else frame_id)
+
+    def begin(self, instruction: str, detections: Detection2DArray, **words: str) -> Any:
+        request = SelectDetection.Request(instruction=instruction, detections=detections, **words)
+        return self.graph.asked(lambda: self.client.call_async(request))
+
+    def ask(self, instruction: str, detections: Detection2DArray, **words: str) -> SelectDetection.Response:
+        response = self.begin(instruction, detections, **words)
+        self.graph.until(response.done, "there is a response")
+        return response.result()
+
+    def ask_on_image(
+        self, instruction: str, found: Sequence[Detection], with_ids: bool = True, **words: str
+    ) -> SelectDetection.Response:
+        """Send an image, then what was found in it."""
+        header = self.header(self.image())
+        return self.ask(instruction, detections_2d(found, header, with_ids), **words)
+
 
 BOXES = tuple(replace(d, mask=None, attributes=()) for d in DETECTIONS)  # all that vision_msgs can say of them
 
 
+@pytest.fixture(scope="module")
+def selecting() -> Iterator[Graph]:
+    """A resolver that offers the service."""
+    with free_domain() as domain:
+        graph = Graph(domain)
+        graph.start(base_frame="world", selection=True, frame_timeout=15.0, transform_timeout=5.0)
+        graph.camera.tf(FRAME.base_T_camera, static=True)
+        yield graph
+        graph.close()
+
+
 @pytest.fixture
-def caller(graph: Graph) -> Caller:
-    """A stack with its own detector beside a resolver that offers the service; nothing is on the detections topic."""
-    graph.start(base_frame="world", selection=True, frame_timeout=15.0, transform_timeout=5.0)
-    graph.camera.tf(FRAME.base_T_camera, static=True)
-    return Caller(graph, FRAME)
+def caller(selecting: Graph) -> Iterator[Caller]:
+    """A stack with its own detector beside it; nothing is on the detections topic."""
+    yield Caller(selecting, FRAME)
+    selecting.settle()
 
 
 def assert_refused(reply: SelectDetection.Response, status: str, *words: str) -> None:
@@ -57,12 +130,8 @@ def test_the_chosen_detection_is_named_by_its_place_and_id_and_has_the_pose_of_t
     assert reply.id == "bonnet"
     assert not reply.indices
     assert_pose_of_the_core(reply, SENTENCE, BOXES)
-
-
-def test_the_answer_is_published_as_every_answer(caller: Caller) -> None:
-    reply = caller.ask_on_image(SENTENCE, BOXES)
     graph = caller.graph
-    graph.until(lambda: graph.answers and graph.targets and graph.markers, "the answer is published")
+    graph.until(lambda: graph.answers and graph.targets and graph.markers, "the answer is published as every answer")
     assert graph.answers[-1] == reply.resolution
     assert graph.targets[-1].pose == reply.resolution.target[0].pose
 
@@ -130,30 +199,24 @@ def test_detections_of_no_image_are_refused(caller: Caller) -> None:
 def test_detections_whose_image_has_not_arrived_wait_for_it(caller: Caller) -> None:
     graph, stamp_ns = caller.graph, caller.graph.camera.now()
     pending = caller.begin(SENTENCE, detections_2d(BOXES, caller.header(stamp_ns)))
-    desk = graph.resolver._queue  # type: ignore[union-attr]
-    assert desk is not None
-    graph.until(lambda: desk.busy, "the request waits")
+    graph.until(lambda: graph.desk.busy, "the request waits")
     caller.send_until(pending.done, "it is answered", stamp_ns)
     assert pending.result().id == "bonnet"
 
 
-def test_detections_from_the_future_are_refused_after_a_while(graph: Graph) -> None:
-    graph.start(base_frame="world", selection=True, frame_timeout=0.5)
-    graph.camera.tf(FRAME.base_T_camera, static=True)
-    caller = Caller(graph, FRAME)
+def test_detections_from_the_future_are_refused_after_a_while(caller: Caller) -> None:
+    caller.graph.use(frame_timeout=0.5)
     ahead = detections_2d(BOXES, caller.header(caller.image() + 3_600_000_000_000))
     pending = caller.begin(SENTENCE, ahead)
-    graph.feed(pending.done, "it is refused", FRAME, BOXES, lambda parts: parts.pop("detections"))
+    caller.graph.feed(pending.done, "it is refused", FRAME, BOXES, lambda parts: parts.pop("detections"))
     assert_refused(pending.result(), "STALE_INPUT", "after the newest message", "clocks")
 
 
 def test_one_request_at_a_time(caller: Caller) -> None:
     graph = caller.graph
-    assert graph.set(queue_depth=0)[0]
+    graph.use(queue_depth=0)
     waiting = caller.begin(SENTENCE, detections_2d(BOXES, caller.header(graph.camera.now())))
-    desk = graph.resolver._queue  # type: ignore[union-attr]
-    assert desk is not None
-    graph.until(lambda: desk.busy, "the request waits")
+    graph.until(lambda: graph.desk.busy, "the request waits")
     second = caller.ask("the cup", detections_2d(BOXES, caller.header(graph.camera.now())))
     assert_refused(second, "BUSY", SENTENCE)
     graph.assert_refused(graph.send_goal("the cup"), "BUSY")
@@ -161,23 +224,12 @@ def test_one_request_at_a_time(caller: Caller) -> None:
     graph.until(waiting.done, "it is refused")
     assert_refused(waiting.result(), "CANCELLED", "deactivated")
     assert_refused(caller.ask("the cup", detections_2d(BOXES, caller.header(1))), "CANCELLED", "not active")
-    assert graph.change(Transition.TRANSITION_CLEANUP)
-    assert graph.change(Transition.TRANSITION_CONFIGURE)
-    assert graph.change(Transition.TRANSITION_ACTIVATE)
+    for transition in (
+        Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE,
+    ):  # fmt: skip
+        assert graph.change(transition)
     again = Caller(graph, FRAME)
     assert again.ask_on_image(SENTENCE, BOXES).id == "bonnet"
-
-
-def test_the_action_goes_on_with_the_detections_topic(caller: Caller) -> None:
-    goal = caller.graph.ask(SENTENCE, FRAME, DETECTIONS)
-    assert goal.result is not None
-    assert goal.name == "OK", goal.result.status.message
-    assert caller.ask_on_image(SENTENCE, BOXES).id == "bonnet"
-
-
-def test_a_changed_stream_parameter_keeps_the_service(caller: Caller) -> None:
-    assert caller.graph.set(sync_slop=0.05) == (True, "")
-    assert caller.ask_on_image(SENTENCE, BOXES).id == "bonnet"
 
 
 def test_malformed_detections_are_refused_by_their_place(caller: Caller) -> None:
@@ -190,13 +242,23 @@ def test_malformed_detections_are_refused_by_their_place(caller: Caller) -> None
     assert_refused(caller.ask_on_image(SENTENCE, BOXES, frame_of_reference="martian"), "INVALID_INPUT", "martian")
 
 
-def test_diagnostics_do_not_miss_a_detections_topic_that_nobody_uses(caller: Caller) -> None:
-    def streams() -> str:
-        resolver = caller.graph.resolver
-        assert resolver is not None
-        return str(resolver._health.report(True).status[0].message)
+def test_the_action_goes_on_with_the_detections_topic_which_diagnostics_miss_only_once_it_was_used(
+    caller: Caller,
+) -> None:
+    graph = caller.graph
+    for transition in (
+        Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE,
+        Transition.TRANSITION_ACTIVATE,
+    ):  # fmt: skip
+        assert graph.change(transition)  # whatever was on it is forgotten
 
-    caller.image()
+    def streams() -> str:
+        return str(graph.resolver._health.report(True).status[0].message)
+
+    caller = Caller(graph, FRAME)
+    graph.use(sync_slop=0.05)  # a changed stream parameter keeps the service
+    assert caller.ask_on_image(SENTENCE, BOXES).id == "bonnet"
     assert "detections" not in streams()
-    caller.graph.ask(SENTENCE, FRAME, DETECTIONS)  # now somebody uses it
-    caller.graph.until(lambda: "detections is silent" in streams(), "its silence is told")
+    graph.answer()  # now somebody uses it
+    graph.until(lambda: "detections is silent" in streams(), "its silence is told")
+    assert caller.ask_on_image(SENTENCE, BOXES).id == "bonnet"

@@ -112,24 +112,19 @@ def test_words_without_a_relation_leave_no_region(words: str) -> None:
 
 
 def test_the_node_publishes_both_with_the_stamp_of_the_answer_and_clears_the_region_after_a_refusal(
-    graph: Graph,
+    live: Graph,
 ) -> None:
-    graph.start(base_frame="world", frame_timeout=1.0)
-    graph.camera.tf(FRAME.base_T_camera, static=True)
     clouds: list[PointCloud2] = []
     regions: list[MarkerArray] = []
-    graph.node.create_subscription(PointCloud2, "annotated/points", clouds.append, qos.IMAGES)
-    graph.node.create_subscription(MarkerArray, "annotated/region", regions.append, qos.IMAGES)
+    live.node.create_subscription(PointCloud2, "annotated/points", clouds.append, qos.IMAGES)
+    live.node.create_subscription(MarkerArray, "annotated/region", regions.append, qos.IMAGES)
     for topic in ("/annotated/points", "/annotated/region"):
-        graph.until(lambda topic=topic: graph.node.count_publishers(topic), f"{topic} is offered")
-    stamp = 0
+        live.until(lambda topic=topic: live.resolver.count_subscribers(topic), f"{topic} is wanted")
     while not (clouds and regions):  # the first may have been left out before the subscriptions were matched
-        goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
-        assert goal.result is not None
-        stamp = stamp_of(goal.result)
-    graph.until(lambda: stamp_of(clouds[-1]) == stamp, "the points of the last answer are there")
-    graph.until(lambda: stamp_of(regions[-1].markers[0]) == stamp, "the region of the last answer is there")
+        stamp = stamp_of(live.answer())
+    live.until(lambda: stamp_of(clouds[-1]) == stamp, "the points of the last answer are there")
+    live.until(lambda: stamp_of(regions[-1].markers[0]) == stamp, "the region of the last answer is there")
     assert len(regions[-1].markers) > 1
-    goal = graph.send_goal(SENTENCE)  # no image comes any more
-    graph.until(lambda: goal.result is not None, "the goal is refused")
-    graph.until(lambda: len(regions[-1].markers) == 1, "the region is cleared")
+    live.use(frame_timeout=0.5)
+    live.ended(live.send_goal(SENTENCE))  # no image comes any more
+    live.until(lambda: len(regions[-1].markers) == 1, "the region is cleared")

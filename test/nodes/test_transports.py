@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from live_domain import free_domain
 
+from spatial_vlm_ros.nodes.main import without_shared_memory
+
 ROOT = Path(__file__).parents[2]
+PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 IMAGES = str(ROOT / "config" / "fastdds_images.xml")
 TALKS = """
 import sys, time
@@ -43,8 +46,14 @@ def talking(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("discovery", ["LOCALHOST", "SUBNET"])
-@pytest.mark.parametrize("other", ["alone", "shared"])
+@pytest.mark.parametrize(
+    ("discovery", "other"),
+    [
+        ("LOCALHOST", "shared"),
+        *(pytest.param(*row, marks=pytest.mark.slow)
+          for row in (("LOCALHOST", "alone"), ("SUBNET", "alone"), ("SUBNET", "shared"))),
+    ],
+)  # fmt: skip
 def test_a_node_without_shared_memory_is_found_by_others(discovery: str, other: str) -> None:
     with free_domain() as domain:
         chosen = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": discovery}
@@ -69,22 +78,14 @@ def test_a_node_without_shared_memory_is_found_by_others(discovery: str, other: 
     ],
 )
 def test_what_the_user_chose_stays(monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], kept: bool) -> None:
-    from spatial_vlm_ros.nodes.main import without_shared_memory
-
-    for name in (
-        "FASTDDS_DEFAULT_PROFILES_FILE",
-        "FASTRTPS_DEFAULT_PROFILES_FILE",
-        "RMW_IMPLEMENTATION",
-        "ROS_STATIC_PEERS",
-    ):
-        monkeypatch.setenv(name, chosen.get(name, ""))
-        if name not in chosen:
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    before = os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE")
+    for name in (*PROFILES, "RMW_IMPLEMENTATION", "ROS_STATIC_PEERS"):
+        monkeypatch.setenv(name, "")  # as it was afterwards, whatever is set meanwhile
+        monkeypatch.delenv(name)
+    for name, value in {**chosen, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}.items():
+        monkeypatch.setenv(name, value)
     without_shared_memory()
     assert (os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST") is kept
     if "ROS_STATIC_PEERS" not in chosen:
-        assert (os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE") == before) is kept
-    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
-    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
+        assert (os.environ.get(PROFILES[0]) == chosen.get(PROFILES[0])) is kept
+    for name in PROFILES:
+        monkeypatch.delenv(name, raising=False)

@@ -37,17 +37,6 @@ class SimulatedChicks(Chicks):
     domain = "simulated"
 
 
-class JudgingChicks(Chicks):
-    """The same, and says that what is marked higher in the image is behind: true on this table."""
-
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
-        if "behind" not in choices:
-            return choices[0]
-        marks = ((rgb == colour).all(axis=2) for colour in ((230, 30, 30), (30, 60, 230)))
-        target, anchor = (float(np.nonzero(mark)[0].max()) for mark in marks)  # their undersides
-        return "behind" if target < anchor else "in front"
-
-
 class ScoringChicks(Chicks):
     """The same, and asks the model of a folder about relations, by likelihood."""
 
@@ -56,13 +45,6 @@ class ScoringChicks(Chicks):
 
         super().__init__()
         self.scorer = load(model=model, device="cpu", dtype="float32", template=template)
-
-
-class Failing:
-    """Has no idea."""
-
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        raise ValueError(f"no idea of {len(phrases)} things in {rgb.shape}")
 
 
 def loading(begun: str) -> Chicks:

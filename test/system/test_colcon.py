@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both packages build in a colcon workspace, copied and linked, what it installed runs, and `colcon test` tests it.
 
-Those that compile the messages take minutes: they are sweeps.
+They build in a fresh folder, and two compile the messages: they are sweeps.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("config", "executables", "interfaces", "launch", "models", "resource", "spatial_vlm_ros", "test", "worlds",
            "package.xml", "pyproject.toml", "setup.py", "setup.cfg", "README.md")  # fmt: skip
@@ -93,7 +94,6 @@ def test_the_python_package_alone_builds_and_its_nodes_say_what_is_missing(works
     assert "colcon build --base-paths src src/spatial_vlm_ros/interfaces" in done.stderr
 
 
-@pytest.mark.slow
 def test_a_linked_install_follows_its_sources_and_can_be_copied_again(workspace: Path) -> None:
     build(workspace, *BOTH, "--symlink-install")
     source = workspace / "src" / "spatial_vlm_ros"
@@ -117,7 +117,6 @@ def test_a_linked_install_follows_its_sources_and_can_be_copied_again(workspace:
     assert imported(workspace)[1].is_relative_to(installed)
 
 
-@pytest.mark.slow
 def test_both_packages_build_and_the_installed_node_runs_on_the_installed_interfaces(
     workspace: Path, graph: Graph, tmp_path: Path
 ) -> None:

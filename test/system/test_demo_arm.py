@@ -74,6 +74,7 @@ def test_the_demo_puts_the_chick_on_the_tray_and_shows_how_it_was_decided(demo: 
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
 
 
+@pytest.mark.slow
 def test_what_is_rejected_by_hand_ends_without_motion_and_not_well(demo: Demo, tmp_path: Path) -> None:
     pytest.importorskip("starlette")
     done = demo("--by-hand", said="no not today\n")

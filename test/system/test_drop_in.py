@@ -44,7 +44,7 @@ def played(start: Callable[..., Started], domain: int, section: str) -> None:
     [
         ("select_detection.py", "Choose one of your detector's detections"),
         ("list_objects.py", "Take all that was measured"),
-        ("py_trees_pick.py", "A behaviour tree"),
+        pytest.param("py_trees_pick.py", "A behaviour tree", marks=pytest.mark.slow),
     ],
 )
 def test_an_example_prints_what_the_guide_says(

@@ -27,6 +27,7 @@ def sessions() -> dict[Path, Session]:
     return {}
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(("page", "number"), BLOCKS, ids=[f"{page.stem}-{number}" for page, number in BLOCKS])
 def test_a_block_runs(
     page: Path, number: int, sessions: dict[Path, Session], examples: dict[str, str],
@@ -48,6 +49,7 @@ PAGES = [tutorials.ROOT / "README.md", tutorials.ROOT / "CONTRIBUTING.md",
          *sorted((tutorials.ROOT / "docs").glob("*.md"))]  # fmt: skip
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("other", [page for page in PAGES if shell_blocks(page)], ids=lambda page: page.stem)
 def test_commands_of_other_pages_exist_with_their_options(other: Path) -> None:
     for block in shell_blocks(other):
@@ -88,6 +90,7 @@ def run_all(folder: Path, text: str) -> None:
     session.run(len(session.blocks) - 1)
 
 
+@pytest.mark.live
 def test_blocks_share_names_and_the_folder(tmp_path: Path) -> None:
     run_all(
         tmp_path,
@@ -98,6 +101,7 @@ def test_blocks_share_names_and_the_folder(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -125,6 +129,7 @@ def test_what_does_not_run_is_an_error(tmp_path: Path, text: str, reason: str) -
         run_all(tmp_path, text)
 
 
+@pytest.mark.live
 def test_a_block_after_one_that_failed_fails_too(tmp_path: Path) -> None:
     session = Session(page(tmp_path, "```bash\nfalse\n```\n```bash\ntrue\n```\n"), tmp_path, {})
     with pytest.raises(TutorialError, match="exit code 1"):
