@@ -23,13 +23,11 @@ def test_the_shipped_gripper_is_the_franka_hand() -> None:
     fingertip = 0.0584 + 0.04525 + 0.0185 / 2
     assert fingertip - 0.1034 == pytest.approx(FRANKA.finger_beyond)
     assert fingertip - 0.066 == pytest.approx(FRANKA.finger_length)
-    assert FRANKA.opening_max == 0.08
-    assert FRANKA.palm_width >= 0.2044
-    assert FRANKA.palm_thickness >= 0.0633
+    assert (FRANKA.opening_max, FRANKA.palm_width >= 0.2044, FRANKA.palm_thickness >= 0.0633) == (0.08, True, True)
     assert FRANKA.finger_thickness == pytest.approx(0.0185 + 0.015 / 2)  # its widest part, the screw mount
 
 
-def test_from_above_the_links_stand_where_they_are_drawn() -> None:
+def test_from_above_and_from_a_side_the_links_stand_where_they_are_drawn() -> None:
     palm, left, right = links(FRANKA, DOWN, 0.06)
     assert LINKS == ("palm", "left_finger", "right_finger")
     assert (left.bottom, right.bottom) == pytest.approx((0.1 - 0.0095, 0.1 - 0.0095))
@@ -39,11 +37,8 @@ def test_from_above_the_links_stand_where_they_are_drawn() -> None:
     assert right.centre[:2] == pytest.approx((0.0, -0.03 - 0.013))
     assert palm.size[:2] == pytest.approx((0.208, 0.064))  # its box's x lies along the closing direction
     assert palm.yaw == pytest.approx(math.pi / 2)
-
-
-def test_from_a_side_the_palm_stands_upright() -> None:
     palm, left, _ = links(FRANKA, Tip((0.5, 0.0, 0.1), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), 0.06)
-    assert (palm.bottom, palm.top) == pytest.approx((0.1 - 0.032, 0.1 + 0.032))
+    assert (palm.bottom, palm.top) == pytest.approx((0.1 - 0.032, 0.1 + 0.032)), "upright"
     assert left.centre == pytest.approx((0.5 + 0.0095 - 0.0469 / 2, 0.043, 0.1))
     assert palm.centre[0] == pytest.approx(0.5 + 0.0095 - 0.0469 - 0.046)
 
@@ -62,44 +57,31 @@ def test_boxes_hold_the_gripper_and_nothing_else(angle: float, level: bool) -> N
     assert volume == pytest.approx(0.208 * 0.064 * 0.092 + 2 * 0.022 * 0.026 * 0.0469)
 
 
-def test_a_pose_gives_its_tip_back() -> None:
+def test_a_pose_gives_its_tip_back_and_one_without_proper_axes_is_refused() -> None:
     tip = Tip((0.1, 0.2, 0.3), (0.6, 0.8, 0.0), (-0.8, 0.6, 0.0))
     again = Tip.of(tip.poses("base_link")[0])
     assert again.approach == pytest.approx(tip.approach, abs=1e-5)
     assert again.closing == pytest.approx(tip.closing, abs=1e-5)
     np.testing.assert_allclose(np.linalg.det(tip.rotation()), 1.0)
-
-
-@pytest.mark.parametrize(
-    ("approach", "closing"),
-    [
+    for approach, closing in (
         ((0.6, 0.0, -0.8), (0.8, 0.0, -0.6)),  # not at right angles
         ((0.6, 0.0, -0.9), (0.0, 1.0, 0.0)),  # not unit
         ((math.nan, 0.0, -1.0), (0.0, 1.0, 0.0)),
-    ],
-)
-def test_a_tip_without_proper_axes_is_refused(approach: tuple, closing: tuple) -> None:
-    with pytest.raises(InputError, match="unit vectors at right angles"):
-        Tip((0.0, 0.0, 0.0), approach, closing)
+    ):
+        with pytest.raises(InputError, match="unit vectors at right angles"):
+            Tip((0.0, 0.0, 0.0), approach, closing)
 
 
-def test_the_flange_stands_behind_the_tip_turned_by_45_degrees() -> None:
+def test_the_flange_stands_behind_the_tip_turned_by_45_degrees_or_as_urdf_has_it() -> None:
     transform = flange_T_tip(FRANKA)
     assert transform.translation == pytest.approx((0.0, 0.0, 0.1034))
     assert transform.rotation[:, 0] == pytest.approx((math.sqrt(0.5), -math.sqrt(0.5), 0.0))
     flange = flange_pose(FRANKA, DOWN.poses("base_link")[0])
     assert flange.position == pytest.approx((0.0, 0.0, 0.1 + 0.1034))
     assert flange.frame_id == "base_link"
-
-
-def test_turns_of_the_tip_frame_are_those_of_urdf() -> None:
-    gripper = GripperConfig(tip_x=0.1, tip_roll_deg=20.0, tip_pitch_deg=-30.0, tip_yaw_deg=70.0)
+    gripper = GripperConfig(tip_x=0.02, tip_y=-0.03, tip_roll_deg=20.0, tip_pitch_deg=-30.0, tip_yaw_deg=70.0)
     expected = Rotation.from_euler("xyz", (20, -30, 70), degrees=True).as_matrix()
     np.testing.assert_allclose(flange_T_tip(gripper).rotation, expected, atol=1e-12)
-
-
-def test_flange_and_tip_chain() -> None:
-    gripper = GripperConfig(tip_x=0.02, tip_y=-0.03, tip_roll_deg=20.0, tip_pitch_deg=-30.0)
     tip = Pose("base_link", (0.4, 0.1, 0.2), (0.5, 0.5, 0.5, 0.5))
     flange = flange_pose(gripper, tip)
     back = Rotation.from_quat(flange.orientation).as_matrix() @ flange_T_tip(gripper).translation + flange.position

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 from planning_scenes import CLEAR, box, config, placed, table_with
-from test_pick_sequence import SEEN, Cell, again, seen
+from test_pick_sequence import SEEN, Cell, again_but, seen, seen_but
 from test_recheck import CONFIG, planned, target
 
 from spatial_vlm_ros.errors import DepthError, GoalError, SceneChangedError
@@ -48,6 +48,7 @@ def with_occupancy(scene: PlanningScene, occupancy: Occupancy | None) -> Plannin
 
 
 NEAR = voxels(((0.37, 0.04, 0.0), (0.43, 0.08, 0.1)))  # beside the target, which is 0.38 to 0.42 and -0.02 to 0.02 wide
+CHICK = target()
 WALL = voxels(((0.3, 0.15, 0.0), (0.5, 0.17, 0.3)))
 
 
@@ -64,17 +65,14 @@ def test_a_slanted_gripper_keeps_away_from_what_has_no_name() -> None:
 
 
 def test_space_has_three_parts_under_names_of_its_own() -> None:
-    parts = {
-        space.id: space for space in spaces_of(occupied(NEAR, WALL), Solid((0.4, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06)))
-    }
+    parts = {space.id: space for space in spaces_of(occupied(NEAR, WALL), CHICK.solid)}
     assert set(parts) == {MEASURED, BESIDE, UNSEEN}
     assert all(id_.startswith("occupancy/") for id_ in parts)
     beside, far = parts[BESIDE].boxes, parts[MEASURED].boxes
     assert max(part.centre[1] + part.size[1] / 2 for part in beside) <= 0.05 + 1e-9
     assert min(part.bottom for part in beside) < 0.01
     assert max(part.top for part in far) > 0.09, "what is higher than the target is not beside it"
-    assert spaces_of(None, Solid((0.4, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06))) == ()
-    assert spaces_of(CLEAR, Solid((0.4, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06))) == ()
+    assert spaces_of(None, CHICK.solid) == spaces_of(CLEAR, CHICK.solid) == ()
 
 
 def test_what_is_measured_in_the_destination_is_a_part_that_the_target_may_touch_when_lowered() -> None:
@@ -104,39 +102,28 @@ def test_unseen_space_that_is_nearer_does_not_take_away_the_clearance_from_what_
     assert found.by == MEASURED
 
 
-def test_a_target_below_something_without_a_name_cannot_be_lifted_and_the_reason_says_so() -> None:
-    ledge = voxels(((0.39, -0.02, 0.1), (0.41, 0.02, 0.12)))
-    with pytest.raises(GoalError, match="an object without a name is above it"):
-        pick_goal(with_occupancy(table_with(target()), occupied(ledge)), CONFIG)
-
-
 def test_grasps_keep_away_from_what_has_no_name() -> None:
-    scene = table_with(target())
+    scene = table_with(CHICK)
     free = pick_goal(scene, CONFIG).grasps
-    beside = with_occupancy(scene, occupied(NEAR))
-    goal = pick_goal(beside, CONFIG)
+    goal = pick_goal(with_occupancy(scene, occupied(NEAR)), CONFIG)
     assert 0 < len(goal.grasps) < len(free)
     assert any(r.by in (MEASURED, BESIDE) and "without a name" in r.words for r in goal.rejected)
     assert all(grasp.clearance >= CONFIG.goal.clearance - 1e-9 for grasp in goal.grasps)
+    best = pick_goal(with_occupancy(scene, occupied(WALL)), CONFIG).grasps[0]
+    assert best.clearance < min(0.15, gaps([CHICK.solid], WALL.as_boxes()).min()), "that of the nearest box"
     around = voxels(
         ((0.34, -0.06, 0.0), (0.46, -0.03, 0.1)), ((0.34, 0.03, 0.0), (0.46, 0.06, 0.1)),
         ((0.34, -0.03, 0.0), (0.365, 0.03, 0.1)), ((0.435, -0.03, 0.0), (0.46, 0.03, 0.1)),
     )  # fmt: skip
-    with pytest.raises(GoalError, match="without a name"):
-        pick_goal(with_occupancy(scene, occupied(around)), CONFIG)
-
-
-def test_unseen_space_is_in_the_way_without_a_clearance_of_its_own() -> None:
-    scene = table_with(target())
-    with pytest.raises(GoalError, match="does not see"):
-        pick_goal(with_occupancy(scene, occupied(CLEAR.measured, voxels(((0.3, -0.1, 0.1), (0.5, 0.1, 0.2))))), CONFIG)
-
-
-def test_clearance_is_that_of_the_nearest_box() -> None:
-    scene = with_occupancy(table_with(target()), occupied(WALL))
-    best = pick_goal(scene, CONFIG).grasps[0]
-    assert best.clearance < 0.15
-    assert gaps([Solid((0.4, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06))], WALL.as_boxes()).min() > best.clearance
+    ledge = voxels(((0.39, -0.02, 0.1), (0.41, 0.02, 0.12)))
+    unseen = voxels(((0.3, -0.1, 0.1), (0.5, 0.1, 0.2)))  # in the way without a clearance of its own
+    for occupancy, words in (
+        (occupied(around), "without a name"),
+        (occupied(ledge), "an object without a name is above it"),
+        (occupied(CLEAR.measured, unseen), "does not see"),
+    ):
+        with pytest.raises(GoalError, match=words):
+            pick_goal(with_occupancy(scene, occupancy), CONFIG)
 
 
 def test_the_target_may_touch_what_is_beside_it_while_it_is_lifted_and_nothing_else_may() -> None:
@@ -176,38 +163,24 @@ def test_the_recheck_finds_what_has_come_into_the_way() -> None:
         rechecked(occupied(away), occupied(voxels_at(np.concatenate((away.indices, hand.indices)), EDGE)))
 
 
-def test_the_recheck_refuses_where_depth_was_lost() -> None:
+def test_where_depth_of_the_way_was_lost_nothing_moves() -> None:
     with pytest.raises(DepthError, match="no depth of the way"):
         rechecked(CLEAR, None)
     with pytest.raises(DepthError, match="10%"):
         rechecked(CLEAR, dataclasses.replace(CLEAR, seen_share=0.1))
-
-
-@pytest.mark.parametrize("occupancy", [None, dataclasses.replace(CLEAR, seen_share=0.29)])
-def test_without_depth_of_the_way_nothing_is_approved_and_nothing_moves(occupancy: Occupancy | None) -> None:
-    blind = dataclasses.replace(SEEN, occupancy=occupancy)
-    cell = Cell(seen(blind), again(blind))
-    ending = cell.run()
-    assert ending.status is Status.DEPTH_INVALID
-    assert not ending.moved
-    assert "approve" not in cell.log
-    assert "execute" not in cell.log
-    planned_only = Cell(seen(blind)).run(plan_only=True)
-    assert planned_only.status is Status.OK
-
-
-def test_depth_that_is_lost_before_the_motion_ends_the_approval() -> None:
-    cell = Cell(seen(SEEN), again(dataclasses.replace(SEEN, occupancy=None)))
-    ending = cell.run()
-    assert ending.status is Status.DEPTH_INVALID
-    assert cell.log.count("approve") == 1
-    assert not ending.moved
-
-
-def test_a_share_that_is_not_a_number_is_not_seen() -> None:
-    nothing = dataclasses.replace(SEEN, occupancy=dataclasses.replace(CLEAR, seen_share=float("nan")))
     with pytest.raises(DepthError):
-        check_way_seen(nothing, ObservationConfig())
+        check_way_seen(dataclasses.replace(SEEN, occupancy=dataclasses.replace(CLEAR, seen_share=float("nan"))),
+                       ObservationConfig())  # fmt: skip
+    cell = Cell(seen(SEEN), again_but(occupancy=None))
+    ending = cell.run()
+    assert (ending.status, ending.moved) == (Status.DEPTH_INVALID, False)
+    assert cell.log.count("approve") == 1
+    for occupancy in (None, dataclasses.replace(CLEAR, seen_share=0.29)):
+        cell = Cell(seen_but(occupancy=occupancy), again_but(occupancy=occupancy))
+        ending = cell.run()
+        assert (ending.status, ending.moved) == (Status.DEPTH_INVALID, False)
+        assert not {"approve", "move"} & set(cell.log)
+        assert Cell(seen_but(occupancy=occupancy)).run(plan_only=True).status is Status.OK
 
 
 # ------------------------------------------------------------------------------------------------ falling in
@@ -251,7 +224,6 @@ def test_nothing_falls_beside_a_container_or_too_far(rim: float | None, goal: di
 
 
 def test_what_can_be_put_down_does_not_fall() -> None:
-    scene = table_with(LOW)
     asked = placed(LOW, (0.55, 0.25, 0.005, 0.0), rim=0.075)
-    goal = place_goal(scene, asked, pick_goal(scene, config()).grasps[0], config())
+    goal = place_goal(table_with(LOW), asked, pick_goal(table_with(LOW), config()).grasps[0], config())
     assert {each.release for each in goal.placements} == {0.005}

@@ -229,6 +229,7 @@ def test_the_franka_hand_takes_a_cup_that_is_too_wide_by_its_rim(chicks: Seen) -
         pick_goal(blind, PlanningConfig())
 
 
+@pytest.mark.slow
 def test_in_a_settled_world_with_noise_the_true_chick_is_between_the_fingers() -> None:
     """The demo world "behind" under gravity."""
     if importlib.util.find_spec("mujoco") is None:
