@@ -114,51 +114,43 @@ def test_counts_model_date_frames_and_what_was_left_out_are_told(tmp_path: Path)
     assert len(measured["date"].split("-")) == 3
 
 
-def test_the_summary_for_people_names_intervals_and_weight(tmp_path: Path) -> None:
+def test_the_summary_for_people_names_intervals_and_weight_and_counts_that_cannot_be_written_are_told(
+    tmp_path: Path,
+) -> None:
     folder = recordings(tmp_path / "recordings", [*[case("f0", BEHIND, "bonnet")] * 17, case("f0", "the chick")])
+    (tmp_path / "file").touch()
     with serving(names("bonnet")) as server:
         said = calibrated(folder, SERVED.format(server.url)).output
-    assert "behind" in said
-    assert "81.6% to 100.0%" in said  # of 17 of 17: Wilson (1927)
-    assert "may break a tie" in said
-    assert "server tiny: 17 answers on 1 frames, 0 requests failed" in said
-    assert "1 cases not asked: it does not expect exactly one object" in said
+        told = calibrated(folder, SERVED.format(server.url), f"--out={tmp_path}/file/reliability.json", "--json")
+    for words in (
+        "behind",
+        "81.6% to 100.0%",  # of 17 of 17: Wilson (1927)
+        "may break a tie",
+        "server tiny: 17 answers on 1 frames, 0 requests failed",
+        "1 cases not asked: it does not expect exactly one object",
+    ):
+        assert words in said
+    assert (told.exit_code, "Choose a writable location" in told.stderr) == (3, True)
+    assert counts_of(json.loads(told.stdout)) == {"behind": {**EMPTY, "right": 17}}
 
 
-def test_a_model_that_fails_midway_keeps_what_was_counted_and_exits_3(tmp_path: Path) -> None:
+def interrupts(handler: Handler) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    silent(handler)
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "failed"),
+    [(fails(503), 3, 3), (interrupts, 1, 0)],  # three failures in a row; Ctrl-C
+)
+def test_what_was_counted_before_the_end_is_kept(tmp_path: Path, last: Answer, code: int, failed: int) -> None:
     folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")] * 9)
-    with serving(names("bonnet"), names("bonnet"), fails(503)) as server:
+    with serving(names("bonnet"), names("bonnet"), last) as server:
         done = calibrated(folder, SERVED.format(server.url))
-        assert server.requests == 5  # three failures in a row
-    assert done.exit_code == 3
-    assert "MODEL_ERROR" in done.output
+        assert server.requests == 2 + max(1, failed)
+    assert (done.exit_code, "MODEL_ERROR" in done.output) == (code, code == 3)
     file = json.loads((tmp_path / "reliability.json").read_text())
-    assert counts_of(file) == {"behind": {**EMPTY, "right": 2}}
-    assert file["measured"]["failed"] == 3
-
-
-def test_counts_are_told_where_their_file_cannot_be_written(tmp_path: Path) -> None:
-    folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")])
-    out = tmp_path / "a file" / "reliability.json"
-    out.parent.touch()
-    with serving(names("bonnet")) as server:
-        done = run("calibrate", folder, "--grounder=server", f"--grounder-options={SERVED.format(server.url)}",
-                   "--out", out, "--json")  # fmt: skip
-    assert done.exit_code == 3
-    assert "Choose a writable location" in done.stderr
-    assert counts_of(json.loads(done.stdout)) == {"behind": {**EMPTY, "right": 1}}
-
-
-def test_ctrl_c_keeps_what_was_counted(tmp_path: Path) -> None:
-    def interrupts(handler: Handler) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        silent(handler)
-
-    folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")] * 9)
-    with serving(names("bonnet"), interrupts) as server:
-        done = calibrated(folder, SERVED.format(server.url))
-    assert done.exit_code == 1
-    assert counts_of(json.loads((tmp_path / "reliability.json").read_text())) == {"behind": {**EMPTY, "right": 1}}
+    assert (counts_of(file), file["measured"]["failed"]) == ({"behind": {**EMPTY, "right": 2}}, failed)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +160,7 @@ def test_ctrl_c_keeps_what_was_counted(tmp_path: Path) -> None:
          "2 where it does not expect exactly one object"),
         ([case("f0", BEHIND, "bonnet")], "compact", "", "cannot ground a whole phrase"),
         ([case("f0", BEHIND, "bonnet")], "nobody", "", "nobody"),
+        ([], "florence-2", "model=/nowhere", "cases.jsonl"),
     ],
 )  # fmt: skip
 def test_where_nothing_can_be_counted_nothing_is_written_and_the_reason_is_told(
@@ -175,50 +168,20 @@ def test_where_nothing_can_be_counted_nothing_is_written_and_the_reason_is_told(
 ) -> None:
     if grounder == "compact":
         pytest.importorskip("onnxruntime")
-    folder = recordings(tmp_path / "recordings", cases)
+    folder = recordings(tmp_path / "recordings", cases) if cases else tmp_path / "nowhere"
     done = calibrated(folder, options.format("http://127.0.0.1:9/v1"), grounder=grounder)
     assert done.exit_code == 3
     assert said in done.output
     assert not (tmp_path / "reliability.json").exists()
 
 
-def test_a_folder_without_cases_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
-    done = calibrated(tmp_path / "nowhere", "model=/nowhere", grounder="florence-2")
-    assert done.exit_code == 3
-    assert "cases.jsonl" in done.output
-
-
 def test_of_models_that_are_composed_the_one_that_is_asked_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
     folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")])
     with serving(names("bonnet")) as server:
         options = f"grounder=compact second_opinion=server second_opinion_options='{SERVED.format(server.url)}'"
-        pytest.importorskip("onnxruntime")
         assert calibrated(folder, options, grounder="composed").exit_code == 0
     assert json.loads((tmp_path / "reliability.json").read_text())["model"] == "server tiny"
-
-
-# ------------------------------------------------------------------------------------------------ a real model class
-
-
-def test_a_model_that_learnt_one_phrase_rightly_and_one_wrongly_is_counted_so(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    import tiny_vlms
-    from tiny_vlms import Lesson
-
-    from spatial_vlm_ros.perception.backends.florence2 import REFERRING
-
-    x0, y0, x1, y1 = BOX_OF["bonnet"]
-    corners = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
-    outline = "".join(f"<loc_{int(x / 640 * 1000)}><loc_{int(y / 480 * 1000)}>" for x, y in corners)
-    lessons = [Lesson(FRAME.rgb, REFERRING + words, outline) for words in (BEHIND, BEFORE)]
-    weights = tiny_vlms.florence_folder(tmp_path / "Florence-2-tiny", lessons)
-    folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet"), case("f0", BEFORE, "ribbon")])
-    done = calibrated(folder, f"model={weights} device=cpu max_new_tokens=40", "--json", grounder="florence-2")
-    assert done.exit_code == 0, done.output
-    file = json.loads(done.stdout)
-    assert file["model"] == f"florence-2 {weights}"
-    assert counts_of(file) == {"behind": {**EMPTY, "right": 1}, "in front of": {**EMPTY, "wrong": 1}}
 
 
 # ------------------------------------------------------------------------------------------------ single relations

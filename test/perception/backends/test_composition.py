@@ -23,15 +23,10 @@ pytest.importorskip("onnxscript")
 import cv2
 import tiny_families
 import tiny_vlms
-from click.testing import CliRunner
 from contract_server import Contract, finds, serving
-from frame_files import write_frame
-from tiny_models import saved_detector, saved_segmenter
-from tiny_owls import owl, published, saved_owl
-from tiny_sam3 import sam3, saved_sam3
+from tiny_folders import Folders
 from tiny_vlms import Lesson
 
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import load_grounder
@@ -102,9 +97,11 @@ def servers() -> Iterator[dict[str, Contract]]:
 
 
 @pytest.fixture(scope="module")
-def options(servers: dict[str, Contract], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
+def options(
+    servers: dict[str, Contract], folders: Folders, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], str]:
     """Part ("detector", "masks", "opinion") and backend → its options."""
-    root, one_thread = tmp_path_factory.mktemp("parts"), "device=cpu threads=1"
+    root = tmp_path_factory.mktemp("parts")
     saved = {
         "florence-2": f"model={florence(root)} device=cpu max_new_tokens=60",
         "vlm": f"model={paligemma(root)} device=cpu max_new_tokens=80",
@@ -115,12 +112,12 @@ def options(servers: dict[str, Contract], tmp_path_factory: pytest.TempPathFacto
     }
     return {
         ("detector", "compact"): "score=0.05 masks=no threads=1",
-        ("detector", "onnx"): f"model={published(root / 'owl', owl('owlvit'))} threshold=0.05 most=6 {one_thread}",
-        ("detector", "grounding-dino"): f"model={saved_detector(root / 'dino', 'grounding-dino', taught=False)} "
-                                        "device=cpu threshold=0.01 text_threshold=0.01 most=6",
-        ("detector", "owl"): f"model={saved_owl(root / 'owl-torch', 'owlvit')} device=cpu threshold=0.05 most=6",
-        ("detector", "sam3"): f"model={saved_sam3(root / 'sam3', sam3())} device=cpu threshold=0.05 most=6",
-        ("masks", "sam2"): f"model={saved_segmenter(root / 'sam2', taught=False)} device=cpu",
+        ("detector", "onnx"): f"model={folders['owlvit graph']} threshold=0.05 most=6 device=cpu threads=1",
+        ("detector", "grounding-dino"): f"model={folders['grounding-dino']} device=cpu threshold=0.01 "
+                                        "text_threshold=0.01 most=6",
+        ("detector", "owl"): f"model={folders['owlvit']} device=cpu threshold=0.05 most=6",
+        ("detector", "sam3"): f"model={folders['sam3']} device=cpu threshold=0.05 most=6",
+        ("masks", "sam2"): f"model={folders['sam2']} device=cpu",
         **{(part, name): given for part in ("detector", "opinion") for name, given in saved.items()},
         **{(part, "server"): given for part, given in served.items()},
     }  # fmt: skip
@@ -167,23 +164,6 @@ def test_every_composition_answers_by_what_was_seen(
     assert answered.resolution.status is Status.OK or masks or detector not in TAUGHT
     assert answered.detections, "thresholds are so low that something is found"
     assert all((d.mask is not None) == (bool(masks) or detector == OWN_MASKS) for d in answered.detections)
-
-
-def test_the_command_line_takes_a_composition(
-    options: dict[tuple[str, str], str], tmp_path: Path, servers: dict[str, Contract]
-) -> None:
-    folder, parameters = write_frame(tmp_path / "frame", FRAME), tmp_path / "parameters.yaml"
-    parameters.write_text('{"/**": {"ros__parameters": {"second_opinion": {"ask": true}}}}')
-    files = [f"--rgb={folder}/rgb.png", f"--depth={folder}/depth.png", f"--camera-info={folder}/camera_info.json"]
-    chosen = composed(options, "onnx", "sam2", "server")
-    given = " ".join(f"{name}='{value}'" for name, value in chosen.items())
-    done = CliRunner().invoke(
-        main,
-        ["resolve", SENTENCE, *files, "--grounder=composed", f"--grounder-options={given}", f"--config={parameters}",
-         "--json"],
-    )  # fmt: skip
-    check(json.loads(done.stdout), "onnx", "server")
-    assert WORDS in servers["opinion"].received[-1].text
 
 
 def test_every_backend_is_combined() -> None:

@@ -17,66 +17,51 @@ from spatial_vlm_ros.perception.replies import parse_reply
 KNOWN = [row.name for row in FAMILIES.values() if not row.unknown]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_row_is_whole_or_says_what_it_lacks(name: str) -> None:
-    row = FAMILIES[name]
-    assert row.sources
-    assert all(re.search(r"\.(py|md|yaml)\b.*:\d+|\.(com|dev|co)/", source) for source in row.sources)
-    assert not row.convention or row.convention in CONVENTIONS
-    assert all(template.count("{}") == 1 for template in (row.every, row.one) if template)
-    assert all(backend in BACKENDS for backend in row.in_process)
-    assert row.in_process or row.why_not
-    assert row.name not in KNOWN or (row.every and row.one and row.convention)
+def test_a_row_is_whole_or_says_what_it_lacks() -> None:
+    for row in FAMILIES.values():
+        assert row.sources
+        assert all(re.search(r"\.(py|md|yaml)\b.*:\d+|\.(com|dev|co)/", source) for source in row.sources)
+        assert not row.convention or row.convention in CONVENTIONS
+        assert all(template.count("{}") == 1 for template in (row.every, row.one) if template)
+        assert all(backend in BACKENDS for backend in row.in_process)
+        assert row.in_process or row.why_not
+        assert row.name not in KNOWN or (row.every and row.one and row.convention)
 
 
-@pytest.mark.parametrize(
-    ("model", "family"),
-    [
-        ("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2.5-vl"),
-        ("qwen2.5vl:7b", "qwen2.5-vl"),
-        ("Qwen/Qwen3-VL-30B-A3B-Instruct", "qwen3-vl"),
-        ("/models/robopoint/Qwen3-VL-4B/", "qwen3-vl"),
-        ("allenai/Molmo2-8B", "molmo2"),
-        ("allenai/Molmo-7B-D-0924", "molmo"),
-        ("allenai/MolmoPoint-8B", None),
-        ("Zhoues/RoboRefer-8B-SFT", "roborefer"),
-        ("wentao-yuan/robopoint-v1-vicuna-v1.5-13b", "robopoint"),
-        ("google/paligemma2-3b-mix-448", "paligemma"),
-        ("google/paligemma-3b-mix-224", "paligemma"),
-        ("OpenGVLab/InternVL3_5-8B-HF", "internvl"),
-        ("InternRobotics/InternVLA-M1", None),
-        ("BAAI/RoboBrain2.0-7B", "robobrain2"),
-        ("BAAI/RoboBrain2.5-8B", None),
-        ("IffYuan/Embodied-R1-3B-v1", "embodied-r1"),
-        ("Embodied-R1.5", None),
-        ("nvidia/Cosmos-Reason2-8B", "cosmos-reason2"),
-        ("nvidia/Cosmos-Reason1-7B", None),
-        ("gemma3:27b", "gemma3"),
-        ("google/gemma-3n-E4B-it", None),
-        ("vikhyatk/moondream2", "moondream"),
-        ("microsoft/Florence-2-base", "florence-2"),
-        ("llava-hf/llava-1.5-7b-hf", "llava-1.5"),
-        ("liuhaotian/llava-v1.5-13b", "llava-1.5"),
-        ("llava-hf/llava-v1.6-mistral-7b-hf", None),
-        ("llava-hf/bakLlava-v1-hf", None),
-        ("my-model", None),
-    ],
+NAMES = {
+    "Qwen/Qwen2.5-VL-7B-Instruct": "qwen2.5-vl",
+    "qwen2.5vl:7b": "qwen2.5-vl",
+    "Qwen/Qwen3-VL-30B-A3B-Instruct": "qwen3-vl",
+    "/models/robopoint/Qwen3-VL-4B/": "qwen3-vl",
+    "allenai/Molmo2-8B": "molmo2",
+    "allenai/Molmo-7B-D-0924": "molmo",
+    "Zhoues/RoboRefer-8B-SFT": "roborefer",
+    "wentao-yuan/robopoint-v1-vicuna-v1.5-13b": "robopoint",
+    "google/paligemma2-3b-mix-448": "paligemma",
+    "google/paligemma-3b-mix-224": "paligemma",
+    "OpenGVLab/InternVL3_5-8B-HF": "internvl",
+    "BAAI/RoboBrain2.0-7B": "robobrain2",
+    "IffYuan/Embodied-R1-3B-v1": "embodied-r1",
+    "nvidia/Cosmos-Reason2-8B": "cosmos-reason2",
+    "gemma3:27b": "gemma3",
+    "vikhyatk/moondream2": "moondream",
+    "microsoft/Florence-2-base": "florence-2",
+    "llava-hf/llava-1.5-7b-hf": "llava-1.5",
+    "liuhaotian/llava-v1.5-13b": "llava-1.5",
+}
+OF_NONE = (
+    *("allenai/MolmoPoint-8B", "InternRobotics/InternVLA-M1", "BAAI/RoboBrain2.5-8B", "Embodied-R1.5", "my-model"),
+    *("nvidia/Cosmos-Reason1-7B", "google/gemma-3n-E4B-it", "llava-hf/llava-v1.6-mistral-7b-hf"),
+    "llava-hf/bakLlava-v1-hf",
 )
-def test_a_model_is_recognised_by_its_name(model: str, family: str | None) -> None:
-    row = recognised(model)
-    assert (row.name if row else None) == family
 
 
-def test_a_name_that_tells_nothing_leaves_it_to_the_config() -> None:
-    row = recognised("/models/best", "paligemma")
-    assert row is not None
-    assert row.name == "paligemma"
+def test_a_model_is_recognised_by_its_name_or_else_by_its_config() -> None:
+    found = {model: getattr(recognised(model), "name", None) for model in (*NAMES, *OF_NONE)}
+    assert found == {**NAMES, **dict.fromkeys(OF_NONE)}
+    assert getattr(recognised("/models/best", "paligemma"), "name", None) == "paligemma"
     named = recognised("/models/Embodied-R1-3B", "qwen2_5_vl")  # a finetune of another family
-    assert named is not None
-    assert named.name == "embodied-r1"
-
-
-def test_a_name_of_two_families_is_refused_and_both_are_named() -> None:
+    assert getattr(named, "name", None) == "embodied-r1"
     with pytest.raises(InputError, match="qwen3-vl and robopoint"):
         recognised("qwen3-vl-robopoint")
 
@@ -117,14 +102,11 @@ PROMPTS = {
 }
 
 
-@pytest.mark.parametrize("name", PROMPTS)
-def test_prompts_are_those_of_the_source(name: str) -> None:
-    row = FAMILIES[name]
-    assert (row.every.format("red cup"), row.one.format("red cup")) == (PROMPTS[name][0], PROMPTS[name][-1])
-
-
-def test_every_family_with_prompts_has_a_snapshot() -> None:
-    assert set(PROMPTS) == {row.name for row in FAMILIES.values() if row.every}
+def test_prompts_are_those_of_the_source() -> None:
+    rows = {row.name: row for row in FAMILIES.values() if row.every}
+    assert {name: (row.every.format("red cup"), row.one.format("red cup")) for name, row in rows.items()} == {
+        name: (prompts[0], prompts[-1]) for name, prompts in PROMPTS.items()
+    }
     assert FAMILIES["qwen3-vl"].again == AGAIN
 
 
@@ -201,51 +183,47 @@ def test_an_unknown_model_lists_families_and_how_to_state_both() -> None:
         assert words in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("model", "missing"),
-    [("gemma3:4b", "prompt and convention"), ("moondream2", "prompt"), ("cosmos-reason2", "convention")],
-)
-def test_a_fact_that_no_source_tells_has_to_be_stated(model: str, missing: str) -> None:
-    with pytest.raises(InputError, match=f"option {missing}: .*not documented"):
-        asked(model)
-    row = asked(model, prompt='Find {} as {"box": …}', convention="fraction")
-    assert row is not None
-    assert row.every.format("cup") == row.one.format("cup") == 'Find cup as {"box": …}'
-    assert row.convention == "fraction"
-
-
-def test_a_stated_convention_alone_leaves_the_prompt_to_the_backend() -> None:
-    assert asked("my-model", convention="thousand") is None
-
-
-@pytest.mark.parametrize("name", [name for name in FAMILIES if FAMILIES[name].every])
-def test_a_prompt_that_asks_for_one_object_is_said_in_the_log(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_one(FAMILIES[name], "mine")
-    all_of_them = {"qwen2.5-vl", "qwen3-vl", "molmo2", "molmo", "paligemma", "florence-2"}
-    assert ("may be missed" in caplog.text) is (name not in all_of_them)
-
-
-def test_a_prompt_of_the_user_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_one(asked("RoboRefer-8B", prompt="Point to every {}"), "RoboRefer-8B")
-    warn_of_one(asked("mine", convention="thousand"), "mine")
-    assert caplog.text == ""
-
-
-def test_what_is_stated_replaces_the_facts_of_a_family() -> None:
+def test_a_fact_that_no_source_tells_has_to_be_stated_and_what_is_stated_replaces_those_of_a_family() -> None:
+    for model, missing in (
+        ("gemma3:4b", "prompt and convention"),
+        ("moondream2", "prompt"),
+        ("cosmos-reason2", "convention"),
+    ):
+        with pytest.raises(InputError, match=f"option {missing}: .*not documented"):
+            asked(model)
+        row = asked(model, prompt='Find {} as {"box": …}', convention="fraction")
+        assert row is not None
+        assert row.every.format("cup") == row.one.format("cup") == 'Find cup as {"box": …}'
+        assert row.convention == "fraction"
+    assert asked("my-model", convention="thousand") is None  # the prompt is left to the backend
     row = asked("Molmo2-8B", convention="percent")
     assert row is not None
     assert (row.name, row.convention, row.one) == ("molmo2", "percent", "Point to {}")
 
 
+def test_a_prompt_that_asks_for_one_object_is_said_in_the_log_but_not_one_of_the_user(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_of_one(asked("RoboRefer-8B", prompt="Point to every {}"), "RoboRefer-8B")
+    warn_of_one(asked("mine", convention="thousand"), "mine")
+    assert caplog.text == ""
+    all_of_them = {"qwen2.5-vl", "qwen3-vl", "molmo2", "molmo", "paligemma", "florence-2"}
+    for row in FAMILIES.values():
+        if row.every:
+            caplog.clear()
+            warn_of_one(row, "mine")
+            assert ("may be missed" in caplog.text) is (row.name not in all_of_them), row.name
+
+
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "error", "words"),
     [
-        ({"family": "nope"}, "family"),
-        ({"convention": "guess"}, "convention"),
-        ({"prompt": "where?", "convention": "thousand"}, "one {}"),
-        ({"prompt": "{} or {}", "convention": "thousand"}, "one {}"),
+        ({"family": "nope"}, UnknownNameError, "family"),
+        ({"convention": "guess"}, UnknownNameError, "convention"),
+        ({"prompt": "where?", "convention": "thousand"}, InputError, "one {}"),
+        ({"prompt": "{} or {}", "convention": "thousand"}, InputError, "one {}"),
     ],
 )
-def test_wrong_options_are_refused(given: dict[str, str], words: str) -> None:
-    with pytest.raises((InputError, UnknownNameError), match=re.escape(words)):
+def test_wrong_options_are_refused(given: dict[str, str], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=re.escape(words)):
         asked("my-model", **given)

@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 import torch
-from tiny_dinos import dino
 from tiny_folders import Folders
-from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, image
+from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, dino, image
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.geometry.boxes import overlaps

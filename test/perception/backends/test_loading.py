@@ -6,11 +6,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,27 +23,29 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 import safetensors.torch
 import torch
-from tiny_models import bert_tokenizer, saved_detector
+from tiny_folders import Folders, edit
+from tiny_models import bert_tokenizer
 from transformers import BertConfig, BertModel
 
-from spatial_vlm_ros.errors import ModelError, UnknownNameError
+from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.devices import best_device, best_dtype
-from spatial_vlm_ros.perception.backends.loading import pretrained, processor, transformers_class
+from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, transformers_class
 
 CPU = torch.device("cpu")
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_detector(tmp_path_factory.mktemp("detector"), "grounding-dino", taught=False)
+def original(folders: Folders) -> Path:
+    return folders["grounding-dino"]
 
 
 @pytest.fixture
-def folder(original: Path, tmp_path: Path) -> Path:
+def folder(copied: Callable[[str], Path]) -> Path:
     """A copy of the folder, to be spoilt."""
-    return Path(shutil.copytree(original, tmp_path / "model"))
+    return copied("grounding-dino")
 
 
 def load(folder: str | Path, cls: Any = "GroundingDinoForObjectDetection", **more: Any) -> Any:
@@ -69,16 +73,17 @@ class WritesWhenUnpickled:
 # ------------------------------------------------------------------------------------------------ what loads
 
 
-def test_a_folder_loads_ready_for_inference(folder: Path) -> None:
-    model = pretrained("GroundingDinoForObjectDetection", str(folder), model="test", device=CPU, dtype=torch.bfloat16)
+def test_a_folder_loads_ready_for_inference(original: Path) -> None:
+    model = pretrained("GroundingDinoForObjectDetection", str(original), model="test", device=CPU, dtype=torch.bfloat16)
     assert not model.training
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
-    saved = safetensors.torch.load_file(folder / "model.safetensors")
+    saved = safetensors.torch.load_file(original / "model.safetensors")
     torch.testing.assert_close(model.state_dict()["model.level_embed"], saved["model.level_embed"].bfloat16())
-
-
-def test_an_auto_class_takes_the_architecture_from_the_config(folder: Path) -> None:
-    assert type(load(folder, "AutoModelForZeroShotObjectDetection")).__name__ == "GroundingDinoForObjectDetection"
+    # an auto class takes the architecture from the config
+    assert type(load(original, "AutoModelForZeroShotObjectDetection")).__name__ == "GroundingDinoForObjectDetection"
+    loaded = processor(str(original), model="test")
+    assert loaded.tokenizer("cat.")["input_ids"] == [101, 1040, 1012, 102]
+    assert loaded.image_processor.size["longest_edge"] == 96
 
 
 def test_several_files_of_weights_load_as_one(original: Path, tmp_path: Path) -> None:
@@ -89,111 +94,99 @@ def test_several_files_of_weights_load_as_one(original: Path, tmp_path: Path) ->
         torch.testing.assert_close(value, model.state_dict()[name])
 
 
-def test_the_processor_loads_whole(folder: Path) -> None:
-    loaded = processor(str(folder), model="test")
-    assert loaded.tokenizer("cat.")["input_ids"] == [101, 1040, 1012, 102]
-    assert loaded.image_processor.size["longest_edge"] == 96
-
-
 # ------------------------------------------------------------------------------------------------ what is refused
 
 
-def test_pickled_weights_are_refused_and_never_opened(folder: Path, tmp_path: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    torch.save({"weight": WritesWhenUnpickled(tmp_path / "ran")}, folder / "pytorch_model.bin")
-    assert "pickled" in refusal(folder)
-    assert "pickled" in refusal(folder / "pytorch_model.bin")
-    assert not (tmp_path / "ran").exists()
+def weights(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    change(tensors)
+    safetensors.torch.save_file(tensors, path, {"format": "pt"})
 
 
-@pytest.mark.parametrize("suffix", ["pt", "pth", "ckpt"])
-def test_a_path_to_a_pickle_is_refused_though_it_is_missing(tmp_path: Path, suffix: str) -> None:
-    assert "safetensors" in refusal(tmp_path / f"weights.{suffix}")
+def cut(share: float, start: bytes = b"") -> Callable[[Path], object]:
+    """Keeps a share of the weights, with other first bytes."""
+
+    def spoil(folder: Path) -> None:
+        content = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes((start + content[len(start) :])[: int(len(content) * share)])
+
+    return spoil
 
 
-def test_a_pickle_beside_safetensors_is_not_used(folder: Path, tmp_path: Path) -> None:
-    torch.save({"weight": WritesWhenUnpickled(tmp_path / "ran")}, folder / "pytorch_model.bin")
-    load(folder)
-    assert not (tmp_path / "ran").exists()
+def shards(*named: str) -> Callable[[Path], object]:
+    """An index that names these files beside the one that is there; or nothing."""
+
+    def spoil(folder: Path) -> None:
+        (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
+        listed = {str(n): name for n, name in enumerate(("model-00001.safetensors", *named))} if named else {}
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
+
+    return spoil
 
 
-def test_a_config_that_points_to_a_pickle_is_refused(folder: Path, tmp_path: Path) -> None:
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "an adapter": (lambda folder: (folder / "adapter_config.json").write_text("{}"), "adapter"),
+    "half of the weights": (cut(0.5), "Fetch|belong together"),
+    "weights that begin otherwise": (cut(1.0, b"\xff" * 64), "Fetch|belong together"),
+    "weights of no bytes": (cut(0.0), "Fetch|belong together"),
+    "a tensor less": (lambda folder: weights(folder, lambda t: t.pop("model.level_embed")), "level_embed"),
+    "a tensor of another size": (
+        lambda folder: weights(folder, lambda t: t.update({"model.level_embed": torch.zeros(1, 7)})),
+        "level_embed|[Mm]ismatch",
+    ),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+    "half a config": (lambda folder: (folder / "config.json").write_text("{"), "cannot be read"),
+    "a list as config": (lambda folder: (folder / "config.json").write_text("[]"), "not an object"),
+    "an empty config": (lambda folder: (folder / "config.json").write_text("{}"), "no model_type"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
+    "a missing shard": (shards("model-00002.safetensors"), "Fetch the model again"),
+    "a pickled shard": (shards("pytorch_model.bin"), "Fetch the model again"),
+    "a shard elsewhere": (shards("../model.safetensors"), "Fetch the model again"),
+    "no shards": (shards(), "Fetch the model again"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_folder_that_is_not_whole_is_refused(folder: Path, what: str) -> None:
+    spoil, words = SPOILT[what]
+    spoil(folder)
+    assert re.search(words, refusal(folder))
+
+
+def test_pickled_weights_and_code_of_a_model_are_refused_and_never_opened(folder: Path, tmp_path: Path) -> None:
+    trap = {"weight": WritesWhenUnpickled(tmp_path / "ran")}
+    torch.save(trap, folder / "pytorch_model.bin")
+    load(folder)  # a pickle beside safetensors is not used
+    config = json.loads((folder / "config.json").read_text())
     edit(folder / "config.json", transformers_weights="adapter_model.bin")
-    torch.save({"weight": WritesWhenUnpickled(tmp_path / "ran")}, folder / "adapter_model.bin")
+    torch.save(trap, folder / "adapter_model.bin")
     assert "pickled" in refusal(folder)
-    assert not (tmp_path / "ran").exists()
-
-
-def test_code_that_comes_with_a_model_is_never_run(folder: Path, tmp_path: Path) -> None:
+    (folder / "config.json").write_text(json.dumps(config))
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: ...\n")
     edit(folder / "config.json", model_type="own", auto_map={"AutoConfig": "own.Own", "AutoModel": "own.Own"})
     assert "its own code" in refusal(folder, "AutoModel")
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").unlink()
+    assert "pickled" in refusal(folder)
+    assert "pickled" in refusal(folder / "pytorch_model.bin")
+    for suffix in ("pt", "pth", "ckpt"):
+        assert "safetensors" in refusal(tmp_path / f"missing.{suffix}")
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_adapter_is_refused(folder: Path) -> None:
-    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/else"}')
-    assert "adapter" in refusal(folder)
-
-
-@pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"\xff" * 64 + b[64:], lambda _: b""])
-def test_damaged_weights_are_refused(folder: Path, spoil: Any) -> None:
-    path = folder / "model.safetensors"
-    path.write_bytes(spoil(path.read_bytes()))
-    assert "Fetch" in refusal(folder) or "belong together" in refusal(folder)
-
-
-def test_weights_that_lack_a_tensor_are_refused_and_not_filled_with_noise(folder: Path) -> None:
-    weights = safetensors.torch.load_file(folder / "model.safetensors")
-    del weights["model.level_embed"]
-    safetensors.torch.save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    assert "level_embed" in refusal(folder)
-
-
-def test_weights_of_another_size_are_refused(folder: Path) -> None:
-    weights = safetensors.torch.load_file(folder / "model.safetensors")
-    weights["model.level_embed"] = torch.zeros(1, 7)
-    safetensors.torch.save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    assert "level_embed" in refusal(folder) or "mismatch" in refusal(folder).lower()
-
-
-def test_a_model_of_another_architecture_is_refused(tmp_path: Path) -> None:
+def test_another_architecture_or_class_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
     config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     BertModel(config).save_pretrained(tmp_path)
     assert "'bert'" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("config.json", None, "config.json is missing"),
-        ("config.json", "{", "cannot be read"),
-        ("config.json", "[]", "not an object"),
-        ("config.json", "{}", "no model_type"),
-        ("model.safetensors", None, "has no model.safetensors"),
-    ],
-)
-def test_an_incomplete_folder_is_refused(folder: Path, name: str, content: str | None, said: str) -> None:
-    if content is None:
-        (folder / name).unlink()
-    else:
-        (folder / name).write_text(content)
-    assert said in refusal(folder)
-
-
-@pytest.mark.parametrize("shard", ["model-00002.safetensors", "pytorch_model.bin", "../model.safetensors", None])
-def test_an_index_must_name_safetensors_of_its_folder(folder: Path, shard: str | None) -> None:
-    (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
-    listed = {"a": "model-00001.safetensors", "b": shard} if shard else {}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
-    assert "Fetch the model again" in refusal(folder)
-
-
-def test_a_missing_folder_is_no_id_to_be_downloaded(tmp_path: Path) -> None:
-    assert "no such folder" in refusal(tmp_path / "missing")
-    assert "no such folder" in refusal("./missing/model")
-    (tmp_path / "model.safetensors").touch()
     assert "is a file" in refusal(tmp_path / "model.safetensors")
+    assert "no such folder" in refusal(tmp_path / "missing")
+    assert "no such folder" in refusal("./missing/model")  # no id to be downloaded
+    with pytest.raises(ModelError, match="no FutureForVision"):
+        transformers_class("FutureForVision", model="test")
+    for name in ("no such model!", "-owner/name", "owner/na--me"):  # can be no id
+        with pytest.raises(UnknownNameError, match="owner/name"):
+            load(name)
 
 
 def test_a_folder_without_the_files_of_a_processor_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -207,32 +200,13 @@ def test_a_folder_without_the_files_of_a_processor_is_refused(folder: Path, tmp_
         processor(str(bare), model="test")
 
 
-def test_a_class_that_transformers_lacks_is_refused() -> None:
-    with pytest.raises(ModelError, match="no FutureForVision"):
-        transformers_class("FutureForVision", model="test")
-
-
 @pytest.mark.parametrize("package", ["torch", "transformers", "huggingface_hub"])
-def test_a_package_that_is_not_installed_is_named(package: str, folder: Path) -> None:
-    where = "'owner/name'" if package == "huggingface_hub" else repr(str(folder))
-    code = f"""
-import sys
-sys.modules[{package!r}] = None  # importing it fails
-from spatial_vlm_ros.errors import DependencyError
-from spatial_vlm_ros.perception.backends.loading import model_folder, transformers_class
-try:
-    if {package!r} != "huggingface_hub":
-        transformers_class("AutoModel", model="test")
-    model_folder({where}, model="test")
-except DependencyError as error:
-    print(error.package, error.repair)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{package} {install('vlm')}"
-
-
-def edit(path: Path, **fields: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+def test_a_package_that_is_not_installed_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # importing it fails
+    find = partial(model_folder, "owner/name") if "hub" in package else partial(transformers_class, "AutoModel")
+    with pytest.raises(DependencyError) as raised:
+        find(model="test")
+    assert (raised.value.package, raised.value.repair) == (package, install("vlm"))
 
 
 # ------------------------------------------------------------------------------------------------ the hub
@@ -344,12 +318,6 @@ def test_an_id_that_is_not_whole_in_the_cache_is_not_taken_and_not_downloaded(hu
     assert not hub.asked
 
 
-@pytest.mark.parametrize("name", ["no such model!", "-owner/name", "owner/na--me"])
-def test_a_name_that_can_be_no_id_is_an_unknown_name(name: str) -> None:
-    with pytest.raises(UnknownNameError, match="owner/name"):
-        load(name)
-
-
 # ------------------------------------------------------------------------------------------------ where and how
 
 
@@ -364,17 +332,27 @@ def test_auto_is_the_cpu_in_float32_where_there_is_no_cuda() -> None:
     assert best_dtype(CPU, "bfloat16") is torch.bfloat16
 
 
-def test_a_device_that_is_not_there_is_refused_and_not_replaced() -> None:
+def test_a_device_that_is_not_there_is_refused_and_not_replaced_and_unknown_names_are() -> None:
     with pytest.raises(ModelError, match="CUDA devices"):
         best_device("cuda:99")
-
-
-@pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:-1", "cuda:x", ""])
-def test_an_unknown_device_is_refused(name: str) -> None:
-    with pytest.raises(UnknownNameError, match="device"):
-        best_device(name)
-
-
-def test_an_unknown_dtype_is_refused() -> None:
+    for name in ("tpu", "cuda:", "cuda:-1", "cuda:x", ""):
+        with pytest.raises(UnknownNameError, match="device"):
+            best_device(name)
     with pytest.raises(UnknownNameError, match="dtype"):
         best_dtype(CPU, "int8")
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "words"),
+    [
+        ("owl", {}, ("none. Expected model (needed), prompt,", "Give model=…")),
+        ("compact", {"colour": "red"}, ("colour=red. Expected model, score,", "Leave colour out")),
+        ("composed", {"masks": "sam2"}, ("Expected grounder (needed), options,", "Give grounder=…")),
+    ],
+)
+def test_options_are_named_that_are_missing_or_not_known(
+    backend: str, options: dict[str, str], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load_grounder(backend, options)
+    assert all(part in str(caught.value) for part in words), str(caught.value)

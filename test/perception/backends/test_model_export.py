@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`models export`: folders that the backend `onnx` reads, or nothing; and from a file server to an answer in metres."""
+"""`models export`: folders that the backend `onnx` reads, or nothing."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
-from file_server import FileServer
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -20,19 +16,12 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 import torch
 from tiny_folders import Folders
-from tiny_owls import owl, published, teach
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
-from spatial_vlm_ros.perception import load_grounder
-from spatial_vlm_ros.perception.backends import onnx_detector
 from spatial_vlm_ros.perception.model_export import export
 from spatial_vlm_ros.perception.model_export.export import TOLERANCE, export_model
 from spatial_vlm_ros.perception.model_export.owl_export import OwlExport
-from spatial_vlm_ros.perception.model_store import manifest
-from spatial_vlm_ros.perception.model_store.manifest import ModelEntry, ModelFile
-from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.types import Status
 
 WRITTEN = ["config.json", "image.onnx", "preprocessor_config.json", "text.onnx", "tokenizer.json"]
 
@@ -49,9 +38,6 @@ def run(*words: str) -> tuple[int, str]:
 
 def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-# ------------------------------------------------------------------------------------------------ export
 
 
 def test_the_command_writes_a_folder_and_says_how_near_it_is(source: Path, tmp_path: Path) -> None:
@@ -135,38 +121,3 @@ def test_what_cannot_be_exported_is_refused(source: Path, tmp_path: Path) -> Non
     with pytest.raises(ModelError, match="no such folder"):
         export_model(str(tmp_path / "absent"), tmp_path / "owl")
     assert left(tmp_path) == ["detr"]
-
-
-# ------------------------------------------------------------------------------------------------ to an answer
-
-
-@pytest.mark.slow
-def test_a_model_that_was_got_from_a_server_finds_what_is_meant(
-    tabletop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Graph and tokenizer alone, of the published size, as in the manifest; the model has learnt this one image."""
-    seen = tabletop.see(
-        tabletop.block("left", -0.15, 0.0, label="cat"), tabletop.block("right", 0.15, 0.0, label="dog")
-    )
-    boxes = {d.label: d.box_xyxy for d in seen.detections}
-    model = owl("owlvit", side=768, length=16)
-    teach(model, seen.frame.rgb, boxes)
-    folder = published(tmp_path / "published", model)
-    files = {path: (folder / path).read_bytes() for path in ("onnx/model.onnx", "tokenizer.json")}
-    listed = {path: ModelFile(len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items()}
-    entry = ModelEntry(
-        name="tiny-owl", backend="onnx", options={"model": "tiny-owl", "family": "owlvit"}, about="Sees.", needs="onnx",
-        licence="Apache-2.0", terms="https://x.invalid", files=listed, repository="owner/owl", revision="0" * 40,
-    )  # fmt: skip
-    for module in (manifest, onnx_detector):
-        monkeypatch.setattr(module, "known_models", lambda: {"tiny-owl": entry})
-    monkeypatch.setenv("SPATIAL_VLM_MODELS", str(tmp_path / "store"))
-    with FileServer({f"/owner/owl/resolve/{'0' * 40}/{path}": data for path, data in files.items()}) as server:
-        code, said = run("get", "tiny-owl", "--mirror", server.url)
-    assert code == 0, said
-    options = {"model": "tiny-owl", "family": "owlvit", "device": "cpu", "threads": "1", "threshold": "0.5"}
-    assert '--grounder onnx --grounder-options "model=tiny-owl family=owlvit"' in said
-    answer = Resolver(grounder=load_grounder("onnx", options)).resolve(seen.frame, "the cat to the left of the dog")
-    assert answer.status is Status.OK, answer.message
-    assert answer.target is not None
-    np.testing.assert_allclose(answer.target.pose.position, (-0.15, 0.0, 0.025), atol=0.01)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -109,21 +109,15 @@ def test_at_the_bottom_the_error_says_what_was_tried() -> None:
     assert "smaller model" in raised.value.repair
 
 
-def test_running_out_of_memory_does_not_spoil_the_next_request() -> None:
+def test_running_out_of_memory_neither_spoils_nor_shrinks_the_next_request() -> None:
     bench, plenty = Bench(most_values=0), Bench()
     with pytest.raises(ModelError):
         bench.runner.over([1.0, 2.0], bench.forward)
+    bench.most_values = values_at(1024)
+    bench.runner.over([1.0, 2.0], bench.forward)
     bench.most_values, bench.seen = math.inf, []
     assert bench.runner.over([1.0, 2.0], bench.forward) == plenty.runner.over([1.0, 2.0], plenty.forward)
     assert bench.seen == plenty.seen
-
-
-def test_running_out_once_does_not_keep_later_requests_small() -> None:
-    bench = Bench(most_values=values_at(1024))
-    bench.runner.over([1.0] * 4, bench.forward)
-    bench.most_values, bench.seen = math.inf, []
-    bench.runner.over([1.0] * 4, bench.forward)
-    assert bench.batches() == [4]
 
 
 def test_warming_up_finds_what_fits_and_requests_start_there() -> None:
@@ -135,33 +129,19 @@ def test_warming_up_finds_what_fits_and_requests_start_there() -> None:
     assert bench.batches() == [2, 2]
 
 
-def allocate_too_much_on_the_cpu() -> None:
-    torch.empty(1 << 56, dtype=torch.uint8)
-
-
-def exhaust_python() -> None:
-    bytearray(1 << 62)
-
-
-@pytest.mark.parametrize("fail", [allocate_too_much_on_the_cpu, exhaust_python])
-def test_a_real_failure_to_allocate_is_known_as_such(fail: Callable[[], None]) -> None:
-    with pytest.raises((RuntimeError, MemoryError)) as raised:
-        fail()
-    assert is_out_of_memory(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("error", "memory"),
-    [
-        (RuntimeError("CUDA error: out of memory"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
-        (RuntimeError("NVML_SUCCESS == r INTERNAL ASSERT FAILED"), True),
-        (RuntimeError("CUDA error: device-side assert triggered"), False),
-        (ValueError("out of memory"), False),
-    ],
-)
-def test_other_words_of_cuda(error: Exception, memory: bool) -> None:
-    assert is_out_of_memory(error) is memory
+def test_a_failure_to_allocate_is_known_as_such() -> None:
+    for fail in (lambda: torch.empty(1 << 56, dtype=torch.uint8), lambda: bytearray(1 << 62)):
+        with pytest.raises((RuntimeError, MemoryError)) as raised:
+            fail()
+        assert is_out_of_memory(raised.value)
+    for words, memory in (
+        ("CUDA error: out of memory", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("NVML_SUCCESS == r INTERNAL ASSERT FAILED", True),
+        ("CUDA error: device-side assert triggered", False),
+    ):
+        assert is_out_of_memory(RuntimeError(words)) is memory
+    assert not is_out_of_memory(ValueError("out of memory"))
 
 
 def test_another_failure_is_a_model_error_at_once() -> None:
@@ -175,32 +155,23 @@ def test_another_failure_is_a_model_error_at_once() -> None:
     assert len(bench.seen) == 1
 
 
-def test_a_forward_that_loses_items_is_a_model_error() -> None:
-    bench = Bench()
-    with pytest.raises(ModelError, match="1 results for 3 items"):
-        bench.runner.over([1.0, 2.0, 3.0], lambda items, px: bench.forward(items, px)[:1])
-
-
-def test_nothing_asked_runs_nothing() -> None:
+def test_a_forward_that_loses_items_is_a_model_error_and_nothing_asked_runs_nothing() -> None:
     bench = Bench()
     assert bench.runner.over([], bench.forward) == []
     assert not bench.seen
+    with pytest.raises(ModelError, match="1 results for 3 items"):
+        bench.runner.over([1.0, 2.0, 3.0], lambda items, px: bench.forward(items, px)[:1])
 
 
 # ------------------------------------------------------------------------------------------------ time
 
 
-def test_the_budget_is_checked_between_batches() -> None:
+def test_the_budget_is_checked_between_batches_and_each_request_has_its_own() -> None:
     bench = Bench(batch=1, budget_s=2.5)
     bench.network.register_forward_hook(lambda *_: setattr(bench, "now", bench.now + 1.0))
     with pytest.raises(ModelTimeoutError, match=r"3 of 5 items"):
         bench.runner.over([1.0] * 5, bench.forward)
     assert len(bench.seen) == 3
-
-
-def test_each_request_has_its_own_budget() -> None:
-    bench = Bench(batch=1, budget_s=2.5)
-    bench.network.register_forward_hook(lambda *_: setattr(bench, "now", bench.now + 1.0))
     for _ in range(3):
         assert len(bench.runner.over([1.0, 2.0], bench.forward)) == 2
 
@@ -221,11 +192,11 @@ def test_warming_up_has_no_budget_and_tells_its_time() -> None:
 # ------------------------------------------------------------------------------------------------ numbers
 
 
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_outputs_that_are_no_numbers_are_refused(wrong: float) -> None:
+def test_outputs_that_are_no_numbers_are_refused() -> None:
     check_finite("bench", boxes=torch.zeros(3))
-    with pytest.raises(ModelError, match="1 of 3 numbers of its boxes"):
-        check_finite("bench", boxes=torch.tensor([0.0, wrong, 1.0]))
+    for wrong in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ModelError, match="1 of 3 numbers of its boxes"):
+            check_finite("bench", boxes=torch.tensor([0.0, wrong, 1.0]))
 
 
 # ------------------------------------------------------------------------------------------------ settings
@@ -259,11 +230,8 @@ def test_presets_are_chosen_by_name_and_changed_by_field() -> None:
     assert changed == dataclasses.replace(PRESETS["cpu"], batch=3, budget_s=1.5, warm_up=True)
 
 
-def test_auto_fits_this_computer() -> None:
+def test_auto_fits_this_computer_and_cuda_is_refused_where_there_is_none() -> None:
     assert (settings().device == "cpu") is not torch.cuda.is_available()
-
-
-def test_a_preset_for_cuda_is_refused_where_there_is_none() -> None:
     if torch.cuda.is_available():
         assert Runner("bench", settings("desktop-cuda")).device.type == "cuda"
     else:
@@ -271,24 +239,13 @@ def test_a_preset_for_cuda_is_refused_where_there_is_none() -> None:
             Runner("bench", settings("desktop-cuda"))
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"batch": "0"},
-        {"batch": "many"},
-        {"longest_px": "10"},
-        {"budget_s": "0"},
-        {"budget_s": "nan"},
-        {"budget_s": "inf"},
-        {"warm_up": "perhaps"},
-    ],
-)
-def test_a_setting_out_of_range_is_refused(fields: dict[str, str]) -> None:
-    with pytest.raises(InputError, match=next(iter(fields))):
-        settings("cpu", **fields)
-
-
-def test_unknown_names_are_refused() -> None:
+def test_settings_out_of_range_and_unknown_names_are_refused() -> None:
+    for name, value in (
+        *(("batch", "0"), ("batch", "many"), ("longest_px", "10"), ("warm_up", "perhaps")),
+        *(("budget_s", value) for value in ("0", "nan", "inf")),
+    ):
+        with pytest.raises(InputError, match=name):
+            settings("cpu", **{name: value})
     with pytest.raises(UnknownNameError, match="jetson-orin"):
         settings("mainframe")
     with pytest.raises(UnknownNameError, match="longest_px"):

@@ -20,9 +20,9 @@ pytest.importorskip("tokenizers")
 pytest.importorskip("onnxscript")
 import onnx
 import torch
-from tiny_dinos import KINDS, dino, saved_dino
 from tiny_folders import SIZE, answered_without, edit, patches
 from tiny_folders import refusal as refused
+from tiny_models import KINDS, dino, saved_dino
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError

@@ -120,20 +120,14 @@ def test_questions_of_different_length_are_asked_in_one_batch_and_keep_their_ans
     assert grounded.match.tolist() == [[0.0], [1.0], [1.0]]
 
 
-def test_an_empty_list_is_nothing_found(taught: WordModel) -> None:
+def test_nothing_found_nothing_asked_and_a_category_said_twice(taught: WordModel) -> None:
     grounded = taught.ground(CUP_LEFT, [NounPhrase("can")])
     assert grounded.detections == ()
     assert grounded.match.shape == (1, 0)
-
-
-def test_no_phrases_no_question(taught: WordModel) -> None:
     assert taught.ground(CUP_LEFT, []).match.shape == (0, 0)
-
-
-def test_a_category_said_twice_is_asked_once_and_matches_both_phrases(taught: WordModel) -> None:
-    grounded = taught.ground(CUP_LEFT, [NounPhrase("cup", ("red",)), NounPhrase("cup")])
-    assert len(grounded.detections) == 1
-    assert grounded.match.tolist() == [[1.0], [1.0]]
+    twice = taught.ground(CUP_LEFT, [NounPhrase("cup", ("red",)), NounPhrase("cup")])
+    assert len(twice.detections) == 1
+    assert twice.match.tolist() == [[1.0], [1.0]]
 
 
 def test_the_score_is_the_mean_probability_of_the_tokens_and_repeats(taught: WordModel) -> None:
@@ -142,18 +136,12 @@ def test_the_score_is_the_mean_probability_of_the_tokens_and_repeats(taught: Wor
     assert 0.9 < first < 1.0  # it knows the answer by heart, to the loss at which its training ends
 
 
-def test_a_reply_that_cannot_be_read_is_asked_for_once_more(taught: WordModel, kind: str) -> None:
+def test_a_reply_that_cannot_be_read_is_asked_for_once_more_and_not_twice(taught: WordModel, kind: str) -> None:
     ((label, box),) = found(taught, CUP_LEFT, "bowl")
     assert label == "bowl"
     assert box == pytest.approx(RIGHT, abs=tolerance(kind))
-
-
-def test_and_not_twice_more(taught: WordModel) -> None:
     with pytest.raises(ReplyError, match="nice fork"):
         taught.ground(CUP_LEFT, [NounPhrase("cup"), NounPhrase("fork")])
-
-
-def test_points_are_no_boxes(taught: WordModel) -> None:
     with pytest.raises(ModelError, match="points where boxes were requested"):
         taught.ground(CUP_LEFT, [NounPhrase("chick")])
 
@@ -168,10 +156,13 @@ def test_refer_asks_for_the_whole_phrase_and_may_get_a_point(taught: WordModel, 
     assert cup.box_xyxy == pytest.approx(RIGHT, abs=tolerance(kind))
 
 
-def test_a_reply_cut_off_at_the_limit_is_an_error(folder: Path) -> None:
+def test_a_reply_or_a_request_that_is_too_long_is_an_error(folder: Path) -> None:
     hasty = qwen_vl.load(model=str(folder), device="cpu", max_new_tokens="12")
     with pytest.raises(ModelError, match="cut off at 12 tokens"):
         hasty.ground(CUP_LEFT, [NounPhrase("cup")])
+    late = qwen_vl.load(model=str(folder), device="cpu", batch="1", budget_s="1e-3", max_new_tokens="80")
+    with pytest.raises(ModelTimeoutError, match="1 of 2 items done"):
+        late.ground(CUP_LEFT, [NounPhrase("cup"), NounPhrase("can")])
 
 
 HOSTILE = (
@@ -202,37 +193,28 @@ def test_what_remains_of_a_hostile_phrase_is_still_answered(taught: WordModel, k
     assert box == pytest.approx(LEFT, abs=tolerance(kind))
 
 
-@pytest.mark.parametrize("words", ["", " \n", "<|im_start|>", '"""', "x" * 201])
-def test_a_phrase_without_a_name_in_it_is_refused(words: str) -> None:
-    with pytest.raises(InputError, match="phrase"):
-        quoted(words)
+def test_a_phrase_without_a_name_is_refused_and_ordinary_names_pass_unchanged() -> None:
+    for words in ("", " \n", "<|im_start|>", '"""', "x" * 201):
+        with pytest.raises(InputError, match="phrase"):
+            quoted(words)
+    for words in ("soup can", "child's toy", "7-up can", "café tray", "the chick behind the cup"):
+        assert quoted(words) == words
 
 
-@pytest.mark.parametrize("words", ["soup can", "child's toy", "7-up can", "café tray", "the chick behind the cup"])
-def test_ordinary_names_pass_unchanged(words: str) -> None:
-    assert quoted(words) == words
+def test_a_model_that_knows_nothing_or_whose_weights_are_no_numbers_ends_in_a_model_error(
+    kind: str, tmp_path: Path
+) -> None:
+    for spoil, words in ((False, ""), (True, "not finite")):
+        folder = tiny_vlms.qwen_folder(tmp_path / str(spoil), kind, lessons(kind), steps=0, spoil=spoil)
+        grounder = load_grounder(f"{qwen_vl.__name__}:load", {"model": str(folder), "max_new_tokens": "30"})
+        with pytest.raises(ModelError, match=words or None):
+            grounder.ground(CUP_LEFT, [NounPhrase("cup")])
 
 
-def test_a_model_that_knows_nothing_ends_in_a_model_error(kind: str, tmp_path: Path) -> None:
-    folder = tiny_vlms.qwen_folder(tmp_path, kind, lessons(kind), steps=0)
-    grounder = load_grounder(f"{qwen_vl.__name__}:load", {"model": str(folder), "max_new_tokens": "30"})
-    with pytest.raises(ModelError):
-        grounder.ground(CUP_LEFT, [NounPhrase("cup")])
-
-
-def test_weights_that_are_no_numbers_end_in_a_model_error(kind: str, tmp_path: Path) -> None:
-    folder = tiny_vlms.qwen_folder(tmp_path, kind, lessons(kind), steps=0, spoil=True)
-    with pytest.raises(ModelError, match="not finite"):
-        qwen_vl.load(model=str(folder)).ground(CUP_LEFT, [NounPhrase("cup")])
-
-
-def test_an_image_must_be_one(taught: WordModel) -> None:
+def test_an_image_must_be_one_that_the_processor_takes(taught: WordModel) -> None:
     for image in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ShapeError, match="image: "):
             taught.ground(image, [NounPhrase("cup")])  # type: ignore[arg-type]
-
-
-def test_an_image_far_too_narrow_for_the_processor_is_a_model_error(taught: WordModel) -> None:
     with pytest.raises(ModelError, match="aspect ratio"):
         taught.ground(np.zeros((2, 600, 3), np.uint8), [NounPhrase("cup")])
 
@@ -287,66 +269,6 @@ def test_half_precision_says_the_same(folder: Path, kind: str, dtype: str) -> No
     assert cup.box_xyxy == pytest.approx(RIGHT, abs=tolerance(kind))
 
 
-def test_a_spent_budget_is_a_timeout(folder: Path) -> None:
-    hasty = qwen_vl.load(model=str(folder), device="cpu", batch="1", budget_s="1e-3", max_new_tokens="80")
-    with pytest.raises(ModelTimeoutError, match="1 of 2 items done"):
-        hasty.ground(CUP_LEFT, [NounPhrase("cup"), NounPhrase("can")])
-
-
-# ------------------------------------------------------------------------------------------- boxes to detections
-
-
-def box(label: str, *corners: float, score: float = 0.8) -> NamedObject:
-    return NamedObject(label, (corners[0], corners[1], corners[2], corners[3]), None, score)
-
-
-IMAGE = scene(*LEFT)
-
-
-def test_boxes_of_one_question_stay_apart_however_much_they_overlap() -> None:
-    asked = {"cup": (box("cup", 0, 0, 50, 50), box("cup", 0, 0, 50, 51))}
-    assert len(grounding(asked, [NounPhrase("cup")], IMAGE, "m").detections) == 2
-
-
-def test_boxes_of_two_questions_are_one_object_only_where_they_agree() -> None:
-    asked = {"jar": (box("jar", 0, 0, 50, 90),), "lid": (box("lid", 0, 0, 50, 20),), "pot": (box("pot", 0, 0, 50, 85),)}
-    phrases = [NounPhrase("jar"), NounPhrase("lid"), NounPhrase("pot")]
-    grounded = grounding(asked, phrases, IMAGE, "m")
-    assert [one.label for one in grounded.detections] == ["jar", "lid"]
-    np.testing.assert_array_equal(grounded.match, [[1, 0], [0, 1], [1, 0]])
-
-
-def test_an_object_that_is_called_otherwise_fits_in_part() -> None:
-    asked = {"cup": (box("dog", 0, 0, 20, 20),), "vase": (box("", 60, 0, 90, 20),)}
-    grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("vase")], IMAGE, "m")
-    assert [one.label for one in grounded.detections] == ["dog", "vase"]
-    np.testing.assert_array_equal(grounded.match, [[LESS_SPECIFIC, 0.0], [0.0, 1.0]])
-
-
-def test_a_label_makes_nothing_fit_a_phrase_that_it_was_not_found_for() -> None:
-    """A word that is written on an object can get into its label; what was asked decides."""
-    asked = {"cup": (box("knife", 0, 0, 20, 20),), "knife": ()}
-    grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("knife")], IMAGE, "m")
-    np.testing.assert_array_equal(grounded.match, [[LESS_SPECIFIC], [0.0]])
-
-
-def test_everything_is_an_object() -> None:
-    asked = {"cup": (box("cup", 0, 0, 20, 20),), "object": (box("vase", 60, 0, 90, 20),)}
-    grounded = grounding(asked, [NounPhrase("cup"), NounPhrase("object")], IMAGE, "m")
-    np.testing.assert_array_equal(grounded.match, [[1.0, 0.0], [1.0, 1.0]])
-
-
-def test_the_surer_of_two_boxes_of_one_object_is_kept() -> None:
-    asked = {"cup": (box("cup", 0, 0, 50, 50, score=0.4),), "mug": (box("mug", 1, 0, 50, 50, score=0.9),)}
-    (kept,) = grounding(asked, [NounPhrase("cup"), NounPhrase("mug")], IMAGE, "m").detections
-    assert (kept.label, kept.score, kept.box_xyxy) == ("mug", 0.9, (1.0, 0.0, 50.0, 50.0))
-
-
-def test_a_box_outside_the_image_is_the_models_error() -> None:
-    with pytest.raises(ModelError, match="inside the image"):
-        grounding({"cup": (box("cup", 200, 0, 250, 50),)}, [NounPhrase("cup")], IMAGE, "m")
-
-
 def test_what_it_writes_can_be_probed(taught: WordModel, kind: str) -> None:
     text, resized = taught.written(CUP_RIGHT, "cup")
     assert text == reply(kind, "cup", RIGHT)
@@ -359,3 +281,71 @@ def test_a_model_that_says_the_same_of_every_image_is_loaded_with_a_warning(
 ) -> None:
     qwen_vl.load(model=str(folder), device="cpu", max_new_tokens="80", probe="yes")
     assert "is not confirmed" in caplog.text
+
+
+# ------------------------------------------------------------------------------------------- boxes to detections
+
+
+def box(label: str, *corners: float, score: float = 0.8) -> NamedObject:
+    return NamedObject(label, (corners[0], corners[1], corners[2], corners[3]), None, score)
+
+
+@pytest.mark.parametrize(
+    ("asked", "labels", "match"),
+    [
+        pytest.param(
+            {"cup": (box("cup", 0, 0, 50, 50), box("cup", 0, 0, 50, 51))},
+            ["cup", "cup"],
+            [[1, 1]],
+            id="boxes of one question stay apart",
+        ),
+        pytest.param(
+            {
+                "jar": (box("jar", 0, 0, 50, 90),),
+                "lid": (box("lid", 0, 0, 50, 20),),
+                "pot": (box("pot", 0, 0, 50, 85),),
+            },
+            ["jar", "lid"],
+            [[1, 0], [0, 1], [1, 0]],
+            id="of two questions they are one object where they agree",
+        ),
+        pytest.param(
+            {"cup": (box("dog", 0, 0, 20, 20),), "vase": (box("", 60, 0, 90, 20),)},
+            ["dog", "vase"],
+            [[LESS_SPECIFIC, 0], [0, 1]],
+            id="what is called otherwise fits in part",
+        ),
+        pytest.param(  # a word that is written on an object can get into its label; what was asked decides
+            {"cup": (box("knife", 0, 0, 20, 20),), "knife": ()},
+            ["knife"],
+            [[LESS_SPECIFIC], [0]],
+            id="a label fits no phrase that it was not found for",
+        ),
+        pytest.param(
+            {"cup": (box("cup", 0, 0, 20, 20),), "object": (box("vase", 60, 0, 90, 20),)},
+            ["cup", "vase"],
+            [[1, 0], [1, 1]],
+            id="everything is an object",
+        ),
+        pytest.param(
+            {"cup": (box("cup", 0, 0, 50, 50, score=0.4),), "mug": (box("mug", 1, 0, 50, 50, score=0.9),)},
+            ["mug"],
+            [[1], [1]],
+            id="the surer one is kept",
+        ),
+    ],
+)
+def test_boxes_become_objects_that_fit_what_was_asked(
+    asked: dict[str, tuple[NamedObject, ...]], labels: list[str], match: list[list[float]]
+) -> None:
+    grounded = grounding(asked, [NounPhrase(category) for category in asked], CUP_LEFT, "m")
+    assert [one.label for one in grounded.detections] == labels
+    np.testing.assert_array_equal(grounded.match, match)
+    if labels == ["mug"]:
+        (kept,) = grounded.detections
+        assert (kept.score, kept.box_xyxy) == (0.9, (1.0, 0.0, 50.0, 50.0))
+
+
+def test_a_box_outside_the_image_is_the_models_error() -> None:
+    with pytest.raises(ModelError, match="inside the image"):
+        grounding({"cup": (box("cup", 200, 0, 250, 50),)}, [NounPhrase("cup")], CUP_LEFT, "m")

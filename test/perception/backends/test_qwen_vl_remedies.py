@@ -248,19 +248,20 @@ def confidences(folder: Path) -> list[float]:
 # ------------------------------------------------------------------------------------------- asked for
 
 
-def test_nothing_is_put_on_unless_asked_for(plain: Answers, folder: Path) -> None:
+def test_nothing_is_put_on_unless_asked_for_and_dose_0_and_factor_1_change_nothing(
+    plain: Answers, folder: Path, kind: str
+) -> None:
     assert_same(plain, folder, without)
     assert len(scores(plain)) == 2
+    for options in ({"norm_dose": "0"}, {"attention": "1"}, {"norm_dose": "0", "attention": "1.0"}):
+        for (text, score), (expected, by) in zip(answers(load(folder, **options)), plain, strict=True):
+            assert text == expected
+            assert score == pytest.approx(by, rel=1e-6)
+    own = "mrope-chunked" if kind == "qwen2_5_vl" else "mrope-interleaved"  # the scheme of its class
+    assert answers(load(folder, positions=own)) == plain
 
 
-@pytest.mark.parametrize("options", [{"norm_dose": "0"}, {"attention": "1"}, {"norm_dose": "0", "attention": "1.0"}])
-def test_dose_0_and_factor_1_change_nothing(plain: Answers, folder: Path, options: dict[str, str]) -> None:
-    for (text, score), (expected, by) in zip(answers(load(folder, **options)), plain, strict=True):
-        assert text == expected
-        assert score == pytest.approx(by, rel=1e-6)
-
-
-@pytest.mark.parametrize("dose", [0.1, 1.0])
+@pytest.mark.parametrize("dose", [0.1, pytest.param(1.0, marks=SLOW)])
 def test_a_dose_is_the_mean_norm_put_on_by_hand(plain: Answers, folder: Path, dose: float) -> None:
     with pytest.raises(ModelError, match=rf'trained without it, not with norm {{"dose": {dose}}}'):
         load(folder, norm_dose=str(dose))
@@ -312,16 +313,13 @@ def test_a_calibration_chooses_the_factor_by_confidence(folder: Path, tmp_path: 
     assert answers(adaptive) == [of[alpha][number] for number, alpha in enumerate(chosen)]
 
 
-def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
-    path = calibration(tmp_path / "calibration.json", "another", 0.5, 1.5, 0.4)
-    with pytest.raises(InputError, match=r"one for 'another'\. Expected one for 'plain'"):
-        load(folder, attention=path)
-
-
-def test_a_folder_is_named_as_it_is_and_not_as_a_link_to_it(folder: Path, tmp_path: Path) -> None:
+def test_a_calibration_belongs_to_the_model_whose_folder_is_named_as_it_is_and_not_as_a_link_to_it(
+    folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "current").symlink_to(folder)
-    path = calibration(tmp_path / "calibration.json", "plain", 0.5, 1.5, 0.4)
-    load(tmp_path / "current", attention=path)
+    load(tmp_path / "current", attention=calibration(tmp_path / "own.json", "plain", 0.5, 1.5, 0.4))
+    with pytest.raises(InputError, match=r"one for 'another'\. Expected one for 'plain'"):
+        load(folder, attention=calibration(tmp_path / "other.json", "another", 0.5, 1.5, 0.4))
 
 
 def test_questions_are_asked_one_by_one_where_attention_is_scaled(folder: Path) -> None:
@@ -332,16 +330,8 @@ def test_questions_are_asked_one_by_one_where_attention_is_scaled(folder: Path) 
     (cup,) = attentive.ground(CUP_RIGHT, phrases[1:]).detections
     assert [(one.box_xyxy, one.score) for one in together.detections] == [(cup.box_xyxy, cup.score)]
     load(folder, attention="0.9", batch="1")
-
-
-def test_a_larger_batch_does_not_go_with_scaled_attention() -> None:
     with pytest.raises(InputError, match="1 together with attention"):
-        qwen_vl.load(model="nowhere", attention="0.9", batch="2")
-
-
-def test_the_scheme_of_its_own_class_changes_nothing(plain: Answers, folder: Path, kind: str) -> None:
-    own = "mrope-chunked" if kind == "qwen2_5_vl" else "mrope-interleaved"
-    assert answers(load(folder, positions=own)) == plain
+        load(folder, attention="0.9", batch="2")
 
 
 @pytest.mark.parametrize(
@@ -370,10 +360,10 @@ def test_a_scheme_is_the_one_put_on_by_hand(
     assert moved != plain
 
 
-@pytest.mark.parametrize("scheme", ["1d", "axial", "learned-absolute"])
-def test_a_scheme_that_a_checkpoint_was_not_trained_for_is_refused(folder: Path, scheme: str) -> None:
-    with pytest.raises(ModelError, match=rf'not with positions .*"{scheme}".*allow_untrained'):
-        load(folder, positions=scheme)
+def test_a_scheme_that_a_checkpoint_was_not_trained_for_is_refused(folder: Path) -> None:
+    for scheme in ("1d", "axial", "learned-absolute"):
+        with pytest.raises(ModelError, match=rf'not with positions .*"{scheme}".*allow_untrained'):
+            load(folder, positions=scheme)
 
 
 # ------------------------------------------------------------------------------------------- trained with
@@ -388,7 +378,9 @@ def test_a_checkpoint_gets_what_it_was_trained_with(remedied: Path, trained: Ans
     assert [text for text, _ in trained] == [lesson.reply for lesson in lessons(kind)[2:4]]
 
 
-def test_it_answers_as_before_it_was_saved(remedied: Path, trained: Answers) -> None:
+def test_it_answers_as_before_it_was_saved_and_otherwise_without_a_mark(
+    remedied: Path, trained: Answers, tmp_path: Path
+) -> None:
     def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:
         stack = ExitStack()
         stack.callback(norms.put_norm(parts, published()).remove)
@@ -396,27 +388,24 @@ def test_it_answers_as_before_it_was_saved(remedied: Path, trained: Answers) -> 
         return stack
 
     assert_same(trained, remedied, put)
-
-
-@pytest.mark.parametrize("lost", [norms.NAME, "positions"])
-def test_without_a_mark_it_computes_something_else(remedied: Path, trained: Answers, tmp_path: Path, lost: str) -> None:
     marks = json.loads((remedied / "config.json").read_text())[FIELD]
     assert set(marks) == {norms.NAME, "positions"}
-    other = noted(copied(remedied, tmp_path / "other"), {name: marks[name] for name in marks if name != lost})
-    assert answers(load(other)) != trained
+    for lost in marks:
+        other = noted(copied(remedied, tmp_path / lost), {name: marks[name] for name in marks if name != lost})
+        assert answers(load(other)) != trained
 
 
-def test_its_scheme_may_be_named_and_another_one_is_refused(remedied: Path, trained: Answers) -> None:
+def test_its_scheme_may_be_named_but_another_one_or_a_dose_on_top_has_to_be_allowed(
+    remedied: Path, trained: Answers
+) -> None:
     assert answers(load(remedied, positions="axial")) == trained
-    with pytest.raises(ModelError, match=r'with .*"axial".*, not with positions .*"1d"'):
-        load(remedied, positions="1d")
-    assert answers(load(remedied, positions="1d", allow_untrained="yes")) != trained
-
-
-def test_a_dose_on_top_of_its_own_normaliser_is_refused_unless_allowed(remedied: Path, trained: Answers) -> None:
-    with pytest.raises(ModelError, match="its own normaliser"):
-        load(remedied, norm_dose="0.5")
-    assert answers(load(remedied, norm_dose="0.5", allow_untrained="yes")) != trained
+    for options, words in (
+        ({"positions": "1d"}, r'with .*"axial".*, not with positions .*"1d"'),
+        ({"norm_dose": "0.5"}, "its own normaliser"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            load(remedied, **options)
+        assert answers(load(remedied, **options, allow_untrained="yes")) != trained
 
 
 def test_learned_positions_are_put_on_from_their_own_file(plain: Answers, folder: Path, tmp_path: Path) -> None:
@@ -433,53 +422,46 @@ def test_learned_positions_are_put_on_from_their_own_file(plain: Answers, folder
     assert learned != plain
 
 
-MARKS = {
-    "cloc-2": ({"cloc-2": True}, r"'cloc-2', an unknown remedy"),
-    "norm of another name": ({"norm": "other"}, r"trained with norm, .*'other'"),
-    "pin": ({"pin": {"patches": 16}}, r"trained with pin"),
-    "layers": ({"vision_feature_layers": {"layers": [1], "post_layernorm": True}}, "vision_feature_layer|DeepStack"),
-    "layers without a list": ({"vision_feature_layers": {}}, "trained with vision_feature_layers"),
-    "no scheme": ({"positions": {"scheme": "spiral"}}, "spiral"),
-    "no settings": ({"positions": 3}, "was trained with 3"),
-    "sections that do not fit": ({"positions": {"scheme": "mrope-chunked", "sections": [1]}}, "trained with positions"),
-}
-
-
-@pytest.mark.parametrize("case", MARKS)
-def test_a_mark_that_cannot_be_followed_is_a_model_error_that_names_it(folder: Path, tmp_path: Path, case: str) -> None:
-    marks, words = MARKS[case]
+@pytest.mark.parametrize(
+    ("marks", "words"),
+    [
+        ({"cloc-2": True}, r"'cloc-2', an unknown remedy"),
+        ({"norm": "other"}, r"trained with norm, .*'other'"),
+        ({"pin": {"patches": 16}}, r"trained with pin"),
+        ({"vision_feature_layers": {"layers": [1], "post_layernorm": True}}, "vision_feature_layer|DeepStack"),
+        ({"vision_feature_layers": {}}, "trained with vision_feature_layers"),
+        ({"positions": {"scheme": "spiral"}}, "spiral"),
+        ({"positions": 3}, "was trained with 3"),
+        ({"positions": {"scheme": "mrope-chunked", "sections": [1]}}, "trained with positions"),
+    ],
+)
+def test_a_mark_that_cannot_be_followed_is_a_model_error_that_names_it(
+    folder: Path, tmp_path: Path, marks: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ModelError, match=words):
         load(noted(copied(folder, tmp_path / "marked"), marks))
 
 
-@pytest.mark.parametrize(
-    ("tensors", "words"),
-    [
-        (None, r"spatial_vlm_remedies\.safetensors"),
+NUMBER = torch.ones(())
+
+
+def test_tensors_that_are_missing_damaged_or_do_not_fit_are_a_model_error(remedied: Path, tmp_path: Path) -> None:
+    other = copied(remedied, tmp_path / "other")
+    whole = (other / FILE).read_bytes()
+    for tensors, words in (
         ({}, "has no tensors of norm"),
         ({"pin.table": torch.zeros(2)}, "has no tensors of norm"),
-        ({"norm.gamma": torch.ones(64), "norm.mean": torch.ones(())}, "gamma"),
-        (
-            {"norm.gamma": torch.ones(7), "norm.mean": torch.ones(()), "norm.largest": torch.ones(())},
-            "64, as the token",
-        ),
-    ],
-)
-def test_tensors_that_are_missing_or_do_not_fit_are_a_model_error(
-    remedied: Path, tmp_path: Path, tensors: dict[str, Any] | None, words: str
-) -> None:
-    other = copied(remedied, tmp_path / "other")
-    (other / FILE).unlink()
-    if tensors is not None:
+        ({"norm.gamma": torch.ones(64), "norm.mean": NUMBER}, "gamma"),
+        ({"norm.gamma": torch.ones(7), "norm.mean": NUMBER, "norm.largest": NUMBER}, "64, as the token"),
+    ):
         save_file(tensors, other / FILE)
-    with pytest.raises(ModelError, match=rf"trained with norm.*{words}"):
-        load(other)
-
-
-def test_damaged_tensors_are_a_model_error(remedied: Path, tmp_path: Path) -> None:
-    other = copied(remedied, tmp_path / "other")
-    (other / FILE).write_bytes((other / FILE).read_bytes()[:-5])
+        with pytest.raises(ModelError, match=rf"trained with norm.*{words}"):
+            load(other)
+    (other / FILE).write_bytes(whole[:-5])
     with pytest.raises(ModelError, match=FILE):
+        load(other)
+    (other / FILE).unlink()
+    with pytest.raises(ModelError, match=rf"trained with norm.*{FILE}"):
         load(other)
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,23 +117,6 @@ def test_of_other_images_it_says_nothing_and_the_geometrys_answer_stands(two_sid
     assert answer.judge is not None
     assert not answer.judge.relations
     assert "simulated" in answer.judge.reason
-
-
-def test_it_is_weighed_as_it_was_measured(two_sides: Rendering, tmp_path: Path) -> None:
-    known = {"slope": 1.0, "error": 0.05, "offset": 0.0, "n": 400, "positive": 200}
-    path = tmp_path / "judge.json"
-    path.write_text(
-        json.dumps({"schema": 1, "model": "small", "relations": {"behind, higher": known, "behind, lower": known}})
-    )
-    frame = dataclasses.replace(two_sides.frame, domain="simulated")
-    alone = Resolver().resolve(frame, WORDS, two_sides.detections)
-    both = resolver("fuse", calibration=str(path)).resolve(frame, WORDS, two_sides.detections)
-    assert both.judge is not None
-    assert both.judge.effect == "confirmed"
-    assert both.status is Status.OK
-    assert both.target is not None
-    assert both.target.id == "far"
-    assert both.confidence >= alone.confidence
 
 
 def test_a_folder_without_the_network_is_refused(tmp_path: Path) -> None:

@@ -25,18 +25,8 @@ import pytest
 pytest.importorskip("torch", reason="transformers serve: torch is not installed")
 pytest.importorskip("transformers", reason="transformers serve: transformers is not installed")
 
-import torch
-from PIL import Image
-from tiny_vlms import IGNORED, Lesson, _pieces, _saved, _teach, _tokenizer
-from transformers import (
-    CLIPVisionConfig,
-    GenerationConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-)
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from tiny_families import llava_folder
+from tiny_vlms import Lesson
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends import server_chat as chat
@@ -49,19 +39,14 @@ MISSING = [name for name in ("accelerate", "fastapi", "uvicorn", "openai") if im
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"transformers serve: {', '.join(MISSING)} not installed")
 
 START_S = 180.0  # importing torch, loading and warming up, on a machine with other work
-TEMPLATE = (
-    "{% for message in messages %}{{ message.role }}:"
-    "{% for part in message.content %}{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
-    "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
-)
 MUG = NounPhrase("mug")
 BOX_LEFT, BOX_RIGHT = (100, 200, 300, 400), (700, 250, 900, 650)  # thousandths
 
 
 def scene(box: tuple[int, int, int, int]) -> Rgb:
-    """A grey image of 64 x 48 pixels with a red rectangle, its corners in thousandths."""
-    rgb = np.full((48, 64, 3), 90, np.uint8)
-    x0, y0, x1, y1 = (np.array(box) * (64, 48, 64, 48) // 1000).tolist()
+    """A grey square of 64 pixels, so that nothing is cut off, with a red rectangle, its corners in thousandths."""
+    rgb = np.full((64, 64, 3), 90, np.uint8)
+    x0, y0, x1, y1 = (np.array(box) * 64 // 1000).tolist()
     rgb[y0:y1, x0:x1] = (230, 20, 20)
     return rgb
 
@@ -76,72 +61,20 @@ def reply(box: tuple[int, ...]) -> str:
 # ------------------------------------------------------------------------------------------------ a tiny model
 
 
-def prompt(rgb: Rgb) -> list[dict[str, Any]]:
-    """What the client asks about the mug, as the server hands it to the processor."""
-    asking = chat.ChatPrompt("tiny", CONVENTIONS["thousand"])
-    system, user = chat.find_request(["mug"], chat.image(rgb, asking), asking)["messages"]
-    text = user["content"][1]
-    return [
-        {"role": "system", "content": [{"type": "text", "text": system["content"]}]},
-        {"role": "user", "content": [{"type": "image"}, text]},
-    ]
-
-
-def processor_for(lessons: list[Lesson]) -> LlavaProcessor:
-    roles = {"pad_token": "<pad>", "eos_token": "<eos>", "extra_special_tokens": {"image_token": "<image>"}}
-    return LlavaProcessor(
-        CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False),
-        _tokenizer(("<pad>", "<eos>", "<image>"), _pieces(lessons), roles),
-        patch_size=8,
-        vision_feature_select_strategy="default",
-        chat_template=TEMPLATE,
-        num_additional_image_tokens=1,
-    )
-
-
-def tiny_llava(tokenizer: Any) -> LlavaForConditionalGeneration:
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    small = {"num_hidden_layers": 2, "initializer_range": 0.1}  # of such a width, larger first weights learn sooner
-    vision = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_attention_heads=2, image_size=32, patch_size=8,
-        initializer_factor=5.0, **small,
-    )  # fmt: skip
-    text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_attention_heads=4,
-        max_position_embeddings=2048, **small, **ends,
-    )  # fmt: skip
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    config = LlavaConfig(vision_config=vision, text_config=text, image_token_id=image, vision_feature_layer=-1)
-    model = LlavaForConditionalGeneration(config)
-    # A checkpoint's own settings that would spoil coordinates if the client did not overrule them.
-    model.generation_config = GenerationConfig(do_sample=True, temperature=0.9, repetition_penalty=20.0, **ends)
-    return model
-
-
-def batch(processor: LlavaProcessor, lessons: list[Lesson]) -> dict[str, Any]:
-    """All conversations at once, with labels of the replies alone."""
-    images = [Image.fromarray(lesson.rgb) for lesson in lessons]
-    prompts = [processor.apply_chat_template(prompt(lesson.rgb), add_generation_prompt=True) for lesson in lessons]
-    whole = [f"{asked}{lesson.reply}<eos>" for asked, lesson in zip(prompts, lessons, strict=True)]
-    inputs = processor(images=images, text=whole, padding=True, padding_side="right", return_tensors="pt")
-    labels = inputs["input_ids"].clone()
-    labels[inputs["attention_mask"] == 0] = IGNORED
-    for row, (image, asked) in enumerate(zip(images, prompts, strict=True)):
-        labels[row, : len(processor(images=image, text=asked)["input_ids"][0])] = IGNORED
-    return {**inputs, "labels": labels}
+def spoilt(model: Any) -> None:
+    """A checkpoint's own settings that would spoil coordinates if the client did not overrule them."""
+    model.generation_config.temperature, model.generation_config.repetition_penalty = 0.9, 20.0
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    asking = chat.ChatPrompt("tiny", CONVENTIONS["thousand"])
+    lessons = []
+    for rgb, box in ((LEFT, BOX_LEFT), (RIGHT, BOX_RIGHT)):
+        system, user = chat.find_request(["mug"], chat.image(rgb, asking), asking)["messages"]
+        lessons.append(Lesson(rgb, user["content"][1]["text"], reply(box)))
     folder = tmp_path_factory.mktemp("served") / "tiny-llava"
-    asked = f"{chat.SYSTEM} system {prompt(LEFT)[1]['content'][1]['text']}"
-    lessons = [Lesson(LEFT, asked, reply(BOX_LEFT)), Lesson(RIGHT, asked, reply(BOX_RIGHT))]
-    torch.manual_seed(3)
-    processor = processor_for(lessons)
-    model = tiny_llava(processor.tokenizer)
-    _teach(model, lambda: batch(processor, lessons), 400)
-    processor.save_pretrained(folder)
-    return _saved(model, folder, False)
+    return llava_folder(folder, lessons, prepare=spoilt, before=f"USER: {system['content']} USER: ")
 
 
 # ------------------------------------------------------------------------------------------------ its server
@@ -209,7 +142,7 @@ def served(checkpoint: Path) -> Iterator[Served]:
 
 
 def pixels(box: tuple[int, ...]) -> tuple[float, ...]:
-    return tuple((np.array(box) * (64, 48, 64, 48) / 1000).tolist())
+    return tuple((np.array(box) * 64 / 1000).tolist())
 
 
 def test_words_and_pixels_arrive_and_boxes_come_back(served: Served) -> None:

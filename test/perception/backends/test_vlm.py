@@ -17,9 +17,10 @@ transformers = pytest.importorskip("transformers")
 import tiny_families  # noqa: E402
 import tiny_vlms  # noqa: E402
 from PIL import Image  # noqa: E402
+from tiny_folders import Folders  # noqa: E402
 from tiny_models import HEIGHT as SHAPES_HEIGHT  # noqa: E402
 from tiny_models import WIDTH as SHAPES_WIDTH  # noqa: E402
-from tiny_models import saved_segmenter, shapes  # noqa: E402
+from tiny_models import shapes  # noqa: E402
 from tiny_vlms import HEIGHT, WIDTH, Lesson, scene  # noqa: E402
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError  # noqa: E402
@@ -83,23 +84,15 @@ def test_paligemma_is_asked_as_its_class_documents_it(paligemma: Path) -> None:
     assert size == (WIDTH, HEIGHT)
 
 
-def test_a_batch_gives_each_prompt_its_own_reply(paligemma: Path) -> None:
-    grounder = loaded(paligemma)
+def test_each_prompt_of_a_batch_gets_its_own_reply_and_a_smaller_side_a_smaller_image(paligemma: Path) -> None:
     with pytest.raises(ModelError, match="no can"):
-        grounder.ground(CUP_LEFT, [CUP, CAN])  # prompts of one batch; the second is answered in words
-
-
-def test_a_smaller_longest_side_shows_a_smaller_image(paligemma: Path) -> None:
-    small = vlm.load(model=str(paligemma), device="cpu", longest_px="256", max_new_tokens="80")
+        loaded(paligemma).ground(CUP_LEFT, [CUP, CAN])  # prompts of one batch; the second is answered in words
+    options = {"model": str(paligemma), "device": "cpu", "longest_px": "256", "max_new_tokens": "80"}
+    small = load_grounder("vlm", options)
     large = np.repeat(np.repeat(CUP_LEFT, 4, axis=0), 4, axis=1)
-    assert small.written(large, "cup")[1] == (256, 142)
+    assert small.written(large, "cup")[1] == (256, 142)  # type: ignore[attr-defined]
     (one,) = small.ground(large, [CUP]).detections
     assert one.box_xyxy == pytest.approx([4 * v for v in LEFT], abs=4 * WIDTH / 1024)
-
-
-def test_the_backend_is_loaded_by_name(paligemma: Path) -> None:
-    grounder = load_grounder("vlm", {"model": str(paligemma), "device": "cpu", "max_new_tokens": "80"})
-    assert len(grounder.ground(CUP_LEFT, [CUP]).detections) == 1
 
 
 # ------------------------------------------------------------------------------------------------ InternVL
@@ -189,14 +182,9 @@ def pointing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_vlms.qwen_folder(tmp_path_factory.mktemp("models") / "Embodied-R1-3B", "qwen2_5_vl", lessons)
 
 
-@pytest.fixture(scope="module")
-def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_segmenter(tmp_path_factory.mktemp("sam2"), taught=True, points=True)
-
-
-def test_points_become_one_object_with_mask_and_box(pointing: Path, segmenter: Path) -> None:
+def test_points_become_one_object_with_mask_and_box(pointing: Path, folders: Folders) -> None:
     rgb, truth = shapes()
-    grounder = loaded(pointing, masks="sam2", masks_model=str(segmenter))
+    grounder = loaded(pointing, masks="sam2", masks_model=str(folders["sam2 points"]))
     (one,) = grounder.ground(rgb, [CAN]).detections
     assert one.mask is not None
     assert (one.mask & truth[1]).sum() / (one.mask | truth[1]).sum() > 0.8
@@ -218,41 +206,29 @@ def test_a_family_of_points_without_masks_is_refused_when_it_is_loaded(pointing:
 # ------------------------------------------------------------------------------------------------ refusals
 
 
+STATED = {"prompt": "Find {}.", "convention": "thousand"}
+
+
 @pytest.mark.parametrize(
-    ("name", "config", "words"),
+    ("name", "kind", "options", "error", "words"),
     [
-        ("RoboRefer-8B", {"model_type": "llava_llama"}, "roborefer.*code.*never run.*backend server"),
-        ("Molmo-7B-D", {"model_type": "molmo"}, "molmo.*backend server"),
-        ("Florence-2-base", {"model_type": "florence2"}, "Use the backend florence-2"),
+        ("RoboRefer-8B", "llava_llama", {}, ModelError, "roborefer.*code.*never run.*backend server"),
+        ("Molmo-7B-D", "molmo", {}, ModelError, "molmo.*backend server"),
+        ("Florence-2-base", "florence2", {}, ModelError, "Use the backend florence-2"),
+        ("model", "mine", STATED, ModelError, r"no code for the model_type 'mine'.*backend server"),
+        ("model", "llava", {}, InputError, "qwen3-vl"),
+        ("model", "llava", {"convention": "thousand"}, InputError, "option prompt"),
     ],
 )
-def test_a_family_without_code_here_says_what_to_do(
-    name: str, config: dict[str, str], words: str, tmp_path: Path
+def test_a_family_without_code_here_says_what_to_do_and_its_code_is_never_run(
+    name: str, kind: str, options: dict[str, str], error: type[Exception], words: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / name
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "modeling.Model"}}))
-    with pytest.raises(ModelError, match=words):
-        loaded(folder)
-
-
-def test_a_model_type_that_transformers_does_not_know_is_named_and_its_code_never_run(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": "mine", "auto_map": {"AutoModel": "evil.Model"}}))
+    (folder / "config.json").write_text(json.dumps({"model_type": kind, "auto_map": {"AutoModel": "evil.Model"}}))
     (folder / "evil.py").write_text("raise SystemExit('it was run')")
-    with pytest.raises(ModelError, match=r"no code for the model_type 'mine'.*backend server"):
-        loaded(folder, prompt="Find {}.", convention="thousand")
-
-
-def test_a_folder_that_tells_no_family_lists_them(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "llava"}')
-    with pytest.raises(InputError, match="qwen3-vl"):
-        loaded(folder)
-    with pytest.raises(InputError, match="option prompt"):
-        loaded(folder, convention="thousand")
+    with pytest.raises(error, match=words):
+        loaded(folder, **options)
 
 
 def test_pixels_of_a_resized_image_need_a_processor_that_tells_its_size(paligemma: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from tiny_vlms import SEED, Lesson, _conversations, _pieces, _saved, _teach, _tokenizer
@@ -141,6 +140,7 @@ def llava_folder(
     steps: int = 1500,
     prepare: Callable[[Any], None] = lambda _: None,
     known: Sequence[Lesson] = (),
+    before: str = "USER: ",
 ) -> Path:
     """Save a tiny LLaVA that learnt the lessons on images padded to squares.
 
@@ -151,6 +151,7 @@ def llava_folder(
         steps: of training; 0 leaves it random.
         prepare: called with the model before it learns.
         known: their words are in the tokenizer, and are not learnt.
+        before: what stands before image and question.
     """
     from spatial_vlm_ros.vlm.remedies.encoders import vision_config, with_encoder
 
@@ -160,7 +161,9 @@ def llava_folder(
         "extra_special_tokens": {"image_token": "<image>"},
     }
     tokenizer = _tokenizer(
-        ("<pad>", "<s>", "</s>", "<image>"), _pieces([*lessons, _LLAVA_WORDS, *([known] if known else [])]), roles
+        ("<pad>", "<s>", "</s>", "<image>"),
+        _pieces([*lessons, *known, Lesson(lessons[0].rgb, before, "ASSISTANT")]),
+        roles,
     )
     if encoder in ("clip", "aimv2"):
         images: Any = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
@@ -188,14 +191,11 @@ def llava_folder(
     ).save_pretrained(folder)
     prepare(model)
     if steps:
-        _teach(model, lambda: _llava_batch(tokenizer, images, lessons), steps)
+        _teach(model, lambda: _llava_batch(tokenizer, images, lessons, before), steps)
     return _saved(model, folder, False)
 
 
-_LLAVA_WORDS = Lesson(np.zeros((1, 1, 3), np.uint8), "USER ASSISTANT", "")
-
-
-def _llava_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
+def _llava_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], before: str) -> dict[str, Any]:
     """Squares and conversations, written without the code under test."""
     squares = []
     for lesson in lessons:
@@ -203,7 +203,7 @@ def _llava_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict
         above, before = (max(width - height, 0) // 2, max(height - width, 0) // 2)
         squares.append(Image.new("RGB", (max(height, width),) * 2, (122, 116, 104)))
         squares[-1].paste(Image.fromarray(lesson.rgb), (before, above))
-    asked = ["USER: " + "<image>" * (SIDE // 14) ** 2 + f"\n{lesson.question} ASSISTANT:" for lesson in lessons]
+    asked = [before + "<image>" * (SIDE // 14) ** 2 + f"\n{lesson.question} ASSISTANT:" for lesson in lessons]
     batch = _conversations(tokenizer, asked, [f"{lesson.reply}</s>" for lesson in lessons])
     return {**batch, **images(images=squares, return_tensors="pt")}
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 from tiny_models import saved_detector, saved_segmenter
 from tiny_owls import SIDES, owl, published, saved_owl
-from tiny_sam3 import sam3, saved_sam3, taught
+from tiny_sam3 import sam3, saved_sam3
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception import load_grounder
@@ -48,7 +48,7 @@ class Folders(dict[str, Path]):
         elif kind == "sam2":
             saved_segmenter(folder, taught=bool(how), points=how == "points")
         elif kind == "sam3":
-            saved_sam3(folder, taught() if how else sam3())
+            saved_sam3(folder, sam3())
         else:
             saved_detector(folder, kind, taught=bool(how))
         self[name] = folder

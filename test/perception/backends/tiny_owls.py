@@ -127,39 +127,3 @@ def by_transformers(
         output = model(**inputs)
     found = prepared_by.image_processor.post_process_object_detection(output, threshold, [rgb.shape[:2]])[0]
     return found["boxes"].double().numpy(), found["scores"].double().numpy(), found["labels"].numpy()
-
-
-def teach(model: Any, rgb: npt.NDArray[np.uint8], boxes: dict[str, tuple[float, ...]], steps: int = 400) -> None:
-    """Teach OWL-ViT one image.
-
-    Args:
-        model: of the family owlvit.
-        rgb: (H, W, 3).
-        boxes: phrase → left, top, right, bottom in pixels; the patch in the middle of a box learns it.
-    """
-    prepared_by = processor("owlvit", model.config.vision_config.image_size)
-    text = {"padding": "max_length", "max_length": model.config.text_config.max_position_embeddings}
-    inputs = prepared_by(
-        images=[rgb], text=[[f"a photo of a {phrase}" for phrase in boxes]], return_tensors="pt", text_kwargs=text
-    )
-    height, width = rgb.shape[:2]
-    corners = torch.tensor(list(boxes.values())) / torch.tensor([width, height, width, height])
-    wanted = torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1).float()
-    cells = (wanted[:, :2] * PATCHES["owlvit"]).long()
-    patches = cells[:, 1] * PATCHES["owlvit"] + cells[:, 0]
-    labels = torch.zeros(PATCHES["owlvit"] ** 2, len(boxes))
-    labels[patches, torch.arange(len(boxes))] = 1.0
-    model.owlvit.vision_model.embeddings.patch_embedding.requires_grad_(False)  # most of the weights, and time
-    learning = [value for value in model.parameters() if value.requires_grad]
-    optimiser = torch.optim.AdamW(learning, 4e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
-    model.train()
-    for _ in range(steps):
-        optimiser.zero_grad()
-        output = model(**inputs)
-        unsure = torch.nn.functional.binary_cross_entropy_with_logits(output.logits[0], labels, reduction="sum")
-        (unsure + 20 * (output.pred_boxes[0, patches] - wanted).abs().sum()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-    model.eval()

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, image, train
-from tiny_owls import LENGTH, PHRASES, tokenizer
+from tiny_owls import LENGTH, tokenizer
 from transformers import CLIPTextConfig, Sam3Config, Sam3Model, Sam3VideoConfig, Sam3VideoModel
 from transformers.models.sam3.configuration_sam3 import (
     Sam3DETRDecoderConfig,
@@ -83,45 +82,6 @@ def spread(model: Any) -> Any:
             if value.ndim > 1:
                 value.normal_(0.0, 0.3)
     return model.eval()
-
-
-def taught(steps: int = 200) -> Sam3Model:
-    """SAM 3 that learned what `tiny_models.teach_detector` teaches, with the rectangles as masks.
-
-    The first object of the decoder learns what is at LEFT, the second one what is at RIGHT.
-    """
-    torch.manual_seed(0)
-    model = Sam3Model(config())
-    for part in (model.text_encoder, model.text_projection, model.detr_decoder.query_embed):
-        spread(part)  # as initialised, phrases and objects are nearly alike, and stay so for long
-    texts = tokenizer()(list(PHRASES), padding="max_length", max_length=LENGTH, return_tensors="pt")
-    asked = {name: texts[name].repeat(2, 1) for name in ("input_ids", "attention_mask")}
-    images = [PREPARATION(image(*colours), torch.device("cpu")) for colours in ((RED, BLUE), (BLUE, RED))]
-    rows, places = torch.tensor([0, 1, 3, 4]), torch.tensor([0, 1, 1, 0])  # cat, can, no dog; and the other way round
-    there = torch.zeros(6, QUERIES)
-    there[rows, places] = 1.0
-    boxes = torch.tensor([LEFT, RIGHT]) / torch.tensor([WIDTH, HEIGHT] * 2)
-    masks = torch.zeros(2, 1, HEIGHT, WIDTH)
-    for mask, (x0, y0, x1, y1) in zip(masks, (LEFT, RIGHT), strict=True):
-        mask[0, y0:y1, x0:x1] = 1.0
-    unsure = torch.nn.functional.binary_cross_entropy_with_logits
-
-    def loss() -> torch.Tensor:
-        seen = model.get_vision_features(torch.cat(images))
-        for name in ("fpn_hidden_states", "fpn_position_encoding"):  # each image for three texts
-            seen[name] = tuple(level.expand(2, -1, -1, -1).repeat_interleave(3, 0) for level in seen[name])
-        output = model(vision_embeds=seen, **asked)
-        low = output.pred_masks[rows, places][:, None]
-        logits = torch.nn.functional.interpolate(low, (HEIGHT, WIDTH), mode="bilinear", align_corners=False)
-        likely, target = logits.sigmoid(), masks[places]
-        dice = 1 - 2 * (likely * target).sum((1, 2, 3)) / (likely + target).sum((1, 2, 3))
-        off = (output.pred_boxes[rows, places] - boxes[places]).abs().sum(-1)
-        found = unsure(output.pred_logits, there, reduction="sum") / len(there)
-        present = unsure(output.presence_logits, there.amax(1, keepdim=True))
-        return found + present + 5 * off.mean() + unsure(logits, target) + dice.mean()
-
-    train(model, loss, steps, rate=4e-3)
-    return model
 
 
 def saved_sam3(folder: Path, model: Any, side: int = SIDE) -> Path:
