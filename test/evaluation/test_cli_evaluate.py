@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm evaluate` as it is called: reports, baselines and exit codes."""
+"""`spatial-vlm evaluate` with several models, folders and bags: reports, baselines, stored answers and exit codes."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import cv2
@@ -15,174 +17,323 @@ from click.testing import CliRunner, Result
 
 pytest.importorskip("jinja2")
 pytest.importorskip("junitparser")
+pytest.importorskip("rosbags")
 
-from frame_files import case, write_cases, write_frame
+from bag_builder import scene
+from frame_files import case, write_cases
 
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.evaluation.bags.writer import PERIOD_NS, START_NS, record
+from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json, evaluation_of
+from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.evaluation.model_run import UnusableCase, by_reason, runs_of_rows
+from spatial_vlm_ros.evaluation.model_spec import models_of
+from spatial_vlm_ros.evaluation.rows_file import read_rows
+
+SCRIPTED = "scripted_grounder:load"
+CASES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("the chick behind the cup", {"status": "OK", "id": "bonnet"}),
+    ("the chick in front of the cup", {"status": "OK", "id": "ribbon"}),
+    ("the chick", {"status": "AMBIGUOUS"}),
+    ("how many chicks are there?", {"status": "ANSWERED", "answer": {"value": 2}}),
+)
+FRAMES = 2
+PICTURE = 'src="data:image/jpeg;base64,'
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
+def evaluated(*arguments: object, code: int = 0) -> dict[str, Any]:
+    done = run("evaluate", *arguments, "--json")
+    assert done.exit_code == code, done.output
+    return dict(json.loads(done.stdout))
+
+
+def counted(share: dict[str, Any]) -> tuple[int, int]:
+    return share["k"], share["n"]
+
+
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight times the same frame: the bonnet is behind the cup, and "the chick" is ambiguous."""
-    root = tmp_path_factory.mktemp("recordings")
-    frame, detections = chicks_and_cup_frame()
-    cases = []
-    for number in range(8):
-        write_frame(root / f"f{number}", frame, detections)
-        cases.append(case(f"f{number}", "the chick behind the cup", "bonnet", "usual"))
-        cases.append(case(f"f{number}", "the chick", None, "negative", status="AMBIGUOUS"))
-    write_cases(root, [*cases, case("f0", "the cup")])
+    """Twice the same frame, four cases each."""
+    root, seen = tmp_path_factory.mktemp("recordings"), scene()
+    for n in range(FRAMES):
+        write_frame(root / f"f{n}", seen.frame, seen.detections)
+    write_cases(root, [case(f"f{n}", words, None, "one", **expect) for n in range(FRAMES) for words, expect in CASES])
     return root
 
 
 @pytest.fixture(scope="module")
+def bag(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same recorded, one image for each case, and its truth."""
+    folder = tmp_path_factory.mktemp("bag")
+    record(recordings, folder / "run")
+    first = START_NS + 1_000 + 400_000_000
+    lines = [
+        json.dumps({"stamp_ns": first + n * PERIOD_NS, "instruction": w, "expect": e})
+        for n, (w, e) in enumerate(CASES * FRAMES)
+    ]
+    (folder / "truth.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "run", folder / "truth.jsonl"
+
+
+@pytest.fixture(scope="module")
+def baseline(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scores of the recordings with the given detections, and with a detector that finds all."""
+    path = tmp_path_factory.mktemp("baseline") / "before.json"
+    both = ("--detections", "--grounder", f"seeing={SCRIPTED}")
+    assert run("evaluate", "--frames", recordings, *both, "--out", path).exit_code == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def answers(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The answers of `resolve`."""
+    path = tmp_path_factory.mktemp("answers") / "good.jsonl"
+    path.write_text(run("resolve", "--frames", recordings, "--json").output)
+    return path
+
+
+@pytest.fixture(scope="module")
 def strict_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Parameters with which nothing is answered."""
+    """Parameters with which no object is answered."""
     path = tmp_path_factory.mktemp("config") / "lame.yaml"
     path.write_text("/**:\n  ros__parameters:\n    decision: {mass: 1.0}\n")
     return path
 
 
-def test_all_reports_are_written_in_one_run(recordings: Path, tmp_path: Path) -> None:
-    files = {name: tmp_path / "reports" / f"report.{name}" for name in ("html", "junit", "markdown")}
-    out = tmp_path / "scores.json"
-    options = [part for name, path in files.items() for part in (f"--{name}", path)]
-    done = run("evaluate", "--frames", recordings, "--out", out, "--json", *options)
+# ------------------------------------------------------------------------------------------------ models
+
+
+def test_models_on_frames_and_bags_in_one_command(recordings: Path, bag: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    out, parquet = tmp_path / "report", tmp_path / "rows.parquet"
+    everything = ("evaluate", "--frames", recordings, "--bags", bag[0], "--truth", bag[1], "--base-frame", "base_link",
+                  "--detections", "--grounder", f"blind={SCRIPTED} drop=cup",
+                  "--grounder", f"broken={SCRIPTED} fails=yes", "--out", out)  # fmt: skip
+    done = run(*everything, "--parquet", parquet)
     assert done.exit_code == 0, done.output
-    result = json.loads(done.output)
-    assert result == json.loads(out.read_text())
-    assert (result["as_expected"]["k"], result["as_expected"]["n"], result["unjudged"]) == (16, 16, 1)
-    assert result["calibration"]["answered"]["n"] == 8
-    assert len(result["cases"]) == 16
-    assert files["html"].read_text().startswith("<!doctype html>")
-    assert 'tests="16"' in files["junit"].read_text()
-    assert files["markdown"].read_text().startswith("# Evaluation of recordings")
+    said = [" ".join(line.split()) for line in done.output.splitlines()]
+    for begin in (
+        "blind 16 8/16 50.0%",
+        "not detected 0 8 (8 / 0 / 0) 0",
+        "detections / blind as expected, place and all 16 8 16 8 0",
+    ):
+        assert any(line.startswith(begin) for line in said), begin
+    result = json.loads((out / "scores.json").read_text())
+    given, blind, broken = result["models"]
+    assert [(m["model"], *counted(m["complete"]), m["oracle"]["k"]) for m in result["models"]] == [
+        ("detections", 16, 16, 16), ("blind", 8, 16, 16), ("broken", 0, 16, 16)]  # fmt: skip
+    assert given["errors"] == {}
+    assert blind["errors"] == {"not detected": {"model": 8, "resolver": 0, "unknown": 0}}
+    assert broken["errors"] == {"failed": {"model": 16, "resolver": 0, "unknown": 0}}
+    assert {c["source"] for c in blind["cases"]} == {str(recordings), str(bag[0])}
+    first = result["pairs"][0]
+    assert (first["first"], first["second"], first["n"], first["only_first"]) == ("detections", "blind", 16, 8)
+    verdicts = {(row["first"], row["second"]): row["verdict"] for row in result["pairs"] if row["n"] == 16}
+    assert (verdicts["detections", "broken"], len(result["pairs"])) == ("better", 12)
+    assert {p.name for p in out.iterdir()} == {"junit.xml", "report.html", "report.md", "report_images", "scores.json"}
+    page, junit = (out / "report.html").read_text(), (out / "junit.xml").read_text()
+    assert (page.count("<article"), page.count(PICTURE)) == (8 + 16, 24)
+    assert 'select name="model"' in page
+    assert (junit.count("<testsuite "), "not detected" in junit) == (3, True)
+    assert "| not detected | 0 | 8 (8 / 0 / 0) | 0 |" in (out / "report.md").read_text()
+    rows = read_rows(parquet)
+    assert len(rows) == 48
+    assert json.loads(json.dumps(evaluation_json(evaluation_of(runs_of_rows(rows))))) == result
+    again = run(*everything)
+    assert (again.exit_code, "the folder is not empty" in again.output) == (2, True)
+    assert json.loads((out / "scores.json").read_text()) == result
+
+
+def test_the_gate_compares_each_model_with_its_own_baseline(recordings: Path, baseline: Path, tmp_path: Path) -> None:
+    several = ("--frames", recordings, "--baseline", baseline, "--detections", "--grounder")
+    same = evaluated(*several, f"seeing={SCRIPTED}")
+    assert [m["comparison"]["verdict"] for m in same["models"]] == ["cannot tell"] * 2
+    worse = evaluated(*several, f"seeing={SCRIPTED} drop=cup", "--junit", tmp_path / "junit.xml", code=3)
+    verdicts = {m["model"]: m["comparison"] for m in worse["models"]}
+    assert (verdicts["detections"]["lost"], len(verdicts["seeing"]["lost"])) == ([], 4)
+    assert 'failures="4"' in (tmp_path / "junit.xml").read_text()
+    other = evaluated(*several, f"new={SCRIPTED} drop=cup")
+    assert "new is not compared: the baseline has only detections, seeing" in other["notes"]
+
+
+def test_what_cannot_be_loaded_or_read_is_not_scored(
+    recordings: Path, bag: tuple[Path, Path], baseline: Path, tmp_path: Path
+) -> None:
+    several = ("--frames", recordings, "--detections", "--grounder", "gone=nowhere:load")
+    result = evaluated(*several, "--baseline", baseline, "--junit", tmp_path / "junit.xml", code=1)
+    assert [(*counted(m["complete"]), len(m["unusable"])) for m in result["models"]] == [(8, 8, 0), (0, 0, 8)]
+    assert result["pairs"] == []
+    assert "gone could not be loaded" in result["notes"][0]
+    assert "it was not run: " in result["models"][1]["unusable"][0]["problem"]
+    assert 'errors="8"' in (tmp_path / "junit.xml").read_text()
+    assert "some cases could not be judged" in run("evaluate", *several).output
+    alone = run("evaluate", "--frames", recordings, "--grounder", "gone=nowhere:load")
+    assert (alone.exit_code, "cannot be imported" in alone.output) == (1, True)
+    (tmp_path / "cut.mcap").write_bytes(b"\x89MCAP0\r\n")
+    result = evaluated("--frames", recordings, "--bags", tmp_path / "cut.mcap", "--truth", bag[1], code=1)
+    assert (*counted(result["complete"]), len(result["unusable"])) == (8, 8, 8)
+    assert "its cases are not judged for detections" in result["notes"][0]
+
+
+def test_cases_that_failed_are_told_with_the_reason_once(recordings: Path, bag: tuple[Path, Path]) -> None:
+    done = run("evaluate", "--frames", recordings, "--bags", bag[0], "--truth", bag[1], "--base-frame", "nowhere",
+               "--detections", "--grounder", SCRIPTED, "--json")  # fmt: skip
+    (note,) = [note for note in json.loads(done.stdout)["notes"] if "TF_UNAVAILABLE" in note]
+    assert note.count("8 of 8 cases ended in TF_UNAVAILABLE; the first says: transform nowhere") == 1
+
+
+def test_unusable_truth_is_counted_and_ends_with_1(recordings: Path, tmp_path: Path) -> None:
+    for name in ("f0", "f1"):
+        shutil.copytree(recordings / name, tmp_path / name)
+    write_cases(tmp_path, [case("f0", "the cup", "cup"), case("f1", "the cup", "cap")])
+    result = evaluated("--frames", tmp_path, "--html", tmp_path / "page.html", code=1)
+    (unusable,) = result["unusable"]
+    assert (result["complete"]["n"], unusable["image"]) == (1, "f1")
+    assert "1 not judged" in (tmp_path / "page.html").read_text()
+    assert "not judged: f1 'the cup'" in " ".join(run("evaluate", "--frames", tmp_path).output.split())
+    write_cases(tmp_path, [case("f0", "the cup")])
+    none = run("evaluate", "--frames", tmp_path)
+    assert (none.exit_code, "expect" in none.output) == (1, True)
+
+
+def test_cases_that_were_not_judged_are_shown_by_reason_and_source() -> None:
+    given = [("f2", "damaged", "run1"), ("f1", "damaged", "run1"), ("f3", "damaged", "run1"), ("f3", "damaged", "run1"),
+             ("f0", "no id", "run1"), ("f1", "damaged", "run2")]  # fmt: skip
+    groups = by_reason([UnusableCase(source, image, "the cup", problem) for image, problem, source in given])
+    assert [(g.first.source, g.first.image, g.first.problem, g.count, g.image) for g in groups] == [
+        ("run1", "f0", "no id", 1, "f0"),
+        ("run1", "f1", "damaged", 3, "f1 and 2 more"),  # those of several models count once
+        ("run2", "f1", "damaged", 1, "f1"),
+    ]
+    assert by_reason([]) == []
+
+
+# ------------------------------------------------------------------------------------------------ baselines
 
 
 def test_a_run_that_is_worse_exits_3_and_shows_every_failure(
-    recordings: Path, strict_config: Path, tmp_path: Path
+    recordings: Path, strict_config: Path, baseline: Path, tmp_path: Path
 ) -> None:
-    baseline, page = tmp_path / "before.json", tmp_path / "report.html"
-    assert run("evaluate", "--frames", recordings, "--out", baseline).exit_code == 0
-    done = run("evaluate", "--frames", recordings, "--config", strict_config, "--baseline", baseline, "--html", page)
+    page, report = tmp_path / "report.html", tmp_path / "last night" / "run (2).md"
+    common = ("evaluate", "--frames", recordings, "--config", strict_config)
+    done = run(*common, "--baseline", baseline, "--html", page, "--markdown", report)
     assert done.exit_code == 3
     assert "worse than the baseline" in done.output
     assert "no longer as expected: f0 'the chick behind the cup'" in done.output
-    assert page.read_text().count("<article") == 8
-    assert page.read_text().count('src="data:image/jpeg;base64,') == 8
-
-
-def test_a_markdown_report_shows_every_failure_in_a_file_beside_it(
-    recordings: Path, strict_config: Path, tmp_path: Path
-) -> None:
-    report = tmp_path / "last night" / "run (2).md"
-    done = run("evaluate", "--frames", recordings, "--config", strict_config, "--markdown", report)
-    assert done.exit_code == 0
+    assert (page.read_text().count("<article"), page.read_text().count(PICTURE)) == (4, 4)
     shown = re.findall(r"\]\((\S+\.jpg)\)", report.read_text())
-    assert len(shown) == 8
-    for link in shown:
-        assert cv2.imread(str(report.parent / unquote(link))).shape[1] > 640
-
-
-def test_the_answers_of_resolve_are_a_baseline_too(recordings: Path, strict_config: Path, tmp_path: Path) -> None:
-    lines = tmp_path / "before.jsonl"
-    lines.write_text(run("resolve", "--frames", recordings, "--json").output)
-    same = run("evaluate", "--frames", recordings, "--baseline", lines, "--json")
-    assert same.exit_code == 0
-    comparison = json.loads(same.stdout)["comparison"]
-    assert (comparison["n"], comparison["only_before"], comparison["verdict"]) == (16, 1, "cannot tell")
-    assert run("evaluate", "--frames", recordings, "--config", strict_config, "--baseline", lines).exit_code == 3
-
-
-def test_stored_answers_are_scored_without_resolving(recordings: Path, strict_config: Path, tmp_path: Path) -> None:
-    good, bad, page = tmp_path / "good.jsonl", tmp_path / "bad.jsonl", tmp_path / "report.html"
-    good.write_text(run("resolve", "--frames", recordings, "--json").output)
-    bad.write_text(run("resolve", "--frames", recordings, "--json", "--config", strict_config).output)
-    direct = json.loads(run("evaluate", "--frames", recordings, "--json").output)
-    stored = json.loads(run("evaluate", "--frames", recordings, "--answers", good, "--json").output)
-    assert (direct.pop("model"), stored.pop("model")) == ("detections", "answers")
-    alone = ("oracle", "beside_oracle")  # what was found is not stored, so nobody can tell what else would have helped
-    assert [direct.pop(name)["n"] for name in alone] == [16, 16]
-    assert [stored.pop(name)["n"] for name in alone] == [0, 0]
-    for each in (*direct["cases"], *stored["cases"]):
-        assert each.pop("model") in ("detections", "answers")
-        assert each.pop("oracle_right") in (True, None)
-    assert stored == direct
-    done = run("evaluate", "--frames", recordings, "--answers", bad, "--baseline", good, "--html", page)
-    assert done.exit_code == 3
-    assert page.read_text().count('src="data:image/jpeg;base64,') == 8
-    lines = good.read_text().splitlines()
-    for text, words in (("\n".join(lines[1:]), "none for 'the chick behind the cup'"), (lines[0] + "\n[]", "line 2"),
-                        ('{"status": 3}', "line 1"), ("{", "line 1")):  # fmt: skip
-        bad.write_text(text)
-        done = run("evaluate", "--frames", recordings, "--answers", bad)
-        assert done.exit_code == 1
-        assert words in done.output
-
-
-def test_of_two_answers_to_a_case_the_first_counts_and_a_note_says_so(recordings: Path, tmp_path: Path) -> None:
-    answers = tmp_path / "answers.jsonl"
-    once = run("resolve", "--frames", recordings, "--json").output
-    answers.write_text(once + once)
-    result = json.loads(run("evaluate", "--frames", recordings, "--answers", answers, "--json").output)
-    assert result["notes"] == [
-        "17 answers repeat a case: only the first answer of each case counts",
-        '1 case does not say what to expect and did not count: add "expect"',
-    ]
-    assert (result["as_expected"]["k"], result["as_expected"]["n"]) == (16, 16)
-
-
-def test_figures_are_printed_though_a_report_cannot_be_written(recordings: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    done = run("evaluate", "--frames", recordings, "--markdown", tmp_path / "file" / "report.md", "--json")
-    assert done.exit_code == 1
-    assert "writable location" in done.stderr
-    assert json.loads(done.stdout)["as_expected"]["k"] == 16
+    assert len(shown) == 4
+    assert all(cv2.imread(str(report.parent / unquote(link))).shape[1] > 640 for link in shown)
+    assert run(*common, "--html", tmp_path / "again.html").exit_code == 0
 
 
 def test_a_small_loss_counts_unless_it_must_be_significant(
     recordings: Path, strict_config: Path, tmp_path: Path
 ) -> None:
-    few = tmp_path / "few"
-    few.mkdir()
-    shutil.copytree(recordings / "f0", few / "f0")
-    first = (recordings / "cases.jsonl").read_text().splitlines()[0]
-    (few / "cases.jsonl").write_text(first + "\n")
-    baseline = tmp_path / "before.json"
-    assert run("evaluate", "--frames", few, "--out", baseline).exit_code == 0
-    worse = ("evaluate", "--frames", few, "--config", strict_config, "--baseline", baseline)
+    before = tmp_path / "before.json"
+    shutil.copytree(recordings / "f0", tmp_path / "f0")
+    write_cases(tmp_path, [case("f0", CASES[0][0], "bonnet")])
+    assert run("evaluate", "--frames", tmp_path, "--out", before).exit_code == 0
+    worse = ("evaluate", "--frames", tmp_path, "--config", strict_config, "--baseline", before)
     done = run(*worse)
-    assert done.exit_code == 3
-    assert "against the baseline: cannot tell" in done.output
+    assert (done.exit_code, "against the baseline: cannot tell" in done.output) == (3, True)
     assert run(*worse, "--significant").exit_code == 0
-    assert run("evaluate", "--frames", few, "--baseline", baseline).exit_code == 0
 
 
-def test_wrong_calls_are_refused_before_anything_is_resolved(recordings: Path, tmp_path: Path) -> None:
-    assert run("evaluate", "--frames", recordings, "--significant").exit_code == 2
-    done = run("evaluate", "--frames", recordings, "--baseline", tmp_path / "absent.json")
-    assert done.exit_code == 1
-    assert "absent.json" in done.output
-    other = tmp_path / "other.json"
-    other.write_text('{"cases": [{"frame": "g", "instruction": "x", "status": "OK", "id": "a"}]}')
-    done = run("evaluate", "--frames", recordings, "--baseline", other)
-    assert done.exit_code == 1
-    assert "other cases" in done.output
-    place = tmp_path / "file"
-    place.write_text("")
-    done = run("evaluate", "--frames", recordings, "--markdown", place / "report.md")
-    assert done.exit_code == 1
-    assert "writable location" in done.output
+def test_stored_answers_are_scored_without_resolving_and_are_a_baseline(
+    recordings: Path, strict_config: Path, answers: Path, tmp_path: Path
+) -> None:
+    direct = evaluated("--frames", recordings, "--baseline", answers)
+    stored = evaluated("--frames", recordings, "--answers", answers, "--baseline", answers)
+    assert (direct["comparison"]["n"], direct["comparison"]["verdict"]) == (8, "cannot tell")
+    assert (direct.pop("model"), stored.pop("model")) == ("detections", "answers")
+    alone = ("oracle", "beside_oracle")  # what was found is not stored, so nobody can tell what else would have helped
+    assert [[told.pop(name)["n"] for name in alone] for told in (direct, stored)] == [[8, 8], [0, 0]]
+    for each in (*direct["cases"], *stored["cases"]):
+        assert each.pop("model") in ("detections", "answers")
+        assert each.pop("oracle_right") in (True, None)
+    assert stored == direct
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(run("resolve", "--frames", recordings, "--json", "--config", strict_config).output)
+    page = tmp_path / "report.html"
+    done = run("evaluate", "--frames", recordings, "--answers", bad, "--baseline", answers, "--html", page)
+    assert (done.exit_code, page.read_text().count(PICTURE)) == (3, 4)
+    lines = answers.read_text().splitlines()
+    for text, words in (("\n".join(lines[1:]), "none for 'the chick behind the cup'"), (lines[0] + "\n[]", "line 2"),
+                        ('{"status": 3}', "line 1"), ("{", "line 1")):  # fmt: skip
+        bad.write_text(text)
+        done = run("evaluate", "--frames", recordings, "--answers", bad)
+        assert (done.exit_code, words in done.output) == (1, True)
+    bad.write_text(answers.read_text() * 2)
+    twice = evaluated("--frames", recordings, "--answers", bad)
+    assert twice["notes"] == ["8 answers repeat a case: only the first answer of each case counts"]
+    assert counted(twice["as_expected"]) == (8, 8)
 
 
-def test_cases_without_an_expectation_alone_cannot_be_scored(recordings: Path, tmp_path: Path) -> None:
-    (tmp_path / "cases.jsonl").write_text('{"frame": "f0", "instruction": "the cup"}\n')
-    (tmp_path / "f0").symlink_to(recordings / "f0")
-    done = run("evaluate", "--frames", tmp_path)
-    assert done.exit_code == 1
-    assert "expect" in done.output
+def test_replayed_answers_of_a_model_are_judged_by_their_boxes(bag: tuple[Path, Path], tmp_path: Path) -> None:
+    stored, source = tmp_path / "answers.jsonl", ("--bags", bag[0], "--truth", bag[1], "--base-frame", "base_link")
+    words = [w for w, _ in CASES]
+    done = run("replay", bag[0], *words, "--every", "--grounder", SCRIPTED, "--base-frame", "base_link", "--json")
+    assert done.exit_code == 0, done.output
+    stored.write_text(done.stdout)
+    result = evaluated(*source, "--answers", stored)
+    assert (*counted(result["complete"]), result["model"]) == (8, 8, "answers")
+    assert {c["id"] for c in result["cases"] if c["id"]} == {"bonnet", "ribbon"}
+    stored.write_text(done.stdout.splitlines()[0] + "\n")
+    short = run("evaluate", *source, "--answers", stored)
+    assert (short.exit_code, "none for" in short.output) == (1, True)
+
+
+# ------------------------------------------------------------------------------------------------ wrong calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        ([], "neither", 1),
+        (["--bags", "run.mcap"], "--truth: not set", 1),
+        (["--frames", "{r}", "--truth", "{r}/cases.jsonl"], "a file of cases beside --bags", 1),
+        (["--frames", "{r}", "--frames", "{r}"], "twice", 1),
+        (["--frames", "{r}/gone"], "no such file or folder", 1),
+        (["--frames", "{r}", "--answers", "{r}/cases.jsonl", "--detections"], "without --detections", 2),
+        (["--frames", "{r}", "--image-domain", "real"], "need --grounder", 2),
+        (["--frames", "{r}", "--grounder", "onnx", "--grounder", "onnx model=x"], "'onnx' twice", 1),
+        (["--frames", "{r}", "--grounder", "oracle=onnx"], "'oracle'", 1),
+        (["--frames", "{r}", "--grounder", "nope"], "grounder 'nope'", 1),
+        (["--frames", "{r}", "--significant"], "--baseline", 2),
+        (["--frames", "{r}", "--baseline", "{t}/absent.json"], "absent.json", 1),
+        (["--frames", "{r}", "--baseline", "{t}/other.json"], "other cases", 1),
+        (["--frames", "{r}", "--parquet", "{t}/rows.parquet"], "pip install pyarrow", 1),
+    ],
+)  # fmt: skip
+def test_wrong_calls_are_refused_before_anything_is_resolved(
+    arguments: list[str], words: str, code: int, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    other = {"cases": [{"frame": "g", "instruction": "x", "status": "OK", "id": "a"}]}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    done = run("evaluate", *(a.format(r=recordings, t=tmp_path) for a in arguments))
+    assert (done.exit_code, words in done.output) == (code, True), done.output
+
+
+def test_figures_are_printed_though_a_report_cannot_be_written(recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("evaluate", "--frames", recordings, "--markdown", tmp_path / "file" / "report.md", "--json")
+    assert (done.exit_code, "writable location" in done.stderr) == (1, True)
+    assert json.loads(done.stdout)["as_expected"]["k"] == 8
+
+
+def test_models_are_named_as_one_writes_them() -> None:
+    given, named, plain = models_of(['owl=onnx model="my weights" family=owlvit', "compact"], given=True)
+    assert (given.name, given.is_given) == ("detections", True)
+    assert (named.name, named.backend, named.options) == ("owl", "onnx", {"model": "my weights", "family": "owlvit"})
+    assert (plain.name, plain.options) == ("compact", {})
+    assert [spec.name for spec in models_of([], given=False)] == ["detections"]
+    with pytest.raises(InputError, match="BACKEND name=value"):
+        models_of(["  "], given=False)

@@ -6,12 +6,10 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rosbags")
-
 from bag_builder import FIXED, MS, WORDS, BagBuilder, scene, seconds
 
 from spatial_vlm_ros.errors import FileError, InputError
@@ -24,6 +22,8 @@ from spatial_vlm_ros.evaluation.replay import replay
 from spatial_vlm_ros.evaluation.truth_file import load_truth
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver
+
+pytest.importorskip("rosbags")
 
 CONFIG = StreamConfig()
 
@@ -44,11 +44,16 @@ def source_of(bag: Path, apart: float = 0.0, folder: Path | None = None) -> BagS
         return BagSource(opened, folder or bag.parent, choose_roles(opened.contents, CONFIG), CONFIG, apart)
 
 
+def stamps_of(source: BagSource) -> list[Any]:
+    return [source.naming(n)["stamp_ns"] for n in range(len(source.names))]
+
+
 def test_every_complete_frame_is_as_a_replay_sees_it(bag: Path) -> None:
     with open_bag(bag) as opened:
         roles = choose_roles(opened.contents, CONFIG)
         replayed = list(replay(opened, Resolver(), roles, CONFIG, [WORDS], every=True))
     with source_of(bag) as source:
+        folder = Path(source._folder.name)
         assert len(source.names) == len(replayed) == 5
         for number, answer in enumerate(replayed):
             kept = source.load(number)
@@ -63,78 +68,59 @@ def test_every_complete_frame_is_as_a_replay_sees_it(bag: Path) -> None:
                 np.testing.assert_array_equal(one.mask, other.mask)
             resolved = Resolver().resolve(kept.frame, WORDS, kept.detections)
             assert resolved.target == answer.resolution.target
+    assert not folder.exists()  # it goes with the source
 
 
-def test_frames_are_as_far_apart_as_is_asked(bag: Path) -> None:
+def test_frames_are_as_far_apart_as_is_asked_and_stamps_come_once(bag: Path, tmp_path: Path) -> None:
     with source_of(bag, apart=1.0) as source:
-        stamps = [source.naming(n)["stamp_ns"] for n in range(len(source.names))]
-        assert np.diff(stamps).tolist() == [10**9, 10**9]
-
-
-def test_time_that_is_set_back_and_stamps_that_come_twice(tmp_path: Path) -> None:
+        assert np.diff(stamps_of(source)).tolist() == [10**9, 10**9]
     seen = scene()
     with BagBuilder(tmp_path / "back") as builder:
         builder.stands(FIXED, seconds(0.0))
-        for n, stamp in enumerate((20.1, 20.6, 0.1, 0.6, 20.1)):
+        for n, stamp in enumerate((20.1, 20.6, 0.1, 0.6, 20.1)):  # set back
             builder.frame(seen, seconds(stamp), seconds(0.2 + 0.5 * n))
     with source_of(tmp_path / "back") as source:
-        stamps = [source.naming(n)["stamp_ns"] for n in range(len(source.names))]
+        stamps = stamps_of(source)
     assert len(set(stamps)) == len(stamps)
     assert stamps[0] in (seconds(20.1), seconds(0.1))
 
 
-def test_the_temporary_folder_goes_with_the_source(bag: Path) -> None:
-    with source_of(bag) as source:
-        folder = Path(source._folder.name)
-        assert len(list(folder.iterdir())) == 5
-    assert not folder.exists()
+def test_truth_of_a_bag_is_read_back_by_its_stamp_and_lines_of_others_are_left_alone(bag: Path) -> None:
+    path = bag.with_name("truth.jsonl")
+    with LabelFile(path) as file, source_of(bag, 1.0) as source:
+        session = LabelSession(source, file, Resolver(), [WORDS])
+        for number in range(3):
+            session.decide(number, session.case(number)["proposal"])
+        stamps = stamps_of(source)
+    assert {json.loads(line)["bag"] for line in path.read_text().splitlines()} == {"run1"}
+    cases = load_truth(path)
+    assert [one.stamp_ns for one in cases] == stamps
+    assert all(one.expect is not None and one.expect.status.value == "OK" for one in cases)
+    with LabelFile(path) as file, source_of(bag) as source:
+        found = LabelSession(source, file, Resolver()).overview()["cases"]
+        assert [one["frame"] for one in found] == [0, 2, 4]
+        stamp = stamps_of(source)[1]
+        for name in ({}, {"bag": "run1"}, {"bag": "./run1/../run1"}):
+            assert source.number_of({"stamp_ns": stamp, **name}) == 1
+        for other in ({"stamp_ns": stamp, "bag": "run2"}, {"stamp_ns": stamp + 1}, {"stamp_ns": "1"}, {"frame": "f1"},
+                      {"stamp_ns": stamp, "bag": 3}):  # fmt: skip
+            assert source.number_of(other) is None
 
 
-def test_a_bag_without_a_complete_frame_says_why(tmp_path: Path) -> None:
+def test_folders_and_bags_without_a_complete_frame_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="no such folder"):
+        FolderSource(tmp_path / "nothing", ask_grounder=False)
+    with pytest.raises(InputError, match="without a frame"):
+        FolderSource(tmp_path, ask_grounder=False)
     with BagBuilder(tmp_path / "empty") as builder:
         builder.frame(scene(), seconds(0.1), leave_out=("rgb/camera_info",))
     with pytest.raises(InputError):
         source_of(tmp_path / "empty")
 
 
-def test_truth_of_a_bag_is_read_back_by_its_stamp(bag: Path, tmp_path: Path) -> None:
-    path = tmp_path / "truth.jsonl"
-    with LabelFile(path) as file, source_of(bag, 1.0, path.parent) as source:
-        session = LabelSession(source, file, Resolver(), [WORDS])
-        for number in range(3):
-            session.decide(number, session.case(number)["proposal"])
-        stamps = [source.naming(n)["stamp_ns"] for n in range(3)]
-    assert {json.loads(line)["bag"] for line in path.read_text().splitlines()} == {"run1"}
-    cases = load_truth(path)
-    assert [one.stamp_ns for one in cases] == stamps
-    assert all(one.expect is not None and one.expect.status.value == "OK" for one in cases)
-    with LabelFile(path) as file, source_of(bag, 0.0, path.parent) as source:
-        found = LabelSession(source, file, Resolver()).overview()["cases"]
-        assert [one["frame"] for one in found] == [0, 2, 4]
-
-
-def test_lines_of_other_bags_are_left_alone(bag: Path) -> None:
-    with source_of(bag) as source:
-        stamp = source.naming(1)["stamp_ns"]
-        assert source.number_of({"stamp_ns": stamp}) == 1
-        assert source.number_of({"stamp_ns": stamp, "bag": "run1"}) == 1
-        assert source.number_of({"stamp_ns": stamp, "bag": "./run1/../run1"}) == 1
-        for other in ({"stamp_ns": stamp, "bag": "run2"}, {"stamp_ns": stamp + 1}, {"stamp_ns": "1"}, {"frame": "f1"},
-                      {"stamp_ns": stamp, "bag": 3}):  # fmt: skip
-            assert source.number_of(other) is None
-
-
-def test_a_folder_without_frames_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="no such folder"):
-        FolderSource(tmp_path / "nothing", ask_grounder=False)
-    with pytest.raises(InputError, match="without a frame"):
-        FolderSource(tmp_path, ask_grounder=False)
-
-
 def test_places_may_be_told_where_truth_has_the_cameras_pose(two_frames: Path, tmp_path: Path) -> None:
     """The resolver never reads truth.json; whoever writes truth does."""
-    folder = tmp_path / "frames"
-    shutil.copytree(two_frames / "f2", folder / "f2")
+    folder = Path(shutil.copytree(two_frames / "f2", tmp_path / "frames" / "f2")).parent
     assert FolderSource(folder, ask_grounder=False).load(0).base_T_camera is None
     pose = json.loads((two_frames / "f1" / "base_T_camera.json").read_text())
     (folder / "f2" / "truth.json").write_text(json.dumps({"base_T_camera": pose}))
