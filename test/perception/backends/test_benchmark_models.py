@@ -52,12 +52,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Qwen2.5-VL that learnt to reply to the published prompts: right, right, and neither letter."""
-    replies = ("(A)", "B.", "cup or can")
-    lessons = [Lesson(item.image.read(), prompt_of(item), reply)
-               for item, reply in zip(items_of(data), replies, strict=True)]  # fmt: skip
-    words = Lesson(lessons[0].rgb, f"{QUESTION} Answer with one of: cup, can.", "cup can")
-    return qwen_folder(tmp_path_factory.mktemp("models") / "Qwen2.5-VL-tiny", "qwen2_5_vl", [*lessons, words])
+    """A Qwen2.5-VL of random weights that knows the words of the published prompts."""
+    words = Lesson(items_of(data)[0].image.read(), f"{QUESTION} Answer with one of: cup, can.", "cup can")
+    return qwen_folder(tmp_path_factory.mktemp("models") / "Qwen2.5-VL-tiny", "qwen2_5_vl", [words], steps=0)
 
 
 def run(*arguments: object) -> Result:
@@ -88,22 +85,6 @@ def test_a_model_is_asked_by_likelihood_with_and_without_a_remedy(data: Path, mo
             scores = scorer.scores(item.image.read(), item.question, item.choices)
             assert line["choice"] == scores.index(max(scores))
             assert line["credit"] == float(item.truth.credit(BenchmarkAnswer(line["choice"])))
-
-
-def test_a_models_replies_are_read_as_documented(data: Path, model: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.json"
-    found = report("--data", data, "--model", "qwen-vl", "--options", f"model={model} preset=cpu max_new_tokens=16",
-                   "--ask", "reply", "--out", out)["models"][0]  # fmt: skip
-    lines = answers_of(out)
-    assert [line["text"] for line in lines] == ["(A)", "B.", "cup or can"]
-    assert (found["asked_by"], found["n"], found["without_answer"]) == (["reply"], 3, 1)
-    scores = {score["name"]: score["value"] for score in found["scores"]}
-    assert scores == {"CV-Bench": 0.5, "2D": 1.0, "3D": 0.0}  # ((1 + 1) / 2 + 0) / 2
-
-
-def test_the_folder_of_a_model_is_asked_by_likelihood(data: Path, model: Path) -> None:
-    found = report("--data", data, "--model", f"{model}", "--options", "device=cpu")["models"][0]
-    assert (found["asked_by"], found["n"], found["failed"]) == (["likelihood"], 3, [])
 
 
 def test_a_server_is_asked_the_published_prompts_and_its_failures_are_told(data: Path, tmp_path: Path) -> None:

@@ -205,7 +205,13 @@ def test_a_box_in_a_question_is_written_as_the_model_writes_it(family: str, text
         assert grounder.box_text(shapes()[0], (48.0, 16.0, 72.0, 48.0)) == text
 
 
-@pytest.mark.parametrize("family", [*BOXES, *POINTS])
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(name, marks=() if name in ("llava-1.5", "molmo") else pytest.mark.slow)
+        for name in (*BOXES, *POINTS)
+    ],
+)
 def test_a_model_that_writes_as_its_family_does_is_confirmed_by_the_probe(family: str) -> None:
     model = (BOXES | POINTS)[family]
 
