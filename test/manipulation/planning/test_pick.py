@@ -30,9 +30,6 @@ def kinds(error: GoalError) -> set[str]:
     return {kind for kind, _ in error.reasons}
 
 
-# ------------------------------------------------------------------------------------------------ worked by hand
-
-
 def test_from_above_a_block_is_held_at_its_middle_by_its_shorter_side() -> None:
     grasp = pick_goal(table_with(BLOCK), ANY).grasps[0]
     assert (grasp.way, grasp.closes_on) == ("top_down", "y")
@@ -48,12 +45,10 @@ def test_from_above_a_block_is_held_at_its_middle_by_its_shorter_side() -> None:
     assert grasp.hold == pytest.approx(0.08 - 0.0476 + 0.0095)
     assert grasp.clearance == math.inf
     assert grasp.grasp.frame_id == "base_link"
-
-
-def test_the_longer_side_is_too_wide_and_said_to_be() -> None:
     goal = pick_goal(table_with(BLOCK), ANY)
     assert {(r.kind, r.way) for r in goal.rejected} == {("too_wide", "top_down"), ("too_wide", "side")}
-    assert "0.120 m wide" in goal.rejected[0].words
+    assert "0.120 m wide" in goal.rejected[0].words, "the longer side"
+    assert len(pick_goal(table_with(BLOCK), config(goal={"most": 1})).grasps) == 1
 
 
 def test_from_a_side_the_palm_stays_clear_of_the_object_and_of_the_table() -> None:
@@ -94,16 +89,13 @@ def test_from_a_side_the_object_reaches_up_to_the_middle_of_the_fingers(height: 
     assert told == (set() if middle else {("side", "below_support", above)})
 
 
-def test_what_stands_on_a_plate_is_held_above_the_plate() -> None:
+def test_what_stands_on_a_plate_is_held_above_the_plate_and_a_heading_turns_the_grasp() -> None:
     cup = box("cup", 0.5, 0.0, (0.05, 0.05, 0.02), bottom=0.02)
     plate = box("plate", 0.5, 0.0, (0.2, 0.2, 0.02))
     scene = dataclasses.replace(table_with(cup, plate), carrier_ids=("plate",))
     grasp = only(pick_goal(scene, ANY), "top_down")[0]
     assert grasp.grasp.position[2] == pytest.approx(0.02 + 0.005 + 0.0095)
     assert grasp.clearance == pytest.approx(0.005)
-
-
-def test_a_heading_of_the_box_turns_the_grasp() -> None:
     turned = PlanningObject("block", "block", dataclasses.replace(BLOCK.solid, yaw=0.4))
     grasp = pick_goal(table_with(turned), ANY).grasps[0]
     assert abs(np.dot(grasp.closing, (-math.sin(0.4), math.cos(0.4), 0.0))) == pytest.approx(1.0)
@@ -118,26 +110,23 @@ def test_an_object_without_heading_is_tried_in_several_and_measured_in_each() ->
     assert len(above) == 6
     assert len(only(goal, "side")) == 12
     assert {g.closes_on for g in goal.grasps} == {"outline"}
-    assert (
-        above[0].width == 0.055
-    )  # the narrowest first, for it leaves the most margin; not below the box's shorter side
+    assert above[0].width == 0.055  # the narrowest first: it leaves the most margin; not below the box's shorter side
     assert max(g.width for g in above) == pytest.approx(0.07, abs=1e-3)
 
 
 def test_the_fingers_open_wider_for_what_is_not_known_of_the_place() -> None:
-    vague = dataclasses.replace(BLOCK, padding=(0.02, 0.004, 0.0))  # of 4 mm where the fingers close
-    assert pick_goal(table_with(vague), ANY).grasps[0].opening == pytest.approx(0.05 + 2 * (0.005 + 0.004))
-    vague = dataclasses.replace(BLOCK, padding=(0.0, 0.02, 0.0))
-    assert pick_goal(table_with(vague), ANY).grasps[0].opening == pytest.approx(0.08)  # as far as it goes
+    for padding, opening in (
+        ((0.02, 0.004, 0.0), 0.05 + 2 * (0.005 + 0.004)),  # of 4 mm where the fingers close
+        ((0.0, 0.02, 0.0), 0.08),
+    ):  # as far as it goes
+        vague = dataclasses.replace(BLOCK, padding=padding)
+        assert pick_goal(table_with(vague), ANY).grasps[0].opening == pytest.approx(opening)
 
 
-def test_without_anything_around_from_above_comes_first_and_the_wider_margin_before_the_narrower() -> None:
+def test_clearance_comes_first_then_from_above_then_the_wider_margin() -> None:
     goal = pick_goal(table_with(box("b", 0.5, 0.0, (0.06, 0.04, 0.08))), ANY)
     assert [g.way for g in goal.grasps] == ["top_down"] * 2 + ["side"] * 4
     assert [g.closes_on for g in goal.grasps[:2]] == ["y", "x"]
-
-
-def test_clearance_comes_before_the_straight_way() -> None:
     post = box("post", 0.5, 0.204 + 0.008 + 0.01, (0.02, 0.02, 0.3))  # 8 mm beside the palm that comes from above
     goal = pick_goal(table_with(BLOCK, post), ANY)
     assert goal.grasps[0].way == "side"
@@ -147,95 +136,64 @@ def test_clearance_comes_before_the_straight_way() -> None:
     assert pick_goal(table_with(BLOCK, away), ANY).grasps[0].way == "top_down"
 
 
-def test_the_most_asked_for_is_the_most_given() -> None:
-    assert len(pick_goal(table_with(BLOCK), config(goal={"most": 1})).grasps) == 1
-
-
 # ------------------------------------------------------------------------------------------------ refusals
 
 
-def test_a_neighbour_beside_the_fingers_blocks_from_above_and_leaves_the_free_sides() -> None:
-    wall = box("wall", 0.5, 0.15, (0.3, 0.02, 0.2))  # 1.5 cm beside the block, where a finger would go
-    with pytest.raises(GoalError, match=r"the wall \(wall\) is in the way") as caught:
-        pick_goal(table_with(BLOCK, wall), ANY)
-    assert kinds(caught.value) == {"blocked", "too_wide"}
+WALL = box("wall", 0.5, 0.15, (0.3, 0.02, 0.2))  # 1.5 cm beside the block, where a finger would go
+SMALL = box("block", 0.5, 0.1, (0.07, 0.05, 0.08))
+PERSON = PlanningObject(KEEP_OUT + "person", "person", Solid((0.5, 0.1, 0.5), 0.0, (0.5, 0.5, 1.0)))
+LID = box("lid", 0.5, 0.1, (0.1, 0.04, 0.01), bottom=0.08)
 
 
-def test_a_wall_behind_blocks_the_approach_from_there_only() -> None:
-    wall = box("wall", 0.3, 0.1, (0.02, 0.5, 0.4))
-    goal = pick_goal(table_with(BLOCK, wall), ANY)
-    assert {r.by for r in goal.rejected if r.kind == "blocked"} == {"wall"}
-    assert [round(g.approach[0]) for g in only(goal, "side")] == [-1]
-    assert only(goal, "top_down")
+@pytest.mark.parametrize(
+    ("scene", "setting", "error", "words"),
+    [
+        (table_with(BLOCK, WALL), {}, GoalError, r"the wall \(wall\) is in the way"),
+        (table_with(BLOCK, LID), {}, GoalError, r"the lid \(lid\) is on it"),
+        (table_with(SMALL), {"workspace": {"x_max": 0.49}}, OutOfWorkspaceError, "outside the workspace"),
+        (table_with(SMALL), {"workspace": {"y_min": 0.11}}, OutOfWorkspaceError, "outside the workspace"),
+        (table_with(SMALL), {"workspace": {"z_max": 0.04}}, OutOfWorkspaceError, "outside the workspace"),
+        (table_with(SMALL), {"workspace": {"z_min": 0.2}}, OutOfWorkspaceError, "outside the workspace"),
+        (table_with(BLOCK, keep_outs=[PERSON]), {}, OutOfWorkspaceError, "in the keep-out volume 'person'"),
+        (table_with(SMALL), {"gripper": {"opening_min": 0.071}}, GoalError, r"closes only to 0\.071 m"),
+        (table_with(BLOCK, truncated=True), {}, GoalError, "border of the image cuts it"),
+        (dataclasses.replace(table_with(SMALL), support=()), {}, InputError, "no support"),
+    ],
+)
+def test_a_target_that_cannot_be_taken_is_refused_with_its_reason(
+    scene: PlanningScene, setting: dict[str, dict[str, object]], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words) as caught:
+        pick_goal(scene, config(**setting))
+    if isinstance(caught.value, OutOfWorkspaceError):
+        assert caught.value.status_name == "OUT_OF_WORKSPACE"
+    if scene.truncated:
+        assert kinds(caught.value) == {"cut_off"}
+        assert "move the camera" in caught.value.repair
 
 
-def test_padding_counts() -> None:
-    post = box("post", 0.5, 0.2, (0.02, 0.02, 0.3))  # the palm reaches to 0.204
-    assert not only(pick_goal(table_with(BLOCK, dataclasses.replace(post, padding=(0.0, 0.0, 0.0))), ANY), "top_down")
-    away = box("post", 0.5, 0.235, (0.02, 0.02, 0.3))
-    assert only(pick_goal(table_with(BLOCK, away), ANY), "top_down")
-    assert not only(pick_goal(table_with(BLOCK, dataclasses.replace(away, padding=(0.02, 0.02, 0.0))), ANY), "top_down")
-
-
-def test_what_lies_on_the_object_blocks_every_way() -> None:
-    lid = box("lid", 0.5, 0.1, (0.1, 0.04, 0.01), bottom=0.08)
-    with pytest.raises(GoalError, match=r"the lid \(lid\) is on it"):
-        pick_goal(table_with(BLOCK, lid), ANY)
-
-
-def test_an_object_beside_it_may_touch_it() -> None:
-    near = box("near", 0.5 + 0.06 + 0.03, 0.1, (0.06, 0.05, 0.04))
-    assert only(pick_goal(table_with(BLOCK, near), ANY), "top_down")
-
-
-@pytest.mark.parametrize("limits", [{"x_max": 0.49}, {"y_min": 0.11}, {"z_max": 0.04}, {"z_min": 0.2}])
-def test_outside_the_workspace_the_status_says_so(limits: dict[str, float]) -> None:
-    small = box("block", 0.5, 0.1, (0.07, 0.05, 0.08))
-    with pytest.raises(OutOfWorkspaceError, match="outside the workspace") as caught:
-        pick_goal(table_with(small), config(workspace=limits))
-    assert caught.value.status_name == "OUT_OF_WORKSPACE"
-
-
-def test_a_pre_grasp_outside_the_workspace_is_not_taken() -> None:
-    goal = pick_goal(table_with(BLOCK), config(workspace={"z_max": 0.145}))  # from above it begins at 0.1476
-    assert {g.way for g in goal.grasps} == {"side"}
-
-
-def test_an_object_in_a_keep_out_is_out_of_the_workspace() -> None:
-    person = PlanningObject(KEEP_OUT + "person", "person", Solid((0.5, 0.1, 0.5), 0.0, (0.5, 0.5, 1.0)))
-    with pytest.raises(OutOfWorkspaceError, match="in the keep-out volume 'person'"):
-        pick_goal(table_with(BLOCK, keep_outs=[person]), ANY)
-
-
-def test_a_keep_out_above_leaves_the_sides() -> None:
+def test_what_is_around_takes_ways_and_leaves_the_free_ones() -> None:
+    behind = pick_goal(table_with(BLOCK, box("wall", 0.3, 0.1, (0.02, 0.5, 0.4))), ANY)
+    assert {r.by for r in behind.rejected if r.kind == "blocked"} == {"wall"}
+    assert [round(g.approach[0]) for g in only(behind, "side")] == [-1]
+    assert only(behind, "top_down")
+    post, away = (box("post", 0.5, y, (0.02, 0.02, 0.3)) for y in (0.2, 0.235))  # the palm reaches to 0.204
+    near = box("near", 0.5 + 0.06 + 0.03, 0.1, (0.06, 0.05, 0.04))  # what is beside the target may touch it
+    padded = dataclasses.replace(away, padding=(0.02, 0.02, 0.0))
+    free = [bool(only(pick_goal(table_with(BLOCK, other), ANY), "top_down")) for other in (post, away, padded, near)]
+    assert free == [False, True, False, True]
+    low = pick_goal(table_with(BLOCK), config(workspace={"z_max": 0.145}))  # from above it begins at 0.1476
+    assert {g.way for g in low.grasps} == {"side"}
     shelf = PlanningObject(KEEP_OUT + "shelf", "shelf", Solid((0.5, 0.1, 0.3), 0.0, (1.0, 1.0, 0.1)))
-    goal = pick_goal(table_with(BLOCK, keep_outs=[shelf]), ANY)
-    assert {g.way for g in goal.grasps} == {"side"}
-    assert {(r.kind, r.by) for r in goal.rejected if r.way == "top_down"} >= {("keep_out", "keep_out/shelf")}
-
-
-def test_an_object_narrower_than_the_gripper_closes_is_refused() -> None:
-    with pytest.raises(GoalError, match=r"closes only to 0\.06 m"):
-        pick_goal(table_with(box("b", 0.5, 0.0, (0.05, 0.05, 0.08))), config(gripper={"opening_min": 0.06}))
-
-
-def test_an_object_that_the_image_cuts_is_refused() -> None:
-    with pytest.raises(GoalError, match="border of the image cuts it") as caught:
-        pick_goal(table_with(BLOCK, truncated=True), ANY)
-    assert kinds(caught.value) == {"cut_off"}
-    assert "move the camera" in caught.value.repair
-
-
-def test_a_scene_without_support_is_refused() -> None:
-    scene = dataclasses.replace(table_with(box("block", 0.5, 0.0, (0.04, 0.04, 0.06))), support=())
-    with pytest.raises(InputError, match="no support"):
-        pick_goal(scene, config())
+    below = pick_goal(table_with(BLOCK, keep_outs=[shelf]), ANY)
+    assert {g.way for g in below.grasps} == {"side"}
+    assert {(r.kind, r.by) for r in below.rejected if r.way == "top_down"} >= {("keep_out", "keep_out/shelf")}
 
 
 def test_several_reasons_are_counted_the_most_frequent_first() -> None:
-    wall = box("wall", 0.5, 0.15, (0.3, 0.02, 0.2))
     with pytest.raises(GoalError) as caught:
-        pick_goal(table_with(BLOCK, wall), ANY)
+        pick_goal(table_with(BLOCK, WALL), ANY)
+    assert kinds(caught.value) == {"blocked", "too_wide"}
     counts = [re.search(r"\((\d+) of 6 ways\)$", words) for _, words in caught.value.reasons]
     numbers = [int(found[1]) for found in counts if found is not None]
     assert numbers == sorted(numbers, reverse=True)
@@ -298,7 +256,9 @@ def scene_of(size: tuple[float, float, float], around: list, yaw: float = 0.3) -
 
 @settings(max_examples=12, deadline=None)
 @given(object_sizes, neighbours)
-def test_no_kept_grasp_meets_anything_on_its_way_by_sampling(size: tuple, around: list) -> None:
+def test_kept_grasps_meet_nothing_on_their_way_and_have_the_target_between_their_fingers(
+    size: tuple, around: list
+) -> None:
     scene = scene_of(size, around)
     try:
         goal = pick_goal(scene, FREE)
@@ -312,23 +272,10 @@ def test_no_kept_grasp_meets_anything_on_its_way_by_sampling(size: tuple, around
                 assert not inside(there, obj.solid).any(), (grasp, obj.id)
         for there in path(points, grasp.pre_grasp, grasp.grasp):  # coming, it does not touch the target either
             assert not inside(there, scene.target.solid, shrink=1e-5).any()
-
-
-@settings(max_examples=12, deadline=None)
-@given(object_sizes, neighbours)
-def test_every_kept_grasp_has_the_target_between_its_fingers(size: tuple, around: list) -> None:
-    scene = scene_of(size, around)
-    try:
-        goal = pick_goal(scene, FREE)
-    except GoalError:
-        return
-    for grasp in goal.grasps:
         axes = tip_axes(grasp.grasp)
         line = np.linspace(-grasp.width / 2, grasp.width / 2, 41)[:, None] * axes[:, 1] + grasp.grasp.position
-        held = inside(
-            line + axes[:, 2] * (FREE.gripper.finger_beyond - grasp.hold / 2), scene.target.solid, shrink=-1e-5
-        )
-        assert held.all()
+        middle = axes[:, 2] * (FREE.gripper.finger_beyond - grasp.hold / 2)
+        assert inside(line + middle, scene.target.solid, shrink=-1e-5).all()
         assert grasp.opening <= FREE.gripper.opening_max + 1e-9
 
 

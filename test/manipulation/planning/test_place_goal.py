@@ -12,9 +12,10 @@ from planning_scenes import box, config, gripper_points, inside, path, placed, t
 from scipy.spatial.transform import Rotation
 
 from spatial_vlm_ros.errors import GoalError, InputError, OutOfWorkspaceError
+from spatial_vlm_ros.manipulation.planning.goal import Grasp
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import carrier_at, place_goal
-from spatial_vlm_ros.manipulation.planning.scene import KEEP_OUT, PlanningObject
+from spatial_vlm_ros.manipulation.planning.scene import KEEP_OUT, PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.types import Pose, Resolution, Status
 
@@ -75,15 +76,12 @@ def test_what_carries_ends_at_the_place_for_planners() -> None:
     assert above.solid.size[2] == pytest.approx(0.02), "it is not raised"
 
 
-def test_an_object_without_heading_may_be_turned() -> None:
-    scene = table_with(BLOCK, yaw_known=False)
-    goal = place_goal(scene, placed(BLOCK, (0.3, -0.2, 0.0, 0.0)), FROM_ABOVE, config(goal={"yaws": 4, "most": 50}))
+def test_an_object_without_heading_may_be_turned_and_a_side_grasp_leaves_backwards() -> None:
+    scene, there = table_with(BLOCK, yaw_known=False), placed(BLOCK, (0.3, -0.2, 0.0, 0.0))
+    goal = place_goal(scene, there, FROM_ABOVE, config(goal={"yaws": 4, "most": 50}))
     assert sorted(round(math.degrees(p.turn) % 360) for p in goal.placements) == [0, 45, 90, 135, 180, 225, 270, 315]
-
-
-def test_a_side_grasp_leaves_backwards() -> None:
     side = next(g for g in pick_goal(table_with(BLOCK), ANY).grasps if g.way == "side")
-    best = place_goal(table_with(BLOCK), placed(BLOCK, (0.3, -0.2, 0.0, 0.0)), side, ANY).placements[0]
+    best = place_goal(table_with(BLOCK), there, side, ANY).placements[0]
     back = np.subtract(best.retreat.position, best.place.position)
     np.testing.assert_allclose(back, -0.1 * np.array(side.approach), atol=1e-5)
 
@@ -134,18 +132,35 @@ def test_what_carries_it_counts_up_to_the_place() -> None:
         place_goal(table_with(BLOCK, tray), placed(BLOCK, (-0.2, -0.2, 0.01, 0.0)), FROM_ABOVE, ANY)
 
 
-def test_a_keep_out_over_the_place_and_a_place_out_of_reach_are_out_of_the_workspace() -> None:
-    person = PlanningObject(KEEP_OUT + "person", "person", Solid((0.3, -0.2, 0.5), 0.0, (0.2, 0.2, 0.9)))
-    with pytest.raises(OutOfWorkspaceError, match=r"put down the block.*keep-out volume 'person'"):
-        place_goal(table_with(BLOCK, keep_outs=[person]), placed(BLOCK, (0.3, -0.2, 0.0, 0.0)), FROM_ABOVE, ANY)
-    with pytest.raises(OutOfWorkspaceError, match=r"its place is 0\.500 m outside"):
-        place_goal(table_with(BLOCK), placed(BLOCK, (1.5, -0.2, 0.0, 0.0)), FROM_ABOVE, ANY)
+PERSON = PlanningObject(KEEP_OUT + "person", "person", Solid((0.3, -0.2, 0.5), 0.0, (0.2, 0.2, 0.9)))
+THERE = placed(BLOCK, (0.3, -0.2, 0.0, 0.0))
+MOVED = dataclasses.replace(FROM_ABOVE, grasp=dataclasses.replace(FROM_ABOVE.grasp, frame_id="map"))
+NOWHERE = Resolution("take it", Status.NOT_FOUND, "")
 
 
-def test_without_a_place_or_with_a_grasp_of_another_frame_nothing_is_put_down() -> None:
-    with pytest.raises(InputError, match="0 places"):
-        place_goal(table_with(BLOCK), Resolution("take it", Status.NOT_FOUND, ""), FROM_ABOVE, ANY)
-    where = placed(BLOCK, (0.3, -0.2, 0.0, 0.0))
-    moved = Pose("map", FROM_ABOVE.grasp.position, FROM_ABOVE.grasp.orientation)
-    with pytest.raises(InputError, match="frames base_link, map"):
-        place_goal(table_with(BLOCK), where, dataclasses.replace(FROM_ABOVE, grasp=moved), ANY)
+@pytest.mark.parametrize(
+    ("scene", "where", "grasp", "error", "words"),
+    [
+        (
+            table_with(BLOCK, keep_outs=[PERSON]),
+            THERE,
+            FROM_ABOVE,
+            OutOfWorkspaceError,
+            r"put down the block.*keep-out volume 'person'",
+        ),
+        (
+            table_with(BLOCK),
+            placed(BLOCK, (1.5, -0.2, 0.0, 0.0)),
+            FROM_ABOVE,
+            OutOfWorkspaceError,
+            r"its place is 0\.500 m outside",
+        ),
+        (table_with(BLOCK), NOWHERE, FROM_ABOVE, InputError, "0 places"),
+        (table_with(BLOCK), THERE, MOVED, InputError, "frames base_link, map"),
+    ],
+)
+def test_what_cannot_be_put_down_is_refused(
+    scene: PlanningScene, where: Resolution, grasp: Grasp, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        place_goal(scene, where, grasp, ANY)
