@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
+import itertools
 import math
 import threading
 import time
@@ -22,7 +24,7 @@ from live_process import DEADLINE
 from planning_scenes import CLEAR, box, config, placed, table_with
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.context import Context
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
@@ -41,6 +43,7 @@ from spatial_vlm_ros.parameters import PlanningConfig
 FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 BLOCK = box("block", 0.5, 0.1, (0.06, 0.04, 0.08))
 CUP = box("cup", 0.5, 0.35, (0.06, 0.06, 0.1))
+NUMBERS = itertools.count()  # of clients
 SERVICES = ("send_goal", "get_result", "cancel_goal")  # of an action
 PATIENT = {
     **dict.fromkeys(("server_timeout", "answer_timeout", "stop_timeout"), 30.0), "planning_time": 20.0,
@@ -186,31 +189,35 @@ class ArmGraph:
     def __init__(self, domain: int, controllers: bool = True) -> None:
         self.domain = domain
         self._ends: dict[Any, list[Callable[[], None]]] = {}
-        self._gripping: list[Any] = []  # nodes of clients of the double's gripper
         if controllers:
             self.controllers: ControllerDouble = self.spin(ControllerDouble)
 
     def client(self, threads: int = 1, **motion: Any) -> ApprovedClient:
         """A client on a spinning node; patient, for a machine that is loaded."""
-        made: list[ApprovedClient] = []
+        made, name = list[ApprovedClient](), f"client{next(NUMBERS)}"
 
         def make(context: Context) -> Node:
-            node = rclpy.create_node("test_client", context=context)
+            node = rclpy.create_node(name, context=context)
             made.append(ApprovedClient(node, config(motion=PATIENT | motion)))
             return node
 
         node = self.spin(make, threads)
         self._ends[node].insert(0, made[0]._beside.close)
         if "gripper_action" not in motion:
-            self._gripping.append(node)
-            self.knows("/gripper_controller/gripper_cmd", len(self._gripping))
+            discovered(lambda: self._grips(name), "the gripper knows the client: else it drops the first reply")
         return made[0]
 
-    def knows(self, action: str, number: int = 1) -> None:
-        """Wait until the double knows clients of an action: else it drops the first reply, also a rejection."""
+    def _grips(self, name: str) -> bool:
+        with contextlib.suppress(NodeNameNonExistentError):
+            known = {service for service, _ in self.controllers.get_client_names_and_types_by_node(name, "/")}
+            return known >= {f"/gripper_controller/gripper_cmd/_action/{service}" for service in SERVICES}
+        return False
+
+    def knows(self, action: str) -> None:
+        """Wait until the double knows a client of an action: else it drops the first reply, also a rejection."""
         for service in SERVICES:
             name = f"{action}/_action/{service}"
-            until(lambda name=name: self.controllers.count_clients(name) >= number, f"{name} has {number} clients")
+            until(lambda name=name: self.controllers.count_clients(name), f"{name} has a client")
 
     def spin(self, make: Callable[[Context], Any], threads: int = 1) -> Any:
         spun = Spun(self.domain)
@@ -223,17 +230,11 @@ class ArmGraph:
         """End one node, or client."""
         for end in self._ends.pop(node):
             end()
-        if node in self._gripping:
-            self._gripping.remove(node)
-            if self._ends:
-                name = "/gripper_controller/gripper_cmd/_action/cancel_goal"
-                until(lambda: self.controllers.count_clients(name) == len(self._gripping), "it has left the graph")
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         until(condition, what)
 
     def close(self) -> None:
-        self._gripping.clear()
         for node in reversed(list(self._ends)):
             self.leave(node)
         vars(self).clear()

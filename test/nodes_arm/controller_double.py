@@ -83,16 +83,15 @@ class RealtimeGoal:
 class RealtimeController(Node):
     """What controllers of ros2_control have in common: one goal, updated in the control loop, ended by a timer.
 
-    The timer looks after the newest goal alone (:1485-1491, gripper_action_controller_impl.hpp:113-119): that of the
-    goal before is deleted, and with it the last owner of that goal.
-
-    Args:
-        hardware: of its joints; it is updated in that loop.
-        name: of the node.
-        action: its name in the node's namespace.
+    A controller says whether it `takes` a goal, does from then on what it asks for (`begin`), stands where it is
+    cancelled (`rest`), and has cycles (`update`). The timer looks after the newest goal alone (:1485-1491,
+    gripper_action_controller_impl.hpp:113-119): that of the goal before is deleted, and with it its last owner.
     """
 
     FORM: Any
+    takes: Any
+    begin: Any
+    rest: Any
 
     def __init__(self, hardware: HardwareDouble, name: str, action: str) -> None:
         super().__init__(name, context=hardware.context)
@@ -117,28 +116,12 @@ class RealtimeController(Node):
         if self._watched is not None:
             self._watched.run()
 
-    def takes(self, goal: Any) -> bool:
-        """Whether a goal is accepted."""
-        raise NotImplementedError
-
     def replaced(self, before: RealtimeGoal) -> None:
         """A new goal has come: the one before is asked to be cancelled, which its state does not allow (goal handle).
 
         It ends CANCELED with an empty result when its timer, its last owner, is deleted.
         """
         before.ask(CANCELED, self.FORM.Result())
-
-    def begin(self, goal: Any) -> None:
-        """Do from the next cycle on what a goal asks for."""
-        raise NotImplementedError
-
-    def rest(self) -> None:
-        """A goal is cancelled: stand."""
-        raise NotImplementedError
-
-    def update(self, now: float, period: float) -> None:
-        """One cycle of the control loop."""
-        raise NotImplementedError
 
     def _on_accepted(self, handle: ServerGoalHandle) -> None:
         goal = RealtimeGoal(handle, self.FORM.Result())
@@ -197,29 +180,19 @@ class Constraints:
 class JointTrajectoryControllerDouble(RealtimeController):
     """The controller of an arm; the action is ~/follow_joint_trajectory (:1057).
 
-    Args:
-        hardware: of its joints.
-        name: of the node.
+    Attributes:
         constraints: tolerances.
         delivers_preemption: 4.41.0 and later end a goal that is replaced ABORTED with INVALID_GOAL (:1829-1834);
             before, the timer that would have told it was deleted, and it ended CANCELED with an empty result.
-
-    Attributes:
         active: whether it runs.
         taken: goals that it accepted, oldest first.
     """
 
     FORM = FollowJointTrajectory
 
-    def __init__(
-        self,
-        hardware: HardwareDouble,
-        name: str = "arm_controller",
-        constraints: Constraints | None = None,
-        delivers_preemption: bool = True,
-    ) -> None:
-        self.constraints, self.active = constraints or Constraints(), True
-        self.delivers_preemption, self.taken = delivers_preemption, list[Any]()
+    def __init__(self, hardware: HardwareDouble, name: str = "arm_controller") -> None:
+        self.constraints, self.delivers_preemption, self.active = Constraints(), True, True
+        self.taken: list[Any] = []
         self._new: JointTrajectory | None = None  # a message that the loop has not begun yet
         self._course: tuple[float, JointTrajectory] | None = None  # since when the joints follow what
         self._holding = True

@@ -190,10 +190,7 @@ class DoubleCell:
 
     def reset(self, **robot: Any) -> DoubleCell:
         """As at the start, for the next test; `robot` are further arguments of RobotDoubles: another gripper."""
-        while self._clients:
-            spun, client = self._clients.pop()
-            client._beside.close()
-            spun.close()
+        self._end_clients()
         if self._kind == robot:
             self.robot.reset()
         else:
@@ -246,11 +243,16 @@ class DoubleCell:
         end = step.trajectory.end if step.trajectory is not None else {}
         return max(abs(self.position(name) - at) for name, at in end.items())
 
-    def close(self) -> None:
-        """End."""
+    def _end_clients(self) -> None:
         for spun, client in self._clients:
             client._beside.close()
             spun.close()
+            forget(client)  # else its participant lives on
+        self._clients.clear()
+
+    def close(self) -> None:
+        """End."""
+        self._end_clients()
         for each in (self.asker, self.move_group, self.robot):
             each.close()
         forget(self)

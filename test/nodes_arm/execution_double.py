@@ -35,12 +35,7 @@ _FOREVER = 1e6  # s; upstream waits without limit
 
 
 class RobotState:
-    """What joint states say, as MoveIt's CurrentStateMonitor keeps it.
-
-    Args:
-        node: that listens.
-        joints: that have to be known.
-    """
+    """What joint states say, as MoveIt's CurrentStateMonitor keeps it; `joints` have to be known."""
 
     def __init__(self, node: Node, joints: tuple[str, ...]) -> None:
         self.node, self.joints = node, joints
@@ -71,12 +66,7 @@ class RobotState:
 
 
 class ControllerHandle:
-    """MoveIt's client of a controller.
-
-    Args:
-        node: that only this client is on.
-        name: of the action.
-    """
+    """MoveIt's client of a controller, on a node of its own; `name` is that of the action."""
 
     def __init__(self, node: Node, name: str) -> None:
         self._bridge = Bridge(node)
@@ -87,15 +77,13 @@ class ControllerHandle:
 
     @property
     def connected(self) -> bool:
-        """Whether the controller is there."""
         return bool(self._client.server_is_ready())
 
     def send(self, trajectory: Any) -> bool:
         """Send a trajectory, without tolerances, and wait for the answer without limit (follow:44-98)."""
         if not self.connected:
             return False
-        self._done, self.last = False, "RUNNING"
-        goal = FollowJointTrajectory.Goal(trajectory=trajectory)
+        self._done, self.last, goal = False, "RUNNING", FollowJointTrajectory.Goal(trajectory=trajectory)
         answer = self._bridge.ask(lambda: self._client.send_goal_async(goal))
         self._bridge.wait(answer, _FOREVER)
         self._goal = answer.result()
@@ -122,22 +110,18 @@ class ControllerHandle:
 class ExecutionManager:
     """Executes trajectories one after another, and stops them.
 
+    One that takes more than `scaling` times its time and `margin` seconds is stopped.
+
     Args:
         state: of the robot.
         controllers: the joints of each controller, and its client.
         say: writes to the log.
-        scaling, margin: a trajectory that takes more than `scaling` times its time and `margin` seconds is stopped.
     """
 
     def __init__(
-        self,
-        state: RobotState,
-        controllers: dict[tuple[str, ...], ControllerHandle],
-        say: Callable[[str], None],
-        scaling: float = DURATION_SCALING,
-        margin: float = DURATION_MARGIN,
+        self, state: RobotState, controllers: dict[tuple[str, ...], ControllerHandle], say: Callable[[str], None]
     ) -> None:
-        self.start_tolerance, self.scaling, self.margin = START_TOLERANCE, scaling, margin
+        self.start_tolerance, self.scaling, self.margin = START_TOLERANCE, DURATION_SCALING, DURATION_MARGIN
         self._state, self._controllers, self._say = state, controllers, say
         self._trajectories: list[tuple[ControllerHandle | None, Any]] = []
         self._complete, self._last = True, SUCCEEDED  # execution_complete_, last_execution_status_

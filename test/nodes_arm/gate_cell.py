@@ -120,7 +120,7 @@ class Cell:
             ("sim_arm", "sim_arm plays"), ("resolver", "resolver is active"), ("arm_planner", "plans for a"),
             ("planner_gate", "planner_gate is ready"),
         ):  # fmt: skip
-            self.processes[name].says(words)
+            self.says(self.processes[name], words)
         self.until(self.pick.server_is_ready, "the gate is there")
         for client in (self.approving, self.stopping, self.judging):
             self.until(client.service_is_ready, "its services are there")
@@ -176,7 +176,7 @@ class Cell:
         gate = self._begin("planner_gate", "__node:=other_gate", *RENAMED, **given)
         try:
             if not same_arm:
-                gate.says("approve at" if given["page"] else "planner_gate is ready")
+                self.says(gate, "approve at" if given["page"] else "planner_gate is ready")
                 self.until(self.other_pick.server_is_ready, "the other gate is there")
                 self.until(self.other_approving.service_is_ready, "it takes approvals")
                 self._whole(f"/{OTHER}/pick")
@@ -199,6 +199,16 @@ class Cell:
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait; three times as long as for a single node."""
         until(condition, what, 3 * DEADLINE)
+
+    def ends(self, program: Started) -> int:
+        """The exit code of a program that waits for all of these."""
+        self.until(lambda: program.process.poll() is not None, "the program ends")
+        return program.ends()
+
+    def says(self, program: Started, *words: str) -> None:
+        """Wait until it has said all of these."""
+        for each in words:
+            self.until(lambda each=each: each in program.output, f"it says {each!r}")
 
     def wait(self, future: Any, what: str) -> Any:
         done = threading.Event()

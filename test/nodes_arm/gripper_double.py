@@ -43,21 +43,13 @@ CLOSED = 0.7929  # rad of the knuckle: gripper_closed_position of robotiq_descri
 
 @dataclass(frozen=True)
 class GripperParameters:
-    """Upstream's, with its defaults.
+    """Upstream's, with its defaults."""
 
-    Args:
-        joints: the one that is controlled, and those that mimic it.
-        goal_tolerance: rad or m.
-        allow_stalling: whether a goal that stalls succeeds.
-        stall_velocity: rad/s or m/s: slower than this it stands.
-        stall_timeout: s.
-    """
-
-    joints: tuple[str, ...] = FINGERS
-    goal_tolerance: float = 0.01
-    allow_stalling: bool = False
-    stall_velocity: float = 0.001
-    stall_timeout: float = 1.0
+    joints: tuple[str, ...] = FINGERS  # the one that is controlled, and those that mimic it
+    goal_tolerance: float = 0.01  # rad or m
+    allow_stalling: bool = False  # whether a goal that stalls succeeds
+    stall_velocity: float = 0.001  # rad/s or m/s: slower than this it stands
+    stall_timeout: float = 1.0  # s
 
 
 ROBOTIQ = GripperParameters((KNUCKLE,), 0.02, allow_stalling=True, stall_timeout=0.05)
@@ -69,21 +61,11 @@ class GripperControllerDouble(RealtimeController):
 
     Every goal is accepted, whatever it asks for, and replaces the one before, which ends CANCELED with an empty result
     (controller:27-38, 83-120). One that is cancelled holds the position (controller:123-153).
-
-    Args:
-        hardware: of its joints.
-        parameters: of the controller.
-        name: of the node.
     """
 
     FORM: Any = GripperCommand
 
-    def __init__(
-        self,
-        hardware: HardwareDouble,
-        parameters: GripperParameters | None = None,
-        name: str = "gripper_controller",
-    ) -> None:
+    def __init__(self, hardware: HardwareDouble, parameters: GripperParameters | None, name: str) -> None:
         self.parameters = parameters or GripperParameters()
         self._joint = hardware.joints[self.parameters.joints[0]]
         self._target, self._moved = self._joint.position, 0.0  # s of the control loop
@@ -152,10 +134,6 @@ class FrankaGripperDouble(Node):
 
     The source leaves to libfranka what a grasp does: here the fingers close until they meet something or each other,
     and a command that is stopped fails. Two commands at once wait for each other, which libfranka does not describe.
-
-    Args:
-        hardware: of the fingers.
-        name: of the node.
     """
 
     EPSILON, SAME, WIDEST = 0.005, 1e-4, 0.08  # m
@@ -281,17 +259,12 @@ class VacuumDouble(Node):
     `ur` makes it one on the outputs of Universal Robots: ~/set_io answers as gpio:setIO does, with `success` true also
     where the output was never verified; ~/io_states comes in each cycle (gpio:179-183). Else ~/set is std_srvs/SetBool
     and ~/held is std_msgs/Bool.
-
-    Args:
-        context: of rclpy.
-        ur: whether it hangs on the outputs of a Universal Robots controller.
-        pin: digital output, and input of the switch.
-        name: of the node.
     """
 
-    def __init__(self, context: Any, ur: bool = False, pin: int = 3, name: str = "vacuum") -> None:
-        super().__init__(name, context=context)
-        self.on, self.seals, self.works, self.silent, self.pin = False, True, True, False, pin
+    def __init__(self, context: Any, ur: bool = False) -> None:
+        super().__init__("vacuum", context=context)
+        self.on, self.seals, self.works, self.silent = False, True, True, False
+        self.pin = 3  # digital output, and input of the switch
         self.asked: list[tuple[int, float]] = []
         if ur:
             self.create_service(SetIO, "~/set_io", self._on_set_io)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import rclpy
 from rclpy.context import Context
@@ -29,26 +29,16 @@ MOVING = 1e-3  # rad/s or m/s: faster than this a joint moves
 
 @dataclass
 class Joint:
-    """A joint: radians or metres.
-
-    Args:
-        position: where it is.
-        command: where it is to be.
-        velocity: how fast it moved in the last cycle.
-        speed: it moves no faster.
-        lowest, highest: something is in its way there.
-        held: it does not move at all.
-        delay: s until it follows a command that comes while it stands.
-    """
+    """A joint: radians or metres."""
 
     position: float
     command: float
-    velocity: float = 0.0
-    speed: float = float("inf")
-    lowest: float = float("-inf")
+    velocity: float = 0.0  # in the last cycle
+    speed: float = float("inf")  # it moves no faster
+    lowest: float = float("-inf")  # something is in its way there
     highest: float = float("inf")
-    held: bool = False
-    delay: float = 0.0
+    held: bool = False  # it does not move at all
+    delay: float = 0.0  # s until it follows a command that comes while it stands
     waited: float = 0.0
 
     def write(self, period: float) -> None:
@@ -63,40 +53,25 @@ class Joint:
         self.velocity, self.position = (new - self.position) / period, new
 
 
-class Controlled(Protocol):
-    """A controller, as the control loop calls it."""
-
-    def update(self, now: float, period: float) -> None:
-        """One cycle: s since the loop began, and how long a cycle is."""
-
-
 class HardwareDouble(Node):
     """The joints, the control loop on a thread of its own, and the joint states.
 
-    A loop that wakes late catches up in whole cycles: how busy the machine is changes no trajectory.
-
-    Args:
-        joints: by name, where each is at first.
-        context: of rclpy.
-
-    Attributes:
-        joints: read them under `lock`.
-        moved: time.monotonic() of the last cycle in which a joint moved; 0 = none has.
+    A loop that wakes late catches up in whole cycles: how busy the machine is changes no trajectory. `joints` are by
+    name, where each is at first; read them under `lock`.
     """
 
-    def __init__(self, joints: dict[str, float], context: Context | None = None) -> None:
+    def __init__(self, joints: dict[str, float], context: Context) -> None:
         super().__init__("joint_state_broadcaster", context=context)
         self.joints = {name: Joint(at, at) for name, at in joints.items()}
         self.lock = threading.RLock()
-        self.moved, self._moved = 0.0, -math.inf
-        self.silent = False  # publishes no joint states
-        self._controllers: list[Controlled] = []
+        self._moved, self.silent = -math.inf, False  # silent: it publishes no joint states
+        self._controllers: list[Any] = []
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self._cycle, self._ended = 0, threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
 
-    def load(self, controller: Controlled) -> None:
-        """Update a controller in each cycle."""
+    def load(self, controller: Any) -> None:
+        """Call its `update` in each cycle, with s since the loop began, and how long a cycle is."""
         with self.lock:
             self._controllers.append(controller)
 
@@ -143,7 +118,7 @@ class HardwareDouble(Node):
         for joint in self.joints.values():
             joint.write(PERIOD)
         if self.speed() > MOVING:
-            self.moved, self._moved = time.monotonic(), self.now
+            self._moved = self.now
         for controller in self._controllers:
             controller.update(self.now, PERIOD)
 
@@ -161,18 +136,13 @@ class HardwareDouble(Node):
 
 
 class Spun:
-    """Nodes in one rclpy context, each group with an executor on threads of its own.
-
-    Args:
-        domain: the ROS domain; None = that of the environment.
-        args: of ROS.
-    """
+    """Nodes in one rclpy context, each group with an executor on threads of its own."""
 
     def __init__(self, domain: int | None = None, args: list[str] | None = None) -> None:
         self.context = Context()
         rclpy.init(args=args, context=self.context, **({} if domain is None else {"domain_id": domain}))
         self._stops: list[Callable[[], None]] = []
-        self._before: list[Callable[[], None]] = []
+        self.before_close: list[Callable[[], None]] = []
 
     def spin(self, *nodes: Node, threads: int = 1) -> None:
         """Spin nodes together."""
@@ -202,13 +172,9 @@ class Spun:
 
         self._stops.append(stop)
 
-    def before_close(self, job: Callable[[], None]) -> None:
-        """Do this first when it ends."""
-        self._before.append(job)
-
     def close(self) -> None:
         """End everything."""
-        for job in (*self._before, *self._stops):
+        for job in (*self.before_close, *self._stops):
             job()
         rclpy.try_shutdown(context=self.context)
         forget(self)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drivers under the names of a robot's preset, in front of the simulated arm. Not a test.
 
-python test/nodes_arm/preset_drivers.py ur5e_robotiq    # beside the node sim_arm, as `simulation` has it
-
 The simulated gripper is told the position of one finger. A Robotiq's controller is told the angle of its knuckle, and
 franka_gripper the width: `PresetDrivers` serves those, has the simulation move, and tells joint states, transforms and
 descriptions as the robot does. Links that only the package's own models have (gripper_tcp) are not told.
@@ -10,9 +8,6 @@ descriptions as the robot does. Links that only the package's own models have (g
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,6 +16,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
+from controller_manager_msgs.msg import ControllerState
+from controller_manager_msgs.srv import ListControllers
 from franka_msgs.action import Grasp, Move
 from gripper_double import KNUCKLE
 from hardware_double import Spun
@@ -34,7 +31,6 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.launcher import robots
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.parameters import RobotPreset
 from spatial_vlm_ros.sim.arm.machines import PANDA, UR5E, SimulatedArm
 
 KNUCKLES, WIDTHS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.7929), (0.085, 0.0663, 0.0453, 0.023, 0.0116, 0.0)
@@ -46,21 +42,13 @@ STATES, MOVING = f"{SIMULATED}/joint_states", f"{SIMULATED}/tf"
 
 @dataclass(frozen=True)
 class Wiring:
-    """How a robot differs from the arm that is simulated for it.
-
-    Args:
-        arm: that is simulated.
-        names: of links and joints: as they are simulated → as the robot has them; "" = it has none.
-        last_joint: whose zero is elsewhere, so that the gripper is mounted otherwise.
-        turned: rad, positions of that joint on the robot above those in the simulation.
-        last_links: that move with it, about whose z it turns.
-    """
+    """How a robot differs from the arm that is simulated for it."""
 
     arm: SimulatedArm
-    names: Mapping[str, str] = field(default_factory=dict)
-    last_joint: str = ""
-    turned: float = 0.0
-    last_links: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)  # of links and joints: simulated → the robot's; "" = none
+    last_joint: str = ""  # whose zero is elsewhere, so that the gripper is mounted otherwise
+    turned: float = 0.0  # rad, positions of that joint on the robot above those in the simulation
+    last_links: tuple[str, ...] = ()  # that move with it, about whose z it turns
 
     def name(self, simulated: str) -> str:
         """On the robot."""
@@ -116,27 +104,17 @@ WIRINGS = {
 
 
 def simulation(robot: str) -> tuple[list[str], dict[str, str]]:
-    """Remappings and parameters of the node `sim_arm`, whose names are taken by the drivers of the preset.
-
-    Args:
-        robot: name of a preset.
-    """
+    """Remappings and parameters of the node `sim_arm`, whose names are taken by the drivers of the preset."""
     remapped = [f"/joint_states:={STATES}", f"/tf:={MOVING}"]
     return remapped, {"robot": WIRINGS[robot].arm.name, "arm_action": MOVES, "gripper_action": GRIPS}
 
 
 class PresetDrivers(Node):
-    """The drivers, descriptions and the controller manager of a preset, before the simulation.
+    """The drivers, descriptions and the controller manager of a shipped preset, before the simulation."""
 
-    Args:
-        context: of rclpy.
-        robot: name of the shipped preset.
-        preset: of the robot.
-        planner: one of PLANNERS.
-    """
-
-    def __init__(self, context: Context, robot: str, preset: RobotPreset, planner: str) -> None:
+    def __init__(self, context: Context, robot: str, planner: str) -> None:
         super().__init__("preset_drivers", context=context)
+        preset = robots.robot_preset(ROOT, robot)
         self.motion, self.wiring = preset.planning(planner).motion, WIRINGS[robot]
         self.controllers = dict.fromkeys(preset.controllers, "active")
         self._goals: dict[bytes, Any] = {}
@@ -164,8 +142,6 @@ class PresetDrivers(Node):
         self._texts = [self.create_publisher(String, topic, qos.DESCRIPTION) for topic in told]
         for publisher, text in zip(self._texts, told.values(), strict=True):
             publisher.publish(String(data=text))
-        from controller_manager_msgs.srv import ListControllers
-
         self.create_service(ListControllers, f"{preset.controller_manager}/list_controllers", self._list)
 
     @property
@@ -183,8 +159,6 @@ class PresetDrivers(Node):
         self.create_subscription(TFMessage, MOVING, self._on_transforms, qos.TRANSFORMS)
 
     def _list(self, _: Any, response: Any) -> Any:
-        from controller_manager_msgs.msg import ControllerState
-
         response.controller = [ControllerState(name=name, state=state) for name, state in self.controllers.items()]
         return response
 
@@ -283,30 +257,8 @@ class PresetDrivers(Node):
 
 
 def drivers_of(robot: str, planner: str, domain: int | None = None) -> tuple[Spun, PresetDrivers]:
-    """The drivers of a shipped preset, spinning; close what is first.
-
-    Args:
-        robot: name of the preset.
-        planner: one of PLANNERS.
-        domain: the ROS domain; None = that of the environment.
-    """
+    """The drivers of a shipped preset, spinning; close what is first."""
     spun = Spun(domain)
-    node = PresetDrivers(spun.context, robot, robots.robot_preset(ROOT, robot), planner)
+    node = PresetDrivers(spun.context, robot, planner)
     spun.spin(node)
     return spun, node
-
-
-def main(words: list[str]) -> int:
-    """Serve a preset until SIGINT or SIGTERM: its name, and who plans."""
-    told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: told.set())
-    spun, _ = drivers_of(words[0], (words[1:] or ["built-in"])[0])
-    print("ready", flush=True)  # noqa: T201
-    told.wait()
-    spun.close()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

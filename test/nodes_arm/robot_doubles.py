@@ -36,21 +36,17 @@ class RobotDoubles:
 
     Args:
         domain: the ROS domain; None = that of the environment.
-        constraints: tolerances of the arm's controller.
         gripper: the driver: "franka", or the parameters of a controller of ros2_controllers; None = its defaults.
         parallel: whether that controller is parallel_gripper_controller.
         args: of ROS.
-        arm: further arguments of JointTrajectoryControllerDouble.
     """
 
     def __init__(
         self,
         domain: int | None = None,
-        constraints: Constraints | None = None,
         gripper: GripperParameters | str | None = None,
-        args: list[str] | None = None,
         parallel: bool = False,
-        **arm: Any,
+        args: list[str] | None = None,
     ) -> None:
         self._spun = Spun(domain, args)
         context = self._spun.context
@@ -58,7 +54,7 @@ class RobotDoubles:
         self.hardware = HardwareDouble(joints | ({KNUCKLE: 0.0} if gripper is ROBOTIQ else {}), context)
         for name, joint in self.hardware.joints.items():
             joint.speed = FINGER_SPEED if name in FINGERS else KNUCKLE_SPEED if name == KNUCKLE else joint.speed
-        self.arm = JointTrajectoryControllerDouble(self.hardware, constraints=constraints, **arm)
+        self.arm = JointTrajectoryControllerDouble(self.hardware)
         self.gripper: Any = FrankaGripperDouble(self.hardware) if isinstance(gripper, str) else None
         if not isinstance(gripper, str):
             kind = ParallelGripperControllerDouble if parallel else GripperControllerDouble
@@ -66,8 +62,8 @@ class RobotDoubles:
             self.gripper = kind(self.hardware, gripper, name)
         self.gripper_action = f"/{self.gripper.get_name()}/{'gripper_action' if gripper == 'franka' else 'gripper_cmd'}"
         self._begun = {name: dataclasses.replace(joint) for name, joint in self.hardware.joints.items()}
-        self._given = constraints, gripper
-        self._spun.before_close(self.hardware.stop)
+        self._given = gripper
+        self._spun.before_close.append(self.hardware.stop)
         self._spun.spin(self.hardware, self.arm, self.gripper)
         self.hardware.start()
 
@@ -82,10 +78,9 @@ class RobotDoubles:
             self.arm.deactivate()
             for name, joint in self.hardware.joints.items():
                 vars(joint).update(vars(self._begun[name]))
-            constraints, gripper = self._given
-            self.arm.constraints, self.arm.delivers_preemption = constraints or Constraints(), True
-            if not isinstance(gripper, str):
-                self.gripper.parameters = gripper or GripperParameters()
+            self.arm.constraints, self.arm.delivers_preemption = Constraints(), True
+            if not isinstance(self._given, str):
+                self.gripper.parameters = self._given or GripperParameters()
                 self.gripper.rest()
             self.arm.activate()
             self.arm.taken.clear()

@@ -22,12 +22,14 @@ import pytest
 from arm_graph import (
     BLOCK,
     CUP,
+    FINGERS,
     HOME,
     JOINTS,
     ApprovedClient,
     ArmGraph,
     Aside,
     chest,
+    discovered,
     goals,
     occupied,
     planned,
@@ -82,7 +84,7 @@ class Served(ArmGraph):
         given = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
         command = ("-m", "spatial_vlm_ros.nodes", "arm_planner", "--ros-args", *given, *words)
         self.planner = Started(command, log, {"ROS_DOMAIN_ID": str(domain)})
-        self.planner.says("arm_planner plans for a Panda")
+        discovered(lambda: "arm_planner plans for a Panda" in self.planner.output, "the planner is ready")
         if not words:
             until(lambda: self.controllers.heard, "the planner hears the joint states")
         if "controller" not in parameters:
@@ -434,51 +436,46 @@ def test_a_package_that_the_planner_lacks_is_named(
 # ------------------------------------------------------------------------------------------------ no motion
 
 
-@pytest.mark.parametrize("phase", ["open", "reach", *(pytest.param(p, marks=pytest.mark.slow) for p in PHASES[3:5])])
-def test_a_goal_that_is_rejected_ends_the_execution(arm: Served, phase: str) -> None:
-    number = PHASES.index(phase)  # type: ignore[arg-type]
-    plan = arm.plan(scene(CUP))
-    arm.controllers.reject = {number}
-    with pytest.raises(ExecutionFailedError, match=f"phase '{phase}'.*rejects the") as failure:
-        arm.usual.execute(plan)
-    assert failure.value.phase == phase
-    assert len(arm.controllers.order) == number
-    assert arm.seen() == EMPTY
+def moved_by(away: float) -> dict[str, float]:
+    """Where the joints are when somebody has turned the first one."""
+    return {**dict(zip(JOINTS, (away, *HOME[1:]), strict=True)), **dict.fromkeys(FINGERS, 0.04)}
 
 
-def test_a_controller_that_aborts_is_told_with_its_words(arm: Served) -> None:
-    plan = arm.plan(scene())
-    arm.controllers.fail = {4}
-    words = r"phase 'lift': a controller failed \(CONTROL_FAILED: .*panda_joint4 is 0\.2 rad off"
-    with pytest.raises(ExecutionFailedError, match=words) as failure:
-        arm.usual.execute(plan)
-    assert (failure.value.number, failure.value.status_name) == (-4, "EXECUTION_FAILED")
-    assert len(arm.controllers.order) == 5
-    assert arm.seen() == EMPTY
-
-
-def test_fingers_that_meet_nothing_end_the_execution(arm: Served) -> None:
-    plan = arm.plan(scene())
-    arm.controllers.obj = 0.0
-    with pytest.raises(ExecutionFailedError, match=r"phase 'close': the fingers closed to 0\.000 m without meeting"):
-        arm.usual.execute(plan)
-    assert arm.controllers.order == ["gripper", "arm", "arm", "gripper"]
+SLOW = pytest.mark.slow
+REJECTS, ABORTS = "phase '{}'.*rejects the", r"a controller failed \(CONTROL_FAILED: .*panda_joint4 is 0\.2 rad off"
 
 
 @pytest.mark.parametrize(
-    ("away", "words"),
+    ("fault", "words", "number"),
     [
-        (0.04, r"phase 'reach': .*starts 0\.040 rad from the position of panda_joint1"),
-        (0.1, r"phase 'reach': .*starts 0\.100 rad or m from the position of panda_joint1.*nothing has moved"),
+        pytest.param({"reject": {0}}, REJECTS.format("open"), 0, id="open rejected"),
+        pytest.param({"reject": {1}}, REJECTS.format("reach"), 1, id="reach rejected"),
+        pytest.param({"reject": {3}}, REJECTS.format("close"), 3, id="close rejected", marks=SLOW),
+        pytest.param({"reject": {4}}, REJECTS.format("lift"), 4, id="lift rejected", marks=SLOW),
+        pytest.param({"fail": {4}}, f"phase 'lift': {ABORTS}", 5, id="lift aborted"),
+        pytest.param({"obj": 0.0}, r"'close': the fingers closed to 0\.000 m without meeting", 4, id="nothing to hold"),
+        pytest.param(
+            {"joints": moved_by(0.04)}, r"'reach': .*starts 0\.040 rad from the position of panda_joint1", 1,
+            id="moved, by the planner's own check",
+        ),
+        pytest.param(
+            {"joints": moved_by(0.1)}, r"'reach': .*starts 0\.100 rad or m from .*panda_joint1.*nothing has moved", 1,
+            id="moved, by the client's check",
+        ),
     ],
-    ids=["the planner's own check", "the client's"],
-)
-def test_an_arm_that_has_moved_since_does_not_execute(arm: Served, away: float, words: str) -> None:
-    plan = arm.plan(scene())
-    arm.controllers.joints |= {"panda_joint1": away}
-    with pytest.raises(ExecutionFailedError, match=words):
+)  # fmt: skip
+def test_what_goes_wrong_at_the_controllers_ends_the_execution(
+    arm: Served, fault: dict[str, Any], words: str, number: int
+) -> None:
+    plan = arm.plan(scene(CUP))
+    vars(arm.controllers).update(fault)
+    with pytest.raises(ExecutionFailedError, match=words) as failure:
         arm.usual.execute(plan)
-    assert arm.controllers.trajectories == []
+    assert failure.value.phase is not None
+    assert f"phase {failure.value.phase!r}" in str(failure.value)
+    assert (failure.value.number, failure.value.status_name) == (-4, "EXECUTION_FAILED") or "fail" not in fault
+    assert len(arm.controllers.order) == number
+    assert arm.seen() == EMPTY
 
 
 def test_a_controller_that_is_not_there_is_named(other: Served) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import rclpy
 import yaml
-from arm_graph import PATIENT, ArmGraph, until
+from arm_graph import PATIENT, ArmGraph, discovered, until
 from gate_cell import SENTENCE
 from live_process import DEADLINE, ROOT, Started
 from move_group_double import MoveGroupDouble
@@ -95,6 +95,11 @@ def patient_resolver(folder: Path) -> Path:
     return path
 
 
+def says(program: Started, *words: str) -> None:
+    for each in words:
+        discovered(lambda each=each: each in program.output, f"it says {each!r}")
+
+
 SLOW = pytest.mark.slow
 
 
@@ -125,19 +130,18 @@ def test_a_whole_pick_with_the_preset_of_a_robot(
     if moveit is not None:
         moveit.execution.scaling = SLOWER  # trajectory_execution.allowed_execution_duration_scaling
     try:
-        simulated.says(f"sim_arm plays {world}")
+        says(simulated, f"sim_arm plays {world}")
         person = Person(graph, token)
-        until(lambda: drivers.ready, "the simulation is there")
+        discovered(lambda: drivers.ready, "the simulation is there")
         preset = patient(robot, planner, tmp_path)
         named = (f"audit_log:={tmp_path / 'audit.jsonl'}", f"approval_token_file:={token}", "page:=false",
                  f"params_file:={patient_resolver(tmp_path)}")  # fmt: skip
         up = program("up", "pick", f"robot:={preset}", "camera:=none", f"planner:={planner}", "plan_only:=false",
                      "use_sim_time:=true", "velocity_scaling:=0.5", "acceleration_scaling:=0.5",
                      "approval_timeout:=300.0", *named)  # fmt: skip
-        for words in ("planner_gate is ready", "resolver is active"):
-            up.says(words)
-        if moveit is None:
-            up.says("arm_planner plans for a")
+        says(
+            up, "planner_gate is ready", "resolver is active", *(["arm_planner plans for a"] if moveit is None else [])
+        )
         sentence, done = SENTENCES[world]
         pick = program("pick", sentence, "--wait", str(DEADLINE))
         until(lambda: person.proposals or pick.process.poll() is not None, "it is proposed", 3 * DEADLINE)
@@ -149,7 +153,7 @@ def test_a_whole_pick_with_the_preset_of_a_robot(
         record = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
         (shown,) = [line["content"]["warnings"] for line in record if line["event"] == "PROPOSED"]
         assert any("falls into its container" in words for words in shown) == (world == "bowl"), shown
-        until(lambda: person.verdict()["done"], "it lies still on the tray")
+        discovered(lambda: person.verdict()["done"], "it lies still on the tray")
         verdict = person.verdict()
         assert verdict["delivered"] == verdict["moved"] == [verdict["target"]]
         up.interrupt()

@@ -103,10 +103,10 @@ def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page_and_its_plan_is_dra
         assert token not in asking.output
         person = Visitor("127.0.0.1", int(port)).sign_in(token)
         picking = program(*COMMAND, "put the chick on the tray", "--plan-only", "--namespace", OTHER)
-        picking.says(f"; approve at http://127.0.0.1:{port}/ (with its token: ")
+        still.says(picking, f"; approve at http://127.0.0.1:{port}/ (with its token: ")
         still.until(lambda: "Which chick" in person.get().text, "the question is on the page")
         assert person.press("the ribbon one (ribbon)").status == 303
-        assert picking.ends() == 0, picking.output
+        assert still.ends(picking) == 0, picking.output
         assert "OK  Planned: take the chick (ribbon)" in picking.output
         assert token not in picking.output, "it is no terminal"
         assert "… drawing the plan: take the chick (ribbon) " in picking.output
@@ -142,14 +142,13 @@ def plan_is_shown_and_cannot_be_approved(cell: Cell, person: Visitor) -> None:
 # ------------------------------------------------------------------------------------------------ programs
 
 
-@pytest.mark.usefixtures("still")
-def test_a_behaviour_tree_has_an_object_planned_as_the_guide_says(program: Program) -> None:
+def test_a_behaviour_tree_has_an_object_planned_as_the_guide_says(still: Cell, program: Program) -> None:
     pytest.importorskip("py_trees")
     guide = (ROOT / "docs" / "drop_in.md").read_text(encoding="utf-8")
     calls = re.findall(r"^python (examples/py_trees_pick\.py --action .*)\n((?:# .*\n)+)", guide, re.MULTILINE)
     ((line, printed),) = calls
     tree = program(*shlex.split(line))
-    assert tree.ends() == 0, tree.output
+    assert still.ends(tree) == 0, tree.output
     said = [line.rstrip() for line in tree.output.splitlines() if line.strip() and not line.startswith("[")]
     assert said == [line.removeprefix("# ") for line in printed.splitlines()], tree.output
 
@@ -160,17 +159,16 @@ def test_a_behaviour_tree_that_is_interrupted_withdraws_its_proposal(still: Cell
     before = len(still.proposals)
     tree = program("examples/py_trees_pick.py", "--action", "pick", SENTENCE)
     still.until(lambda: len(still.proposals) > before, "it is proposed")
-    tree.says("waiting for approval")
+    still.says(tree, "waiting for approval")
     tree.interrupt()
-    assert tree.ends() == 1
+    assert still.ends(tree) == 1
     withdrawn = ("WITHDRAWN", still.proposals[-1].goal_id)
     still.until(lambda: withdrawn in [(e["event"], e.get("goal_id")) for e in still.record()], "the gate withdraws it")
 
 
-@pytest.mark.usefixtures("still")
-def test_the_command_hands_on_a_question_and_ends_as_refused(program: Program) -> None:
+def test_the_command_hands_on_a_question_and_ends_as_refused(still: Cell, program: Program) -> None:
     picking = program(*COMMAND, "put the chick on the tray")
-    assert picking.ends() == 3, picking.output
+    assert still.ends(picking) == 3, picking.output
     assert "AMBIGUOUS" in picking.output
     assert "Which chick" in picking.output
     assert "answer:" not in picking.output, "nobody is at its terminal"
@@ -183,12 +181,11 @@ def test_the_command_tells_the_stages_and_takes_back_what_waits_but_keeps_it_whi
     before = len(still.proposals)
     picking = program(*COMMAND, SENTENCE)
     still.until(lambda: len(still.proposals) > before, "it is proposed")
-    for words in ("… looking for the object", "… planning how to take the chick", "… waiting for approval"):
-        picking.says(words)
-    picking.says("; this gate has no page; approve with the service /approve")
+    stages = ("… looking for the object", "… planning how to take the chick", "… waiting for approval")
+    still.says(picking, *stages, "; this gate has no page; approve with the service /approve")
     if interrupted:
         picking.interrupt()
-        assert picking.ends() == 130, picking.output
+        assert still.ends(picking) == 130, picking.output
         assert "CANCELLED" in picking.output
         assert still.approve(still.proposals[-1]) in ("CANCELLED", "REJECTED")
     else:
@@ -197,7 +194,7 @@ def test_the_command_tells_the_stages_and_takes_back_what_waits_but_keeps_it_whi
         still.until(lambda: time.monotonic() > end, "some time passes")
         picking.process.send_signal(signal.SIGCONT)
         assert still.approve(still.proposals[-1], approve=False, reason="not today") == "OK"
-        assert picking.ends() == 3, picking.output
+        assert still.ends(picking) == 3, picking.output
         assert "not today" in picking.output
 
 
@@ -241,7 +238,7 @@ def test_a_stop_ends_what_waits(still: Cell, program: Program, words: str) -> No
         assert still.wait(still.stopping.call_async(Trigger.Request()), "stop answers").success
     elif words.startswith("ask"):
         asking = program("-m", "spatial_vlm_ros.cli", "ask", words.removeprefix("ask: "))
-        assert asking.ends() == 3, asking.output
+        assert still.ends(asking) == 3, asking.output
         assert "asks to stop" in asking.output
     else:
         said = still.run(words)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Robot presets on a live graph: doubles of drivers and move_group, pick.launch.py, and `spatial-vlm doctor --arm`."""
+"""A robot's preset on a live graph: doubles of its drivers and of move_group, and `spatial-vlm doctor --arm`."""
 
 from __future__ import annotations
 
@@ -136,15 +136,3 @@ def test_faults_of_a_robot_are_named(shared_cell: DoubleCell, beside: Any, diagn
     assert "panda_joint4 is at -3.200 rad" in errors["joint limits"]["found"]
     assert all(each["repair"] for each in errors.values())
     assert not MANAGED or "controllers" in errors
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("robot", ["panda", "ur5e_robotiq"])
-def test_the_launch_file_starts_resolver_and_gate(robot: str, program: Callable[..., Started], tmp_path: Path) -> None:
-    record = f"audit_log:={tmp_path / 'audit.jsonl'}"
-    up = program("up", "pick", f"robot:={robot}", "camera:=realsense", "planner:=moveit", "page:=false", record,
-                 "robot_description:=/")  # fmt: skip
-    up.says("planner_gate is ready; plan_only is set: nothing will move")
-    up.says("resolver is active")
-    up.interrupt()
-    assert up.ends() == 0, up.output

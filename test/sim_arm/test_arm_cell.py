@@ -5,10 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import mujoco
 import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
+from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 
 def tip_of(cell: Any) -> Any:
@@ -17,8 +22,6 @@ def tip_of(cell: Any) -> Any:
 
 
 def test_a_place_is_the_pose_of_a_link_or_object(cell: Any) -> None:
-    from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
-
     cell.mj.mj_kinematics(cell.model, cell.data)
     for name in ("panda_link0", "panda_link4", "panda_hand_tcp", "panda_leftfinger", "cup"):
         position, quaternion = cell.place(name)
@@ -28,9 +31,6 @@ def test_a_place_is_the_pose_of_a_link_or_object(cell: Any) -> None:
 
 
 def test_the_model_weighs_and_stands_as_the_planner_thinks(cell: Any, planner: Any) -> None:
-    from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
-    from spatial_vlm_ros.manipulation.planning.robot_model import load
-
     assert cell.joints().position[:7] == pytest.approx(HOME, abs=1e-4)
     assert tip_of(cell) == pytest.approx(planner.tip(HOME), abs=1e-4)
     pin, model = load("pinocchio"), planner.robot.model
@@ -50,8 +50,6 @@ def test_it_stays_where_it_is_under_gravity(operator: Any, verdict: Any) -> None
 
 
 def test_it_follows_a_planned_motion_within_a_milliradian_and_its_torques(operator: Any) -> None:
-    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
-
     errors, efforts = [], []
 
     def note(cell: Any) -> None:
@@ -100,8 +98,6 @@ def test_an_object_put_beside_the_tray_is_not_done(operator: Any, verdict: Any) 
 
 
 def test_a_fist_pushes_a_neighbour_and_the_judge_feels_it(operator: Any, verdict: Any) -> None:
-    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
-
     cell = operator.cell
     x, y, _ = cell.pose("cup").translation
     operator.grip(0.0)
@@ -114,8 +110,6 @@ def test_a_fist_pushes_a_neighbour_and_the_judge_feels_it(operator: Any, verdict
 
 
 def test_what_is_held_touches_for_the_robot(operator: Any, verdict: Any) -> None:
-    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
-
     cell = operator.cell
     operator.take("bonnet")
     x, y, _ = cell.pose("orange").translation
@@ -131,8 +125,6 @@ def test_what_is_held_touches_for_the_robot(operator: Any, verdict: Any) -> None
 
 
 def test_an_arm_that_is_blocked_leaves_its_path(operator: Any) -> None:
-    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
-
     below = operator.down(0.45, -0.1, -0.15)  # the table is at 0
     motion_end = operator.go(Segment(operator.down(0.45, -0.1, 0.15)), Segment(below, straight=True))[-1]
     assert motion_end.code == -4
@@ -169,8 +161,6 @@ def test_objects_are_moved_and_taken_away_by_hand(operator: Any, verdict: Any) -
 
 
 def test_contacts_that_chatter_are_rest_and_a_slow_turn_is_none(operator: Any, verdict: Any) -> None:
-    import mujoco
-
     cell, target = operator.cell, "bonnet"
     adr, judge = cell.model.body(target).dofadr[0], cell.judge
     for turning in (False, True):

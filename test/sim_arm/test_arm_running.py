@@ -50,6 +50,9 @@ def test_what_is_asked_is_done_between_steps_and_its_errors_are_the_askers(cell:
     with pytest.raises(UnknownNameError, match="kettle"):
         running.ask(lambda cell: cell.pose("kettle"))
     assert running.ask(lambda cell: cell.time) <= running.ask(lambda cell: cell.time)
+    running.stop()
+    with pytest.raises(ModelError, match="has ended"):
+        running.ask(lambda cell: cell.time)
 
 
 def test_time_goes_on_when_the_world_is_replaced(cell: Any, begin: Any) -> None:
@@ -62,14 +65,6 @@ def test_time_goes_on_when_the_world_is_replaced(cell: Any, begin: Any) -> None:
     running.replace(ArmCell(layout("swapped")))
     assert running.ask(lambda cell: cell.layout.name) == "swapped"
     assert running.ask(lambda _: running.now) >= before
-
-
-def test_who_asks_after_the_end_is_told_so(cell: Any, begin: Any) -> None:
-    running = begin(cell)
-    running.start()
-    running.stop()
-    with pytest.raises(ModelError, match="has ended"):
-        running.ask(lambda cell: cell.time)
 
 
 def test_a_failure_on_the_thread_is_told_and_ends_it(cell: Any, begin: Any) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trajectories between their points, and whether one is kept to; without physics."""
+"""Trajectories between their points, whether one is kept to, and what a faulty controller does; without physics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim.arm.following import GOAL_VIOLATED, PATH_VIOLATED, SUCCESSFUL, Follower, Tolerances
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory, in_order
+from spatial_vlm_ros.sim.faults.controller import UNDEFINED, ControllerFaults
+from spatial_vlm_ros.sim.faults.spec import read_faults
 
 NAMES = ("a", "b")
 REST = np.zeros(2)
@@ -43,7 +45,10 @@ def test_between_points_it_is_the_polynomial_that_both_ends_give(degree: int) ->
             assert desired.acceleration == pytest.approx(wanted[2], abs=1e-9)
 
 
-def test_after_its_end_it_stays_there() -> None:
+def test_after_its_end_it_stays_there_and_a_first_point_in_the_future_is_gone_to_from_where_the_arm_is() -> None:
+    arm = follower()
+    arm.begin(JointTrajectory(np.array([1.0]), np.array([[0.5, 0.5]])), 0.0, REST, Tolerances())
+    assert arm.desired(0.5).position == pytest.approx([0.25, 0.25])
     assert ramp().at(9.0).position == pytest.approx([1.0, -1.0])
     assert ramp().at(9.0).velocity == pytest.approx([0.0, 0.0])
 
@@ -102,14 +107,13 @@ def test_a_joint_that_leaves_the_path_ends_it_there() -> None:
 def test_an_end_that_is_not_reached_in_time_ends_it() -> None:
     arm = follower()
     arm.begin(ramp(), 0.0, REST, Tolerances(goal={"a": 0.01}, goal_time=0.5))
-    short = np.array([0.98, -1.0])
+    short, there = np.array([0.98, -1.0]), np.array([1.0, -1.0])
     assert arm.ended(1.4, short, REST) is None
     ended = arm.ended(1.6, short, REST)
     assert ended is not None
     assert (ended.code, "a is 0.02" in ended.words) == (GOAL_VIOLATED, True)
-    arm = follower()
     arm.begin(ramp(), 0.0, REST, Tolerances(goal_time=0.5))
-    moving = arm.ended(1.6, np.array([1.0, -1.0]), np.array([0.3, 0.0]))
+    moving = arm.ended(1.6, there, np.array([0.3, 0.0]))
     assert moving is not None
     assert "still moves" in moving.words
 
@@ -137,18 +141,58 @@ def test_stopping_brakes_within_what_the_arm_can_and_stays() -> None:
     ],
 )
 def test_a_trajectory_that_leaves_limits_or_begins_elsewhere_is_refused(sent: JointTrajectory, words: str) -> None:
+    arm = follower()
     with pytest.raises(InputError, match=words):
-        follower().check(sent, REST)
-
-
-def test_a_first_point_in_the_future_is_gone_to_from_where_the_arm_is() -> None:
-    arm = follower()
-    arm.begin(JointTrajectory(np.array([1.0]), np.array([[0.5, 0.5]])), 0.0, REST, Tolerances())
-    assert arm.desired(0.5).position == pytest.approx([0.25, 0.25])
-
-
-def test_one_at_a_time() -> None:
-    arm = follower()
+        arm.check(sent, REST)
     arm.begin(ramp(), 0.0, REST, Tolerances())
     with pytest.raises(InputError, match="one at a time"):
         arm.check(ramp(), REST)
+
+
+# ------------------------------------------------------------------------------------------------ faults
+
+TRAJECTORY = JointTrajectory(
+    np.array([0.0, 1.0, 2.0]), np.array([[0.0], [0.5], [1.0]]), np.array([[0.0], [0.75], [0.0]]), np.zeros((3, 1))
+)
+
+
+def faulty(words: str, stream: str = "arm", seed: int = 0) -> ControllerFaults:
+    made = ControllerFaults(stream)
+    made.seed = seed
+    made.set(read_faults(words))
+    return made
+
+
+def test_a_goal_is_rejected_held_up_or_ended_as_the_fault_says() -> None:
+    with pytest.raises(InputError, match="arm=off"):
+        faulty("arm=off").check()
+    for words in ("", "gripper=off", "arm=slow", "arm=stuck"):
+        healthy = faulty(words)
+        healthy.check()
+        assert healthy.at_once() is None
+        assert healthy.is_stuck is (words == "arm=stuck")
+    lies, rubbish = faulty("arm=wrong").at_once(), faulty("gripper=garbage", "gripper").at_once()
+    assert lies is not None
+    assert rubbish is not None
+    assert (lies.code, rubbish.code) == (SUCCESSFUL, UNDEFINED)
+
+
+def test_some_goals_are_aborted_the_same_ones_for_a_seed() -> None:
+    def aborted(seed: int) -> list[bool]:
+        made = faulty("arm=intermittent:0.3", seed=seed)
+        return [made.at_once() is not None for _ in range(200)]
+
+    assert 40 <= sum(aborted(0)) <= 80
+    assert aborted(0) == aborted(0) != aborted(1)
+
+
+def test_a_slow_trajectory_takes_the_same_way_in_more_time() -> None:
+    slow, late = faulty("arm=slow:0.5").paced(TRAJECTORY), faulty("arm=delayed:2").paced(TRAJECTORY)
+    assert slow.duration == 4.0
+    for t in np.linspace(0, 2, 9):
+        assert slow.at(2 * t).position == pytest.approx(TRAJECTORY.at(t).position)
+        assert slow.at(2 * t).velocity == pytest.approx(TRAJECTORY.at(t).velocity / 2)
+    begun = late.starting_at(np.zeros(1))
+    assert begun.at(1.9).position == pytest.approx(0.0)
+    assert begun.at(3.3).position == pytest.approx(TRAJECTORY.at(1.3).position)
+    assert faulty("").paced(TRAJECTORY) is TRAJECTORY

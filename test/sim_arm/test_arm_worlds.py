@@ -11,22 +11,25 @@ import pytest
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.manipulation.builtin_planner.request import WIDEST
+from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
+from spatial_vlm_ros.manipulation.planning.self_filter import self_mask
 from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Move, NudgeCamera, Remove, disturbance
+from spatial_vlm_ros.sim.arm.report import verdict_data
+from spatial_vlm_ros.sim.arm.view import ArmView
+from spatial_vlm_ros.sim.arm.worlds import layout, random_layout
 from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.grounder import errors_of
+from spatial_vlm_ros.sim.physics import PhysicsWorld
 from spatial_vlm_ros.sim.relation_truth import margin
 
-pytestmark = pytest.mark.usefixtures("_arm")
-NAMES = ("behind", "swapped", "0", *(pytest.param(name, marks=pytest.mark.slow) for name in "123"))
+NAMES = ("swapped", "0", *(pytest.param(name, marks=pytest.mark.slow) for name in ("behind", *"123")))
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def shown(request: pytest.FixtureRequest) -> Any:
     """A world, a frame of it and its detections."""
-    from spatial_vlm_ros.sim.arm.cell import ArmCell
-    from spatial_vlm_ros.sim.arm.view import ArmView
-    from spatial_vlm_ros.sim.arm.worlds import layout
-
     cell = ArmCell(layout(request.param))
     view = ArmView(cell, VGA)
     yield cell, *view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, 7)
@@ -34,18 +37,16 @@ def shown(request: pytest.FixtureRequest) -> Any:
 
 
 def test_everything_fits_the_hand_and_the_target_stands_behind_the_cup(shown: Any) -> None:
-    from spatial_vlm_ros.sim.physics import PhysicsWorld
-
-    layout = shown[0].layout
-    for obj in layout.objects:
-        if obj.id != layout.tray:
+    world = shown[0].layout
+    for obj in world.objects:
+        if obj.id != world.tray:
             assert min(obj.model.size[:2]) < WIDEST - 0.01, obj.id
         assert 0.3 < np.hypot(*obj.position[:2]) < 0.8, obj.id
-    with PhysicsWorld(layout.objects, layout.scenery, layout.base_T_camera) as world:
-        eye = layout.base_T_camera.translation
-        others = [id_ for id_ in ("bonnet", "ribbon") if id_ != layout.target]
-        assert margin("behind", world.truth[layout.target], world.truth["cup"], eye) > 0.03
-        assert margin("in front of", world.truth[others[0]], world.truth["cup"], eye) > 0.03
+    with PhysicsWorld(world.objects, world.scenery, world.base_T_camera) as physics:
+        eye, truth = world.base_T_camera.translation, physics.truth
+        others = [id_ for id_ in ("bonnet", "ribbon") if id_ != world.target]
+        assert margin("behind", truth[world.target], truth["cup"], eye) > 0.03
+        assert margin("in front of", truth[others[0]], truth["cup"], eye) > 0.03
 
 
 def test_the_resolver_finds_the_target_and_a_place_on_the_tray(shown: Any) -> None:
@@ -61,30 +62,17 @@ def test_the_resolver_finds_the_target_and_a_place_on_the_tray(shown: Any) -> No
     assert told.place.anchor_id == cell.layout.tray
 
 
-def test_the_same_seed_is_the_same_world_and_another_is_not() -> None:
-    from spatial_vlm_ros.sim.arm.worlds import random_layout
-
+def test_the_same_seed_is_the_same_world_and_what_does_not_exist_is_refused() -> None:
     one, again, other = random_layout(4), random_layout(4), random_layout(5)
     assert [t.position for t in one.objects] == [t.position for t in again.objects]
     assert [t.position for t in one.objects] != [t.position for t in other.objects]
     with pytest.raises(InputError, match="0 or more"):
         random_layout(-1)
-
-
-def test_a_world_that_does_not_exist_lists_those_that_do() -> None:
-    from spatial_vlm_ros.sim.arm.worlds import layout
-
     with pytest.raises(UnknownNameError, match="swapped"):
         layout("kitchen")
 
 
 def test_the_arm_at_home_hides_nothing_and_its_body_is_masked(cell: Any) -> None:
-    from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
-    from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
-    from spatial_vlm_ros.manipulation.planning.self_filter import self_mask
-    from spatial_vlm_ros.sim.arm.view import ArmView
-
-    del Segment
     eye = cell.layout.base_T_camera
     view = ArmView(cell, VGA, noise=False)
     at_home, _ = view.look(cell.data.qpos.copy(), eye)
@@ -102,9 +90,6 @@ def test_the_arm_at_home_hides_nothing_and_its_body_is_masked(cell: Any) -> None
 
 
 def test_a_detector_errs_as_it_is_told(cell: Any) -> None:
-    from spatial_vlm_ros.sim.arm.view import ArmView
-    from spatial_vlm_ros.sim.grounder import errors_of
-
     view = ArmView(cell, VGA, errors_of({"misses": "1.0"}))
     assert view.look(cell.data.qpos.copy(), cell.layout.base_T_camera)[1] == ()
     view.close()
@@ -139,8 +124,6 @@ def test_a_nudged_camera_turns_where_it_stands(cell: Any) -> None:
 
 
 def test_the_verdict_is_json(cell: Any) -> None:
-    from spatial_vlm_ros.sim.arm.report import verdict_data
-
     told = json.loads(json.dumps(verdict_data(cell, {"arm": {"accepted": 2}})))
     assert told["done"] is False
     assert told["target"] == "bonnet"

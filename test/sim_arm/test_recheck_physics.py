@@ -9,36 +9,28 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import recheck as bench
 from spatial_vlm_ros.errors import SceneChangedError
+from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.recheck import check_plan_holds
 from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance, has_arm_model
 from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.sim.arm.worlds import layout
 
 CONFIG = PlanningConfig()
 SEED = 72003
 
 
 @pytest.fixture(scope="module")
-def bench(_arm: None) -> Any:
-    from benchmarks import recheck
-
-    return recheck
-
-
-@pytest.fixture(scope="module")
-def made(bench: Any, planner: Any) -> Any:
+def made(planner: Any) -> Any:
     """A plan in a random world."""
-    from spatial_vlm_ros.sim.arm.worlds import layout
-
     return bench.planned(planner, bench.ArmCell(layout(str(SEED))), SEED, CONFIG)
 
 
-def displaced(bench: Any, made: Any, along: float) -> Any:
+def displaced(made: Any, along: float) -> Any:
     """The world with its target moved along the closing direction, metres."""
-    from spatial_vlm_ros.sim.arm.worlds import layout
-
     cell = bench.ArmCell(layout(str(SEED)))
     target = cell.layout.target
     at = cell.pose(target).translation + along * np.array(made.goal.grasps[made.plan.grasp].closing)
@@ -53,20 +45,15 @@ def displaced(bench: Any, made: Any, along: float) -> Any:
     [(0.0, "passed", True), (0.02, "SCENE_CHANGED", False)],
     ids=["still", "20 mm off"],
 )
-def test_a_target_that_fingers_would_press_on_is_refused(
-    bench: Any, made: Any, along: float, said: str, safe: bool
-) -> None:
-    cell = displaced(bench, made, along)
+def test_a_target_that_fingers_would_press_on_is_refused(made: Any, along: float, said: str, safe: bool) -> None:
+    cell = displaced(made, along)
     assert bench.judged(cell, made, 5, CONFIG)[0] == said
     done = bench.execute(cell, made.plan, CONFIG)
     assert (done.safe, done.pressed <= bench.PRESSED) == (safe, safe), done
 
 
-@pytest.mark.parametrize("phase", ["reach", "carry"])
-@pytest.mark.parametrize("link", ["panda_hand", "panda_link5"])
+@pytest.mark.parametrize(("phase", "link"), [("reach", "panda_link5"), ("carry", "panda_hand")])
 def test_what_stands_in_the_way_of_any_link_on_a_free_motion_is_refused(made: Any, phase: str, link: str) -> None:
-    from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
-
     scene, plan = made.scene, made.plan
     assert has_arm_model(plan, scene.frame_id)
     check_clearance(scene, scene, made.goal, plan, CONFIG)
@@ -107,7 +94,7 @@ _SEEDS = [pytest.param(n, marks=_KNOWN.get(n, [])) for n in range(73000, 73012)]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", _SEEDS)
-def test_nothing_is_pressed_or_touched_by_what_passes_on_random_worlds(bench: Any, seed: int) -> None:
+def test_nothing_is_pressed_or_touched_by_what_passes_on_random_worlds(seed: int) -> None:
     records = bench.one(seed)
     passed = [r for r in records if r.get("said") == "passed"]
     wrong = [r for r in passed if r["pressed"] > bench.PRESSED or r["others"] > 0.0]
