@@ -6,15 +6,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import struct
 import threading
 import uuid
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from approval_visitor import TOKEN, Visitor
 
@@ -27,13 +27,7 @@ from spatial_vlm_ros.types import Candidate, ClauseMeasurement, ClauseState
 
 def png(width: int = 64, height: int = 48, grey: int = 120) -> bytes:
     """A grey image."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    rows = (b"\0" + bytes([grey]) * width) * height
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return cv2.imencode(".png", np.full((height, width), grey, np.uint8))[1].tobytes()
 
 
 class Clock:

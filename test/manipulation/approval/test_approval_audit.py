@@ -110,9 +110,6 @@ def test_writers_on_many_threads_lose_nothing(tmp_path: Path, aside: Callable[..
         assert [record["n"] for record in records if record["who"] == who] == list(range(100))
 
 
-# ------------------------------------------------------------------------------------------------ cannot be written
-
-
 def test_one_process_writes_it_until_it_is_closed(path: Path) -> None:
     log = AuditLog(path)
     with pytest.raises(FileError, match="another process is writing to it"):

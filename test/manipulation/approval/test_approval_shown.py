@@ -64,9 +64,6 @@ def motion(shown: Proposal) -> PlannedMotion:
     return motion_from(shown.preview.motion)
 
 
-# ------------------------------------------------------------------------------------------------ what bars
-
-
 def preview_of(proposal: Proposal, **changed: Any) -> dict[str, Any]:
     assert proposal.preview is not None
     return {"preview": dataclasses.replace(proposal.preview, **changed)}
@@ -133,9 +130,6 @@ def test_the_bytes_of_a_plan_have_its_hash_and_a_bad_description_is_told_before(
     assert made.barred == ""
 
 
-# ------------------------------------------------------------------------------------------------ plan only
-
-
 def planned_only(offer: Offer, accept_unseen: bool = False, description: str = "") -> Proposal:
     return shown_plan(GOAL, offer, 60.0, CONFIG, description, accept_unseen)
 
@@ -167,9 +161,6 @@ def test_a_plan_that_would_not_be_offered_is_drawn_and_says_why() -> None:
     assert "into an object without a name" in made.warnings[0]
     assert made.preview is not None
     assert made.preview.motion is not None
-
-
-# ------------------------------------------------------------------------------------------------ what is drawn
 
 
 def test_both_views_have_one_scale_and_show_everything(motion: PlannedMotion) -> None:
@@ -231,9 +222,6 @@ def test_obstacles_without_a_name_are_in_a_few_boxes_that_are_drawn() -> None:
         nearer = np.abs(after - red).sum(axis=2) < np.abs(before - red).sum(axis=2)
         assert nearer[changed].mean() > 0.5
     assert plan_eye(bare, "above") == plan_eye(shown, "above"), "far obstacles do not make the view smaller"
-
-
-# ------------------------------------------------------------------------------------------------ what is kept
 
 
 @pytest.fixture

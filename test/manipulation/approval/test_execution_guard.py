@@ -37,20 +37,25 @@ class Watched(ExecutionGuard):
 
 @pytest.fixture
 def guard() -> Watched:
-    return Watched()
+    """With an approved plan, good for a minute."""
+    guard = Watched()
+    guard.allow(HASH, DIGESTS, 60.0)
+    return guard
+
+
+def refuses(words: str, call: Callable[[Any], None], given: object, error: type[Exception] = RejectedError) -> None:
+    with pytest.raises(error, match=words):
+        call(given)
 
 
 def test_the_steps_of_an_approved_plan_pass_once_and_in_order(guard: Watched) -> None:
-    guard.allow(HASH, DIGESTS, 60.0)
     guard.open(HASH)
     for step in STEPS:
         guard.check(step)
     assert guard.refused == []
-    with pytest.raises(RejectedError, match="all steps of the approved plan are done"):
-        guard.check(STEPS[-1])
+    refuses("all steps of the approved plan are done", guard.check, STEPS[-1])
     guard.close()
-    with pytest.raises(RejectedError):
-        guard.open(HASH)
+    refuses("approved plan", guard.open, HASH)
     assert len(guard.refused) == 2
 
 
@@ -82,84 +87,64 @@ def later(step: PlanStep) -> PlanStep:
     ids=["a position", "a time", "another phase", "the step after it", "the step before it", "a width"],
 )
 def test_another_step_than_the_next_approved_one_ends_the_plan(guard: Watched, changed: Callable[[], PlanStep]) -> None:
-    guard.allow(HASH, DIGESTS, 60.0)
     guard.open(HASH)
     guard.check(STEPS[0])
-    with pytest.raises(RejectedError, match="not step 1 of the approved plan"):
-        guard.check(changed())
-    with pytest.raises(RejectedError):  # nor does the right one after that
-        guard.check(STEPS[1])
+    refuses("not step 1 of the approved plan", guard.check, changed())
+    refuses("approved plan", guard.check, STEPS[1])  # nor does the right one after that
     assert len(guard.refused) == 2
 
 
-def test_nothing_passes_without_an_approval(guard: Watched) -> None:
+def test_nothing_passes_without_an_approval() -> None:
+    guard = Watched()
     for plan in ("", HASH):
-        with pytest.raises(RejectedError, match="not an approved plan"):
-            guard.open(plan)
-    with pytest.raises(RejectedError, match="no approved plan is open"):
-        guard.check(STEPS[0])
+        refuses("not an approved plan", guard.open, plan)
+    refuses("no approved plan is open", guard.check, STEPS[0])
     guard.allow(HASH, DIGESTS, 60.0)
-    with pytest.raises(RejectedError, match="no approved plan is open"):
-        guard.check(STEPS[0])
+    refuses("no approved plan is open", guard.check, STEPS[0])
     guard.allow(HASH, DIGESTS, 60.0)
-    with pytest.raises(RejectedError, match="not an approved plan"):
-        guard.open(OTHER)
+    refuses("not an approved plan", guard.open, OTHER)
 
 
 def test_an_approval_is_good_once_and_until_its_deadline(guard: Watched) -> None:
-    guard.allow(HASH, DIGESTS, 60.0)
     guard.now = 60.0
     with pytest.raises(ApprovalExpiredError):
         guard.open(HASH)
     guard.now = 59.9
     guard.open(HASH)
+    guard.now = 60.0  # opened in time, and begun late
+    with pytest.raises(ApprovalExpiredError):
+        guard.check(STEPS[0])
+    guard.allow(HASH, DIGESTS, 90.0)
+    guard.open(HASH)
     guard.check(STEPS[0])
     guard.now = 100.0  # what runs does not expire
     guard.check(STEPS[1])
-    with pytest.raises(RejectedError, match="its approval was already used"):
-        guard.open(HASH)
-
-
-def test_an_approval_that_was_opened_in_time_is_not_begun_late(guard: Watched) -> None:
-    guard.allow(HASH, DIGESTS, 60.0)
-    guard.open(HASH)
-    guard.now = 60.0
-    with pytest.raises(ApprovalExpiredError):
-        guard.check(STEPS[0])
+    refuses("its approval was already used", guard.open, HASH)
 
 
 def test_a_stop_lets_nothing_more_pass(guard: Watched) -> None:
-    guard.allow(HASH, DIGESTS, 60.0)
     guard.open(HASH)
     guard.check(STEPS[0])
     guard.void(CancelledError("a stop was requested"))
-    with pytest.raises(CancelledError, match="a stop was requested"):
-        guard.check(STEPS[1])
+    refuses("a stop was requested", guard.check, STEPS[1], CancelledError)
 
 
 def test_the_broker_allows_what_a_person_approved_and_records_what_does_not_pass(office: Any) -> None:
     guard, proposal = office.broker.guard, office.proposal()
     office.broker.propose(proposal, DIGESTS)
-    with pytest.raises(RejectedError):
-        guard.open(proposal.plan_hash)
+    refuses("approved plan", guard.open, proposal.plan_hash)
     yes = office.says(proposal)
     office.broker.decide(yes)
-    with pytest.raises(RejectedError):  # approved, and not begun
-        guard.open(proposal.plan_hash)
+    refuses("approved plan", guard.open, proposal.plan_hash)  # approved, and not begun
     office.broker.begin(yes)
     guard.open(proposal.plan_hash)
     guard.check(STEPS[0])
     office.broker.request_stop("Ann")
-    with pytest.raises(CancelledError):
-        guard.check(STEPS[1])
+    refuses("stop", guard.check, STEPS[1], CancelledError)
     office.broker.end(proposal.goal_id, "stopped")
     refused = [record for record in office.records() if record["event"] == "REFUSED"]
     assert [record["remote"] for record in refused] == ["execution guard"] * 3
-
-
-def test_a_proposal_that_names_no_steps_lets_none_pass(office: Any) -> None:
-    proposal, yes = office.approved()
+    proposal, yes = office.approved()  # a proposal that names no steps lets none pass
     office.broker.begin(yes)
-    office.broker.guard.open(proposal.plan_hash)
-    with pytest.raises(RejectedError):
-        office.broker.guard.check(STEPS[0])
+    guard.open(proposal.plan_hash)
+    refuses("approved plan", guard.check, STEPS[0])

@@ -20,6 +20,8 @@ MESSAGE = ("finger", "b", "a")  # in another order, and with another joint, whic
 def test_velocities_of_the_named_joints_decide(velocities: tuple[float, ...], stand: Stand) -> None:
     stands = Standstill(NAMES)
     assert stands.stand(0.0) is Stand.UNKNOWN
+    stands.add(1.0, 1.0, ("a", "finger"), (0.0, 0.0), (0.0, 0.0))
+    assert stands.stand(1.0) is Stand.UNKNOWN, "messages of other joints say nothing"
     stands.add(1.0, 1.0, MESSAGE, (0.0, 0.1, 0.2), velocities)
     assert stands.stand(1.1) is stand
     assert stands.stand(2.0) is Stand.UNKNOWN, "what is old says nothing"
@@ -49,9 +51,3 @@ def test_a_driver_that_always_reports_a_velocity_of_zero_is_judged_by_positions(
     for k in range(4, 8):  # it has stopped
         stands.add(1.0 + 0.06 * k, 5.0 + 0.06 * k, NAMES, (0.1, 0.4), (0.0, 0.0))
     assert stands.stand(1.45) is Stand.STILL
-
-
-def test_messages_of_other_joints_say_nothing() -> None:
-    stands = Standstill(NAMES)
-    stands.add(1.0, 1.0, ("a", "finger"), (0.0, 0.0), (0.0, 0.0))
-    assert stands.stand(1.0) is Stand.UNKNOWN

@@ -40,10 +40,7 @@ def test_held(report: GripReport) -> None:
     [
         (GripReport(before=0.06, width=0.001, stalled=True), "closed to 0.001 m without meeting an object"),
         (GripReport(before=0.08, width=0.08, stalled=True), "did not move"),
-        (
-            GripReport(before=0.048, width=0.048, stalled=True),
-            "did not move: they are 0.048 m",
-        ),  # within the tolerance
+        (GripReport(before=0.048, width=0.048, stalled=True), "did not move: they are 0.048 m"),  # in the tolerance
         (GripReport(before=0.048, width=0.0475, reached=True), "did not move"),
         (GripReport(before=0.048, stalled=True, told_width=0.048), "did not move"),
         (GripReport(before=0.08, width=0.06, stalled=True), "they hold something else"),
@@ -59,18 +56,11 @@ def test_not_held(report: GripReport, why: str) -> None:
     assert why in held(report)
 
 
-def test_an_object_as_wide_as_the_opening_that_was_not_moved_is_held() -> None:
-    """The fingers touched it before they closed: they need not have moved."""
-    assert held(GripReport(before=0.041, width=0.041)) == ""
-
-
-def test_of_an_unknown_object_every_width_is_right_that_fingers_have_moved_to() -> None:
-    assert held(GripReport(before=0.08, width=0.07), expected=None) == ""
+def test_an_unmoved_or_unknown_object_or_a_gripper_that_reports_nothing_may_be_held() -> None:
+    assert held(GripReport(before=0.041, width=0.041)) == "", "the fingers touched it before they closed"
+    assert held(GripReport(before=0.08, width=0.07), expected=None) == "", "every width that fingers have moved to"
     assert "did not move" in held(GripReport(before=0.08, width=0.08), expected=None)
-
-
-def test_a_gripper_that_reports_nothing_may_be_believed_on_request() -> None:
-    assert held(GripReport(), unjudged=True) == ""
+    assert held(GripReport(), unjudged=True) == "", "believed on request"
     assert why_not_open(GripReport(), 0.06, unjudged=True) == ""
     assert "reports neither a width" in why_not_open(GripReport(), 0.06, unjudged=False, slack=0.005)
 
@@ -115,17 +105,12 @@ def test_fingers_share_the_width_and_stand_after_some_time() -> None:
     assert watch.width(3.0) is None
 
 
-@pytest.mark.parametrize(
-    "message", [(["left"], [0.02]), (["left", "right"], [0.02]), (["left", "right"], [0.02, float("nan")])]
-)
-def test_messages_that_do_not_tell_the_width_say_nothing(message: tuple[list[str], list[float]]) -> None:
-    watch = FingerWatch(FINGERS)
-    watch.add(1.0, *message)
-    assert watch.width(0.0) is None
+def test_a_knuckle_tells_the_width_by_its_stroke_and_other_messages_say_nothing() -> None:
+    for message in ((["left"], [0.02]), (["left", "right"], [0.02]), (["left", "right"], [0.02, float("nan")])):
+        watch = FingerWatch(FINGERS)
+        watch.add(1.0, *message)
+        assert watch.width(0.0) is None
     assert FingerWatch(()).width(0.0) is None
-
-
-def test_a_knuckle_tells_the_width_by_its_stroke() -> None:
     watch = FingerWatch(("knuckle",), read_stroke("motion.finger_table", "0.0 0.7929; 0.085 0.0"))
     watch.add(1.0, ["knuckle"], [0.7929 / 2])
     assert watch.width(0.0) == pytest.approx(0.0425)

@@ -41,29 +41,22 @@ def test_there_and_back_is_the_same_width(width: float, scale: float, offset: fl
     assert stroke.width(stroke.position(width)) == pytest.approx(width, abs=1e-9)
 
 
+EXAMPLE, JUMPS = r"parameter motion\.gripper_table.*For example", "less than 1000 for each millimetre"
+NO_TABLES = ("", "0.0 1.0", "a b; c d", "0 1; 0 2", "0 1; 1 1", "0 0; 1 2; 2 1", "0 nan; 1 2", "0 1 2; 3 4 5")
+
+
 @pytest.mark.parametrize(
-    "table", ["", "0.0 1.0", "a b; c d", "0 1; 0 2", "0 1; 1 1", "0 0; 1 2; 2 1", "0 nan; 1 2", "0 1 2; 3 4 5"]
+    ("table", "words"),
+    [
+        *((table, EXAMPLE) for table in NO_TABLES),
+        ("0 0.79; 85 0", r"motion\.gripper_table: '0 0.79; 85 0'.*not millimetres"),  # it would have stayed closed
+        ("0 1e308; 0.085 -1e308", JUMPS),
+        ("0 0; 1e-9 0.79; 0.085 0.8", JUMPS),
+    ],
 )
-def test_what_is_not_a_table_is_refused_with_an_example(table: str) -> None:
-    with pytest.raises(InputError, match=r"parameter motion\.gripper_table.*For example"):
+def test_what_is_not_a_table_is_refused_with_an_example(table: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
         read_stroke("motion.gripper_table", table)
-
-
-def test_a_table_in_millimetres_is_refused() -> None:
-    """Fingers sent to 80 mm would have stayed closed, and told 80 mm by the same table."""
-    with pytest.raises(InputError, match=r"motion\.finger_table: '0 0.79; 85 0'.*not millimetres"):
-        read_stroke("motion.finger_table", "0 0.79; 85 0")
-
-
-@pytest.mark.parametrize("table", ["0 1e308; 0.085 -1e308", "0 0; 1e-9 0.79; 0.085 0.8"])
-def test_a_table_that_jumps_is_refused(table: str) -> None:
-    with pytest.raises(InputError, match="less than 1000 for each millimetre"):
-        read_stroke("motion.gripper_table", table)
-
-
-def test_a_scale_of_zero_is_refused() -> None:
-    with pytest.raises(InputError, match="gripper_scale"):
-        command_stroke(MotionConfig(gripper_scale=0.0))
 
 
 def test_fingers_share_the_width_or_follow_the_command_or_a_table_of_their_own() -> None:
@@ -74,3 +67,5 @@ def test_fingers_share_the_width_or_follow_the_command_or_a_table_of_their_own()
     assert own is not None
     assert follows.position(0.0) == pytest.approx(0.7929)
     assert own.position(0.2) == pytest.approx(0.2)
+    with pytest.raises(InputError, match="gripper_scale"):
+        command_stroke(MotionConfig(gripper_scale=0.0))

@@ -218,8 +218,6 @@ def test_a_measured_pixel_stands_for_those_around_it_that_are_not() -> None:
     assert stands_for(depth)[30, 40] == 4.0  # no more: one pixel is no surface
 
 
-# ------------------------------------------------------------------------------------------------ the way to the place
-
 FAR: Box = ((0.86, 0.05, 0.0), (0.94, 0.12, 0.15))
 HIGH = looking_down(1.5, 1.1)
 

@@ -66,9 +66,6 @@ def placed(
     return Resolution("put it there", Status.OK, "", target=found, place=places[0], places=places, stamp_ns=1_000)
 
 
-# ------------------------------------------------------------------------------------------------ independent judge
-
-
 def gripper_points(gripper: GripperConfig, opening: float, n: int = 6) -> Array:
     """(K, 3) points that fill palm and fingers, tip frame."""
     end = gripper.finger_beyond

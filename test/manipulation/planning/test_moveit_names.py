@@ -80,8 +80,6 @@ def test_every_status_can_be_told_to_moveit_and_never_as_success_unless_it_is() 
     assert number_of_error(NoPathError(0, "no path", (), "clear the way")) == -1
 
 
-# ------------------------------------------------------------------------------------------------ pipelines
-
 PIPELINE, NVIDIA = "pilz_industrial_motion_planner", "isaac_ros_cumotion"
 SRDF = '<robot name="panda"><group name="panda_arm"><chain/></group>\n<group\n name = \'hand\'/></robot>'
 VALUES = {

@@ -183,9 +183,6 @@ def test_where_depth_of_the_way_was_lost_nothing_moves() -> None:
         assert Cell(seen_but(occupancy=occupancy)).run(plan_only=True).status is Status.OK
 
 
-# ------------------------------------------------------------------------------------------------ falling in
-
-
 LOW = box("block", 0.4, 0.0, (0.04, 0.04, 0.03))
 RING = voxels(((0.44, 0.14, 0.0), (0.46, 0.36, 0.08)), ((0.64, 0.14, 0.0), (0.66, 0.36, 0.08)),
               ((0.46, 0.14, 0.0), (0.64, 0.16, 0.08)), ((0.46, 0.34, 0.0), (0.64, 0.36, 0.08)))  # fmt: skip

@@ -136,9 +136,6 @@ def test_clearance_comes_first_then_from_above_then_the_wider_margin() -> None:
     assert pick_goal(table_with(BLOCK, away), ANY).grasps[0].way == "top_down"
 
 
-# ------------------------------------------------------------------------------------------------ refusals
-
-
 WALL = box("wall", 0.5, 0.15, (0.3, 0.02, 0.2))  # 1.5 cm beside the block, where a finger would go
 SMALL = box("block", 0.5, 0.1, (0.07, 0.05, 0.08))
 PERSON = PlanningObject(KEEP_OUT + "person", "person", Solid((0.5, 0.1, 0.5), 0.0, (0.5, 0.5, 1.0)))
@@ -214,9 +211,6 @@ def test_how_many_ways_failed_for_which_reason_is_told_and_bounded() -> None:
     assert len(counts) == 4
     assert [sum(counts) + int(n) for n in others] == [24]
     assert len(str(caught.value)) < 600
-
-
-# ------------------------------------------------------------------------------------------------ laws
 
 
 @pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.slow)])

@@ -375,8 +375,6 @@ def test_a_stop_at_any_stage_begins_nothing_more(stage: PickStage) -> None:
     assert "clear" in cell.log or "plan" not in cell.log
 
 
-# ------------------------------------------------------------------------------------------------ a model chose it
-
 BY_MODEL = dataclasses.replace(ANSWER, message=f"{CHOSEN_BY_MODEL}.", source="model")
 
 

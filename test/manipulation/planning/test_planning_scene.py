@@ -183,9 +183,6 @@ def test_refusals_other_frames_and_frames_without_a_base_have_no_scene(chicks: S
         scene_with(chicks, frame=dataclasses.replace(frame, base_T_camera=None))
 
 
-# ------------------------------------------------------------------------------------------------ goals against truth
-
-
 def test_the_chick_behind_the_cup_is_straddled_and_put_where_it_was_asked_for(
     chicks: Seen, exported: PlanningScene
 ) -> None:

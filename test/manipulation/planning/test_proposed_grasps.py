@@ -208,9 +208,6 @@ def test_a_grasp_that_does_not_fit_is_refused_by_its_kind(
     assert not more or scene is CAN
 
 
-# ------------------------------------------------------------------------------------------------ sequence
-
-
 def run(server: GraspServer | None, setting: PlanningConfig, surface: bool = True) -> tuple[Ending, Cell]:
     """A request for a plan alone: of an upright can with a measured surface, in the place of the chick."""
     points, normals = ring(0.02, 0.0, 0.06)

@@ -277,8 +277,6 @@ def test_what_the_target_is_put_on_has_to_be_where_it_was() -> None:
             check_plan_holds(then, goal, plan, before, changed, CONFIG)
 
 
-# ------------------------------------------------------------------------------------------------ thin parts
-
 ORIGIN, AXES = np.zeros(3), np.eye(3)
 NOTHING = np.zeros((2, 2, 2), np.bool_)
 

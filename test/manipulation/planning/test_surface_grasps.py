@@ -286,9 +286,6 @@ def test_a_deep_hidden_inside_counts_as_solid() -> None:
         pick_goal(scene_of((0.1, 0.1, 0.1), full), CONFIG)
 
 
-# ------------------------------------------------------------------------------------------------ what is sent
-
-
 def test_points_survive_packing_to_a_tenth_of_a_millimetre() -> None:
     points, normals = ring(0.05, 0.0, 0.1)
     packed = TargetPoints.packed(points[:4000], normals[:4000], NOTHING, (0.5, 0.0, 0.0), 0.004)
