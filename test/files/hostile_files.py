@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import functools
 import io
 import json
@@ -14,6 +15,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import cv2
 import numpy as np
@@ -24,6 +26,7 @@ from rosbags.typesys import Stores, get_typestore
 
 HUGE = 1 << 40
 Maker = Callable[[Path], Path]
+P = ParamSpec("P")
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
@@ -88,65 +91,57 @@ def shaped(shape: str, kind: str = "<f4") -> str:
 # ------------------------------------------------------------------------------------------------ ways to make a file
 
 
-def data(name: str, content: bytes | Callable[[], bytes]) -> Maker:
-    def make(folder: Path) -> Path:
-        path = folder / name
-        path.write_bytes(content() if callable(content) else content)
-        return path
-
-    return make
+def maker(make: Callable[Concatenate[Path, P], Path]) -> Callable[P, Maker]:
+    """Of a function of a folder and more, one of what is more that gives a function of the folder."""
+    return lambda *given, **more: lambda folder: make(folder, *given, **more)
 
 
-def pipe(name: str) -> Maker:
-    def make(folder: Path) -> Path:
-        os.mkfifo(folder / name)
-        return folder / name
-
-    return make
+@maker
+def data(folder: Path, name: str, content: bytes | Callable[[], bytes]) -> Path:
+    (folder / name).write_bytes(content() if callable(content) else content)
+    return folder / name
 
 
-def link(name: str, target: str) -> Maker:
-    def make(folder: Path) -> Path:
-        (folder / name).symlink_to(target)
-        return folder / name
-
-    return make
+@maker
+def pipe(folder: Path, name: str) -> Path:
+    os.mkfifo(folder / name)
+    return folder / name
 
 
-def unix_socket(name: str) -> Maker:
-    def make(folder: Path) -> Path:
-        here = Path.cwd()
-        os.chdir(folder)  # the name of a socket has at most 107 bytes
-        try:
-            with socket.socket(socket.AF_UNIX) as server:
-                server.bind(name)
-        finally:
-            os.chdir(here)
-        return folder / name
-
-    return make
+@maker
+def link(folder: Path, name: str, target: str) -> Path:
+    (folder / name).symlink_to(target)
+    return folder / name
 
 
-def sparse(name: str, size: int, begin: bytes = b"") -> Maker:
-    def make(folder: Path) -> Path:
-        with (folder / name).open("wb") as file:
-            file.write(begin)
-            file.truncate(size)
-        return folder / name
-
-    return make
+@maker
+def unix_socket(folder: Path, name: str) -> Path:
+    with contextlib.chdir(folder), socket.socket(socket.AF_UNIX) as server:  # the name of one has at most 107 bytes
+        server.bind(name)
+    return folder / name
 
 
-def a_folder(name: str) -> Maker:
-    def make(folder: Path) -> Path:
-        (folder / name).mkdir()
-        return folder / name
+@maker
+def sparse(folder: Path, name: str, size: int, begin: bytes = b"") -> Path:
+    with (folder / name).open("wb") as file:
+        file.write(begin)
+        file.truncate(size)
+    return folder / name
 
-    return make
+
+@maker
+def a_folder(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
 
 
 def named(name: str) -> Maker:
     return lambda folder: folder / name
+
+
+def within(make: Maker) -> Maker:
+    """The folder in which a file is made."""
+    return lambda folder: make(folder).parent
 
 
 # ------------------------------------------------------------------------------------------------ folders
@@ -155,39 +150,33 @@ def named(name: str) -> Maker:
 CAMERA = json.dumps({"width": 64, "height": 48, "k": [60, 0, 32, 0, 60, 24, 0, 0, 1]}).encode()
 
 
-def frame(**changes: Maker) -> Maker:
+@maker
+def frame(folder: Path, **changes: Maker) -> Path:
     """A good frame folder, but for one file."""
-
-    def make(folder: Path) -> Path:
-        place = folder / "frame"
-        place.mkdir()
-        depth = np.full((48, 64), 1000, np.uint16)
-        files = {"rgb.png": real_image(".png"), "depth.png": bytes(cv2.imencode(".png", depth)[1].tobytes()),
-                 "camera_info.json": CAMERA}  # fmt: skip
-        for name, content in files.items():
-            if name not in changes:
-                (place / name).write_bytes(content)
-        for change in changes.values():
-            change(place)
-        return place
-
-    return make
+    place = folder / "frame"
+    place.mkdir()
+    depth = np.full((48, 64), 1000, np.uint16)
+    files = {"rgb.png": real_image(".png"), "depth.png": bytes(cv2.imencode(".png", depth)[1].tobytes()),
+             "camera_info.json": CAMERA}  # fmt: skip
+    for name in files.keys() - changes.keys():
+        (place / name).write_bytes(files[name])
+    for change in changes.values():
+        change(place)
+    return place
 
 
-def detections(mask: str, *others: Maker) -> Maker:
-    def make(folder: Path) -> Path:
-        for other in others:
-            other(folder)
-        entry = {"id": "d1", "label": "cup", "box": [1, 1, 9, 9], "mask": mask}
-        path = folder / "detections.json"
-        path.write_text(json.dumps({"detections": [entry]}))
-        return path
-
-    return make
+@maker
+def detections(folder: Path, mask: str, *others: Maker) -> Path:
+    for other in others:
+        other(folder)
+    entry = {"id": "d1", "label": "cup", "box": [1, 1, 9, 9], "mask": mask}
+    path = folder / "detections.json"
+    path.write_text(json.dumps({"detections": [entry]}))
+    return path
 
 
 def cases(line: bytes) -> Maker:
-    return lambda folder: data("cases.jsonl", line)(folder).parent
+    return within(data("cases.jsonl", line))
 
 
 # ------------------------------------------------------------------------------------------------ bags
@@ -229,16 +218,14 @@ def chunked(compression: bytes, packed: bytes, size: int, told: int | None = Non
     return mcap(body + messages, schema + channel + record(8, index) + record(11, statistics))
 
 
-def bag(metadata: bytes, *others: Maker) -> Maker:
-    def make(folder: Path) -> Path:
-        place = folder / "bag"
-        place.mkdir()
-        (place / "metadata.yaml").write_bytes(metadata)
-        for other in others:
-            other(place)
-        return place
-
-    return make
+@maker
+def bag(folder: Path, metadata: bytes, *others: Maker) -> Path:
+    place = folder / "bag"
+    place.mkdir()
+    (place / "metadata.yaml").write_bytes(metadata)
+    for other in others:
+        other(place)
+    return place
 
 
 def metadata(name: str = "a.mcap") -> bytes:
@@ -254,48 +241,41 @@ def parameter(value: bytes) -> bytes:
     return b"/**:\n  ros__parameters:\n    sync_slop: " + value + b"\n"
 
 
-def urdf_with_mesh(name: str, *others: Maker) -> Maker:
-    def make(folder: Path) -> Path:
-        for other in others:
-            other(folder)
-        mesh = f'<collision><geometry><mesh filename="{name}"/></geometry></collision>'
-        return data("a.urdf", f'<robot name="r"><link name="a">{mesh}</link></robot>'.encode())(folder)
-
-    return make
+@maker
+def urdf_with_mesh(folder: Path, name: str, *others: Maker) -> Path:
+    for other in others:
+        other(folder)
+    mesh = f'<collision><geometry><mesh filename="{name}"/></geometry></collision>'
+    return data("a.urdf", f'<robot name="r"><link name="a">{mesh}</link></robot>'.encode())(folder)
 
 
-def database(*statements: str) -> Maker:
-    def make(folder: Path) -> Path:
-        path = folder / "bag.db3"
-        with sqlite3.connect(path) as made:
-            for statement in statements:
-                made.execute(statement)
-        made.close()
-        return path
-
-    return make
+@maker
+def database(folder: Path, *statements: str) -> Path:
+    path = folder / "bag.db3"
+    with sqlite3.connect(path) as made:
+        for statement in statements:
+            made.execute(statement)
+    made.close()
+    return path
 
 
-def compressed_bag(mode: str, name: str) -> Maker:
+@maker
+def compressed_bag(folder: Path, mode: str) -> Path:
     """A bag of rosbags' own, compressed, whose one message or file is replaced by 2 GB of zeros."""
-
-    def make(folder: Path) -> Path:
-        place, store = folder / "bag", get_typestore(Stores.ROS2_HUMBLE)
-        writer = Writer(place, version=8, storage_plugin=StoragePlugin.MCAP)
-        writer.set_compression(CompressionMode[name], CompressionFormat.ZSTD)
-        with writer:
-            topic = writer.add_connection("/a", "std_msgs/msg/String", typestore=store)
-            if mode == "file":
-                writer.write(topic, 1, b"x")
-            else:
-                assert writer.storage is not None
-                writer.storage.write(topic, 1, zstd_bomb(32))
-                writer.counts[topic.id] += 1
-        if mode == "file":
-            (place / "bag.mcap.zstd").write_bytes(zstd_bomb(32))
-        return place
-
-    return make
+    place, store = folder / "bag", get_typestore(Stores.ROS2_HUMBLE)
+    writer = Writer(place, version=8, storage_plugin=StoragePlugin.MCAP)
+    writer.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
+    with writer:
+        topic = writer.add_connection("/a", "std_msgs/msg/String", typestore=store)
+        if mode == "FILE":
+            writer.write(topic, 1, b"x")
+        else:
+            assert writer.storage is not None
+            writer.storage.write(topic, 1, zstd_bomb(32))
+            writer.counts[topic.id] += 1
+    if mode == "FILE":
+        (place / "bag.mcap.zstd").write_bytes(zstd_bomb(32))
+    return place
 
 
 TOPICS = (
@@ -433,12 +413,8 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "mask: a null character": ("detections", detections("m\0.png")),
     "mask: 60000 x 60000": ("detections", detections("m.png", data("m.png", png(60_000, 60_000)))),
     "mask: 300 characters": ("detections", detections("m" * 300)),
-    "mask: 400 MB of pixels for 64 x 48": (
-        "detections", detections("m.png", data("m.png", lambda: png(64, 48, zeros(400 << 20)))),
-    ),
-    "mask: 1.5 million chunks": (
-        "detections", detections("m.png", data("m.png", lambda: many_png_chunks(1_500_000))),
-    ),
+    "mask: 400 MB for 64 x 48": ("detections", detections("m.png", data("m.png", lambda: png(64, 48, zeros(400 << 20))))),
+    "mask: 1.5 million chunks": ("detections", detections("m.png", data("m.png", lambda: many_png_chunks(1_500_000)))),
     "mask: a loop of links": ("detections", detections("m.png", link("m.png", "m.png"))),
     "frame: rgb is a link to a device": ("frame", frame(**{"rgb.png": link("rgb.png", "/dev/zero")})),
     "frame: depth is a link out of it": ("frame", frame(**{"depth.png": link("depth.png", "/etc/passwd")})),
@@ -456,9 +432,9 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "cases: a frame of 300 characters": ("cases", cases(b'{"frame": "' + b"f" * 300 + b'", "instruction": "the cup"}')),
     "cases: a frame of 200,000 folders": ("cases", cases(b'{"frame": "%s", "instruction": "a"}' % (b"a/" * 200_000))),
     "cases: a line of 2 MB": ("cases", cases(b'{"frame": "' + b"x" * 2_000_000 + b'"}')),
-    "cases: a line of 10 GB": ("cases", lambda folder: sparse("cases.jsonl", 10 << 30)(folder).parent),
-    "cases: a pipe": ("cases", lambda folder: pipe("cases.jsonl")(folder).parent),
-    "cases: a link out of the folder": ("cases", lambda folder: link("cases.jsonl", "/etc/passwd")(folder).parent),
+    "cases: a line of 10 GB": ("cases", within(sparse("cases.jsonl", 10 << 30))),
+    "cases: a pipe": ("cases", within(pipe("cases.jsonl"))),
+    "cases: a link out of the folder": ("cases", within(link("cases.jsonl", "/etc/passwd"))),
     # YAML
     "yaml: ten billion laughs": ("parameters", data("a.yaml", LAUGHS)),
     "yaml: merges": ("parameters", data("a.yaml", MERGES)),
@@ -513,7 +489,7 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "mcap: /dev/zero": ("bag", link("a.mcap", "/dev/zero")),
     "bag: metadata with laughs": ("bag", bag(b"rosbag2_bagfile_information:\n  x: 1\n" + LAUGHS)),
     "bag: metadata of 5 MB": ("bag", bag(metadata() + b"# " + b"x" * 5_000_000)),
-    "bag: metadata that is a pipe": ("bag", lambda folder: pipe("metadata.yaml")(folder).parent),
+    "bag: metadata that is a pipe": ("bag", within(pipe("metadata.yaml"))),
     "bag: a part that is a link out of it": ("bag", bag(metadata(), link("a.mcap", "/etc/passwd"))),
     "bag: a part that is a device": ("bag", bag(metadata(), link("a.mcap", "/dev/zero"))),
     "bag: a part that is a pipe": ("bag", bag(metadata(), pipe("a.mcap"))),
@@ -526,8 +502,8 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "db3: a message of 300 MB": ("bag", database(*TOPICS, PLAIN, LARGE_MESSAGE)),
     "db3: no database": ("bag", data("a.db3", b"hello" * 1000)),
     "db3: a pipe": ("bag", pipe("a.db3")),
-    "bag: a message that is a bomb": ("bag", compressed_bag("message", "MESSAGE")),
-    "bag: a file that is a bomb": ("bag", compressed_bag("file", "FILE")),
+    "bag: a message that is a bomb": ("bag", compressed_bag("MESSAGE")),
+    "bag: a file that is a bomb": ("bag", compressed_bag("FILE")),
     "bag: of ROS 1": ("bag", data("a.bag", b"#ROSBAG V2.0\n")),
     "bag: of ROS 1, 1 TB without a line end": ("bag", sparse("a.bag", HUGE)),
     "bag: of ROS 1, a record of 4 GB": ("bag", sparse("a.bag", 5 << 30, b"#ROSBAG V2.0\n" + bytes(4) + b"\xff" * 4)),

@@ -9,6 +9,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).resolve().parents[2] / "spatial_vlm_ros"
 METHODS = {"read_bytes", "read_text", "write_bytes", "write_text"}
 """Of a pathlib.Path; functions of these names in files/ are called by their bare names."""
@@ -101,6 +103,7 @@ def test_files_are_read_and_written_through_one_layer() -> None:
     assert found == {name: set(named) for name, named in ALLOWED.items()}
 
 
+@pytest.mark.live
 def test_the_layer_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom spatial_vlm_ros.files import arrays, documents, folders, images, reading, writing\n"
