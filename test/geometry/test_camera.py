@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Projection and rectification, beside OpenCV's."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -68,45 +70,40 @@ def observed(camera: PinholeCamera) -> RgbdFrame:
 
 
 @each_camera
-def test_projection_is_opencvs(camera: PinholeCamera) -> None:
+def test_projection_and_undistorted_coordinates_are_opencvs(camera: PinholeCamera) -> None:
     points = points_in_view()
     np.testing.assert_allclose(project(camera, points), opencv_projection(camera, points), atol=1e-9)
-
-
-@each_camera
-def test_undistorted_coordinates_are_opencvs(camera: PinholeCamera) -> None:
-    rng = np.random.default_rng(1)
-    pixels = rng.uniform((0, 0), (640, 480), (300, 2))
+    pixels = np.random.default_rng(1).uniform((0, 0), (640, 480), (300, 2))
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 200, 1e-13)
     D = np.array(camera.D)
     if camera.distortion_model == "equidistant":
         expected = cv2.fisheye.undistortPoints(pixels[:, None], camera.K, D, criteria=criteria)[:, 0]
+    elif hasattr(cv2, "undistortPointsIter"):  # OpenCV 4 has the criteria under a name of their own
+        expected = cv2.undistortPointsIter(pixels[:, None], camera.K, D, np.eye(3), np.eye(3), criteria)[:, 0]
     else:
-        if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4 has the criteria under a name of their own
-            expected = cv2.undistortPointsIter(pixels[:, None], camera.K, D, np.eye(3), np.eye(3), criteria)[:, 0]
-        else:
-            expected = cv2.undistortPoints(pixels[:, None], camera.K, D, criteria=criteria)[:, 0]
+        expected = cv2.undistortPoints(pixels[:, None], camera.K, D, criteria=criteria)[:, 0]
     np.testing.assert_allclose(normalise(camera, pixels), expected, atol=1e-6)
 
 
 @each_camera
-@given(u=st.floats(0, 639), v=st.floats(0, 479), z=st.floats(0.05, 20))
-def test_a_lifted_pixel_projects_onto_itself(camera: PinholeCamera, u: float, v: float, z: float) -> None:
-    point = unproject(camera, np.array([[u, v]]), np.array([z]))
-    assert point[0, 2] == z
-    np.testing.assert_allclose(project(camera, point), [[u, v]], atol=1e-5)
-
-
-@each_camera
-@given(x=st.floats(-0.45, 0.45), y=st.floats(-0.35, 0.35), z=st.floats(0.05, 20))
-def test_a_projected_point_lifts_onto_itself(camera: PinholeCamera, x: float, y: float, z: float) -> None:
+@given(
+    u=st.floats(0, 639), v=st.floats(0, 479), x=st.floats(-0.45, 0.45), y=st.floats(-0.35, 0.35), z=st.floats(0.05, 20)
+)
+def test_lifted_pixels_and_projected_points_come_back(
+    camera: PinholeCamera, u: float, v: float, x: float, y: float, z: float
+) -> None:
+    lifted = unproject(camera, np.array([[u, v]]), np.array([z]))
+    assert lifted[0, 2] == z
+    np.testing.assert_allclose(project(camera, lifted), [[u, v]], atol=1e-5)
     point = np.array([[x * z, y * z, z]])
     np.testing.assert_allclose(unproject(camera, project(camera, point), point[:, 2]), point, atol=1e-8 * max(z, 1))
 
 
-def test_the_principal_point_is_the_optical_axis() -> None:
+def test_the_principal_point_is_the_optical_axis_and_coefficients_of_zero_are_no_distortion() -> None:
     np.testing.assert_array_equal(project(PINHOLE, np.array([[0.0, 0.0, 2.0]])), [[320.3, 241.1]])
     np.testing.assert_allclose(unproject(PINHOLE, np.array([[320.3, 241.1]]), np.array([2.0])), [[0, 0, 2]], atol=1e-12)
+    camera, pixels = PinholeCamera(K, 640, 480, "plumb_bob", (0.0,) * 5), np.array([[0.0, 0.0], [640.0, 480.0]])
+    np.testing.assert_array_equal(normalise(camera, pixels), normalise(PINHOLE, pixels))
 
 
 @each_camera
@@ -117,31 +114,20 @@ def test_points_behind_the_camera_have_no_pixel(camera: PinholeCamera) -> None:
     assert np.isfinite(pixels[3]).all()
 
 
-def test_points_off_axis_beyond_the_fold_of_the_model_have_no_pixel() -> None:
-    camera = DISTORTED["plumb_bob barrel"]  # r (1 - 0.31 r² + 0.11 r⁴) grows without end; with -0.31 alone it folds
+def test_points_and_pixels_beyond_the_range_of_a_model_are_nan() -> None:
+    """r (1 - 0.31 r² + 0.11 r⁴) grows without end; with -0.31 alone it folds. A pole of the rational model ends it."""
     folding = PinholeCamera(K, 640, 480, "plumb_bob", (-0.31, 0.0, 0.0, 0.0))
+    pole = PinholeCamera(K, 640, 480, "rational_polynomial", (0, 0, 0, 0, 0, -1.0, 0, 0))
     fold = np.sqrt(1 / (3 * 0.31))
-    inside, outside = np.array([[0.99 * fold, 0, 1.0]]), np.array([[1.01 * fold, 0, 1.0]])
-    assert np.isfinite(project(folding, inside)).all()
-    assert np.isnan(project(folding, outside)).all()
-    assert np.isfinite(project(camera, outside)).all()
-
-
-def test_a_pole_of_the_rational_model_ends_its_range() -> None:
-    camera = PinholeCamera(K, 640, 480, "rational_polynomial", (0, 0, 0, 0, 0, -1.0, 0, 0))
-    pixels = project(camera, np.array([[0.9, 0.0, 1.0], [1.1, 0.0, 1.0]]))
-    assert np.isfinite(pixels[0]).all()
-    assert np.isnan(pixels[1]).all()
-
-
-def test_pixels_that_no_angle_reaches_are_nan() -> None:
-    folding = PinholeCamera(K, 640, 480, "plumb_bob", (-0.31, 0.0, 0.0, 0.0))
-    highest = 615.0 * 2 / 3 * np.sqrt(1 / (3 * 0.31))  # the fold's own radius in pixels
+    for camera, inside, outside in ((folding, 0.99 * fold, 1.01 * fold), (pole, 0.9, 1.1)):
+        assert np.isfinite(project(camera, np.array([[inside, 0, 1.0]]))).all()
+        assert np.isnan(project(camera, np.array([[outside, 0, 1.0]]))).all()
+    assert np.isfinite(project(DISTORTED["plumb_bob barrel"], np.array([[1.01 * fold, 0, 1.0]]))).all()
+    highest = 615.0 * 2 / 3 * fold  # the fold's own radius in pixels
     pixels = np.array([[320.3 + 0.99 * highest, 241.1], [320.3 + 1.02 * highest, 241.1]])
     assert np.isfinite(normalise(folding, pixels)[0]).all()
     assert np.isnan(normalise(folding, pixels)[1]).all()
-    fisheye = DISTORTED["equidistant"]
-    assert np.isnan(normalise(fisheye, np.array([[320.3 + 285 * 3.0, 241.1]]))).all()
+    assert np.isnan(normalise(DISTORTED["equidistant"], np.array([[320.3 + 285 * 3.0, 241.1]]))).all()
 
 
 @each_camera
@@ -164,31 +150,6 @@ def test_the_grid_is_kept_for_cameras_with_equal_numbers_and_cannot_be_changed()
 def test_the_axes_of_a_rectified_camera_are_its_grid() -> None:
     xs, ys = normalised_axes(PINHOLE)
     np.testing.assert_allclose(np.stack(np.meshgrid(xs, ys), axis=-1), normalised_grid(PINHOLE))
-
-
-def test_a_distorted_camera_has_no_axes() -> None:
-    with pytest.raises(InputError, match="rectified"):
-        normalised_axes(DISTORTED["rational"])
-
-
-def test_coefficients_of_zero_are_no_distortion() -> None:
-    camera = PinholeCamera(K, 640, 480, "plumb_bob", (0.0,) * 5)
-    pixels = np.array([[0.0, 0.0], [640.0, 480.0]])
-    np.testing.assert_array_equal(normalise(camera, pixels), normalise(PINHOLE, pixels))
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: project(PINHOLE, np.zeros((3, 2))),
-        lambda: project(PINHOLE, np.zeros(3)),
-        lambda: normalise(PINHOLE, np.zeros((3, 3))),
-        lambda: normalise(PINHOLE, np.zeros(2)),
-    ],
-)
-def test_arrays_of_another_shape_are_refused(call: Callable[[], object]) -> None:
-    with pytest.raises(ShapeError):
-        call()
 
 
 # ------------------------------------------------------------------------------------------------ rectification
@@ -265,17 +226,33 @@ def test_a_mask_too_thin_to_be_resampled_leaves_its_box() -> None:
     assert moved.mask is None
 
 
-def test_a_detection_that_rectification_moves_out_of_the_image_is_refused() -> None:
-    camera = DISTORTED["equidistant"]
-    with pytest.raises(InputError, match=r"'far off'.*rectified"):
-        rectified(observed(camera), (Detection("far off", "cup", 1.0, (0, 200, 20, 240)),))
-    assert rectify_box(camera, (-2000, 0, -1900, 10)) is None
+def far_off() -> Detection:
+    return Detection("far off", "cup", 1.0, (0, 200, 20, 240))
 
 
-def test_a_mask_of_another_size_is_refused() -> None:
-    with pytest.raises(ShapeError):
-        rectify_mask(DISTORTED["equidistant"], np.ones((4, 4), bool))
-    with pytest.raises(ShapeError):
-        rectified(
-            observed(DISTORTED["equidistant"]), (Detection("a", "b", 1, (200, 200, 300, 300), np.ones((4, 4), bool)),)
-        )
+def of_another_size() -> Detection:
+    return Detection("a", "b", 1, (200, 200, 300, 300), np.ones((4, 4), bool))
+
+
+FISHEYE = DISTORTED["equidistant"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: project(PINHOLE, np.zeros((3, 2))), ShapeError, ""),
+        (lambda: project(PINHOLE, np.zeros(3)), ShapeError, ""),
+        (lambda: normalise(PINHOLE, np.zeros((3, 3))), ShapeError, ""),
+        (lambda: normalise(PINHOLE, np.zeros(2)), ShapeError, ""),
+        (lambda: normalised_axes(DISTORTED["rational"]), InputError, "rectified"),
+        (lambda: rectified(observed(FISHEYE), (far_off(),)), InputError, r"'far off'.*rectified"),
+        (lambda: rectify_mask(FISHEYE, np.ones((4, 4), bool)), ShapeError, ""),
+        (lambda: rectified(observed(FISHEYE), (of_another_size(),)), ShapeError, ""),
+    ],
+)
+def test_what_has_another_shape_or_leaves_the_image_is_refused(
+    call: Callable[[], object], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        call()
+    assert rectify_box(FISHEYE, (-2000, 0, -1900, 10)) is None

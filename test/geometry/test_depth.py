@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Depth images: units, what can be trusted, and registration to the colour camera."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -21,35 +23,28 @@ CONFIG = DepthConfig(near=0.1, far=5.0)
 # ------------------------------------------------------------------------------------------------ units
 
 
-@pytest.mark.parametrize("encoding", ["16UC1", "mono16"])
-def test_integers_are_millimetres_and_zero_is_not_measured(encoding: str) -> None:
-    metres = depth_from_image(np.array([[0, 1, 1500, 65535]], np.uint16), encoding)
-    assert metres.dtype == np.float32
-    np.testing.assert_array_equal(metres, np.array([[np.nan, 0.001, 1.5, 65.535]], np.float32))
-
-
-def test_floats_are_metres_and_what_is_no_distance_is_nan() -> None:
-    raw = np.array([[0.0, -1.0, np.inf, -np.inf, np.nan, 1.25]], np.float32)
-    np.testing.assert_array_equal(depth_from_image(raw, "32FC1"), [[np.nan] * 5 + [1.25]])
-
-
 @pytest.mark.parametrize(
-    ("encoding", "dtype"), [("16UC1", ">u2"), ("16UC1", "<u2"), ("32FC1", ">f4"), ("32FC1", "<f4")]
+    ("raw", "encoding", "scale", "metres"),
+    [
+        (np.array([[0, 1, 1500, 65535]], np.uint16), "16UC1", None, [[np.nan, 0.001, 1.5, 65.535]]),
+        (np.array([[0, 1, 1500, 65535]], np.uint16), "mono16", None, [[np.nan, 0.001, 1.5, 65.535]]),
+        (np.array([[0.0, -1.0, np.inf, -np.inf, np.nan, 1.25]], np.float32), "32FC1", None, [[np.nan] * 5 + [1.25]]),
+        (np.array([[1000, 2000]], ">u2"), "16UC1", None, [[1.0, 2.0]]),
+        (np.array([[1.0, 2.0]], ">f4"), "32FC1", None, [[1.0, 2.0]]),
+        (np.array([[1000, 2000]], "<f4"), "32FC1", 0.001, [[1.0, 2.0]]),
+        (np.array([[4000]], np.uint16), "16UC1", 0.00025, [[1.0]]),
+    ],
 )
-def test_the_byte_order_does_not_matter(encoding: str, dtype: str) -> None:
-    metres = depth_from_image(np.array([[1000, 2000]], dtype), encoding, scale=0.001)
-    assert metres.dtype.isnative
-    np.testing.assert_allclose(metres, [[1.0, 2.0]])
-
-
-def test_a_scale_replaces_the_usual_unit() -> None:
-    np.testing.assert_allclose(depth_from_image(np.array([[4000]], np.uint16), "16UC1", scale=0.00025), [[1.0]])
-
-
-def test_the_input_is_not_changed() -> None:
-    raw = np.array([[0.0, 1.0]], np.float32)
-    depth_from_image(raw, "32FC1")[0, 1] = 7
-    np.testing.assert_array_equal(raw, [[0.0, 1.0]])
+def test_integers_are_millimetres_floats_metres_and_what_is_no_distance_is_nan(
+    raw: np.ndarray, encoding: str, scale: float | None, metres: list[list[float]]
+) -> None:
+    before = raw.copy()
+    found = depth_from_image(raw, encoding, scale)
+    assert found.dtype == np.float32
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, np.array(metres, np.float32))
+    found[0, 0] = 7
+    np.testing.assert_array_equal(raw, before)
 
 
 @given(hnp.arrays(np.float32, (3, 4)))
@@ -58,30 +53,23 @@ def test_depth_from_floats_is_positive_or_nan(raw: np.ndarray) -> None:
     assert (np.isnan(metres) | ((metres > 0) & np.isfinite(metres))).all()
 
 
-def test_an_unknown_encoding_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"rgb8.*16UC1, mono16, 32FC1"):
-        depth_from_image(np.ones((2, 2), np.uint16), "rgb8")
-
-
 @pytest.mark.parametrize(
-    ("image", "encoding"),
+    ("image", "encoding", "scale", "error", "words"),
     [
-        (np.ones((2, 2), np.uint8), "16UC1"),
-        (np.ones((2, 2), np.int16), "16UC1"),
-        (np.ones((2, 2), np.float64), "32FC1"),
-        (np.ones((2, 2, 1), np.uint16), "16UC1"),
-        (np.ones(4, np.float32), "32FC1"),
+        (np.ones((2, 2), np.uint16), "rgb8", None, UnknownNameError, r"rgb8.*16UC1, mono16, 32FC1"),
+        (np.ones((2, 2), np.uint8), "16UC1", None, ShapeError, "16UC1"),
+        (np.ones((2, 2), np.int16), "16UC1", None, ShapeError, "16UC1"),
+        (np.ones((2, 2), np.float64), "32FC1", None, ShapeError, "32FC1"),
+        (np.ones((2, 2, 1), np.uint16), "16UC1", None, ShapeError, "16UC1"),
+        (np.ones(4, np.float32), "32FC1", None, ShapeError, "32FC1"),
+        *((np.ones((2, 2), np.uint16), "16UC1", bad, InputError, "scale") for bad in (0.0, -1.0, np.nan, np.inf)),
     ],
 )
-def test_an_array_that_is_not_what_the_encoding_says_is_refused(image: np.ndarray, encoding: str) -> None:
-    with pytest.raises(ShapeError, match=encoding):
-        depth_from_image(image, encoding)
-
-
-@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
-def test_a_scale_that_is_no_positive_number_is_refused(scale: float) -> None:
-    with pytest.raises(InputError, match="scale"):
-        depth_from_image(np.ones((2, 2), np.uint16), "16UC1", scale)
+def test_images_that_are_not_what_the_encoding_says_are_refused(
+    image: np.ndarray, encoding: str, scale: float | None, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        depth_from_image(image, encoding, scale)
 
 
 # ------------------------------------------------------------------------------------------------ trust
@@ -89,10 +77,6 @@ def test_a_scale_that_is_no_positive_number_is_refused(scale: float) -> None:
 
 def plane_at(z: float, shape: tuple[int, int] = (48, 64)) -> np.ndarray:
     return np.full(shape, z, np.float32)
-
-
-def test_a_table_at_arms_length_passes() -> None:
-    check_depth(plane_at(0.8), CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -126,18 +110,14 @@ def test_a_far_background_behind_a_near_table_passes() -> None:
     check_depth(depth, CONFIG)
 
 
-def test_clipping_keeps_the_bounds_and_drops_the_rest() -> None:
+def test_clipping_keeps_the_bounds_and_noise_grows_with_range_squared() -> None:
     depth = np.array([[0.05, 0.1, 5.0, 5.1, np.nan, np.inf]], np.float32)
     clipped = clip_depth(depth, DepthConfig(near=0.0625, far=5.0))
-    assert clipped.dtype == np.float32
     np.testing.assert_array_equal(clipped, np.array([[np.nan, 0.1, 5.0, np.nan, np.nan, np.nan]], np.float32))
-
-
-def test_noise_grows_with_range_squared() -> None:
     config = DepthConfig(noise_floor=0.001, noise_quadratic=0.002)
     sigma = depth_noise(np.array([0.0, 1.0, 2.0, np.nan], np.float32), config)
     np.testing.assert_allclose(sigma, [0.001, 0.003, 0.009, np.nan], rtol=1e-6)
-    assert sigma.dtype == np.float32
+    assert clipped.dtype == sigma.dtype == np.float32
 
 
 # ------------------------------------------------------------------------------------------------ registration
@@ -155,6 +135,7 @@ def pose(rotation_deg: tuple[float, float, float], translation: tuple[float, flo
 
 BASELINE = pose((0.4, -0.6, 0.3), (0.05, 0.002, 0.004))
 IDENTITY = pose((0, 0, 0), (0, 0, 0))
+BENT = (0.12, -0.25, 0.001, -0.0005, 0.1)
 
 
 def depth_of_plane(camera: PinholeCamera, normal: np.ndarray, offset: float) -> np.ndarray:
@@ -163,8 +144,7 @@ def depth_of_plane(camera: PinholeCamera, normal: np.ndarray, offset: float) -> 
     return (offset / (grid @ normal[:2] + normal[2])).astype(np.float32)
 
 
-@pytest.mark.parametrize("tilt_deg", [0.0, 35.0, 60.0])
-@pytest.mark.parametrize("depth_D", [(), (0.12, -0.25, 0.001, -0.0005, 0.1)])
+@pytest.mark.parametrize(("tilt_deg", "depth_D"), [(0.0, ()), (35.0, BENT), (60.0, ())])
 def test_a_registered_plane_is_closed_and_where_the_colour_camera_sees_it(tilt_deg: float, depth_D: tuple) -> None:
     depth_camera = PinholeCamera(DEPTH_CAMERA.K, 320, 240, "plumb_bob", depth_D)
     normal = Rotation.from_euler("x", tilt_deg, degrees=True).apply([0.0, 0.0, 1.0])
@@ -206,15 +186,7 @@ def test_the_part_only_the_colour_camera_sees_stays_unmeasured() -> None:
     assert np.isnan(strip).all()
 
 
-def test_holes_stay_holes() -> None:
-    depth = plane_at(1.0, (240, 320))
-    depth[100:120, 100:140] = np.nan
-    registered = register_depth(depth, DEPTH_CAMERA, RGB_CAMERA, IDENTITY)
-    hole = np.isnan(registered[120:360, 160:480])
-    assert hole.sum() == pytest.approx(20 * 40 * 2.05 * 2.057, rel=0.1)
-
-
-@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 3.3])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.3])
 def test_registration_at_another_resolution_neither_tears_nor_grows(scale: float) -> None:
     size = (round(320 * scale), round(240 * scale))
     K = np.diag([scale, scale, 1.0]) @ DEPTH_CAMERA.K
@@ -228,23 +200,25 @@ def test_registration_at_another_resolution_neither_tears_nor_grows(scale: float
     assert len(columns) == pytest.approx(160 * scale, abs=0.25 * scale + 1.5)
 
 
-def test_registration_with_itself_changes_nothing() -> None:
+def test_registration_with_itself_changes_nothing_and_holes_stay_holes() -> None:
     rng = np.random.default_rng(0)
     depth = rng.uniform(0.8, 0.8001, (240, 320)).astype(np.float32)
     depth[rng.random((240, 320)) < 0.2] = np.nan
+    depth[100:120, 100:140] = np.nan
     eroded = binary_erosion(np.isfinite(depth))
     registered = register_depth(depth, DEPTH_CAMERA, DEPTH_CAMERA, IDENTITY)
     np.testing.assert_array_equal(np.isfinite(registered), np.isfinite(depth))
     np.testing.assert_allclose(registered[eroded], depth[eroded], atol=2e-4)
+    depth = plane_at(1.0, (240, 320))
+    depth[100:120, 100:140] = np.nan
+    hole = np.isnan(register_depth(depth, DEPTH_CAMERA, RGB_CAMERA, IDENTITY)[120:360, 160:480])
+    assert hole.sum() == pytest.approx(20 * 40 * 2.05 * 2.057, rel=0.1)
 
 
-def test_points_behind_the_colour_camera_and_empty_images_give_nothing() -> None:
-    turned = pose((0, 180, 0), (0, 0, 0))
-    assert np.isnan(register_depth(plane_at(1.0, (240, 320)), DEPTH_CAMERA, RGB_CAMERA, turned)).all()
-    assert np.isnan(register_depth(plane_at(np.nan, (240, 320)), DEPTH_CAMERA, RGB_CAMERA, IDENTITY)).all()
-
-
-def test_depth_of_another_size_than_its_camera_is_refused() -> None:
+def test_points_behind_the_camera_and_empty_images_give_nothing_and_other_sizes_are_refused() -> None:
+    behind = plane_at(1.0, (240, 320)), pose((0, 180, 0), (0, 0, 0))
+    for depth, where in (behind, (plane_at(np.nan, (240, 320)), IDENTITY)):
+        assert np.isnan(register_depth(depth, DEPTH_CAMERA, RGB_CAMERA, where)).all()
     with pytest.raises(ShapeError, match="240, 320"):
         register_depth(plane_at(1.0), DEPTH_CAMERA, RGB_CAMERA, IDENTITY)
 

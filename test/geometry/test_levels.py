@@ -40,10 +40,12 @@ def test_a_shelf_has_a_level_for_each_board(noise: float) -> None:
     np.testing.assert_allclose(found.height, (0.1, 0.3), atol=0.003)
 
 
-def test_walls_are_no_levels_and_heights_are_lifted() -> None:
+def test_walls_and_no_points_are_no_levels_and_heights_are_lifted() -> None:
     found = levels(wall((0, 0.4), 0.0, (0, 0.3)), plate((0, 0.4), (0, 0.2), 0.3), lift=1.0)
     np.testing.assert_allclose(found.height, [1.3], atol=0.003)
     assert len(levels(wall((0, 0.4), 0.0, (0, 0.3))).height) == 0
+    none = Levels.of(np.empty((0, 3), np.float32), GROUND, 0.0, 0.002, 0.001)
+    assert len(none.height) == len(none.heights_beneath(square(0.0, 0.0), 1.0)) == 0
 
 
 def test_the_level_beneath_is_the_one_seen_there() -> None:
@@ -58,7 +60,7 @@ def test_boards_overhead_do_not_count_against_the_little_that_is_seen_beneath() 
     np.testing.assert_allclose(found.heights_beneath(square(0.15, 0.08), 0.1), [0.0], atol=0.003)
 
 
-def test_a_rim_goes_around_and_a_panel_does_not() -> None:
+def test_a_rim_goes_around_and_panels_and_boards_overhead_do_not() -> None:
     floor = plate((0, 0.3), (0, 0.3), 0.0)
     back, front = wall((0, 0.3), 0.3, (0, 0.06)), wall((0, 0.3), 0.0, (0, 0.06))
     sides = [wall((0, 0.3), x, (0, 0.06))[:, (1, 0, 2)] for x in (0.0, 0.3)]
@@ -66,15 +68,6 @@ def test_a_rim_goes_around_and_a_panel_does_not() -> None:
     around, near = levels(floor, back, front, *sides).rim(middle, 0.0, 0.62)
     assert around == pytest.approx(0.06, abs=0.005)
     assert near == pytest.approx(0.06, abs=0.005), "towards the origin, too"
-    assert levels(floor, back).rim(middle, 0.0, 0.62) == pytest.approx((0.0, 0.0), abs=0.005)
-
-
-def test_a_board_overhead_is_no_rim() -> None:
-    found = levels(plate((0, 0.3), (0, 0.3), 0.0), plate((0, 0.3), (0, 0.3), 0.2))
-    assert found.rim(np.array([0.15, 0.15]), 0.0, 0.62) == pytest.approx((0.0, 0.0), abs=0.005)
-
-
-def test_no_points_have_no_level() -> None:
-    found = Levels.of(np.empty((0, 3), np.float32), GROUND, 0.0, 0.002, 0.001)
-    assert len(found.height) == 0
-    assert len(found.heights_beneath(square(0.0, 0.0), 1.0)) == 0
+    overhead = plate((0, 0.3), (0, 0.3), 0.2)
+    for parts in ((floor, back), (floor, overhead)):
+        assert levels(*parts).rim(middle, 0.0, 0.62) == pytest.approx((0.0, 0.0), abs=0.005)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Pixels and depth become objects: places, sizes, headings, what hides what, doubt."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -12,10 +14,10 @@ from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
-from spatial_vlm_ros.sim.sensor import SensorNoise, noisy
+from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering
-from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Scene, SceneObject, UpSource
+from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, SceneObject, UpSource
 
 if TYPE_CHECKING:
     from conftest import Tabletop
@@ -94,9 +96,9 @@ def test_the_surface_centre_of_a_wall_drawn_by_hand_is_the_middle_of_what_is_see
 
 
 def volume_errors(tabletop: Tabletop, *, masks: bool, noise: bool) -> np.ndarray:
-    """Errors of the volume centres, in metres, of ten random tables; bodies more than half hidden are left out."""
+    """Errors of the volume centres, in metres, of six random tables; bodies more than half hidden are left out."""
     errors = []
-    for seed in range(10):
+    for seed in range(6):
         world = random_tabletop(np.random.default_rng(seed), 6)
         seen = tabletop.see(*world.bodies)
         frame = noisy(seen.frame, np.random.default_rng(seed)) if noise else seen.frame
@@ -105,7 +107,7 @@ def volume_errors(tabletop: Tabletop, *, masks: bool, noise: bool) -> np.ndarray
         errors += [
             centre_error(o, seen, world[o.id].centre) for o in scene.objects if seen.visible_fraction[o.id] > 0.5
         ]
-    assert len(errors) >= 50
+    assert len(errors) >= 30
     return np.array(errors)
 
 
@@ -121,7 +123,7 @@ def test_volume_centres_lie_where_the_bodies_are(
     assert np.percentile(errors, 95) <= p95
 
 
-@pytest.mark.parametrize("pitch", [20, 35, 50, 65])
+@pytest.mark.parametrize("pitch", [20, 65])
 def test_boxes_are_gravity_up_right_handed_and_longest_along_x(tabletop: Tabletop, pitch: float) -> None:
     world = random_tabletop(np.random.default_rng(5), 6)
     seen = tabletop.see(*world.bodies, eye=tabletop.pitched(pitch))
@@ -137,8 +139,7 @@ def test_boxes_are_gravity_up_right_handed_and_longest_along_x(tabletop: Tableto
         assert axes[:, 0] @ obj.box.centre >= -0.01, "x points away from the camera, or across"
 
 
-@pytest.mark.parametrize("pitch", [25, 40, 55, 70])
-@pytest.mark.parametrize("height", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize(("pitch", "height"), [(25, 0.2), (40, 0.05), (55, 0.1), (70, 0.2)])
 def test_sizes_follow_the_body_whatever_the_pitch(tabletop: Tabletop, pitch: float, height: float) -> None:
     body = tabletop.block("a", 0, 0, (0.08, 0.08, height))
     obj, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(pitch))
@@ -159,8 +160,7 @@ class Ellipsoid:
         return distances, normals / halves / np.linalg.norm(normals / halves, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("pitch", [18, 30, 45, 60])
-@pytest.mark.parametrize("yaw_deg", [0, 30, 60, 90])
+@pytest.mark.parametrize(("pitch", "yaw_deg"), [(18, 30), (30, 90), (45, 0), (60, 60)])
 def test_what_lies_round_and_long_is_measured_whichever_way_it_points(
     tabletop: Tabletop, pitch: float, yaw_deg: float
 ) -> None:
@@ -173,7 +173,7 @@ def test_what_lies_round_and_long_is_measured_whichever_way_it_points(
     assert centre_error(obj, seen, lemon.centre) < 0.006
 
 
-@pytest.mark.parametrize("yaw_deg", [-60, -25, 0, 30, 75])
+@pytest.mark.parametrize("yaw_deg", [-60, 0, 30])
 def test_the_heading_of_a_long_box_is_measured(tabletop: Tabletop, yaw_deg: float) -> None:
     body = tabletop.block("a", 0.05, 0.0, (0.16, 0.05, 0.04), yaw=np.radians(yaw_deg))
     obj, _, seen = tabletop.lift_one(body, eye=tabletop.pitched(50))
@@ -183,12 +183,23 @@ def test_the_heading_of_a_long_box_is_measured(tabletop: Tabletop, yaw_deg: floa
     assert obj.covariance[3:, 3:].trace() < np.radians(10) ** 2
 
 
-@pytest.mark.parametrize("pitch", [25, 40, 60])
+@pytest.mark.parametrize("pitch", [25, 60])
 def test_the_heading_of_a_round_object_is_said_to_be_unknown(tabletop: Tabletop, pitch: float) -> None:
     obj, scene, _ = tabletop.lift_one(tabletop.can("a", 0.05, 0.02), eye=tabletop.pitched(pitch))
     assert not obj.yaw_known
     about_up = scene.up @ obj.covariance[3:, 3:] @ scene.up
     assert about_up >= np.pi**2 / 3 - 1e-6, "a heading that may be anything has the variance of a uniform angle"
+
+
+@pytest.mark.parametrize("pitch", [15, 25])
+def test_round_objects_at_flat_angles_do_not_claim_a_heading(tabletop: Tabletop, pitch: float) -> None:
+    claims = []
+    for seed in range(8):
+        world = random_tabletop(np.random.default_rng(seed), 5, labels=("cup", "mug", "can", "bottle"))
+        seen = tabletop.see(*world.bodies, eye=tabletop.pitched(pitch))
+        scene = tabletop.lift(seen, frame=noisy(seen.frame, np.random.default_rng(seed)))
+        claims += [o.yaw_known for o in scene.objects if seen.visible_fraction[o.id] > 0.9 and not o.truncated]
+    assert np.mean(claims) < 0.05
 
 
 def test_the_surface_centre_lies_on_the_near_side_and_the_volume_centre_inside(tabletop: Tabletop) -> None:
@@ -255,13 +266,6 @@ def test_the_nearer_of_two_is_not_hidden_by_the_farther(tabletop: Tabletop) -> N
     assert obj.visible_fraction > 0.98
 
 
-def test_a_body_at_the_border_of_the_image_is_truncated(tabletop: Tabletop) -> None:
-    cut, whole = tabletop.can("cut", -0.58, 0), tabletop.can("whole", 0, 0)
-    obj, scene, _ = tabletop.lift_one(cut, whole)
-    assert obj.truncated
-    assert not next(o for o in scene.objects if o.id == "whole").truncated
-
-
 # ------------------------------------------------------------------------------------------------ bad masks
 
 
@@ -275,7 +279,7 @@ def lifted_with(seen: Rendering, mask: np.ndarray, frame: RgbdFrame | None = Non
     return build_scene(frame or seen.frame, [given], DEPTH, LIFT).objects[0]
 
 
-def test_a_mask_that_leaks_into_the_background_moves_the_centre_by_less_than_a_centimetre(lone_can: Rendering) -> None:
+def test_masks_that_leak_or_are_ragged_move_the_centre_by_less_than_a_centimetre(lone_can: Rendering) -> None:
     true = lone_can.masks["a"]
     clean = lifted_with(lone_can, true).box.centre
     wide = cv2.dilate(true.astype(np.uint8), np.ones((3, 41), np.uint8)).astype(bool) & ~true
@@ -284,20 +288,13 @@ def test_a_mask_that_leaks_into_the_background_moves_the_centre_by_less_than_a_c
     leaking = true.copy()
     leaking[rows[right_upper], columns[right_upper]] = True
     assert (leaking & ~true).sum() / leaking.sum() == pytest.approx(0.15, abs=0.01)
-    moved = lifted_with(lone_can, leaking).box.centre
-    assert np.linalg.norm(moved - clean) < 0.01
-
-
-def test_ragged_masks_move_the_centre_by_less_than_a_centimetre(lone_can: Rendering) -> None:
-    true = lone_can.masks["a"]
-    clean = lifted_with(lone_can, true).box.centre
-    rng = np.random.default_rng(3)
-    coarse = cv2.resize(rng.random((60, 80)), (640, 480), interpolation=cv2.INTER_CUBIC)
-    grown = cv2.dilate(true.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
-    shrunk = cv2.erode(true.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+    coarse = cv2.resize(np.random.default_rng(3).random((60, 80)), (640, 480), interpolation=cv2.INTER_CUBIC)
+    kernel = np.ones((9, 9), np.uint8)
+    grown, shrunk = (change(true.astype(np.uint8), kernel).astype(bool) for change in (cv2.dilate, cv2.erode))
     ragged = np.where(coarse > 0.5, grown, shrunk)
     assert 0.7 < (ragged & true).sum() / (ragged | true).sum() < 0.95
-    assert np.linalg.norm(lifted_with(lone_can, ragged).box.centre - clean) < 0.01
+    for mask in (leaking, ragged):
+        assert np.linalg.norm(lifted_with(lone_can, mask).box.centre - clean) < 0.01
 
 
 def test_holes_in_the_depth_of_a_mask_do_not_move_its_centre(lone_can: Rendering) -> None:
@@ -372,19 +369,15 @@ def test_every_detection_has_an_object_in_the_same_order(tabletop: Tabletop) -> 
     scene = tabletop.lift(seen, frame=blind)
     assert [o.id for o in scene.objects] == [d.id for d in seen.detections]
     assert [o.depth_problem is None for o in scene.objects] == [True, True, False, True, True]
-
-
-def test_a_frame_without_detections_is_an_empty_scene(tabletop: Tabletop) -> None:
-    scene = tabletop.lift(tabletop.see(), ())
-    assert scene.objects == ()
-    assert scene.support is not None
+    empty = tabletop.lift(tabletop.see(), ())
+    assert empty.objects == ()
+    assert empty.support is not None
 
 
 # ------------------------------------------------------------------------------------------------ up
 
 
-@pytest.mark.parametrize("noise", [False, True], ids=["exact", "noisy"])
-@pytest.mark.parametrize("roll", [0, 25])
+@pytest.mark.parametrize(("noise", "roll"), [(False, 0), (True, 25)])
 def test_up_comes_from_the_pose_else_the_imu_else_the_table(tabletop: Tabletop, noise: bool, roll: float) -> None:
     seen = tabletop.see(tabletop.can("a", 0, 0), tabletop.block("b", 0.15, 0.05), roll_deg=roll)
     frame = noisy(seen.frame, np.random.default_rng(0)) if noise else seen.frame
@@ -420,8 +413,8 @@ def test_a_distorted_image_gives_the_same_places(tabletop: Tabletop) -> None:
 
 # ------------------------------------------------------------------------------------------------ covariance
 
-SHAPES = ("box", "block", "can", "cup", "ball", "book")
-DRAWS = 60
+SHAPES = ("box", "can", "cup", "block", "ball", "book")
+DRAWS = 40
 
 
 def shape_of(tabletop: Tabletop, name: str) -> Any:
@@ -447,7 +440,7 @@ def with_noise_of_the_config(seen: Rendering, rng: np.random.Generator) -> RgbdF
     return dataclasses.replace(seen.frame, depth=(depth + sigma * noise).astype(np.float32))
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+@pytest.fixture(scope="module", params=[*SHAPES[:3], *(pytest.param(s, marks=pytest.mark.slow) for s in SHAPES[3:])])
 def many_images(tabletop: Tabletop, request: pytest.FixtureRequest) -> tuple[np.ndarray, list[SceneObject]]:
     """True volume centre in the camera frame, and one body as lifted from many noisy images of a small camera."""
     small = type(tabletop)(PinholeCamera(np.array([[400.0, 0, 159.5], [0, 400, 119.5], [0, 0, 1]]), 320, 240))
@@ -463,6 +456,9 @@ def test_covariances_cover_the_errors_of_many_noisy_images_and_are_not_vain(
 ) -> None:
     """The normalised squared error of a 3-vector has mean 3; the doubts of the model about shapes may make it less."""
     truth, objects = many_images
+    for obj in objects[:3]:
+        np.testing.assert_allclose(obj.covariance, obj.covariance.T, atol=1e-12)
+        assert np.linalg.eigvalsh(obj.covariance).min() > 0
     centres = np.array([t.box.centre for t in objects])
     covariances = np.array([t.covariance[:3, :3] for t in objects])
     errors = centres - truth
@@ -486,13 +482,6 @@ def test_surface_centres_scatter_by_what_the_depth_noise_explains(
     assert 0.7 * shared <= along.std() <= 1.6 * shared
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_covariances_are_symmetric_and_positive(tabletop: Tabletop, shape: str) -> None:
-    obj, _, _ = tabletop.lift_one(shape_of(tabletop, shape))
-    np.testing.assert_allclose(obj.covariance, obj.covariance.T, atol=1e-12)
-    assert np.linalg.eigvalsh(obj.covariance).min() > 0
-
-
 def test_noisier_depth_gives_larger_covariances(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", 0, 0))
     plain, noisier = (
@@ -505,12 +494,10 @@ def test_noisier_depth_gives_larger_covariances(tabletop: Tabletop) -> None:
 def test_lifting_does_not_depend_on_the_order_of_detections(tabletop: Tabletop) -> None:
     world = random_tabletop(np.random.default_rng(2), 6)
     seen = tabletop.see(*world.bodies)
-    frame = noisy(seen.frame, np.random.default_rng(0), SensorNoise())
+    frame = noisy(seen.frame, np.random.default_rng(0))
     for given in (seen.detections, tabletop.boxes_only(seen.detections)):
-        forwards, backwards = (_by_id(tabletop.lift(seen, d, frame)) for d in (given, given[::-1]))
+        forwards, backwards = (
+            {obj.id: obj for obj in tabletop.lift(seen, d, frame).objects} for d in (given, given[::-1])
+        )
         for id_, obj in forwards.items():
             np.testing.assert_allclose(obj.box.centre, backwards[id_].box.centre, atol=2e-4)
-
-
-def _by_id(scene: Scene) -> dict[str, SceneObject]:
-    return {o.id: o for o in scene.objects}

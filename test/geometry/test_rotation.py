@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Quaternions and matrices, beside SciPy's."""
+
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,18 +23,14 @@ def rotation(axis: tuple[float, float, float], angle: float) -> Rotation:
 
 
 @given(axis=axes, angle=st.floats(-np.pi, np.pi))
-def test_quaternions_are_scipys(axis: tuple[float, float, float], angle: float) -> None:
-    expected = rotation(axis, angle).as_quat()
+def test_quaternions_and_matrices_are_scipys(axis: tuple[float, float, float], angle: float) -> None:
+    turn = rotation(axis, angle)
+    expected = turn.as_quat()
+    np.testing.assert_allclose(matrix_from_quaternion_xyzw(expected), turn.as_matrix(), atol=1e-12)
     assume(abs(expected[3]) > 1e-6)
-    got = quaternion_xyzw_from_matrix(rotation(axis, angle).as_matrix())
+    got = quaternion_xyzw_from_matrix(turn.as_matrix())
     np.testing.assert_allclose(got, expected * np.sign(expected[3]), atol=1e-7)
     assert got[3] >= 0
-
-
-@given(axis=axes, angle=st.floats(-2 * np.pi, 2 * np.pi))
-def test_matrices_are_scipys(axis: tuple[float, float, float], angle: float) -> None:
-    expected = rotation(axis, angle)
-    np.testing.assert_allclose(matrix_from_quaternion_xyzw(expected.as_quat()), expected.as_matrix(), atol=1e-12)
 
 
 @given(
@@ -59,38 +59,33 @@ def test_a_half_turn_has_one_sign(axis: tuple[float, float, float], expected: tu
     np.testing.assert_allclose(quaternion_xyzw_from_matrix(rotation(axis, np.pi).as_matrix()), expected, atol=1e-12)
 
 
-def test_the_identity_is_exact() -> None:
+def test_the_identity_is_exact_and_a_matrix_with_rounding_gives_the_nearest_rotation() -> None:
     assert quaternion_xyzw_from_matrix(np.eye(3)) == (0.0, 0.0, 0.0, 1.0)
     np.testing.assert_array_equal(matrix_from_quaternion_xyzw((0, 0, 0, 1)), np.eye(3))
-
-
-def test_a_matrix_with_rounding_gives_the_nearest_rotation() -> None:
     exact = rotation((1, 2, 3), 0.7)
     got = quaternion_xyzw_from_matrix(np.round(exact.as_matrix(), 4))
     np.testing.assert_allclose(got, exact.as_quat(), atol=1e-4)
     assert np.linalg.norm(got) == pytest.approx(1.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("matrix", [np.eye(4), np.ones(3)])
-def test_a_matrix_of_another_shape_is_refused(matrix: np.ndarray) -> None:
-    with pytest.raises(ShapeError):
-        quaternion_xyzw_from_matrix(matrix)
-
-
 @pytest.mark.parametrize(
-    "matrix", [np.zeros((3, 3)), np.diag([1, 1, -1]), 2 * np.eye(3), np.full((3, 3), np.nan), np.full((3, 3), np.inf)]
+    ("call", "given", "error", "words"),
+    [
+        *((quaternion_xyzw_from_matrix, matrix, ShapeError, "") for matrix in (np.eye(4), np.ones(3))),
+        *(
+            (quaternion_xyzw_from_matrix, matrix, InputError, "orthogonal")
+            for matrix in (np.zeros((3, 3)), np.diag([1, 1, -1]), 2 * np.eye(3), np.full((3, 3), np.nan))
+        ),
+        (quaternion_xyzw_from_matrix, np.full((3, 3), np.inf), InputError, "orthogonal"),
+        *(
+            (matrix_from_quaternion_xyzw, quaternion, InputError, "norm")
+            for quaternion in ((0, 0, 0, 0), (0, 0, 0, 2), (np.nan, 0, 0, 1), (np.inf, 0, 0, 0))
+        ),
+        (matrix_from_quaternion_xyzw, np.array([0.0, 0.0, 1.0]), ShapeError, ""),
+    ],
 )
-def test_what_is_no_rotation_is_refused(matrix: np.ndarray) -> None:
-    with pytest.raises(InputError, match="orthogonal"):
-        quaternion_xyzw_from_matrix(matrix)
-
-
-@pytest.mark.parametrize("quaternion", [(0, 0, 0, 0), (0, 0, 0, 2), (np.nan, 0, 0, 1), (np.inf, 0, 0, 0)])
-def test_a_quaternion_not_of_norm_one_is_refused(quaternion: tuple[float, ...]) -> None:
-    with pytest.raises(InputError, match="norm"):
-        matrix_from_quaternion_xyzw(quaternion)
-
-
-def test_a_quaternion_of_another_length_is_refused() -> None:
-    with pytest.raises(ShapeError):
-        matrix_from_quaternion_xyzw(np.array([0.0, 0.0, 1.0]))
+def test_what_is_no_rotation_is_refused(
+    call: Callable[..., object], given: object, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        call(given)

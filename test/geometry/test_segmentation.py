@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Masks cut out of boxes by depth and colour."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -39,19 +41,18 @@ def frames(seen: Rendering) -> dict[str, RgbdFrame]:
 @pytest.mark.parametrize("kind", ["exact", "noisy"])
 def test_masks_cut_from_boxes_are_those_of_the_objects(tabletop: Tabletop, kind: str) -> None:
     overlaps = []
-    for seed in range(8):
+    for seed in range(5):
         seen = tabletop.see(*random_tabletop(np.random.default_rng(seed), 6).bodies)
         masks = cut(frames(seen)[kind], tabletop.boxes_only(seen.detections), seen)
         overlaps += [iou(mask, seen.masks[id_]) for id_, mask in masks.items() if seen.visible_fraction[id_] > 0.5]
-    assert len(overlaps) > 35
+    assert len(overlaps) > 20
     assert np.median(overlaps) > 0.85
     assert np.percentile(overlaps, 5) > 0.6
 
 
-@pytest.mark.parametrize("kind", ["exact", "noisy"])
-@pytest.mark.parametrize("pitch", [20, 35, 50])
+@pytest.mark.parametrize(("kind", "pitch"), [("exact", 20), ("noisy", 35), ("noisy", 50)])
 def test_a_block_behind_a_bottle_has_no_pixel_of_the_bottle_to_speak_of(
-    tabletop: Tabletop, pitch: float, kind: str
+    tabletop: Tabletop, kind: str, pitch: float
 ) -> None:
     """Both boxes overlap by a good part of the block's."""
     bottle = tabletop.can("bottle", 0.03, -0.08, radius=0.03, height=0.2, label="bottle")

@@ -20,7 +20,6 @@ from spatial_vlm_ros.types import SceneObject, Vector3
 if TYPE_CHECKING:
     from conftest import Tabletop
 
-PITCHES = (22, 30, 38)
 YAWS_DEG = (0, 25, 50, 75, 90)
 
 
@@ -87,20 +86,7 @@ def test_a_flat_bottle_measures_the_same_from_every_side(tabletop: Tabletop, noi
     assert np.ptp(sides, axis=0)[:2].max() < 0.6 * np.ptp(before, axis=0)[:2].max(), "as assumed they differ by more"
 
 
-def grid(ahead: tuple[float, float], across: tuple[float, float], up: tuple[float, float]) -> Any:
-    """(3, N) points along e1, e2 and up."""
-    axes = [np.linspace(*span, 12, dtype=np.float32) for span in (ahead, across, up)]
-    return np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1)
-
-
-def test_a_cap_is_no_top_that_shows_how_deep_the_bottle_is() -> None:
-    front = grid((0.0, 0.005), (-0.05, 0.05), (0.0, 0.15))
-    cap, lid = (grid((0.0, 0.04), (-half, half), (0.17, 0.19)) for half in (0.015, 0.05))
-    assert not extent._shows_its_top(np.concatenate((front, cap), axis=1), 0.04, 0.1, 0.028)
-    assert extent._shows_its_top(np.concatenate((front, lid), axis=1), 0.04, 0.1, 0.028)
-
-
-@pytest.mark.parametrize("pitch", [27, 33, 39])
+@pytest.mark.parametrize("pitch", [27, 39])
 def test_a_mug_is_as_deep_as_wide_with_its_handle_beside_it(tabletop: Tabletop, pitch: float) -> None:
     """The handle counts where it is seen, and is not repeated on the other side."""
     cup, kinds = tabletop.cup("a", 0, 0).shape, set()
@@ -119,8 +105,7 @@ def test_a_mug_is_as_deep_as_wide_with_its_handle_beside_it(tabletop: Tabletop, 
     assert "rotation" in kinds
 
 
-@pytest.mark.parametrize("pitch", PITCHES)
-@pytest.mark.parametrize("yaw_deg", YAWS_DEG)
+@pytest.mark.parametrize(("pitch", "yaw_deg"), [(22, 0), (22, 75), (30, 25), (30, 90), (38, 50)])
 def test_a_box_has_its_size_from_every_side(tabletop: Tabletop, pitch: float, yaw_deg: float) -> None:
     true = body(Box((0.1, 0.05, 0.08)), yaw_deg)
     obj, _, seen = tabletop.lift_one(true, eye=tabletop.pitched(pitch))
@@ -140,10 +125,9 @@ def test_a_thin_upright_face_is_no_deeper_than_its_edge_shows(tabletop: Tabletop
 # ------------------------------------------------------------------------------------------------ left as they are
 
 
-@pytest.mark.parametrize("yaw_deg", [0, 20, 180])
+@pytest.mark.parametrize("yaw_deg", [20, 180])
 def test_what_is_not_alike_from_two_sides_is_not_completed(tabletop: Tabletop, yaw_deg: float) -> None:
-    true = tower_and_step(yaw_deg)
-    view = {"eye": tabletop.pitched(30)}
+    true, view = tower_and_step(yaw_deg), {"eye": tabletop.pitched(30)}
     obj, _, _ = tabletop.lift_one(true, **view)
     assert obj.shape is not None
     assert obj.shape.kind not in ("rotation", "mirror")
@@ -192,7 +176,7 @@ def test_of_a_bare_front_the_depth_stays_uncertain(tabletop: Tabletop) -> None:
 def test_deviations_are_honest(tabletop: Tabletop) -> None:
     """Along the view, two thirds of the errors lie within one deviation, nine tenths within two."""
     off = []
-    for seed, (pitch, yaw_deg) in enumerate((p, y) for p in (20, 32, 44) for y in YAWS_DEG):
+    for seed, (pitch, yaw_deg) in enumerate((p, y) for p in (20, 32, 44) for y in YAWS_DEG[::2]):
         for true in (bottle(yaw_deg), body(Box((0.1, 0.05, 0.08)), yaw_deg), tabletop.can("a", 0, 0, height=0.12)):
             seen = tabletop.see(true, eye=tabletop.pitched(pitch))
             obj = tabletop.lift(seen, frame=noisy(seen.frame, np.random.default_rng(seed))).objects[0]
@@ -212,9 +196,5 @@ def test_an_answer_says_how_the_shape_was_found(tabletop: Tabletop) -> None:
     assert 0.0 < answer.target.shape.completed < 0.035
     assert 0.0 < answer.target.shape.sigma < 0.01
     assert resolution_from_json(resolution_json(answer)).target == answer.target
-
-
-def test_an_object_without_depth_has_no_shape(tabletop: Tabletop) -> None:
-    seen = tabletop.see(tabletop.cup("a", 0, 0))
     depth = np.where(seen.masks["a"], np.float32(np.nan), seen.frame.depth)
     assert tabletop.lift(seen, frame=dataclasses.replace(seen.frame, depth=depth)).objects[0].shape is None

@@ -14,13 +14,14 @@ from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.types import Status
 
 if TYPE_CHECKING:
     from conftest import Tabletop
 
     from spatial_vlm_ros.sim.tabletop import Body
 
-SAMPLE, SWEEP = 24, 70  # scenes
+SAMPLE, SWEEP = 16, 70  # scenes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +146,37 @@ def test_a_foot_out_of_sight_is_no_deeper_than_what_hides_it() -> None:
         heights += [obj.box.size[2] for obj in scene.objects if obj.detection.label in ("apple", "orange", "lemon")]
     assert len(heights) >= 2
     assert max(heights) < 0.085
+
+
+@pytest.mark.parametrize(("kind", "height"), [("bottle", 0.22), ("can", 0.1), ("box", 0.12)])
+def test_a_body_seen_from_above_reaches_down_to_the_table(tabletop: Tabletop, kind: str, height: float) -> None:
+    body = (
+        tabletop.block("a", 0, 0, (0.1, 0.06, height), label=kind)
+        if kind == "box"
+        else tabletop.can("a", 0, 0, height=height, label=kind)
+    )
+    other = tabletop.block("b", 0.2, 0.1)
+    obj, _, seen = tabletop.lift_one(body, other, eye=(0, -0.02, 0.9), target=(0, 0, 0))
+    centre = seen.frame.base_T_camera.apply(obj.box.centre)
+    assert centre[2] == pytest.approx(height / 2, abs=0.01)
+    assert obj.box.size[2] == pytest.approx(height, abs=0.01)
+
+
+@pytest.mark.parametrize("wall", [0.09, 0.1, 0.11])
+def test_a_can_of_which_a_third_is_seen_above_a_wall_reaches_the_table(tabletop: Tabletop, wall: float) -> None:
+    front = tabletop.block("front", 0, -0.08, (0.16, 0.04, wall), colour="grey")
+    obj, _, seen = tabletop.lift_one(tabletop.can("a", 0, 0.05, height=0.12), front, eye=tabletop.pitched(22))
+    centre = seen.frame.base_T_camera.apply(obj.box.centre)
+    assert centre[2] - obj.box.size[2] / 2 == pytest.approx(0, abs=0.01)
+    assert obj.visible_fraction == pytest.approx(seen.visible_fraction["a"], abs=0.1)
+    assert obj.occluder == "front"
+
+
+def test_a_bottle_of_which_a_twentieth_is_seen_is_occluded(tabletop: Tabletop) -> None:
+    front = tabletop.block("front", 0, -0.08, (0.2, 0.04, 0.225), colour="grey", label="box")
+    seen = tabletop.see(tabletop.can("a", 0, 0.05, height=0.22, label="bottle"), front, eye=tabletop.pitched(22))
+    assert seen.visible_fraction["a"] < 0.1
+    assert tabletop.ask(seen, "the bottle").status is Status.OCCLUDED
 
 
 def test_what_is_narrow_above_is_as_deep_as_wide(tabletop: Tabletop) -> None:

@@ -81,12 +81,8 @@ def test_lessons_ask_what_the_judge_asks(relation: str) -> None:
         assert (lesson.question, lesson.choices) == (question, choices)
     answers = [lesson.answer for lesson in lessons]
     assert answers == [CHOICES[relation][1]] * 2 + (["right"] if relation == "left of" else [])
-
-
-def test_a_pair_of_which_no_contact_holds_is_beside() -> None:
-    lesson = relation_lesson(VIEW, RelationLabel("beside", LEFT, RIGHT, holds=True), swapped=True, mirrored=True)
-    assert lesson.answer == "beside"
-    assert lesson.choices == CHOICES["on"][0][::-1]
+    beside = relation_lesson(VIEW, RelationLabel("beside", LEFT, RIGHT, holds=True), swapped=True, mirrored=True)
+    assert (beside.answer, beside.choices) == ("beside", CHOICES["on"][0][::-1])  # no contact holds
 
 
 def test_places_are_written_in_whole_patches_and_read_again() -> None:
@@ -125,8 +121,7 @@ def test_lessons_depend_on_step_and_row_alone_and_take_relations_in_turn(tmp_pat
 
 
 def test_views_come_back_from_the_disk_as_they_were(tmp_path: Path) -> None:
-    write_group(tmp_path, "drawn", "a", [VIEW])
-    for name in ("b", "c"):
+    for name in ("a", "b", "c"):
         write_group(tmp_path, "drawn", name, [VIEW])
     parts = read_store(tmp_path, 0)
     assert {name: len(views) for name, views in parts.items()} == {"training": 1, "calibration": 1, "test": 1}
@@ -142,24 +137,21 @@ def test_views_come_back_from_the_disk_as_they_were(tmp_path: Path) -> None:
         read_store(tmp_path, 0)
 
 
-def test_groups_are_in_one_part_each_and_too_few_are_refused(tmp_path: Path) -> None:
+def test_groups_are_in_one_part_each() -> None:
     names = [str(number) for number in range(40)]
     parts = split_groups(names, 0)
     assert sorted(name for some in parts.values() for name in some) == sorted(names)
     assert {part: len(of) for part, of in parts.items()} == {"training": 28, "calibration": 6, "test": 6}
     assert split_groups(names, 0) == split_groups(names[::-1], 0) != split_groups(names, 1)
+
+
+def test_too_few_views_and_answers_without_tokens_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least 3 scenes"):
-        read_store(store(tmp_path, 2), 0)
-
-
-def test_views_without_what_is_asked_for_are_refused(tmp_path: Path) -> None:
-    views = read_store(store(tmp_path, 3), 0)["training"]
+        read_store(store(tmp_path / "two", 2), 0)
     with pytest.raises(InputError, match="some of both"):
         RelationLessons([], 0, 0.25, LocationWords(32, 8))
+    views = read_store(store(tmp_path / "three", 3), 0)["training"]
     assert RelationLessons(views, 0, 1.0, LocationWords(32, 8))(0, 0).choices == ()
-
-
-def test_an_answer_without_tokens_is_refused() -> None:
     scorer = small_scorer("llava", question_items())
     with pytest.raises(InputError, match="token"):
         lesson_batch(scorer, [AdaptLesson(VIEW.rgb, QUESTION, ("left",), "")])

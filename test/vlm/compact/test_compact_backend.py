@@ -54,14 +54,14 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompactModel
         TrainingPhrase(f"striped {label}", frozenset({label}), frozenset({"striped"})) for label in ("ball", "box")
     ]
     batch = make_batch([sample], [list({p.text: p for p in phrases}.values())], cases.SPEC)
-    run = TrainingRun(cases.small_config(), TrainingSettings(steps=150, rate=4e-3), folder / "run", torch.device("cpu"))
-    for _ in range(150):
+    run = TrainingRun(cases.small_config(), TrainingSettings(steps=90, rate=4e-3), folder / "run", torch.device("cpu"))
+    for _ in range(90):
         run.one_step(batch)
     export(run.model, folder / "model")
     return folder / "model", run.model.eval()
 
 
-@pytest.mark.parametrize("number", [1, 2, 7])
+@pytest.mark.parametrize("number", [1, 7])
 def test_torch_and_onnx_runtime_say_the_same(learnt: tuple[Path, CompactModel], number: int) -> None:
     folder, model = learnt
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
@@ -74,19 +74,6 @@ def test_torch_and_onnx_runtime_say_the_same(learnt: tuple[Path, CompactModel], 
     for mine, theirs in zip(said, expected, strict=True):
         assert mine.shape == theirs.shape
         assert np.abs(mine - theirs).max() < 1e-3 * max(1.0, float(np.abs(theirs).max()))
-
-
-def test_an_export_and_the_shipped_model_have_no_traces_of_the_exporter(
-    learnt: tuple[Path, CompactModel], tmp_path: Path
-) -> None:
-    onnx = pytest.importorskip("onnx")
-    for folder in (learnt[0], SHIPPED):
-        file = tmp_path / "model.onnx"
-        shutil.copy(folder / "model.onnx", file)
-        strip_traces(file)
-        assert file.read_bytes() == (folder / "model.onnx").read_bytes()
-        graph = onnx.load(file).graph
-        assert not [one for one in (*graph.node, *graph.value_info, *graph.input) if one.metadata_props]
 
 
 def test_stripping_removes_documentation_everywhere_and_nothing_else(tmp_path: Path) -> None:
@@ -123,12 +110,22 @@ def test_stripping_removes_documentation_everywhere_and_nothing_else(tmp_path: P
     assert [session.run(None, {"x": np.array([x], np.float32)})[0].item() for x in (2.0, -3.0)] == [-2.0, 3.0]
 
 
-def test_what_is_no_model_is_not_stripped(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"no model")
+def test_an_export_has_no_traces_of_the_exporter_and_what_is_no_model_is_not_stripped(
+    learnt: tuple[Path, CompactModel], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    file = tmp_path / "model.onnx"
+    for folder in (learnt[0], SHIPPED):
+        shutil.copy(folder / "model.onnx", file)
+        strip_traces(file)
+        assert file.read_bytes() == (folder / "model.onnx").read_bytes()
+        graph = onnx.load(file).graph
+        assert not [one for one in (*graph.node, *graph.value_info, *graph.input) if one.metadata_props]
+    file.write_bytes(b"no model")
     for name in ("model.onnx", "absent.onnx"):
         with pytest.raises(FileError, match=name):
             strip_traces(tmp_path / name)
-    assert (tmp_path / "model.onnx").read_bytes() == b"no model"
+    assert file.read_bytes() == b"no model"
 
 
 def test_the_backend_finds_what_the_model_has_learnt(learnt: tuple[Path, CompactModel], noun: type) -> None:
@@ -163,45 +160,38 @@ def test_words_that_are_no_colours_are_looked_for_and_colours_are_left_to_the_me
         assert one.attributes == (("striped",) if is_first else ())
 
 
-def test_boxes_and_masks_are_in_pixels_of_the_image(learnt: tuple[Path, CompactModel], noun: type) -> None:
+def test_boxes_and_masks_are_in_pixels_of_the_image_and_masks_may_be_left_out(
+    learnt: tuple[Path, CompactModel], noun: type
+) -> None:
     sample = cases.drawn(1)
-    label = sample.objects[0].label
+    asked = [noun(sample.objects[0].label)]
     large = np.repeat(np.repeat(sample.rgb, 3, axis=0), 3, axis=1)
     grounder = load_grounder(BACKEND, {"model": str(learnt[0]), "threads": "1"})
-    small, threefold = (grounder.ground(rgb, [noun(label)]).detections for rgb in (sample.rgb, large))
-    assert len(small) == len(threefold) > 0
-    ordered = (sorted(found, key=lambda d: d.box_xyxy) for found in (small, threefold))
-    for one, three in zip(*ordered, strict=True):
+    small, threefold = (
+        sorted(grounder.ground(rgb, asked).detections, key=lambda d: d.box_xyxy) for rgb in (sample.rgb, large)
+    )
+    assert len(small) > 0
+    for one, three in zip(small, threefold, strict=True):
         assert np.abs(3 * np.array(one.box_xyxy) - three.box_xyxy).max() < 6
         assert three.mask is not None
         assert three.mask.shape == large.shape[:2]
-
-
-def test_no_phrase_and_no_masks(learnt: tuple[Path, CompactModel], noun: type) -> None:
-    sample = cases.drawn(1)
-    grounder = load_grounder(BACKEND, {"model": str(learnt[0]), "masks": "no"})
     assert grounder.ground(sample.rgb, []).match.shape == (0, 0)
-    found = grounder.ground(sample.rgb, [noun(sample.objects[0].label)])
-    assert found.detections
-    assert all(d.mask is None for d in found.detections)
+    bare = load_grounder(BACKEND, {"model": str(learnt[0]), "masks": "no"}).ground(sample.rgb, asked)
+    assert [d.mask for d in bare.detections] == [None] * len(small)
 
 
-def test_bad_images_and_phrases_are_refused(learnt: tuple[Path, CompactModel], noun: type) -> None:
+def test_bad_images_phrases_and_options_are_refused(learnt: tuple[Path, CompactModel], noun: type) -> None:
     grounder = load_grounder(BACKEND, {"model": str(learnt[0])})
+    rgb = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(ShapeError):
-        grounder.ground(np.zeros((4, 4), np.uint8), [noun("ball")])
+        grounder.ground(rgb[..., 0], [noun("ball")])
     with pytest.raises(InputError, match="noun"):
-        grounder.ground(np.zeros((4, 4, 3), np.uint8), [noun("--")])
+        grounder.ground(rgb, [noun("--")])
     with pytest.raises(InputError, match="at most"):
-        grounder.ground(np.zeros((4, 4, 3), np.uint8), [noun("ball")] * 65)
-
-
-@pytest.mark.parametrize(
-    "options", [{"score": "2"}, {"score": "much"}, {"threads": "-1"}, {"masks": "perhaps"}, {"colour": "red"}]
-)
-def test_bad_options_are_refused(learnt: tuple[Path, CompactModel], options: dict[str, str]) -> None:
-    with pytest.raises(InputError):
-        load_grounder(BACKEND, {"model": str(learnt[0]), **options})
+        grounder.ground(rgb, [noun("ball")] * 65)
+    for name, value in (("score", "2"), ("score", "much"), ("threads", "-1"), ("masks", "perhaps"), ("colour", "red")):
+        with pytest.raises(InputError):
+            load_grounder(BACKEND, {"model": str(learnt[0]), name: value})
 
 
 def test_damaged_models_are_refused(learnt: tuple[Path, CompactModel], tmp_path: Path, noun: type) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run that was interrupted goes on as if nothing had happened, bit by bit; damaged or foreign state is refused."""
+"""Training: an interrupted run goes on bit by bit, damaged or foreign state is refused, and the whole chain learns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ pytest.importorskip("transformers")
 import compact_cases as cases  # noqa: E402
 
 from spatial_vlm_ros.errors import FileError, InputError  # noqa: E402
-from spatial_vlm_ros.vlm.compact.batches import Batches  # noqa: E402
+from spatial_vlm_ros.vlm.compact.batches import Batches, make_batch  # noqa: E402
+from spatial_vlm_ros.vlm.compact.detecting import detector, torch_network  # noqa: E402
+from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase, label_phrases, modified_phrases  # noqa: E402
+from spatial_vlm_ros.vlm.compact.scoring import score  # noqa: E402
 from spatial_vlm_ros.vlm.compact.training import Told, TrainingRun, TrainingSettings, rate_at  # noqa: E402
 
 SETTINGS = TrainingSettings(steps=6, batch=2, phrases=3)
@@ -59,12 +62,6 @@ def test_minutes_stop_a_run_and_the_same_call_ends_it(tmp_path: Path) -> None:
     assert run(tmp_path).best == 0.25
 
 
-def test_other_settings_are_refused(tmp_path: Path) -> None:
-    run(tmp_path).save()
-    with pytest.raises(InputError, match="steps"):
-        run(tmp_path, dataclasses.replace(SETTINGS, steps=7))
-
-
 def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     first = run(tmp_path / "first")
     first.one_step(batches().batch(0))
@@ -77,15 +74,13 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     second.save()
     with pytest.raises(InputError, match="other start"):
         run(tmp_path / "second")
-
-
-def test_a_start_of_another_model_or_without_weights_is_refused(tmp_path: Path) -> None:
-    cpu = torch.device("cpu")
-    with pytest.raises(FileError, match="same words"):
-        TrainingRun(cases.small_config(), SETTINGS, tmp_path, cpu, tmp_path / "none")
+    first.save()
+    with pytest.raises(InputError, match="steps"):
+        run(tmp_path / "first", dataclasses.replace(SETTINGS, steps=7))
     (tmp_path / "model.safetensors").write_bytes(b"\x80\x04damaged")
-    with pytest.raises(FileError, match="same words"):
-        TrainingRun(cases.small_config(), SETTINGS, tmp_path, cpu, tmp_path)
+    for start in (tmp_path / "none", tmp_path):
+        with pytest.raises(FileError, match="same words"):
+            TrainingRun(cases.small_config(), SETTINGS, tmp_path / "third", cpu, start)
 
 
 def test_bfloat16_learns_nearly_the_same_with_weights_in_float32(tmp_path: Path) -> None:
@@ -96,23 +91,19 @@ def test_bfloat16_learns_nearly_the_same_with_weights_in_float32(tmp_path: Path)
     assert {value.dtype for value in short.model.state_dict().values()} == {torch.float32, torch.int64}
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "progress.json", "random.safetensors"])
-def test_damaged_checkpoints_are_refused(tmp_path: Path, name: str) -> None:
-    current = run(tmp_path)
+def test_a_checkpoint_survives_an_interruption_between_its_renames_and_damage_is_refused(tmp_path: Path) -> None:
+    current, folder = run(tmp_path), tmp_path / "checkpoint"
     current.one_step(batches().batch(0))
     current.save()
-    (tmp_path / "checkpoint" / name).write_bytes(b"\x80\x04damaged")
-    with pytest.raises(FileError, match="train again"):
-        run(tmp_path)
-
-
-def test_a_checkpoint_survives_an_interruption_between_its_renames(tmp_path: Path) -> None:
-    current = run(tmp_path)
-    current.one_step(batches().batch(0))
-    current.save()
-    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")
+    folder.rename(tmp_path / "checkpoint.old")
     assert run(tmp_path).step == 1
-    assert json.loads((tmp_path / "checkpoint" / "progress.json").read_text())["step"] == 1
+    assert json.loads((folder / "progress.json").read_text())["step"] == 1
+    for name in ("model.safetensors", "optimizer.safetensors", "progress.json", "random.safetensors"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(b"\x80\x04damaged")
+        with pytest.raises(FileError, match="train again"):
+            run(tmp_path)
+        (folder / name).write_bytes(whole)
 
 
 def test_the_rate_rises_and_falls() -> None:
@@ -121,10 +112,27 @@ def test_the_rate_rises_and_falls() -> None:
     assert rates[0] < rates[5] < rates[10] == pytest.approx(1.0e-3)
     assert rates[10] > rates[50] > rates[99] > 0
     assert rates[99] < 2e-5
+    for wrong in ({"steps": 0}, {"rate": 0.0}):
+        with pytest.raises(InputError):
+            TrainingSettings(**wrong)
 
 
-def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(InputError):
-        TrainingSettings(steps=0)
-    with pytest.raises(InputError):
-        TrainingSettings(rate=0.0)
+@pytest.mark.slow
+def test_four_images_are_learnt_by_heart(tmp_path: Path) -> None:
+    samples = [cases.drawn(seed) for seed in (1, 2, 3, 4)]
+    phrases = [*label_phrases(samples), *modified_phrases(samples), TrainingPhrase("zebra", frozenset())]
+    run = TrainingRun(cases.small_config(), TrainingSettings(steps=200, rate=4e-3), tmp_path, torch.device("cpu"))
+    batch = make_batch(samples, [phrases] * len(samples), cases.SPEC)
+    first = run.one_step(batch)
+    for _ in range(199):
+        last = run.one_step(batch)
+    assert last["total"] < 0.1 * first["total"]
+
+    figures = score(detector(torch_network(run.model), cases.SPEC, least=0.3, with_masks=True), samples, phrases)
+
+    assert set(figures.ap50) == {phrase.text for phrase in phrases} - {"zebra"}
+    assert min(figures.ap50.values()) == 1.0
+    assert figures.mask_iou > 0.8
+    for sample in samples:
+        (nothing,) = detector(torch_network(run.model), cases.SPEC, least=0.3)(sample.rgb, ["zebra"])
+        assert len(nothing.scores) == 0

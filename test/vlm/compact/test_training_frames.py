@@ -24,9 +24,8 @@ def test_the_same_seed_gives_the_same_images() -> None:
     assert not np.array_equal(one[0].rgb, one[1].rgb)
 
 
-@pytest.mark.parametrize("seed", [42, 43])
-def test_instance_numbers_are_places_in_the_list_and_fill_the_boxes(seed: int) -> None:
-    for frame in training_frames(seed, 2, SIZE):
+def test_instance_numbers_are_places_in_the_list_and_fill_the_boxes() -> None:
+    for frame in training_frames(42, 2, SIZE):
         assert frame.rgb.shape == (120, 160, 3)
         assert set(np.unique(frame.numbers)) <= set(range(len(frame.objects) + 1))
         for n, one in enumerate(frame.objects, 1):
@@ -39,7 +38,7 @@ def test_withheld_pairs_do_not_occur() -> None:
     withheld = {(colour, "cup") for colour in ("red", "blue", "green", "yellow", "white")} | {("black", "can")}
     seen = {
         (word, one.label)
-        for seed in range(50, 62)
+        for seed in range(50, 56)
         for frame in training_frames(seed, 1, SIZE, withheld)
         for one in frame.objects
         for word in one.attributes
