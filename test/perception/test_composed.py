@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from referring_models import Echoing, Mute
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, parse_options
@@ -32,15 +33,7 @@ def finding(size: str = "") -> Grounder:
     return Finding([MUG])
 
 
-def asked() -> Grounder:
-    return Echoing()
-
-
-def mute() -> Grounder:
-    return Mute()
-
-
-HERE = "test_composed"
+HERE, MODELS = "test_composed", "referring_models"
 
 
 def composed(options: str) -> Grounder:
@@ -48,38 +41,30 @@ def composed(options: str) -> Grounder:
 
 
 def test_one_finds_and_another_is_asked_for_the_whole_phrase() -> None:
-    made = composed(f"grounder={HERE}:finding options=size=small second_opinion={HERE}:asked")
+    made: Any = composed(f"grounder={HERE}:finding options=size=small second_opinion={MODELS}:Echoing")
     assert made.ground(RGB, [NounPhrase("mug")]).detections == (MUG,)
     box, point = referrer_of(made).refer(RGB, "the mug")
     assert (box.label, point.point_xy) == ("the mug", (0.0, 7.0))
-    assert made.domain == "photographs"  # type: ignore[attr-defined]
-    assert made.answer() == "yes"  # type: ignore[attr-defined]
-
-
-def test_what_is_left_out_is_left_to_the_grounder() -> None:
-    assert isinstance(composed(f"grounder={HERE}:finding"), Finding)
-    assert referrer_of(composed(f"grounder={HERE}:asked")).refer(RGB, "nothing") == ()
+    assert (made.domain, made.answer()) == ("photographs", "yes")
+    assert isinstance(composed(f"grounder={HERE}:finding"), Finding)  # what is left out is left to the grounder
+    assert referrer_of(composed(f"grounder={MODELS}:Echoing")).refer(RGB, "nothing") == ()
     with pytest.raises(InputError, match="cannot ground a whole phrase"):
         referrer_of(composed(f"grounder={HERE}:finding"))
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "error", "words"),
     [
-        ("masks_options=model=x", "option masks_options.*Name masks"),
-        ("second_opinion_options=model=x", "option second_opinion_options.*Name second_opinion"),
-        ("masks=sam2", "option masks_model"),
-        (f"second_opinion={HERE}:mute", "a backend that can ground a whole phrase"),
+        ("masks_options=model=x", InputError, "option masks_options.*Name masks"),
+        ("second_opinion_options=model=x", InputError, "option second_opinion_options.*Name second_opinion"),
+        ("masks=sam2", InputError, "option masks_model"),
+        (f"second_opinion={MODELS}:Mute", InputError, "a backend that can ground a whole phrase"),
+        ("second_opinion=nobody", UnknownNameError, "nobody"),
+        ("masks=other", UnknownNameError, "sam2"),
     ],
 )
-def test_choices_that_do_not_fit_are_refused(options: str, words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_choices_that_do_not_fit_are_refused(options: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
         composed(f"grounder={HERE}:finding {options}")
-
-
-def test_unknown_names_are_refused() -> None:
-    for options in ("grounder=nobody", f"grounder={HERE}:finding second_opinion=nobody"):
-        with pytest.raises(UnknownNameError, match="nobody"):
-            composed(options)
-    with pytest.raises(UnknownNameError, match="sam2"):
-        composed(f"grounder={HERE}:finding masks=other")
+    with pytest.raises(UnknownNameError, match="nobody"):
+        composed("grounder=nobody")

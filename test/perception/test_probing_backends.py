@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -66,10 +65,15 @@ def in_pixels() -> Boxes:
     return Boxes(lambda _: (1.0, 1.0))
 
 
-def test_a_model_that_writes_as_stated_starts(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_writes_as_stated_starts_and_answers_that_do_not_tell_are_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     assert isinstance(Written(), Writer)
     check_convention("tiny", Written())
     assert caplog.records == []
+    check_convention("tiny", Written(blind=True))
+    warned = "it is not confirmed that it writes places as thousand: the answer is the same for every image"
+    assert warned in caplog.text
 
 
 @pytest.mark.parametrize("stated", ["absolute", "resized-absolute", "percent", "thousand-yx"])
@@ -80,24 +84,14 @@ def test_a_model_that_writes_otherwise_is_refused_with_the_evidence(stated: str)
     assert len(caught.value.verdict.trials) == 18
 
 
-def test_answers_that_do_not_tell_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        check_convention("tiny", Written(blind=True))
-    warned = "it is not confirmed that it writes places as thousand: the answer is the same for every image"
-    assert warned in caplog.text
-
-
 def test_boxes_of_any_grounder_have_to_be_in_pixels() -> None:
-    assert probe_grounder(in_pixels()).outcome == "confirmed"
-    with pytest.raises(ConventionError, match="as absolute: thousand explains 18 of 18"):
-        check_convention("own", Boxes(lambda size: (1000 / size[0], 1000 / size[1])))
-
-
-def test_a_grounder_that_finds_nothing_is_not_judged() -> None:
     class Nothing:
         def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002
             return Grounding((), label_match(phrases, ()))
 
+    assert probe_grounder(in_pixels()).outcome == "confirmed"
+    with pytest.raises(ConventionError, match="as absolute: thousand explains 18 of 18"):
+        check_convention("own", Boxes(lambda size: (1000 / size[0], 1000 / size[1])))
     verdict = probe_grounder(Nothing())
     assert verdict.outcome == "undecided"
     assert "18 of 18 answers have no place" in verdict.reason
@@ -116,18 +110,13 @@ def test_a_model_that_fails_is_not_a_convention() -> None:
 # ------------------------------------------------------------------------------------------------ command line
 
 
-def probe(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(main, ["probe", *arguments])
-    return result.exit_code, result.output
-
-
-@pytest.fixture
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_shows_the_evidence_and_ends_with_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
 
+    def probe(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, ["probe", *arguments])
+        return result.exit_code, result.output
 
-@pytest.mark.usefixtures("_here")
-def test_the_command_shows_the_evidence_and_ends_with_the_verdict() -> None:
     code, said = probe(f"{__name__}:Written", "--grounder-options", "stated=thousand")
     assert code == 0
     assert "18 of 18" in said
@@ -137,9 +126,6 @@ def test_the_command_shows_the_evidence_and_ends_with_the_verdict() -> None:
     told = json.loads(said)
     assert (told["outcome"], told["actual"]["name"]) == ("refuted", "thousand")
     assert probe(f"{__name__}:in_pixels")[0] == 0
-
-
-def test_an_unknown_grounder_is_listed_with_those_there_are() -> None:
     code, said = probe("nonsense")
     assert code == 3
     assert "qwen-vl" in said

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""How a backend is found by its name, and given its options."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -32,13 +34,12 @@ def test_a_plug_in_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pyt
     assert failure.value.available[-1] == '"module.path:function" of your own'
 
 
-def test_a_backend_of_the_table_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_of_the_users_own_is_loaded_by_its_path_and_a_backend_of_the_table_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(backends.BACKENDS, "mine", "worker_models:Obedient")
-    assert isinstance(load_grounder("mine"), worker_models.Obedient)
-
-
-def test_code_of_the_users_own_is_loaded_by_its_path() -> None:
-    assert isinstance(load_grounder("worker_models:Obedient"), worker_models.Obedient)
+    for name in ("worker_models:Obedient", "mine"):
+        assert isinstance(load_grounder(name), worker_models.Obedient)
     found = load_grounder("worker_models:chicks").ground(np.zeros((480, 640, 3), np.uint8), [])
     assert [d.id for d in found.detections] == ["bonnet", "ribbon", "cup", "box"]
 
@@ -50,28 +51,24 @@ def test_what_is_no_name_of_a_backend_is_unknown(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "options", "error", "words"),
     [
-        ("worker_models:no_such_thing", "AttributeError"),
-        ("no_such_module:load", "ModuleNotFoundError.*PYTHONPATH"),
-        ("worker_models:unloadable", "OSError: no such file: weights.bin"),
-        ("worker_models:nothing", "returned NoneType"),
-        ("worker_models:HERE", "AttributeError"),
+        ("worker_models:no_such_thing", {}, ModelError, "AttributeError"),
+        ("no_such_module:load", {}, ModelError, "ModuleNotFoundError.*PYTHONPATH"),
+        ("worker_models:unloadable", {}, ModelError, "OSError: no such file: weights.bin"),
+        ("worker_models:nothing", {}, ModelError, "returned NoneType"),
+        ("worker_models:HERE", {}, ModelError, "AttributeError"),
+        ("worker_models:Obedient", {"size": "3"}, InputError, r"size=3\. Expected greeting\. Leave size out"),
+        ("worker_models:slow", {}, InputError, r"none. Expected started \(needed\)\. Give started="),
+        ("worker_models:Obedient", {"greeting": "wrong"}, InputError, "a kind word"),
     ],
 )
-def test_a_backend_that_cannot_be_loaded_is_a_model_error(name: str, words: str) -> None:
-    with pytest.raises(ModelError, match=words) as failure:
-        load_grounder(name)
-    assert failure.value.repair
-
-
-def test_options_that_a_backend_does_not_take_are_refused() -> None:
-    with pytest.raises(InputError, match=r"size=3\. Expected greeting\. Leave size out"):
-        load_grounder("worker_models:Obedient", {"size": "3"})
-    with pytest.raises(InputError, match=r"none. Expected started \(needed\)\. Give started="):
-        load_grounder("worker_models:slow")
-    with pytest.raises(InputError, match="a kind word"):
-        load_grounder("worker_models:Obedient", {"greeting": "wrong"})
+def test_a_backend_that_cannot_be_loaded_so_is_refused_with_what_to_do(
+    name: str, options: dict[str, str], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words) as failure:
+        load_grounder(name, options)
+    assert failure.value.repair  # type: ignore[attr-defined]
 
 
 def test_options_are_read_as_a_shell_would() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import pytest
 pytest.importorskip("rosbags")
 from bag_builder import FIXED, WORDS, BagBuilder, scene, seconds
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, IMAGE
 from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
 from spatial_vlm_ros.evaluation.model_spec import ModelSpec, load_model
@@ -93,9 +93,6 @@ def test_a_stamp_of_no_image_costs_its_case_alone(stamp: int, words: str, bag: P
     assert [one.result is not None for one in cases] == [True, False]
     assert words in cases[1].problem
     assert cases[1].problem.startswith("its expected result is invalid: stamp_ns")
-
-
-def test_a_stamp_in_a_gap_says_so() -> None:
     seen = SeenStamps([5])
     for n in (*range(0, 10), *range(60, 70)):
         seen.add(n * 100_000_000)
@@ -115,50 +112,41 @@ def test_repeated_stamps_and_time_set_back_are_noted(tmp_path: Path) -> None:
     assert "the stamps go back once by 8.9 s, after the stamp" in notes[1]
 
 
-def test_an_image_without_depth_is_a_refusal(tmp_path: Path) -> None:
-    with BagBuilder(tmp_path / "gap") as builder:
-        builder.stands(FIXED)
+def test_an_image_without_depth_and_a_bag_without_transforms_are_refusals_that_say_what_to_give(tmp_path: Path) -> None:
+    with BagBuilder(tmp_path / "still") as builder:
         builder.frame(scene(), STAMPS[0], leave_out=("depth/image",))
         builder.frame(scene(), STAMPS[1])
-    cases, _ = evaluated(tmp_path / "gap", [line(STAMPS[0]), line(STAMPS[1])], tmp_path)
+    lines = [line(STAMPS[0]), line(STAMPS[1])]
+    (one,), _ = evaluated(tmp_path / "still", lines[1:], tmp_path)
+    assert (one.row()["status"], one.row()["error"]) == ("TF_UNAVAILABLE", "failed")
+    assert "Pass --base-frame ''" in one.row()["message"]
+    cases, _ = evaluated(tmp_path / "still", lines, tmp_path, base_frame="")
     rows = {one.case.stamp_ns: one.row() for one in cases}
     assert (rows[STAMPS[0]]["status"], rows[STAMPS[0]]["error"]) == ("NOT_SYNCHRONISED", "failed")
     assert "never got a depth image within sync_slop" in rows[STAMPS[0]]["message"]
     assert rows[STAMPS[1]]["right"]
 
 
-def test_a_bag_without_transforms_says_what_to_give(tmp_path: Path) -> None:
-    with BagBuilder(tmp_path / "still") as builder:
-        builder.frame(scene(), STAMPS[0])
-    (one,), _ = evaluated(tmp_path / "still", [line(STAMPS[0])], tmp_path)
-    assert (one.row()["status"], one.row()["error"]) == ("TF_UNAVAILABLE", "failed")
-    assert "Pass --base-frame ''" in one.row()["message"]
-    (one,), _ = evaluated(tmp_path / "still", [line(STAMPS[0])], tmp_path, base_frame="")
-    assert one.row()["right"]
-
-
 def test_two_cameras_are_not_guessed(tmp_path: Path) -> None:
+    frame = scene().frame
     with BagBuilder(tmp_path / "two") as builder:
         builder.stands(FIXED)
         for camera in ("left", "right"):
-            for name, type_, made in _camera_messages():
+            for name, type_, make, content in (
+                ("color/image_raw", IMAGE, "image_rgb", frame.rgb),
+                ("depth/image_raw", IMAGE, "image_depth", frame.depth),
+                ("color/camera_info", CAMERA_INFO, "camera_info", frame.camera),
+            ):
+
+                def made(composer: Any, make: str = make, content: Any = content) -> Any:
+                    return getattr(composer, make)(content, composer.header(STAMPS[0], frame.frame_id))
+
                 builder.message(f"/{camera}/{name}", type_, STAMPS[0], made)
     with pytest.raises(InputError, match=r"several cameras \(/left, /right\).*--rgb TOPIC and --depth TOPIC"):
         evaluated(tmp_path / "two", [line(STAMPS[0])], tmp_path, ModelSpec("small", "small_scene_grounder:load"))
 
 
-def _camera_messages() -> list[tuple[str, str, Callable[[Any], Any]]]:
-    frame = scene().frame
-    return [
-        ("color/image_raw", IMAGE, lambda c: c.image_rgb(frame.rgb, c.header(STAMPS[0], frame.frame_id))),
-        ("depth/image_raw", IMAGE, lambda c: c.image_depth(frame.depth, c.header(STAMPS[0], frame.frame_id))),
-        ("color/camera_info", CAMERA_INFO, lambda c: c.camera_info(frame.camera, c.header(STAMPS[0], frame.frame_id))),
-    ]
-
-
 def test_a_bag_that_ends_too_early_costs_the_cases_after_its_end(bag: Path, tmp_path: Path) -> None:
-    from spatial_vlm_ros.evaluation.bags.reader import open_bag
-
     class Cut:
         """A bag whose reading fails after its second frame."""
 
@@ -175,8 +163,6 @@ def test_a_bag_that_ends_too_early_costs_the_cases_after_its_end(bag: Path, tmp_
             self._bag.close()
 
         def messages(self, names: Any = None) -> Any:
-            from spatial_vlm_ros.errors import FileError
-
             for message in self._bag.messages(names):
                 if message.log_ns >= STAMPS[2]:
                     raise FileError(bag, "it ends before its index", "record it again")

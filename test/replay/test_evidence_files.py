@@ -28,7 +28,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_compressed_bundle_is_sound_and_its_frame_is_examined_as_it_was_answered(bundle: Path) -> None:
+def test_a_compressed_bundle_is_sound_and_its_frame_is_examined_as_it_was_answered(
+    bundle: Path, tmp_path: Path
+) -> None:
     assert b"zstd" in bundle.read_bytes()[:2000]
     assert [(one.level, one.repair) for one in examine_files(bundle)] == [(Severity.OK, "")]
     told = CliRunner().invoke(main, ["doctor", "--bag", str(bundle)])
@@ -38,6 +40,15 @@ def test_a_compressed_bundle_is_sound_and_its_frame_is_examined_as_it_was_answer
     other = CliRunner().invoke(main, ["doctor", "--bag", str(bundle), "--base-frame", "nowhere"])
     assert "not checked" in other.output
     assert "nowhere" in other.output
+    desk = EvidenceDesk(tmp_path)
+    desk.ask(WORDS)
+    desk.now_ns += 10**10
+    desk.queue.step()
+    desk.until(lambda: desk.replies)
+    (path,) = desk.end()  # without a frame
+    told = CliRunner().invoke(main, ["doctor", "--bag", str(path)])
+    assert told.exit_code == 0, told.output
+    assert "not checked" in told.output
 
 
 def test_a_flipped_bit_anywhere_in_a_compressed_bundle_is_an_error(bundle: Path, tmp_path: Path) -> None:
@@ -46,25 +57,8 @@ def test_a_flipped_bit_anywhere_in_a_compressed_bundle_is_an_error(bundle: Path,
     for at in places:
         copy.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :])
         assert any(one.level is Severity.ERROR for one in examine_files(copy)), at
-
-
-def test_doctor_says_of_a_damaged_bundle_which_part_and_exits_with_3(bundle: Path, tmp_path: Path) -> None:
-    data = bytearray(bundle.read_bytes())
-    data[len(data) // 2] ^= 4
-    copy = tmp_path / "copy.mcap"
-    copy.write_bytes(data)
+    at = len(whole) // 2
+    copy.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
     told = CliRunner().invoke(main, ["doctor", "--bag", str(copy)])
     assert told.exit_code == 3
     assert "its CRC is wrong" in " ".join(told.output.split())
-
-
-def test_a_bundle_without_a_frame_is_sound(tmp_path: Path) -> None:
-    desk = EvidenceDesk(tmp_path)
-    desk.ask(WORDS)
-    desk.now_ns += 10**10
-    desk.queue.step()
-    desk.until(lambda: desk.replies)
-    (path,) = desk.end()
-    told = CliRunner().invoke(main, ["doctor", "--bag", str(path)])
-    assert told.exit_code == 0, told.output
-    assert "not checked" in told.output

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from evidence_desk import EvidenceDesk, OddNames, serialised
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, settings_of_bundle
 from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
 from spatial_vlm_ros.nodes.perception.evidence import MOST_WAITING, status_words
@@ -41,9 +43,6 @@ def test_only_refusals_are_kept_where_that_is_wanted_and_cancelled_ones_never(tm
     (path,) = desk.end()
     assert "_AMBIGUOUS_" in path.name
     assert [r.status.value for r in desk.replies] == ["OK", "AMBIGUOUS", "CANCELLED"]
-
-
-def test_nothing_is_kept_by_default(tmp_path: Path) -> None:
     assert EvidenceConfig().keep == "off"
     desk = EvidenceDesk(tmp_path / "none", keep="off").standing()
     desk.answered("the chick")
@@ -102,20 +101,9 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_answers_go_on(tmp_path
     assert str(blocked) in words
 
 
-def test_a_folder_that_is_removed_meanwhile_is_made_again(tmp_path: Path) -> None:
-    import shutil
-
-    folder = tmp_path / "evidence"
-    desk = EvidenceDesk(folder).standing()
-    desk.answered(WORDS)
-    desk.until_kept(1)
-    shutil.rmtree(folder)
-    desk.answered(WORDS)
-    assert len(desk.end()) == 1
-    assert desk.warned == []
-
-
-def test_a_message_that_cannot_be_serialised_costs_its_bundle(tmp_path: Path) -> None:
+def test_a_message_that_cannot_be_serialised_costs_its_bundle_and_a_removed_folder_is_made_again(
+    tmp_path: Path,
+) -> None:
     def broken(_: Any) -> tuple[str, bytes]:
         raise RuntimeError("no type support")
 
@@ -124,35 +112,19 @@ def test_a_message_that_cannot_be_serialised_costs_its_bundle(tmp_path: Path) ->
     assert desk.end() == []
     assert desk.keeper.state.failed == 1
     assert "no type support" in desk.keeper.state.trouble
+    desk = EvidenceDesk(tmp_path / "evidence").standing()
+    desk.answered(WORDS)
+    desk.until_kept(1)
+    shutil.rmtree(tmp_path / "evidence")
+    desk.answered(WORDS)
+    assert len(desk.end()) == 1
+    assert desk.warned == []
 
 
 # ------------------------------------------------------------------------------------------------ damaged files
 
 
-def test_a_flipped_bit_is_noticed_by_the_hash_in_the_name(tmp_path: Path) -> None:
-    desk = EvidenceDesk(tmp_path).standing()
-    desk.answered(WORDS)
-    (path,) = desk.end()
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(FileError, match="damaged: its SHA-256"):
-        read_bundle(path)
-    done = run("evidence", "list", tmp_path)
-    assert done.exit_code == 1
-    assert "damaged" in done.stdout
-
-
-def test_an_ordinary_bag_is_no_bundle(tmp_path: Path) -> None:
-    from spatial_vlm_ros.evaluation.bags.writer import BagWriter
-
-    with BagWriter(tmp_path / "bag") as writer:
-        writer.write_instruction("the cup", 1)
-    with pytest.raises(FileError, match="not an evidence bundle"):
-        read_bundle(tmp_path / "bag")
-
-
-def test_options_of_other_bags_are_refused(tmp_path: Path) -> None:
+def test_a_bundle_takes_no_options_of_other_bags_and_its_hash_tells_damage(tmp_path: Path) -> None:
     desk = EvidenceDesk(tmp_path).standing()
     desk.answered(WORDS)
     (path,) = desk.end()
@@ -160,6 +132,24 @@ def test_options_of_other_bags_are_refused(tmp_path: Path) -> None:
         done = run("replay", path, *option)
         assert done.exit_code == 2
         assert "one frame" in done.output
+    data = bytearray(path.read_bytes())
+    whole = bytes(data)
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FileError, match="damaged: its SHA-256"):
+        read_bundle(path)
+    done = run("evidence", "list", tmp_path)
+    assert done.exit_code == 1
+    assert "damaged" in done.stdout
+    path.write_bytes(whole[: len(whole) // 2])  # cut short
+    with pytest.raises(FileError, match="damaged"):
+        read_bundle(path)
+    with pytest.raises(FileError, match="ends before its index"):
+        read_bundle(path.rename(tmp_path / "copy.mcap"))
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write_instruction("the cup", 1)
+    with pytest.raises(FileError, match="not an evidence bundle"):
+        read_bundle(tmp_path / "bag")
 
 
 def test_a_model_that_failed_has_found_nothing_to_replay(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from evidence_desk import DETECTIONS, EvidenceDesk, OddNames
 from spatial_vlm_ros.cli.group import read_settings
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation.evidence import cases
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.types import Status
@@ -24,6 +25,18 @@ from spatial_vlm_ros.types import Status
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def keep(*arguments: str | Path, out: Path) -> Result:
+    return run("evidence", "keep-as-test", *arguments, "--out", out)
+
+
+def one_kept(folder: Path, words: str = "the chick behind the cup", asked: str = "", **desk: Any) -> Path:
+    """A bundle of its own."""
+    made = EvidenceDesk(folder / "kept", **desk).standing()
+    made.answered(words, frame_of_reference=asked)
+    (path,) = made.end()
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +51,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return desk.end()
 
 
-def test_bundles_are_listed_with_time_status_words_and_reason(kept: list[Path]) -> None:
+def test_bundles_are_listed_with_time_status_words_and_reason(kept: list[Path], tmp_path: Path) -> None:
     done = run("evidence", "list", kept[0].parent)
-    assert done.exit_code == 0
+    assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert "OK" in lines[0]
     assert "'the chick behind the cup'" in lines[0]
@@ -48,53 +61,44 @@ def test_bundles_are_listed_with_time_status_words_and_reason(kept: list[Path]) 
     assert "AMBIGUOUS" in lines[2]
     assert "NOT_UNDERSTOOD" in lines[4]
     assert lines[-1].startswith("3 bundles, ")
-    one, two, three = (
-        json.loads(line) for line in run("evidence", "list", kept[0].parent, "--json").stdout.splitlines()
-    )
+    told = run("evidence", "list", kept[0].parent, "--json").stdout.splitlines()
+    one, two, three = (json.loads(line) for line in told)
     assert (one["status"], one["id"], one["frame"]) == ("OK", "bonnet", "answered")
     assert {c["id"] for c in two["candidates"]} == {"bonnet", "ribbon"}
     assert (three["status"], three["frame"]) == ("NOT_UNDERSTOOD", "newest")
+    assert run("evidence", "list", tmp_path).stdout.startswith("0 bundles")
+    missing = run("evidence", "list", tmp_path / "none")
+    assert missing.exit_code == 3
+    assert "evidence.folder" in missing.stderr
+    (tmp_path / kept[0].name).write_bytes(kept[0].read_bytes())
+    (tmp_path / "from_the_robot.mcap").write_bytes(kept[1].read_bytes())  # not passed over in silence
+    done = run("evidence", "list", tmp_path)
+    assert done.stdout.splitlines()[-1].startswith("1 bundle, ")
+    assert "not shown: 1 .mcap files that are not named like bundles" in done.stderr
 
 
 def test_a_field_failure_is_a_failing_test_after_two_commands(kept: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "field"
-    done = run("evidence", "keep-as-test", kept[1], "--out", out, "--id", "ribbon")
+    done = keep(kept[1], "--id", "ribbon", out=out)
     assert done.exit_code == 0, done.output
     assert "AMBIGUOUS then, AMBIGUOUS now: fails" in done.stdout
     assert "spatial-vlm evaluate --frames" in done.stderr
     scored = json.loads(run("evaluate", "--frames", out, "--config", out / "resolver.yaml", "--json").stdout)
     case = load_cases(out)[0]
-    assert case.expect is not None
     assert (case.instruction, case.expect.status, case.expect.id) == ("the chick", Status.OK, "ribbon")
-    assert json.dumps(scored).count("AMBIGUOUS") >= 1
-
-
-def test_what_was_answered_rightly_stays_so(kept: list[Path], tmp_path: Path) -> None:
-    out = tmp_path / "field"
-    done = run("evidence", "keep-as-test", *kept, "--out", out, "--as-answered", "--json")
-    assert done.exit_code == 0, done.output
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(line["then"], line["now"], line["right"]) for line in said] == [
-        ("OK", "OK", True),
-        ("AMBIGUOUS", "AMBIGUOUS", True),
-        ("NOT_UNDERSTOOD", "NOT_UNDERSTOOD", True),
-    ]
-    baseline = tmp_path / "scores.json"
-    config = ("--config", out / "resolver.yaml")
-    first = run("evaluate", "--frames", out, *config, "--out", baseline)
-    assert first.exit_code == 0, first.output
-    again = run("evaluate", "--frames", out, *config, "--baseline", baseline, "--junit", tmp_path / "j.xml")
-    assert again.exit_code == 0, again.output
-    assert 'failures="0"' in (tmp_path / "j.xml").read_text()
+    assert "AMBIGUOUS" in json.dumps(scored)
+    assert keep(kept[0], out=out).exit_code == 0  # expects nothing
+    done = run("evaluate", "--frames", out)
+    assert '1 case does not say what to expect and did not count: add "expect"' in " ".join(done.stdout.split())
+    assert len(json.loads(run("evaluate", "--frames", out, "--json").stdout)["notes"]) == 1
 
 
 def test_the_frame_is_as_it_was_seen(kept: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "field"
-    run("evidence", "keep-as-test", kept[0], "--out", out)
+    keep(kept[0], out=out)
     frame, detections = load_frame(out / kept[0].stem)
     assert {d.id for d in detections} == {d.id for d in DETECTIONS}
     assert all(d.mask is not None for d in detections)
-    assert frame.base_T_camera is not None
     assert frame.base_T_camera.parent == "world"
     (case,) = load_cases(out)
     assert case.expect is None
@@ -104,106 +108,60 @@ def test_the_frame_is_as_it_was_seen(kept: list[Path], tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_kept_once_and_earlier_cases_stay(kept: list[Path], tmp_path: Path) -> None:
-    out = tmp_path / "field"
-    assert run("evidence", "keep-as-test", kept[0], "--out", out, "--as-answered").exit_code == 0
+    out, damaged = tmp_path / "field", tmp_path / "damaged"
+    assert keep(kept[0], "--as-answered", out=out).exit_code == 0
     before = (out / "cases.jsonl").read_bytes()
-    again = run("evidence", "keep-as-test", kept[0], "--out", out, "--as-answered")
+    again = keep(kept[0], "--as-answered", out=out)
     assert again.exit_code == 3
     assert "already a case" in again.stderr
     assert (out / "cases.jsonl").read_bytes() == before
-    assert run("evidence", "keep-as-test", kept[1], "--out", out, "--status", "AMBIGUOUS").exit_code == 0
+    assert keep(kept[1], "--status", "AMBIGUOUS", out=out).exit_code == 0
     assert [case.frame for case in load_cases(out)] == [kept[0].stem, kept[1].stem]
-
-
-def test_a_damaged_list_of_cases_is_left_as_it_is(kept: list[Path], tmp_path: Path) -> None:
-    out = tmp_path / "field"
-    out.mkdir()
-    (out / "cases.jsonl").write_text('{"frame": 3}\n')
-    done = run("evidence", "keep-as-test", kept[0], "--out", out, "--as-answered")
+    damaged.mkdir()
+    (damaged / "cases.jsonl").write_text('{"frame": 3}\n')
+    done = keep(kept[0], "--as-answered", out=damaged)
     assert done.exit_code == 3
     assert "cases.jsonl" in done.stderr
-    assert (out / "cases.jsonl").read_text() == '{"frame": 3}\n'
-    assert [path.name for path in out.iterdir()] == ["cases.jsonl"]
+    assert (damaged / "cases.jsonl").read_text() == '{"frame": 3}\n'
+    assert [path.name for path in damaged.iterdir()] == ["cases.jsonl"]
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("which", "options", "code", "words"),
     [
-        (("--as-answered", "--id", "d1"), "omit --status and --id"),
-        (("--status", "NOT_FOUND", "--id", "cup"), "--id names the object of an OK answer, but --status is NOT_FOUND"),
-        (("--status", "FINE"), "unknown status 'FINE'. Choose one of: OK, ANSWERED"),
+        ([0], ("--as-answered", "--id", "d1"), 2, "omit --status and --id"),
+        ([0], ("--status", "NOT_FOUND", "--id", "cup"), 2,
+         "--id names the object of an OK answer, but --status is NOT_FOUND"),
+        ([0], ("--status", "FINE"), 2, "unknown status 'FINE'. Choose one of: OK, ANSWERED"),
+        ([0, 1, 2], ("--id", "cup"), 2, ""),
+        ([1], ("--id", "d9"), 3, "'d9'"),
+        ([1], ("--id", "d9"), 3, "bonnet, ribbon, cup, box"),
     ],
-)
-def test_options_that_do_not_fit_are_named(
-    kept: list[Path], tmp_path: Path, options: tuple[str, ...], words: str
+)  # fmt: skip
+def test_options_and_ids_that_do_not_fit_are_named(
+    kept: list[Path], tmp_path: Path, which: list[int], options: tuple[str, ...], code: int, words: str
 ) -> None:
-    done = run("evidence", "keep-as-test", kept[0], "--out", tmp_path / "f", *options)
-    assert done.exit_code == 2
+    done = keep(*(kept[n] for n in which), *options, out=tmp_path / "f")
+    assert done.exit_code == code
     assert words in done.output
-
-
-def test_an_id_that_the_frame_does_not_have_lists_those_it_has(kept: list[Path], tmp_path: Path) -> None:
-    done = run("evidence", "keep-as-test", kept[1], "--out", tmp_path / "f", "--id", "d9")
-    assert done.exit_code == 3
-    assert "'d9'" in done.stderr
-    assert "bonnet, ribbon, cup, box" in done.stderr
     assert not (tmp_path / "f").exists()
-    several = run("evidence", "keep-as-test", *kept, "--out", tmp_path / "f", "--id", "cup")
-    assert several.exit_code == 2
 
 
-def test_answers_within_a_dialogue_are_replayed_and_make_no_case(tmp_path: Path) -> None:
-    desk = EvidenceDesk(tmp_path / "kept").standing()
-    first = desk.answered("the chick")
-    assert first.dialogue_id is not None
-    desk.answered("the bonnet one", dialogue_id=first.dialogue_id)
-    _, path = desk.end()
-    done = run("evidence", "keep-as-test", path, "--out", tmp_path / "f", "--as-answered")
-    assert done.exit_code == 3
-    assert "dialogue" in done.stderr
-
-
-def test_a_case_that_a_model_decided_says_what_labels_alone_give(tmp_path: Path) -> None:
-    desk = EvidenceDesk(tmp_path / "kept", grounder=OddNames()).standing()
-    desk.answered("the chick behind the cup")
-    (path,) = desk.end()
-    done = run("evidence", "keep-as-test", path, "--out", tmp_path / "f", "--as-answered")
-    assert "OK then, NOT_FOUND now: fails" in done.stdout
-
-
-def test_a_frame_of_reference_of_the_request_is_a_parameter_of_the_test(tmp_path: Path) -> None:
-    desk = EvidenceDesk(tmp_path / "kept").standing()
-    live = desk.answered("the chick behind the cup", frame_of_reference="world")
-    (path,) = desk.end()
-    out = tmp_path / "f"
-    done = run("evidence", "keep-as-test", path, "--out", out, "--as-answered", "--json")
-    assert json.loads(done.stdout)["now"] == live.status.value
-    assert 'frame_of_reference: "world"' in (out / "resolver.yaml").read_text()
-
-
-def test_the_parameters_of_then_are_read_back_from_the_file_as_they_were(tmp_path: Path) -> None:
+def test_what_a_model_or_the_request_decided_and_other_parameters_are_said(kept: list[Path], tmp_path: Path) -> None:
+    path = one_kept(tmp_path / "a", grounder=OddNames())
+    done = keep(path, "--as-answered", out=tmp_path / "odd")
+    assert "OK then, NOT_FOUND now: fails" in done.stdout  # by labels alone
+    path = one_kept(tmp_path / "b", asked="world")
+    done = keep(path, "--as-answered", "--json", out=tmp_path / "world")
+    told = json.loads(done.stdout)
+    assert told["now"] == told["then"]
+    assert 'frame_of_reference: "world"' in (tmp_path / "world" / "resolver.yaml").read_text()
     resolver = config_from({"decision": {"holds": 0.8}, "depth": {"noise_quadratic": 1e-05}})
-    desk = EvidenceDesk(tmp_path / "kept", resolver=resolver).standing()
-    desk.answered("the chick behind the cup")
-    (path,) = desk.end()
-    out = tmp_path / "f"
-    assert run("evidence", "keep-as-test", path, "--out", out, "--as-answered").exit_code == 0
-    assert read_settings(out / "resolver.yaml").resolver == resolver
-
-
-def test_bundles_of_other_parameters_are_named(tmp_path: Path, kept: list[Path]) -> None:
-    desk = EvidenceDesk(tmp_path / "kept", resolver=config_from({"decision": {"holds": 0.8}})).standing()
-    desk.answered("the chick")
-    (path,) = desk.end()
-    done = run("evidence", "keep-as-test", kept[0], path, "--out", tmp_path / "f", "--as-answered")
+    path = one_kept(tmp_path / "c", resolver=resolver)
+    assert keep(path, "--as-answered", out=tmp_path / "f").exit_code == 0
+    assert read_settings(tmp_path / "f" / "resolver.yaml").resolver == resolver
+    done = keep(kept[0], path, "--as-answered", out=tmp_path / "both")
     assert "the bundles differ in decision" in done.stderr
-
-
-def test_an_empty_or_missing_folder_is_told(tmp_path: Path) -> None:
-    assert run("evidence", "list", tmp_path).stdout.startswith("0 bundles")
-    missing = run("evidence", "list", tmp_path / "none")
-    assert missing.exit_code == 3
-    assert "evidence.folder" in missing.stderr
 
 
 @pytest.fixture(scope="module")
@@ -218,65 +176,55 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_a_kept_answer_is_kept_with_its_value_and_its_place(answers: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "field"
-    done = run("evidence", "keep-as-test", *answers, "--out", out, "--as-answered", "--json")
+    done = keep(*answers, "--as-answered", "--json", out=out)
     assert [json.loads(line)["right"] for line in done.stdout.splitlines()] == [True, True, True], done.output
-    polar, metres, put = (json.loads(line)["expect"] for line in (out / "cases.jsonl").read_text().splitlines())
+    written = [json.loads(line) for line in (out / "cases.jsonl").read_text().splitlines()]
+    polar, metres, put = (case["expect"] for case in written)
     assert polar["answer"]["value"] in ("yes", "no")
     assert polar["answer"]["ids"] == ["box"]
     assert metres["answer"]["value"] > metres["answer"]["tolerance"] > 0
     assert (put["id"], put["place"]["relation"], put["place"]["anchor_id"]) == ("box", "next to", "cup")
-    run("evaluate", "--frames", out, "--config", out / "resolver.yaml", "--junit", tmp_path / "first.xml")
-    assert 'tests="3" errors="0" failures="0"' in (tmp_path / "first.xml").read_text()
-    cases = [json.loads(line) for line in (out / "cases.jsonl").read_text().splitlines()]
-    cases[0]["expect"]["answer"]["value"] = "no" if polar["answer"]["value"] == "yes" else "yes"
-    (out / "cases.jsonl").write_text("".join(json.dumps(case) + "\n" for case in cases))
-    run("evaluate", "--frames", out, "--config", out / "resolver.yaml", "--junit", tmp_path / "j.xml")
+    scored = ("evaluate", "--frames", out, "--config", out / "resolver.yaml", "--junit", tmp_path / "j.xml")
+    baseline = tmp_path / "scores.json"
+    first = run(*scored, "--out", baseline)
+    assert first.exit_code == 0, first.output
+    assert 'tests="3" errors="0" failures="0"' in (tmp_path / "j.xml").read_text()
+    again = run(*scored, "--force", "--baseline", baseline)  # what was answered rightly stays so
+    assert again.exit_code == 0, again.output
+    polar["answer"]["value"] = "no" if polar["answer"]["value"] == "yes" else "yes"
+    (out / "cases.jsonl").write_text("".join(json.dumps(case) + "\n" for case in written))
+    run(*scored, "--force")
     assert 'failures="1"' in (tmp_path / "j.xml").read_text()
-
-
-def test_cases_that_expect_nothing_are_said_where_others_are_scored(kept: list[Path], tmp_path: Path) -> None:
-    out = tmp_path / "field"
-    assert run("evidence", "keep-as-test", kept[0], "--out", out, "--as-answered").exit_code == 0
-    assert run("evidence", "keep-as-test", kept[1], "--out", out).exit_code == 0
-    done = run("evaluate", "--frames", out)
-    assert '1 case does not say what to expect and did not count: add "expect"' in " ".join(done.stdout.split())
-    notes = json.loads(run("evaluate", "--frames", out, "--json").stdout)["notes"]
-    assert len(notes) == 1
 
 
 def test_of_several_bundles_none_is_written_where_one_can_be_no_case(kept: list[Path], tmp_path: Path) -> None:
     desk = EvidenceDesk(tmp_path / "kept").standing()
     first = desk.answered("the chick")
+    assert first.dialogue_id is not None
     desk.answered("the bonnet one", dialogue_id=first.dialogue_id)
     _, within = desk.end()
-    out = tmp_path / "field"
-    done = run("evidence", "keep-as-test", kept[0], within, "--out", out, "--as-answered")
-    assert done.exit_code == 3
-    assert "dialogue" in done.stderr
-    assert not out.exists()
+    for bundles in ([within], [kept[0], within]):  # an answer within a dialogue
+        done = keep(*bundles, "--as-answered", out=tmp_path / "field")
+        assert done.exit_code == 3
+        assert "dialogue" in done.stderr
+        assert not (tmp_path / "field").exists()
 
 
 def test_parameters_are_there_for_the_cases_that_were_written_before_a_fault(
     kept: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spatial_vlm_ros.evaluation.evidence import cases
-
-    keep, out = cases.keep_as_test, tmp_path / "field"
+    keep_as_test, out = cases.keep_as_test, tmp_path / "field"
 
     def only_the_first(bundle: Any, *rest: Any) -> Any:
         if bundle.path != kept[0]:
             raise FileError(out, "No space left on device", "make room")
-        return keep(bundle, *rest)
+        return keep_as_test(bundle, *rest)
 
+    done = keep(*kept, "--as-answered", "--json", out=tmp_path / "all")
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["then"], line["now"], line["right"]) for line in said] == [
+        (status, status, True) for status in ("OK", "AMBIGUOUS", "NOT_UNDERSTOOD")
+    ]
     monkeypatch.setattr(cases, "keep_as_test", only_the_first)
-    assert run("evidence", "keep-as-test", *kept, "--out", out, "--as-answered").exit_code == 3
+    assert keep(*kept, "--as-answered", out=out).exit_code == 3
     assert run("evaluate", "--frames", out, "--config", out / "resolver.yaml").exit_code == 0
-
-
-def test_a_bundle_of_another_name_is_not_passed_over_in_silence(kept: list[Path], tmp_path: Path) -> None:
-    (tmp_path / kept[0].name).write_bytes(kept[0].read_bytes())
-    (tmp_path / "from_the_robot.mcap").write_bytes(kept[1].read_bytes())
-    done = run("evidence", "list", tmp_path)
-    assert done.stdout.splitlines()[-1].startswith("1 bundle, ")
-    assert "not shown: 1 .mcap files that are not named like bundles" in done.stderr
-    assert run("evidence", "list", kept[0].parent).stderr == ""

@@ -64,9 +64,7 @@ def test_compressed_images_give_the_same_answer(image: str, bag: BagBuilder, rea
         bag.frame((frame, detections), T0, leave_out=(RGB, DEPTH))
     given = {RGB_INFO: "/rgb/camera_info"}
     (answer,) = replayed(bag.out, "grab the can behind the cup", given=given, base_frame="")
-    assert answer.resolution.target is not None
     assert answer.resolution.target.id == "d1"
-    assert answer.frame is not None
     assert np.array_equal(answer.frame.depth, frame.depth, equal_nan=True)
     if image == "png":
         stamped = dataclasses.replace(frame, stamp_ns=T0)

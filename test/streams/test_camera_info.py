@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Camera info of drivers, live or of a bag: the camera of raw and of rectified images, or a refusal."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -38,25 +40,15 @@ def numbers(camera: PinholeCamera) -> tuple[float, ...]:
 # ------------------------------------------------------------------------------------------------ which matrix
 
 
-def test_raw_images_follow_k_and_d() -> None:
+def test_raw_images_follow_k_and_d_and_rectified_ones_p_without_distortion() -> None:
     camera = camera_of(info(), rectified=False)
     assert numbers(camera) == (600, 610, 321, 241, 640, 480)
     assert (camera.distortion_model, camera.D) == ("plumb_bob", tuple(PLUMB_BOB))
-
-
-def test_rectified_images_follow_p_and_have_no_distortion() -> None:
     camera = camera_of(info(), rectified=True)
     assert numbers(camera) == (580, 585, 318, 239, 640, 480)
     assert camera.D == ()
-
-
-def test_without_p_a_camera_without_distortion_follows_k() -> None:
+    assert camera_of(info(distortion_model="ftheta", d=[0.1] * 14), rectified=True).D == ()  # whatever the lens
     assert numbers(camera_of(info(p=[0.0] * 12, d=[0.0] * 5), rectified=True))[:4] == (600, 610, 321, 241)
-
-
-def test_without_p_a_distorted_camera_has_no_rectified_image() -> None:
-    with pytest.raises(InputError, match="Publish P"):
-        camera_of(info(p=[0.0] * 12), rectified=True)
 
 
 def test_messages_of_a_bag_give_the_same_camera() -> None:
@@ -84,28 +76,10 @@ def test_a_window_is_cut_out_before_it_is_binned(rectified: bool) -> None:
     camera = camera_of(info(binning_x=2, binning_y=3, roi=roi), rectified)
     fx, fy, cx, cy = (580, 585, 318, 239) if rectified else (600, 610, 321, 241)
     assert numbers(camera) == pytest.approx((fx / 2, fy / 3, (cx - 100) / 2, (cy - 40) / 3, 200, 101))
-
-
-@pytest.mark.parametrize("binning", [0, 1])
-def test_no_binning_and_no_window_change_nothing(binning: int) -> None:
-    assert numbers(camera_of(info(binning_x=binning, binning_y=binning), rectified=False))[:3] == (600, 610, 321)
-
-
-def test_a_window_without_size_reaches_over_the_whole_image() -> None:
-    roi = RegionOfInterest(x_offset=0, y_offset=100, width=0, height=380)
+    for binning in (0, 1):  # without binning and window
+        assert numbers(camera_of(info(binning_x=binning, binning_y=binning), rectified=False))[:3] == (600, 610, 321)
+    roi = RegionOfInterest(x_offset=0, y_offset=100, width=0, height=380)  # over the whole width
     assert numbers(camera_of(info(roi=roi), rectified=False)) == (600, 610, 321, 141, 640, 380)
-
-
-@pytest.mark.parametrize("roi", [(100, 0, 600, 480), (0, 400, 640, 100), (10, 0, 0, 0)])
-def test_a_window_that_leaves_the_image_is_refused(roi: tuple[int, int, int, int]) -> None:
-    x, y, width, height = roi
-    with pytest.raises(InputError, match="roi"):
-        camera_of(info(roi=RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)), rectified=False)
-
-
-def test_more_binning_than_pixels_is_refused() -> None:
-    with pytest.raises(InputError, match="camera size"):
-        camera_of(info(binning_x=1000), rectified=False)
 
 
 # ------------------------------------------------------------------------------------------------ lenses
@@ -140,66 +114,51 @@ def test_lens_models_of_drivers_become_ours(
     assert (camera.distortion_model, camera.D) == (expected_model, expected_d)
 
 
-@pytest.mark.parametrize(
-    ("model", "d", "reason"),
-    [
-        ("", PLUMB_BOB, "with coefficients"),
-        ("inverse_brown_conrady", PLUMB_BOB, "with coefficients"),
-        ("rational_polynomial", [0.1] * 9 + [0.0] * 3, "thin prism"),
-        ("rational_polynomial", [0.1] * 14, "thin prism"),
-        ("plumb_bob", [0.1] * 8, "at most 5"),
-        ("plumb_bob", [0.1], "1 values"),
-        ("equidistant", [0.0] * 4, "fisheye"),
-    ],
-)
-def test_a_lens_that_cannot_be_modelled_is_refused(model: str, d: list[float], reason: str) -> None:
-    with pytest.raises(InputError, match=reason):
-        camera_of(info(distortion_model=model, d=d), rectified=False)
-
-
-def test_an_unknown_lens_model_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(UnknownNameError, match="rational_polynomial"):
-        camera_of(info(distortion_model="ftheta"), rectified=False)
-
-
-def test_the_lens_model_does_not_matter_for_rectified_images() -> None:
-    assert camera_of(info(distortion_model="ftheta", d=[0.1] * 14), rectified=True).D == ()
-
-
 # ------------------------------------------------------------------------------------------------ refusals
 
 
-@pytest.mark.parametrize("rectified", [False, True])
-def test_an_uncalibrated_camera_is_refused(rectified: bool) -> None:
-    with pytest.raises(InputError, match="Calibrate the camera"):
-        camera_of(info(k=[0.0] * 9, p=[0.0] * 12, d=[]), rectified)
+def window(x: int, y: int, width: int, height: int) -> RegionOfInterest:
+    return RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
 
 
-@pytest.mark.parametrize(("place", "value"), [(3, -58.0), (7, 1.0), (11, 1.0)])
-@pytest.mark.parametrize("rectified", [False, True])
-def test_the_second_camera_of_a_stereo_pair_is_refused(rectified: bool, place: int, value: float) -> None:
-    second = list(P)
-    second[place] = value
-    with pytest.raises(InputError, match="left"):
-        camera_of(info(p=second), rectified)
+def moved(place: int, value: float) -> list[float]:
+    """P of the second camera of a stereo pair."""
+    return [*P[:place], value, *P[place + 1 :]]
 
 
-def test_raw_images_of_a_camera_turned_against_its_frame_are_refused() -> None:
-    angle = 0.01
-    turned = [np.cos(angle), 0, np.sin(angle), 0, 1, 0, -np.sin(angle), 0, np.cos(angle)]
-    with pytest.raises(InputError, match="rectified topics"):
-        camera_of(info(r=turned), rectified=False)
-    assert camera_of(info(r=turned), rectified=True).D == ()
-    assert camera_of(info(r=[0.0] * 9), rectified=False).D  # not filled
+UNCALIBRATED = {"k": [0.0] * 9, "p": [0.0] * 12, "d": []}
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [{"width": 0}, {"height": 0}, {"k": [float("nan"), *K[1:]]}, {"d": [float("inf")] * 5}, {"k": [-600.0, *K[1:]]}],
-)
-def test_numbers_that_are_no_camera_are_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
-        camera_of(info(**fields), rectified=False)
+    ("fields", "rectified", "reason"),
+    [
+        ({"p": [0.0] * 12}, True, "Publish P"),
+        ({"roi": window(100, 0, 600, 480)}, False, "roi"),
+        ({"roi": window(0, 400, 640, 100)}, False, "roi"),
+        ({"roi": window(10, 0, 0, 0)}, False, "roi"),
+        ({"binning_x": 1000}, False, "camera size"),
+        (UNCALIBRATED, False, "Calibrate the camera"),
+        (UNCALIBRATED, True, "Calibrate the camera"),
+        *(({"p": moved(*change)}, rectified, "left") for change in ((3, -58.0), (7, 1.0), (11, 1.0))
+          for rectified in (False, True)),
+        ({"width": 0}, False, "camera size"),
+        ({"height": 0}, False, "camera size"),
+        ({"k": [float("nan"), *K[1:]]}, False, "CameraInfo k"),
+        ({"k": [-600.0, *K[1:]]}, False, "K"),
+        ({"d": [float("inf")] * 5}, False, "CameraInfo d"),
+        *(({"distortion_model": model, "d": d}, False, reason) for model, d, reason in (
+            ("", PLUMB_BOB, "with coefficients"), ("inverse_brown_conrady", PLUMB_BOB, "with coefficients"),
+            ("rational_polynomial", [0.1] * 9 + [0.0] * 3, "thin prism"),
+            ("rational_polynomial", [0.1] * 14, "thin prism"), ("plumb_bob", [0.1] * 8, "at most 5"),
+            ("plumb_bob", [0.1], "1 values"), ("equidistant", [0.0] * 4, "fisheye"),
+        )),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_camera_of_these_images_is_refused(
+    fields: dict[str, Any], rectified: bool, reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        camera_of(info(**fields), rectified)
 
 
 @pytest.mark.parametrize(
@@ -212,9 +171,20 @@ def test_numbers_that_are_no_camera_are_refused(fields: dict[str, Any]) -> None:
         SimpleNamespace(k=K, p=P, d=[], r=[0.0] * 9),
     ],
 )
-def test_what_is_no_camera_info_is_refused(message: Any) -> None:
+def test_what_is_no_camera_info_and_an_unknown_lens_are_refused(message: Any) -> None:
     with pytest.raises(InputError):
         camera_of(message, rectified=False)
+    with pytest.raises(UnknownNameError, match="rational_polynomial"):
+        camera_of(info(distortion_model="ftheta"), rectified=False)
+
+
+def test_raw_images_of_a_camera_turned_against_its_frame_are_refused() -> None:
+    angle = 0.01
+    turned = [np.cos(angle), 0, np.sin(angle), 0, 1, 0, -np.sin(angle), 0, np.cos(angle)]
+    with pytest.raises(InputError, match="rectified topics"):
+        camera_of(info(r=turned), rectified=False)
+    assert camera_of(info(r=turned), rectified=True).D == ()
+    assert camera_of(info(r=[0.0] * 9), rectified=False).D  # not filled
 
 
 NUMBER = st.sampled_from([0.0, 1.0, 600.0, -1.0, float("nan"), 1e300]) | st.floats(-1e3, 1e3)

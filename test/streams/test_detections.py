@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Detections of our own messages and of vision_msgs, with their masks as crops."""
+
 from __future__ import annotations
 
 import math
@@ -36,26 +38,23 @@ def detection_array(*entries: SimpleNamespace, width: int = WIDTH, height: int =
 
 
 def test_fields_become_those_of_a_detection() -> None:
-    (found,) = detections_of(detection_array(entry()), WIDTH, HEIGHT)
-    assert (found.id, found.label, found.score) == ("a", "cup", 0.5)
-    assert found.box_xyxy == (1, 2, 3, 4)
-    assert found.attributes == ("red",)
-    assert found.mask is None
+    found = detections_of(detection_array(entry(), entry(id=""), entry(id="")), WIDTH, HEIGHT)
+    assert [d.id for d in found] == ["a", "d1", "d2"]  # by their place
+    assert (found[0].label, found[0].score, found[0].box_xyxy) == ("cup", 0.5, (1, 2, 3, 4))
+    assert (found[0].attributes, found[0].mask, found[0].front) == (("red",), None, None)
+    assert detections_of(detection_array(), WIDTH, HEIGHT) == ()
+    assert len(detections_of(detection_array(entry(), width=0, height=0), WIDTH, HEIGHT)) == 1  # its size is not told
 
 
 def test_a_crop_is_laid_into_the_whole_image() -> None:
     crop = np.array([[0, 1], [255, 0], [7, 7]], np.uint8)
     (found,) = detections_of(detection_array(entry(mask=[mono8(crop)], mask_x=5, mask_y=2)), WIDTH, HEIGHT)
+    padded = mono8(np.ones((2, 2), np.uint8), step=4, data=bytes([1, 0, 9, 9, 0, 0, 9, 9]))
+    (other,) = detections_of(detection_array(entry(mask=[padded])), WIDTH, HEIGHT)
+    assert np.argwhere(other.mask).tolist() == [[0, 0]]
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[2, 6] = expected[3, 5] = expected[4, 5] = expected[4, 6] = True
     np.testing.assert_array_equal(found.mask, expected)
-
-
-def test_rows_of_a_mask_may_be_padded() -> None:
-    padded = mono8(np.ones((2, 2), np.uint8), step=4, data=bytes([1, 0, 9, 9, 0, 0, 9, 9]))
-    (found,) = detections_of(detection_array(entry(mask=[padded])), WIDTH, HEIGHT)
-    assert found.mask is not None
-    assert np.argwhere(found.mask).tolist() == [[0, 0]]
 
 
 def vector(x: float, y: float, z: float) -> SimpleNamespace:
@@ -68,28 +67,13 @@ def test_a_front_becomes_a_direction_of_length_one() -> None:
     assert [d.front for d in found] == [pytest.approx((0.0, 0.6, -0.8)), None]
 
 
-def test_messages_from_before_there_were_fronts_are_read() -> None:
-    (found,) = detections_of(detection_array(entry()), WIDTH, HEIGHT)
-    assert found.front is None
-
-
-def test_no_detections_are_none() -> None:
-    assert detections_of(detection_array(), WIDTH, HEIGHT) == ()
-
-
-def test_what_has_no_id_is_numbered_by_its_place() -> None:
-    found = detections_of(detection_array(entry(), entry(id=""), entry(id="")), WIDTH, HEIGHT)
-    assert [d.id for d in found] == ["a", "d1", "d2"]
-
-
-def test_the_size_of_the_image_may_be_unsaid() -> None:
-    assert len(detections_of(detection_array(entry(), width=0, height=0), WIDTH, HEIGHT)) == 1
-
-
 @pytest.mark.parametrize("size", [(WIDTH + 1, HEIGHT), (WIDTH, HEIGHT - 1), (0, 3)])
-def test_detections_of_an_image_of_another_size_are_refused(size: tuple[int, int]) -> None:
+def test_detections_of_an_image_of_another_size_and_other_messages_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="8x6, the size of the colour image"):
         detections_of(detection_array(entry(), width=size[0], height=size[1]), WIDTH, HEIGHT)
+    for message in (SimpleNamespace(), detection_array(SimpleNamespace())):
+        with pytest.raises(InputError, match="Check the type"):
+            detections_of(message, WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize(
@@ -118,12 +102,6 @@ def test_a_malformed_entry_is_refused_by_its_place(fields: dict[str, Any], reaso
     assert caught.value.what.startswith("detections[1]")
 
 
-@pytest.mark.parametrize("message", [SimpleNamespace(), detection_array(SimpleNamespace())])
-def test_what_is_no_detection_message_is_refused(message: Any) -> None:
-    with pytest.raises(InputError, match="Check the type"):
-        detections_of(message, WIDTH, HEIGHT)
-
-
 # ------------------------------------------------------------------------------------------------ vision_msgs
 
 
@@ -143,12 +121,8 @@ def test_messages_of_vision_msgs_of_every_version_are_read(new: bool) -> None:
     results = [hypothesis("bowl", 0.2, new), hypothesis("cup", 0.7, new), hypothesis("can", 0.1, new)]
     message = SimpleNamespace(detections=[SimpleNamespace(id="", results=results, bbox=bbox(4, 3, 2, 4, new=new))])
     (found,) = detections_of(message, WIDTH, HEIGHT)
-    assert (found.id, found.label, found.score) == ("d0", "cup", 0.7)
-    assert found.box_xyxy == (3, 1, 5, 5)
-
-
-def test_an_object_without_hypothesis_is_an_object() -> None:
-    message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, 2, 4))])
+    assert (found.id, found.label, found.score, found.box_xyxy) == ("d0", "cup", 0.7, (3, 1, 5, 5))
+    message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, 2, 4, new=new))])
     (found,) = detections_of(message, WIDTH, HEIGHT)
     assert (found.id, found.label, found.score) == ("7", "object", 1.0)
 
@@ -166,13 +140,10 @@ def test_a_turned_box_becomes_the_one_around_it(theta: float, half: tuple[float,
     message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, 2, 4, theta))])
     (found,) = detections_of(message, WIDTH, HEIGHT)
     assert found.box_xyxy == pytest.approx((4 - half[0], 3 - half[1], 4 + half[0], 3 + half[1]))
-
-
-@pytest.mark.parametrize("size", [(0.0, 1.0), (1.0, math.nan)])
-def test_a_box_without_size_is_refused_by_its_place(size: tuple[float, float]) -> None:
-    message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, *size))])
-    with pytest.raises(InputError, match=r"detections\[0\]"):
-        detections_of(message, WIDTH, HEIGHT)
+    for size in ((0.0, 1.0), (1.0, math.nan)):
+        message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, *size))])
+        with pytest.raises(InputError, match=r"detections\[0\]"):
+            detections_of(message, WIDTH, HEIGHT)
 
 
 # ------------------------------------------------------------------------------------------------ crops
@@ -184,9 +155,6 @@ def test_a_crop_is_as_tight_as_worked_by_hand() -> None:
     x, y, crop = mask_crop(mask)
     assert (x, y) == (3, 2)
     np.testing.assert_array_equal(crop, [[255, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 255]])
-
-
-def test_an_empty_mask_has_no_crop() -> None:
     with pytest.raises(InputError, match="no pixel"):
         mask_crop(np.zeros((3, 3), bool))
 

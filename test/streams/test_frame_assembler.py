@@ -101,7 +101,6 @@ class Feed:
 
 
 def focal(observation: PendingFrame | None) -> float:
-    assert observation is not None
     return float(observation.rgb_info.k[0])
 
 
@@ -112,13 +111,13 @@ def test_the_first_frame_at_or_after_acceptance_is_taken() -> None:
     feed = Feed()
     for n in range(3):
         feed.frame(START + n * 33 * MS)
-    observation = feed.take(START + 33 * MS)
-    assert observation is not None
-    assert observation.stamp_ns == START + 33 * MS
-    following = feed.take(START)
-    assert following is not None
-    assert following.stamp_ns == START + 66 * MS
-    assert feed.take(START) is None
+    assert feed.take(START + 33 * MS).stamp_ns == START + 33 * MS
+    assert feed.take().stamp_ns == START + 66 * MS
+    assert feed.take() is None
+    for n in range(20):  # while nobody asks, only the newest are kept
+        feed.frame(START + (3 + n) * 33 * MS)
+        feed.assembler.forget_older()
+    assert feed.take().stamp_ns == START + 21 * 33 * MS
 
 
 def test_a_frame_is_complete_only_with_its_own_detections() -> None:
@@ -126,23 +125,10 @@ def test_a_frame_is_complete_only_with_its_own_detections() -> None:
     feed.frame(START, parts="ird")
     assert feed.take() is None
     feed.add(roles.DETECTIONS, SimpleNamespace(header=header(START), detections=[]))
-    observation = feed.take()
-    assert observation is not None
-    frame, detections = observation.decode()
+    frame, detections = feed.take().decode()
     assert detections == ()
-    assert frame.rgb.shape == (4, 4, 3)
+    assert (frame.rgb.shape, frame.frame_id) == ((4, 4, 3), OPTICAL)
     assert frame.depth[0, 0] == pytest.approx(1.0)
-    assert frame.frame_id == OPTICAL
-
-
-def test_while_nobody_asks_only_the_newest_frames_are_kept() -> None:
-    feed = Feed()
-    for n in range(20):
-        feed.frame(START + n * 33 * MS)
-        feed.assembler.forget_older()
-    observation = feed.take(START)
-    assert observation is not None
-    assert observation.stamp_ns == START + 18 * 33 * MS
 
 
 # ------------------------------------------------------------------------------------------------ camera info
@@ -154,46 +140,33 @@ def test_camera_info_that_comes_with_each_image_holds_for_that_image(order: str)
     for n in range(QUEUE):
         feed.frame(START + n * 33 * MS, focal=4.0 + n, parts=order)
     assert [focal(feed.take()) for _ in range(QUEUE)] == [4.0 + n for n in range(QUEUE)]
+    late = START + QUEUE * 33 * MS
+    feed.frame(late, focal=None, parts="rd")
+    assert feed.take(late) is None  # also the first request waits for the info of its image
+    feed.add(roles.RGB_INFO, info(late, 8.0))
+    assert focal(feed.take(late)) == 8.0
 
 
-def test_the_first_request_too_waits_for_the_info_of_its_image() -> None:
-    feed = Feed()
-    feed.frame(START, focal=4.0)  # nobody asked for it
-    feed.frame(START + 33 * MS, focal=None, parts="rd")
-    assert feed.take(START + 33 * MS) is None
-    feed.add(roles.RGB_INFO, info(START + 33 * MS, 8.0))
-    assert focal(feed.take(START + 33 * MS)) == 8.0
-
-
-def test_camera_info_that_was_sent_once_holds_for_all() -> None:
-    feed = Feed()
+def test_camera_info_that_was_sent_once_holds_for_all_also_for_a_camera_begun_anew() -> None:
+    feed = Feed(max_behind=60.0)
     feed.add(roles.RGB_INFO, info(START - 5 * SECOND, 7.0))
-    for n in range(3):
-        feed.frame(START + n * 33 * MS, focal=None)
+    for stamp_ns in (START, START + 33 * MS, START + 50 * SECOND):
+        feed.frame(stamp_ns, focal=None)
         assert focal(feed.take()) == 7.0
+    feed.frame(START + SECOND, focal=None)
+    assert focal(feed.take()) == 7.0
 
 
-def test_an_image_whose_info_was_lost_is_used_where_the_camera_did_not_change() -> None:
+@pytest.mark.parametrize(("now", "used"), [(4.0, 33), (9.0, 66)])
+def test_an_image_whose_info_was_lost_is_used_only_where_the_camera_did_not_change(now: float, used: int) -> None:
     feed = Feed()
     feed.frame(START, focal=4.0)
     feed.frame(START + 33 * MS, focal=None)
     assert feed.take(START + MS) is None  # it may still come
-    feed.add(roles.RGB_INFO, info(START + 66 * MS, 4.0))
+    feed.frame(START + 66 * MS, focal=now)
     observation = feed.take(START + MS)
-    assert observation is not None
-    assert observation.stamp_ns == START + 33 * MS
-
-
-def test_an_image_whose_info_was_lost_is_left_out_where_the_camera_changed() -> None:
-    feed = Feed()
-    feed.frame(START, focal=4.0)
-    feed.frame(START + 33 * MS, focal=None)
-    feed.frame(START + 66 * MS, focal=9.0)
-    observation = feed.take(START + MS)
-    assert focal(observation) == 9.0
-    assert observation is not None
-    assert observation.stamp_ns == START + 66 * MS
-    assert feed.assembler.without_info == 1
+    assert (observation.stamp_ns, focal(observation)) == (START + used * MS, now)
+    assert feed.assembler.without_info == (used == 66)
 
 
 # ------------------------------------------------------------------------------------------------ transforms
@@ -202,28 +175,19 @@ def test_an_image_whose_info_was_lost_is_left_out_where_the_camera_changed() -> 
 def test_a_complete_frame_is_held_until_its_transform_comes() -> None:
     feed = Feed(base_frame="base_link", transform_timeout=1.0)
     feed.add(roles.TRANSFORMS, transform(START - 10 * MS, x=0.0))
-    feed.frame(START)
-    assert feed.take() is None
-    assert feed.assembler.waits_for_transform
-    feed.frame(START + 33 * MS)  # a newer one does not replace it
-    assert feed.take() is None
-    feed.add(roles.TRANSFORMS, transform(START + 10 * MS, x=1.0))
-    observation = feed.take()
-    assert observation is not None
-    assert observation.stamp_ns == START
-    assert observation.base_T_camera is not None
-    assert observation.base_T_camera.translation[0] == pytest.approx(0.5)
-    assert not feed.assembler.waits_for_transform
-
-
-def test_a_frame_that_is_held_keeps_its_camera_info_however_many_others_come() -> None:
-    feed = Feed(base_frame="base_link", transform_timeout=10.0)
     feed.frame(START, focal=4.0)
     assert feed.take() is None
-    for n in range(1, 3 * QUEUE):
+    assert feed.assembler.waits_for_transform
+    assert isinstance(feed.why(), TransformUnavailableError)
+    for n in range(1, 3 * QUEUE):  # newer ones do not replace it, nor its camera info
         feed.frame(START + n * 33 * MS, focal=5.0)
-    feed.add(roles.STATIC_TRANSFORMS, transform(0))
-    assert focal(feed.take()) == 4.0
+        assert feed.now < START + SECOND
+        assert feed.take() is None
+    feed.add(roles.TRANSFORMS, transform(START + 10 * MS, x=1.0))
+    observation = feed.take()
+    assert (observation.stamp_ns, focal(observation)) == (START, 4.0)
+    assert observation.base_T_camera.translation[0] == pytest.approx(0.5)
+    assert not feed.assembler.waits_for_transform
 
 
 def test_a_transform_that_does_not_come_costs_the_frame_and_not_the_next() -> None:
@@ -240,13 +204,21 @@ def test_a_transform_that_does_not_come_costs_the_frame_and_not_the_next() -> No
     assert feed.take() is not None
 
 
-def test_a_transform_that_cannot_come_any_more_is_not_waited_for() -> None:
+def test_a_transform_that_cannot_come_any_more_is_not_waited_for_and_an_image_without_frame_is_spent() -> None:
     feed = Feed(base_frame="base_link", transform_timeout=10.0)
     feed.add(roles.TRANSFORMS, transform(START + SECOND))
     feed.frame(START)
     with pytest.raises(TransformUnavailableError, match="oldest sample"):
         feed.take()
     assert not feed.assembler.waits_for_transform
+    feed.add(roles.STATIC_TRANSFORMS, transform(0))
+    feed.add(roles.RGB_INFO, info(START + 33 * MS))
+    feed.add(roles.RGB, image(START + 33 * MS, ""))
+    feed.add(roles.DEPTH, depth(START + 33 * MS, ""))
+    with pytest.raises(InputError, match="frame id"):
+        feed.take()
+    feed.frame(START + 66 * MS)
+    assert feed.take() is not None
 
 
 PERSON = "person"
@@ -254,28 +226,12 @@ PERSON = "person"
 
 def speaker_of(observation: PendingFrame | None) -> Any:
     """Where the decoded frame says that the speaker is, metres, or None."""
-    assert observation is not None
     there = observation.decode()[0].camera_T_speaker
     assert there is None or (there.parent, there.child) == (OPTICAL, PERSON)
     return None if there is None else tuple(there.translation.tolist())
 
 
-def test_the_speaker_is_where_it_was_when_the_image_was_taken() -> None:
-    feed = Feed(speaker_frame=PERSON)
-    feed.add(roles.TRANSFORMS, transform(START - 10 * MS, OPTICAL, PERSON, x=1.0))
-    feed.add(roles.TRANSFORMS, transform(START + 10 * MS, OPTICAL, PERSON, x=2.0))
-    feed.frame(START)
-    assert speaker_of(feed.take()) == pytest.approx((1.5, 0.0, 0.0))
-
-
-def test_a_missing_speaker_stalls_and_refuses_nobody_who_does_not_need_it() -> None:
-    feed = Feed(speaker_frame=PERSON, transform_timeout=10.0)
-    feed.frame(START)
-    assert speaker_of(feed.take()) is None
-    assert not feed.assembler.waits_for_transform
-
-
-def test_who_needs_the_speaker_waits_for_its_transform() -> None:
+def test_who_needs_the_speaker_waits_for_where_it_was_when_the_image_was_taken() -> None:
     feed = Feed(speaker_frame=PERSON, transform_timeout=1.0)
     feed.add(roles.TRANSFORMS, transform(START - 10 * MS, OPTICAL, PERSON, x=1.0))
     feed.frame(START)
@@ -283,40 +239,23 @@ def test_who_needs_the_speaker_waits_for_its_transform() -> None:
     assert feed.assembler.waits_for_transform
     feed.add(roles.TRANSFORMS, transform(START + 10 * MS, OPTICAL, PERSON, x=2.0))
     assert speaker_of(feed.take(awaits_speaker=True)) == pytest.approx((1.5, 0.0, 0.0))
+    feed.frame(START + 10 * MS)
+    assert speaker_of(feed.take()) == pytest.approx((2.0, 0.0, 0.0))  # who does not need it has it where it is known
 
 
-def test_a_speaker_that_does_not_come_is_not_known_once_the_wait_is_over() -> None:
-    feed = Feed(speaker_frame=PERSON, transform_timeout=0.5)
+@pytest.mark.parametrize("why", ["not needed", "too late", "past", "not configured"])
+def test_a_speaker_that_does_not_come_is_not_known_and_refuses_nobody(why: str) -> None:
+    feed = Feed(**({} if why == "not configured" else {"speaker_frame": PERSON}), transform_timeout=0.5)
+    if why == "past":
+        feed.add(roles.TRANSFORMS, transform(START + SECOND, OPTICAL, PERSON))
+    if why == "not configured":
+        feed.add(roles.STATIC_TRANSFORMS, transform(0, OPTICAL, PERSON))
     feed.frame(START)
-    assert feed.take(awaits_speaker=True) is None
-    feed.now += 501 * MS
-    assert speaker_of(feed.take(awaits_speaker=True)) is None
-
-
-def test_a_speaker_that_cannot_come_any_more_is_not_waited_for() -> None:
-    feed = Feed(speaker_frame=PERSON, transform_timeout=10.0)
-    feed.add(roles.TRANSFORMS, transform(START + SECOND, OPTICAL, PERSON))
-    feed.frame(START)
-    assert speaker_of(feed.take(awaits_speaker=True)) is None
-
-
-def test_without_a_configured_frame_nobody_speaks() -> None:
-    feed = Feed()
-    feed.add(roles.STATIC_TRANSFORMS, transform(0, OPTICAL, PERSON))
-    feed.frame(START)
-    assert speaker_of(feed.take(awaits_speaker=True)) is None
-
-
-def test_an_image_without_frame_is_spent() -> None:
-    feed = Feed(base_frame="base_link")
-    feed.add(roles.STATIC_TRANSFORMS, transform(0))
-    feed.add(roles.RGB_INFO, info(START))
-    feed.add(roles.RGB, image(START, ""))
-    feed.add(roles.DEPTH, depth(START, ""))
-    with pytest.raises(InputError, match="frame id"):
-        feed.take()
-    feed.frame(START + 33 * MS)
-    assert feed.take() is not None
+    if why == "too late":
+        assert feed.take(awaits_speaker=True) is None
+        feed.now += 501 * MS
+    assert speaker_of(feed.take(awaits_speaker=why != "not needed")) is None
+    assert not feed.assembler.waits_for_transform
 
 
 # ------------------------------------------------------------------------------------------------ why none came
@@ -333,48 +272,24 @@ def test_silence_is_the_first_reason() -> None:
     assert "no message on depth/image, detections since the request" in str(feed.why())
 
 
-def test_old_stamps_are_the_second_reason() -> None:
-    feed = Feed()
-    feed.frame(START - 3 * SECOND // 2)
-    error = feed.why()
-    assert isinstance(error, StaleInputError)
-    assert "stamped 1.50 s before the request" in str(error)
-
-
-def test_a_transform_that_is_waited_for_is_the_third_reason() -> None:
-    feed = Feed(base_frame="base_link", transform_timeout=10.0)
-    feed.frame(START)
-    assert feed.take() is None
-    assert isinstance(feed.why(), TransformUnavailableError)
-
-
-def test_missing_camera_info_is_the_fourth_reason() -> None:
-    feed = Feed()
-    feed.frame(START, focal=None)
-    assert feed.take() is None
-    error = feed.why()
-    assert isinstance(error, InputError)
-    assert "rgb/camera_info" in str(error)
-
-
-def test_camera_info_that_has_stopped_is_the_fifth_reason() -> None:
-    feed = Feed()
-    feed.frame(START - 33 * MS)
-    feed.frame(START, focal=None)
-    assert feed.take() is None
-    error = feed.why()
-    assert isinstance(error, StaleInputError)
-    assert "rgb/camera_info has stopped" in str(error)
-
-
-def test_stamps_apart_are_the_last_reason() -> None:
+@pytest.mark.parametrize(
+    ("frames", "error", "words"),
+    [
+        ([{"stamp_ns": START - 3 * SECOND // 2}], StaleInputError, "stamped 1.50 s before the request"),
+        ([{"stamp_ns": START, "focal": None}], InputError, "rgb/camera_info"),
+        ([{"stamp_ns": START - 33 * MS}, {"stamp_ns": START, "focal": None}], StaleInputError,
+         "rgb/camera_info has stopped"),
+        ([{"stamp_ns": START + n * 100 * MS, "lag": 40 * MS} for n in range(4)], NotSynchronisedError, "0.040 s apart"),
+    ],
+    ids=["old stamps", "no camera info", "camera info has stopped", "stamps apart"],
+)  # fmt: skip
+def test_the_other_reasons_are_told_apart(frames: list[dict[str, Any]], error: type[Exception], words: str) -> None:
     feed = Feed(sync_slop=0.01)
-    for n in range(4):
-        feed.frame(START + n * 100 * MS, lag=40 * MS)
+    for frame in frames:
+        feed.frame(**frame)
     assert feed.take() is None
-    error = feed.why()
-    assert isinstance(error, NotSynchronisedError)
-    assert "0.040 s apart" in str(error)
+    assert type(feed.why()) is error
+    assert words in str(feed.why())
 
 
 # ------------------------------------------------------------------------------------------------ restarts
@@ -400,9 +315,7 @@ def test_a_camera_begun_anew_drops_the_frame_that_was_held() -> None:
     feed.add(roles.STATIC_TRANSFORMS, transform(0))
     feed.add(roles.DEPTH, depth(START + SECOND))
     feed.add(roles.RGB_INFO, info(START + SECOND))
-    observation = feed.take()
-    assert observation is not None
-    assert observation.stamp_ns == START + SECOND
+    assert feed.take().stamp_ns == START + SECOND
 
 
 def test_another_assembler_goes_on_with_what_is_sent_only_once() -> None:
@@ -412,14 +325,6 @@ def test_another_assembler_goes_on_with_what_is_sent_only_once() -> None:
     other.assembler.continue_from(feed.assembler)
     other.frame(START, focal=None)
     assert focal(other.take()) == 6.0
-
-
-def test_a_latched_camera_info_survives_a_camera_begun_anew() -> None:
-    feed = Feed(max_behind=60.0)
-    feed.add(roles.RGB_INFO, info(START + 49 * SECOND, 6.0))
-    feed.frame(START + 50 * SECOND, focal=None)
-    feed.frame(START, focal=None)
-    assert focal(feed.take()) == 6.0
 
 
 # ------------------------------------------------------------------------------------------------ laws

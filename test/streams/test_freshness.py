@@ -16,7 +16,7 @@ from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.clocks import SECOND, StreamClock, TransformClocks
 from spatial_vlm_ros.streams.frame_assembler import DEPTH, RGB
 from spatial_vlm_ros.streams.freshness import Freshness
-from spatial_vlm_ros.streams.synchronizer import MatchedMessages
+from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream
 
 START = 1000.0
 
@@ -54,8 +54,10 @@ def test_without_a_clock_in_step_the_later_arrival_less_the_longest_latency_coun
 
 
 def test_a_stamp_counts_less_its_error_where_clocks_are_in_step_however_late_it_arrives() -> None:
-    config = {"clocks_in_step": True, "clock_error": 0.03}
+    config = {"clocks_in_step": True, "clock_error": 0.03, "max_latency": 0.25}
     assert not_before(config, 0.0, 0.1, match(START + 1.0, START + 1.9)) == pytest.approx(0.97)
+    assert not_before(config, 0.0, 0.1, match(START + 1.03, START + 1.0)) == pytest.approx(1.0)  # ahead by the error
+    assert not_before(config, 0.0, 0.1, match(START + 1.031, START + 1.0)) == pytest.approx(0.75)  # and by more
 
 
 @pytest.mark.parametrize(("offset", "stamp"), [(0.15, 1.15), (0.0, 1.15)], ids=["all images", "this one"])
@@ -85,7 +87,6 @@ def test_the_envelope_is_robust_and_gives_the_offset_only_with_a_bound_of_the_la
         wild = 50.0 if number % 33 == 0 else 0.0
         clock.add(ns(exposed - 0.4 + wild), ns(exposed + 0.1 + rng.uniform(0, 0.03)))
     estimate = clock.estimate()
-    assert estimate is not None
     assert estimate.lag == pytest.approx(0.5, abs=0.01)
     assert estimate.spread == pytest.approx(0.03, abs=0.01)
     offset, error = estimate.offset(0.3)
@@ -98,7 +99,6 @@ def test_a_clock_that_is_set_right_is_known_anew_after_a_window() -> None:
         at = START + number / 30
         clock.add(ns(at - (0.8 if at < START + 5 else 0.0)), ns(at))
     estimate = clock.estimate()
-    assert estimate is not None
     assert (estimate.lag, estimate.samples) == (0.0, 300)
 
 
@@ -134,8 +134,35 @@ def test_stamps_that_cannot_be_are_refused_with_topic_offset_limit_and_fix() -> 
         freshness.check(match(START - 2.5, START))
     with pytest.raises(StaleInputError, match="have no stamp"):
         freshness.check(match(0.0, START))
-    freshness.check(match(START + 0.1, START))
-    freshness.check(match(START - 2.0, START))
+    for border in (0.1, -2.0):
+        freshness.check(match(START + border, START))
+        with pytest.raises(ClockError):
+            freshness.check(match(START + border + np.sign(border) * 1e-6, START))
+    freshness.check_stamp(DEPTH, 1, 1)
+    with pytest.raises(StaleInputError, match="on depth/image have no stamp"):
+        freshness.check_stamp(DEPTH, -1, 1)
+
+
+def why_old(freshness: Freshness, stamp: float, arrival: float) -> str:
+    """Reason why images of then do not answer a request at START; empty if they do."""
+    streams = {RGB: Stream(2), DEPTH: Stream(2)}
+    for stream in streams.values():
+        stream.add(ns(stamp), None)
+    arrivals = {RGB: ns(arrival), DEPTH: ns(arrival)}
+    return str(freshness.why_old(streams, arrivals, ns(START), {RGB: "/rgb", DEPTH: "/depth"}) or "")
+
+
+def test_why_images_are_too_old_says_whether_the_stamp_or_the_latency_forbids_it() -> None:
+    in_step = Freshness(StreamConfig(clocks_in_step=True, clock_error=0.03), (RGB, DEPTH))
+    heard(in_step, 0.0, 0.05)
+    assert why_old(in_step, START + 0.03, START + 0.08) == ""
+    assert "on /rgb is stamped 0.25 s before the request" in why_old(in_step, START - 0.25, START + 0.1)
+    assert why_old(in_step, START + 0.029, START + 0.08) != ""
+    loose = Freshness(StreamConfig(max_latency=0.3), (RGB, DEPTH))
+    assert why_old(loose, START, START + 0.3) == ""
+    assert "on /rgb arrived 0.29 s after the request" in why_old(loose, START, START + 0.29)
+    assert "ahead of now" in why_old(loose, START + 0.25, START + 0.1)  # a stamp that cannot be comes first
+    assert Freshness(StreamConfig(), ()).why_old({}, {}, 0, {}) is None
 
 
 # ------------------------------------------------------------------------------------------------ trials

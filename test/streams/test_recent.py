@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import array
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from test_frame_assembler import MS, OPTICAL, QUEUE, START, depth, header, image, info
 
 from spatial_vlm_ros.errors import InputError, NotSynchronisedError, StaleInputError, TransformUnavailableError
 from spatial_vlm_ros.parameters import StreamConfig
@@ -16,31 +16,10 @@ from spatial_vlm_ros.streams.frame_assembler import SECOND
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 
-MS = 1_000_000
-START, PERIOD, QUEUE = 1000 * SECOND, 33 * MS, 5
+PERIOD = 33 * MS
 
 
-def header(stamp_ns: int, frame: str = "optical") -> Any:
-    return SimpleNamespace(stamp=SimpleNamespace(sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND), frame_id=frame)
-
-
-def image(stamp_ns: int, encoding: str, pixel: bytes) -> Any:
-    return SimpleNamespace(
-        header=header(stamp_ns), encoding=encoding, height=4, width=4, step=4 * len(pixel), is_bigendian=0,
-        data=array.array("B", pixel * 16),
-    )  # fmt: skip
-
-
-def info(stamp_ns: int) -> Any:
-    roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False)
-    K, R = [4.0, 0, 1.5, 0, 4.0, 1.5, 0, 0, 1], [1, 0, 0, 0, 1, 0, 0, 0, 1]
-    return SimpleNamespace(
-        header=header(stamp_ns), width=4, height=4, distortion_model="plumb_bob", d=[], k=K, r=R,
-        p=[4.0, 0, 1.5, 0, 0, 4.0, 1.5, 0, 0, 0, 1, 0], roi=roi, binning_x=0, binning_y=0,
-    )  # fmt: skip
-
-
-def found(stamp_ns: int, frame: str = "optical") -> Any:
+def found(stamp_ns: int, frame: str = OPTICAL) -> Any:
     box = SimpleNamespace(center=SimpleNamespace(position=SimpleNamespace(x=2.0, y=2.0), theta=0.0), size_x=2, size_y=2)
     said = SimpleNamespace(hypothesis=SimpleNamespace(class_id="cup", score=0.5))
     return SimpleNamespace(
@@ -48,7 +27,7 @@ def found(stamp_ns: int, frame: str = "optical") -> Any:
     )
 
 
-class Feed:
+class Recent:
     def __init__(self, **config: Any) -> None:
         settings = StreamConfig(**{"base_frame": "", "sync_queue": QUEUE, **config})
         self.recent = RecentFrames(settings, TransformBuffer(10 * SECOND))
@@ -56,55 +35,34 @@ class Feed:
     def frames(self, first: int, count: int, parts: str = "ird") -> None:
         for number in range(first, first + count):
             at = START + number * PERIOD
-            messages = {"i": (roles.RGB_INFO, info(at)), "r": (roles.RGB, image(at, "rgb8", b"\1\2\3")),
-                        "d": (roles.DEPTH, image(at, "16UC1", b"\xe8\x03"))}  # fmt: skip
+            messages = {"i": (roles.RGB_INFO, info(at)), "r": (roles.RGB, image(at)), "d": (roles.DEPTH, depth(at))}
             for part in parts:
                 self.recent.add(*messages[part], at + MS)
 
-    def take(self, number: int, offset: int = 0, frame: str = "optical") -> Any:
+    def take(self, number: int, offset: int = 0, frame: str = OPTICAL) -> Any:
         at = START + number * PERIOD + offset
         return self.recent.take_for(found(at, frame), at + 100 * MS)
 
 
 def test_the_frame_of_the_stamp_comes_with_the_detections_and_can_be_had_again() -> None:
-    feed = Feed()
+    feed = Recent()
     feed.frames(0, QUEUE)
     for _ in range(2):
         for number in range(QUEUE):
-            taken = feed.take(number)
-            frame, detections = taken.decode()
+            frame, detections = feed.take(number).decode()
             assert frame.stamp_ns == START + number * PERIOD
             assert [(d.id, d.label, d.box_xyxy) for d in detections] == [("d0", "cup", (1, 1, 3, 3))]
-
-
-def test_a_frame_is_kept_for_as_many_images_as_are_configured() -> None:
-    feed = Feed()
-    feed.frames(0, QUEUE + 1)
+    feed.frames(QUEUE, 1)
     assert feed.take(1) is not None
-    with pytest.raises(StaleInputError, match="sync_queue"):
+    with pytest.raises(StaleInputError, match="sync_queue"):  # no more than so many are kept
         feed.take(0)
-
-
-@pytest.mark.parametrize("late", ["i", "d", "r"])
-def test_what_is_missing_of_a_frame_is_waited_for(late: str) -> None:
-    feed = Feed()
-    feed.frames(0, 2)
-    feed.frames(2, 1, "ird".replace(late, ""))
-    assert feed.take(2) is None
-    feed.frames(2, 1, late)
-    assert feed.take(2) is not None
-
-
-def test_a_stamp_between_two_images_is_no_image() -> None:
-    feed = Feed()
-    feed.frames(0, 3)
-    with pytest.raises(NotSynchronisedError, match="header"):
+    with pytest.raises(NotSynchronisedError, match="header"):  # a stamp between two images is no image
         feed.take(1, offset=1)
     assert feed.take(9) is None  # it may come
 
 
 def test_an_image_without_depth_is_not_replaced_by_another() -> None:
-    feed = Feed(sync_slop=0.001)
+    feed = Recent(sync_slop=0.001)
     feed.frames(0, 1)
     feed.frames(1, 1, "ir")
     feed.frames(2, 1)
@@ -112,16 +70,29 @@ def test_an_image_without_depth_is_not_replaced_by_another() -> None:
         feed.take(1)
 
 
-def test_another_camera_is_refused_and_a_detector_that_names_none_is_believed() -> None:
-    feed = Feed()
+@pytest.mark.parametrize("late", ["i", "d", "r"])
+def test_what_is_missing_of_a_frame_is_waited_for(late: str) -> None:
+    feed = Recent()
+    feed.frames(0, 2)
+    feed.frames(2, 1, "ird".replace(late, ""))
+    assert feed.take(2) is None
+    feed.frames(2, 1, late)
+    assert feed.take(2) is not None
+
+
+def test_another_camera_or_no_stamp_is_refused_and_a_detector_that_names_none_is_believed() -> None:
+    feed = Recent()
     feed.frames(0, 1)
     with pytest.raises(InputError, match="left_camera"):
         feed.take(0, frame="left_camera")
     assert feed.take(0, frame="") is not None
+    check_stamped(found(1))
+    with pytest.raises(InputError, match="header"):
+        check_stamped(found(0))
 
 
 def test_a_missing_transform_is_waited_for_and_then_refused() -> None:
-    feed = Feed(base_frame="base_link", transform_timeout=0.5)
+    feed = Recent(base_frame="base_link", transform_timeout=0.5)
     feed.frames(0, 1)
     assert feed.take(0) is None
     assert feed.recent.waits_for_transform
@@ -130,16 +101,10 @@ def test_a_missing_transform_is_waited_for_and_then_refused() -> None:
 
 
 def test_why_none_came_names_the_silent_topic_or_the_clocks() -> None:
-    feed = Feed()
+    feed = Recent()
     since, topics = START + SECOND, {roles.RGB: "/camera/color"}
     assert "/camera/color" in str(feed.recent.why_none_for(found(since), since, topics))
     feed.frames(0, 60)
     error = feed.recent.why_none_for(found(START + 60 * SECOND), since, topics)
     assert isinstance(error, StaleInputError)
     assert "58.05 s after" in str(error)
-
-
-def test_detections_without_a_stamp_are_refused() -> None:
-    check_stamped(found(1))
-    with pytest.raises(InputError, match="header"):
-        check_stamped(found(0))

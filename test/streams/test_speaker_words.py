@@ -38,9 +38,6 @@ def query(target: NounPhrase = BOX, **fields: object) -> SpatialQuery:
 )
 def test_words_that_name_the_speakers_view_need_the_speaker_wherever_they_stand(said: SpatialQuery) -> None:
     assert needs_speaker([query(), said], VIEWER, "")
-
-
-def test_words_from_the_parser_need_the_speaker_as_they_say() -> None:
     assert needs_speaker(parse("grab the chick on my left"), VIEWER)
     assert not needs_speaker(parse("grab the chick left of the cup"), VIEWER)
 
@@ -59,8 +56,4 @@ def test_where_nothing_is_said_the_frames_that_hold_decide(
 ) -> None:
     assert needs_speaker([query(target)], *frames)
     assert not needs_speaker([query(target)], VIEWER, "robot", "", None)
-
-
-def test_words_that_choose_by_no_place_never_need_the_speaker() -> None:
-    loudspeaker = NounPhrase("speaker", attributes=("red",))
-    assert not needs_speaker([query(loudspeaker)], SPEAKER)
+    assert not needs_speaker([query(NounPhrase("speaker", attributes=("red",)))], SPEAKER)  # chosen by no place

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -58,51 +59,34 @@ def test_equal_stamps_match_in_any_order_of_arrival() -> None:
         assert matches[0].messages == {name: (name, 7) for name in NAMES}
 
 
-def test_a_partner_at_the_slop_matches_and_one_beyond_does_not() -> None:
+def test_the_nearer_of_two_partners_is_taken_at_most_at_the_slop() -> None:
     for gap, count in ((SLOP, 1), (SLOP + 1, 0), (-SLOP, 1), (-SLOP - 1, 0)):
         begin = 10 * SLOP
         following = begin + gap + 100 * MS  # settles what is nearest
         arrivals = [("rgb", begin), ("depth", begin + gap), ("depth", following), ("things", begin)]
         assert len(fed(arrivals)) == count, gap
-
-
-def test_the_nearer_of_two_partners_is_taken() -> None:
     arrivals = [("rgb", 100 * MS), ("things", 100 * MS), ("depth", 92 * MS), ("depth", 103 * MS)]
     assert stamps(fed(arrivals)) == [(100 * MS, 103 * MS, 100 * MS)]
+    assert stamps(fed([(name, 5) for name in NAMES for _ in range(2)])) == [(5, 5, 5)]  # repeated: once
 
 
-def test_an_image_without_partner_is_passed_over_and_counted() -> None:
-    sync = synchronizer()
+def test_an_image_without_partner_is_passed_over_and_lost_messages_are_counted_from_gaps() -> None:
+    sync, stream = synchronizer(), Stream(10)
     for name, stamp in [("rgb", 0), ("rgb", PERIOD), ("depth", PERIOD), ("things", 0), ("things", PERIOD)]:
         matches = sync.add(name, stamp, None)
     assert stamps(matches) == [(PERIOD, PERIOD, PERIOD)]
-    assert sync.unmatched == 1
-    assert sync.largest_gap_ns == PERIOD
-
-
-def test_a_stream_begun_anew_is_heard_at_once() -> None:
-    late = [(name, 100 * RESTART + n * PERIOD) for n in range(3) for name in NAMES]
-    early = [(name, n * PERIOD) for n in range(3) for name in NAMES]
-    assert stamps(fed(late + early))[-3:] == [(n * PERIOD,) * 3 for n in range(3)]
-
-
-def test_one_stamp_from_the_future_does_not_deafen() -> None:
-    future = 1000 * RESTART
-    arrivals = [("rgb", future), *((name, n * PERIOD) for n in range(1, 5) for name in NAMES)]
-    assert stamps(fed(arrivals))[-3:] == [(n * PERIOD,) * 3 for n in range(2, 5)]
-
-
-def test_a_repeated_message_matches_once() -> None:
-    assert stamps(fed([("rgb", 5), ("rgb", 5), ("depth", 5), ("depth", 5), ("things", 5), ("things", 5)])) == [
-        (5, 5, 5)
-    ]
-
-
-def test_lost_messages_are_counted_from_gaps() -> None:
-    stream = Stream(10)
+    assert (sync.unmatched, sync.largest_gap_ns) == (1, PERIOD)
     for n in (0, 1, 2, 5, 6):
         stream.add(n * PERIOD, n)
     assert (stream.received, stream.missed, stream.period_ns) == (5, 2, PERIOD)
+
+
+def test_a_stream_begun_anew_is_heard_at_once_and_after_a_stamp_from_the_future() -> None:
+    late = [(name, 100 * RESTART + n * PERIOD) for n in range(3) for name in NAMES]
+    early = [(name, n * PERIOD) for n in range(3) for name in NAMES]
+    assert stamps(fed(late + early))[-3:] == [(n * PERIOD,) * 3 for n in range(3)]
+    future = [("rgb", 1000 * RESTART), *((name, n * PERIOD) for n in range(1, 5) for name in NAMES)]
+    assert stamps(fed(future))[-3:] == [(n * PERIOD,) * 3 for n in range(2, 5)]  # one stamp does not deafen
 
 
 @pytest.mark.parametrize("late", [PERIOD, RESTART])
@@ -110,17 +94,16 @@ def test_a_late_message_is_put_in_its_place(late: int) -> None:
     stream = Stream(10)
     stream.add(late + 5, "new")
     stream.add(5, "old")
-    assert list(stream) == [(5, "old"), (late + 5, "new")]
-    assert stream.restarts == 0
-    assert stream.before(late) == "old"
-    assert stream.at(5) == "old"
-    assert stream.at(6) is None
+    assert (list(stream), stream.restarts) == ([(5, "old"), (late + 5, "new")], 0)
+    assert (stream.before(late), stream.at(5), stream.at(6)) == ("old", "old", None)
 
 
 # ------------------------------------------------------------------------------------------------ laws
 
 
 jitters = st.integers(-SLOP // 2, SLOP // 2)
+Camera = tuple[int, list[int], list[bool]]
+orders = st.lists(st.integers(0, 2), max_size=75)
 cameras = st.integers(3, 25).flatmap(
     lambda n: st.tuples(
         st.just(n),
@@ -130,7 +113,7 @@ cameras = st.integers(3, 25).flatmap(
 )
 
 
-def streams_of(camera: tuple[int, list[int], list[bool]], dropping: bool) -> dict[str, list[int]]:
+def streams_of(camera: Camera, dropping: bool) -> dict[str, list[int]]:
     """Depth follows colour with jitter; detections carry colour's stamps; some of all are lost on the way."""
     n, jitter, kept = camera
     colour = [RESTART + i * PERIOD for i in range(n)]
@@ -143,10 +126,8 @@ def streams_of(camera: tuple[int, list[int], list[bool]], dropping: bool) -> dic
     }
 
 
-@given(cameras, st.lists(st.integers(0, 2), max_size=75))
-def test_what_is_matched_is_within_the_slop_and_used_once(
-    camera: tuple[int, list[int], list[bool]], order: list[int]
-) -> None:
+@given(cameras, orders)
+def test_what_is_matched_is_within_the_slop_and_used_once(camera: Camera, order: list[int]) -> None:
     matches = fed(interleaved(streams_of(camera, dropping=True), order))
     for match in matches:
         assert abs(match.stamps["depth"] - match.stamp_ns) <= SLOP
@@ -156,10 +137,8 @@ def test_what_is_matched_is_within_the_slop_and_used_once(
         assert list(used) == sorted(set(used))
 
 
-@given(cameras, st.lists(st.integers(0, 2), max_size=75))
-def test_the_order_in_which_streams_interleave_does_not_matter(
-    camera: tuple[int, list[int], list[bool]], order: list[int]
-) -> None:
+@given(cameras, orders)
+def test_the_order_in_which_streams_interleave_does_not_matter(camera: Camera, order: list[int]) -> None:
     """Where queues are long enough, and once what follows has settled the last ones."""
     streams = {
         name: [*values, RESTART + 60 * PERIOD] for name, values in streams_of(camera, dropping=True).items()
@@ -168,10 +147,8 @@ def test_the_order_in_which_streams_interleave_does_not_matter(
     assert stamps(fed(interleaved(streams, order), size=100)) == stamps(fed(by_stamp, size=100))
 
 
-@given(cameras, st.lists(st.integers(0, 2), max_size=75))
-def test_of_a_camera_that_loses_nothing_no_image_is_lost(
-    camera: tuple[int, list[int], list[bool]], order: list[int]
-) -> None:
+@given(cameras, orders)
+def test_of_a_camera_that_loses_nothing_no_image_is_lost(camera: Camera, order: list[int]) -> None:
     streams = streams_of(camera, dropping=False)
     settling = RESTART + 60 * PERIOD
     matches = fed([*interleaved(streams, order), *((name, settling) for name in NAMES)], size=100)
@@ -179,9 +156,7 @@ def test_of_a_camera_that_loses_nothing_no_image_is_lost(
 
 
 @given(cameras, st.integers(0, 10_000))
-def test_messages_of_one_stream_may_swap_places(camera: tuple[int, list[int], list[bool]], seed: int) -> None:
-    import random
-
+def test_messages_of_one_stream_may_swap_places(camera: Camera, seed: int) -> None:
     arrivals = sorted(
         ((name, stamp) for name, values in streams_of(camera, dropping=False).items() for stamp in values),
         key=lambda arrival: arrival[1],

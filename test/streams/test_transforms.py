@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Transforms of /tf and /tf_static: poses between any two frames at any time, or why there is none yet."""
+
 from __future__ import annotations
 
 import math
@@ -50,20 +52,14 @@ def test_a_lookup_maps_the_source_to_the_target() -> None:
     assert (base_T_camera.parent, base_T_camera.child) == ("base", "camera")
     np.testing.assert_allclose(base_T_camera.apply(np.array([1.0, 0, 0])), [1, 3, 3], atol=1e-12)
     np.testing.assert_allclose(buffer.lookup("camera", "base").apply(np.array([1.0, 3, 3])), [1, 0, 0], atol=1e-12)
-
-
-def test_frames_on_two_branches_meet_at_the_one_above_both() -> None:
-    buffer = TransformBuffer()
-    buffer.add("root", "base", 0, (0, 0, 1), NONE, static=True)
-    buffer.add("base", "left", 0, (0, 1, 0), QUARTER_TURN, static=True)
-    buffer.add("base", "right", 0, (0, -1, 0), NONE, static=True)
-    # The origin of right lies 2 m along -y of base; left's x axis is base's y axis.
-    np.testing.assert_allclose(buffer.lookup("left", "right").translation, [-2, 0, 0], atol=1e-12)
-
-
-def test_a_frame_against_itself_is_the_identity_even_if_unknown() -> None:
-    np.testing.assert_array_equal(TransformBuffer().lookup("nowhere", "/nowhere", T0).matrix, np.eye(4))
-    assert TransformBuffer().latest_stamp("nowhere", "nowhere") is None
+    np.testing.assert_array_equal(buffer.lookup("nowhere", "/nowhere", T0).matrix, np.eye(4))
+    assert buffer.latest_stamp("nowhere", "nowhere") is None
+    # Two branches meet at the frame above both: right lies 2 m along -y of left, whose x axis is base's y axis.
+    buffer.add("base", "left", 0, (0, 1, 0), tuple(1.004 * x for x in QUARTER_TURN), static=True)  # norm made exact
+    buffer.add("/base", "/right", 0, (0, -1, 0), NONE, static=True)  # leading slashes are dropped
+    np.testing.assert_allclose(buffer.lookup("left", "/right").translation, [-2, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(buffer.lookup("base", "left").rotation, [[0, -1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-15)
+    assert buffer.frames() == {"camera": "base", "left": "base", "right": "base"}
 
 
 @st.composite
@@ -109,6 +105,12 @@ def test_between_two_samples_the_pose_is_interpolated_to_the_nanosecond() -> Non
     buffer = moving(T0, T0 + SECOND)
     assert x_of(buffer, T0 + SECOND // 4) == pytest.approx(0.25, abs=1e-15)
     assert x_of(buffer, T0 + 1) == pytest.approx(1e-9, abs=1e-20)
+    buffer.add("arm", "camera", 5, (0, 0, 1), NONE, static=True)  # holds at all times
+    np.testing.assert_allclose(buffer.lookup("base", "camera", T0 + SECOND // 2).translation, [0.5, 0, 1])
+    assert buffer.lookup("arm", "camera", 1).translation[2] == 1
+    buffer.add("base", "arm", T0, (9, 0, 0), NONE)  # replaces the one at the same stamp
+    assert x_of(buffer, T0) == 9
+    assert x_of(moving(T0 + 3 * SECOND, T0, T0 + 2 * SECOND), T0 + 5 * SECOND // 2) == pytest.approx(2.5)
 
 
 def test_rotations_take_the_shorter_way_whatever_their_sign() -> None:
@@ -130,24 +132,11 @@ def test_tiny_rotations_are_interpolated_as_exactly_as_large_ones(angle: float, 
     )
 
 
-def test_samples_may_come_out_of_order() -> None:
-    assert x_of(moving(T0 + 3 * SECOND, T0, T0 + 2 * SECOND), T0 + 5 * SECOND // 2) == pytest.approx(2.5)
-
-
-def test_a_sample_at_the_same_stamp_replaces_the_one_before() -> None:
-    buffer = moving(T0, T0 + SECOND)
-    buffer.add("base", "arm", T0, (9, 0, 0), NONE)
-    assert x_of(buffer, T0) == 9
-
-
-def test_a_single_sample_holds_at_its_own_stamp_only() -> None:
-    buffer = moving(T0)
-    assert x_of(buffer, T0) == 0
-    assert refusal(buffer, "base", "arm", T0 + 1).may_come
-    assert not refusal(buffer, "base", "arm", T0 - 1).may_come
-
-
 def test_the_future_may_come_and_the_past_may_not() -> None:
+    single = moving(T0)
+    assert x_of(single, T0) == 0
+    assert refusal(single, "base", "arm", T0 + 1).may_come
+    assert not refusal(single, "base", "arm", T0 - 1).may_come
     buffer = moving(T0, T0 + SECOND)
     future = refusal(buffer, "base", "arm", T0 + SECOND + 5_000_000)
     assert (future.may_come, future.is_past) == (True, False)
@@ -156,13 +145,9 @@ def test_the_future_may_come_and_the_past_may_not() -> None:
     assert (past.may_come, past.is_past) == (False, True)
     assert (past.advising("look").may_come, past.advising("look").is_past) == (False, True)
     assert "5.0 ms after" in str(past)
-
-
-def test_static_transforms_hold_at_all_times() -> None:
-    buffer = moving(T0, T0 + SECOND)
-    buffer.add("arm", "camera", 5, (0, 0, 1), NONE, static=True)
-    np.testing.assert_allclose(buffer.lookup("base", "camera", T0 + SECOND // 2).translation, [0.5, 0, 1])
-    assert buffer.lookup("arm", "camera", 1).translation[2] == 1
+    buffer.add("base", "head", T0 + 9 * SECOND, (0, 0, 0), NONE)
+    for target, source in (("arm", "head"), ("head", "arm")):  # of two missing edges the one that may come is named
+        assert refusal(buffer, target, source, T0 + 2 * SECOND).may_come
 
 
 @pytest.mark.parametrize("stamp", [None, 0])
@@ -183,13 +168,6 @@ def test_an_edge_above_the_common_frame_needs_no_sample() -> None:
     buffer.add("arm", "camera", 0, (3, 0, 0), NONE, static=True)
     assert x_of(buffer, T0 + 60 * SECOND, "hand", "camera") == 2
     assert x_of(buffer, T0 + 60 * SECOND, "arm", "camera") == 3
-
-
-def test_of_two_missing_edges_the_one_that_may_come_is_named() -> None:
-    buffer = moving(T0, T0 + SECOND, child="arm")
-    buffer.add("base", "head", T0 + 9 * SECOND, (0, 0, 0), NONE)
-    for target, source in (("arm", "head"), ("head", "arm")):
-        assert refusal(buffer, target, source, T0 + 2 * SECOND).may_come
 
 
 def test_a_fixed_frame_connects_two_times() -> None:
@@ -214,12 +192,6 @@ def test_samples_are_kept_as_long_as_the_cache_says() -> None:
     assert not refusal(buffer, "base", "arm", T0 + 2 * SECOND - 1).may_come
     with pytest.raises(InputError, match="older than the cache"):
         buffer.add("base", "arm", T0 + 2 * SECOND - 1, (0, 0, 0), NONE)
-
-
-@pytest.mark.parametrize("cache_ns", [0, -1])
-def test_a_cache_without_length_is_refused(cache_ns: int) -> None:
-    with pytest.raises(InputError, match="transform cache"):
-        TransformBuffer(cache_ns)
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=30))
@@ -277,7 +249,7 @@ def test_a_child_is_static_or_moving_as_it_was_published_last() -> None:
 # ------------------------------------------------------------------------------------------------ refusals
 
 
-def test_an_unknown_frame_is_named_with_those_that_are_known() -> None:
+def test_an_unknown_frame_is_named_with_a_few_of_those_that_are_known() -> None:
     error = refusal(moving(T0), "base", "camera", T0)
     assert error.may_come
     assert "'camera'" in str(error)
@@ -285,13 +257,26 @@ def test_an_unknown_frame_is_named_with_those_that_are_known() -> None:
     assert "none yet" in str(refusal(TransformBuffer(), "base", "camera"))
     with pytest.raises(TransformUnavailableError, match="none yet"):
         TransformBuffer().latest_stamp("base", "camera")
-
-
-def test_of_many_known_frames_only_a_few_are_named() -> None:
     buffer = TransformBuffer()
     for i in range(100):
         buffer.add("base", f"f{i:03}", 0, (0, 0, 0), NONE, static=True)
     assert "and 93 more" in str(refusal(buffer, "base", "camera"))
+
+
+@pytest.mark.parametrize("name", ["", "/", None])
+def test_what_cannot_be_asked_is_refused(name: Any) -> None:
+    for ask in (moving(T0).lookup, moving(T0).latest_stamp):
+        with pytest.raises(InputError, match="frame id"):
+            ask("base", name)
+    for cache_ns in (0, -1):
+        with pytest.raises(InputError, match="transform cache"):
+            TransformBuffer(cache_ns)
+    buffer = TransformBuffer()
+    buffer.add("utm", "map", 0, (4e6, 5e5, 0), NONE, static=True)
+    buffer.add("map", "camera", 0, (1, 0, 0), NONE, static=True)
+    assert x_of(buffer, None, "map", "camera") == 1
+    with pytest.raises(TransformError, match="metres"):  # absurdly far apart
+        buffer.lookup("utm", "camera")
 
 
 @pytest.mark.parametrize("stamp", [None, T0])
@@ -314,6 +299,7 @@ def test_a_loop_is_refused_and_does_not_hang(static: bool, stamp: int | None) ->
         error = refusal(buffer, target, source, stamp)
         assert "loop" in str(error)
         assert not error.may_come
+    assert {one.child for one in buffer.excerpt(["a"], [T0])} == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize(
@@ -335,37 +321,6 @@ def test_a_sample_that_is_no_transform_is_refused(parent: str, child: str, t: An
     with pytest.raises(InputError, match=reason):
         buffer.add(parent, child, T0, t, q)
     assert buffer.frames() == {}
-
-
-def test_a_quaternion_that_is_nearly_of_norm_1_is_made_exact() -> None:
-    buffer = TransformBuffer()
-    buffer.add("base", "arm", T0, (0, 0, 0), tuple(1.004 * x for x in QUARTER_TURN))
-    np.testing.assert_allclose(
-        buffer.lookup("base", "arm", T0).rotation, [[0, -1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-15
-    )
-
-
-def test_a_leading_slash_is_dropped() -> None:
-    buffer = TransformBuffer()
-    buffer.add("/base", "/arm", T0, (1, 0, 0), NONE)
-    assert x_of(buffer, T0, "base", "/arm") == 1
-    assert buffer.frames() == {"arm": "base"}
-
-
-@pytest.mark.parametrize("name", ["", "/", None])
-def test_asking_for_a_frame_without_a_name_is_refused(name: Any) -> None:
-    for ask in (moving(T0).lookup, moving(T0).latest_stamp):
-        with pytest.raises(InputError, match="frame id"):
-            ask("base", name)
-
-
-def test_frames_absurdly_far_apart_are_refused() -> None:
-    buffer = TransformBuffer()
-    buffer.add("utm", "map", 0, (4e6, 5e5, 0), NONE, static=True)
-    buffer.add("map", "camera", 0, (1, 0, 0), NONE, static=True)
-    assert x_of(buffer, None, "map", "camera") == 1
-    with pytest.raises(TransformError, match="metres"):
-        buffer.lookup("utm", "camera")
 
 
 # ------------------------------------------------------------------------------------------------ messages
@@ -400,22 +355,12 @@ def test_bad_entries_are_counted_by_reason_and_the_others_are_used() -> None:
         "transform base <- arm: it has a number that is not finite": 1,
         "not a TransformStamped: 'types.SimpleNamespace' object has no attribute 'header'": 1,
     }
-
-
-@pytest.mark.parametrize(
-    "message", [SimpleNamespace(), SimpleNamespace(transforms=None), SimpleNamespace(transforms=[])]
-)
-def test_a_message_without_transforms_adds_nothing(message: Any) -> None:
-    buffer = TransformBuffer()
-    buffer.add_message(message)
-    assert buffer.frames() == {}
-
-
-def test_a_broken_publisher_does_not_fill_the_memory() -> None:
-    buffer = TransformBuffer()
-    for i in range(300):
+    for nothing in (SimpleNamespace(), SimpleNamespace(transforms=None), SimpleNamespace(transforms=[])):
+        buffer.add_message(nothing)
+    assert buffer.frames() == {"arm": "base"}
+    for i in range(300):  # a broken publisher does not fill the memory
         buffer.add_message(SimpleNamespace(transforms=[stamped(child=f"{i}" + "x" * 1000, w=0.0)]))
-    assert sum(buffer.rejected.values()) == 300
+    assert sum(buffer.rejected.values()) == 305
     assert len(buffer.rejected) == 101
     assert max(map(len, buffer.rejected)) <= 200
 
@@ -434,7 +379,7 @@ def test_threads_may_write_and_read_at_once() -> None:
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
-    for i in range(3000):
+    for i in range(1000):
         buffer.add("base", "arm", T0 + i * SECOND // 1000, (i, 0, 0), NONE)
     done.set()
     for reader in readers:
@@ -462,7 +407,7 @@ def wandering(seed: int) -> TransformBuffer:
     return buffer
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 20))])
 def test_an_excerpt_gives_the_very_same_poses(seed: int) -> None:
     buffer, stamps = wandering(seed), (T0 + 321_000_123, T0 + 333_000_456)
     samples = buffer.excerpt(["/base", "camera", "depth", "", "nobody"], stamps)
@@ -492,10 +437,3 @@ def test_an_excerpt_outside_of_what_is_known_has_the_nearest_sample_and_refuses_
         words.append(str(caught.value))
     assert words[0] == words[1]
     assert [one.stamp_ns for one in buffer.excerpt(["arm"], [0])] == [T0 + SECOND]
-
-
-def test_an_excerpt_of_a_loop_ends() -> None:
-    buffer = TransformBuffer()
-    buffer.add("a", "b", T0, (0, 0, 0), NONE)
-    buffer.add("b", "a", T0, (0, 0, 0), NONE)
-    assert len(buffer.excerpt(["a"], [T0])) == 2

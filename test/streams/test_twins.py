@@ -9,6 +9,7 @@ from spatial_vlm_ros.streams.twins import full_name, twins_of
 def test_one_of_each_is_right() -> None:
     publishers = {"/rgb/image": ["/camera"], "/depth/image": ["/camera"], "/detections": []}
     assert twins_of(publishers, {"/resolve": ["/resolver"]}, ["/resolver", "/camera"], "/resolver") == []
+    assert (full_name("/", "camera"), full_name("/left", "camera")) == ("/camera", "/left/camera")
 
 
 def test_two_drivers_two_servers_and_two_resolvers_are_named() -> None:
@@ -21,7 +22,3 @@ def test_two_drivers_two_servers_and_two_resolvers_are_named() -> None:
     assert (action.where, node.where) == ("/resolve", "/resolver")
     assert "2 nodes are named /resolver" in node.found
     assert all(twin.repair for twin in (rgb, depth, action, node))
-
-
-def test_a_full_name_has_one_slash_between_its_parts() -> None:
-    assert (full_name("/", "camera"), full_name("/left", "camera")) == ("/camera", "/left/camera")
