@@ -14,7 +14,6 @@ from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration
@@ -39,11 +38,8 @@ class Judge:
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
         assert rgb.ndim == 3
         assert budget_s > 0
-        self.asked += [(one.relation, self._id(one.target), self._id(one.anchor)) for one in questions]
+        self.asked += [(one.relation, self._ids[one.target], self._ids[one.anchor]) for one in questions]
         return tuple(self._says(*one) for one in self.asked[-len(questions) :])
-
-    def _id(self, box: Box) -> str:
-        return self._ids[box]
 
 
 class Finder(Judge):
@@ -86,17 +82,10 @@ class Asked:
         self, seen: Rendering, words: str, says: Says, relations: Mapping[str, JudgeCalibration] | None = None,
         frame: Any = None, mode: str = "fuse", judge: Mapping[str, Any] | None = None, **more: Any,
     ) -> tuple[Resolution, Judge]:  # fmt: skip
-        """The answer, and the judge.
+        """The answer, and the judge, of a scene, words, and what a judge says.
 
-        Args:
-            seen: the scene.
-            words: what is asked.
-            says: what the judge says.
-            relations: calibrations by relation; None = the model was not measured.
-            frame: instead of that of `seen`.
-            mode: judge.mode.
-            judge: its other parameters.
-            more: other parameters of the resolver.
+        `relations` are its calibrations (None = it was not measured), `mode` and `judge` the parameters of judge, and
+        `more` those of the resolver; `frame` stands for that of the scene.
         """
         path = "" if relations is None else written(self.folder, relations)
         model = Judge(seen, says)

@@ -40,15 +40,7 @@ PAIRWISE = tuple(name for name, relation in RELATIONS.items() if relation.pairwi
 
 @dataclasses.dataclass(frozen=True)
 class Object:
-    """An upright block.
-
-    Args:
-        ahead: metres along the ground from the camera's foot to its centre.
-        right: metres to the right of the camera's foot.
-        size: metres along, across and up.
-        base: metres above the ground.
-        label: of its detection.
-    """
+    """An upright block: metres ahead and right of the camera's foot, along, across and up, and above the ground."""
 
     ahead: float
     right: float

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig
-from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.tabletop import COLOURS, Rendering
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
-from spatial_vlm_ros.types import Detection, Mask, Resolution, RgbdFrame, Scene, Status
+from spatial_vlm_ros.types import Detection, Mask, Resolution, RgbdFrame, Scene, Status, Vector3
 
 STEEP = {"eye": (0.0, -0.6, 0.75), "target": (0.0, 0.1, 0.0)}
 LEVEL = {"eye": (0.1, -0.75, 0.45), "target": (0.0, 0.1, 0.1)}
@@ -52,17 +54,22 @@ class Table:
         return self._seen(*bodies, **view)
 
     def scene(self, bodies: str, *others: Any, **view: Any) -> Rendering:
-        """Bodies as "kind id x y", with a height of the base and a colour if need be, apart by semicolons; and others.
+        """Bodies as "kind id x y", with a height of the base if need be, apart by semicolons; and others.
 
-        A kind is a method's name, and may be followed by a label: "cup:mug m 0 0.2 0.05 red".
+        A kind is a method's name, and may be followed by a label: "cup:tea_cup m 0 0.2 0.05 red r=0.03 h=0.1". A colour
+        and sizes may follow, also "size=0.1x0.1x0.02".
         """
         made = []
         for body in bodies.split(";"):
             kind, id_, *rest = body.split()
-            more: dict[str, Any] = {"colour": rest.pop()} if rest[-1].isalpha() else {}
             kind, _, label = kind.partition(":")
-            more |= {"label": label} if label else {}
-            x, y, z = (*map(float, rest), 0.0)[:3]
+            more: dict[str, Any] = {"label": label.replace("_", " ")} if label else {}
+            for colour in COLOURS.keys() & set(rest):
+                more["colour"] = colour
+            for name, value in (word.split("=") for word in rest if "=" in word):
+                sizes = tuple(map(float, value.split("x")))
+                more[{"r": "radius", "h": "height"}.get(name, name)] = sizes if name == "size" else sizes[0]
+            x, y, z = (*(float(word) for word in rest if "=" not in word and word not in COLOURS), 0.0)[:3]
             made.append(getattr(self._plain, kind)(id_, x, y, z=z, **more))
         return self.see(*made, *others, **view)
 
@@ -83,7 +90,9 @@ class Table:
 
 
 def meant(answer: Resolution) -> str:
-    """The target's id, or the name of the refusal."""
+    """The target's id, the value of the answer to a question, or the name of the refusal."""
+    if answer.answer is not None:
+        return f"= {answer.answer.value}"
     return answer.target.id if answer.target is not None else answer.status.value
 
 
@@ -123,3 +132,30 @@ def as_one(seen: Rendering, id_: str, label: str, *parts: str) -> tuple[Detectio
     """The detections, with those of some bodies as one."""
     mask = np.logical_or.reduce([seen.masks[part] for part in parts])
     return (*(d for d in seen.detections if d.id not in parts), of_mask(id_, label, mask))
+
+
+# ------------------------------------------------------------------------------------------------ random tables
+
+KINDS = ("cup", "can", "box", "block", "ball", "bowl", "mug")
+
+
+def pictures(tabletop: Table, seeds: range) -> Iterator[tuple[str, Rendering]]:
+    """Tables with two or three kinds of objects of which most is seen, and with noise on their depth."""
+    for seed in seeds:
+        draw = np.random.default_rng(seed)
+        kinds = [str(kind) for kind in draw.permutation(KINDS)[: int(draw.integers(2, 4))]]
+        colours = (("grey",), ("red", "green", "blue"), ("red", "white"))[seed % 3]
+        world = random_tabletop(draw, int(draw.integers(3, 9)), labels=kinds, colours=colours)
+        eye: Vector3 = (float(draw.uniform(-0.3, 0.3)), float(draw.uniform(-1.1, -0.8)), float(draw.uniform(0.5, 0.9)))
+        seen = tabletop.see(*world.bodies, eye=eye)
+        if min(seen.visible_fraction.values()) >= 0.6:
+            yield f"seed {seed}", dataclasses.replace(seen, frame=noisy(seen.frame, draw))
+
+
+def instructions(detections: Sequence[Detection], words: Sequence[str] = ("behind", "left of", "near")) -> list[str]:
+    """Sentences about them that may be ambiguous."""
+    labels = [detection.label for detection in detections]
+    several = sorted({label for label in labels if labels.count(label) > 1})
+    landmark = sorted({label for label in labels if labels.count(label) == 1})[:1]
+    related = [f"grab the {label} {word} the {other}" for label in several for other in landmark for word in words]
+    return [*(f"give me the {label}" for label in several), *related, "the thing"]

@@ -43,16 +43,10 @@ def states(answer: Resolution) -> dict[str, str]:
 
 
 class Rule(NamedTuple):
-    """A scene, words, what a model has for true, and what comes of it.
+    """A scene, words, what a model has for true ("relation id" of its targets), and what comes of it.
 
-    Args:
-        bodies: of the scene.
-        words: that are asked.
-        true: "relation id" of what the model has for true of that target; the rest it has for false.
-        alone: what measurement alone leads to, as an id or a refusal, and states of candidates that matter.
-        expected: the answer's status, target and effect.
-        known: calibration of all relations.
-        false: probability of what is false.
+    `alone` is what measurement leads to, an id or a refusal, and the states that matter; `expected` are status, target
+    and effect of the answer. `known` calibrates all relations, and `false` is the probability of what is not true.
     """
 
     bodies: str
@@ -180,7 +174,7 @@ def test_an_answer_that_the_model_shares_is_confirmed(asked: Asked, two_sides: R
 
 
 @pytest.mark.parametrize("slope", [None, 0.0, -1.0])
-def test_a_model_that_was_not_measured_or_is_mostly_wrong_is_only_reported(
+def test_a_model_not_measured_or_mostly_wrong_is_reported(
     asked: Asked, two_sides: Rendering, slope: float | None
 ) -> None:
     known = None if slope is None else {"behind": JudgeCalibration(slope, 0.01, 0.0, 400, 200)}
@@ -192,9 +186,7 @@ def test_a_model_that_was_not_measured_or_is_mostly_wrong_is_only_reported(
 
 
 @pytest.mark.parametrize("p", [0.5, None])
-def test_without_an_opinion_what_is_open_stays_open(
-    asked: Asked, tabletop: Table, unclear: Rendering, p: float | None
-) -> None:
+def test_without_an_opinion_it_stays_open(asked: Asked, tabletop: Table, unclear: Rendering, p: float | None) -> None:
     answer, _ = asked(unclear, LEFT, lambda *_: p, {"left of": GOOD})
     assert (answer.status, answer.target) == (LOW, None)
     two = tabletop.scene("cup cup 0 0; can a -0.004 0.2; can b 0.008 0.35")
@@ -226,7 +218,7 @@ def test_what_the_camera_sees_tells_nothing_of_another_frame_of_reference(asked:
 
 
 @pytest.mark.parametrize("chosen", ["hair", "right"])
-def test_what_the_model_denies_of_a_shared_anchor_counts_for_each_candidate(
+def test_what_is_denied_of_a_shared_anchor_counts_for_each_candidate(
     asked: Asked, tabletop: Table, chosen: str
 ) -> None:
     """Whichever of the two is chosen: "hair" is asked about first."""
@@ -280,9 +272,7 @@ def test_whose_left_is_meant_is_not_settled(asked: Asked, tabletop: Table) -> No
     [(("left of", "far"), "reported"), (("behind", "far"), "reported"), (("behind", "near"), "confirmed"),
      ((), "confirmed")],
 )  # fmt: skip
-def test_only_with_an_opinion_on_all_of_its_relations_an_answer_is_confirmed(
-    asked: Asked, tabletop: Table, silent: tuple[str, ...], expected: str
-) -> None:
+def test_opinions_on_all_confirm(asked: Asked, tabletop: Table, silent: tuple[str, ...], expected: str) -> None:
     true = says(("behind", "far"), ("left of", "far"), ("left of", "near"))
     answer, _ = asked(
         tabletop.scene(TWO_CLAUSES), BOTH, lambda *one: None if one[:2] == silent else true(*one),
@@ -328,9 +318,7 @@ def test_a_model_does_not_move_the_place(asked: Asked, tabletop: Table) -> None:
         assert report_of(answer).effect in ("doubted", "disagreed")
 
 
-def test_an_anchor_without_depth_is_judged_by_the_model_and_the_target_by_its_depth(
-    asked: Asked, two_sides: Rendering, tabletop: Table
-) -> None:
+def test_an_anchor_without_depth_is_judged_by_the_model(asked: Asked, two_sides: Rendering, tabletop: Table) -> None:
     frame = without_depth(two_sides, "cup")
     assert tabletop.ask(two_sides, BEHIND, frame=frame).target is None
     answer, _ = asked(two_sides, BEHIND, behind, {"behind": GOOD}, frame=frame)

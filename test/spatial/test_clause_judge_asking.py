@@ -44,9 +44,7 @@ def test_a_ratio_is_bayes_rule_by_hand() -> None:
 
 @given(slope=st.floats(-1000, 1000), offset=st.floats(-1000, 1000), n=st.integers(0, 10**9), p=st.floats(0, 1),
        share=st.floats(0, 1))  # fmt: skip
-def test_a_ratio_never_says_the_contrary_of_the_probability(
-    slope: float, offset: float, n: int, p: float, share: float
-) -> None:
+def test_a_ratio_never_contradicts_the_probability(slope: float, offset: float, n: int, p: float, share: float) -> None:
     known = JudgeCalibration(slope, 0.0, offset, n, int(share * n))
     ratio = known.ratio(p)
     assert 0.0 < ratio < math.inf
@@ -116,9 +114,7 @@ SIDES = "cup cup 0 0; can near 0 -0.2; can far 0.02 0.2"
      (SIDES, "the plate behind the cup", 0), (CUPS, "the can behind the cup left of the ball", 2),
      (SIX, LEFT, 4)],
 )  # fmt: skip
-def test_only_relations_that_a_model_can_tell_and_that_are_open_are_asked_about(
-    asked: Asked, tabletop: Table, bodies: str, words: str, n: int
-) -> None:
+def test_what_is_open_and_shows_is_asked(asked: Asked, tabletop: Table, bodies: str, words: str, n: int) -> None:
     """Not orders and distances, other frames, or what is for the geometry to refuse; the likeliest candidates alone,
     and also anchors."""
     known = dict.fromkeys(("behind", "left of", "inside"), GOOD)
@@ -139,9 +135,7 @@ def test_no_more_than_the_stated_number_is_asked_and_off_asks_nothing(asked: Ask
 
 
 @pytest.mark.parametrize(("pitch", "n"), [(72.0, 2), (78.0, 0)])
-def test_a_camera_that_looks_straight_down_is_not_asked_about_sides(
-    asked: Asked, tabletop: Table, pitch: float, n: int
-) -> None:
+def test_a_camera_straight_down_is_not_asked_about_sides(asked: Asked, tabletop: Table, pitch: float, n: int) -> None:
     seen = tabletop.scene("cup cup 0 0; can a -0.1 0.15; can b 0.1 -0.15", eye=tabletop.pitched(pitch))
     answer, judge = asked(seen, LEFT, says(("left of", "a")), {"left of": GOOD})
     assert (meant(answer), len(judge.asked)) == ("a", n)
@@ -157,9 +151,7 @@ def test_of_several_or_any_nothing_is_weighed(asked: Asked, two_sides: Rendering
 
 
 @pytest.mark.parametrize(("n", "status"), [(4, Status.OK), (5, Status.AMBIGUOUS)])
-def test_of_the_likeliest_candidates_alone_relations_are_asked(
-    asked: Asked, tabletop: Table, n: int, status: Status
-) -> None:
+def test_relations_of_the_likeliest_alone_are_asked(asked: Asked, tabletop: Table, n: int, status: Status) -> None:
     """Nothing is known of the cup's place; the fifth can is not asked about, and so none is settled."""
     seen = tabletop.see(tabletop.cup("cup", 0, 0), *(tabletop.can(f"c{k}", -0.25 + 0.12 * k, 0.25) for k in range(n)))
     answer, judge = asked(seen, "the can right of the cup", says(("right of", "c3")), {"right of": SURE},
@@ -239,9 +231,7 @@ def test_a_judge_that_fails_leaves_the_answer_of_the_geometry(
     ],
     ids=["cancelled", "cannot be asked", "missing file", "marks of its own"],
 )
-def test_what_ends_the_request(
-    two_sides: Rendering, judge: dict[str, str], of: str | None, status: str, words: str
-) -> None:
+def test_ends_of_requests(two_sides: Rendering, judge: dict[str, str], of: str | None, status: str, words: str) -> None:
     models = {"cancelled": Failing(CancelledError("the request was cancelled")), "judge": Judge(two_sides, behind)}
     answer = Resolver(config_from({"judge": judge}), models.get(of or "")).resolve(  # type: ignore[arg-type]
         two_sides.frame, BEHIND, two_sides.detections
@@ -298,9 +288,7 @@ def test_by_default_nothing_is_fused(tmp_path: Path, unclear: Rendering) -> None
 
 
 @pytest.mark.parametrize(("images", "n"), [("simulated", 2), ("real", 0), ("unknown", 0)])
-def test_a_judge_that_knows_simulated_images_alone_is_asked_about_no_others(
-    two_sides: Rendering, images: str, n: int
-) -> None:
+def test_a_judge_of_simulated_images_is_asked_about_no_others(two_sides: Rendering, images: str, n: int) -> None:
     judge = Judge(two_sides, behind)
     judge.domain = "simulated"  # type: ignore[attr-defined]
     config = config_from({"judge": {"mode": "report"}, "domain_gate": {"images": images}})

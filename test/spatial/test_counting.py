@@ -20,8 +20,6 @@ from spatial_vlm_ros.spatial.superlatives import Key, place_in_order, places_in_
 from spatial_vlm_ros.spatial.support_check import check_supported
 from spatial_vlm_ros.types import Ordinal, Status
 
-# ------------------------------------------------------------------------------------------------ numbers
-
 
 @pytest.mark.parametrize(
     "instruction",
@@ -29,9 +27,7 @@ from spatial_vlm_ros.types import Ordinal, Status
      *(pytest.param(words, marks=pytest.mark.slow) for words in (
          "the last 500 objects from the left", "the 150 tallest objects", "the 999 objects behind the 999 boxes"))],
 )  # fmt: skip
-def test_a_number_costs_no_more_than_the_objects_that_there_are(
-    instruction: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_number_costs_no_more_than_the_objects_there_are(instruction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[tuple[int, int]] = []
     how_many = superlatives._how_many
 
@@ -103,8 +99,6 @@ def test_orders_are_worked_out_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     for one, other in zip(whole, places_in_order(key, member, (1, 2, 30)), strict=True):
         assert one == pytest.approx(other, abs=1e-12)
 
-
-# ------------------------------------------------------------------------------------------------ measured once
 
 INSTRUCTIONS = (
     FIVE,

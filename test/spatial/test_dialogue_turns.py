@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,80 +72,50 @@ def doubted(tabletop: Table) -> Rendering:
     return tabletop.scene(DOUBTED)
 
 
-# ------------------------------------------------------------------------------------------------ offered answers
-
-LEFT = (
-    "the left one/left/the left/Left!/the left can/left one please/it's the left one/the one on the left/"
-    "the leftmost one/ok, the left one/no, the left one/I mean the left can/the first one/the former/a/can a/"
-    "the can (a)/uh the left one/not the right one/take the left one"
-)
-SETTLES_NOTHING = (
-    "yes/ok/that one/the other one/no, the other one/I don't know/what?/maybe/the third one/3/the blorp one/the zebra/"
-    "purple elephants/the green one/the of of"
-)
-
-
-@pytest.mark.parametrize("words", LEFT.split("/"))
-def test_an_offered_answer_is_taken_in_the_words_of_a_person(two: Rendering, words: str) -> None:
-    told = Talk(two)
-    assert told.say("grab the can") == "AMBIGUOUS: Which can: the left or the right one?"
-    assert told.say(words) == "a"
+def read() -> list[tuple[str, list[tuple[str, str]]]]:
+    """The dialogues of dialogues.txt: a scene's bodies, and words with what they lead to."""
+    found, bodies = [], ""
+    for line in Path(__file__).with_name("dialogues.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("    "):
+            turns = [turn.partition(" -> ") for turn in line.strip().split(" | ")]
+            said = [[(words, led) for words in each.split("/")] for each, _, led in turns]
+            found += [(bodies, list(dialogue)) for dialogue in itertools.product(*said)]
+        elif line and not line.startswith("#"):
+            bodies = line
+    return found
 
 
-@pytest.mark.parametrize("words", SETTLES_NOTHING.split("/"))
-def test_words_that_settle_nothing_are_refused_and_the_question_stays_open(two: Rendering, words: str) -> None:
-    told = Talk(two)
-    question, before = told.say("grab the can").partition(": ")[2], told.dialogue
-    assert told.say(words).partition(": ")[2] == question
-    assert [a.text for a in told.resolution.answers] == ["the left one", "the right one"]
-    assert before is not None
-    assert told.resolution.dialogue_id == before.id
-    assert told.say("the right one") == "b"
-
-
-DENIED = "NOT_FOUND: None"
+def led_to(told: Talk, got: str, expected: str) -> bool:
+    expected, _, message = expected.rstrip("]").partition(" [")
+    if expected.endswith(" placed"):
+        return got == expected.split()[0] and told.resolution.place is not None
+    fits = got.startswith(expected[:-1]) if expected.endswith("…") else got == expected
+    return fits and message in told.resolution.message
 
 
 @pytest.mark.parametrize(
-    ("bodies", "said"),
-    [
-        (TWO, {"grab the can": "", "neither": DENIED}),
-        (TWO, {"grab the can": "", "none of them": DENIED}),
-        (TWO, {"grab the can": "", "no": DENIED}),
-        (TWO, {"grab the can": "", "both of them": "a,b"}),
-        (TWO, {"grab the can": "", "right": "b"}),
-        (TWO, {"grab the cup": "cup", "right": "cup"}),
-        (TWO, {"grab the cupp": "NOT_FOUND: Did you mean the cup?", "yes": "cup"}),
-        (TWO, {"grab the cupp": "NOT_FOUND: Did you mean the cup?", "the cup": "cup"}),
-        (TWO, {"grab the cupp": "NOT_FOUND: Did you mean the cup?", "yes, the cup": "cup"}),
-        (TWO, {"grab the cupp": "NOT_FOUND: Did you mean the cup?", "no": DENIED}),
-        (TWO, {"grab the can left of the cupp": "NOT_FOUND: Did you mean the cup?", "yes": "a"}),
-        (TWO, {"grab the can": "", "the left one": "a", "yes": "a"}),
-        (TWO, {"grab the can left of the cup": "a", "yes": "a"}),
-        (TWO, {"grab the can": "", "the left one": "a", "no": None, "grab the left can": "a"}),
-        (TWO, {"grab the can": "", "never mind": "CANCELLED: None"}),
-        (TWO, {"grab the left can": "a", "no, the left one": "LOW_CONFIDENCE: Do you mean the right can?"}),
-        (FIVE, {"grab the can": "", "the leftmost one": "c0", "no": "AMBIGUOUS: Which of the four cans"}),
-        (FIVE, {"grab the can": "", "the second one from the left": "c1", "pick it up": "c1"}),
-    ],
-    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
-)  # fmt: skip
-def test_what_words_lead_to(tabletop: Table, bodies: str, said: dict[str, str | None]) -> None:
-    """The empty text stands for the first question, and None for anything. "No" after an order does not take the next
-    in that order; a command about it is about the object that was shown; a new command begins anew."""
+    ("bodies", "turns"), [pytest.param(*one, id=" | ".join(w for w, _ in one[1])) for one in read()]
+)
+def test_what_words_lead_to(tabletop: Table, bodies: str, turns: list[tuple[str, str]]) -> None:
     told = Talk(tabletop.scene(bodies))
-    for words, led in said.items():
+    for words, led in turns:
+        before = told.answered
         got = told.say(words)
-        expected = led or "AMBIGUOUS: Which"
-        assert led is None or got == expected or (led[:9] in ("", "AMBIGUOUS") and got.startswith(expected)), words
-        if led == DENIED and "grab the can" in said:
-            assert told.resolution.message.startswith("I see no other can")
-        if words == "never mind":
-            assert "nothing is executed" in told.resolution.message
+        if led == "same":
+            assert before is not None
+            assert told.resolution.question == before.resolution.question
+            assert told.resolution.answers == before.resolution.answers
+            assert told.resolution.dialogue_id == before.dialogue.id
+        elif led:
+            assert any(led_to(told, got, each) for each in led.split(" or else ")), (words, got)
 
 
-def test_either_is_of_those_asked_about(two: Rendering) -> None:
-    assert Talk(two).say("grab the can", "either one") in ("a", "b")
+def test_a_yes_no_question_offers_yes_and_no(doubted: Rendering) -> None:
+    told = Talk(doubted)
+    told.say("grab the can behind the cup")
+    assert [(a.text, a.ids) for a in told.resolution.answers] == [("yes", ("red",)), ("no", ())]
+    assert told.say("yes") == "red"
+    assert told.resolution.confidence >= 0.9
 
 
 def test_a_number_that_may_count_otherwise_is_confirmed(tabletop: Table) -> None:
@@ -154,61 +126,11 @@ def test_a_number_that_may_count_otherwise_is_confirmed(tabletop: Table) -> None
     assert told.say("yes") == {"blue": "b", "red": "a"}[first]
 
 
-@pytest.mark.parametrize("words", ["the one further to the left", "the one over on the left side there", "left there"])
-def test_an_offered_answer_in_part_is_taken_or_confirmed(two: Rendering, words: str) -> None:
-    told = Talk(two)
-    assert told.say("grab the can", words) in ("a", "LOW_CONFIDENCE: Do you mean the left can?")
-    assert told.say("yes") == "a"
-
-
 def test_what_no_words_tell_apart_is_asked_for_by_id(tabletop: Table) -> None:
     seen = tabletop.scene("can a 0 0")
     told = Talk(seen, (seen.detections[0], dataclasses.replace(seen.detections[0], id="d2")))
     assert told.say("grab the can") == "AMBIGUOUS: Which can: a or d2?"
     assert told.say("d2") == "d2"
-
-
-# ------------------------------------------------------------------------------------------------ yes and no
-
-
-@pytest.mark.parametrize(
-    "words", ["yes", "Yes, please.", "ok", "that's right", "correct", "right", "that one", "yes, the red one"]
-)
-def test_a_yes_no_question_takes_yes(doubted: Rendering, words: str) -> None:
-    told = Talk(doubted)
-    assert told.say("grab the can behind the cup") == "LOW_CONFIDENCE: Do you mean the red can?"
-    assert [(a.text, a.ids) for a in told.resolution.answers] == [("yes", ("red",)), ("no", ())]
-    assert told.say(words) == "red"
-    assert told.resolution.confidence >= 0.9
-
-
-@pytest.mark.parametrize("words", ["no", "nope", "that's wrong", "not that one", "wrong", "that isn't it", "neither"])
-def test_a_yes_no_question_takes_no_and_asks_on(doubted: Rendering, words: str) -> None:
-    told = Talk(doubted)
-    assert told.say("grab the can behind the cup", words) == "RELATION_UNSATISFIED: Do you mean the blue can?"
-    assert told.say("yes") == "blue"
-
-
-@pytest.mark.parametrize(
-    "words", ["no, the other one", "the other one", "another can", "the blue one", "no, the blue one"]
-)
-def test_what_is_said_instead_is_taken(doubted: Rendering, words: str) -> None:
-    told = Talk(doubted)
-    led = told.say("grab the can behind the cup", words)
-    assert led in ("blue", "LOW_CONFIDENCE: Do you mean the blue can?")
-    assert "blue" in (led, told.say("yes"))
-
-
-@pytest.mark.parametrize(
-    "words", ["no, the other one", "the other one", "no, the other can", "not that one", "that is wrong", "no"]
-)
-def test_after_an_answer_the_other_of_two_is_the_other(two: Rendering, words: str) -> None:
-    for first, second in (("left", "b"), ("right", "a")):
-        told = Talk(two)
-        told.say("grab the can", f"the {first} one")
-        led = told.say(words)
-        assert led in (second, f"LOW_CONFIDENCE: Do you mean the {'right' if first == 'left' else 'left'} can?")
-        assert second in (led, told.say("yes"))
 
 
 def test_what_was_denied_does_not_come_back_and_there_are_as_many_turns_as_candidates(five: Rendering) -> None:
@@ -225,18 +147,13 @@ def test_what_was_denied_does_not_come_back_and_there_are_as_many_turns_as_candi
     assert Talk(five).say("grab the can", "the second one from the left", "point at the can on the right of it") != "c1"
 
 
-# ------------------------------------------------------------------------------------------------ other frames
-
-
 def renamed(detections: Sequence[Detection]) -> list[Detection]:
     """Another order and other ids, as a detector gives them on the next frame."""
     return [dataclasses.replace(d, id=f"n{n}") for n, d in enumerate(reversed(detections))]
 
 
 @pytest.mark.parametrize("words", ["the left one", "yes", "no, the other one"])
-def test_an_object_is_known_again_on_a_frame_with_other_ids_from_elsewhere(
-    tabletop: Table, two: Rendering, words: str
-) -> None:
+def test_an_object_is_known_again_from_elsewhere_with_other_ids(tabletop: Table, two: Rendering, words: str) -> None:
     told = Talk(two)
     told.say("grab the can", *(() if words == "the left one" else ("the left one",)))
     later = tabletop.scene(TWO, eye=ELSEWHERE, stamp_ns=10**9)
@@ -305,9 +222,6 @@ def test_what_stands_too_close_to_tell_is_not_known_again(tabletop: Table) -> No
     assert row_of(dataclasses.replace(later, label="bottle"), scene) is None
 
 
-# ------------------------------------------------------------------------------------------------ bounds
-
-
 def test_a_dialogue_is_bounded(two: Rendering) -> None:
     told = Talk(two)
     told.say("grab the can")
@@ -332,30 +246,6 @@ def test_hostile_answers_are_refused_and_lose_nothing(two: Rendering, words: str
     led = told.say(words)
     assert led.split(":")[0] in ("INVALID_INPUT", "NOT_UNDERSTOOD", "NOT_FOUND", "AMBIGUOUS")
     assert told.say("the left one").split(":")[0] in ("a", "LOW_CONFIDENCE", "NOT_UNDERSTOOD")
-
-
-def test_of_several_that_an_answer_leaves_none_is_taken_for_granted(tabletop: Table) -> None:
-    told = Talk(tabletop.scene("can c0 -0.2 0 red; can c1 -0.08 0 red; can c2 0.04 0 blue; can c3 0.16 0 blue"))
-    assert told.say("grab the can").startswith("AMBIGUOUS: Which")
-    assert told.say("the red one") == "AMBIGUOUS: Which can: the left or the right one?"
-    assert told.say("the right one") == "c1"
-    assert told.say("no, the other one").startswith("AMBIGUOUS: Which")
-    assert told.say("the blue one").startswith(("AMBIGUOUS: Which", "LOW_CONFIDENCE"))
-
-
-@pytest.mark.parametrize(
-    "words", ["the red one", "give me the red one", "I'd like the red one", "take the red can", "put the red one on it"]
-)
-def test_a_command_about_one_of_those_asked_about_keeps_what_was_to_be_done(tabletop: Table, words: str) -> None:
-    tray = tabletop.block("t", 0.0, 0.3, (0.3, 0.2, 0.02), label="tray", colour="grey")
-    seen = tabletop.scene("can r 0.1 -0.1 red; can b -0.15 -0.1 blue", tray)
-    told = Talk(seen)
-    assert told.say("put the can on the tray") == "AMBIGUOUS: Which can: the red or the blue one?"
-    led = told.say(words)
-    assert led == "r" or words.endswith("on it")
-    assert led != "r" or told.resolution.place is not None
-    told = Talk(seen)
-    assert told.say("put the can on the tray", "the red one", "no, left of the tray").startswith("NOT_UNDERSTOOD")
 
 
 WORDS = (

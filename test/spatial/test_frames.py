@@ -24,9 +24,6 @@ def heard(scene: Scene, speaker: Transform) -> Scene:
     return dataclasses.replace(scene, frame=dataclasses.replace(scene.frame, camera_T_speaker=speaker))
 
 
-# ------------------------------------------------------------------------------------------------ robot, speaker, world
-
-
 @pytest.mark.parametrize(
     ("stands", "place", "for_viewer", "for_robot"),
     [
@@ -79,9 +76,7 @@ def test_a_speaker_who_looks_straight_up_still_stands_somewhere(ground: Ground) 
 @pytest.mark.parametrize(
     ("azimuth_deg", "relation"), [(0.0, "behind"), (90.0, "right of"), (180.0, "in front of"), (-90.0, "left of")]
 )
-def test_in_the_world_ahead_is_an_azimuth_of_the_base_frame_and_the_same_everywhere(
-    ground: Ground, azimuth_deg: float, relation: str
-) -> None:
+def test_in_the_world_ahead_is_the_same_azimuth_everywhere(ground: Ground, azimuth_deg: float, relation: str) -> None:
     """The base looks the camera's way; azimuth turns ahead to its left (counter-clockwise about z)."""
     limits = dataclasses.replace(WORLD_LIMITS, world_azimuth_deg=azimuth_deg)
     for aside in (-2.0, 0.0, 1.0):
@@ -110,13 +105,8 @@ def test_the_world_needs_an_azimuth_and_a_base(ground: Ground, defined: bool, ha
         layout.viewpoint(WORLD)
 
 
-# ------------------------------------------------------------------------------------------------ object
-
-
 @pytest.mark.parametrize(("label", "left_is"), [("office chair", -0.2), ("stove", 0.2)])
-def test_a_chairs_left_is_its_own_and_a_stoves_is_that_of_who_faces_it(
-    ground: Ground, label: str, left_is: float
-) -> None:
+def test_a_chairs_left_is_its_own_and_a_stoves_that_of_who_faces_it(ground: Ground, label: str, left_is: float) -> None:
     """Both face the camera: who sits in the chair has his left on the camera's right."""
     scene = ground.scene((Object(1.0, -0.2), ANCHOR, Object(0.8, 0.0)))
     layout = lay(with_front(scene, 1, -1.0, 0.0, label))
@@ -153,9 +143,6 @@ def test_an_order_has_no_object_to_look_from(ground: Ground) -> None:
 )
 def test_the_last_word_of_a_label_says_whose_sides_it_has(label: str, own: bool) -> None:
     assert is_own_sided(label) is own
-
-
-# ------------------------------------------------------------------------------------------------ straight down
 
 
 @pytest.mark.parametrize(

@@ -130,14 +130,11 @@ def wrong(trials: Sequence[Trial], *, hidden: bool) -> list[str]:
 
 
 @pytest.mark.parametrize(("kind", "most"), [("behind", 0.05), ("inside", 0.05), ("elsewhere", 0.01)])
-def test_what_stands_in_a_region_is_hidden_and_elsewhere_it_is_seen(
+def test_what_is_in_a_region_is_hidden_and_elsewhere_seen(
     trials: dict[str, list[Trial]], kind: str, most: float
 ) -> None:
     errors = wrong(trials[kind], hidden=kind != "elsewhere")
     assert len(errors) <= most * len(trials[kind]), "\n".join(errors)
-
-
-# ------------------------------------------------------------------------------------------------ by hand
 
 
 def regions_of(tabletop: Table, seen: Rendering, *size: float) -> tuple[HiddenRegion, ...]:
@@ -221,9 +218,7 @@ def test_without_ground_or_objects_nothing_is_hidden(tabletop: Table) -> None:
     [("banana", (0.12, 0.04)), ("soup bowl", (0.15, 0.06)), ("fruit", (0.08, 0.08)), ("gizmo", (0.06, 0.06)),
      ("object", (0.06, 0.06)), ("can", None), ("mug", None)],
 )  # fmt: skip
-def test_an_object_is_as_large_as_its_like_in_the_scene_or_as_usual(
-    tabletop: Table, noun: str, size: tuple[float, float] | None
-) -> None:
+def test_sizes_are_those_of_its_like_or_the_usual(tabletop: Table, noun: str, size: tuple[float, float] | None) -> None:
     seen = tabletop.scene("cup c 0.2 0", tabletop.can("a", -0.2, 0, radius=0.045, height=0.16))
     match = np.array([1.0, 0.0]) if noun == "mug" else None
     found = expected_size(NounPhrase(noun, ("red",) if noun == "can" else ()), tabletop.layout(seen), 0.06, match)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from random_tables import instructions, pictures
-from tables import Table, without_attributes
+from tables import Table, instructions, pictures, without_attributes
 
 from spatial_vlm_ros.language import parse, parse_dialogue
 from spatial_vlm_ros.resolver import Resolver
@@ -35,8 +34,6 @@ def asked(layout: Layout, phrase: NounPhrase = CAN, **request: object) -> Questi
     rows = [row for row, o in enumerate(layout.scene.objects) if phrase.category in ("object", o.detection.label)]
     return ask(phrase, rows, even(rows, len(layout)), layout, **request)  # type: ignore[arg-type]
 
-
-# ------------------------------------------------------------------------------------------------ what is said
 
 THREE = "can c0 -0.24 0; can c1 -0.12 0; can c2 0 0"
 FOUR = "can c0 -0.2 0 red; can c1 -0.08 0 red; can c2 0.04 0 blue; can c3 0.16 0 blue"
@@ -161,9 +158,6 @@ def test_an_object_is_named_by_the_shortest_words_that_fit_no_other(tabletop: Ta
         assert tabletop.meant(seen, distinguished(row, layout)) == detection.id
 
 
-# ------------------------------------------------------------------------------------------------ what answers lead to
-
-
 @dataclasses.dataclass(frozen=True)
 class Case:
     """An instruction that is ambiguous in a scene, and what is asked."""
@@ -243,9 +237,6 @@ def test_a_question_shares_out_the_rivals_in_four_parts_at_most_and_is_the_same_
     for case in cases[:40]:
         for words, _ in case.question.answers:
             assert parse_dialogue(words, [case.instruction])[0].action == parse(case.instruction)[0].action, words
-
-
-# ------------------------------------------------------------------------------------------------ places in an order
 
 
 def test_places_in_an_order_are_those_of_all_subsets_of_members() -> None:

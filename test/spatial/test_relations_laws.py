@@ -8,21 +8,8 @@ import functools
 
 import numpy as np
 import pytest
-from relation_scenes import (
-    LIMITS,
-    PAIRWISE,
-    VIEWER,
-    Ground,
-    Object,
-    lay,
-    margins,
-    mirrored,
-    rotation,
-    rounded,
-    seen_by_another_camera,
-    turned,
-    with_front,
-)
+import relation_scenes as made
+from relation_scenes import LIMITS, PAIRWISE, VIEWER, Ground, Object, lay, margins
 
 from spatial_vlm_ros.spatial.relations import Pairs, measure_set, measure_two
 from spatial_vlm_ros.types import FrameOfReference, Scene, Transform
@@ -49,11 +36,11 @@ def random_scene(seed: int, **frames: object) -> Scene:
         objects.append(Object(float(ahead), float(right), tuple(size), base=float(rng.choice((0.0, 0.0, 0.1, 0.3)))))
     first = objects[0]
     objects[1] = Object(first.ahead, first.right, (0.03, 0.03, 0.03), base=first.size[2])
-    scene = turned(GROUND.scene(objects, **frames), rng.uniform(-3, 3, 7))  # type: ignore[arg-type]
+    scene = made.turned(GROUND.scene(objects, **frames), rng.uniform(-3, 3, 7))  # type: ignore[arg-type]
     for row in (0, 2, 4):
         ahead, right = (float(v) for v in rng.normal(size=2))
-        scene = with_front(scene, row, ahead, right, label=str(rng.choice(("chair", "stove"))))
-    return rounded(scene, 2)
+        scene = made.with_front(scene, row, ahead, right, label=str(rng.choice(("chair", "stove"))))
+    return made.rounded(scene, 2)
 
 
 def all_margins(scene: Scene) -> dict[str, np.ndarray]:
@@ -87,9 +74,6 @@ def found(seed: int) -> dict[str, np.ndarray]:
 
 def off_diagonal(matrix: np.ndarray) -> np.ndarray:
     return matrix[~np.eye(len(matrix), dtype=np.bool_)]
-
-
-# ------------------------------------------------------------------------------------------------ one against another
 
 
 def test_left_is_minus_right(found: dict[str, np.ndarray]) -> None:
@@ -165,9 +149,7 @@ def test_touching_and_at_a_distance_share_one_gap(scene: Scene, found: dict[str,
     np.testing.assert_allclose(found["touching"] + found["at a distance from"], 2 * noise, **EXACT)
 
 
-def test_where_no_front_decides_opposite_is_mutual_for_what_is_off_the_middle(
-    scene: Scene, found: dict[str, np.ndarray]
-) -> None:
+def test_where_no_front_decides_opposite_is_mutual_off_the_middle(scene: Scene, found: dict[str, np.ndarray]) -> None:
     layout = lay(scene)
     off = np.linalg.norm(layout.centre[:, :2] - layout.middle, axis=1) > layout.reach.max()
     rows = np.flatnonzero(off & ~np.isfinite(layout.front[:, 0]))
@@ -175,9 +157,7 @@ def test_where_no_front_decides_opposite_is_mutual_for_what_is_off_the_middle(
     assert (across == across.T).all()
 
 
-def test_parts_are_over_or_in_the_object_and_among_within_the_widened_outline(
-    found: dict[str, np.ndarray], scene: Scene
-) -> None:
+def test_parts_are_over_the_object_and_among_within_the_outline(found: dict[str, np.ndarray], scene: Scene) -> None:
     layout = lay(scene)
     for part in ("edge", "corner", "centre", "end"):
         t, a = np.nonzero(found[f"at the {part} of"] > 0)
@@ -191,14 +171,9 @@ def test_parts_are_over_or_in_the_object_and_among_within_the_widened_outline(
     assert (inside > layout.centre[2:, :2].min(axis=0) - widest).all()
 
 
-# ------------------------------------------------------------------------------------------------ scenes moved
-
-
-def test_in_the_mirror_left_and_right_are_exchanged_and_nothing_else(
-    scene: Scene, found: dict[str, np.ndarray]
-) -> None:
+def test_in_the_mirror_left_and_right_are_exchanged_alone(scene: Scene, found: dict[str, np.ndarray]) -> None:
     """Not even what a stove's or a chair's front decides."""
-    reflected = all_margins(mirrored(scene))
+    reflected = all_margins(made.mirrored(scene))
     for name, expected in found.items():
         np.testing.assert_allclose(reflected[SIDES.get(name, name)], expected, **ROUNDED, err_msg=name)
 
@@ -216,8 +191,8 @@ def test_the_order_of_detections_changes_nothing(scene: Scene, found: dict[str, 
 def test_a_rolled_or_upside_down_camera_changes_nothing(scene: Scene, found: dict[str, np.ndarray]) -> None:
     for roll_deg in (30.0, 180.0, -137.0):
         matrix = np.eye(4)
-        matrix[:3, :3] = rotation(np.array([0.0, 0.0, 1.0]), np.radians(roll_deg))
-        rolled = seen_by_another_camera(scene, Transform("camera_color_optical_frame", "rolled", matrix))
+        matrix[:3, :3] = made.rotation(np.array([0.0, 0.0, 1.0]), np.radians(roll_deg))
+        rolled = made.seen_by_another_camera(scene, Transform("camera_color_optical_frame", "rolled", matrix))
         for name, got in all_margins(rolled).items():
             np.testing.assert_allclose(got, found[name], **ROUNDED, err_msg=name)
 
@@ -233,9 +208,9 @@ def test_where_the_camera_is_means_nothing_to_others(seed: int, frame: FrameOfRe
     scene = dataclasses.replace(scene, frame=dataclasses.replace(scene.frame, camera_T_speaker=speaker))
     matrix = np.eye(4)
     axis = rng.normal(size=3)
-    matrix[:3, :3] = rotation(axis / np.linalg.norm(axis), rng.uniform(-3, 3))
+    matrix[:3, :3] = made.rotation(axis / np.linalg.norm(axis), rng.uniform(-3, 3))
     matrix[:3, 3] = rng.uniform(-0.5, 0.5, 3)
-    elsewhere = seen_by_another_camera(scene, Transform("camera_color_optical_frame", "other", matrix))
+    elsewhere = made.seen_by_another_camera(scene, Transform("camera_color_optical_frame", "other", matrix))
     assert abs(lay(scene).down_deg - lay(elsewhere).down_deg) > 1e-3
     before, after = (_framed(s, frame) for s in (scene, elsewhere))
     for name, expected in before.items():

@@ -81,9 +81,6 @@ def without(answer: Resolution) -> Resolution:
     return dataclasses.replace(answer, second_opinion=None)
 
 
-# ------------------------------------------------------------------------------------------------ reliability
-
-
 @pytest.mark.parametrize(
     ("keys", "prior", "expected"),
     [
@@ -199,9 +196,6 @@ def test_a_missing_file_refuses_the_request_and_is_named(two_sides: Rendering, t
     assert "nowhere.json" in answer.message
 
 
-# ------------------------------------------------------------------------------------------------ an answer
-
-
 def test_the_same_answer_is_confirmed(asked: Asked, two_sides: Rendering) -> None:
     answer = asked(two_sides, "grab the can behind the cup", "far", {"behind": GOOD})
     opinion = opinion_of(answer)
@@ -212,9 +206,7 @@ def test_the_same_answer_is_confirmed(asked: Asked, two_sides: Rendering) -> Non
     assert opinion.combined_probability > opinion.geometric_probability
 
 
-def test_another_answer_of_a_reliable_model_is_a_disagreement_with_both(
-    asked: Asked, tabletop: Table, two_sides: Rendering
-) -> None:
+def test_another_answer_of_a_reliable_model_disagrees(asked: Asked, tabletop: Table, two_sides: Rendering) -> None:
     """Its combined probability is Bayes' rule by hand."""
     alone = tabletop.ask(two_sides, BEHIND)
     answer = asked(two_sides, BEHIND, "near", {"behind": GOOD})
@@ -282,9 +274,6 @@ def test_a_disagreement_comes_before_a_place_is_looked_for(asked: Asked, tableto
     assert (answer.status, answer.places) == (Status.DISAGREEMENT, ())
 
 
-# ------------------------------------------------------------------------------------------------ refusals and ties
-
-
 @pytest.mark.parametrize(
     ("words", "status", "key"),
     [
@@ -295,9 +284,7 @@ def test_a_disagreement_comes_before_a_place_is_looked_for(asked: Asked, tableto
     ],
 )
 @pytest.mark.parametrize("names", ["near", "far", "cup"])
-def test_no_opinion_makes_a_pose_of_a_refusal(
-    asked: Asked, tabletop: Table, words: str, status: Status, key: str, names: str
-) -> None:
+def test_refusals_stay(asked: Asked, tabletop: Table, words: str, status: Status, key: str, names: str) -> None:
     """Two cans fit "the can" outright: that a model always names one of them says nothing of what was meant."""
     seen = tabletop.scene("cup cup 0 0; can near 0 -0.2; can far 0.15 0.2")
     alone = tabletop.ask(seen, words)
@@ -329,17 +316,13 @@ def test_a_tie_of_an_order_is_broken_by_a_reliable_model(asked: Asked, tabletop:
 @pytest.mark.parametrize(
     ("names", "counts"), [("c", GOOD), ("a", BAD), ("b", BAD), ("a", HALF), ("a", (12, 0, 0)), (None, GOOD)]
 )
-def test_a_tie_stays_where_the_opinion_cannot_break_it(
-    asked: Asked, tabletop: Table, names: str | None, counts: tuple[int, int, int]
-) -> None:
+def test_such_a_tie_stays(asked: Asked, tabletop: Table, names: str | None, counts: tuple[int, int, int]) -> None:
     answer = asked(tabletop.scene(NEAR_TIE), "the leftmost can", names, {"leftmost": counts})
     assert without(answer) == tabletop.ask(tabletop.scene(NEAR_TIE), "the leftmost can")
 
 
 @pytest.mark.parametrize(("names", "status"), [("clear", Status.OK), ("unclear", Status.AMBIGUOUS)])
-def test_a_tie_is_only_broken_for_what_clearly_has_the_relation(
-    asked: Asked, tabletop: Table, names: str, status: Status
-) -> None:
+def test_a_tie_is_broken_only_for_what_clearly_fits(asked: Asked, tabletop: Table, names: str, status: Status) -> None:
     seen = tabletop.scene("cup cup 0 0; can clear -0.2 0; can unclear 0.001 0.15")
     assert tabletop.meant(seen, "the can left of the cup") == "AMBIGUOUS"
     answer = asked(seen, "the can left of the cup", names, {"left of": GOOD})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions about space on rendered tables: typed answers, the refusals of orders, and never a target."""
+"""Questions about space on rendered tables: typed answers, and never a target; most of them are in sentences.txt."""
 
 from __future__ import annotations
 
@@ -37,31 +37,6 @@ def table(tabletop: Table) -> Rendering:
     return tabletop.scene("cup cup 0 0; can left -0.2 0; can right 0.2 0", back, tabletop.block("front", 0.0, -0.2))
 
 
-VALUES = {
-    "is the left can left of the cup?": "yes",
-    "is the left can right of the cup?": "no",
-    "is the left can not right of the cup?": "yes",
-    "is the cup between the cans?": "yes",
-    "are the cans behind the cup?": "no",
-    "is the farthest block taller than the cup?": "yes",
-    "is the cup a can?": "no",
-    "is the farthest block the tallest object?": "yes",
-    "is the left can closer to the cup than the farthest block?": "yes",
-    "is there a can left of the cup?": "yes",
-    "is there a bowl?": "no",
-    "is anything behind the cup?": "yes",
-    "are there three cans?": "no",
-    "are there exactly two cans?": "yes",
-    "is there only one can?": "no",
-    "is there another can?": "yes",
-    "is there another cup?": "no",
-    "is there room for the cup on the table?": "yes",
-    "is the cup in front of the can?": "no",  # any of several anchors will do where it does not matter
-    "what is the cup on?": "the surface",
-    "what is left of the left can?": "none",
-    "is the left can left or right of the cup?": "left of",
-    "which side of the cup is the farthest block on?": "behind",
-}
 OBJECTS = {
     "what is left of the cup?": {"left"},
     "which block is behind the cup?": {"back"},
@@ -75,29 +50,6 @@ COUNTS = {
     "how many cans are there?": 2, "how many objects are left of the right can?": 4,
     "how many objects are on the table?": 5, "how many bowls are there?": 0,
 }  # fmt: skip
-REFUSALS = {
-    "which cans are next to the bowl?": Status.NOT_FOUND,
-    "how far is the bowl from the cup?": Status.NOT_FOUND,
-    "how far is the cup from the bowl?": Status.NOT_FOUND,
-    "is the cup left of the bowl?": Status.NOT_FOUND,
-    "which bowl is left of the cup?": Status.NOT_FOUND,
-    "where is the bowl?": Status.NOT_FOUND,
-    "is the can left of the cup?": Status.AMBIGUOUS,
-    "how tall is the can?": Status.AMBIGUOUS,
-    "is the cup left of the can?": Status.AMBIGUOUS,
-    "how far is the cup from me?": Status.FRAME_UNDEFINED,
-    "how heavy is the cup?": Status.NOT_UNDERSTOOD,
-    "how far right of the cup is the left can?": Status.RELATION_UNSATISFIED,
-}
-
-
-@pytest.mark.parametrize("words", VALUES)
-def test_values(tabletop: Table, table: Rendering, words: str) -> None:
-    answer = said(tabletop.ask(table, words))
-    assert answer.value == VALUES[words]
-    if answer.value in ("yes", "no"):
-        assert answer.probability >= 0.85
-        assert answer.words.startswith(answer.value.capitalize())
 
 
 def test_what_is_not_clear_is_answered_so(tabletop: Table) -> None:
@@ -119,16 +71,6 @@ def test_objects_are_counted(tabletop: Table, table: Rendering, words: str) -> N
     answer, number = said(tabletop.ask(table, words)), COUNTS[words]
     assert (answer.value, answer.unit, answer.interval) == (number, "objects", (number, number))
     assert len(ids(answer)) == number
-
-
-@pytest.mark.parametrize("words", REFUSALS)
-def test_refusals_are_those_of_orders(tabletop: Table, table: Rendering, words: str) -> None:
-    resolution = tabletop.ask(table, words)
-    assert resolution.status is REFUSALS[words], resolution.message
-    assert resolution.answer is None
-
-
-# ------------------------------------------------------------------------------------------------ lengths
 
 
 def test_distances_hold_the_truth(tabletop: Table, table: Rendering) -> None:
@@ -166,9 +108,6 @@ def test_every_length_lies_within_its_interval(tabletop: Table, table: Rendering
 def test_a_question_about_an_unmeasured_object_names_the_reason(tabletop: Table, table: Rendering) -> None:
     for words in ("how far is the cup from the left can?", "is the left can left of the cup?"):
         assert tabletop.ask(table, words, frame=without_depth(table, "cup")).status is Status.DEPTH_INVALID
-
-
-# ------------------------------------------------------------------------------------------------ carried on
 
 
 @pytest.mark.parametrize(
