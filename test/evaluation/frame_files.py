@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from spatial_vlm_ros.evaluation import frame_writer
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
 
@@ -23,6 +26,14 @@ def write_frame(folder: Path, frame: RgbdFrame, detections: Sequence[Detection] 
     (folder / "camera_info.json").write_text(json.dumps(camera))
     objects = [{"id": d.id, "label": d.label, "box": d.box_xyxy} for d in detections]
     (folder / "detections.json").write_text(json.dumps({"detections": objects}))
+    return folder
+
+
+def write_two_frames(folder: Path) -> Path:
+    """Frames f1, with a pose of the camera, and f2, without one, of two chicks and a cup; with masks."""
+    frame, detections = chicks_and_cup_frame()
+    frame_writer.write_frame(folder / "f1", frame, detections)
+    frame_writer.write_frame(folder / "f2", dataclasses.replace(frame, base_T_camera=None), detections)
     return folder
 
 

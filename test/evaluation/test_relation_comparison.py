@@ -16,7 +16,7 @@ from frame_files import case, write_cases
 
 from spatial_vlm_ros.errors import FileError, InputError, NotUnderstoodError, UnknownNameError
 from spatial_vlm_ros.evaluation.compared_models import ComparedModel, models_of
-from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
+from spatial_vlm_ros.evaluation.frame_folder import load_cases
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations, judge_json
 from spatial_vlm_ros.evaluation.relation_comparison import (
@@ -35,9 +35,14 @@ if TYPE_CHECKING:
     from conftest import Tabletop
 
     from spatial_vlm_ros.sim.tabletop import Rendering
+import time
 
 BEHIND = "the can behind the cup"
+
+
 HIGHER = "higher=compared_backends:HigherIsFarther"
+
+
 GOOD = {"slope": 1.0, "error": 0.05, "offset": 0.0, "n": 400, "positive": 200}
 
 
@@ -190,79 +195,56 @@ def test_relations_of_anchors_count_for_every_candidate(tabletop: Tabletop) -> N
     comparison = compared(seen, "the can behind the cup left of the block").comparison
     assert ("left of", "cup", "block") in {(o.relation, o.target_id, o.anchor_id) for o in comparison.relations}
     assert comparison.rows[1].chosen_id == "far"
-
-
-def test_parts_of_the_sentence_that_no_model_is_asked_about_are_told(usual: Rendering) -> None:
-    comparison = compared(usual, "the nearest can in front of the cup").comparison
-    assert comparison.unasked == ("nearest",)
-    assert compared(usual, "the can behind the leftmost cup").comparison.unasked == ("leftmost",)
-    assert compared(usual).comparison.unasked == ()
+    assert comparison.unasked == compared(seen).comparison.unasked == ()
+    told = {"the nearest can in front of the cup": "nearest", "the can behind the leftmost cup": "leftmost"}
+    for words, part in told.items():
+        assert compared(seen, words).comparison.unasked == (part,)
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("words", "roll_deg", "reason"),
     [
-        ("the plate behind the cup", "NOT_FOUND is decided by measurement alone"),
-        ("the can on the cup", "RELATION_UNSATISFIED is decided by measurement alone"),
-        ("the nearest can", "has no relation that a model can judge"),
-        ("the can near the cup", "is decided by measurement alone|has no relation"),
+        ("the plate behind the cup", 0, "NOT_FOUND is decided by measurement alone"),
+        ("the can on the cup", 0, "RELATION_UNSATISFIED is decided by measurement alone"),
+        ("the nearest can", 0, "has no relation that a model can judge"),
+        ("the can near the cup", 0, "is decided by measurement alone|has no relation"),
+        (BEHIND, 80, "rolled"),
     ],
 )
 def test_where_nothing_can_be_compared_the_reason_is_told_and_no_model_is_loaded(
-    usual: Rendering, words: str, reason: str
+    tabletop: Tabletop, words: str, roll_deg: float, reason: str
 ) -> None:
+    cans = (tabletop.can("near", -0.1, -0.2), tabletop.can("far", 0.1, 0.2))
     compared_backends.LOADED.clear()
-    comparison = compared(usual, words).comparison
+    comparison = compared(tabletop.see(tabletop.cup("cup", 0, 0), *cans, roll_deg=roll_deg), words).comparison
     assert [row.by for row in comparison.rows] == ["measurement"]
     assert not comparison.relations
     assert any(each in comparison.reason for each in reason.split("|"))
     assert compared_backends.LOADED == []
 
 
-def test_a_camera_on_its_side_is_told(tabletop: Tabletop) -> None:
-    seen = tabletop.see(
-        tabletop.cup("cup", 0, 0), tabletop.can("near", 0, -0.2), tabletop.can("far", 0, 0.2), roll_deg=80
-    )
-    comparison = compared(seen).comparison
-    assert not comparison.relations
-    assert "rolled" in comparison.reason
-
-
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        ("the can frobnicating the cup", NotUnderstoodError),
-        ("how far is the can from the cup?", InputError),
-        ("the cans behind the cup", InputError),
-        ("any can behind the cup", InputError),
-    ],
-)
-def test_words_that_mean_no_single_object_are_refused(usual: Rendering, words: str, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        compared(usual, words)
-
-
 # ------------------------------------------------------------------------------------------------ models
 
 
-def test_a_model_that_contradicts_itself_chooses_nothing(usual: Rendering) -> None:
-    model = compared(usual, made=plan("compared_backends:TakesTheFirst")).comparison.rows[1]
-    assert [(one.p, one.consistent) for one in model.opinions] == [(None, False)] * 2
-    assert (model.chosen_id, model.reason) == (None, "it has no opinion on any relation")
-    assert model.questions == 4  # of each relation both orders
-
-
-def test_a_model_to_which_all_candidates_are_alike_chooses_none_of_them(usual: Rendering) -> None:
-    model = compared(usual, made=plan("compared_backends:SaysBehind")).comparison.rows[1]
-    assert (model.chosen_id, model.reason) == (None, "far and near are equally likely for it")
-    front = compared(usual, "the can in front of the cup", plan("compared_backends:SaysBehind")).comparison.rows[1]
-    assert (front.chosen_id, front.reason) == (None, "it denies the relations of every candidate")
+@pytest.mark.parametrize(
+    ("name", "words", "opinions", "reason"),
+    [
+        ("TakesTheFirst", BEHIND, [(None, False)] * 2, "it has no opinion on any relation"),  # contradicts itself
+        ("SaysBehind", BEHIND, None, "far and near are equally likely for it"),
+        ("SaysBehind", "the can in front of the cup", None, "it denies the relations of every candidate"),
+    ],
+)
+def test_a_model_that_tells_no_candidate_from_the_others_chooses_nothing(
+    usual: Rendering, name: str, words: str, opinions: list[Any] | None, reason: str
+) -> None:
+    model = compared(usual, words, plan(f"compared_backends:{name}")).comparison.rows[1]
+    assert (model.chosen_id, model.reason) == (None, reason)
+    assert opinions is None or [(one.p, one.consistent) for one in model.opinions] == opinions
+    assert opinions is None or model.questions == 4  # of each relation both orders
 
 
 def test_a_budget_that_is_used_up_is_no_contradiction(usual: Rendering, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(self: object, rgb: object, questions: Sequence[object], budget_s: float) -> tuple[None, ...]:  # noqa: ARG001
-        import time
-
         time.sleep(budget_s)
         return (None,) * len(questions)
 
@@ -297,32 +279,19 @@ def test_remedies_are_options_and_one_that_is_not_taken_is_told(usual: Rendering
     assert "loading higher with sure=0.6" in told
 
 
-def test_a_backend_that_cannot_judge_is_refused_with_what_can(usual: Rendering) -> None:
-    with pytest.raises(InputError, match=r"does not judge relations.*relation-judge.*qwen-vl"):
-        compared(usual, made=plan("compared_backends:Finds"))
-    with pytest.raises(UnknownNameError, match="nobody"):
-        compared(usual, made=plan("nobody"))
-
-
-def test_of_photographs_the_shipped_judge_says_nothing_and_nothing_fails(usual: Rendering) -> None:
-    pytest.importorskip("onnxruntime")
-    photograph = dataclasses.replace(usual, frame=dataclasses.replace(usual.frame, domain="real"))
-    measured, model = compared(photograph, made=plan("relation-judge")).comparison.rows
-    assert (measured.chosen_id, model.opinions, model.failed) == ("far", (), False)
-    assert "simulated" in model.reason
-
-
-def test_the_shipped_judge_comes_with_its_calibration() -> None:
+def test_the_shipped_judge_comes_with_its_calibration_and_says_nothing_of_photographs(usual: Rendering) -> None:
     pytest.importorskip("onnxruntime")
     frame, detections = chicks_and_cup_frame()
     frame = dataclasses.replace(frame, domain="simulated")
-    words = "grab me the chick behind the cup"
-    comparison = compare_sentence(
-        frame, detections, words, plan("relation-judge"), ResolverConfig(), expected=("bonnet",)
-    ).comparison
-    assert [row.by for row in comparison.rows] == ["measurement", "model", "fused"]
-    assert [(row.chosen_id, row.right) for row in comparison.rows] == [("bonnet", True)] * 3
+    words, made = "grab me the chick behind the cup", plan("relation-judge")
+    comparison = compare_sentence(frame, detections, words, made, ResolverConfig(), expected=("bonnet",)).comparison
+    assert [(row.by, row.chosen_id, row.right) for row in comparison.rows] == [
+        (by, "bonnet", True) for by in ("measurement", "model", "fused")]  # fmt: skip
     assert all(one.calibrated is not None for one in comparison.rows[1].opinions)
+    photograph = dataclasses.replace(usual, frame=dataclasses.replace(usual.frame, domain="real"))
+    measured, model = compared(photograph, made=made).comparison.rows
+    assert (measured.chosen_id, model.opinions, model.failed) == ("far", (), False)
+    assert "simulated" in model.reason
 
 
 def test_a_grounder_finds_the_objects() -> None:
@@ -366,11 +335,26 @@ def test_models_that_are_written_wrongly_are_refused(judges: list[str], calibrat
         models_of(judges, calibrations)
 
 
-def test_options_of_the_small_judge_are_checked(usual: Rendering) -> None:
-    pytest.importorskip("onnxruntime")
-    for options in ("attention=1.2", "threads=many"):
-        with pytest.raises(InputError, match="threads=N"):
-            compared(usual, made=plan(f"relation-judge {options}"))
+@pytest.mark.parametrize(
+    ("words", "judge", "error", "said"),
+    [
+        ("the can frobnicating the cup", HIGHER, NotUnderstoodError, ""),
+        ("how far is the can from the cup?", HIGHER, InputError, ""),
+        ("the cans behind the cup", HIGHER, InputError, ""),
+        ("any can behind the cup", HIGHER, InputError, ""),
+        (BEHIND, "compared_backends:Finds", InputError, r"does not judge relations.*relation-judge.*qwen-vl"),
+        (BEHIND, "nobody", UnknownNameError, "nobody"),
+        (BEHIND, "relation-judge attention=1.2", InputError, "threads=N"),
+        (BEHIND, "relation-judge threads=many", InputError, "threads=N"),
+    ],
+)
+def test_words_that_mean_no_single_object_and_models_that_cannot_judge_are_refused(
+    usual: Rendering, words: str, judge: str, error: type[Exception], said: str
+) -> None:
+    if "relation-judge" in judge:
+        pytest.importorskip("onnxruntime")
+    with pytest.raises(error, match=said or None):
+        compared(usual, words, plan(judge))
 
 
 def test_a_calibration_that_cannot_be_read_is_refused_before_a_model_is_loaded(
@@ -394,20 +378,3 @@ def test_what_is_right_comes_from_the_case_beside_the_frame(tmp_path: Path, usua
     assert expected_of(folder, "the can") == ()
     assert expected_of(folder, "a can") == ("near", "far")
     assert expected_of(folder, "the cup") is None
-
-
-def test_a_frame_that_was_written_is_read_again(tmp_path: Path, usual: Rendering) -> None:
-    frame = dataclasses.replace(usual.frame, domain="simulated")
-    read, detections = load_frame(write_frame(tmp_path / "f0", frame, usual.detections))
-    assert (read.rgb == frame.rgb).all()
-    assert abs(read.depth - frame.depth)[frame.depth > 0].max() <= 0.0006
-    assert (read.domain, read.frame_id) == ("simulated", frame.frame_id)
-    assert read.base_T_camera is not None
-    assert frame.base_T_camera is not None
-    assert (read.base_T_camera.matrix == frame.base_T_camera.matrix).all()
-    assert [d.id for d in detections] == [d.id for d in usual.detections]
-    for one, other in zip(detections, usual.detections, strict=True):
-        assert one.mask is not None
-        assert (one.mask == other.mask).all()
-    with pytest.raises(FileError, match="writable location"):
-        write_frame(tmp_path / "f0" / "rgb.png", frame)

@@ -1,35 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTML, Markdown and JUnit reports: complete, self-contained, and deaf to what labels say."""
+"""HTML, Markdown and JUnit reports: complete, self-contained, deaf to what labels say, also in a browser."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import html.parser
+import importlib.util
 import math
 import re
+import shutil
 import sys
 import xml.etree.ElementTree as ET
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
 import pytest
-from evaluation_cases import HOSTILE, case, some_run
-
-pytest.importorskip("jinja2")
-pytest.importorskip("junitparser")
+from evaluation_cases import HOSTILE, some_run
 
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.evaluation.calibration import calibrate
+from spatial_vlm_ros.evaluation.case_result import judge_case
+from spatial_vlm_ros.evaluation.error_split import Blame, CaseError
+from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_of
+from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
+from spatial_vlm_ros.evaluation.model_run import ModelRun, UnusableCase
 from spatial_vlm_ros.evaluation.outcome import RunOutcome, judge
 from spatial_vlm_ros.evaluation.reports import plots
 from spatial_vlm_ros.evaluation.reports.junit import junit_xml
 from spatial_vlm_ros.evaluation.reports.markdown import escape, markdown_summary
-from spatial_vlm_ros.evaluation.reports.report import check_installed, html_report
+from spatial_vlm_ros.evaluation.reports.report import check_installed, evaluation_page, html_report
 from spatial_vlm_ros.evaluation.runs import StoredAnswer
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
 
+if TYPE_CHECKING:
+    from spatial_vlm_ros.evaluation.case_result import CaseResult
+
+pytest.importorskip("jinja2")
+pytest.importorskip("junitparser")
+
 JPEG = b"\xff\xd8not really a picture\xff\xd9"
+
+
 VOID = {"meta", "img", "br", "hr", "link", "rect", "line", "circle", "polygon", "polyline"}
 
 
@@ -78,16 +94,11 @@ def test_the_page_is_well_nested_and_has_one_heading_and_every_section(page: str
     ids = [a["id"] for _, a in read.elements if "id" in a]
     assert len(ids) == len(set(ids))
     assert {a["href"] for a in read.all("a")} <= {f"#{i}" for i in ids}
-    assert {a["aria-labelledby"] for a in read.all("section")} == {
-        "errors",
-        "baseline",
-        "failures",
-        "groups",
-        "confidence",
-        "cases",
-    }
-    assert all(a.get("aria-label") for a in read.all("svg") if a.get("class") == "plot")
-    assert len([a for a in read.all("svg") if a.get("class") == "plot"]) == 4
+    sections = {a["aria-labelledby"] for a in read.all("section")}
+    assert sections == {"errors", "baseline", "failures", "groups", "confidence", "cases"}
+    plotted = [a for a in read.all("svg") if a.get("class") == "plot"]
+    assert len(plotted) == 4
+    assert all(a.get("aria-label") for a in plotted)
 
 
 def test_the_page_needs_nothing_else_and_runs_only_its_own_script(page: str) -> None:
@@ -109,22 +120,20 @@ def test_the_page_needs_nothing_else_and_runs_only_its_own_script(page: str) -> 
     assert "@import" not in page
 
 
-def test_hostile_words_are_shown_as_they_are_but_for_what_cannot_be_seen(page: str) -> None:
-    assert page.count("<script") == 1
-    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
-    assert "\u202e" not in page
-    assert "\x1b" not in page
-
-
-def test_every_failure_has_its_words_candidates_and_image(page: str, outcome: RunOutcome) -> None:
+def test_every_failure_has_its_words_candidates_and_image_and_hostile_words_do_nothing(
+    page: str, outcome: RunOutcome
+) -> None:
     read = Page(page)
     assert len(read.all("article")) == len(outcome.score.misses) == 3
     assert len(read.all("img")) == 2
     assert all(a["alt"] for a in read.all("img"))
-    article = re.findall(r"<article.*?</article>", page, re.DOTALL)[0]
+    first, _, third = re.findall(r"<article.*?</article>", page, re.DOTALL)
     for words in ("the mug", "OK b", "OK a", "behind c", "-0.012", "unclear", "0.850", "new"):
-        assert words in article
-    assert 'class="tag bad">new' not in re.findall(r"<article.*?</article>", page, re.DOTALL)[2]
+        assert words in first
+    assert 'class="tag bad">new' not in third
+    assert page.count("<script") == 1
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
+    assert not {"\u202e", "\x1b"} & {*page}
 
 
 def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: RunOutcome) -> None:
@@ -143,7 +152,7 @@ def test_a_run_without_failures_and_without_a_baseline_is_a_page_too() -> None:
     text = html_report(judge(cases[:3], answers[:3]), answers[:3], {}, "fine")
     assert "Every case ended as expected." in text
     assert "Baseline" not in text
-    refused = [case("gibberish", Status.NOT_UNDERSTOOD)]
+    refused = [Case("f1", "gibberish", Expectation(Status.NOT_UNDERSTOOD))]
     answer = Resolution("gibberish", Status.NOT_UNDERSTOOD, "no", frame="f1")
     assert "(not understood)" in html_report(judge(refused, [answer]), [answer], {}, "no answers")
 
@@ -174,13 +183,9 @@ def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome
     tables = [re.sub(r"\\.", "", line) for line in text.splitlines() if line.startswith("|")]
     columns = [line.count("|") for line in tables]
     assert all(a == b or "---" not in rule for a, rule, b in zip(columns, tables[1:], columns[1:], strict=False))
-    assert not re.search(r"(?<!\\)<", text)
-    assert not re.search(r"(?<!\\)`", text)
+    assert not re.search(r"(?<!\\)[<`]", text)
     assert "\x1b" not in text
-
-
-def test_escaped_words_are_one_line() -> None:
-    assert escape("a\n# b") == "a?\\# b"
+    assert escape("a\n# b") == "a?\\# b"  # one line
     assert escape("[x](http://y)") == "\\[x\\]\\(http\\://y\\)"
 
 
@@ -208,3 +213,103 @@ def test_a_missing_library_is_named_with_its_repair(monkeypatch: pytest.MonkeyPa
             check_installed(**wanted)
     with pytest.raises(DependencyError, match="junitparser"):
         junit_xml((), (), "none")
+
+
+# ------------------------------------------------------------------------------------------------ a browser
+
+SHOWN = "return [...document.querySelectorAll('article')].filter(a => !a.hidden).map(a => a.id)"
+
+
+def runs() -> list[ModelRun]:
+    """Two models on the same fifteen cases; each fails three, the second for want of an object."""
+    cases, answers = some_run()
+    image = cv2.imencode(".jpg", np.full((60, 160, 3), 180, np.uint8))[1].tobytes()
+    found = []
+    for name in ("given <one>", "owl"):
+        results: list[CaseResult] = []
+        for case, answer in zip(cases, answers, strict=True):
+            assert case.expect is not None
+            result = judge_case(case, case.expect, answer, model=name, source="recordings")
+            if name == "owl" and not result.complete:
+                result = dataclasses.replace(
+                    result, error=CaseError.NOT_DETECTED, blame=Blame.MODEL, about="can (d1)", oracle_right=True
+                )
+            results.append(result)
+        wrong = [n for n, result in enumerate(results) if not result.complete]
+        run = ModelRun(name, results, {n: answers[n] for n in wrong}, [0.1] * 15, dict.fromkeys(wrong, image))
+        run.unusable.append(UnusableCase("recordings", "f9", "the cap", "expect.id: 'd9'"))
+        found.append(run)
+    return found
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
+    """A browser, and a page of two models."""
+    if importlib.util.find_spec("selenium") is None or shutil.which("chromium") is None:
+        pytest.skip("selenium or chromium is not here: scripts/setup.sh web browser")
+    from approval_browser import Browser
+
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(evaluation_page(evaluation_of(runs(), notes=["time is set back"]), runs(), "Run"))
+    browser = Browser()
+    yield browser, path.as_uri()
+    browser.close()
+
+
+@pytest.mark.live
+def test_filters_links_and_images_of_the_page(opened: tuple[Any, str]) -> None:
+    browser, uri = opened
+
+    def choose(name: str, value: str) -> None:
+        chosen = f"const s = document.querySelector('select[name={name}]'); s.value = '{value}'; "
+        browser.script(chosen + "s.dispatchEvent(new Event('change'))")
+
+    browser.forget()
+    browser.open(uri)
+    assert browser.text("#shown") == "6 of 6 shown"
+    choose("model", "owl")
+    assert len(browser.script(SHOWN)) == 3
+    browser.script("location.hash = '#case-1-14'")  # a link to a failure that is filtered out shows it
+    browser.until("the failure is shown", lambda: "case-1-14" in browser.script(SHOWN))
+    choose("model", "owl")
+    choose("error", "needless refusal")
+    assert browser.text("#shown") == "0 of 6 shown"
+    choose("model", "given <one>")
+    assert browser.script(SHOWN) == ["case-1-14"]
+    browser.click("Show all")
+    assert browser.text("#shown") == "6 of 6 shown"
+    wide = "return document.querySelectorAll('article.wide').length"
+    for enlarge, count in (("click", 1), ("focus", 0)):
+        browser.script(f"document.querySelector('article img').{enlarge}()")
+        if enlarge == "focus":
+            browser.press("\ue007")
+        assert browser.script(wide) == count
+    choose("status", "AMBIGUOUS")
+    assert browser.script(SHOWN) == ["case-1-14", "case-2-14"]
+    assert browser.driver.get_log("browser") == []
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("width", "dark"), [(1280, True), *(pytest.param(w, False, marks=pytest.mark.slow) for w in (1280, 390))]
+)
+def test_it_can_be_read_by_everyone(width: int, dark: bool, opened: tuple[Any, str], axe_script: str) -> None:
+    browser, uri = opened
+    browser.forget()
+    browser.look(width, dark)
+    browser.open(uri)
+    browser.script("for (const d of document.querySelectorAll('details')) d.open = true")
+    unsure = ("unsure, color-contrast", "unsure, th-has-data-cells")  # letters over plots, and a table without rows
+    assert [fault for fault in browser.faults(axe_script) if not fault.startswith(unsure)] == []
+
+
+@pytest.mark.live
+def test_without_scripts_every_failure_is_shown(opened: tuple[Any, str]) -> None:
+    browser = type(opened[0])(scripts=False)
+    try:
+        browser.open(opened[1])
+        found = browser.driver.find_elements("css selector", "article")
+        assert len([one for one in found if one.is_displayed()]) == 6
+        assert not browser.driver.find_element("id", "filters").is_displayed()
+    finally:
+        browser.close()

@@ -12,27 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from frame_files import write_two_frames
 
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
 from spatial_vlm_ros.evaluation.labelling.label_page import serve_labels
 from spatial_vlm_ros.evaluation.labelling.label_sources import FolderSource
 from spatial_vlm_ros.evaluation.labelling.session import LabelSession
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.web.serving import Page
-
-BEHIND, BESIDE = "the chick behind the cup", "put the box to the right of the cup"
 
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Frames f1, with a pose of the camera, and f2, without one."""
-    folder = tmp_path_factory.mktemp("recorded")
-    frame, detections = chicks_and_cup_frame()
-    write_frame(folder / "f1", frame, detections)
-    write_frame(folder / "f2", dataclasses.replace(frame, base_T_camera=None), detections)
-    return folder
+    return write_two_frames(tmp_path_factory.mktemp("recorded"))
 
 
 @dataclasses.dataclass

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,25 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from frame_files import write_two_frames
 
-from spatial_vlm_ros.evaluation.frame_folder import BASE_FILE
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
 from spatial_vlm_ros.evaluation.labelling.label_sources import FolderSource
 from spatial_vlm_ros.evaluation.labelling.session import LabelSession
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 
 @pytest.fixture(scope="session")
 def two_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Frames f1, with a pose of the camera, and f2, without one."""
-    folder = tmp_path_factory.mktemp("recorded")
-    frame, detections = chicks_and_cup_frame()
-    write_frame(folder / "f1", frame, detections)
-    write_frame(folder / "f2", dataclasses.replace(frame, base_T_camera=None), detections)
-    assert (folder / "f1" / BASE_FILE).is_file()
-    return folder
+    return write_two_frames(tmp_path_factory.mktemp("recorded"))
 
 
 @pytest.fixture
