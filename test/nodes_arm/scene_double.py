@@ -5,7 +5,8 @@ moveit2, branch jazzy, commit 4d841063; main, commit 8fcb5d23, does not differ i
 moveit_core/planning_scene/src/planning_scene.cpp ("scene" below), moveit_core/collision_detection/src/
 collision_matrix.cpp ("matrix") and collision_env.cpp ("env").
 
-What is left out: subframes, colours, meshes and planes, padding and scaling that are set, transforms that are sent.
+What is left out: APPEND and MOVE, subframes, colours, meshes and planes, padding and scaling that are set, and
+transforms that are sent.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, pose_message
 
 OCTOMAP = "<octomap>"
 PANDA_LINKS = (*(f"panda_link{k}" for k in range(8)), "panda_hand", "panda_leftfinger", "panda_rightfinger")
-ADD, APPEND, REMOVE, MOVE = (getattr(CollisionObject, n) for n in ("ADD", "APPEND", "REMOVE", "MOVE"))
+ADD, REMOVE = CollisionObject.ADD, CollisionObject.REMOVE
 Body = tuple[Any, list[tuple[Any, Any]]]  # (4, 4) pose of the object; shapes with their (4, 4) poses in it
 
 
@@ -160,21 +161,18 @@ class PlanningSceneDouble:
     def attach(self, message: AttachedCollisionObject) -> bool:
         """scene:1536-1772."""
         each, link = message.object, message.link_name
-        known = link in self.links or link in self.poses
-        if each.operation == ADD and not known:
+        if each.operation == ADD and link not in self.links and link not in self.poses:
             return self._no(f"Unable to attach a body to link '{link}' (link not found)")
         if each.id == OCTOMAP:
             return self._no(f"The ID '{OCTOMAP}' cannot be used")
-        if each.operation in (ADD, APPEND):
-            return known and self._take(each, link, list(message.touch_links))
-        if each.operation == REMOVE:
-            return self._detach(each.id, link)
-        return self._no("Move for attached objects not yet implemented")
+        if each.operation == ADD:
+            return self._take(each, link, list(message.touch_links))
+        return self._detach(each.id, link)
 
     def _take(self, each: Any, link: str, touch: list[str]) -> bool:
         """scene:1575-1687. Without shapes it is the object of the world; a shape wins over the world's."""
         there = np.linalg.inv(self._pose(link))
-        if each.operation == ADD and not (each.primitives or each.meshes or each.planes):
+        if not (each.primitives or each.meshes or each.planes):
             if each.id not in self.world:
                 return self._no(f"Attempting to attach object '{each.id}', but no such object exists")
             pose, shapes = self.world[each.id]
@@ -188,9 +186,6 @@ class PlanningSceneDouble:
         if each.type.key or each.type.db:
             self.types[each.id] = each.type
         self.world.pop(each.id, None)
-        old = self.attached.pop(each.id, None)
-        if old is not None and each.operation == APPEND:
-            shapes, touch = [*shapes, *old.body[1]], sorted({*touch, *old.touch})
         self.attached[each.id] = Attached(link, (there @ pose, shapes), touch)
         return True
 
@@ -217,11 +212,7 @@ class PlanningSceneDouble:
         """scene:1774-1798."""
         if each.id == OCTOMAP:
             return self._no(f"The ID '{OCTOMAP}' cannot be used for collision objects (name reserved)")
-        if each.operation in (ADD, APPEND):
-            return self._add(each)
-        if each.operation == REMOVE:
-            return self._remove(each.id)
-        return self._move(each)
+        return self._add(each) if each.operation == ADD else self._remove(each.id)
 
     def _add(self, each: Any) -> bool:
         """scene:1887-1929. An object that is replaced goes before its new shapes are looked at (scene:1902)."""
@@ -229,15 +220,11 @@ class PlanningSceneDouble:
             return self._no(f"Unknown frame: {each.header.frame_id}")
         if not (each.primitives or each.meshes or each.planes):
             return self._no("There are no shapes specified in the collision object message")
-        old = self.world.pop(each.id, None) if each.operation == ADD else self.world.get(each.id)
+        self.world.pop(each.id, None)
         made = self._shapes(each)
         if made is None:
             return False
-        keeps = each.operation == APPEND and old is not None
-        self.world[each.id] = (
-            self._frame(each.header.frame_id) @ made[0],
-            [*(old[1] if keeps and old else []), *made[1]],
-        )
+        self.world[each.id] = self._frame(each.header.frame_id) @ made[0], made[1]
         if each.type.key or each.type.db:
             self.types[each.id] = each.type
         return True
@@ -250,13 +237,6 @@ class PlanningSceneDouble:
             del self.world[each]
             self.types.pop(each, None)
             self.matrix.remove(each)
-        return True
-
-    def _move(self, each: Any) -> bool:
-        """scene:1953-2013, without new poses of shapes."""
-        if each.id not in self.world:
-            return self._no(f"'{each.id}' does not exist")
-        self.world[each.id] = (self._frame(each.header.frame_id) @ matrix_of(each.pose), self.world[each.id][1])
         return True
 
     def _shapes(self, each: Any) -> Body | None:
