@@ -7,7 +7,6 @@ Ranges are answered as RFC 9110, 14 says: 206 with Content-Range, and 416 past t
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -19,7 +18,6 @@ class FileServer:
     Attributes:
         files: path → content.
         cut: bytes of each answer after which the connection is closed; None = none.
-        slow: s before each piece of 1000 bytes.
         ranges: whether it knows them.
         moved: path → address that it redirects to.
         status: of every answer; 200 = as usual.
@@ -29,7 +27,6 @@ class FileServer:
 
     files: dict[str, bytes] = field(default_factory=dict)
     cut: int | None = None
-    slow: float = 0.0
     ranges: bool = True
     moved: dict[str, str] = field(default_factory=dict)
     status: int = 200
@@ -77,7 +74,6 @@ class FileServer:
                     if files.cut is not None and at >= files.cut:
                         self.close_connection = True
                         return
-                    time.sleep(files.slow)
                     self.wfile.write(rest[at : at + 1000])
 
             def _head(self, status: int, length: int, **headers: str) -> None:
