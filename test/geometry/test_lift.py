@@ -247,20 +247,6 @@ def test_flat_objects_on_the_table_have_a_place(tabletop: Tabletop) -> None:
 # ------------------------------------------------------------------------------------------------ what hides what
 
 
-def test_visible_fractions_follow_the_truth_and_name_the_occluder(tabletop: Tabletop) -> None:
-    pairs = []
-    for offset in (0.0, 0.03, 0.05, 0.06, 0.2):
-        behind = tabletop.can("a", 0, 0.05, height=0.1)
-        front = tabletop.block("front", offset, -0.1, (0.09, 0.05, 0.06))
-        obj, _, seen = tabletop.lift_one(behind, front, eye=tabletop.pitched(22))
-        pairs.append((obj.visible_fraction, seen.visible_fraction["a"], obj.occluder))
-    for estimate, truth, occluder in pairs:
-        assert estimate == pytest.approx(truth, abs=0.1), pairs
-        assert occluder == (None if truth == 1.0 else "front"), pairs
-    assert pairs[0][1] < 0.85, "the scenes do range from partly hidden to free"
-    assert pairs[-1][1] == 1.0
-
-
 def test_the_nearer_of_two_is_not_hidden_by_the_farther(tabletop: Tabletop) -> None:
     obj, _, _ = tabletop.lift_one(tabletop.can("near", 0, -0.1), tabletop.can("far", 0, 0.1, height=0.2))
     assert obj.visible_fraction > 0.98

@@ -71,7 +71,7 @@ def test_the_identity_is_exact_and_a_matrix_with_rounding_gives_the_nearest_rota
 @pytest.mark.parametrize(
     ("call", "given", "error", "words"),
     [
-        *((quaternion_xyzw_from_matrix, matrix, ShapeError, "") for matrix in (np.eye(4), np.ones(3))),
+        *((quaternion_xyzw_from_matrix, matrix, ShapeError, None) for matrix in (np.eye(4), np.ones(3))),
         *(
             (quaternion_xyzw_from_matrix, matrix, InputError, "orthogonal")
             for matrix in (np.zeros((3, 3)), np.diag([1, 1, -1]), 2 * np.eye(3), np.full((3, 3), np.nan))
@@ -81,11 +81,11 @@ def test_the_identity_is_exact_and_a_matrix_with_rounding_gives_the_nearest_rota
             (matrix_from_quaternion_xyzw, quaternion, InputError, "norm")
             for quaternion in ((0, 0, 0, 0), (0, 0, 0, 2), (np.nan, 0, 0, 1), (np.inf, 0, 0, 0))
         ),
-        (matrix_from_quaternion_xyzw, np.array([0.0, 0.0, 1.0]), ShapeError, ""),
+        (matrix_from_quaternion_xyzw, np.array([0.0, 0.0, 1.0]), ShapeError, None),
     ],
 )
 def test_what_is_no_rotation_is_refused(
-    call: Callable[..., object], given: object, error: type[Exception], words: str
+    call: Callable[..., object], given: object, error: type[Exception], words: str | None
 ) -> None:
     with pytest.raises(error, match=words):
         call(given)

@@ -268,15 +268,3 @@ def test_answers_are_reported_although_looking_inside_fails(tmp_path: Path, monk
     assert f"Not measured: {reason}" in text
     assert "| relative |" in text
     assert "report.md and 2 other files" in result.stdout
-
-
-def test_a_measurement_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    items = draw_items(Amount(0, 1, 0))
-    made = small_scorer("llava", items)
-    monkeypatch.setattr(measuring, "modality_balance", lambda *_: 1 / 0)
-    found, images = look_inside(made, examine(made, items), Effort((0,), (2,), 2))
-    assert found.left_out == ("attention on the image: ZeroDivisionError: division by zero",)
-    assert found.balance is None
-    assert None not in (found.permutation, found.loudness, found.rotary)
-    assert len(found.pooling) == 1
-    assert list(images) == [item.key for item in items[:2]]

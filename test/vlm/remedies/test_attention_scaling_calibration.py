@@ -56,27 +56,6 @@ def test_no_other_pair_or_threshold_is_right_more_often(seed: int) -> None:
     assert sum(correct[one.alpha]) == max(sum(values) for values in correct.values())
 
 
-@pytest.mark.parametrize(
-    ("alpha", "low", "high", "beta"),
-    [
-        pytest.param(0.8, 0.5, 1.5, 0.40, id="Controlled_A"),
-        pytest.param(0.8, 0.5, 1.5, 0.35, id="Controlled_B"),
-        pytest.param(1.2, 0.5, 1.2, 0.30, id="COCO"),
-        pytest.param(2.0, 0.5, 2.0, 0.20, id="VG"),
-        pytest.param(0.5, 0.5, 1.2, 0.64, id="VSR"),
-    ],
-)
-def test_the_published_settings_are_found_where_they_are_the_only_right_ones(
-    alpha: float, low: float, high: float, beta: float
-) -> None:
-    """Settings of LLaVA-1.5-7B (arXiv 2503.01773)."""
-    confidences = [beta - 0.01] * 10 + [beta] * 10
-    correct = {one: [False] * 20 for one in ALPHAS}
-    correct[low][:10], correct[high][10:] = [True] * 10, [True] * 10
-    assert tune_adaptive(SPLIT, confidences, correct, **NAMES).settings == AdaptVis(low, high, beta)
-    assert tune_scaling(SPLIT, {one: [one == alpha] * 20 for one in ALPHAS}) == ScalingVis(alpha)
-
-
 def test_a_clear_border_is_found_in_its_middle_and_of_equals_the_least_change_is_taken() -> None:
     confidences = [0.2] * 8 + [0.6] * 12
     correct = {alpha: [False] * 20 for alpha in ALPHAS}

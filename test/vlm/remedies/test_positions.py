@@ -212,16 +212,6 @@ def test_a_handle_that_nobody_keeps_stays() -> None:
     assert not torch.allclose(logits(parts, given), before, atol=1e-2)
 
 
-@pytest.mark.parametrize("scheme", TURNING)
-def test_text_alone_is_changed_by_the_axial_form_only(scheme: str) -> None:
-    """Half as many frequencies, each twice: why a decoder must learn it."""
-    parts, given = parts_of(small_vlm("llava")), {"input_ids": torch.arange(12)[None]}
-    before = logits(parts, given)
-    with install(parts, Positions(scheme), allow_untrained=True):
-        difference = (logits(parts, given) - before).abs().max()
-    assert difference > 1e-2 if scheme == "axial" else difference == 0
-
-
 @pytest.mark.parametrize(
     ("scheme", "following"),
     [
