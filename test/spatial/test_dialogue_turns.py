@@ -126,13 +126,6 @@ def test_a_number_that_may_count_otherwise_is_confirmed(tabletop: Table) -> None
     assert told.say("yes") == {"blue": "b", "red": "a"}[first]
 
 
-def test_what_no_words_tell_apart_is_asked_for_by_id(tabletop: Table) -> None:
-    seen = tabletop.scene("can a 0 0")
-    told = Talk(seen, (seen.detections[0], dataclasses.replace(seen.detections[0], id="d2")))
-    assert told.say("grab the can") == "AMBIGUOUS: Which can: a or d2?"
-    assert told.say("d2") == "d2"
-
-
 def test_what_was_denied_does_not_come_back_and_there_are_as_many_turns_as_candidates(five: Rendering) -> None:
     told = Talk(five)
     given = [told.say("grab the can", "the first one")]

@@ -152,9 +152,6 @@ def test_the_command_line_shows_it(documented: Path) -> None:
     shown = run(documented, "-m", "spatial_vlm_ros.cli", "parse", said).stdout
     assert "the mug in line with (from my perspective) the cup" in shown
     assert "in line with  [speaker frame]" in shown
-    (line,) = run(documented, "-m", "spatial_vlm_ros.cli", "parse", "--json", said).stdout.splitlines()
-    (relation,) = json.loads(line)["target"]["relations"]
-    assert (relation["relation"], relation["frame"]) == ("in line with", "speaker")
 
 
 SENTENCES = {
@@ -200,18 +197,13 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Mixed:
 
 
 @pytest.mark.live
-def test_a_verb_and_a_relation_that_nothing_is_put_in(mixed: Mixed) -> None:
+def test_a_verb_a_relation_that_nothing_is_put_in_and_one_to_two_anchors(mixed: Mixed) -> None:
     told = mixed[2]
     assert told["verb"].answer["query"]["target"]["relations"][0]["negated"]
     assert told["verb"].clause("box")["relation"] == "not coplanar with"
     assert [target["id"] for target in told["several"].answer["targets"]] == ["side", "far"]
     assert told["not placeable"].answer["status"] == "NOT_UNDERSTOOD"
     assert "cannot be placed 'coplanar with'" in told["not placeable"].answer["message"]
-
-
-@pytest.mark.live
-def test_a_relation_to_two_anchors(mixed: Mixed) -> None:
-    told = mixed[2]
     assert told["both"].id == "far"
     clause = told["both"].clause("far")
     assert sorted(clause["anchor_ids"]) == ["box", "cup"]

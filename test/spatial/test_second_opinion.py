@@ -122,30 +122,24 @@ def test_few_cases_never_break_a_tie_whatever_came_of_them() -> None:
         assert confusion.settles(limit) is settles, n
 
 
-@pytest.mark.parametrize(
-    ("words", "keys"),
-    [
-        ("the can", ("name",)),
-        ("the red can", ("name",)),
-        (BEHIND, ("behind",)),
-        ("the can not behind the cup", ("not behind",)),
-        ("the leftmost can", ("leftmost",)),
-        ("the second can from the left", ("n-th from the left",)),
-        ("the can 10 cm left of the cup", ("left of (stated)",)),
-        ("the can behind the cup on the plate", ("behind", "on")),
-        ("the can left of the cup as seen from the robot", ("left of (robot)",)),
-    ],
-)
-def test_keys_say_what_is_spatial_in_a_phrase(words: str, keys: tuple[str, ...]) -> None:
-    assert keys in {relations_of(query.target, FrameOfReference.VIEWER) for query in parse(words)}
+KEYS = {
+    "the can": ("name",), "the red can": ("name",), BEHIND: ("behind",), "the can not behind the cup": ("not behind",),
+    "the leftmost can": ("leftmost",), "the second can from the left": ("n-th from the left",),
+    "the can 10 cm left of the cup": ("left of (stated)",), "the can behind the cup on the plate": ("behind", "on"),
+    "the can left of the cup as seen from the robot": ("left of (robot)",),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("words", "key"),
-    [(BEHIND, "behind (robot)"), ("the can on the box", "on"), ("the leftmost can", "leftmost (robot)")],
-)
-def test_a_frame_that_is_not_the_viewers_is_another_key_where_it_matters(words: str, key: str) -> None:
-    assert relations_of(parse(words)[0].target, FrameOfReference.ROBOT) == (key,)
+def test_keys_say_what_is_spatial_in_a_phrase() -> None:
+    """A frame that is not the viewer's is another key where it matters."""
+    for words, keys in KEYS.items():
+        assert keys in {relations_of(query.target, FrameOfReference.VIEWER) for query in parse(words)}, words
+    for words, key in (
+        (BEHIND, "behind (robot)"),
+        ("the can on the box", "on"),
+        ("the leftmost can", "leftmost (robot)"),
+    ):
+        assert relations_of(parse(words)[0].target, FrameOfReference.ROBOT) == (key,)
 
 
 def test_a_frame_that_is_not_the_viewers_is_said_to_the_model(two_sides: Rendering) -> None:
@@ -163,6 +157,9 @@ def test_a_frame_that_is_not_the_viewers_is_said_to_the_model(two_sides: Renderi
         assert relations_of(said, FrameOfReference.VIEWER) == (key,), words
 
 
+ON = '{"schema": 1, "model": "", "relations": {"on": %s}}'
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -172,11 +169,12 @@ def test_a_frame_that_is_not_the_viewers_is_said_to_the_model(two_sides: Renderi
         ('{"schema": 2, "model": "", "relations": {}}', "schema 1"),
         ('{"schema": 1, "model": "", "relations": {}, "more": 1}', "schema 1"),
         ('{"schema": 1, "model": 3, "relations": {}}', "must be text"),
-        ('{"schema": 1, "model": "", "relations": {"on": [1, 2, 3]}}', "relations.on.*right, wrong and none"),
-        ('{"schema": 1, "model": "", "relations": {"on": {"right": 1, "wrong": 0}}}', "right, wrong and none"),
-        ('{"schema": 1, "model": "", "relations": {"on": {"right": 1, "wrong": -1, "none": 0}}}', "whole number"),
-        ('{"schema": 1, "model": "", "relations": {"on": {"right": true, "wrong": 0, "none": 0}}}', "whole number"),
-        ('{"schema": 1, "model": "", "relations": {"on": {"right": 1e3, "wrong": 0, "none": 0}}}', "whole number"),
+        (ON % "[1, 2, 3]", "relations.on.*right, wrong and none"),
+        (ON % '{"right": 1, "wrong": 0}', "right, wrong and none"),
+        *(
+            (ON % f'{{"right": {n}, "wrong": {m}, "none": 0}}', "whole number")
+            for n, m in ((1, -1), ("true", 0), ("1e3", 0))
+        ),
         (" " * (1 << 21), "bytes"),
     ],
 )
