@@ -14,6 +14,7 @@ pytest.importorskip("fsspec")
 
 import fsspec
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from s3_server import put
 
 from spatial_vlm_ros.errors import FileError, StoreError
 from spatial_vlm_ros.evaluation.bags.reader import Bag, open_bag
@@ -44,14 +45,6 @@ def write(out: Path, storage: str = "mcap", compression: CompressionMode = Compr
             if n == COUNT // 2:
                 writer.write(seldom, T0 + (n + 1) * 10 * MS + 1, say("middle"))
     return out
-
-
-def put(path: Path, uri: str) -> str:
-    """Put a file, or the files of a folder, into the store; its URI."""
-    fs, there = fsspec.core.url_to_fs(uri)
-    for file in [path] if path.is_file() else path.iterdir():
-        fs.pipe_file(there if path.is_file() else f"{there}/{file.name}", file.read_bytes())
-    return uri
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,14 @@ from spatial_vlm_ros.evaluation.truth_file import cases_of_bag, load_truth
 from spatial_vlm_ros.types import Detection, Status
 
 STAMP = 1_700_000_000_400_001_000
+
+
 OK: dict[str, Any] = {"status": "OK"}
+
+
 BOX = [10, 20, 50, 60]
+
+
 SPACE = {"center": [0.5, 0.0, 0.05], "size": [0.1, 0.1, 0.1]}
 
 
@@ -33,20 +39,13 @@ def of_bag(expect: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any
     return {"stamp_ns": STAMP, "instruction": "the cup", **({} if expect is None else {"expect": expect}), **fields}
 
 
-def test_a_case_of_a_bag_keeps_every_field(tmp_path: Path) -> None:
+def test_a_case_keeps_every_field_and_a_question_is_an_instruction(tmp_path: Path) -> None:
     expect = {**OK, "label": "cup", "box": BOX, "mask": "m.png", "box_3d": {**SPACE, "yaw": 0.5}, "tolerance_m": 0.03}
     (case,) = load_truth(written(tmp_path / "truth.jsonl", of_bag(expect, bag="run1", kind=["near"])))
-    assert case == Case(
-        "", "the cup",
-        Expectation(Status.OK, label="cup", box=(10, 20, 50, 60), mask="m.png",
-                    box_3d=Box3d((0.5, 0.0, 0.05), (0.1, 0.1, 0.1), 0.5), tolerance_m=0.03),
-        ("near",), STAMP, "run1",
-    )  # fmt: skip
-
-
-def test_a_question_is_an_instruction(tmp_path: Path) -> None:
-    line = {"frame": "f1", "question": "how many cups are there?"}
-    written(tmp_path / "cases.jsonl", line)
+    space = Box3d((0.5, 0.0, 0.05), (0.1, 0.1, 0.1), 0.5)
+    due = Expectation(Status.OK, label="cup", box=(10, 20, 50, 60), mask="m.png", box_3d=space, tolerance_m=0.03)
+    assert case == Case("", "the cup", due, ("near",), STAMP, "run1")
+    written(tmp_path / "cases.jsonl", {"frame": "f1", "question": "how many cups are there?"})
     assert load_cases(tmp_path) == (Case("f1", "how many cups are there?"),)
 
 
@@ -80,16 +79,11 @@ def test_what_cannot_be_is_refused_with_its_line(tmp_path: Path, line: dict[str,
     assert words in str(caught.value)
 
 
-def test_a_folder_does_not_take_cases_of_bags(tmp_path: Path) -> None:
-    written(tmp_path / "cases.jsonl", of_bag())
-    with pytest.raises(FileError, match="belong in a file for --truth"):
-        load_cases(tmp_path)
-    written(tmp_path / "cases.jsonl", {"instruction": "the cup"})
-    with pytest.raises(FileError, match="no `frame`"):
-        load_cases(tmp_path)
-
-
-def test_each_bag_has_its_own_cases(tmp_path: Path) -> None:
+def test_a_folder_does_not_take_cases_of_bags_and_each_bag_has_its_own(tmp_path: Path) -> None:
+    for line, words in ((of_bag(), "belong in a file for --truth"), ({"instruction": "the cup"}, "no `frame`")):
+        written(tmp_path / "cases.jsonl", line)
+        with pytest.raises(FileError, match=words):
+            load_cases(tmp_path)
     near, far = of_bag(bag="sub/one.mcap"), of_bag(bag="s3://store/two.mcap")
     path = written(tmp_path / "truth.jsonl", near, far)
     bags = [str(tmp_path / "sub" / "one.mcap"), "s3://store/two.mcap"]
@@ -116,22 +110,15 @@ def truth(expect: Expectation, folder: Path = Path(), known: tuple[Detection, ..
     return case_truth(Case("f", "w", expect), expect, known, (200, 100), folder)
 
 
-def test_a_box_is_the_detection_that_it_shares_half_with() -> None:
+def test_a_box_is_the_detection_that_it_shares_half_with_or_an_object_more() -> None:
     found = truth(Expectation(Status.OK, box=(12, 20, 52, 60), label="mug"))
     assert (found.expect.id, found.expected.label, found.expected.box) == ("d0", "mug", (12, 20, 52, 60))
     assert found.expected.detection is None  # its name and box are not the detection's
     assert [one.id for one in found.objects] == ["d0", "d1"]
-
-
-def test_a_box_of_no_detection_is_an_object_more() -> None:
     found = truth(Expectation(Status.OK, box=(150, 60, 190, 90)))
     assert (found.expect.id, [one.id for one in found.objects]) == (EXPECTED, ["d0", "d1", EXPECTED])
-
-
-def test_a_box_in_space_alone_keeps_the_detection_of_its_id() -> None:
     found = truth(Expectation(Status.OK, "d1", box_3d=Box3d((0, 0, 0), (1, 1, 1)), tolerance_m=0.1))
-    assert found.expected.detection is KNOWN[1]
-    assert found.expected.tolerance_m == 0.1
+    assert (found.expected.detection, found.expected.tolerance_m) == (KNOWN[1], 0.1)
 
 
 @pytest.mark.parametrize(

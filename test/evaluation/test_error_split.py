@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong and who is to blame: a detector that errs as it is told, on a scene whose truth is known."""
+"""What went wrong and who is to blame: a detector that errs as it is told, on a scene whose truth is known.
+
+Which true object a found one is: masks before boxes before boxes in space, with overlaps worked by hand.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,30 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from frame_files import write_frame
 
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation import case_judge
+from spatial_vlm_ros.evaluation.case import Box3d
 from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
+from spatial_vlm_ros.evaluation.compared_boxes import ComparedBox, compared_truth, in_frame, overlap
 from spatial_vlm_ros.evaluation.error_split import same_name
 from spatial_vlm_ros.evaluation.frame_writer import write_frame as write_whole_frame
+from spatial_vlm_ros.evaluation.matching import FoundObject, match_objects, same_objects
 from spatial_vlm_ros.evaluation.model_spec import ModelSpec, load_model
+from spatial_vlm_ros.evaluation.object_truth import KnownObject
 from spatial_vlm_ros.evaluation.reports import failure_image
 from spatial_vlm_ros.evaluation.rows import COLUMNS, result_of, row_of
 from spatial_vlm_ros.evaluation.sources import Source, evaluate_source
 from spatial_vlm_ros.parameters import ResolverConfig, Settings
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import Detection, Transform
 
 BEHIND = "the chick behind the cup"
+
+
 BONNET = {"status": "OK", "id": "bonnet"}
+
+
 NEAR = {"center": [0.22, -0.03, 0.035], "size": [0.07, 0.07, 0.07]}
 
 
@@ -139,12 +151,6 @@ def test_nobody_is_blamed_where_the_oracle_may_lack_an_anchor(tmp_path: Path) ->
     assert (row["error"], row["blame"]) == ("misread sentence", "resolver")
 
 
-def test_a_place_beside_an_object_that_is_not_there_cannot_be_judged(tmp_path: Path) -> None:
-    place = {"relation": "on", "anchor_id": "d99", "region_center": [0.3, 0.0, 0.0], "region_half": [0.1, 0.1, 0.0]}
-    one = evaluated(tmp_path, BEHIND, {**BONNET, "place": place})
-    assert "expect.place.anchor_id: 'd99'" in one.problem
-
-
 def test_truth_that_does_not_fit_costs_its_case_alone(tmp_path: Path) -> None:
     one = evaluated(tmp_path, BEHIND, {"status": "OK", "id": "cap"})
     assert one.result is None
@@ -154,12 +160,10 @@ def test_truth_that_does_not_fit_costs_its_case_alone(tmp_path: Path) -> None:
     assert list(row) == list(COLUMNS)
     space = {"status": "OK", "id": "cup", "box_3d": {**NEAR, "frame_id": "map"}, "tolerance_m": 0.1}
     assert "frame_id of box_3d: 'map'" in evaluated(tmp_path, "the cup", space).problem
-
-
-def test_a_frame_that_cannot_be_read_is_counted_as_failed(tmp_path: Path) -> None:
-    frame, detections = chicks_and_cup_frame()
-    write_frame(tmp_path / "f1", frame, detections)
-    (tmp_path / "f1" / "depth.png").write_bytes(b"no image")
+    place = {"relation": "on", "anchor_id": "d99", "region_center": [0.3, 0.0, 0.0], "region_half": [0.1, 0.1, 0.0]}
+    one = evaluated(tmp_path, BEHIND, {**BONNET, "place": place})
+    assert "expect.place.anchor_id: 'd99'" in one.problem
+    (tmp_path / "f1" / "depth.png").write_bytes(b"no image")  # a frame that cannot be read is counted
     row = evaluated(tmp_path, BEHIND, BONNET).row()
     assert (row["status"], row["error"], row["blame"], row["right"]) == ("INVALID_INPUT", "failed", None, False)
 
@@ -197,3 +201,96 @@ def test_the_image_of_a_failure_has_the_right_object_in_it(tmp_path: Path) -> No
 )  # fmt: skip
 def test_names_that_may_mean_one_object(one: str, other: str, same: bool) -> None:
     assert same_name(one, other) is same
+
+
+# ------------------------------------------------------------------------------------------------ which object it is
+
+
+def box(x: float, size: float = 1.0, turned: float = 0.0) -> ComparedBox:
+    axes = np.array([[np.cos(turned), -np.sin(turned), 0], [np.sin(turned), np.cos(turned), 0], [0, 0, 1]])
+    return ComparedBox("base", np.array([x, 0.0, 0.0]), axes, np.full(3, size))
+
+
+def mask(left: int, right: int) -> np.ndarray:
+    found = np.zeros((10, 40), bool)
+    found[:, left:right] = True
+    return found
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "share"),
+    [
+        (box(0.0), box(0.0), 1.0),
+        (box(0.0), box(0.5), 1 / 3),  # half of each is shared: 0.5 of 1.5
+        (box(0.0), box(0.0, 0.5), 1 / 8),
+        (box(0.0), box(0.0, turned=np.pi / 2), 1.0),
+        (box(0.0), box(0.0, turned=np.pi / 4), 0.8284 / 1.1716),  # an octagon: 2 (√2 - 1) of the square
+        (box(0.0), box(1.5), 0.0),
+    ],
+)
+def test_volumes_that_two_boxes_share(one: ComparedBox, other: ComparedBox, share: float) -> None:
+    assert overlap(one, other) == pytest.approx(share, abs=0.01)
+    assert overlap(other, one) == pytest.approx(share, abs=0.01)
+
+
+def test_a_box_goes_into_another_frame_and_back() -> None:
+    pose = Transform("base", "camera", np.array([[0, -1, 0, 1.0], [1, 0, 0, 2.0], [0, 0, 1, 3.0], [0, 0, 0, 1.0]]))
+    seen = compared_truth(Box3d((1.0, 0.0, 0.0), (0.1, 0.2, 0.3), 0.0), "camera")
+    moved = in_frame(seen, "base", [pose])
+    assert moved.center == pytest.approx([1.0, 3.0, 3.0])
+    assert moved.axes[:, 0] == pytest.approx([0.0, 1.0, 0.0])
+    assert in_frame(moved, "camera", [pose]).center == pytest.approx(seen.center)
+    with pytest.raises(InputError, match=r"'map'. Expected one of the frame's: base, camera"):
+        in_frame(seen, "map", [pose])
+
+
+def test_masks_count_before_boxes() -> None:
+    """The boxes are the same; the masks share a third."""
+    found = FoundObject("g0", "cup", (0, 0, 40, 10), mask(0, 20))
+    true = KnownObject("d0", "cup", (0, 0, 40, 10), mask(10, 30))
+    assert match_objects([found], [true], None).ious == {("g0", "d0"): round(1 / 3, 6)}
+    assert match_objects([found], [true], None).of == {}
+    boxes = match_objects([FoundObject("g0", "cup", (0, 0, 40, 10))], [true], None)
+    assert boxes.of["g0"].iou == 1.0
+
+
+@pytest.mark.parametrize(("right", "is_same"), [(20.0, True), (19.0, False)])
+def test_half_of_a_box_is_enough(right: float, is_same: bool) -> None:
+    """Of 40 pixels' width, the left 20 are shared: exactly one half."""
+    matching = match_objects(
+        [FoundObject("g0", "cup", (0, 0, right, 10))], [KnownObject("d0", "cup", (0, 0, 40, 10))], None
+    )
+    assert bool(matching.of) is is_same
+    assert matching.iou("g0", "d0") == pytest.approx(right / 40)
+    assert matching.iou("g0", "d1") == 0.0
+    assert matching.iou(None, "d0") is None
+
+
+def test_the_best_one_counts_and_of_equals_that_of_the_same_id() -> None:
+    same = (0.0, 0.0, 40.0, 10.0)
+    true = [
+        KnownObject("a", "cabinet", same),
+        KnownObject("b", "drawer", same),
+        KnownObject("c", "cup", (0, 0, 39, 10)),
+    ]
+    matching = match_objects([FoundObject("b", "drawer", same), FoundObject("x", "box", same)], true, None)
+    assert (matching.id_of("b"), matching.id_of("x")) == ("b", "a")
+    assert [one.id for one in matching.on("a")] == ["x"]
+    assert matching.id_of("y") == "y (no object of the truth)"
+
+
+@pytest.mark.parametrize(
+    ("away", "tolerance", "is_same"),
+    [(0.3, None, True), (0.7, None, False), (0.7, 0.75, True), (0.7, 0.65, False)],
+)
+def test_boxes_in_space_match_by_volume_or_by_their_middles(
+    away: float, tolerance: float | None, is_same: bool
+) -> None:
+    """1 m cubes 0.3 m apart share 0.7 of 1.3; 0.7 m apart 0.3 of 1.7, which is less than a quarter."""
+    true = KnownObject("d0", "cup", box_3d=Box3d((away, 0, 0), (1, 1, 1)), tolerance_m=tolerance)
+    matching = match_objects([FoundObject("g0", "cup", (0, 0, 9, 9), None, box(0.0))], [true], None)
+    assert bool(matching.of) is is_same
+    assert matching.ious["g0", "d0"] == pytest.approx((1 - away) / (1 + away), abs=0.01)
+    one = Detection("d0", "cup", 1.0, (0.0, 0.0, 40.0, 10.0))
+    given = same_objects([one])  # given detections are the truth itself
+    assert (given.is_truth, given.id_of("d0"), given.iou("d0", "d0")) == (True, "d0", 1.0)

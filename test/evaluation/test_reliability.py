@@ -28,7 +28,11 @@ from spatial_vlm_ros.spatial.second_opinion import load_reliabilities
 from spatial_vlm_ros.types import Rgb, Status
 
 FRAME, SEEN = chicks_and_cup_frame()
-"""The chick "bonnet" is behind the cup, the chick "ribbon" before it, and a box stands to the left."""
+
+
+FRAME, SEEN = chicks_and_cup_frame()
+
+
 BOX_OF = {d.id: d.box_xyxy for d in SEEN}
 
 
@@ -73,44 +77,44 @@ def test_a_phrase_is_asked_without_the_verb_and_counted_under_what_it_says(
 
 def test_the_frame_of_reference_in_force_is_in_the_words_and_in_the_key() -> None:
     said = labelled("the chick behind the cup as seen from the robot")
-    meant = labelled("the chick behind the cup", frame_of_reference="robot")
     assert isinstance(said, LabelledPhrase)
     assert said.key == "behind (robot)"
-    assert meant == said
+    assert labelled("the chick behind the cup", frame_of_reference="robot") == said
+    assert labelled("the cup", "cup") == LabelledPhrase("the cup", "name", frozenset({"cup"}))  # a name alone
 
 
-def test_a_name_alone_needs_no_other_object_and_others_may_be_as_right() -> None:
-    assert labelled("the cup", "cup") == LabelledPhrase("the cup", "name", frozenset({"cup"}))
-    both = labelled("the chick next to the cup", "both")
-    assert both == "no other object has that name, so the relation decides nothing"
+NOT_ONE, UNSEEN, UNKNOWN, SEVERAL, ALONE = (
+    "it does not expect exactly one object",
+    "the expected object is not among the detections",
+    "the words are not understood",
+    "several objects, relations or readings",
+    "no other object has that name, so the relation decides nothing",
+)
 
 
 @pytest.mark.parametrize(
     ("words", "id_", "status", "reason"),
     [
-        ("the chick", None, Status.AMBIGUOUS, "it does not expect exactly one object"),
-        ("the chick on the cup", None, Status.RELATION_UNSATISFIED, "it does not expect exactly one object"),
-        ("the chick behind the cup", None, Status.OK, "it does not expect exactly one object"),
-        ("the chick behind the cup", "d7", Status.OK, "the expected object is not among the detections"),
-        ("chick the behind grab", "bonnet", Status.OK, "the words are not understood"),
-        ("stop", "bonnet", Status.OK, "the words are not understood"),
-        ("both chicks", "bonnet", Status.OK, "several objects, relations or readings"),
-        ("any chick", "bonnet", Status.OK, "several objects, relations or readings"),
-        ("the chick behind the cup next to the box", "bonnet", Status.OK, "several objects, relations or readings"),
-        ("put the chick behind the cup on the box", "bonnet", Status.OK, "several objects, relations or readings"),
-        ("the cup left of the box", "cup", Status.OK, "no other object has that name, so the relation decides nothing"),
+        ("the chick", None, Status.AMBIGUOUS, NOT_ONE),
+        ("the chick on the cup", None, Status.RELATION_UNSATISFIED, NOT_ONE),
+        ("the chick behind the cup", None, Status.OK, NOT_ONE),
+        ("the chick behind the cup", "d7", Status.OK, UNSEEN),
+        ("chick the behind grab", "bonnet", Status.OK, UNKNOWN),
+        ("stop", "bonnet", Status.OK, UNKNOWN),
+        ("both chicks", "bonnet", Status.OK, SEVERAL),
+        ("any chick", "bonnet", Status.OK, SEVERAL),
+        ("the chick behind the cup next to the box", "bonnet", Status.OK, SEVERAL),
+        ("put the chick behind the cup on the box", "bonnet", Status.OK, SEVERAL),
+        ("the cup left of the box", "cup", Status.OK, ALONE),
+        ("the chick next to the cup", "both", Status.OK, ALONE),  # others are as right
     ],
 )
 def test_what_would_tell_nothing_of_one_relation_is_left_out_with_its_reason(
     words: str, id_: str | None, status: Status, reason: str
 ) -> None:
     assert labelled(words, id_, status) == reason
-
-
-def test_a_case_without_truth_is_left_out() -> None:
-    assert labelled_phrase(Case("f", "the cup"), SEEN, ResolverConfig()) == "it does not expect exactly one object"
-    unlabelled = Case("f", "the cup", Expectation(Status.OK, "cup"))
-    assert labelled_phrase(unlabelled, (), ResolverConfig()) == "the expected object is not among the detections"
+    assert labelled_phrase(Case("f", "the cup"), SEEN, ResolverConfig()) == NOT_ONE  # without truth
+    assert labelled_phrase(Case("f", "the cup", Expectation(Status.OK, "cup")), (), ResolverConfig()) == UNSEEN
 
 
 # ------------------------------------------------------------------------------------------------ what is counted
@@ -152,23 +156,21 @@ ANSWERS = {
 }  # fmt: skip
 
 
+def counts(right: int = 0, wrong: int = 0, none: int = 0) -> dict[str, int]:
+    return {"right": right, "wrong": wrong, "none": none}
+
+
 def test_answers_are_counted_as_right_another_and_none_by_what_the_phrase_says(recordings: Path) -> None:
     model = Naming(ANSWERS)
     tally = asked(recordings, model)
     assert tally.counts == {
-        "behind": {"right": 2, "wrong": 0, "none": 0},
-        "in front of": {"right": 0, "wrong": 1, "none": 0},
-        "name": {"right": 0, "wrong": 0, "none": 1},
-        "nearest": {"right": 1, "wrong": 0, "none": 0},
-    }
-    assert tally.kinds == {
-        "behind, usual": {"right": 2, "wrong": 0, "none": 0},
-        "in front of, counter-heuristic": {"right": 0, "wrong": 1, "none": 0},
-    }
+        "behind": counts(right=2), "in front of": counts(wrong=1), "name": counts(none=1), "nearest": counts(right=1)
+    }  # fmt: skip
+    assert tally.kinds == {"behind, usual": counts(right=2), "in front of, counter-heuristic": counts(wrong=1)}
     assert (tally.frames, tally.failed, len(model.asked)) == ({"f0", "f1"}, 0, 5)
     unreadable = [reason for reason in tally.left_out if "rgb.png" in reason or "camera_info.json" in reason]
     assert [tally.left_out[reason] for reason in unreadable] == [2]
-    assert tally.left_out["it does not expect exactly one object"] == 2
+    assert tally.left_out[NOT_ONE] == 2
 
 
 def test_a_request_that_fails_is_not_counted_and_the_next_is_asked(
@@ -195,27 +197,27 @@ def test_a_box_counts_by_the_overlap_that_the_resolver_asks_for() -> None:
     tally = OpinionTally()
     for overlap in (0.4, 0.6):
         tally.count("behind", half, SEEN, {"bonnet"}, overlap)
-    assert tally.counts == {"behind": {"right": 1, "wrong": 0, "none": 1}}
+    assert tally.counts == {"behind": counts(right=1, none=1)}
 
 
 # ------------------------------------------------------------------------------------------------ the file
 
 
 def test_the_file_has_counts_with_wilson_intervals_and_is_read_back(tmp_path: Path) -> None:
-    counts = {"left of (robot)": {"right": 48, "wrong": 1, "none": 1}, "behind": {"right": 0, "wrong": 0, "none": 3}}
-    written = reliability_json("a model", counts, {"date": "2026-01-01", "frames": 4})
+    given = {"left of (robot)": counts(48, 1, 1), "behind": counts(none=3)}
+    written = reliability_json("a model", given, {"date": "2026-01-01", "frames": 4})
     path = tmp_path / "reliability.json"
     path.write_text(json.dumps(written))
     read = load_reliabilities(path)
     assert read.model == "a model"
-    assert {key: vars(one) for key, one in read.by_relation.items()} == counts
+    assert {key: vars(one) for key, one in read.by_relation.items()} == given
     low, high = written["relations"]["left of (robot)"]["intervals"]["right"]
     assert (low, high) == pytest.approx((0.8654, 0.9890), abs=1e-4)  # of 48 of 50: Wilson (1927)
-    assert "measured" not in reliability_json("a model", counts)
+    assert "measured" not in reliability_json("a model", given)
 
 
 @pytest.mark.parametrize(
-    ("counts", "weight"),
+    ("told", "weight"),
     [
         ((17, 0, 0), "may break a tie"),
         ((16, 0, 0), "weighed"),
@@ -224,5 +226,5 @@ def test_the_file_has_counts_with_wilson_intervals_and_is_read_back(tmp_path: Pa
         ((0, 0, 3), "reported only"),
     ],
 )
-def test_what_counts_are_worth_is_told_as_the_resolver_takes_them(counts: tuple[int, ...], weight: str) -> None:
-    assert weight_of(dict(zip(("right", "wrong", "none"), counts, strict=True)), SecondOpinionConfig()) == weight
+def test_what_counts_are_worth_is_told_as_the_resolver_takes_them(told: tuple[int, ...], weight: str) -> None:
+    assert weight_of(counts(*told), SecondOpinionConfig()) == weight
