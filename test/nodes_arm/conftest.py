@@ -41,7 +41,7 @@ def shared_cell(shared_domain: int, tmp_path_factory: pytest.TempPathFactory) ->
     """Doubles of a robot's controllers, of move_group in a process of its own, and somebody who asks them."""
     from double_cell import DoubleCell
 
-    made = DoubleCell(shared_domain, tmp_path_factory.mktemp("move_group"))
+    made = DoubleCell(shared_domain, tmp_path_factory.mktemp("move_group") / "log.txt")
     yield made
     made.close()
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A robot's controllers, move_group and somebody who asks them, all of them doubles of upstream. Not a test.
 
-Each is in an rclpy context of its own; move_group, which plans, is a process where a folder for its log is given, so
+Each is in an rclpy context of its own; move_group, which plans, is a process where a file for its log is given, so
 that the client's heartbeat does not wait for it:
 
     cell = DoubleCell(domain)  # or the fixture `cell`
@@ -37,7 +37,7 @@ from planning_scenes import config
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.qos import qos_profile_action_status_default
-from robot_doubles import RobotDoubles
+from robot_doubles import RobotDoubles, clients
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -164,19 +164,15 @@ class DoubleCell:
 
     Args:
         domain: the ROS domain.
-        logs: a folder: move_group is a process of its own then, and not in this one.
+        log: of move_group, which is a process of its own then, and not in this one.
     """
 
-    def __init__(self, domain: int, logs: Path | None = None) -> None:
-        self.domain, self._logs = domain, logs
-        self._clients: list[tuple[Spun, ApprovedClient]] = []
+    def __init__(self, domain: int, log: Path | None = None) -> None:
+        self.domain = domain
+        self._clients: dict[str, tuple[Spun, ApprovedClient]] = {}  # by their parameters
         self.asker = Asker(domain)
         self.robot, self._kind = RobotDoubles(domain), dict[str, Any]()
-        self._begin()
-
-    def _begin(self) -> None:
-        log = self._logs and self._logs / f"move_group{len(list(self._logs.iterdir()))}.txt"
-        self.move_group: Any = MoveGroupDouble(self.domain) if log is None else ServedMoveGroup(self.domain, log)
+        self.move_group: Any = MoveGroupDouble(domain) if log is None else ServedMoveGroup(domain, log)
         discovered(lambda: self.move_group.ready and self.asker.finds(MOVE, EXECUTE), "every server is discovered")
         discovered(lambda: self.move_group.clients >= 1, "move_group knows its client")
         self._know()
@@ -189,39 +185,45 @@ class DoubleCell:
         discovered(lambda: all(map(self.robot.knows, actions)), "the gripper knows its client")
 
     def reset(self, **robot: Any) -> DoubleCell:
-        """As at the start, for the next test; `robot` are further arguments of RobotDoubles: another gripper."""
-        self._end_clients()
+        """As at the start, for the next test; `robot` are further arguments of RobotDoubles: another gripper.
+
+        Clients stay, with what they have started, as long as the robot does.
+        """
+        if self._kind != robot or not all(client.node.context.ok() for _, client in self._clients.values()):
+            self._end_clients()
         if self._kind == robot:
             self.robot.reset()
         else:
             self.robot.close()
             self.robot, self._kind = RobotDoubles(self.domain, **robot), robot
             self._know()
-        if isinstance(self.move_group, ServedMoveGroup) and self.move_group.process.poll() is not None:
-            self._begin()
-        discovered(lambda: self.move_group.clients <= 1, "the clients have left")
+        discovered(lambda: self.move_group.clients <= 1 + len(self._clients), "clients that were ended have left")
+        for _, client in self._clients.values():
+            client.clear()
         for known in self.asker.states.values():
             known.clear()
         return self
 
     def client(self, **motion: Any) -> ApprovedClient:
-        """The package's client, on a spinning node."""
+        """The package's client with these parameters, on a spinning node."""
+        if repr(motion) in self._clients:
+            return self._clients[repr(motion)][1]
         given = {
             "gripper_action": self.robot.gripper_action, "gripper_scale": 0.5,
             "planner_silence": 10.0,  # the client shares its interpreter with the controllers here
             "velocity_scaling": 1.0, "acceleration_scaling": 1.0, **PATIENT, **motion,
         }  # fmt: skip
+        action = given["gripper_action"]
+        actions = (f"{action}/grasp", f"{action}/move") if given.get("gripper_interface") == "franka" else (action,)
+        known = {name: clients(self.hardware, name) for name in actions if name in FORMS}
         spun = Spun(self.domain)
         node = Node("test_client", context=spun.context)
         made = ApprovedClient(node, config(motion=given))
         spun.spin(node)
-        self._clients.append((spun, made))
+        self._clients[repr(motion)] = spun, made
         discovered(lambda: self.move_group.clients > len(self._clients), "move_group knows the client")
-        action = given["gripper_action"]
-        actions = (f"{action}/grasp", f"{action}/move") if given.get("gripper_interface") == "franka" else (action,)
-        for name in actions:
-            if name in FORMS:  # the asker is a client, too
-                discovered(lambda name=name: self.robot.knows(name, 2), f"{name} knows the client")
+        for name, number in known.items():
+            discovered(lambda n=name, k=number: self.robot.knows(n, k + 1), f"{name} knows the client")
         return made
 
     def position(self, joint: str = ARM[0]) -> float:
@@ -244,7 +246,7 @@ class DoubleCell:
         return max(abs(self.position(name) - at) for name, at in end.items())
 
     def _end_clients(self) -> None:
-        for spun, client in self._clients:
+        for spun, client in self._clients.values():
             client._beside.close()
             spun.close()
             forget(client)  # else its participant lives on

@@ -148,21 +148,6 @@ def test_a_client_whose_context_is_shut_down_leaves_the_stop_to_its_watchdog(cel
     assert cell.beside(plan.steps[1]) > SHORT
 
 
-def test_a_move_group_that_is_killed_leaves_the_arm_standing(cell: DoubleCell) -> None:
-    client = cell.client(controller_actions=FOLLOW, planner_silence=SILENCE)
-    plan = slowed(planned(client, scene(), put=False), "reach", 2 * LASTS)
-    cell.robot.hold(0.04)
-    call = Aside(lambda: client.execute(plan))
-    until(lambda: (cell.arm.taken and cell.hardware.speed() > 0.05) or call.error, "the arm moves")
-    assert call.error is None
-    cell.move_group.process.kill()
-    error = call.ended().error
-    assert isinstance(error, ExecutionFailedError), error
-    assert "stopped answering during execution; the arm was told to stop and stands still" in str(error)
-    cell.stands()
-    assert len(cell.arm.taken) == 1
-
-
 def test_what_a_hung_move_group_takes_late_is_stopped_then(cell: DoubleCell) -> None:
     client = cell.client(controller_actions=FOLLOW, planner_silence=SILENCE)
     plan = slowed(planned(client, scene(), put=False), "reach", 2 * LASTS)
@@ -284,3 +269,19 @@ def test_the_octomap_of_a_sensor_plugin_stays_as_it_is(cell: DoubleCell) -> None
     assert list(told(cell).world.octomap.octomap.data) == [1, 2, 3]
     seen = told(cell, PlanningSceneComponents.WORLD_OBJECT_NAMES)
     assert not seen.world.octomap.octomap.data, "this package asks for names alone"
+
+
+def test_a_move_group_that_is_killed_leaves_the_arm_standing(cell: DoubleCell) -> None:
+    """The last one here: killed within its shared memory, it may leave a lock that others wait for."""
+    client = cell.client(controller_actions=FOLLOW, planner_silence=SILENCE)
+    plan = slowed(planned(client, scene(), put=False), "reach", 2 * LASTS)
+    cell.robot.hold(0.04)
+    call = Aside(lambda: client.execute(plan))
+    until(lambda: (cell.arm.taken and cell.hardware.speed() > 0.05) or call.error, "the arm moves")
+    assert call.error is None
+    cell.move_group.process.kill()
+    error = call.ended().error
+    assert isinstance(error, ExecutionFailedError), error
+    assert "stopped answering during execution; the arm was told to stop and stands still" in str(error)
+    cell.stands()
+    assert len(cell.arm.taken) == 1
