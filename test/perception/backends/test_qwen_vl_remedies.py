@@ -7,7 +7,6 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ transformers = pytest.importorskip("transformers")
 import tiny_vlms  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-from tiny_vlms import HEIGHT, WIDTH, Lesson, scene  # noqa: E402
+from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene  # noqa: E402
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil  # noqa: E402
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError  # noqa: E402
@@ -50,8 +49,8 @@ CUP_LEFT, CUP_RIGHT = scene(*LEFT, colour=(220, 40, 40)), scene(*RIGHT, colour=(
 RESIZED = (168, 112)  # what the processor of Qwen2.5-VL makes of 180 x 100
 TOKENS = 80
 
-Putting = Callable[[Parts, dict[str, Any]], AbstractContextManager[Any]]
-"""Puts a remedy on a model, for the inputs of one prompt."""
+Putting = Callable[[Parts, Any], object]
+"""Puts a remedy on a model that is used for nothing else, whose prompts have these tokens; returns what keeps it on."""
 
 
 def written(kind: str, box: tuple[int, ...]) -> list[int]:
@@ -129,20 +128,6 @@ def load(folder: Path, **options: str) -> WordModel:
     return qwen_vl.load(**{"model": str(folder), "device": "cpu", "max_new_tokens": str(TOKENS), **options})
 
 
-def copied(folder: Path, to: Path) -> Path:
-    shutil.copytree(folder, to)
-    return to
-
-
-def noted(folder: Path, marks: dict[str, Any] | None) -> Path:
-    """The folder with other marks in its configuration; None: with none."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    config.pop(FIELD, None)
-    path.write_text(json.dumps(config if marks is None else {**config, FIELD: marks}))
-    return folder
-
-
 Answers = list[tuple[str, float | None]]
 
 
@@ -159,13 +144,13 @@ def answers(grounder: WordModel) -> Answers:
     return results
 
 
-def by_hand(folder: Path, put: Putting) -> list[tuple[str, float]]:
-    """The same from the classes of transformers alone, and the score of every text."""
+def by_hand(folder: Path, put: Putting) -> list[tuple[str, float, float]]:
+    """The same from the classes of transformers alone: text, its score, and the probability of its first token."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     images = Qwen2VLImageProcessorPil.from_pretrained(folder)
     kind = json.loads((folder / "config.json").read_text())["model_type"]
     model = getattr(transformers, qwen_vl.FAMILIES[kind].model_class).from_pretrained(folder).eval()
-    results = []
+    results, held = [], None
     for rgb in (CUP_LEFT, CUP_RIGHT):
         seen = dict(images(images=[Image.fromarray(rgb)], return_tensors="pt"))
         pads = "<|image_pad|>" * int(seen["image_grid_thw"].prod() // images.merge_size**2)
@@ -173,7 +158,8 @@ def by_hand(folder: Path, put: Putting) -> list[tuple[str, float]]:
         ids = torch.tensor([tokenizer.encode(start + "<|im_start|>assistant\n")])
         of_image = (ids == tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": of_image, **seen}
-        with put(parts_of(model), inputs), torch.no_grad():
+        held = held or put(parts_of(model), ids)
+        with torch.no_grad():
             out = model.generate(
                 **inputs, do_sample=False, repetition_penalty=1.0, max_new_tokens=TOKENS,
                 return_dict_in_generate=True, output_logits=True,
@@ -181,13 +167,37 @@ def by_hand(folder: Path, put: Putting) -> list[tuple[str, float]]:
         new = out.sequences[0, ids.shape[1] :]
         chances = [float(one[0].double().softmax(-1)[token]) for one, token in zip(out.logits, new, strict=True)]
         text = tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        results.append((text, float(np.exp(np.mean(np.log(chances))))))
+        results.append((text, float(np.exp(np.mean(np.log(chances)))), chances[0]))
     return results
+
+
+def asked(folder: Path, **options: str) -> Putting:
+    """What the options ask for: attention scaled by the reference form, which replaces the attention function, and the
+    mean norm over the rows of real words of the saved table."""
+
+    def put(parts: Parts, ids: Any) -> list[Any]:
+        held: list[Any] = []
+        if scheme := options.get("positions"):
+            held.append(install(parts, Positions(scheme), allow_untrained=True, allow_fewer_axes=True))
+        if alpha := options.get("attention"):
+            held.append(last_row_scaled(parts, parts.image_columns(ids)[0], float(alpha)))
+        for context in held:
+            context.__enter__()
+        if dose := options.get("norm_dose"):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+            weights = load_file(folder / "model.safetensors")
+            table = next(value for name, value in weights.items() if name.endswith("embed_tokens.weight")).numpy()
+            words = [n for n in range(len(tokenizer)) if n not in tokenizer.all_special_ids]
+            mean = float(np.sqrt((table[words].astype(float) ** 2).sum(axis=1)).mean())
+            held.append(norms.put_norm(parts, norms.MeanNorm(mean, float(dose)), allow_untrained=True))
+        return held
+
+    return put
 
 
 def assert_same(found: Answers, folder: Path, put: Putting) -> None:
     """Texts are equal; so are scores, where there are any."""
-    for (text, score), (expected, by) in zip(found, by_hand(folder, put), strict=True):
+    for (text, score), (expected, by, _) in zip(found, by_hand(folder, put), strict=True):
         assert text == expected
         assert score is None or score == pytest.approx(by, rel=1e-4)
 
@@ -197,52 +207,9 @@ def scores(found: Answers) -> list[float]:
     return [score for _, score in found if score is not None]
 
 
-def without(_: Parts, __: dict[str, Any]) -> AbstractContextManager[Any]:
-    return nullcontext()
-
-
-def at_mean(folder: Path, dose: float) -> Putting:
-    """Puts the mean norm on, its mean counted over the rows of real words of the saved table."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    weights = load_file(folder / "model.safetensors")
-    table = next(value for name, value in weights.items() if name.endswith("embed_tokens.weight")).numpy()
-    words = [n for n in range(len(tokenizer)) if n not in tokenizer.all_special_ids]
-    mean = float(np.sqrt((table[words].astype(float) ** 2).sum(axis=1)).mean())
-
-    def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:
-        stack = ExitStack()
-        stack.callback(norms.put_norm(parts, norms.MeanNorm(mean, dose), allow_untrained=True).remove)
-        return stack
-
-    return put
-
-
-def scaled(alpha: float) -> Putting:
-    """Scales attention in the reference form, which replaces the attention function."""
-    return lambda parts, inputs: last_row_scaled(parts, parts.image_columns(inputs["input_ids"])[0], alpha)
-
-
 def calibration(path: Path, model: str, low: float, high: float, threshold: float) -> str:
     write_calibration(AdaptVisSettings(model, "drawn", CaseSplit(20), AdaptVis(low, high, threshold)), path)
     return str(path)
-
-
-def confidences(folder: Path) -> list[float]:
-    """Probability of the first token of the plain answer about each image."""
-    found: list[float] = []
-
-    def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:
-        steps: list[float] = []
-        hook = parts.model.lm_head.register_forward_hook(
-            lambda _m, _i, out: steps.append(float(out[0, -1].softmax(-1).max()))
-        )
-        stack = ExitStack()
-        stack.callback(lambda: found.append(steps[0]))
-        stack.callback(hook.remove)
-        return stack
-
-    by_hand(folder, put)
-    return found
 
 
 # ------------------------------------------------------------------------------------------- asked for
@@ -251,7 +218,7 @@ def confidences(folder: Path) -> list[float]:
 def test_nothing_is_put_on_unless_asked_for_and_dose_0_and_factor_1_change_nothing(
     plain: Answers, folder: Path, kind: str
 ) -> None:
-    assert_same(plain, folder, without)
+    assert_same(plain, folder, asked(folder))
     assert len(scores(plain)) == 2
     for options in ({"norm_dose": "0"}, {"attention": "1"}, {"norm_dose": "0", "attention": "1.0"}):
         for (text, score), (expected, by) in zip(answers(load(folder, **options)), plain, strict=True):
@@ -261,13 +228,42 @@ def test_nothing_is_put_on_unless_asked_for_and_dose_0_and_factor_1_change_nothi
     assert answers(load(folder, positions=own)) == plain
 
 
-@pytest.mark.parametrize("dose", [0.1, pytest.param(1.0, marks=SLOW)])
-def test_a_dose_is_the_mean_norm_put_on_by_hand(plain: Answers, folder: Path, dose: float) -> None:
-    with pytest.raises(ModelError, match=rf'trained without it, not with norm {{"dose": {dose}}}'):
-        load(folder, norm_dose=str(dose))
-    dosed = answers(load(folder, norm_dose=str(dose), allow_untrained="yes"))
-    assert_same(dosed, folder, at_mean(folder, dose))
-    assert dosed != plain
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"norm_dose": "0.1"},
+        {"attention": "0.0"},
+        {"attention": "1.2"},
+        {"positions": "1d"},
+        {"positions": "axial"},
+        {"positions": "mrope"},
+        {"positions": "axial", "attention": "1.5"},
+        *(
+            pytest.param(options, marks=SLOW)
+            for options in (
+                {"norm_dose": "1.0"},
+                {"attention": "0.5"},
+                {"attention": "4.0"},
+                {"positions": "1d", "attention": "1.5"},
+                {"positions": "mrope", "attention": "1.5"},
+            )
+        ),
+    ],
+    ids=" ".join,
+)
+def test_a_remedy_is_the_one_put_on_by_hand(plain: Answers, folder: Path, kind: str, options: dict[str, str]) -> None:
+    if options.get("positions") == "mrope":
+        options = {**options, "positions": "mrope-interleaved" if kind == "qwen2_5_vl" else "mrope-chunked"}
+    if {*options} != {"attention"}:  # the checkpoint was trained without
+        words = rf'not with positions .*"{options.get("positions")}".*allow_untrained'
+        if "norm_dose" in options:
+            words = rf'trained without it, not with norm {{"dose": {options["norm_dose"]}}}'
+        with pytest.raises(ModelError, match=words):
+            load(folder, **options)
+    found = answers(load(folder, **options, allow_untrained="yes"))
+    assert_same(found, folder, asked(folder, **options))
+    assert found != plain
+    assert scores(found) != scores(plain)
 
 
 def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, kind: str, tmp_path: Path) -> None:
@@ -277,26 +273,18 @@ def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, ki
     with torch.no_grad():
         model.get_input_embeddings().weight[words:] = 50.0
         model.get_output_embeddings().weight[words:] = 0.0
-    padded = copied(folder, tmp_path / "padded")
+    padded = shutil.copytree(folder, tmp_path / "padded")
     model.save_pretrained(padded)
-    assert scores(answers(load(padded, norm_dose="0.1", allow_untrained="yes"))) == pytest.approx(
-        [score for _, score in by_hand(padded, at_mean(folder, 0.1))], rel=1e-4
-    )
-
-
-@pytest.mark.parametrize("alpha", [0.0, pytest.param(0.5, marks=SLOW), 1.2, pytest.param(4.0, marks=SLOW)])
-def test_a_factor_is_the_reference_form_of_scaled_attention(plain: Answers, folder: Path, alpha: float) -> None:
-    attentive = answers(load(folder, attention=str(alpha)))
-    assert_same(attentive, folder, scaled(alpha))
-    assert scores(attentive) != scores(plain)
+    found = scores(answers(load(padded, norm_dose="0.1", allow_untrained="yes")))
+    assert found == pytest.approx([score for _, score, _ in by_hand(padded, asked(folder, norm_dose="0.1"))], rel=1e-4)
 
 
 def test_scores_are_those_of_the_tokens_that_were_decoded(folder: Path) -> None:
     """However little a factor changes them, they are nearer to those by hand than to those without it."""
-    before, changes = [score for _, score in by_hand(folder, without)], []
-    for alpha in (0.0, 4.0, 20.0):
-        expected = [score for _, score in by_hand(folder, scaled(alpha))]
-        for (_, got), right, plain in zip(answers(load(folder, attention=str(alpha))), expected, before, strict=True):
+    before, changes = [score for _, score, _ in by_hand(folder, asked(folder))], []
+    for alpha in ("0.0", "4.0", "20.0"):
+        expected = [score for _, score, _ in by_hand(folder, asked(folder, attention=alpha))]
+        for (_, got), right, plain in zip(answers(load(folder, attention=alpha)), expected, before, strict=True):
             if got is not None:
                 assert got == pytest.approx(right, rel=1e-6)
                 changes.append(abs(right - plain))
@@ -307,9 +295,7 @@ def test_scores_are_those_of_the_tokens_that_were_decoded(folder: Path) -> None:
 def test_a_calibration_chooses_the_factor_by_confidence(folder: Path, tmp_path: Path, threshold: float) -> None:
     adaptive = load(folder, attention=calibration(tmp_path / "calibration.json", "plain", 0.5, 1.5, threshold))
     of = {alpha: answers(load(folder, attention=str(alpha))) for alpha in (0.5, 1.5)}
-    sure = confidences(folder)
-    assert len(sure) == 2
-    chosen = [0.5 if round(value, 2) < threshold else 1.5 for value in sure]
+    chosen = [0.5 if round(sure, 2) < threshold else 1.5 for _, _, sure in by_hand(folder, asked(folder))]
     assert answers(adaptive) == [of[alpha][number] for number, alpha in enumerate(chosen)]
 
 
@@ -334,36 +320,9 @@ def test_questions_are_asked_one_by_one_where_attention_is_scaled(folder: Path) 
         load(folder, attention="0.9", batch="2")
 
 
-@pytest.mark.parametrize(
-    ("scheme", "alpha"),
-    [
-        *(("1d", None), ("axial", None), ("mrope", None), ("axial", 1.5)),
-        *(pytest.param(scheme, 1.5, marks=SLOW) for scheme in ("1d", "mrope")),
-    ],
-)
-def test_a_scheme_is_the_one_put_on_by_hand(
-    plain: Answers, folder: Path, kind: str, scheme: str, alpha: float | None
-) -> None:
-    if scheme == "mrope":
-        scheme = "mrope-interleaved" if kind == "qwen2_5_vl" else "mrope-chunked"
-    attention = {} if alpha is None else {"attention": str(alpha)}
-    moved = answers(load(folder, positions=scheme, allow_untrained="yes", **attention))
-
-    def put(parts: Parts, inputs: dict[str, Any]) -> AbstractContextManager[Any]:
-        stack = ExitStack()
-        stack.enter_context(install(parts, Positions(scheme), allow_untrained=True, allow_fewer_axes=True))
-        if alpha is not None:
-            stack.enter_context(scaled(alpha)(parts, inputs))
-        return stack
-
-    assert_same(moved, folder, put)
-    assert moved != plain
-
-
-def test_a_scheme_that_a_checkpoint_was_not_trained_for_is_refused(folder: Path) -> None:
-    for scheme in ("1d", "axial", "learned-absolute"):
-        with pytest.raises(ModelError, match=rf'not with positions .*"{scheme}".*allow_untrained'):
-            load(folder, positions=scheme)
+def test_learned_positions_have_to_be_learnt(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r'not with positions .*"learned-absolute".*allow_untrained'):
+        load(folder, positions="learned-absolute")
 
 
 # ------------------------------------------------------------------------------------------- trained with
@@ -381,17 +340,15 @@ def test_a_checkpoint_gets_what_it_was_trained_with(remedied: Path, trained: Ans
 def test_it_answers_as_before_it_was_saved_and_otherwise_without_a_mark(
     remedied: Path, trained: Answers, tmp_path: Path
 ) -> None:
-    def put(parts: Parts, _: dict[str, Any]) -> AbstractContextManager[Any]:
-        stack = ExitStack()
-        stack.callback(norms.put_norm(parts, published()).remove)
-        stack.enter_context(install(parts, Positions("axial"), allow_fewer_axes=True))
-        return stack
+    def put(parts: Parts, _: Any) -> object:
+        scheme = install(parts, Positions("axial"), allow_fewer_axes=True)
+        return scheme, scheme.__enter__(), norms.put_norm(parts, published())
 
     assert_same(trained, remedied, put)
     marks = json.loads((remedied / "config.json").read_text())[FIELD]
     assert set(marks) == {norms.NAME, "positions"}
     for lost in marks:
-        other = noted(copied(remedied, tmp_path / lost), {name: marks[name] for name in marks if name != lost})
+        other = noted(remedied, tmp_path / lost, {name: marks[name] for name in marks if name != lost})
         assert answers(load(other)) != trained
 
 
@@ -413,12 +370,13 @@ def test_learned_positions_are_put_on_from_their_own_file(plain: Answers, folder
     with torch.no_grad():
         table.table.copy_(3 * torch.randn(4, 6, 64, generator=torch.Generator().manual_seed(1)))
     marks = {"positions": {"scheme": "learned-absolute", "following": "grid", "sections": None, "base": None}}
-    marked = noted(copied(folder, tmp_path / "marked"), marks)
+    marked = noted(folder, tmp_path / "marked", marks)
     with pytest.raises(ModelError, match=r"trained with positions.*spatial_vlm_positions\.safetensors"):
         load(marked)
     table.save(marked)
     learned = answers(load(marked))
-    assert_same(learned, marked, lambda parts, _: install(parts, Positions("learned-absolute"), table=table))
+    scheme = Positions("learned-absolute")
+    assert_same(learned, marked, lambda parts, _: install(parts, scheme, table=table).__enter__() or True)
     assert learned != plain
 
 
@@ -439,20 +397,20 @@ def test_a_mark_that_cannot_be_followed_is_a_model_error_that_names_it(
     folder: Path, tmp_path: Path, marks: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ModelError, match=words):
-        load(noted(copied(folder, tmp_path / "marked"), marks))
-
-
-NUMBER = torch.ones(())
+        load(noted(folder, tmp_path / "marked", marks))
 
 
 def test_tensors_that_are_missing_damaged_or_do_not_fit_are_a_model_error(remedied: Path, tmp_path: Path) -> None:
-    other = copied(remedied, tmp_path / "other")
+    other = shutil.copytree(remedied, tmp_path / "other")
     whole = (other / FILE).read_bytes()
     for tensors, words in (
         ({}, "has no tensors of norm"),
         ({"pin.table": torch.zeros(2)}, "has no tensors of norm"),
-        ({"norm.gamma": torch.ones(64), "norm.mean": NUMBER}, "gamma"),
-        ({"norm.gamma": torch.ones(7), "norm.mean": NUMBER, "norm.largest": NUMBER}, "64, as the token"),
+        ({"norm.gamma": torch.ones(64), "norm.mean": torch.ones(())}, "gamma"),
+        (
+            {"norm.gamma": torch.ones(7), "norm.mean": torch.ones(()), "norm.largest": torch.ones(())},
+            "64, as the token",
+        ),
     ):
         save_file(tensors, other / FILE)
         with pytest.raises(ModelError, match=rf"trained with norm.*{words}"):
@@ -470,7 +428,7 @@ def test_tensors_that_are_missing_damaged_or_do_not_fit_are_a_model_error(remedi
 
 def test_the_warm_up_sees_the_model_with_its_remedies(remedied: Path, tmp_path: Path) -> None:
     """A normaliser that makes numbers of none fails where it is first run."""
-    other, norm = copied(remedied, tmp_path / "other"), published()
+    other, norm = shutil.copytree(remedied, tmp_path / "other"), published()
     with torch.no_grad():
         norm.gamma.fill_(float("nan"))
     save_learned(other, {norms.NAME: norms.norm_tensors(norm)})

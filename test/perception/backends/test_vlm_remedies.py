@@ -23,7 +23,7 @@ transformers = pytest.importorskip("transformers")
 import tiny_families  # noqa: E402
 import tiny_vlms  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-from tiny_vlms import HEIGHT, WIDTH, Lesson, scene  # noqa: E402
+from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene  # noqa: E402
 
 from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
 from spatial_vlm_ros.perception.backends import qwen_vl, vlm  # noqa: E402
@@ -34,7 +34,7 @@ from spatial_vlm_ros.perception.relation_marks import QUESTION, QUESTION_WITH_BO
 from spatial_vlm_ros.types import NounPhrase  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
 from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
-from spatial_vlm_ros.vlm.remedies import features, norms, pin  # noqa: E402
+from spatial_vlm_ros.vlm.remedies import norms, pin  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.encoders import KINDS as ENCODERS  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned  # noqa: E402
@@ -123,7 +123,7 @@ def test_what_a_folder_does_not_tell_of_its_convention_and_family_has_to_be_stat
 # ------------------------------------------------------------------------------------------------ remedies
 
 
-def by_hand(folder: Path, put: Put, square: bool = True) -> list[float]:
+def by_hand(folder: Path, put: Put, template: str = "", square: bool = True) -> list[float]:
     """Likelihoods of "left" and "right" from the class alone, with something put on it."""
     model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
     if "Qwen" in type(model).__name__:
@@ -131,7 +131,7 @@ def by_hand(folder: Path, put: Put, square: bool = True) -> list[float]:
     else:
         processor = transformers.AutoProcessor.from_pretrained(folder)
     put(parts_of(model))
-    return CandidateScorer(model, processor, square=square).scores(CUP_LEFT, QUESTION, SIDES)
+    return CandidateScorer(model, processor, template, square=square).scores(CUP_LEFT, QUESTION, SIDES)
 
 
 def likelihoods(grounder: Any) -> list[float]:
@@ -146,28 +146,21 @@ def mean_norm(folder: Path, dose: float) -> norms.MeanNorm:
     return norms.MeanNorm(float(table[words].norm(dim=1).mean()), dose)
 
 
-def test_a_dose_on_llava_is_the_mean_norm_put_on_by_hand(llava: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "dose", "asked"),
+    [("llava", 0.5, {}), ("paligemma", 1.0, {"template": "<image>answer en {question}", "square": False})],
+)
+def test_a_dose_is_the_mean_norm_put_on_by_hand(
+    name: str, dose: float, asked: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(name)
     with pytest.raises(ModelError, match="trained without it, not with norm"):
-        loaded(llava, norm_dose="0.5")
-    dosed = likelihoods(loaded(llava, norm_dose="0.5", allow_untrained="yes"))
-    norm = mean_norm(llava, 0.5)
-    assert dosed == pytest.approx(by_hand(llava, lambda p: norms.put_norm(p, norm, allow_untrained=True)), abs=1e-4)
-    assert dosed != pytest.approx(by_hand(llava, lambda _: None), abs=1e-4)
-
-
-def test_a_dose_on_paligemma_is_the_mean_norm_put_on_by_hand(paligemma: Path) -> None:
-    dosed = likelihoods(loaded(paligemma, norm_dose="1", allow_untrained="yes"))
-    parts = parts_of(transformers.AutoModelForImageTextToText.from_pretrained(paligemma))
-    tokenizer = transformers.AutoProcessor.from_pretrained(paligemma).tokenizer
-    mean = norms.text_norms(parts, rows=len(tokenizer), without=tokenizer.all_special_ids).mean
-    put = norms.MeanNorm(mean, 1.0)
-    model = parts.model
-    norms.put_norm(parts, put, allow_untrained=True)
-    scorer = CandidateScorer(
-        model.eval(), transformers.AutoProcessor.from_pretrained(paligemma), "<image>answer en {question}"
-    )
-    assert dosed == pytest.approx(scorer.scores(CUP_LEFT, QUESTION, SIDES), abs=1e-4)
-    assert dosed != pytest.approx(likelihoods(loaded(paligemma)), abs=1e-4)
+        loaded(folder, norm_dose=str(dose))
+    dosed = likelihoods(loaded(folder, norm_dose=str(dose), allow_untrained="yes"))
+    norm = mean_norm(folder, dose)
+    by = by_hand(folder, lambda parts: norms.put_norm(parts, norm, allow_untrained=True), **asked)
+    assert dosed == pytest.approx(by, abs=1e-4)
+    assert dosed != pytest.approx(by_hand(folder, lambda _: None, **asked), abs=1e-4)
 
 
 @pytest.mark.parametrize("alpha", [0.5, pytest.param(2.0, marks=pytest.mark.slow)])
@@ -224,20 +217,6 @@ def test_a_marked_llava_gets_what_it_was_trained_with(remedied: Path) -> None:
         assert len(marks) == 2
         other = noted(remedied, remedied.parent / f"llava-1.5-without-{lost}", marks)
         assert likelihoods(loaded(other)) != pytest.approx(asked, abs=1e-4)
-
-
-def noted(folder: Path, to: Path, marks: object) -> Path:
-    shutil.copytree(folder, to)
-    config = json.loads((to / "config.json").read_text())
-    (to / "config.json").write_text(json.dumps({**config, FIELD: marks}))
-    return to
-
-
-def test_layers_of_the_encoder_come_from_the_mark(llava: Path, tmp_path: Path) -> None:
-    layers = {"layers": [1], "post_layernorm": True}
-    marked = noted(llava, tmp_path / "llava-1.5-layers", {features.NAME: layers})
-    by = by_hand(llava, lambda parts: features.put_layers(parts, [1], allow_untrained=True))
-    assert likelihoods(loaded(marked)) == pytest.approx(by, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -69,30 +69,29 @@ def bert_tokenizer(folder: Path, words: Sequence[str] = WORDS) -> BertTokenizer:
     return BertTokenizer(str(path), do_lower_case=True)
 
 
-def grounding_dino(kind: str, seed: int = 0) -> Any:
-    """A detector of random weights; `kind` is its model_type. Each patch of the image is a query."""
-    backbone = SwinConfig(
-        image_size=64, patch_size=4, embed_dim=16, depths=[1, 1, 1], num_heads=[2, 2, 2], window_size=4,
-        out_indices=[3], drop_path_rate=0.0,
-    )  # fmt: skip
+DETECTORS = {
+    "grounding-dino": (GroundingDinoForObjectDetection, GroundingDinoConfig),
+    "mm-grounding-dino": (MMGroundingDinoForObjectDetection, MMGroundingDinoConfig),
+}
+
+
+def grounding_dino(kind: str, backbone: SwinConfig, **parts: Any) -> Any:
+    """A detector of random weights; `kind` is its model_type."""
     text = BertConfig(
         vocab_size=1100, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
-    parts: dict[str, Any] = {
-        "backbone_config": backbone, "text_config": text, "num_queries": 24, "encoder_layers": 1, "decoder_layers": 2,
-        "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-        "d_model": 32, "num_feature_levels": 1, "max_text_len": 16, "dropout": 0.0, "fusion_droppath": 0.0,
-        "disable_custom_kernels": True,
+    shared: dict[str, Any] = {
+        "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4, "d_model": 32, "disable_custom_kernels": True,
     }  # fmt: skip
-    torch.manual_seed(seed)
-    if kind == "grounding-dino":
-        return GroundingDinoForObjectDetection(GroundingDinoConfig(**parts)).eval()
-    return MMGroundingDinoForObjectDetection(MMGroundingDinoConfig(**parts)).eval()
+    made, config = DETECTORS[kind]
+    torch.manual_seed(0)
+    return made(config(backbone_config=backbone, text_config=text, **shared, **parts)).eval()
 
 
-def grounding_dino_processor(folder: Path) -> GroundingDinoProcessor:
-    images = GroundingDinoImageProcessorPil(size={"shortest_edge": HEIGHT, "longest_edge": WIDTH})
+def grounding_dino_processor(folder: Path, shortest: int, longest: int) -> GroundingDinoProcessor:
+    images = GroundingDinoImageProcessorPil(size={"shortest_edge": shortest, "longest_edge": longest})
     return GroundingDinoProcessor(images, bert_tokenizer(folder))
 
 
@@ -111,8 +110,16 @@ def _relative(box: Box) -> list[float]:
 
 
 def saved_detector(folder: Path, kind: str, *, taught: bool) -> Path:
-    """A folder with a detector and its processor as `save_pretrained` writes them."""
-    model, processor = grounding_dino(kind), grounding_dino_processor(folder)
+    """A folder with a detector and its processor as `save_pretrained` writes them; each patch is a query."""
+    backbone = SwinConfig(
+        image_size=64, patch_size=4, embed_dim=16, depths=[1, 1, 1], num_heads=[2, 2, 2], window_size=4,
+        out_indices=[3], drop_path_rate=0.0,
+    )  # fmt: skip
+    model = grounding_dino(
+        kind, backbone, num_queries=24, encoder_layers=1, num_feature_levels=1, max_text_len=16, dropout=0.0,
+        fusion_droppath=0.0,
+    )  # fmt: skip
+    processor = grounding_dino_processor(folder, HEIGHT, WIDTH)
     if taught:
         teach_detector(model, processor)
     model.save_pretrained(folder)
@@ -229,8 +236,7 @@ def train(model: Any, loss: Callable[[], torch.Tensor], steps: int, rate: float 
 # ------------------------------------------------------------------------------------------------ random detectors
 
 
-KINDS = ("grounding-dino", "mm-grounding-dino")
-SHORTEST, LONGEST = 60, 100
+KINDS = tuple(DETECTORS)
 
 
 def dino(kind: str, longest_text: int = 24, own_heads: bool = False) -> Any:
@@ -246,19 +252,10 @@ def dino(kind: str, longest_text: int = 24, own_heads: bool = False) -> Any:
     """
     backbone = SwinConfig(image_size=64, patch_size=4, embed_dim=16, depths=[2, 2], num_heads=[2, 2], window_size=3,
                           out_indices=[1, 2])  # fmt: skip
-    text = BertConfig(vocab_size=1100, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
-    parts: dict[str, Any] = {
-        "backbone_config": backbone, "text_config": text, "num_queries": 40, "encoder_layers": 2, "decoder_layers": 2,
-        "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-        "d_model": 32, "num_feature_levels": 3, "max_text_len": longest_text,
-    }  # fmt: skip
-    if own_heads:
-        parts |= {"decoder_bbox_embed_share": False, "decoder_cls_embed_share": False}
-    torch.manual_seed(0)
-    if kind == "grounding-dino":
-        model: Any = GroundingDinoForObjectDetection(GroundingDinoConfig(**parts))
-    else:
-        model = MMGroundingDinoForObjectDetection(MMGroundingDinoConfig(**parts))
+    heads = {"decoder_bbox_embed_share": False, "decoder_cls_embed_share": False} if own_heads else {}
+    model = grounding_dino(
+        kind, backbone, num_queries=40, encoder_layers=2, num_feature_levels=3, max_text_len=longest_text, **heads
+    )
     with torch.no_grad():
         for name, value in model.named_parameters():
             if "vision_param" in name or "text_param" in name:  # 1e-4 as initialised: image and text would not meet
@@ -276,8 +273,7 @@ def dino(kind: str, longest_text: int = 24, own_heads: bool = False) -> Any:
 
 def saved_dino(folder: Path, kind: str) -> Path:
     """A folder as `save_pretrained` writes it."""
-    images = GroundingDinoImageProcessorPil(size={"shortest_edge": SHORTEST, "longest_edge": LONGEST})
-    prepared_by = GroundingDinoProcessor(images, bert_tokenizer(folder))
+    prepared_by = grounding_dino_processor(folder, 60, 100)
     dino(kind, own_heads=kind == "mm-grounding-dino").save_pretrained(folder)
     prepared_by.save_pretrained(folder)
     return folder

@@ -8,7 +8,9 @@ here, and lies in a folder as a checkpoint does.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -302,3 +304,13 @@ def _saved(model: Any, folder: Path, spoil: bool) -> Path:
     model.eval().save_pretrained(folder)
     transformers.logging.set_verbosity_error()
     return folder
+
+
+def noted(folder: Path, to: Path, marks: object) -> Path:
+    """A copy of a folder with these marks of remedies in its configuration."""
+    from spatial_vlm_ros.vlm.remedies.marking import FIELD
+
+    shutil.copytree(folder, to)
+    config = json.loads((to / "config.json").read_text())
+    (to / "config.json").write_text(json.dumps({**config, FIELD: marks}))
+    return to
