@@ -12,7 +12,7 @@ import pytest
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 
-SEEDS = (3, 12, 21, 40)
+SEEDS = (3, 12, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (21, 40)))
 
 
 @pytest.fixture(scope="session")

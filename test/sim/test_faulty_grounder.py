@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import time
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from spatial_vlm_ros.sim.faults.grounder import FaultyGrounder
 from spatial_vlm_ros.types import NounPhrase
 
 FRAME, DETECTIONS = chicks_and_cup_frame()
+time = itertools.count(0.0, 0.5).__next__  # a clock that goes on by half a second when it is read
 LOADER = "spatial_vlm_ros.sim.faults.grounder:load"
 
 
-def test_a_file_switches_the_faults_of_a_model(tmp_path: Path) -> None:
+def test_a_file_switches_the_faults_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "faults"
     inner = GivenDetections(DETECTIONS)
     model = FaultyGrounder(inner, file=file)
@@ -45,9 +47,12 @@ def test_a_file_switches_the_faults_of_a_model(tmp_path: Path) -> None:
     assert any(d.box_xyxy[2] > width or d.box_xyxy[3] > height for d in first.detections)
 
     file.write_text("model=delayed:0.2")
-    began = time.monotonic()
+    slept = list[float]()
+    monkeypatch.setattr("spatial_vlm_ros.sim.faults.grounder.time", SimpleNamespace(monotonic=time, sleep=slept.append))
     assert model.ground(FRAME.rgb, phrases).detections == DETECTIONS
-    assert time.monotonic() - began >= 0.2
+    file.write_text("model=slow:3")
+    assert model.ground(FRAME.rgb, phrases).detections == DETECTIONS
+    assert slept == [0.2, 2 * 0.5]  # the model took half a second
 
     file.write_text("")
     empty = GivenDetections(())
@@ -73,12 +78,15 @@ def test_a_file_switches_the_faults_of_a_model(tmp_path: Path) -> None:
         model.ground(FRAME.rgb, phrases)
 
 
-def test_options_that_cannot_be_used_are_refused() -> None:
-    with pytest.raises(InputError, match="of=NAME"):
-        load_grounder(LOADER)
-    with pytest.raises(UnknownNameError, match="grounding-dino"):
-        load_grounder(LOADER, {"of": "nothing"})
-    with pytest.raises(UnknownNameError, match="garbage"):
-        load_grounder(LOADER, {"of": "compact", "faults": "model=loud"})
-    with pytest.raises(InputError, match="fault_seed"):
-        load_grounder(LOADER, {"of": "compact", "fault_seed": "x"})
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({}, InputError, "of=NAME"),
+        ({"of": "nothing"}, UnknownNameError, "grounding-dino"),
+        ({"of": "compact", "faults": "model=loud"}, UnknownNameError, "garbage"),
+        ({"of": "compact", "fault_seed": "x"}, InputError, "fault_seed"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(options: dict[str, str], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        load_grounder(LOADER, options)

@@ -52,8 +52,6 @@ KNOWN: dict[str, dict[str, Any]] = {
 def scene() -> Any:
     """The example as a module."""
     spec = importlib.util.spec_from_file_location("isaac_scene", ROOT / "examples" / "isaac" / "scene.py")
-    assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

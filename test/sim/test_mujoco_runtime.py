@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""How MuJoCo is loaded in a process: late, off screen, or not at all, with what to install."""
+
 from __future__ import annotations
 
 import os
@@ -7,6 +9,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.live
 ROOMS = "chick, compilation, demo_worlds, grounder, kinds, physics, placing, renderer, scenery, settled, truth"
 
 

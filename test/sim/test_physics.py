@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Worlds of MuJoCo at rest: true boxes, masks, visibility, hollow objects and every kind of object."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -30,7 +32,6 @@ def points_of(seen: PhysicsRendering, id_: str) -> np.ndarray:
     """(N, 3) exact visible points of an object, base frame."""
     mask, frame = seen.masks[id_], seen.frame
     z = frame.depth[mask][:, None].astype(np.float64)
-    assert frame.base_T_camera is not None
     return frame.base_T_camera.apply(np.concatenate([normalised_grid(frame.camera)[mask] * z, z], axis=1))
 
 
@@ -43,6 +44,12 @@ def test_everything_is_at_rest_and_nothing_runs_into_anything(settled: Seen) -> 
     assert world.deepest_contact() < 0.001
     for true in world.truth.values():
         assert true.bottom > world.scenery.table_height - 0.001
+        np.testing.assert_allclose(true.axes.T @ true.axes, np.eye(3), atol=1e-9)
+        np.testing.assert_allclose(true.axes[:, 2], (0, 0, 1))  # gravity-up, x along the longer side
+        np.testing.assert_allclose(true.axes[:, 1], np.cross(true.axes[:, 2], true.axes[:, 0]), atol=1e-9)
+        assert true.size[0] >= true.size[1]
+        assert true.base_T_object.parent == "base_link"
+        assert true.corners().shape == (8, 3)
 
 
 def test_visible_points_lie_in_the_true_box_and_reach_its_faces(settled: Seen) -> None:
@@ -55,17 +62,6 @@ def test_visible_points_lie_in_the_true_box_and_reach_its_faces(settled: Seen) -
     best = max(world.truth.values(), key=lambda o: int(seen.masks[o.id].sum()) * (seen.visible_fraction[o.id] > 0.99))
     local = (points_of(seen, best.id) - best.centre) @ best.axes
     assert local[:, 2].max() > best.size[2] / 2 - 0.004, "its top is seen"
-
-
-def test_axes_of_boxes_are_gravity_up_with_x_along_the_longer_side(settled: Seen) -> None:
-    world, _ = settled
-    for true in world.truth.values():
-        np.testing.assert_allclose(true.axes.T @ true.axes, np.eye(3), atol=1e-9)
-        np.testing.assert_allclose(true.axes[:, 2], (0, 0, 1))
-        np.testing.assert_allclose(true.axes[:, 1], np.cross(true.axes[:, 2], true.axes[:, 0]), atol=1e-9)
-        assert true.size[0] >= true.size[1]
-        assert true.base_T_object.parent == "base_link"
-        assert true.corners().shape == (8, 3)
 
 
 def test_masks_are_disjoint_and_hold_the_only_pixels_that_stand_out(settled: Seen) -> None:
@@ -100,14 +96,13 @@ def test_visible_fractions_agree_with_a_world_of_one_object(demo: Seen) -> None:
     assert seen.visible_fraction["cup"] == pytest.approx(seen.masks["cup"].sum() / whole, abs=0.01)
     assert 0.4 < seen.visible_fraction["bonnet"] < 0.97, "the cup hides a part of it"
     assert seen.visible_fraction["ribbon"] == 1.0
-
-
-def test_what_is_behind_the_camera_is_not_detected(demo: Seen) -> None:
-    world, _ = demo
-    seen = world.render(VGA, look_at((0.8, 0.0, 0.5), (-2.0, 0.0, 0.4), "base_link"), stamp_ns=7)
-    assert seen.detections == ()
-    assert set(seen.visible_fraction.values()) == {0.0}
-    assert seen.frame.stamp_ns == 7
+    shiny = seen.shiny & seen.masks["can"]
+    assert 0.05 < shiny.sum() / seen.masks["can"].sum() < 0.6  # metal shines, and nothing else does
+    assert np.array_equal(seen.shiny, shiny)
+    away = world.render(VGA, look_at((0.8, 0.0, 0.5), (-2.0, 0.0, 0.4), "base_link"), stamp_ns=7)
+    assert away.detections == ()  # behind the camera
+    assert set(away.visible_fraction.values()) == {0.0}
+    assert away.frame.stamp_ns == 7
 
 
 @pytest.mark.parametrize("kind", ["cup", "mug", "bowl"])
@@ -153,25 +148,13 @@ def test_attached_parts_belong_to_the_box_of_their_object() -> None:
     assert hat.size[2] > bare.size[2] + 0.002, "the bonnet makes it taller"
 
 
-def test_metal_shines_and_bread_and_butter_objects_do_not(demo: Seen) -> None:
-    _, seen = demo
-    assert 0.05 < (seen.shiny & seen.masks["can"]).sum() / seen.masks["can"].sum() < 0.6
-    assert not (seen.shiny & ~seen.masks["can"]).any()
-
-
-def test_a_world_without_objects_is_a_table() -> None:
-    with world_of() as world:
-        assert world.render(VGA).detections == ()
-        assert world.at_rest()
-
-
-def test_objects_with_one_id_are_refused() -> None:
-    model = make("apple", np.random.default_rng(0))
-    with pytest.raises(InputError, match="ids of objects"):
-        world_of(("a", model, 0.7, 0, 0), ("a", model, 0.9, 0, 0))
-
-
 def test_a_closed_world_opens_again_when_it_is_looked_at(demo: Seen) -> None:
     world, seen = demo
     world.close()
     np.testing.assert_array_equal(world.render(VGA).frame.rgb, seen.frame.rgb)
+    with world_of() as empty:  # a table
+        assert empty.render(VGA).detections == ()
+        assert empty.at_rest()
+    model = make("apple", np.random.default_rng(0))
+    with pytest.raises(InputError, match="ids of objects"):
+        world_of(("a", model, 0.7, 0, 0), ("a", model, 0.9, 0, 0))

@@ -18,6 +18,7 @@ import pytest
 
 from scripts.gazebo_world import world_files
 
+pytestmark = pytest.mark.live
 ROOT = Path(__file__).resolve().parents[2]
 WORLDS = sorted((ROOT / "worlds").rglob("*.sdf"))
 NEWEST, OLDEST = 20, 9
