@@ -35,8 +35,8 @@ from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Status
 
-SERVICE = config(grasp={"source": "service"})
-BOTH = config(grasp={"source": "both"})
+SERVICE = config(grasp={"source": "service", "headings": 6})
+BOTH = config(grasp={"source": "both", "headings": 6})
 RIM = (0.548, 0.0, 0.0895)  # of the mug's wall; the fingers reach 20 mm down
 DOWN, ACROSS, ALONG = (0.0, 0.0, -1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 

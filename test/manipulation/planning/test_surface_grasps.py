@@ -23,7 +23,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.parameters import PlanningConfig, ResolverConfig
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 
-CONFIG = PlanningConfig()
+CONFIG = config(grasp={"headings": 6})  # half of the usual ones, in half of the time
 NOTHING = np.zeros((1, 1, 1), np.bool_)
 
 
@@ -135,7 +135,7 @@ def test_a_mug_wider_than_the_hand_is_taken_by_its_rim_in_different_ways_by_scor
         assert not any(alike(grasp, other) for other in goal.grasps[:k])
     assert [g.score for g in goal.grasps] == sorted((g.score for g in goal.grasps), reverse=True)
     try:
-        slippery = len(pick_goal(mug(), config(grasp={"friction_deg": 1.0})).grasps)
+        slippery = len(pick_goal(mug(), config(grasp={"friction_deg": 1.0, "headings": 6})).grasps)
     except GoalError:
         slippery = 0
     assert slippery < len(goal.grasps), "a weaker friction refuses more"
