@@ -129,6 +129,11 @@ def at(joint: str, position: float) -> Change:
     return change
 
 
+def scene_of(frame: str = "panda_link0", **more: Any) -> Change:
+    """The planner's scene has the arm where it is."""
+    return lambda heard: setattr(heard, "scene", scene(heard.joints.positions, frame, **more))
+
+
 def set_(**values: Any) -> Change:
     return lambda heard: [setattr(heard, name, value) for name, value in values.items()]
 
@@ -200,13 +205,11 @@ FAULTS = [
     (set_(srdf=srdf(PANDA, "ur")), "SRDF", "it is of robot 'ur', but the URDF is of 'robot'", "of this robot"),
     (set_(srdf=srdf(PANDA, tip="tool0")), "SRDF", "1 of its links are not in the URDF: tool0", "of this robot"),
     (set_(srdf=srdf(PANDA, group="arm")), "SRDF", "there is no group 'panda_arm'; it has arm", "group"),
-    (lambda heard: setattr(heard, "scene", scene({"panda_joint1": 1.0}, "panda_link0")), "planning scene",
-     "panda_joint1 1.000 rad away from",  "receives the joint states"),
+    (set_(scene=scene({"panda_joint1": 1.0}, "panda_link0")), "planning scene", "panda_joint1 1.000 rad away from",
+     "receives the joint states"),
     (set_(scene=scene({}, "panda_link0")), "planning scene", "no joint of the arm", "receives"),
-    (lambda heard: setattr(heard, "scene", scene(heard.joints.positions, "map")), "planning scene",
-     "in 'map', which TF does not connect", "planning_frame"),
-    (lambda heard: setattr(heard, "scene", scene(heard.joints.positions, "", "cup")), "planning scene",
-     "has cup in the gripper", "detach"),
+    (scene_of("map"), "planning scene", "in 'map', which TF does not connect", "planning_frame"),
+    (scene_of(held="cup"), "planning scene", "has cup in the gripper", "detach"),
 ]  # fmt: skip
 
 
@@ -230,8 +233,7 @@ WARNINGS = [
     (set_(urdf=urdf(PANDA).replace("velocity='2.175'", "velocity='1'")), "URDF", "with 1 rad/s, but the preset says"),
     (set_(urdf=urdf(PANDA, collision="<mesh filename='package://gone/a.stl'/>")), "URDF", "package://gone/a.stl"),
     (set_(srdf=""), "SRDF", "no node publishes robot_description_semantic"),
-    (lambda heard: setattr(heard, "scene", scene(heard.joints.positions, "", "", ("support", "c1"))), "planning scene",
-     "left 2 objects"),
+    (scene_of(objects=("support", "c1")), "planning scene", "left 2 objects"),
 ]  # fmt: skip
 
 
@@ -272,28 +274,16 @@ def test_the_built_in_planner_needs_no_srdf_and_keeps_no_state() -> None:
     heard = well()
     heard.srdf, heard.scene, heard.parameters, heard.planners = "", scene({}), {}, ["/arm_planner"]
     assert {f.level for f in examined(heard, planner="built-in")} == {Severity.OK}
-
-
-def test_a_planner_that_is_not_there_is_one_fault() -> None:
-    heard = well()
-    heard.services = {}
-    told = [f for f in examined(heard, planner="built-in") if f.check == "planner"]
-    assert [f.level for f in told] == [Severity.ERROR]
-    assert "/move_action" in told[0].found
-    assert "/get_planning_scene" in told[0].found
-    assert "pick.launch.py" in told[0].repair
-
-
-def test_a_planner_that_tells_no_joints_is_not_said_to_have_the_arm_in_place() -> None:
-    heard = well()
-    heard.scene = scene({}, "panda_link0")
+    heard.scene = scene({}, "panda_link0")  # it tells no joints, so nobody says that it has the arm in place
     told = [f for f in examined(heard, planner="built-in") if f.check == "planning scene"]
     assert [(f.level, f.found) for f in told] == [(Severity.OK, "it is empty")]
-
-
-def test_links_of_the_planners_own_model_need_not_be_in_the_robots_urdf() -> None:
-    """The built-in planner of a UR5e has a gripper of boxes; the robot's URDF has a Robotiq's links."""
-    preset = PRESETS["ur5e_robotiq"]
+    heard.services = {}
+    (gone,) = [f for f in examined(heard, planner="built-in") if f.check == "planner"]
+    assert gone.level is Severity.ERROR
+    assert "/move_action" in gone.found
+    assert "/get_planning_scene" in gone.found
+    assert "pick.launch.py" in gone.repair
+    preset = PRESETS["ur5e_robotiq"]  # whose planner has a gripper of boxes, and whose URDF a Robotiq's links
     heard = well(preset)
     heard.srdf = srdf(preset, group="arm")  # nobody reads it
     told = examined(heard, preset, "built-in")

@@ -49,6 +49,18 @@ def labelling(browser: Browser, desk: Any, words: str) -> None:
     shows(browser, words)
 
 
+@pytest.fixture
+def label(browser: Browser, served: Serve) -> Serve:
+    """Serves a page, and opens it on its first sentence or on the words that are told."""
+
+    def open_page(*sentences: str, words: str | None = None, **options: Any) -> Any:
+        desk = served(*sentences, **options)
+        labelling(browser, desk, words or sentences[0])
+        return desk
+
+    return open_page
+
+
 def shows(browser: Browser, words: str) -> None:
     browser.until(f"the case {words!r}", lambda: browser.script(READY) == words and not busy(browser))
 
@@ -60,6 +72,12 @@ def busy(browser: Browser) -> bool:
 def saved(browser: Browser, desk: Any, n: int) -> None:
     browser.until(f"{n} truths in the file", lambda: sum("expect" in line for line in desk.lines()) == n)
     browser.until("the page is ready", lambda: not busy(browser))
+
+
+def accepted(browser: Browser, desk: Any) -> None:
+    """Accept the case by Enter, which writes the file's first truth."""
+    browser.press(Keys.ENTER)
+    saved(browser, desk, 1)
 
 
 def number_of(browser: Browser, label: str) -> str:
@@ -102,9 +120,8 @@ def drag(browser: Browser, svg: str, start: tuple[int, int], end: tuple[int, int
     chain.move_to_element_with_offset(element, *end).release().perform()
 
 
-def test_clicking_an_object_chooses_it(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND)
-    labelling(browser, desk, BEHIND)
+def test_clicking_an_object_chooses_it(browser: Browser, label: Serve) -> None:
+    desk = label(BEHIND)
     shown = desk.session.case(0)
     box = next(one["box"] for one in shown["detections"] if one["id"] == "box")
     where = at(browser, "overlay", (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, (640, 480))
@@ -116,9 +133,8 @@ def test_clicking_an_object_chooses_it(browser: Browser, served: Serve) -> None:
     assert desk.expect()["id"] == "box"
 
 
-def test_a_box_is_drawn_and_corrected_by_mouse(browser: Browser, served: Serve) -> None:
-    desk = served("the fork", bare=True)
-    labelling(browser, desk, "the fork")
+def test_a_box_is_drawn_and_corrected_by_mouse(browser: Browser, label: Serve) -> None:
+    desk = label("the fork", bare=True)
     browser.until_says("Nothing was detected", "#no-objects")
     browser.click("Box b")
     drag(browser, "overlay", at(browser, "overlay", 40, 300, (640, 480)), at(browser, "overlay", 140, 400, (640, 480)))
@@ -130,15 +146,13 @@ def test_a_box_is_drawn_and_corrected_by_mouse(browser: Browser, served: Serve) 
     name = browser.driver.find_element("id", "box-label")
     name.send_keys("fork", Keys.ENTER)
     browser.press(Keys.ENTER)  # leaves the box
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk)
     assert desk.expect()["box"] == pytest.approx([60, 310, 200, 410], abs=6)
     assert desk.expect()["label"] == "fork"
 
 
-def test_the_place_is_drawn_by_mouse(browser: Browser, served: Serve) -> None:
-    desk = served(BESIDE)
-    labelling(browser, desk, BESIDE)
+def test_the_place_is_drawn_by_mouse(browser: Browser, label: Serve) -> None:
+    desk = label(BESIDE)
     before = json.dumps(desk.session.case(0)["proposal"]["place"])
     browser.click("Place p")
     drag(browser, "top", (-60, -40), (20, 60))
@@ -155,9 +169,8 @@ def test_the_place_is_drawn_by_mouse(browser: Browser, served: Serve) -> None:
 # ------------------------------------------------------------------------------------------------ keyboard
 
 
-def test_accepting_by_enter_alone(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND, CUP)
-    labelling(browser, desk, BEHIND)
+def test_accepting_by_enter_alone(browser: Browser, label: Serve) -> None:
+    desk = label(BEHIND, CUP)
     assert "token" not in browser.driver.current_url
     held = "{key: 'Enter', repeat: true, bubbles: true, cancelable: true}"
     browser.script(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {held}))")
@@ -167,8 +180,7 @@ def test_accepting_by_enter_alone(browser: Browser, served: Serve) -> None:
     browser.press(",")
     shows(browser, BEHIND)
     assert "0 of 2" in browser.text("#progress")
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk)
     shows(browser, CUP)
     expect = {"status": "OK", "id": "bonnet"}
     assert desk.lines()[0] == {"frame": "f1", "instruction": BEHIND, "expect": expect, "by": "accepted"}
@@ -180,9 +192,8 @@ def test_accepting_by_enter_alone(browser: Browser, served: Serve) -> None:
     browser.until_says("Every case is labelled", "#says")
 
 
-def test_another_object_by_its_number_or_by_arrows_and_undoing(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND)
-    labelling(browser, desk, BEHIND)
+def test_another_object_by_its_number_or_by_arrows_and_undoing(browser: Browser, label: Serve) -> None:
+    desk = label(BEHIND)
     before = browser.text("#says")
     browser.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     browser.until("another object", lambda: browser.text("#says") != before)
@@ -191,8 +202,7 @@ def test_another_object_by_its_number_or_by_arrows_and_undoing(browser: Browser,
     browser.press(number_of(browser, "box"))
     browser.until_says("box", "#says")
     browser.until_says("not accepted yet", "#says")
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk)
     assert desk.expect() == {"status": "OK", "id": "box"}
     assert desk.lines()[0]["by"] == "corrected"
     browser.press("u")
@@ -213,19 +223,16 @@ def test_two_digits_choose_ten_and_more(browser: Browser, served: Serve) -> None
     browser.until_says("12 piece 12", "#says")
     browser.press(Keys.ESCAPE, "1")
     browser.until_says("1 piece 1", "#says")
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk)
     assert desk.expect()["id"] == "n1"
 
 
-def test_marking_several_as_right(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND)
-    labelling(browser, desk, BEHIND)
+def test_marking_several_as_right(browser: Browser, label: Serve) -> None:
+    desk = label(BEHIND)
     browser.press("m")
     browser.until_says("Mark:", "#says")
     browser.press(number_of(browser, "cup"), number_of(browser, "box"), "m")
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk)
     assert desk.expect()["id"] == "bonnet"
     assert set(desk.expect()["id_also"]) == {"cup", "box"}
 
@@ -240,22 +247,19 @@ def test_marking_several_as_right(browser: Browser, served: Serve) -> None:
     ],
 )
 def test_a_status_by_one_key_or_from_the_list(
-    browser: Browser, served: Serve, keys: tuple[str, ...], status: str
+    browser: Browser, label: Serve, keys: tuple[str, ...], status: str
 ) -> None:
-    desk = served(BEHIND)
-    labelling(browser, desk, BEHIND)
+    desk = label(BEHIND)
     for key in keys:
         browser.press(key)
     if len(keys) > 1:
         browser.until("the sentence has the focus", lambda: browser.focused == BEHIND)
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk)
     assert desk.expect() == {"status": status}
 
 
-def test_a_box_by_keyboard(browser: Browser, served: Serve) -> None:
-    desk = served("the fork")
-    labelling(browser, desk, "the fork")
+def test_a_box_by_keyboard(browser: Browser, label: Serve) -> None:
+    desk = label("the fork")
     browser.press("b")
     browser.until_says("Box: arrows", "#says")
     start = [float(value(browser, f"box-{one}")) for one in ("x1", "y1", "x2", "y2")]
@@ -269,15 +273,13 @@ def test_a_box_by_keyboard(browser: Browser, served: Serve) -> None:
     assert desk.lines()[0]["by"] == "corrected"
 
 
-def test_a_box_that_is_not_kept_changes_nothing(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND)
-    labelling(browser, desk, BEHIND)
+def test_a_box_that_is_not_kept_changes_nothing(browser: Browser, label: Serve) -> None:
+    desk = label(BEHIND)
     before = browser.text("#says")
     browser.press("b", Keys.ARROW_LEFT, Keys.ESCAPE)
     browser.until("as before", lambda: browser.text("#says").endswith(before))
     browser.press("b", Keys.ENTER)  # begun and left as the object has it
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk)
     assert desk.expect() == {"status": "OK", "id": "bonnet"}
     assert desk.lines()[0]["by"] == "accepted"
     browser.press("u")
@@ -289,9 +291,8 @@ def test_a_box_that_is_not_kept_changes_nothing(browser: Browser, served: Serve)
     assert desk.expect()["label"] == "chick"
 
 
-def test_the_place_by_keyboard(browser: Browser, served: Serve) -> None:
-    desk = served(BESIDE)
-    labelling(browser, desk, BESIDE)
+def test_the_place_by_keyboard(browser: Browser, label: Serve) -> None:
+    desk = label(BESIDE)
     before = [float(value(browser, f"place-center-{axis}")) for axis in "xyz"]
     browser.press("p")
     browser.until_says("Place: arrows", "#says")
@@ -305,21 +306,18 @@ def test_the_place_by_keyboard(browser: Browser, served: Serve) -> None:
     assert (place["relation"], place["anchor_id"]) == ("right of", "cup")
 
 
-def test_a_new_place_told_by_another_object(browser: Browser, served: Serve) -> None:
-    desk = served(CUP)
-    labelling(browser, desk, CUP)
+def test_a_new_place_told_by_another_object(browser: Browser, label: Serve) -> None:
+    desk = label(CUP)
     browser.press("p", number_of(browser, "box"))
     browser.press(Keys.ENTER)
     typed(browser, "place-relation", "next to")
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk)
     place = desk.expect()["place"]
     assert (desk.expect()["id"], place["relation"], place["anchor_id"]) == ("cup", "next to", "box")
 
 
-def test_no_place_where_the_cameras_pose_is_not_known(browser: Browser, served: Serve) -> None:
-    desk = served(CUP, frames=2, lines=[{"frame": "f1", "instruction": CUP, "expect": {"status": "OK", "id": "cup"}}])
-    labelling(browser, desk, CUP)
+def test_no_place_where_the_cameras_pose_is_not_known(browser: Browser, label: Serve) -> None:
+    desk = label(CUP, frames=2, lines=[{"frame": "f1", "instruction": CUP, "expect": {"status": "OK", "id": "cup"}}])
     browser.until_says("f2", "#where")
     browser.press("p")
     browser.until_says("base_T_camera.json", "#says")
@@ -327,10 +325,9 @@ def test_no_place_where_the_cameras_pose_is_not_known(browser: Browser, served: 
     saved(browser, desk, 2)
 
 
-def test_a_question_and_its_answer(browser: Browser, served: Serve) -> None:
+def test_a_question_and_its_answer(browser: Browser, label: Serve) -> None:
     words = "how many chicks are there?"
-    desk = served(words)
-    labelling(browser, desk, words)
+    desk = label(words)
     assert value(browser, "answer-value") == "2"
     typed(browser, "answer-value", "3")
     browser.press("m", number_of(browser, "cup"), "m", Keys.ENTER)
@@ -340,17 +337,15 @@ def test_a_question_and_its_answer(browser: Browser, served: Serve) -> None:
     assert set(desk.expect()["answer"]["ids"]) == {"bonnet", "ribbon", "cup"}
 
 
-def test_kind_and_a_typed_sentence_and_keys_in_a_field_are_text(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND, CUP)
-    labelling(browser, desk, BEHIND)
+def test_kind_and_a_typed_sentence_and_keys_in_a_field_are_text(browser: Browser, label: Serve) -> None:
+    desk = label(BEHIND, CUP)
     browser.driver.find_element("id", "kind").send_keys("fab 12")  # keys in a field are text
     assert (value(browser, "kind"), value(browser, "status"), desk.lines()) == ("fab 12", "OK", [])
     browser.driver.find_element("id", "kind").clear()
     browser.script("document.activeElement.blur()")
     browser.press("k")
     browser.press("5 behind, easy", Keys.ENTER)
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk)
     assert desk.lines()[0]["kind"] == ["5 behind", "easy"]
     shows(browser, CUP)
     browser.press("n")
@@ -359,20 +354,10 @@ def test_kind_and_a_typed_sentence_and_keys_in_a_field_are_text(browser: Browser
     assert desk.lines()[-1] == {"frame": "f1", "instruction": "the ribbon chick"}
 
 
-def test_keys_of_one_letter_can_be_switched_off(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND)
-    labelling(browser, desk, BEHIND)
-    browser.press("?")
-    browser.driver.find_element("id", "keys-on").click()
-    browser.script("document.activeElement.blur()")
-    before = browser.text("#says")
-    browser.press("f", "1", "b")
-    assert (browser.text("#says"), value(browser, "status")) == (before, "OK")
-
-
-def test_everything_is_reached_by_tab(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND)
-    labelling(browser, desk, BEHIND)
+def test_everything_is_reached_by_tab_and_keys_of_one_letter_can_be_switched_off(
+    browser: Browser, label: Serve
+) -> None:
+    label(BEHIND)
     browser.script("document.activeElement.blur(); window.scrollTo(0, 0)")
     reached = set()
     for _ in range(60):
@@ -381,14 +366,20 @@ def test_everything_is_reached_by_tab(browser: Browser, served: Serve) -> None:
         reached.add(name)
         assert name == "BODY" or width >= 1, f"{name} does not show that it has the keyboard"
     assert {"skip", "box-mode", "place-mode", "status", "kind", "back", "accept", "SUMMARY"} <= reached
+    browser.script("document.activeElement.blur()")
+    browser.press("?")
+    browser.driver.find_element("id", "keys-on").click()
+    browser.script("document.activeElement.blur()")
+    before = browser.text("#says")
+    browser.press("f", "1", "b")
+    assert (browser.text("#says"), value(browser, "status")) == (before, "OK")
 
 
 # ------------------------------------------------------------------------------------------------ states
 
 
-def test_blind_shows_the_answer_only_after_the_decision(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND, CUP, blind=True)
-    labelling(browser, desk, BEHIND)
+def test_blind_shows_the_answer_only_after_the_decision(browser: Browser, label: Serve) -> None:
+    desk = label(BEHIND, CUP, blind=True)
     assert "Hidden until you have decided" in browser.text("#answer")
     browser.press(Keys.ENTER)
     browser.until_says("Choose the right object", "#says")
@@ -406,10 +397,9 @@ def test_blind_shows_the_answer_only_after_the_decision(browser: Browser, served
 
 
 def test_a_file_that_somebody_else_wrote_is_said_and_put_together(
-    browser: Browser, served: Serve, axe_script: str
+    browser: Browser, label: Serve, axe_script: str
 ) -> None:
-    desk = served(BEHIND, CUP)
-    labelling(browser, desk, BEHIND)
+    desk = label(BEHIND, CUP)
     desk.path.write_text('{"frame": "f1", "instruction": "theirs"}\n')
     browser.press(Keys.ENTER)
     browser.until_says("1 not saved", "#saved")
@@ -424,9 +414,8 @@ def test_a_file_that_somebody_else_wrote_is_said_and_put_together(
     browser.until_says("Everything is saved.", "#live")
 
 
-def test_what_another_tab_decided_is_shown_and_not_overwritten(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND)
-    labelling(browser, desk, BEHIND)
+def test_what_another_tab_decided_is_shown_and_not_overwritten(browser: Browser, label: Serve) -> None:
+    desk = label(BEHIND)
     desk.session.decide(0, {"status": "NOT_FOUND"})
     browser.press("a", Keys.ENTER)
     browser.until_says("another tab", "#problem")
@@ -437,9 +426,8 @@ def test_what_another_tab_decided_is_shown_and_not_overwritten(browser: Browser,
     browser.until("the second decision is written", lambda: desk.expect() == {"status": "AMBIGUOUS"})
 
 
-def test_a_program_that_has_ended_is_said_and_nothing_is_lost_on_the_page(browser: Browser, served: Serve) -> None:
-    desk = served(BEHIND)
-    labelling(browser, desk, BEHIND)
+def test_a_program_that_has_ended_is_said_and_nothing_is_lost_on_the_page(browser: Browser, label: Serve) -> None:
+    desk = label(BEHIND)
     desk.page.close()
     browser.press("f", Keys.ENTER)
     browser.until_says("The program does not answer", "#problem")
@@ -447,11 +435,10 @@ def test_a_program_that_has_ended_is_said_and_nothing_is_lost_on_the_page(browse
     browser.script("window.dispatchEvent(new Event('pagehide'))")
 
 
-def test_existing_truth_is_shown_and_where_the_answer_differs(browser: Browser, served: Serve) -> None:
+def test_existing_truth_is_shown_and_where_the_answer_differs(browser: Browser, label: Serve) -> None:
     lines = [{"frame": "f1", "instruction": BEHIND, "expect": {"status": "OK", "id": "bonnet"}},
              {"frame": "f1", "instruction": CUP, "expect": {"status": "OK", "id": "box"}, "by": "written"}]  # fmt: skip
-    desk = served(lines=lines)
-    labelling(browser, desk, BEHIND)
+    desk = label(lines=lines, words=BEHIND)
     assert "nothing says how it was made" in browser.text("#origin")
     browser.press("?")
     browser.driver.find_element("id", "goes").send_keys("cases whose")
@@ -479,14 +466,12 @@ def test_a_truth_that_was_written_by_hand_is_accepted_as_it_is(browser: Browser,
     assert desk.expect() == {**expect, "place": desk.expect()["place"]}
 
 
-def test_a_folder_without_sentences_asks_for_one(browser: Browser, served: Serve) -> None:
-    desk = served()
-    labelling(browser, desk, "There is no sentence yet.")
+def test_a_folder_without_sentences_asks_for_one(browser: Browser, label: Serve) -> None:
+    desk = label(words="There is no sentence yet.")
     browser.until("the field has the focus", lambda: browser.focused == "new-words")
     browser.press(CUP, Keys.ENTER)
     shows(browser, CUP)
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk)
     assert desk.expect() == {"status": "OK", "id": "cup"}
 
 
@@ -515,10 +500,9 @@ def test_each_state_is_accessible(browser: Browser, served: Serve, axe_script: s
         browser.forget()
 
 
-def test_numbers_in_drawings_stand_out_from_what_is_behind_them(browser: Browser, served: Serve) -> None:
+def test_numbers_in_drawings_stand_out_from_what_is_behind_them(browser: Browser, label: Serve) -> None:
     """Which axe-core cannot tell of drawings: numbers in the image have a badge, those seen from above an edge."""
-    desk = served(BEHIND)
-    labelling(browser, desk, BEHIND)
+    label(BEHIND)
     for dark in (False, True):
         browser.look(1280, dark)
         pairs = browser.script(INKS)
