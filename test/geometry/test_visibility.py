@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from spatial_vlm_ros.sim.tabletop import Body
 
-SAMPLE, SWEEP = 16, 70  # scenes
+SAMPLE, SWEEP = 24, 70  # scenes
 
 
 @dataclasses.dataclass(frozen=True)

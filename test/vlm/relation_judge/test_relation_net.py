@@ -151,7 +151,7 @@ def share_of_contrary(views: Sequence[RelationView]) -> float:
 
 def test_raised_worlds_show_what_bare_tables_do_not(raised: list[RelationView]) -> None:
     """A fifth or more of the pairs of depth that hold contradict the rule of thumb; of usual tables hardly any."""
-    usual = [view for seed in range(4) for view in relation_views(seed, 3, (160, 120))]
+    usual = [view for seed in range(2) for view in relation_views(seed, 3, (160, 120))]
     assert share_of_contrary(raised) > 0.2
     assert share_of_contrary(usual) < 0.05
     again = list(raised_relation_views(0, 3, (160, 120)))
@@ -172,7 +172,7 @@ def test_it_learns_and_the_exported_network_says_the_same(
 ) -> None:
     said: list[float] = []
     network = trained(views, JudgeTraining(steps=steps, batch=8), lambda _, loss: said.append(loss))
-    assert said
+    assert len(said) == steps // 100
     assert steps < 200 or said[-1] < 0.75 * said[0]
     export(network, tmp_path / "model.onnx")
     graph = OnnxGraph(tmp_path / "model.onnx", INPUTS, ("log_odds",), OnnxDevice("cpu", 1))
