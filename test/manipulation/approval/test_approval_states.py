@@ -161,14 +161,8 @@ class RequestQueue(RuleBasedStateMachine):
         elif self.open is None or not self.alive:
             assert stage in (ApprovalStage.IDLE, ApprovalStage.EXPIRED)
         else:
-            expected = (
-                ApprovalStage.RUNNING
-                if self.running
-                else ApprovalStage.APPROVED
-                if self.approved
-                else ApprovalStage.PROPOSED
-            )
-            assert stage is expected
+            waits = ApprovalStage.APPROVED if self.approved else ApprovalStage.PROPOSED
+            assert stage is (ApprovalStage.RUNNING if self.running else waits)
             assert self.broker.view.id == str(uuid.UUID(int=self.open))
 
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import pytest
-from planning_scenes import CLEAR, box, gripper_points, inside, path, placed, table_with, tip_axes
+from planning_scenes import CLEAR, Array, box, gripper_points, inside, path, placed, table_with, tip_axes
 
 from spatial_vlm_ros.errors import GoalError, SceneChangedError
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
@@ -59,6 +59,17 @@ def with_target(scene: PlanningScene, body: PlanningObject) -> PlanningScene:
     return dataclasses.replace(scene, target=body)
 
 
+def shifted(by: Array, then: PlanningScene | None = None, size: tuple[float, float, float] = SIZE) -> PlanningScene:
+    """THEN, or another scene, with its target moved, metres."""
+    then = then or THEN
+    x, y, z = (np.array(then.target.solid.centre) + by).tolist()
+    return with_target(then, dataclasses.replace(then.target, solid=Solid((x, y, z), 0.0, size)))
+
+
+THEN = table_with(target())
+PICKED, PLANNED = planned(THEN)
+GRASP = PICKED.grasps[0]
+AXES = tip_axes(GRASP.grasp)
 BY_CLOSING, BY_PADS = GOAL.jaw_clearance, (CONFIG.gripper.finger_width - GOAL.hold) / 2
 
 
@@ -79,45 +90,35 @@ BY_CLOSING, BY_PADS = GOAL.jaw_clearance, (CONFIG.gripper.finger_width - GOAL.ho
 def test_a_change_may_use_up_the_clearance_and_not_the_padding(
     closing: float, across: float, up: float, stands: bool
 ) -> None:
-    then = table_with(target())
-    goal, _ = planned(then)
-    axes = tip_axes(goal.grasps[0].grasp)
-    assert goal.grasps[0].way == "top_down"
-    centre = np.array(then.target.solid.centre) + closing * axes[:, 1] + across * axes[:, 0] + [0.0, 0.0, up]
-    x, y, z = centre.tolist()
-    moved = dataclasses.replace(then.target, solid=Solid((x, y, z), 0.0, SIZE))
+    assert GRASP.way == "top_down"
+    now = shifted(closing * AXES[:, 1] + across * AXES[:, 0] + [0.0, 0.0, up])
     if stands:
-        check_grasp(then, with_target(then, moved), goal.grasps[0], CONFIG)
+        check_grasp(THEN, now, GRASP, CONFIG)
         return
     with pytest.raises(SceneChangedError, match="the chick") as caught:
-        check_grasp(then, with_target(then, moved), goal.grasps[0], CONFIG)
+        check_grasp(THEN, now, GRASP, CONFIG)
     assert caught.value.moved == pytest.approx(max(abs(closing), abs(across), abs(up)), abs=1e-6)
 
 
 @pytest.mark.parametrize(("beyond", "stands"), [(-1e-4, True), (1e-4, False)])
 def test_a_hand_that_opened_wider_leaves_more_room_unless_it_closes_on_a_part(beyond: float, stands: bool) -> None:
-    then = table_with(target())
-    grasp = pick_goal(then, CONFIG).grasps[0]
-    wide = dataclasses.replace(grasp, opening=grasp.needed + 0.02)
-    x, y, z = (np.array(then.target.solid.centre) + (BY_CLOSING + 0.01 + beyond) * tip_axes(grasp.grasp)[:, 1]).tolist()
-    now = with_target(then, dataclasses.replace(then.target, solid=Solid((x, y, z), 0.0, SIZE)))
+    wide = dataclasses.replace(GRASP, opening=GRASP.needed + 0.02)
+    now = shifted((BY_CLOSING + 0.01 + beyond) * AXES[:, 1])
     with contextlib.nullcontext() if stands else pytest.raises(SceneChangedError, match="may touch it"):
-        check_grasp(then, now, wide, CONFIG)
+        check_grasp(THEN, now, wide, CONFIG)
     with pytest.raises(SceneChangedError, match="not where the fingers close"):
-        check_grasp(then, now, dataclasses.replace(wide, closes_on="surface"), CONFIG)
+        check_grasp(THEN, now, dataclasses.replace(wide, closes_on="surface"), CONFIG)
 
 
 @pytest.mark.parametrize(("gap", "stands"), [(GOAL.ample / 2 + 1e-3, True), (GOAL.ample / 2 - 1e-3, False)])
 def test_a_hand_that_opened_wider_keeps_half_of_what_was_ample_from_neighbours(gap: float, stands: bool) -> None:
-    then = table_with(target())
-    goal, plan = planned(then)
-    grasp = dataclasses.replace(goal.grasps[0], opening=goal.grasps[0].needed + 0.02)
+    grasp = dataclasses.replace(GRASP, opening=GRASP.needed + 0.02)
     away = grasp.opening / 2 + CONFIG.gripper.finger_thickness + gap + 0.01
-    x, y, _ = (np.array(then.target.solid.centre) + away * tip_axes(grasp.grasp)[:, 1]).tolist()
-    now = dataclasses.replace(then, neighbours=(box("can", x, y, (0.02, 0.02, 0.02)),))
+    x, y, _ = (np.array(THEN.target.solid.centre) + away * AXES[:, 1]).tolist()
+    now = dataclasses.replace(THEN, neighbours=(box("can", x, y, (0.02, 0.02, 0.02)),))
     narrow = dataclasses.replace(grasp, needed=grasp.opening)
-    assert holds(then, now, dataclasses.replace(goal, grasps=(grasp, *goal.grasps[1:])), plan) == stands
-    assert holds(then, now, dataclasses.replace(goal, grasps=(narrow, *goal.grasps[1:])), plan)
+    assert holds(THEN, now, dataclasses.replace(PICKED, grasps=(grasp, *PICKED.grasps[1:])), PLANNED) == stands
+    assert holds(THEN, now, dataclasses.replace(PICKED, grasps=(narrow, *PICKED.grasps[1:])), PLANNED)
 
 
 @pytest.mark.parametrize(("beyond", "stands"), [(-1e-3, True), (1e-3, False)])
@@ -128,12 +129,9 @@ def test_fingers_that_would_push_the_target_into_a_neighbour_are_refused(beyond:
     goal, plan = planned(then)
     axes = tip_axes(goal.grasps[0].grasp)
     assert abs(axes[:, 1] @ (0.0, 1.0, 0.0)) > 0.99, "the fingers close across its long side"
-    off = BY_CLOSING + beyond
-    x, y, z = (np.array(then.target.solid.centre) + off * axes[:, 1]).tolist()
-    moved = dataclasses.replace(then.target, solid=Solid((x, y, z), 0.0, long))
-    side = float(np.sign(axes[1, 1]))
-    can = box("can", 0.4 + 0.06, y - side * (0.02 + 0.01), (0.02, 0.02, 0.02))
-    now = dataclasses.replace(with_target(then, moved), neighbours=(can,))
+    moved = shifted((BY_CLOSING + beyond) * axes[:, 1], then, long)
+    y = moved.target.solid.centre[1] - float(np.sign(axes[1, 1])) * (0.02 + 0.01)
+    now = dataclasses.replace(moved, neighbours=(box("can", 0.4 + 0.06, y, (0.02, 0.02, 0.02)),))
     with contextlib.nullcontext() if stands else pytest.raises(SceneChangedError, match="6 mm into the can"):
         check_clearance(then, now, goal, plan, CONFIG)
 
@@ -150,25 +148,21 @@ def test_fingers_that_would_push_the_target_into_a_neighbour_are_refused(beyond:
 def test_a_target_that_was_turned_or_resized_is_refused_with_what_the_gripper_would_do(
     change: dict[str, Solid], words: str
 ) -> None:
-    then = table_with(target())
-    goal, _ = planned(then)
     with pytest.raises(SceneChangedError, match=words):
-        check_grasp(then, with_target(then, dataclasses.replace(then.target, **change)), goal.grasps[0], CONFIG)
+        check_grasp(THEN, with_target(THEN, dataclasses.replace(THEN.target, **change)), GRASP, CONFIG)
     with pytest.raises(SceneChangedError, match="cut off"):
-        check_grasp(then, dataclasses.replace(then, truncated=True), goal.grasps[0], CONFIG)
+        check_grasp(THEN, dataclasses.replace(THEN, truncated=True), GRASP, CONFIG)
 
 
 def test_a_box_whose_sides_are_named_the_other_way_round_is_the_same() -> None:
-    then = table_with(target())
-    goal, plan = planned(then)
-    assert not has_arm_model(plan, "panda_link0"), "another arm has no model"
-    assert not has_arm_model(plan, "base_link")
+    assert not has_arm_model(PLANNED, "panda_link0"), "another arm has no model"
+    assert not has_arm_model(PLANNED, "base_link")
     padding = (PADDED[1], PADDED[0], PADDED[2])
     swapped = PlanningObject("chick", "chick", Solid((0.4, 0.0, 0.03), math.pi / 2, (0.04, 0.05, 0.06)), padding)
-    assert holds(then, with_target(then, swapped), goal, plan)
+    assert holds(THEN, with_target(THEN, swapped), PICKED, PLANNED)
     off = table_with(target(0.4, 0.003, yaw=0.2)).target  # what is held is in the middle of the fingers
-    held = dataclasses.replace(off, solid=as_held(table_with(off), goal.grasps[0]))
-    extents = target_in_grasp(held, True, goal.grasps[0])
+    held = dataclasses.replace(off, solid=as_held(table_with(off), GRASP))
+    extents = target_in_grasp(held, True, GRASP)
     assert extents.low[1] == pytest.approx(-extents.high[1], abs=1e-9)
 
 
@@ -277,7 +271,7 @@ def test_what_the_target_is_put_on_has_to_be_where_it_was() -> None:
             check_plan_holds(then, goal, plan, before, changed, CONFIG)
 
 
-ORIGIN, AXES = np.zeros(3), np.eye(3)
+ORIGIN, OWN_AXES = np.zeros(3), np.eye(3)
 NOTHING = np.zeros((2, 2, 2), np.bool_)
 
 
@@ -298,7 +292,7 @@ def seen_target(points: np.ndarray) -> SeenTarget:
 
 
 def along(now: SeenTarget, then: SeenTarget) -> tuple[float, float]:
-    shifts = surface_shifts(then, now, ORIGIN, AXES)
+    shifts = surface_shifts(then, now, ORIGIN, OWN_AXES)
     assert shifts is not None
     return float(shifts.low[0]), float(shifts.high[0])
 
@@ -328,4 +322,4 @@ def test_a_part_that_is_new_is_a_shift_and_without_points_the_extents_of_the_sur
     assert max(map(abs, along(then, now))) > 0.02
     then, now = (dataclasses.replace(seen_target(screwdriver(*how)), points=None) for how in ((0.045, 1), (0.07, 2)))
     assert max(map(abs, along(now, then))) > 0.02
-    assert surface_shifts(dataclasses.replace(then, surface=None), now, ORIGIN, AXES) is None
+    assert surface_shifts(dataclasses.replace(then, surface=None), now, ORIGIN, OWN_AXES) is None
