@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tables import Table
+from rendered import Table
 
 from spatial_vlm_ros.resolver import Answered, Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
@@ -62,16 +62,6 @@ def two(tabletop: Table) -> Rendering:
     return tabletop.scene(TWO)
 
 
-@pytest.fixture(scope="module")
-def five(tabletop: Table) -> Rendering:
-    return tabletop.scene(FIVE)
-
-
-@pytest.fixture(scope="module")
-def doubted(tabletop: Table) -> Rendering:
-    return tabletop.scene(DOUBTED)
-
-
 def read() -> list[tuple[str, list[tuple[str, str]]]]:
     """The dialogues of dialogues.txt: a scene's bodies, and words with what they lead to."""
     found, bodies = [], ""
@@ -110,8 +100,8 @@ def test_what_words_lead_to(tabletop: Table, bodies: str, turns: list[tuple[str,
             assert any(led_to(told, got, each) for each in led.split(" or else ")), (words, got)
 
 
-def test_a_yes_no_question_offers_yes_and_no(doubted: Rendering) -> None:
-    told = Talk(doubted)
+def test_a_yes_no_question_offers_yes_and_no(tabletop: Table) -> None:
+    told = Talk(tabletop.scene(DOUBTED))
     told.say("grab the can behind the cup")
     assert [(a.text, a.ids) for a in told.resolution.answers] == [("yes", ("red",)), ("no", ())]
     assert told.say("yes") == "red"
@@ -126,8 +116,8 @@ def test_a_number_that_may_count_otherwise_is_confirmed(tabletop: Table) -> None
     assert told.say("yes") == {"blue": "b", "red": "a"}[first]
 
 
-def test_what_was_denied_does_not_come_back_and_there_are_as_many_turns_as_candidates(five: Rendering) -> None:
-    told = Talk(five)
+def test_what_was_denied_does_not_come_back_and_there_are_as_many_turns_as_candidates(tabletop: Table) -> None:
+    told = Talk(tabletop.scene(FIVE))
     given = [told.say("grab the can", "the first one")]
     for _ in range(20):
         led = told.say("no, the other one")
@@ -137,7 +127,8 @@ def test_what_was_denied_does_not_come_back_and_there_are_as_many_turns_as_candi
             break
         given.append(led)
     assert sorted(given) == ["c0", "c1", "c2", "c3", "c4"]
-    assert Talk(five).say("grab the can", "the second one from the left", "point at the can on the right of it") != "c1"
+    said = "grab the can", "the second one from the left", "point at the can on the right of it"
+    assert Talk(tabletop.scene(FIVE)).say(*said) != "c1"
 
 
 def renamed(detections: Sequence[Detection]) -> list[Detection]:
@@ -180,7 +171,8 @@ def test_a_question_about_what_was_shown_needs_it_where_it_was(tabletop: Table, 
     assert told.resolution.answer is None
 
 
-def test_words_alone_have_the_same_answers_as_the_kept_dialogue(five: Rendering) -> None:
+def test_words_alone_have_the_same_answers_as_the_kept_dialogue(tabletop: Table) -> None:
+    five = tabletop.scene(FIVE)
     observed = Resolver().look_at(five.frame, five.detections)
     words = ["grab the can", "yes", "the second one", "no, the other one", "neither", "the last one", "no"]
     kept: Dialogue | None = None
@@ -251,9 +243,9 @@ FIRST = "grab the can/grab the can behind the cup/grab the two cans/grab the cup
 
 
 @pytest.mark.parametrize("dialogues", [30, pytest.param(2000, marks=pytest.mark.slow)])
-def test_no_words_end_in_an_untyped_error_or_lose_the_dialogue(doubted: Rendering, dialogues: int) -> None:
+def test_no_words_end_in_an_untyped_error_or_lose_the_dialogue(tabletop: Table, dialogues: int) -> None:
     rng = np.random.default_rng(21)
-    observed = Resolver().look_at(doubted.frame, doubted.detections)
+    observed = Resolver().look_at(tabletop.scene(DOUBTED).frame, tabletop.scene(DOUBTED).detections)
     for _ in range(dialogues):
         before: Dialogue | None = None
         said = [str(rng.choice(FIRST.split("/")))]
