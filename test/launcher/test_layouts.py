@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layouts for RViz and Foxglove have the form that these programs read, and show topics of docs/ros_api.md.
+"""Layouts for RViz and Foxglove have the form that these programs read, and fit the node, as all shipped files do.
 
 Neither program is run. What they read, by file and line:
 RViz 2: ros2/rviz at f7112b1 (14.3.1). Foxglove's own reader is closed; lichtblick-suite/lichtblick at 66adecb is the
@@ -9,7 +9,6 @@ open continuation of Foxglove Studio, whose layouts both open.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,9 @@ import pytest
 import yaml
 
 from spatial_vlm_ros.launcher import plan
+from spatial_vlm_ros.nodes import parameters
+from spatial_vlm_ros.nodes.perception import health
+from spatial_vlm_ros.parameters import Settings, settings_from
 
 ROOT = Path(__file__).resolve().parents[2]
 RVIZ = yaml.safe_load((ROOT / "config" / "spatial_vlm.rviz").read_text())
@@ -65,20 +67,6 @@ FOXGLOVE_SETTINGS = {
 }
 
 
-def documented() -> dict[str, str]:
-    """Topic → type, as the tables of docs/ros_api.md have the resolver's."""
-    node = (ROOT / "docs" / "ros_api.md").read_text().partition("## Node `frame_player`")[0]
-    rows = re.findall(r"^\| ((?:`[\w/]+`(?:, )?)+) \| (\w+/\w+) \|", node, re.MULTILINE)
-    return {topic: kind for topics, kind in rows for topic in re.findall(r"`([\w/]+)`", topics)}
-
-
-def test_the_tables_of_the_interface_are_read() -> None:
-    found = documented()
-    assert found["rgb/image"] == found["annotated/image"] == "sensor_msgs/Image"
-    assert found["/tf_static"] == "tf2_msgs/TFMessage"
-    assert len(found) > 12
-
-
 # ------------------------------------------------------------------------------------------------ RViz
 
 
@@ -108,7 +96,6 @@ def test_rviz_shows_topics_of_the_interface_with_displays_of_their_types(display
         return
     topic = display["Topic"]
     assert set(topic) <= RVIZ_TOPIC
-    assert documented()[topic["Value"].removeprefix("/")] == kind
     for policy, words in RVIZ_QOS.items():
         assert topic[policy] in words
     assert topic["Depth"] >= 1
@@ -151,6 +138,7 @@ def test_foxglove_finds_its_parts_where_it_looks_for_them() -> None:
             yield from parts(node["first"])
             yield from parts(node["second"])
 
+    assert sorted(node for node in parts(FOXGLOVE["layout"]) if isinstance(node, str)) == sorted(FOXGLOVE["configById"])
     for node in parts(FOXGLOVE["layout"]):
         if isinstance(node, dict):  # react-mosaic-component's MosaicParent
             assert set(node) == {"direction", "first", "second", "splitPercentage"}
@@ -163,19 +151,59 @@ def test_foxglove_draws_topics_of_the_interface_with_settings_of_their_types() -
     # panels/ThreeDeeRender/IRenderer.ts:119-193
     known = {"cameraState", "followTf", "followMode", "scene", "publish", "transforms", "topics", "layers", "imageMode"}
     assert set(space) - {"foxglovePanelTitle"} <= known
+    kinds = {shown["Topic"]["Value"]: RVIZ_DISPLAYS[shown["Class"]] for shown in displays() if "Topic" in shown}
     for topic, settings in space["topics"].items():
-        assert set(settings) <= FOXGLOVE_SETTINGS[documented()[topic.removeprefix("/")]]
+        assert set(settings) <= FOXGLOVE_SETTINGS[kinds[topic]]
         assert settings["visible"] is True  # pointExtensionUtils.ts:50: not shown unless it is said
     points = space["topics"]["/annotated/points"]
     assert points["colorMode"] in {"flat", "gradient", "colormap", "rgb", "rgba", "rgba-fields"}  # colorMode.ts:27
-
-
-def test_foxglove_s_other_panels_name_topics_of_the_interface() -> None:
-    panels = FOXGLOVE["configById"]
-    for topic in (panels["Image!answer"]["imageMode"]["imageTopic"], panels["RawMessages!resolution"]["topicPath"],
-                  panels["Publish!instruction"]["topicName"]):  # fmt: skip
-        assert topic.removeprefix("/") in documented()
-    assert panels["DiagnosticSummary!health"]["topicToRender"] in documented()
     # panels/Publish/types.ts:8-16
     known = {"topicName", "datatype", "buttonText", "buttonTooltip", "buttonColor", "advancedView", "value"}
-    assert set(panels["Publish!instruction"]) - {"foxglovePanelTitle"} == known
+    assert set(FOXGLOVE["configById"]["Publish!instruction"]) - {"foxglovePanelTitle"} == known
+
+
+# ------------------------------------------------------------------------------------------------ with the node
+
+
+def test_rviz_and_foxglove_show_topics_of_the_node_with_their_types(graph: Any) -> None:
+    graph.start()
+    for topic in ("/annotated/image", "/annotated/points", "/annotated/region", "/diagnostics"):
+        graph.until(lambda topic=topic: graph.node.count_publishers(topic), f"somebody publishes {topic}")
+    graph.until(lambda: graph.node.count_subscribers("/instruction"), "somebody listens to /instruction")
+    graph.until(lambda: "resolver" in graph.node.get_node_names(), "the resolver is known by its name")
+    found = graph.node.get_publisher_names_and_types_by_node("resolver", "/")
+    offered = {topic: types[0] for topic, types in found}
+    taken = dict(graph.node.get_subscriber_names_and_types_by_node("resolver", "/"))
+    shown = [display for display in displays() if "Topic" in display]
+    assert len(shown) == 5
+    for display in shown:
+        asked, topic = display["Topic"], display["Topic"]["Value"]
+        assert offered[topic] == str(RVIZ_DISPLAYS[display["Class"]]).replace("/", "/msg/")
+        (publisher,) = graph.node.get_publishers_info_by_topic(topic)
+        assert publisher.qos_profile.reliability.name == asked["Reliability Policy"].upper()
+        assert publisher.qos_profile.durability.name == asked["Durability Policy"].upper()
+    panels = FOXGLOVE["configById"]
+    assert offered[panels["Image!answer"]["imageMode"]["imageTopic"]] == "sensor_msgs/msg/Image"
+    assert set(panels["3D!space"]["topics"]) <= set(offered)
+    assert panels["RawMessages!resolution"]["topicPath"] in offered
+    assert offered[panels["DiagnosticSummary!health"]["topicToRender"]] == "diagnostic_msgs/msg/DiagnosticArray"
+    publish = panels["Publish!instruction"]
+    assert taken[publish["topicName"]] == [publish["datatype"]]
+    assert set(json.loads(publish["value"])) == {"data"}
+    assert panels["DiagnosticSummary!health"]["hardwareIdFilter"] == health.HARDWARE
+
+
+def test_the_parameter_file_is_read_back_as_the_defaults() -> None:
+    values = yaml.safe_load((ROOT / "config" / "resolver.yaml").read_text())["/**"]["ros__parameters"]
+    assert settings_from(values) == Settings()
+    for name, (default, _) in parameters.declared().items():
+        value: Any = values
+        for part in name.split("."):
+            value = value[part]
+        assert type(value) is type(default), name
+
+
+def test_the_aggregator_finds_the_resolvers_statuses() -> None:
+    analyzer = yaml.safe_load((ROOT / "config" / "diagnostics.yaml").read_text())["analyzers"]["ros__parameters"]
+    for full_name in ("resolver: streams", "left/resolver: transforms"):
+        assert any(part in full_name for part in analyzer["resolver"]["contains"])

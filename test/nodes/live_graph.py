@@ -138,6 +138,7 @@ class Graph:
         self._services: dict[str, Any] = {}
         self._before: dict[str, Any] = {}  # values of the parameters that were set
         self._transitions = False
+        self._settled = 0
         self._own: list[Any] = [*self.node.subscriptions, *self._stops]
 
     def new_client(self, name: str) -> tuple[Node, ActionClient]:
@@ -403,6 +404,16 @@ class Graph:
         self._transitions = True
         return bool(self.serve(ChangeState, "resolver/change_state", transition=Transition(id=transition)).success)
 
+    def reconfigure(self) -> None:
+        """Take the resolver down and up again: what it heard is forgotten, and clocks are learnt anew."""
+        for transition in (
+            Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE,
+            Transition.TRANSITION_ACTIVATE,
+        ):  # fmt: skip
+            assert self.change(transition)
+        self.offered()
+        self.heard()
+
     @property
     def state(self) -> str:
         """Label of the resolver's lifecycle state."""
@@ -452,6 +463,9 @@ class Graph:
         for subscription in [each for each in self.node.subscriptions if each not in self._own]:
             self._jobs[self.node].put(lambda each=subscription: self.node.destroy_subscription(each))
         if self.resolver is None:
+            for publisher in self.camera._publishers.values():  # what it told once is told to those who come later
+                self.node.destroy_publisher(publisher)
+            self.camera._publishers.clear()
             return
         if self._transitions:
             for state, transition in (
@@ -462,7 +476,8 @@ class Graph:
             self.offered()
         if self._before:
             self.use(**self._before)
-        resolver, desk, last = self.resolver, self.desk, f"the end of a test, {time.monotonic_ns()}"
+        self._settled += 1
+        resolver, desk, last = self.resolver, self.desk, " " * self._settled
         resolver._wake(lambda: desk.cancel_all("the test is over"))
         request = InstructionRequest(last, "", "", resolver._publish_outcome, lambda *_: None)
         resolver._wake(lambda: desk.accept(request))  # not understood at once; what was said before is heard before

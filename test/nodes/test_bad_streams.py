@@ -59,7 +59,7 @@ def half_depth(graph: Graph, parts: dict[str, Any]) -> None:
 
 def ahead(graph: Graph, _: object) -> None:
     """A transform of a clock that is ahead."""
-    graph.camera.tf(Transform("world_ahead", "world", np.eye(4)), stamp_ns=graph.camera.now() + SECOND // 2)
+    graph.camera.tf(Transform("ahead", "mast", np.eye(4)), stamp_ns=graph.camera.now() + SECOND // 2)
 
 
 CAMERAS: dict[str, tuple[Change, str, tuple[str, ...]]] = {
@@ -97,6 +97,8 @@ def test_a_bad_camera_is_refused_with_what_is_wrong_and_the_node_answers_on(live
     goal = live.ask(change=lambda parts: change(live, parts), period=0.15)
     live.assert_refused(goal, status, *words)
     live.use(frame_timeout=15.0)
+    if "stamps" in fault:
+        live.reconfigure()
     live.answer()
 
 
@@ -114,23 +116,23 @@ def test_an_image_in_which_nothing_was_found_is_not_waited_out(live: Graph) -> N
 
 
 @pytest.mark.parametrize(
-    ("base_frame", "tree", "change", "status", "words"),
+    ("base_frame", "change", "status", "words"),
     [
-        ("nowhere", (), lambda *_: None, "TF_UNAVAILABLE", ("nowhere", "known: ", FRAME.frame_id)),
-        ("attic", (Transform("attic", "roof", np.eye(4)),), lambda *_: None, "TF_UNAVAILABLE",
-         ("not connected", "static_transform_publisher")),
-        ("world_ahead", (), ahead, "STALE_INPUT",
-         ("/tf world_ahead <- world is stamped 0.", "ahead of now", "transform_max_ahead")),
+        ("nowhere", lambda *_: None, "TF_UNAVAILABLE", ("nowhere", "known: ", "lone_camera")),
+        ("attic", lambda *_: None, "TF_UNAVAILABLE", ("not connected", "static_transform_publisher")),
+        ("ahead", ahead, "STALE_INPUT", ("/tf ahead <- mast is stamped 0.", "ahead of now", "transform_max_ahead")),
     ],
-    ids=["unknown", "another tree", "ahead"],
-)  # fmt: skip
+)
 def test_a_pose_that_cannot_be_known_is_refused_and_named(
-    live: Graph, base_frame: str, tree: tuple[Transform, ...], change: Change, status: str, words: tuple[str, ...]
+    live: Graph, base_frame: str, change: Change, status: str, words: tuple[str, ...]
 ) -> None:
     live.use(base_frame=base_frame, transform_timeout=0.2)
-    live.camera.tf(*tree, static=True)
-    live.until(lambda: {each.child for each in tree} <= live.poses, "it is known")
-    live.assert_refused(live.ask(change=lambda parts: change(live, parts)), status, *words)
+    live.camera.tf(
+        Transform("attic", "roof", np.eye(4)), Transform("mast", "lone_camera", np.eye(4)), static=True
+    )  # fmt: skip
+    live.until(lambda: {"roof", "lone_camera"} <= live.poses, "it is known")
+    frame = dataclasses.replace(FRAME, frame_id="lone_camera", base_T_camera=None)
+    live.assert_refused(live.ask(SENTENCE, frame, change=lambda parts: change(live, parts)), status, *words)
     live.use(base_frame="world", transform_timeout=5.0)
     live.answer()
 

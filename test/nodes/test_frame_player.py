@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.detections import detections_of
 from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
-from spatial_vlm_ros.types import Detection, RgbdFrame
+from spatial_vlm_ros.types import Detection, Rgb, RgbdFrame
 
 FORMS = {roles.RGB_INFO: CameraInfo, roles.RGB: Image, roles.DEPTH: Image, roles.DETECTIONS: DetectionArray}
 EYES = {"f1": FIXED, "f2": look_at((-0.8, 0.1, 0.5), (0.0, 0.0, 0.03), parent="base_link")}
@@ -47,6 +48,7 @@ class Ears:
         self.graph = graph
         self.heard: dict[str, dict[int, Any]] = {role: {} for role in FORMS if role not in left_out}
         self.static: list[TFMessage] = []
+        self.names: dict[int, str] = {}
         for role, form in FORMS.items():
             graph.node.create_subscription(form, role, self._taker(role), qos.images("reliable"))
         graph.node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
@@ -116,8 +118,15 @@ def assert_same(one: tuple[RgbdFrame, Sequence[Detection]], other: tuple[RgbdFra
 
 def name_of(ears: Ears, stamp_ns: int, folders: Path) -> str:
     """Which of the folders a frame shows."""
-    rgb = ears.frame(stamp_ns)[0].rgb
-    return next(name for name in EYES if np.array_equal(rgb, load_frame(folders / name)[0].rgb))
+    if stamp_ns not in ears.names:
+        rgb = ears.frame(stamp_ns)[0].rgb
+        ears.names[stamp_ns] = next(name for name in EYES if np.array_equal(rgb, stored(folders / name)))
+    return ears.names[stamp_ns]
+
+
+@cache
+def stored(folder: Path) -> Rgb:
+    return load_frame(folder)[0].rgb
 
 
 # ------------------------------------------------------------------------------------------------ folders

@@ -201,19 +201,21 @@ def test_depth_that_is_not_registered_is_listened_to_with_its_info_and_its_place
 
 def test_depth_of_another_time_is_moved_through_the_fixed_frame(live: Graph) -> None:
     """The base drives; colour is taken 10 ms after depth. Without the fixed frame the answer would be beside it."""
-    live.use(transform_timeout=10.0, fixed_frame="odom")
-    begin, speed, lag = live.camera.now(), 2.0, 10_000_000
+    live.use(base_frame="cart", transform_timeout=10.0, fixed_frame="odom")
     assert FRAME.base_T_camera is not None
+    frame = dataclasses.replace(FRAME, frame_id="cart_camera", base_T_camera=None)
+    live.camera.tf(Transform("cart", "cart_camera", FRAME.base_T_camera.matrix), static=True)
+    begin, speed, lag = live.camera.now(), 2.0, 10_000_000
 
     def driving(parts: dict[str, Any]) -> None:
         stamp = stamp_of(parts[roles.RGB])
         for then in (stamp - 30_000_000, stamp + 30_000_000):
             matrix = np.eye(4)
             matrix[0, 3] = speed * (then - begin) * 1e-9
-            live.camera.tf(Transform("odom", "world", matrix), stamp_ns=then)
-        parts[roles.DEPTH].header = live.camera.composer.header(stamp - lag, FRAME.frame_id)
+            live.camera.tf(Transform("odom", "cart", matrix), stamp_ns=then)
+        parts[roles.DEPTH].header = live.camera.composer.header(stamp - lag, "cart_camera")
 
-    found = live.ask(change=driving, period=0.1).position
+    found = live.ask(SENTENCE, frame, change=driving, period=0.1).position
     shift = np.eye(4)
     shift[0, 3] = -speed * lag * 1e-9
     base_T_then = Transform("world", "then", shift @ FRAME.base_T_camera.matrix)  # of depth, seen from the base now

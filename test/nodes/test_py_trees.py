@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,44 +104,51 @@ def test_an_answer_is_success_and_its_result_is_on_the_blackboard(live: Graph, e
     assert example.told(found["result"]).startswith("bonnet: ")
 
 
-def test_a_refusal_is_failure_with_its_question_which_the_tree_answers_in_its_dialogue(
-    live: Graph, example: Any
-) -> None:
-    alone = Tree(live, example.which_object("grab me the chick", ""))
-    assert alone.ended() is Status.FAILURE
+def test_a_refusal_is_failure_and_its_question_is_answered_in_its_dialogue(live: Graph, example: Any) -> None:
+    tree = Tree(live, example.which_object("grab me the chick", "the bonnet one"))
+    tree.until(lambda: board_of("resolve").get("status"), "the first goal has ended")
     asked = board_of("resolve")
     assert (asked["status"], asked["question"]) == ("AMBIGUOUS", "Which chick: the bonnet one or the ribbon one?")
     assert asked["dialogue_id"]
     assert not asked["result"].resolution.target
-    tree = Tree(live, example.which_object("grab me the chick", "the bonnet one"))
     assert tree.ended() is Status.SUCCESS
     assert board_of("again")["result"].resolution.target[0].id == "bonnet"
     assert example.last_result() is board_of("again")["result"]
 
 
-def test_a_refusal_without_question_is_not_asked_about(live: Graph, example: Any) -> None:
-    tree = Tree(live, example.which_object("grab me the wrench", "the red one"))
+@pytest.mark.parametrize(("words", "answer", "status"), [("chick", "", "AMBIGUOUS"), ("wrench", "red", "NOT_FOUND")])
+def test_nothing_is_asked_about_without_an_answer_or_a_question(
+    live: Graph, example: Any, words: str, answer: str, status: str
+) -> None:
+    tree = Tree(live, example.which_object(f"grab me the {words}", answer))
     assert tree.ended() is Status.FAILURE
-    assert board_of("resolve")["status"] == "NOT_FOUND"
+    assert board_of("resolve")["status"] == status
     assert "again" not in {key.split("/")[1] for key in py_trees.blackboard.Blackboard.storage}
 
 
-def test_of_a_pick_its_own_status_is_told_beside_the_question_of_its_resolution(example: Any) -> None:
-    class Ended:
-        status = GoalStatus.STATUS_ABORTED
-        result = PickInstruction.Result()
+def ended_with(result: Any, status: int) -> Any:
+    return SimpleNamespace(result=result, status=status)
 
-    Ended.result.status.name, Ended.result.status.message = "PLANNING_FAILED", "no path"
-    Ended.result.resolution.status.name, Ended.result.resolution.dialogue_id = "OK", "d1"
-    Ended.result.resolution.target = [Target(id="bonnet")]
+
+def test_of_a_pick_its_own_status_is_told_beside_the_question_of_its_resolution(example: Any) -> None:
+    result = PickInstruction.Result()
+    result.status.name, result.status.message = "PLANNING_FAILED", "no path"
+    result.resolution.status.name, result.resolution.dialogue_id = "OK", "d1"
+    result.resolution.target = [Target(id="bonnet")]
     behaviour = example.which_object("take the chick", "", "pick", plan_only=True)
     assert behaviour.name == "pick"
     assert behaviour._goal() == PickInstruction.Goal(instruction="take the chick", plan_only=True)
-    assert behaviour._judge(Ended) is Status.FAILURE
+    assert behaviour._judge(ended_with(result, GoalStatus.STATUS_ABORTED)) is Status.FAILURE
     found = board_of("pick")
     assert (found["status"], found["message"], found["dialogue_id"]) == ("PLANNING_FAILED", "no path", "d1")
-    assert example.last_result() is Ended.result
-    assert example.told(Ended.result) == "PLANNING_FAILED: no path"
+    assert example.last_result() is result
+    assert example.told(result) == "PLANNING_FAILED: no path"
+
+
+def test_any_action_can_be_called(example: Any) -> None:
+    other, result = example.CallAction("other", ResolveInstruction, "other", ResolveInstruction.Goal), object()
+    assert other._judge(ended_with(result, GoalStatus.STATUS_SUCCEEDED)) is Status.SUCCESS
+    assert board_of("other") == {"result": result, "status": "", "message": "", "question": "", "dialogue_id": ""}
 
 
 @pytest.mark.parametrize("words", [["--plan-only", "the chick"], ["--action", "grasp", "the chick"]])
@@ -197,18 +205,3 @@ def test_a_node_that_is_not_active_rejects_and_that_is_failure(live: Graph, exam
     tree = Tree(live, example.which_object(SENTENCE, ""))
     assert tree.ended(frames=False) is Status.FAILURE
     assert "rejected" in board_of("resolve")["message"]
-
-
-def test_any_action_can_be_called(example: Any) -> None:
-    class Response:
-        status, result = GoalStatus.STATUS_SUCCEEDED, object()
-
-    other = example.CallAction("other", ResolveInstruction, "other", ResolveInstruction.Goal)
-    assert other._judge(Response) is Status.SUCCESS
-    assert board_of("other") == {
-        "result": Response.result,
-        "status": "",
-        "message": "",
-        "question": "",
-        "dialogue_id": "",
-    }

@@ -246,11 +246,7 @@ def test_the_action_goes_on_with_the_detections_topic_which_diagnostics_miss_onl
     caller: Caller,
 ) -> None:
     graph = caller.graph
-    for transition in (
-        Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE,
-        Transition.TRANSITION_ACTIVATE,
-    ):  # fmt: skip
-        assert graph.change(transition)  # whatever was on it is forgotten
+    graph.reconfigure()
 
     def streams() -> str:
         return str(graph.resolver._health.report(True).status[0].message)
