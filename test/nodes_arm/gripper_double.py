@@ -30,7 +30,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import Bool
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import SetBool
 from ur_msgs.msg import Digital, IOStates
 from ur_msgs.srv import SetIO
 
@@ -125,7 +125,7 @@ class ParallelGripperControllerDouble(GripperControllerDouble):
 
 
 class FrankaGripperDouble(Node):
-    """franka_gripper's node: ~/gripper_action of control_msgs, ~/grasp and ~/move of franka_msgs.
+    """franka_gripper's node: ~/gripper_action of control_msgs, ~/grasp and ~/move of franka_msgs; ~/stop is left out.
 
     A goal's position is that of one finger, a result's the width between both (franka:167, 233). `stalled` is never
     true. To open is `move`; to close is `grasp` of the commanded width, within 5 mm (franka:189-195, include/
@@ -145,7 +145,6 @@ class FrankaGripperDouble(Node):
         self._jobs, self._command = Jobs(self), threading.Lock()
         self._stop = threading.Event()
         self._results: dict[bytes, Future] = {}
-        self.create_service(Trigger, "~/stop", self._on_stop)
         self._servers = [
             ActionServer(
                 self, form, f"~/{action}", self._ended,
@@ -245,12 +244,6 @@ class FrankaGripperDouble(Node):
                 if abs(self.width - before) > self.SAME:
                     before, since = self.width, time.monotonic()
             return True
-
-    def _on_stop(self, _: Any, response: Any) -> Any:
-        """franka:245-258: what runs fails."""
-        self._stop.set()
-        response.success = True
-        return response
 
 
 class VacuumDouble(Node):

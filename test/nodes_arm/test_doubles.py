@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 from arm_graph import goals, scene
@@ -22,15 +21,12 @@ from franka_msgs.action import Grasp, Move
 from gripper_double import CLOSED, FINGERS, KNUCKLE, ROBOTIQ, GripperParameters
 from live_process import Started
 from moveit_msgs.action import ExecuteTrajectory
-from moveit_msgs.msg import AllowedCollisionEntry, AllowedCollisionMatrix, PlanningSceneComponents, RobotTrajectory
 from moveit_msgs.msg import MoveItErrorCodes as Codes
-from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
+from moveit_msgs.msg import RobotTrajectory
 from planning_scenes import config
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ACCELERATION, panda
-from spatial_vlm_ros.nodes.arm.motion_messages import box_object, motion_goal, removed_object, scene_diff
+from spatial_vlm_ros.nodes.arm.motion_messages import motion_goal, scene_diff
 
 pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
 SUCCEEDED, CANCELED, ABORTED = GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED
@@ -265,12 +261,9 @@ def test_an_execution_that_takes_too_long_is_cancelled_at_the_controller(cell: D
 # ------------------------------------------------------------------------------------------------ plans of MoveIt
 
 
-def request(velocity: float = 1.0, acceleration: float = 1.0) -> Any:
+def request() -> Any:
     settings = config(motion={"planning_time": 20.0})
-    goal = motion_goal(settings.motion, goals(scene(), settings)[0].grasps[0].pre_grasp, False, {}, scene_diff())
-    goal.request.max_velocity_scaling_factor = velocity
-    goal.request.max_acceleration_scaling_factor = acceleration
-    return goal
+    return motion_goal(settings.motion, goals(scene(), settings)[0].grasps[0].pre_grasp, False, {}, scene_diff())
 
 
 def test_a_plan_that_is_cancelled_while_it_is_made_succeeds_and_before_that_it_is_preempted(cell: DoubleCell) -> None:
@@ -286,18 +279,6 @@ def test_a_plan_that_is_cancelled_while_it_is_made_succeeds_and_before_that_it_i
     assert ends(cell, handle) == (CANCELED, Codes.PREEMPTED)
 
 
-@pytest.mark.parametrize(("velocity", "acceleration"), [(0.2, 1.0), (1.0, 0.1), (0.0, 7.0)])
-def test_each_factor_scales_its_own_limit_once(cell: DoubleCell, velocity: float, acceleration: float) -> None:
-    answer = cell.asker.ended(cell.asker.send(MOVE, request(velocity, acceleration)))
-    points = answer.result.planned_trajectory.joint_trajectory.points
-    fastest = (np.abs([p.velocities for p in points]) / panda().velocity).max()
-    hardest = (np.abs([p.accelerations for p in points]) / ACCELERATION).max()
-    f_v, f_a = velocity or 1.0, acceleration if acceleration <= 1 else 1.0  # what is out of range counts as 1
-    assert fastest <= f_v + 1e-6
-    assert hardest <= f_a + 1e-6
-    assert max(fastest / f_v, hardest / f_a) > 0.9  # the motion uses one of them
-
-
 def test_whatever_fails_is_failure_without_a_word(cell: DoubleCell) -> None:
     wrong = [request() for _ in range(3)]
     wrong[0].request.pipeline_id = "isaac_ros_cumotion"
@@ -309,29 +290,6 @@ def test_whatever_fails_is_failure_without_a_word(cell: DoubleCell) -> None:
         assert (answer.status, code.val, code.message) == (ABORTED, Codes.FAILURE, "")
         assert not answer.result.planned_trajectory.joint_trajectory.points
     assert cell.move_group.failures[-3:] == [Codes.FAILURE, Codes.INVALID_GROUP_NAME, Codes.PLANNING_FAILED]
-
-
-def test_the_scene_keeps_its_octomap_applies_what_it_can_and_tells_what_is_asked_for(cell: DoubleCell) -> None:
-    apply = cell.asker.service(ApplyPlanningScene, "apply_planning_scene")
-    get = cell.asker.service(GetPlanningScene, "get_planning_scene")
-    whole = scene_diff([box_object("cup", "panda_link0", np.eye(4), (0.1, 0.1, 0.1))])
-    whole.world.octomap.octomap.id, whole.world.octomap.octomap.data = "OcTree", [1, 2]
-    rows = [AllowedCollisionEntry(enabled=[False, True]), AllowedCollisionEntry(enabled=[True, False])]
-    whole.allowed_collision_matrix = AllowedCollisionMatrix(entry_names=["cup", "panda_hand"], entry_values=rows)
-    assert apply(ApplyPlanningScene.Request(scene=whole)).success
-    only = GetPlanningScene.Request()
-    only.components.components = PlanningSceneComponents.ALLOWED_COLLISION_MATRIX
-    seen = get(only).scene
-    assert list(seen.allowed_collision_matrix.entry_names) == ["cup", "panda_hand"]
-    assert seen.world.collision_objects == []
-    change = [removed_object(name, "panda_link0") for name in ("nothing", "cup")]
-    assert not apply(ApplyPlanningScene.Request(scene=scene_diff(change))).success  # it has no object "nothing"
-    seen = get(GetPlanningScene.Request()).scene
-    assert seen.world.collision_objects == []
-    assert list(seen.allowed_collision_matrix.entry_names) == ["panda_hand"]
-    assert list(seen.world.octomap.octomap.data) == [1, 2]
-    assert apply(ApplyPlanningScene.Request()).success  # no diff: a whole, empty scene
-    assert not get(GetPlanningScene.Request()).scene.world.octomap.octomap.data
 
 
 def test_they_run_as_processes_beside_each_other(domain: int, start: Callable[..., Started]) -> None:
@@ -441,22 +399,12 @@ def test_franka_takes_half_the_width_and_tells_all_of_it(franka: DoubleCell) -> 
         franka.robot.hold(between)
         status, position, reached, stalled = gripped(franka, grip(franka, told, FRANKA))
         assert (status, roughly(position), reached, stalled) == (*expected, False), told
-
-
-@pytest.mark.parametrize("by", ["cancel", "stop"])
-def test_franka_stops_where_it_is_and_tells_no_position_of_what_is_cancelled(franka: DoubleCell, by: str) -> None:
-    stop = franka.asker.service(Trigger, "/panda_gripper/stop")
+    franka.reset(gripper="franka")
     slow(franka)
     handle = grip(franka, 0.0, FRANKA)
     until(lambda: franka.position(FINGERS[0]) < 0.035, "the fingers move")
-    if by == "cancel":
-        franka.asker.cancel(handle)
-        assert gripped(franka, handle) == (CANCELED, 0.0, False, False)
-    else:
-        assert stop(Trigger.Request()).success
-        status, position, reached, _ = gripped(franka, handle)
-        assert (status, reached) == (ABORTED, False)
-        assert position > 0.0
+    franka.asker.cancel(handle)
+    assert gripped(franka, handle) == (CANCELED, 0.0, False, False)
     franka.stands()
     assert 0.0 < franka.position(FINGERS[0]) < 0.035
 

@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 from arm_graph import BLOCK, CUP, scene
 from geometry_msgs.msg import Point, Pose, Quaternion
-from moveit_msgs.msg import AllowedCollisionEntry, AllowedCollisionMatrix, AttachedCollisionObject
+from moveit_msgs.msg import (
+    AllowedCollisionEntry,
+    AllowedCollisionMatrix,
+    AttachedCollisionObject,
+    PlanningScene,
+    PlanningSceneComponents,
+)
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 from planning_scenes import box, config
 from scene_double import PlanningSceneDouble
@@ -392,3 +398,17 @@ def test_the_double_refuses_what_moveit_refuses_of_the_world(name: str, frame: s
     moveit = PlanningSceneDouble()
     assert moveit.apply(scene_diff([box_object(name, frame, np.eye(4), (1, 1, 1))])) is taken
     assert (name in moveit.world) is taken
+
+
+def test_the_double_applies_what_it_can_and_keeps_its_octomap_until_a_whole_scene_comes() -> None:
+    moveit, mapped = PlanningSceneDouble(), scene_diff([box_object("cup", "panda_link0", np.eye(4), (0.1, 0.1, 0.1))])
+    mapped.world.octomap.octomap.id, mapped.world.octomap.octomap.data = "OcTree", [1, 2]
+    assert moveit.apply(mapped)
+    only = moveit.tell(PlanningSceneComponents.ALLOWED_COLLISION_MATRIX)
+    assert (only.world.collision_objects, list(only.world.octomap.octomap.data)) == ([], [])
+    change = [removed_object(name, "panda_link0") for name in ("nothing", "cup")]
+    assert not moveit.apply(scene_diff(change))  # it has no object "nothing"
+    told = moveit.tell()
+    assert (told.world.collision_objects, list(told.world.octomap.octomap.data)) == ([], [1, 2])
+    assert moveit.apply(PlanningScene())  # no diff: a whole, empty scene
+    assert not moveit.tell().world.octomap.octomap.data
