@@ -176,7 +176,7 @@ def test_of_a_bare_front_the_depth_stays_uncertain(tabletop: Tabletop) -> None:
 def test_deviations_are_honest(tabletop: Tabletop) -> None:
     """Along the view, two thirds of the errors lie within one deviation, nine tenths within two."""
     off = []
-    for seed, (pitch, yaw_deg) in enumerate((p, y) for p in (20, 32, 44) for y in YAWS_DEG[::2]):
+    for seed, (pitch, yaw_deg) in enumerate((p, y) for p in (20, 44) for y in YAWS_DEG[::2]):
         for true in (bottle(yaw_deg), body(Box((0.1, 0.05, 0.08)), yaw_deg), tabletop.can("a", 0, 0, height=0.12)):
             seen = tabletop.see(true, eye=tabletop.pitched(pitch))
             obj = tabletop.lift(seen, frame=noisy(seen.frame, np.random.default_rng(seed))).objects[0]
