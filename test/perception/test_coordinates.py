@@ -155,9 +155,6 @@ def test_fitting_lists_conventions_by_range_and_corners() -> None:
     assert {values: looks_like_fractions(values) for values in fractions} == fractions
 
 
-# ------------------------------------------------------------------------------------------------ padded squares
-
-
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (7, 4), (5, 8), (9, 9)], ids=str)
 def test_fractions_of_a_padded_square_are_where_its_pixels_show_the_object(size: tuple[int, int]) -> None:
     """An object is painted, the image padded, and the object looked for in the square, as a model sees it."""

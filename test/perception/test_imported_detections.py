@@ -32,9 +32,6 @@ class Found:
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-# ------------------------------------------------------------------------------------------------ COCO
-
-
 def test_a_coco_box_is_left_top_width_height() -> None:
     (one,) = from_coco([{"category_id": 3, "bbox": [1, 2, 4, 3], "score": 0.5}], NAMES, SIZE)
     assert (one.id, one.label, one.score, one.box_xyxy, one.mask) == ("d0", "bowl", 0.5, (1, 2, 5, 5), None)
@@ -80,9 +77,6 @@ def test_what_is_no_result_is_refused(changed: dict[str, Any], words: str) -> No
     entry = {"category_id": 1, "bbox": [2, 1, 5, 3], **changed}
     with pytest.raises(InputError, match=words):
         from_coco([entry], NAMES, SIZE)
-
-
-# ------------------------------------------------------------------------------------------------ supervision
 
 
 def test_detections_of_supervision_are_named_by_their_data_or_by_names() -> None:

@@ -116,9 +116,6 @@ def test_fits_are_probabilities() -> None:
     assert all(0.0 <= label_fit(a, b) <= 1.0 for a, b in itertools.product(words, words))
 
 
-# ------------------------------------------------------------------------------------------------ among others
-
-
 @pytest.mark.parametrize(
     ("category", "in_view", "meant"),
     [

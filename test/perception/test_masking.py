@@ -124,9 +124,6 @@ def test_boxes_and_points_are_put_to_the_model_of_masks_and_masks_stay() -> None
     assert with_mask(ComposedGrounder(mute, referring_models.chicks()), IMAGE, BOX, 0.5) is BOX
 
 
-# ------------------------------------------------------------------------------------------------ free words
-
-
 class Points(referring_models.Pointing):
     """Points at the cup; its model of masks knows the cup's."""
 

@@ -76,9 +76,6 @@ def part(box: Box, share: float, side: str) -> Box:
     }[side]  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------ parts
-
-
 @pytest.fixture(scope="module")
 def can_alone(tabletop: Any) -> tuple[RgbdFrame, Detection]:
     frame, found = look(tabletop, tabletop.can("can", 0.0, 0.0))
@@ -144,9 +141,6 @@ def test_without_a_support_nothing_says_what_is_raised(tabletop: Any) -> None:
     assert "no support surface was measured" in refused.message
 
 
-# ------------------------------------------------------------------------------------------------ holes
-
-
 @pytest.mark.parametrize("share", [0.5, 0.8])
 def test_an_object_with_a_large_hole_in_its_depth_has_no_pose(tabletop: Any, share: float) -> None:
     frame, found = look(tabletop, tabletop.block("cube", 0.0, 0.0))
@@ -165,9 +159,6 @@ def test_an_object_with_a_large_hole_in_its_depth_has_no_pose(tabletop: Any, sha
     beside = at(holed, x1 - 4.0, (y0 + y1) / 2)
     assert (beside.status, beside.target) == (Status.DEPTH_INVALID, None)
     assert "pixels around" in beside.message
-
-
-# ------------------------------------------------------------------------------------------------ several in one box
 
 
 def test_a_box_around_two_objects_apart_or_far_larger_than_one_is_no_object(tabletop: Any) -> None:
@@ -192,9 +183,6 @@ def test_one_of_two_stacked_cubes_is_no_object_and_both_look_like_one(tabletop: 
     assert both.target.size[2] == pytest.approx(0.1, abs=0.01)
     high, low = found["high"], found["low"]
     assert told(frame, high.box_xyxy, low).target is not None  # the lower one is known to be another
-
-
-# ------------------------------------------------------------------------------------------------ what is known
 
 
 @pytest.mark.parametrize("as_box", [False, True])

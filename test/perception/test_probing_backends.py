@@ -107,9 +107,6 @@ def test_a_model_that_fails_is_not_a_convention() -> None:
     assert not isinstance(caught.value, ConventionError)
 
 
-# ------------------------------------------------------------------------------------------------ command line
-
-
 def test_the_command_shows_the_evidence_and_ends_with_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
 

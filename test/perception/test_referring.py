@@ -50,9 +50,6 @@ def row_of(found: Sequence[NamedObject], *objects: Detection, overlap: float = 0
 LEFT, RIGHT = obj("l", (0, 10, 20, 30)), obj("r", (22, 10, 42, 30))
 
 
-# ------------------------------------------------------------------------------------------------ boxes and points
-
-
 @pytest.mark.parametrize(
     ("box", "row"),
     [
@@ -117,9 +114,6 @@ def test_all_that_was_found_must_name_one_object() -> None:
 def test_what_is_no_answer_is_the_models_error(found: Sequence[NamedObject]) -> None:
     with pytest.raises(ModelError, match="model 'model'"):
         row_of(found, LEFT, RIGHT)
-
-
-# ------------------------------------------------------------------------------------------------ the resolver
 
 
 def test_a_grounder_that_cannot_refer_refuses_only_where_it_is_asked_to() -> None:

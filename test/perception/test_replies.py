@@ -174,9 +174,7 @@ def test_what_is_written_in_a_convention_is_read_back(name: str, corners: list[i
     y0, y1 = sorted(corners[2:])
     convention = CONVENTIONS[name]
     per_mille = {"pixel": SIZE, "resized": RESIZED, "fraction": (1, 1), "percent": (100, 100)}
-    w, h = per_mille.get(
-        convention.unit, (convention.bins - 1, convention.bins - 1) if convention.bins else (1000, 1000)
-    )
+    w, h = per_mille.get(convention.unit, (convention.bins - 1,) * 2 if convention.bins else (1000, 1000))
     values = [x0 * w / 1000, y0 * h / 1000, x1 * w / 1000, y1 * h / 1000]
     if convention.unit == "square":  # 1000 x 500 pixels, 250 of padding above
         values = [x0 / 1000, 0.25 + y0 / 2000, x1 / 1000, 0.25 + y1 / 2000]

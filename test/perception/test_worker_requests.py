@@ -49,9 +49,6 @@ def report_of(answer: Resolution) -> JudgeReport:
     return answer.judge
 
 
-# ------------------------------------------------------------------------------------------------ whole phrases
-
-
 def test_a_worker_refers_as_its_backend_does(worker: Worker) -> None:
     grounder, own = worker("referring_models:Echoing"), referring_models.Echoing()
     for words in ("the chick behind the cup", "größte Dose", "", "nothing"):
@@ -110,9 +107,6 @@ def test_failures_while_referring_keep_their_kind_and_cost_one_request(
     assert grounder.ground(IMAGE, [CUP]).detections == ()
 
 
-# ------------------------------------------------------------------------------------------------ masks
-
-
 def test_masks_of_a_process_are_those_of_the_backend_and_its_failure_is_told(worker: Worker) -> None:
     box = Detection("b", "thing", 1.0, (10.0, 10.0, 30.0, 30.0))
     point = Detection("p", "thing", 1.0, (19.0, 19.0, 21.0, 21.0), pointed=True)
@@ -123,9 +117,6 @@ def test_masks_of_a_process_are_those_of_the_backend_and_its_failure_is_told(wor
         np.testing.assert_array_equal(one.mask, other.mask)
     with pytest.raises(ModelError, match="no memory left"):
         worker("referring_models:cutting", {"part": "fails"}).masked(IMAGE, (box,))
-
-
-# ------------------------------------------------------------------------------------------------ relations
 
 
 def test_relations_are_judged_as_without_a_process(worker: Worker) -> None:
@@ -214,9 +205,6 @@ def test_by_default_a_process_is_asked_where_its_model_tells_likelihoods(worker:
     probability = 1 / (1 + np.exp(-2.0))
     assert [one.raw_p for one in report_of(answer).relations] == pytest.approx([probability] * 2, abs=1e-6)
     assert Resolver(grounder=worker("worker_models:Thinking")).resolve(FRAME, WORDS).judge is None
-
-
-# ------------------------------------------------------------------------------------------------ domains
 
 
 def test_the_domain_comes_from_the_process_and_stays_when_it_ends(worker: Worker) -> None:

@@ -32,9 +32,6 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
-# ------------------------------------------------------------------------------------------------ what is kept
-
-
 def test_only_refusals_are_kept_where_that_is_wanted_and_cancelled_ones_never(tmp_path: Path) -> None:
     desk = EvidenceDesk(tmp_path, keep="refused").standing()
     desk.answered(WORDS)
@@ -59,9 +56,6 @@ def test_parameters_model_and_versions_are_in_the_record(tmp_path: Path) -> None
     assert settings_of_bundle(read_bundle(path)) == desk.settings
     assert {"spatial_vlm_ros", "python", "numpy"} <= set(record.versions)
     assert (record.node, record.model) == ("/resolver", None)
-
-
-# ------------------------------------------------------------------------------------------------ never in the way
 
 
 def test_a_disk_that_hangs_holds_up_no_answer_and_what_is_lost_is_counted(tmp_path: Path) -> None:
@@ -119,9 +113,6 @@ def test_a_message_that_cannot_be_serialised_costs_its_bundle_and_a_removed_fold
     desk.answered(WORDS)
     assert len(desk.end()) == 1
     assert desk.warned == []
-
-
-# ------------------------------------------------------------------------------------------------ damaged files
 
 
 def test_a_bundle_takes_no_options_of_other_bags_and_its_hash_tells_damage(tmp_path: Path) -> None:

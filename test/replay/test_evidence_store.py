@@ -43,9 +43,6 @@ def child(code: str, *prefix: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*prefix, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=known)
 
 
-# ------------------------------------------------------------------------------------------------ names, permissions
-
-
 def test_a_bundle_is_named_by_time_status_and_content_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     folder, seen = tmp_path / "a" / "evidence", list[Path]()
 
@@ -70,9 +67,6 @@ def test_the_default_folder_is_that_of_the_users_state(monkeypatch: pytest.Monke
     monkeypatch.delenv("XDG_STATE_HOME")
     assert evidence_folder("") == Path.home() / ".local" / "state" / "spatial_vlm_ros" / "evidence"
     assert evidence_folder("~/x") == Path.home() / "x"
-
-
-# ------------------------------------------------------------------------------------------------ caps
 
 
 def test_the_oldest_bundles_go_first_and_the_caps_hold_at_all_times(tmp_path: Path) -> None:
@@ -111,9 +105,6 @@ def test_two_nodes_that_share_a_folder_keep_the_caps_together_and_do_not_sweep_a
         stores[n % 2].keep("OK", T0 + n, writes(10))
     assert len(bundles_in(tmp_path)) == 3
     assert busy.exists()
-
-
-# ------------------------------------------------------------------------------------------------ faults
 
 
 def test_what_fails_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:

@@ -148,9 +148,6 @@ def test_poses_that_change_are_sent_with_each_frame(tmp_path: Path) -> None:
         assert np.allclose(answer.resolution.target.pose.position, direct.target.pose.position, atol=1e-9)
 
 
-# ------------------------------------------------------------------------------------------------ speakers
-
-
 @pytest.mark.parametrize("places", [(0.4, 0.4), (0.4, 0.6, 0.5)])
 def test_the_place_of_the_speaker_survives_and_moves_with_the_frames(places: tuple[float, ...], tmp_path: Path) -> None:
     speakers = [beside(x) for x in places]

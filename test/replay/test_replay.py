@@ -3,25 +3,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
+import struct
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
-from bag_builder import FIXED, MS, WORDS, BagBuilder, distance, replayed, scene, seconds
+from bag_builder import FIXED, MS, T0, WORDS, BagBuilder, distance, make, replayed, scene, seconds
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.bags.topics import choose_roles
+from spatial_vlm_ros.evaluation.bags.types import COMPRESSED_IMAGE
+from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.parameters import StreamConfig, config_from
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
-from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, SECOND
+from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
 from spatial_vlm_ros.types import Rgb, Status, Transform
 
 CAMERA_FRAME = FIXED.child
@@ -75,6 +80,8 @@ class Pointing(GivenDetections):
 
 
 def test_words_outside_the_grammar_reach_a_model_on_the_same_frame(still: Path, seen: Rendering) -> None:
+    (found,) = replayed(still, WORDS, resolver=Resolver(grounder=Pointing(seen.detections)), with_detections=False)
+    assert distance(found.resolution, Resolver().resolve(seen.frame, WORDS, seen.detections)) < 1e-9
     words = ("grab me the thing I drink my coffee from", "put what I drink from on the box")
     resolver = Resolver(config_from({"language": {"free_form": "ask_model"}}), Pointing(seen.detections))
     asked, refused = replayed(still, *words, resolver=resolver, with_detections=False)
@@ -360,6 +367,39 @@ def test_depth_in_a_frame_of_its_own_is_not_taken_for_registered(bag: BagBuilder
     (answer,) = replayed(bag.out, WORDS)
     assert answer.resolution.status is Status.INVALID_INPUT
     assert "depth_registered: false" in answer.resolution.message
+
+
+def compressed(builder: BagBuilder, frame: Any, stamp_ns: int, image: str) -> None:
+    """The two image topics as their transports would have compressed them."""
+    _, colour = cv2.imencode(f".{image}", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
+    millimetres = np.nan_to_num(frame.depth * 1000).round().astype(np.uint16)
+    _, depth = cv2.imencode(".png", millimetres)
+    for topic, format_, data in (
+        ("/camera/color/image_raw/compressed", f"rgb8; {image} compressed bgr8", colour.tobytes()),
+        ("/camera/depth/image_raw/compressedDepth", "16UC1; compressedDepth png",
+         struct.pack("<iff", 0, 0, 0) + depth.tobytes()),
+    ):  # fmt: skip
+
+        def message(compose: Any, format_: str = format_, data: bytes = data) -> Any:
+            header = compose.header(stamp_ns, frame.frame_id)
+            return make(COMPRESSED_IMAGE, header=header, format=format_, data=np.frombuffer(data, np.uint8))
+
+        builder.message(topic, COMPRESSED_IMAGE, stamp_ns, message)
+
+
+@pytest.mark.parametrize("image", ["png", "jpeg"])
+def test_compressed_images_give_the_same_answer(image: str, bag: BagBuilder, real_frames: Path) -> None:
+    frame, detections = load_frame(real_frames / "f01")
+    with bag:
+        compressed(bag, frame, T0, image)
+        bag.frame((frame, detections), T0, leave_out=(RGB, DEPTH))
+    given = {RGB_INFO: "/rgb/camera_info"}
+    (answer,) = replayed(bag.out, "grab the can behind the cup", given=given, base_frame="")
+    assert answer.resolution.target.id == "d1"
+    assert np.array_equal(answer.frame.depth, frame.depth, equal_nan=True)
+    if image == "png":
+        stamped = dataclasses.replace(frame, stamp_ns=T0)
+        assert answer.resolution == Resolver().resolve(stamped, "grab the can behind the cup", detections)
 
 
 # ------------------------------------------------------------------------------------------------ damaged bags

@@ -49,9 +49,6 @@ def test_demo_worlds_are_as_they_are_told_and_the_chick_behind_the_cup_is_found_
         assert world.base_T_camera.parent == "base_link"
 
 
-# ------------------------------------------------------------------------------------------------ as a live camera
-
-
 def test_shots_differ_in_noise_come_again_and_their_depth_is_in_whole_millimetres() -> None:
     one, other = (list(simulated_frames("swapped", 320, {"jitter": "0.1"}, 2)) for _ in range(2))
     for (frame, found), (again, found_again) in zip(one, other, strict=True):

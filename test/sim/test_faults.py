@@ -78,9 +78,6 @@ def stamps(stream: str, out: list[tuple[float, float, Any]]) -> list[int]:
     ]
 
 
-# ------------------------------------------------------------------------------------------------ words
-
-
 def test_words_are_read_and_written_alike() -> None:
     words = "depth=stuck tf=delayed:0.4 detections.frame_id=wrong"
     faults = read_faults(words, PLAYED)
@@ -127,9 +124,6 @@ def test_every_stream_and_kind_has_an_effect_or_a_reason_why_not() -> None:
             assert (kind in EFFECTS[room]) != ((room, kind) in IMPOSSIBLE), (room, kind)
     with pytest.raises(UnknownNameError):
         effect_of("colour", "", "loud")
-
-
-# ------------------------------------------------------------------------------------------------ messages
 
 
 @pytest.mark.parametrize("stream", [*PLAYED, "joints"])

@@ -66,9 +66,6 @@ def stage(scene: Any) -> Any:
     return made
 
 
-# ------------------------------------------------------------------------------------------------ graph
-
-
 def test_the_graph_has_only_nodes_inputs_and_outputs_that_isaac_sim_has(scene: Any) -> None:
     graph = scene.camera_graph(camera_mount(WORLD), scene.read_lens(WORLD), "base_link")
     kinds = dict(graph.nodes)
@@ -95,9 +92,6 @@ def test_the_topics_are_those_of_the_preset_and_carry_the_optical_frame(scene: A
     assert values["Mount.inputs:parentFrameId"] == "odom"
     assert values["Mount.inputs:translation"] == pytest.approx(list(demo_camera().translation), abs=1e-5)
     assert np.linalg.norm(values["Mount.inputs:rotation"]) == pytest.approx(1)
-
-
-# ------------------------------------------------------------------------------------------------ stage
 
 
 def matrix_of(stage: Any, path: str) -> Any:

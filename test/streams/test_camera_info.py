@@ -37,9 +37,6 @@ def numbers(camera: PinholeCamera) -> tuple[float, ...]:
     return (*camera.K[(0, 1, 0, 1), (0, 1, 2, 2)].tolist(), camera.width, camera.height)
 
 
-# ------------------------------------------------------------------------------------------------ which matrix
-
-
 def test_raw_images_follow_k_and_d_and_rectified_ones_p_without_distortion() -> None:
     camera = camera_of(info(), rectified=False)
     assert numbers(camera) == (600, 610, 321, 241, 640, 480)
@@ -66,9 +63,6 @@ def test_messages_of_a_bag_give_the_same_camera() -> None:
     assert ours.D == live.D
 
 
-# ------------------------------------------------------------------------------------------------ windows
-
-
 @pytest.mark.parametrize("rectified", [False, True])
 def test_a_window_is_cut_out_before_it_is_binned(rectified: bool) -> None:
     # By hand: cx = (321 - 100) / 2, cy = (241 - 40) / 3, fx = 600 / 2, fy = 610 / 3; size 401 / 2, 303 / 3.
@@ -80,9 +74,6 @@ def test_a_window_is_cut_out_before_it_is_binned(rectified: bool) -> None:
         assert numbers(camera_of(info(binning_x=binning, binning_y=binning), rectified=False))[:3] == (600, 610, 321)
     roi = RegionOfInterest(x_offset=0, y_offset=100, width=0, height=380)  # over the whole width
     assert numbers(camera_of(info(roi=roi), rectified=False)) == (600, 610, 321, 141, 640, 380)
-
-
-# ------------------------------------------------------------------------------------------------ lenses
 
 
 @pytest.mark.parametrize(
@@ -112,9 +103,6 @@ def test_lens_models_of_drivers_become_ours(
 ) -> None:
     camera = camera_of(info(distortion_model=model, d=d), rectified=False)
     assert (camera.distortion_model, camera.D) == (expected_model, expected_d)
-
-
-# ------------------------------------------------------------------------------------------------ refusals
 
 
 def window(x: int, y: int, width: int, height: int) -> RegionOfInterest:

@@ -72,9 +72,6 @@ def way(request: pytest.FixtureRequest) -> Way:
     return WAYS[request.param]
 
 
-# ------------------------------------------------------------------------------------------------ images
-
-
 def test_images_come_back_as_they_were(way: Way) -> None:
     composer, sent = way
     rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)[:, 1:, ::-1]  # neither whole nor contiguous
@@ -147,9 +144,6 @@ def test_arrays_of_the_wrong_kind_are_refused(way: Way, kind: str, pixels: np.nd
         composer.detection_array([found], composer.header(0, "camera"), 4, 3)
 
 
-# ------------------------------------------------------------------------------------------------ cameras
-
-
 @pytest.mark.parametrize(
     ("model", "D"),
     [("plumb_bob", CAMERA.D), ("plumb_bob", ()), ("rational_polynomial", (0.1,) * 8), ("equidistant", (0.1,) * 4)],
@@ -171,9 +165,6 @@ def test_cameras_come_back_as_they_were(way: Way, model: str, D: tuple[float, ..
         assert list(message.p) == [600, 0, 321, 0, 0, 610, 241, 0, 0, 0, 1, 0]
 
 
-# ------------------------------------------------------------------------------------------------ transforms
-
-
 def test_transforms_come_back_through_the_buffer(way: Way) -> None:
     composer, sent = way
     matrix = np.eye(4)
@@ -189,9 +180,6 @@ def test_transforms_come_back_through_the_buffer(way: Way) -> None:
     frames = [composer.transform_stamped(Transform("base", name, np.eye(4)), STAMP) for name in ("a", "b")]
     buffer.add_message(through_a_bag(composer.tf_message(frames)), static=True)
     assert buffer.frames() == {"camera": "base", "a": "base", "b": "base"}
-
-
-# ------------------------------------------------------------------------------------------------ detections
 
 
 @st.composite

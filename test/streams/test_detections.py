@@ -34,9 +34,6 @@ def detection_array(*entries: SimpleNamespace, width: int = WIDTH, height: int =
     return SimpleNamespace(image_width=width, image_height=height, detections=list(entries))
 
 
-# ------------------------------------------------------------------------------------------------ our own messages
-
-
 def test_fields_become_those_of_a_detection() -> None:
     found = detections_of(detection_array(entry(), entry(id=""), entry(id="")), WIDTH, HEIGHT)
     assert [d.id for d in found] == ["a", "d1", "d2"]  # by their place
@@ -102,9 +99,6 @@ def test_a_malformed_entry_is_refused_by_its_place(fields: dict[str, Any], reaso
     assert caught.value.what.startswith("detections[1]")
 
 
-# ------------------------------------------------------------------------------------------------ vision_msgs
-
-
 def bbox(x: float, y: float, size_x: float, size_y: float, theta: float = 0.0, new: bool = True) -> SimpleNamespace:
     place = {"position": SimpleNamespace(x=x, y=y)} if new else {"x": x, "y": y}
     return SimpleNamespace(center=SimpleNamespace(theta=theta, **place), size_x=size_x, size_y=size_y)
@@ -144,9 +138,6 @@ def test_a_turned_box_becomes_the_one_around_it(theta: float, half: tuple[float,
         message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, *size))])
         with pytest.raises(InputError, match=r"detections\[0\]"):
             detections_of(message, WIDTH, HEIGHT)
-
-
-# ------------------------------------------------------------------------------------------------ crops
 
 
 def test_a_crop_is_as_tight_as_worked_by_hand() -> None:

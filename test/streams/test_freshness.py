@@ -44,9 +44,6 @@ def not_before(config: dict[str, Any], offset: float, latency: float, taken: Mat
     return freshness.not_before_ns(taken) / SECOND - START
 
 
-# ------------------------------------------------------------------------------------------------ proofs
-
-
 def test_without_a_clock_in_step_the_later_arrival_less_the_longest_latency_counts() -> None:
     for offset in (-1.0, 0.0, 0.15):
         taken = match(START + 1.0 + offset, START + 1.1, START + 1.12)
@@ -75,9 +72,6 @@ def test_a_timeout_within_the_longest_latency_could_never_be_met_and_is_refused(
     with pytest.raises(InputError, match=r"frame_timeout: 0\.3 s. Expected more than max_latency \(0\.3 s\)"):
         StreamConfig(frame_timeout=0.3)
     assert StreamConfig(frame_timeout=0.3, clocks_in_step=True).frame_timeout == 0.3
-
-
-# ------------------------------------------------------------------------------------------------ estimates
 
 
 def test_the_envelope_is_robust_and_gives_the_offset_only_with_a_bound_of_the_latency() -> None:
@@ -121,9 +115,6 @@ def test_transforms_run_ahead_only_if_both_the_window_and_the_last_one_say_so() 
     assert clocks.ahead("tool") == pytest.approx(0.0)
 
 
-# ------------------------------------------------------------------------------------------------ refusals
-
-
 def test_stamps_that_cannot_be_are_refused_with_topic_offset_limit_and_fix() -> None:
     freshness = Freshness(StreamConfig(), (RGB, DEPTH))
     names = {RGB: "/camera/color/image_raw"}
@@ -163,9 +154,6 @@ def test_why_images_are_too_old_says_whether_the_stamp_or_the_latency_forbids_it
     assert "on /rgb arrived 0.29 s after the request" in why_old(loose, START, START + 0.29)
     assert "ahead of now" in why_old(loose, START + 0.25, START + 0.1)  # a stamp that cannot be comes first
     assert Freshness(StreamConfig(), ()).why_old({}, {}, 0, {}) is None
-
-
-# ------------------------------------------------------------------------------------------------ trials
 
 
 def assert_none_is_stale(

@@ -79,9 +79,6 @@ def test_the_box_of_a_mask_stays_the_box_of_the_turned_mask(left: int, width: in
     assert turned.box_xyxy == (columns[0], 10, columns[-1] + 1, 20)
 
 
-# ------------------------------------------------------------------------------------------------ through the assembler
-
-
 BASE_T_CAMERA = look_at((0.1, -0.9, 0.6), (0.0, 0.0, 0.03), parent="base_link")
 CUP = Body("cup", "cup", Cylinder(0.04, 0.1), (0.0, 0.0, 0.0), "green")
 BLOCKS = (

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -47,9 +47,6 @@ def interleaved(streams: dict[str, list[int]], order: Sequence[int]) -> list[Arr
     for name, values in left.items():
         arrivals += [(name, stamp) for stamp in values]
     return arrivals
-
-
-# ------------------------------------------------------------------------------------------------ worked by hand
 
 
 def test_equal_stamps_match_in_any_order_of_arrival() -> None:
@@ -98,9 +95,6 @@ def test_a_late_message_is_put_in_its_place(late: int) -> None:
     assert (stream.before(late), stream.at(5), stream.at(6)) == ("old", "old", None)
 
 
-# ------------------------------------------------------------------------------------------------ laws
-
-
 jitters = st.integers(-SLOP // 2, SLOP // 2)
 Camera = tuple[int, list[int], list[bool]]
 orders = st.lists(st.integers(0, 2), max_size=75)
@@ -126,6 +120,7 @@ def streams_of(camera: Camera, dropping: bool) -> dict[str, list[int]]:
     }
 
 
+@settings(max_examples=50)
 @given(cameras, orders)
 def test_what_is_matched_is_within_the_slop_and_used_once(camera: Camera, order: list[int]) -> None:
     matches = fed(interleaved(streams_of(camera, dropping=True), order))
@@ -137,6 +132,7 @@ def test_what_is_matched_is_within_the_slop_and_used_once(camera: Camera, order:
         assert list(used) == sorted(set(used))
 
 
+@settings(max_examples=50)
 @given(cameras, orders)
 def test_the_order_in_which_streams_interleave_does_not_matter(camera: Camera, order: list[int]) -> None:
     """Where queues are long enough, and once what follows has settled the last ones."""
@@ -147,6 +143,7 @@ def test_the_order_in_which_streams_interleave_does_not_matter(camera: Camera, o
     assert stamps(fed(interleaved(streams, order), size=100)) == stamps(fed(by_stamp, size=100))
 
 
+@settings(max_examples=50)
 @given(cameras, orders)
 def test_of_a_camera_that_loses_nothing_no_image_is_lost(camera: Camera, order: list[int]) -> None:
     streams = streams_of(camera, dropping=False)
@@ -207,3 +204,4 @@ class AnyArrivals(RuleBasedStateMachine):
 
 
 TestAnyArrivals = AnyArrivals.TestCase
+TestAnyArrivals.settings = settings(max_examples=40)
