@@ -108,6 +108,7 @@ def strict_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------------------------ models
 
 
+@pytest.mark.live  # for its time: three models on sixteen images
 def test_models_on_frames_and_bags_in_one_command(recordings: Path, bag: tuple[Path, Path], tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     out, parquet = tmp_path / "report", tmp_path / "rows.parquet"

@@ -191,6 +191,7 @@ def fused(tally: JudgeTally, folder: Path, without_cup: bool = False) -> Resolut
     return Resolver(config, Judge(higher_is_farther)).resolve(frame, BEHIND, CONTRARY.detections)  # type: ignore[arg-type]
 
 
+@pytest.mark.live  # for its time: twenty frames
 def test_who_only_follows_the_rule_knows_nothing_whatever_the_share_of_contrary_pairs(
     tmp_path: Path, measured: tuple[JudgeTally, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
