@@ -146,21 +146,26 @@ def mean_norm(folder: Path, dose: float) -> norms.MeanNorm:
     return norms.MeanNorm(float(table[words].norm(dim=1).mean()), dose)
 
 
-@pytest.mark.parametrize(
-    ("name", "dose", "asked"),
-    [("llava", 0.5, {}), ("paligemma", 1.0, {"template": "<image>answer en {question}", "square": False})],
-)
-def test_a_dose_is_the_mean_norm_put_on_by_hand(
-    name: str, dose: float, asked: dict[str, Any], request: pytest.FixtureRequest
-) -> None:
-    folder = request.getfixturevalue(name)
+def test_a_dose_on_llava_is_the_mean_norm_put_on_by_hand(llava: Path) -> None:
     with pytest.raises(ModelError, match="trained without it, not with norm"):
-        loaded(folder, norm_dose=str(dose))
-    dosed = likelihoods(loaded(folder, norm_dose=str(dose), allow_untrained="yes"))
-    norm = mean_norm(folder, dose)
-    by = by_hand(folder, lambda parts: norms.put_norm(parts, norm, allow_untrained=True), **asked)
+        loaded(llava, norm_dose="0.5")
+    dosed = likelihoods(loaded(llava, norm_dose="0.5", allow_untrained="yes"))
+    norm = mean_norm(llava, 0.5)
+    assert dosed == pytest.approx(by_hand(llava, lambda p: norms.put_norm(p, norm, allow_untrained=True)), abs=1e-4)
+    assert dosed != pytest.approx(by_hand(llava, lambda _: None), abs=1e-4)
+
+
+def test_a_dose_on_paligemma_is_the_mean_norm_put_on_by_hand(paligemma: Path) -> None:
+    dosed = likelihoods(loaded(paligemma, norm_dose="1", allow_untrained="yes"))
+    tokenizer = transformers.AutoProcessor.from_pretrained(paligemma).tokenizer
+
+    def put(parts: Parts) -> None:
+        mean = norms.text_norms(parts, rows=len(tokenizer), without=tokenizer.all_special_ids).mean
+        norms.put_norm(parts, norms.MeanNorm(mean, 1.0), allow_untrained=True)
+
+    by = by_hand(paligemma, put, "<image>answer en {question}", square=False)
     assert dosed == pytest.approx(by, abs=1e-4)
-    assert dosed != pytest.approx(by_hand(folder, lambda _: None, **asked), abs=1e-4)
+    assert dosed != pytest.approx(likelihoods(loaded(paligemma)), abs=1e-4)
 
 
 @pytest.mark.parametrize("alpha", [0.5, pytest.param(2.0, marks=pytest.mark.slow)])

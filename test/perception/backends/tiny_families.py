@@ -200,9 +200,9 @@ def _llava_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], before:
     squares = []
     for lesson in lessons:
         height, width = lesson.rgb.shape[:2]
-        above, before = (max(width - height, 0) // 2, max(height - width, 0) // 2)
+        above, left = (max(width - height, 0) // 2, max(height - width, 0) // 2)
         squares.append(Image.new("RGB", (max(height, width),) * 2, (122, 116, 104)))
-        squares[-1].paste(Image.fromarray(lesson.rgb), (before, above))
+        squares[-1].paste(Image.fromarray(lesson.rgb), (left, above))
     asked = [before + "<image>" * (SIDE // 14) ** 2 + f"\n{lesson.question} ASSISTANT:" for lesson in lessons]
     batch = _conversations(tokenizer, asked, [f"{lesson.reply}</s>" for lesson in lessons])
     return {**batch, **images(images=squares, return_tensors="pt")}
