@@ -71,7 +71,7 @@ def test_it_ends_cleanly_while_a_grounder_computes_and_takes_it_along(
     children = running.children()
     assert children
     graph.send_goal(SENTENCE)
-    graph.feed(begun.exists, "the grounder has begun", TINY)
+    graph.feed(begun.exists, "the grounder has begun", TINY, ())
     assert_ends_cleanly(running, number)
     running.until(lambda: not running.alive(*children), "the grounder is dead")
 
@@ -233,6 +233,7 @@ def test_a_missing_package_is_named_with_its_repair(
     assert len(said.strip().splitlines()) == 1, said
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the process would have ended
 @pytest.mark.parametrize(
     ("parameter", "words"),
     [

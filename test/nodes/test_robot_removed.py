@@ -30,7 +30,7 @@ from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.perception.request_queue import RequestOutcome
 from spatial_vlm_ros.types import RgbdFrame
 
-PATIENT = {"base_frame": "panda_link0", "frame_timeout": 20.0, "transform_timeout": 10.0}
+PATIENT = {"base_frame": "panda_link0", "frame_timeout": 20.0, "transform_timeout": 10.0, "max_behind": 30.0}
 SENTENCE = "put the chick behind the cup on the tray"
 TALLEST = 0.2  # metres over the table: no object on it is as high
 

@@ -201,7 +201,7 @@ def test_an_object_is_put_on_the_tray_through_the_actions_and_the_judge_says_whe
 def test_the_resolver_works_on_it_unchanged(hands: Any, graph: Graph, robot: Any) -> None:
     client, beside = hands(robot=robot.name, rate=2.0, wrist_camera=True), []
     graph.node.create_subscription(Image, "wrist/rgb/image", beside.append, qos.images())
-    graph.start(base_frame=robot.base_link, frame_timeout=20.0, transform_timeout=10.0)
+    graph.start(base_frame=robot.base_link, frame_timeout=20.0, transform_timeout=10.0, max_behind=30.0)
     goal = graph.send_goal("put the chick behind the cup on the tray")
     graph.until(lambda: goal.result is not None, "the result is there")
     assert goal.name == "OK", goal.result.status.message
