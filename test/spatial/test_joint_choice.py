@@ -189,9 +189,10 @@ def test_a_frame_that_means_other_objects_of_several_is_asked_about(ground: Grou
         *(Object(*p, label="cup") for p in ((0.8, -0.3), (0.85, 0.3), (0.8, 0.35))),
     ]
     layout = ground.layout(objects, base_T_camera=ground.looking_from(1.6, 0.0, 180.0))
-    layout = dataclasses.replace(layout, relation=dataclasses.replace(layout.relation, second_frame="robot"))
-    verdict = decided(layout, related("cup", "left of", NounPhrase("box"), count=-1))
-    assert (verdict.status, verdict.frames) == (AMBIGUOUS, (VIEWER, ROBOT))
+    for second, status, frames in (("robot", AMBIGUOUS, (VIEWER, ROBOT)), ("speaker", OK, ())):  # nobody speaks here
+        said = dataclasses.replace(layout, relation=dataclasses.replace(layout.relation, second_frame=second))
+        verdict = decided(said, related("cup", "left of", NounPhrase("box"), count=-1))
+        assert (verdict.status, verdict.frames) == (status, frames)
 
 
 SIDES = {"cup": [(0.8, -0.2), (0.8, 0.2)], "box": [(0.8, 0.0)]}

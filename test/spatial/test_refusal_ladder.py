@@ -100,7 +100,8 @@ def test_two_that_fit_are_ambiguous_and_relations_narrow_before(tabletop: Table)
 @pytest.mark.parametrize(
     ("words", "expected"),
     [("the red cup", "DEPTH_INVALID"), ("the blue cup", "b"), ("the cup", "AMBIGUOUS"),
-     ("the leftmost cup", "DEPTH_INVALID"), ("any cup", "b"), ("both cups", "DEPTH_INVALID")],
+     ("the leftmost cup", "DEPTH_INVALID"), ("any cup", "b"), ("both cups", "DEPTH_INVALID"),
+     ("any red cup", "DEPTH_INVALID")],
 )  # fmt: skip
 def test_depth_that_is_bad_matters_only_for_the_chosen(tabletop: Table, words: str, expected: str) -> None:
     """Of two cups one shows no depth; which one is meant comes first."""
