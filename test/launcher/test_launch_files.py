@@ -215,7 +215,6 @@ def test_rviz_shows_the_topics_of_the_namespace_and_the_base_frame() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("name", FILES)
 def test_every_argument_is_described_is_in_the_document_and_its_default_is_one_of_its_choices(name: str) -> None:
     text = (ROOT / "docs" / "launch.md").read_text()
     assert f"`{name}`" in text
