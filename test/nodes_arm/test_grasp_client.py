@@ -7,6 +7,7 @@ import dataclasses
 import math
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -140,13 +141,10 @@ def test_what_cannot_be_used_of_a_reply_is_typed(graph: ArmGraph, server: Server
         assert refused.value.kind == kind
 
 
-def test_a_server_that_is_not_there_or_late_is_told_and_a_withdrawn_request_ends_at_once(
-    graph: ArmGraph, server: ServerDouble
-) -> None:
-    question, released, entered, withdrawn = asked(), threading.Event(), threading.Event(), threading.Event()
-    with pytest.raises(ModelError, match="no node provides the service") as refused:
-        client_of(graph, service="/nowhere", service_timeout=0.5).ask(question, never)
-    assert "grasp.source" in refused.value.repair
+@contextmanager
+def held(server: ServerDouble) -> Iterator[threading.Event]:
+    """It replies at the end of this; the event says that it was asked."""
+    released, entered = threading.Event(), threading.Event()
 
     def wait(request: ProposeGrasps.Request, response: ProposeGrasps.Response) -> None:
         entered.set()
@@ -154,15 +152,24 @@ def test_a_server_that_is_not_there_or_late_is_told_and_a_withdrawn_request_ends
         on_the_rim(request, response)
 
     server.answer = wait
-    try:
+    yield entered
+    released.set()
+
+
+def test_a_server_that_is_not_there_or_late_is_told_and_a_withdrawn_request_ends_at_once(
+    graph: ArmGraph, server: ServerDouble
+) -> None:
+    question, withdrawn = asked(), threading.Event()
+    with pytest.raises(ModelError, match="no node provides the service") as refused:
+        client_of(graph, service="/nowhere", service_timeout=0.5).ask(question, never)
+    assert "grasp.source" in refused.value.repair
+    with held(server) as entered:
         with pytest.raises(ModelTimeoutError, match="no reply within 2 s"):
             client_of(graph, service_timeout=2.0).ask(question, never)
         assert entered.is_set()
-        entered.clear()
-        client = client_of(graph)
+    client = client_of(graph)
+    with held(server) as entered:
         call = Aside(lambda: client.ask(question, withdrawn.is_set))
         until(entered.is_set, "it is asked")
         withdrawn.set()
         assert isinstance(call.ended().error, CancelledError)
-    finally:
-        released.set()
