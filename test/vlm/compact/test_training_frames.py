@@ -38,7 +38,7 @@ def test_withheld_pairs_do_not_occur() -> None:
     withheld = {(colour, "cup") for colour in ("red", "blue", "green", "yellow", "white")} | {("black", "can")}
     seen = {
         (word, one.label)
-        for seed in range(50, 54)
+        for seed in range(50, 56)
         for frame in training_frames(seed, 1, SIZE, withheld)
         for one in frame.objects
         for word in one.attributes
