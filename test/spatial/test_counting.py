@@ -89,20 +89,24 @@ def test_of_objects_in_one_place_none_is_surely_the_middle_one() -> None:
         assert Resolver().answer(again, instruction).status in (Status.AMBIGUOUS, Status.LOW_CONFIDENCE), instruction
 
 
-@pytest.mark.parametrize(("name", "n"), [("_BLOCK", 70), ("_COMPARED", 300)])
-def test_orders_are_worked_out_in_blocks_and_of_the_first_alone(
-    name: str, n: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What comes after many sure members can have none of the first places, and is not compared."""
+def test_orders_are_worked_out_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
-    value = rng.normal(0.0, 1.0, n)
+    value = rng.normal(0.0, 1.0, 70)
     value[::9] = np.nan
-    member = rng.uniform(0.0 if name == "_BLOCK" else 0.9, 1.0, n)
-    key, places = Key(value, rng.uniform(0.01, 0.2, n) / (1 if name == "_BLOCK" else 10)), (1, 2, 30)
-    whole = places_in_order(key, member, places)
-    monkeypatch.setattr(superlatives, name, 16 if name == "_BLOCK" else 10**6)
-    for one, other in zip(whole, places_in_order(key, member, places), strict=True):
-        assert one == pytest.approx(other, abs=1e-12 if name == "_BLOCK" else 1e-3)
+    key, member = Key(value, rng.uniform(0.01, 0.2, 70)), rng.uniform(0.0, 1.0, 70)
+    whole = places_in_order(key, member, (1, 2, 30))
+    monkeypatch.setattr(superlatives, "_BLOCK", 16)
+    for one, other in zip(whole, places_in_order(key, member, (1, 2, 30)), strict=True):
+        assert one == pytest.approx(other, abs=1e-12)
+
+
+def test_what_comes_after_many_sure_members_has_none_of_the_first_places() -> None:
+    value = np.random.default_rng(4).permutation(300).astype(np.float64)
+    for n, found in enumerate(places_in_order(Key(value, np.full(300, 0.01)), np.ones(300), (1, 2, 3))):
+        assert value[found.argmax()] == n
+        assert found.sum() == pytest.approx(1.0, abs=0.01)
+        assert not found[value >= 3 + superlatives._COMPARED].any()
+        assert found[value < 3 + superlatives._COMPARED].all()
 
 
 INSTRUCTIONS = (
