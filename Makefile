@@ -1,5 +1,5 @@
 # Every target sets up what it needs, on a fresh machine too; second runs skip what is done.
-.PHONY: demo demo-arm test test-fast test-all test-research lint format bench gpu-check soak fuzz faults generate docs clean
+.PHONY: demo demo-arm setup test test-fast test-all test-research lint format bench gpu-check soak fuzz faults generate docs clean
 PY := .venv/bin/python
 
 demo:
@@ -10,19 +10,22 @@ demo-arm:
 	@scripts/setup.sh ros sim arm web
 	@$(PY) -m scripts.demo_arm $(ARGS)
 
-# test-fast, models and the live tests; ARGS="test/spatial -q" is one plain pytest.
-test:
+# What the tests need: packages, and messages that are compiled; says how long each took.
+setup:
 	@scripts/setup.sh ros sim bags test scale models arm web browser clouds docs
+
+# test-fast and the live tests; ARGS="test/spatial -q" is one plain pytest, TIMES=out/times records where the time goes.
+export SPATIAL_VLM_TEST_TIMES = $(TIMES)
+test: setup
 	@scripts/test.sh $(ARGS)
 
-# What needs neither a live graph nor models.
-test-fast:
-	@scripts/setup.sh ros sim bags test scale models arm web browser clouds docs
+# What needs no process, ROS graph, browser or model.
+test-fast: setup
 	@scripts/test.sh fast
 
-# Sweeps and the tests of research/, too.
-test-all:
-	@scripts/setup.sh ros sim bags test scale models arm web browser clouds docs bench
+# Sweeps and the tests of research/, too, in parts; what has passed on these files is not run again.
+test-all: setup
+	@scripts/setup.sh bench
 	@scripts/test.sh all
 
 test-research:

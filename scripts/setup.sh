@@ -79,6 +79,7 @@ if [ ${#missing[@]} -gt 1 ]; then
   echo "setting up $venv ($names)"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$names]"
   for extra in "${missing[@]}"; do echo "$wanted" > "$venv/.installed-$extra"; done
+  echo "packages, downloads included: $SECONDS s"
 fi
 
 # The accessibility rules that the page is held against; a tool of tests, never part of the package.
@@ -98,6 +99,7 @@ if has browser && [ ! -f "$venv/share/axe-core-$axe/axe.min.js" ]; then
   fetch_axe || without_browser "axe-core $axe could not be fetched"
 fi
 
+started=$SECONDS
 if has ros; then
   scripts/build_interfaces.sh --missing "$venv" interfaces/vendor/tf2_msgs interfaces/vendor/vision_msgs
   # What planners and controllers of an arm speak, in the order of their dependencies; minutes of compiling.
@@ -107,3 +109,4 @@ if has ros; then
   fi
   scripts/build_interfaces.sh "$venv" interfaces
 fi
+[ $((SECONDS - started)) -lt 5 ] || echo "messages, compiled: $((SECONDS - started)) s"

@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from leftovers import end_leftovers
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -224,6 +225,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if missing and os.environ.get("SPATIAL_VLM_REQUIRE_BROWSER"):
         raise pytest.UsageError(f"tests in a browser need {', '.join(missing)}: scripts/setup.sh test web browser")
     config.addinivalue_line("markers", "real_frames: needs the folder of real RGB-D frames")
+    if not hasattr(config, "workerinput"):
+        end_leftovers()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -243,10 +246,60 @@ def pytest_unconfigure() -> None:
     gc.unfreeze()
 
 
+# ------------------------------------------------------------------------------------------------ tiers
+
+LIVE_FOLDERS = ("labelling_page", "launcher", "nodes", "nodes_arm", "perception/backends", "system", "vlm")
+"""All tests of these are marked `live`: their subject is a live graph, a browser, a launch file or a model."""
+STARTING = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
+
+
+def _is_live(path: Path) -> bool:
+    return any(path.is_relative_to(Path(__file__).parent / folder) for folder in LIVE_FOLDERS)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What a tier leaves out as a whole is not even imported."""
+    wanted, is_live = config.option.markexpr, _is_live(collection_path)
+    if "not live" in wanted:
+        return True if is_live else None
+    if wanted.startswith("live") and not is_live and collection_path.match("test_*.py"):
+        return None if "mark.live" in collection_path.read_text(encoding="utf-8") else True
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_frames" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real_frames)
+        if _is_live(item.path):
+            item.add_marker(pytest.mark.live)
+
+
+class Started:
+    """Programs that the test that runs now has started."""
+
+    programs: list[str] = []  # noqa: RUF012
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in STARTING:
+        Started.programs.append(str(arguments[0]) if arguments else event)
+
+
+sys.addaudithook(_heard)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    Started.programs.clear()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    yield
+    if Started.programs and item.get_closest_marker("live") is None and item.get_closest_marker("slow") is None:
+        pytest.fail(f"a test that starts a process ({Started.programs[0]}) is marked live", pytrace=False)
 
 
 WHOLE_ARMS = {
