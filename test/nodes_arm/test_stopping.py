@@ -2,7 +2,7 @@
 """Whatever ends a motion in whatever phase: the arm stands, nothing follows, the gripper holds, the answer is true.
 
 The stack runs as processes, in real time, as `python -m benchmarks.stopping` runs it; that measures how fast, here a
-machine may be loaded. Two cases run always, all others are sweeps.
+machine may be loaded. One case runs always, all others are sweeps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PLANNING = {
     "planner": ("PLANNER_UNAVAILABLE", "goes on"),
 }
 """While it plans the resolver is not needed, and a planner that is killed is waited for."""
-ALWAYS = (("client killed", "reach"), ("SIGKILL planner_gate", "lift"))
+ALWAYS = (("client killed", "reach"),)
 NOTICED_LATE = (("client killed", "place"), ("SIGKILL resolver", "place"))
 """Ends of which nothing is said, noticed by silence: the withdrawal may have begun by then, and is stopped."""
 DONE_FIRST = (("SIGKILL resolver", "withdraw"),)
