@@ -290,7 +290,7 @@ sys.addaudithook(_heard)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol() -> Iterator[None]:
     Started.programs.clear()
     return (yield)
 
