@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
-from arm_graph import ArmGraph, Aside, until
+from arm_graph import ArmGraph, Aside, discovered, until
 from geometry_msgs.msg import Point, Pose, Quaternion
 from planning_scenes import config
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -97,7 +97,9 @@ def client_of(graph: ArmGraph, **changes: Any) -> GraspClient:
         made.append(GraspClient(node, Bridge(node), dataclasses.replace(SETTING.grasp, **changes)))
         return node
 
-    graph.spin(make)
+    node = graph.spin(make)
+    if "service" not in changes:  # the client itself waits no longer than two seconds
+        discovered(lambda: node.count_services("propose_grasps"), "the server is discovered")
     return made[0]
 
 
