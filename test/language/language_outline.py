@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A query on one line, every field in it, so that tables of sentences stay readable.
+"""Tables of sentences, one JSON array or object a line, and a query on one line, every field in it.
 
 `pick: any #2:left @robot x3 <red> mug [~0.1 behind box]` is action, choice, ordinal or ^superlative, @frame, xcount,
 <attributes>, category, [relations]; a distance in metres stands before its relation with ~ about, < at most, > at
 least; a destination follows "->", the commands of several steps follow in braces.
 """
 
+import json
+from pathlib import Path
+from typing import Any
+
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
 
 _BOUNDS = {"about": "~", "at most": "<", "at least": ">"}
+
+
+def rows(name: str) -> list[Any]:
+    """The lines of a table beside this file."""
+    text = Path(__file__).with_name(f"{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def phrase_outline(phrase: NounPhrase) -> str:

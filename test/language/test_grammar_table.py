@@ -31,6 +31,7 @@ def test_the_table_is_that_of_the_grammar() -> None:
     assert (LANGUAGE / "grammar.json").read_text(encoding="utf-8") == grammar_table(), "run `make generate`"
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(("package", "version"), [("lark", "1.0.0"), ("lark-parser", "0.12.0")])
 def test_the_oldest_of_either_edition_makes_the_same_table(package: str, version: str, tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path]
@@ -44,12 +45,16 @@ def test_the_oldest_of_either_edition_makes_the_same_table(package: str, version
     assert table == grammar_table()
 
 
-def test_lark_is_not_needed_to_parse() -> None:
+@pytest.mark.live
+def test_importing_builds_no_parser_and_parsing_needs_neither_lark_nor_anything_heavy() -> None:
     code = (
         "import sys\n"
         "sys.modules['lark'] = None\n"
-        "from spatial_vlm_ros.language import parse\n"
+        "from spatial_vlm_ros.language import parse, vocabulary\n"
+        "assert vocabulary.phrase_table.cache_info().currsize == 0\n"
         "assert parse('grab the mug behind the box')[0].action == 'pick'\n"
+        "heavy = {'torch', 'cv2', 'open3d', 'scipy', 'rclpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

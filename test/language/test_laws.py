@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks.sentence_faults import SLOWEST_MS, judge_answer
+from benchmarks.sentence_faults import judge_answer
 from research.laws import ANSWERS, BROKEN, KEPT, LAWS, NOTHING, case, number_format, readings, tried
 from spatial_vlm_ros.language import parse
 
@@ -45,7 +46,7 @@ def test_every_sentence_of_the_sample_is_answered_on_a_scene(name: str) -> None:
     asked = [(text, parse(text)) for text in said if text and readings(text) is not None]
     assert len(asked) > 10
     for text, found in asked:
-        fault = judge_answer(text, found, slowest_ms=20 * SLOWEST_MS).fault  # times are judged elsewhere
+        fault = judge_answer(text, found, slowest_ms=math.inf).fault
         assert fault is None, fault
 
 

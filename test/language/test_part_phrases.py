@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import pytest
 
-from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import describe, parse
 from spatial_vlm_ros.types import NounPhrase, RelationClause
 
@@ -33,12 +32,6 @@ def test_two_directions_pick_a_part(words: str, superlative: str, also: str, nou
     (found,) = query.destination.anchors
     assert found == part(noun, "caddy", superlative=superlative, also=also)
     assert parse(describe(found))[0].target == found
-
-
-@pytest.mark.parametrize("words", ["the top left mug", "the left right compartment", "the tallest left drawer"])
-def test_other_objects_have_one_direction_and_no_part_has_opposite_ones(words: str) -> None:
-    with pytest.raises(NotUnderstoodError, match="second superlative"):
-        parse(f"pick up {words}")
 
 
 @pytest.mark.parametrize(
@@ -83,8 +76,6 @@ def test_drawers_are_counted_from_the_top(said: str, n: int, side: str) -> None:
     ordinal = parse(f"open the {said} drawer of the cabinet")[0].target.ordinal
     assert ordinal is not None
     assert (ordinal.n, ordinal.from_) == (n, side)
-    with pytest.raises(NotUnderstoodError, match="from which side"):
-        parse("pick up the second mug")
 
 
 @pytest.mark.parametrize(

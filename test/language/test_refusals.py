@@ -1,86 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is not understood, and the part of the words that is named."""
+"""What is not understood (refusals.jsonl: theme, sentence, the part that is named, words of the reason), and what is
+no instruction at all."""
 
 import pytest
+from language_outline import rows
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
-from spatial_vlm_ros.language import MAX_LENGTH, parse
+from spatial_vlm_ros.language import MAX_LENGTH, parse, parse_dialogue
 
-REFUSALS = [
-    # outside the grammar
-    ("if the mug is red pick it up", "if", "not supported"),
-    ("pick up the mug because it is dirty", "because", "not supported"),
-    ("he picked up the mug", "he", "not supported"),
-    ("the cat sat on the mat", "sat", "not supported"),
-    ("how heavy is the mug", "how", "not supported"),
-    ("pick up the other mug", "the other mug", "which object is excluded"),
-    ("pick up the mug or the bowl", "or", "choice"),
-    ("mug left bowl", "left", "not supported"),
-    ("not the red mug", "the", "fit"),
-    ("what color is the mug?", "the", "fit"),
-    ("pour the water into the mug", "pour", "verb"),
-    # other languages
-    ("gib mir die Tasse", "gib", "English"),
-    ("die rote tasse", "die", "English"),
-    ("prends la tasse", "prends", "English"),
-    ("dame la taza roja", "dame", "English"),
-    ("pick up the кружка", "кружка", "English"),
-    ("拿起杯子", "拿起杯子", "English"),
-    # signs
-    ("pick up mug #2", "#", "sign"),
-    ("pick up the mug @ home", "@", "sign"),
-    ("pick up the mug \U0001f600", "\U0001f600", "sign"),
-    ("the mug behind the box (the red one)", "(", "parentheses"),
-    # several objects, several steps
-    ("pick up the mug and the bowl", "the bowl", "second object"),
-    ("Pick up the mug. Not the red one.", ".", "several sentences"),
-    # unfinished
-    ("pick up", "pick up", "ends before"),
-    ("pick up the", "the", "ends before a noun"),
-    ("pick up the mug behind", "behind", "ends after a relation"),
-    ("pick up the mug behind the", "the", "ends before a noun"),
-    ("red", "red", "do not name"),
-    # numbers, orders, superlatives
-    ("the second mug", "the second mug", "which side"),
-    ("pick up the third mug behind the box", "the third mug", "which side"),
-    ("the first mug", "the first mug", "which side"),
-    ("the mug from the left", "from the left", "no ordinal"),
-    ("the second tallest bottle", "second", "cannot be combined with"),
-    ("the top left mug", "left", "second superlative"),
-    ("the leftmost mug on the right", "on the right", "second superlative"),
-    ("the mug between the box", "between the box", "two objects"),
-    ("the mug between the box behind the cup", "between the box", "two objects"),
-    # negation and places that words do not show
-    ("the mug that isn't red and big", "that isn't red and big", "one of these words or both"),
-    ("the mug that is not on the left", "that is not on the left", "negated"),
-    ("put the mug there", "there", "place"),
-    # points of view
-    (
-        "from my perspective the mug left of the box from your perspective",
-        "from my perspective",
-        "second point of view",
-    ),
-    ("the mug behind the box from the chair's perspective", "from the chair's perspective", "a point of view"),
-    # courtesy without content
-    ("hello", "hello", "neither a command"),
-    ("?", "?", "neither a command"),
-    ("", "", "is empty"),
-    (" \t\n", " \t\n", "is empty"),
-    # strings of unknown words
-    ("alpha beta gamma delta", "alpha beta gamma delta", "too long"),
-    ("the alpha beta gamma delta epsilon zeta eta", "alpha beta gamma delta epsilon zeta eta", "too long"),
+REFUSALS = rows("refusals")
+TOO_MANY = [
+    (" and ".join(["push the mug"] * 9), "more than 8 commands"),
+    ("the mug" + " on the box" * 21, "more than 20 relations"),
+    ("put the cup " + "9" * 900 + " cm left of the box", "no object to count and no unit"),
 ]
 
 
-@pytest.mark.parametrize(("instruction", "part", "reason"), REFUSALS)
-def test_the_part_that_is_not_understood_is_named(instruction: str, part: str, reason: str) -> None:
+@pytest.mark.parametrize(("_theme", "said", "part", "reason"), REFUSALS, ids=[row[1][:80] for row in REFUSALS])
+def test_what_is_not_understood_is_named(_theme: str, said: str, part: str | None, reason: str) -> None:
     with pytest.raises(NotUnderstoodError) as caught:
-        parse(instruction)
-    start, end = caught.value.span
-    assert instruction[start:end] == part
-    assert reason in caught.value.reason
-    assert caught.value.instruction == instruction
-    assert caught.value.repair
+        parse(said)
+    refusal = caught.value
+    assert part is None or said[slice(*refusal.span)] == part
+    assert reason in refusal.reason
+    assert refusal.instruction == said
+    assert refusal.repair
+
+
+@pytest.mark.parametrize(("said", "reason"), TOO_MANY, ids=["commands", "relations", "digits"])
+def test_more_than_the_limit_is_refused(said: str, reason: str) -> None:
+    with pytest.raises(NotUnderstoodError, match=reason):
+        parse(said)
+
+
+def test_as_much_as_the_limit_is_read() -> None:
+    assert 1 <= len(parse("the mug" + " on the box" * 20)) <= 64
+    assert len(parse(" and ".join(["push the mug"] * 8))[0].steps) == 8
+    assert parse("the mug" + " " * (MAX_LENGTH - 7))[0].target.category == "mug"
 
 
 def test_spans_count_characters_of_the_original_text() -> None:
@@ -90,29 +46,28 @@ def test_spans_count_characters_of_the_original_text() -> None:
     assert instruction[slice(*caught.value.span)] == "because"
 
 
-def test_one_more_relation_than_the_limit_is_refused() -> None:
-    with pytest.raises(NotUnderstoodError, match="more than 20 relations"):
-        parse("the mug" + " on the box" * 21)
-    assert len(parse("the mug" + " on the box" * 20)) <= 64
-
-
-@pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\x7f", "\x85", "\ud800"])
-def test_control_characters_are_an_input_error_that_names_them(character: str) -> None:
-    with pytest.raises(InputError, match=f"U\\+{ord(character):04X}"):
-        parse(f"pick up the {character} mug")
-
-
 def test_tabs_and_line_breaks_count_as_spaces() -> None:
     assert parse("pick\tup\nthe\r\nmug")[0].target.category == "mug"
 
 
-def test_the_length_is_bounded() -> None:
-    longest = "the mug" + " " * (MAX_LENGTH - 7)
-    assert parse(longest)[0].target.category == "mug"
-    with pytest.raises(InputError, match="1001 characters"):
-        parse(longest + " ")
-
-
-def test_what_is_no_string_is_an_input_error() -> None:
-    with pytest.raises(InputError, match="NoneType"):
-        parse(None)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        *((f"pick up the {sign} mug", f"U\\+{ord(sign):04X}") for sign in "\x00\x07\x1b\x7f\x85\ud800"),
+        ("the mug" + " " * (MAX_LENGTH - 6), "1001 characters"),
+        ("put the cup " + "9" * 6000 + " cm left of the box", "6031 characters"),
+        (None, "NoneType"),
+        (b"the left one", "bytes"),
+        (3, "int"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_is_no_text_of_the_allowed_length_is_an_input_error(words: object, told: str) -> None:
+    """An instruction, an answer, or what was said before an answer."""
+    with pytest.raises(InputError, match=told):
+        parse(words)  # type: ignore[arg-type]
+    for follows in ([], ["grab the mug"], ["grab the mug", "the left one"]):
+        with pytest.raises(InputError, match=told):
+            parse_dialogue(words, follows)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=told):
+        parse_dialogue("the left one", [words])  # type: ignore[list-item]
