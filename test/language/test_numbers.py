@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spatial_vlm_ros.errors import NotUnderstoodError
@@ -33,18 +33,18 @@ LENGTHS = (
 
 
 @pytest.mark.parametrize(("said", "metres"), LENGTHS)
-@pytest.mark.parametrize("template", ["put the cup {} left of the box", "the cup {} behind the box",
-                                      "grab the red cup that is {} from the plate"])  # fmt: skip
-def test_a_length_is_read_as_it_is_or_refused(template: str, said: str, metres: float | None) -> None:
-    words = template.format(said)
-    if metres is None:
-        with pytest.raises(NotUnderstoodError):
-            parse(words)
-        return
-    query = parse(words)[0]
-    distance = query.destination.distance if query.destination is not None else query.target.relations[0].distance
-    assert distance is not None
-    assert distance.metres == pytest.approx(metres, abs=1e-6)
+def test_a_length_is_read_as_it_is_or_refused(said: str, metres: float | None) -> None:
+    for template in ("put the cup {} left of the box", "the cup {} behind the box",
+                     "grab the red cup that is {} from the plate"):  # fmt: skip
+        words = template.format(said)
+        if metres is None:
+            with pytest.raises(NotUnderstoodError):
+                parse(words)
+            continue
+        query = parse(words)[0]
+        distance = query.destination.distance if query.destination is not None else query.target.relations[0].distance
+        assert distance is not None, words
+        assert distance.metres == pytest.approx(metres, abs=1e-6), words
 
 
 def _grouped(digits: str, by: str) -> str:
@@ -52,7 +52,7 @@ def _grouped(digits: str, by: str) -> str:
     return by.join((digits[:first], *(digits[i : i + 3] for i in range(first, len(digits), 3))))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.integers(0, 9_999_999),
     st.text("0123456789", max_size=4),
@@ -92,7 +92,7 @@ def spelled(n: int, joint: str, hyphen: str) -> str:
     return _TEENS[n - 10] if n >= 10 else _ONES[n - 1]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(1, 999_999), st.sampled_from([" ", " and "]), st.sampled_from([" ", "-"]))
 def test_a_length_in_words_is_that_length(n: int, joint: str, hyphen: str) -> None:
     query = parse(f"put the cup {spelled(n, joint, hyphen)} mm left of the box")[0]
@@ -101,15 +101,14 @@ def test_a_length_in_words_is_that_length(n: int, joint: str, hyphen: str) -> No
     assert query.destination.distance.metres == pytest.approx(n * 0.001)
 
 
-@given(st.integers(1, 999))
+@given(st.integers(2, 999))
 def test_counts_in_digits_and_in_words_are_the_same(n: int) -> None:
-    assume(n > 1)
     counts = {parse(f"grab the {said} cups")[0].target.count for said in (str(n), spelled(n, " and ", "-"))}
     assert counts == {n}
 
 
 ORDERS = [
-    *((said, Ordinal(1, "right")) for said in ("last",)),
+    ("last", Ordinal(1, "right")),
     *((said, Ordinal(2, "right")) for said in ("next to last", "last but one", "penultimate", "second to last")),
     *((said, Ordinal(3, "right")) for said in ("third from last", "third from the last", "last but two")),
     ("second last", Ordinal(2, "right")),

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words of a query: for a person, and such that the parser reads the same again."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -111,102 +113,88 @@ def commands(draw: st.DrawFn) -> tuple[Step, ...]:
 
 
 def _same(query: SpatialQuery, other: SpatialQuery) -> bool:
-    return (query.action, query.target, query.destination, query.steps) == (
-        other.action,
-        other.target,
-        other.destination,
-        other.steps,
-    )
+    names = ("action", "target", "destination", "steps")
+    return all(getattr(query, name) == getattr(other, name) for name in names)
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.sampled_from(ACTIONS), phrases())
-def test_a_rendered_query_has_itself_among_its_readings(action: str, target: NounPhrase) -> None:
-    query = SpatialQuery("", action, target)
+few_and_many = pytest.mark.parametrize("n", [50, pytest.param(300, marks=pytest.mark.slow)])
+
+
+def hold_of(n: int, check: Callable[..., None], *drawn: st.SearchStrategy[Any]) -> None:
+    """A law holds of `n` examples."""
+    settings(max_examples=n, deadline=None)(given(*drawn)(check))()
+
+
+def is_read_again(query: SpatialQuery) -> None:
     text = render(query)
     assert any(_same(query, reading) for reading in parse(text)), text
 
 
-@settings(max_examples=200, deadline=None)
-@given(phrases(1), destinations())
-def test_a_rendered_destination_is_read_again(target: NounPhrase, destination: Destination) -> None:
-    query = SpatialQuery("", "place", target, destination)
-    text = render(query)
-    assert any(_same(query, reading) for reading in parse(text)), text
+@few_and_many
+def test_a_rendered_query_has_itself_among_its_readings(n: int) -> None:
+    def law(action: str, target: NounPhrase) -> None:
+        is_read_again(SpatialQuery("", action, target))
+
+    hold_of(n, law, st.sampled_from(ACTIONS), phrases())
 
 
-@settings(max_examples=200, deadline=None)
-@given(commands())
-def test_rendered_steps_are_read_again(steps: tuple[Step, ...]) -> None:
-    placed = next(step for step in steps if step.action == "place")
-    main = placed if placed.target != NounPhrase("object") else steps[0]
-    query = SpatialQuery("", main.action, main.target, main.destination, steps=steps)
-    text = render(query)
-    assert any(_same(query, reading) for reading in parse(text)), text
+@few_and_many
+def test_a_rendered_destination_is_read_again(n: int) -> None:
+    def law(target: NounPhrase, destination: Destination) -> None:
+        is_read_again(SpatialQuery("", "place", target, destination))
+
+    hold_of(n, law, phrases(1), destinations())
 
 
-@settings(max_examples=200, deadline=None)
-@given(phrases())
-def test_a_described_phrase_is_read_again_as_a_fragment(phrase: NounPhrase) -> None:
-    assert any(reading.target == phrase for reading in parse(describe(phrase)))
+@few_and_many
+def test_rendered_steps_are_read_again(n: int) -> None:
+    def law(steps: tuple[Step, ...]) -> None:
+        placed = next(step for step in steps if step.action == "place")
+        main = placed if placed.target != NounPhrase("object") else steps[0]
+        is_read_again(SpatialQuery("", main.action, main.target, main.destination, steps=steps))
+
+    hold_of(n, law, commands())
+
+
+@few_and_many
+def test_a_described_phrase_is_read_again_as_a_fragment(n: int) -> None:
+    def law(phrase: NounPhrase) -> None:
+        assert any(reading.target == phrase for reading in parse(describe(phrase)))
+
+    hold_of(n, law, phrases())
+
+
+def mug(relation: str = "", *nouns: str, frame: FrameOfReference | None = None, **clause: Any) -> NounPhrase:
+    """A mug that stands in a relation to others."""
+    anchors = tuple(map(NounPhrase, nouns))
+    return NounPhrase("mug", relations=(RelationClause(relation, anchors, frame, **clause),) if relation else ())
 
 
 @pytest.mark.parametrize(
     ("phrase", "words"),
     [
-        (NounPhrase("mug"), "the mug"),
+        (mug(), "the mug"),
         (NounPhrase("object", ("blue",)), "the blue object"),
-        (
-            NounPhrase("block", ("yellow",), relations=(RelationClause("in front of", (NounPhrase("wipes"),)),)),
-            "the yellow block in front of the wipes",
-        ),
+        (replace(mug("in front of", "wipes"), attributes=("yellow",)), "the yellow mug in front of the wipes"),
         (NounPhrase("mug", superlative="leftmost"), "the leftmost mug"),
         (NounPhrase("mug", ordinal=Ordinal(2, "near")), "the second mug from the front"),
         (NounPhrase("knife", count=2), "the two knives"),
         (NounPhrase("box", count=-1), "all boxes"),
         (NounPhrase("mug", choice="any"), "any mug"),
         (NounPhrase("mug", count=2, choice="any"), "any two mugs"),
-        (
-            NounPhrase("mug", relations=(RelationClause("left of", (NounPhrase("box"),), distance=Distance(0.1)),)),
-            "the mug 10 cm left of the box",
-        ),
-        (
-            NounPhrase(
-                "mug",
-                relations=(
-                    RelationClause("at a distance from", (NounPhrase("box"),), distance=Distance(12.5, "at most")),
-                ),
-            ),
-            "the mug at most 12.5 m from the box",
-        ),
-        (
-            NounPhrase(
-                "mug", relations=(RelationClause("on the other side of", (NounPhrase("box"), NounPhrase("cup"))),)
-            ),
-            "the mug on the other side of the box from the cup",
-        ),
-        (
-            NounPhrase("mug", relations=(RelationClause("on", (NounPhrase("tray"),), negated=True),)),
-            "the mug that is not on the tray",
-        ),
-        (
-            NounPhrase("mug", relations=(RelationClause("between", (NounPhrase("cup"), NounPhrase("bowl"))),)),
-            "the mug between the cup and the bowl",
-        ),
+        (mug("left of", "box", distance=Distance(0.1)), "the mug 10 cm left of the box"),
+        (mug("at a distance from", "box", distance=Distance(12.5, "at most")), "the mug at most 12.5 m from the box"),
+        (mug("on the other side of", "box", "cup"), "the mug on the other side of the box from the cup"),
+        (mug("on", "tray", negated=True), "the mug that is not on the tray"),
+        (mug("between", "cup", "bowl"), "the mug between the cup and the bowl"),
         (
             NounPhrase("mug", superlative="nearest", frame=FrameOfReference.SPEAKER),
             "the nearest (from my perspective) mug",
         ),
+        (mug("left of", "box", frame=FrameOfReference.ROBOT), "the mug left of (from your perspective) the box"),
         (
-            NounPhrase("mug", relations=(RelationClause("left of", (NounPhrase("box"),), FrameOfReference.ROBOT),)),
-            "the mug left of (from your perspective) the box",
-        ),
-        (
-            NounPhrase(
-                "can",
-                relations=(RelationClause("behind", (NounPhrase("cup"),)), RelationClause("on", (NounPhrase("tin"),))),
-            ),
-            "the can behind the cup and on the tin",
+            replace(mug(), relations=mug("behind", "cup").relations + mug("on", "tin").relations),
+            "the mug behind the cup and on the tin",
         ),
     ],
 )
@@ -214,29 +202,19 @@ def test_phrases_are_described_in_plain_english(phrase: NounPhrase, words: str) 
     assert describe(phrase) == words
 
 
+TRAY = Destination("on", (NounPhrase("tray"),))
+OPENED = (Step("open", NounPhrase("box")), Step("pick", mug()))
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        (SpatialQuery("", "pick", NounPhrase("mug")), "pick up the mug"),
-        (SpatialQuery("", "give", NounPhrase("mug")), "give me the mug"),
-        (
-            SpatialQuery("", "place", NounPhrase("mug"), Destination("on", (NounPhrase("tray"),))),
-            "put the mug on the tray",
-        ),
-        (
-            SpatialQuery("", "push", NounPhrase("mug"), Destination("on", (NounPhrase("tray"),))),
-            "push the mug onto the tray",
-        ),
-        (SpatialQuery("", "verify", NounPhrase("mug")), "there is the mug"),
-        (
-            SpatialQuery(
-                "",
-                "pick",
-                NounPhrase("mug"),
-                steps=(Step("open", NounPhrase("box")), Step("pick", NounPhrase("mug"))),
-            ),
-            "open the box, then pick up the mug",
-        ),
+        (SpatialQuery("", "pick", mug()), "pick up the mug"),
+        (SpatialQuery("", "give", mug()), "give me the mug"),
+        (SpatialQuery("", "place", mug(), TRAY), "put the mug on the tray"),
+        (SpatialQuery("", "push", mug(), TRAY), "push the mug onto the tray"),
+        (SpatialQuery("", "verify", mug()), "there is the mug"),
+        (SpatialQuery("", "pick", mug(), steps=OPENED), "open the box, then pick up the mug"),
     ],
 )
 def test_queries_are_rendered_as_commands(query: SpatialQuery, words: str) -> None:

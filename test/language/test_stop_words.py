@@ -42,10 +42,11 @@ def test_other_words_are_none(words: str) -> None:
     assert not stops(words)
 
 
-@pytest.mark.parametrize("phrase", sorted({phrase for pattern in STOPPING for phrase in expand(pattern)}))
-def test_every_phrase_of_the_list_stops_in_any_form(phrase: str) -> None:
-    for words in (phrase, phrase.upper() + "!", f"please {phrase}", f"robot, {phrase} now", f"{phrase}, {phrase}!"):
-        assert stops(words), words
+@pytest.mark.parametrize("pattern", STOPPING)
+def test_every_phrase_of_the_list_stops_in_any_form(pattern: str) -> None:
+    for phrase in expand(pattern):
+        for words in (phrase, phrase.upper() + "!", f"please {phrase}", f"robot, {phrase} now", f"{phrase}, {phrase}!"):
+            assert stops(words), words
 
 
 @given(st.sampled_from(sorted(PLAIN)), st.lists(st.sampled_from(sorted(AROUND - PLAIN)), max_size=4))
