@@ -142,6 +142,7 @@ def plan_is_shown_and_cannot_be_approved(cell: Cell, person: Visitor) -> None:
 # ------------------------------------------------------------------------------------------------ programs
 
 
+@pytest.mark.slow
 def test_a_behaviour_tree_has_an_object_planned_as_the_guide_says(still: Cell, program: Program) -> None:
     pytest.importorskip("py_trees")
     guide = (ROOT / "docs" / "drop_in.md").read_text(encoding="utf-8")
@@ -166,6 +167,7 @@ def test_a_behaviour_tree_that_is_interrupted_withdraws_its_proposal(still: Cell
     still.until(lambda: withdrawn in [(e["event"], e.get("goal_id")) for e in still.record()], "the gate withdraws it")
 
 
+@pytest.mark.slow
 def test_the_command_hands_on_a_question_and_ends_as_refused(still: Cell, program: Program) -> None:
     picking = program(*COMMAND, "put the chick on the tray")
     assert still.ends(picking) == 3, picking.output
@@ -174,7 +176,10 @@ def test_the_command_hands_on_a_question_and_ends_as_refused(still: Cell, progra
     assert "answer:" not in picking.output, "nobody is at its terminal"
 
 
-@pytest.mark.parametrize("interrupted", [True, False], ids=["interrupted", "held up, then rejected"])
+@pytest.mark.parametrize(
+    "interrupted",
+    [pytest.param(True, id="interrupted"), pytest.param(False, id="held up, then rejected", marks=pytest.mark.slow)],
+)
 def test_the_command_tells_the_stages_and_takes_back_what_waits_but_keeps_it_while_it_is_held_up(
     still: Cell, program: Program, interrupted: bool
 ) -> None:
@@ -273,6 +278,7 @@ def test_a_second_gate_on_the_same_arm_ends_and_while_it_is_there_nothing_moves(
     assert still.run(plan_only=True).name == "OK"
 
 
+@pytest.mark.slow
 def test_an_approval_that_comes_late_is_told_so(still: Cell) -> None:
     with still.another_gate(approval_timeout=3.0):
         picking, proposal = still.proposed(pick=still.other_pick)
@@ -281,7 +287,8 @@ def test_an_approval_that_comes_late_is_told_so(still: Cell) -> None:
     assert [line["event"] for line in still.record(still.other_audit)].count("EXPIRED") == 1
 
 
-@pytest.mark.parametrize("source", ["''", pytest.param("/", marks=pytest.mark.slow)], ids=["the topic", "nothing"])
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["''", "/"], ids=["the topic", "nothing"])
 def test_the_arm_is_drawn_as_the_topic_robot_description_has_it(still: Cell, source: str) -> None:
     """As robot_state_publisher tells it for MoveIt: the text of a URDF, once."""
     urdf = description_file()
@@ -334,6 +341,7 @@ def test_what_changed_after_the_plan_is_not_acted_on(still: Cell, change: dict[s
         still.again()
 
 
+@pytest.mark.slow
 def test_a_camera_or_base_that_moves_while_a_person_decides_is_noticed(still: Cell) -> None:
     picking, proposal = still.proposed()
     still.camera_jumps_and_comes_back()
@@ -396,6 +404,7 @@ def test_what_was_approved_is_done_and_physics_agrees(cell: Cell) -> None:
     cell.again()
 
 
+@pytest.mark.slow
 def test_a_controller_that_does_not_take_the_trajectory_ends_it(cell: Cell) -> None:
     somebody = cell.occupy(3600.0)
     before = cell.verdict()["goals"]["arm"]
@@ -408,6 +417,7 @@ def test_a_controller_that_does_not_take_the_trajectory_ends_it(cell: Cell) -> N
     cell.wait(somebody.get_result_async(), "the arm is free")
 
 
+@pytest.mark.slow
 def test_a_planner_that_is_killed_while_it_plans_ends_the_goal(still: Cell) -> None:
     planner = still.processes["arm_planner"].process
     planner.send_signal(signal.SIGSTOP)  # so that it ends while it plans
@@ -422,7 +432,7 @@ def test_a_planner_that_is_killed_while_it_plans_ends_the_goal(still: Cell) -> N
 
 def test_all_of_it_is_on_record_and_what_was_shown_is_put_together_again_from_it(cell: Cell) -> None:
     events = [line["event"] for line in cell.record()]
-    assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") == 3  # cancelled, done, not taken
+    assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") >= 2  # cancelled, done; not taken
     assert "REFUSED" in events
     assert verify(cell.audit).lines == len(events)
     begun = [p for p in proposals(cell.audit) if any(line["event"] == "EXECUTION_BEGUN" for line in p.events)]
