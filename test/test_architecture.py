@@ -147,11 +147,13 @@ def run_python(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.live
 def test_importing_the_package_loads_nothing_heavy() -> None:
     loaded = run_python("import sys, spatial_vlm_ros; print(*sorted(sys.modules))").split()
     assert not {"numpy", "cv2", "lark", "msgspec", "rich", "click"} & set(loaded)
 
 
+@pytest.mark.live
 def test_a_whole_resolve_needs_no_ros_no_torch_and_no_edge_library() -> None:
     code = """
 import sys

@@ -49,6 +49,7 @@ def test_every_benchmark_has_a_name_and_a_smallest_size() -> None:
     assert sorted(PARTS) == RUNNABLE
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] if name in PARTS and PARTS[name].slow else []) for name in RUNNABLE],
@@ -75,6 +76,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.live
 def test_every_benchmark_that_needs_no_model_is_imported() -> None:
     """The slow ones, too: none is broken by a name that is gone."""
     heavy = {"torch", "transformers", "atheris", "rclpy"}
@@ -88,6 +90,7 @@ def test_every_benchmark_that_needs_no_model_is_imported() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.live
 def test_the_list_names_every_benchmark(tmp_path: Path) -> None:
     done = command(tmp_path, "--list")
     assert done.returncode == 0
@@ -103,6 +106,7 @@ def test_an_unknown_name_is_refused_with_the_names(capsys: pytest.CaptureFixture
     assert all(f"  {name} " in said for name in PARTS)
 
 
+@pytest.mark.live
 def test_a_benchmark_that_fails_is_named_and_does_not_end_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def content_of(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
+@pytest.mark.live
 def test_no_tracked_file_has_a_path_of_the_machine_that_made_it() -> None:
     paths = tracked()
     assert ROOT / "setup.py" in paths
@@ -105,6 +106,7 @@ def test_paths_that_are_alike_everywhere_are_none(text: str) -> None:
     assert build_paths(text.encode(), Path("/" + "ci/checkout")) == []
 
 
+@pytest.mark.live
 def test_a_file_outside_of_git_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     with pytest.raises(pytest.skip.Exception, match="no checkout"):

@@ -90,6 +90,7 @@ def refuse() -> None:
     raise errors.ShapeError("depth", "(H, W)", "(3,)")
 
 
+@pytest.mark.live
 def test_an_error_comes_back_from_another_process() -> None:
     with ProcessPoolExecutor(1) as pool, pytest.raises(errors.ShapeError, match=r"\(H, W\)") as caught:
         pool.submit(refuse).result(timeout=60)
