@@ -7,13 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-
-from spatial_vlm_ros.cli.main import main
-
-
-def run(*words: str) -> Result:
-    return CliRunner().invoke(main, words)
+from cli_runs import run
 
 
 @pytest.fixture
