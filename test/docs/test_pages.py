@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every Markdown page keeps to: links and anchors lead somewhere, pages are in the navigation, lines are short."""
+"""What every Markdown page keeps to: links and anchors lead somewhere, pages are in the navigation, lines are short.
+
+The README is short, with an image that loads quickly; CITATION.cff has the package's own data.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,19 @@ import runpy
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from xml.etree import ElementTree
 
+import cv2
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 MADE = {"build", "dist", "install", "log", "out"}
 LONGEST = 130
+MOST_WORDS = 600  # of the README
+LARGEST_GIF = 1_500_000  # bytes
+REQUIRED = {"cff-version", "message", "title", "authors"}  # of the schema of the Citation File Format 1.2.0
 
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<inline>[^)\s]+)(?:\s+\"[^\"]*\")?\)|^\[[^\]]+\]:\s+(?P<defined>\S+)", re.M)
 CODE = re.compile(r"(`+)(?!`)(?:(?!\n\n).)+?(?<!`)\1(?!`)", re.S)
@@ -47,14 +56,9 @@ def anchors(path: Path) -> set[str]:
     for heading in re.findall(r"^#{1,6} +(.+?)\s*#*$", prose(path), re.M):
         words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
         slug = re.sub(r"[^\w\- ]", "", words.lower().strip()).replace(" ", "-")
-        found.add(next(each for each in numbered(slug) if each not in found))
+        numbered = (slug, *(f"{slug}-{number}" for number in range(1, 1000)))
+        found.add(next(each for each in numbered if each not in found))
     return found
-
-
-def numbered(slug: str) -> Iterator[str]:
-    yield slug
-    for number in range(1, 1000):
-        yield f"{slug}-{number}"
 
 
 def broken_links(path: Path) -> Iterator[str]:
@@ -132,3 +136,33 @@ def test_no_line_of_a_page_is_longer_than_130_characters() -> None:
         if len(line) > LONGEST
     ]
     assert long == []
+
+
+# ------------------------------------------------------------------------------------------------ README, citation
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= MOST_WORDS
+
+
+def test_the_image_of_the_readme_is_small_and_moves() -> None:
+    (image,) = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    path = ROOT / image
+    assert path.stat().st_size < LARGEST_GIF
+    read = cv2.VideoCapture(str(path))
+    images = 0
+    while read.read()[0]:
+        images += 1
+    assert images > 10
+
+
+def test_the_citation_is_of_this_package() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    package = ElementTree.parse(ROOT / "package.xml").getroot()  # noqa: S314 - our own
+    maintainer = package.find("maintainer")
+    assert cited.keys() >= REQUIRED
+    assert maintainer is not None
+    assert cited["version"] == package.findtext("version")
+    assert cited["license"] == package.findtext("license")
+    assert cited["authors"] == [{"name": maintainer.text, "email": maintainer.get("email")}]
+    assert cited["title"].startswith(f"{package.findtext('name')}:")
