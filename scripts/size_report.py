@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -71,6 +72,7 @@ def single_callers(sources: Iterable[str]) -> int:
     return found
 
 
+@cache
 def measured() -> dict[str, dict[str, float]]:
     """Sizes by table and key of size_budget.toml, without what only a running node shows."""
     names = files()

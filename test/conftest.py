@@ -248,8 +248,8 @@ def pytest_unconfigure() -> None:
 
 # ------------------------------------------------------------------------------------------------ tiers
 
-LIVE_FOLDERS = ("labelling_page", "launcher", "nodes", "nodes_arm", "perception/backends", "system", "vlm")
-"""All tests of these are marked `live`: their subject is a live graph, a browser, a launch file or a model."""
+LIVE_FOLDERS = ("labelling_page", "launcher", "nodes", "nodes_arm", "perception/backends", "sim_arm", "system", "vlm")
+"""All tests of these are marked `live`: their subject is a live graph, a browser, a launch file, an arm or a model."""
 STARTING = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 
 

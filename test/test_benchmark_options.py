@@ -84,6 +84,7 @@ def test_every_benchmark_says_what_it_is_and_refuses_an_option_of_nobody(capsys:
 
 
 # Some by the command that a person types; the others, which import much, are slow.
+@pytest.mark.live
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[] if name in ("lifting", "accuracy") else [pytest.mark.slow]) for name in PARTS],

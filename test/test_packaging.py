@@ -91,10 +91,12 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------------------------ pip
 
 
+@pytest.mark.live
 def test_setup_reads_its_files_from_any_folder(tmp_path: Path) -> None:
     assert python(ROOT / "setup.py", "--version", cwd=tmp_path).split()[-1] == "0.1.0"
 
 
+@pytest.mark.live
 def test_a_wheel_made_from_the_source_archive_has_all_that_is_shipped(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
@@ -116,6 +118,7 @@ def test_the_source_archive_has_no_tests_without_what_they_need(wheel: Path) -> 
         assert not [name for name in unpacked.getnames() if "/test" in name]
 
 
+@pytest.mark.live
 def test_commands_of_a_wheel_find_what_came_with_it(wheel: Path, tmp_path: Path) -> None:
     interpreter = environment(tmp_path / "env", wheel)
     where = "import spatial_vlm_ros; print(spatial_vlm_ros.__file__)"
@@ -135,6 +138,7 @@ def test_commands_of_a_wheel_find_what_came_with_it(wheel: Path, tmp_path: Path)
     assert found.strip() == f"{tmp_path}/env/share/spatial_vlm_ros/models/compact"
 
 
+@pytest.mark.live
 def test_type_checkers_follow_an_editable_install(source: Path, tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     wheel = tmp_path / backend(source, f"build_editable({str(tmp_path)!r})")
