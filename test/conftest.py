@@ -11,8 +11,7 @@ import os
 import shutil
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,29 +136,6 @@ def camera() -> PinholeCamera:
 @pytest.fixture(scope="session")
 def tabletop(camera: PinholeCamera) -> Tabletop:
     return Tabletop(camera)
-
-
-# ------------------------------------------------------------------------------------------------ limits of time
-
-IDLE_S = 0.010  # of the work below on an idle core of the machine that limits were set on
-MOST_SLOWED = 4.0
-
-
-def _slowness() -> float:
-    """How many times as long as on an idle core a piece of work takes now; at least 1, at most MOST_SLOWED."""
-    took = []
-    for _ in range(3):
-        start, total = time.process_time(), 0
-        for number in range(300_000):
-            total += number % 7
-        took.append(time.process_time() - start)
-    return min(MOST_SLOWED, max(1.0, sorted(took)[1] / IDLE_S))
-
-
-@pytest.fixture(scope="session")
-def slowness() -> Callable[[], float]:
-    """What a limit of processor time is multiplied by: two programs on one core slow each other down in that, too."""
-    return _slowness
 
 
 # ------------------------------------------------------------------------------------------------ real frames
@@ -303,9 +279,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 
 WHOLE_ARMS = {
-    "test_demo_arm.py", "test_fault_controllers.py", "test_free_words_live.py", "test_gate_ur5e.py",
-    "test_pick_launched.py", "test_planner_gate.py", "test_stopping.py", "test_way_watch_live.py",
-    "test_way_watch_wrist.py",
+    "test_demo_arm.py", "test_fault_controllers.py", "test_free_words_live.py", "test_pick_launched.py",
+    "test_planner_gate.py", "test_stopping.py", "test_way_watch_live.py",
 }  # fmt: skip
 """Files that simulate an arm beside resolver, planner and gate: each takes two cores, so one worker runs them all."""
 

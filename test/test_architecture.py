@@ -8,6 +8,7 @@ import functools
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_a_whole_resolve_needs_no_ros_no_torch_and_no_edge_library() -> None:
     code = """
 import sys
+from collections import Counter
 for name in ("rclpy", "torch", "transformers", "open3d", "mujoco", "rosbags", "msgspec", "click", "rich", "yaml"):
     sys.modules[name] = None  # importing it fails
 from spatial_vlm_ros import Resolver
@@ -213,3 +215,8 @@ def test_test_files_have_names_of_their_own() -> None:
     """Without packages, pytest imports two files of one name as one module and collects only the first."""
     names = [path.name for folder in ("test", "research/test") for path in (ROOT / folder).rglob("test_*.py")]
     assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
+def test_modules_beside_the_tests_have_names_of_their_own() -> None:
+    names = Counter(path.name for path in (ROOT / "test").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, count in names.items() if count > 1] == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from judges import Asked
 from relation_scenes import Ground, Object
-from rendered import Table, laid_out, lifted
+from rendered_tables import Table, laid_out, lifted
 
 from spatial_vlm_ros import resolver
 from spatial_vlm_ros.sim.tabletop import Rendering

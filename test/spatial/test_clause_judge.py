@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from judges import GOOD, SURE, Asked, Judge, behind, effect, report_of, says, told, written
-from rendered import Table, meant, without_depth
+from rendered_tables import Table, meant, without_depth
 
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import config_from

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from judges import GOOD, SURE, Asked, Finder, Judge, behind, effect, report_of, says, written
-from rendered import Table, meant, without_depth
+from rendered_tables import Table, meant, without_depth
 
 from spatial_vlm_ros.errors import CancelledError, FileError, InputError, ModelError, ShapeError
 from spatial_vlm_ros.parameters import config_from

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from judges import GOOD, Asked, Says, report_of, told
-from rendered import Table, meant, without_depth
+from rendered_tables import Table, meant, without_depth
 
 from spatial_vlm_ros.geometry.image_height import in_image
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at

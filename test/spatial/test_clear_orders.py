@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 from divided import WALL, body, organiser
-from rendered import Table, meant, spot, spots
+from rendered_tables import Table, meant, spot, spots
 
 from spatial_vlm_ros.manipulation.planning.scene import planning_scene
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from rendered import Table, laid_out, lifted, without_attributes, without_depth
+from rendered_tables import Table, laid_out, lifted, without_attributes, without_depth
 
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig
 from spatial_vlm_ros.sim.sensor import noisy

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 from relation_scenes import Ground, Object
-from rendered import Table, meant
+from rendered_tables import Table, meant
 
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import RelationConfig, ResolverConfig

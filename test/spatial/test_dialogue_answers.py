@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rendered import Table, meant, without_depth
+from rendered_tables import Table, meant, without_depth
 
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.sim.random_worlds import random_tabletop

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rendered import Table
+from rendered_tables import Table
 
 from spatial_vlm_ros.resolver import Answered, Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering

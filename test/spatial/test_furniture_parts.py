@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from divided import body, chest, organiser, shelf_unit
-from rendered import LEVEL, STEEP, Table, as_one, meant, spot, without_depth
+from rendered_tables import LEVEL, STEEP, Table, as_one, meant, spot, without_depth
 
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Body, Rendering

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rendered import Table, of_mask
+from rendered_tables import Table, of_mask
 
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Body, Rendering

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-from rendered import Table, without_depth
+from rendered_tables import Table, without_depth
 
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
 from spatial_vlm_ros.sim.random_worlds import random_tabletop

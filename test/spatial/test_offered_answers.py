@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from rendered import Table, instructions, meant, pictures, without_attributes
+from rendered_tables import Table, instructions, meant, pictures, without_attributes
 
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.parameters import ResolverConfig, config_from

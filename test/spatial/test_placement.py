@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import placement_truth as truth
 import pytest
-import rendered
+import rendered_tables
 from divided import chest, organiser, shelf_unit
-from rendered import Table, as_one, of_mask, without_depth
+from rendered_tables import Table, as_one, of_mask, without_depth
 
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
@@ -337,7 +337,7 @@ def test_more_clearance_is_kept_where_it_is_asked_for(tabletop: Table) -> None:
 
 # ------------------------------------------------------------------------------------------------ reasons
 
-HIGH = rendered.STEEP
+HIGH = rendered_tables.STEEP
 UNIT = shelf_unit((0.0, 0.2), (0.45, 0.2, 0.4), lid=True)
 
 
@@ -384,7 +384,7 @@ def test_the_limit_is_the_one_that_leaves_the_least_to_spare(tabletop: Table) ->
     assert found.text.startswith("on the box (base), its middle ")
     assert "inside the edge; " in found.text
     brick = tabletop.block("brick", -0.2, -0.15, (0.05, 0.05, 0.14), "brick")
-    found = reason(tabletop.ask(tabletop.see(UNIT, brick, **rendered.LEVEL), "put the brick on the lower shelf"))
+    found = reason(tabletop.ask(tabletop.see(UNIT, brick, **rendered_tables.LEVEL), "put the brick on the lower shelf"))
     assert "clear above it" in found.text
     assert found.text.startswith("on the lowest shelf")
 
@@ -446,7 +446,9 @@ def test_one_of_two_is_enough_where_either_leaves_room(tabletop: Table) -> None:
 
 def test_too_tall_closed_and_too_small_say_what_is_needed_and_what_there_is(tabletop: Table) -> None:
     carton = tabletop.block("carton", 0.2, -0.15, (0.06, 0.06, 0.25), "carton")
-    found = refused(tabletop.ask(tabletop.see(UNIT, carton, **rendered.LEVEL), "put the carton on the upper shelf"))
+    found = refused(
+        tabletop.ask(tabletop.see(UNIT, carton, **rendered_tables.LEVEL), "put the carton on the upper shelf")
+    )
     assert found.cause == "too tall"
     assert found.needed_m == pytest.approx(0.27, abs=0.01)
     assert found.available_m == pytest.approx(0.185, abs=0.02)

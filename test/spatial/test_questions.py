@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from rendered import Table, instructions, pictures, without_attributes
+from rendered_tables import Table, instructions, pictures, without_attributes
 
 from spatial_vlm_ros.language import parse, parse_dialogue
 from spatial_vlm_ros.resolver import Resolver

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from rendered import Table, meant, without_depth
+from rendered_tables import Table, meant, without_depth
 
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rendered import Table, meant, without_depth
+from rendered_tables import Table, meant, without_depth
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import parse

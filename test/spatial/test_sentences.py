@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rendered import Table, meant, without_attributes
+from rendered_tables import Table, meant, without_attributes
 
 from spatial_vlm_ros.types import Resolution
 

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from rendered import Table, without_depth
+from rendered_tables import Table, without_depth
 
 from spatial_vlm_ros.manipulation.pick_sequence import QUESTION
 from spatial_vlm_ros.output.annotated_image import draw
