@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUDGETS = ROOT / "size_budget.toml"
 PACKAGES = ("spatial_vlm_ros", "spatial_vlm_lab")
 BESIDE = ("test", "research", "benchmarks", "scripts")
-DATA = (".toml", ".json", ".jsonl", ".html", ".j2", ".css", ".js")
-GENERATED = ("benchmarks/results", "research/results", "docs/schema", "models", "worlds", "config")
+DATA = (".toml", ".json", ".jsonl", ".txt", ".html", ".j2", ".css", ".js")
+GENERATED = ("benchmarks/results", "research/results", "docs/schema", "models", "worlds", "config", "test/messages")
 """Folders whose data files are written by programs."""
 BUILT = ("out", "build", "install", "log", "spatial_vlm_ros.egg-info")
 GENERATED_FILES = ("spatial_vlm_ros/language/grammar.json",)
