@@ -15,6 +15,7 @@ from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
 from rclpy.context import Context
 
+from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
 from spatial_vlm_ros.streams import frame_assembler as roles
 
@@ -125,6 +126,8 @@ UNUSABLE: list[tuple[dict[str, Any], tuple[str, ...]]] = [
 def test_what_cannot_be_used_keeps_the_node_unconfigured_and_says_why(
     graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    messages.message_class.cache_clear()
+    monkeypatch.delitem(sys.modules, "spatial_vlm_ros.nodes.perception.objects", raising=False)
     for name in ("vision_msgs", "vision_msgs.msg"):  # as where it is not installed
         monkeypatch.setitem(sys.modules, name, None)
     said = [""]
