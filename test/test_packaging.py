@@ -112,6 +112,7 @@ def test_a_wheel_made_from_the_source_archive_has_all_that_is_shipped(wheel: Pat
     assert not {name for name in inside if name.startswith("test")}
 
 
+@pytest.mark.live
 def test_the_source_archive_has_no_tests_without_what_they_need(wheel: Path) -> None:
     (archive,) = wheel.parent.glob("*.tar.gz")
     with tarfile.open(archive) as unpacked:

@@ -18,7 +18,7 @@ from benchmarks import gpu_check
 from benchmarks.gpu_check import COLUMNS, MODELS, Row, measure, run, table
 from spatial_vlm_ros.perception.backends.onboard import PRESETS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
 
 
