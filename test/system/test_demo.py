@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 WORLDS = ("behind", "swapped", "both_in_front")
 
 
-@pytest.mark.slow
 def test_the_demo_finds_the_chick_behind_the_cup_in_every_world_and_draws_it(domain: int) -> None:
     pytest.importorskip("mujoco")
     images = [ROOT / "out" / f"demo_{world}.png" for world in WORLDS]

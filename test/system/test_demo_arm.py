@@ -42,6 +42,7 @@ def demo(tmp_path: Path, domain: int) -> Demo:
     return run
 
 
+@pytest.mark.slow
 def test_the_demo_puts_the_chick_on_the_tray_and_shows_how_it_was_decided(demo: Demo, tmp_path: Path) -> None:
     done = demo()
     assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "cell.log").read_text()

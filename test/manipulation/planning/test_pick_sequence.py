@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
     UnreachableError,
 )
+from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer
 from spatial_vlm_ros.manipulation.pick_sequence import (
     Ending,
@@ -46,6 +47,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.nodes.arm.proposals import proposal_of
+from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Pose, Resolution, SpaceAnswer, Status, Target
 
@@ -234,6 +236,25 @@ def test_what_stands_against_a_request_ends_it_and_nobody_is_asked(
     if status in (Status.AMBIGUOUS, Status.ANSWERED):
         assert ending.resolution == look.resolution
         assert ("Nothing moves: this is a question" in ending.message) == (status is Status.ANSWERED)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("push the chick", "does not carry out 'push'"),
+        ("pick up the cup and then pick up the chick", "2 (pick the cup, pick the chick)"),
+    ],
+)
+@pytest.mark.parametrize("plan_only", [False, True])
+def test_what_is_not_carried_out_is_refused_by_name_before_anything_is_planned(
+    words: str, named: str, plan_only: bool
+) -> None:
+    sent = resolution_json(dataclasses.replace(ANSWER, query=parse(words)[0], target=None))
+    cell = Cell(seen(resolution=dataclasses.replace(resolution_from_json(sent), target=TARGET)))
+    ending = cell.run(plan_only)
+    assert (ending.status, ending.stage, ending.moved) == (Status.NOT_UNDERSTOOD, PickStage.RESOLVING, False)
+    assert named in ending.message
+    assert cell.log == ["look"]
 
 
 def test_an_old_image_is_not_planned_in() -> None:
