@@ -47,7 +47,6 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.nodes.arm.proposals import proposal_of
-from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Pose, Resolution, SpaceAnswer, Status, Target
 
@@ -249,8 +248,7 @@ def test_what_stands_against_a_request_ends_it_and_nobody_is_asked(
 def test_what_is_not_carried_out_is_refused_by_name_before_anything_is_planned(
     words: str, named: str, plan_only: bool
 ) -> None:
-    sent = resolution_json(dataclasses.replace(ANSWER, query=parse(words)[0], target=None))
-    cell = Cell(seen(resolution=dataclasses.replace(resolution_from_json(sent), target=TARGET)))
+    cell = Cell(seen(resolution=dataclasses.replace(ANSWER, query=parse(words)[0])))
     ending = cell.run(plan_only)
     assert (ending.status, ending.stage, ending.moved) == (Status.NOT_UNDERSTOOD, PickStage.RESOLVING, False)
     assert named in ending.message
