@@ -78,14 +78,14 @@ class Hand:
 
 
 @pytest.fixture
-def gripper(quiet: Graph) -> Gripper:
-    return Gripper(quiet)
+def gripper(graph: Graph) -> Gripper:
+    return Gripper(graph)
 
 
 @pytest.fixture
-def hand(quiet: Graph, gripper: Gripper, monkeypatch: pytest.MonkeyPatch) -> Hand:
+def hand(graph: Graph, gripper: Gripper, monkeypatch: pytest.MonkeyPatch) -> Hand:
     monkeypatch.setattr(calls, "_AGAIN", 0.2)  # s after the end of the goal was told
-    return Hand(quiet, gripper)
+    return Hand(graph, gripper)
 
 
 def result_after(hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch, asked: Callable[[Any], Any]) -> Any:
