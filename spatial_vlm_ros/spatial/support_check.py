@@ -45,23 +45,22 @@ def check_supported(query: SpatialQuery) -> None:
 
 
 def check_carried_out(query: SpatialQuery) -> None:
-    """Refuse what an arm does not carry out: actions other than to take, give and place, and more than one command.
-
-    "Give" ends with the object in the gripper.
+    """Refuse actions that an arm does not carry out (it takes, gives and places), and more than one command.
 
     Raises:
         NotUnderstoodError: with the names of all actions that were said.
     """
     actions = [step.action for step in query.steps] or [query.action]
     others = [action for action in actions if action not in MOVING and not _is_bare_phrase(query)]
-    whole = (0, len(query.instruction))
     if others:
         reason = f"the arm does not carry out {' or '.join(repr(action) for action in dict.fromkeys(others))}"
-        raise NotUnderstoodError(query.instruction, whole, reason, "ask it to take an object or to put it somewhere")
+        raise _refusal(query, reason, "ask it to take an object or to put it somewhere")
     if len(actions) > 1:
         said = ", ".join(f"{step.action} the {step.target.category}" for step in query.steps)
         reason = f"the arm carries out one command at a time, and these are {len(actions)} ({said})"
-        raise NotUnderstoodError(query.instruction, whole, reason, "give them one by one")
+        raise _refusal(query, reason, "give them one by one")
+    if query.target.category.split()[-1] in NEVER_TAKEN:
+        raise _refusal(query, f"a {query.target.category} is never taken", "name an object that lies on it")
 
 
 def _is_bare_phrase(query: SpatialQuery) -> bool:
