@@ -3,32 +3,36 @@
 
     pip install pytest-cov
     python -m pytest test -n 2 -m "not live and not slow" --cov=spatial_vlm_ros --cov-branch --cov-context=test
-    python -m scripts.mutants .coverage out/mutants.json [--n 60] [--seed 0] [--limit 300] [--modules FILE...]
+    python -m scripts.mutants .coverage out/mutants.json [MODULE...]
 
 The first run records which test executes which line. A mutant is run against the tests that execute its line (of what
-is executed at import: any line of the module), at most MOST of them. It is killed if one fails or --limit seconds are
+is executed at import: any line of the module), at most MOST of them. It is killed if one fails or LIMIT seconds are
 over, and survives otherwise.
 Run it in a clone of its own: a module is overwritten while its mutants run.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
+import multiprocessing
+import os
 import random
-import subprocess
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 MODULES = (
     "spatial/decision.py", "spatial/relations/directions.py", "geometry/support.py", "streams/freshness.py",
     "manipulation/approval/broker.py", "files/reading.py",
 )  # fmt: skip
-MOST = 300
+MOST = 150
+N, SEED, LIMIT = 60, 0, 300.0
 PACKAGE = Path("spatial_vlm_ros")
 SWAPS: dict[type, str] = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not",
@@ -90,14 +94,8 @@ def mutants(source: str) -> Iterator[Mutant]:
             yield Mutant(node.lineno, *whole(node), "pass")
 
 
-def _other(value: bool | int | float) -> bool | int | float:
-    if isinstance(value, bool):
-        return not value
-    return value + 1 if value < 2 else value * 2
-
-
-def sampled(source: str, n: int, seed: int) -> list[Mutant]:
-    """At most n mutants that compile, outside annotations and top-level imports, drawn with a seed."""
+def sampled(source: str) -> list[Mutant]:
+    """At most N mutants that compile, outside annotations and top-level imports, drawn with a seed."""
     found = []
     for mutant in sorted(set(mutants(source))):
         try:
@@ -105,7 +103,7 @@ def sampled(source: str, n: int, seed: int) -> list[Mutant]:
         except SyntaxError:
             continue
         found.append(mutant)
-    return sorted(random.Random(seed).sample(found, min(n, len(found))))
+    return sorted(random.Random(SEED).sample(found, min(N, len(found))))
 
 
 def changed(source: str, mutant: Mutant) -> str:
@@ -114,65 +112,70 @@ def changed(source: str, mutant: Mutant) -> str:
 
 
 def tests_of(coverage_file: str, module: Path) -> dict[int, list[str]]:
-    """Line → node ids of the tests that execute it, at most MOST; 0 → of the tests that execute any line."""
+    """Line → node ids of the tests that execute it, those that execute least first, at most MOST; 0 → any line's."""
     from coverage import CoverageData
 
     data = CoverageData(coverage_file)
     data.read()
     name = next(file for file in data.measured_files() if file.endswith(str(module)))
+    of_each = "select context, count(*) from arc join context on context.id = context_id group by 1"
+    with sqlite3.connect(coverage_file) as base:
+        work = dict(base.execute(of_each).fetchall())
     found: dict[int, set[str]] = {0: set()}
     for line, contexts in data.contexts_by_lineno(name).items():
-        found[line] = {context.split("|")[0] for context in contexts if "::" in context}
+        found[line] = {context for context in contexts if "::" in context}
         found[0] |= found[line]
-    return {line: random.Random(line).sample(sorted(tests), min(MOST, len(tests))) for line, tests in found.items()}
+    return {
+        line: [test.split("|")[0] for test in sorted(tests, key=lambda test: (work[test], test))[:MOST]]
+        for line, tests in found.items()
+    }
 
 
-def survives(tests: list[str], limit: float) -> tuple[bool, str]:
+def _tested(listed: str, said: str) -> None:
+    with Path(said).open("w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        sys.exit(int(pytest.main(["-x", "-q", "--no-header", "-p", "no:cacheprovider", f"@{listed}"])))
+
+
+def survives(tests: list[str]) -> tuple[bool, str]:
     """Run some tests; whether all pass in time, and what happened."""
     if not tests:
         return True, "no test executes it"
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
-        listed.write("\n".join(tests))
-        listed.flush()
-        words = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", f"@{listed.name}"]
-        try:
-            run = subprocess.run(words, capture_output=True, text=True, timeout=limit, check=False)  # noqa: S603
-        except subprocess.TimeoutExpired:
-            return False, f"not over after {limit:g} s"
-    return run.returncode == 0, run.stdout.strip().splitlines()[-1] if run.stdout.strip() else run.stderr[-200:]
+    with tempfile.TemporaryDirectory() as folder:
+        listed, said = Path(folder) / "tests.txt", Path(folder) / "said.txt"
+        listed.write_text("\n".join(dict.fromkeys(tests)), encoding="utf-8")
+        process = multiprocessing.Process(target=_tested, args=(str(listed), str(said)))
+        process.start()
+        process.join(LIMIT)
+        process.kill()
+        process.join()
+        return process.exitcode == 0, said.read_text(encoding="utf-8").strip()[-200:]
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The mutants of all modules and what became of them."""
+def run(coverage_file: str, out: str, *modules: str) -> None:
+    """Report the mutants of some modules, without any of MODULES, and what became of them."""
     report: dict[str, Any] = {}
-    for module in arguments.modules:
+    for module in modules or MODULES:
         path = PACKAGE / module
         source = path.read_text(encoding="utf-8")
-        covering = tests_of(arguments.coverage, path)
+        covering = tests_of(coverage_file, path)
         rows = []
         try:
-            for mutant in sampled(source, arguments.n, arguments.seed):
+            for mutant in sampled(source):
                 path.write_text(changed(source, mutant), encoding="utf-8")
-                alive, said = survives(covering.get(mutant.line) or covering[0], arguments.limit)
-                rows.append(
-                    {"line": mutant.line, "was": source[mutant.start : mutant.end], "is": mutant.text, "alive": alive,
-                     "said": said}
-                )  # fmt: skip
+                alive, said = survives(covering.get(mutant.line) or covering[0])
+                rows.append({**mutant._asdict(), "alive": alive, "said": said})
         finally:
             path.write_text(source, encoding="utf-8")
         killed = sum(not row["alive"] for row in rows)
         print(f"{module}: {killed} of {len(rows)} killed", flush=True)
         report[module] = {"killed": killed, "of": len(rows), "mutants": rows}
-        Path(arguments.out).write_text(json.dumps(report, indent=1), encoding="utf-8")
-    return report
+        Path(out).write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("coverage")
-    parser.add_argument("out")
-    parser.add_argument("--n", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=float, default=300.0)
-    parser.add_argument("--modules", nargs="+", default=MODULES)
-    run(parser.parse_args())
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    multiprocessing.set_start_method("forkserver")  # what does not change is imported once, the package for each mutant
+    multiprocessing.set_forkserver_preload(["cv2", "hypothesis", "mujoco", "numpy", "pytest", "scipy.optimize"])
+    run(*sys.argv[1:])

@@ -10,6 +10,7 @@
 # SPATIAL_VLM_TEST_TIMES=FOLDER records how long everything takes (scripts/test_times.py).
 set -uo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONDONTWRITEBYTECODE # else each process that a test starts compiles the package anew
 pytest=(.venv/bin/python -m pytest)
 [ -z "${SPATIAL_VLM_TEST_TIMES:-}" ] || pytest+=(-p scripts.test_times)
 workers() { local n=$(($(nproc) + $1)); echo $((n < 2 ? 2 : n > 4 ? 4 : n)); }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import importlib.util
 import os
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from leftovers import end_leftovers
+from waiting import SLOWNESS
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -49,7 +51,6 @@ settings.load_profile("ci" if os.environ.get("CI") else "anywhere")
 
 REAL_FRAMES_VARIABLE = "SPATIAL_VLM_REAL_RGBD"
 REAL_FRAMES_DEFAULT = Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"
-
 EYE: Vector3 = (0.0, -0.9, 0.6)
 TARGET: Vector3 = (0.0, 0.0, 0.03)
 
@@ -138,9 +139,6 @@ def tabletop(camera: PinholeCamera) -> Tabletop:
     return Tabletop(camera)
 
 
-# ------------------------------------------------------------------------------------------------ real frames
-
-
 @pytest.fixture(scope="session")
 def real_frames() -> Path:
     """The folder of real RGB-D frames; tests that use it are marked `real_frames` and skipped where it is absent."""
@@ -150,28 +148,29 @@ def real_frames() -> Path:
     return folder
 
 
-MODEL_PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "onnxruntime",
-    "onnxscript",
-    "accelerate",
-    "fastapi",
-    "uvicorn",
-    "openai",
-)
-ARM_PACKAGES = ("pinocchio", "coal", "ompl", "daqp", "mujoco")
-SCALE_PACKAGES = ("ray", "pyarrow", "fsspec", "s3fs", "moto", "mcap")
-DOCS_PACKAGES = ("sphinx", "myst_parser", "pydata_sphinx_theme")
-WEB_PACKAGES = ("starlette", "uvicorn", "jinja2", "selenium")
-BROWSER_PROGRAMS = ("chromium", "chromedriver")
+REQUIRED = {
+    "MODELS": (
+        *("of models", "models"),
+        "torch transformers tokenizers onnxruntime onnxscript accelerate fastapi uvicorn openai",
+    ),
+    "ARM": ("of the arm", "sim arm", "pinocchio coal ompl daqp mujoco"),
+    "SCALE": ("of clusters and stores", "scale", "ray pyarrow fsspec s3fs moto mcap"),
+    "DOCS": ("of the site", "docs", "sphinx myst_parser pydata_sphinx_theme"),
+    "BROWSER": ("in a browser", "web browser", "starlette uvicorn jinja2 selenium chromium chromedriver axe-core"),
+}
+"""What SPATIAL_VLM_REQUIRE_… requires: which tests need it, parts of scripts/setup.sh, packages and programs."""
 
 
 def axe_core() -> Path | None:
     """The accessibility rules that scripts/setup.sh has fetched, or None."""
     found = sorted(Path(sys.prefix).glob("share/axe-core-*/axe.min.js"))
     return found[-1] if found else None
+
+
+def _is_there(name: str) -> bool:
+    if name == "axe-core":
+        return axe_core() is not None
+    return (shutil.which if name.startswith("chrom") else importlib.util.find_spec)(name) is not None
 
 
 @pytest.fixture(scope="session")
@@ -183,26 +182,17 @@ def axe_script() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    missing = [name for name in MODEL_PACKAGES if importlib.util.find_spec(name) is None]
-    if missing and os.environ.get("SPATIAL_VLM_REQUIRE_MODELS"):
-        raise pytest.UsageError(f"tests of models need {', '.join(missing)}: scripts/setup.sh test models")
-    missing = [name for name in ARM_PACKAGES if importlib.util.find_spec(name) is None]
-    if missing and os.environ.get("SPATIAL_VLM_REQUIRE_ARM"):
-        raise pytest.UsageError(f"tests of the arm need {', '.join(missing)}: scripts/setup.sh test sim arm")
-    missing = [name for name in SCALE_PACKAGES if importlib.util.find_spec(name) is None]
-    if missing and os.environ.get("SPATIAL_VLM_REQUIRE_SCALE"):
-        raise pytest.UsageError(f"tests of clusters and stores need {', '.join(missing)}: scripts/setup.sh test scale")
-    missing = [name for name in DOCS_PACKAGES if importlib.util.find_spec(name) is None]
-    if missing and os.environ.get("SPATIAL_VLM_REQUIRE_DOCS"):
-        raise pytest.UsageError(f"the test of the site needs {', '.join(missing)}: scripts/setup.sh test docs")
-    missing = [name for name in WEB_PACKAGES if importlib.util.find_spec(name) is None]
-    missing += [name for name in BROWSER_PROGRAMS if shutil.which(name) is None]
-    missing += [] if axe_core() else ["axe-core"]
-    if missing and os.environ.get("SPATIAL_VLM_REQUIRE_BROWSER"):
-        raise pytest.UsageError(f"tests in a browser need {', '.join(missing)}: scripts/setup.sh test web browser")
+    for variable, (subject, parts, needed) in REQUIRED.items():
+        missing = [name for name in needed.split() if not _is_there(name)]
+        if missing and os.environ.get(f"SPATIAL_VLM_REQUIRE_{variable}"):
+            raise pytest.UsageError(f"tests {subject} need {', '.join(missing)}: scripts/setup.sh test {parts}")
     config.addinivalue_line("markers", "real_frames: needs the folder of real RGB-D frames")
     if not hasattr(config, "workerinput"):
         end_leftovers()
+
+
+def pytest_report_header() -> str:
+    return f"deadlines of tests that wait: {SLOWNESS:.1f} times as long as on an idle desktop"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -222,13 +212,12 @@ def pytest_unconfigure() -> None:
     gc.unfreeze()
 
 
-# ------------------------------------------------------------------------------------------------ tiers
-
 LIVE_FOLDERS = ("labelling_page", "launcher", "nodes", "nodes_arm", "perception/backends", "sim_arm", "system", "vlm")
 """All tests of these are marked `live`: their subject is a live graph, a browser, a launch file, an arm or a model."""
 STARTING = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 
 
+@functools.cache
 def _is_live(path: Path) -> bool:
     return any(path.is_relative_to(Path(__file__).parent / folder) for folder in LIVE_FOLDERS)
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """No tracked file tells where it was made: no absolute path of a build machine, in text or in binary files."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

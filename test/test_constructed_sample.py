@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resolver on scenes built by construction, whose truth shares no code with it (ADR 0013): one of every form.
-
-research/experiments/constructed.py measures the same on thousands of scenes, with intervals.
-"""
-
-from __future__ import annotations
+"""The resolver on scenes built by construction, whose truth shares no code with it (ADR 0013): one of every form."""
 
 from functools import partial
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pip and rosdep make of the package: source archive, wheel and editable install, manifests, what is run where."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re
@@ -22,11 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILT_FROM = ("config", "executables", "launch", "models", "resource", "spatial_vlm_ros", "test", "worlds", "LICENSE",
               "MANIFEST.in", "README.md", "package.xml", "pyproject.toml", "setup.cfg", "setup.py")  # fmt: skip
 INSTALLED = ("config", "launch", "models/compact", "worlds")
-LEFT_OUT = ("labelling_page", "launcher", "manipulation/approval", "manipulation/builtin_planner", "nodes", "nodes_arm",
-            "perception", "replay", "sim", "sim_arm", "spatial", "system", "test_benchmark_options.py",
-            "test_benchmarks.py", "test_build_paths.py", "tutorials", "vlm")  # fmt: skip
+LEFT_OUT = (
+    *("labelling_page", "launcher", "manipulation/approval", "manipulation/builtin_planner", "nodes", "nodes_arm"),
+    *("perception", "replay", "sim", "sim_arm", "spatial", "system", "test_benchmarks.py", "test_build_paths.py"),
+    *("tutorials", "vlm"),
+)
 """Tests that `colcon test` leaves out, all or in part: they take long, or need what not every robot has."""
-
 NUMPY = "1.21.5"
 """The oldest NumPy that is declared; the names below are what NumPy 2.4 has and it has not."""
 NEWER_NAMES = {
@@ -86,9 +85,6 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(archive) as unpacked:
         unpacked.extractall(made, filter="data")
     return made / backend(made / archive.name.removesuffix(".tar.gz"), f"build_wheel({str(made)!r})")
-
-
-# ------------------------------------------------------------------------------------------------ pip
 
 
 @pytest.mark.live
@@ -158,9 +154,6 @@ def test_type_checkers_follow_an_editable_install(source: Path, tmp_path: Path) 
         'users.py:6: error: "Resolution" has no attribute "nonsense"  [attr-defined]',
         "Found 1 error in 1 file (checked 1 source file)",
     ], done.stderr
-
-
-# ------------------------------------------------------------------------------------------------ manifests
 
 
 def dependencies(manifest: Path, tags: tuple[str, ...]) -> dict[str, str]:
@@ -233,9 +226,6 @@ def test_the_changelog_of_the_interfaces_names_each_of_them_and_their_version() 
     for folder in ("msg", "srv", "action"):
         for path in (ROOT / "interfaces" / folder).iterdir():
             assert f"``{path.stem}``" in text, path.name
-
-
-# ------------------------------------------------------------------------------------------------ colcon test
 
 
 def test_colcon_test_runs_every_test_but_those_that_are_left_out_by_folder(pytestconfig: pytest.Config) -> None:

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters: bounds, reading them, and the shipped file."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from tables import tables
 
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.parameters import (
     DecisionConfig,
@@ -27,6 +28,7 @@ from spatial_vlm_ros.parameters import (
 from spatial_vlm_ros.parameters.settings import values_of
 from spatial_vlm_ros.types import FrameOfReference
 
+TABLES = tables(__file__)
 SHIPPED = Path(__file__).resolve().parent.parent / "config" / "resolver.yaml"
 
 
@@ -47,18 +49,7 @@ def test_every_parameter_has_bounds_a_unit_and_a_reason(form: type) -> None:
             assert len(field.metadata["doc"]) > 15, field.name
 
 
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"down_ahead": "sideways"}, "parameter down_ahead.*none or up or down or left or right"),
-        ({"down_ahead": ""}, "parameter down_ahead"),
-        ({"second_frame": "object"}, "parameter second_frame.*speaker or world"),
-        ({"second_frame": None}, "parameter second_frame"),
-        ({"world_defined": 1}, "parameter world_defined.*true or false"),
-        ({"world_defined": "yes"}, "parameter world_defined"),
-        ({"world_azimuth_deg": 181.0}, "parameter world_azimuth_deg.*-180.0 to 180.0 deg"),
-    ],
-)
+@pytest.mark.parametrize(("values", "words"), TABLES["options of a group"])
 def test_options_of_a_group_are_checked_like_its_numbers(values: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         config_from({"relation": values})
@@ -96,21 +87,9 @@ def test_given_values_replace_defaults_and_the_rest_stays() -> None:
     assert config.depth == ResolverConfig().depth
 
 
-@pytest.mark.parametrize(
-    ("values", "error", "words"),
-    [
-        ({"lft": {}}, UnknownNameError, "'lft'.*one of.*lift"),
-        ({"lift": {"erode": 1}}, UnknownNameError, "'erode'.*one of.*erode_px"),
-        ({"lift": 3}, InputError, "parameter lift.*a group of parameters"),
-        ({"lift": {"erode_px": 1.5}}, InputError, "erode_px.*int"),
-        ({"lift": {"gap": "wide"}}, InputError, "gap.*float"),
-        ({"lift": {"gap": True}}, InputError, "gap"),
-        ({"lift": {"gap": 7.0}}, InputError, "parameter gap.*0.001 to 0.5 m"),
-        ({"frame_of_reference": "object"}, UnknownNameError, "one of: viewer, robot, world, speaker"),
-    ],
-)
-def test_wrong_parameters_are_named_with_what_would_be_right(values: dict, error: type, words: str) -> None:
-    with pytest.raises(error, match=words):
+@pytest.mark.parametrize(("values", "error", "words"), TABLES["wrong"])
+def test_wrong_parameters_are_named_with_what_would_be_right(values: dict[str, Any], error: str, words: str) -> None:
+    with pytest.raises(getattr(errors, error), match=words):
         config_from(values)
 
 
@@ -121,17 +100,7 @@ def test_settings_are_sorted_into_their_rooms() -> None:
     assert settings.resolver.decision.mass == 0.9
 
 
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"rgb_transport": "theora"}, "raw or compressed"),
-        ({"autostart": 1}, "true or false"),
-        ({"autostart": "yes"}, "true or false"),
-        ({"base_frame": 3}, "a text"),
-        ({"sync_slop": -0.1}, "0.0 to 1.0 s"),
-        ({"sync_queue": 15.0}, "a plain number"),
-    ],
-)
+@pytest.mark.parametrize(("values", "words"), TABLES["outside"])
 def test_options_outside_what_they_may_be_are_refused(values: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         settings_from(values)

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Public functions that take a path take a `str` as well as a `Path`, and answer and refuse alike."""
 
-from __future__ import annotations
-
 import inspect
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import cv2
 import numpy as np
 import pytest
+from frame_files import case, write_cases
 
 from spatial_vlm_ros import Resolver, load_frame
 from spatial_vlm_ros.errors import FileError
@@ -21,12 +18,14 @@ from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.bags.writer import record
 from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
 from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
+from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.evaluation.runs import read_run
 from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
 from spatial_vlm_ros.manipulation.planning.robot_model import read_hulls
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.spatial.second_opinion import load_reliabilities
+from spatial_vlm_ros.types import Detection
 
 PUBLIC = (
     load_frame, frames.load_cases, frames.read_frame, frames.read_rgb, frames.read_depth, frames.read_camera_info,
@@ -41,20 +40,9 @@ OTHERS: dict[str, Any] = {
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """A folder with one frame and one case."""
     frame, _ = chicks_and_cup_frame()
-    folder = tmp_path / "recordings" / "f1"
-    folder.mkdir(parents=True)
-    cv2.imwrite(str(folder / "rgb.png"), frame.rgb)
-    cv2.imwrite(str(folder / "depth.png"), np.nan_to_num(frame.depth * 1000).round().astype(np.uint16))
-    camera = {"width": 640, "height": 480, "k": frame.camera.K.tolist()}
-    (folder / "camera_info.json").write_text(json.dumps(camera))
-    found = {"detections": [{"id": "a", "label": "cup", "box": [300, 200, 360, 280]}]}
-    (folder / "detections.json").write_text(json.dumps(found))
-    (folder / "base_T_camera.json").write_text(
-        json.dumps({"parent": "world", "child": frames.DEFAULT_FRAME_ID, "matrix": np.eye(4).tolist()})
-    )
-    (folder.parent / "cases.jsonl").write_text(json.dumps({"frame": "f1", "instruction": "the cup"}) + "\n")
+    folder = write_frame(tmp_path / "recordings" / "f1", frame, [Detection("a", "cup", 1.0, (300, 200, 360, 280))])
+    write_cases(folder.parent, [case("f1", "the cup")])
     return folder.parent
 
 

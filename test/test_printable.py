@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text from outside cannot drive a terminal, wherever it is printed: in functions, commands, logs and reports."""
 
-from __future__ import annotations
-
 import ast
 import html
 import json

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole line on frames of real sensors; see conftest.py for where they are looked for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Status
 
 LEAST_RIGHT = 57 / 62  # the cases are few, and two careful people may differ on some
-
 Frames = dict[str, tuple[RgbdFrame, tuple[Detection, ...]]]
 
 

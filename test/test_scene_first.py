@@ -135,9 +135,6 @@ def test_only_a_frame_can_be_observed() -> None:
         Resolver().look_at("frame")  # type: ignore[arg-type]
 
 
-# ------------------------------------------------------------------------------------------------ faults of our own
-
-
 def test_an_unexpected_exception_costs_one_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

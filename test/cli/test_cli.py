@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line as a user meets it: output, JSON lines, exit codes, images, repairs."""
+"""The command line as a user meets it: output, JSON lines, exit codes, images, repairs, plug-ins."""
 
-from __future__ import annotations
-
+import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,15 +16,33 @@ import pytest
 from cli_runs import WORDS, files_of, images_of, objects, run, told
 from click.testing import Result
 from frame_files import case, write_cases
+from tables import tables
 
-from spatial_vlm_ros.cli.group import FRAMES_OF_REFERENCE
+from spatial_vlm_ros.cli.group import FRAMES_OF_REFERENCE, told_source
+from spatial_vlm_ros.output import terminal
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.types import FrameOfReference
+from spatial_vlm_ros.types import (
+    CHOSEN_BY_MODEL,
+    Destination,
+    Distance,
+    FrameOfReference,
+    GraspHint,
+    NounPhrase,
+    Ordinal,
+    Place,
+    Pose,
+    RelationClause,
+    Resolution,
+    SpatialQuery,
+    Status,
+    Step,
+    Target,
+)
+
+TABLES = tables(__file__)
 
 DISTANCE = "how far is the cup from the bonnet chick?"
-
-# ------------------------------------------------------------------------------------------------ parse
 
 
 def test_parse_prints_one_object_for_every_line_blank_ones_included() -> None:
@@ -61,9 +79,6 @@ def test_parse_of_one_instruction_answers_or_exits_with_3_and_shows_every_readin
     assert len(objects(run("parse", "--all-readings", "--json", "the mug left of the bowl behind the box"))) == 2
 
 
-# ------------------------------------------------------------------------------------------------ resolve
-
-
 def test_resolve_answers_with_a_pose_in_the_base_and_draws_it(frame: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "answer.png"
     made = told("resolve", WORDS, *files_of(frame), "--out", out)
@@ -92,13 +107,6 @@ def test_a_window_without_a_display_fails_and_says_what_to_do(
     assert json.loads(done.stdout)["target"]["id"] == "bonnet"
     assert "--out scene.ply" in done.stderr
     assert run("resolve", "--frames", recordings, "--view").exit_code == 2
-
-
-def test_a_refusal_exits_with_3_and_asks(frame: Path) -> None:
-    done = run("resolve", "the chick", *files_of(frame))
-    assert done.exit_code == 3
-    assert "AMBIGUOUS" in done.output
-    assert "Which chick: the bonnet one or the ribbon one?" in done.output
 
 
 def test_every_frame_of_reference_can_be_asked_for_and_configured(frame: Path, tmp_path: Path) -> None:
@@ -160,9 +168,6 @@ def test_a_name_of_a_million_characters_does_not_fill_the_terminal(frame: Path, 
     assert done.exit_code == 3
     assert len(done.output) < 5_000
     assert "characters)" in done.output
-
-
-# ------------------------------------------------------------------------------------------------ several frames
 
 
 def test_frames_give_one_object_a_case_and_exit_0(recordings: Path, tmp_path: Path) -> None:
@@ -247,29 +252,10 @@ def test_doctor_examines_a_frame(frame: Path, tmp_path: Path) -> None:
     assert "camera_info.json" in broken.output
 
 
-# ------------------------------------------------------------------------------------------------ calls and help
-
 FILES = ("--rgb", "a", "--depth", "b", "--camera-info", "c")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (["resolve"], 2, "INSTRUCTION"),
-        (["resolve", "the cup", "--rgb", "a.png"], 2, "--depth, --camera-info"),
-        (["resolve", "the cup", *FILES], 2, "either --detections or --grounder"),
-        (["resolve", "the cup", *FILES, "--grounder", "x"], 3, "grounder 'x'"),
-        (["resolve", "the cup", *FILES, "--grounder", "server", "--grounder-options", "model"], 3, "name=value"),
-        (["resolve", "the cup", *FILES, "--detections", "d", "--grounder-options", "model=m"], 2, "needs --grounder"),
-        (["resolve", "the cup", *FILES, "--detections", "d"], 3, "INVALID_INPUT"),
-        (["resolve", "--frames", "nowhere"], 3, "cases.jsonl"),
-        (["resolve", "the cup", "--frames", "nowhere"], 2, "omit INSTRUCTION"),
-        (["resolve", "the cup", *FILES, "--detections", "d", "--out", "a.gif"], 2, ".png, .jpg"),
-        (["evaluate", "--frames", "nowhere"], 1, "cases.jsonl"),
-        (["nonsense"], 2, "No such command"),
-        (["resolve", "the cup", "--frame-of-reference", "moon"], 2, "viewer"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "code", "words"), TABLES["wrong calls"])
 def test_wrong_calls_say_what_to_do(arguments: list[str], code: int, words: str) -> None:
     done = run(*arguments)
     assert done.exit_code == code
@@ -297,9 +283,6 @@ def test_the_printed_schema_is_a_schema(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(json.loads(run("schema", name).output))
 
 
-# ------------------------------------------------------------------------------------------------ adapt
-
-
 def test_adapt_without_data_or_torch_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as it needs no model; the rest is in test/vlm/adaptation."""
     asked = ("adapt", tmp_path, "--out", tmp_path / "out", "--method", "lora")
@@ -313,9 +296,6 @@ def test_adapt_without_data_or_torch_says_what_is_missing(tmp_path: Path, monkey
     assert not (tmp_path / "out.adapting").exists()
     shown = run("adapt", "--help").output
     assert all(name in shown for name in ("projector", "lora", "pin", "cloc", "calibration.json", "OUT.adapting"))
-
-
-# ------------------------------------------------------------------------------------------------ domain
 
 
 def compact_on(folder: Path, *more: str) -> Result:
@@ -362,3 +342,106 @@ def test_the_options_of_the_domain_are_of_a_grounder(recordings: Path, frame: Pa
     assert run("resolve", "the cup", *files_of(frame), *more).exit_code == 2
     assert run("resolve", "--frames", recordings, *more).exit_code == 2
     assert run("replay", "bag", "the cup", *more).exit_code == 2
+
+
+@pytest.fixture
+def plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package that brings a command which works, some which do not, and one with a name of ours."""
+    (tmp_path / "someones.py").write_text(
+        "import click\n\n@click.command()\n@click.argument('word')\ndef shout(word):\n"
+        "    '''Say a word loudly.'''\n    click.echo(word.upper())\n\nnumber = 7\n"
+    )
+    (tmp_path / "someones_exit.py").write_text("raise SystemExit(9)\n")
+    info = tmp_path / "someones_commands-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-commands\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[spatial_vlm_ros.commands]\nshout = someones:shout\nbroken = no_such_module:command\n"
+        "number = someones:number\n"
+        "leaves = someones_exit:command\nparse = someones:shout\nreplay = someones:shout\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("plug_ins")
+def test_a_command_of_another_package_is_shown_and_runs() -> None:
+    shown = run("--help")
+    assert shown.exit_code == 0
+    assert re.search(r"^  shout +Say a word loudly\.$", shown.output, re.MULTILINE)
+    done = run("shout", "mug")
+    assert (done.exit_code, done.output) == (0, "MUG\n")
+
+
+@pytest.mark.usefixtures("plug_ins")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("broken", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("number", "TypeError: someones:number is of type int, not click.Command"),
+        ("leaves", "SystemExit: 9"),
+    ],
+)
+def test_a_broken_command_is_named_with_its_error_and_the_others_go_on(name: str, reason: str) -> None:
+    shown = run("--help")
+    assert shown.exit_code == 0
+    assert f"(of someones-commands; cannot be loaded: {reason})" in " ".join(shown.output.split())
+    assert "Show how an INSTRUCTION is understood" in shown.output
+    for words in ([name], [name, "--help"], [name, "--rate", "7", "word"]):
+        done = run(*words)
+        assert done.exit_code == 1
+        assert f"command '{name}' of someones-commands cannot be loaded: {reason}." in done.output
+        assert "uninstall someones-commands" in done.output
+    assert run("parse", "the mug").exit_code == 0
+
+
+@pytest.mark.usefixtures("plug_ins")
+def test_a_command_of_another_package_does_not_take_a_name_of_ours() -> None:
+    assert "MUG" not in run("parse", "mug").output
+    assert "BAG" in run("replay", "--help").output
+    assert run("--help").output.count("\n  parse ") == 1
+
+
+POSE = Pose("base_link", (0.1, 0.25, 0.3), (0.0, 0.0, 0.0, 1.0))
+MUGS = tuple(
+    Target(id_, "mug", POSE, (0.1, 0.2, 0.3), (0.08, 0.07, 0.1), (1e-6,) * 36, False, GraspHint(None, 0.07))
+    for id_ in ("d0", "d1\x1b[2J")
+)
+ONE = Resolution("w", Status.OK, "it", target=MUGS[0])
+
+
+def test_all_targets_and_places_are_printed_and_one_of_each_once(capsys: pytest.CaptureFixture[str]) -> None:
+    places = (Place(POSE, "d2", "d3", 0.021, 0.05, 0.013, 0.97), Place(POSE, "support", probability=0.9))
+    terminal.resolution(dataclasses.replace(ONE, targets=MUGS, place=places[0], places=places))
+    printed = capsys.readouterr().out
+    for words in ("d0 mug", "d1?[2J mug", "place 1", "on d3", "margin +0.021 m", "0.013 m from the rim", "place 2",
+                  "on support", "p = 0.90"):  # fmt: skip
+        assert words in printed
+    assert printed.count("(0.100, 0.250, 0.300) m in base_link") == 4
+    terminal.resolution(dataclasses.replace(ONE, place=Place(POSE, "support")))
+    printed = capsys.readouterr().out
+    assert printed.count("m in base_link") == 2
+    assert "d0 mug" not in printed
+
+
+def test_an_answer_that_a_model_chose_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.resolution(ONE)
+    assert "source" not in capsys.readouterr().out
+    terminal.resolution(dataclasses.replace(ONE, source="model"))
+    assert "source    a model; a person must agree" in capsys.readouterr().out
+    assert told_source(ONE) == ""
+    assert CHOSEN_BY_MODEL in told_source(dataclasses.replace(ONE, source="model"))
+    assert told_source(Resolution("the cup", Status.AMBIGUOUS, "two", source="model")) == ""
+
+
+def test_everything_that_a_reading_says_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    shelf = NounPhrase("shelf", superlative="highest", frame=FrameOfReference.OBJECT)
+    behind = RelationClause("behind", (shelf,), FrameOfReference.SPEAKER, True, Distance(0.2, "at least"))
+    there = Destination("left of", (shelf,), FrameOfReference.WORLD, Distance(0.1))
+    mug = NounPhrase("mug", ("red",), 2, None, Ordinal(3, "left"), (behind,), choice="any")
+    terminal.reading(SpatialQuery("w", "place", mug, there, steps=(Step("open", shelf), Step("place", mug, there))))
+    printed = capsys.readouterr().out
+    for words in (
+        "any 2 number 3 from the left red mug", "not behind  [at least 0.2 m]  [speaker frame]",
+        "highest shelf  [object frame]", "to: left of  [about 0.1 m]  [world frame]", "step 1: open", "step 2: place",
+    ):  # fmt: skip
+        assert words in printed

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`spatial-vlm compare` as a user meets it: table, JSON, image, exit codes, repairs."""
 
-from __future__ import annotations
-
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,13 @@ import pytest
 from cli_runs import WORDS
 from cli_runs import run as run_any
 from click.testing import Result
+from tables import tables
 
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+
+TABLES = tables(__file__)
 
 HIGHER = "higher=compared_backends:HigherIsFarther"
 
@@ -96,31 +96,7 @@ def test_an_image_is_written_also_of_words_without_a_relation(frame: Path, tmp_p
     assert again.is_file()
 
 
-def test_of_photographs_the_table_says_why_the_shipped_judge_is_not_asked(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    seen, detections = chicks_and_cup_frame()
-    folder = write_frame(tmp_path / "real", dataclasses.replace(seen, domain="unknown"), detections)
-    done = run(folder, WORDS)
-    assert done.exit_code == 0
-    assert "not asked" in done.stdout
-    assert "simulated" in done.stdout
-    assert told(folder, WORDS, "--image-domain", "simulated")["rows"][1]["chosen_id"] == "bonnet"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (("--image", "a.gif"), 2, "--image a.gif: not an image format"),
-        (("--grounder", "server", "--detections", "d.json"), 2, "either --detections or --grounder"),
-        (("--grounder-options", "a=b"), 2, "needs --grounder"),
-        (("--most", "0"), 2, "--most"),
-        (("--judge", "nobody"), 3, "nobody"),
-        (("--judge", "compared_backends:Finds"), 3, "Choose relation-judge"),
-        (("--judge", HIGHER, "--calibration", "none.json"), 3, "none.json"),
-        (("--config", "none.yaml"), 3, "none.yaml"),
-        (("--judge", "compared_backends:Breaks"), 3, "out of memory"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "code", "said"), TABLES["wrong calls"])
 def test_what_is_wrong_is_told_with_its_repair(frame: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
     done = run(frame, WORDS, *arguments)
     assert done.exit_code == code, done.output

@@ -4,8 +4,6 @@
 The README is short, with an image that loads quickly; CITATION.cff has the package's own data.
 """
 
-from __future__ import annotations
-
 import re
 import runpy
 from collections.abc import Iterator
@@ -136,9 +134,6 @@ def test_no_line_of_a_page_is_longer_than_130_characters() -> None:
         if len(line) > LONGEST
     ]
     assert long == []
-
-
-# ------------------------------------------------------------------------------------------------ README, citation
 
 
 def test_the_readme_is_short() -> None:

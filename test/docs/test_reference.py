@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a program can name is in the Reference: Python names, commands, parameters, ROS names, statuses, JSON fields."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import json

@@ -17,20 +17,12 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 
 
 class Captioner:
-    """Finds captions that begin with "Not" unlikely; counts its questions in a file.
-
-    Args:
-        log: file that gets a line for each question.
-        wrong: words; captions with them are liked in place of the true one.
-        fails: words; an image whose options have them makes the model fail.
-        ends: number of questions after which the process is killed, 0 = never.
-    """
+    """Finds captions that begin with "Not", or have the wrong words, unlikely; writes a line of a log per question."""
 
     def __init__(self, log: str = "", wrong: str = "", fails: str = "", ends: int = 0) -> None:
         self._log, self._wrong, self._fails, self._ends, self._asked = log, wrong, fails, ends, 0
 
     def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
-        """See CandidateScorer.scores."""
         assert rgb.shape == (30, 40, 3)
         assert question
         told = " ".join(choices)
@@ -47,7 +39,6 @@ class Captioner:
 
 
 def truthful(log: str = "", wrong: str = "", fails: str = "", ends: str = "0") -> Captioner:
-    """Load it."""
     return Captioner(log, wrong, fails, int(ends))
 
 
@@ -77,5 +68,4 @@ class PointsBy(SaysAlways):
 
 
 def cannot() -> object:
-    """A backend that cannot be asked in any way."""
     return object()

@@ -24,7 +24,6 @@ def png(width: int = 20, height: int = 10, value: int = 90) -> bytes:
 
 
 def left_half(width: int = 20, height: int = 10) -> bytes:
-    """A mask whose left half is right."""
     mask = np.zeros((height, width), np.uint8)
     mask[:, : width // 2] = 255
     return cv2.imencode(".png", mask)[1].tobytes()
@@ -178,7 +177,6 @@ def embspatial(folder: Path, entries: Sequence[dict[str, Any]] = EMB) -> Path:
 
 
 def items_of(benchmark: Benchmark, folder: Path) -> list[BenchmarkItem]:
-    """The items that are not damaged."""
     return [one for one in benchmark.read(folder) if isinstance(one, BenchmarkItem)]
 
 

@@ -45,8 +45,6 @@ class HigherIsFarther(Finds):
 
 
 class TakesTheFirst(Finds):
-    """Answers every question with its first choice."""
-
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
         return choices[0]
 
@@ -69,5 +67,4 @@ class Breaks(Finds):
 
 
 def broken() -> Finds:
-    """A backend whose weights are damaged."""
     raise ModelError("broken", "its weights are damaged", "get them again")

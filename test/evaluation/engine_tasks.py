@@ -31,15 +31,7 @@ def shards_of(count: int, cases: int = 3) -> list[Shard]:
 
 @dataclass(frozen=True)
 class MadeUp:
-    """A setup whose task takes some time and, where a folder is named, may fail in the ways that tests need.
-
-    Args:
-        folder: holds a file `die-N` or `exit-N` for each shard N over which a worker is killed or ends: once, for it
-            removes the file first; `always-N` stays. Each worker leaves a file `started-PID`. None = nothing of this.
-        seconds: that a shard takes.
-        bad: shards that cannot be evaluated.
-        broken: whether the setup itself fails.
-    """
+    """A setup whose task fails for shard N by files of a folder, `die-N` and `exit-N` once and `always-N` always."""
 
     folder: str | None = None
     seconds: float = 0.0
@@ -93,7 +85,6 @@ class DiesAtStart(MadeUp):
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder of an evaluation."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 

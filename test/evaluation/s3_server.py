@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BUCKET = "recordings"
 _SERVER = """
 import logging, sys
 from moto.server import ThreadedMotoServer

@@ -50,12 +50,5 @@ class ScriptedGrounder:
 
 
 def load(drop: str = "", rename: str = "", ghost: str = "", fails: str = "") -> ScriptedGrounder:
-    """Load it.
-
-    Args:
-        drop: ids that are not found, "cup,box".
-        rename: ids that are found under another name, "cup:bowl".
-        ghost: a name under which something is found where nothing is: an empty part of the table.
-        fails: anything: every request fails.
-    """
+    """Load it: ids to drop, "cup,box"; to rename, "cup:bowl"; the name of a ghost on the table; whether it fails."""
     return ScriptedGrounder(drop, rename, ghost, fails)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags are read in the order of recording, from every storage; what is damaged is said, with the repair."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -18,6 +16,7 @@ import pytest
 from bag_builder import scene
 from click.testing import CliRunner
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from tables import tables
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import DependencyError, FileError
@@ -31,14 +30,8 @@ from spatial_vlm_ros.evaluation.frame_doctor import Severity
 pytest.importorskip("rosbags")
 
 INTERFACES = Path(__file__).parents[2] / "interfaces" / "msg"
-
-
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
-
-
 T0 = 1_700_000_000_000_000_000
-
-
 CUSTOM = "vendor_msgs/msg/Secret"
 
 
@@ -80,9 +73,6 @@ def bag(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def numbers(count: int = 60, step: int = 1, start: int = 0) -> list[str]:
     return [f"number {n}" for n in range(start, count, step)]
-
-
-# ------------------------------------------------------------------------------------------------ what is whole
 
 
 def test_messages_come_in_the_order_of_recording_with_topic_type_and_time(bag: Path) -> None:
@@ -170,40 +160,26 @@ def test_the_definitions_in_the_package_are_those_of_the_interfaces() -> None:
         assert text == (INTERFACES / f"{name.rpartition('/')[2]}.msg").read_text(encoding="utf-8"), name
 
 
-# ------------------------------------------------------------------------------------------------ what is not
-
-
 def test_rosbags_is_named_where_it_is_missing(bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rosbags.rosbag2", None)
     with pytest.raises(DependencyError, match=r"pip install rosbags"):
         open_bag(bag)
 
 
-@pytest.mark.parametrize(
-    ("name", "files", "says"),
-    [
-        ("missing", None, "no such file"),
-        ("folder", [], "no metadata.yaml"),
-        ("parts", ["bag_0.mcap", "bag_1.mcap"], r"ros2 bag reindex parts"),
-        ("notes.txt", b"hello", r"the name ends in '\.txt'"),
-        ("old.bag", b"hello", "rosbag reindex old.bag"),
-        ("x.mcap", b"", "mcap recover x.mcap"),
-        ("x.db3", b"", r"sqlite3 x\.db3 \.recover"),
-        ("pipe", "pipe", "it is not a file"),
-    ],
-)
+@pytest.mark.parametrize(("name", "files", "says"), tables(__file__)["no bags"])
 def test_what_is_no_bag_is_refused_with_the_repair(name: str, files: Any, says: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    if isinstance(files, bytes):
-        path.write_bytes(files)
+    if isinstance(files, str):
+        path.write_text(files)
     elif isinstance(files, list):
         path.mkdir()
         for file in files:
             (path / file).write_bytes(b"")
-    elif files == "pipe":
-        os.mkfifo(path)
     with pytest.raises(FileError, match=says):
         open_bag(path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match="it is not a file"):
+        open_bag(tmp_path / "pipe")
 
 
 def damage(whole: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
@@ -275,9 +251,6 @@ def test_a_message_with_damaged_bytes_names_its_topic_and_time(tmp_path: Path) -
         writer.write(topic, T0, b"\x00\x01\x00\x00\xff\xff\xff\x7fabc")
     with open_bag(tmp_path / "bag") as opened, pytest.raises(FileError, match=f"/a, recorded at {T0} ns"):
         next(opened.messages()).decode()
-
-
-# ------------------------------------------------------------------------------------------------ examined
 
 
 @pytest.fixture

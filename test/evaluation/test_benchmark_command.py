@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """`spatial-vlm benchmark`: several models, splits, damaged items, runs that are ended and go on, existing files."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import benchmark_folders as folders
+import cli_runs
 import pytest
 from benchmark_folders import image_cell, left_half, png, write_parquet
-from click.testing import CliRunner, Result
+from tables import tables
 
 from spatial_vlm_ros.cli.benchmark import WAYS
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks import asking
 from spatial_vlm_ros.evaluation.benchmarks.answers import AnswerLine, open_answers
 from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer
-from spatial_vlm_ros.evaluation.benchmarks.reporting import corrected
 from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
 from spatial_vlm_ros.types.proportions import mcnemar, newcombe, newcombe_paired, wilson
+
+TABLES = tables(__file__)
 
 MODEL = "benchmark_backends:truthful"
 NAMES = [f"{obj}_{side}_table.jpeg" for obj in ("cup", "can", "hat") for side in folders.SIDES]
@@ -49,8 +49,7 @@ def refspatial(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["benchmark", *map(str, arguments)])
+run = partial(cli_runs.run, "benchmark")
 
 
 def said(*arguments: object) -> str:
@@ -65,13 +64,11 @@ def report(*arguments: object) -> dict[str, Any]:
 
 
 def answering(folder: Path, words: str, convention: str = "thousand", kind: str = "SaysAlways") -> str:
-    """A model that always replies the same words."""
     (folder / "reply.txt").write_text(words)
     return f"benchmark_backends:{kind} words={folder / 'reply.txt'} convention={convention}"
 
 
 def row_of(name: str, folder: Path, words: str, convention: str = "thousand") -> dict[str, Any]:
-    """What the report says of such a model."""
     (row,) = report(name, "--data", folder, "--model", answering(folder, words, convention))["models"]
     return dict(row)
 
@@ -82,9 +79,6 @@ def scores_of(row: dict[str, Any]) -> dict[str, float]:
 
 def no_space(*_: object) -> None:
     raise OSError(28, "No space left on device")
-
-
-# ------------------------------------------------------------------------------------------------ what it tells
 
 
 def test_the_list_says_what_is_read_and_where_to_get_it() -> None:
@@ -107,8 +101,7 @@ def test_models_are_scored_by_splits_and_compared_with_the_first_on_the_same_ite
     share = {"n": 3, "k": 2, "value": wilson(2, 3).share, "low": wilson(2, 3).low, "high": wilson(2, 3).high}
     assert by_name["b"]["splits"]["relation"]["A: on"] == share
     change = found["against_first"]["b"]
-    expected = newcombe_paired(8, 0, 4, 0)
-    assert expected is not None
+    expected: Any = newcombe_paired(8, 0, 4, 0)
     assert change["difference"] == {"value": expected.value, "low": expected.low, "high": expected.high}
     assert (change["lost"], change["gained"], change["p"]) == (4, 0, mcnemar(4, 0))
     assert change["p_holm"] == min(1.0, 2 * mcnemar(4, 0))
@@ -122,19 +115,12 @@ def test_models_are_scored_by_splits_and_compared_with_the_first_on_the_same_ite
         assert words in told
 
 
-def test_holm_corrects_for_the_number_of_models() -> None:
-    assert corrected([0.01, 0.04, 0.03]) == [0.03, 0.06, 0.06]
-    assert corrected([0.9, 0.8]) == [1.0, 1.0]
-    assert corrected([]) == []
-
-
 def test_what_contradicts_a_rule_of_thumb_has_a_row_of_its_own(tmp_path: Path) -> None:
     (model,) = report("embspatial", "--data", folders.embspatial(tmp_path / "e"), "--model", MODEL)["models"]
     rows = model["splits"]["rule of thumb"]
     assert {name: row["n"] for name, row in rows.items()} == {"usual": 2, "counter-heuristic": 1}
     assert model["over_groups"] is not None  # two items of one scene
-    change = newcombe(1, 2, 1, 1)
-    assert change is not None
+    change: Any = newcombe(1, 2, 1, 1)
     expected = {"value": change.value, "low": change.low, "high": change.high}
     assert model["usual_less_counter_heuristic"] == expected
     told = run("embspatial", "--data", tmp_path / "e", "--model", MODEL).output
@@ -159,23 +145,7 @@ def test_options_go_to_all_models_or_to_each_and_remedies_are_added(data: Path) 
     assert [(model["name"], model["all"]["k"]) for model in found["models"]] == [("a", 12), ('a wrong="hat "', 8)]
 
 
-# ------------------------------------------------------------------------------------------------ replies
-
-
-@pytest.mark.parametrize(
-    ("words", "convention", "score"),
-    [
-        ("[(0.25, 0.5), (0.75, 0.5)]", "thousand", 0.5),
-        ("[(0.25, 0.5), (0.75, 0.5)]", "fraction", 0.5),
-        ('[{"point_2d":[250,500]}]', "thousand", 1.0),
-        ('[{"point_2d":[10,15]}]', "absolute", 1.0),
-        ('[{"point_2d":[30,15]}]', "absolute", 0.0),
-        ('<point x="25.0" y="50.0">mug</point>', "percent", 1.0),
-        ('<points x1="25.0" y1="50.0" x2="75.0" y2="50.0">mug</points>', "percent", 0.5),
-        ('```json\n[{"point": [500, 250], "label": "mug"}]\n```', "thousand-yx", 1.0),
-        ("There is none.", "fraction", 0.0),
-    ],
-)
+@pytest.mark.parametrize(("words", "convention", "score"), TABLES["points"])
 def test_points_in_the_notations_of_models(words: str, convention: str, score: float, refspatial: Path) -> None:
     row = row_of("refspatial", refspatial, words, convention)
     assert scores_of(row) == {"Location": score}
@@ -225,9 +195,6 @@ def test_one_model_answers_options_and_points_and_published_rules_read_what_ours
         assert (found["scores"][0]["value"], found["without_answer"]) == (credit, 1 - credit)
 
 
-# ------------------------------------------------------------------------------------------------ what is wrong
-
-
 def test_damaged_items_are_counted_and_named_and_count_for_nothing(data: Path) -> None:
     (data / "controlled_images" / NAMES[0]).write_bytes(b"no image")
     (data / "controlled_images" / NAMES[1]).unlink()
@@ -251,30 +218,12 @@ def test_a_model_that_fails_is_named_and_asked_again_by_the_next_run(data: Path,
     assert run(*common, "--model", f"a={MODEL}").exit_code == 0  # who gave no answer does not take its name
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("vsr", "--model", MODEL), "pass the data folder with --data; to get it, clone"),
-        (("whatsup", "--data", "."), "choose a model with --model"),
-        (("whatsup", "--data", ".", "--model", "a", "--model", "b", "--model", "c", "--options", "x=1", "--options",
-          "y=2"), "once for each of the 3 models"),
-        (("whatsup", "--data", "/nowhere", "--model", MODEL), "does not exist"),
-        (("nothing", "--data", ".", "--model", MODEL), "benchmark 'nothing'"),
-        (("whatsup", "--data", "{data}", "--model", "nope"), "grounder 'nope'"),
-        (("whatsup", "--data", "{data}", "--model", "/models/nope"), "not the folder of a model"),
-        (("whatsup", "--data", "{data}", "--model", MODEL, "--model", MODEL), "Give each its own name"),
-        (("whatsup", "--data", "{data}", "--model", MODEL, "--ask", "reply"), "Leave --ask out, or use"),
-        (("whatsup", "--data", "{data}", "--model", "benchmark_backends:cannot"), "ways to ask"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("arguments", "words"), TABLES["refused"])
 def test_what_cannot_be_run_is_refused_in_a_sentence(arguments: tuple[str, ...], words: str, data: Path) -> None:
     result = run(*(argument.format(data=data) for argument in arguments))
     assert result.exit_code in (2, 3)
     assert words in result.output
     assert "Traceback" not in result.output
-
-
-# ------------------------------------------------------------------------------------------------ going on
 
 
 def questions(log: Path) -> int:
@@ -390,8 +339,7 @@ def test_a_full_disk_keeps_the_answers_before(data: Path, monkeypatch: pytest.Mo
             answers.add("m", items[1], BenchmarkAnswer(2), 0.0)
     monkeypatch.undo()
     with open_answers(path, "whatsup") as answers:
-        found = answers.known("m", items[0])
-        assert found is not None
+        found: Any = answers.known("m", items[0])
         assert (found.choice, found.text, found.credit) == (1, "b", 1.0)
         assert answers.known("another", items[0]) is None
 

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What'sUp, VSR, CV-Bench, SpatialSense and EmbSpatial on tiny folders of their layout; scores worked by hand.
-
-Their images: links of the cache of Hugging Face, images that stay in their file, and hostile ones.
-"""
-
-from __future__ import annotations
+"""What'sUp, VSR, CV-Bench, SpatialSense and EmbSpatial on tiny folders of their layout; scores worked by hand."""
 
 import base64
 import json
@@ -15,6 +10,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import benchmark_folders as folders
 import pytest
@@ -37,9 +33,6 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "whatsup": folders.whatsup, "vsr": folders.vsr, "cv-bench": folders.cv_bench,
     "spatialsense": folders.spatialsense, "embspatial": folders.embspatial,
 }  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------ all of them
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -128,16 +121,12 @@ def test_a_listing_that_is_too_large_is_refused_before_it_is_read(
 def test_a_mean_of_accuracies_has_the_interval_of_its_parts(tmp_path: Path) -> None:
     items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
     halves = [(0.5, graded(items[:2], lambda _: True)), (0.5, graded(items[2:5], lambda one: one.key == "2"))]
-    found = mean_of_accuracies("both", halves).interval
+    found: Any = mean_of_accuracies("both", halves).interval
     first, second = wilson(2, 2), wilson(1, 3)
-    assert found is not None
     assert found.value == pytest.approx((1 + 1 / 3) / 2, abs=1e-6)
     down = ((0.5 * (1 - first.low)) ** 2 + (0.5 * (1 / 3 - second.low)) ** 2) ** 0.5
     assert found.low == pytest.approx(found.value - down, abs=1e-5)
     assert found.high == pytest.approx(found.value + 0.5 * (second.high - 1 / 3), abs=1e-5)
-
-
-# ------------------------------------------------------------------------------------------------ What'sUp
 
 
 def test_whatsup_counts_pairs_and_sets_of_the_same_two_objects(tmp_path: Path) -> None:
@@ -184,15 +173,7 @@ def test_whatsup_has_an_accuracy_for_each_preposition(tmp_path: Path) -> None:
     items = items_of(WHATSUP, folder)
     parts = [one.splits["preposition"].partition(": ") for one in items]
     assert [part for _, _, part in parts] == [
-        "left",
-        "top",
-        "above",
-        "left",
-        "right",
-        "front",
-        "behind",
-        "top",
-        "right",
+        *("left", "top", "above", "left", "right", "front", "behind", "top", "right")
     ]
     found = values(WHATSUP, graded(items, lambda one: "285" not in one.key))
     assert {name: found[name] for name in found if name.startswith("COCO-spatial, two objects")} == {
@@ -218,9 +199,6 @@ def test_whatsup_has_the_mean_of_two_sets_of_a_kind(tmp_path: Path) -> None:
     assert found["controlled, mean of both sets"] == pytest.approx((3 / 4 + 1 / 2) / 2, abs=1e-6)
     assert found["set B, pairs"] == 0.0
     assert "COCO-spatial, mean of both sets" not in found
-
-
-# ------------------------------------------------------------------------------------------------ VSR
 
 
 def test_vsr_scores_each_split_and_knows_relations_and_categories(tmp_path: Path) -> None:
@@ -256,9 +234,6 @@ def test_vsr_is_read_as_the_data_sets_have_it(tmp_path: Path) -> None:
     shutil.copytree(alone, untold)
     with pytest.raises(FileError, match="Rename its folder to vsr_random or vsr_zeroshot"):
         items_of(VSR, untold)
-
-
-# ------------------------------------------------------------------------------------------------ CV-Bench
 
 
 def test_cv_bench_is_the_mean_of_2d_and_3d(tmp_path: Path) -> None:
@@ -313,9 +288,6 @@ def test_cv_bench_reads_parquet_as_it_reads_json_lines(tmp_path: Path) -> None:
         items_of(CV_BENCH, tmp_path / "parquet")
 
 
-# ------------------------------------------------------------------------------------------------ the others
-
-
 def test_spatialsense_scores_the_test_split_by_predicate(tmp_path: Path) -> None:
     items = items_of(SPATIALSENSE, folders.spatialsense(tmp_path))
     assert [one.key for one in items] == ["a", "b", "c", "d"]
@@ -339,9 +311,6 @@ def test_embspatial_marks_no_item_where_boxes_do_not_tell(tmp_path: Path) -> Non
     folder = folders.embspatial(tmp_path, entries)
     assert [one.counter_heuristic for one in items_of(EMBSPATIAL, folder)] == [None, None]
     assert list(damaged_of(EMBSPATIAL, folder)) == ["q_2"]
-
-
-# ------------------------------------------------------------------------------------------------ images
 
 
 def in_cache(folder: Path) -> Path:
@@ -410,9 +379,6 @@ def test_an_image_that_leaves_the_folder_or_is_no_file_is_damaged(tmp_path: Path
         assert words in reason
 
 
-# ------------------------------------------------------------------------------------------------ Parquet
-
-
 def rows(count: int, size: int = 0) -> list[dict[str, object]]:
     """Rows of CV-Bench whose image has a value of its own, followed by bytes that no decoder looks at."""
     return [
@@ -475,9 +441,6 @@ def test_what_is_decoded_at_once_is_bounded(tmp_path: Path, monkeypatch: pytest.
     assert isinstance(image, ParquetImage)
     with pytest.raises(FileError, match="more than 1000"):
         image.encoded()
-
-
-# ------------------------------------------------------------------------------------------------ JSON
 
 
 def test_images_of_embspatial_stay_in_the_file(tmp_path: Path) -> None:

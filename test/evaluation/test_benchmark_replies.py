@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which option or points a reply names, by the package's rules and by published ones, and how a model is asked.
-
-Every expected pixel is worked by hand on an image of 20 x 10 pixels.
-"""
+"""Which option or points a reply names, by the package's rules and by published ones, and how a model is asked."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tables import tables
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.evaluation.benchmarks.asking import BenchmarkModel, prompt_of
@@ -38,103 +36,42 @@ from spatial_vlm_ros.perception.replier import PromptReply
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Rgb
 
+TABLES = tables(__file__)
+
 SIDES = ("left", "right", "behind", "left of it")
-
-
 RGB = np.zeros((100, 200, 3), np.uint8)
-
-
 ITEM = BenchmarkItem("k", ImageFile(Path("x.png")), "Where is the cup?", ChoiceTruth(("left", "right"), 1))
-
-
 POINT = BenchmarkItem("p", ImageFile(Path("x.png")), "Point at the cup.", MaskTruth(ImageFile(Path("m.png"))),
                       phrase="the cup")  # fmt: skip
 COLOURS = {"A": "red cup", "B": "blue cup"}
-
 QIDS = ("VIN6MS3J", "VIN6MS3J-1", "VIN6MS3J-flip", "VIN6MS3J-flip-1")
 
 
-def read(by_choice: dict[Any, tuple[str, ...]]) -> list[tuple[str, Any]]:
-    """Reply and choice, of replies listed by the choice that they name."""
-    return [(reply, choice) for choice, replies in by_choice.items() for reply in replies]
-
-
-# ------------------------------------------------------------------------------------------------ options
-
-
-@pytest.mark.parametrize(
-    ("reply", "choice"),
-    [
-        ("left", 0), ("Left.", 0), (" **Right** ", 1), ('"behind"', 2),
-        ("B", 1), ("(b)", 1), ("B.", 1), ("C) behind", 2), ("A: left", 0), ("B right", 1), ("(D) left of it.", 3),
-        ("The cup is behind the can.", 2), ("It is left of it", 3), ("The answer is (B).", 1), ("Answer: right", 1),
-        ("<think>left? A</think>\nB", 1), ("left or right? The answer is: right", 1), ("<answer>C</answer>", 2),
-        ("\xa0B", 1), ("<s> B", 1), ("<s>right</s>", 1), ("C<|im_end|>", 2), ("（A）", 0), ("Ｂ", 1),
-        ("<s> A cup", None), ("I choose (C) because it hides", 2), ("Final answer is B because the cup", None),
-        ("A cup stands there", None), ("left or right", None), ("(A) or (B)", None), ("E", None), ("F. above", None),
-        ("", None), ("Behold", None), ("Bright", None), ("upright", None), ("...", None), ("\x00\x1b[31m", None),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("reply", "choice"), TABLES["options"])
 def test_a_reply_names_one_option_or_none(reply: str, choice: int | None) -> None:
     assert read_choice(reply, SIDES) == choice
 
 
-def test_short_options_are_read_in_a_sentence_and_are_texts_before_they_are_letters() -> None:
-    for reply, options, choice in (
-        ("Yes, the cat is on the mat.", ("yes", "no"), 0),
-        ("No.", ("yes", "no"), 1),
-        ("I cannot say, yes or no", ("yes", "no"), None),
-        ("A", ("yes", "no"), 0),
-        ("B", ("B", "A"), 0),
-        ("3", ("2", "3"), 1),
-        ("There are 3 cups", ("2", "3", "13"), 1),
-    ):
-        assert read_choice(reply, options) == choice, reply
+@pytest.mark.parametrize(("reply", "options", "choice"), TABLES["short options"])
+def test_short_options_are_read_in_a_sentence_and_are_texts_before_they_are_letters(
+    reply: str, options: list[str], choice: int | None
+) -> None:
+    assert read_choice(reply, options) == choice
 
 
-BLINK = {
-    "(B)": ("B", "(B)", "(A) is far.\n\nSo it is (B)", "(B) is near.\n\nThat is clear."),  # the last paragraph decides
-    "(E)": ("E",),  # a lone letter needs no choice of that name
-    "(A)": ("(A) A is closer",),
-    None: ("(A) or (B)", "(C) it is", "(B).", "B is closer", ""),  # of two there is no C; "(B)." is no word of its own
-}
+@pytest.mark.parametrize(("reply", "named", "why"), TABLES["of BLINK"])
+def test_blink_reads_letters_in_brackets(reply: str, named: str | None, why: str) -> None:
+    assert blink_choice(reply, 2) == named, why
 
 
-@pytest.mark.parametrize(("reply", "named"), read(BLINK))
-def test_blink_reads_letters_in_brackets(reply: str, named: str | None) -> None:
-    assert blink_choice(reply, 2) == named
+@pytest.mark.parametrize(("reply", "named", "why"), TABLES["of VLMEvalKit"])
+def test_vlmevalkit_reads_letters_then_texts(reply: str, named: str | None, why: str) -> None:
+    assert vlmevalkit_choice(reply, COLOURS) == named, why
 
 
-VLMEVALKIT = {
-    "B": ("B", "B. blue cup", "The answer: **B**", "The correct answer is **B**. Here is why: it is blue, as all see."),
-    "A": ("the red cup",),
-    None: (
-        "A cup that is blue stands here, so B",  # two letters
-        "B is right because of all the light",  # not among the last four words, and too long for a text
-        *("red cup, blue cup", "Z", "Cannot determine the answer, A", "Failed to obtain answer via API", ""),
-    ),
-}
-
-
-@pytest.mark.parametrize(("reply", "named"), read(VLMEVALKIT))
-def test_vlmevalkit_reads_letters_then_texts(reply: str, named: str | None) -> None:
-    assert vlmevalkit_choice(reply, COLOURS) == named
-
-
-CAMBRIAN = {
-    "b": ("(B)", "B.", "(B) can", "Behind the can", "The answer is (B).", "Answer: B"),
-    ":": ("The answer is: (B)",),  # what stands behind "answer is" begins with a colon
-    "a": ("The answer is unclear. Answer: (A)",),
-    "c": ("can",),
-    "*": ("**B**",),
-    "2": ("2",),
-    "": ("", "."),
-}
-
-
-@pytest.mark.parametrize(("reply", "named"), read(CAMBRIAN))
-def test_cambrian_takes_the_first_character_of_3d_but_for_a_colon(reply: str, named: str) -> None:
-    assert cambrian_answer(reply) == cambrian_answer(reply, of_3d=True) == named
+@pytest.mark.parametrize(("reply", "named", "why"), TABLES["of Cambrian"])
+def test_cambrian_takes_the_first_character_of_3d_but_for_a_colon(reply: str, named: str, why: str) -> None:
+    assert cambrian_answer(reply) == cambrian_answer(reply, of_3d=True) == named, why
     assert (cambrian_answer(":"), cambrian_answer(":", of_3d=True)) == (":", "")
 
 
@@ -142,29 +79,9 @@ def test_thinking_is_passed_over() -> None:
     assert after_thinking("<think>A or B?</think>\n B") == after_thinking("B") == "B"
 
 
-# ------------------------------------------------------------------------------------------------ points
-
-
-@pytest.mark.parametrize(
-    ("reply", "point"),
-    [
-        ("[(0.3, 0.4), (0.9, 0.9)]", (0.3, 0.4)),
-        ("I would say [0.3, 0.4], or (0.5, 0.6).", (0.5, 0.6)),  # round brackets come first
-        ("It is at [0.3,0.4]", (0.3, 0.4)),
-        ("( 1 , 2 )", (1.0, 2.0)),
-        ("[(-0.1, 0.4)]", (-0.1, 0.4)),  # by the list, for the patterns have no sign
-        ("[(.3, .4), (.5, .6)]", (0.3, 0.4)),
-        ("[.3, .4]", (0.3, 0.4)),
-        ("[(.3, .4),]", (0.3, 0.4)),
-        ("[.3, .4, .5]", None),
-        ("[]", None),
-        ("[x, y]", None),
-        ("0.3, 0.4", None),
-        ("", None),
-    ],
-)
+@pytest.mark.parametrize(("reply", "point"), TABLES["first points"])
 def test_the_first_point_of_a_reply(reply: str, point: tuple[float, float] | None) -> None:
-    assert first_point(reply) == point
+    assert first_point(reply) == (point and tuple(point))
 
 
 def test_yes_and_no_are_told_by_the_first_letters() -> None:
@@ -188,23 +105,10 @@ def test_polygons_are_read_and_hold_points() -> None:
         assert read_polygon(text) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "cells"),
-    [
-        ("[(0.5, 0.25), (0.1,0.95)]", [(10, 2, 11, 3), (2, 9, 3, 10)]),
-        ("The points are (0.5, 0.25).", [(10, 2, 11, 3)]),
-        ("(12, 3)", [(12, 3, 13, 4)]),  # pixels
-        ("(1, 0.5)", [(20, 5, 21, 6)]),  # one decimal point makes both fractions
-        ("(-0.01, 0.5)", [(0, 5, 1, 6)]),  # cut off towards 0, so that it is inside
-        ("( 0.5, 0.5) (.5, .5) (0.5)", []),  # a space, no digit before the point, one number
-        ("[0.5, 0.5]", []),
-        ("(0.1, 0.2, 0.3)", []),
-        ("", []),
-    ],
-)
-def test_pairs_in_round_brackets_are_points(text: str, cells: list[tuple[int, int, int, int]]) -> None:
-    assert list(robopoint_cells(text, 20, 10) or ()) == cells
-    assert list(roborefer_cells(text, 20, 10) or ()) == cells
+@pytest.mark.parametrize(("text", "cells"), TABLES["pairs"])
+def test_pairs_in_round_brackets_are_points(text: str, cells: list[list[int]]) -> None:
+    for reader in (robopoint_cells, roborefer_cells):
+        assert [list(cell) for cell in reader(text, 20, 10) or ()] == cells
 
 
 def test_boxes_differ_between_the_two_scorers() -> None:
@@ -258,8 +162,6 @@ def test_points_count_by_the_pixels_that_they_lie_in() -> None:
         share_inside([(float("nan"), 0.5)], mask)
 
 
-# ------------------------------------------------------------------------------------------------ variants
-
 GROUPS = {
     "vanilla": (QIDS, (True, False, True, True)),
     "flip": (("VIN6MS3J", "VIN6MS3J-1", "VIN6MS3J", "VIN6MS3J-1"), (True, False)),
@@ -274,9 +176,6 @@ def test_variants_that_belong_together_are_right_together() -> None:
         groups, right = GROUPS[rule]
         assert tuple(variant_group(qid, rule) for qid in QIDS) == groups
         assert tuple(all_right(QIDS, (True, False, True, True), rule).values()) == right
-
-
-# ------------------------------------------------------------------------------------------------ asking
 
 
 class _Scorer:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluations on several processes, on Ray and in an S3 store give the folder of one process, whatever is killed."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os
@@ -29,7 +27,7 @@ from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.engine.evaluate_cases import evaluate_cases
 from spatial_vlm_ros.evaluation.engine.local import LocalEngine
 from spatial_vlm_ros.evaluation.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_ros.evaluation.engine.store import HALF, LocalStore, open_store
+from spatial_vlm_ros.evaluation.engine.store import LocalStore, open_store
 from spatial_vlm_ros.evaluation.engine.uris import facts_of
 from spatial_vlm_ros.evaluation.engine.workers import ATTEMPTS
 from spatial_vlm_ros.evaluation.model_spec import ModelSpec
@@ -88,9 +86,6 @@ def killed(started: subprocess.Popen[str]) -> None:
     started.kill()
     started.communicate(timeout=LIMIT_S)
     assert started.returncode == -signal.SIGKILL
-
-
-# ------------------------------------------------------------------------------------------------ processes here
 
 
 @pytest.mark.parametrize("how", [pytest.param("", marks=slow), "die", pytest.param("exit", marks=slow)])
@@ -168,31 +163,6 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(writes: int, 
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
-@slow
-def test_a_disk_that_fills_up_ends_the_evaluation_and_loses_nothing(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "none", str(disk)], capture_output=True).returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    try:
-        with pytest.raises(StoreError, match=r"No space left on device.*enough space; then run the same command"):
-            evaluate_shards(MadeUp(), shards_of(60), disk / "out", LocalEngine(), CONFIGURATION)
-        stored = list((disk / "out" / "parts").iterdir())
-        assert 0 < len(stored) < 60
-        assert not list(disk.rglob(f"{HALF}*"))
-        subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
-        done = evaluate_shards(MadeUp(), shards_of(60), disk / "out", LocalEngine(), CONFIGURATION, resume=True)
-        assert (done.is_whole, done.reused) == (True, len(stored))
-        evaluate_shards(MadeUp(), shards_of(60), tmp_path / "expected", LocalEngine(), CONFIGURATION)
-        assert contents(disk / "out") == contents(tmp_path / "expected")
-        assert json.loads((disk / "out" / "outcome.json").read_text())["evaluated"] == 180
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
-# ------------------------------------------------------------------------------------------------ Ray
-
-
 def test_two_workers_of_ray_of_which_one_dies_give_the_bytes_of_one_process(
     tmp_path: Path, control: Path, expected: dict[str, bytes]
 ) -> None:
@@ -225,9 +195,6 @@ def test_workers_of_ray_go_on_after_one_and_then_the_driver_were_killed_and_give
     (control / "always-1").touch()
     said = finished(program(tmp_path / "dead", engine="ray", shards=4, control=str(control)))
     assert "3 of 12 cases were not evaluated: piece 1 (3 cases: 3 workers ended while they worked on it" in said
-
-
-# ------------------------------------------------------------------------------------------------ S3
 
 
 @pytest.fixture
@@ -276,19 +243,6 @@ def test_bags_and_results_of_a_store_are_those_of_a_disk(bag: Source, server: S3
         server.stop()
         with pytest.raises(StoreError, match="--resume"):
             list(messages)
-
-
-@slow
-def test_a_store_that_ends_midway_keeps_what_is_stored(server: S3Server) -> None:
-    seen: list[object] = []
-
-    def watch(outcome: object) -> None:
-        seen.append(outcome)
-        if len(seen) == 3:
-            server.stop()
-
-    with pytest.raises(StoreError, match=r"with --resume: 3 of 7 parts are stored and kept"):
-        evaluate_shards(MadeUp(), shards_of(7), "s3://lab/out", LocalEngine(), CONFIGURATION, watch=watch)
 
 
 _FROM_A_STORE = """

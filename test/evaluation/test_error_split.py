@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong and who is to blame: a detector that errs as it is told, on a scene whose truth is known.
-
-Which true object a found one is: masks before boxes before boxes in space, with overlaps worked by hand.
-"""
-
-from __future__ import annotations
+"""What went wrong and who is to blame: a detector that errs as it is told, on a scene whose truth is known."""
 
 import json
 from pathlib import Path
@@ -13,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from tables import tables
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation import case_judge
@@ -31,12 +27,10 @@ from spatial_vlm_ros.parameters import ResolverConfig, Settings
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, Transform
 
+TABLES = tables(__file__)
+
 BEHIND = "the chick behind the cup"
-
-
 BONNET = {"status": "OK", "id": "bonnet"}
-
-
 NEAR = {"center": [0.22, -0.03, 0.035], "size": [0.07, 0.07, 0.07]}
 
 
@@ -51,36 +45,7 @@ def evaluated(folder: Path, words: str, expect: dict[str, Any], **options: str) 
     return one
 
 
-@pytest.mark.parametrize(
-    ("words", "expect", "options", "error", "blame", "about"),
-    [
-        (BEHIND, BONNET, {"ghost": "plate"}, "", None, ""),
-        (BEHIND, BONNET, {"drop": "bonnet"}, "not detected", "model", "chick (bonnet)"),
-        (BEHIND, BONNET, {"drop": "cup"}, "not detected", "model", "cup (cup)"),
-        (BEHIND, BONNET, {"rename": "cup:bottle"}, "mislabelled", "model", "cup (cup) as 'bottle'"),
-        ("the cup", {"status": "OK", "id": "cup"}, {"rename": "box:cup", "drop": "cup"}, "not detected", "model",
-         "cup (cup)"),
-        ("the rightmost chick", BONNET, {"ghost": "chick"}, "mislabelled", "model", "no true object as 'chick'"),
-        ("the cup", {"status": "OK", "id": "cup"}, {"ghost": "cup"}, "needless refusal", "model", ""),
-        ("the chick", {"status": "AMBIGUOUS"}, {"drop": "ribbon"}, "missing refusal", "model",
-         "chick (ribbon): not detected"),
-        ("the spoon", {"status": "NOT_FOUND"}, {"ghost": "spoon"}, "missing refusal", "model",
-         "no true object as 'spoon': mislabelled"),
-        (BEHIND, {"status": "RELATION_UNSATISFIED"}, {"ghost": "plate"}, "missing refusal", "resolver", ""),
-        ("the cup along the box", {"status": "OK", "id": "cup"}, {"drop": "cup"}, "misread sentence", "resolver", ""),
-        (BEHIND, {"status": "OK", "id": "ribbon"}, {"drop": "box"}, "wrong relation", "resolver", ""),
-        (BEHIND, {"status": "OK", "id": "box"}, {"ghost": "plate"}, "misread sentence", "resolver", ""),
-        (BEHIND, BONNET, {"fails": "yes"}, "failed", "model", ""),
-        (BEHIND, {**BONNET, "box_3d": {**NEAR, "center": [0.32, -0.03, 0.035]}, "tolerance_m": 0.05},
-         {"ghost": "plate"}, "wrong place", "resolver", ""),
-        (BEHIND, {**BONNET, "box_3d": NEAR, "tolerance_m": 0.02}, {"ghost": "plate"}, "", None, ""),
-        ("how many chicks are there?", {"status": "ANSWERED", "answer": {"value": 2}}, {"drop": "ribbon"}, "answer",
-         "model", ""),
-        ("the chick", {"status": "AMBIGUOUS"}, {"drop": "ribbon,bonnet"}, "not detected", "model",
-         "chick (bonnet), chick (ribbon)"),
-        ("the chick", {"status": "NOT_FOUND"}, {"drop": "box"}, "other refusal", "resolver", ""),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("words", "expect", "options", "error", "blame", "about"), TABLES["errors"])
 def test_the_error_names_what_is_missing(
     words: str, expect: dict[str, Any], options: dict[str, str], error: str, blame: str | None, about: str,
     tmp_path: Path,
@@ -91,19 +56,9 @@ def test_the_error_names_what_is_missing(
     assert row["problem"] == ""
 
 
-@pytest.mark.parametrize(
-    ("words", "expect", "error"),
-    [
-        (BEHIND, BONNET, ""),
-        (BEHIND, {"status": "OK", "id": "ribbon"}, "wrong relation"),
-        (BEHIND, {"status": "OK", "id": "box"}, "misread sentence"),
-        ("the chick", {"status": "OK", "id": "ribbon"}, "needless refusal"),
-    ],
-)
-def test_of_given_detections_the_resolver_is_to_blame(
-    words: str, expect: dict[str, Any], error: str, tmp_path: Path
-) -> None:
-    one = evaluated(tmp_path, words, expect)
+@pytest.mark.parametrize(("words", "id_", "error"), TABLES["of given detections"])
+def test_of_given_detections_the_resolver_is_to_blame(words: str, id_: str, error: str, tmp_path: Path) -> None:
+    one = evaluated(tmp_path, words, {"status": "OK", "id": id_})
     row = one.row()
     assert (row["error"], row["blame"]) == (error, "resolver" if error else None)
     assert row["oracle_right"] is (error == "")
@@ -111,14 +66,12 @@ def test_of_given_detections_the_resolver_is_to_blame(
 
 
 def test_a_found_object_is_told_by_its_pixels_and_rows_keep_all(tmp_path: Path) -> None:
-    one = evaluated(tmp_path, BEHIND, BONNET, ghost="plate")
-    assert one.resolution.target is not None
+    one: Any = evaluated(tmp_path, BEHIND, BONNET, ghost="plate")
     assert one.resolution.target.id == "g0"
     row = one.row()
     assert (row["id"], row["expected_id"], row["iou"], row["oracle_right"]) == ("bonnet", "bonnet", 1.0, True)
     assert list(row) == list(COLUMNS)
     assert json.loads(json.dumps(row)) == row
-    assert one.result is not None
     assert row_of(result_of(row)) == row
     assert result_of(row) == one.result
 
@@ -185,8 +138,7 @@ def test_a_fault_of_ours_costs_one_case(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_image_of_a_failure_has_the_right_object_in_it(tmp_path: Path) -> None:
     one = evaluated(tmp_path, BEHIND, BONNET, drop="bonnet")
-    jpeg = failure_image.failure_image(one, ResolverConfig())
-    assert jpeg is not None
+    jpeg: Any = failure_image.failure_image(one, ResolverConfig())
     drawn = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).astype(int)
     assert drawn.shape[1] > 640  # the view from above is beside it
     edge = drawn[155:195, 316:321]
@@ -194,19 +146,13 @@ def test_the_image_of_a_failure_has_the_right_object_in_it(tmp_path: Path) -> No
     assert 0.3 < green.mean() < 0.95  # dashed
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [("mug", "cup", True), ("red mug", "Mug", True), ("fruit", "apple", True), ("apple", "fruit", True),
-     ("cup", "bottle", False), ("", "cup", True)],
-)  # fmt: skip
+@pytest.mark.parametrize(("one", "other", "same"), TABLES["names"])
 def test_names_that_may_mean_one_object(one: str, other: str, same: bool) -> None:
     assert same_name(one, other) is same
 
 
-# ------------------------------------------------------------------------------------------------ which object it is
-
-
-def box(x: float, size: float = 1.0, turned: float = 0.0) -> ComparedBox:
+def box(x: float, size: float = 1.0, turned_deg: float = 0.0) -> ComparedBox:
+    turned = np.radians(turned_deg)
     axes = np.array([[np.cos(turned), -np.sin(turned), 0], [np.sin(turned), np.cos(turned), 0], [0, 0, 1]])
     return ComparedBox("base", np.array([x, 0.0, 0.0]), axes, np.full(3, size))
 
@@ -217,20 +163,10 @@ def mask(left: int, right: int) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "share"),
-    [
-        (box(0.0), box(0.0), 1.0),
-        (box(0.0), box(0.5), 1 / 3),  # half of each is shared: 0.5 of 1.5
-        (box(0.0), box(0.0, 0.5), 1 / 8),
-        (box(0.0), box(0.0, turned=np.pi / 2), 1.0),
-        (box(0.0), box(0.0, turned=np.pi / 4), 0.8284 / 1.1716),  # an octagon: 2 (√2 - 1) of the square
-        (box(0.0), box(1.5), 0.0),
-    ],
-)
-def test_volumes_that_two_boxes_share(one: ComparedBox, other: ComparedBox, share: float) -> None:
-    assert overlap(one, other) == pytest.approx(share, abs=0.01)
-    assert overlap(other, one) == pytest.approx(share, abs=0.01)
+@pytest.mark.parametrize(("other", "share", "why"), TABLES["volumes"])
+def test_volumes_that_two_boxes_share(other: list[float], share: float, why: str) -> None:
+    assert overlap(box(0.0), box(*other)) == pytest.approx(share, abs=0.01), why
+    assert overlap(box(*other), box(0.0)) == pytest.approx(share, abs=0.01), why
 
 
 def test_a_box_goes_into_another_frame_and_back() -> None:

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BLINK, RefSpatial, RoboSpatial, 3DSRBench and Where2Place in their published layouts, made up in small.
-
-Scores, CircularEval and FlipEval are worked by hand.
-"""
-
-from __future__ import annotations
+"""BLINK, RefSpatial, RoboSpatial, 3DSRBench and Where2Place in their published layouts, made up in small."""
 
 import base64
 import csv
@@ -18,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from benchmark_folders import damaged_of, graded, image_cell, items_of, left_half, png, write_parquet
+from tables import tables
 
 from spatial_vlm_ros.errors import DependencyError, FileError
 from spatial_vlm_ros.evaluation.benchmarks.blink import BLINK
@@ -31,6 +27,7 @@ from spatial_vlm_ros.evaluation.benchmarks.tsv_rows import LONGEST_ROW, TsvImage
 from spatial_vlm_ros.evaluation.benchmarks.where2place import WHERE2PLACE
 
 pytest.importorskip("pyarrow")
+TABLES = tables(__file__)
 SQUARE = "[(0.1, 0.1), (0.5, 0.1), (0.5, 0.5), (0.1, 0.5)]"
 
 
@@ -43,8 +40,6 @@ def whole(benchmark: Benchmark, folder: Path) -> list[BenchmarkItem]:
 def credited(items: Sequence[BenchmarkItem], replies: Sequence[str]) -> list[float]:
     return [item.truth.credit(BenchmarkAnswer(text=text)) for item, text in zip(items, replies, strict=True)]
 
-
-# ------------------------------------------------------------------------------------------------ BLINK
 
 DEPTH = ["A is closer", "B is closer"]
 
@@ -89,14 +84,8 @@ def test_blink_names_damaged_questions_and_a_missing_column_or_package(
     blink: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = blink / "Relative_Depth" / "val-00000-of-00001.parquet"
-    rows = [
-        blink_row(0, "Relative_Depth", DEPTH, "(A)"),
-        blink_row(1, "Relative_Depth", DEPTH, "hidden"),
-        blink_row(2, "Relative_Depth", ["same", "same"], "(A)"),
-        blink_row(3, "Relative_Depth", DEPTH, "(C)"),
-        blink_row(4, "Relative_Depth", DEPTH, "(A)", image_1=None),
-        blink_row(5, "Relative_Depth", DEPTH, "(A)", image_2=image_cell(png())),
-    ]
+    rows = [blink_row(n, "Relative_Depth", *told, **more) for n, (*told, more) in enumerate(TABLES["damaged of BLINK"])]
+    rows.append(blink_row(5, "Relative_Depth", DEPTH, "(A)", image_2=image_cell(png())))
     write_parquet(file, rows)
     found = damaged_of(BLINK, blink)
     words = {1: "none of (A), (B)", 2: "all different", 3: "none of (A), (B)", 5: "several images"}
@@ -115,9 +104,6 @@ def test_blink_names_damaged_questions_and_a_missing_column_or_package(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DependencyError, match="pip install pyarrow"):
         list(BLINK.read(blink))
-
-
-# ------------------------------------------------------------------------------------------------ RefSpatial-Bench
 
 
 def words(n: int) -> dict[str, Any]:
@@ -181,8 +167,6 @@ def test_refspatial_names_damaged_questions_and_masks_of_another_size(refspatial
     assert sum("step" in reason for reason in found.values()) == 1
 
 
-# ------------------------------------------------------------------------------------------------ RoboSpatial-Home
-
 CONTEXT = "Pinpoint several points left of the bowl. Your answer should be formatted as a list of tuples"
 
 
@@ -228,17 +212,7 @@ def test_robospatial_scores_as_the_leaderboard(robospatial: Path) -> None:
 def test_robospatial_is_read_as_its_download_script_writes_it(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "img_context_0.png").write_bytes(png())
-    entries = [
-        {"category": "context", "question": CONTEXT, "answer": SQUARE, "img": "images/img_context_0.png",
-         "depth_image": None, "mask": "images/mask_context_0.png"},
-        {"category": "configuration", "question": "Is it?", "answer": "yes", "img": "images/gone.png"},
-        {"category": "context", "question": CONTEXT, "answer": "[(0.1, 0.1), (0.2, 0.2)]",
-         "img": "images/img_context_0.png"},
-        {"category": "colour", "question": "Is it?", "answer": "yes", "img": "images/img_context_0.png"},
-        {"category": "context", "question": "", "answer": "yes", "img": "images/img_context_0.png"},
-        {"category": "context", "question": CONTEXT, "answer": SQUARE, "img": None},
-    ]  # fmt: skip
-    (tmp_path / "annotations.json").write_text(json.dumps(entries))
+    (tmp_path / "annotations.json").write_text(json.dumps(TABLES["downloaded"]))
     found = damaged_of(ROBOSPATIAL, tmp_path)
     assert len(found) == 5
     assert "does not exist" in found["configuration/1"]
@@ -248,12 +222,8 @@ def test_robospatial_is_read_as_its_download_script_writes_it(tmp_path: Path) ->
     assert [item.key for item in items_of(ROBOSPATIAL, tmp_path)] == ["context/0"]
 
 
-# ------------------------------------------------------------------------------------------------ 3DSRBench
-
 TSV = "3dsrbench_v1_vlmevalkit_circular.tsv"
 COLUMNS = ["index", "question", "A", "B", "C", "D", "answer", "category", "image_source", "image_url", "image", "qid"]
-
-
 IMAGE = base64.b64encode(png()).decode()
 
 
@@ -337,17 +307,8 @@ def test_threedsr_as_a_task_of_lmms_eval_has_its_images_and_its_own_rules(threed
 
 
 def test_threedsr_names_damaged_rows(threedsr: Path) -> None:
-    write_tsv(threedsr, [
-        tsv_row(0, "AAAAAAAA"),
-        tsv_row(1, "AAAAAAAA"),
-        tsv_row(2, "CCCCCCCC", "colour_redder"),
-        tsv_row(3, "DDDDDDDD", answer="C"),
-        tsv_row(4, "EEEEEEEE", answer="AB"),
-        tsv_row(5, "FFFFFFFF", image="77"),
-        tsv_row(6, ""),
-        tsv_row(7, "GGGGGGGG", B="yes"),
-        tsv_row(8, "HHHHHHHH", image=IMAGE[:80]),
-    ])  # fmt: skip
+    damaged = [tsv_row(*told, **more) for *told, more in TABLES["damaged rows"]]
+    write_tsv(threedsr, [*damaged, tsv_row(8, "HHHHHHHH", image=IMAGE[:80])])
     found = damaged_of(THREEDSR, threedsr)
     assert set(found) == {"AAAAAAAA", "CCCCCCCC", "DDDDDDDD", "EEEEEEEE", "FFFFFFFF", f"{TSV} row 6", "GGGGGGGG"}
     assert "occurs again" in found["AAAAAAAA"]
@@ -359,7 +320,6 @@ def test_threedsr_names_damaged_rows(threedsr: Path) -> None:
 
 
 def test_threedsr_names_what_is_not_as_published(tmp_path: Path) -> None:
-
     for text, words in (("", "empty"), ("index\tqid\n", "no column question"), (b"\xff\xfe\x00", "not UTF-8")):
         (tmp_path / TSV).write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(FileError, match=words):
@@ -385,11 +345,7 @@ def test_rows_of_a_tsv_file_are_found_again_and_long_ones_refused(tmp_path: Path
         list(tsv_rows(path, "get it")[1])
 
 
-# ------------------------------------------------------------------------------------------------ Where2Place
-
 SIZE = (640, 480)
-
-
 TEXT = "Pinpoint several points left of the sink. Your answer should be formatted as a list of tuples, i.e. [(x1, y1)]"
 
 
@@ -432,59 +388,17 @@ def test_where2place_names_damaged_lines(where2place: Path) -> None:
     assert len(items_of(WHERE2PLACE, where2place)) == 1
 
 
-# ------------------------------------------------------------------------------------------------ replies
-
-LEFT, RIGHT, IN, OUT = (0.2, 0.5), (0.8, 0.5), (0.3, 0.3), (0.9, 0.9)
-CREDITS: dict[str, tuple[Benchmark, int, list[tuple[BenchmarkAnswer, float]]]] = {
-    "blink": (BLINK, 1, [  # B is right
-        (BenchmarkAnswer(choice=1), 1.0),
-        (BenchmarkAnswer(choice=1, text="B is closer"), 1.0),
-        (BenchmarkAnswer(choice=1, text="The second one is nearer."), 1.0),
-        (BenchmarkAnswer(choice=1, text="(A)"), 0.0),  # its own rules come first
-        (BenchmarkAnswer(text="<think>(A)?</think>\n(B)"), 1.0),
-        (BenchmarkAnswer(), 0.0),
-    ]),
-    "refspatial": (REFSPATIAL, 0, [
-        (BenchmarkAnswer(points=(LEFT,)), 1.0),
-        (BenchmarkAnswer(points=(LEFT, RIGHT)), 0.5),
-        (BenchmarkAnswer(points=((0.4999, 0.999), (0.5, 0.0), (-0.01, 0.5), (1e300, 0.5))), 0.25),
-        (BenchmarkAnswer(points=(LEFT,), text='[{"point_2d": [200, 500]}]'), 1.0),
-        (BenchmarkAnswer(points=(LEFT,), text="(200, 500)"), 1.0),  # thousandths; the published reader takes pixels
-        (BenchmarkAnswer(points=(LEFT,), text="(0.8, 0.5)"), 0.0),  # fractions are read as published
-        (BenchmarkAnswer(points=(LEFT,), text="<think>(0.8, 0.5)</think>(0.2, 0.5)"), 1.0),
-        (BenchmarkAnswer(text="(5, 5)"), 1.0),  # nothing was read: as published
-        (BenchmarkAnswer(), 0.0),
-    ]),
-    "robospatial": (ROBOSPATIAL, 6, [
-        (BenchmarkAnswer(points=(IN, OUT)), 1.0),
-        (BenchmarkAnswer(points=(OUT, IN)), 0.0),  # the first alone counts
-        (BenchmarkAnswer(points=(IN, OUT), text="(300, 300)"), 1.0),  # thousandths; as published it would be outside
-        (BenchmarkAnswer(points=(IN, OUT), text="(0.9, 0.9)"), 0.0),
-        (BenchmarkAnswer(points=(OUT, IN), text="<think>(0.9, 0.9)</think> [0.3, 0.3]"), 1.0),
-        (BenchmarkAnswer(), 0.0),
-    ]),
-    "threedsr": (THREEDSR, 1, [  # B, "yes", is right
-        (BenchmarkAnswer(text="B"), 1.0),
-        (BenchmarkAnswer(choice=0, text="B. yes"), 1.0),
-        (BenchmarkAnswer(choice=1, text="A"), 0.0),
-        (BenchmarkAnswer(choice=1, text="Both A and B look so; the second it is"), 1.0),
-        (BenchmarkAnswer(choice=1, text="yes"), 1.0),
-        (BenchmarkAnswer(choice=1), 1.0),
-        (BenchmarkAnswer(text="<think>A</think>B"), 1.0),
-        (BenchmarkAnswer(), 0.0),
-    ]),
-    "where2place": (WHERE2PLACE, 0, [
-        (BenchmarkAnswer(points=((0.1, 0.5),), text="(100, 500)"), 1.0),
-        (BenchmarkAnswer(points=((0.75, 0.5),)), 0.0),
-    ]),
-}  # fmt: skip
+FOLDERS = {"blink": BLINK, "refspatial": REFSPATIAL, "robospatial": ROBOSPATIAL, "threedsr": THREEDSR,
+           "where2place": WHERE2PLACE}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CREDITS)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_what_published_rules_do_not_read_is_read_by_the_package(name: str, request: pytest.FixtureRequest) -> None:
-    benchmark, number, answers = CREDITS[name]
-    items = whole(benchmark, request.getfixturevalue(name))
-    for answer, credit in answers:
-        assert items[number].truth.credit(answer) == pytest.approx(credit, abs=0.005), answer
+    items = whole(FOLDERS[name], request.getfixturevalue(name))
+    rows = [row for row in TABLES["credits"] if row[0] == name]
+    assert rows
+    for _, number, told, credit in rows:
+        given = BenchmarkAnswer(**told | {"points": tuple(map(tuple, told.get("points", ())))})
+        assert items[number].truth.credit(given) == pytest.approx(credit, abs=0.005), told
     if name == "robospatial":
         assert [items[n].truth.credit(BenchmarkAnswer(choice=0)) for n in (0, 1)] == [1.0, 0.0]

@@ -14,11 +14,10 @@ import pytest
 from compared_backends import HigherIsFarther
 from frame_files import case, write_cases
 
-from spatial_vlm_ros.errors import FileError, InputError, NotUnderstoodError, UnknownNameError
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.compared_models import ComparedModel, models_of
-from spatial_vlm_ros.evaluation.frame_folder import load_cases
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
-from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations, judge_json
 from spatial_vlm_ros.evaluation.relation_comparison import (
     ComparedSentence,
     ComparisonPlan,
@@ -28,8 +27,7 @@ from spatial_vlm_ros.evaluation.relation_comparison import (
 from spatial_vlm_ros.parameters import ResolverConfig, config_from
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.spatial.clause_judge import load_calibrations
-from spatial_vlm_ros.types import ComparedRow, RelationComparison, Status
+from spatial_vlm_ros.types import Status
 
 if TYPE_CHECKING:
     from conftest import Tabletop
@@ -37,12 +35,12 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.sim.tabletop import Rendering
 import time
 
+from tables import tables
+
+TABLES = tables(__file__)
+
 BEHIND = "the can behind the cup"
-
-
 HIGHER = "higher=compared_backends:HigherIsFarther"
-
-
 GOOD = {"slope": 1.0, "error": 0.05, "offset": 0.0, "n": 400, "positive": 200}
 
 
@@ -71,25 +69,16 @@ def compared(seen: Rendering, words: str = BEHIND, made: ComparisonPlan | None =
     return compare_sentence(seen.frame, seen.detections, words, made or plan(), config, **more)
 
 
-def rows_of(comparison: RelationComparison) -> dict[tuple[str, str], ComparedRow]:
-    return {(row.by, row.name): row for row in comparison.rows}
-
-
 def calibration(path: Path, behind: dict[str, float]) -> str:
     known = {f"behind, {where}": behind for where in ("higher", "lower")}
     path.write_text(json.dumps({"schema": 1, "model": "m", "relations": known}))
     return str(path)
 
 
-# ------------------------------------------------------------------------------------------------ a planted failure
-
-
 def test_a_model_that_takes_higher_for_farther_is_shown_wrong_and_measurement_right(contrary: Rendering) -> None:
     comparison = compared(contrary, expected=("far",)).comparison
     measured, model = comparison.rows
-    assert (measured.by, measured.chosen_id, measured.status, measured.right) == (
-        "measurement", "far", Status.OK, True,
-    )  # fmt: skip
+    assert (measured.by, measured.chosen_id, measured.status, measured.right) == ("measurement", "far", Status.OK, True)
     assert (model.by, model.chosen_id, model.agrees, model.right) == ("model", "near", False, False)
     pairs = {(one.target_id, one.anchor_id): n for n, one in enumerate(comparison.relations)}
     far, near = pairs["far", "cup"], pairs["near", "cup"]
@@ -99,28 +88,13 @@ def test_a_model_that_takes_higher_for_farther_is_shown_wrong_and_measurement_ri
     assert (model.share or 0.0) == pytest.approx(0.95)
 
 
-def test_calibrated_on_pairs_with_contrary_ones_its_answers_change_nothing(
-    usual: Rendering, contrary: Rendering, tmp_path: Path
-) -> None:
-    names = [f"{kind}{n}" for kind in ("usual", "contrary") for n in range(10)]
-    for name in names:
-        seen = usual if "usual" in name else contrary
-        write_frame(tmp_path / name, seen.frame, seen.detections)
-    write_cases(tmp_path, [case(name, BEHIND, "far") for name in names])
-    tally = JudgeTally()
-    ask_relations(tmp_path, load_cases(tmp_path), HigherIsFarther(), ResolverConfig(), tally, 5.0)
-    assert [len(tally.said[f"behind, {where}"]) for where in ("higher", "lower")] == [20, 20]
-    file = tmp_path / "judge.json"
-    file.write_text(json.dumps(judge_json("higher", tally, {})))
-    known = load_calibrations(file)
-    assert known.of("behind, higher") is known.of("behind, lower") is None
-    comparison = compared(contrary, made=plan(HIGHER, calibrations=[str(file)])).comparison
-    found = rows_of(comparison)
-    measured, fused = found["measurement", "measurement"], found["fused", "higher"]
+def test_a_calibration_that_tells_nothing_changes_nothing(contrary: Rendering, tmp_path: Path) -> None:
+    file = calibration(tmp_path / "judge.json", behind={**GOOD, "slope": 0.05})
+    measured, model, fused = compared(contrary, made=plan(calibrations=[file])).comparison.rows
     assert (fused.chosen_id, fused.status, fused.effect) == ("far", Status.OK, "reported")
     assert [one.p for one in fused.opinions] == [one.p for one in measured.opinions]
     assert "two standard errors" in fused.reason
-    assert found["model", "higher"].chosen_id == "near"
+    assert model.chosen_id == "near"
 
 
 def test_calibrated_on_usual_pairs_alone_it_may_cost_the_answer_and_never_turns_it(
@@ -128,7 +102,7 @@ def test_calibrated_on_usual_pairs_alone_it_may_cost_the_answer_and_never_turns_
 ) -> None:
     file = calibration(tmp_path / "judge.json", behind=GOOD)
     made = plan("higher=compared_backends:HigherIsFarther sure=0.9999999", calibrations=[f"higher={file}"])
-    fused = rows_of(compared(contrary, made=made).comparison)["fused", "higher"]
+    (fused,) = [row for row in compared(contrary, made=made).comparison.rows if row.by == "fused"]
     assert fused.chosen_id in (None, "far")
     assert fused.effect in ("reported", "doubted", "disagreed")
 
@@ -154,9 +128,6 @@ def test_fusing_is_the_resolvers_own(usual: Rendering, tmp_path: Path) -> None:
     state = {one.id: one.clauses[0].likelihood for one in answer.candidates}
     at = {relation.target_id: one.p for relation, one in zip(comparison.relations, fused.opinions, strict=True)}
     assert at == {id_: pytest.approx(p) for id_, p in state.items()}
-
-
-# ------------------------------------------------------------------------------------------------ what is asked
 
 
 def test_all_candidates_are_asked_about_whatever_the_mode(tabletop: Tabletop) -> None:
@@ -201,16 +172,7 @@ def test_relations_of_anchors_count_for_every_candidate(tabletop: Tabletop) -> N
         assert compared(seen, words).comparison.unasked == (part,)
 
 
-@pytest.mark.parametrize(
-    ("words", "roll_deg", "reason"),
-    [
-        ("the plate behind the cup", 0, "NOT_FOUND is decided by measurement alone"),
-        ("the can on the cup", 0, "RELATION_UNSATISFIED is decided by measurement alone"),
-        ("the nearest can", 0, "has no relation that a model can judge"),
-        ("the can near the cup", 0, "is decided by measurement alone|has no relation"),
-        (BEHIND, 80, "rolled"),
-    ],
-)
+@pytest.mark.parametrize(("words", "roll_deg", "reason"), TABLES["nothing to compare"])
 def test_where_nothing_can_be_compared_the_reason_is_told_and_no_model_is_loaded(
     tabletop: Tabletop, words: str, roll_deg: float, reason: str
 ) -> None:
@@ -221,9 +183,6 @@ def test_where_nothing_can_be_compared_the_reason_is_told_and_no_model_is_loaded
     assert not comparison.relations
     assert any(each in comparison.reason for each in reason.split("|"))
     assert compared_backends.LOADED == []
-
-
-# ------------------------------------------------------------------------------------------------ models
 
 
 @pytest.mark.parametrize(
@@ -302,16 +261,13 @@ def test_a_grounder_finds_the_objects() -> None:
     assert {d.id for d in found.answered.detections} >= {"bonnet", "ribbon", "cup"}
 
 
-# ------------------------------------------------------------------------------------------------ how they are written
-
-
 def test_models_as_they_are_written(tmp_path: Path) -> None:
     first, second = models_of(
         ["small=relation-judge threads=2", "qwen-vl model='/m/a b' attention=1.2"],
         [f"qwen-vl={tmp_path}/a=b.json"],
     )
     assert (first.name, first.backend, dict(first.options)) == ("small", "relation-judge", {"threads": "2"})
-    assert first.calibration is not None
+    assert first.calibration
     assert second.name == second.backend == "qwen-vl"
     assert dict(second.options) == {"model": "/m/a b", "attention": "1.2"}
     assert second.calibration == tmp_path / "a=b.json"
@@ -321,39 +277,19 @@ def test_models_as_they_are_written(tmp_path: Path) -> None:
     assert models_of(["relation-judge model=/mine"])[0].calibration is None
 
 
-@pytest.mark.parametrize(
-    ("judges", "calibrations", "said"),
-    [
-        (["relation-judge", "relation-judge"], [], "twice"),
-        (["a=qwen-vl", "b=server"], ["judge.json"], "NAME one of a, b"),
-        (["small="], [], "BACKEND"),
-        (["qwen-vl model"], [], "name=value"),
-    ],
-)
+@pytest.mark.parametrize(("judges", "calibrations", "said"), TABLES["wrong models"])
 def test_models_that_are_written_wrongly_are_refused(judges: list[str], calibrations: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         models_of(judges, calibrations)
 
 
-@pytest.mark.parametrize(
-    ("words", "judge", "error", "said"),
-    [
-        ("the can frobnicating the cup", HIGHER, NotUnderstoodError, ""),
-        ("how far is the can from the cup?", HIGHER, InputError, ""),
-        ("the cans behind the cup", HIGHER, InputError, ""),
-        ("any can behind the cup", HIGHER, InputError, ""),
-        (BEHIND, "compared_backends:Finds", InputError, r"does not judge relations.*relation-judge.*qwen-vl"),
-        (BEHIND, "nobody", UnknownNameError, "nobody"),
-        (BEHIND, "relation-judge attention=1.2", InputError, "threads=N"),
-        (BEHIND, "relation-judge threads=many", InputError, "threads=N"),
-    ],
-)
+@pytest.mark.parametrize(("words", "judge", "error", "said"), TABLES["refused"])
 def test_words_that_mean_no_single_object_and_models_that_cannot_judge_are_refused(
-    usual: Rendering, words: str, judge: str, error: type[Exception], said: str
+    usual: Rendering, words: str, judge: str, error: str, said: str
 ) -> None:
     if "relation-judge" in judge:
         pytest.importorskip("onnxruntime")
-    with pytest.raises(error, match=said or None):
+    with pytest.raises(getattr(errors, error), match=said or None):
         compared(usual, words, plan(judge))
 
 

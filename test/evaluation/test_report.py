@@ -44,8 +44,6 @@ pytest.importorskip("jinja2")
 pytest.importorskip("junitparser")
 
 JPEG = b"\xff\xd8not really a picture\xff\xd9"
-
-
 VOID = {"meta", "img", "br", "hr", "link", "rect", "line", "circle", "polygon", "polyline"}
 
 
@@ -110,8 +108,7 @@ def test_the_page_needs_nothing_else_and_runs_only_its_own_script(page: str) -> 
         assert not [name for name in attributes if name.startswith("on")], tag
         for name in ("src", "href"):
             assert (attributes.get(name) or "#").startswith(("#", "data:image/jpeg;base64,"))
-    policy = next(a["content"] for a in read.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy is not None
+    policy: Any = next(a["content"] for a in read.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
     script = page[page.index("<script>") + len("<script>") : page.index("</script>")]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -141,8 +138,8 @@ def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: RunOu
     share = outcome.score.as_expected
     assert f"{share.k} of {share.n}" in text
     assert f"{100 * share.low:.1f} to {100 * share.high:.1f} %" in text
-    assert outcome.score.split is not None
-    assert (outcome.score.split.usual.n, outcome.score.split.counter_heuristic.n) == (12, 2)
+    split: Any = outcome.score.split
+    assert (split.usual.n, split.counter_heuristic.n) == (12, 2)
     assert "Usual minus counter-heuristic: +100.0 points" in text
     assert "Cannot tell" in text
 
@@ -158,8 +155,7 @@ def test_a_run_without_failures_and_without_a_baseline_is_a_page_too() -> None:
 
 
 def test_marks_of_plots_stay_inside_their_frames() -> None:
-    found = calibrate([0.99] * 20 + [0.6] * 10 + [0.2] * 5, [True] * 20 + [False, True] * 5 + [False] * 5)
-    assert found is not None
+    found: Any = calibrate([0.99] * 20 + [0.6] * 10 + [0.2] * 5, [True] * 20 + [False, True] * 5 + [False] * 5)
     diagram, curve = plots.reliability(found), plots.coverage_risk(found)
     for axis in (diagram.x, diagram.y, curve.x, curve.y):
         assert 2 <= len(axis.ticks) <= 6
@@ -169,9 +165,6 @@ def test_marks_of_plots_stay_inside_their_frames() -> None:
     places = [tuple(map(float, point.split(","))) for point in f"{curve.line} {curve.band}".split()]
     assert all(0 <= x <= plots.WIDTH and 0 <= y <= plots.HEIGHT for x, y in places)
     assert places[len(found.curve) - 1] == (curve.x.at(1.0), curve.y.at(found.aurc_random))
-
-
-# ------------------------------------------------------------------------------------------------ Markdown, JUnit
 
 
 def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome: RunOutcome) -> None:
@@ -214,8 +207,6 @@ def test_a_missing_library_is_named_with_its_repair(monkeypatch: pytest.MonkeyPa
     with pytest.raises(DependencyError, match="junitparser"):
         junit_xml((), (), "none")
 
-
-# ------------------------------------------------------------------------------------------------ a browser
 
 SHOWN = "return [...document.querySelectorAll('article')].filter(a => !a.hidden).map(a => a.id)"
 

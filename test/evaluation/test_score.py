@@ -1,39 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores, places, kinds of misses, intervals over frames, calibration and selective prediction.
-
-Against numbers worked by hand, brute force, and their laws.
-"""
-
-from __future__ import annotations
+"""Scores, places, misses, intervals and calibration of one run; comparisons of two runs and of pairs of models."""
 
 import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from evaluation_cases import answer, some_run
 from evaluation_cases import case as asked
+from evaluation_cases import case as made_up
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import tables
 
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.calibration import Calibration, calibrate
+from spatial_vlm_ros.evaluation.benchmarks.reporting import corrected
+from spatial_vlm_ros.evaluation.calibration import calibrate
+from spatial_vlm_ros.evaluation.case_result import CaseResult, judge_case
 from spatial_vlm_ros.evaluation.clustering import clustered
+from spatial_vlm_ros.evaluation.comparison import Comparison, ComparisonVerdict, compare
 from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace, FrameTruth, PlaceOutcome, place_outcome
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation, load_cases
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.evaluation.misses import MissKind, miss_kind
 from spatial_vlm_ros.evaluation.outcome import judge, outcome_json
+from spatial_vlm_ros.evaluation.pairwise import compare_pairs, holm, paired_over_groups
 from spatial_vlm_ros.evaluation.reports.junit import junit_xml
 from spatial_vlm_ros.evaluation.reports.markdown import markdown_summary
 from spatial_vlm_ros.evaluation.reports.report import html_report
 from spatial_vlm_ros.evaluation.reports.terminal import outcome as print_outcome
+from spatial_vlm_ros.evaluation.runs import StoredAnswer, read_run
 from spatial_vlm_ros.evaluation.score import score, wilson
+from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Destination, NounPhrase, Place, Pose, Resolution, Status, Transform
+
+TABLES = tables(__file__)
 
 
 def case(status: Status, id_: str | None, *kind: str) -> Case:
@@ -42,8 +48,7 @@ def case(status: Status, id_: str | None, *kind: str) -> Case:
 
 def test_shares_confusion_and_misses_are_counted_right() -> None:
     frame, detections = chicks_and_cup_frame()
-    right = Resolver().resolve(frame, "the chick behind the cup", detections)
-    assert right.target is not None
+    right: Any = Resolver().resolve(frame, "the chick behind the cup", detections)
     other = dataclasses.replace(right, target=dataclasses.replace(right.target, id="cup"))
     refused = Resolution("words", Status.NOT_FOUND, "nothing")
     cases = [
@@ -77,20 +82,16 @@ def test_the_split_takes_cases_of_one_side_only() -> None:
     both = ("usual", "counter-heuristic")
     kinds = [("usual",), ("Usual", "behind"), ("counter_heuristic",), ("counter heuristic",), both]
     cases = [asked("x", Status.OK, "a", *kind) for kind in kinds]
-    split = score(cases, [ok, refused, refused, refused, ok]).split
-    assert split is not None
+    split: Any = score(cases, [ok, refused, refused, refused, ok]).split
     assert (split.usual.k, split.usual.n, split.counter_heuristic.k, split.counter_heuristic.n) == (1, 2, 0, 2)
-    assert split.difference is not None
     assert split.difference.low < split.difference.value == 0.5 < split.difference.high
-    only = score(cases[:1], [ok]).split
-    assert only is not None
+    only: Any = score(cases[:1], [ok]).split
     assert only.difference is None
     assert score([asked("x", Status.OK, "a", "behind")], [ok]).split is None
 
 
 def test_relations_of_anchors_and_destinations_count_and_none_is_a_group() -> None:
-    moved = answer("put it in the box", Status.OK, "a")
-    assert moved.query is not None
+    moved: Any = answer("put it in the box", Status.OK, "a")
     box = Destination("inside", (NounPhrase("box", superlative="largest"),))
     moved = dataclasses.replace(moved, query=dataclasses.replace(moved.query, destination=box))
     plain = dataclasses.replace(
@@ -105,9 +106,8 @@ def test_relations_of_anchors_and_destinations_count_and_none_is_a_group() -> No
 
 def test_confidence_is_judged_of_answers_and_of_the_likeliest_of_all_cases() -> None:
     cases, answers = some_run()
-    outcome, bounds = judge(cases, answers), wilson(13, 15)
-    assert outcome.answered is not None
-    assert outcome.all_cases is not None
+    outcome: Any = judge(cases, answers)
+    bounds = wilson(13, 15)
     assert (outcome.answered.right.k, outcome.answered.n) == (12, 14)
     assert (outcome.all_cases.right.k, outcome.all_cases.n) == (13, 15)  # the needless refusal had the right one
     written, right = outcome_json(outcome), {"share": bounds.share, "low": bounds.low, "high": bounds.high}
@@ -116,17 +116,9 @@ def test_confidence_is_judged_of_answers_and_of_the_likeliest_of_all_cases() -> 
     assert outcome_json(judge(cases, [dataclasses.replace(a, ms=99.0) for a in answers])) == written
 
 
-# ------------------------------------------------------------------------------------------------ places
-
 LOOKS_DOWN = np.array([[1.0, 0, 0, 0.3], [0, -1, 0, 0.1], [0, 0, -1, 1.5], [0, 0, 0, 1]])
-
-
 TRUTH = FrameTruth(Transform("base", "camera", LOOKS_DOWN), {"b": (0.5, 0.0, 0.8)})
-
-
 ON = ExpectedPlace("on", "b", (0.5, 0.0, 0.75), (0.05, 0.1, 0.0))
-
-
 RIGHT_OF = dataclasses.replace(ON, relation="right of", region_center=(0.5, -0.15, 0.75), region_half=(0.06, 0.06, 0.0))
 
 
@@ -134,25 +126,9 @@ def at(x: float, y: float, z: float, frame: str = "base") -> Pose:
     return Pose(frame, (x, y, z), (0.0, 0.0, 0.0, 1.0))
 
 
-@pytest.mark.parametrize(
-    ("pose", "outcome"),
-    [
-        (at(0.5, 0.0, 0.75), PlaceOutcome.RIGHT),
-        (at(0.569, 0.119, 0.75), PlaceOutcome.RIGHT),
-        (at(0.571, 0.0, 0.75), PlaceOutcome.ELSEWHERE),
-        (at(0.5, 0.121, 0.75), PlaceOutcome.ELSEWHERE),
-        (at(0.5, 0.0, 0.701), PlaceOutcome.RIGHT),
-        (at(0.5, 0.0, 0.699), PlaceOutcome.ELSEWHERE),
-        (at(0.5, 0.0, 0.869), PlaceOutcome.RIGHT),
-        (at(0.5, 0.0, 0.871), PlaceOutcome.ELSEWHERE),
-        (at(0.2, 0.1, 0.75, "camera"), PlaceOutcome.RIGHT),
-        (at(0.5, 0.0, 0.75, "camera"), PlaceOutcome.ELSEWHERE),
-        (at(0.5, 0.0, 0.75, "map"), PlaceOutcome.ELSEWHERE),
-        (None, PlaceOutcome.NOT_GIVEN),
-    ],
-)
-def test_a_place_is_right_in_its_region_with_two_centimetres_to_spare(pose: Pose | None, outcome: PlaceOutcome) -> None:
-    assert place_outcome(ON, pose, TRUTH) is outcome
+@pytest.mark.parametrize(("pose", "outcome"), TABLES["places"])
+def test_a_place_is_right_in_its_region_with_two_centimetres_to_spare(pose: list[Any] | None, outcome: str) -> None:
+    assert place_outcome(ON, at(*pose) if pose else None, TRUTH) == outcome
 
 
 def test_a_place_on_the_stated_side_is_right_within_45_degrees_and_at_the_regions_height() -> None:
@@ -170,36 +146,18 @@ def test_a_place_on_the_stated_side_is_right_within_45_degrees_and_at_the_region
     assert place_outcome(between, at(0.5, -0.4, 0.75), TRUTH) is PlaceOutcome.ELSEWHERE
 
 
-@pytest.mark.parametrize(
-    ("expected", "status", "good", "place_right", "labels", "kind"),
-    [
-        (Status.OK, Status.OK, True, True, ("cup", "cup"), None),
-        (Status.NOT_FOUND, Status.NOT_FOUND, True, True, (None, None), None),
-        (Status.OK, Status.OK, True, False, ("cup", "cup"), MissKind.PLACE),
-        (Status.OK, Status.OK, False, True, ("cup", "cup"), MissKind.RELATION),
-        (Status.OK, Status.OK, False, True, ("cup", "bowl"), MissKind.OBJECT),
-        (Status.OK, Status.OK, False, True, (None, "bowl"), MissKind.OBJECT),
-        (Status.OK, Status.OK, False, False, ("Top Drawer", "cabinet"), MissKind.PART),
-        (Status.OK, Status.OK, False, True, ("drawer", "drawer"), MissKind.PART),
-        (Status.OK, Status.AMBIGUOUS, False, False, ("cup", None), MissKind.NEEDLESS_REFUSAL),
-        (Status.AMBIGUOUS, Status.OK, False, True, (None, "cup"), MissKind.MISSING_REFUSAL),
-        (Status.AMBIGUOUS, Status.NOT_FOUND, False, True, (None, None), MissKind.OTHER_REFUSAL),
-    ],
-)
+@pytest.mark.parametrize(("expected", "status", "good", "place_right", "labels", "kind"), TABLES["misses"])
 def test_every_miss_has_one_kind(
     expected: Status, status: Status, good: bool, place_right: bool, labels: tuple[str | None, str | None],
     kind: MissKind | None,
 ) -> None:  # fmt: skip
-    assert miss_kind(expected, status, good, place_right, labels) is kind
+    assert miss_kind(Status(expected), Status(status), good, place_right, labels) == kind
 
 
 def test_intervals_over_frames_are_wider_where_frames_fail_as_a_whole_and_count_cases() -> None:
-    alike = clustered((f"f{n}", n < 5) for n in range(10) for _ in range(8))
-    apart = clustered((f"f{n}", k < 4) for n in range(10) for k in range(8))
-    few = clustered([("a", True)] * 9 + [("b", False)])
-    assert alike is not None
-    assert apart is not None
-    assert few is not None
+    alike: Any = clustered((f"f{n}", n < 5) for n in range(10) for _ in range(8))
+    apart: Any = clustered((f"f{n}", k < 4) for n in range(10) for k in range(8))
+    few: Any = clustered([("a", True)] * 9 + [("b", False)])
     assert alike.value == apart.value == 0.5
     assert (alike.low, alike.high) == pytest.approx((0.2, 0.8), abs=0.1)  # binomial, n = 10
     assert (apart.low, apart.high) == (0.5, 0.5)
@@ -229,8 +187,7 @@ def test_places_are_counted_beside_instances(capsys: pytest.CaptureFixture[str])
     assert (result.as_expected.k, result.wrong_pose.k) == (5, 1)
     assert {kind: n for kind, n in result.by_miss.items() if n} == {"place": 2, "object": 1, "needless refusal": 1}
     assert [m.kind for m in result.misses] == ["place", "place", "object", "needless refusal"]
-    over = result.over_frames["right instance"]
-    assert over is not None
+    over: Any = result.over_frames["right instance"]
     assert over.low <= over.value <= over.high
     assert result.over_frames["right place"] is None, "one frame alone says nothing of others"
     written = outcome_json(outcome)
@@ -253,8 +210,6 @@ def test_places_are_counted_beside_instances(capsys: pytest.CaptureFixture[str])
 
 
 POSE = {"parent": "base", "child": "camera", "matrix": LOOKS_DOWN.tolist()}
-
-
 PLACE = {"relation": "on", "anchor_id": "b", "region_center": [0.5, 0, 0.75], "region_half": [0.05, 0.1, 0]}
 
 
@@ -284,18 +239,13 @@ def test_cases_and_truths_are_read_from_the_folder_and_what_is_missing_or_wrong_
     assert not truths["f2"].centers
 
 
-# ------------------------------------------------------------------------------------------------ calibration
-
-
 CASES = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.8, 0.97, 1.0]), st.booleans()), min_size=1, max_size=60
 )
 
 
-def of(confidence: list[float], right: list[bool]) -> Calibration:
-    found = calibrate(confidence, right)
-    assert found is not None
-    return found
+def of(confidence: list[float], right: list[bool]) -> Any:
+    return calibrate(confidence, right)
 
 
 def test_four_cases_worked_by_hand() -> None:
@@ -384,3 +334,163 @@ def test_no_case_says_nothing_and_what_is_no_probability_is_refused() -> None:
     for confidence in ([1.2, 0.5], [float("nan"), 0.5], [0.5]):
         with pytest.raises(InputError, match="from 0 to 1 for each case"):
             calibrate(confidence, [True, False])
+
+
+def result(n: int, good: bool, expected: Status = Status.OK, status: Status | None = None) -> CaseResult:
+    """Case n: answered with the right object or refused."""
+    status = status or (expected if good else Status.AMBIGUOUS)
+    id_ = "a" if status is Status.OK else None
+    return CaseResult("f", f"case {n}", (), expected, "a" if expected is Status.OK else None, status, id_, good, id_,
+                      0.9, (), None, "")  # fmt: skip
+
+
+def stored(n: int, status: Status = Status.OK, id_: str | None = "a") -> StoredAnswer:
+    return StoredAnswer("f", f"case {n}", status, id_ if status is Status.OK else None)
+
+
+def against(lost: int, gained: int, same: int) -> Comparison:
+    now = [result(n, n >= lost) for n in range(lost + gained + same)]
+    before = [stored(n, Status.NOT_FOUND if lost <= n < lost + gained else Status.OK) for n in range(len(now))]
+    return compare(now, before)
+
+
+@pytest.mark.parametrize(("lost", "gained", "verdict"), TABLES["verdicts"])
+def test_the_verdict_needs_pairs_that_differ(lost: int, gained: int, verdict: str) -> None:
+    found = against(lost, gained, 40)
+    assert found.verdict is ComparisonVerdict(verdict)
+    assert (len(found.lost), len(found.gained)) == (lost, gained)
+    change = found.changes[0]
+    assert (change.metric, change.lost, change.gained) == ("as expected", lost, gained)
+    assert change.difference.value == pytest.approx((gained - lost) / (40 + lost + gained), abs=1e-6)
+    assert found.slipped is (lost > gained)
+
+
+def test_a_small_p_keeps_its_order_of_magnitude_and_the_interval_is_that_of_resampled_pairs() -> None:
+    assert against(0, 26, 10).changes[0].p == pytest.approx(2 * 0.5**26, rel=5e-3)
+    change = against(12, 4, 64).changes[0]
+    pairs = np.array([-1] * 12 + [1] * 4 + [0] * 64)
+    means = np.random.default_rng(7).choice(pairs, (20_000, len(pairs))).mean(axis=1)
+    interval = (change.difference.low, change.difference.high)
+    assert interval == pytest.approx(tuple(np.percentile(means, (2.5, 97.5))), abs=0.013)
+
+
+def test_each_metric_counts_its_own_cases() -> None:
+    now = [
+        result(0, False, Status.OK, Status.OK),  # another object now
+        result(1, False, Status.NOT_FOUND, Status.OK),  # a pose where none should be
+        result(2, True, Status.NOT_FOUND),
+        result(3, True),
+    ]
+    before = [stored(0), stored(1, Status.NOT_FOUND), stored(2), stored(3, Status.OK, "b")]
+    found = {change.metric: change for change in compare(now, before).changes}
+    expected = {
+        "as expected": (2, 2, 4, 2, 2),
+        "right instance": (1, 1, 2, 1, 1),
+        "wrong pose": (2, 2, 4, 2, 2),
+        "pose on refusal": (1, 1, 2, 1, 1),
+    }
+    assert {m: (c.now.k, c.before.k, c.now.n, c.lost, c.gained) for m, c in found.items()} == expected
+    assert [c.more_is_better for c in found.values()] == [True, True, False, False]
+
+
+def test_more_poses_where_none_should_be_are_worse_though_the_share_rises() -> None:
+    now = [result(n, False, Status.NOT_FOUND, Status.OK) for n in range(6)]
+    found = compare(now, [stored(n, Status.NOT_FOUND) for n in range(6)])
+    change = found.changes[3]
+    assert change.difference.value == 1.0
+    assert change.verdict is ComparisonVerdict.WORSE
+    assert found.verdict is ComparisonVerdict.WORSE
+
+
+def test_cases_are_paired_by_frame_and_words_and_repeated_ones_in_order() -> None:
+    now = [result(1, True), result(1, False), result(2, True)]
+    before = [stored(3), stored(1, Status.NOT_FOUND), stored(1)]
+    found = compare(now, before)
+    assert (found.n, found.only_now, found.only_before) == (2, 1, 1)
+    assert (found.changes[0].lost, found.changes[0].gained) == (1, 1)
+    with pytest.raises(InputError, match="other cases"):
+        compare(now, [stored(9)])
+
+
+def test_a_run_can_be_stored_as_a_result_as_lines_or_as_a_list(tmp_path: Path) -> None:
+    answers = [Resolution("the cup", Status.NOT_FOUND, "no cup", frame="f1"),
+               Resolution("the can", Status.AMBIGUOUS, "two", frame="f2")]  # fmt: skip
+    cases = [Case("f1", "the cup", Expectation(Status.NOT_FOUND)), Case("f2", "the can", Expectation(Status.OK, "a"))]
+    lines, listed, result_file = tmp_path / "a.jsonl", tmp_path / "a.json", tmp_path / "b.json"
+    lines.write_text("".join(json.dumps(resolution_json(a)) + "\n" for a in answers))
+    listed.write_text(json.dumps([resolution_json(a) for a in answers], indent=1))
+    result_file.write_text(json.dumps(outcome_json(judge(cases, answers)), indent=1))
+    runs = [read_run(path) for path in (lines, listed, result_file)]
+    assert runs[0] == runs[1] == runs[2]
+    assert runs[0][1] == StoredAnswer("f2", "the can", Status.AMBIGUOUS, None)
+    assert compare(score(cases, answers).cases, runs[0]).verdict is ComparisonVerdict.CANNOT_TELL
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [*TABLES["no run"], ("[" * 5000, "array"), ('{"a":' * 50_000, "(?i)recursion")]
+)
+def test_what_is_no_run_is_refused_by_place(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with pytest.raises(FileError, match=f"(?s){words}"):
+        read_run(path)
+    with pytest.raises(FileError, match="evaluate --out"):
+        read_run(tmp_path / "absent.json")
+
+
+def results(right: int, of: int = 12, refused: int = 0) -> list[CaseResult]:
+    """The first `right` of some cases are right; the others are wrong poses, but for the last `refused`."""
+    found = []
+    for n in range(of):
+        asked = made_up(f"the cup {n}", Status.OK, "a")
+        given = Status.OK if n < of - refused else Status.AMBIGUOUS
+        said = answer(asked.instruction, given, "a" if n < right else "b")
+        result = judge_case(asked, asked.expect, said)  # type: ignore[arg-type]
+        found.append(dataclasses.replace(result, frame=f"f{n % 4}"))
+    return found
+
+
+def test_holm_by_hand() -> None:
+    """Sorted 0.01, 0.02, 0.03, 0.04: times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04; none falls below one before it."""
+    for correct in (holm, corrected):  # of pairs of models, and of models of a benchmark
+        assert correct([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+        assert correct([0.9, 0.8]) == [1.0, 1.0]
+        assert correct([]) == []
+
+
+def test_each_pair_has_every_figure_once() -> None:
+    rows = compare_pairs([("a", results(12)), ("b", results(4)), ("c", results(12))])
+    assert [(r.first, r.second) for r in rows] == [("a", "b")] * 3 + [("a", "c")] * 3 + [("b", "c")] * 3
+    first = rows[0]
+    assert (first.metric, first.n, first.first_k, first.second_k) == ("as expected, place and all", 12, 12, 4)
+    assert (first.only_first, first.only_second) == (8, 0)
+    assert first.p == pytest.approx(2 * 0.5**8, rel=1e-2)
+    assert first.p_holm == pytest.approx(9 * first.p, rel=1e-2)  # the first of nine equal ones, sorted
+    assert first.verdict is ComparisonVerdict.CANNOT_TELL  # 0.0078 alone, 0.07 among nine
+    assert first.difference.value == pytest.approx(8 / 12, abs=1e-5)
+    assert rows[3].p_holm == 1.0
+
+
+def test_a_clear_difference_stays_and_less_wrong_poses_are_better() -> None:
+    rows = {r.metric: r for r in compare_pairs([("bad", results(2, 40)), ("good", results(40, 40))])}
+    assert rows["as expected, place and all"].verdict is ComparisonVerdict.WORSE
+    assert rows["wrong pose"].verdict is ComparisonVerdict.WORSE
+    assert rows["wrong pose"].first_k == 38
+    swapped = {r.metric: r for r in compare_pairs([("good", results(40, 40)), ("bad", results(2, 40))])}
+    assert swapped["wrong pose"].verdict is ComparisonVerdict.BETTER
+    assert "pose on refusal" not in rows  # no case expects a refusal
+
+
+def test_only_cases_of_both_are_compared() -> None:
+    (row, *_) = compare_pairs([("a", results(12)), ("b", results(3, 6))])
+    assert row.n == 6
+    assert compare_pairs([("a", results(12)), ("b", [])]) == ()
+    assert compare_pairs([("a", results(12))]) == ()
+
+
+def test_whole_groups_are_drawn() -> None:
+    """All of the difference is in one of two groups: a draw has none, half or all of it."""
+    pairs = [("x", True, False)] * 5 + [("y", True, True)] * 5
+    interval = paired_over_groups(pairs)
+    assert (interval.value, interval.low, interval.high) == (0.5, 0.0, 1.0)
+    assert paired_over_groups(pairs[:5]) == paired_over_groups(pairs[:3])  # one group: no width

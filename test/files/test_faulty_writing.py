@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A full disk, a folder that cannot be written, a killed process: no earlier result is lost, no partial one is left."""
 
-from __future__ import annotations
-
 import errno
 import gc
 import json
@@ -178,9 +176,6 @@ def test_a_mount_point_is_refused_by_name_and_a_folder_in_it_is_not(small_disk: 
     with folders.new_folder(small_disk / "result") as folder:
         write_bytes(folder / "a", b"1")
     assert [path.name for path in small_disk.iterdir()] == ["result"]
-
-
-# ------------------------------------------------------------------------------------------------ commands
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is good is read as before, whatever it looks like; what is written has the right name, rights and content."""
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -156,9 +154,6 @@ def test_a_file_of_exactly_the_limit_is_read_and_one_that_grows_is_not(tmp_path:
         reading.read_bytes(path, "", 9)
     with pytest.raises(FileError, match="11 bytes, more than 10"):  # of no size that can be known before
         reading.read_bytes("/proc/self/environ", "", 10)
-
-
-# ------------------------------------------------------------------------------------------------ writing
 
 
 def test_a_new_file_has_the_usual_rights_and_a_replaced_one_keeps_its_own(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile files are refused with FileError, without waiting and without much memory."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

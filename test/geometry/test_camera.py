@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Projection and rectification, beside OpenCV's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
 
 from spatial_vlm_ros.errors import InputError, ShapeError
@@ -41,11 +36,6 @@ DISTORTED = {
 CAMERAS = {"pinhole": PINHOLE, **DISTORTED}
 each_camera = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS.keys())
 each_distorted = pytest.mark.parametrize("camera", DISTORTED.values(), ids=DISTORTED.keys())
-
-
-def unproject(camera: PinholeCamera, pixels: Any, depth: Any) -> Any:
-    """(N, 3) points of (N, 2) pixels at depth (N,)."""
-    return np.concatenate([normalise(camera, pixels), np.ones((len(pixels), 1))], axis=1) * depth[:, None]
 
 
 def points_in_view(n: int = 500, seed: int = 0) -> np.ndarray:
@@ -85,23 +75,9 @@ def test_projection_and_undistorted_coordinates_are_opencvs(camera: PinholeCamer
     np.testing.assert_allclose(normalise(camera, pixels), expected, atol=1e-6)
 
 
-@each_camera
-@given(
-    u=st.floats(0, 639), v=st.floats(0, 479), x=st.floats(-0.45, 0.45), y=st.floats(-0.35, 0.35), z=st.floats(0.05, 20)
-)
-def test_lifted_pixels_and_projected_points_come_back(
-    camera: PinholeCamera, u: float, v: float, x: float, y: float, z: float
-) -> None:
-    lifted = unproject(camera, np.array([[u, v]]), np.array([z]))
-    assert lifted[0, 2] == z
-    np.testing.assert_allclose(project(camera, lifted), [[u, v]], atol=1e-5)
-    point = np.array([[x * z, y * z, z]])
-    np.testing.assert_allclose(unproject(camera, project(camera, point), point[:, 2]), point, atol=1e-8 * max(z, 1))
-
-
 def test_the_principal_point_is_the_optical_axis_and_coefficients_of_zero_are_no_distortion() -> None:
     np.testing.assert_array_equal(project(PINHOLE, np.array([[0.0, 0.0, 2.0]])), [[320.3, 241.1]])
-    np.testing.assert_allclose(unproject(PINHOLE, np.array([[320.3, 241.1]]), np.array([2.0])), [[0, 0, 2]], atol=1e-12)
+    np.testing.assert_allclose(normalise(PINHOLE, np.array([[320.3, 241.1]])), [[0, 0]], atol=1e-12)
     camera, pixels = PinholeCamera(K, 640, 480, "plumb_bob", (0.0,) * 5), np.array([[0.0, 0.0], [640.0, 480.0]])
     np.testing.assert_array_equal(normalise(camera, pixels), normalise(PINHOLE, pixels))
 
@@ -150,9 +126,6 @@ def test_the_grid_is_kept_for_cameras_with_equal_numbers_and_cannot_be_changed()
 def test_the_axes_of_a_rectified_camera_are_its_grid() -> None:
     xs, ys = normalised_axes(PINHOLE)
     np.testing.assert_allclose(np.stack(np.meshgrid(xs, ys), axis=-1), normalised_grid(PINHOLE))
-
-
-# ------------------------------------------------------------------------------------------------ rectification
 
 
 def test_a_frame_without_distortion_is_left_alone() -> None:
@@ -226,15 +199,9 @@ def test_a_mask_too_thin_to_be_resampled_leaves_its_box() -> None:
     assert moved.mask is None
 
 
-def far_off() -> Detection:
-    return Detection("far off", "cup", 1.0, (0, 200, 20, 240))
-
-
-def of_another_size() -> Detection:
-    return Detection("a", "b", 1, (200, 200, 300, 300), np.ones((4, 4), bool))
-
-
 FISHEYE = DISTORTED["equidistant"]
+FAR_OFF = Detection("far off", "cup", 1.0, (0, 200, 20, 240))
+OF_ANOTHER_SIZE = Detection("a", "b", 1, (200, 200, 300, 300), np.ones((4, 4), bool))
 
 
 @pytest.mark.parametrize(
@@ -245,9 +212,9 @@ FISHEYE = DISTORTED["equidistant"]
         (lambda: normalise(PINHOLE, np.zeros((3, 3))), ShapeError, None),
         (lambda: normalise(PINHOLE, np.zeros(2)), ShapeError, None),
         (lambda: normalised_axes(DISTORTED["rational"]), InputError, "rectified"),
-        (lambda: rectified(observed(FISHEYE), (far_off(),)), InputError, r"'far off'.*rectified"),
+        (lambda: rectified(observed(FISHEYE), (FAR_OFF,)), InputError, r"'far off'.*rectified"),
         (lambda: rectify_mask(FISHEYE, np.ones((4, 4), bool)), ShapeError, None),
-        (lambda: rectified(observed(FISHEYE), (of_another_size(),)), ShapeError, None),
+        (lambda: rectified(observed(FISHEYE), (OF_ANOTHER_SIZE,)), ShapeError, None),
     ],
 )
 def test_what_has_another_shape_or_leaves_the_image_is_refused(

@@ -29,8 +29,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclasses.dataclass
 class Desk:
-    """A page, its session, and the file that it writes."""
-
     page: Page
     session: LabelSession
     path: Path
@@ -45,7 +43,6 @@ class Desk:
 
 @pytest.fixture
 def served(recorded: Path, tmp_path: Path) -> Iterator[Callable[..., Desk]]:
-    """Serves pages on copies of the frames."""
     with ExitStack() as stack:
 
         def serve(*sentences: str, lines: list[dict[str, Any]] | None = None, frames: int = 1, bare: bool = False,

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The labelling page in Chromium: by mouse, by keyboard alone, in every state, and for everyone."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -102,9 +100,6 @@ def typed(browser: Browser, field: str, words: str) -> None:
     element.send_keys(words, Keys.ENTER)
 
 
-# ------------------------------------------------------------------------------------------------ mouse
-
-
 def at(browser: Browser, svg: str, x: float, y: float, size: tuple[float, float]) -> tuple[int, int]:
     """Offset from the middle of a drawing of a point in its own units."""
     measured = f"const r = document.getElementById({svg!r}).getBoundingClientRect(); return [r.width, r.height]"
@@ -164,9 +159,6 @@ def test_the_place_is_drawn_by_mouse(browser: Browser, label: Serve) -> None:
     saved(browser, desk, 1)
     assert json.dumps(desk.expect()["place"]) != before
     assert desk.expect()["place"]["region_half"][:2] == pytest.approx(halves, abs=1e-3)
-
-
-# ------------------------------------------------------------------------------------------------ keyboard
 
 
 def test_accepting_by_enter_alone(browser: Browser, label: Serve) -> None:
@@ -375,9 +367,6 @@ def test_everything_is_reached_by_tab_and_keys_of_one_letter_can_be_switched_off
     assert (browser.text("#says"), value(browser, "status")) == (before, "OK")
 
 
-# ------------------------------------------------------------------------------------------------ states
-
-
 def test_blind_shows_the_answer_only_after_the_decision(browser: Browser, label: Serve) -> None:
     desk = label(BEHIND, CUP, blind=True)
     assert "Hidden until you have decided" in browser.text("#answer")
@@ -474,8 +463,6 @@ def test_a_folder_without_sentences_asks_for_one(browser: Browser, label: Serve)
     accepted(browser, desk)
     assert desk.expect() == {"status": "OK", "id": "cup"}
 
-
-# ------------------------------------------------------------------------------------------------ for everyone
 
 STATES = {"proposal": (), "box": ("b",), "place": ("p",), "keys": ("?",), "mark": ("m", "1"), "refusal": ("f",)}
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of the grammar is that of grammar.lark, whichever edition of lark makes it, and nothing else is needed."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

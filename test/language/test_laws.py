@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of sentences (research/laws.py) on a few sentences of each; the sweep is marked slow."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from language_outline import outline, rows
 
 from spatial_vlm_ros.language import RELATIONS, describe, parse, render
 from spatial_vlm_ros.language.relations import MEASURED
@@ -164,58 +165,8 @@ def test_a_described_phrase_is_read_again_as_a_fragment(n: int) -> None:
     hold_of(n, law, phrases())
 
 
-def mug(relation: str = "", *nouns: str, frame: FrameOfReference | None = None, **clause: Any) -> NounPhrase:
-    """A mug that stands in a relation to others."""
-    anchors = tuple(map(NounPhrase, nouns))
-    return NounPhrase("mug", relations=(RelationClause(relation, anchors, frame, **clause),) if relation else ())
-
-
-@pytest.mark.parametrize(
-    ("phrase", "words"),
-    [
-        (mug(), "the mug"),
-        (NounPhrase("object", ("blue",)), "the blue object"),
-        (replace(mug("in front of", "wipes"), attributes=("yellow",)), "the yellow mug in front of the wipes"),
-        (NounPhrase("mug", superlative="leftmost"), "the leftmost mug"),
-        (NounPhrase("mug", ordinal=Ordinal(2, "near")), "the second mug from the front"),
-        (NounPhrase("knife", count=2), "the two knives"),
-        (NounPhrase("box", count=-1), "all boxes"),
-        (NounPhrase("mug", choice="any"), "any mug"),
-        (NounPhrase("mug", count=2, choice="any"), "any two mugs"),
-        (mug("left of", "box", distance=Distance(0.1)), "the mug 10 cm left of the box"),
-        (mug("at a distance from", "box", distance=Distance(12.5, "at most")), "the mug at most 12.5 m from the box"),
-        (mug("on the other side of", "box", "cup"), "the mug on the other side of the box from the cup"),
-        (mug("on", "tray", negated=True), "the mug that is not on the tray"),
-        (mug("between", "cup", "bowl"), "the mug between the cup and the bowl"),
-        (
-            NounPhrase("mug", superlative="nearest", frame=FrameOfReference.SPEAKER),
-            "the nearest (from my perspective) mug",
-        ),
-        (mug("left of", "box", frame=FrameOfReference.ROBOT), "the mug left of (from your perspective) the box"),
-        (
-            replace(mug(), relations=mug("behind", "cup").relations + mug("on", "tin").relations),
-            "the mug behind the cup and on the tin",
-        ),
-    ],
-)
-def test_phrases_are_described_in_plain_english(phrase: NounPhrase, words: str) -> None:
-    assert describe(phrase) == words
-
-
-TRAY = Destination("on", (NounPhrase("tray"),))
-OPENED = (Step("open", NounPhrase("box")), Step("pick", mug()))
-
-
-@pytest.mark.parametrize(
-    ("query", "words"),
-    [
-        (SpatialQuery("", "pick", mug()), "pick up the mug"),
-        (SpatialQuery("", "give", mug()), "give me the mug"),
-        (SpatialQuery("", "place", mug(), TRAY), "put the mug on the tray"),
-        (SpatialQuery("", "push", mug(), TRAY), "push the mug onto the tray"),
-        (SpatialQuery("", "verify", mug()), "there is the mug"),
-        (SpatialQuery("", "pick", mug(), steps=OPENED), "open the box, then pick up the mug"),
-    ],
-)
-def test_queries_are_rendered_as_commands(query: SpatialQuery, words: str) -> None:
-    assert render(query) == words
+@pytest.mark.parametrize(("how", "reading", "words"), rows("described"))
+def test_phrases_are_described_and_queries_rendered_in_plain_english(how: str, reading: str, words: str) -> None:
+    query = parse(words)[0]
+    assert outline(query) == reading
+    assert (render(query) if how == "render" else describe(query.target)) == words

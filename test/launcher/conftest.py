@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The live graph of test/nodes, and the launcher as a process of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,5 @@ start = live_fixtures.start
 
 @pytest.fixture
 def up(start: Callable[..., Started], domain: int, tmp_path: Path) -> Callable[..., Started]:
-    """`spatial-vlm up` in a ROS domain of its own."""
     own = {"ROS_DOMAIN_ID": str(domain), "TMPDIR": str(tmp_path)}
     return lambda *words: start("-m", "spatial_vlm_ros.cli", "up", *words, **own)

@@ -4,8 +4,6 @@
 Where hadolint is installed it reads the Dockerfiles, too (2.15.1 had nothing to say).
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil
@@ -30,7 +28,6 @@ SHARE = "/opt/ws/install/share/spatial_vlm_ros/"
 
 
 def instructions(path: Path) -> list[tuple[str, str]]:
-    """Instruction and its words, lines joined, comments left out."""
     text = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith("#"))
     lines = re.sub(r"\\\n", " ", text).splitlines()
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines if line.strip())]
@@ -48,9 +45,6 @@ def test_the_page_and_the_first_comment_of_each_file_say_that_it_was_not_run() -
         lines = path.read_text().splitlines()
         assert NOT_RUN.search(next(line for line in lines if line.startswith("#") and not line.startswith("#!"))), path
         assert str(path.relative_to(ROOT)) in PAGE
-
-
-# ------------------------------------------------------------------------------------------------ images
 
 
 def test_the_base_has_a_tag_of_its_own_stages_build_on_it_and_both_packages_are_built(dockerfile: Path) -> None:
@@ -118,9 +112,6 @@ def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-# ------------------------------------------------------------------------------------------------ compose
-
-
 def launched(words: list[str]) -> set[str]:
     """The executables that a `ros2 launch` of this package starts."""
     assert words[:3] == ["ros2", "launch", "spatial_vlm_ros"]
@@ -155,9 +146,6 @@ def test_the_services_start_what_there_is() -> None:
     assert f'<model name="{asked["--model"]}">' in (ROOT / world).read_text()
     assert float(asked["--within"]) == 0.02
     assert ask[2] == "grab me the chick behind the cup"
-
-
-# ------------------------------------------------------------------------------------------------ workflow
 
 
 def test_the_workflow_builds_starts_asks_and_stops_what_the_compose_file_has() -> None:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files for Gazebo, which is not run here: world, meshes, bridge and launch file fit each other and the nodes."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any
@@ -37,9 +35,6 @@ def models() -> dict[str, ElementTree.Element]:
 
 def numbers(element: ElementTree.Element, path: str) -> list[float]:
     return [float(word) for word in (element.findtext(path) or "").split()]
-
-
-# ------------------------------------------------------------------------------------------------ the world
 
 
 def test_the_world_has_the_table_the_cup_and_both_chicks_where_the_demo_has_them() -> None:
@@ -113,9 +108,6 @@ def test_mass_properties_of_known_bodies() -> None:
     assert mass_properties(halves, 2.0).inertia == pytest.approx(mass_properties([block((2 * a, b, c))], 2.0).inertia)
     with pytest.raises(InputError, match="volume"):
         mass_properties([Mesh(moved.vertices, moved.faces[:, ::-1])], 1.0)
-
-
-# ------------------------------------------------------------------------------------------------ the camera
 
 
 def test_the_transform_of_the_camera_is_that_of_the_optical_frame() -> None:
@@ -199,9 +191,6 @@ def test_a_world_without_a_usable_camera_is_refused(tmp_path: Path, change: tupl
         gazebo.camera_mount(tmp_path / "nowhere.sdf")
 
 
-# ------------------------------------------------------------------------------------------------ bridge and launch
-
-
 def test_the_bridge_speaks_under_the_names_of_the_preset_with_types_that_exist() -> None:
     bridges = yaml.safe_load((ROOT / "config" / "gazebo_bridge.yaml").read_text())
     for bridge in bridges:
@@ -235,13 +224,9 @@ def test_the_launch_file_starts_gazebo_its_bridge_and_the_camera_s_transform_bes
     assert matrix_from_quaternion_xyzw(tuple(turn)) == pytest.approx(demo_camera().rotation, abs=1e-4)
 
 
-def test_a_server_that_runs_already_is_not_started() -> None:
-    processes = plan.plan(ROOT / "launch" / "gazebo.launch.py", {"server": "false"}).processes
-    assert [p.executable for p in processes] == ["resolver", "parameter_bridge", "static_transform_publisher"]
-
-
-def test_the_base_frame_that_is_said_carries_the_camera() -> None:
-    given = {"base_frame": "world"}
+def test_a_server_that_runs_already_is_not_started_and_the_base_frame_that_is_said_carries_the_camera() -> None:
+    given = {"server": "false", "base_frame": "world"}
     processes = plan.plan(ROOT / "launch" / "gazebo.launch.py", given).processes
-    words = next(p for p in processes if p.executable == "static_transform_publisher").arguments
+    assert [p.executable for p in processes] == ["resolver", "parameter_bridge", "static_transform_publisher"]
+    words = processes[-1].arguments
     assert words[words.index("--frame-id") + 1] == "world"

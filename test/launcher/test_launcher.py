@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The launcher with real processes: they come up, answer, and none is left, whatever happens."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable
@@ -61,9 +59,6 @@ def hears_all(started: Any, graph: Any) -> None:
     started.until(well, "all streams are arriving")
 
 
-# ------------------------------------------------------------------------------------------------ with ROS
-
-
 def answers(started: Any, graph: Any) -> Any:
     """What the resolver of a launch file says once it is up."""
     graph.until(graph.client.server_is_ready, "the action server is there")
@@ -116,22 +111,6 @@ def test_a_model_from_a_mirror_answers_live_where_torch_cannot_be_imported(
     ended(sim, children)
 
 
-@pytest.mark.slow
-def test_a_simulated_arm_comes_up_with_resolver_planner_and_gate_on_its_clock(
-    up: ANY, graph: Any, tmp_path: Path
-) -> None:
-    for package in ("mujoco", "pinocchio", "control_msgs", "moveit_msgs", "starlette"):
-        pytest.importorskip(package)
-    arm = up("sim-arm", "world:=behind", f"audit_log:={tmp_path / 'audit.jsonl'}")
-    for words in ("sim_arm plays behind", "plans for a Panda", "approve at http://127.0.0.1:",
-                  "planner_gate is ready; plan_only is set: nothing will move"):  # fmt: skip
-        arm.says(words)
-    goal = answers(arm, graph)
-    assert goal.name == "OK", goal.message
-    assert (goal.result.target[0].id, goal.result.header.frame_id) == ("bonnet", "panda_link0")
-    ended(arm, arm.children())
-
-
 def test_a_robots_resolver_listens_to_its_camera_in_its_namespace(up: ANY, graph: Any, tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("/**:\n  ros__parameters:\n    rgb_transport: compressed\n    base_frame: from_file\n")
@@ -170,18 +149,6 @@ def test_nodes_that_are_killed_start_again_and_answer(up: ANY, graph: Any) -> No
     ended(sim, sim.children())
 
 
-@pytest.mark.slow
-def test_a_node_that_dies_ends_the_others_with_its_code_where_that_is_wanted(up: ANY) -> None:
-    pytest.importorskip("mujoco")
-    sim = up("sim", "respawn:=false")
-    sim.says("resolver is active")
-    sim.says("playing behind")
-    children = sim.children()
-    os.kill(sim.child("frame_player"), signal.SIGKILL)
-    assert sim.ends() == 128 + signal.SIGKILL
-    assert not sim.alive(*children)
-
-
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -196,9 +163,6 @@ def test_a_node_that_cannot_be_configured_does_not_start_again(
     assert launched.ends() == code, launched.output
     assert said in launched.output
     assert "restarts in" not in launched.output
-
-
-# ------------------------------------------------------------------------------------------------ any process
 
 
 def test_output_has_its_name_before_each_line_however_long(start: ANY) -> None:
@@ -240,7 +204,6 @@ FALLS = "import os, pathlib; p = pathlib.Path({path!r}); p.write_text(p.read_tex
 
 @pytest.fixture
 def falls(tmp_path: Path) -> Path:
-    """Counts the starts of a program."""
     path = tmp_path / "starts"
     path.write_text("")
     return path

@@ -6,8 +6,6 @@ RViz 2: ros2/rviz at f7112b1 (14.3.1). Foxglove's own reader is closed; lichtbli
 open continuation of Foxglove Studio, whose layouts both open.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,49 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RVIZ = yaml.safe_load((ROOT / "config" / "spatial_vlm.rviz").read_text())
 FOXGLOVE = json.loads((ROOT / "config" / "foxglove_layout.json").read_text())
 
-# Class → type of its topic: rviz_default_plugins/plugins_description.xml:115-123 (Image), 168-177 (PointCloud2),
-# 201-210 (PoseWithCovariance), 288-297 (MarkerArray). None = no topic: Grid (72), TF (256, /tf is built in).
-RVIZ_DISPLAYS = {
-    "rviz_default_plugins/Grid": None,
-    "rviz_default_plugins/TF": None,
-    "rviz_default_plugins/Image": "sensor_msgs/Image",
-    "rviz_default_plugins/PointCloud2": "sensor_msgs/PointCloud2",
-    "rviz_default_plugins/MarkerArray": "visualization_msgs/MarkerArray",
-    "rviz_default_plugins/PoseWithCovariance": "geometry_msgs/PoseWithCovarianceStamped",
-}
-# rviz_common/src/rviz_common/properties/qos_profile_property.cpp:48-64; another word is ignored (110-118)
-RVIZ_QOS = {
-    "History Policy": {"System Default", "Keep Last", "Keep All"},
-    "Reliability Policy": {"System Default", "Reliable", "Best Effort"},
-    "Durability Policy": {"System Default", "Transient Local", "Volatile"},
-}
-# Properties of a display that its source declares: ros_topic_display.hpp:79 (Topic), qos_profile_property.cpp:70-98,
-# message_filter_display.hpp:69-73 (Filter size), point_cloud_common.cpp:101-156, image_display.cpp:73-99,
-# pose_with_covariance_display.cpp:63-102. `Property::load` (property.cpp:431-448) asks for the names that it knows and
-# takes no notice of others, so that a misspelt one would be lost without a word.
-RVIZ_TOPIC = {"Value", "Depth", "Filter size", *RVIZ_QOS}
-RVIZ_PROPERTIES = {
-    "rviz_default_plugins/Grid": {"Cell Size", "Plane Cell Count", "Color", "Alpha"},
-    "rviz_default_plugins/TF": {"Marker Scale", "Show Names", "Frame Timeout"},
-    "rviz_default_plugins/Image": {"Normalize Range"},
-    "rviz_default_plugins/PointCloud2": {
-        "Style", "Size (Pixels)", "Alpha", "Decay Time", "Position Transformer", "Color Transformer", "Selectable",
-    },
-    "rviz_default_plugins/MarkerArray": set(),
-    "rviz_default_plugins/PoseWithCovariance": {"Shape", "Axes Length", "Axes Radius", "Covariance"},
-}  # fmt: skip
-# packages/suite-base/src/panels/index.ts:38-204
-FOXGLOVE_PANELS = {"3D", "Image", "RawMessages", "DiagnosticSummary", "Publish"}
-# what of the 3D panel draws a topic: panels/ThreeDeeRender/ros.ts:344, 352, 364; and its settings:
-# renderables/pointExtensionUtils.ts:34-39 with colorMode.ts:26-35, renderables/Poses.ts:55-62
-FOXGLOVE_SETTINGS = {
-    "visualization_msgs/MarkerArray": {"visible"},
-    "sensor_msgs/PointCloud2": {"visible", "pointSize", "pointShape", "colorMode", "colorField", "explicitAlpha"},
-    "geometry_msgs/PoseWithCovarianceStamped": {"visible", "type", "axisScale", "showCovariance"},
-}
-
-
-# ------------------------------------------------------------------------------------------------ RViz
+KNOWN = yaml.safe_load(Path(__file__).with_name("layouts.yaml").read_text(encoding="utf-8"))
+DISPLAYS, FOXGLOVE_SETTINGS = KNOWN["rviz"]["displays"], KNOWN["foxglove"]["settings"]
 
 
 def displays() -> list[dict[str, Any]]:
@@ -88,15 +45,15 @@ def test_rviz_finds_its_parts_where_it_looks_for_them() -> None:
 
 @pytest.mark.parametrize("display", displays(), ids=lambda display: str(display["Name"]))
 def test_rviz_shows_topics_of_the_interface_with_displays_of_their_types(display: dict[str, Any]) -> None:
-    kind = RVIZ_DISPLAYS[display["Class"]]
-    assert set(display) - {"Class", "Name", "Enabled", "Topic"} <= RVIZ_PROPERTIES[display["Class"]]
+    kind = DISPLAYS[display["Class"]]
+    assert set(display) - {"Class", "Name", "Enabled", "Topic"} <= set(KNOWN["rviz"]["properties"][display["Class"]])
     assert display["Enabled"] is True
     assert ("Topic" in display) == (kind is not None)
     if kind is None:
         return
     topic = display["Topic"]
-    assert set(topic) <= RVIZ_TOPIC
-    for policy, words in RVIZ_QOS.items():
+    assert set(topic) <= set(KNOWN["rviz"]["topic"])
+    for policy, words in KNOWN["rviz"]["qos"].items():
         assert topic[policy] in words
     assert topic["Depth"] >= 1
 
@@ -124,13 +81,10 @@ def test_everything_that_an_answer_has_in_space_is_in_both_layouts() -> None:
     assert {image, *panels["3D!space"]["topics"]} == wanted
 
 
-# ------------------------------------------------------------------------------------------------ Foxglove
-
-
 def test_foxglove_finds_its_parts_where_it_looks_for_them() -> None:
     # packages/suite-base/src/context/CurrentLayoutContext/actions.ts:30-44
     assert set(FOXGLOVE) == {"configById", "layout", "globalVariables", "playbackConfig", "userNodes"}
-    assert {name.partition("!")[0] for name in FOXGLOVE["configById"]} == FOXGLOVE_PANELS
+    assert {name.partition("!")[0] for name in FOXGLOVE["configById"]} == set(KNOWN["foxglove"]["panels"])
 
     def parts(node: Any) -> Iterator[Any]:
         yield node
@@ -151,18 +105,15 @@ def test_foxglove_draws_topics_of_the_interface_with_settings_of_their_types() -
     # panels/ThreeDeeRender/IRenderer.ts:119-193
     known = {"cameraState", "followTf", "followMode", "scene", "publish", "transforms", "topics", "layers", "imageMode"}
     assert set(space) - {"foxglovePanelTitle"} <= known
-    kinds = {shown["Topic"]["Value"]: RVIZ_DISPLAYS[shown["Class"]] for shown in displays() if "Topic" in shown}
+    kinds = {shown["Topic"]["Value"]: DISPLAYS[shown["Class"]] for shown in displays() if "Topic" in shown}
     for topic, settings in space["topics"].items():
-        assert set(settings) <= FOXGLOVE_SETTINGS[kinds[topic]]
+        assert set(settings) <= set(FOXGLOVE_SETTINGS[kinds[topic]])
         assert settings["visible"] is True  # pointExtensionUtils.ts:50: not shown unless it is said
     points = space["topics"]["/annotated/points"]
     assert points["colorMode"] in {"flat", "gradient", "colormap", "rgb", "rgba", "rgba-fields"}  # colorMode.ts:27
     # panels/Publish/types.ts:8-16
     known = {"topicName", "datatype", "buttonText", "buttonTooltip", "buttonColor", "advancedView", "value"}
     assert set(FOXGLOVE["configById"]["Publish!instruction"]) - {"foxglovePanelTitle"} == known
-
-
-# ------------------------------------------------------------------------------------------------ with the node
 
 
 def test_rviz_and_foxglove_show_topics_of_the_node_with_their_types(graph: Any) -> None:
@@ -178,7 +129,7 @@ def test_rviz_and_foxglove_show_topics_of_the_node_with_their_types(graph: Any) 
     assert len(shown) == 5
     for display in shown:
         asked, topic = display["Topic"], display["Topic"]["Value"]
-        assert offered[topic] == str(RVIZ_DISPLAYS[display["Class"]]).replace("/", "/msg/")
+        assert offered[topic] == str(DISPLAYS[display["Class"]]).replace("/", "/msg/")
         (publisher,) = graph.node.get_publishers_info_by_topic(topic)
         assert publisher.qos_profile.reliability.name == asked["Reliability Policy"].upper()
         assert publisher.qos_profile.durability.name == asked["Durability Policy"].upper()

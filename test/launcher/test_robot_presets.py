@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Robot presets: each is complete, names its sources, and gives the nodes of pick.launch.py what they understand."""
 
-from __future__ import annotations
-
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
+from row_files import rows
 
-from spatial_vlm_ros.cli.up import up
-from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.launcher import plan, robots
 from spatial_vlm_ros.manipulation.grippers.stroke import command_stroke, finger_stroke
 from spatial_vlm_ros.nodes import parameters
@@ -38,10 +35,21 @@ def planned(**given: str) -> dict[str, plan.Process]:
     return {process.executable: process for process in plan.plan(FILE, given).processes}
 
 
-def written(tmp_path: Path, change: Any) -> Path:
+def merge(values: dict[str, Any], change: dict[str, Any]) -> None:
+    """Change what is named, in groups of groups; None takes it away."""
+    for name, new in change.items():
+        if new is None:
+            del values[name]
+        elif isinstance(new, dict) and new and name in values:
+            merge(values[name], new)
+        else:
+            values[name] = new
+
+
+def written(tmp_path: Path, change: dict[str, Any]) -> Path:
     """The Panda's preset with a change, as a file of one's own."""
     values = yaml.safe_load((ROOT / "config" / "robots" / "panda.yaml").read_text())
-    change(values)
+    merge(values, change)
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
@@ -111,9 +119,6 @@ def test_nothing_moves_and_nothing_fast_unless_that_is_said() -> None:
     assert gate.parameters["motion.acceleration_scaling"] == 0.1
 
 
-# ------------------------------------------------------------------------------------------------ the built-in planner
-
-
 @pytest.mark.parametrize("robot", ["panda", "panda_moveit"])
 def test_the_built_in_planner_of_a_panda_commands_its_controller(robot: str) -> None:
     nodes = planned(robot=robot, planner="built-in", namespace="left")
@@ -128,93 +133,25 @@ def test_the_built_in_planner_of_a_panda_commands_its_controller(robot: str) -> 
 
 def test_the_built_in_planner_knows_the_ur5e_and_takes_whole_numbers(tmp_path: Path) -> None:
     assert planned(robot="ur5e_robotiq", planner="built-in")["arm_planner"].parameters["arm"] == "ur5e"
-    path = written(tmp_path, lambda values: values["planners"]["built-in"]["arm_planner"].update(padding=0))
+    path = written(tmp_path, {"planners": {"built-in": {"arm_planner": {"padding": 0}}}})
     padding = planned(robot=str(path), planner="built-in")["arm_planner"].parameters["padding"]
     assert isinstance(padding, float)
 
 
-# ------------------------------------------------------------------------------------------------ what is refused
-
-
-@pytest.mark.parametrize(
-    ("given", "error", "said"),
-    [
-        ({"robot": "kuka"}, UnknownNameError, r"robot 'kuka'.*fr3, panda, panda_moveit, ur5e_robotiq.*of your own"),
-        ({}, InputError, r"argument robot: no value.*fr3, panda"),
-        ({"robot": "panda", "planner": "ompl"}, InputError,
-         r"argument planner: 'ompl'\. Expected 'moveit' or 'built-in'"),
-        ({"robot": "panda", "base_frame": "/"}, InputError, r"base_frame: .*Omit base_frame to use 'panda_link0'"),
-        *(({"robot": "fr3", "acceleration_scaling": wrong}, InputError, r"argument acceleration_scaling.*0.01 to 1")
-          for wrong in ("0", "1.5", "fast", "nan")),
-        ({"robot": "fr3", "planner": "built-in"}, InputError,
-         r"argument robot_description: no value.*planner:=moveit"),
-        ({"robot": "fr3", "planner": "built-in", "robot_description": "/fr3.urdf"}, InputError,
-         "argument robot_description_semantic: no value"),
-        ({"robot": "panda", "planner": "built-in", "robot_description_semantic": "/mine.srdf"}, InputError,
-         r"robot_description_semantic.*the preset sets arm: panda.*Omit it"),
-    ],
-)  # fmt: skip
-def test_arguments_that_cannot_be_are_refused(given: dict[str, str], error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+@pytest.mark.parametrize(("given", "error", "said"), rows(__file__, "pick_arguments_refused"))
+def test_arguments_that_cannot_be_are_refused(given: dict[str, str], error: str, said: str) -> None:
+    with pytest.raises(getattr(errors, error), match=said):
         planned(**given)
 
 
-def test_the_command_line_names_the_robots_that_there_are() -> None:
-    done = CliRunner().invoke(up, ["pick", "robot:=kuka"])
-    assert done.exit_code == 2
-    assert "ur5e_robotiq" in done.output
-
-
 def test_a_preset_of_ones_own_is_used_by_its_path(tmp_path: Path) -> None:
-    path = written(tmp_path, lambda values: values["parameters"]["motion"].update(group="left_arm"))
+    path = written(tmp_path, {"parameters": {"motion": {"group": "left_arm"}}})
     assert planned(robot=str(path))["planner_gate"].parameters["motion.group"] == "left_arm"
     with pytest.raises(FileError, match=r"gone\.yaml: no such file.*or one of: fr3, panda"):
         planned(robot=str(tmp_path / "gone.yaml"))
 
 
-def limits(**values: float) -> Callable[[dict[str, Any]], None]:
-    return lambda preset: preset["joint_limits"]["panda_joint1"].update(values)
-
-
-def motion(**values: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda preset: preset["parameters"]["motion"].update(values)
-
-
-def arm_planner(**values: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda preset: preset["planners"]["built-in"]["arm_planner"].update(values)
-
-
-def top(**values: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda preset: preset.update(values)
-
-
-@pytest.mark.parametrize(
-    ("change", "planner", "said"),
-    [
-        (top(gripper="franka"), "moveit", r"key of robot mine 'gripper'"),
-        (lambda preset: preset.pop("controllers"), "moveit", "controllers is missing"),
-        (top(controllers="panda_arm_controller"), "moveit", "a list of names"),
-        (top(joint_limits={}), "moveit", "no joints"),
-        (lambda preset: preset["joint_limits"]["panda_joint1"].pop("max_velocity"), "moveit",
-         "max_velocity of joint panda_j"),
-        (limits(min_position=3.0), "moveit", "panda_joint1.*a range"),
-        (motion(tip="x"), "moveit", "parameter of motion 'tip'"),
-        (motion(velocity_scaling=2), "moveit", "velocity_scaling: 2"),
-        (motion(group=7), "moveit", "group: 7"),
-        (lambda preset: preset["parameters"].update(arm={}), "moveit", "group of parameters of robot mine 'arm'"),
-        (lambda preset: preset["planners"].update(ompl={}), "moveit", "planner of robot mine 'ompl'"),
-        (top(title=3), "moveit", "title of robot mine"),
-        (top(planners=[]), "moveit", "planners of robot mine"),
-        (arm_planner(amr="panda"), "built-in", r"parameter of arm_planner of robot mine 'amr'.*arm"),
-        (arm_planner(arm="ur10"), "built-in", "parameter arm: 'ur10'"),
-        (arm_planner(padding="wide"), "built-in", "padding: 'wide'"),
-        (motion(controller_actions=""), "built-in", "controller_actions.*not set"),
-        (limits(min_position=-166, max_position=166), "built-in",
-         "positions of joint panda_joint1.*radians, not degrees"),
-        (lambda preset: preset["planners"].pop("built-in"), "built-in",
-         r"planner of robot mine 'built-in'.*moveit"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("change", "planner", "said"), rows(__file__, "presets_refused"))
 def test_a_preset_that_cannot_be_used_says_why(tmp_path: Path, change: Any, planner: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         planned(robot=str(written(tmp_path, change)), planner=planner)
@@ -231,12 +168,9 @@ def test_a_file_of_another_form_is_named(tmp_path: Path) -> None:
 
 
 def test_a_robot_may_have_no_parameters(tmp_path: Path) -> None:
-    path = written(tmp_path, lambda values: values["planners"].pop("built-in"))
+    path = written(tmp_path, {"planners": {"built-in": None}})
     preset = robot_from("bare", {**yaml.safe_load(path.read_text()), "parameters": {}, "planners": {"moveit": {}}})
     assert preset.values("moveit") == {}
-
-
-# ------------------------------------------------------------------------------------------------ the robot itself
 
 
 def test_the_robot_that_the_camera_sees_is_the_one_that_the_driver_tells() -> None:

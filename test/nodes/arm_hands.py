@@ -31,8 +31,6 @@ ARM, GRIPPER = "/arm_controller/follow_joint_trajectory", "/gripper_controller/g
 
 
 class Hands:
-    """A client of the arm: goals, joint states, verdicts."""
-
     def __init__(self, graph: Graph, robot: SimulatedArm) -> None:
         self.graph, self.robot = graph, robot
         self.states: list[JointState] = []
@@ -76,7 +74,6 @@ class Hands:
         self.graph.until(lambda: self.states and self.verdicts, "it tells joints and verdicts")
 
     def send(self, client: ActionClient, goal: Any) -> Any:
-        """The goal's handle, accepted or not."""
         return self.graph.call(lambda: client.send_goal_async(goal, feedback_callback=self.feedback.append), self.node)
 
     def result(self, handle: Any) -> Any:
@@ -95,7 +92,6 @@ class Hands:
         return np.array(self.states[-1].position[: len(self.robot.arm_joints)])
 
     def rest(self, configuration: np.ndarray) -> None:
-        """Go there, if it is elsewhere."""
         if np.abs(self.joints - configuration).max() > 0.005:
             back = motion((0.0, self.joints), (2.0, configuration))
             assert self.result(self.send(self.arm, back)).result.error_code == 0
@@ -109,7 +105,6 @@ class Hands:
 
 
 def begin(graph: Graph, **parameters: Any) -> Hands:
-    """The node with these parameters, and its client."""
     client = Hands(graph, simulated_arm(parameters.get("robot", "panda")))
     client.ready(graph.play(SimArmNode, **parameters))
     return client

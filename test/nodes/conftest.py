@@ -29,7 +29,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def domain(request: pytest.FixtureRequest) -> Iterator[int]:
-    """That of the shared graph that the test uses; else one that no other test on this machine uses now."""
     for shared in {"live", "quiet"} & set(request.fixturenames):
         yield request.getfixturevalue(shared).domain
         return
@@ -45,7 +44,6 @@ def _backends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hands(graph: Graph) -> Callable[..., Hands]:
-    """The simulated arm with these parameters, and its client."""
     from arm_hands import begin
 
     return lambda **parameters: begin(graph, **parameters)

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A player with faults, a resolver that listens to it, and what is heard of both. Not a test.
-
-The scene is swapped before each request, so that an answer from an image of before it has the wrong pose.
-"""
+"""A player with faults, a resolver that listens to it, and what is heard of both; the scene is swapped. Not a test."""
 
 from __future__ import annotations
 
@@ -17,10 +14,11 @@ import numpy as np
 from bag_builder import FIXED, SMALL
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from frame_folders import write_folder
-from live_graph import DEADLINE, Goal, Graph
+from live_graph import Goal, Graph
 from live_process import Started
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
+from waiting import DEADLINE
 
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.nodes.perception.frame_player import FramePlayer
@@ -48,15 +46,7 @@ def write_scenes(top: Path) -> Path:
 
 
 class Bench:
-    """The player, the resolver and a client.
-
-    Args:
-        graph: of the test.
-        folders: of the two scenes.
-        model_faults: file of the faults of a model.
-        set_up: as of a FaultRow.
-        at_start: faults that are there from the start.
-    """
+    """The player, the resolver and a client; `set_up` as of a FaultRow."""
 
     def __init__(
         self, graph: Graph, folders: Path, model_faults: Path, set_up: str = "", at_start: str = ""
@@ -92,7 +82,6 @@ class Bench:
         assert result.successful, result.reason
 
     def switch(self, faults: str) -> None:
-        """Inject these faults; "" ends them."""
         if self.set_up == "model":
             self._model_faults.write_text(faults)
         else:
@@ -115,7 +104,6 @@ class Bench:
         return goal.name == OK and off is not None and off < NEAR
 
     def works(self, what: str) -> None:
-        """Wait until requests are answered rightly."""
         self.graph.until(self.answers_right, what, 3 * DEADLINE)
 
     def unhealthy(self, since: float, until: float = float("inf")) -> dict[str, str]:

@@ -26,13 +26,7 @@ def record_goals(section: str, name: str, goals: Sequence[Any], **observed: Any)
 
 
 def record(section: str, name: str, **observed: Any) -> None:
-    """Keep what was observed of one row, in the folder that the environment names; nowhere where it names none.
-
-    Args:
-        section: of docs/faults.md.
-        name: of the row's file.
-        **observed: its cells.
-    """
+    """Keep what was observed of one row in the folder that the environment names; nowhere where it names none."""
     folder = os.environ.get(VARIABLE)
     if not folder:
         return

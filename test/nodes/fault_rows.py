@@ -16,16 +16,7 @@ ANY_REFUSAL = (
 
 @dataclass(frozen=True)
 class FaultRow:
-    """One fault.
-
-    Args:
-        section: of the page.
-        fault: in words for people.
-        injected: what the parameter `faults` of the player is set to, or what the model's file says.
-        right: statuses that are right; OK is right only with the right pose.
-        set_up: "" a moving camera pose on /tf; "static" on /tf_static; "clock" simulated time; "model" a grounder.
-        undetectable: why no check of one camera can find it, where it cannot: a wrong pose is recorded, and no failure.
-    """
+    """One fault; OK is right only with the right pose. `undetectable` says why no check of one camera can find it."""
 
     section: str
     fault: str
@@ -36,7 +27,6 @@ class FaultRow:
 
     @property
     def id(self) -> str:
-        """A name for files."""
         prefix = f"{self.set_up} " if self.set_up else ""
         return "".join(c if c.isalnum() or c in "-." else "_" for c in prefix + self.injected)
 

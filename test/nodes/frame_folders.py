@@ -15,7 +15,6 @@ from spatial_vlm_ros.types import Transform
 
 
 def write_folder(folder: Path, seen: Rendering, pose: Transform | None) -> Path:
-    """With detections, their masks and the pose of the camera."""
     (folder / "masks").mkdir(parents=True)
     cv2.imwrite(str(folder / "rgb.png"), cv2.cvtColor(seen.frame.rgb, cv2.COLOR_RGB2BGR))
     cv2.imwrite(str(folder / "depth.png"), np.nan_to_num(seen.frame.depth * 1000).round().astype(np.uint16))

@@ -36,7 +36,6 @@ def domain() -> Iterator[int]:
 
 @pytest.fixture
 def graph(domain: int) -> Iterator[Graph]:
-    """A camera and a client; the resolver is started by the test."""
     from live_graph import Graph
 
     live = Graph(domain)
@@ -45,11 +44,7 @@ def graph(domain: int) -> Iterator[Graph]:
 
 
 class SharedGraph:
-    """A live graph that tests take one after another, each as the one before found it; in a domain of its own.
-
-    Args:
-        resolves: whether it has a resolver that hears the camera and knows its pose; patient, for a loaded machine.
-    """
+    """A live graph that tests take one after another, each as the one before found it; it may have a resolver."""
 
     def __init__(self, resolves: bool) -> None:
         self._resolves = resolves
@@ -58,7 +53,6 @@ class SharedGraph:
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[Graph]:
-        """The graph for one test."""
         from live_graph import Graph
         from live_scene import FRAME
 

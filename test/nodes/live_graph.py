@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-import pytest
 import rclpy
 from action_msgs.msg import GoalStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from live_process import until
 from live_scene import DETECTIONS, FRAME, SENTENCE, position
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.action import ActionClient
@@ -29,6 +30,7 @@ from rclpy.task import Future
 from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from visualization_msgs.msg import MarkerArray
+from waiting import DEADLINE
 
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.nodes.calls import Jobs
@@ -36,9 +38,6 @@ from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, R
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform, Vector3
-
-# s: no condition of a test takes that long unless something is broken
-DEADLINE = float(os.environ.get("SPATIAL_VLM_TEST_DEADLINE", "30"))
 
 
 class Camera:
@@ -84,8 +83,6 @@ class Camera:
 
 
 class Goal:
-    """One goal that was sent: its acceptance, feedback and result."""
-
     def __init__(self) -> None:
         self.accepted: bool | None = None
         self.handle: Any = None
@@ -100,13 +97,11 @@ class Goal:
 
     @property
     def name(self) -> str:
-        """The status of the answer."""
         assert self.result is not None
         return str(self.result.status.name)
 
     @property
     def message(self) -> str:
-        """What the answer says."""
         assert self.result is not None
         return str(self.result.status.message)
 
@@ -238,7 +233,6 @@ class Graph:
 
     @property
     def desk(self) -> RequestQueue:
-        """The queue of requests of the resolver."""
         assert self.resolver is not None
         assert self.resolver._queue is not None
         return self.resolver._queue
@@ -259,16 +253,9 @@ class Graph:
                 self.until(lambda name=name: resolver.count_clients(name) >= wanted, f"{name} knows its client")
 
     def until(self, condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> None:
-        """Wait for a condition; fail with its words at the deadline."""
-        end = time.monotonic() + deadline
-        gate = threading.Event()
-        while not condition():
-            if time.monotonic() > end:
-                pytest.fail(f"waited {deadline:.0f} s in vain until {what}")
-            gate.wait(0.005)
+        until(condition, what, deadline)
 
     def heard(self, *topics: str) -> None:
-        """Wait until the resolver hears the camera on these topics."""
         for topic in topics or (roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DETECTIONS):
             name = self.node.resolve_topic_name(topic)
             self.until(lambda name=name: self.node.count_subscribers(name), f"somebody subscribes to {name}")
@@ -318,7 +305,6 @@ class Graph:
         return goal
 
     def withdraw(self, goal: Goal) -> None:
-        """Ask for its end, on the executor's thread: see `send_goals`."""
         self._jobs[self._clients[self.client]].put(goal.handle.cancel_goal_async)
 
     def burst(self, instruction: str, clients: Sequence[ActionClient], patience: float) -> list[Goal]:
@@ -344,7 +330,6 @@ class Graph:
         return goal
 
     def answer(self, instruction: str = SENTENCE, *seen: Any, **how: Any) -> ResolutionMessage:
-        """What is answered to a goal, which is OK."""
         goal = self.ask(instruction, *seen, **how)
         assert goal.result is not None
         assert (goal.name, goal.status) == ("OK", GoalStatus.STATUS_SUCCEEDED), goal.message
@@ -359,16 +344,13 @@ class Graph:
         change: Callable[[dict[str, Any]], object] = lambda _: None,
         period: float = 0.05,
     ) -> None:
-        """Send frames, changed at will, until a condition holds."""
-        end = time.monotonic() + DEADLINE
-        gate = threading.Event()
-        while not condition():
-            if time.monotonic() > end:
-                pytest.fail(f"sent frames for {DEADLINE:.0f} s in vain until {what}")
+
+        def send() -> None:
             parts = self.camera.parts(frame, detections, self.camera.now())
             change(parts)
             self.camera.send(parts)
-            gate.wait(period)
+
+        until(condition, f"{what}, sending frames", meanwhile=send, period=period)
 
     def ended(self, goal: Goal) -> Goal:
         """Wait for the end of a goal to which nothing is sent any more."""
@@ -396,7 +378,6 @@ class Graph:
         return sum(answer.status.name != "BUSY" for answer in self.answers)
 
     def cancel(self, goal: Goal) -> int:
-        """Ask to cancel a goal; the return code of the response."""
         return int(self.call(goal.handle.cancel_goal_async).return_code)
 
     def change(self, transition: int) -> bool:
@@ -430,11 +411,9 @@ class Graph:
         return bool(result.successful), str(result.reason)
 
     def use(self, **parameters: Any) -> None:
-        """Set parameters of the resolver, which it takes."""
         assert self.set(**parameters) == (True, "")
 
     def serve(self, form: Any, name: str, **fields: Any) -> Any:
-        """Call a service."""
         if name not in self._services:
             client = self._services[name] = self.node.create_client(form, name)
             self.until(client.service_is_ready, f"{name} is there")
@@ -498,3 +477,54 @@ class Graph:
         for name in list(vars(self)):
             delattr(self, name)
         gc.collect()
+
+
+class Board:
+    """The newest statuses of the resolver on /diagnostics."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self._newest = graph, DiagnosticArray()
+        graph.node.create_subscription(DiagnosticArray, "/diagnostics", self._take, qos.ANSWERS)
+
+    def _take(self, message: DiagnosticArray) -> None:
+        self._newest = message
+
+    def __getitem__(self, name: str) -> DiagnosticStatus:
+        found = [status for status in self._newest.status if status.name == f"resolver: {name}"]
+        return found[0] if found else DiagnosticStatus(level=DiagnosticStatus.STALE)
+
+    def values(self, name: str) -> dict[str, str]:
+        return {pair.key: pair.value for pair in self[name].values}
+
+    def reads(self, name: str, level: bytes, *words: str) -> bool:
+        status = self[name]
+        return bool(status.level == level) and all(word in status.message for word in words)
+
+    def until(self, name: str, level: bytes, *words: str, frames: Any = None) -> None:
+        """Wait until a status has a level and says words, sending frames meanwhile if wanted."""
+
+        def reads() -> bool:
+            return self.reads(name, level, *words)
+
+        what = f"{name} says {words} at level {level!r}"
+        if frames is None:
+            self.graph.until(reads, what)
+        else:
+            self.graph.feed(reads, what, change=frames)
+
+
+class HeldGrounder:
+    """A grounder that says that it has begun, and waits until it may end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.begun, self.end = folder / "begun", folder / "end"
+        options = f"begun={self.begun} end={self.end}"
+        self.parameters: dict[str, Any] = {"grounder": "worker_backends:Chicks", "grounder_options": options}
+
+    def computes(self, graph: Graph, change: Callable[[dict[str, Any]], object] = lambda _: None) -> Goal:
+        """A goal for which it computes, and may not end."""
+        self.begun.unlink(missing_ok=True)
+        self.end.unlink(missing_ok=True)
+        goal = graph.send_goal(SENTENCE)
+        graph.feed(self.begun.exists, "the grounder has begun", change=change)
+        return goal

@@ -14,10 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
-# s: no condition of a test takes that long unless something is broken
-DEADLINE = float(os.environ.get("SPATIAL_VLM_TEST_DEADLINE", "30"))
+
+
+def until(
+    condition: Callable[[], Any],
+    what: str | Callable[[], str],
+    seconds: float = DEADLINE,
+    meanwhile: Callable[[], object] = lambda: None,
+    period: float = 0.005,
+) -> None:
+    """Wait for a condition, doing something again and again; fail with its words at the deadline."""
+    end, gate = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited {seconds:.0f} s in vain until {what if isinstance(what, str) else what()}")
+        meanwhile()
+        gate.wait(period)
 
 
 class Started:
@@ -45,15 +60,10 @@ class Started:
         return [int(pid) for pid in listed.read_text().split()] if listed.exists() else []
 
     def child(self, node: str) -> int:
-        """Process id of a node."""
         return next(pid for pid in self.children() if node.encode() in Path(f"/proc/{pid}/cmdline").read_bytes())
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
-        end, gate = time.monotonic() + DEADLINE, threading.Event()
-        while not condition():
-            if time.monotonic() > end:
-                pytest.fail(f"waited {DEADLINE:.0f} s in vain until {what}; it said:\n{self.output}")
-            gate.wait(0.01)
+        until(condition, lambda: f"{what}; it said:\n{self.output}")
 
     def says(self, words: str) -> None:
         self.until(lambda: words in self.output, f"it says {words!r}")
@@ -63,7 +73,6 @@ class Started:
         return int(self.process.returncode)
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
     @staticmethod
@@ -72,7 +81,6 @@ class Started:
         return [pid for pid in pids if _state(pid) not in "ZX"]
 
     def close(self) -> None:
-        """Leave nothing behind, whatever the test did."""
         left = self.children()
         if self.process.poll() is None:
             self.process.kill()

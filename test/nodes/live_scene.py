@@ -24,11 +24,9 @@ def core_position(frame: RgbdFrame = FRAME, detections: tuple[Detection, ...] = 
 
 @cache
 def core_answer(words: str = SENTENCE, frame_of_reference: str | None = None) -> Resolution:
-    """What the core says."""
     return Resolver().resolve(FRAME, words, DETECTIONS, frame_of_reference)
 
 
 def position(target: Any) -> Vector3:
-    """Position of a target message, metres."""
     point = target.pose.pose.position
     return point.x, point.y, point.z

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`spatial-vlm ask` as a person and as a program use it, against a live resolver."""
 
-from __future__ import annotations
-
 import json
 import os
 import pty
@@ -10,13 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from live_graph import Graph
 from live_process import Started
 from live_scene import SENTENCE, core_position
 from spatial_vlm_interfaces.msg import Resolution
 
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.nodes import qos
 
 Program = Callable[..., Started]
@@ -34,7 +30,6 @@ def feed(graph: Graph, asking: Started) -> int:
 
 
 def told(asking: Started) -> dict[str, Any]:
-    """The only line of JSON that it has printed."""
     (line,) = [line for line in asking.output.splitlines() if line.startswith("{")]
     return dict(json.loads(line))
 
@@ -116,12 +111,6 @@ def test_without_a_resolver_it_ends_within_its_wait_with_the_repair(program: Pro
     assert "no action /left/resolve within 0.5 s" in asking.output
     assert "spatial-vlm up sim" in asking.output
     assert "Traceback" not in asking.output
-
-
-def test_a_namespace_that_ros_does_not_allow_is_named() -> None:
-    done = CliRunner().invoke(main, ["ask", SENTENCE, "--namespace", "left arm"])
-    assert done.exit_code == 1
-    assert "namespace: 'left arm'" in done.output
 
 
 def test_an_inactive_resolver_is_named_with_the_repair(live: Graph, program: Program) -> None:

@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A set-up that does not work: diagnostics are not OK, doctor names cause and repair, no pose, and it recovers.
-
-Each row is one of docs/faults.md.
-"""
+"""A set-up that does not work: diagnostics are not OK, doctor names cause and repair, no pose, and it recovers."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
-from broken_setups import POSE, ROWS, Broken, Setup
+from broken_setups import POSE, Setup
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fault_record import record_goals
 from live_graph import Graph
 from live_process import Started
 from live_scene import SENTENCE, core_position
+from row_files import rows
 
 from spatial_vlm_ros.nodes import qos
 
@@ -27,9 +26,28 @@ NEAR = 0.03  # m
 ASKED = 2
 
 
-class Watched:
-    """A graph whose diagnostics are kept."""
+@dataclass(frozen=True)
+class Broken:
+    """One row of docs/faults.md; `change`, `begin` and `repair` name methods of Setup; `quick` rows are not slow."""
 
+    id: str
+    fault: str
+    injected: str
+    statuses: list[str]
+    diagnostics: list[str]
+    doctor: list[str]
+    change: str = "nothing"
+    begin: str = "static"
+    repair: str = "nothing"
+    parameters: dict[str, Any] = field(default_factory=dict)
+    works_first: bool = False
+    quick: bool = False
+
+
+ROWS = [Broken(**row) for row in rows(__file__, "broken_setups")]
+
+
+class Watched:
     def __init__(self, graph: Graph, row: Broken) -> None:
         self.graph, self.setup, self._row = graph, Setup(graph), row
         self.broken = False
@@ -42,16 +60,15 @@ class Watched:
             self.reports.append(said)
 
     def _change(self, parts: dict[str, Any]) -> None:
-        if self.setup.moving:
+        if self.setup.is_moving:
             self.graph.camera.tf(POSE, stamp_ns=self.graph.camera.now())
         if self.broken:
-            self._row.change(parts, self.setup)
+            self.setup.does(self._row.change, parts)
 
     def feed(self, condition: Callable[[], Any], what: str) -> None:
         self.graph.feed(condition, what, change=self._change)
 
     def requests(self, first: int = -1) -> DiagnosticStatus:
-        """The status `requests` of the newest report since one."""
         since = self.reports[max(first, 0) :]
         return since[-1]["requests"] if since else DiagnosticStatus(level=DiagnosticStatus.STALE)
 
@@ -68,7 +85,7 @@ def test_diagnostics_and_doctor_tell_and_no_pose_comes(
 ) -> None:
     watched = Watched(graph, row)
     graph.start(base_frame="world", frame_timeout=2.0, transform_timeout=0.5, **row.parameters)
-    row.begin(watched.setup)
+    watched.setup.does(row.begin, {})
     if row.works_first:
         watched.until_served("requests are served before the fault")
     watched.broken = True
@@ -90,7 +107,7 @@ def test_diagnostics_and_doctor_tell_and_no_pose_comes(
 
     watched.broken = False
     ended = time.monotonic()
-    row.repair(watched.setup)
+    watched.setup.does(row.repair, {})
     watched.until_served("requests are served after the repair")
     recovery = time.monotonic() - ended
 

@@ -28,8 +28,6 @@ PATIENCE = 30.0  # s
 
 
 class Gripper:
-    """A server that ends its goals when told."""
-
     def __init__(self, graph: Graph) -> None:
         self.begun, self.may_end, self.served = threading.Event(), threading.Event(), 0
         self.node: Node = graph.spin(self._make)
@@ -48,8 +46,6 @@ class Gripper:
 
 
 class Hand:
-    """A client of it, whose executor can be kept busy."""
-
     def __init__(self, graph: Graph, gripper: Gripper) -> None:
         node = graph.spin(self._make)
         graph.until(self.action.ready, "the gripper is seen")
@@ -64,7 +60,6 @@ class Hand:
         return node
 
     def run(self, cancelled: Callable[[], bool] = lambda: False, **how: Any) -> Future[GoalOutcome]:
-        """One goal, on a thread of its own."""
         ended: Future[GoalOutcome] = Future()
 
         def run() -> None:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What /diagnostics says of streams, transforms, requests and the grounder: the reason and the fix."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path
@@ -10,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from live_graph import Graph
+from live_graph import Board, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
 
 from spatial_vlm_ros.nodes import qos
@@ -20,40 +18,6 @@ from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.types import Transform
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-
-
-class Board:
-    """The newest statuses."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph, self._newest = graph, DiagnosticArray()
-        graph.node.create_subscription(DiagnosticArray, "/diagnostics", self._take, qos.ANSWERS)
-
-    def _take(self, message: DiagnosticArray) -> None:
-        self._newest = message
-
-    def __getitem__(self, name: str) -> DiagnosticStatus:
-        found = [status for status in self._newest.status if status.name == f"resolver: {name}"]
-        return found[0] if found else DiagnosticStatus(level=DiagnosticStatus.STALE)
-
-    def values(self, name: str) -> dict[str, str]:
-        return {pair.key: pair.value for pair in self[name].values}
-
-    def reads(self, name: str, level: bytes, *words: str) -> bool:
-        status = self[name]
-        return bool(status.level == level) and all(word in status.message for word in words)
-
-    def until(self, name: str, level: bytes, *words: str, frames: Any = None) -> None:
-        """Wait until a status has a level and says words, sending frames meanwhile if wanted."""
-
-        def reads() -> bool:
-            return self.reads(name, level, *words)
-
-        what = f"{name} says {words} at level {level!r}"
-        if frames is None:
-            self.graph.until(reads, what)
-        else:
-            self.graph.feed(reads, what, change=frames)
 
 
 def everything(_: dict[str, Any]) -> None:

@@ -28,8 +28,6 @@ WORLD = ("--base-frame", "world")
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the doctor printed and its exit code."""
-
     code: int
     findings: list[dict[str, str]]
 
@@ -50,7 +48,6 @@ def doctor(program: Callable[..., Started]) -> Callable[..., Started]:
 
 
 def diagnosis(examining: Started) -> Diagnosis:
-    """What a doctor that has ended says."""
     code = examining.ends()
     lines = [line for line in examining.output.splitlines() if line.startswith("{")]
     assert len(lines) == 1, examining.output
@@ -88,9 +85,6 @@ def assert_healthy(found: Diagnosis, *names: str) -> None:
     assert {f["check"] for f in found.findings if f["level"] == "ok"} >= {"synchronisation", "tf", "versions", "camera"}
     assert {f["check"] for f in found.findings if f["level"] == "warning"} <= {"support plane", *names}
     assert all(found.levels(name)[0] != "error" for name in names)
-
-
-# ------------------------------------------------------------------------------------------------ healthy
 
 
 def test_remapped_topics_of_a_namespace_are_listened_to(quiet: Graph, doctor: Callable[..., Started]) -> None:
@@ -138,9 +132,6 @@ def test_a_resolver_that_comes_while_the_doctor_listens_is_attached_to(
     found = diagnosis(examining)
     assert "world" in found.one("tf", "ok")["found"]
     found.one("resolver /resolver: requests", "ok", "a request now would be served")
-
-
-# ------------------------------------------------------------------------------------------------ what is wrong
 
 
 def test_topics_that_nobody_publishes_are_errors_with_others_of_their_type(

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A refusal of the running node becomes a bundle, gives the same refusal again, and is a test from then on."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,14 @@ import pytest
 pytest.importorskip("rosbags")
 
 from click.testing import CliRunner, Result
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from live_graph import Goal, Graph
+from diagnostic_msgs.msg import DiagnosticStatus
+from live_graph import Board, Goal, Graph
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
 from spatial_vlm_ros.evaluation.evidence.store import bundles_in
-from spatial_vlm_ros.nodes import messages, qos
+from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.streams import frame_assembler as roles
 
 TIMES = ("ms", "timings_ms")
@@ -43,27 +41,6 @@ def replayed_as(goal: Goal, path: Path) -> Result:
     again = run("replay", path, "--json")
     assert timeless(again.stdout) == timeless(goal.result.json)
     return again
-
-
-class EvidenceBoard:
-    """The newest status of the evidence and of the requests."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._newest: dict[str, DiagnosticStatus] = {}
-        graph.node.create_subscription(DiagnosticArray, "/diagnostics", self._take, qos.ANSWERS)
-
-    def _take(self, array: DiagnosticArray) -> None:
-        self._newest = {status.name.removeprefix("resolver: "): status for status in array.status}
-
-    def reads(self, name: str, level: bytes, *words: str) -> bool:
-        status = self._newest.get(name)
-        return status is not None and status.level == level and all(word in status.message for word in words)
-
-    def knows(self, name: str) -> bool:
-        return name in self._newest
-
-    def value(self, key: str) -> str:
-        return next(pair.value for pair in self._newest["evidence"].values if pair.key == key)
 
 
 def test_a_refusal_is_kept_replayed_and_evaluated(live: Graph, tmp_path: Path) -> None:
@@ -102,10 +79,10 @@ def test_messages_are_kept_with_every_field_and_the_transforms_of_then(live: Gra
 
 
 def test_diagnostics_tell_what_is_kept_and_a_blocked_folder_stops_nothing(graph: Graph, tmp_path: Path) -> None:
-    board = EvidenceBoard(graph)
+    board = Board(graph)
     graph.start(base_frame="", frame_timeout=15.0, evidence__folder=str(tmp_path / "evidence"))
     graph.feed(lambda: board.reads("requests", DiagnosticStatus.OK), "requests are OK")
-    assert not board.knows("evidence")
+    assert board["evidence"].level == DiagnosticStatus.STALE, "there is none"
     graph.use(evidence__keep="all")
     graph.answer()
     kept(graph, tmp_path / "evidence", 1)
@@ -117,4 +94,4 @@ def test_diagnostics_tell_what_is_kept_and_a_blocked_folder_stops_nothing(graph:
         graph.answer()
     graph.feed(lambda: board.reads("evidence", DiagnosticStatus.WARN, blocked), "evidence warns")
     graph.feed(lambda: board.reads("requests", DiagnosticStatus.OK), "requests are OK")
-    graph.until(lambda: board.value("not kept, failed") == "2", "both are counted")
+    graph.until(lambda: board.values("evidence")["not kept, failed"] == "2", "both are counted")

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from fault_bench import SENTENCE, Bench, write_scenes
 from fault_record import record_goals
 from lifecycle_msgs.msg import Transition
 from live_graph import Goal, Graph
+from row_files import rows
 
 BURST = 20
 PATIENCE = 15.0  # s: a goal without an answer after this is lost; each of a burst takes far less
@@ -24,28 +24,25 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class GoalRow:
-    """One misuse.
-
-    Args:
-        fault: in words for people.
-        sent: what was sent, short.
-        send: sends it; the goals.
-        right: status → how many goals may end so, at least and at most.
-        recover: what has to be done before the next request.
-    """
+    """What is sent: goals with these fields, or by a function; `right` is status → how many goals may end so."""
 
     fault: str
     sent: str
-    send: Callable[[Bench], list[Goal]]
-    right: dict[str, tuple[int, int]]
-    recover: Callable[[Bench], object] = lambda _: None
+    right: dict[str, list[int]]
+    goal: dict[str, str] = field(default_factory=dict)
+    by: str = "said"
+    recover: int = 0  # transition that has to be asked for before the next request
 
 
-def _say(words: str, **fields: str) -> Callable[[Bench], list[Goal]]:
-    return lambda bench: [bench.graph.send_goal(words, **fields)]
+def said(bench: Bench, instruction: str, **fields: str) -> list[Goal]:
+    return [bench.graph.send_goal(instruction, **fields)]
 
 
-def _waiting(bench: Bench) -> Goal:
+def letters(bench: Bench) -> list[Goal]:
+    return said(bench, "a" * 100_000)
+
+
+def waiting(bench: Bench) -> Goal:
     """A goal that waits, because the camera is off."""
     bench.set(faults="camera=off")
     goal = bench.graph.send_goal(SENTENCE)
@@ -53,34 +50,34 @@ def _waiting(bench: Bench) -> Goal:
     return goal
 
 
-def _two(bench: Bench) -> list[Goal]:
-    goals = [_waiting(bench), bench.graph.send_goal(SENTENCE)]  # the second is queued
+def two(bench: Bench) -> list[Goal]:
+    goals = [waiting(bench), bench.graph.send_goal(SENTENCE)]  # the second is queued
     bench.set(faults="")
     return goals
 
 
-def _cancelled(bench: Bench) -> list[Goal]:
-    goal = _waiting(bench)
+def cancelled(bench: Bench) -> list[Goal]:
+    goal = waiting(bench)
     bench.graph.cancel(goal)
     bench.graph.ended(goal)
     bench.set(faults="")
     return [goal]
 
 
-def _burst(bench: Bench) -> list[Goal]:
+def burst(bench: Bench) -> list[Goal]:
     """Twenty clients at once; a goal is counted as lost that has no answer in time."""
     return bench.graph.burst(SENTENCE, bench.graph.crowd(BURST), PATIENCE)
 
 
-def _deactivated(bench: Bench) -> list[Goal]:
-    goal = _waiting(bench)
+def deactivated(bench: Bench) -> list[Goal]:
+    goal = waiting(bench)
     assert bench.graph.change(Transition.TRANSITION_DEACTIVATE)
     bench.graph.ended(goal)
     bench.set(faults="")
     return [goal]
 
 
-def _changed(bench: Bench) -> list[Goal]:
+def changed(bench: Bench) -> list[Goal]:
     goals = []
     for slop in (0.02, 0.05, 0.02):
         goals.append(bench.graph.send_goal(SENTENCE))
@@ -89,25 +86,7 @@ def _changed(bench: Bench) -> list[Goal]:
     return goals
 
 
-ROWS = (
-    GoalRow("no words", "instruction: ''", _say(""), {"NOT_UNDERSTOOD": (1, 1)}),
-    GoalRow("words outside the grammar", "'the blah of of'", _say("the blah of of"), {"NOT_UNDERSTOOD": (1, 1)}),
-    GoalRow("100,000 letters", "'a' × 100,000", _say("a" * 100_000),
-            {"NOT_UNDERSTOOD": (0, 1), "INVALID_INPUT": (0, 1), "NOT_FOUND": (0, 1)}),
-    GoalRow("control characters", "'the chick\\x1b[2J\\x07\\n'", _say("the chick\x1b[2J\x07\n"),
-            {"NOT_UNDERSTOOD": (0, 1), "AMBIGUOUS": (0, 1), "INVALID_INPUT": (0, 1)}),
-    GoalRow("an object that is not there", "'the zebra'", _say("the zebra"), {"NOT_FOUND": (1, 1)}),
-    GoalRow("an unknown frame of reference", "frame_of_reference: moon", _say(SENTENCE, frame_of_reference="moon"),
-            {"INVALID_INPUT": (1, 1)}),
-    GoalRow("a dialogue that nobody began", "dialogue_id: nowhere", _say("the left one", dialogue_id="nowhere"),
-            {"INVALID_INPUT": (1, 1)}),
-    GoalRow("a second goal while one waits", "2 goals", _two, {"OK": (1, 2), "STALE_INPUT": (0, 1)}),
-    GoalRow("cancelled while it waits for an image", "cancel", _cancelled, {"CANCELLED": (1, 1)}),
-    GoalRow("20 clients at once", "20 goals", _burst, {"OK": (1, BURST), "BUSY": (0, BURST - 1)}),
-    GoalRow("the node is deactivated meanwhile", "deactivate", _deactivated, {"CANCELLED": (1, 1)},
-            lambda bench: bench.graph.change(Transition.TRANSITION_ACTIVATE)),
-    GoalRow("parameters change meanwhile", "sync_slop, 3 times", _changed, {"OK": (3, 3)}),
-)  # fmt: skip
+ROWS = [GoalRow(**row) for row in rows(__file__, "fault_goals")]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.fault)
@@ -116,11 +95,11 @@ def test_a_goal_that_is_not_as_it_should_be_gets_an_answer_and_the_next_one_too(
 ) -> None:
     bench = Bench(graph, write_scenes(tmp_path), tmp_path / "model_faults")
     bench.works("it works before")
-    goals = row.send(bench)
+    goals = globals()[row.by](bench, **row.goal)
     end, count = time.monotonic() + PATIENCE, lambda: sum(goal.result is not None for goal in goals)
     graph.until(lambda: count() == len(goals) or time.monotonic() > end, "the results are there")
     ended = time.monotonic()
-    row.recover(bench)
+    assert not row.recover or bench.graph.change(row.recover)
     bench.works("it works after")
     recovery = time.monotonic() - ended
 

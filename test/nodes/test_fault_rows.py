@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every fault of a camera, its transforms, clocks, detections and model on the live node: the rows of docs/faults.md.
-
-The scene is swapped before each request, so that an answer from an image of before it has the wrong pose.
-"""
-
-from __future__ import annotations
+"""Every fault of a camera, its transforms, clocks, detections and model on the live node: rows of docs/faults.md."""
 
 import time
 from collections.abc import Callable

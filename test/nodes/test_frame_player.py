@@ -1,27 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frame folders and simulated worlds are published as a camera and a detector would."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from bag_builder import FIXED, scene
 from frame_folders import write_folder
+from live_ears import Ears
 from live_graph import Graph
 from live_process import Started
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image
-from spatial_vlm_interfaces.msg import DetectionArray
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.errors import SpatialVlmError
@@ -31,51 +26,12 @@ from spatial_vlm_ros.nodes.perception.frame_player import FramePlayer
 from spatial_vlm_ros.sim.live import simulated_frames
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.camera_info import camera_of
-from spatial_vlm_ros.streams.detections import detections_of
 from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
-from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
+from spatial_vlm_ros.streams.image import decode_rgb
 from spatial_vlm_ros.types import Detection, Rgb, RgbdFrame
 
-FORMS = {roles.RGB_INFO: CameraInfo, roles.RGB: Image, roles.DEPTH: Image, roles.DETECTIONS: DetectionArray}
 EYES = {"f1": FIXED, "f2": look_at((-0.8, 0.1, 0.5), (0.0, 0.0, 0.03), parent="base_link")}
-
-
-class Ears:
-    """Hears everything that a camera publishes."""
-
-    def __init__(self, graph: Graph, *left_out: str) -> None:
-        self.graph = graph
-        self.heard: dict[str, dict[int, Any]] = {role: {} for role in FORMS if role not in left_out}
-        self.static: list[TFMessage] = []
-        self.names: dict[int, str] = {}
-        for role, form in FORMS.items():
-            graph.node.create_subscription(form, role, self._taker(role), qos.images("reliable"))
-        graph.node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
-        self.moving: list[TFMessage] = []
-        graph.node.create_subscription(TFMessage, "/tf", self.moving.append, qos.TRANSFORMS)
-
-    def _taker(self, role: str) -> Callable[[Any], None]:
-        return lambda message: self.heard.setdefault(role, {}).setdefault(stamp_of(message), message)
-
-    @property
-    def stamps(self) -> list[int]:
-        """Of the frames that are there as a whole, in order."""
-        streams = list(self.heard.values())
-        return sorted(set.intersection(*({*list(stream)} for stream in streams)))  # lists: other threads add
-
-    def until(self, count: int, after_ns: int = 0) -> list[int]:
-        """Stamps of that many whole frames stamped later."""
-        self.graph.until(lambda: len([s for s in self.stamps if s > after_ns]) >= count, f"{count} frames are there")
-        return [stamp for stamp in self.stamps if stamp > after_ns]
-
-    def frame(self, stamp_ns: int) -> tuple[RgbdFrame, tuple[Detection, ...]]:
-        """The frame of a stamp, decoded."""
-        info, rgb, depth, found = (self.heard[role][stamp_ns] for role in FORMS)
-        assert info.header == rgb.header == depth.header == found.header
-        camera = camera_of(info, False)
-        frame = RgbdFrame(decode_rgb(rgb), decode_depth(depth), camera, stamp_ns, rgb.header.frame_id)
-        return frame, detections_of(found, camera.width, camera.height)
+NAMES: dict[int, str] = {}  # of the folders that frames show, by stamp
 
 
 @pytest.fixture
@@ -85,13 +41,11 @@ def ears(quiet: Graph) -> Ears:
 
 @pytest.fixture
 def play(quiet: Graph) -> Callable[..., FramePlayer]:
-    """The player with these parameters, on a thread of its own."""
     return lambda **parameters: quiet.play(FramePlayer, **parameters)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two frames from two places."""
     top = tmp_path_factory.mktemp("frames")
     for name, eye in EYES.items():
         write_folder(top / name, scene(eye), eye)
@@ -117,19 +71,15 @@ def assert_same(one: tuple[RgbdFrame, Sequence[Detection]], other: tuple[RgbdFra
 
 
 def name_of(ears: Ears, stamp_ns: int, folders: Path) -> str:
-    """Which of the folders a frame shows."""
-    if stamp_ns not in ears.names:
-        rgb = ears.frame(stamp_ns)[0].rgb
-        ears.names[stamp_ns] = next(name for name in EYES if np.array_equal(rgb, stored(folders / name)))
-    return ears.names[stamp_ns]
+    if stamp_ns not in NAMES:
+        rgb = decode_rgb(ears.message(roles.RGB, stamp_ns))
+        NAMES[stamp_ns] = next(name for name in EYES if np.array_equal(rgb, stored(folders / name)))
+    return NAMES[stamp_ns]
 
 
 @cache
 def stored(folder: Path) -> Rgb:
     return load_frame(folder)[0].rgb
-
-
-# ------------------------------------------------------------------------------------------------ folders
 
 
 def test_a_frame_folder_is_published_bit_by_bit_with_one_stamp_of_now_and_its_pose_once(
@@ -175,7 +125,7 @@ def test_the_place_of_the_speaker_is_sent_with_that_of_the_camera_and_detections
         (FIXED.parent, FIXED.child), (FIXED.child, "person"),
     ]  # fmt: skip
     assert message.transforms[1].transform.translation.x == pytest.approx(0.4)
-    assert roles.DETECTIONS not in ears.heard
+    assert not ears.heard[roles.DETECTIONS]
 
 
 @pytest.mark.parametrize(("hold", "shortest", "longest"), [(0.4, 2, 100), (0.0, 1, 1)])
@@ -191,7 +141,9 @@ def test_several_frames_are_shown_in_turn_with_their_poses(
 
     ears.graph.until(lambda: len(turns()) >= 5, "both frames have been shown twice")
     assert all(shortest <= count <= longest for count in turns()[1:4])
-    sent = {stamp_of(message.transforms[0]): message.transforms[0].transform.translation.z for message in ears.moving}
+    sent = {
+        stamp_of(message.transforms[0]): message.transforms[0].transform.translation.z for message in ears.heard["/tf"]
+    }
     stamps = [stamp for stamp in ears.stamps if stamp in sent]
     assert len(stamps) >= 4  # an image and the pose of its very stamp
     assert [sent[stamp] for stamp in stamps] == pytest.approx(
@@ -217,14 +169,15 @@ def test_the_frame_that_is_shown_can_be_changed_and_of_an_unknown_one_it_is_warn
         assert player.set_parameters([Parameter("frame", value=name)])[0].successful
         # one that was being sent may still be the other
         assert {name_of(ears, stamp, folders) for stamp in ears.until(4, ears.graph.camera.now())[1:]} == {name}
-    assert min(min(stream) for stream in ears.heard.values()) >= changed, "nothing was published of the unknown one"
+    first = [stamp_of(ears.heard[role][0]) for role in (roles.RGB_INFO, roles.RGB, roles.DEPTH, roles.DETECTIONS)]
+    assert min(first) >= changed, "nothing was published of the unknown one"
 
 
 def test_time_is_published_before_each_frame_where_it_is_wanted_and_a_resolver_answers_by_it(
     graph: Graph, folders: Path
 ) -> None:
-    ears, told = Ears(graph), []
-    graph.node.create_subscription(Clock, "/clock", lambda m: told.append(m.clock.sec * SECOND + m.clock.nanosec), 100)
+    ears = Ears(graph)
+    told = ears.ticks
     graph.start(use_sim_time=True, base_frame="base_link", frame_timeout=15.0, transform_timeout=5.0)
     graph.play(FramePlayer, folder=str(folders / "f1"), clock=True, rate=20.0)
     stamps = ears.until(4)
@@ -236,9 +189,6 @@ def test_time_is_published_before_each_frame_where_it_is_wanted_and_a_resolver_a
     goal = graph.ended(graph.send_goal("the chick behind the cup"))
     assert goal.name == "OK", goal.message
     assert stamp_of(goal.result) < 1_000 * SECOND
-
-
-# ------------------------------------------------------------------------------------------------ simulated worlds
 
 
 @pytest.mark.parametrize(
@@ -265,11 +215,8 @@ def test_a_simulated_world_is_published_bit_by_bit_with_noise_that_changes(
         assert_same((frame, found), depths[frame.depth.tobytes()])
         assert frame.rgb.tobytes() in images
         assert frame.rgb.shape[:2] == {1280: (720, 1280), 320: (240, 320)}[width]
-        assert ears.heard[roles.DEPTH][stamp].encoding == "16UC1"
+        assert ears.message(roles.DEPTH, stamp).encoding == "16UC1"
     assert len({ears.frame(stamp)[0].depth.tobytes() for stamp in stamps[:5]}) > 1
-
-
-# ------------------------------------------------------------------------------------------------ how it ends
 
 
 def test_what_cannot_be_played_is_refused_with_its_reason(quiet: Graph, tmp_path: Path) -> None:

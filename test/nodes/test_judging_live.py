@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models judge relations behind the live node: camera and sentence → worker → model → `model_p` → fused answer."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

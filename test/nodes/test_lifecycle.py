@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The resolver's states, asked for through its services as a lifecycle manager does."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import rclpy
@@ -14,6 +11,7 @@ from lifecycle_msgs.msg import Transition
 from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
 from rclpy.context import Context
+from row_files import rows
 
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
@@ -105,22 +103,7 @@ def test_activation_and_deactivation_under_load_leave_a_working_node(live: Graph
     live.answer()
 
 
-MISSING = ("the package 'vision_msgs' is not installed", "interfaces/vendor/vision_msgs")
 SIMULATED = {"grounder": "worker_backends:SimulatedChicks", "use_sim_time": False}
-ONLY_SIMULATED = ("only on simulated images", "domain_gate.images")
-UNUSABLE: list[tuple[dict[str, Any], tuple[str, ...]]] = [
-    ({"grounder": "no_such_backend"}, ("no_such_backend", "unknown name")),
-    ({"grounder": "any", "grounder_options": "path='not closed"}, ("grounder options", "closed quotes")),
-    ({"grounder": "worker_backends:loading", "grounder_options": "begun={}", "grounder_start_timeout": 1.0},
-     ("worker_backends:loading", "1 s")),
-    ({"robot_description": "/nowhere/robot.urdf"},
-     ("no such file", "Set robot_description to the path of the robot's URDF")),
-    ({"selection": True}, MISSING),
-    ({"objects": True}, MISSING),
-    ({"detections_type": "vision_msgs"}, MISSING),
-    ({**SIMULATED, "domain_gate.images": "real"}, ONLY_SIMULATED),
-    ({**SIMULATED, "domain_gate.images": "unknown"}, ONLY_SIMULATED),
-]  # fmt: skip
 
 
 def test_what_cannot_be_used_keeps_the_node_unconfigured_and_says_why(
@@ -132,14 +115,14 @@ def test_what_cannot_be_used_keeps_the_node_unconfigured_and_says_why(
         monkeypatch.setitem(sys.modules, name, None)
     said = [""]
 
-    def says(words: tuple[str, ...]) -> bool:
+    def says(words: list[str]) -> bool:
         said[0] += capfd.readouterr().err
         return any(all(word in line for word in words) for line in said[0].splitlines() if "[ERROR]" in line)
 
     graph.start(wait=False, base_frame="world", frame_timeout=15.0, grounder="no_such_backend")
     graph.camera.tf(FRAME.base_T_camera, static=True)
     assert graph.state == "unconfigured"
-    for parameters, words in UNUSABLE:
+    for parameters, words in rows(__file__, "unusable"):
         given = {k: v.format(tmp_path / "begun") if isinstance(v, str) else v for k, v in parameters.items()}
         before = {name: graph.resolver.get_parameter(name).value for name in given}
         graph.use(**given)

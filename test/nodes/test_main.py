@@ -14,8 +14,9 @@ import pytest
 from action_msgs.msg import GoalStatus
 from live_graph import Graph
 from live_process import Started
-from live_scene import FRAME, SENTENCE
+from live_scene import DETECTIONS, FRAME, SENTENCE
 
+from scripts.size_report import budgets
 from spatial_vlm_ros.nodes import __main__ as nodes
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame
 
@@ -140,7 +141,6 @@ raise SystemExit(main.resolver([]))
 
 @pytest.fixture
 def code(start: Callable[..., Started], domain: int) -> Callable[[str, object], Started]:
-    """Runs a text with a value."""
     return lambda text, value: start("-c", text.format(value), ROS_DOMAIN_ID=str(domain))
 
 
@@ -186,9 +186,6 @@ def test_a_second_signal_ends_it_at_once(code: Callable[..., Started]) -> None:
     running.process.send_signal(TERM)
     assert running.ends() == 0, running.output
     assert 0 < int(running.output.rpartition("taken down after")[2]) < 10**9
-
-
-# ------------------------------------------------------------------------------------------------ what cannot start
 
 
 @pytest.fixture
@@ -267,3 +264,21 @@ def test_without_vision_msgs_all_that_does_not_need_it_works(
     (package / "__init__.py").write_text("raise ModuleNotFoundError(name='vision_msgs')\n")
     monkeypatch.setenv("PYTHONPATH", str(package.parent), prepend=":")
     node("resolver").says("resolver is active")
+
+
+WORDS = ("the chick behind the cup", "put the cup next to the bonnet chick", "the wug", "the chick")
+
+
+def test_the_resolver_loads_no_more_than_its_budget(graph: Graph, domain: int, start: Callable[..., Started]) -> None:
+    words = ("--ros-args", "-p", "base_frame:=world", "-p", "frame_timeout:=15.0", "-p", "transform_timeout:=5.0")
+    node = start(str(Path(__file__).with_name("counting_node.py")), "resolver", *words, ROS_DOMAIN_ID=str(domain))
+    graph.offered()
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    answers = [graph.ask(said, FRAME, DETECTIONS) for said in WORDS]
+    turn = graph.ask("the left one", FRAME, DETECTIONS, dialogue_id=answers[-1].result.dialogue_id)
+    assert [answer.name for answer in (*answers, turn)] == ["OK", "OK", "NOT_FOUND", "AMBIGUOUS", "OK"]
+    node.process.send_signal(signal.SIGINT)
+    assert node.ends() == 0, node.output
+    print(node.output)  # noqa: T201
+    loaded = int(node.output.rpartition("loaded lines: ")[2].split()[0])
+    assert 0 < loaded <= budgets()["resolver_node"]["loaded_lines"]

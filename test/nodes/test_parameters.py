@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS parameters: what is declared, what is refused with its reason, what takes effect at once."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -13,6 +11,7 @@ from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_answer, core_position, position
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
+from row_files import rows
 
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.geometry.depth import register_depth
@@ -40,33 +39,9 @@ def test_every_parameter_is_declared_with_description_and_range(live: Graph) -> 
         assert bool(choices) == bool(descriptor.additional_constraints), descriptor.name
 
 
-# ------------------------------------------------------------------------------------------------ refusals
-
-REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"frame_timeout": 0.05}, "out of range"),
-    ({"frame_timeout": 61.0}, "out of range"),
-    ({"frame_timeout": float("nan")}, "r"),
-    ({"sync_queue": 1}, "out of range"),
-    ({"lift__erode_px": 11}, "out of range"),
-    ({"frame_timeout": "long"}, "type"),
-    ({"frame_timeout": 3}, "type"),
-    ({"rectified": 1}, "type"),
-    ({"base_frame": 7}, "type"),
-    ({"sync_queue": 15.0}, "type"),
-    ({"frame_of_reference": "object"}, "viewer"),
-    ({"relation__down_ahead": "sideways"}, "none or up or down or left or right"),
-    ({"relation__second_frame": "object"}, "speaker or world"),
-    ({"no_such_parameter": 1.0}, "undeclared"),
-    ({"decision.no_such_parameter": 1.0}, "undeclared"),
-    ({"depth__near": 3.0, "depth__far": 2.0}, "near 3.0, far 2.0"),
-    ({"depth__near": 6.0}, "near 6.0"),
-    ({"depth__near": 0.5, "decision__mass": 7.0}, "out of range"),  # one bad value keeps the good one from being set
-]
-
-
 def test_values_that_cannot_be_are_refused_with_a_reason_and_change_nothing(live: Graph) -> None:
     before = [parameter.value for parameter in live.resolver.get_parameters(OURS)]
-    for given, word in REFUSED:
+    for given, word in rows(__file__, "parameters_refused"):
         accepted, reason = live.set(**given)
         assert (accepted, word in reason.lower()) == (False, True), (given, reason)
     assert [parameter.value for parameter in live.resolver.get_parameters(OURS)] == before
@@ -99,9 +74,6 @@ def test_what_is_read_at_configuration_changes_only_after_a_clean_up(live: Graph
         name = live.node.resolve_topic_name(topic)
         live.until(lambda name=name: live.node.count_subscribers(name), f"it subscribes to {name}")
         assert live.change(Transition.TRANSITION_DEACTIVATE)
-
-
-# ------------------------------------------------------------------------------------------------ effects
 
 
 def test_options_of_the_core_take_effect_with_the_next_goal(live: Graph) -> None:

@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import rclpy
+import row_files
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import Transition
-from live_graph import DEADLINE, Graph
+from live_graph import Graph
+from live_process import until
 from live_scene import DETECTIONS, FRAME, SENTENCE
 from rclpy.context import Context
 from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
@@ -24,24 +21,15 @@ from spatial_vlm_interfaces.msg import Target
 
 py_trees = pytest.importorskip("py_trees")
 Status = py_trees.common.Status
-FILE = Path(__file__).resolve().parents[2] / "examples" / "py_trees_pick.py"
 
 
 @pytest.fixture(scope="module")
 def example() -> Any:
-    """The example as a module."""
-    spec = importlib.util.spec_from_file_location("py_trees_pick", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return row_files.example("py_trees_pick.py")
 
 
 @pytest.fixture(autouse=True)
 def board() -> Iterator[None]:
-    """A blackboard of the test's own."""
     py_trees.blackboard.Blackboard.enable_activity_stream()
     yield
     py_trees.blackboard.Blackboard.clear()
@@ -73,14 +61,12 @@ class Tree:
         return self.tree.root.status
 
     def until(self, condition: Callable[[], Any], what: str, frames: bool = True) -> None:
-        end, gate = time.monotonic() + DEADLINE, threading.Event()
-        while not condition():
-            if time.monotonic() > end:
-                pytest.fail(f"ticked for {DEADLINE:.0f} s in vain until {what}")
+        def turn() -> None:
             if frames:
                 self.graph.camera.send(self.graph.camera.parts(FRAME, DETECTIONS, self.graph.camera.now()))
             self.tick()
-            gate.wait(0.02)
+
+        until(condition, f"{what}, ticking", meanwhile=turn, period=0.02)
 
     def ended(self, frames: bool = True) -> Any:
         self.until(lambda: self.tree.root.status not in (Status.RUNNING, Status.INVALID), "the tree has ended", frames)
@@ -116,16 +102,6 @@ def test_a_refusal_is_failure_and_its_question_is_answered_in_its_dialogue(live:
     assert example.last_result() is board_of("again")["result"]
 
 
-@pytest.mark.parametrize(("words", "answer", "status"), [("chick", "", "AMBIGUOUS"), ("wrench", "red", "NOT_FOUND")])
-def test_nothing_is_asked_about_without_an_answer_or_a_question(
-    live: Graph, example: Any, words: str, answer: str, status: str
-) -> None:
-    tree = Tree(live, example.which_object(f"grab me the {words}", answer))
-    assert tree.ended() is Status.FAILURE
-    assert board_of("resolve")["status"] == status
-    assert "again" not in {key.split("/")[1] for key in py_trees.blackboard.Blackboard.storage}
-
-
 def ended_with(result: Any, status: int) -> Any:
     return SimpleNamespace(result=result, status=status)
 
@@ -143,12 +119,6 @@ def test_of_a_pick_its_own_status_is_told_beside_the_question_of_its_resolution(
     assert (found["status"], found["message"], found["dialogue_id"]) == ("PLANNING_FAILED", "no path", "d1")
     assert example.last_result() is result
     assert example.told(result) == "PLANNING_FAILED: no path"
-
-
-def test_any_action_can_be_called(example: Any) -> None:
-    other, result = example.CallAction("other", ResolveInstruction, "other", ResolveInstruction.Goal), object()
-    assert other._judge(ended_with(result, GoalStatus.STATUS_SUCCEEDED)) is Status.SUCCESS
-    assert board_of("other") == {"result": result, "status": "", "message": "", "question": "", "dialogue_id": ""}
 
 
 @pytest.mark.parametrize("words", [["--plan-only", "the chick"], ["--action", "grasp", "the chick"]])

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The resolver node answers from live topics."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re
@@ -96,30 +94,6 @@ def test_a_refusal_ends_aborted_with_its_reason_and_without_a_pose(live: Graph) 
     assert goal.result.header.frame_id == FRAME.frame_id
     assert stamp_of(goal.result) > 0
     assert live.answer().target, "the next goal is answered"
-
-
-def test_several_objects_are_sent_nearest_first_and_all_are_shown(live: Graph) -> None:
-    result = live.answer("grab both chicks")
-    assert [target.id for target in result.targets] == [t.id for t in core_answer("grab both chicks").targets]
-    assert len(result.targets) == 2
-    assert result.target[0] == result.targets[0]
-    live.until(lambda: live.markers, "they are shown")
-    words = [marker.text for marker in live.markers[0].markers if marker.type == Marker.TEXT_VIEW_FACING]
-    assert words == [f"chick ({target.id})" for target in result.targets]
-
-
-def test_places_are_sent_best_first_in_the_frame_of_the_target(live: Graph) -> None:
-    words = "put the cup left of the box"
-    result, expected = live.answer(words), core_answer(words).places
-    assert len(result.places) == len(expected) > 0
-    assert result.place[0] == result.places[0]
-    for sent, place in zip(result.places, expected, strict=True):
-        point = sent.pose.position
-        assert (point.x, point.y, point.z) == pytest.approx(place.pose.position, abs=1e-5)
-        assert (sent.anchor_id, sent.carrier_id) == (place.anchor_id, place.carrier_id)
-        assert (sent.margin, sent.clearance) == pytest.approx((place.margin_m, place.clearance_m), abs=1e-5)
-        assert sent.probability == pytest.approx(place.probability, abs=1e-4)
-    assert {place.pose.frame_id for place in expected} == {result.header.frame_id}
 
 
 def test_an_instruction_by_topic_is_answered_by_topic(live: Graph) -> None:

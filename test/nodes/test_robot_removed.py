@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arm in the resolver's image: with its description it is neither object nor support, and nothing else is lost."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +17,6 @@ pytest.importorskip("daqp")
 from arm_hands import Hands, motion
 from lifecycle_msgs.msg import Transition
 from live_graph import Graph
-from live_process import Started
 from std_msgs.msg import String
 
 from spatial_vlm_ros.geometry.camera import normalised_grid
@@ -129,23 +126,3 @@ def test_a_robot_that_nobody_tells_is_asked_for(graph: Graph, capfd: pytest.Capt
     assert graph.state == "unconfigured"
     words = "there was no message on /robot_description within 10 s. Start robot_state_publisher first, or set"
     assert words in capfd.readouterr().err
-
-
-def test_the_camera_on_the_hand_finds_objects_in_the_base_frame(
-    hands: Callable[..., Hands], graph: Graph, node: Callable[..., Started]
-) -> None:
-    client = hands(rate=2.0, wrist_camera=True)
-    remappings = [
-        word
-        for topic in ("rgb/image", "depth/image", "rgb/camera_info", "detections")
-        for word in ("-r", f"{topic}:=wrist/{topic}")
-    ]
-    resolver = node("resolver", *remappings, **PATIENT, robot_description=str(description_file()))
-    resolver.says("resolver is active")
-    graph.offered()
-    goal = asked(graph, "the cup")
-    assert goal.name == "OK", goal.message
-    target, true = goal.result.target[0], client.judge()["things"]["cup"]["position"]
-    assert (target.id, goal.result.header.frame_id) == ("cup", "panda_link0")
-    here = target.pose.pose.position
-    assert np.hypot(here.x - true[0], here.y - true[1]) < 0.02

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -86,7 +85,6 @@ BOXES = tuple(replace(d, mask=None, attributes=()) for d in DETECTIONS)  # all t
 
 @pytest.fixture(scope="module")
 def selecting() -> Iterator[Graph]:
-    """A resolver that offers the service."""
     with free_domain() as domain:
         graph = Graph(domain)
         graph.start(base_frame="world", selection=True, frame_timeout=15.0, transform_timeout=5.0)
@@ -103,7 +101,6 @@ def caller(selecting: Graph) -> Iterator[Caller]:
 
 
 def assert_refused(reply: SelectDetection.Response, status: str, *words: str) -> None:
-    """No index, no id and no pose; the reason says these words."""
     message = reply.resolution.status.message
     assert reply.resolution.status.name == status, message
     assert not reply.index
@@ -166,14 +163,6 @@ def test_a_question_is_answered_on_the_same_detections_while_their_image_is_kept
     assert reply.id == left.id
 
 
-def test_nothing_found_is_not_found_and_an_object_without_depth_is_not_answered(caller: Caller) -> None:
-    assert_refused(caller.ask_on_image(SENTENCE, ()), "NOT_FOUND")
-    depth = FRAME.depth.copy()
-    depth[:] = math.nan
-    caller.frame = replace(FRAME, depth=depth)
-    assert_refused(caller.ask_on_image("the cup", BOXES), "DEPTH_INVALID")
-
-
 def test_what_a_model_points_at_beside_the_detections_is_not_found() -> None:
     found = detections_2d(BOXES, Header(frame_id="camera"))
     answer = Resolver().resolve(FRAME, SENTENCE, BOXES)
@@ -202,14 +191,6 @@ def test_detections_whose_image_has_not_arrived_wait_for_it(caller: Caller) -> N
     graph.until(lambda: graph.desk.busy, "the request waits")
     caller.send_until(pending.done, "it is answered", stamp_ns)
     assert pending.result().id == "bonnet"
-
-
-def test_detections_from_the_future_are_refused_after_a_while(caller: Caller) -> None:
-    caller.graph.use(frame_timeout=0.5)
-    ahead = detections_2d(BOXES, caller.header(caller.image() + 3_600_000_000_000))
-    pending = caller.begin(SENTENCE, ahead)
-    caller.graph.feed(pending.done, "it is refused", FRAME, BOXES, lambda parts: parts.pop("detections"))
-    assert_refused(pending.result(), "STALE_INPUT", "after the newest message", "clocks")
 
 
 def test_one_request_at_a_time(caller: Caller) -> None:

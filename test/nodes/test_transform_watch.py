@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the gate's watch makes of transforms: a camera that jumps, a base that moves, and not knowing either."""
 
-from __future__ import annotations
-
 import threading
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 from geometry_msgs.msg import TransformStamped
+from row_files import rows
 from tf2_msgs.msg import TFMessage
 
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import ClockError, InputError, SceneChangedError, TransformUnavailableError
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.messages import time_of
@@ -90,30 +92,24 @@ def test_a_base_that_moved_since_the_first_look_is_named_with_how_far_until_a_ne
     watch.check(last)
 
 
-def test_a_move_between_the_image_and_its_answer_counts() -> None:
-    watch = TransformWatch(MOBILE, SOON)
-    watch.add(odom(2.0), static=False)
-    watch.add(odom(3.0, 0.05), static=False)
-    watch.follow("base", "camera", 2 * SECOND)
-    with pytest.raises(SceneChangedError, match=r"moved by 0\.050 m"):
-        watch.check(2 * SECOND)
+WATCHED = [pytest.param(*row, id=name) for name, *row in rows(__file__, "watched_transforms")]
 
 
-def test_a_frame_that_nobody_publishes_is_refused_and_named() -> None:
-    watch = TransformWatch(MOBILE, SOON)
-    watch.add(told("base", "camera", 0), static=True)
-    watch.follow("base", "camera", 2 * SECOND)
-    with pytest.raises(TransformUnavailableError, match=r"odom <- base: .*frame 'odom' was never published") as caught:
-        watch.check(2 * SECOND)
-    assert "observation.fixed_frame" in caught.value.repair
-
-
-def test_odometry_that_began_after_the_image_is_no_rest() -> None:
-    watch = TransformWatch(MOBILE, SOON)
-    watch.follow("base", "camera", 2 * SECOND)
-    watch.add(odom(3.0), static=False)
-    with pytest.raises(TransformUnavailableError, match="oldest sample"):
-        watch.check(3 * SECOND)
+@pytest.mark.parametrize(("fixed", "events", "error", "words"), WATCHED)
+def test_what_was_heard_since_the_first_look_is_judged_at_the_last_check(
+    fixed: str, events: list[Any], error: str, words: str
+) -> None:
+    watch = TransformWatch(ObservationConfig(fixed_frame=fixed), SOON)
+    refusal = pytest.raises(getattr(errors, error), match=words) if error else nullcontext()
+    for number, (event, *given) in enumerate(events, 1):
+        if event == "follow":
+            watch.follow("base", "camera", int(given[0] * SECOND))
+        elif event == "check":
+            with refusal if number == len(events) else nullcontext():
+                watch.check(int(given[0] * SECOND))
+        else:
+            parent, child, seconds, x = given
+            watch.add(told(parent, child, int(seconds * SECOND), x), static=event == "static")
 
 
 def test_odometry_that_comes_late_is_awaited() -> None:
@@ -126,38 +122,10 @@ def test_odometry_that_comes_late_is_awaited() -> None:
     late.join()
 
 
-def test_a_mounting_told_once_holds_at_all_times() -> None:
-    watch = TransformWatch(MOBILE, SOON)
-    watch.add(told("odom", "base", 0, 0.3), static=True)
-    watch.follow("base", "camera", 2 * SECOND)
-    watch.check(9 * SECOND)
-    watch.add(told("odom", "base", 0, 0.32), static=True)
-    with pytest.raises(SceneChangedError, match="the base"):
-        watch.check(9 * SECOND)
-
-
-def test_without_a_frame_that_stands_still_no_base_is_watched() -> None:
-    watch = TransformWatch(ObservationConfig(), SOON)
-    watch.follow("base", "camera", 2 * SECOND)
-    watch.add(odom(3.0), static=False)
-    watch.add(odom(3.1, 5.0), static=False)
-    watch.check(9 * SECOND)
-
-
 @pytest.mark.parametrize("base", ["odom", "/odom"])
 def test_a_base_does_not_stand_still_against_itself(base: str) -> None:
     with pytest.raises(InputError, match=r"observation\.fixed_frame"):
         TransformWatch(MOBILE, SOON).follow(base, "camera", SECOND)
-
-
-def test_a_camera_that_jumped_and_came_back_is_told_with_or_without_a_fixed_frame(watch: TransformWatch) -> None:
-    for each in (watch, TransformWatch(ObservationConfig(), SOON)):
-        each.add(told("base", "camera", 0), static=True)
-        each.follow("base", "camera", 2 * SECOND)
-        each.add(told("base", "camera", 0, 0.1), static=True)
-        each.add(told("base", "camera", 0), static=True)
-        with pytest.raises(SceneChangedError, match="the transform base <- camera"):
-            each.check(4 * SECOND)
 
 
 def test_transforms_of_a_clock_that_is_ahead_are_refused_until_it_is_set_right() -> None:

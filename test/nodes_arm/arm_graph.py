@@ -9,24 +9,23 @@ import gc
 import itertools
 import math
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 import rclpy
 from control_msgs.action import FollowJointTrajectory, GripperCommand
 from controller_double import ARM as JOINTS
 from controller_double import HOME
 from hardware_double import Spun
-from live_process import DEADLINE
+from live_process import until
 from planning_scenes import CLEAR, box, config, placed, table_with
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.context import Context
 from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
+from waiting import DEADLINE
 
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, step_digest
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
@@ -50,15 +49,6 @@ PATIENT = {
     "most_time": 300.0,
 }  # fmt: skip
 """Parameters of a client, for a machine that is loaded."""
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> None:
-    """Wait for a condition; fail where it does not come about."""
-    end, gate = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"waited {seconds:.0f} s in vain until {what}")
-        gate.wait(0.005)
 
 
 def discovered(condition: Callable[[], Any], what: str) -> None:
@@ -227,7 +217,6 @@ class ArmGraph:
         return node
 
     def leave(self, node: Any) -> None:
-        """End one node, or client."""
         for end in self._ends.pop(node):
             end()
 
@@ -264,7 +253,6 @@ class Aside:
 
 
 def planned(client: MotionClient, around: PlanningScene, put: bool = True, **how: Any) -> MotionPlan:
-    """A plan to take what stands there, and to put it down."""
     pick, place = goals(around, client.config)
     return client.plan(pick, around, place if put else None, **how)
 
@@ -313,7 +301,6 @@ def wall(low: tuple[float, float, float], high: tuple[float, float, float]) -> V
 
 
 def occupied(measured: VoxelBlocks, unseen: VoxelBlocks = CLEAR.unseen) -> PlanningScene:
-    """A scene with obstacles that have no name."""
     around = scene(CUP)
     lift = AllowedContact(around.target.id, BESIDE, "lift")
     return dataclasses.replace(around, occupancy=Occupancy(measured, unseen, 1.0), allowed=(*around.allowed, lift))

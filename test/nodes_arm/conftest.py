@@ -31,7 +31,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="module")
 def shared_domain() -> Iterator[int]:
-    """A ROS domain of the file's own."""
     with free_domain() as number:
         yield number
 
@@ -48,5 +47,9 @@ def shared_cell(shared_domain: int, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def cell(shared_cell: DoubleCell) -> DoubleCell:
-    """Those doubles as they are upstream by default."""
     return shared_cell.reset()
+
+
+@pytest.fixture
+def franka(shared_cell: DoubleCell) -> DoubleCell:
+    return shared_cell.reset(gripper="franka")

@@ -112,7 +112,6 @@ class RealtimeController(Node):
         )
 
     def turn(self) -> None:
-        """One turn of the timer."""
         if self._watched is not None:
             self._watched.run()
 
@@ -150,7 +149,6 @@ class RealtimeController(Node):
         return CancelResponse.ACCEPT
 
     def end(self, end: str, result: Any) -> None:
-        """Ask for the end of the goal, if there is one."""
         if self.goal is not None:
             self.goal.ask(end, result)
             self.goal = None
@@ -198,8 +196,6 @@ class JointTrajectoryControllerDouble(RealtimeController):
         self._holding = True
         super().__init__(hardware, name, "follow_joint_trajectory")
 
-    # -------------------------------------------------------------------------------------------- lifecycle
-
     def deactivate(self) -> None:
         """As a switch of controllers does (:1255-1321): the goal is aborted; the joints stay at the last command."""
         with self.hardware.lock, self.lock:
@@ -211,8 +207,6 @@ class JointTrajectoryControllerDouble(RealtimeController):
         with self.hardware.lock, self.lock:
             self.active = True
             self._hold()
-
-    # -------------------------------------------------------------------------------------------- goals
 
     def takes(self, goal: Any) -> bool:
         """:1401-1421: none while it is not active; none whose trajectory is not valid. One that runs is no reason."""
@@ -252,7 +246,6 @@ class JointTrajectoryControllerDouble(RealtimeController):
             super().replaced(before)
 
     def begin(self, goal: Any) -> None:
-        """In the order of the controller's joints."""
         order, points = [list(goal.trajectory.joint_names).index(name) for name in ARM], goal.trajectory.points
 
         def column(what: str) -> Any:
@@ -263,8 +256,6 @@ class JointTrajectoryControllerDouble(RealtimeController):
         accelerations = None if velocities is None else column("accelerations")
         self._new, self._holding = JointTrajectory(times, column("positions"), velocities, accelerations), False
         self.taken.append(goal)
-
-    # -------------------------------------------------------------------------------------------- the control loop
 
     def update(self, now: float, period: float) -> None:
         """One cycle (:239-582)."""

@@ -1,16 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A robot's controllers, move_group and somebody who asks them, all of them doubles of upstream. Not a test.
-
-Each is in an rclpy context of its own; move_group, which plans, is a process where a file for its log is given, so
-that the client's heartbeat does not wait for it:
-
-    cell = DoubleCell(domain)  # or the fixture `cell`
-    client = cell.client()  # the package's MotionClient
-    plan = planned(client, scene())
-    client.execute(plan)
-    cell.hardware.still()  # for how many seconds the arm has stood
-    cell.reset()  # for the next test
-"""
+"""A robot's controllers, move_group and somebody who asks them, all of them doubles of upstream. Not a test."""
 
 from __future__ import annotations
 
@@ -24,13 +13,13 @@ from typing import Any
 
 from action_msgs.msg import GoalStatusArray
 from action_msgs.srv import CancelGoal
-from arm_graph import PATIENT, ApprovedClient, discovered, until
+from arm_graph import PATIENT, ApprovedClient, discovered
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
 from controller_double import ARM, HOME
 from franka_msgs.action import Grasp, Move
 from hardware_double import Spun, forget
-from live_process import Started
+from live_process import Started, until
 from move_group_double import MoveGroupDouble
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
 from planning_scenes import config
@@ -55,8 +44,6 @@ FORMS = {
 
 
 class Asker:
-    """A client of every action, as other people's programs are."""
-
     def __init__(self, domain: int) -> None:
         self._spun = Spun(domain)
         self.node = Node("asker", context=self._spun.context)
@@ -82,15 +69,12 @@ class Asker:
         self.states[name] |= {bytes(each.goal_info.goal_id.uuid): each.status for each in message.status_list}
 
     def send(self, name: str, goal: Any) -> Any:
-        """The handle of a goal that was accepted or rejected."""
         return self.wait(self.send_soon(name, goal))
 
     def send_soon(self, name: str, goal: Any) -> Future[Any]:
-        """Its handle, later."""
         return self._bridge.ask(lambda: self._clients[name].send_goal_async(goal))
 
     def cancel(self, handle: Any) -> Future[Any]:
-        """The answer to the request to cancel, later."""
         return self._bridge.ask(handle.cancel_goal_async)
 
     def cancel_all(self) -> Future[Any]:
@@ -98,11 +82,9 @@ class Asker:
         return self._bridge.ask(lambda: self._cancels.call_async(CancelGoal.Request()))
 
     def result(self, handle: Any) -> Future[Any]:
-        """The status and the result, later."""
         return self._bridge.ask(handle.get_result_async)
 
     def ended(self, handle: Any) -> Any:
-        """The status and the result."""
         return self.wait(self.result(handle))
 
     def last(self, name: str) -> int:
@@ -110,33 +92,24 @@ class Asker:
         return next(reversed(self.states[name].values()), 0)
 
     def service(self, form: Any, name: str) -> Callable[[Any], Any]:
-        """Asks a service, and waits for its response."""
         client = self.node.create_client(form, name, callback_group=self._bridge.group)
         until(client.service_is_ready, f"{name} is there")
         return lambda question: self.wait(self._bridge.ask(lambda: client.call_async(question)))
 
     def finds(self, *names: str) -> bool:
-        """Whether the servers of these actions are there."""
         return self._cancels.service_is_ready() and all(self._clients[name].server_is_ready() for name in names)
 
     def wait(self, answer: Future[Any]) -> Any:
-        """An answer that is there within the deadline."""
         until(answer.done, "an answer comes")
         return answer.result()
 
     def close(self) -> None:
-        """End."""
         self._spun.close()
         forget(self)
 
 
 class ServedMoveGroup:
-    """The double of move_group in a process of its own.
-
-    Args:
-        domain: the ROS domain.
-        log: file for its output.
-    """
+    """The double of move_group in a process of its own."""
 
     def __init__(self, domain: int, log: Path) -> None:
         self._started = Started((str(PROGRAM),), log, {"ROS_DOMAIN_ID": str(domain)})
@@ -144,28 +117,20 @@ class ServedMoveGroup:
 
     @property
     def ready(self) -> bool:
-        """Whether it serves."""
         return "ready\n" in self._started.output
 
     @property
     def clients(self) -> int:
-        """How many clients of its actions it has discovered."""
         told = re.findall(r"^clients (\d+)$", self._started.output, re.MULTILINE)
         return int(told[-1]) if told else 0
 
     def close(self) -> None:
-        """End."""
         self.process.terminate()
         self._started.ends()
 
 
 class DoubleCell:
-    """The robot, move_group and an asker; `client` makes the package's MotionClient, too.
-
-    Args:
-        domain: the ROS domain.
-        log: of move_group, which is a process of its own then, and not in this one.
-    """
+    """The robot, move_group and an asker; with a `log`, move_group is a process of its own."""
 
     def __init__(self, domain: int, log: Path | None = None) -> None:
         self.domain = domain
@@ -205,7 +170,6 @@ class DoubleCell:
         return self
 
     def client(self, **motion: Any) -> ApprovedClient:
-        """The package's client with these parameters, on a spinning node."""
         if repr(motion) in self._clients:
             return self._clients[repr(motion)][1]
         given = {
@@ -227,11 +191,9 @@ class DoubleCell:
         return made
 
     def position(self, joint: str = ARM[0]) -> float:
-        """Where a joint is."""
         return self.hardware.positions([joint])[0]
 
     def stands(self, seconds: float = 0.2) -> None:
-        """Wait until no joint moves."""
         until(lambda: self.hardware.still() > seconds, "all joints stand")
 
     def follows(self, number: int) -> None:
@@ -253,7 +215,6 @@ class DoubleCell:
         self._clients.clear()
 
     def close(self) -> None:
-        """End."""
         self._end_clients()
         for each in (self.asker, self.move_group, self.robot):
             each.close()

@@ -6,7 +6,7 @@ trajectory_execution_manager.cpp ("manager" below), and moveit_plugins/moveit_si
 {include/moveit_simple_controller_manager/action_based_controller_handle.hpp ("handle"),
 src/follow_joint_trajectory_controller_handle.cpp ("follow")}.
 
-What is left out: several controllers for one trajectory, switching controllers, joints of several axes.
+What is left out: several controllers, switching them, several trajectories, empty ones, joints of several axes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ START_TOLERANCE = 0.01  # rad: allowed_start_tolerance (manager:103)
 DURATION_SCALING, DURATION_MARGIN = 1.1, 0.5  # manager:53-57, 108-109
 _STATE = 1.0  # s that a joint state is waited for
 _FOREVER = 1e6  # s; upstream waits without limit
+Say = Callable[[str], None]  # writes to the log
 
 
 class RobotState:
@@ -61,7 +62,6 @@ class RobotState:
             return dict(self.positions) if there and known else None
 
     def now(self) -> float:
-        """The node's time, s."""
         return float(self.node.get_clock().now().nanoseconds * 1e-9)
 
 
@@ -108,27 +108,17 @@ class ControllerHandle:
 
 
 class ExecutionManager:
-    """Executes trajectories one after another, and stops them.
+    """Executes a trajectory and stops it; also one that takes more than `scaling` times its time and half a second."""
 
-    One that takes more than `scaling` times its time and `margin` seconds is stopped.
-
-    Args:
-        state: of the robot.
-        controllers: the joints of each controller, and its client.
-        say: writes to the log.
-    """
-
-    def __init__(
-        self, state: RobotState, controllers: dict[tuple[str, ...], ControllerHandle], say: Callable[[str], None]
-    ) -> None:
-        self.start_tolerance, self.scaling, self.margin = START_TOLERANCE, DURATION_SCALING, DURATION_MARGIN
-        self._state, self._controllers, self._say = state, controllers, say
-        self._trajectories: list[tuple[ControllerHandle | None, Any]] = []
+    def __init__(self, state: RobotState, joints: tuple[str, ...], handle: ControllerHandle, say: Say) -> None:
+        self.scaling = DURATION_SCALING
+        self._state, self._joints, self._handle, self._say = state, joints, handle, say
+        self._trajectory: Any = None
         self._complete, self._last = True, SUCCEEDED  # execution_complete_, last_execution_status_
         self._mutex = threading.Lock()  # execution_state_mutex_
         self._ended = threading.Condition(self._mutex)
         self._joining = threading.Lock()  # execution_thread_mutex_
-        self._active: ControllerHandle | None = None
+        self._sent = False  # current_trajectory_index_: the controller has it
         self._thread: threading.Thread | None = None
 
     @property
@@ -137,29 +127,22 @@ class ExecutionManager:
         return not self._complete
 
     def push(self, trajectory: Any) -> bool:
-        """Remember a trajectory for `execute`; False where no controller has its joints (manager:1059-1185)."""
-        if not trajectory.joint_trajectory.points:
-            self._trajectories.append((None, trajectory.joint_trajectory))
-            return True
+        """Remember a trajectory for `execute`; False where the controller has not its joints (manager:1059-1185)."""
         wanted = set(trajectory.joint_trajectory.joint_names)
-        for joints, handle in self._controllers.items():
-            if wanted and wanted <= set(joints):
-                self._trajectories.append((handle, trajectory.joint_trajectory))
-                return True
-        self._say(f"Unable to identify any set of controllers that can actuate the specified joints: {sorted(wanted)}")
-        return False
+        if not wanted or not wanted <= set(self._joints):
+            self._say(f"Unable to identify any set of controllers that can actuate these joints: {sorted(wanted)}")
+            return False
+        self._trajectory = trajectory.joint_trajectory
+        return True
 
     def execute(self) -> None:
         """Begin what was pushed (manager:1259-1284).
 
         While the start is checked, up to 1 s, nothing is running yet: **a stop that comes then does nothing**.
         """
-        if not self._trajectories:
-            return
-        self.stop(clear=False)
+        self.stop()
         if not self._starts_well():
             self._last = ABORTED
-            self._trajectories.clear()
             return
         self._complete = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -169,42 +152,34 @@ class ExecutionManager:
         """Wait for the end (manager:1286-1298)."""
         with self._ended:
             self._ended.wait_for(lambda: self._complete)
-        self.stop(clear=False)
+        self.stop()
         return self._last
 
-    def stop(self, clear: bool = True) -> None:
+    def stop(self) -> None:
         """Stop what is running, and wait for its thread (manager:1209-1252); where nothing is, do nothing.
 
         However the controller ends the goal, the status becomes PREEMPTED (manager:1224, 1563-1567): it is no proof
         that the arm has been stopped.
         """
         with self._mutex:
-            stops = not self._complete
-            if stops:
+            if not self._complete:
                 self._complete = True
-                if self._active is not None:
-                    self._active.cancel()
+                if self._sent:
+                    self._handle.cancel()
                 self._last = PREEMPTED
                 self._say("Stopped trajectory execution.")
-        with self._joining:  # upstream clears after it has let go of this: what was pushed meanwhile may be lost
+        with self._joining:
             if self._thread is not None:
                 self._thread.join()
-            if stops and clear:
-                self._trajectories.clear()
 
     def _starts_well(self) -> bool:
-        """Whether the first trajectory begins where the joints are now (manager:926-1009)."""
-        if self.start_tolerance == 0:
-            return True
+        """Whether the trajectory begins where the joints are now (manager:926-1009)."""
         state = self._state.since(self._state.now())
         if state is None:
             self._say("Failed to validate trajectory: couldn't receive full current joint state within 1s")
             return False
-        trajectory = self._trajectories[0][1]
-        if not trajectory.points:
-            return True
-        for name, at in zip(trajectory.joint_names, trajectory.points[0].positions, strict=True):
-            if abs(state[name] - at) > self.start_tolerance:
+        for name, at in zip(self._trajectory.joint_names, self._trajectory.points[0].positions, strict=True):
+            if abs(state[name] - at) > START_TOLERANCE:
                 self._say(f"Invalid Trajectory: start point deviates from current robot state at joint '{name}'.")
                 return False
         return True
@@ -215,9 +190,7 @@ class ExecutionManager:
             self._last = ABORTED
             return
         self._last = SUCCEEDED
-        for handle, trajectory in list(self._trajectories):
-            if not self._part(handle, trajectory) or self._complete:
-                break
+        self._follow()
         if self._last == SUCCEEDED:
             with self._mutex:  # a stop that comes meanwhile waits
                 if not self._complete:
@@ -225,36 +198,29 @@ class ExecutionManager:
         with self._ended:
             self._complete = True
             self._ended.notify_all()
-        self._trajectories.clear()
 
-    def _part(self, handle: ControllerHandle | None, trajectory: Any) -> bool:
+    def _follow(self) -> None:
         """manager:1371-1596."""
-        if handle is None:
-            return True
         with self._mutex:
             if self._complete:
-                return False
-            self._active = handle
-            if not handle.send(trajectory):
-                self._active, self._last = None, ABORTED
+                return
+            self._sent = self._handle.send(self._trajectory)
+            if not self._sent:
+                self._last = ABORTED
                 self._say("Failed to send trajectory part 1 of 1 to controller")
-                return False
+                return
         begun = time.monotonic()
-        longest = seconds(trajectory.points[-1].time_from_start) * self.scaling + self.margin
-        good = True
-        if not handle.wait(longest) and not self._complete and time.monotonic() - begun > longest:
+        longest = seconds(self._trajectory.points[-1].time_from_start) * self.scaling + DURATION_MARGIN
+        if not self._handle.wait(longest) and not self._complete and time.monotonic() - begun > longest:
             self._say("Controller is taking too long to execute trajectory. Stopping trajectory.")
             with self._mutex:
-                handle.cancel()
-            self._last, good = TIMED_OUT, False
-        elif self._complete:
-            good = False
-        elif handle.last != SUCCEEDED:
-            self._say(f"Controller handle reports status {handle.last}")
-            self._last, good = handle.last, False
+                self._handle.cancel()
+            self._last = TIMED_OUT
+        elif not self._complete and self._handle.last != SUCCEEDED:
+            self._say(f"Controller handle reports status {self._handle.last}")
+            self._last = self._handle.last
         with self._mutex:
-            self._active = None
-        return good
+            self._sent = False
 
     def _until_still(self) -> None:
         """Wait, 1 s at most, until three joint states in a row are alike (manager:1598-1658)."""
@@ -264,5 +230,5 @@ class ExecutionManager:
             now = self._state.since(self._state.now(), max(end - time.monotonic(), 0.0))
             if now is None:
                 return
-            moved = any(abs(now[name] - before.get(name, now[name])) > self.start_tolerance for name in now)
+            moved = any(abs(now[name] - before.get(name, now[name])) > START_TOLERANCE for name in now)
             alike, before = (0 if moved else alike + 1), now

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,14 +12,14 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import rclpy
-from arm_graph import SERVICES, ArmGraph, until
-from builtin_interfaces.msg import Duration, Time
+from arm_graph import SERVICES, ArmGraph
+from builtin_interfaces.msg import Time
 from control_msgs.action import FollowJointTrajectory
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from live_domain import free_domain
-from live_process import DEADLINE, Started
+from live_process import Started, until
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.node import Node
@@ -31,7 +30,7 @@ from spatial_vlm_interfaces.srv import Approve
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
-from trajectory_msgs.msg import JointTrajectoryPoint
+from waiting import DEADLINE
 
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.calls import Bridge
@@ -62,8 +61,6 @@ GATE = {
 
 
 class Picking:
-    """One goal of `pick`: its stages, and its end."""
-
     def __init__(self) -> None:
         self.handle: Any = None
         self.stages: list[int] = []
@@ -72,20 +69,16 @@ class Picking:
         self.status = 0
 
     def hears(self, feedback: PickInstruction.Feedback) -> None:
-        """A stage was told."""
         self.words.append(feedback.message)
         self.stages.append(feedback.stage)
 
     @property
     def name(self) -> str:
-        """The status of its end."""
         assert self.result is not None
         return str(self.result.status.name)
 
 
 class Cell:
-    """The processes, and a client of all of them."""
-
     robot: SimulatedArm = PANDA
     sentence = SENTENCE
     simulation: Mapping[str, float] = MappingProxyType({"speed": 4.0, "rate": 1.0, "state_rate": 25.0})
@@ -113,8 +106,8 @@ class Cell:
         self.verdicts: list[dict[str, Any]] = []
         self.static: list[TFMessage] = []
         self.joints: list[JointState] = []
-        self.base: float | None = 0.0 if gate.get("observation.fixed_frame") else None
-        self.odometry: list[tuple[int, float]] = []  # stamps and places of the base, as they were told
+        self.is_mobile = bool(gate.get("observation.fixed_frame"))
+        self.odometry = 0  # stamp of the newest
         self.node: Node = graph.spin(self._make)
         for name, words in (
             ("sim_arm", "sim_arm plays"), ("resolver", "resolver is active"), ("arm_planner", "plans for a"),
@@ -141,7 +134,6 @@ class Cell:
         self.judging = node.create_client(Trigger, "judge")
         self.disturber = node.create_publisher(String, "disturb", qos.INSTRUCTIONS)
         self.arm = ActionClient(node, FollowJointTrajectory, "/arm_controller/follow_joint_trajectory")
-        self.transforms = node.create_publisher(TFMessage, "/tf_static", qos.STATIC_TRANSFORMS)
         node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
         self.moving = node.create_publisher(TFMessage, "/tf", qos.TRANSFORMS)
         node.create_subscription(JointState, "/joint_states", self._on_joints, qos.TRANSFORMS)
@@ -151,15 +143,13 @@ class Cell:
         return node
 
     def _on_joints(self, message: JointState) -> None:
-        """The odometry of a base that stands at `base`, by the clock of the joint states; None tells nothing."""
+        """The odometry of a base that stands still, by the clock of the joint states."""
         self.joints.append(message)
-        now, base = stamp_ns(message.header.stamp), self.base
-        if base is None or (self.odometry and now < self.odometry[-1][0] + ODOMETRY_NS):
-            return
-        told = TransformStamped(header=Header(stamp=message.header.stamp, frame_id=FIXED), child_frame_id=BASE)
-        told.transform.translation.x = base
-        self.moving.publish(TFMessage(transforms=[told]))
-        self.odometry.append((now, base))
+        now = stamp_ns(message.header.stamp)
+        if self.is_mobile and now >= self.odometry + ODOMETRY_NS:
+            told = TransformStamped(header=Header(stamp=message.header.stamp, frame_id=FIXED), child_frame_id=BASE)
+            self.moving.publish(TFMessage(transforms=[told]))
+            self.odometry = now
 
     def _whole(self, action: str) -> None:
         for service in SERVICES:
@@ -197,16 +187,13 @@ class Cell:
             mark.end()
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
-        """Wait; three times as long as for a single node."""
         until(condition, what, 3 * DEADLINE)
 
     def ends(self, program: Started) -> int:
-        """The exit code of a program that waits for all of these."""
         self.until(lambda: program.process.poll() is not None, "the program ends")
         return program.ends()
 
     def says(self, program: Started, *words: str) -> None:
-        """Wait until it has said all of these."""
         for each in words:
             self.until(lambda each=each: each in program.output, f"it says {each!r}")
 
@@ -215,8 +202,6 @@ class Cell:
         future.add_done_callback(lambda _: done.set())
         self.until(done.is_set, what)
         return future.result()
-
-    # -------------------------------------------------------------------------------------------- the person
 
     def send(self, instruction: str = "", dialogue_id: str = "", plan_only: bool = False, pick: Any = None) -> Picking:
         picking, words = Picking(), instruction or self.sentence
@@ -241,7 +226,6 @@ class Cell:
         return picking
 
     def proposed(self, instruction: str = "", pick: Any = None) -> tuple[Picking, Proposal]:
-        """A goal that waits for approval."""
         before = len(self.proposals)
         picking = self.send(instruction or self.sentence, pick=pick)
         self.until(lambda: len(self.proposals) > before or picking.result, "it is proposed")
@@ -249,7 +233,6 @@ class Cell:
         return picking, self.proposals[-1]
 
     def begun(self) -> Picking:
-        """A goal whose motion was approved; the arm moves."""
         picking, proposal = self.proposed()
         assert self.approve(proposal) == "OK"
         self.until(lambda: self.speed() > 5 * STILL or picking.result, "the arm moves")
@@ -261,14 +244,12 @@ class Cell:
         return max(map(abs, self.joints[-1].velocity[:7])) if self.joints else 0.0
 
     def stands(self) -> None:
-        """It stays still for half a second."""
         begun = stamp_ns(self.joints[-1].header.stamp)
         self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + 500_000_000, "half a second has passed")
         since = [j for j in self.joints if stamp_ns(j.header.stamp) > begun]
         assert max(abs(v) for j in since for v in j.velocity[:7]) < STILL
 
     def approve(self, proposal: Proposal, approve: bool = True, approving: Any = None, **change: Any) -> str:
-        """Say yes or no; the status of the answer."""
         named = {"goal_id": proposal.goal_id, "scene_stamp": proposal.scene_stamp, "plan_hash": proposal.plan_hash}
         audit = self.audit if approving is None else self.other_audit
         given = {"decided_by": "tester", "token": audit.with_suffix(".token").read_text().strip()}
@@ -283,28 +264,12 @@ class Cell:
         self.until(lambda: simulation.output.count("disturbed: ") > before, "the simulation has heard it")
         self._goes_on()
 
-    # -------------------------------------------------------------------------------------------- what happened
-
     def verdict(self) -> dict[str, Any]:
         answer = self.wait(self.judging.call_async(Trigger.Request()), "the judge answers")
         return dict(json.loads(answer.message))
 
-    def occupy(self, seconds: float) -> Any:
-        """A goal of somebody else that holds the arm where it is; its handle."""
-        now = dict(zip(self.joints[-1].name, self.joints[-1].position, strict=True))
-        names = list(self.robot.arm_joints)
-        goal = FollowJointTrajectory.Goal()
-        goal.trajectory.joint_names = names
-        end = JointTrajectoryPoint(positions=[now[name] for name in names], velocities=[0.0] * len(names))
-        end.time_from_start = Duration(sec=int(seconds))
-        goal.trajectory.points = [end]
-        handle = self.wait(self._bridge.ask(lambda: self.arm.send_goal_async(goal)), "the arm's controller answers")
-        assert handle.accepted
-        return handle
-
     @contextmanager
     def resolver_inactive(self) -> Iterator[None]:
-        """The resolver takes no requests until the end of this."""
         self._change_resolver(Transition.TRANSITION_DEACTIVATE)
         try:
             yield
@@ -316,29 +281,12 @@ class Cell:
         answer = self.wait(self.changing.call_async(ChangeState.Request(transition=Transition(id=to))), "it answers")
         assert answer.success
 
-    def camera_jumps_and_comes_back(self) -> None:
-        """Its static transform is told anew, shifted, and then as it was."""
-        (true,) = [t for message in self.static[:1] for t in message.transforms]
-        for shift in (0.1, 0.0):
-            told = copy.deepcopy(true)
-            told.transform.translation.x += shift
-            heard = len(self.static)
-            self.transforms.publish(TFMessage(transforms=[told]))
-            self.until(lambda heard=heard: len(self.static) > heard, "the transform is told")
-
-    def base_is(self, at: float | None) -> None:
-        """Its odometry tells another place from now on, or none; returns when no new image is from before."""
-        self.base = at
-        self._goes_on()
-        assert at is None or self.odometry[-1][1] == at
-
     def _goes_on(self) -> None:
         """Wait until images are of the world as it is now: nodes of a loaded machine hear the clock late."""
         begun = stamp_ns(self.joints[-1].header.stamp)
         self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + PASSED_NS, "the simulation goes on")
 
     def accepted(self) -> int:
-        """Goals that arm and gripper have taken so far."""
         return sum(counts.get("accepted", 0) for counts in self.verdict()["goals"].values())
 
     def again(self) -> None:
@@ -350,7 +298,6 @@ class Cell:
         self.run(plan_only=True)  # whoever looks has heard of it by now, too
 
     def _camera(self, which: int) -> Any:
-        """The camera's pose as it was told in that message."""
         return self.static[which].transforms[0].transform
 
     def record(self, audit: Path | None = None) -> list[dict[str, Any]]:
@@ -365,14 +312,7 @@ AnyCell = TypeVar("AnyCell", bound=Cell)
 def running_cell(
     kind: type[AnyCell], folder: Path, more: Mapping[str, Mapping[str, object]] = MappingProxyType({}), **gate: Any
 ) -> Iterator[AnyCell]:
-    """A cell in a ROS domain of its own; what its processes said is printed when they have ended.
-
-    Args:
-        kind: of the cell.
-        folder: for their logs, and the gate's record.
-        more: name of a node → parameters beside those that the cell gives.
-        gate: parameters of the gate.
-    """
+    """A cell in a ROS domain of its own; `more` are further parameters by node; what its processes said is printed."""
     running: list[Started] = []
     with free_domain() as domain:
 
@@ -396,10 +336,8 @@ def running_cell(
 
 
 def stamp_ns(stamp: Time) -> int:
-    """Nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def later(stamp: Time) -> Time:
-    """A nanosecond later."""
     return Time(sec=stamp.sec, nanosec=stamp.nanosec + 1)

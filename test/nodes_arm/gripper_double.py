@@ -43,8 +43,6 @@ CLOSED = 0.7929  # rad of the knuckle: gripper_closed_position of robotiq_descri
 
 @dataclass(frozen=True)
 class GripperParameters:
-    """Upstream's, with its defaults."""
-
     joints: tuple[str, ...] = FINGERS  # the one that is controlled, and those that mimic it
     goal_tolerance: float = 0.01  # rad or m
     allow_stalling: bool = False  # whether a goal that stalls succeeds
@@ -270,7 +268,6 @@ class VacuumDouble(Node):
 
     @property
     def held(self) -> bool:
-        """What the pressure switch says."""
         return self.on and self.seals
 
     def _on_set(self, request: Any, response: Any) -> Any:

@@ -42,7 +42,6 @@ class Joint:
     waited: float = 0.0
 
     def write(self, period: float) -> None:
-        """Follow the command for one cycle."""
         most = self.speed * period
         way = min(max(self.command - self.position, -most), most)
         self.waited = self.waited + period if way and not self.velocity else 0.0
@@ -76,11 +75,9 @@ class HardwareDouble(Node):
             self._controllers.append(controller)
 
     def start(self) -> None:
-        """Begin the loop."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the loop."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
@@ -91,7 +88,6 @@ class HardwareDouble(Node):
         return self._cycle * PERIOD
 
     def positions(self, names: Iterable[str]) -> list[float]:
-        """Where joints are."""
         with self.lock:
             return [self.joints[name].position for name in names]
 
@@ -145,7 +141,6 @@ class Spun:
         self.before_close: list[Callable[[], None]] = []
 
     def spin(self, *nodes: Node, threads: int = 1) -> None:
-        """Spin nodes together."""
         executor: Any = SingleThreadedExecutor(context=self.context)
         if threads > 1:
             executor = MultiThreadedExecutor(num_threads=threads, context=self.context)
@@ -173,7 +168,6 @@ class Spun:
         self._stops.append(stop)
 
     def close(self) -> None:
-        """End everything."""
         for job in (*self.before_close, *self._stops):
             job()
         rclpy.try_shutdown(context=self.context)

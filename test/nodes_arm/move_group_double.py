@@ -14,12 +14,6 @@ Pipelines are those of its parameters, as move_group has them: `ompl` plans free
 
 What is left out: plan_only false (and with it replanning and looking around), PTP and CIRC, path constraints, request
 adapters, meshes. The octomap is kept and told, but nothing is planned around it.
-
-As a process, with the controllers of robot_doubles.py beside it:
-
-    python test/nodes_arm/move_group_double.py --ros-args -p controller:=/arm_controller/follow_joint_trajectory
-
-In a test: `MoveGroupDouble(domain)`, or the fixture `cell` of double_cell.py, which has the controllers, too.
 """
 
 from __future__ import annotations
@@ -77,21 +71,7 @@ PARAMETERS = {
 
 
 class MoveGroupDouble:
-    """move_group: nodes, executors and threads as MoveIt has them.
-
-    Args:
-        domain: the ROS domain; None = that of the environment.
-        controller: the arm's FollowJointTrajectory.
-        args: of ROS.
-
-    Attributes:
-        node: `move_group`; name and namespace can be remapped.
-        execution: executes and stops.
-        codes: error codes that goals of execute_trajectory ended with, newest last.
-        failures: error codes that pipelines failed with, newest last; clients are told FAILURE.
-        planned: how many goals of move_action it has begun to plan for.
-        planning: held while it plans; who holds it keeps it planning.
-    """
+    """move_group: nodes, executors and threads as MoveIt has them; who holds `planning` keeps it planning."""
 
     def __init__(self, domain: int | None = None, controller: str = CONTROLLER, args: list[str] | None = None) -> None:
         self._spun = Spun(domain, args)
@@ -109,9 +89,7 @@ class MoveGroupDouble:
         monitor = Node("move_group_private", context=context)
         self.state = RobotState(monitor, ARM_JOINTS)
         self.handle = ControllerHandle(clients, controller)
-        say = self.node.get_logger().info
-        self.execution = ExecutionManager(self.state, {ARM_JOINTS: self.handle}, say)
-        self.codes: list[int] = []
+        self.execution = ExecutionManager(self.state, ARM_JOINTS, self.handle, self.node.get_logger().info)
         self.failures: list[int] = []
         self._links = fixed_links()
         self.scene = PlanningSceneDouble()
@@ -141,22 +119,17 @@ class MoveGroupDouble:
         self._spun.spin(actions)
 
     def close(self) -> None:
-        """End."""
         self._spun.close()
         self._events.shutdown()
         forget(self)
 
     @property
     def ready(self) -> bool:
-        """Whether the controller and the joint states are there."""
         return self.handle.connected and set(ARM_JOINTS) <= set(self.state.positions)
 
     @property
     def clients(self) -> int:
-        """How many clients of its actions it has discovered."""
         return clients(self.node, "/move_action", "/execute_trajectory")
-
-    # -------------------------------------------------------------------------------------------- execution
 
     def _execute(self, goal: ServerGoalHandle) -> Any:
         """execute:87-149. It runs on the only thread that serves this action.
@@ -172,7 +145,6 @@ class MoveGroupDouble:
             self.execution.execute()
             ends = {SUCCEEDED: Codes.SUCCESS, PREEMPTED: Codes.PREEMPTED, TIMED_OUT: Codes.TIMED_OUT}
             result.error_code.val = ends.get(self.execution.wait(), Codes.CONTROL_FAILED)
-        self.codes.append(result.error_code.val)
         goal.publish_feedback(ExecuteTrajectory.Feedback(state="IDLE"))
         if result.error_code.val == Codes.SUCCESS:
             goal.succeed()
@@ -187,8 +159,6 @@ class MoveGroupDouble:
             self._events.submit(self.execution.stop)
         else:
             self.node.get_logger().warning(f"Unknown event type: '{message.data}'")
-
-    # -------------------------------------------------------------------------------------------- planning
 
     def _plan_aside(self, goal: ServerGoalHandle) -> None:
         """move:79-82: on a thread of its own; goals do not replace each other."""
@@ -291,8 +261,6 @@ class MoveGroupDouble:
         result.trajectory_start.joint_state.name = list(ARM_JOINTS)
         result.trajectory_start.joint_state.position = start.tolist()
         result.planning_time = planned.planning_seconds
-
-    # -------------------------------------------------------------------------------------------- scene
 
     def _place(self) -> PlanningSceneDouble:
         """The scene, with its links where the joints are now."""

@@ -51,7 +51,6 @@ class Wiring:
     last_links: tuple[str, ...] = ()  # that move with it, about whose z it turns
 
     def name(self, simulated: str) -> str:
-        """On the robot."""
         return self.names.get(simulated, simulated)
 
     def urdf(self) -> str:
@@ -146,7 +145,6 @@ class PresetDrivers(Node):
 
     @property
     def ready(self) -> bool:
-        """Whether the simulation serves its actions."""
         return self._hand.server_is_ready() and self._arm.server_is_ready()
 
     def _listen(self) -> None:
@@ -162,10 +160,7 @@ class PresetDrivers(Node):
         response.controller = [ControllerState(name=name, state=state) for name, state in self.controllers.items()]
         return response
 
-    # -------------------------------------------------------------------------------------------- what is told
-
     def _on_states(self, heard: JointState) -> None:
-        """Tell arm and gripper as their drivers do."""
         at, wiring = dict(zip(heard.name, heard.position, strict=True)), self.wiring
         width = sum(at[name] for name in wiring.arm.finger_joints)
         names = self.motion.finger_joints.split()
@@ -189,8 +184,6 @@ class PresetDrivers(Node):
             each.child_frame_id = self.wiring.name(each.child_frame_id)
             told += [each] if each.child_frame_id else []
         self._tf.publish(TFMessage(transforms=told))
-
-    # -------------------------------------------------------------------------------------------- what is driven
 
     async def _follow(self, handle: Any) -> FollowJointTrajectory.Result:
         goal = handle.request

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doubles of a robot's controllers in one process, as ros2_control_node has them. Not a test.
-
-python test/nodes_arm/robot_doubles.py --ros-args -p gripper:=parallel
-"""
+"""The doubles of a robot's controllers in one process, as ros2_control_node has them (docs/drivers.md). Not a test."""
 
 from __future__ import annotations
 
@@ -32,14 +29,7 @@ DRIVERS: dict[str, GripperParameters | str | None] = {"ros2_controllers": None, 
 
 
 class RobotDoubles:
-    """A Panda: its joints, the controllers of arm and gripper, and joint states at 100 Hz.
-
-    Args:
-        domain: the ROS domain; None = that of the environment.
-        gripper: the driver: "franka", or the parameters of a controller of ros2_controllers; None = its defaults.
-        parallel: whether that controller is parallel_gripper_controller.
-        args: of ROS.
-    """
+    """A Panda: its joints, the controllers of arm and gripper, and joint states at 100 Hz."""
 
     def __init__(
         self,
@@ -68,7 +58,6 @@ class RobotDoubles:
         self.hardware.start()
 
     def close(self) -> None:
-        """End."""
         self._spun.close()
         forget(self)
 
@@ -88,12 +77,10 @@ class RobotDoubles:
 
     @property
     def ready(self) -> bool:
-        """It is there as soon as it is made."""
         return True
 
     @property
     def clients(self) -> int:
-        """How many clients of the gripper's action it has discovered."""
         return clients(self.hardware, self.gripper_action)
 
     def hold(self, width: float) -> None:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A test double of MoveIt's PlanningScene and AllowedCollisionMatrix, written from their source. Not a test.
+"""A test double of MoveIt's PlanningScene, written from its source. Not a test.
 
 moveit2, branch jazzy, commit 4d841063; main, commit 8fcb5d23, does not differ in what is cited. Lines are of
 moveit_core/planning_scene/src/planning_scene.cpp ("scene" below), moveit_core/collision_detection/src/
 collision_matrix.cpp ("matrix") and collision_env.cpp ("env").
 
-What is left out: APPEND and MOVE, subframes, colours, meshes and planes, padding and scaling that are set, and
-transforms that are sent.
+What is left out: APPEND and MOVE, subframes, colours, meshes and planes, padding and scaling that are set, transforms
+that are sent; and of the matrix, which is kept as it is sent, how it is read (matrix:80-113) and told (matrix:380-426).
 """
 
 from __future__ import annotations
@@ -39,64 +39,16 @@ ADD, REMOVE = CollisionObject.ADD, CollisionObject.REMOVE
 Body = tuple[Any, list[tuple[Any, Any]]]  # (4, 4) pose of the object; shapes with their (4, 4) poses in it
 
 
-class Matrix:
-    """The allowed collision matrix: entries of pairs, and defaults of names."""
-
-    def __init__(self, message: AllowedCollisionMatrix | None = None) -> None:
-        """matrix:80-113. A message that is not square leaves what was read until then: at worst, nothing at all.
-
-        Of each pair only the upper triangle is read, and an entry that says the same as the defaults is not kept.
-        """
-        self.entries: dict[str, dict[str, bool]] = {}
-        self.defaults: dict[str, bool] = {}
-        if message is None:
-            return
-        names, rows = list(message.entry_names), message.entry_values
-        if len(names) != len(rows) or len(message.default_entry_names) != len(message.default_entry_values):
-            return
-        self.defaults = dict(zip(message.default_entry_names, map(bool, message.default_entry_values), strict=True))
-        for i, row in enumerate(rows):
-            if len(row.enabled) != len(names):
-                return
-            for j in range(i + 1, len(names)):
-                default = self._default(names[i], names[j])
-                if bool(row.enabled[j]) != bool(default):
-                    self.set(names[i], names[j], bool(row.enabled[j]))
-
-    def set(self, one: str, other: str, allowed: bool) -> None:
-        """matrix:154-158. Names are not looked up anywhere: a link that does not exist is as good as any."""
-        self.entries.setdefault(one, {})[other] = allowed
-        self.entries.setdefault(other, {})[one] = allowed
-
-    def remove(self, name: str) -> None:
-        """matrix:182-190. The defaults stay."""
-        self.entries.pop(name, None)
-        for row in self.entries.values():
-            row.pop(name, None)
-
-    def allowed(self, one: str, other: str) -> bool:
-        """matrix:366-370."""
-        told = self.entries.get(one, {}).get(other)
-        return bool(self._default(one, other) if told is None else told)
-
-    def _default(self, one: str, other: str) -> bool | None:
-        """matrix:330-364: both have to allow it where both have a default."""
-        told = [self.defaults[name] for name in (one, other) if name in self.defaults]
-        return all(told) if told else None
-
-    def message(self) -> AllowedCollisionMatrix:
-        """matrix:380-426. A default whose name sorts behind all entries is not told (matrix:386-391)."""
-        names = sorted(self.entries)
-        for name in sorted(self.defaults):
-            if any(other > name for other in names) and name not in names:
-                names = sorted([*names, name])
-        known = [name for name in names if name in self.defaults]
-        return AllowedCollisionMatrix(
-            entry_names=names,
-            entry_values=[AllowedCollisionEntry(enabled=[self.allowed(a, b) for b in names]) for a in names],
-            default_entry_names=known,
-            default_entry_values=[self.defaults[name] for name in known],
-        )
+def without(matrix: AllowedCollisionMatrix, name: str) -> AllowedCollisionMatrix:
+    """matrix:182-190. The defaults stay."""
+    kept = [index for index, other in enumerate(matrix.entry_names) if other != name]
+    rows = [[matrix.entry_values[i].enabled[j] for j in kept] for i in kept]
+    return AllowedCollisionMatrix(
+        entry_names=[matrix.entry_names[i] for i in kept],
+        entry_values=[AllowedCollisionEntry(enabled=row) for row in rows],
+        default_entry_names=matrix.default_entry_names,
+        default_entry_values=matrix.default_entry_values,
+    )
 
 
 @dataclass
@@ -110,14 +62,7 @@ class Attached:
 
 @dataclass
 class PlanningSceneDouble:
-    """A scene.
-
-    Args:
-        frame: of the model.
-        links: of the model, with a collision geometry.
-        poses: (4, 4) frame_T_link of the links that something can be attached to, as the joints are now.
-        joints: positions by name.
-    """
+    """A scene; `poses` are (4, 4) frame_T_link of the links that something can be attached to, as the joints are."""
 
     frame: str = "panda_link0"
     links: Sequence[str] = PANDA_LINKS
@@ -126,7 +71,7 @@ class PlanningSceneDouble:
     world: dict[str, Body] = field(default_factory=dict)
     attached: dict[str, Attached] = field(default_factory=dict)
     types: dict[str, ObjectType] = field(default_factory=dict)
-    matrix: Matrix = field(default_factory=Matrix)
+    matrix: AllowedCollisionMatrix = field(default_factory=AllowedCollisionMatrix)
     octomap: OctomapWithPose = field(default_factory=OctomapWithPose)
     said: list[str] = field(default_factory=list)
 
@@ -139,14 +84,14 @@ class PlanningSceneDouble:
             self.world.clear()
             self.types.clear()
             self.attached.clear()
-            self.matrix, self.octomap = Matrix(message.allowed_collision_matrix), OctomapWithPose()
+            self.matrix, self.octomap = message.allowed_collision_matrix, OctomapWithPose()
         for each in message.robot_state.attached_collision_objects:
             if not message.robot_state.is_diff and each.object.operation != ADD:  # scene:1238-1245
                 self.said.append(f"{each.object.id}: the state is no difference; ignored")
             else:
                 self.attach(each)
         if message.is_diff and message.allowed_collision_matrix.entry_names:
-            self.matrix = Matrix(message.allowed_collision_matrix)
+            self.matrix = message.allowed_collision_matrix
         done = [self.change(each) for each in message.world.collision_objects]
         if message.world.octomap.octomap.id:
             self.octomap = message.world.octomap
@@ -155,8 +100,6 @@ class PlanningSceneDouble:
     def copy(self) -> PlanningSceneDouble:
         """planning_scene_monitor.cpp:157-168: what a request is planned in; what its difference does is not told."""
         return copy.deepcopy(self)
-
-    # -------------------------------------------------------------------------------------------- attached bodies
 
     def attach(self, message: AttachedCollisionObject) -> bool:
         """scene:1536-1772."""
@@ -206,8 +149,6 @@ class PlanningSceneDouble:
                 self.world[each] = (self._pose(body.link) @ body.body[0], body.body[1])
         return bool(names) or not name
 
-    # -------------------------------------------------------------------------------------------- the world
-
     def change(self, each: Any) -> bool:
         """scene:1774-1798."""
         if each.id == OCTOMAP:
@@ -236,7 +177,7 @@ class PlanningSceneDouble:
         for each in [name] if name else list(self.world):
             del self.world[each]
             self.types.pop(each, None)
-            self.matrix.remove(each)
+            self.matrix = without(self.matrix, each)
         return True
 
     def _shapes(self, each: Any) -> Body | None:
@@ -263,8 +204,6 @@ class PlanningSceneDouble:
         self.said.append(words)
         return False
 
-    # -------------------------------------------------------------------------------------------- what is told
-
     def tell(self, wanted: int = 0) -> SceneMessage:
         """scene:972-1041; 0 is everything (planning_scene_monitor.cpp:675-679)."""
         part, scene = PlanningSceneComponents, SceneMessage()
@@ -280,7 +219,7 @@ class PlanningSceneDouble:
                     AttachedCollisionObject(link_name=held.link, object=body, touch_links=held.touch)
                 )
         if wanted & part.ALLOWED_COLLISION_MATRIX:
-            scene.allowed_collision_matrix = self.matrix.message()
+            scene.allowed_collision_matrix = self.matrix
         if wanted & part.LINK_PADDING_AND_SCALING:  # env:91-96, 273-293
             scene.link_padding = [LinkPadding(link_name=name) for name in sorted(self.links)]
             scene.link_scale = [LinkScale(link_name=name, scale=1.0) for name in sorted(self.links)]

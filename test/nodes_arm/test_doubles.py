@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doubles do what their sources do, above all where that is not what an interface promises (docs/drivers.md).
-
-The robot and move_group are started once, in this process: the tests look into them.
-"""
-
-from __future__ import annotations
+"""The doubles do what their sources do, above all where that is not what an interface promises (docs/drivers.md)."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +11,10 @@ from arm_graph import goals, scene
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
 from controller_double import ARM, HOME, Constraints
-from double_cell import EXECUTE, FOLLOW, FRANKA, GRASP, MOVE, OPEN, OURS, PARALLEL, DoubleCell, swing, until
+from double_cell import EXECUTE, FOLLOW, FRANKA, GRASP, MOVE, OPEN, OURS, PARALLEL, DoubleCell, swing
 from franka_msgs.action import Grasp, Move
 from gripper_double import CLOSED, FINGERS, KNUCKLE, ROBOTIQ, GripperParameters
-from live_process import Started
+from live_process import Started, until
 from moveit_msgs.action import ExecuteTrajectory
 from moveit_msgs.msg import MoveItErrorCodes as Codes
 from moveit_msgs.msg import RobotTrajectory
@@ -28,7 +23,6 @@ from std_msgs.msg import String
 
 from spatial_vlm_ros.nodes.arm.motion_messages import motion_goal, scene_diff
 
-pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
 SUCCEEDED, CANCELED, ABORTED = GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED
 Arm = FollowJointTrajectory.Result
 JOINT = ARM[0]
@@ -39,9 +33,6 @@ def shared_cell(shared_domain: int) -> Iterator[DoubleCell]:
     made = DoubleCell(shared_domain)
     yield made
     made.close()
-
-
-# ------------------------------------------------------------------------------------------------ the arm's controller
 
 
 def send(cell: DoubleCell, **how: Any) -> Any:
@@ -164,9 +155,6 @@ def test_deactivated_it_aborts_what_runs_and_refuses_the_rest(cell: DoubleCell) 
     assert cell.position() == pytest.approx(start[0] + 0.1)
 
 
-# ------------------------------------------------------------------------------------------------ execution of MoveIt
-
-
 def execution(**how: Any) -> Any:
     return ExecuteTrajectory.Goal(trajectory=RobotTrajectory(joint_trajectory=swing(**how)))
 
@@ -213,14 +201,14 @@ def test_an_event_that_comes_before_the_motion_does_nothing(cell: DoubleCell, mo
     cell.hardware.silent = True  # the start is checked against a joint state that is waited for
     heard, stop = [], cell.move_group.execution.stop
 
-    def watched(clear: bool = True) -> None:
-        heard.append(clear)
-        stop(clear)
+    def watched() -> None:
+        heard.append("stop")
+        stop()
 
     monkeypatch.setattr(cell.move_group.execution, "stop", watched)
     handle = cell.asker.send(EXECUTE, execution(takes=0.5))
     cell.asker.events.publish(String(data="stop"))
-    until(lambda: True in heard, "move_group has the event")
+    until(lambda: len(heard) == 2, "move_group has the event, and has stopped what went before")
     assert not cell.move_group.execution.running
     cell.hardware.silent = False
     assert ends(cell, handle) == (SUCCEEDED, Codes.SUCCESS)
@@ -256,9 +244,6 @@ def test_an_execution_that_takes_too_long_is_cancelled_at_the_controller(cell: D
     cell.hardware.joints[JOINT].held = True
     assert ends(cell, handle) == (ABORTED, Codes.TIMED_OUT)
     until(lambda: cell.asker.last(FOLLOW) == CANCELED, "the controller has told of it")
-
-
-# ------------------------------------------------------------------------------------------------ plans of MoveIt
 
 
 def request() -> Any:
@@ -300,9 +285,6 @@ def test_they_run_as_processes_beside_each_other(domain: int, start: Callable[..
     for each in programs:
         each.process.terminate()
         assert each.ends() == 0
-
-
-# ------------------------------------------------------------------------------------------------ grippers
 
 
 def grip(cell: DoubleCell, position: float, name: str = OURS) -> Any:
@@ -380,11 +362,6 @@ def test_the_parallel_controller_takes_exactly_one_position_and_names_no_joint(s
     answer = cell.asker.ended(cell.asker.send(PARALLEL, goal))
     assert (answer.status, answer.result.reached_goal, list(answer.result.state.name)) == (SUCCEEDED, True, [])
     assert list(answer.result.state.position) == [pytest.approx(0.4, abs=0.02)]
-
-
-@pytest.fixture
-def franka(shared_cell: DoubleCell) -> DoubleCell:
-    return shared_cell.reset(gripper="franka")
 
 
 def test_franka_takes_half_the_width_and_tells_all_of_it(franka: DoubleCell) -> None:

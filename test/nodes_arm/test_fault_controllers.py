@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every fault of the controllers and of the joint states under the gate: rows of docs/faults.md.
-
-One cell is started for all of these. What is approved is carried out on controllers that are at fault; the judge of the
-simulation says what moved.
-"""
+"""Every fault of the controllers and of the joint states under the gate: rows of docs/faults.md."""
 
 from __future__ import annotations
 
@@ -21,51 +17,26 @@ from fault_record import record
 from gate_cell import Cell, Picking, running_cell
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
+from row_files import rows
 from std_srvs.srv import Trigger
 
 pytestmark = pytest.mark.slow
 
 TARGET = "bonnet"
 PATIENCE, SHORT = 240.0, 20.0  # s after which a motion is stopped that has not ended; of one that cannot end
-UNMOVED = ("EXECUTION_FAILED", "PLANNER_UNAVAILABLE")
 
 
 @dataclass(frozen=True)
 class ControllerRow:
-    """One fault, injected when the plan waits for approval.
-
-    Args:
-        fault: in words for people.
-        injected: what the parameter `faults` of `sim_arm` is set to.
-        right: statuses that are right; CANCELLED of a motion that did not end and was stopped.
-        early: inject it before the goal is sent.
-    """
+    """A fault, injected while the plan waits or `early`; CANCELLED is of a motion that did not end and was stopped."""
 
     fault: str
     injected: str
-    right: tuple[str, ...]
+    right: list[str]
     early: bool = False
 
 
-ROWS = (
-    ControllerRow("the arm's controller rejects", "arm=off", UNMOVED),
-    ControllerRow("the arm does not move, and its goal does not end", "arm=stuck", ("CANCELLED", "EXECUTION_FAILED")),
-    ControllerRow("unknown error codes", "arm=garbage", UNMOVED),
-    ControllerRow("trajectories at half speed", "arm=slow:0.5", ("OK",)),
-    ControllerRow("trajectories begin 2 s late", "arm=delayed:2", ("OK",)),
-    ControllerRow("half of the goals are aborted", "arm=intermittent:0.5", ("OK", *UNMOVED)),
-    ControllerRow("goals succeed and nothing moves", "arm=wrong", UNMOVED),
-    ControllerRow("the gripper's controller rejects", "gripper=off", UNMOVED),
-    ControllerRow("fingers do not move", "gripper=stuck", ("CANCELLED", "EXECUTION_FAILED")),
-    ControllerRow("NaN as position, aborted", "gripper=garbage", UNMOVED),
-    ControllerRow("fingers move 1 s late", "gripper=delayed:1", ("OK",)),
-    ControllerRow("fingers are said to be there, and did not move", "gripper=wrong", UNMOVED),
-    ControllerRow("joint states stop", "joints=off", ("STALE_INPUT", *UNMOVED)),
-    ControllerRow("joint states are NaN", "joints=garbage", ("STALE_INPUT", "INVALID_INPUT", *UNMOVED)),
-    ControllerRow("joint states are 0.05 rad off", "joints=wrong:0.05", UNMOVED),
-    ControllerRow("no joint states when a plan is wanted", "joints=off",
-                  ("STALE_INPUT", "PLANNING_FAILED", "UNREACHABLE"), early=True),
-)  # fmt: skip
+ROWS = [ControllerRow(**row) for row in rows(__file__, "fault_controllers")]
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gate alone in a graph: with parameters that nothing can be done with, and with somebody who means it ill.
-
-Every program of a graph may call its services.
-"""
+"""A gate alone in a graph: with parameters that nothing can be done with, and with somebody who means it ill."""
 
 from __future__ import annotations
 
@@ -13,9 +10,10 @@ from typing import Any
 
 import pytest
 import rclpy
-from arm_graph import ArmGraph, until
+from arm_graph import ArmGraph
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
+from live_process import until
 from rcl_interfaces.msg import Log
 from rclpy.action import ActionClient
 from rclpy.context import Context

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 import rclpy
-from arm_graph import HOME, JOINTS, ArmGraph, Aside, until
+from arm_graph import HOME, JOINTS, ArmGraph, Aside
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory
+from live_process import until
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -31,10 +32,6 @@ from spatial_vlm_ros.nodes.arm.silence import Silence
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.nodes.liveliness import SURE, AliveWatch
-
-pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
-
-# ------------------------------------------------------------------------------------------------ silence
 
 LIMIT, TURN = 0.35, 0.02
 
@@ -80,8 +77,6 @@ def test_time_in_which_the_caller_was_held_up_does_not_count(silent: Silence) ->
     silent.heard(0.0, 0.01)
     assert lasts(silent, 10.0, turn=1.0) == pytest.approx(4.0)  # each look counts 0.1 s at most
 
-
-# ------------------------------------------------------------------------------------------------ lost processes
 
 TOPIC, LONG = "someone/alive", 5.0  # s
 PROGRAM = f"""
@@ -166,8 +161,6 @@ def test_a_killed_process_is_lost_and_only_one_that_has_left_the_graph_is_forgot
     node.destroy_node()
     rclpy.shutdown(context=context)
 
-
-# ------------------------------------------------------------------------------------------------ the watchdog
 
 CONTROLLER, EVENT = "/arm_controller/follow_joint_trajectory", "/trajectory_execution_event"
 PATIENCE = 30.0  # s

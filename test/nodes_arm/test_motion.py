@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client against `arm_planner` in a process of its own, and controllers that record what they are told.
-
-What is planned is done, and whatever goes wrong ends typed, still, and with a clean scene. Planner and client are
-started once; tests that need other parameters start their own.
-"""
+"""The client against `arm_planner` in a process of its own, and controllers that record what they are told."""
 
 from __future__ import annotations
 
@@ -22,7 +18,6 @@ import pytest
 from arm_graph import (
     BLOCK,
     CUP,
-    FINGERS,
     HOME,
     JOINTS,
     ApprovedClient,
@@ -34,17 +29,17 @@ from arm_graph import (
     occupied,
     planned,
     scene,
-    until,
     wall,
 )
 from live_domain import free_domain
-from live_process import Started
+from live_process import Started, until
 from moveit_msgs.action import MoveGroup
 from planning_scenes import box, config
 from rclpy.action import ActionServer, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
 from rclpy.node import Node
+from row_files import rows
 from sensor_msgs.msg import JointState
 
 from spatial_vlm_ros.errors import (
@@ -68,9 +63,6 @@ from spatial_vlm_ros.manipulation.standstill import Standstill
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.arm.motion_messages import joint_trajectory
 
-# A server that has not discovered its client yet drops a reply and warns; the client is made for that.
-pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
-
 PHASES = (*PICK, *PLACE)
 EMPTY: tuple[set[str], set[str]] = (set(), set())
 TAKEN = ["gripper", "arm", "arm", "gripper", "arm"]
@@ -93,7 +85,6 @@ class Served(ArmGraph):
         self.more: list[ApprovedClient] = []
 
     def another(self, **motion: Any) -> ApprovedClient:
-        """A client with these parameters, for one test."""
         self.more.append(self.client(**motion))
         return self.more[-1]
 
@@ -154,16 +145,12 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def arm(served: Served) -> Iterator[Served]:
-    """The arm at home, and nothing in the scene."""
     served.controllers.reset()
     served.usual.clear()
     yield served
     for client in served.more:
         served.leave(client.node)
     served.more.clear()
-
-
-# ------------------------------------------------------------------------------------------------ as planned
 
 
 def test_an_object_is_taken_and_put_down_as_planned(arm: Served) -> None:
@@ -295,9 +282,6 @@ def test_joint_states_are_listened_to_beside_many_threads(arm: Served) -> None:
 
     bridge.put(one)
     until(lambda: not left, "the executor has listened and forgotten again and again")
-
-
-# ------------------------------------------------------------------------------------------------ no plan
 
 
 def test_missing_packages_are_named_with_their_repair(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,42 +417,20 @@ def test_a_package_that_the_planner_lacks_is_named(
     assert repair in process.output
 
 
-# ------------------------------------------------------------------------------------------------ no motion
+FAULTS = [
+    pytest.param(*row, id=name, marks=[pytest.mark.slow] if slow else [])
+    for name, slow, *row in rows(__file__, "controller_faults")
+]
 
 
-def moved_by(away: float) -> dict[str, float]:
-    """Where the joints are when somebody has turned the first one."""
-    return {**dict(zip(JOINTS, (away, *HOME[1:]), strict=True)), **dict.fromkeys(FINGERS, 0.04)}
-
-
-SLOW = pytest.mark.slow
-REJECTS, ABORTS = "phase '{}'.*rejects the", r"a controller failed \(CONTROL_FAILED: .*panda_joint4 is 0\.2 rad off"
-
-
-@pytest.mark.parametrize(
-    ("fault", "words", "number"),
-    [
-        pytest.param({"reject": {0}}, REJECTS.format("open"), 0, id="open rejected"),
-        pytest.param({"reject": {1}}, REJECTS.format("reach"), 1, id="reach rejected"),
-        pytest.param({"reject": {3}}, REJECTS.format("close"), 3, id="close rejected", marks=SLOW),
-        pytest.param({"reject": {4}}, REJECTS.format("lift"), 4, id="lift rejected", marks=SLOW),
-        pytest.param({"fail": {4}}, f"phase 'lift': {ABORTS}", 5, id="lift aborted"),
-        pytest.param({"obj": 0.0}, r"'close': the fingers closed to 0\.000 m without meeting", 4, id="nothing to hold"),
-        pytest.param(
-            {"joints": moved_by(0.04)}, r"'reach': .*starts 0\.040 rad from the position of panda_joint1", 1,
-            id="moved, by the planner's own check",
-        ),
-        pytest.param(
-            {"joints": moved_by(0.1)}, r"'reach': .*starts 0\.100 rad or m from .*panda_joint1.*nothing has moved", 0,
-            id="moved, by the client's check",
-        ),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("fault", "words", "number"), FAULTS)
 def test_what_goes_wrong_at_the_controllers_ends_the_execution(
     arm: Served, fault: dict[str, Any], words: str, number: int
 ) -> None:
     plan = arm.plan(scene(CUP))
-    vars(arm.controllers).update(fault)
+    if "turned" in fault:
+        arm.controllers.joints[JOINTS[0]] = fault["turned"]
+    vars(arm.controllers).update({name: set(v) if isinstance(v, list) else v for name, v in fault.items()})
     with pytest.raises(ExecutionFailedError, match=words) as failure:
         arm.usual.execute(plan)
     assert failure.value.phase is not None
@@ -508,7 +470,7 @@ def test_a_stop_before_the_fingers_stand_is_told_as_a_stop(arm: Served, monkeypa
 
 @pytest.mark.parametrize(
     "phase",
-    [p if p in ("open", "reach", "close", "carry") else pytest.param(p, marks=pytest.mark.slow) for p in PHASES],
+    [p if p in ("reach", "close") else pytest.param(p, marks=pytest.mark.slow) for p in PHASES],
 )
 def test_stopping_in_any_phase_cancels_what_runs_and_nothing_follows(arm: Served, phase: str) -> None:
     controllers, number, withdrawn = arm.controllers, PHASES.index(phase), threading.Event()  # type: ignore[arg-type]
@@ -528,7 +490,7 @@ def test_stopping_in_any_phase_cancels_what_runs_and_nothing_follows(arm: Served
     assert arm.seen() == EMPTY
 
 
-@pytest.mark.parametrize("phase", ["open", "reach"])
+@pytest.mark.parametrize("phase", [pytest.param("open", marks=pytest.mark.slow), "reach"])
 def test_a_controller_that_does_not_stop_is_no_cancelled_execution(arm: Served, phase: str) -> None:
     client, controllers = arm.another(stop_timeout=2.0), arm.controllers
     number = PHASES.index(phase)  # type: ignore[arg-type]

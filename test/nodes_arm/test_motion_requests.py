@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a planner is asked for, motion by motion, as a MoveIt would read it, and what of its answers is a plan.
-
-Nothing is sent here.
-"""
+"""What a planner is asked for, motion by motion, as a MoveIt would read it, and what of its answers is a plan."""
 
 from __future__ import annotations
 
@@ -63,7 +60,6 @@ class AskedClient:
     def plan(
         self, around: PlanningScene, own: AllowedCollisionMatrix, joints: Collection[str] = (*JOINTS, *FINGERS)
     ) -> MotionPlan:
-        """All six motions, in this scene."""
         pick, place = goals(around, self.config)
         ways = Strategies(self.config, self.motion, pick, around, own, lambda: False, frozenset(joints))
         return ways.plan(place, {})
@@ -267,11 +263,7 @@ def test_failure_without_a_reason_sends_to_the_log_of_move_group() -> None:
     assert caught.value.number == FAILURE
 
 
-# ------------------------------------------------------------------------------------------------ answers
-
-
 def instead(phase: str, answer: Callable[[RobotTrajectory], RobotTrajectory]) -> Callable[[str, Any], RobotTrajectory]:
-    """One phase is answered with something else."""
     return lambda asked_for, usual: answer(usual) if asked_for == phase else usual
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import rclpy
 import yaml
-from arm_graph import PATIENT, ArmGraph, discovered, until
+from arm_graph import PATIENT, ArmGraph, discovered
 from gate_cell import SENTENCE
-from live_process import DEADLINE, ROOT, Started
+from live_process import ROOT, Started, until
 from move_group_double import MoveGroupDouble
 from preset_drivers import drivers_of, simulation
 from rclpy.context import Context
@@ -21,11 +21,11 @@ from rclpy.node import Node
 from spatial_vlm_interfaces.msg import Proposal
 from spatial_vlm_interfaces.srv import Approve
 from std_srvs.srv import Trigger
+from waiting import DEADLINE
 
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description
 from spatial_vlm_ros.nodes import qos
 
-pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
 SLOWER = 20.0  # simulated time may pass this much slower than the wall's
 SENTENCES = {
     "behind": (SENTENCE, "was put on the tray"),
@@ -56,26 +56,22 @@ class Person:
         return future.result()
 
     def approves(self, proposal: Proposal) -> str:
-        """Say yes; the status of the answer."""
         named = {"goal_id": proposal.goal_id, "scene_stamp": proposal.scene_stamp, "plan_hash": proposal.plan_hash}
         request = Approve.Request(approve=True, decided_by="tester", token=self._token.read_text().strip(), **named)
         return str(self._ask(self._approve, request, "approve answers").status.name)
 
     def verdict(self) -> dict[str, Any]:
-        """What physics says."""
         return dict(json.loads(self._ask(self._judge, Trigger.Request(), "the judge answers").message))
 
 
 @pytest.fixture
 def graph(domain: int) -> Iterator[ArmGraph]:
-    """Nobody yet."""
     made = ArmGraph(domain, controllers=False)
     yield made
     made.close()
 
 
 def patient(robot: str, planner: str, folder: Path) -> Path:
-    """The shipped preset, with more patience."""
     values = yaml.safe_load((ROOT / "config" / "robots" / f"{robot}.yaml").read_text())
     values["parameters"]["motion"] |= PATIENT | {"duration_scaling": SLOWER}
     values["parameters"].setdefault("observation", {})["max_age"] = 60.0  # simulated time passes four times as fast

@@ -1,11 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gate before a simulated arm: words, approval and motion end to end, and what must not move anything.
-
-One cell is started for all of these; its world is put back between them. Goals that the controllers accept are counted
-by the simulation. What a decision may be, and what is rechecked, is tested without a graph (test/manipulation).
-"""
-
-from __future__ import annotations
+"""The gate before a simulated arm: words, approval and motion end to end, and what must not move anything."""
 
 import json
 import re
@@ -41,7 +35,7 @@ from spatial_vlm_ros.nodes.messages import time_of
 Program = Callable[..., Started]
 COMMAND = ("-m", "spatial_vlm_ros.cli", "pick")
 PLANNED = "Plan only: nothing will move"
-PLANNING, WAITING, MOVING = 3, 4, 6
+WAITING, MOVING = 4, 6
 PATIENCE = 60.0  # s, of the gate with a person
 HELD_UP = 0.6  # s for which a client shows no sign of life: longer than while the arm moves, shorter than before
 LOOKS = 10.0  # s in which a gate has ended that heard of another one while it looked
@@ -56,7 +50,6 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
 
 @pytest.fixture
 def still(cell: Cell) -> Iterator[Cell]:
-    """For a test in which nothing may move."""
     before = cell.accepted()
     yield cell
     assert cell.accepted() == before
@@ -64,7 +57,6 @@ def still(cell: Cell) -> Iterator[Cell]:
 
 @pytest.fixture
 def program(cell: Cell, tmp_path: Path) -> Iterator[Program]:
-    """Starts a program of the repository in the cell's domain."""
     running: list[Started] = []
 
     def begin(*words: str) -> Started:
@@ -117,29 +109,18 @@ def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page_and_its_plan_is_dra
 
 
 def plan_is_shown_and_cannot_be_approved(cell: Cell, person: Visitor) -> None:
-    """Of the other gate: on its page, and by its service."""
+    """Of the other gate, by its service; what its page shows is tested in manipulation/approval."""
     text = person.get().text
-    for words in (PLANNED, "Nothing moves: plan_only is set.", '<td class="number">', "take the chick (ribbon)"):
-        assert words in text, words
-    for words in ("could not be approved", "/decide", "Approve this plan", "Reject this plan"):
-        assert words not in text
-    for address in re.findall(r'(?:src|data-motion|data-scene)="(/(?:picture|motion)/\w+)"', text):
-        assert person.get(address).status == 200
+    assert PLANNED in text
     motion = person.get(re.findall(r'data-motion="([^"]+)"', text)[0])
     assert json.loads(motion.body)["links"], "the arm is drawn"
     goal, stamp, plan = re.findall(r"<dd><code>([\w-]+)</code>", text)
-    before = cell.record(cell.other_audit)
-    assert "PROPOSED" not in [line["event"] for line in before]
+    assert "PROPOSED" not in [line["event"] for line in cell.record(cell.other_audit)]
     assert not [proposal for proposal in cell.proposals if proposal.goal_id == goal]
     named = Proposal(goal_id=goal, scene_stamp=time_of(int(stamp)), plan_hash=plan)
-    for said in (True, False):
-        assert cell.approve(named, said, cell.other_approving) == "REJECTED"
-    after = cell.record(cell.other_audit)[len(before) :]
-    assert [(line["event"], "not the open proposal" in line["outcome"]) for line in after] == [("REFUSED", True)] * 2
+    assert cell.approve(named, approving=cell.other_approving) == "REJECTED"
+    assert "not the open proposal" in cell.record(cell.other_audit)[-1]["outcome"]
     assert PLANNED in person.get().text
-
-
-# ------------------------------------------------------------------------------------------------ programs
 
 
 @pytest.mark.slow
@@ -152,28 +133,6 @@ def test_a_behaviour_tree_has_an_object_planned_as_the_guide_says(still: Cell, p
     assert still.ends(tree) == 0, tree.output
     said = [line.rstrip() for line in tree.output.splitlines() if line.strip() and not line.startswith("[")]
     assert said == [line.removeprefix("# ") for line in printed.splitlines()], tree.output
-
-
-@pytest.mark.slow
-def test_a_behaviour_tree_that_is_interrupted_withdraws_its_proposal(still: Cell, program: Program) -> None:
-    pytest.importorskip("py_trees")
-    before = len(still.proposals)
-    tree = program("examples/py_trees_pick.py", "--action", "pick", SENTENCE)
-    still.until(lambda: len(still.proposals) > before, "it is proposed")
-    still.says(tree, "waiting for approval")
-    tree.interrupt()
-    assert still.ends(tree) == 1
-    withdrawn = ("WITHDRAWN", still.proposals[-1].goal_id)
-    still.until(lambda: withdrawn in [(e["event"], e.get("goal_id")) for e in still.record()], "the gate withdraws it")
-
-
-@pytest.mark.slow
-def test_the_command_hands_on_a_question_and_ends_as_refused(still: Cell, program: Program) -> None:
-    picking = program(*COMMAND, "put the chick on the tray")
-    assert still.ends(picking) == 3, picking.output
-    assert "AMBIGUOUS" in picking.output
-    assert "Which chick" in picking.output
-    assert "answer:" not in picking.output, "nobody is at its terminal"
 
 
 @pytest.mark.parametrize(
@@ -201,9 +160,6 @@ def test_the_command_tells_the_stages_and_takes_back_what_waits_but_keeps_it_whi
         assert still.approve(still.proposals[-1], approve=False, reason="not today") == "OK"
         assert still.ends(picking) == 3, picking.output
         assert "not today" in picking.output
-
-
-# ------------------------------------------------------------------------------------------------ approval
 
 
 def test_an_approval_of_something_else_or_without_the_token_counts_for_nothing(still: Cell) -> None:
@@ -279,15 +235,6 @@ def test_a_second_gate_on_the_same_arm_ends_and_while_it_is_there_nothing_moves(
 
 
 @pytest.mark.slow
-def test_an_approval_that_comes_late_is_told_so(still: Cell) -> None:
-    with still.another_gate(approval_timeout=3.0):
-        picking, proposal = still.proposed(pick=still.other_pick)
-        assert (still.end(picking).name, picking.result.moved) == ("APPROVAL_EXPIRED", False)
-        assert still.approve(proposal, approving=still.other_approving) == "APPROVAL_EXPIRED"
-    assert [line["event"] for line in still.record(still.other_audit)].count("EXPIRED") == 1
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("source", ["''", "/"], ids=["the topic", "nothing"])
 def test_the_arm_is_drawn_as_the_topic_robot_description_has_it(still: Cell, source: str) -> None:
     """As robot_state_publisher tells it for MoveIt: the text of a URDF, once."""
@@ -313,28 +260,10 @@ def test_the_arm_is_drawn_as_the_topic_robot_description_has_it(still: Cell, sou
         assert "no description of the arm" in preview["missing"]
 
 
-# ------------------------------------------------------------------------------------------------ the recheck
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param({"move": {"id": "bonnet", "to": [0.433, 0.03, 0.0]}}, id="target 13 mm off"),
-        *(
-            pytest.param(change, marks=pytest.mark.slow, id=name)
-            for name, change in (
-                ("target moved", {"move": {"id": "bonnet", "to": [0.5, 0.2, 0.0]}}),
-                ("target removed", {"remove": {"id": "bonnet"}}),
-                ("anchor removed", {"remove": {"id": "cup"}}),
-                ("camera moved", {"camera": {"by": [0.05, 0.0, 0.0], "told": True}}),
-            )
-        ),
-    ],
-)
-def test_what_changed_after_the_plan_is_not_acted_on(still: Cell, change: dict[str, object]) -> None:
+def test_a_target_that_moved_after_the_plan_is_not_acted_on(still: Cell) -> None:
     picking, proposal = still.proposed()
     try:
-        still.disturb(**change)
+        still.disturb(move={"id": "bonnet", "to": [0.433, 0.03, 0.0]})  # 13 mm off
         assert still.approve(proposal) == "OK"
         assert (still.end(picking).name, picking.result.moved) == ("SCENE_CHANGED", False)
     finally:
@@ -342,27 +271,6 @@ def test_what_changed_after_the_plan_is_not_acted_on(still: Cell, change: dict[s
 
 
 @pytest.mark.slow
-def test_a_camera_or_base_that_moves_while_a_person_decides_is_noticed(still: Cell) -> None:
-    picking, proposal = still.proposed()
-    still.camera_jumps_and_comes_back()
-    assert still.approve(proposal) == "OK"
-    assert (still.end(picking).name, picking.result.moved) == ("SCENE_CHANGED", False)
-    assert "the transform" in picking.result.status.message
-    picking, proposal = still.proposed()
-    try:
-        still.base_is(0.02)
-        assert still.approve(proposal) == "OK"
-        assert (still.end(picking).name, picking.result.moved) == ("SCENE_CHANGED", False)
-        assert "the base moved by 0.020 m" in picking.result.status.message
-        still.base_is(None)  # nothing is planned where it is not known whether the base moves
-        unknown = still.run(plan_only=True)
-        assert (unknown.name, unknown.result.moved) == ("TF_UNAVAILABLE", False)
-        assert "odom <- panda_link0" in unknown.result.status.message
-        assert PLANNING not in unknown.stages
-    finally:
-        still.base_is(0.0)
-
-
 def test_a_resolver_that_sees_nothing_for_a_while_keeps_the_approval_and_a_cancelled_motion_ends_still(
     cell: Cell,
 ) -> None:
@@ -383,9 +291,6 @@ def test_a_resolver_that_sees_nothing_for_a_while_keeps_the_approval_and_a_cance
     cell.again()
 
 
-# ------------------------------------------------------------------------------------------------ motion
-
-
 def test_what_was_approved_is_done_and_physics_agrees(cell: Cell) -> None:
     before = cell.accepted()
     picking, proposal = cell.proposed()
@@ -404,35 +309,9 @@ def test_what_was_approved_is_done_and_physics_agrees(cell: Cell) -> None:
     cell.again()
 
 
-@pytest.mark.slow
-def test_a_controller_that_does_not_take_the_trajectory_ends_it(cell: Cell) -> None:
-    somebody = cell.occupy(3600.0)
-    before = cell.verdict()["goals"]["arm"]
-    picking, proposal = cell.proposed()
-    assert cell.approve(proposal) == "OK"
-    assert cell.end(picking).name == "EXECUTION_FAILED", picking.result.status.message
-    after = cell.verdict()["goals"]["arm"]
-    assert (after["accepted"], after["refused"]) == (before["accepted"], before["refused"] + 1)
-    cell.wait(somebody.cancel_goal_async(), "the cancel is taken")
-    cell.wait(somebody.get_result_async(), "the arm is free")
-
-
-@pytest.mark.slow
-def test_a_planner_that_is_killed_while_it_plans_ends_the_goal(still: Cell) -> None:
-    planner = still.processes["arm_planner"].process
-    planner.send_signal(signal.SIGSTOP)  # so that it ends while it plans
-    picking = still.send()
-    still.until(lambda: PLANNING in picking.stages, "it is planned")
-    planner.terminate()  # killed, it may leave locks in shared memory, on which others wait
-    planner.send_signal(signal.SIGCONT)
-    planner.wait()
-    assert (still.end(picking).name, picking.result.moved) == ("PLANNER_UNAVAILABLE", False)
-    assert still.run().name == "PLANNER_UNAVAILABLE"
-
-
 def test_all_of_it_is_on_record_and_what_was_shown_is_put_together_again_from_it(cell: Cell) -> None:
     events = [line["event"] for line in cell.record()]
-    assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") >= 2  # cancelled, done; not taken
+    assert events.count("EXECUTION_BEGUN") == events.count("EXECUTION_ENDED") >= 1
     assert "REFUSED" in events
     assert verify(cell.audit).lines == len(events)
     begun = [p for p in proposals(cell.audit) if any(line["event"] == "EXECUTION_BEGUN" for line in p.events)]

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scene that `arm_planner` keeps, the requests that it takes, and which arm it plans for; nothing is sent here."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -21,10 +19,12 @@ from moveit_msgs.msg import (
     PlanningScene,
 )
 from planning_scenes import config
+from row_files import rows
 from shape_msgs.msg import Mesh, Plane, SolidPrimitive
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from spatial_vlm_ros.errors import FileError, InputError, RobotDescriptionError
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
 from spatial_vlm_ros.manipulation.builtin_planner.robot import fixed_links, panda
 from spatial_vlm_ros.nodes.arm.motion_messages import (
@@ -60,9 +60,6 @@ def block(name: str = "block", **fields: Any) -> CollisionObject:
 
 def empty() -> ArmScene:
     return ArmScene(fixed_links())
-
-
-# ------------------------------------------------------------------------------------------------ scene
 
 
 def test_objects_are_added_replaced_and_removed() -> None:
@@ -163,16 +160,12 @@ def test_a_scene_that_cannot_be_kept_is_refused(message: Callable[[], PlanningSc
         empty().changed(message(), TIP)
 
 
-# ------------------------------------------------------------------------------------------------ requests
-
-
 def request(straight: bool = False, **motion: Any) -> MoveGroup.Goal:
     settings = config(motion=motion)
     return motion_goal(settings.motion, goals(scene(), settings)[0].grasps[0].grasp, straight, {}, scene_diff())
 
 
 def changed(path: str, value: Any) -> MoveGroup.Goal:
-    """A request with one field changed."""
     goal = request()
     at_ = goal
     *parents, last = path.split(".")
@@ -220,28 +213,13 @@ def test_an_end_beside_the_goal_is_told() -> None:
         assert refusal.value.number == -14
 
 
-GOAL = "request.goal_constraints.0"
 JOINT = Constraints(joint_constraints=[JointConstraint(joint_name="panda_joint1", position=0.1)])
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "number", "words"),
-    [
-        ("planning_options.plan_only", False, -28, "does not execute"),
-        ("request.group_name", "hand", -15, "'hand'"),
-        ("request.planner_id", "CIRC", -28, "use LIN for straight motions"),
-        ("request.path_constraints", JOINT, -28, "path constraints"),
-        ("request.goal_constraints", [], -16, "0 goals"),
-        ("request.goal_constraints", [JOINT], -28, "one position and one orientation"),
-        (f"{GOAL}.position_constraints.0.link_name", "panda_link3", -18, "panda_link3"),
-        (f"{GOAL}.orientation_constraints.0.header.frame_id", "world", -21, "not in 'world'"),
-        (f"{GOAL}.position_constraints.0.target_point_offset.x", 0.1, -16, "without an offset"),
-        (f"{GOAL}.orientation_constraints.0.orientation.w", 9.0, -16, "quaternion"),
-    ],
-)
+@pytest.mark.parametrize(("field", "value", "number", "words"), rows(__file__, "requests_refused"))
 def test_other_requests_are_refused_with_moveits_number(field: str, value: Any, number: int, words: str) -> None:
     with pytest.raises(CodedError, match=words) as refusal:
-        understood(changed(field, value), fixed_links())
+        understood(changed(field, {"a joint": JOINT, "joints": [JOINT]}.get(str(value), value)), fixed_links())
     assert refusal.value.number == number
 
 
@@ -250,9 +228,6 @@ def test_a_slow_simulation_is_waited_for() -> None:
     trajectory = JointTrajectory(points=[JointTrajectoryPoint(), end])
     assert longest(trajectory, 2.0) == pytest.approx(19.0)
     assert longest(trajectory, 20.0) == pytest.approx(100.0)
-
-
-# ------------------------------------------------------------------------------------------------ which arm
 
 
 def told(**parameters: Any) -> ServedArm:
@@ -282,33 +257,15 @@ def test_it_is_a_panda_unless_another_arm_is_named_or_described() -> None:
     assert told(**described(tip_link="tool0", openings="0:0 0.08:0.04")).model.widest == pytest.approx(0.08)
 
 
-PART = r"parameter {}: empty, but robot_description is set.*set all of"
-ALONE = r"empty, but {} is set. Expected a URDF.*empty for the Panda"
+FILES = {"panda.srdf": str(ARMS["panda"].srdf())}
 
 
-@pytest.mark.parametrize(
-    ("given", "error", "words"),
-    [
-        ({"arm": "ur10"}, InputError, "panda or ur5e"),
-        ({"arm": "panda", "gripper_yaw_deg": 90.0}, InputError, "gripper_yaw_deg: 90, with arm panda.*of your Panda"),
-        (described() | {"gripper_yaw_deg": 90.0}, InputError, "90, but robot_description is set.*in the URDF"),
-        *((described(**{name: ""}), InputError, PART.format(name))
-          for name in ("robot_description_semantic", "group", "end_effector", "joint_limits")),
-        *(({name: "x"}, InputError, ALONE.format(name)) for name in ("group", "end_effector", "joint_limits")),
-        (described(robot_description="/nowhere/no.urdf"), FileError, "no such file"),
-        (described(robot_description_semantic=str(ARMS["panda"].srdf())), RobotDescriptionError,
-         "Pass the SRDF that belongs"),
-        (described(group="manipulator"), RobotDescriptionError, "one of the SRDF's groups: gripper, ur_manipulator"),
-        (described(end_effector="ur_manipulator"), RobotDescriptionError, "a group that has the gripper's joints only"),
-        (described(openings="0.1"), InputError, '"0:0.79 0.085:0"'),
-        (described(tip_link="base_link"), RobotDescriptionError, "Set tip_link to the link between the fingertips"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("own", "given", "error", "words"), rows(__file__, "arms_refused"))
 def test_an_arm_that_cannot_be_planned_for_is_refused_with_what_to_do(
-    given: dict[str, Any], error: type[Exception], words: str
+    own: bool, given: dict[str, Any], error: str, words: str
 ) -> None:
-    with pytest.raises(error, match=words):
-        told(**given)
+    with pytest.raises(getattr(errors, error), match=words):
+        told(**(described() if own else {}) | {name: FILES.get(str(v), v) for name, v in given.items()})
 
 
 def test_the_scene_is_kept_in_the_frame_of_the_arms_base_and_by_its_hand() -> None:

@@ -23,7 +23,6 @@ from tf2_msgs.msg import TFMessage
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description, description_file
 from spatial_vlm_ros.nodes import qos
 
-pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
 NAMES = {
     "controller_actions": "/arm_controller/follow_joint_trajectory", "joint_states": "/joint_states",
     "gripper_states": "",
@@ -45,12 +44,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 class Surroundings(Node):
-    """What else runs beside an arm: descriptions, transforms, a camera, a controller manager.
-
-    Args:
-        context: of rclpy.
-        controllers: name → state.
-    """
+    """What else runs beside an arm: descriptions, transforms, a camera, a controller manager."""
 
     def __init__(self, context: Any, controllers: dict[str, str]) -> None:
         super().__init__("surroundings", context=context)
@@ -89,7 +83,6 @@ class Surroundings(Node):
 
 @pytest.fixture
 def beside(shared_domain: int) -> Iterator[Callable[[dict[str, str]], None]]:
-    """Starts what runs beside an arm."""
     spun = Spun(shared_domain)
     yield lambda controllers: spun.spin(Surroundings(spun.context, controllers))
     spun.close()

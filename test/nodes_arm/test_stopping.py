@@ -1,11 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever ends a motion in whatever phase: the arm stands, nothing follows, the gripper holds, the answer is true.
-
-The stack runs as processes, in real time, as `python -m benchmarks.stopping` runs it; that measures how fast, here a
-machine may be loaded. One case runs always, all others are sweeps.
-"""
-
-from __future__ import annotations
+"""Whatever ends a motion in whatever phase: the arm stands, nothing follows, the gripper holds, the answer is true."""
 
 import json
 import os

@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 import planned_offer
 import pytest
-from builtin_interfaces.msg import Time
-from geometry_msgs.msg import TransformStamped
 from planning_scenes import CLEAR
 from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
+from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import (
     ClockError,
@@ -31,23 +29,23 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     TransformUnavailableError,
 )
-from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, description_file
 from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
+from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.arm import way_watch
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import Elapsed, WayWatch
 from spatial_vlm_ros.parameters import GateConfig
 from spatial_vlm_ros.sim.arm.worlds import wrist_camera
 from spatial_vlm_ros.streams.transforms import SECOND
+from spatial_vlm_ros.types import Transform
 
 DEPTH, JOINTS, FINGERS = "/camera/depth/image", "/joint_states", "/gripper/joint_states"
 WIDTH, HEIGHT, FOCAL, MIDDLE = 320, 240, 250.0, (159.5, 119.5)
 SILENCE = 0.6  # s
 PATIENT = 5.0  # s: where silence is not what is tested, a busy machine may pause the camera
-DEADLINE = 30.0  # s
 MILLISECOND = 1_000_000
 DESCRIPTION = str(description_file())
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -76,7 +74,6 @@ def prepared_once() -> Iterator[None]:
 
 
 def boxes() -> list[Box]:
-    """What stands on the table."""
     found = []
     for each in (planned_offer.BLOCK, planned_offer.CUP, planned_offer.TRAY):
         solid = each.solid
@@ -107,8 +104,6 @@ def depth(*more: Box, pose: np.ndarray | None = None) -> np.ndarray:
 
 
 class Hearing:
-    """A double of a node: keeps who hears which topic."""
-
     def __init__(self) -> None:
         self.heard: dict[str, Callable[[Any], None]] = {}
 
@@ -116,17 +111,11 @@ class Hearing:
         self.heard[topic] = callback
 
 
-def stamped(stamp_ns: int, frame: str = "camera") -> Header:
-    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
-    return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame)
+COMPOSER = messages.composer()
 
 
 def transform(parent: str, child: str, stamp_ns: int, pose: np.ndarray) -> TFMessage:
-    told = TransformStamped(header=stamped(stamp_ns, parent), child_frame_id=child)
-    (told.transform.translation.x, told.transform.translation.y, told.transform.translation.z) = pose[:3, 3].tolist()
-    turned = told.transform.rotation
-    turned.x, turned.y, turned.z, turned.w = map(float, quaternion_xyzw_from_matrix(pose[:3, :3]))
-    return TFMessage(transforms=[told])
+    return COMPOSER.tf_message([COMPOSER.transform_stamped(Transform(parent, child, pose), stamp_ns)])
 
 
 def swaying(stamp_ns: int) -> np.ndarray:
@@ -192,7 +181,8 @@ class Bench:
         last = 0
         for number in itertools.count(1000):
             stamp = number * 40 * MILLISECOND
-            state = JointState(header=stamped(stamp), name=self.joints, position=HOME.tolist()[: len(self.joints)])
+            at = HOME.tolist()[: len(self.joints)]
+            state = JointState(header=COMPOSER.header(stamp, ""), name=self.joints, position=at)
             self.node.heard[JOINTS](state)
             self._now = round(stamp * self.rate)
             if self.moves is not None:
@@ -200,7 +190,8 @@ class Bench:
             image = self.image
             if image is not None:
                 last = last if self.frozen else stamp - self.behind
-                told = Image(header=stamped(last, self.frame), height=HEIGHT, width=WIDTH, encoding=self.encoding,
+                header = COMPOSER.header(last, self.frame)
+                told = Image(header=header, height=HEIGHT, width=WIDTH, encoding=self.encoding,
                              step=WIDTH * image.itemsize, data=np.ascontiguousarray(image).tobytes())  # fmt: skip
                 p = [FOCAL, 0.0, MIDDLE[0], 0.0, FOCAL, MIDDLE[1], 0.0, 0.0, 1.0]
                 k = [self.fx, *p[1:4], self.fx, *p[5:]]
@@ -226,7 +217,6 @@ class Bench:
         self._thread.join()
 
     def clean(self, images: int) -> None:
-        """The motion goes on for some images."""
         until, end = self.images + images, time.monotonic() + DEADLINE
         while self.images < until:
             assert time.monotonic() < end
@@ -252,7 +242,6 @@ def make() -> Iterator[Callable[..., Bench]]:
 
 
 def in_the_way() -> Box:
-    """A box beside the block, in the approach of the hand."""
     x, y, _ = planned_offer.BLOCK.solid.centre
     return (x - 0.05, y - 0.2, 0.15), (x + 0.05, y - 0.08, 0.3)
 
@@ -388,7 +377,7 @@ def test_joint_states_at_1_khz_and_those_of_the_gripper_reach_back_to_the_image(
     node = Hearing()
     watch = watch_of(node, watch_depth=DEPTH)
     for k in range(2000):
-        header = stamped(SECOND + k * MILLISECOND)
+        header = COMPOSER.header(SECOND + k * MILLISECOND, "")
         node.heard[JOINTS](JointState(header=header, name=["a"], position=[k * 1e-3]))
         node.heard[FINGERS](JointState(header=header, name=["b"], position=[-k * 1e-3]))
     found = watch._joints_at(SECOND + 1300 * MILLISECOND, 1.0)
@@ -420,9 +409,6 @@ def test_the_target_is_taken_out_of_the_images_at_the_tip_only_while_it_is_held(
         bench.watch.end()
         assert seen
         assert all(("held" in links) == holds and "panda_hand" in links for links in seen)
-
-
-# ------------------------------------------------------------------------------------------------ a moving camera
 
 
 def test_a_camera_that_moves_is_watched_from_where_it_is_also_where_tf_is_late(make: Callable[..., Bench]) -> None:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is shown of an answer: the clause that decides with its spread, roles, region and spots, on rendered scenes."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image of a comparison: rings where rows choose, nothing cut off, any number of rows."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON of queries and resolutions: the contract's fields, and the schema they are valid against."""
 
-from __future__ import annotations
-
 import json
 
 import jsonschema

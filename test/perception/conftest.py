@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models in processes of their own, which import them from this folder."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path

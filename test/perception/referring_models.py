@@ -17,8 +17,6 @@ from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 
 class Mute:
-    """Finds nothing, and cannot refer."""
-
     def ground(self, _: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         return Grounding((), np.zeros((len(phrases), 0)))
 
@@ -35,8 +33,6 @@ class Echoing(Mute):
 
 
 class Failing(Mute):
-    """Fails in a stated way when it is asked to refer."""
-
     def __init__(self, kind: str) -> None:
         self.kind = kind
 

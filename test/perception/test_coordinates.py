@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers of every convention of models, to pixels and back; what fits none is refused."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import tables
 
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.geometry.padding import CLIP_MEAN, padded, padding
@@ -22,23 +21,12 @@ from spatial_vlm_ros.perception.coordinates import (
     to_pixels,
 )
 
+TABLES = tables(__file__)
+
 SIZE, RESIZED = (640, 480), (320, 120)
 
 
-@pytest.mark.parametrize(
-    ("name", "written", "pixels"),
-    [
-        ("absolute", (160, 120, 320, 240), (160, 120, 320, 240)),
-        ("resized-absolute", (80, 30, 160, 60), (160, 120, 320, 240)),
-        ("fraction", (0.25, 0.25, 0.5, 0.5), (160, 120, 320, 240)),
-        ("square-fraction", (0.25, 0.3125, 0.5, 0.5), (160, 120, 320, 240)),  # 80 pixels of padding above 480
-        ("thousand", (250, 250, 500, 500), (160, 120, 320, 240)),
-        ("thousand-yx", (250, 500, 750, 1000), (320, 120, 640, 360)),
-        ("percent", (25, 25, 50, 50), (160, 120, 320, 240)),
-        ("bins-1000", (249, 249, 499, 499), (159.68, 119.76, 319.68, 239.76)),
-        ("bins-1024-yx", (255, 511, 767, 1023), (319.6875, 119.765625, 639.6875, 359.765625)),
-    ],
-)
+@pytest.mark.parametrize(("name", "written", "pixels"), TABLES["values of every convention are pixels"])
 def test_values_of_every_convention_are_pixels(
     name: str, written: tuple[float, ...], pixels: tuple[float, ...]
 ) -> None:
@@ -52,19 +40,7 @@ def test_values_of_every_convention_are_pixels(
     assert points[0] == pytest.approx(pixels[:2])
 
 
-@pytest.mark.parametrize(
-    ("name", "rounded", "beyond"),
-    [
-        ("absolute", (-1, 481), (641.5, 0)),
-        ("resized-absolute", (321, -1), (322, 0)),
-        ("fraction", (1.0015, -0.002), (1.003, 0)),
-        ("square-fraction", (1.009, 0.12), (0.5, 0.11)),  # the image begins at 0.125 of the square
-        ("thousand", (1001.5, -2), (1003, 0)),
-        ("percent", (100.15, -0.2), (100.5, 0)),
-        ("bins-1000", (999, 0), (1000, 0)),
-        ("bins-1024-yx", (1023, 0), (0, -1)),
-    ],
-)
+@pytest.mark.parametrize(("name", "rounded", "beyond"), TABLES["rounding is clipped and more is"])
 def test_rounding_is_clipped_and_more_is_refused(
     name: str, rounded: tuple[float, float], beyond: tuple[float, float]
 ) -> None:
@@ -127,17 +103,7 @@ def test_what_is_no_place_is_refused_with_what_would_fit(
     assert to_pixels(np.zeros((0, 4)), CONVENTIONS["thousand"], SIZE).shape == (0, 4)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"unit": "inch"}, "unit"),
-        ({"order": "yxz"}, "order"),
-        ({"unit": "bin"}, "bins"),
-        ({"unit": "bin", "bins": 1}, "bins"),
-        ({"bins": 1000}, "bins"),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("change", "words"), TABLES["a convention that is none is"], ids=str)
 def test_a_convention_that_is_none_is_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Convention(**{"name": "mine", "unit": "pixel", **change})
@@ -169,14 +135,11 @@ def test_fractions_of_a_padded_square_are_where_its_pixels_show_the_object(size:
     assert to_pixels([seen], CONVENTIONS["square-fraction"], size)[0] == pytest.approx(box)
 
 
-def test_padding_is_split_as_llava_splits_it() -> None:
+def test_padding_is_split_as_llava_splits_it_and_a_box_that_reaches_into_it_is_inside_by_its_share() -> None:
     assert padding((640, 480)) == (0, 80)
     assert padding((4, 7)) == (1, 0)  # three columns lack: one before the image, two behind it
     assert padded(np.zeros((4, 4, 3), np.uint8)).shape == (4, 4, 3)
     assert tuple(padded(np.zeros((2, 4, 3), np.uint8))[0, 0]) == CLIP_MEAN
-
-
-def test_a_box_that_reaches_into_the_padding_is_inside_by_its_share() -> None:
     square = CONVENTIONS["square-fraction"]
     assert share_inside((0.25, 0.0, 0.5, 0.25), square, SIZE) == pytest.approx(0.5)
     assert share_inside((0.25, 0.0, 0.5, 0.1), square, SIZE) == 0.0

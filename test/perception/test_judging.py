@@ -1,26 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions about relations: how they are put, and which answers are no opinion."""
+"""Questions about relations: how objects are marked and questions put, and which answers are no opinion."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from tables import tables
 
-from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.perception import relation_marks
+from spatial_vlm_ros.perception.backends.families import FAMILIES
+from spatial_vlm_ros.perception.backends.written_boxes import family_box_text
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.judging import (
     CHOICES,
     AskedJudge,
     RelationQuestion,
     check_probabilities,
     judge_of,
+    with_marks,
 )
-from spatial_vlm_ros.perception.relation_marks import QUESTION, marked, mirror
-from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.perception.mark_probe import SCENES_OF_A_FORM, MarkProbe, least_right, mark_scenes
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import Rgb, Status
+
+TABLES = tables(__file__)
 
 IMAGE = np.full((480, 640, 3), 127, np.uint8)
 LEFT, RIGHT = (100.0, 200.0, 160.0, 280.0), (400.0, 220.0, 470.0, 300.0)
@@ -49,7 +62,7 @@ class Looks:
         return choices[int(np.argmax(self.scores(rgb, question, choices)))]
 
     def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
-        assert question == QUESTION
+        assert question == relation_marks.QUESTION
         self.asked.append(tuple(choices))
         red, blue = middles(rgb)
         said = "left" if red < blue else "right"
@@ -57,8 +70,6 @@ class Looks:
 
 
 class Names:
-    """A model that names its choice, and no likelihoods."""
-
     def __init__(self, said: str = "") -> None:
         self.said = said
 
@@ -70,24 +81,24 @@ def asked(model: Any, *questions: RelationQuestion, budget_s: float = 60.0) -> t
     return AskedJudge(model).judge(IMAGE, questions, budget_s)
 
 
-def test_the_probability_is_the_share_of_the_choice_that_says_it() -> None:
+def test_the_probability_is_the_share_of_the_choice_that_says_it_or_nearly_sure_without_likelihoods() -> None:
     share = 1.0 / (1.0 + math.exp(-2.0))
     found = asked(Looks(), question(), question("right of"), question(target=RIGHT, anchor=LEFT), question("on"))
     assert found == pytest.approx((share, 1.0 - share, 1.0 - share, 1.0 / (1.0 + 3.0 * math.exp(-2.0))))
     for choices, holds in CHOICES.values():
         assert holds in choices
         assert len(set(choices)) == len(choices)
+    (on, under) = asked(Names("on top"), question("on"), question("under"))
+    assert 0.999 < on < 1.0
+    assert 0.0 < under < 0.001
 
 
-def test_choices_are_shown_in_both_orders_and_sides_in_the_mirrored_image_too() -> None:
+def test_choices_are_shown_in_both_orders_and_who_takes_the_first_or_too_long_has_no_opinion() -> None:
     model = Looks()
     asked(model, question(), question("behind"))
     assert model.asked == [
         ("left", "right"), ("right", "left"), ("left", "right"), ("behind", "in front"), ("in front", "behind"),
     ]  # fmt: skip
-
-
-def test_who_takes_the_first_choice_the_same_side_twice_or_too_long_has_no_opinion() -> None:
     assert asked(Names(), question(), question("behind"), question("inside")) == (None, None, None)
     assert asked(Names("left"), question()) == (None,)  # of the mirrored image, too
     (behind,) = asked(Names("behind"), question("behind"))
@@ -95,38 +106,41 @@ def test_who_takes_the_first_choice_the_same_side_twice_or_too_long_has_no_opini
     assert asked(Looks(), question(), question(), budget_s=0.0) == (None, None)
 
 
-def test_a_choice_without_likelihood_is_nearly_sure() -> None:
-    (on, under) = asked(Names("on top"), question("on"), question("under"))
-    assert 0.999 < on < 1.0
-    assert 0.0 < under < 0.001
-
-
-def test_marks_are_drawn_on_a_copy_also_at_the_border() -> None:
+def test_marks_are_drawn_on_a_copy_and_a_mirrored_box_lies_where_the_mirrored_object_does() -> None:
     before = IMAGE.copy()
-    image = marked(IMAGE, LEFT, RIGHT)
+    image = relation_marks.marked(IMAGE, LEFT, RIGHT)
     assert np.array_equal(IMAGE, before)
     assert middles(image) == pytest.approx((130, 435), abs=6)
     for box in ((0.0, 0.0, 640.0, 480.0), (638.0, 478.0, 640.0, 480.0), (0.0, 0.0, 1.0, 1.0)):
-        assert (marked(IMAGE, box, LEFT) != IMAGE).any()
-    assert (marked(IMAGE[:3, :5], (0.0, 0.0, 2.0, 2.0), (1.0, 1.0, 5.0, 3.0)) != IMAGE[:3, :5]).any()
-
-
-def test_a_mirrored_box_lies_where_the_mirrored_object_does() -> None:
+        assert (relation_marks.marked(IMAGE, box, LEFT) != IMAGE).any()
+    assert (relation_marks.marked(IMAGE[:3, :5], (0.0, 0.0, 2.0, 2.0), (1.0, 1.0, 5.0, 3.0)) != IMAGE[:3, :5]).any()
     image = IMAGE.copy()
     image[200:280, 100:160] = 9
-    mirrored, box = mirror(image, LEFT)
+    mirrored, box = relation_marks.mirror(image, LEFT)
     x0, y0, x1, y1 = (int(v) for v in box)
     assert (mirrored[y0:y1, x0:x1] == 9).all()
     assert (mirrored == 9).sum() == (image == 9).sum()
 
 
-def test_who_judges() -> None:
-    own = SimpleNamespace(judge=lambda *_: ())
+def test_who_judges_and_takes_which_marks() -> None:
+    own: Any = SimpleNamespace(judge=lambda *_: ())
     assert judge_of(own) is own
     assert isinstance(judge_of(Names()), AskedJudge)
     assert isinstance(judge_of(SimpleNamespace(scorer=Looks())), AskedJudge)
     assert judge_of(SimpleNamespace(scorer=3)) is None
     assert judge_of(None) is None
+    judge: Any = judge_of(SimpleNamespace(scorer=Sees(text=True), box_text=thousandths))
+    assert with_marks(judge, "boxes") is judge
+    assert with_marks(judge, "text").judge(IMAGE, [asked_of()], 5.0) == (pytest.approx(1.0, abs=1e-5),)
+    assert with_marks(judge, "boxes").judge(IMAGE, [asked_of()], 5.0) == (None,)
+    with pytest.raises(
+        relation_marks.MarksError, match=r"marks as text: how it writes boxes is not known.*boxes, crop"
+    ):
+        AskedJudge(Sees()).judge(IMAGE, [asked_of()], 5.0, marks="text")
+    own = SimpleNamespace(judge=lambda *_: (0.5,))  # a way of its own takes the default alone
+    assert with_marks(own, "boxes") is own
+    with pytest.raises(InputError, match=r"judge\.marks: text, for SimpleNamespace"):
+        with_marks(own, "text")
 
 
 @pytest.mark.parametrize("said", [None, (), (0.5,), (0.5, 1.1), (0.5, math.nan), ("a", "b"), 3])
@@ -142,3 +156,216 @@ def test_likelihoods_that_are_none_and_an_answer_that_is_no_choice_are_errors_of
         asked(SimpleNamespace(scores=lambda *_: scores, answer=lambda *_: "left"), question())
     with pytest.raises(ModelError, match="'up', none of"):
         asked(Names("up"), question())
+
+
+NUMBERS = re.compile(r"\[(\d+), (\d+), (\d+), (\d+)\]")
+
+
+def marks_seen(image: Rgb) -> tuple[float, float] | None:
+    """x of the middle of what is drawn in the red and blue of the marks alone; None where there are none."""
+    found = [np.nonzero((image == colour).all(axis=-1))[1] for colour in ((230, 30, 30), (30, 60, 230))]
+    return None if any(not len(one) for one in found) else (float(found[0].mean()), float(found[1].mean()))
+
+
+class Sees:
+    """A model that understands some forms, and else says what it likes: `otherwise` of the choices."""
+
+    def __init__(
+        self, *, boxes: bool = False, text: bool = False, otherwise: Callable[[Sequence[str]], str] = lambda c: c[0]
+    ) -> None:
+        self.boxes, self.text, self.otherwise, self.asked = boxes, text, otherwise, 0
+
+    def answer(self, rgb: Rgb, asked_of: str, choices: Sequence[str]) -> str:
+        self.asked += 1
+        if "left" not in choices:
+            return self.otherwise(choices)
+        numbers, marks = NUMBERS.findall(asked_of), marks_seen(rgb)
+        if numbers and self.text:
+            a, b = (float(one[0]) for one in numbers)
+        elif not numbers and self.boxes and marks is not None:
+            a, b = marks
+        else:
+            return self.otherwise(choices)
+        return "left" if a < b else "right"
+
+
+def thousandths(rgb: Rgb, box: relation_marks.Box) -> str:
+    return relation_marks.box_as_text(box, CONVENTIONS["thousand"], (rgb.shape[1], rgb.shape[0]))
+
+
+def asked_of(
+    target: relation_marks.Box = LEFT, anchor: relation_marks.Box = RIGHT, relation: str = "left of"
+) -> RelationQuestion:
+    return RelationQuestion(relation, target, anchor)
+
+
+def test_a_crop_holds_both_objects_with_their_marks_and_is_enlarged_where_it_is_small() -> None:
+    image = IMAGE.copy()
+    image[210:270, 110:150], image[230:290, 410:460] = (0, 255, 0), (0, 200, 0)
+    put = relation_marks.cropped(image, LEFT, RIGHT)
+    assert put.text == relation_marks.QUESTION
+    assert max(put.image.shape[:2]) >= relation_marks.LEAST_SIDE
+    red, blue = marks_seen(put.image)
+    assert red < put.image.shape[1] / 2 < blue
+    assert ((put.image == (0, 255, 0)).all(axis=-1)).any()
+    near = relation_marks.cropped(image, (10.0, 10.0, 30.0, 30.0), (35.0, 12.0, 60.0, 40.0))
+    assert near.image.shape[1] / near.image.shape[0] == pytest.approx(76 / 56, rel=0.02)  # 16 pixels on each side, cut
+    assert not (near.image == (0, 255, 0)).all(axis=-1).any()
+    assert (
+        relation_marks.cropped(IMAGE, (0.0, 0.0, 100.0, 100.0), (500.0, 300.0, 640.0, 480.0)).image.shape == IMAGE.shape
+    )
+    for box in ((0.0, 0.0, 640.0, 480.0), (638.0, 478.0, 640.0, 480.0), (0.0, 0.0, 1.0, 1.0)):  # at the border
+        for target, anchor in ((box, LEFT), (LEFT, box), (box, box)):
+            found = relation_marks.cropped(IMAGE, target, anchor).image
+            assert (found.dtype, found.ndim, found.size > 0) == (np.uint8, 3, True)
+
+
+def test_drawn_boxes_are_the_default_form_and_boxes_in_words_leave_the_image_alone() -> None:
+    put = relation_marks.drawn(IMAGE, LEFT, RIGHT)
+    assert np.array_equal(put.image, relation_marks.marked(IMAGE, LEFT, RIGHT))
+    assert list(relation_marks.forms_of(None)) == ["boxes", "crop"]
+    assert list(relation_marks.forms_of(thousandths)) == ["boxes", "crop", "text"]
+    put = relation_marks.told(thousandths)(IMAGE, LEFT, RIGHT)
+    assert put.image is IMAGE
+    assert "Object A is in the box [156, 417, 250, 583], and object B in the box [625, 458, 734, 625]." in put.text
+
+
+@pytest.mark.parametrize(("family", "written"), TABLES["boxes are written as each family"])
+def test_boxes_are_written_as_each_family_writes_them(family: str, written: str) -> None:
+    row = FAMILIES[family]
+    box = (80.0, 60.0, 240.0, 240.0)
+    assert family_box_text("m", row, CONVENTIONS[row.convention], IMAGE, box, lambda _: (640, 480)) == written
+
+
+def test_families_that_point_and_bins_of_another_number_take_no_boxes_in_words() -> None:
+    pointing = {name: row for name, row in FAMILIES.items() if row.places == "point"}
+    assert pointing
+    for name, row in pointing.items():
+        with pytest.raises(relation_marks.MarksError, match=f"family {name} write points.*judge.marks"):
+            family_box_text("m", row, CONVENTIONS[row.convention], IMAGE, LEFT, lambda _: (640, 480))
+    with pytest.raises(relation_marks.MarksError, match="bins-1000"):
+        relation_marks.box_as_text(LEFT, CONVENTIONS["bins-1000"], (640, 480))
+
+
+def test_scenes_come_in_pairs_of_which_a_model_without_marks_has_one_right() -> None:
+    scenes = mark_scenes()
+    assert len(scenes) == SCENES_OF_A_FORM
+    for one, other in zip(scenes[::2], scenes[1::2], strict=True):
+        assert np.array_equal(one.rgb, other.rgb)
+        assert (one.target, one.anchor, one.choices) == (other.anchor, other.target, other.choices)
+        assert {one.truth, other.truth} == {"left", "right"}
+        assert (one.target[0] < one.anchor[0]) == (one.truth == "left")
+    assert {scene.choices for scene in scenes} == {("left", "right"), ("right", "left")}
+    again = mark_scenes()
+    assert all(np.array_equal(a.rgb, b.rgb) and a.target == b.target for a, b in zip(scenes, again, strict=True))
+
+
+@pytest.mark.parametrize("forms", [1, 2, 3])
+def test_guessing_passes_in_one_of_twenty_at_most(forms: int) -> None:
+    needed = least_right(forms)
+    one = sum(math.comb(SCENES_OF_A_FORM, k) for k in range(needed, SCENES_OF_A_FORM + 1)) / 2**SCENES_OF_A_FORM
+    assert forms * one <= 0.05 < forms * (one + math.comb(SCENES_OF_A_FORM, needed - 1) / 2**SCENES_OF_A_FORM)
+    assert needed == {1: 12, 2: 13, 3: 13}[forms]
+
+
+@pytest.mark.parametrize(
+    ("model", "chosen"),
+    [
+        (Sees(boxes=True), "boxes"),
+        (Sees(text=True), "text"),
+        (Sees(boxes=True, text=True), "boxes"),
+    ],
+)
+def test_the_form_that_a_model_understands_is_chosen(
+    model: Sees, chosen: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    probe = MarkProbe(relation_marks.forms_of(thousandths))
+    assert probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: True)
+    assert probe.chosen("m") == chosen
+    judge = AskedJudge(model, thousandths)
+    (left, right) = judge.judge(IMAGE, [asked_of(), asked_of(RIGHT, LEFT)], 600.0, marks="auto")
+    assert left > 0.99 > 0.01 > right
+    before = model.asked
+    judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
+    assert model.asked == before + 3  # the probe was once
+    assert caplog.text.count(f"with marks as {chosen}: right in boxes") == 1
+
+
+@pytest.mark.parametrize(
+    "otherwise", [lambda choices: choices[0], lambda choices: choices[-1], lambda _: "left", lambda _: "right"]
+)
+def test_a_model_that_does_not_see_who_is_who_is_refused_with_the_counts(
+    otherwise: Callable[[Sequence[str]], str],
+) -> None:
+    judge = AskedJudge(Sees(otherwise=otherwise), thousandths)
+    with pytest.raises(
+        relation_marks.MarksError, match=r"right in boxes 8, crop 8, text 8 of 16 drawn scenes each, but 13 are needed"
+    ):
+        judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
+
+
+def test_a_probe_goes_on_where_time_ran_out_and_until_then_there_is_no_opinion() -> None:
+    model, now = Sees(boxes=True), iter(range(10_000))
+    probe = MarkProbe(relation_marks.forms_of(None))
+    for _ in range(50):
+        if probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: next(now) % 3 != 2):
+            break
+    assert model.asked == 2 * SCENES_OF_A_FORM
+    assert probe.chosen("m") == "boxes"
+    model = Sees(boxes=True)
+    judge = AskedJudge(model)
+    assert judge.judge(IMAGE, [asked_of(), asked_of()], 0.0, marks="auto") == (None, None)
+    assert model.asked == 0
+    assert judge.judge(IMAGE, [asked_of()], 600.0, marks="auto") != (None,)
+
+
+def test_a_form_that_cannot_be_made_is_not_probed() -> None:
+    def none(rgb: Rgb, box: relation_marks.Box) -> str:  # noqa: ARG001
+        raise relation_marks.MarksError("m", "it points", "use others")
+
+    model = Sees(boxes=True)
+    judge = AskedJudge(model, none)
+    judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
+    assert model.asked == 2 * SCENES_OF_A_FORM + 3
+    with pytest.raises(relation_marks.MarksError, match="it points"):
+        judge.judge(IMAGE, [asked_of()], 600.0, marks="text")
+
+
+@pytest.mark.parametrize("marks", ["crop", "text", "auto"])
+def test_marks_that_a_judge_does_not_take_leave_it_unasked_in_auto_and_are_refused_elsewhere(
+    marks: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame, detections = chicks_and_cup_frame()
+
+    class Own(GivenDetections):
+        def judge(self, *_: object) -> tuple[float, ...]:
+            raise AssertionError("it was asked")
+
+    resolver = Resolver(config_from({"judge": {"mode": "auto", "marks": marks}}), Own(detections))
+    for _ in range(2):
+        assert resolver.resolve(frame, "grab the chick behind the cup").status is Status.OK
+    assert caplog.text.count("no model is asked about relations") == 1
+    for mode in ("report", "fuse"):
+        config = config_from({"judge": {"mode": mode, "marks": marks}})
+        refused = Resolver(config, Own(detections)).resolve(frame, "grab the chick behind the cup")
+        assert refused.status is Status.INVALID_INPUT
+        assert "judge.marks" in refused.message
+
+
+@pytest.mark.parametrize("marks", ["boxes", "crop", "text", "auto"])
+def test_neither_labels_nor_words_of_an_instruction_can_reach_the_model(marks: str) -> None:
+    """A question holds a relation and numbers: what the model reads is made of constants and digits alone."""
+    seen: list[str] = []
+
+    class Notes(Sees):
+        def answer(self, rgb: Rgb, asked_of: str, choices: Sequence[str]) -> str:
+            seen.append(asked_of)
+            return super().answer(rgb, asked_of, choices)
+
+    AskedJudge(Notes(boxes=True, text=True), thousandths).judge(
+        IMAGE, [asked_of(), asked_of(relation="behind"), asked_of(relation="on")], 600.0, marks=marks
+    )
+    plain = {re.sub(r"\d+", "0", one) for one in seen}
+    known = {relation_marks.QUESTION, re.sub(r"\d+", "0", relation_marks.told(thousandths)(IMAGE, LEFT, RIGHT).text)}
+    assert plain
+    assert plain <= known

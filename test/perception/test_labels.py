@@ -1,92 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well a label fits a name: short names, synonyms, kinds and parts, and names of something else."""
+"""How well a label fits a name; detections that fit their image, those of other tools (RLE texts by pycocotools)."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tables import tables
 
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.perception import labels
+from spatial_vlm_ros.perception.imported_detections import from_coco, from_supervision
 from spatial_vlm_ros.perception.labels import (
     HEAD_ONLY,
     HYPERNYM,
     LESS_SPECIFIC,
-    NONE,
     OTHER_KIND,
-    PART,
     SAME,
     SYNONYM,
     label_fit,
     label_match,
 )
+from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase
 
-# A row of names has "said: label" for each pair.
-FITS = {
-    SAME: """cup: cup, soup can: soup can, can: soup can, cracker box: box of crackers, scissors: pair of scissors,
-        pig bank: piggy bank, roll: roll of tape, chopping board: cutting board, egg cup: egg cup, object: cup,
-        thing: soup can, item: banana, object: soup can, thing: banana, item: cup, soup can: Soup Can,
-        soup can: soup-can, soup can: soup_can, soup can: SOUP CANS, can: Soup Can, can: soup-can, can: soup_can,
-        can: SOUP CANS, box: boxes, scissors: scissor, berry: berries, glass: glasses, dish: dishes, tomato: tomatoes,
-        battery: batteries, brush: brushes, cup: cups, toy car: toy cars, boxes: box, scissor: scissors,
-        berries: berry, glasses: glass, dishes: dish, tomatoes: tomato, batteries: battery, brushes: brush, cups: cup,
-        toy cars: toy car""",
-    PART: """wipes: wipes canister, spam: spam can, pig: piggy bank, dog: dog figurine, robot: robot statue,
-        tape: roll of tape""",
-    SYNONYM: """mug: cup, tin: can, bunny: rabbit, coffee mug: coffee cup, cabinet: chest of drawers,
-        cream cheese box: cream cheese, pot: saucepan, cup: mug, box: package, package: box, bottle: flask,
-        flask: bottle, chick: chicken, chicken: chick""",
-    HYPERNYM: """fruit: apple, container: bowl, tool: screwdriver, toy: car, animal: dog figurine,
-        canister: coffee can, pan: saucepan""",
-    HEAD_ONLY: """soup can: can, soup can: tin can, kitchen rack: metal rack, bbq sauce: sauce bottle,
-        cordless drill: power drill, soup bowl: bowl""",
-    LESS_SPECIFIC: "apple: fruit, cup: object",
-    OTHER_KIND: "tape: tape dispenser, cup: measuring cup",
-    NONE: """frying pan: saucepan, moka pot: tea pot, cup: bowl, soup can: tuna can, banana: apple, cup:,
-        red bull can: soup can, can: can opener""",
-}
-ONE_OBJECT = """cogwheel: gear, mat: placemat, place mat: placemat, rug: mat, sorting tray: divided tray,
-    compartment tray: organizer, display riser: display stand, pop can: soda can, tv remote: remote control,
-    fire engine: fire truck, trash bin: trash can, tool chest: toolbox, pen cup: pencil holder,
-    box cutter: utility knife, plant pot: flower pot, shelving unit: bookcase, credenza: sideboard, almirah: cupboard,
-    cubbies: shelves, pigeonhole unit: bookcase, laptop riser: small table, stand: little table, shower caddy: basket,
-    flatware tray: cutlery tray, hand lens: magnifier, pen drive: USB stick, drawing pin: pushpin,
-    cling film: plastic wrap, nail cutter: nail clippers, bulldog clip: binder clip, emery paper: sandpaper,
-    spike buster: power strip"""
-SOMETHING_ELSE = """cup: measuring cup board, cup: cupcake, cup: cup dispenser, dog: dog toy, cat: dog figurine,
-    glass: glass figurine, hand drill: power drill, measuring cup: red cup, toilet bowl: bowl, license plate: plate,
-    frying pan: saucepan, tape measure: roll of tape, webcam: depth camera, bolt: screw, comb: hairbrush,
-    step: display stand, jar: teapot, fork: spoon, screen: screwdriver, dust pan: pan, tray: organizer,
-    tennis ball: golf ball, teddy bear: polar bear, notebook case: bookcase, wallet: handbag,
-    measuring cup: measuring jug, table lamp: table, small table: cake stand, music stand: small table, stand: table,
-    tool caddy: fruit basket, box cutter: pizza cutter, felt pen: whiteboard marker, phone charger: torch, basket: box,
-    cotton bud: earbud, washing machine: lock washer"""
+TABLES = tables(__file__)
 
-
-def pairs(row: str) -> list[tuple[str, str]]:
-    """Name and label of each entry."""
-    return [(said.strip(), label.strip()) for said, _, label in (one.partition(":") for one in row.split(","))]
+PAIRS = [json.loads(line) for line in Path(__file__).with_name("labels.jsonl").read_text("utf-8").splitlines()]
+"""How well it fits, a name and a label."""
 
 
 def detections(*labels: str) -> tuple[Detection, ...]:
     return tuple(Detection(f"d{n}", label, 1.0, (0, 0, 10, 10)) for n, label in enumerate(labels))
 
 
-@pytest.mark.parametrize(
-    ("said", "label", "fit"), [(*pair, fit) for fit, row in FITS.items() for pair in pairs(row)], ids=str
-)
-def test_a_label_fits_as_far_as_it_says_the_same(said: str, label: str, fit: float) -> None:
-    assert label_fit(said, label) == fit
-
-
-@pytest.mark.parametrize(("one", "other"), pairs(ONE_OBJECT), ids=str)
-def test_one_object_has_several_names(one: str, other: str) -> None:
-    assert min(label_fit(one, other), label_fit(other, one)) >= SYNONYM
-
-
-@pytest.mark.parametrize(("said", "label"), pairs(SOMETHING_ELSE), ids=str)
-def test_a_name_of_something_else_does_not_fit(said: str, label: str) -> None:
-    assert label_fit(said, label) <= LESS_SPECIFIC
+@pytest.mark.parametrize(("fit", "said", "label"), PAIRS, ids=str)
+def test_a_label_fits_as_far_as_it_says_the_same(fit: str, said: str, label: str) -> None:
+    if fit == "ONE_OBJECT":
+        assert min(label_fit(said, label), label_fit(label, said)) >= SYNONYM
+    elif fit == "SOMETHING_ELSE":
+        assert label_fit(said, label) <= LESS_SPECIFIC
+    else:
+        assert label_fit(said, label) == getattr(labels, fit)
 
 
 @pytest.mark.parametrize(
@@ -111,35 +73,147 @@ def test_a_modifier_is_not_a_head_and_attributes_of_the_detector_may_stand_for_i
     assert label_fit("coffee cup", "cup", ("paper",)) == HEAD_ONLY
 
 
-def test_fits_are_probabilities() -> None:
+def test_fits_are_probabilities_and_each_phrase_is_matched_for_itself() -> None:
     words = ["cup", "soup can", "object", "fruit", "", "glass", "glasses", "a b c d", "toy", "pen"]
     assert all(0.0 <= label_fit(a, b) <= 1.0 for a, b in itertools.product(words, words))
-
-
-@pytest.mark.parametrize(
-    ("category", "in_view", "meant"),
-    [
-        ("container", "cup, can, container", "container"),
-        ("container", "cup, can, banana", "cup, can"),
-        ("cup", "mug, cup", "cup"),
-        ("cup", "mug, bowl", "mug"),
-        ("mug", "cup, mug, object", "mug"),
-        ("fruit", "apple, banana, cup", "apple, banana"),
-        ("soup can", "soup can, tuna can", "soup can"),
-        ("soup can", "tuna can, can", "can"),  # a label that says less may be it
-        ("soup can", "tuna can, cup", ""),
-        ("can", "soup can, tuna can", "soup can, tuna can"),
-    ],
-)
-def test_the_most_specific_sense_in_view_wins(category: str, in_view: str, meant: str) -> None:
-    labels = in_view.split(", ")
-    match = label_match([NounPhrase(category)], detections(*labels))[0]
-    assert ", ".join(label for label, fit in zip(labels, match, strict=True) if fit >= 0.3) == meant
-
-
-def test_each_phrase_is_matched_for_itself() -> None:
     match = label_match([NounPhrase("cup"), NounPhrase("can")], detections("soup can", "cup"))
     assert match.shape == (2, 2)
     assert match.argmax(axis=1).tolist() == [1, 0]
     assert label_match([NounPhrase("cup")], ()).shape == (1, 0)
     assert label_match([], detections("cup")).shape == (0, 1)
+
+
+@pytest.mark.parametrize(("category", "in_view", "meant"), TABLES["the most specific sense in view"])
+def test_the_most_specific_sense_in_view_wins(category: str, in_view: str, meant: str) -> None:
+    seen = in_view.split(", ")
+    match = label_match([NounPhrase(category)], detections(*seen))[0]
+    assert ", ".join(label for label, fit in zip(seen, match, strict=True) if fit >= 0.3) == meant
+
+
+WIDTH, HEIGHT = 64, 48
+
+
+def detection(
+    id_: str = "a", box: tuple[float, float, float, float] = (1, 2, 30, 40), mask: np.ndarray | None = None
+) -> Detection:
+    return Detection(id_, "cup", 0.5, box, mask, ("red",))
+
+
+def test_detections_that_fit_are_returned_as_they_are_and_boxes_are_clipped() -> None:
+    given_ones = (detection("b"), detection("a", mask=np.ones((HEIGHT, WIDTH), bool)))
+    assert check_detections(given_ones, WIDTH, HEIGHT) == given_ones
+    assert check_detections(iter(given_ones), WIDTH, HEIGHT) == given_ones
+    assert check_detections((), WIDTH, HEIGHT) == ()
+    (clipped,) = check_detections([detection(box=(-5.5, 40, 70, 50.5))], WIDTH, HEIGHT)
+    assert clipped.box_xyxy == (0, 40, 64, 48)
+    assert (clipped.id, clipped.label, clipped.score, clipped.attributes) == ("a", "cup", 0.5, ("red",))
+
+
+OUTSIDE = r"detection 'a'.*64x48.*resized"
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "words"),
+    [
+        ([detection(box=(70, 0, 80, 10))], InputError, OUTSIDE),
+        ([detection(box=(-20, 0, -1, 10))], InputError, OUTSIDE),
+        ([detection(box=(0, 50, 10, 60))], InputError, OUTSIDE),
+        ([detection(box=(0, -9, 10, 0))], InputError, OUTSIDE),
+        ([detection(box=(64, 0, 70, 10))], InputError, OUTSIDE),
+        ([*map(detection, "aabccc")], InputError, "2 detections have the id 'a', 3 detections have the id 'c'"),
+        ([detection(str(n % 9)) for n in range(18)], InputError, "and 4 more"),
+        ([detection(mask=np.ones((24, 32), bool))], ShapeError, r"'a'.*32x24.*64x48"),
+    ],
+)
+def test_detections_that_do_not_fit_are_refused(found: list[Detection], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        check_detections(found, WIDTH, HEIGHT)
+
+
+@given(x=st.floats(-100, 100), y=st.floats(-100, 100), w=st.floats(0.5, 200), h=st.floats(0.5, 200))
+def test_a_checked_box_lies_in_the_image(x: float, y: float, w: float, h: float) -> None:
+    overlaps = x < WIDTH and y < HEIGHT and x + w > 0 and y + h > 0
+    try:
+        (checked,) = check_detections([detection(box=(x, y, x + w, y + h))], WIDTH, HEIGHT)
+    except InputError:
+        assert not overlaps
+    else:
+        x0, y0, x1, y1 = checked.box_xyxy
+        assert overlaps
+        assert 0 <= x0 < x1 <= WIDTH
+        assert 0 <= y0 < y1 <= HEIGHT
+
+
+NAMES = {1: "cup", 3: "bowl"}
+SIZE = (8, 6)  # width, height
+BLOCK = np.zeros((6, 8), bool)
+BLOCK[1:4, 2:7] = True
+
+
+@dataclasses.dataclass
+class Found:
+    xyxy: Any
+    mask: Any = None
+    confidence: Any = None
+    class_id: Any = None
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def test_a_coco_box_is_left_top_width_height_and_results_of_other_images_are_left_out() -> None:
+    (one,) = from_coco([{"category_id": 3, "bbox": [1, 2, 4, 3], "score": 0.5}], NAMES, SIZE)
+    assert (one.id, one.label, one.score, one.box_xyxy, one.mask) == ("d0", "bowl", 0.5, (1, 2, 5, 5), None)
+    results = [{"image_id": n, "category_id": 1, "bbox": [n, 0, 1, 1]} for n in (7, 8, 8)]
+    listed = [{"id": 1, "name": "cup", "supercategory": "kitchen"}]
+    found = from_coco(results, listed, SIZE, image_id=8)
+    assert [(one.id, one.label, one.score) for one in found] == [("d0", "cup", 1.0), ("d1", "cup", 1.0)]
+    assert from_coco(results, listed, SIZE, image_id=9) == ()
+
+
+@pytest.mark.parametrize(
+    "counts",
+    ["=3300000005", b"=3300000005", [13, 3, 3, 3, 3, 3, 3, 3, 3, 3, 8]],
+    ids=["text", "bytes", "numbers"],
+)
+def test_a_mask_is_read_from_rle_and_polygons(counts: Any) -> None:
+    entry = {"category_id": 1, "bbox": [2, 1, 5, 3], "segmentation": {"size": [6, 8], "counts": counts}}
+    (one,) = from_coco([entry], NAMES, SIZE)
+    np.testing.assert_array_equal(one.mask, BLOCK)
+    (one,) = from_coco([{**entry, "segmentation": [[2, 1, 7, 1, 7, 4, 2, 4]]}], NAMES, SIZE)
+    assert one.mask[BLOCK].all()
+    assert one.mask.sum() <= 4 * 6
+
+
+@pytest.mark.parametrize(("changed", "words"), TABLES["what is no result is refused"])
+def test_what_is_no_result_is_refused(changed: dict[str, Any], words: str) -> None:
+    entry = {"category_id": 1, "bbox": [2, 1, 5, 3], **changed}
+    with pytest.raises(InputError, match=words):
+        from_coco([entry], NAMES, SIZE)
+
+
+def test_detections_of_supervision_are_named_by_their_data_or_by_names_and_may_be_empty() -> None:
+    boxes = np.array([[2, 1, 7, 4], [0, 0, 3, 3]], np.float32)
+    found = Found(boxes, np.stack([BLOCK, BLOCK]), np.array([0.9, 0.5]), np.array([1, 0]))
+    first, second = from_supervision(found, ["cup", "bowl"])
+    assert (first.id, first.label, first.score, first.box_xyxy) == ("d0", "bowl", 0.9, (2, 1, 7, 4))
+    assert first.mask is not None
+    assert (first.mask == BLOCK).all()
+    assert second.label == "cup"
+    found.data["class_name"] = np.array(["mug", "plate"])
+    assert [one.label for one in from_supervision(found)] == ["mug", "plate"]
+    assert [one.label for one in from_supervision(found, {0: "x", 1: "y"})] == ["y", "x"]
+    (one,) = from_supervision(Found(np.array([[0, 0, 3, 3]]), data={"class_name": ["cup"]}))
+    assert (one.score, one.mask) == (1.0, None)
+    assert from_supervision(Found(np.empty((0, 4)))) == ()
+
+
+@pytest.mark.parametrize(("ids", "names"), [(None, None), (None, ["cup"]), (np.array([4]), ["cup"])])
+def test_detections_of_supervision_without_names_are_refused(ids: Any, names: Any) -> None:
+    with pytest.raises(InputError, match="name"):
+        from_supervision(Found(np.array([[0, 0, 3, 3]]), class_id=ids), names)
+
+
+def test_the_real_supervision_has_these_fields() -> None:
+    supervision = pytest.importorskip("supervision")
+    found = supervision.Detections(xyxy=np.array([[0.0, 0, 3, 3]]), class_id=np.array([0]))
+    assert [one.label for one in from_supervision(found, ["cup"])] == ["cup"]
+    assert from_supervision(supervision.Detections.empty()) == ()

@@ -1,20 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of every convention, played by functions that see the very image and write what such a model writes."""
+"""Models of every convention, played by functions that see the image; backends that are probed; and what one costs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception import cost
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.probing import ConventionVerdict, Refer, probe
+from spatial_vlm_ros.perception.probing_backends import ConventionError, Writer, check_convention, probe_grounder
 from spatial_vlm_ros.perception.probing_images import EXTENT, PLACES, SIZES, probe_images, read_numbers
-from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 Size = tuple[int, int]
 NAMES = tuple(CONVENTIONS)
@@ -27,7 +35,6 @@ def patches(size: Size) -> Size:
 
 
 def seen(rgb: Rgb) -> tuple[float, ...]:
-    """The shape's box as fractions of the image, from its pixels."""
     shape = rgb[..., 1] != rgb[0, 0, 1]
     rows, columns = np.flatnonzero(shape.any(axis=1)), np.flatnonzero(shape.any(axis=0))
     height, width = rgb.shape[:2]
@@ -85,9 +92,6 @@ def names(verdict: ConventionVerdict) -> tuple[str, str | None]:
     return verdict.outcome, None if verdict.actual is None else verdict.actual.name
 
 
-# ------------------------------------------------------------------------------------------------ images
-
-
 def test_images_show_the_shape_where_they_say() -> None:
     shown = probe_images()
     assert len(shown) == 18
@@ -107,40 +111,17 @@ def test_images_show_the_shape_where_they_say() -> None:
         assert max(abs(x - 0.5), abs(y - 0.5)) > EXTENT / 2
 
 
-# ------------------------------------------------------------------------------------------------ reading numbers
+def test_numbers_are_found_in_any_form_and_raw_ones_are_taken_as_they_are() -> None:
+    for line in Path(__file__).with_name("replies_numbers.jsonl").read_text("utf-8").splitlines():
+        reply, numbers, tokens = json.loads(line)
+        assert read_numbers(reply) == (tuple(numbers), tokens), reply
 
+    def numbers(rgb: Rgb, _phrase: str) -> list[float]:
+        return [value * 1000 for value in seen(rgb)]
 
-@pytest.mark.parametrize(
-    ("reply", "numbers", "tokens"),
-    [
-        ('[{"bbox_2d": [1, 2, 3, 4], "label": "mug 5"}]', (1, 2, 3, 4), ""),
-        ("mug<loc_1><loc_2><loc_3><loc_4><loc_5>", (1, 2, 3, 4), "<loc_"),
-        ("<loc0001><loc0002><loc0003><loc1023> mug 7", (1, 2, 3, 1023), "<loc"),
-        ("<loc0001>", (), "<loc"),
-        ('There are 2 of them: {"point_2d": [1.5, -2]}', (1.5, -2), ""),
-        ("(0.25, 0.5)", (0.25, 0.5), ""),
-        ("about 12, 34", (12, 34), ""),
-        ("x=12, y=34", (12, 34), ""),
-        ('<point x="12.5" y="34.0" alt="a">a</point>', (12.5, 34), ""),
-        ('<points x1="12.5" y1="34.0" x2="5" y2="6">a</points>', (12.5, 34), ""),
-        ('<points coords="1 1 073 160 2 5 6">a</points>', (73, 160), ""),
-        ("<box>(1,2),(3,4)</box>", (1, 2, 3, 4), ""),
-        ("<ref>a</ref><box>[[1, 2, 3, 4]]</box>", (1, 2, 3, 4), ""),
-        ("(1, 2), (3, 4)", (1, 2), ""),
-        ("<think>at (9, 9)</think> (1, 2)", (1, 2), ""),
-        ("[1, 2", (1, 2), ""),
-        ("", (), ""),
-        ("the mug", (), ""),
-        ("7", (), ""),
-        ("1, 2, 3", (), ""),
-        ("[nan, nan]", (), ""),
-    ],
-)
-def test_numbers_are_found_in_any_form(reply: str, numbers: tuple[float, ...], tokens: str) -> None:
-    assert read_numbers(reply) == (numbers, tokens)
-
-
-# ------------------------------------------------------------------------------------------------ verdicts
+    assert names(probe(numbers, CONVENTIONS["thousand"])) == ("confirmed", "thousand")
+    assert names(probe(numbers, CONVENTIONS["bins-1000"])) == ("confirmed", "bins-1000")
+    assert names(probe(numbers, CONVENTIONS["percent"])) == ("refuted", "thousand")
 
 
 @pytest.mark.parametrize(
@@ -231,10 +212,7 @@ def test_a_model_that_is_late_by_one_image_or_writes_corner_and_size_is_undecide
         assert names(probe(refer, CONVENTIONS["thousand"])) == ("undecided", None)
 
 
-# ------------------------------------------------------------------------------------------------ resizing
-
-
-def test_pixels_of_a_resized_image_are_not_taken_for_absolute_ones() -> None:
+def test_absolute_pixels_are_told_from_those_of_a_resized_image() -> None:
     """They differ by a patch's rounding only; small images tell."""
     resized = model(CONVENTIONS["resized-absolute"], noise=0.02)
     assert names(probe(resized, CONVENTIONS["absolute"], resize=patches)) == ("refuted", "resized-absolute")
@@ -242,6 +220,13 @@ def test_pixels_of_a_resized_image_are_not_taken_for_absolute_ones() -> None:
     assert names(without) == ("undecided", None)
     assert "pass `resize`" in without.reason
     assert without.untested == ("resized-absolute", "resized-absolute-yx")
+
+    def true() -> Refer:
+        return model(CONVENTIONS["absolute"], noise=0.01)
+
+    assert names(probe(true(), CONVENTIONS["absolute"])) == ("confirmed", "absolute")
+    for name in ("absolute", "resized-absolute"):
+        assert names(probe(true(), CONVENTIONS[name], resize=lambda size: size)) == ("confirmed", name)
 
 
 @pytest.mark.parametrize(("side", "words"), [(448, "448x448"), (768, "768x768")])
@@ -252,36 +237,12 @@ def test_a_square_that_nobody_stated_is_suspected(side: int, words: str) -> None
     assert words in verdict.reason
 
 
-def test_absolute_pixels_are_confirmed_without_the_processors_size_or_where_nothing_is_resized() -> None:
-    def true() -> Refer:
-        return model(CONVENTIONS["absolute"], noise=0.01)
-
-    assert names(probe(true(), CONVENTIONS["absolute"])) == ("confirmed", "absolute")
-    for name in ("absolute", "resized-absolute"):
-        assert names(probe(true(), CONVENTIONS[name], resize=lambda size: size)) == ("confirmed", name)
-
-
-# ------------------------------------------------------------------------------------------------ the rest
-
-
-def test_y_first_is_found_in_units_that_have_no_name_for_it() -> None:
+def test_y_first_is_found_and_the_evidence_is_a_table_that_json_takes() -> None:
     y_first = Convention("fractions, y first", "fraction", "yx")
     verdict = probe(model(y_first, noise=0.02), CONVENTIONS["fraction"])
     assert names(verdict) == ("refuted", "fraction-yx")
     assert (verdict.actual.unit, verdict.actual.order) == ("fraction", "yx")
     assert names(probe(model(y_first, noise=0.02), y_first)) == ("confirmed", "fractions, y first")
-
-
-def test_raw_numbers_are_taken_as_they_are() -> None:
-    def numbers(rgb: Rgb, _phrase: str) -> list[float]:
-        return [value * 1000 for value in seen(rgb)]
-
-    assert names(probe(numbers, CONVENTIONS["thousand"])) == ("confirmed", "thousand")
-    assert names(probe(numbers, CONVENTIONS["bins-1000"])) == ("confirmed", "bins-1000")
-    assert names(probe(numbers, CONVENTIONS["percent"])) == ("refuted", "thousand")
-
-
-def test_the_evidence_is_a_table_that_json_takes() -> None:
     verdict = probe(model(CONVENTIONS["percent"], noise=0.01), CONVENTIONS["absolute"], resize=patches)
     table = json.loads(json.dumps(verdict.summary()))
     assert (table["outcome"], table["stated"]) == ("refuted", "absolute")
@@ -307,3 +268,172 @@ def test_too_few_images_no_processors_size_and_other_answers_are_refused_and_err
         probe(lambda _rgb, _phrase: None, CONVENTIONS["thousand"])  # type: ignore[arg-type, return-value]
     with pytest.raises(ModelError, match="out of memory"):
         probe(broken, CONVENTIONS["thousand"])
+
+
+Box = tuple[float, float, float, float]
+
+
+def box_seen(rgb: Rgb) -> Box:
+    rows, columns = (np.flatnonzero((rgb != rgb[0, 0]).any(axis=2).any(axis=axis)) for axis in (1, 0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+class Written:
+    """Sees the shape and writes its box in thousandths, whatever it is said to write."""
+
+    def __init__(self, stated: str = "thousand", blind: bool = False) -> None:
+        self.convention: Convention = CONVENTIONS[stated]
+        self.blind = blind
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        raise AssertionError(f"its words are probed, not its boxes: {rgb.shape} {phrases}")
+
+    def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
+        assert words.startswith("the ")
+        height, width = rgb.shape[:2]
+        x0, y0, x1, y1 = np.array(box_seen(rgb)) / (width, height, width, height) * 1000
+        box = [500, 500, 500, 500] if self.blind else [round(v) for v in (x0, y0, x1, y1)]
+        return json.dumps([{"bbox_2d": box, "label": words}]), (width // 28 * 28, height // 28 * 28)
+
+
+class Boxes:
+    """A grounder of somebody's own, whose boxes are in pixels or, by mistake, in thousandths."""
+
+    def __init__(self, scale: Callable[[tuple[int, int]], tuple[float, float]]) -> None:
+        self.scale = scale
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        assert phrases[0].attributes[0] in ("red", "blue", "green")
+        across, down = self.scale((rgb.shape[1], rgb.shape[0]))
+        x0, y0, x1, y1 = box_seen(rgb)
+        wrong = Detection("0", "cup", 0.9, (0.0, 0.0, 5.0, 5.0))
+        right = Detection("1", phrases[0].category, 0.6, (x0 * across, y0 * down, x1 * across, y1 * down))
+        return Grounding((wrong, right), label_match(phrases, (wrong, right)))
+
+
+def in_pixels() -> Boxes:
+    return Boxes(lambda _: (1.0, 1.0))
+
+
+def test_a_model_that_writes_as_stated_starts_and_answers_that_do_not_tell_are_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert isinstance(Written(), Writer)
+    check_convention("tiny", Written())
+    assert caplog.records == []
+    check_convention("tiny", Written(blind=True))
+    warned = "it is not confirmed that it writes places as thousand: the answer is the same for every image"
+    assert warned in caplog.text
+
+
+@pytest.mark.parametrize("stated", ["absolute", "resized-absolute", "percent", "thousand-yx"])
+def test_a_model_that_writes_otherwise_is_refused_with_the_evidence(stated: str) -> None:
+    with pytest.raises(ConventionError, match=f"not write places as {stated}.*Set convention=thousand") as caught:
+        check_convention("tiny", Written(stated))
+    assert caught.value.verdict.outcome == "refuted"
+    assert len(caught.value.verdict.trials) == 18
+
+
+def test_boxes_of_any_grounder_have_to_be_in_pixels() -> None:
+    class Nothing:
+        def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002
+            return Grounding((), label_match(phrases, ()))
+
+    assert probe_grounder(in_pixels()).outcome == "confirmed"
+    with pytest.raises(ConventionError, match="as absolute: thousand explains 18 of 18"):
+        check_convention("own", Boxes(lambda size: (1000 / size[0], 1000 / size[1])))
+    verdict = probe_grounder(Nothing())
+    assert verdict.outcome == "undecided"
+    assert "18 of 18 answers have no place" in verdict.reason
+
+
+def test_a_model_that_fails_is_not_a_convention() -> None:
+    class Failing(Written):
+        def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
+            raise ModelError("tiny", f"no {words} in {rgb.shape}", "Fix the backend")
+
+    with pytest.raises(ModelError, match="no the red rectangle") as caught:
+        check_convention("tiny", Failing())
+    assert not isinstance(caught.value, ConventionError)
+
+
+def test_the_command_shows_the_evidence_and_ends_with_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+
+    def probe(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, ["probe", *arguments])
+        return result.exit_code, result.output
+
+    code, said = probe(f"{__name__}:Written", "--grounder-options", "stated=thousand")
+    assert code == 0
+    assert "18 of 18" in said
+    assert said.splitlines()[-1] == "thousand: confirmed: thousand explains 18 of 18 answers"
+    code, said = probe(f"{__name__}:Written", "--grounder-options", "stated=percent", "--json")
+    assert code == 3
+    told = json.loads(said)
+    assert (told["outcome"], told["actual"]["name"]) == ("refuted", "thousand")
+    assert probe(f"{__name__}:in_pixels")[0] == 0
+    code, said = probe("nonsense")
+    assert code == 3
+    assert "qwen-vl" in said
+
+
+RGB = np.zeros((4, 6, 3), np.uint8)
+PHRASES = (NounPhrase("cup"),)
+CLOCK = SimpleNamespace(wall=0.0, busy=0.0)
+"""Seconds of a clock that only the model moves."""
+
+
+class Slow:
+    """Takes 5 s for its first request and 1, 2, 3 … s for the others, half of it on the processor."""
+
+    providers = ("CPUExecutionProvider",)
+
+    def __init__(self) -> None:
+        CLOCK.wall += 7.0
+        self.asked = 0
+
+    def ground(self, _: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        taken = self.asked or 5.0
+        self.asked += 1
+        CLOCK.wall, CLOCK.busy = CLOCK.wall + taken, CLOCK.busy + taken / 2
+        return Grounding((), np.zeros((len(phrases), 0)))
+
+
+@pytest.fixture
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = SimpleNamespace(perf_counter=lambda: CLOCK.wall, process_time=lambda: CLOCK.busy)
+    monkeypatch.setattr(cost, "time", told)
+
+
+@pytest.mark.usefixtures("_clock")
+def test_loading_the_first_request_and_the_others_are_told_apart() -> None:
+    found = cost.measure(Slow, RGB, PHRASES, frames=4)
+    assert (found.load_s, found.first_s, found.frames) == (7.0, 5.0, 4)
+    assert (found.median_s, found.p95_s, found.cpu_s) == (2.5, pytest.approx(3.85), 1.25)
+    assert found.peak_mb > 10.0
+    assert found.runs_on == "CPUExecutionProvider"
+    assert cost.measure(Slow, RGB, PHRASES, frames=1000, most_s=6.0).frames == 3  # 1 + 2 + 3 s: the time is up
+    assert cost.measure(Slow, RGB, PHRASES, frames=1000, most_s=0.0).frames == 1
+
+
+def test_a_backend_that_cannot_be_loaded_is_an_error() -> None:
+    def load() -> Slow:
+        raise ModelError("mine", "no weights", "fetch them")
+
+    with pytest.raises(ModelError, match="Fetch them"):
+        cost.measure(load, RGB, PHRASES, frames=1)
+
+
+def test_the_command_prints_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    words = ["probe", "test_probing:Slow", "--bench", "--frames", "2"]
+    told = CliRunner().invoke(main, words)
+    assert told.exit_code == 0, told.output
+    assert "test_probing:Slow on CPUExecutionProvider: loaded in" in told.output
+    assert "2 further requests:" in told.output
+    found = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
+    assert (found["frames"], found["gpu_peak_mb"]) == (2, None)
+    both = CliRunner().invoke(main, [*words, "--blindness"])
+    assert both.exit_code == 2
+    assert "give only one of" in both.output

@@ -1,25 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which object an answer names; and the same question put through a worker's process."""
+"""Which object an answer names, masks for it, who finds and who is asked, images that a model was not trained for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import referring_models
+import worker_models
+from tables import tables
 
-from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.errors import CancelledError, DomainMismatchError, InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
+from spatial_vlm_ros.parameters import DomainGateConfig, config_from
+from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception.backends.composed import ComposedGrounder
+from spatial_vlm_ros.perception.backends.sam2 import MaskedGrounder
+from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.given_detections import GivenDetections
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.masking import PointsByDepth, masked_by, with_mask
 from spatial_vlm_ros.perception.referring import MOST_FOUND, named, referrer_of
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.types import Detection, Status
+from spatial_vlm_ros.sim.faults.grounder import FaultyGrounder
+from spatial_vlm_ros.types import MODEL_DOMAINS, Detection, ImageDomain, Mask, NounPhrase, Rgb, Status
 
-HERE = Path(__file__).parent
+TABLES = tables(__file__)
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 Box = tuple[float, float, float, float]
 ASK = {"second_opinion": {"ask": True}}
@@ -48,60 +61,28 @@ def row_of(found: Sequence[NamedObject], *objects: Detection, overlap: float = 0
 
 
 LEFT, RIGHT = obj("l", (0, 10, 20, 30)), obj("r", (22, 10, 42, 30))
+HALF, OUTER = obj("l", (0, 10, 20, 30), masked=True), obj("out", (0, 10, 20, 30))
+OBJECTS: dict[str, tuple[Detection, ...]] = {
+    "apart": (LEFT, RIGHT),
+    "half": (HALF, RIGHT),
+    "over": (HALF, obj("over", (10, 20, 30, 40))),
+    "near": (obj("in", (0, 10, 20, 29)), OUTER),
+    "inside": (obj("in", (5, 15, 15, 25)), OUTER),
+    "pin": (Detection("p", "pin", 1.0, (7, 5, 8, 6), np.pad(np.ones((1, 1), bool), ((5, 42), (7, 56)))),),
+    "none": (),
+}
 
 
-@pytest.mark.parametrize(
-    ("box", "row"),
-    [
-        ((0, 10, 20, 30), 0),
-        ((2, 11, 21, 31), 0),
-        ((23, 9, 41, 30), 1),
-        ((11, 10, 31, 30), None),  # half of either
-        ((0, 10, 42, 30), None),  # both
-        ((50, 10, 60, 30), None),  # neither
-        ((0, 10, 9, 19), None),  # a fifth of one
-        ((5, 15, 5, 15), None),  # no area
-    ],
-)
-def test_a_box_names_the_object_that_it_overlaps(box: Box, row: int | None) -> None:
-    assert row_of(boxed(box), LEFT, RIGHT) == row
-
-
-def test_the_least_overlap_is_a_parameter_and_of_two_objects_in_nearly_one_place_a_box_names_neither() -> None:
-    inner, outer = obj("in", (0, 10, 20, 29)), obj("out", (0, 10, 20, 30))
-    assert row_of(boxed((0, 10, 20, 30)), inner, outer) is None
-    half = (0.0, 10.0, 10.0, 30.0)
-    assert row_of(boxed(half), LEFT, RIGHT, overlap=0.5) == 0
-    assert row_of(boxed(half), LEFT, RIGHT, overlap=0.51) is None
-    small = obj("in", (5, 15, 15, 25))
-    assert row_of(boxed((0, 10, 20, 30)), small, outer) == 1
-    assert row_of(boxed((5, 15, 15, 25)), small, outer) == 0
-
-
-def test_a_point_names_the_only_object_whose_mask_or_box_it_is_in() -> None:
-    half = obj("l", (0, 10, 20, 30), masked=True)
-    assert row_of(pointed((15.0, 25.0)), half, RIGHT) == 0
-    assert row_of(pointed((3.0, 12.0)), half, RIGHT) is None
-    assert row_of(pointed((30.0, 20.0)), half, RIGHT) == 1
-    assert row_of(pointed((15.0, 25.0)), half, obj("over", (10, 20, 30, 40))) is None
-    assert row_of(pointed((-0.6, 25.0)), half, RIGHT) is None
-    assert row_of(pointed((63.9, 47.9)), half, RIGHT) is None
-    mask = np.zeros((48, 64), bool)
-    mask[5, 7] = True
-    one = Detection("p", "pin", 1.0, (7, 5, 8, 6), mask)
-    assert row_of(pointed((7.4, 4.6)), one) == 0  # half a pixel off its middle is still that pixel
-    assert row_of(pointed((7.6, 5.0)), one) is None
-
-
-def test_all_that_was_found_must_name_one_object() -> None:
-    left, right = boxed((0, 10, 20, 30)), boxed((22, 10, 42, 30))
-    assert row_of((*left, *left), LEFT, RIGHT) == 0
-    assert row_of((*left, *pointed((5.0, 15.0))), LEFT, RIGHT) == 0
-    assert row_of((*left, *right), LEFT, RIGHT) is None
-    assert row_of((*left, *boxed((50, 10, 60, 30))), LEFT, RIGHT) is None
-    assert row_of((NamedObject("", (0, 10, 20, 30), (30.0, 20.0), None),), LEFT, RIGHT) is None
-    assert row_of((), LEFT, RIGHT) is None
-    assert row_of(left) is None
+@pytest.mark.parametrize(("found", "objects", "overlap", "row"), TABLES["named"])
+def test_all_that_was_found_must_name_one_object_by_overlap_or_by_its_mask(
+    found: list[list[Any]], objects: str, overlap: float, row: int | None
+) -> None:
+    """Half a pixel off the middle of a pin's one pixel is still that pixel."""
+    told = []
+    for kind, place, *point in found:
+        box, at = (None, place) if kind == "point" else (tuple(place), *map(tuple, point or [None or ()]))
+        told.append(NamedObject("can", box, tuple(at) or None, None))
+    assert row_of(told, *OBJECTS[objects], overlap=overlap) == row
 
 
 @pytest.mark.parametrize(
@@ -144,3 +125,272 @@ def test_a_model_that_fails_costs_the_request(kind: str, status: Status, words: 
     assert answer.status is status
     assert words in answer.message
     assert answer.target is None
+
+
+BLACK = np.zeros((48, 64, 3), np.uint8)
+BOX = Detection("b", "thing", 1.0, (10.0, 10.0, 30.0, 30.0))
+POINT = Detection("p", "thing", 1.0, (19.0, 19.0, 21.0, 21.0), pointed=True)
+FRAME, DETECTIONS = chicks_and_cup_frame()
+CUP = next(d for d in DETECTIONS if d.id == "cup")
+FREE_FORM = config_from({"language": {"free_form": "ask_model"}})
+FREE = "grab me the thing I drink my coffee from"
+
+
+def block(x0: int, y0: int, x1: int, y1: int) -> Mask:
+    mask = np.zeros((48, 64), np.bool_)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+class Gives:
+    def __init__(self, mask: Mask | Exception | None) -> None:
+        self.mask = mask
+
+    def masked(self, _: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        if isinstance(self.mask, Exception):
+            raise self.mask
+        return tuple(replace(one, mask=self.mask) for one in detections)
+
+
+def test_a_mask_that_fits_becomes_the_objects() -> None:
+    made = with_mask(Gives(block(11, 11, 30, 30)), BLACK, BOX, 0.5)
+    assert made.mask is not None
+    assert made.box_xyxy == (11, 11, 30, 30)
+    made = with_mask(Gives(block(15, 15, 40, 40)), BLACK, POINT, 0.5)
+    assert (made.box_xyxy, made.pointed) == ((15, 15, 40, 40), False)
+
+
+@pytest.mark.parametrize(
+    ("model", "detection"),
+    [
+        (object(), BOX),
+        (Gives(None), BOX),
+        (Gives(block(40, 10, 60, 30)), BOX),
+        (Gives(block(10, 10, 15, 15)), BOX),
+        (Gives(block(0, 0, 64, 48)), BOX),
+        (Gives(block(25, 25, 40, 40)), POINT),
+    ],
+)
+def test_a_mask_that_does_not_fit_leaves_the_object_to_depth(model: object, detection: Detection) -> None:
+    assert with_mask(model, BLACK, detection, 0.5) is detection
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.zeros((48, 64), np.bool_), "without pixels"),
+        (block(10, 10, 30, 30).tolist(), "of type list"),
+        (block(10, 10, 30, 30).astype(np.uint8), "of type uint8"),
+        (np.full((48, 64), np.nan), "of type float64"),
+        (block(10, 10, 30, 30)[:40], "64x40 pixels for an image of 64x48"),
+        (block(10, 10, 30, 30).T.copy(), "48x64 pixels"),
+        (np.ones((48, 64, 3), np.bool_), "64x48x3 pixels"),
+        (np.ones(3, np.bool_), "3 pixels"),
+        (ModelError("masks", "no memory left", "buy some"), "no memory left"),
+        (ValueError("no idea"), "no idea"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mask_that_is_none_is_the_models_failure_and_a_withdrawal_stays_one(mask: Any, words: str) -> None:
+    model: Any = Gives(mask)
+    if isinstance(mask, (list, np.ndarray)):
+        made = type("Made", (), {"mask": mask})()  # no Detection takes it
+        model = type("Model", (), {"masked": lambda *_: (made,)})()
+    for detection in (BOX, POINT):
+        with pytest.raises(ModelError, match=words):
+            with_mask(model, BLACK, detection, 0.5)
+    with pytest.raises(CancelledError):
+        with_mask(Gives(CancelledError("withdrawn")), BLACK, BOX, 0.5)
+
+
+class Segments:
+    """A model of masks: the box itself, or a block about a point."""
+
+    def masks(self, _: Rgb, boxes: Sequence[tuple[float, ...]]) -> tuple[Mask | None, ...]:
+        return tuple(block(*(int(v) for v in box)) for box in boxes)  # type: ignore[call-arg]
+
+    def point_masks(self, _: Rgb, points: Sequence[tuple[float, float]]) -> tuple[Mask | None, ...]:
+        return tuple(block(int(x) - 5, int(y) - 5, int(x) + 5, int(y) + 5) for x, y in points)
+
+
+def test_boxes_and_points_are_put_to_the_model_of_masks_and_masks_stay() -> None:
+    known = replace(BOX, id="k", mask=block(12, 12, 20, 20))
+    box, kept, point = masked_by(Segments(), BLACK, (BOX, known, POINT))
+    np.testing.assert_array_equal(box.mask, block(10, 10, 30, 30))
+    assert kept is known
+    np.testing.assert_array_equal(point.mask, block(15, 15, 25, 25))
+    assert masked_by(None, BLACK, (BOX,)) == masked_by(PointsByDepth(), BLACK, (BOX,)) == (BOX,)
+    mute, cutting = referring_models.Mute(), referring_models.cutting()
+    for one in (MaskedGrounder(mute, Segments()), ComposedGrounder(mute, cutting)):  # type: ignore[arg-type]
+        assert with_mask(one, BLACK, BOX, 0.5).mask is not None
+    assert with_mask(ComposedGrounder(mute, referring_models.chicks()), BLACK, BOX, 0.5) is BOX
+
+
+class Points(referring_models.Pointing):
+    def __init__(self, point: bool) -> None:
+        super().__init__(DETECTIONS)
+        self.point = point
+
+    def refer(self, _: Rgb, words: str) -> tuple[NamedObject, ...]:
+        x0, y0, x1, y1 = CUP.box_xyxy
+        at = ((x0 + x1) / 2, (y0 + y1) / 2)
+        return (NamedObject(words, None, at, None) if self.point else NamedObject(words, CUP.box_xyxy, None, None),)
+
+    def masked(self, _: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        return tuple(replace(one, mask=CUP.mask) for one in detections)
+
+
+def test_what_a_model_points_at_is_measured_by_its_mask_and_a_failure_costs_one_request() -> None:
+    known = Resolver().resolve(FRAME, "grab the cup", [CUP]).target
+    for point in (True, False):
+        answer = Resolver(FREE_FORM, Points(point)).resolve(FRAME, FREE)
+        assert answer.source == "model"
+        assert (answer.target.pose, answer.target.size) == (known.pose, known.size)
+    refused = Resolver(FREE_FORM, referring_models.cutting("fails")).resolve(FRAME, FREE)
+    assert refused.status is Status.NOT_UNDERSTOOD
+    assert "no memory left" in refused.message
+
+
+RGB = np.zeros((10, 20, 3), np.uint8)
+MUG = Detection("m", "mug", 0.9, (1.0, 2.0, 5.0, 6.0))
+
+
+class Finding(GivenDetections):
+    """Finds a mug; trained on photographs."""
+
+    domain = "photographs"
+
+    def answer(self, *_: object) -> str:
+        return "yes"
+
+
+def finding(size: str = "") -> Grounder:
+    assert size in ("", "small")
+    return Finding([MUG])
+
+
+MODELS = "referring_models"
+
+
+def composed(options: str) -> Grounder:
+    return load_grounder("composed", parse_options(options))
+
+
+def test_one_finds_and_another_is_asked_for_the_whole_phrase() -> None:
+    made: Any = composed(f"grounder={__name__}:finding options=size=small second_opinion={MODELS}:Echoing")
+    assert made.ground(RGB, [NounPhrase("mug")]).detections == (MUG,)
+    box, point = referrer_of(made).refer(RGB, "the mug")
+    assert (box.label, point.point_xy) == ("the mug", (0.0, 7.0))
+    assert (made.domain, made.answer()) == ("photographs", "yes")
+    assert isinstance(composed(f"grounder={__name__}:finding"), Finding)  # what is left out is left to the grounder
+    assert referrer_of(composed(f"grounder={MODELS}:Echoing")).refer(RGB, "nothing") == ()
+    with pytest.raises(InputError, match="cannot ground a whole phrase"):
+        referrer_of(composed(f"grounder={__name__}:finding"))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ("masks_options=model=x", InputError, "option masks_options.*Name masks"),
+        ("second_opinion_options=model=x", InputError, "option second_opinion_options.*Name second_opinion"),
+        ("masks=sam2", InputError, "option masks_model"),
+        (f"second_opinion={MODELS}:Mute", InputError, "a backend that can ground a whole phrase"),
+        ("second_opinion=nobody", UnknownNameError, "nobody"),
+        ("masks=other", UnknownNameError, "sam2"),
+    ],
+)
+def test_choices_that_do_not_fit_are_refused(options: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        composed(f"grounder={__name__}:finding {options}")
+    with pytest.raises(UnknownNameError, match="nobody"):
+        composed("grounder=nobody")
+
+
+WORDS = "grab me the chick behind the cup"
+
+
+class Trained(GivenDetections):
+    def __init__(self, domain: str) -> None:
+        super().__init__(DETECTIONS)
+        self.domain, self.asked = domain, 0
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        self.asked += 1
+        return super().ground(rgb, phrases)
+
+
+@pytest.mark.parametrize("trained", MODEL_DOMAINS)
+@pytest.mark.parametrize("says", ["unknown", "simulated", "real"])
+@pytest.mark.parametrize("configured", ["unknown", "simulated", "real"])
+def test_only_a_simulated_model_on_other_images_is_refused(trained: str, says: ImageDomain, configured: str) -> None:
+    grounder, config = SimpleNamespace(domain=trained), DomainGateConfig(images=configured)
+    known = configured if says == "unknown" else says  # what a frame says of itself counts more
+    if trained == "simulated" and known != "simulated":
+        with pytest.raises(DomainMismatchError) as caught:
+            check_domain(grounder, config, says)
+        assert (caught.value.model_domain, caught.value.image_domain) == ("simulated", known)
+    else:
+        check_domain(grounder, config, says)
+    check_domain(grounder, replace(config, allow_mismatch=True), says)
+
+
+@pytest.mark.parametrize("images", ["unknown", "real"])
+def test_the_resolver_refuses_before_it_asks_the_model(images: ImageDomain) -> None:
+    grounder = Trained("simulated")
+    answer = Resolver(grounder=grounder).resolve(replace(FRAME, domain=images), WORDS)
+    assert (answer.status, answer.target, answer.model_domain) == (Status.MODEL_ERROR, None, "simulated")
+    assert grounder.asked == 0
+    for remedy in ("Choose another model", "domain_gate.images", "domain_gate.allow_mismatch", "--any-domain"):
+        assert remedy in answer.message
+    given = Resolver(grounder=grounder).resolve(replace(FRAME, domain=images), WORDS, DETECTIONS)
+    assert (given.status, given.model_domain) == (Status.OK, None)  # no model found these
+
+
+def test_a_simulated_frame_is_answered_and_a_backend_cannot_declare_another_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = Resolver(grounder=Trained("simulated")).resolve(FRAME, WORDS)
+    assert FRAME.domain == "simulated"
+    assert (answer.status, answer.target.id) == (Status.OK, "bonnet")
+    assert resolution_json(answer)["model_domain"] == "simulated"
+    assert resolution_from_json(resolution_json(answer)).model_domain == "simulated"
+    monkeypatch.setattr(worker_models.Obedient, "domain", "Simulated", raising=False)
+    with pytest.raises(ModelError, match="declare one of unknown, simulated, photographs, any"):
+        load_grounder("worker_models:Obedient")
+
+
+@pytest.mark.parametrize(
+    ("gate", "images", "status"),
+    [
+        ({"images": "simulated"}, "unknown", Status.OK),  # the parameter says what the frame does not
+        ({"images": "simulated"}, "real", Status.MODEL_ERROR),
+        ({"images": "real"}, "simulated", Status.OK),
+        ({"allow_mismatch": True}, "real", Status.OK),
+    ],
+)
+def test_parameters_say_what_a_frame_does_not_and_may_allow_a_mismatch(
+    gate: dict[str, object], images: ImageDomain, status: Status
+) -> None:
+    resolver = Resolver(config_from({"domain_gate": gate}), Trained("simulated"))
+    assert resolver.resolve(replace(FRAME, domain=images), WORDS).status is status
+    with pytest.raises(InputError, match="unknown or simulated or real"):
+        replace(FRAME, domain="rendered")
+
+
+def test_a_second_opinion_is_guarded_and_what_wraps_a_grounder_has_its_domain() -> None:
+    class Refers(Trained):
+        def refer(self, _: Rgb, words: str) -> tuple[()]:  # noqa: ARG002
+            self.asked += 1
+            return ()
+
+    grounder = Refers("simulated")
+    resolver = Resolver(config_from({"second_opinion": {"ask": True}}), grounder)
+    answer = resolver.resolve(replace(FRAME, domain="real"), WORDS, DETECTIONS)
+    assert (answer.status, grounder.asked) == (Status.MODEL_ERROR, 0)
+    assert resolver.resolve(FRAME, WORDS, DETECTIONS).status is Status.OK
+    assert grounder.asked == 1
+    inner, photographs = Trained("simulated"), Trained("photographs")
+    assert domain_of(FaultyGrounder(inner)) == domain_of(MaskedGrounder(inner, None)) == "simulated"  # type: ignore[arg-type]
+    for pair in ((inner, photographs), (photographs, inner)):  # one for simulated images keeps real ones out
+        assert domain_of(ComposedGrounder(*pair)) == "simulated"  # type: ignore[arg-type]
+    assert domain_of(GivenDetections(())) == domain_of(None) == domain_of(SimpleNamespace(domain=3)) == "unknown"

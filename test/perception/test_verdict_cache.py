@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verdicts that are kept: when the same model is known again, and when it is not."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -10,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tables import tables
 
 from spatial_vlm_ros import vlm
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.perception import backends
 from spatial_vlm_ros.perception.verdict_cache import SAMPLE, Known, cache_folder, key_of, remember, remembered
+
+TABLES = tables(__file__)
 
 OPTIONS = {"model": "tiny", "dtype": "float32"}
 KNOWN = Known("found", "does not look at the picture (depth)")
@@ -49,12 +50,19 @@ def weights(model: Path, last: float = 1.0) -> None:
     os.utime(model / "model.safetensors", (1e9, 1e9))
 
 
-def test_a_verdict_comes_back(folder: Path) -> None:
+def test_a_verdict_comes_back_and_other_options_are_asked_anew(folder: Path) -> None:
     key = key_of("qwen-vl", folder, OPTIONS)
     assert remembered(key) is None
     remember(key, KNOWN)
     assert remembered(key_of("qwen-vl", folder, OPTIONS)) == KNOWN
     assert [path.suffix for path in cache_folder().iterdir()] == [".json"]  # type: ignore[union-attr]
+    before = key_of("qwen-vl", folder, OPTIONS)
+    for options in ({**OPTIONS, "dtype": "bfloat16"}, {**OPTIONS, "norm_dose": "0.5"}, {}):
+        assert key_of("qwen-vl", folder, options) != before
+    assert key_of("florence-2", folder, OPTIONS) != before
+    (folder / "notes.md").write_text("another card")
+    idle = {"blindness": "warn", "probe": "no", "warm_up": "no", "budget_s": "9"}
+    assert key_of("qwen-vl", folder, {**idle, **dict(reversed(OPTIONS.items()))}) == before
 
 
 def change(model: Path, what: str) -> None:
@@ -89,19 +97,8 @@ def test_a_model_that_changed_is_another_one(folder: Path, what: str) -> None:
     assert key_of("qwen-vl", folder, OPTIONS) != before
 
 
-def test_other_options_are_asked_anew_and_what_changes_no_answer_is_not(folder: Path) -> None:
-    before = key_of("qwen-vl", folder, OPTIONS)
-    for options in ({**OPTIONS, "dtype": "bfloat16"}, {**OPTIONS, "norm_dose": "0.5"}, {}):
-        assert key_of("qwen-vl", folder, options) != before
-    assert key_of("florence-2", folder, OPTIONS) != before
-    (folder / "notes.md").write_text("another card")
-    idle = {"blindness": "warn", "probe": "no", "warm_up": "no", "budget_s": "9"}
-    assert key_of("qwen-vl", folder, {**idle, **dict(reversed(OPTIONS.items()))}) == before
-
-
 @pytest.fixture
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the code that is hashed, with a folder for each package."""
     for package in (vlm, backends):
         copy = tmp_path / "code" / package.__name__.rpartition(".")[2]
         shutil.copytree(Path(str(package.__file__)).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -109,21 +106,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "code"
 
 
-@pytest.mark.parametrize(
-    ("name", "anew"),
-    [
-        ("vlm/diagnostics/verdicts.py", True),
-        ("vlm/diagnostics/candidates.py", True),
-        ("vlm/remedies/norms.py", True),
-        ("vlm/remedies/another.py", True),  # a new file
-        ("vlm/parts.py", True),
-        ("vlm/rotary.py", True),
-        ("backends/qwen_vl.py", True),
-        ("backends/loading.py", True),
-        ("vlm/compact/model.py", False),
-        ("vlm/parts.pyc", False),
-    ],
-)
+@pytest.mark.parametrize(("name", "anew"), TABLES["code that can change an answer"])
 def test_code_that_can_change_an_answer_or_a_verdict_asks_anew(folder: Path, code: Path, name: str, anew: bool) -> None:
     before = key_of("qwen-vl", folder, OPTIONS)
     with (code / name).open("a") as file:

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes between a grounder and its process: the same after the wire, and refused where it is nonsense."""
-
-from __future__ import annotations
+"""What goes between a grounder and its process; how a backend is found by its name, and given its options."""
 
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import worker_models
+from tables import tables
 
-from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError
+from spatial_vlm_ros.perception import backends, load_grounder, parse_options
 from spatial_vlm_ros.perception import worker_wire as wire
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import RelationQuestion
@@ -20,6 +23,8 @@ from spatial_vlm_ros.perception.referring import MOST_FOUND
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.perception.worker_masks import ask_masks, detections_of, masks_reply
 from spatial_vlm_ros.types import Detection
+
+TABLES = tables(__file__)
 
 SIZE = (48, 64)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
@@ -70,22 +75,19 @@ def test_nonsense_is_refused(frame: bytes, words: str) -> None:
         received(frame)
 
 
-def test_nothing_found_is_the_same_after_the_wire() -> None:
+def test_nothing_found_and_a_request_for_a_phrase_and_its_answer_are_the_same_after_the_wire() -> None:
     header, body = wire.found(1, Grounding((), np.zeros((3, 0))), (4, 4))
     again = wire.grounding_of(header, memoryview(b"".join(bytes(part) for part in body)), (4, 4))
     assert (again.detections, again.match.shape) == ((), (3, 0))
-
-
-def test_a_request_for_a_phrase_and_its_answer_are_the_same_after_the_wire() -> None:
-    header, body = wire.refer(7, IMAGE, "the cup")
-    sent = msgspec.msgpack.Decoder(wire.ToWorker).decode(msgspec.msgpack.encode(header))
+    request, image = wire.refer(7, IMAGE, "the cup")
+    sent = msgspec.msgpack.Decoder(wire.ToWorker).decode(msgspec.msgpack.encode(request))
     assert (sent.number, sent.words) == (7, "the cup")
-    assert np.array_equal(wire.image_of(sent, memoryview(bytes(body[0]))), IMAGE)
+    assert np.array_equal(wire.image_of(sent, memoryview(bytes(image[0]))), IMAGE)
     found = (NamedObject("can", (0, 1, 2, 3.5), None, None), NamedObject("both", (0, 0, 1, 1), (0.5, 0.5), 0.25))
     answer, data = received(framed(wire.referred(7, found)))
     assert wire.references_of(answer, data) == found
     with pytest.raises(wire.WireError, match="bytes for 64x48"):
-        wire.image_of(header, memoryview(bytes(body[0]))[:-1])
+        wire.image_of(request, memoryview(bytes(image[0]))[:-1])
 
 
 def test_a_request_for_masks_keeps_every_field() -> None:
@@ -150,3 +152,64 @@ def test_numbers_that_are_none_are_nonsense(named: wire.Named) -> None:
 def test_boxes_of_anything_but_four_plain_numbers_are_no_question(box: Sequence[Any]) -> None:
     with pytest.raises(InputError, match="questions"):
         wire.judge(1, IMAGE, [RelationQuestion("left of", box, B)], 5.0)  # type: ignore[arg-type]
+
+
+def installed(folder: Path, entry_points: str) -> None:
+    info = folder / "someones_models-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-models\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[spatial_vlm_ros.grounders]\n{entry_points}\n")
+
+
+def test_a_plug_in_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, "obedient = worker_models:Obedient\nbroken = no_such_module:load")
+    monkeypatch.syspath_prepend(tmp_path)
+    grounder = load_grounder("obedient", {"greeting": "hello"})
+    assert isinstance(grounder, worker_models.Obedient)
+    assert grounder.greeting == "hello"
+    with pytest.raises(ModelError, match=r"No module named 'no_such_module'.*Install"):
+        load_grounder("broken")
+    with pytest.raises(UnknownNameError, match=r"broken, .*obedient") as failure:
+        load_grounder("obediant")
+    assert failure.value.available[-1] == '"module.path:function" of your own'
+
+
+def test_code_of_the_users_own_is_loaded_by_its_path_and_a_backend_of_the_table_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(backends.BACKENDS, "mine", "worker_models:Obedient")
+    for name in ("worker_models:Obedient", "mine"):
+        assert isinstance(load_grounder(name), worker_models.Obedient)
+    found = load_grounder("worker_models:chicks").ground(np.zeros((480, 640, 3), np.uint8), [])
+    assert [d.id for d in found.detections] == ["bonnet", "ribbon", "cup", "box"]
+
+
+@pytest.mark.parametrize("name", ["", ":", "a:", ":b", "a b:c", "../evil:load", "a:b()", "a..b:c", "worker_models"])
+def test_what_is_no_name_of_a_backend_is_unknown(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="grounder"):
+        load_grounder(name)
+
+
+@pytest.mark.parametrize(("name", "options", "error", "words"), TABLES["a backend that cannot be loaded"])
+def test_a_backend_that_cannot_be_loaded_so_is_refused_with_what_to_do(
+    name: str, options: dict[str, str], error: str, words: str
+) -> None:
+    with pytest.raises(getattr(errors, error), match=words) as failure:
+        load_grounder(name, options)
+    assert failure.value.repair  # type: ignore[attr-defined]
+
+
+def test_options_are_read_as_a_shell_would() -> None:
+    assert parse_options("") == parse_options("  ") == {}
+    assert parse_options("seed=3 width=640") == {"seed": "3", "width": "640"}
+    assert parse_options("path='my weights' url=http://x/?a=b empty=") == {
+        "path": "my weights",
+        "url": "http://x/?a=b",
+        "empty": "",
+    }
+
+
+@pytest.mark.parametrize("text", ["seed", "seed =3", "=3", "a-b=1", "seed=3 seed=4", "path='my", "1a=2", "a\\"])
+def test_options_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="grounder options"):
+        parse_options(text)

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import worker_models
+from tables import tables
 from test_wire import framed
 
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, ShapeError
 from spatial_vlm_ros.perception import worker_wire as wire
 from spatial_vlm_ros.perception.grounder import Grounding
@@ -24,6 +26,8 @@ from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Ordinal, RelationClause, Status
+
+TABLES = tables(__file__)
 
 pytestmark = pytest.mark.live
 HERE = Path(__file__).parent
@@ -89,8 +93,6 @@ def assert_same(one: Grounding, other: Grounding) -> None:
 
 
 class Asking(threading.Thread):
-    """A request from another thread."""
-
     def __init__(self, grounder: WorkerGrounder, phrases: list[NounPhrase]) -> None:
         super().__init__(daemon=True)
         self.grounder, self.phrases = grounder, phrases
@@ -108,8 +110,6 @@ class Asking(threading.Thread):
         assert not self.is_alive()
         return self.error
 
-
-# ------------------------------------------------------------------------------------------------ the same answers
 
 PHRASES = [
     NounPhrase(
@@ -130,13 +130,17 @@ PHRASES = [
 ]  # fmt: skip
 
 
-def test_an_answer_is_the_same_as_without_a_process(obedient: WorkerGrounder) -> None:
+def test_an_answer_is_the_same_as_without_a_process_and_threads_are_answered_one_after_another(
+    obedient: WorkerGrounder,
+) -> None:
     for shape in ((48, 64), (1080, 1920), (7, 5), (1, 1)):
         image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
         for seen, phrases in ((image, PHRASES), (image[::-1, ::-1], PHRASES[1:]), (image, [CUP] * 2)):
             assert_same(obedient.ground(seen, phrases), worker_models.look(seen, phrases))
     with pytest.raises(ModelError, match="IndexError"):
         obedient.ground(IMAGE, [])
+    asking = [Asking(obedient, [NounPhrase("cup", count=n)]) for n in range(8)]
+    assert [one.outcome() for one in asking] == [None] * 8
 
 
 def test_a_resolver_gives_the_same_answer_through_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,14 +160,6 @@ def test_a_model_that_prints_is_understood_and_heard(
     heard = capfd.readouterr()
     assert heard.out == ""
     assert heard.err.count("a model that talks") == 5000
-
-
-def test_requests_of_many_threads_are_answered_one_after_another(obedient: WorkerGrounder) -> None:
-    asking = [Asking(obedient, [NounPhrase("cup", count=n)]) for n in range(8)]
-    assert [one.outcome() for one in asking] == [None] * 8
-
-
-# ------------------------------------------------------------------------------------------------ deaths
 
 
 def test_a_worker_killed_between_requests_costs_one_request_unless_it_is_started(obedient: WorkerGrounder) -> None:
@@ -188,13 +184,20 @@ def test_a_worker_killed_between_requests_costs_one_request_unless_it_is_started
     assert_works(obedient)
 
 
-def test_a_worker_killed_during_a_request_costs_that_request(obedient: WorkerGrounder, tmp_path: Path) -> None:
+def test_a_worker_killed_or_hanging_up_during_a_request_costs_that_request(
+    obedient: WorkerGrounder, tmp_path: Path
+) -> None:
     asking = Asking(obedient, order("hang", tmp_path / "started"))
     until((tmp_path / "started").exists, "the model runs")
     os.kill(obedient.pid, signal.SIGKILL)
     error = asking.outcome()
     assert type(error) is ModelError
     assert "SIGKILL (out of memory?)" in str(error)
+    assert_works(obedient)
+    pid = obedient.pid
+    with pytest.raises(ModelError, match="closed the connection"):
+        obedient.ground(IMAGE, order("mute"))
+    assert gone(pid)
     assert_works(obedient)
 
 
@@ -226,9 +229,6 @@ def test_a_model_that_hangs_is_ended_and_the_next_request_works(
         until(lambda: gone(child), "the model's own child ends")
     obedient.timeout_s = 20.0
     assert_works(obedient)
-
-
-# ------------------------------------------------------------------------------------------------ errors inside
 
 
 def test_an_error_in_the_model_keeps_the_worker_until_the_third_in_a_row(obedient: WorkerGrounder) -> None:
@@ -278,31 +278,12 @@ def test_nonsense_from_the_worker_costs_one_request(said: bytes) -> None:
         assert_works(grounder)
 
 
-def test_a_worker_that_hangs_up_is_ended(obedient: WorkerGrounder) -> None:
-    pid = obedient.pid
-    with pytest.raises(ModelError, match="closed the connection"):
-        obedient.ground(IMAGE, order("mute"))
-    assert gone(pid)
-    assert_works(obedient)
-
-
-# ------------------------------------------------------------------------------------------------ loading
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "error", "words"),
-    [
-        ("worker_models:unloadable", {}, ModelError, "OSError: no such file: weights.bin"),
-        ("worker_model_that_exits:load", {}, ModelError, "(?s)exit code 3.*this machine is not supported"),
-        ("worker_models:Obedient", {"greeting": "wrong"}, InputError, "a kind word"),
-        ("no such backend", {}, InputError, "one of .*module.path:function"),
-    ],
-)
+@pytest.mark.parametrize(("name", "options", "error", "words"), TABLES["a backend that cannot be loaded"])
 def test_a_backend_that_cannot_be_loaded_fails_at_start(
-    name: str, options: dict[str, str], error: type[Exception], words: str
+    name: str, options: dict[str, str], error: str, words: str
 ) -> None:
     grounder = WorkerGrounder(name, options)
-    with pytest.raises(error, match=words):
+    with pytest.raises(getattr(errors, error), match=words):
         grounder.start()
     assert not grounder.alive
     assert grounder.pid is None
@@ -342,9 +323,6 @@ def test_what_is_no_image_or_no_phrase_never_reaches_the_worker() -> None:
         with pytest.raises(InputError, match="phrases"):
             grounder.ground(IMAGE, [phrase])  # type: ignore[list-item]
     assert grounder.pid is None
-
-
-# ------------------------------------------------------------------------------------------------ cancelling, closing
 
 
 def test_a_cancelled_request_ends_at_once_and_the_model_stays(obedient: WorkerGrounder, tmp_path: Path) -> None:

@@ -90,13 +90,10 @@ class Obedient:
         time.sleep(600)
 
     def do_say(self, hexadecimal: str) -> None:
-        """Sends raw bytes to the owner."""
         os.write(int(sys.argv[1]), bytes.fromhex(hexadecimal))
 
 
 class Careless:
-    """Answers with objects that are no grounding."""
-
     def ground(self, _: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         whole = Detection("a", "cup", 1.0, (0, 0, 5, 5), np.ones((3, 3), bool))
         answers: dict[str, object] = {
@@ -146,8 +143,6 @@ class Simulated:
 
 
 class Judging(Obedient):
-    """Judges relations by their names; of one it says what is no probability."""
-
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
         assert rgb.ndim == 3
         assert budget_s == 5.0
@@ -155,8 +150,6 @@ class Judging(Obedient):
 
 
 class Blind(Obedient):
-    """Answers questions, and always with the first choice."""
-
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
         return choices[0]
 
@@ -198,7 +191,5 @@ class Thinking:
 
 
 class Scoring(Thinking):
-    """Likewise, with likelihoods."""
-
     def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:  # noqa: ARG002
         return [0.0 if one == "behind" else -2.0 for one in choices]

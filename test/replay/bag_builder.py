@@ -43,7 +43,6 @@ def scene(base_T_camera: Transform = FIXED, camera: PinholeCamera = SMALL) -> Re
 
 
 def make(name: str, **fields: Any) -> Any:
-    """A message of rosbags by its type's name."""
     return default_store().types[name](**fields)
 
 

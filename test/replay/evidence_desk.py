@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from waiting import DEADLINE
 
 from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
@@ -27,7 +28,6 @@ from spatial_vlm_ros.types import Detection, Resolution, Transform
 
 COMPOSE = rosbags_composer(default_store())
 FRAME, DETECTIONS = chicks_and_cup_frame()
-DEADLINE = 30.0  # s
 STREAMS = StreamConfig(base_frame="world", clocks_in_step=True, clock_error=0.0, frame_timeout=2.0)
 TIMES = ("ms", "timings_ms")
 
@@ -105,11 +105,11 @@ class EvidenceDesk:
         while not condition():
             self._jobs.get(timeout=DEADLINE)()
 
-    def answered(self, words: str, **asked: str) -> Resolution:
-        """The answer to some words on a frame of then."""
+    def answered(self, words: str, frame: Any = None, **asked: str) -> Resolution:
+        """The answer to some words on a frame of then, which may be told otherwise."""
         before = len(self.replies)
         self.ask(words, **asked)
-        self.frame()
+        self.frame(**frame or {})
         self.until(lambda: len(self.replies) > before)
         return self.replies[-1]
 
@@ -121,7 +121,6 @@ class EvidenceDesk:
             nothing.wait(0.01)
 
     def end(self) -> list[Path]:
-        """The bundles, once all are written."""
         self.keeper.close(DEADLINE)
         return sorted(self.folder.glob("*.mcap"))
 

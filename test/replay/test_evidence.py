@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decisions that were kept are made again: the same JSON, but for times."""
-
-from __future__ import annotations
+"""Decisions that were kept are made again: the same JSON, but for times; and which are kept, and damaged ones."""
 
 import dataclasses
 import itertools
 import json
+import random
+import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,33 +14,32 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip("rosbags")
-
-from click.testing import CliRunner, Result
+from cli_runs import run
 from evidence_desk import COMPOSE, DETECTIONS, FRAME, STREAMS, EvidenceDesk, OddNames, serialised, timeless
 
-from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.bags.check import examine_files
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.bags.topics import choose_roles
 from spatial_vlm_ros.evaluation.bags.types import default_store
+from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, differences, settings_of_bundle
 from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
+from spatial_vlm_ros.evaluation.frame_doctor import Severity
 from spatial_vlm_ros.evaluation.replay import replay
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
+from spatial_vlm_ros.nodes.perception.evidence import MOST_WAITING, status_words
 from spatial_vlm_ros.output.json_schema import resolution_json
-from spatial_vlm_ros.parameters import DepthConfig
+from spatial_vlm_ros.parameters import DepthConfig, EvidenceConfig, config_from
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.types import Resolution, Status, Transform
+from spatial_vlm_ros.types import Status, Transform
+
+pytest.importorskip("rosbags")
 
 WORDS = "the chick behind the cup"
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def replayed(path: Path, *options: str) -> dict[str, Any]:
@@ -48,11 +48,11 @@ def replayed(path: Path, *options: str) -> dict[str, Any]:
     return timeless(json.loads(done.stdout))
 
 
-def assert_replays(path: Path, live: Resolution) -> None:
-    assert replayed(path) == timeless(resolution_json(live))
-
-
-# ------------------------------------------------------------------------------------------------ the same answer
+def replayed_alike(desk: EvidenceDesk) -> Path:
+    """The one bundle of a desk, which replays as the first reply was."""
+    path = one_bundle(desk)
+    assert replayed(path) == timeless(resolution_json(desk.replies[0]))
+    return path
 
 
 def one_bundle(desk: EvidenceDesk) -> Path:
@@ -76,8 +76,7 @@ def test_what_was_asked_is_answered_the_same(
 ) -> None:
     made = EvidenceDesk(tmp_path, **desk).standing()
     live = made.answered(words, **asked)
-    path = one_bundle(made)
-    assert_replays(path, live)
+    path = replayed_alike(made)
     assert f"_{live.status.value}_" in path.name
     record = read_bundle(path).record
     if "grounder" in desk:  # its own match is used, and not the labels
@@ -104,8 +103,7 @@ def test_the_camera_of_a_moving_robot_is_where_it_was(tmp_path: Path) -> None:
     desk.queue.step()
     desk.until(lambda: desk.replies)
     assert desk.replies[0].status is Status.OK
-    path = one_bundle(desk)
-    assert_replays(path, desk.replies[0])
+    path = replayed_alike(desk)
     (moving,) = [message for message, static in read_bundle(path).transforms if not static]
     assert len(moving.transforms) == 2
 
@@ -116,9 +114,8 @@ def test_depth_that_came_earlier_than_colour_still_makes_a_frame(tmp_path: Path)
     for _ in range(5):
         desk.frame(depth_early_ns=5_000_000)
     desk.until(lambda: desk.replies)
-    (path,) = desk.end()
     assert desk.replies[0].status is Status.OK
-    assert_replays(path, desk.replies[0])
+    replayed_alike(desk)
 
 
 def test_an_unregistered_depth_camera_has_its_own_camera_info(tmp_path: Path) -> None:
@@ -127,7 +124,6 @@ def test_an_unregistered_depth_camera_has_its_own_camera_info(tmp_path: Path) ->
     turned = dataclasses.replace(look_at((0.0, -0.02, 0.0), (0.0, -0.02, 1.0)), parent=FRAME.frame_id, child="depth")
     turned = dataclasses.replace(turned, matrix=np.array([[1, 0, 0, 0.02], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
     desk.transform(turned, 0, roles.STATIC_TRANSFORMS)
-    desk.ask(WORDS)
 
     def make(_: Any) -> dict[str, Any]:
         other = COMPOSE.header(desk.now_ns, "depth")
@@ -136,10 +132,8 @@ def test_an_unregistered_depth_camera_has_its_own_camera_info(tmp_path: Path) ->
             roles.DEPTH_INFO: COMPOSE.camera_info(FRAME.camera, other),
         }
 
-    desk.frame(make=make)
-    desk.until(lambda: desk.replies)
-    path = one_bundle(desk)
-    assert_replays(path, desk.replies[0])
+    desk.answered(WORDS, {"make": make})
+    path = replayed_alike(desk)
     kept = {roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS}
     assert set(read_bundle(path).messages) == kept
 
@@ -167,9 +161,7 @@ def test_the_answer_to_a_question_is_answered_in_its_dialogue(tmp_path: Path) ->
     assert first.dialogue_id
     second = desk.answered("the bonnet one", dialogue_id=first.dialogue_id)
     assert (first.status, second.status) == (Status.AMBIGUOUS, Status.OK)
-    one, two = desk.end()
-    assert_replays(one, first)
-    assert_replays(two, second)
+    assert [replayed(path) for path in desk.end()] == [timeless(resolution_json(live)) for live in (first, second)]
 
 
 def test_another_grounder_finds_the_objects_anew(tmp_path: Path) -> None:
@@ -185,7 +177,6 @@ def test_another_grounder_finds_the_objects_anew(tmp_path: Path) -> None:
 
 def test_detections_of_vision_msgs_are_kept_as_ours(tmp_path: Path) -> None:
     desk = EvidenceDesk(tmp_path).standing()
-    desk.ask("the chick")
 
     def make(header: Any) -> dict[str, Any]:
         entries = []
@@ -197,11 +188,9 @@ def test_detections_of_vision_msgs_are_kept_as_ours(tmp_path: Path) -> None:
             entries.append(SimpleNamespace(id=d.id, results=[said], bbox=box))
         return {roles.DETECTIONS: SimpleNamespace(header=header, detections=entries)}
 
-    desk.frame(detections=None, make=make)
-    desk.until(lambda: desk.replies)
-    (path,) = desk.end()
+    desk.answered("the chick", {"detections": None, "make": make})
     assert desk.replies[0].status is Status.AMBIGUOUS
-    assert_replays(path, desk.replies[0])
+    replayed_alike(desk)
 
 
 def test_the_links_of_the_robot_are_where_they_were(tmp_path: Path) -> None:
@@ -236,18 +225,16 @@ def test_the_links_of_the_robot_are_where_they_were(tmp_path: Path) -> None:
 def test_compressed_images_stay_compressed(tmp_path: Path) -> None:
     topics = {roles.RGB: "rgb/image/compressed"}
     desk = EvidenceDesk(tmp_path, topics=topics).standing()
-    desk.ask(WORDS)
     jpeg = cv2.imencode(".jpg", FRAME.rgb[..., ::-1])[1].reshape(-1)
     form = default_store().types["sensor_msgs/msg/CompressedImage"]
-    desk.frame(make=lambda header: {roles.RGB: form(header=header, format="rgb8; jpeg compressed bgr8", data=jpeg)})
-    desk.until(lambda: desk.replies)
-    assert desk.replies[0].status is Status.OK
-    path = one_bundle(desk)
-    assert_replays(path, desk.replies[0])
+    name = "rgb8; jpeg compressed bgr8"
+    live = desk.answered(WORDS, {"make": lambda header: {roles.RGB: form(header=header, format=name, data=jpeg)}})
+    assert live.status is Status.OK
+    path = replayed_alike(desk)
     with open_bag(path) as bag:  # an ordinary one
         assert bag.topics["/rgb/image/compressed"] == "sensor_msgs/msg/CompressedImage"
         (answer,) = replay(bag, Resolver(), choose_roles(bag.contents, STREAMS), STREAMS, [WORDS])
-    assert timeless(resolution_json(answer.resolution)) == timeless(resolution_json(desk.replies[0]))
+    assert timeless(resolution_json(answer.resolution)) == timeless(resolution_json(live))
 
 
 def spoilt(kind: str, header: Any) -> dict[str, Any]:
@@ -267,23 +254,16 @@ def spoilt(kind: str, header: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["encoding", "size", "depth", "camera", "ids"])
 def test_a_frame_that_cannot_be_used_is_refused_for_the_same_reason(tmp_path: Path, kind: str) -> None:
     desk = EvidenceDesk(tmp_path, keep="refused").standing()
-    desk.ask(WORDS)
-    desk.frame(make=lambda header: spoilt(kind, header))
-    desk.until(lambda: desk.replies)
-    assert desk.replies[0].target is None
-    assert_replays(one_bundle(desk), desk.replies[0])
-
-
-# ------------------------------------------------------------------------------------------------ without a frame
+    assert desk.answered(WORDS, {"make": lambda header: spoilt(kind, header)}).target is None
+    replayed_alike(desk)
 
 
 def test_words_that_are_not_understood_are_refused_again_and_have_the_newest_frame(tmp_path: Path) -> None:
     desk = EvidenceDesk(tmp_path, keep="refused").standing()
     desk.frame()
     desk.ask("flurb wug the the")
-    path = one_bundle(desk)
+    path = replayed_alike(desk)
     assert desk.replies[0].status is Status.NOT_UNDERSTOOD
-    assert_replays(path, desk.replies[0])
     assert read_bundle(path).record.frame == "newest"
     assert replayed(path, WORDS)["status"] == "OK"
 
@@ -305,3 +285,172 @@ def test_without_a_transform_or_a_frame_it_is_refused_again_as_it_was(tmp_path: 
     assert done.exit_code == 3
     assert "no frame" in done.stderr
     assert "STALE_INPUT: there was no message on" in done.stderr
+
+
+def test_only_refusals_are_kept_where_that_is_wanted_and_cancelled_ones_never(tmp_path: Path) -> None:
+    desk = EvidenceDesk(tmp_path, keep="refused").standing()
+    desk.answered(WORDS)
+    desk.answered("the chick")
+    desk.ask("stop")
+    (path,) = desk.end()
+    assert "_AMBIGUOUS_" in path.name
+    assert [r.status.value for r in desk.replies] == ["OK", "AMBIGUOUS", "CANCELLED"]
+    assert EvidenceConfig().keep == "off"
+    desk = EvidenceDesk(tmp_path / "none", keep="off").standing()
+    desk.answered("the chick")
+    assert desk.end() == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_parameters_model_and_versions_are_in_the_record(tmp_path: Path) -> None:
+    resolver = config_from({"decision": {"holds": 0.9}})
+    desk = EvidenceDesk(tmp_path, resolver=resolver).standing()
+    desk.answered(WORDS)
+    (path,) = desk.end()
+    record = read_bundle(path).record
+    assert settings_of_bundle(read_bundle(path)) == desk.settings
+    assert {"spatial_vlm_ros", "python", "numpy"} <= set(record.versions)
+    assert (record.node, record.model) == ("/resolver", None)
+
+
+def test_a_disk_that_hangs_holds_up_no_answer_and_what_is_lost_is_counted(tmp_path: Path) -> None:
+    go = threading.Event()
+
+    def slow(message: Any) -> tuple[str, bytes]:
+        assert go.wait(30.0)
+        return serialised(message)
+
+    desk = EvidenceDesk(tmp_path, serialise=slow).standing()
+    asked = MOST_WAITING + 4
+    for _ in range(asked):
+        desk.answered(WORDS)
+    state = desk.keeper.state
+    assert len(desk.replies) == asked
+    assert state.kept == 0
+    assert state.dropped >= 3
+    assert "faster than the disk" in state.trouble
+    assert len(desk.warned) == 1
+    go.set()
+    assert len(desk.end()) == asked - state.dropped == desk.keeper.state.kept
+
+
+def test_a_folder_that_cannot_be_written_is_said_once_and_answers_go_on(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    desk = EvidenceDesk(blocked / "evidence").standing()
+    for _ in range(3):
+        assert desk.answered(WORDS).status is Status.OK
+    desk.keeper.close(30.0)
+    assert desk.keeper.state.failed == 3
+    (said,) = desk.warned
+    assert "requests are still served" in said
+    assert str(blocked) in said
+    is_well, words, values = status_words(desk.keeper.state, desk.settings.evidence)
+    assert (is_well, values["not kept, failed"], values["kept"]) == (False, 3, 0)
+    assert str(blocked) in words
+
+
+def test_a_message_that_cannot_be_serialised_costs_its_bundle_and_a_removed_folder_is_made_again(
+    tmp_path: Path,
+) -> None:
+    def broken(_: Any) -> tuple[str, bytes]:
+        raise RuntimeError("no type support")
+
+    desk = EvidenceDesk(tmp_path, serialise=broken).standing()
+    assert desk.answered(WORDS).status is Status.OK
+    assert desk.end() == []
+    assert desk.keeper.state.failed == 1
+    assert "no type support" in desk.keeper.state.trouble
+    desk = EvidenceDesk(tmp_path / "evidence").standing()
+    desk.answered(WORDS)
+    desk.until_kept(1)
+    shutil.rmtree(tmp_path / "evidence")
+    desk.answered(WORDS)
+    assert len(desk.end()) == 1
+    assert desk.warned == []
+
+
+def test_a_bundle_takes_no_options_of_other_bags_and_its_hash_tells_damage(tmp_path: Path) -> None:
+    desk = EvidenceDesk(tmp_path).standing()
+    desk.answered(WORDS)
+    (path,) = desk.end()
+    for option in (("--every",), ("--at", "1"), ("--rgb", "/x")):
+        done = run("replay", path, *option)
+        assert done.exit_code == 2
+        assert "one frame" in done.output
+    data = bytearray(path.read_bytes())
+    whole = bytes(data)
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FileError, match="damaged: its SHA-256"):
+        read_bundle(path)
+    done = run("evidence", "list", tmp_path)
+    assert done.exit_code == 1
+    assert "damaged" in done.stdout
+    path.write_bytes(whole[: len(whole) // 2])  # cut short
+    with pytest.raises(FileError, match="damaged"):
+        read_bundle(path)
+    with pytest.raises(FileError, match="ends before its index"):
+        read_bundle(path.rename(tmp_path / "copy.mcap"))
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write_instruction("the cup", 1)
+    with pytest.raises(FileError, match="not an evidence bundle"):
+        read_bundle(tmp_path / "bag")
+
+
+def test_a_model_that_failed_has_found_nothing_to_replay(tmp_path: Path) -> None:
+    class Broken(OddNames):
+        def ground(self, *_: Any) -> Any:
+            raise RuntimeError("out of memory")
+
+    desk = EvidenceDesk(tmp_path, grounder=Broken()).standing()
+    live = desk.answered(WORDS)
+    assert live.status is Status.MODEL_ERROR
+    (path,) = desk.end()
+    bundle = read_bundle(path)
+    with pytest.raises(InputError, match="--grounder NAME"):
+        answer_bundle(bundle, Resolver(), settings_of_bundle(bundle).streams)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    desk = EvidenceDesk(tmp_path_factory.mktemp("kept")).standing()
+    desk.answered(WORDS)
+    (path,) = desk.end()
+    return path
+
+
+def test_a_compressed_bundle_is_sound_and_its_frame_is_examined_as_it_was_answered(
+    bundle: Path, tmp_path: Path
+) -> None:
+    assert b"zstd" in bundle.read_bytes()[:2000]
+    assert [(one.level, one.repair) for one in examine_files(bundle)] == [(Severity.OK, "")]
+    told = run("doctor", "--bag", bundle)
+    assert told.exit_code == 0, told.output  # not by the default base frame: by that of the decision
+    assert "with the right CRC" in told.output
+    assert " Hz" not in told.output  # one frame has no rate
+    other = run("doctor", "--bag", bundle, "--base-frame", "nowhere")
+    assert "not checked" in other.output
+    assert "nowhere" in other.output
+    desk = EvidenceDesk(tmp_path)
+    desk.ask(WORDS)
+    desk.now_ns += 10**10
+    desk.queue.step()
+    desk.until(lambda: desk.replies)
+    (path,) = desk.end()  # without a frame
+    told = run("doctor", "--bag", path)
+    assert told.exit_code == 0, told.output
+    assert "not checked" in told.output
+
+
+def test_a_flipped_bit_anywhere_in_a_compressed_bundle_is_an_error(bundle: Path, tmp_path: Path) -> None:
+    whole, rng, copy = bundle.read_bytes(), random.Random(3), tmp_path / "copy.mcap"
+    places = [*range(12), *rng.sample(range(len(whole)), 30), *range(len(whole) - 12, len(whole))]
+    for at in places:
+        copy.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :])
+        assert any(one.level is Severity.ERROR for one in examine_files(copy)), at
+    at = len(whole) // 2
+    copy.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+    told = run("doctor", "--bag", copy)
+    assert told.exit_code == 3
+    assert "its CRC is wrong" in " ".join(told.output.split())

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A replay answers what the live node would have answered: on the right frame, with the right transform, or not."""
+"""A replay answers what the live node would have answered, also with a robot in the images and on bags of ROS 1."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 import sqlite3
 import struct
 from functools import cache
@@ -14,20 +16,35 @@ import cv2
 import numpy as np
 import pytest
 from bag_builder import FIXED, MS, T0, WORDS, BagBuilder, distance, make, replayed, scene, seconds
+from click.testing import CliRunner
+from rosbags.convert.converter import convert
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.bags.topics import choose_roles
-from spatial_vlm_ros.evaluation.bags.types import COMPRESSED_IMAGE
+from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, DEFINITIONS, TF_MESSAGE
+from spatial_vlm_ros.evaluation.frame_doctor import Severity
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
-from spatial_vlm_ros.parameters import StreamConfig, config_from
+from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
+from spatial_vlm_ros.manipulation.planning.hulls import Hull
+from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
+from spatial_vlm_ros.parameters import DepthConfig, Settings, StreamConfig, config_from
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
 from spatial_vlm_ros.types import Rgb, Status, Transform
+
+pytest.importorskip("rosbags")
+
+from tables import tables
+
+TABLES = tables(__file__)
 
 CAMERA_FRAME = FIXED.child
 
@@ -50,9 +67,6 @@ def still(bag: BagBuilder, seen: Rendering) -> Path:
         for n in range(5):
             bag.frame(seen, seconds(0.1 * (n + 1)))
     return bag.out
-
-
-# ------------------------------------------------------------------------------------------------ when it is asked
 
 
 def test_an_instruction_is_answered_on_the_first_complete_frame_as_if_resolved_there(
@@ -101,18 +115,7 @@ def test_every_instruction_is_answered_on_every_frame_or_from_a_time_on_where_th
     assert [a.resolution.stamp_ns for a in replayed(still, WORDS, at=0.35, every=True)] == [seconds(0.4), seconds(0.5)]
 
 
-@pytest.mark.parametrize(
-    ("words", "options", "reason"),
-    [
-        ((WORDS,), {"at": 7.0}, r"within the bag's 0\.5 s"),
-        ((WORDS,), {"at": -1.0}, "0 or more"),
-        ((WORDS,), {"at": float("nan")}, "0 or more"),
-        ((WORDS,), {"at": float("inf")}, "0 or more"),
-        ((), {}, "instruction"),  # nothing is guessed
-        ((), {"at": 1.0}, "instruction"),
-        ((), {"every": True}, "instruction"),
-    ],
-)
+@pytest.mark.parametrize(("words", "options", "reason"), TABLES["refused"])
 def test_what_cannot_be_asked_is_refused(
     still: Path, words: tuple[str, ...], options: dict[str, Any], reason: str
 ) -> None:
@@ -176,8 +179,6 @@ def test_a_lead_in_before_the_camera_begins_is_no_wait(bag: BagBuilder, seen: Re
     assert answer.resolution.status is Status.OK
 
 
-# ------------------------------------------------------------------------------------------------ transforms
-
 MOUNT = Transform("mount", CAMERA_FRAME, FIXED.matrix)
 
 
@@ -220,23 +221,7 @@ def moving(bag: BagBuilder, t: float, first: float, last: float, delay: float = 
     return bag.out
 
 
-@pytest.mark.parametrize(
-    ("transforms", "options", "statuses", "stamp", "log", "said"),
-    [
-        # A fifth of a second late it is waited for, later it is not.
-        ({"first": 0.0, "last": 0.6, "delay": 0.2}, {"at": 0.1}, ["OK"], 0.31, 0.52, ""),
-        ({"first": 0.0, "last": 0.6, "delay": 0.8}, {"at": 0.1}, ["TF_UNAVAILABLE"], None, 0.82, ""),
-        ({"first": 0.0, "last": 0.2}, {"at": 0.1}, ["TF_UNAVAILABLE"], None, None,
-         "the newest sample is 110.0 ms before the requested stamp"),
-        ({"first": 0.4, "last": 0.8}, {"at": 0.1}, ["TF_UNAVAILABLE"], None, None,
-         "the oldest sample is 90.0 ms after the requested stamp"),
-        # Frames before all transforms are passed over, whether a time was named or not.
-        ({"first": 0.4, "last": 0.8, "frames": 5}, {"at": 0.1}, ["OK"], 0.41, None, ""),
-        ({"first": 0.4, "last": 0.8, "frames": 5}, {}, ["OK"], 0.41, None, ""),
-        ({"first": 0.4, "last": 0.8, "frames": 3}, {"every": True}, ["TF_UNAVAILABLE", "OK", "OK"], 0.51, None, ""),
-    ],
-    ids=["late", "too late", "stopped", "too new", "some too new", "at no time", "every frame"],
-)  # fmt: skip
+@pytest.mark.parametrize(("transforms", "options", "statuses", "stamp", "log", "said"), TABLES["transforms"])
 def test_transforms_are_waited_for_and_those_that_cannot_come_are_said(
     bag: BagBuilder, transforms: dict[str, Any], options: dict[str, Any], statuses: list[str],
     stamp: float | None, log: float | None, said: str,
@@ -253,8 +238,6 @@ def test_transforms_are_waited_for_and_those_that_cannot_come_are_said(
         direct = Resolver().resolve(exact(stamp).frame, WORDS, exact(stamp).detections)
         assert distance(last.resolution, direct) < 1e-6
 
-
-# ------------------------------------------------------------------------------------------------ the speaker
 
 MY_LEFT = "the chick on my left"
 
@@ -305,9 +288,6 @@ def test_a_bag_without_transforms_gives_poses_in_the_frame_of_the_camera_where_t
     assert answer.resolution.target.pose.frame_id == CAMERA_FRAME
 
 
-# ------------------------------------------------------------------------------------------------ stamps
-
-
 def test_a_stream_that_falls_silent_is_named(bag: BagBuilder, seen: Rendering) -> None:
     with bag:
         bag.stands(FIXED)
@@ -351,9 +331,6 @@ def test_stamps_that_jump_back_begin_anew_and_repeated_ones_are_answered_once(
     answers = replayed(bag.out, WORDS, every=True)
     assert [a.resolution.stamp_ns for a in answers] == [seconds(stamp) for stamp in answered]
     assert {a.resolution.status for a in answers} == {Status.OK}
-
-
-# ------------------------------------------------------------------------------------------------ frames
 
 
 def test_depth_in_a_frame_of_its_own_is_not_taken_for_registered(bag: BagBuilder, seen: Rendering) -> None:
@@ -402,9 +379,6 @@ def test_compressed_images_give_the_same_answer(image: str, bag: BagBuilder, rea
         assert answer.resolution == Resolver().resolve(stamped, "grab the can behind the cup", detections)
 
 
-# ------------------------------------------------------------------------------------------------ damaged bags
-
-
 def test_what_was_answered_before_the_damage_is_good(seen: Rendering, tmp_path: Path) -> None:
     with BagBuilder(tmp_path / "bag", "sqlite3") as bag:
         bag.stands(FIXED)
@@ -427,3 +401,128 @@ def test_a_bag_that_ends_in_the_middle_is_refused_with_the_repair(still: Path) -
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(FileError, match="mcap recover"):
         replayed(still, WORDS)
+
+
+SIZE = 0.13
+CUBE = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * SIZE
+ROBOT = RobotModel({"base_link": Hull(CUBE * 0.1), "hand": Hull(CUBE)}, 0.0, DepthConfig())
+CONFIG = StreamConfig(robot_description="robot.urdf", robot_padding=0.0)
+CHICK = "the chick"
+URDF = f"""<robot name="two">
+<link name="base_link"><collision><geometry><box size="{" ".join([str(SIZE / 10)] * 3)}"/></geometry></collision></link>
+<link name="hand"><collision><geometry><box size="{" ".join([str(SIZE)] * 3)}"/></geometry></collision></link>
+<joint name="joint" type="floating"><parent link="base_link"/><child link="hand"/></joint></robot>"""
+
+
+def hand(shift: float = 0.0) -> Transform:
+    """Around the chick with the bonnet, as it would be to take it; far from the others."""
+    pose = np.eye(4)
+    pose[:3, 3] = next(body.position for body in chicks_and_cup().bodies if body.id == "bonnet")
+    pose[2, 3] += 0.05
+    pose[0, 3] += shift
+    return Transform("base_link", "hand", pose)
+
+
+@pytest.fixture
+def with_hand(tmp_path: Path) -> Path:
+    """Three frames; the hand passes the chick: it is there at their stamps alone."""
+    with BagBuilder(tmp_path / "bag") as made:
+        made.stands(FIXED)
+        for n in range(3):
+            at = seconds(0.1 * (n + 1))
+            made.frame(scene(), at)
+            made.moves(hand(-1.0), at - 20 * MS)
+            made.moves(hand(1.0), at + 20 * MS)
+    return made.out
+
+
+def answers(path: Path, config: StreamConfig = CONFIG, robot: RobotModel | None = ROBOT) -> list[ReplayedAnswer]:
+    with open_bag(path) as opened:
+        roles = choose_roles(opened.contents, config, None)
+        return list(replay(opened, Resolver(), roles, config, [CHICK], robot=robot))
+
+
+def test_the_robot_is_removed_at_the_stamp_of_each_image(with_hand: Path) -> None:
+    (found,) = answers(with_hand)
+    seen = scene()
+    alone = ROBOT.removed(seen.frame, [Transform("base_link", "base_link", np.eye(4)), hand()])
+    direct = Resolver().resolve(alone, CHICK, seen.detections)
+    assert (found.resolution.status, direct.status) == (Status.OK, Status.OK)
+    assert found.resolution.target.id == "ribbon"
+    assert distance(found.resolution, direct) < 1e-9
+    assert "Detections discarded as part of the robot: chick (bonnet)." in found.resolution.message
+    assert found.log_ns == seconds(0.1) + 20 * MS  # it waited for the hand
+    (raw,) = answers(with_hand, StreamConfig(), None)
+    assert raw.resolution.status is Status.AMBIGUOUS
+
+
+def test_a_link_that_the_bag_does_not_have_refuses_and_a_robot_has_to_be_given(with_hand: Path) -> None:
+    absent = RobotModel({**ROBOT.hulls, "gripper": ROBOT.hulls["hand"]}, 0.0, DepthConfig())
+    (found,) = answers(with_hand, robot=absent)
+    assert found.resolution.status is Status.TF_UNAVAILABLE
+    assert "gripper" in found.resolution.message
+    with pytest.raises(InputError, match="robot_of"):
+        answers(with_hand, robot=None)
+    findings = {f.check: f for f in examine_bag(with_hand, Settings(streams=CONFIG), robot=absent)}
+    assert findings["tf"].level is Severity.ERROR
+    assert "gripper" in findings["tf"].found
+
+
+def test_the_command_line_reads_the_description(with_hand: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pinocchio")
+    path = tmp_path / "robot.urdf"
+    path.write_text(URDF)
+    done = CliRunner().invoke(main, ["replay", str(with_hand), CHICK, "--robot-description", str(path), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["target"]["id"] == "ribbon"
+    missing = CliRunner().invoke(
+        main, ["replay", str(with_hand), CHICK, "--robot-description", str(tmp_path / "no.urdf")]
+    )
+    assert missing.exit_code == 3
+    assert "no such file" in missing.output
+
+
+@pytest.fixture(scope="module")
+def bags(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One recording as MCAP, and converted to ROS 1."""
+    folder = tmp_path_factory.mktemp("ros1")
+    with BagBuilder(folder / "new") as builder:
+        builder.stands(FIXED)
+        for n in range(3):
+            builder.frame(scene(), seconds(0.1 + n))
+    store = get_typestore(Stores.ROS1_NOETIC)
+    for name, text in DEFINITIONS.items():  # ROS 1 knows no bounds
+        store.register(get_types_from_msg(text.replace("[<=1]", "[]"), name))
+    convert([folder / "new"], folder / "old.bag", "mcap", 8, None, "file", None, store, [], [], [], [])
+    return folder / "new", folder / "old.bag"
+
+
+def test_topics_and_messages_have_the_names_of_ros_2(bags: tuple[Path, Path]) -> None:
+    with open_bag(bags[1]) as old, open_bag(bags[0]) as new:
+        assert old.topics == new.topics
+        assert old.start_ns == new.start_ns == T0
+        infos = [m.decode() for m in old.messages({"/rgb/camera_info"})]
+        others = [m.decode() for m in new.messages({"/rgb/camera_info"})]
+        assert len(infos) == 3
+        assert np.array_equal(infos[0].k, others[0].k)
+        assert (infos[0].width, infos[0].header.stamp.sec) == (others[0].width, others[0].header.stamp.sec)
+        assert old.topics["/rgb/camera_info"] == CAMERA_INFO
+        assert old.topics["/tf_static"] == TF_MESSAGE
+
+
+def test_the_answers_are_the_same(bags: tuple[Path, Path]) -> None:
+    new, old = (replayed(bag, WORDS)[0].resolution for bag in bags)
+    assert (new.target.id, new.stamp_ns) == (old.target.id, old.stamp_ns)
+    assert distance(new, old) < 1e-6
+
+
+def test_its_bytes_are_not_played_into_ros_2(bags: tuple[Path, Path]) -> None:
+    with open_bag(bags[1]) as old, pytest.raises(FileError, match=r"rosbags-convert --src old\.bag"):
+        old.raw()
+
+
+def test_a_file_that_ends_too_early_is_refused(bags: tuple[Path, Path], tmp_path: Path) -> None:
+    cut = tmp_path / "cut.bag"
+    cut.write_bytes(bags[1].read_bytes()[:5000])
+    with pytest.raises(FileError, match=r"rosbag reindex cut\.bag"):
+        open_bag(cut)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Worlds that several files of this room look at; made once."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from collections.abc import Iterator

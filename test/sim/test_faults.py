@@ -1,25 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults in words are read or refused with what is allowed, and do to messages what the catalogue says."""
-
-from __future__ import annotations
+"""Faults in words are read or refused, and do to messages and to a wrapped model what the catalogue says."""
 
 import copy
+import itertools
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from bag_builder import FIXED, scene
+from row_files import rows
 
-from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.evaluation.bags.types import default_store
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.given_detections import GivenDetections
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, IMPOSSIBLE, KINDS
 from spatial_vlm_ros.sim.faults.contents import SECOND, nanoseconds
+from spatial_vlm_ros.sim.faults.grounder import FaultyGrounder
 from spatial_vlm_ros.sim.faults.line import FaultLine
 from spatial_vlm_ros.sim.faults.spec import Fault, as_words, effect_of, parts_of, read_faults, targets
 from spatial_vlm_ros.streams.compose import rosbags_composer
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
+from spatial_vlm_ros.types import NounPhrase
 
 PERIOD = 0.1
 PLAYED = {name: FORMS[name] for name in ("rgb", "depth", "info", "detections", "tf", "tf_static", "clock")}
@@ -93,25 +100,9 @@ def test_words_are_read_and_written_alike() -> None:
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [
-        ("depth", ("'depth'", "stream=kind")),
-        ("depth=", ("stream=kind",)),
-        ("lidar=off", ("lidar", "rgb", "tf_static", "camera.stamp")),
-        ("arm=stuck", ("arm", "rgb")),  # a player has no arm
-        ("rgb=broken", ("broken", *KINDS)),
-        ("rgb.exposure=off", ("rgb.exposure", "rgb.stamp", "rgb.frame_id")),
-        ("clock.stamp=off", ("clock.stamp", "clock")),
-        ("rgb.stamp=delayed", ("delayed", "Use wrong with an amount below 0")),
-        ("rgb.frame_id=slow", ("slow", "off, garbage, intermittent, wrong")),
-        ("rgb=off:1", ("no amount",)),
-        ("rgb=delayed:soon", ("0.001 to 30 s", "published this much later")),
-        ("rgb=intermittent:1.5", ("0 to 1",)),
-        ("rgb=delayed:nan", ("0.001 to 30 s",)),
-        ("rgb=off rgb=stuck", ("rgb twice",)),
-        ("camera=off rgb=stuck", ("rgb twice",)),
-    ],
+    rows(__file__, "faults_refused"),
 )
-def test_words_that_are_no_fault_are_refused_with_what_is_allowed(words: str, says: tuple[str, ...]) -> None:
+def test_words_that_are_no_fault_are_refused_with_what_is_allowed(words: str, says: list[str]) -> None:
     with pytest.raises(InputError) as refused:
         read_faults(words, PLAYED)
     for each in says:
@@ -225,3 +216,78 @@ def test_every_target_takes_every_kind_that_it_lists(message: Callable[[str, int
                 assert same == (kind == "stuck" and not part and form != "clock"), (target, kind)
                 tried += 1
     assert tried == 7 * 7 + 6 * 6 + 6 * 4
+
+
+FRAME, DETECTIONS = chicks_and_cup_frame()
+time = itertools.count(0.0, 0.5).__next__  # a clock that goes on by half a second when it is read
+LOADER = "spatial_vlm_ros.sim.faults.grounder:load"
+
+
+def test_a_file_switches_the_faults_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "faults"
+    inner = GivenDetections(DETECTIONS)
+    model = FaultyGrounder(inner, file=file)
+    phrases = (NounPhrase("chick"), NounPhrase("cup"))
+    right = model.ground(FRAME.rgb, phrases)
+    assert right.detections == DETECTIONS
+
+    file.write_text("model=off")
+    with pytest.raises(ModelError, match="an injected fault"):
+        model.ground(FRAME.rgb, phrases)
+
+    file.write_text("model=wrong")
+    wrong = model.ground(FRAME.rgb, phrases)
+    assert [d.label for d in wrong.detections] == [*[d.label for d in DETECTIONS][1:], DETECTIONS[0].label]
+    assert np.array_equal(wrong.match[:, 0], right.match[:, 1])
+    assert [d.box_xyxy for d in wrong.detections] == [d.box_xyxy for d in DETECTIONS]
+
+    file.write_text("model=garbage")
+    first = model.ground(FRAME.rgb, phrases)
+    assert {d.label for d in first.detections}.isdisjoint({d.label for d in DETECTIONS})
+    height, width = FRAME.rgb.shape[:2]
+    assert any(d.box_xyxy[2] > width or d.box_xyxy[3] > height for d in first.detections)
+
+    file.write_text("model=delayed:0.2")
+    slept = list[float]()
+    monkeypatch.setattr("spatial_vlm_ros.sim.faults.grounder.time", SimpleNamespace(monotonic=time, sleep=slept.append))
+    assert model.ground(FRAME.rgb, phrases).detections == DETECTIONS
+    file.write_text("model=slow:3")
+    assert model.ground(FRAME.rgb, phrases).detections == DETECTIONS
+    assert slept == [0.2, 2 * 0.5]  # the model took half a second
+
+    file.write_text("")
+    empty = GivenDetections(())
+    model._inner = empty
+    assert model.ground(FRAME.rgb, phrases).detections == ()
+    model._inner = inner
+    file.write_text("model=stuck")
+    assert model.ground(FRAME.rgb, phrases).detections == ()
+    file.unlink()
+    assert model.ground(FRAME.rgb, phrases).detections == DETECTIONS
+
+    file.write_text("model=intermittent:0.4")
+    failed = 0
+    for _ in range(100):
+        try:
+            model.ground(FRAME.rgb, phrases)
+        except ModelError:
+            failed += 1
+    assert 25 <= failed <= 55
+
+    file.write_text("depth=off")
+    with pytest.raises(UnknownNameError, match="model"):
+        model.ground(FRAME.rgb, phrases)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({}, InputError, "of=NAME"),
+        ({"of": "nothing"}, UnknownNameError, "grounding-dino"),
+        ({"of": "compact", "faults": "model=loud"}, UnknownNameError, "garbage"),
+        ({"of": "compact", "fault_seed": "x"}, InputError, "fault_seed"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(options: dict[str, str], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        load_grounder(LOADER, options)

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A grounder that knows the truth of the simulator, and errs as it is told."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from row_files import rows
 
-from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.grounder import SIMILAR, DetectorErrors, SimulatorGrounder, degraded, load
@@ -28,7 +27,6 @@ def detections(n: int, label: str = "cup") -> list[Detection]:
 
 
 def told(detection: Detection) -> tuple[object, ...]:
-    """All of a detection that can be compared."""
     return detection.id, detection.label, detection.score, detection.box_xyxy, detection.attributes
 
 
@@ -37,8 +35,8 @@ def test_without_errors_everything_is_reported_as_it_is_and_with_them_by_the_see
     for reported, true in zip(SimulatorGrounder(seen).detections(), seen.detections, strict=True):
         assert told(reported) == told(true)
         assert reported.mask is true.mask
-    errors = DetectorErrors(misses=0.3, swaps=0.3, jitter=0.1, masks="none")
-    one, same, other = (SimulatorGrounder(seen, errors, seed).detections() for seed in (1, 1, 2))
+    wrong = DetectorErrors(misses=0.3, swaps=0.3, jitter=0.1, masks="none")
+    one, same, other = (SimulatorGrounder(seen, wrong, seed).detections() for seed in (1, 1, 2))
     assert [told(d) for d in one] == [told(d) for d in same]
     assert [told(d) for d in one] != [told(d) for d in other]
 
@@ -82,9 +80,9 @@ def test_masks_are_eroded_and_dilated_by_the_pixels_asked() -> None:
 def test_whatever_the_errors_detections_fit_their_image(demo: Seen) -> None:
     _, seen = demo
     for masks in ("none", "eroded", "dilated", "exact"):
-        errors = DetectorErrors(0.1, 0.2, 0.2, masks, 4)
+        wrong = DetectorErrors(0.1, 0.2, 0.2, masks, 4)
         for seed in range(10):
-            some = SimulatorGrounder(seen, errors, seed).detections()
+            some = SimulatorGrounder(seen, wrong, seed).detections()
             assert check_detections(some, 640, 480)
 
 
@@ -111,27 +109,9 @@ def test_a_grounder_is_loaded_from_words() -> None:
 
 
 @pytest.mark.usefixtures("_mujoco")
-@pytest.mark.parametrize(
-    ("make", "options", "error", "words"),
-    [
-        (load, {"sead": "3"}, InputError, "sead"),
-        (load, {"seed": "three"}, InputError, "option seed"),
-        (load, {"seed": "-3"}, InputError, "seed -3"),
-        (load, {"error_seed": "-1"}, InputError, "error_seed"),
-        (load, {"misses": "often"}, InputError, "option misses"),
-        (load, {"misses": "2"}, InputError, "misses"),
-        (load, {"masks": "torn"}, UnknownNameError, "torn"),
-        (load, {"world": "moon"}, InputError, "moon"),
-        (load, {"width": "0"}, InputError, "camera"),
-        (DetectorErrors, {"misses": 1.1}, InputError, "misses"),
-        (DetectorErrors, {"swaps": -0.1}, InputError, "swaps"),
-        (DetectorErrors, {"jitter": float("nan")}, InputError, "jitter"),
-        (DetectorErrors, {"mask_px": 0}, InputError, "mask_px"),
-        (DetectorErrors, {"masks": "torn"}, UnknownNameError, "torn"),
-    ],
-)
+@pytest.mark.parametrize(("what", "options", "error", "words"), rows(__file__, "detector_refused"))
 def test_bad_options_and_impossible_errors_are_refused_by_name(
-    make: Callable[..., Any], options: dict[str, Any], error: type[Exception], words: str
+    what: str, options: dict[str, Any], error: str, words: str
 ) -> None:
-    with pytest.raises(error, match=words):
-        make(**options)
+    with pytest.raises(getattr(errors, error), match=words):
+        {"grounder": load, "errors": DetectorErrors}[what](**options)

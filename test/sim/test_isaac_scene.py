@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """examples/isaac/scene.py without Isaac Sim: the stage by plain USD, the graph by the names of Isaac Sim's sources."""
 
-from __future__ import annotations
-
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from row_files import example
 
 from spatial_vlm_ros.launcher import wiring
 from spatial_vlm_ros.launcher.gazebo import camera_mount
@@ -19,43 +17,13 @@ from spatial_vlm_ros.sim.demo_worlds import demo_camera, story
 ROOT = Path(__file__).resolve().parents[2]
 WORLD = ROOT / "worlds" / "chicks.sdf"
 OBJECTS = {obj.id: obj for obj in story()[0]}
-# Inputs and outputs used here, with the kinds of their values: .ogn files of isaacsim.core.nodes and
-# isaacsim.ros2.bridge in https://github.com/isaac-sim/IsaacSim, the same at v5.1.0 and v6.0.1.
-KNOWN: dict[str, dict[str, Any]] = {
-    "omni.graph.action.OnPlaybackTick": {"outputs:tick": None},
-    "isaacsim.ros2.bridge.ROS2Context": {"outputs:context": None},
-    "isaacsim.core.nodes.IsaacReadSimulationTime": {"outputs:simulationTime": None},
-    "isaacsim.ros2.bridge.ROS2PublishClock": {
-        "inputs:execIn": None, "inputs:context": None, "inputs:timeStamp": None, "inputs:topicName": str,
-    },
-    "isaacsim.ros2.bridge.ROS2PublishRawTransformTree": {
-        "inputs:execIn": None, "inputs:context": None, "inputs:timeStamp": None, "inputs:topicName": str,
-        "inputs:staticPublisher": bool, "inputs:parentFrameId": str, "inputs:childFrameId": str,
-        "inputs:translation": list, "inputs:rotation": list,
-    },
-    "isaacsim.core.nodes.IsaacCreateRenderProduct": {
-        "inputs:execIn": None, "inputs:width": int, "inputs:height": int, "inputs:cameraPrim": None,
-        "outputs:execOut": None, "outputs:renderProductPath": None,
-    },
-    "isaacsim.ros2.bridge.ROS2CameraHelper": {
-        "inputs:execIn": None, "inputs:context": None, "inputs:renderProductPath": None, "inputs:type": str,
-        "inputs:topicName": str, "inputs:frameId": str,
-    },
-    "isaacsim.ros2.bridge.ROS2CameraInfoHelper": {
-        "inputs:execIn": None, "inputs:context": None, "inputs:renderProductPath": None, "inputs:topicName": str,
-        "inputs:frameId": str,
-    },
-}  # fmt: skip
+KINDS = {None: type(None), "str": str, "bool": bool, "int": int, "list": list}
+KNOWN = yaml.safe_load(Path(__file__).with_name("isaac_nodes.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def scene() -> Any:
-    """The example as a module."""
-    spec = importlib.util.spec_from_file_location("isaac_scene", ROOT / "examples" / "isaac" / "scene.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return example("isaac/scene.py")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +41,7 @@ def test_the_graph_has_only_nodes_inputs_and_outputs_that_isaac_sim_has(scene: A
     assert set(kinds.values()) == set(KNOWN)
     for target, value in graph.values:
         node, _, port = target.partition(".")
-        assert isinstance(value, KNOWN[kinds[node]][port]), target
+        assert isinstance(value, KINDS[KNOWN[kinds[node]][port]]), target
     for source, target in graph.connections:
         assert source.partition(".")[2] in KNOWN[kinds[source.partition(".")[0]]], source
         assert target.partition(".")[2] in KNOWN[kinds[target.partition(".")[0]]], target

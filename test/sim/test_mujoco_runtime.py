@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How MuJoCo is loaded in a process: late, off screen, or not at all, with what to install."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Worked by hand: boxes on a table, the viewer at (-1, 0, 0.5), looking along +x; its right is -y."""
 
-from __future__ import annotations
+from typing import Any
 
 import numpy as np
 import pytest
+from row_files import rows
 
 from spatial_vlm_ros.errors import UnknownNameError
 from spatial_vlm_ros.sim.relation_truth import margin
@@ -27,32 +28,9 @@ def box(
 ANCHOR = box(0.0, 0.0)
 
 
-@pytest.mark.parametrize(
-    ("relation", "target", "expected"),
-    [
-        ("left of", box(0.0, 0.2), 0.2),
-        ("right of", box(0.0, 0.2), -0.2),
-        ("right of", box(0.3, -0.05), 0.05),
-        ("behind", box(0.2, 0.0), 0.2),
-        ("behind", box(0.2, 0.2), 0.1),  # a gap of 0.1 aside of 0.2 behind
-        ("behind", box(0.02, 0.3), -0.18),  # beside: 0.2 aside, 0.02 behind
-        ("behind", box(-0.2, 0.0), -0.2),
-        ("in front of", box(-0.2, 0.0), 0.2),
-        ("in front of", box(0.01, 0.0, (0.2, 0.2, 0.05)), -0.01),  # begins before it, its middle is behind
-        ("on", box(0.0, 0.0, (0.04, 0.04, 0.04), 0.1), 0.008),
-        ("on", box(0.0, 0.04, (0.02, 0.02, 0.02), 0.1), 0.008),
-        ("on", box(0.0, 0.06, (0.04, 0.04, 0.04), 0.1), -0.01),  # its middle is 1 cm beside the edge
-        ("on", box(0.0, 0.0, (0.04, 0.04, 0.04), 0.15), -0.042),  # floats
-        ("in", box(0.0, 0.0, (0.04, 0.04, 0.04), 0.01), 0.01),
-        ("in", box(0.0, 0.0, (0.04, 0.04, 0.04), 0.09), -0.01),  # its middle is over the rim
-        ("next to", box(0.0, 0.15), 0.06),  # by heights
-        ("next to", box(0.0, 0.26), 0.04),  # a gap of 0.16 where 0.2 would do
-        ("next to", box(0.0, 0.4), -0.1),
-        ("next to", box(0.0, 0.05), -0.045),  # within each other
-    ],
-)
-def test_margins_are_those_worked_by_hand(relation: str, target: TrueObject, expected: float) -> None:
-    assert margin(relation, target, ANCHOR, EYE) == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize(("relation", "target", "expected", "why"), rows(__file__, "relation_margins"))
+def test_margins_are_those_worked_by_hand(relation: str, target: list[Any], expected: float, why: str) -> None:
+    assert margin(relation, box(*target), ANCHOR, EYE) == pytest.approx(expected, abs=1e-6), why
 
 
 def test_left_mirrors_right_and_behind_is_never_in_front() -> None:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth, owners and colours of pixels lie where projection puts them."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 

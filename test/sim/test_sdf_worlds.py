@@ -4,8 +4,6 @@
 gz-sim was not run. libsdformat of Debian 12 is 12.3; Gazebo Harmonic has 14, whose `gz sdf` is taken where it is found.
 """
 
-from __future__ import annotations
-
 import ctypes.util
 import os
 import re
@@ -44,7 +42,6 @@ def command() -> list[str]:
 
 
 def check(path: Path) -> tuple[int, str]:
-    """Return code, and what is said of a world."""
     ended = subprocess.run([*command(), str(path)], capture_output=True, text=True, check=False, timeout=60)
     return ended.returncode, ended.stdout + ended.stderr
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Noise of a depth camera: its size, how it is shared by neighbours, and what is lost."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -19,7 +17,6 @@ QUIET = SensorNoise(floor=0.0, quadratic=0.0, edge_loss=0.0, loss=0.0, step=1e-6
 
 
 def slope(near: float, far: float) -> RgbdFrame:
-    """Depth that grows evenly from the left to the right."""
     depth = np.tile(np.linspace(near, far, 320, dtype=np.float32), (240, 1))
     return RgbdFrame(np.full((240, 320, 3), 120, np.uint8), depth, CAMERA)
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random worlds at rest: their relations hold, the same seed makes the same, and what fell is found."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.spatial import ConvexHull
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.sim import settled as settling
@@ -20,28 +17,10 @@ from spatial_vlm_ros.sim.kinds import KINDS, make
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.sim.placing import kept
 from spatial_vlm_ros.sim.settled import broken, random_view, relation_holds, settled_tabletop
-from spatial_vlm_ros.sim.truth import Placed, TrueObject
+from spatial_vlm_ros.sim.truth import Placed
 
 pytestmark = pytest.mark.usefixtures("_mujoco")
 Seen = tuple[PhysicsWorld, PhysicsRendering]
-
-
-def holds(relation: str, target: TrueObject, anchor: TrueObject, eye: np.ndarray) -> bool:
-    """The relations said another way: by bearings, distances and heights of centres and boxes' corners alone."""
-    t, a, e = target.centre[:2] - eye[:2], anchor.centre[:2] - eye[:2], np.linalg.norm
-    turned = np.arctan2(t[1], t[0]) - np.arctan2(a[1], a[0])
-    turned = (turned + np.pi) % (2 * np.pi) - np.pi
-    over = ConvexHull(anchor.corners()[:, :2]).equations @ [*target.centre[:2], 1.0]
-    corners = e(target.corners()[:, None, :2] - anchor.corners()[None, :, :2], axis=2)
-    return {
-        "left of": bool(turned > 0),
-        "right of": bool(turned < 0),
-        "behind": bool(e(t) > e(a)),
-        "in front of": bool(e(t) < e(a)),
-        "on": bool((over < 0).all() and target.centre[2] > anchor.top and target.bottom < anchor.top + 0.01),
-        "in": bool((over < 0).all() and anchor.bottom < target.bottom < target.centre[2] < anchor.top),
-        "next to": bool(corners.min() < 0.2 and abs(target.bottom - anchor.bottom) < 0.05),
-    }[relation]
 
 
 def test_recorded_relations_hold_as_the_objects_lie(settled: Seen) -> None:
@@ -50,8 +29,6 @@ def test_recorded_relations_hold_as_the_objects_lie(settled: Seen) -> None:
     assert len(related) >= 3
     for true in related:
         assert relation_holds(world, true.id)
-        anchor = world.truth[true.placed.anchor_ids[0]]
-        assert holds(true.placed.relation, true, anchor, world.base_T_camera.translation), (true.id, true.placed)
 
 
 @pytest.mark.parametrize("seeds", [(50, 52), pytest.param(range(50, 62), marks=pytest.mark.slow)], ids=["two", "many"])

@@ -33,7 +33,6 @@ def planner() -> Any:
 
 @pytest.fixture
 def cell() -> Any:
-    """The cell "behind", at rest."""
     from spatial_vlm_ros.sim.arm.cell import ArmCell
     from spatial_vlm_ros.sim.arm.worlds import layout
 
@@ -42,8 +41,6 @@ def cell() -> Any:
 
 @dataclasses.dataclass
 class Operator:
-    """Makes an arm do objects, a step at a time."""
-
     cell: Any
     planner: Any
     watch: Callable[[Any], None] = lambda _: None
@@ -129,5 +126,4 @@ def operator(cell: Any, planner: Any) -> Operator:
 
 @pytest.fixture(scope="session")
 def verdict() -> Callable[[Any], Any]:
-    """What the judge of a cell says."""
     return lambda cell: cell.judge.verdict(cell.data)

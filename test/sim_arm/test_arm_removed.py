@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The drawn arm over the table, at postures over and around objects: all of it is removed, and no object is taken for
-it.
-
-What MuJoCo draws are the meshes for the eye; the hulls are made of those for collision. The limit between robot and
-objects (`lift.robot_share`) lies between what is seen here.
-"""
+"""The drawn arm over the table: all of it is removed, and no object is taken for it."""
 
 from __future__ import annotations
 
@@ -44,7 +39,6 @@ class Look:
     bodies: Any
 
     def detection(self, *names: str) -> Detection:
-        """What a detector would report of some bodies, called a cup."""
         mask: Mask = np.isin(self.bodies, names)
         rows, columns = np.nonzero(mask)
         box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
@@ -86,7 +80,6 @@ def look(cell: Any, planner: Any, robot: RobotModel) -> Callable[..., Look]:
 
 
 def shares(frame: RgbdFrame, *detections: Detection) -> list[float]:
-    """The robot's part of each, as masks and as boxes."""
     assert frame.base_T_camera is not None
     given = (*detections, *(replace(d, mask=None) for d in detections))
     support = find_support(frame, detections, DepthConfig(), frame.base_T_camera.rotation[2])

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trajectories between their points, whether one is kept to, and what a faulty controller does; without physics."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,6 @@ def follower() -> Follower:
 
 
 def ramp(seconds: float = 1.0, by: float = 1.0) -> JointTrajectory:
-    """From rest to rest with a velocity of 0 at both ends."""
     return JointTrajectory(np.array([0.0, seconds]), np.array([[0.0, 0.0], [by, -by]]), np.zeros((2, 2)))
 
 
@@ -148,8 +145,6 @@ def test_a_trajectory_that_leaves_limits_or_begins_elsewhere_is_refused(sent: Jo
     with pytest.raises(InputError, match="one at a time"):
         arm.check(ramp(), REST)
 
-
-# ------------------------------------------------------------------------------------------------ faults
 
 TRAJECTORY = JointTrajectory(
     np.array([0.0, 1.0, 2.0]), np.array([[0.0], [0.5], [1.0]]), np.array([[0.0], [0.75], [0.0]]), np.zeros((3, 1))

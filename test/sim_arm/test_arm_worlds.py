@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Worlds that the arm can clear, and what its camera shows of them."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -29,7 +27,6 @@ NAMES = ("swapped", "0", *(pytest.param(name, marks=pytest.mark.slow) for name i
 
 @pytest.fixture(scope="module", params=NAMES)
 def shown(request: pytest.FixtureRequest) -> Any:
-    """A world, a frame of it and its detections."""
     cell = ArmCell(layout(request.param))
     view = ArmView(cell, VGA)
     yield cell, *view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, 7)

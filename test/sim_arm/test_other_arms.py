@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A UR5e with a gripper: free or not, masked or not, and the ways of plans, as MuJoCo has it from the same files."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recheck of an approved plan against contact physics: what passes presses on nothing, what presses is refused."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -25,7 +23,6 @@ SEED = 72003
 
 @pytest.fixture(scope="module")
 def made(planner: Any) -> Any:
-    """A plan in a random world."""
     return bench.planned(planner, bench.ArmCell(layout(str(SEED))), SEED, CONFIG)
 
 

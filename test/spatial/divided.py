@@ -62,7 +62,9 @@ def organiser(
     return body("whole", label, boards, at, yaw)
 
 
-def shelf_unit(heights: tuple[float, ...], size: Vector3, lid: bool, label: str = "shelf unit") -> Body:
+def shelf_unit(
+    heights: tuple[float, ...], size: Vector3, lid: bool, label: str = "shelf unit", at: Vector3 = (0.0, 0.2, 0.0)
+) -> Body:
     """Boards at `heights` between two sides and before a back; posts instead where there is no lid."""
     x, y, z = size
     boards: list[Board] = [((0, 0, height), (x, y, 0.015)) for height in heights]
@@ -72,10 +74,13 @@ def shelf_unit(heights: tuple[float, ...], size: Vector3, lid: bool, label: str 
     else:
         corners = [(a * (x - 0.02) / 2, b * (y - 0.02) / 2) for a in (-1, 1) for b in (-1, 1)]
         boards += [((a, b, 0), (0.02, 0.02, max(heights))) for a, b in corners]
-    return body("whole", label, boards, (0.0, 0.2, 0.0))
+    return body("whole", label, boards, at)
 
 
-def chest(number: int, out: int | None, size: Vector3 = (0.3, 0.25, 0.27), label: str = "cabinet") -> Body:
+def chest(
+    number: int, out: int | None, size: Vector3 = (0.3, 0.25, 0.27), label: str = "cabinet",
+    at: Vector3 = (0.0, 0.25, 0.0),
+) -> Body:  # fmt: skip
     """A chest of `number` drawers, of which the one numbered `out` from the top is 12 cm out towards the viewer."""
     x, y, z = size
     boards: list[Board] = [((0, 0, 0), size)]
@@ -86,4 +91,10 @@ def chest(number: int, out: int | None, size: Vector3 = (0.3, 0.25, 0.27), label
         front = -y / 2 - deep
         boards += [((0, front + deep / 2, low), (wide, deep, WALL)), ((0, front, low), (wide, 2 * WALL, tall))]
         boards += [((side * wide / 2, front + deep / 2, low), (WALL, deep, tall)) for side in (-1, 1)]
-    return body("whole", label, boards, (0.0, 0.25, 0.0))
+    return body("whole", label, boards, at)
+
+
+def stairs(number: int, label: str = "display stand", at: Vector3 = (0.0, 0.1, 0.0)) -> Body:
+    """Blocks one behind the other, each 5 cm higher than the one before it."""
+    blocks: list[Board] = [((0.0, n * 0.1, 0.0), (0.35, 0.1, (n + 1) * 0.05)) for n in range(number)]
+    return body("whole", label, blocks, at)

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from divided import chest, organiser, shelf_unit, stairs
 
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig
@@ -20,6 +22,9 @@ from spatial_vlm_ros.types import Detection, Mask, Resolution, RgbdFrame, Scene,
 
 STEEP = {"eye": (0.0, -0.6, 0.75), "target": (0.0, 0.1, 0.0)}
 LEVEL = {"eye": (0.1, -0.75, 0.45), "target": (0.0, 0.1, 0.1)}
+ABOVE = {"eye": (0.05, -0.9, 0.75), "target": (0.0, 0.1, 0.1)}
+FURNITURE: dict[str, Any] = {"organiser": organiser, "shelves": shelf_unit, "chest": chest, "stairs": stairs}
+SEVERAL = ("size", "across", "along", "heights")
 
 
 class Kept:
@@ -57,7 +62,7 @@ class Table:
         """Bodies as "kind id x y", with a height of the base if need be, apart by semicolons; and others.
 
         A kind is a method's name, and may be followed by a label: "cup:tea_cup m 0 0.2 0.05 red r=0.03 h=0.1". A colour
-        and sizes may follow, also "size=0.1x0.1x0.02".
+        and sizes may follow, also "size=0.1x0.1x0.02"; of furniture its boards, too: "across=-0.05/0.05".
         """
         made = []
         for body in bodies.split(";"):
@@ -67,10 +72,14 @@ class Table:
             for colour in COLOURS.keys() & set(rest):
                 more["colour"] = colour
             for name, value in (word.split("=") for word in rest if "=" in word):
-                sizes = tuple(map(float, value.split("x")))
-                more[{"r": "radius", "h": "height"}.get(name, name)] = sizes if name == "size" else sizes[0]
+                numbers = tuple(map(float, re.split("[x/]", value)))
+                more[{"r": "radius", "h": "height"}.get(name, name)] = numbers if name in SEVERAL else numbers[0]
             x, y, z = (*(float(word) for word in rest if "=" not in word and word not in COLOURS), 0.0)[:3]
-            made.append(getattr(self._plain, kind)(id_, x, y, z=z, **more))
+            if kind in FURNITURE:
+                whole = {name: int(more[name]) for name in ("number", "out") if name in more}
+                made.append(dataclasses.replace(FURNITURE[kind](at=(x, y, z), **more | whole), id=id_))
+            else:
+                made.append(getattr(self._plain, kind)(id_, x, y, z=z, **more))
         return self.see(*made, *others, **view)
 
     def lift(
@@ -133,8 +142,6 @@ def as_one(seen: Rendering, id_: str, label: str, *parts: str) -> tuple[Detectio
     mask = np.logical_or.reduce([seen.masks[part] for part in parts])
     return (*(d for d in seen.detections if d.id not in parts), of_mask(id_, label, mask))
 
-
-# ------------------------------------------------------------------------------------------------ random tables
 
 KINDS = ("cup", "can", "box", "block", "ball", "bowl", "mug")
 

@@ -4,17 +4,16 @@
 Each rule that keeps its answers from counting for too much is shown in a scene where no other rule would.
 """
 
-from __future__ import annotations
-
 import functools
 import math
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from judges import GOOD, SURE, Asked, Judge, behind, effect, report_of, says, told, written
 from rendered_tables import Table, meant, without_depth
+from tables import tables
 
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import config_from
@@ -39,106 +38,39 @@ def states(answer: Resolution) -> dict[str, str]:
     return {one.id: "".join(clause.state.value[0] for clause in one.clauses) for one in answer.candidates}
 
 
-# ------------------------------------------------------------------------------------------------ rules
-
-
-class Rule(NamedTuple):
-    """A scene, words, what a model has for true ("relation id" of its targets), and what comes of it.
-
-    `alone` is what measurement leads to, an id or a refusal, and the states that matter; `expected` are status, target
-    and effect of the answer. `known` calibrates all relations, and `false` is the probability of what is not true.
-    """
-
-    bodies: str
-    words: str
-    true: tuple[str, ...]
-    alone: tuple[str, dict[str, str]]
-    expected: tuple[Status, str | None, str]
-    known: JudgeCalibration = SURE
-    false: float = 0.03
-
-
 LEFT = "the can left of the cup"
 TWO_OPEN = "cup cup 0 0; ball ball 0.15 0; can hair -0.004 0.2; can right 0.2 -0.1"
 LEFT_AND_BEHIND = "the can left of the cup and behind the ball"
 CHAIN = "the can left of the ball behind the cup"
 LOW, AMBIGUOUS, OK = Status.LOW_CONFIDENCE, Status.AMBIGUOUS, Status.OK
-RULES = {
-    "what measurement left open is settled": Rule(
-        OPEN_LEFT, LEFT, ("left of hair",), ("LOW_CONFIDENCE", {}), (OK, "hair", "settled"), GOOD
-    ),
-    "of a negated relation the evidence is inverted": Rule(
-        OPEN_LEFT, "the can that is not left of the cup", ("left of hair",), ("AMBIGUOUS", {"right": "h", "hair": "u"}),
-        (OK, "right", "settled"), GOOD,
-    ),
-    "what measurement denies is never settled": Rule(
-        OPEN_LEFT, LEFT, ("left of right",), ("LOW_CONFIDENCE", {"right": "f"}), (LOW, None, "reported"), false=0.001
-    ),
-    "what clearly holds of two is not for a model to choose": Rule(
-        "cup cup 0 0; can a -0.2 0; can b -0.2 0.2", LEFT, ("left of a",), ("AMBIGUOUS", {"a": "h", "b": "h"}),
-        (AMBIGUOUS, None, "reported"), false=0.001,
-    ),
-    "all clauses are shared": Rule(
-        TWO_OPEN, LEFT_AND_BEHIND, ("left of hair", "behind hair"), ("LOW_CONFIDENCE", {"hair": "uh"}),
-        (OK, "hair", "settled"), GOOD,
-    ),
-    "what is denied in one clause is not settled by another": Rule(  # measurement of "behind" is surer
-        TWO_OPEN, LEFT_AND_BEHIND, ("left of hair",), ("LOW_CONFIDENCE", {"hair": "uh"}), (LOW, None, "reported"), GOOD,
-        0.2,
-    ),
-    "what measurement denies in an order is not settled": Rule(  # two may be left of the cup: hardly the rightmost
-        "cup cup 0 0; can third -0.2 0; can a -0.0025 0.2; can b -0.0025 -0.2", "the rightmost can left of the cup",
-        ("left of third",), ("AMBIGUOUS", {"third": "hf"}), (AMBIGUOUS, None, "reported"), GOOD,
-    ),
-    "only what it is unclear between is settled": Rule(  # both of other's are open: too unlikely to be asked about
-        "cup cup 0 -0.1; ball ball 0.18 0; can likely -0.007 0.33; can other 0.003 0.17", LEFT_AND_BEHIND,
-        ("left of other", "behind other", "behind likely"), ("LOW_CONFIDENCE", {"likely": "uh", "other": "uu"}),
-        (LOW, None, "reported"),
-    ),
-    "what clearly holds of another object keeps the question open": Rule(
-        "cup cup 0 0; can clear -0.2 0; can hair -0.004 0.2", LEFT, ("left of hair",),
-        ("AMBIGUOUS", {"clear": "h", "hair": "u"}), (AMBIGUOUS, None, "reported"), false=0.0005,
-    ),
-    "another reading is not settled": Rule(  # "behind the cup" is said of the can; with the ball there, of the ball
-        "cup cup 0.1 0; ball ball 0.17 -0.0075; can far 0.1 0.25; can near 0.1 -0.2", CHAIN,
-        ("left of far", "behind far", "behind ball"), ("AMBIGUOUS", {}), (AMBIGUOUS, None, "reported"), false=0.0005,
-    ),
-    "the same object by another reading is doubted": Rule(
-        "cup cup 0.1 0; ball ball 0.17 -0.0075; can far 0.1 0.25; can near 0.3 -0.1", CHAIN,
-        ("left of far", "behind far", "behind ball"), ("far", {}), (LOW, None, "doubted"), GOOD,
-    ),
-    "another object by another reading is doubted and not named": Rule(
-        "cup cup 0 0; ball ball 0.02 0.2; can a -0.15 -0.1; can b 0.033 0.33", CHAIN,
-        ("left of a", "left of b", "behind b"), ("a", {}), (LOW, None, "doubted"), false=0.0005,
-    ),
-    "another anchor, of which nothing was asked, does not save an answer": Rule(
-        "cup left 0 0; cup right 0.12 0; can far 0.06 0.2; can near 0.05 -0.2", BEHIND, (), ("far", {}),
-        (LOW, None, "doubted"), false=0.0005,
-    ),
-    "of the same anchor measurement is surer": Rule(
-        "cup left 0 0; can far 0 0.2; can near 0.05 -0.2", BEHIND, (), ("far", {}), (OK, "far", "reported"), GOOD, 0.2
-    ),
-}  # fmt: skip
+RULES = {row["rule"]: row for row in tables(__file__)["rules"]}
+"""A scene, words, what a model has for true ("relation id" of its targets), and what comes of it.
+
+`alone` is what measurement leads to, an id or a refusal, and the states that matter; `expected` are status, target and
+effect of the answer. `known` calibrates all relations, and `false` is the probability of what is not true.
+"""
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_what_a_model_says_counts_by_these_rules(asked: Asked, tabletop: Table, rule: Rule) -> None:
-    seen = tabletop.scene(rule.bodies)
-    alone = tabletop.ask(seen, rule.words)
-    assert (meant(alone), rule.alone[1].items() <= states(alone).items()) == (rule.alone[0], True), states(alone)
-    true = [(words.rpartition(" ")[0], words.rpartition(" ")[2]) for words in rule.true]
-    known = dict.fromkeys(("left of", "behind"), rule.known)
-    answer, judge = asked(seen, rule.words, says(*true, false=rule.false), known)
-    assert effect(answer) == rule.expected
-    if rule.expected[2] == "doubted":
+def test_what_a_model_says_counts_by_these_rules(asked: Asked, tabletop: Table, rule: dict[str, Any]) -> None:
+    seen, words, (means, least) = tabletop.scene(rule["bodies"]), rule["words"], rule["alone"]
+    alone = tabletop.ask(seen, words)
+    assert (meant(alone), least.items() <= states(alone).items()) == (means, True), states(alone)
+    true = [(told.rpartition(" ")[0], told.rpartition(" ")[2]) for told in rule["true"]]
+    known = dict.fromkeys(("left of", "behind"), {"sure": SURE, "good": GOOD}[rule["known"]])
+    answer, judge = asked(seen, words, says(*true, false=rule["false"]), known)
+    status, *expected = rule["expected"]
+    assert effect(answer) == (Status(status), *expected)
+    if expected[1] == "doubted":
         assert answer.query == alone.query
         assert len({anchor for relation, target, anchor in judge.asked if (relation, target) == ("behind", "far")}) <= 1
 
 
 def test_only_what_the_question_is_about_is_named(tabletop: Table) -> None:
-    for rule, id_, named in ((RULES["what measurement denies in an order is not settled"], "third", True),
-                             (RULES["only what it is unclear between is settled"], "other", False)):  # fmt: skip
-        assert (id_ in tabletop.ask(tabletop.scene(rule.bodies), rule.words).message) is named
+    for name, id_, named in (("what measurement denies in an order is not settled", "third", True),
+                             ("only what it is unclear between is settled", "other", False)):  # fmt: skip
+        rule = RULES[name]
+        assert (id_ in tabletop.ask(tabletop.scene(rule["bodies"]), rule["words"]).message) is named
 
 
 def test_a_negated_relation_is_asked_and_turned_round(asked: Asked, two_sides: Rendering, unclear: Rendering) -> None:
@@ -264,9 +196,6 @@ def test_whose_left_is_meant_is_not_settled(asked: Asked, tabletop: Table) -> No
     assert answer.question == alone.question
 
 
-# ------------------------------------------------------------------------------------------------ what is confirmed
-
-
 @pytest.mark.parametrize(
     ("silent", "expected"),
     [(("left of", "far"), "reported"), (("behind", "far"), "reported"), (("behind", "near"), "confirmed"),
@@ -299,9 +228,6 @@ def test_an_answer_of_which_a_relation_was_not_judged_is_not_confirmed(
     assert sorted(target for _, target, _ in judge.asked) == targets
     assert len(targets) == 4 or {relation for relation, *_ in judge.asked} == {"behind"}
     assert effect(answer) == (OK, "far", "reported")
-
-
-# ------------------------------------------------------------------------------------------------ places and depth
 
 
 def test_a_model_does_not_move_the_place(asked: Asked, tabletop: Table) -> None:
@@ -348,9 +274,6 @@ def test_what_a_person_says_after_a_question_is_not_for_a_model_to_dispute(asked
     judge.asked.clear()
     then = resolver.look_at(two_sides.frame, two_sides.detections).ask("the farther one", follows=first.dialogue)
     assert (meant(then.resolution), judge.asked) == ("far", [])
-
-
-# ------------------------------------------------------------------------------------------------ of any model
 
 
 @functools.cache

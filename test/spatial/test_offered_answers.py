@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answers that a resolution offers beside its question: each leads to its own object, and never to another.
-
-On seeds and sentences that no word of a question was written on, and on frames of real sensors.
-"""
+"""Answers offered beside a question: each leads to its own object, on seeds and frames that no word was written on."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places on tables: what is free, what carries, why a spot is a place, and what would have to change where none is."""
+"""Places on tables: what is free, what carries, why a spot is a place, what would have to change; and the truth."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,29 @@ import rendered_tables
 from divided import chest, organiser, shelf_unit
 from rendered_tables import Table, as_one, of_mask, without_depth
 
+from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
-from spatial_vlm_ros.parameters import PlaceConfig
-from spatial_vlm_ros.sim.tabletop import Body, Rendering, look_at
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlaceConfig, RelationConfig
+from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.spatial import placement_changes
 from spatial_vlm_ros.spatial.answer import target_of
-from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.moved import measured_widths
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places, place_of
 from spatial_vlm_ros.spatial.spot_reasons import outline_gap
-from spatial_vlm_ros.types import Detection, Distance, FrameOfReference, Place, Resolution, RgbdFrame, Status
+from spatial_vlm_ros.types import (
+    Detection,
+    Distance,
+    FrameOfReference,
+    PinholeCamera,
+    Place,
+    Resolution,
+    RgbdFrame,
+    Status,
+)
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 
 
@@ -122,9 +135,6 @@ def test_at_a_corner_of_a_tray_and_beside_what_stands_on_it(tabletop: Table) -> 
     assert asked.xyz[:, 2] == pytest.approx(0.012, abs=0.005)
     assert (np.abs(asked.xyz[:, :2]) < (0.17, 0.12)).all()
     assert np.hypot(asked.xyz[:, 0] - 0.09, asked.xyz[:, 1]).min() > 0.035 + 0.03 + 0.01
-
-
-# ------------------------------------------------------------------------------------------------ the support plane
 
 
 def test_on_the_table_needs_no_anchor(tabletop: Table) -> None:
@@ -233,9 +243,6 @@ def test_the_edge_of_the_table_is_where_it_is_seen_to_end(tabletop: Table) -> No
     assert ask(tabletop, endless, "at the edge of").reason == "no edge of the surface is visible"
 
 
-# ------------------------------------------------------------------------------------------------ objects
-
-
 def test_a_long_object_is_turned_where_it_fits_only_so(tabletop: Table) -> None:
     shelf = tabletop.block("shelf", 0, 0, (0.3, 0.08, 0.05))
     bar = tabletop.block("bar", 0.3, 0.05, (0.05, 0.2, 0.04), "bar")
@@ -272,9 +279,6 @@ def test_a_detected_table_carries_and_is_in_nobodys_way(tabletop: Table) -> None
     assert xyz[:, 0].max() < 0
 
 
-# ------------------------------------------------------------------------------------------------ levels and under
-
-
 def rack(tabletop: Table, *heights: float, can: float = 0.1, **view: Any) -> tuple[Rendering, tuple[Detection, ...]]:
     """Boards between two ends, as one detection, and a can before them."""
     boards = [tabletop.block(f"board{z}", 0, 0.1, (0.36, 0.22, 0.02), z=z) for z in heights]
@@ -307,9 +311,6 @@ def test_no_distance_on_an_object_and_no_place_by_one_that_is_not_measured(table
     assert ask(tabletop, seen, "next to", "a", moved="a").reason.startswith("the bl?ock (a)")
 
 
-# ------------------------------------------------------------------------------------------------ poses
-
-
 def test_the_pose_is_upright_in_either_frame_and_the_same_each_time(tabletop: Table) -> None:
     seen = tabletop.see(tabletop.block("a", 0, 0), tabletop.block("bar", 0.2, 0, (0.12, 0.04, 0.04)), **STEEP)
     known = ask(tabletop, seen, "left of", "a", moved="bar")
@@ -334,8 +335,6 @@ def test_more_clearance_is_kept_where_it_is_asked_for(tabletop: Table) -> None:
         circle = truth.outline(tabletop.can("there", *place.pose.position[:2], radius=0.03))
         assert min(truth.gap(circle, truth.outline(tabletop.block("x", x, 0))) for x in (-0.1, 0.1)) > 0.05
 
-
-# ------------------------------------------------------------------------------------------------ reasons
 
 HIGH = rendered_tables.STEEP
 UNIT = shelf_unit((0.0, 0.2), (0.45, 0.2, 0.4), lid=True)
@@ -470,3 +469,52 @@ def test_too_tall_closed_and_too_small_say_what_is_needed_and_what_there_is(tabl
 def test_only_no_place_says_what_would_have_to_change() -> None:
     with pytest.raises(ValueError, match="only if its status is NO_PLACE"):
         Resolution("x", Status.NOT_FOUND, "none", no_place=NoPlace("closed", "it is closed", "Open it."))
+
+
+RELATIONS = ("left of", "right of", "behind", "in front of", "next to", "near", "far from", "between")
+STANDING = ("cup", "mug", "can", "box", "block", "bowl")
+
+
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 32))])
+def test_a_place_is_free_carried_seen_and_where_it_was_asked_for(seed: int, camera: PinholeCamera) -> None:
+    rng = np.random.default_rng(seed)
+    world = random_tabletop(rng, int(rng.integers(4, 12)), region=(0.7, 0.45), labels=STANDING)
+    pitch, distance = math.radians(rng.uniform(30, 60)), rng.uniform(0.8, 1.1)
+    eye = (float(rng.uniform(-0.2, 0.2)), -distance * math.cos(pitch), distance * math.sin(pitch))
+    seen = render(world, camera, look_at(eye, (0.0, 0.0, 0.04)))
+    frame = noisy(seen.frame, rng) if seed % 2 else seen.frame
+    scene = build_scene(frame, seen.detections, DepthConfig(), LiftConfig())
+    layout = lay_out(scene, DepthConfig(), RelationConfig())
+    good = [row for row, o in enumerate(scene.objects) if layout.measured[row] and o.visible_fraction > 0.7]
+    if len(good) < 3:
+        good = [int(row) for row in np.flatnonzero(layout.measured)]
+    moved, *anchors = (int(row) for row in rng.permutation(good)[:3])
+    obj = world[scene.objects[moved].id]
+    others = [body for body in world.bodies if body.id != obj.id]
+    target = target_of(scene.objects[moved], scene)
+    empty = render(World(tuple(others)), camera, look_at(eye, (0.0, 0.0, 0.04))).frame
+    found = 0
+    for relation in rng.permutation(RELATIONS)[:4].tolist():
+        used = tuple(anchors) if relation == "between" else tuple(anchors[:1])
+        related = [world[scene.objects[row].id] for row in used]
+        view = layout.viewpoint(FrameOfReference.VIEWER)
+        placing = find_places(layout, PlaceRequest(relation, used, view, moved))
+        assert placing.assumed is None
+        assert (placing.reason is None) == bool(placing.spots)
+        places = [place_of(spot, layout) for spot in placing.spots]
+        found += len(places)
+        for place in places:
+            there = truth.moved_to(obj, target, place)
+            what = f"{relation} {[b.id for b in related]}: {place}"
+            outline = truth.outline(there)
+            assert (np.abs(outline) <= np.array(world.table_size) / 2).all(), what
+            assert place.pose.position[2] == pytest.approx(0.0, abs=0.008), what
+            assert min(truth.gap(outline, truth.outline(body)) for body in others) > 0.003, what
+            assert truth.margin(relation, there, related, eye) > -0.005, what
+            assert truth.seen_share(outline, 0.0, empty) > 0.75, what
+            assert place.probability >= 0.85
+            assert place.clearance_m >= 0.02
+        size = sum(obj.size[:2]) / 2
+        for one, other in combinations(places, 2):
+            assert math.dist(one.pose.position, other.pose.position) > 0.4 * size
+    assert found >= 1

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of the relations, on random scenes of turned boxes, discs and plates, some with fronts."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 

@@ -99,9 +99,6 @@ def site(tmp_path: Path) -> Path:
     return folder
 
 
-# ------------------------------------------------------------------------------------------------ one that works
-
-
 @pytest.fixture(scope="module")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of docs/relations.md, installed by pip."""
@@ -218,9 +215,6 @@ def test_a_verb_a_relation_that_nothing_is_put_in_and_one_to_two_anchors(mixed: 
     assert abs(np.linalg.norm(place - (0.6, 0.0)) - np.linalg.norm(place - (0.8, 0.2))) < 0.02
 
 
-# ------------------------------------------------------------------------------------------------ those that do not
-
-
 @pytest.mark.live
 def test_a_broken_package_costs_its_own_relation_alone(mixed: Mixed) -> None:
     site, errors, told = mixed
@@ -295,9 +289,6 @@ def test_damaged_metadata_of_a_package_leaves_the_own_relations(site: Path) -> N
     assert "the entry points cannot be read" in errors[""]
 
 
-# ------------------------------------------------------------------------------------------------ measures and forms
-
-
 @pytest.fixture
 def pairs(ground: Ground) -> Pairs:
     layout = ground.layout((Object(0.5, 0.0), Object(0.7, 0.0), Object(0.6, 0.2)))
@@ -360,8 +351,6 @@ def test_a_relation_of_another_form_is_refused(field: str, value: object) -> Non
     with pytest.raises(InputError, match=f"{field} of a relation: .*Expected"):
         Relation(**{**form, field: value})
 
-
-# ------------------------------------------------------------------------------------------------ finding them
 
 PARSED = "from spatial_vlm_ros.language import parse; print(parse('the mug coplanar with the cup')[0].target.relations)"
 

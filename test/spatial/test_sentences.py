@@ -1,15 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences on rendered tables: every one in sentences.txt means what it says there."""
+"""Sentences and questions on rendered tables (sentences.txt), and what is never taken."""
 
-from __future__ import annotations
-
+import dataclasses
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from rendered_tables import Table, meant, without_attributes
+from rendered_tables import (
+    ABOVE,
+    LEVEL,
+    STEEP,
+    Table,
+    as_one,
+    meant,
+    spot,
+    spots,
+    without_attributes,
+    without_depth,
+)
 
-from spatial_vlm_ros.types import Resolution
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.manipulation.pick_sequence import QUESTION
+from spatial_vlm_ros.output.annotated_image import draw
+from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.spatial.support_check import check_carried_out
+from spatial_vlm_ros.types import Detection, Resolution, SpaceAnswer, Status
 
 
 def read() -> dict[str, dict[str, str]]:
@@ -39,29 +60,235 @@ def assert_refused(answer: Resolution, named: str) -> None:
 
 def assert_answered(answer: Resolution) -> None:
     assert (answer.code, answer.target, answer.place, answer.message) == (1, None, None, answer.answer.words)
-    if answer.answer.value in ("yes", "no"):
-        assert answer.answer.probability >= 0.85
-        assert answer.answer.words.startswith(answer.answer.value.capitalize())
+    value, probability = answer.answer.value, answer.answer.probability
+    if value in ("yes", "no"):
+        assert probability >= 0.85
+        assert answer.answer.words.startswith(value.capitalize())
+    elif value == "unclear":
+        assert probability < 0.85
+        assert value in answer.answer.words
+    elif answer.answer.unit == "objects":
+        assert (answer.answer.interval, len(ids(answer.answer))) == ((value, value), value)
+
+
+def ids(answer: SpaceAnswer, *roles: str) -> set[str]:
+    return {obj.id for obj in answer.objects if obj.role in (roles or ("subject", "fits"))}
+
+
+def assert_objects(answer: SpaceAnswer, said: str) -> None:
+    assert ids(answer) == set(said.split())
+    assert all(obj.pose is not None and obj.pose.frame_id == answer.frame_id for obj in answer.objects)
+
+
+VIEWS: dict[str, dict[str, Any]] = {"steep": STEEP, "level": LEVEL, "above": ABOVE}
+BOUND = re.compile(r"([xyz])([<>=])(-?[\d.]+)(?:~([\d.]+))?$")
+
+
+def assert_place(answer: Resolution, said: str) -> None:
+    """The best place, or after "all" every place, keeps bounds; z=0.2~0.01 is within so much; by=, on= its anchor."""
+    every = said.startswith("all ")
+    found, places = (spots(answer), answer.places) if every else (spot(answer)[None], answer.places[:1])
+    for word in said.removeprefix("all ").split():
+        bound = BOUND.match(word)
+        if bound is None:
+            name, _, id_ = word.partition("=")
+            anchors = {place.anchor_id if name == "by" else place.carrier_id for place in places}
+            assert anchors == {id_}, said
+            continue
+        along, value = found[:, "xyz".index(bound[1])], float(bound[3])
+        kept = {"<": along < value, ">": along > value, "=": abs(along - value) <= float(bound[4] or 0.01)}[bound[2]]
+        assert kept.all(), (said, found)
 
 
 @pytest.mark.parametrize("scene", SENTENCES, ids=lambda scene: scene.replace("|", "")[:40])
 def test_sentences_mean(tabletop: Table, scene: str) -> None:
     bodies, _, options = scene.partition("|")
-    numbers = [word.split("=") for word in options.split() if "=" in word]
-    view: dict[str, Any] = {name: tuple(map(float, value.split(","))) for name, value in numbers}
+    named = dict(word.split("=") for word in options.split() if "=" in word)
+    parts, blind, boxed = (named.pop(name, "") for name in ("one", "blind", "boxed"))
+    view: dict[str, Any] = dict(VIEWS.get(named.pop("view", ""), {}))
+    view |= {name: tuple(map(float, value.split(","))) for name, value in named.items()}
     if "pitch" in view:
         view["eye"] = tabletop.pitched(*view.pop("pitch"))
     seen = tabletop.scene(bodies, **view)
-    given = [] if "only" in options else [seen.detections]
-    given += [tabletop.boxes_only(seen.detections)] if "boxes" in options else []
-    given += [without_attributes(seen.detections)] if "plain" in options else []
+    whole = seen.detections
+    if parts:
+        id_, *of = parts.split(",")
+        whole = as_one(seen, id_, id_, *(part for part in of if part in seen.masks))
+    whole = tuple(tabletop.boxes_only([d])[0] if d.id == boxed else d for d in whole)
+    given = [] if "only" in options else [whole]
+    given += [tabletop.boxes_only(whole)] if "boxes" in options.split() else []
+    given += [without_attributes(whole)] if "plain" in options else []
     frame = tabletop.without_pose(seen.frame) if "no pose" in options else seen.frame
+    frame = without_depth(seen, *blind.split(",")) if blind else frame
     for detections in given:
-        answers = {words: tabletop.ask(seen, words, detections, frame) for words in SENTENCES[scene]}
-        expected = {words: said.partition(": ")[0] for words, said in SENTENCES[scene].items()}
-        assert {words: meant(answer) for words, answer in answers.items()} == expected
-        for words, answer in answers.items():
+        for words, expected in SENTENCES[scene].items():
+            answer = tabletop.ask(seen, words, detections, frame)
+            means, _, message = expected.partition(": ")
+            means, _, place = means.partition(" @ ")
+            if means == "nothing":
+                assert answer.target is None, words
+            else:
+                assert meant(answer) == means, (words, answer.message)
+            if place == "nowhere":
+                assert answer.place is None
+            elif place and answer.answer is not None:
+                assert_objects(answer.answer, place)
+            elif place:
+                assert_place(answer, place)
             if answer.answer is not None:
                 assert_answered(answer)
             elif answer.target is None:
-                assert_refused(answer, SENTENCES[scene][words].partition(": ")[2])
+                assert_refused(answer, message)
+
+
+def said(answer: Resolution) -> SpaceAnswer:
+    """The answer, which has no target and no place."""
+    assert answer.status is Status.ANSWERED, answer.message
+    assert (answer.code, answer.target, answer.place, answer.targets, answer.places) == (1, None, None, (), ())
+    assert answer.answer is not None
+    assert answer.message == answer.answer.words
+    return answer.answer
+
+
+@pytest.fixture(scope="module")
+def table(tabletop: Table) -> Rendering:
+    """A cup in the middle; cans to its left and right, a tall block behind it, one in front of it."""
+    back = tabletop.block("back", 0.0, 0.25, (0.05, 0.05, 0.13))
+    return tabletop.scene("cup cup 0 0; can left -0.2 0; can right 0.2 0", back, tabletop.block("front", 0.0, -0.2))
+
+
+def test_distances_hold_the_truth(tabletop: Table, table: Rendering) -> None:
+    """Cans of 7 cm in diameter stand 0.4 m apart: 0.33 m are between them."""
+    answer = said(tabletop.ask(table, "how far is the left can from the right can?"))
+    assert isinstance(answer.value, float)
+    assert answer.interval is not None
+    assert answer.unit == "m"
+    assert answer.value == pytest.approx(0.33, abs=0.005)
+    assert answer.interval[0] <= 0.33 <= answer.interval[1]
+    assert answer.lengths[0].value == answer.value
+    assert answer.segment is not None
+    assert np.linalg.norm(np.subtract(*answer.segment)) == pytest.approx(answer.value, abs=1e-4)
+
+
+def test_a_distance_is_the_same_either_way_and_along_a_side(tabletop: Table, table: Rendering) -> None:
+    for one, other in itertools.combinations(("the cup", "the left can", "the farthest block"), 2):
+        there = said(tabletop.ask(table, f"how far is {one} from {other}?"))
+        back = said(tabletop.ask(table, f"what is the distance between {other} and {one}?"))
+        assert there.value == pytest.approx(back.value, abs=1e-6)
+        assert there.interval == pytest.approx(back.interval, abs=1e-6)
+    along = said(tabletop.ask(table, "how far left of the cup is the left can?"))
+    straight = said(tabletop.ask(table, "how far is the left can from the cup?"))
+    assert along.value == pytest.approx(straight.value, abs=0.01)
+
+
+def test_every_length_lies_within_its_interval(tabletop: Table, table: Rendering) -> None:
+    for words in ("how far is the cup from the left can?", "how tall is the cup?", "how far away is the cup?"):
+        answer = said(tabletop.ask(table, words))
+        assert isinstance(answer.value, float)
+        assert answer.interval is not None
+        assert 0 <= answer.interval[0] < answer.value < answer.interval[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["is the can left of the cup?", "how far is the cup from the can?", "is the cup left of the can?",
+     "which is taller, the cup or the can?"],
+)  # fmt: skip
+def test_which_object_is_asked_back_and_the_answer_goes_on(tabletop: Table, table: Rendering, words: str) -> None:
+    asked = tabletop.ask(table, words)
+    assert asked.status is Status.AMBIGUOUS
+    assert asked.question
+    assert {id_ for offered in asked.answers for id_ in offered.ids} == {"left", "right"}
+    for offered in asked.answers:
+        answer = said(Resolver().resolve(table.frame, offered.text, table.detections, follows=[words]))
+        assert ids(answer, "subject", "fits", "compared", "unclear") == {"cup", *offered.ids}, offered.text
+        if words.startswith("is the can"):
+            assert ids(answer) == set(offered.ids)
+            assert answer.value == ("yes" if offered.ids == ("left",) else "no")
+    answer = said(Resolver().resolve(table.frame, "the right can", table.detections, follows=[words]))
+    assert "right" in ids(answer, "subject", "fits", "compared", "unclear")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["how far is the cup from the left can?", "how many cans are there?", "is there room for the cup on the table?",
+     "is the cup behind the left can?"],
+)  # fmt: skip
+def test_answers_survive_json_and_are_drawn(table: Rendering, words: str) -> None:
+    resolver = Resolver()
+    answered = resolver.look_at(table.frame, table.detections).ask(words)
+    assert resolution_from_json(resolution_json(answered.resolution)) == answered.resolution
+    refused = resolver.resolve(table.frame, "it is", table.detections)
+    plain = draw(table.frame, table.detections, refused, resolver.config)
+    shown = draw(table.frame, answered.detections, answered.resolution, resolver.config, answered.scene)
+    assert shown.shape[1] == plain.shape[1]
+    assert (shown[: table.frame.rgb.shape[0]] != plain[: table.frame.rgb.shape[0]]).any()
+
+
+def test_an_answer_is_the_same_each_time_and_says_what_was_taken_for_the_words(tabletop: Table) -> None:
+    seen = tabletop.see(tabletop.can("can", -0.15, 0.0, label="soup can"), tabletop.cup("cup", 0.15, 0.0))
+    words = "how far is the wooden can from the cup?"
+    resolution = tabletop.ask(seen, words)
+    assert resolution == tabletop.ask(seen, words)
+    assert said(resolution).kind == "distance"
+    assert [(taken.phrase, taken.id) for taken in resolution.taken_for] == [("wooden can", "can")]
+    assert "where 'wooden can' means the soup can (can)" in resolution.message
+    assert "Nothing moves" in QUESTION
+
+
+OTHERS = {
+    "wipe the tray": "'wipe'", "push the cup": "'push'", "let go of the cup": "'release'",
+    "throw away the can": "'throw'", "avoid the cup": "'avoid'", "find the mug": "'find'",
+    "could you find the mug": "'find'", "open the drawer and put the bowl in it": "'open'",
+    "pick up the ball and then pick up the cup": "2 (pick the ball, pick the cup)",
+    "the dining table": "a dining table is never taken",
+}  # fmt: skip
+CARRIED_OUT = (
+    "grab me the chick behind the cup", "the chick behind the cup", "pick up the mug and put it on the tray",
+    "put the cup on the tray without touching the plate", "find the mug and pick it up",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_an_arm_refuses_by_name_what_it_does_not_carry_out(words: str) -> None:
+    with pytest.raises(NotUnderstoodError) as refused:
+        check_carried_out(parse(words)[0])
+    assert OTHERS[words] in refused.value.reason
+
+
+@pytest.mark.parametrize("words", CARRIED_OUT)
+def test_an_arm_carries_out_one_command_to_take_give_or_place(words: str) -> None:
+    check_carried_out(parse(words)[0])
+
+
+@pytest.fixture(scope="module")
+def seen(tabletop: Table) -> Rendering:
+    return tabletop.scene("can can 0.2 0; cup cup 0 0")
+
+
+def boxed(label: str, x0: float, y0: float, x1: float, y1: float) -> Detection:
+    return Detection(id="large", label=label, box_xyxy=(x0, y0, x1, y1), score=0.9)
+
+
+TABLE = boxed("dining table", 0.0, 300.0, 639.0, 400.0)  # farther left than both
+OVER_A_THIRD = boxed("tray", 0.0, 160.0, 639.0, 330.0)
+UNDER_A_THIRD = boxed("tray", 0.0, 160.0, 639.0, 310.0)
+
+
+def test_a_support_is_none_of_the_objects_but_an_anchor(tabletop: Table, seen: Rendering) -> None:
+    """It is not taken under its own name, and can be looked for."""
+    for large in (TABLE, OVER_A_THIRD):
+        assert tabletop.meant(seen, "take the leftmost object", [*seen.detections, large]) == "cup"
+    answer = tabletop.ask(seen, "grab the dining table", [*seen.detections, TABLE])
+    assert (answer.status, answer.target) == (Status.NOT_UNDERSTOOD, None)
+    assert "a dining table is never taken" in answer.message
+    given = [*seen.detections, dataclasses.replace(TABLE, box_xyxy=(0.0, 160.0, 639.0, 479.0))]
+    assert tabletop.meant(seen, "take the cup on the dining table", given) == "cup"
+    assert tabletop.meant(seen, "find the dining table", given) != "NOT_FOUND"
+
+
+def test_a_box_over_a_third_of_the_image_is_not_taken_and_the_answer_says_so(tabletop: Table, seen: Rendering) -> None:
+    answer = tabletop.ask(seen, "take the tray", [*seen.detections, OVER_A_THIRD])
+    assert (answer.status, answer.target) == (Status.NOT_FOUND, None)
+    assert "over a third of the image: tray (large)" in answer.message
+    assert tabletop.meant(seen, "take the tray", [*seen.detections, UNDER_A_THIRD]) != "NOT_FOUND"

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is composed, for rclpy and for bags, is read back as it was."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ pytest.importorskip("rosbags")
 
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from scipy.spatial.transform import Rotation
+from tables import tables
 
 from spatial_vlm_ros.errors import ShapeError
 from spatial_vlm_ros.streams.camera_info import camera_of
@@ -29,6 +28,7 @@ from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 from spatial_vlm_ros.types import Detection, PinholeCamera, Transform
 
+TABLES = tables(__file__)
 STAMP = 1_700_000_000_123_456_789
 CAMERA = PinholeCamera(
     np.array([[600.0, 0, 321], [0, 610, 241], [0, 0, 1]]), 640, 480, "plumb_bob", (0.1, 0.2, 0, 0, 0)
@@ -106,39 +106,18 @@ def test_every_depth_comes_back_bit_by_bit_and_millimetres_as_integers(
     np.testing.assert_array_equal(decode_depth(message), fine)
 
 
-@pytest.mark.parametrize(
-    ("metres", "encoding"),
-    [
-        (1.234, "16UC1"),
-        (1.2345, "32FC1"),
-        (65.535, "16UC1"),
-        (65.536, "32FC1"),
-        (0.0004, "32FC1"),
-        (0.0, "32FC1"),
-        (np.nan, "16UC1"),
-    ],
-)
+@pytest.mark.parametrize(("metres", "encoding"), TABLES["encodings"])
 def test_depth_is_sent_as_integers_only_where_nothing_is_lost(way: Way, metres: float, encoding: str) -> None:
     composer, _ = way
     depth = np.array([[1.0, metres]], np.float32)
     assert composer.image_depth(depth, composer.header(0, "camera")).encoding == encoding
 
 
-@pytest.mark.parametrize(
-    ("kind", "pixels"),
-    [
-        ("image_rgb", np.zeros((2, 2), np.uint8)),
-        ("image_rgb", np.zeros((2, 2, 3))),
-        ("image_depth", np.zeros((2, 2))),
-        ("image_depth", np.zeros((2, 2, 1), np.float32)),
-        ("image_mono", np.zeros((2, 2), bool)),
-        ("image_mono", np.zeros((2, 2, 3), np.uint8)),
-    ],
-)
-def test_arrays_of_the_wrong_kind_are_refused(way: Way, kind: str, pixels: np.ndarray) -> None:
+@pytest.mark.parametrize(("kind", "shape", "dtype"), TABLES["wrong arrays"])
+def test_arrays_of_the_wrong_kind_are_refused(way: Way, kind: str, shape: list[int], dtype: str) -> None:
     composer, _ = way
     with pytest.raises(ShapeError):
-        getattr(composer, kind)(pixels, composer.header(0, "camera"))
+        getattr(composer, kind)(np.zeros(shape, dtype), composer.header(0, "camera"))
     found = Detection("a", "cup", 0.5, (0, 0, 1, 1), np.ones((3, 3), bool))
     with pytest.raises(ShapeError, match="mask of detection 'a'"):
         composer.detection_array([found], composer.header(0, "camera"), 4, 3)

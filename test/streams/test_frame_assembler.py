@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state machine that makes frames of messages: which camera info holds, what is waited for, why none came."""
+"""The state machine that makes frames of messages: which camera info holds, what is waited for, why none came, and the
+same with the points of the robot itself and by the stamp of detections."""
 
 from __future__ import annotations
 
-import array
+from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +23,11 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.compose import rclpy_composer
 from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler, PendingFrame
+from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
+from spatial_vlm_ros.streams.transforms import TransformBuffer
+from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, Transform
 
 MS = 1_000_000
 START = 1000 * SECOND
@@ -29,41 +35,28 @@ OPTICAL = "camera_optical_frame"
 QUEUE = 5
 
 
+COMPOSE = rclpy_composer(lambda _: SimpleNamespace)
+
+
 def header(stamp_ns: int, frame: str = OPTICAL) -> Any:
-    return SimpleNamespace(
-        stamp=SimpleNamespace(sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND), frame_id=frame
-    )  # fmt: skip
+    return COMPOSE.header(stamp_ns, frame)
 
 
 def image(stamp_ns: int, frame: str = OPTICAL) -> Any:
-    return SimpleNamespace(
-        header=header(stamp_ns, frame), encoding="rgb8", height=4, width=4, step=12, is_bigendian=0,
-        data=array.array("B", bytes(48)),
-    )  # fmt: skip
+    return COMPOSE.image_rgb(np.zeros((4, 4, 3), np.uint8), header(stamp_ns, frame))
 
 
 def depth(stamp_ns: int, frame: str = OPTICAL) -> Any:
-    return SimpleNamespace(
-        header=header(stamp_ns, frame), encoding="16UC1", height=4, width=4, step=8, is_bigendian=0,
-        data=array.array("B", b"\xe8\x03" * 16),
-    )  # fmt: skip
+    return COMPOSE.image_depth(np.ones((4, 4), np.float32), header(stamp_ns, frame))
 
 
 def info(stamp_ns: int, focal: float = 4.0) -> Any:
-    roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False)
-    K = [focal, 0, 1.5, 0, focal, 1.5, 0, 0, 1]
-    return SimpleNamespace(
-        header=header(stamp_ns), width=4, height=4, distortion_model="plumb_bob", d=[], k=K, r=np.eye(3).reshape(-1),
-        p=[focal, 0, 1.5, 0, 0, focal, 1.5, 0, 0, 0, 1, 0], binning_x=0, binning_y=0, roi=roi,
-    )  # fmt: skip
+    K = np.array([[focal, 0, 1.5], [0, focal, 1.5], [0, 0, 1]])
+    return COMPOSE.camera_info(PinholeCamera(K, 4, 4), header(stamp_ns))
 
 
 def transform(stamp_ns: int, parent: str = "base_link", child: str = OPTICAL, x: float = 0.0) -> Any:
-    pose = SimpleNamespace(
-        translation=SimpleNamespace(x=x, y=0.0, z=0.0), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
-    )
-    stamped = SimpleNamespace(header=header(stamp_ns, parent), child_frame_id=child, transform=pose)
-    return SimpleNamespace(transforms=[stamped])
+    return COMPOSE.tf_message([COMPOSE.place_stamped(parent, child, (x, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0), stamp_ns)])
 
 
 class Feed:
@@ -104,9 +97,6 @@ def focal(observation: PendingFrame | None) -> float:
     return float(observation.rgb_info.k[0])
 
 
-# ------------------------------------------------------------------------------------------------ which frame
-
-
 def test_the_first_frame_at_or_after_acceptance_is_taken() -> None:
     feed = Feed()
     for n in range(3):
@@ -129,9 +119,6 @@ def test_a_frame_is_complete_only_with_its_own_detections() -> None:
     assert detections == ()
     assert (frame.rgb.shape, frame.frame_id) == ((4, 4, 3), OPTICAL)
     assert frame.depth[0, 0] == pytest.approx(1.0)
-
-
-# ------------------------------------------------------------------------------------------------ camera info
 
 
 @pytest.mark.parametrize("order", ["ird", "rid", "rdi", "dri"])
@@ -167,9 +154,6 @@ def test_an_image_whose_info_was_lost_is_used_only_where_the_camera_did_not_chan
     observation = feed.take(START + MS)
     assert (observation.stamp_ns, focal(observation)) == (START + used * MS, now)
     assert feed.assembler.without_info == (used == 66)
-
-
-# ------------------------------------------------------------------------------------------------ transforms
 
 
 def test_a_complete_frame_is_held_until_its_transform_comes() -> None:
@@ -258,9 +242,6 @@ def test_a_speaker_that_does_not_come_is_not_known_and_refuses_nobody(why: str) 
     assert not feed.assembler.waits_for_transform
 
 
-# ------------------------------------------------------------------------------------------------ why none came
-
-
 def test_silence_is_the_first_reason() -> None:
     feed = Feed(with_detections=True)
     error = feed.why()
@@ -290,9 +271,6 @@ def test_the_other_reasons_are_told_apart(frames: list[dict[str, Any]], error: t
     assert feed.take() is None
     assert type(feed.why()) is error
     assert words in str(feed.why())
-
-
-# ------------------------------------------------------------------------------------------------ restarts
 
 
 def test_after_a_reset_nothing_of_before_is_used_or_counted_as_heard() -> None:
@@ -325,9 +303,6 @@ def test_another_assembler_goes_on_with_what_is_sent_only_once() -> None:
     other.assembler.continue_from(feed.assembler)
     other.frame(START, focal=None)
     assert focal(other.take()) == 6.0
-
-
-# ------------------------------------------------------------------------------------------------ laws
 
 
 events = st.lists(
@@ -370,3 +345,208 @@ def test_whatever_comes_frames_are_whole_and_never_from_before_the_request(scrip
             feed.assembler.reset()
         assert all(len(stream) <= QUEUE for stream in feed.assembler.streams.values())
         assert len(feed.assembler._matched) <= QUEUE
+
+
+LINKS = ("base_link", "upper", "tool")
+CONFIG = StreamConfig(
+    base_frame="base_link", robot_description="robot.urdf", transform_timeout=0.5, clocks_in_step=True, clock_error=0.0
+)
+
+
+class Corner:
+    """A double of the robot: it hides the upper left pixel, and keeps the poses that it was told."""
+
+    links = LINKS
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Transform, ...]] = []
+
+    def removed(self, frame: RgbdFrame, base_T_links: Sequence[Transform]) -> RgbdFrame:
+        self.told.append(tuple(base_T_links))
+        left = frame.depth.copy()
+        left[0, 0] = np.nan
+        return replace(frame, depth=left)
+
+
+@pytest.fixture
+def corner() -> Corner:
+    return Corner()
+
+
+@pytest.fixture
+def feed(corner: Corner) -> Feed:
+    """An assembler with the robot, which knows the camera's pose, and a complete frame in it."""
+    made = Feed()
+    made.assembler = FrameAssembler(CONFIG, with_detections=False, robot=corner)
+    made.add(roles.STATIC_TRANSFORMS, transform(0))
+    made.frame(START)
+    return made
+
+
+def links(feed: Feed, *names: str, stamps: Sequence[int] = (START - 10 * MS, START + 10 * MS)) -> None:
+    """Transforms of links that move along x: 0.1 m before the frame, 0.3 m after it."""
+    for name in names:
+        for stamp, x in zip(stamps, (0.1, 0.3), strict=False):
+            feed.add(roles.TRANSFORMS, transform(stamp, child=name, x=x))
+
+
+def test_a_frame_waits_for_every_link_at_its_very_stamp(feed: Feed, corner: Corner) -> None:
+    links(feed, "upper")
+    assert feed.take() is None
+    assert feed.assembler.waits_for_transform
+    links(feed, "tool", stamps=(START - 10 * MS,))
+    assert feed.take() is None
+    links(feed, "tool", stamps=(START - 10 * MS, START + 10 * MS))
+    observation = feed.take()
+    assert not corner.told  # the frame is decoded when it is wanted
+    frame, _ = observation.decode()
+    assert np.isnan(frame.depth[0, 0])
+    assert np.isfinite(frame.depth).sum() == frame.depth.size - 1
+    (told,) = corner.told
+    assert [(pose.parent, pose.child) for pose in told] == [("base_link", name) for name in LINKS]
+    assert [pose.translation[0] for pose in told] == pytest.approx([0.0, 0.2, 0.2])  # where they were at the stamp
+
+
+@pytest.mark.parametrize("known", [(), ("upper",)])
+def test_a_link_that_nobody_publishes_is_refused_by_its_name(known: tuple[str, ...], feed: Feed) -> None:
+    links(feed, *known)
+    assert feed.take() is None
+    feed.now += 600 * MS
+    assert isinstance(feed.why(), TransformUnavailableError)
+    assert ("tool" if known else "upper") in str(feed.why())
+    missing = "tool" if known else "upper"
+    with pytest.raises(
+        TransformUnavailableError, match=f"frame '{missing}' was never published.*robot_description"
+    ) as e:
+        feed.take()
+    assert (e.value.parent, e.value.child) == ("base_link", missing)
+    assert feed.take() is None  # the frame is spent
+
+
+def test_a_link_that_stopped_moving_in_tf_is_refused(feed: Feed) -> None:
+    links(feed, "upper")
+    links(feed, "tool", stamps=(START - 20 * MS, START - 10 * MS))
+    assert feed.take() is None
+    feed.now += 600 * MS
+    with pytest.raises(TransformUnavailableError, match=r"tool: the newest sample is 10.0 ms before"):
+        feed.take()
+
+
+def test_a_robot_that_is_named_and_not_given_is_refused() -> None:
+    for make in (
+        lambda: FrameAssembler(CONFIG, with_detections=False),
+        lambda: RecentFrames(CONFIG, Feed().assembler.transforms),
+    ):
+        with pytest.raises(InputError, match=r"robot.urdf.*robot_of"):
+            make()
+
+
+def test_recent_frames_are_without_the_robot_and_so_is_what_goes_on_after_a_change(feed: Feed, corner: Corner) -> None:
+    links(feed, "upper", "tool")
+    recent = RecentFrames(CONFIG, feed.assembler.transforms, corner)
+    for role, message in ((roles.RGB_INFO, info(START)), (roles.RGB, image(START)), (roles.DEPTH, depth(START))):
+        recent.add(role, message, feed.now)
+    found: Any = image(START)
+    found.detections = []
+    observation = recent.take_for(found, feed.now)
+    assert np.isnan(observation.decode()[0].depth[0, 0])
+    after = FrameAssembler(replace(CONFIG, sync_slop=0.1), with_detections=False, robot=corner)
+    after.continue_from(feed.assembler)
+    for role, message in ((roles.RGB, image(START)), (roles.DEPTH, depth(START))):
+        after.add(role, message, feed.now)
+    taken = after.take(START, feed.now)
+    assert np.isnan(taken.decode()[0].depth[0, 0])
+
+
+PERIOD = 33 * MS
+
+
+def found(stamp_ns: int, frame: str = OPTICAL) -> Any:
+    box = SimpleNamespace(center=SimpleNamespace(position=SimpleNamespace(x=2.0, y=2.0), theta=0.0), size_x=2, size_y=2)
+    said = SimpleNamespace(hypothesis=SimpleNamespace(class_id="cup", score=0.5))
+    return SimpleNamespace(
+        header=header(stamp_ns, frame), detections=[SimpleNamespace(id="", results=[said], bbox=box)]
+    )
+
+
+class Recent:
+    def __init__(self, **config: Any) -> None:
+        settings = StreamConfig(**{"base_frame": "", "sync_queue": QUEUE, **config})
+        self.recent = RecentFrames(settings, TransformBuffer(10 * SECOND))
+
+    def frames(self, first: int, count: int, parts: str = "ird") -> None:
+        for number in range(first, first + count):
+            at = START + number * PERIOD
+            messages = {"i": (roles.RGB_INFO, info(at)), "r": (roles.RGB, image(at)), "d": (roles.DEPTH, depth(at))}
+            for part in parts:
+                self.recent.add(*messages[part], at + MS)
+
+    def take(self, number: int, offset: int = 0, frame: str = OPTICAL) -> Any:
+        at = START + number * PERIOD + offset
+        return self.recent.take_for(found(at, frame), at + 100 * MS)
+
+
+def test_the_frame_of_the_stamp_comes_with_the_detections_and_can_be_had_again() -> None:
+    feed = Recent()
+    feed.frames(0, QUEUE)
+    for _ in range(2):
+        for number in range(QUEUE):
+            frame, detections = feed.take(number).decode()
+            assert frame.stamp_ns == START + number * PERIOD
+            assert [(d.id, d.label, d.box_xyxy) for d in detections] == [("d0", "cup", (1, 1, 3, 3))]
+    feed.frames(QUEUE, 1)
+    assert feed.take(1) is not None
+    with pytest.raises(StaleInputError, match="sync_queue"):  # no more than so many are kept
+        feed.take(0)
+    with pytest.raises(NotSynchronisedError, match="header"):  # a stamp between two images is no image
+        feed.take(1, offset=1)
+    assert feed.take(9) is None  # it may come
+
+
+def test_an_image_without_depth_is_not_replaced_by_another() -> None:
+    feed = Recent(sync_slop=0.001)
+    feed.frames(0, 1)
+    feed.frames(1, 1, "ir")
+    feed.frames(2, 1)
+    with pytest.raises(NotSynchronisedError):
+        feed.take(1)
+
+
+@pytest.mark.parametrize("late", ["i", "d", "r"])
+def test_what_is_missing_of_a_frame_is_waited_for(late: str) -> None:
+    feed = Recent()
+    feed.frames(0, 2)
+    feed.frames(2, 1, "ird".replace(late, ""))
+    assert feed.take(2) is None
+    feed.frames(2, 1, late)
+    assert feed.take(2) is not None
+
+
+def test_another_camera_or_no_stamp_is_refused_and_a_detector_that_names_none_is_believed() -> None:
+    feed = Recent()
+    feed.frames(0, 1)
+    with pytest.raises(InputError, match="left_camera"):
+        feed.take(0, frame="left_camera")
+    assert feed.take(0, frame="") is not None
+    check_stamped(found(1))
+    with pytest.raises(InputError, match="header"):
+        check_stamped(found(0))
+
+
+def test_a_missing_transform_is_waited_for_and_then_refused() -> None:
+    feed = Recent(base_frame="base_link", transform_timeout=0.5)
+    feed.frames(0, 1)
+    assert feed.take(0) is None
+    assert feed.recent.waits_for_transform
+    with pytest.raises(TransformUnavailableError):
+        feed.recent.take_for(found(START), START + 2 * SECOND)
+
+
+def test_why_none_came_names_the_silent_topic_or_the_clocks() -> None:
+    feed = Recent()
+    since, topics = START + SECOND, {roles.RGB: "/camera/color"}
+    assert "/camera/color" in str(feed.recent.why_none_for(found(since), since, topics))
+    feed.frames(0, 60)
+    error = feed.recent.why_none_for(found(START + 60 * SECOND), since, topics)
+    assert isinstance(error, StaleInputError)
+    assert "58.05 s after" in str(error)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of messages, raw and compressed: the pixels that the driver meant, metres, or a refusal."""
 
-from __future__ import annotations
-
 import array
 import contextlib
 import struct
@@ -21,11 +19,14 @@ pytest.importorskip("rosbags")
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CompressedImage as RclpyCompressedImage
 from sensor_msgs.msg import Image as RclpyImage
+from tables import tables
 
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.streams import codecs
 from spatial_vlm_ros.streams.image import RGB_ENCODINGS, decode_depth, decode_rgb
 
+TABLES = tables(__file__)
 IMAGE = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
 GREY = np.repeat(IMAGE[..., 1:2], 3, axis=2)
 DEPTH = np.array([[0, 1, 1500], [65535, 2, 300]], np.uint16)
@@ -69,9 +70,6 @@ def png(width: int, height: int, pixels: bytes = b"") -> bytes:
 
 def damaged(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
-
-
-# ------------------------------------------------------------------------------------------------ raw images
 
 
 @pytest.mark.parametrize("padding", [0, 5])
@@ -121,39 +119,42 @@ def test_yuv_is_read_with_luma_where_its_name_says(encoding: str, luma: int) -> 
     assert np.abs(rgb - np.array([expected, expected])).max() <= 2
 
 
-# ------------------------------------------------------------------------------------------------ compressed images
-
-
 FLAT = np.full((16, 16, 3), (200, 90, 20), np.uint8)
 BLACK = file(np.zeros((16, 16, 3), np.uint8), ".jpg")
+WIDE = file(IMAGE.astype(np.uint16))
+FILES = {
+    "nothing": b"",
+    "zeros": b"\0" * 5,
+    "twelve zeros and depth": b"\0" * 12 + file(DEPTH),
+    "video": b"\0\0\0\1\x67",
+    "depth": file(DEPTH),
+    "depth but for its end": file(DEPTH)[:-5],
+    "16 bits of colours": WIDE,
+    "colours": file(IMAGE),
+    "colours as a JPEG": file(IMAGE, ".jpg"),
+    "swapped colours": file(IMAGE[..., ::-1]),
+    "swapped colours and alpha": file(np.dstack([IMAGE[..., ::-1], IMAGE[..., 0]])),
+    "green": file(IMAGE[..., 1]),
+    "red": file(IMAGE[..., 0]),
+    "one swapped colour": file(FLAT[..., ::-1], ".jpg"),
+    "black and zeros": BLACK + b"\0" * 700,
+    "black with fill bytes": BLACK[:2] + b"\xff\xff" + BLACK[2:],
+    "a signature": codecs.PNG_SIGNATURE,
+    "damaged": damaged(file(IMAGE), 60),
+    "too few rows": png(64, 48, b"\0" * 1000),
+    "too large": png(100_000, 100_000),  # before it is decoded
+    "no columns": png(0, 5),
+    "no rows": png(5, 0),
+}
+PIXELS = {
+    "image": IMAGE, "grey": GREY, "flat": FLAT, "black": np.zeros_like(FLAT),
+    "mosaic": decode_rgb(image(IMAGE[..., 0], "bayer_rggb8")),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("data", "format_", "expected"),
-    [
-        *((file(IMAGE[..., ::-1]), format_, IMAGE) for format_ in (
-            "png", "bgr8; png compressed ", "bgr8; png compressed bgr8", "rgb8; png compressed bgr8",
-            "rgba8; png compressed bgr8",
-        )),
-        (file(IMAGE), "rgb8; png compressed rgb8", IMAGE),  # only this says that it is swapped
-        (file(np.dstack([IMAGE[..., ::-1], IMAGE[..., 0]])), "png", IMAGE),  # alpha is dropped
-        *((file(IMAGE[..., 1]), format_, GREY) for format_ in (
-            "mono8; png compressed ", "mono8; png compressed mono8", "png",
-        )),
-        *((file(FLAT[..., ::-1], ".jpg"), format_, FLAT) for format_ in (
-            "jpeg", "jpg", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8",
-        )),
-        (BLACK + b"\0" * 700, "jpeg", np.zeros_like(FLAT)),  # padding behind it
-        (BLACK[:2] + b"\xff\xff" + BLACK[2:], "jpeg", np.zeros_like(FLAT)),  # fill bytes inside
-        *((file(IMAGE[..., 0]), format_, decode_rgb(image(IMAGE[..., 0], "bayer_rggb8"))) for format_ in (
-            "bayer_rggb8; png compressed bayer_rggb8", "bayer_rggb8; png compressed ",
-        )),
-    ],
-)  # fmt: skip
-def test_a_file_holds_true_colours_whatever_the_camera_published(
-    data: bytes, format_: str, expected: np.ndarray
-) -> None:
-    rgb = decode_rgb(compressed(data, format_)).astype(int)
+@pytest.mark.parametrize(("pixels", "data", "format_"), TABLES["colours"])
+def test_a_file_holds_true_colours_whatever_the_camera_published(pixels: str, data: str, format_: str) -> None:
+    rgb, expected = decode_rgb(compressed(FILES[data], format_)).astype(int), PIXELS[pixels]
     assert rgb.shape == expected.shape
     assert np.abs(rgb - expected).max() <= (3 if expected is FLAT else 0)
 
@@ -176,68 +177,29 @@ def test_a_truncated_file_is_refused(extension: str, share: float) -> None:
         decode_rgb(compressed(whole[: int(share * len(whole))], "bgr8; jpeg compressed bgr8"))
 
 
-@pytest.mark.parametrize(
-    ("data", "format_", "reason"),
-    [
-        (b"", "jpeg", "0 bytes"),
-        (b"\0\0\0\1\x67", "h264", "PNG or a JPEG"),
-        (file(DEPTH), "16UC1; png compressed ", "8 bits"),
-        (b"\0" * 12 + file(DEPTH), "16UC1; compressedDepth png", "colour topic"),
-        (codecs.PNG_SIGNATURE, "png", "8 bytes"),
-        (damaged(file(IMAGE), 60), "png", "checksum"),
-        (png(64, 48, b"\0" * 1000), "png", "cannot be decoded"),
-        (png(100_000, 100_000), "png", "image size"),  # before it is decoded
-        (png(0, 5), "png", "image size"),
-        (png(5, 0), "png", "image size"),
-    ],
-)
-def test_what_is_no_image_is_refused_by_name(data: bytes, format_: str, reason: str) -> None:
+@pytest.mark.parametrize(("data", "format_", "reason"), TABLES["no images"])
+def test_what_is_no_image_is_refused_by_name(data: str, format_: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        decode_rgb(compressed(data, format_))
+        decode_rgb(compressed(FILES[data], format_))
 
 
-@pytest.mark.parametrize(
-    ("message", "error", "reason"),
-    [
-        (image(np.full((2, 8), 9, np.uint8), "bayer_rggb8"), InputError, "at least 3 pixels"),
-        (image(np.zeros((2, 3, 2), np.uint8), "yuyv"), InputError, "even"),
-        (image(IMAGE, "rgb8", step=23), InputError, "step"),
-        (image(IMAGE, "rgb8", step=0), InputError, "step"),
-        (image(IMAGE, "rgb8", height=7), InputError, "truncated"),
-        (image(IMAGE, "rgb8", data=array.array("B")), InputError, "truncated"),
-        (image(IMAGE, "rgb8", height=0), InputError, "image size"),
-        (image(IMAGE, "rgb8", width=0), InputError, "image size"),
-        (image(IMAGE, "rgb8", height=2**31, width=2**31), InputError, "image size"),
-        *((image(IMAGE, name), UnknownNameError, "rgb8") for name in ("16UC1", "rgb16", "", "nonsense")),
-    ],
-)
+@pytest.mark.parametrize(("shape", "encoding", "fields", "error", "reason"), TABLES["contradictions"])
 def test_a_raw_image_that_contradicts_itself_or_has_an_unknown_encoding_is_refused(
-    message: Any, error: type[InputError], reason: str
+    shape: list[int], encoding: str, fields: dict[str, Any], error: str, reason: str
 ) -> None:
-    with pytest.raises(error, match=reason) as caught:
+    message = image(np.full(shape, 9, np.uint8), encoding, **fields)
+    with pytest.raises(getattr(errors, error), match=reason) as caught:
         decode_rgb(message)
     if isinstance(caught.value, UnknownNameError):
         assert set(caught.value.available) == set(RGB_ENCODINGS)
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        SimpleNamespace(),
-        SimpleNamespace(encoding="rgb8", height=1, width=1, step=3),
-        SimpleNamespace(encoding="rgb8", height=1, width=1, step=3, data=[1, 2, 3]),
-        SimpleNamespace(encoding="rgb8", height=1.5, width=1, step=3, data=b"abc"),
-        SimpleNamespace(encoding=None, height=1, width=1, step=3, data=b"abc"),
-        SimpleNamespace(format=3, data=b"abc"),
-    ],
-)
-def test_what_is_no_image_message_is_refused(message: Any) -> None:
+@pytest.mark.parametrize("fields", TABLES["no messages"])
+def test_what_is_no_image_message_is_refused(fields: dict[str, Any]) -> None:
+    message = SimpleNamespace(**{name: b"abc" if each == "abc" else each for name, each in fields.items()})
     for decode in (decode_rgb, decode_depth):
         with pytest.raises(InputError):
             decode(message)
-
-
-# ------------------------------------------------------------------------------------------------ depth
 
 
 @pytest.mark.parametrize("padding", [0, 3])
@@ -263,25 +225,9 @@ def test_depth_of_either_byte_order_becomes_metres(encoding: str, big: int, padd
         (image(np.zeros((2, 2), np.float64), "64FC1"), {}, UnknownNameError, "32FC1"),
         *((image(np.zeros((2, 2, 3), np.uint8), name), {}, InputError, "have no unit")
           for name in ("mono8", "8UC1", "rgb8", "bgr8")),
-        *((compressed(file(IMAGE, ".jpg"), format_), {}, InputError, "have no unit")
-          for format_ in ("16UC1; jpeg compressed ", "jpeg", "16UC1; compressedDepth png")),
-        (compressed(file(IMAGE[..., 0]), "mono8; png compressed "), {}, InputError, "have no unit"),
-        *((compressed(config_header(*ab) + data, format_), {}, InputError, reason) for ab, data, format_, reason in (
-            ((), file(IMAGE[..., 0]), "16UC1; compressedDepth png", "have no unit"),
-            ((), file(DEPTH)[:-5], "16UC1; compressedDepth png", "ends after"),
-            ((), b"\0" * 5, "16UC1; compressedDepth rvl", "RVL"),
-            ((), file(DEPTH), "16UC1; compressedDepth zstd", "zstd"),
-            ((), file(DEPTH), "64FC1; compressedDepth png", "64FC1"),
-            ((), file(IMAGE.astype(np.uint16)), "16UC1; compressedDepth png", "uint16"),
-            ((1, 0), file(IMAGE.astype(np.uint16)), "32FC1; compressedDepth png", "uint16"),
-            ((0.0, 0.0), file(DEPTH), "32FC1; compressedDepth png", "depthParam"),
-            ((np.nan, 0.0), file(DEPTH), "32FC1; compressedDepth png", "depthParam"),
-            ((1.0, np.inf), file(DEPTH), "32FC1; compressedDepth png", "depthParam"),
-            ((-1.0, 0.0), file(DEPTH), "32FC1; compressedDepth png", "depthParam"),
-        )),
         (compressed(config_header()[:7], "16UC1; compressedDepth png"), {}, InputError, "header of 12 bytes"),
-        (compressed(file(DEPTH), "16UC1; compressedDepth png"), {}, InputError, "header of 12 bytes"),
-        (compressed(file(DEPTH), "32FC1; png compressed "), {}, InputError, "depthParam"),
+        *((compressed((config_header(*map(float, ab)) if ab else b"") + FILES[data], format_), {}, InputError, reason)
+          for ab, data, format_, reason in TABLES["no depth"]),
     ],
 )  # fmt: skip
 def test_depth_that_cannot_be_trusted_is_refused_by_name(
@@ -291,19 +237,9 @@ def test_depth_that_cannot_be_trusted_is_refused_by_name(
         decode_depth(message, **options)
 
 
-@pytest.mark.parametrize(
-    ("header", "format_"),
-    [
-        (config_header(), "16UC1; compressedDepth"),
-        (config_header(), "16UC1; compressedDepth png"),
-        (config_header(), "16UC1;compressedDepth png"),
-        (config_header(), "mono16; compressedDepth png"),
-        (config_header(), "16UC1"),
-        (b"", "16UC1; png compressed "),
-        (b"", "png"),
-    ],
-)
-def test_lossless_files_of_millimetres_become_metres(header: bytes, format_: str) -> None:
+@pytest.mark.parametrize(("has_header", "format_"), TABLES["lossless"])
+def test_lossless_files_of_millimetres_become_metres(has_header: bool, format_: str) -> None:
+    header = config_header() if has_header else b""
     np.testing.assert_array_equal(decode_depth(compressed(header + file(DEPTH), format_)), METRES)
 
 
@@ -326,9 +262,6 @@ def test_inverse_depth_comes_back_within_its_quantisation(codec: str) -> None:
     # One unit of inverse depth is z² / (q (q + 1)) metres.
     assert (np.abs(metres[depth < 10] - known) <= known**2 / (100 * 101) * 1.001).all()
     assert np.isnan(metres[1, 1:]).all()
-
-
-# ------------------------------------------------------------------------------------------------ RVL
 
 
 def rvl(image: np.ndarray) -> bytes:
@@ -389,21 +322,11 @@ def test_a_damaged_rvl_stream_is_refused(size: tuple[int, int], words: list[int]
         codecs.decode_rvl(struct.pack(f"<II{len(words)}I", *size, *words))
 
 
-# ------------------------------------------------------------------------------------------------ messages of a bag
-
-
-def test_messages_of_a_bag_give_the_same_pixels() -> None:
+def test_compressed_images_of_a_bag_give_the_same_pixels() -> None:
     types = get_typestore(Stores.ROS2_KILTED).types
-    raw = types["sensor_msgs/msg/Image"](
-        header=None, height=2, width=3, encoding="16UC1", is_bigendian=0, step=6, data=DEPTH.view(np.uint8).reshape(-1)
-    )
-    np.testing.assert_array_equal(decode_depth(raw), METRES)
     data = np.frombuffer(file(IMAGE[..., ::-1]), np.uint8)  # read-only, as rosbags gives it
     stored = types["sensor_msgs/msg/CompressedImage"](header=None, format="png", data=data)
     np.testing.assert_array_equal(decode_rgb(stored), IMAGE)
-
-
-# ------------------------------------------------------------------------------------------------ damaged messages
 
 
 FIELD = st.one_of(st.integers(0, 40), st.sampled_from([2**32 - 1, 2**16, 1000]))

@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("rosbags")
 
 from rosbags.typesys import Stores, get_typestore
+from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
@@ -32,7 +33,6 @@ from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler
 COMPOSE = rosbags_composer(get_typestore(Stores.ROS2_KILTED))
 FRAME, DETECTIONS = chicks_and_cup_frame()
 SENTENCE = "grab me the chick behind the cup"
-DEADLINE = 30.0  # s
 STREAMS = StreamConfig(base_frame="", clocks_in_step=True, clock_error=0.0, frame_timeout=2.0)
 
 
@@ -102,9 +102,6 @@ def desk() -> Desk:
     return Desk(queue_depth=2)
 
 
-# ------------------------------------------------------------------------------------------------ turns
-
-
 def test_requests_have_their_turn_and_one_too_many_is_busy(desk: Desk) -> None:
     sentences = [SENTENCE, "grab me the cup", "grab me the chick"]
     for words in (*sentences, "the cup"):
@@ -138,9 +135,6 @@ def test_words_that_ask_to_stop_wait_for_no_turn_and_end_what_waits_as_closing_d
     assert desk.statuses == ["CANCELLED"] * 4
     assert desk.replies[-1] == (words, "CANCELLED")
     assert not desk.queue.busy
-
-
-# ------------------------------------------------------------------------------------------------ the thread
 
 
 def test_a_request_that_takes_too_long_ends_at_its_deadline_and_the_next_is_answered() -> None:
@@ -217,9 +211,6 @@ def test_an_exception_that_nobody_expected_costs_one_request(caplog: pytest.LogC
     assert desk.statuses[1] == "OK"
 
 
-# ------------------------------------------------------------------------------------------------ the observer
-
-
 def observed(desk: Desk, **frame: Any) -> str:
     """Status that the next observation says a request would end with."""
     desk.queue.observer.forget()
@@ -276,9 +267,6 @@ def test_how_long_no_frame_has_come_is_counted_on_while_a_request_waits(
     desk.until(lambda: desk.replies)
 
 
-# ------------------------------------------------------------------------------------------------ the grounder
-
-
 class Mortal:
     """A grounder's process that dies and cannot always be started."""
 
@@ -328,8 +316,6 @@ def wait_for(keeper: GrounderKeeper) -> None:
         keeper._thread.join(DEADLINE)
         assert not keeper.starting
 
-
-# ------------------------------------------------------------------------------------------------ words for models
 
 FREE = "grab me the thing I drink my coffee from"
 

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """examples/ask_and_check.py, which checks the containers: against this package's own simulator, and on its words."""
 
-from __future__ import annotations
-
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import row_files
 from live_process import Started
 
 pytest.importorskip("mujoco")
@@ -24,13 +21,7 @@ SENTENCE = "grab me the chick behind the cup"
 
 @pytest.fixture(scope="module")
 def example() -> Any:
-    spec = importlib.util.spec_from_file_location("ask_and_check", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return row_files.example("ask_and_check.py")
 
 
 def test_the_truth_of_the_world_is_where_the_simulator_has_its_objects(example: Any) -> None:

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both packages build in a colcon workspace, copied and linked, what it installed runs, and `colcon test` tests it.
-
-They build in a fresh folder, and two compile the messages: they are sweeps.
-"""
-
-from __future__ import annotations
+"""Both packages build in a colcon workspace, copied and linked, what it installed runs, and `colcon test` tests it."""
 
 import os
 import re
@@ -27,7 +22,6 @@ BOTH = ("--base-paths", "src", "src/spatial_vlm_ros/interfaces")
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with this repository in src/, built."""
     top = tmp_path_factory.mktemp("ws")
     source = top / "src" / "spatial_vlm_ros"
     source.mkdir(parents=True)
@@ -41,7 +35,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def colcon(workspace: Path, *words: str) -> str:
-    """What `colcon` prints; it must succeed."""
     own = {"AMENT_PREFIX_PATH": sys.prefix, "CMAKE_PREFIX_PATH": sys.prefix, "COLCON_HOME": str(workspace / "colcon")}
     done = subprocess.run(
         [sys.executable, "-m", "colcon", *words],

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arm's demo as a person runs it: one cell, one sentence, a film and a page; and the page of what was refused."""
-
-from __future__ import annotations
+"""Both demos as a person runs them: three worlds; and the arm, one sentence, a film and a page."""
 
 import json
 import os
@@ -17,20 +15,17 @@ import pytest
 from scripts.demo_arm.story import page_address
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, keep_link
 from spatial_vlm_ros.manipulation.approval.audit import verify
+from spatial_vlm_ros.output import drawing
 
 Demo = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _installed() -> None:
-    for needed in ("mujoco", "pinocchio", "ompl", "moveit_msgs", "control_msgs", "jinja2"):
-        pytest.importorskip(needed)
-
-
 @pytest.fixture
 def demo(tmp_path: Path, domain: int) -> Demo:
     """Runs the demo to its end in a ROS domain of its own; its files are in `tmp_path`."""
+    for needed in ("mujoco", "pinocchio", "ompl", "moveit_msgs", "control_msgs", "jinja2"):
+        pytest.importorskip(needed)
 
     def run(*words: str, said: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -104,3 +99,33 @@ def test_the_address_of_the_page_is_told_when_its_line_is_whole(tmp_path: Path) 
     ):
         log.write_text(said)
         assert page_address(log) == address
+
+
+ROOT = Path(__file__).resolve().parents[2]
+WORLDS = ("behind", "swapped", "both_in_front")
+
+
+def test_the_demo_finds_the_chick_behind_the_cup_in_every_world_and_draws_it(domain: int) -> None:
+    pytest.importorskip("mujoco")
+    images = [ROOT / "out" / f"demo_{world}.png" for world in WORLDS]
+    for path in images:
+        path.unlink(missing_ok=True)
+    own = {"PYTHONPATH": str(ROOT), "ROS_DOMAIN_ID": str(domain)}
+    done = subprocess.run(
+        [sys.executable, "scripts/demo.py"], cwd=ROOT, env={**os.environ, **own},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 of 3 as expected" in done.stdout
+    off = [int(mm) for mm in re.findall(r"(\d+) mm off", done.stdout)]
+    assert len(off) == 2, done.stdout
+    assert max(off) < 30
+    for path in images:
+        image = cv2.imread(str(path))
+        assert image is not None
+        assert image.shape[1] > 640  # the camera image, and the view from above
+        assert image.std() > 10
+    answered = cv2.imread(str(images[0]))
+    assert answered is not None
+    chosen = (answered[:480, :640, ::-1] == drawing.GREEN).all(axis=2)
+    assert chosen.sum() > 100  # the outline of the answer

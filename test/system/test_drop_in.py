@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The examples of docs/drop_in.md run as they are documented, beside the real nodes."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Callable
@@ -68,7 +66,6 @@ def test_an_example_prints_what_the_guide_says(
 
 
 def lines_of(text: str) -> list[str]:
-    """What was printed, without the log."""
     return [line for line in text.splitlines() if line.strip() and not line.startswith("[")]
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small sample of what `python -m benchmarks.live` and `make soak` measure: that they run, not how fast."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

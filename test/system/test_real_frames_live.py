@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real frames as a bag, played to the resolver in a process of its own, give the answers of `resolve --frames`."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
@@ -39,7 +37,6 @@ def resolver(node: Callable[..., Started]) -> Iterator[Started]:
 
 
 def expected(folder: Path) -> list[Resolution]:
-    """What `resolve --frames` answers."""
     frames: dict[str, Any] = {}
     answers = []
     for case in load_cases(folder):

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation site: it builds without a warning, and a page loads nothing from elsewhere."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,19 +21,8 @@ pytest.importorskip("sphinx", reason="scripts/setup.sh docs")
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("site")
-    build = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-E",
-        "-W",
-        "--keep-going",
-        "-q",
-        "-d",
-        out / "doctrees",
-        ROOT / "docs",
-        out / "site",
-    ]
+    options = ("-E", "-W", "--keep-going", "-q", "-d", out / "doctrees")
+    build: list[Any] = [sys.executable, "-m", "sphinx", *options, ROOT / "docs", out / "site"]
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return out / "site"

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every code block of docs/tutorials runs, in order, and prints what the page says; every refusal is explained."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
 import pytest
+from row_files import rows
 
 from scripts import refusal_examples, tutorials
 from scripts.tutorials import Block, Session, TutorialError, blocks_of, same, shell_blocks
@@ -56,9 +55,6 @@ def test_commands_of_other_pages_exist_with_their_options(other: Path) -> None:
         tutorials.check_unrun(block)
 
 
-# ------------------------------------------------------------------------------------------------ refusals
-
-
 def test_every_status_has_a_section_and_an_example() -> None:
     page = tutorials.FOLDER / "refusals.md"
     text = page.read_text(encoding="utf-8")
@@ -74,9 +70,6 @@ def test_a_status_that_is_said_to_be_unused_is_unused() -> None:
     for name in refusal_examples.UNUSED:
         users = [path for path in package.rglob("*.py") if name in path.read_text(encoding="utf-8")]
         assert users == [package / "types" / "status.py"]
-
-
-# ------------------------------------------------------------------------------------------------ what runs them
 
 
 def page(folder: Path, text: str) -> Path:
@@ -104,25 +97,7 @@ def test_blocks_share_names_and_the_folder(tmp_path: Path) -> None:
 @pytest.mark.live
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [
-        ("```python\nraise ValueError('no')\n```\n", "ValueError: no"),
-        ("```bash\nfalse\n```\n", "exit code 1"),
-        ("```bash\nfalse | true\n```\n", "exit code 1"),
-        ("```python\nprint(1)\n```\n<!-- output -->\n```text\n3\n```\n", "printed"),
-        ("<!-- example: one -->\n```text\nanother text\n```\n", "printed"),
-        ("<!-- example: two -->\n```text\nthe text\n```\n", "no example 'two'"),
-        ("<!-- not run: no camera -->\n```bash\nif\n```\n", "syntax error"),
-        ("<!-- not run: no camera -->\n```bash\nspatial-vlm nonsense\n```\n", "no command 'nonsense'"),
-        ("<!-- not run: no camera -->\n```bash\ncd x && spatial-vlm doctor --kamera x\n```\n", "no option '--kamera'"),
-        ("<!-- not run: no camera -->\n```bash\nspatial-vlm up reelsense\n```\n", "reelsense"),
-        ("<!-- not run: ROS -->\n```bash\nros2 launch spatial_vlm_ros sim.launch.py nope:=1\n```\n", "'nope'"),
-        ("<!-- not run: ROS -->\n```bash\nros2 run spatial_vlm_ros nope\n```\n", "no program 'nope'"),
-        ("```text\nwords\n```\n", "needs a mark"),
-        ("<!-- not run -->\n```bash\ntrue\n```\n", "says nothing"),
-        ("<!-- output -->\n```text\nwords\n```\n", "no block that is run"),
-        ("<!-- ouput -->\n```text\nwords\n```\n", "unknown mark"),
-        ("<!-- output -->\nwords\n", "above no block"),
-    ],
+    rows(__file__, "broken_blocks"),
 )
 def test_what_does_not_run_is_an_error(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(TutorialError, match=re.escape(reason)):

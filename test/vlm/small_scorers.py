@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of small_vlms.py with the processors of their classes, which know the words of some questions."""
+"""Classes of published models with a few thousand random weights, inputs for them, and their processors and scorers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from small_vlms import small_vlm
+import torch
+import transformers
 
 from spatial_vlm_ros.perception.backends.qwen_vl import without_videos
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
@@ -23,7 +24,6 @@ PIECE = r"[A-Za-z]+|[\s\S]"
 
 def tokenizer(items: Sequence[ProbeItem]) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     texts = [" ".join((i.plain.question, i.paraphrase, *i.plain.choices)) for i in items]
     pieces = sorted({piece for text in texts for piece in re.findall(PIECE, f"{text} Answer with one of: , .\n")})
@@ -32,7 +32,9 @@ def tokenizer(items: Sequence[ProbeItem]) -> Any:
     inner.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
     inner.decoder = decoders.Fuse()
     roles = dict(zip(("pad_token", "unk_token"), SPECIAL, strict=False))
-    return PreTrainedTokenizerFast(tokenizer_object=inner, additional_special_tokens=list(SPECIAL[2:]), **roles)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, additional_special_tokens=list(SPECIAL[2:]), **roles
+    )
 
 
 def template(kind: str) -> str:
@@ -46,7 +48,6 @@ def template(kind: str) -> str:
 
 def small_scorer(kind: str, items: Sequence[ProbeItem], seed: int = 0) -> CandidateScorer:
     """The class of a published checkpoint with its processor, of few random weights."""
-    from transformers import LlavaProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -59,7 +60,7 @@ def small_scorer(kind: str, items: Sequence[ProbeItem], seed: int = 0) -> Candid
     if kind == "llava":
         roles = {"chat_template": template(kind), "image_token": SPECIAL[2]}
         images = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
-        processor = LlavaProcessor(
+        processor = transformers.LlavaProcessor(
             images,
             words,
             patch_size=8,
@@ -75,19 +76,118 @@ def small_scorer(kind: str, items: Sequence[ProbeItem], seed: int = 0) -> Candid
     images = Qwen2VLImageProcessorPil(
         patch_size=patch, size={"shortest_edge": (8 * patch) ** 2, "longest_edge": (8 * patch) ** 2}
     )
-    made = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}[kind]
+    made = {
+        "qwen2_vl": transformers.Qwen2VLProcessor,
+        "qwen2_5_vl": transformers.Qwen2_5_VLProcessor,
+        "qwen3_vl": transformers.Qwen3VLProcessor,
+    }[kind]
     return CandidateScorer(model, without_videos(made)(images, words, chat_template=template(kind)))
 
 
 def _small_paligemma(items: Sequence[ProbeItem], seed: int) -> CandidateScorer:
     """Without chat template, as published; its processor puts words for places and pieces into the tokenizer."""
-    from transformers import PaliGemmaProcessor
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
     words = tokenizer(items)
     words.add_special_tokens({"bos_token": "<bos>"})
     images = SiglipImageProcessorPil(size={"height": 32, "width": 32}, image_seq_length=16)
-    processor = PaliGemmaProcessor(images, words)
+    processor = transformers.PaliGemmaProcessor(images, words)
     model = small_vlm("paligemma", seed, vocab_size=len(words))
     model.config.image_token_id = processor.image_token_id
     return CandidateScorer(model, processor, PALIGEMMA)
+
+
+WORDS, IMAGE, VIDEO, START, END = 60, 50, 51, 52, 53
+"""Size of the vocabulary, and tokens of it with a meaning; 0 to 49 are words."""
+KINDS = ("llava", "qwen2_5_vl", "qwen3_vl")
+TEXT = {
+    **{"vocab_size": WORDS, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4},
+    **{"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 512},
+    **{"bos_token_id": None, "eos_token_id": None, "pad_token_id": None, "initializer_range": 0.2},
+}
+SECTIONS = {"rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2], "rope_theta": 10000.0}}
+TOKENS = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": START, "vision_end_token_id": END}
+
+
+def small_vlm(kind: str, seed: int = 0, dtype: torch.dtype = torch.float32, **text: Any) -> Any:
+    """A model of a kind, a key of `ARCHITECTURES`, ready to answer; `text` changes its decoder.
+
+    Its images give a grid of 4 x 4 image tokens.
+    """
+    torch.manual_seed(seed)
+    made = {"llava": _llava, "paligemma": _paligemma, "qwen2_vl": _qwen2, "qwen2_5_vl": _qwen2_5, "qwen3_vl": _qwen3}
+    return made[kind](text).to(dtype).eval()
+
+
+def prompt(kind: str, words: int = 6, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    """One image of noise between some words, as a processor would give it to `model(**inputs)`."""
+    rng = torch.Generator().manual_seed(seed)
+    before, after = torch.randint(0, 50, (2, words), generator=rng).tolist()
+    image = [IMAGE] * 16
+    ids = [*before, *([START] if "qwen" in kind else []), *image, *([END] if "qwen" in kind else []), *after]
+    input_ids = torch.tensor([ids])
+    given = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
+    if "qwen" not in kind:
+        given["pixel_values"] = torch.randn(1, 3, 32, 32, generator=rng).to(dtype)
+        if kind == "paligemma":
+            given["token_type_ids"] = torch.zeros_like(input_ids)
+        return given
+    patch = 16 if kind == "qwen3_vl" else 14
+    given["pixel_values"] = torch.randn(64, 3 * 2 * patch * patch, generator=rng).to(dtype)
+    given["image_grid_thw"] = torch.tensor([[1, 8, 8]])
+    given["mm_token_type_ids"] = (input_ids == IMAGE).int()
+    return given
+
+
+def _llava(text: dict[str, Any]) -> Any:
+    vision = transformers.CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=2, image_size=32, patch_size=8,
+        initializer_factor=3.0,
+    )  # fmt: skip
+    config = transformers.LlavaConfig(
+        vision_config=vision, text_config=transformers.LlamaConfig(**{**TEXT, **text}), image_token_id=IMAGE
+    )
+    return transformers.LlavaForConditionalGeneration(config)
+
+
+def _qwen2(text: dict[str, Any]) -> Any:
+    vision = {
+        **{"depth": 2, "embed_dim": 32, "mlp_ratio": 2, "num_heads": 2, "patch_size": 14, "initializer_range": 0.2},
+        **{"hidden_size": text.get("hidden_size", TEXT["hidden_size"])},
+    }
+    config = transformers.Qwen2VLConfig(text_config={**TEXT, **SECTIONS, **text}, vision_config=vision, **TOKENS)
+    return transformers.Qwen2VLForConditionalGeneration(config)
+
+
+def _qwen2_5(text: dict[str, Any]) -> Any:
+    vision = {
+        **{"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 14},
+        **{"out_hidden_size": text.get("hidden_size", TEXT["hidden_size"]), "window_size": 56},
+        **{"fullatt_block_indexes": [1], "initializer_range": 0.2},
+    }
+    config = transformers.Qwen2_5_VLConfig(text_config={**TEXT, **SECTIONS, **text}, vision_config=vision, **TOKENS)
+    return transformers.Qwen2_5_VLForConditionalGeneration(config)
+
+
+def _qwen3(text: dict[str, Any]) -> Any:
+    vision = {
+        **{"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 16},
+        **{"out_hidden_size": text.get("hidden_size", TEXT["hidden_size"]), "num_position_embeddings": 64},
+        **{"deepstack_visual_indexes": [0], "initializer_range": 0.2},
+    }
+    config = transformers.Qwen3VLConfig(text_config={**TEXT, **SECTIONS, **text}, vision_config=vision, **TOKENS)
+    return transformers.Qwen3VLForConditionalGeneration(config)
+
+
+def _paligemma(text: dict[str, Any]) -> Any:
+    config = transformers.PaliGemmaConfig(
+        vision_config={
+            **{"model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 64, "image_size": 32},
+            **{"num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8, "projection_dim": 64},
+        },
+        text_config={**TEXT, "model_type": "gemma", **text},
+        image_token_id=IMAGE,
+        projection_dim=64,
+        hidden_size=64,
+    )
+    return transformers.PaliGemmaForConditionalGeneration(config)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of what models cost on a GPU: its form is that of the docs, and rows come from real requests."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

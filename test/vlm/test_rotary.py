@@ -1,43 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotary position: what attention sees is the offset, and nothing but the offset."""
-
-from __future__ import annotations
+"""Rotary position: what attention sees is the offset alone; and the parts of a model, by its class."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+import torch
+from small_scorers import IMAGE, KINDS, prompt, small_vlm
 
-from small_vlms import small_vlm  # noqa: E402
-
-from research.offsets import offset_spread  # noqa: E402
-from spatial_vlm_ros.errors import InputError  # noqa: E402
-from spatial_vlm_ros.vlm.rotary import (  # noqa: E402
-    axial_angles,
-    chunked_axes,
-    default_sections,
-    frequencies,
-    grid_angles,
-    interleaved_axes,
-    line_angles,
-    rotate,
-    sectioned_angles,
-)
+from research.offsets import offset_spread
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.vlm import rotary
+from spatial_vlm_ros.vlm.parts import Parts, finite, grids_of, image_tokens_changed, parts_of
 
 SIZE = 64
 SCHEMES = {
-    "line": (1, lambda at: line_angles(at[0], frequencies(SIZE))),
-    "axial": (2, lambda at: axial_angles(at[0], at[1], SIZE)),
-    "chunked": (3, lambda at: sectioned_angles(at, frequencies(SIZE), chunked_axes((8, 12, 12)))),
-    "interleaved": (3, lambda at: sectioned_angles(at, frequencies(SIZE), interleaved_axes((12, 10, 10)))),
+    "line": (1, lambda at: rotary.line_angles(at[0], rotary.frequencies(SIZE))),
+    "axial": (2, lambda at: rotary.axial_angles(at[0], at[1], SIZE)),
+    "chunked": (3, lambda at: rotary.sectioned_angles(at, rotary.frequencies(SIZE), rotary.chunked_axes((8, 12, 12)))),
+    "interleaved": (
+        3,
+        lambda at: rotary.sectioned_angles(at, rotary.frequencies(SIZE), rotary.interleaved_axes((12, 10, 10))),
+    ),
 }
 
 
 def wrong_angles(at: torch.Tensor, size: int = SIZE) -> torch.Tensor:
     """Frequencies of rows | frequencies of columns, D/2 each, side by side: partners i and i + D/2 turn differently."""
-    return torch.cat([axis.float()[:, None] * frequencies(size) for axis in at], dim=1)
+    return torch.cat([axis.float()[:, None] * rotary.frequencies(size) for axis in at], dim=1)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -58,24 +50,29 @@ def test_the_products_of_the_published_mistake_and_of_axial_positions_are_those_
     query, key = (torch.from_numpy(rng.standard_normal(128))[None] for _ in range(2))
     at = torch.tensor([(0, 0), (5, 7), (11, 2), (20, 20)]).T
     moved = at + torch.tensor([[2], [3]])
-    both = [(wrong_angles(one, 128), axial_angles(one[0], one[1], 128)) for one in (at, moved)]
+    both = [(wrong_angles(one, 128), rotary.axial_angles(one[0], one[1], 128)) for one in (at, moved)]
     wrong, axial = (
-        ((rotate(query, first) * rotate(key, second)).sum(-1)).tolist() for first, second in zip(*both, strict=True)
+        ((rotary.rotate(query, first) * rotary.rotate(key, second)).sum(-1)).tolist()
+        for first, second in zip(*both, strict=True)
     )
     assert wrong == pytest.approx([-8.02, -5.55, -17.0, -8.38], abs=0.0051)
     assert axial == pytest.approx([3.828] * 4, abs=5e-4)
-    lengths = (rotate(key, both[1][0]).norm(dim=-1) / key.norm()).tolist()
+    lengths = (rotary.rotate(key, both[1][0]).norm(dim=-1) / key.norm()).tolist()
     assert lengths == pytest.approx([1.0054, 0.9916, 1.0641, 0.9957], abs=1e-4)
 
 
-def test_products_are_those_of_complex_numbers() -> None:
+def test_products_are_those_of_complex_numbers_and_turning_a_grid_keeps_lengths() -> None:
     """Re Σ q_j conj(k_j) exp(i (m - n) f_j), with q_j = q[j] + i q[j + D/2] (Su et al. 2021)."""
     query, key = torch.randn(2, 1, SIZE, generator=torch.Generator().manual_seed(1))
-    angles = line_angles(torch.tensor([41, 17]), frequencies(SIZE))
-    said = float(rotate(query, angles[:1])[0] @ rotate(key, angles[1:])[0])
+    angles = rotary.line_angles(torch.tensor([41, 17]), rotary.frequencies(SIZE))
+    said = float(rotary.rotate(query, angles[:1])[0] @ rotary.rotate(key, angles[1:])[0])
     q, k = ((x[0, : SIZE // 2] + 1j * x[0, SIZE // 2 :]).numpy() for x in (query, key))
     turn = np.exp(1j * (41 - 17) * 1e4 ** (-np.arange(0, SIZE, 2) / SIZE))
     assert said == pytest.approx(float((q * k.conj() * turn).sum().real), abs=1e-4)
+    x = torch.randn(3, 2, 12, SIZE, generator=torch.Generator().manual_seed(2))
+    turned = rotary.rotate(x, rotary.grid_angles(3, 4, SIZE, x.device))
+    assert turned.shape == x.shape
+    assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
 
 
 @pytest.mark.parametrize("scheme", ["axial", "chunked", "interleaved"])
@@ -83,27 +80,17 @@ def test_axes_are_told_apart(scheme: str) -> None:
     axes, angles_of = SCHEMES[scheme]
     query, key = torch.randn(2, 1, SIZE, generator=torch.Generator().manual_seed(1))
     steps = torch.cat([torch.zeros(axes, 1), torch.eye(axes), -torch.eye(axes)], dim=1).long()
-    products = rotate(query, angles_of(torch.zeros(axes, 1)))[0] @ rotate(key, angles_of(steps)).T
+    products = rotary.rotate(query, angles_of(torch.zeros(axes, 1)))[0] @ rotary.rotate(key, angles_of(steps)).T
     assert len({round(float(value), 3) for value in products}) == 2 * axes + 1
 
 
-def test_turning_a_grid_keeps_lengths() -> None:
-    x = torch.randn(3, 2, 12, SIZE, generator=torch.Generator().manual_seed(2))
-    turned = rotate(x, grid_angles(3, 4, SIZE, x.device))
-    assert turned.shape == x.shape
-    assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
-
-
-def test_axial_angles_follow_the_published_formula() -> None:
-    angles = axial_angles(torch.tensor([3]), torch.tensor([5]), 8)[0]
+def test_axial_angles_follow_the_published_formula_and_a_published_vision_tower() -> None:
+    angles = rotary.axial_angles(torch.tensor([3]), torch.tensor([5]), 8)[0]
     assert angles.tolist() == pytest.approx([3.0, 0.03, 5.0, 0.05] * 2)
-
-
-def test_axial_angles_are_those_of_a_published_vision_tower() -> None:
     module = small_vlm("qwen2_5_vl").model.visual.rotary_pos_emb  # of heads of 16
     places = torch.tensor([[row, column] for row in range(5) for column in range(3)])
     cos, sin = module(torch.zeros(1), places)
-    grid = grid_angles(5, 3, 16, torch.device("cpu"))
+    grid = rotary.grid_angles(5, 3, 16, torch.device("cpu"))
     assert torch.allclose(grid.cos(), cos, atol=1e-6)
     assert torch.allclose(grid.sin(), sin, atol=1e-6)
 
@@ -112,17 +99,17 @@ def test_axial_angles_are_those_of_a_published_vision_tower() -> None:
 @pytest.mark.parametrize(("size", "base"), [(16, 1e4), (128, 1e6)])
 def test_sectioned_angles_are_those_of_the_published_decoders(kind: str, size: int, base: float) -> None:
     interleaved = kind == "qwen3_vl"
-    sections = default_sections(size, interleaved)
+    sections = rotary.default_sections(size, interleaved)
     module = published_rotary(kind, size, sections, base)
     ids = torch.randint(0, 900, (3, 2, 50), generator=torch.Generator().manual_seed(4))
     cos, sin = module(torch.zeros(1), ids)
-    axes = (interleaved_axes if interleaved else chunked_axes)(sections)
-    same = sectioned_angles(ids, module.inv_freq, axes)
+    axes = (rotary.interleaved_axes if interleaved else rotary.chunked_axes)(sections)
+    same = rotary.sectioned_angles(ids, module.inv_freq, axes)
     assert torch.equal(same.cos(), cos)
     assert torch.equal(same.sin(), sin)
-    ours = sectioned_angles(ids, frequencies(size, base), axes)
+    ours = rotary.sectioned_angles(ids, rotary.frequencies(size, base), axes)
     assert torch.allclose(ours.cos(), cos, atol=2e-4)  # one unit in the last place of a frequency, 900 steps away
-    assert torch.allclose(frequencies(size, base), module.inv_freq, rtol=2e-7, atol=0)
+    assert torch.allclose(rotary.frequencies(size, base), module.inv_freq, rtol=2e-7, atol=0)
 
 
 def published_rotary(kind: str, size: int, sections: tuple[int, int, int], base: float) -> torch.nn.Module:
@@ -141,36 +128,33 @@ def published_rotary(kind: str, size: int, sections: tuple[int, int, int], base:
     return module(config(**told))
 
 
-def test_line_angles_are_those_of_llama() -> None:
+def test_line_angles_are_those_of_llama_and_of_equal_axes() -> None:
     module = small_vlm("llava").model.language_model.rotary_emb
     positions = torch.randint(0, 500, (2, 40), generator=torch.Generator().manual_seed(6))
     cos, sin = module(torch.zeros(1), positions)
-    ours = line_angles(positions, module.inv_freq)
+    ours = rotary.line_angles(positions, module.inv_freq)
     assert torch.equal(ours.cos(), cos)
     assert torch.equal(ours.sin(), sin)
+    positions, inverse = torch.arange(50), rotary.frequencies(SIZE, 1e6)
+    line = rotary.line_angles(positions, inverse)
+    for axes in (rotary.chunked_axes((8, 12, 12)), rotary.interleaved_axes((12, 10, 10))):
+        assert torch.equal(rotary.sectioned_angles(positions.expand(3, -1), inverse, axes), line)
 
 
 def test_default_sections_are_the_published_ones() -> None:
-    assert default_sections(128, interleaved=False) == (16, 24, 24)
-    assert default_sections(128, interleaved=True) == (24, 20, 20)
+    assert rotary.default_sections(128, interleaved=False) == (16, 24, 24)
+    assert rotary.default_sections(128, interleaved=True) == (24, 20, 20)
     for size in range(14, 260, 2):
-        for interleaved, axes in ((False, chunked_axes), (True, interleaved_axes)):
-            assert len(axes(default_sections(size, interleaved))) == size // 2
-
-
-def test_equal_axes_are_a_line() -> None:
-    positions, inverse = torch.arange(50), frequencies(SIZE, 1e6)
-    line = line_angles(positions, inverse)
-    for axes in (chunked_axes((8, 12, 12)), interleaved_axes((12, 10, 10))):
-        assert torch.equal(sectioned_angles(positions.expand(3, -1), inverse, axes), line)
+        for interleaved, axes in ((False, rotary.chunked_axes), (True, rotary.interleaved_axes)):
+            assert len(axes(rotary.default_sections(size, interleaved))) == size // 2
 
 
 @pytest.mark.parametrize(
     ("axes_of", "sections", "words"),
     [
-        *((chunked_axes, sections, "each at least 1") for sections in ((0, 4, 4), (4, 4), (9, -1, 0))),
-        *((interleaved_axes, sections, "each at least 1") for sections in ((0, 4, 4), (4, 4), (9, -1, 0))),
-        (interleaved_axes, (2, 3, 3), "more than every third of 8"),
+        *((rotary.chunked_axes, sections, "each at least 1") for sections in ((0, 4, 4), (4, 4), (9, -1, 0))),
+        *((rotary.interleaved_axes, sections, "each at least 1") for sections in ((0, 4, 4), (4, 4), (9, -1, 0))),
+        (rotary.interleaved_axes, (2, 3, 3), "more than every third of 8"),
     ],
 )
 def test_sections_that_do_not_fit_are_refused(
@@ -178,4 +162,108 @@ def test_sections_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=words):
         axes_of(sections)
-    assert interleaved_axes((11, 11, 10)).bincount().tolist() == [11, 11, 10]
+    assert rotary.interleaved_axes((11, 11, 10)).bincount().tolist() == [11, 11, 10]
+
+
+def entering(parts: Parts, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(N, D) what enters the first layer of the decoder."""
+    seen = {}
+    handle = parts.layers[0].register_forward_pre_hook(
+        lambda _m, given, kw: seen.__setitem__("it", kw.get("hidden_states", given[0] if given else None)),
+        with_kwargs=True,
+    )
+    with torch.no_grad():
+        parts.model(**inputs)
+    handle.remove()
+    return seen["it"][0]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
+def test_what_the_projector_returns_are_the_image_tokens(kind: str) -> None:
+    model, inputs = small_vlm(kind), prompt(kind)
+    parts, seen = parts_of(model), {}
+    parts.projector.register_forward_hook(lambda _m, _i, out: seen.__setitem__("projected", out))
+    tokens = entering(parts, inputs)[parts.image_columns(inputs["input_ids"])[0]]
+    projected = seen["projected"].reshape(-1, 64)
+    assert tokens.shape == (16, 64)
+    same = torch.cdist(tokens, projected) < 1e-3
+    assert torch.equal(same.sum(0), torch.ones(16, dtype=torch.long))
+    assert torch.equal(same, torch.eye(16, dtype=torch.bool)) == (kind != "qwen2_5_vl")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_are_changed_for_the_decoder_alone_and_only_while_it_lasts(kind: str) -> None:
+    parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
+    before, columns = entering(parts, inputs), parts.image_columns(inputs["input_ids"])[0]
+    with image_tokens_changed(parts, lambda tokens, _: tokens.flip(0)):
+        changed = entering(parts, inputs)
+    assert torch.equal(changed[columns], before[columns].flip(0))
+    assert torch.equal(changed[~columns], before[~columns])
+    assert torch.equal(entering(parts, inputs), before)
+
+
+def test_features_added_later_are_changed_alike_and_decoding_goes_on_from_changed_tokens() -> None:
+    parts, inputs, shapes = parts_of(small_vlm("qwen3_vl")), prompt("qwen3_vl"), []
+
+    def zero(tokens: torch.Tensor, row: int) -> torch.Tensor:
+        shapes.append((tuple(tokens.shape), row))
+        return tokens * 0.0
+
+    with torch.no_grad(), image_tokens_changed(parts, zero):
+        blind = parts.model(**inputs).logits
+        other = parts.model(**{**inputs, "pixel_values": inputs["pixel_values"] * 2}).logits
+    assert shapes == [((16, 64), 0)] * 4
+    assert torch.equal(blind, other)
+    parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
+    told = {"max_new_tokens": 8, "do_sample": False}
+    with image_tokens_changed(parts, lambda tokens, _: tokens * 0.0):
+        blind = parts.model.generate(**inputs, **told)
+        other = parts.model.generate(**{**inputs, "pixel_values": -inputs["pixel_values"]}, **told)
+    assert blind.shape[1] == inputs["input_ids"].shape[1] + 8
+    assert torch.equal(blind, other)
+
+
+def test_grids_that_generate_drops_are_read_from_positions() -> None:
+    model, given = small_vlm("qwen2_5_vl"), prompt("qwen2_5_vl")
+    given["image_grid_thw"], seen = torch.tensor([[1, 4, 16]]), []
+    model.register_forward_pre_hook(
+        lambda _m, _a, named: seen.append(("image_grid_thw" in named, grids_of(parts_of(model), named))),
+        with_kwargs=True,
+    )
+    model.generate(**given, max_new_tokens=1, do_sample=False)
+    assert seen == [(False, [(2, 8)])]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
+def test_layers_positions_and_embeddings_are_those_of_the_decoder(kind: str) -> None:
+    parts = parts_of(small_vlm(kind))
+    if kind != "paligemma":
+        assert grids_of(parts, prompt(kind)) == [(4, 4)]
+    assert len(parts.layers) == 4
+    assert all(hasattr(layer, "self_attn") for layer in parts.layers)
+    assert parts.embeddings.weight.shape[1] == 64
+    assert parts.image_token_id == IMAGE
+    assert parts.causal == (kind != "paligemma")
+    assert parts.axes == (3 if "qwen" in kind else 1)
+
+
+def test_other_classes_missing_parts_and_prompts_without_a_grid_or_an_image_are_refused() -> None:
+    from transformers import BertConfig, BertModel
+
+    small = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9)
+    with pytest.raises(ModelError, match=r"BertModel.*'bert' is not one of llava") as refused:
+        parts_of(BertModel(small))
+    assert all(part in str(refused.value) for part in ("vision tower", "projector", "rotary_emb", "embed_tokens"))
+    with pytest.raises(ModelError, match="model_type ''"):
+        parts_of(torch.nn.Linear(2, 2))
+    parts = parts_of(small_vlm("llava"))
+    for given, words in (("qwen2_5_vl", "no image_grid_thw"), ("llava", r"\[15\] image tokens")):
+        with pytest.raises(InputError, match=words):
+            grids_of(parts_of(small_vlm(given)), {"input_ids": torch.tensor([[1] + [IMAGE] * 15])})
+    with pytest.raises(InputError, match="no image token"):
+        parts.image_columns(torch.tensor([[1, IMAGE], [1, 2]]))
+    with pytest.raises(ModelError, match=r"torch.float16 .* bfloat16"):
+        finite("a model", torch.tensor([7e4], dtype=torch.float16))
+    del parts.model.model.multi_modal_projector
+    with pytest.raises(ModelError, match=r"has no model\.multi_modal_projector"):
+        parts_of(parts.model)

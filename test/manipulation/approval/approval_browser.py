@@ -19,8 +19,8 @@ from selenium.common.exceptions import (
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
+from waiting import DEADLINE
 
-DEADLINE = 60.0  # s
 REPLACED = "does not belong to the document"
 """How chromedriver says it, without a class of its own, where a page is replaced while an element is read."""
 
@@ -40,7 +40,7 @@ class Browser:
         if not scripts:
             options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
         self.driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
-        self.driver.set_page_load_timeout(DEADLINE)
+        self.driver.set_page_load_timeout(2 * DEADLINE)
         self.look(1280)
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class Browser:
 
     def until(self, what: str, seen: Callable[[], Any]) -> Any:
         """Wait until something is so; the page may be replaced meanwhile."""
-        ends = time.monotonic() + DEADLINE
+        ends = time.monotonic() + 2 * DEADLINE
         while True:
             try:
                 found = seen()
@@ -80,7 +80,7 @@ class Browser:
                 found = None
             if found:
                 return found
-            assert time.monotonic() < ends, f"not within {DEADLINE} s: {what}; the page says {self.text('body')!r}"
+            assert time.monotonic() < ends, f"too late: {what}; the page says {self.text('body')!r}"
             time.sleep(0.02)
 
     def until_says(self, words: str, css: str = "main") -> None:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
-import threading
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,7 @@ from spatial_vlm_ros.manipulation.approval.page import Page, serve
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.types import Candidate, ClauseMeasurement, ClauseState
 
-
-def png(width: int = 64, height: int = 48, grey: int = 120) -> bytes:
-    """A grey image."""
-    return cv2.imencode(".png", np.full((height, width), grey, np.uint8))[1].tobytes()
+GREY = cv2.imencode(".png", np.full((48, 64), 120, np.uint8))[1].tobytes()
 
 
 class Clock:
@@ -66,7 +63,7 @@ class Office:
                 Candidate("d3", "chick", 0.05, (ClauseMeasurement("behind", ("d2",), -0.18, ClauseState.FAILS, 0.01),)),
             ),
             "warnings": ("the box stands 3 cm from the way",),
-            "image": png(),
+            "image": GREY,
             "preview": Preview(
                 "panda_link0",
                 (Phase("approach", 2.5), Phase("grasp", 1.0), Phase("lift", 1.5)),
@@ -87,7 +84,7 @@ class Office:
             "sentence": "the chick",
             "text": "Which chick: the bonnet one or the ribbon one?",
             "answers": ("the bonnet one", "the ribbon one"),
-            "image": png(),
+            "image": GREY,
         }
         return PersonQuestion(**(fields | changed))
 
@@ -129,25 +126,16 @@ def office(tmp_path: Path) -> Iterator[Office]:
 @pytest.fixture
 def aside() -> Iterator[Callable[[Callable[[], Any]], Callable[[], Any]]]:
     """Runs a function on a thread of its own; what comes back gives its value, or raises what it raised."""
-    threads: list[threading.Thread] = []
+    futures: list[Future[Any]] = []
+    pool = ThreadPoolExecutor(16)
 
     def run(function: Callable[[], Any]) -> Callable[[], Any]:
-        future: Future[Any] = Future()
-
-        def body() -> None:
-            try:
-                future.set_result(function())
-            except Exception as error:
-                future.set_exception(error)
-
-        threads.append(threading.Thread(target=body, daemon=True))
-        threads[-1].start()
-        return lambda: future.result(30)
+        futures.append(pool.submit(function))
+        return functools.partial(futures[-1].result, 30)
 
     yield run
-    for thread in threads:
-        thread.join(30)
-        assert not thread.is_alive()
+    assert not wait(futures, 30).not_done
+    pool.shutdown(wait=False)
 
 
 @pytest.fixture

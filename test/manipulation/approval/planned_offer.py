@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import math
 from functools import cache
 
@@ -135,10 +134,3 @@ def matrix(pose: Pose) -> np.ndarray:
     found = np.eye(4)
     found[:3, :3], found[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
     return found
-
-
-def without_image(made: Offer) -> Offer:
-    """As an older resolver would have answered."""
-    assert made.seen.surroundings is not None
-    seen = dataclasses.replace(made.seen, surroundings=dataclasses.replace(made.seen.surroundings, image=None))
-    return dataclasses.replace(made, seen=seen)

@@ -4,8 +4,6 @@
 Nothing of it may keep a request for a stop from being served, decide anything, or print anything.
 """
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import threading
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 from approval_visitor import TOKEN, Visitor
+from tables import tables
 
 from spatial_vlm_ros.manipulation.approval.page import Page
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
@@ -56,15 +55,13 @@ def is_cut_off(opened: socket.socket) -> bool:
     return True
 
 
-CROWDS = {
-    "say nothing": b"",
-    "begin a line": b"GET / HTT",
-    "never end their headers": b"GET / HTTP/1.1\r\nHost: HOST\r\nX-A: 1\r\n",
-    "announce a form": b"POST /stop HTTP/1.1\r\nHost: HOST\r\nContent-Length: 9000\r\nExpect: 100-continue\r\n\r\na=",
-    "never end their chunks": b"POST /sign-in HTTP/1.1\r\nHost: HOST\r\nOrigin: http://HOST\r\nContent-Type: "
-    b"application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
-    "take no answer": b"GET /static/page.js HTTP/1.1\r\nHost: HOST\r\n\r\n" * 200,
-}
+def requests(kind: str) -> dict[str, bytes]:
+    """Name → bytes: a beginning, and for some a part that follows so many times."""
+    rows = tables(__file__)[kind]
+    return {name: (begin + (more[0] * more[1] if more else "")).encode("latin-1") for name, begin, *more in rows}
+
+
+CROWDS, LARGE, MALFORMED = (requests(kind) for kind in ("slow", "large", "malformed"))
 
 
 @pytest.mark.usefixtures("patient")
@@ -121,32 +118,12 @@ def test_who_is_slow_is_cut_off(
     assert stranger.get().status == 401
 
 
-LARGE = {
-    "a line": b"GET /" + b"a" * 100_000,
-    "a header": b"GET / HTTP/1.1\r\nHost: HOST\r\nCookie: " + b"a" * 100_000,
-    "many headers": b"GET / HTTP/1.1\r\nHost: HOST\r\n" + b"X-A: 1\r\n" * 10_000,
-}
-
-
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("kind", LARGE)
 def test_a_request_that_is_too_large_is_refused_before_it_ends(
     raw: Callable[[bytes], socket.socket], kind: str
 ) -> None:
     assert is_cut_off(raw(LARGE[kind]))
-
-
-MALFORMED = {
-    "a host that is no address": b"GET / HTTP/1.1\r\nHost: [\r\n\r\n",
-    "two hosts": b"GET / HTTP/1.1\r\nHost: HOST\r\nHost: evil.example\r\n\r\n",
-    "two lengths": b"POST /stop HTTP/1.1\r\nHost: HOST\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na",
-    "a negative length": b"POST /stop HTTP/1.1\r\nHost: HOST\r\nContent-Length: -1\r\n\r\n",
-    "garbage after a request": b"GET / HTTP/1.1\r\nHost: HOST\r\nX-A: 1\r\n\r\n\0GET / HTTP/1.1\r\n",
-    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x1b[2J\r\n\r\n",
-    "another protocol": b"GET / HTTP/1.1\r\nHost: HOST\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    "another machine's address": b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-    "a proxy request": b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: HOST\r\n\r\n",
-}
 
 
 def test_a_malformed_request_gets_nothing_and_prints_nothing(
@@ -175,20 +152,3 @@ def test_a_fault_of_the_page_is_on_record_and_shows_nothing_of_its_inside(
     assert "the error is in the log" in reply.text
     assert office.records()[-1]["outcome"] == "the page failed: RuntimeError. Report this"
     assert TOKEN not in reply.text + "".join(capfd.readouterr()) + str(office.records())
-
-
-def test_an_approval_of_what_was_shown_before_the_plan_changed_decides_nothing(ann: Visitor, office: Any) -> None:
-    first = office.proposed()
-    action, shown = ann.form("Approve this plan")
-    office.broker.withdraw(first.goal_id, "planned anew")
-    second = office.proposed()
-    new = {
-        "goal_id": second.goal_id,
-        "plan_hash": second.plan_hash,
-        "scene_stamp_ns": str(second.scene_stamp_ns),
-    }
-    for names in ((), ("goal_id",), ("plan_hash",), ("goal_id", "plan_hash"), ("goal_id", "scene_stamp_ns")):
-        assert ann.post(action, shown | {name: new[name] for name in names}).status in (409, 410)
-        assert office.records()[-1]["event"] == "REFUSED"
-        assert office.broker.view.stage is ApprovalStage.PROPOSED
-    assert "EXECUTION_BEGUN" not in office.events()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No line is lost, no edit unseen, and what cannot be written is said. A limit on file sizes makes the disk full."""
-
-from __future__ import annotations
+"""The record loses no line and hides no edit; the secret of the page is for its owner alone; the sample waits."""
 
 import errno
 import json
 import os
+import pty
+import signal
 import stat
 import subprocess
 import sys
@@ -14,10 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from approval_visitor import Visitor
+from tables import tables
 
+from spatial_vlm_ros.cli.live import print_progress
+from spatial_vlm_ros.cli.up import _link
 from spatial_vlm_ros.errors import AuditError, FileError
 from spatial_vlm_ros.manipulation.approval import audit
+from spatial_vlm_ros.manipulation.approval.address import PageAddress, address_in, forget_link, keep_link, page_file
 from spatial_vlm_ros.manipulation.approval.audit import FIRST, AuditLog, verify
+from spatial_vlm_ros.manipulation.approval.proposal import PersonAnswer, Proposal
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
+from spatial_vlm_ros.sim.approval_sample import ApprovalSample
 
 
 @pytest.fixture
@@ -52,27 +60,14 @@ def test_a_restart_goes_on_with_the_chain_for_its_owner_alone(path: Path) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def edited(lines: list[bytes]) -> list[bytes]:
-    return [line.replace(b'"number":1', b'"number":7') for line in lines]
-
-
-@pytest.mark.parametrize(
-    ("change", "where"),
-    [
-        (edited, "line 4"),
-        (lambda lines: lines[:2] + lines[3:], "line 3"),
-        (lambda lines: [lines[0], lines[2], lines[1], *lines[3:]], "line 2"),
-        (lambda lines: [*lines[:2], lines[1], *lines[2:]], "line 3"),
-        (lambda lines: lines[1:], "line 1"),
-        (lambda lines: [*lines[:2], b"no record\n", *lines[2:]], "line 3"),
-        (lambda lines: [*lines[:2], b"\n", *lines[2:]], "line 3"),
-        (lambda lines: [*lines[:2], b"[]\n", *lines[2:]], "line 3"),
-        (lambda lines: [*lines[:-1], lines[-1][:-1]], "line 5"),
-        (lambda lines: [*lines[:-1], lines[-1][:9]], "line 5"),
-    ],
-)
-def test_a_change_shows(path: Path, change: Callable[[list[bytes]], list[bytes]], where: str) -> None:
-    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+@pytest.mark.parametrize(("order", "where"), tables(__file__)["changes"])
+def test_a_change_shows(path: Path, order: list[Any], where: str) -> None:
+    """Lines by their numbers, counted from 0; [number, old, new] for one that is edited; words in place of one."""
+    lines = path.read_text().splitlines(keepends=True)
+    for k, told in enumerate(order):
+        if isinstance(told, list):
+            order[k] = lines[told[0]].replace(*told[1:])
+    path.write_text("".join(lines[each] if isinstance(each, int) else each for each in order))
     with pytest.raises(FileError) as caught:
         verify(path)
     assert caught.value.field == where
@@ -190,3 +185,130 @@ def test_after_a_failed_sync_nothing_more_is_written(path: Path, monkeypatch: py
             log.add("APPROVED", sync=True)
     assert verify(path).lines == lines
     AuditLog(path).close()
+
+
+ADDRESS = "http://127.0.0.1:8080/"
+LINK = f"{ADDRESS}?token={'t' * 43}"
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> PageAddress:
+    (tmp_path / "a folder (mine)").mkdir()
+    found = PageAddress(ADDRESS, page_file(tmp_path / "a folder (mine)" / "audit.jsonl"))
+    keep_link(LINK, found.file)
+    return found
+
+
+def test_the_link_is_for_its_owner_alone_and_is_told_without_its_secret(where: PageAddress, tmp_path: Path) -> None:
+    assert stat.S_IMODE(where.file.stat().st_mode) == 0o600
+    assert "token=" not in str(where)
+    assert address_in(f"[INFO] [1.2] [planner_gate]: {where}") == where
+    assert where.link() == LINK
+    forget_link(where.file)
+    forget_link(where.file)
+    assert where.link() is None
+    assert list(where.file.parent.iterdir()) == []
+    other = tmp_path / "another user's"
+    other.write_text("x")
+    where.file.symlink_to(other)
+    assert where.link() is None
+    keep_link(LINK, where.file)  # replaces the link, and does not follow it
+    assert (other.read_text(), where.link()) == ("x", LINK)
+    where.file.chmod(0o644)
+    keep_link(LINK, where.file)
+    assert stat.S_IMODE(where.file.stat().st_mode) == 0o600
+    with pytest.raises(FileError, match="audit_log"):
+        keep_link(LINK, tmp_path / "nowhere" / "audit.jsonl.page")
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "others may read it": lambda file: file.chmod(0o640),
+    "it is of another page": lambda file: file.write_text(LINK.replace("8080", "8081")),
+    "it is of another host": lambda file: file.write_text(LINK.replace("127.0.0.1", "127.0.0.1.evil.example")),
+    "it has more in it": lambda file: file.write_text(f"{LINK}&next=\x1b[2J"),
+    "it is no text": lambda file: file.write_bytes(b"\xff" * 10_000),
+    "it is a folder": lambda file: (file.unlink(), file.mkdir()),
+    "it is a pipe": lambda file: (file.unlink(), os.mkfifo(file, 0o600)),
+    "it is a device": lambda file: (file.unlink(), file.symlink_to("/dev/zero")),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_file_that_is_not_what_it_should_be_is_not_shown(where: PageAddress, how: str) -> None:
+    SPOILT[how](where.file)
+    assert where.link() is None
+
+
+def test_other_words_tell_no_address() -> None:
+    for words in (
+        "",
+        ADDRESS,
+        f"{ADDRESS}?token=x (with its token: /x)",
+        "javascript:alert(1) (with its token: /x)",
+        f"{ADDRESS} (with its token: /x)\nmore",
+    ):
+        assert address_in(words and f"approve at {words}") is None
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("told", ["waiting", "drawing the plan"])
+def test_the_secret_reaches_a_terminal_and_no_file(
+    where: PageAddress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shown: bool, told: str
+) -> None:
+    """As `pick` tells it where it waits, and `up` after the line of the gate."""
+    ours, theirs = pty.openpty()
+    target = os.fdopen(theirs, "w") if shown else (tmp_path / "log").open("w")
+    with target:
+        monkeypatch.setattr(sys, "stderr", target)
+        monkeypatch.setattr(sys, "stdout", target)
+        print_progress(f"{told}; {where}" if told == "waiting" else f"{told}; see it at {where.place}")
+        target.flush()
+        beside = _link(f"[INFO] [1.2] [planner_gate]: {where}")
+        text = os.read(ours, 4096).decode() if shown else (tmp_path / "log").read_text()
+    os.close(ours)
+    to = "approve at" if told == "waiting" else "see it at"
+    assert text.strip() == f"… {told}; {to} {LINK if shown else where.place}"
+    assert beside == (f"approve at {LINK}" if shown else None)
+
+
+def test_the_sample_asks_proposes_and_ends(office: Any, aside: Callable[..., Callable[[], Any]]) -> None:
+    going = aside(lambda: ApprovalSample(office.broker, runs=0.0).once())
+
+    def reached(stage: ApprovalStage) -> bool:
+        with office.broker._changed:
+            return bool(office.broker._changed.wait_for(lambda: office.broker.view.stage is stage, 60))
+
+    assert reached(ApprovalStage.ASKED)
+    question = office.broker.view.item
+    assert "Which chick" in question.text
+    office.broker.answer(PersonAnswer(question.dialogue_id, question.answers[1], "Ann"))
+    assert reached(ApprovalStage.PROPOSED)
+    proposal = office.broker.view.item
+    assert isinstance(proposal, Proposal)
+    assert proposal.target_id == "ribbon"
+    assert "sample" in proposal.warnings[0]
+    office.broker.decide(office.says(proposal))
+    going()
+    assert office.events()[-1] == "EXECUTION_ENDED"
+    assert verify(office.audit.path)
+
+
+@pytest.mark.live
+def test_the_sample_is_served_by_a_command_until_interrupted(tmp_path: Path) -> None:
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
+    command = [sys.executable, "-m", "spatial_vlm_ros.sim.approval_sample"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            said, record = process.stdout.readline(), process.stdout.readline()
+            assert said.startswith("A sample without a robot: http://127.0.0.1:")
+            assert str(tmp_path) in record
+            port, _, token = said.strip().rpartition(":")[2].partition("/?token=")
+            assert Visitor("127.0.0.1", int(port)).sign_in(token).get().status == 200
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    assert not list(tmp_path.iterdir())

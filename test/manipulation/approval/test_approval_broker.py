@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An approval is of one plan on one image, by the first who decides, in time, used once; and all of it on record."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import subprocess
@@ -12,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tables import called, tables
 
 from spatial_vlm_ros.errors import (
     ApprovalExpiredError,
@@ -38,9 +37,6 @@ def listened(office: Any) -> list[str]:
     heard: list[str] = []
     office.broker.on_stop(heard.append)
     return heard
-
-
-# ------------------------------------------------------------------------------------------------ plans
 
 
 def test_what_is_approved_is_begun_once_and_all_of_it_is_on_record(office: Any) -> None:
@@ -203,9 +199,6 @@ def test_what_is_cancelled_or_withdrawn_is_void(office: Any) -> None:
     assert not broker.withdraw(proposal.goal_id, "again")
 
 
-# ------------------------------------------------------------------------------------------------ shown alone
-
-
 def test_a_person_is_told_of_what_was_never_laid_before_them_and_loses_nothing_by_it(office: Any) -> None:
     office.broker.note("Planned. Nothing moves: unseen obstacles")
     view = office.broker.view
@@ -250,9 +243,6 @@ def test_a_plan_that_is_only_shown_gives_way_to_what_comes_next(office: Any) -> 
             assert broker.view.words == "Withdrawn: no more"
 
 
-# ------------------------------------------------------------------------------------------------ questions
-
-
 def test_a_question_is_answered_once_and_may_be_asked_again(office: Any) -> None:
     """Its id is that of the same words on the same image, as of a bag that is played again."""
     broker, question = office.broker, office.question()
@@ -279,9 +269,6 @@ def test_an_answer_that_is_late_or_to_something_else_is_refused(office: Any) -> 
     refuses("", broker.answer, PersonAnswer(proposal.goal_id, "yes", "Ann"))
     broker.decide(office.says(proposal))
     refuses("it is a proposal", broker.wait_answer, proposal.goal_id)
-
-
-# ------------------------------------------------------------------------------------------------ stopping
 
 
 def test_a_stop_reaches_who_executes(office: Any) -> None:
@@ -371,9 +358,6 @@ def test_a_stop_is_told_while_a_decision_waits_for_the_disk(office: Any, aside: 
     assert office.events()[-3:] == ["EXECUTION_BEGUN", "EXECUTION_ENDED", "STOP_REQUESTED"]
 
 
-# ------------------------------------------------------------------------------------------------ the record
-
-
 def test_what_cannot_be_recorded_is_not_accepted(office: Any) -> None:
     proposal, heard = office.proposed(), listened(office)
     office.audit.close()
@@ -415,20 +399,11 @@ def test_refusals_are_put_on_record_and_do_not_fill_the_disk(office: Any) -> Non
     assert office.records()[-1]["unrecorded_before"] == 11
 
 
-# ------------------------------------------------------------------------------------------------ form
+MALFORMED = tables(__file__)
+PARTS: dict[str, Callable[..., Any]] = {"tuple": lambda *each: each, "bytes": str.encode}
 
 
-@pytest.mark.parametrize(
-    ("field", "values"),
-    [
-        ("goal_id", ["1", None, OTHER.upper(), "{" + OTHER + "}"]),
-        ("scene_stamp_ns", [-1, True, 1.0, "1", 1 << 63]),
-        ("plan_hash", ["F" * 64, "f" * 63, "f" * 64 + "\n"]),
-        ("approve", [1, "yes"]),
-        ("operator", ["", " Ann", "A\nnn", "A\u202enn", "A" * 81]),
-        ("reason", ["r" * 2001, None]),
-    ],
-)
+@pytest.mark.parametrize(("field", "values"), MALFORMED["decisions"])
 def test_a_malformed_decision_is_refused_by_the_name_of_its_field(office: Any, field: str, values: list[Any]) -> None:
     for value in values:
         with pytest.raises(InputError, match=field):
@@ -436,20 +411,9 @@ def test_a_malformed_decision_is_refused_by_the_name_of_its_field(office: Any, f
     assert office.says(office.proposal()) != office.says(office.proposal())
 
 
-@pytest.mark.parametrize(
-    ("field", "values"),
-    [
-        ("sentence", [""]),
-        ("answer", [3]),
-        ("warnings", [(" ",)]),
-        ("expires_after", [0, float("nan"), 1e9]),
-        ("image", [b"GIF89a"]),
-        ("candidates", [("d1",)]),
-        ("preview", ["fast"]),
-    ],
-)
+@pytest.mark.parametrize(("field", "values"), MALFORMED["proposals"])
 def test_a_malformed_proposal_is_refused_by_the_name_of_its_field(office: Any, field: str, values: list[Any]) -> None:
-    for value in values:
+    for value in called(values, PARTS):
         with pytest.raises(InputError, match=field.removesuffix("s")):
             office.proposal(**{field: value})
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page in Chromium: by keyboard alone, without scripts, in every state accessible, and never a slip of the hand."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import shutil
@@ -58,9 +56,6 @@ def played(browser: Browser) -> None:
     browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
 
 
-# ------------------------------------------------------------------------------------------------ keyboard
-
-
 def test_signing_in_and_approving_by_keyboard_alone(browser: Browser, page: Page, office: Any) -> None:
     proposal = office.proposed()
     browser.open(page.url)
@@ -106,9 +101,6 @@ def test_a_key_pressed_before_one_has_looked_does_nothing(browser: Browser, page
     browser.press(key)
     assert office.broker.view.stage is ApprovalStage.PROPOSED
     assert office.events().count("REFUSED") == 0
-
-
-# ------------------------------------------------------------------------------------------------ live
 
 
 def test_an_open_page_follows_the_desk(browser: Browser, page: Page, office: Any) -> None:
@@ -176,9 +168,6 @@ def test_focus_is_not_lost_when_the_page_changes_and_a_lost_connection_is_said(
     browser.until("a decision is no longer possible", lambda: not browser.button(APPROVE).is_enabled())
 
 
-# ------------------------------------------------------------------------------------------------ without scripts
-
-
 def test_everything_works_without_scripts(page: Page, office: Any) -> None:
     browser = Browser(scripts=False)
     try:
@@ -200,9 +189,6 @@ def test_everything_works_without_scripts(page: Page, office: Any) -> None:
         browser.until_says("Ann answered")
     finally:
         browser.close()
-
-
-# ------------------------------------------------------------------------------------------------ the motion
 
 
 PHONE = (390, 844)
@@ -360,9 +346,6 @@ def test_the_page_of_a_record_plays_without_a_server(
     browser.until_says("The whole motion", ".says")
     assert browser.driver.get_log("browser") == []
     assert browser.all_faults(axe_script) == []
-
-
-# ------------------------------------------------------------------------------------------------ accessibility
 
 
 def _stopping(office: Any) -> None:

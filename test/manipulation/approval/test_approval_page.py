@@ -4,18 +4,16 @@
 What must decide nothing is in test_fault_pages.py, too.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
 import socket
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
 from approval_visitor import TOKEN, Visitor
+from tables import tables
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.approval.drawing import HEIGHT, WIDTH, side_views
@@ -28,9 +26,8 @@ from spatial_vlm_ros.web.guard import Guard, is_loopback, names_of
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytestmark = pytest.mark.live
-
-
-# ------------------------------------------------------------------------------------------------ who gets in
+TABLES = tables(__file__)
+FORM = "application/x-www-form-urlencoded"
 
 
 def test_the_token_opens_a_session_and_leaves_the_address(page: Page, stranger: Visitor, office: Any) -> None:
@@ -94,15 +91,6 @@ def test_only_our_own_names_are_answered(ann: Visitor, stranger: Visitor, office
     assert office.events().count("ACCESS_REFUSED") == 30, "refused requests do not fill the disk"
 
 
-HEADERS = {
-    "x-frame-options": "DENY",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cache-control": "no-store",
-    "cross-origin-opener-policy": "same-origin",
-}
-
-
 def test_every_answer_tells_the_browser_what_it_must_not_do(ann: Visitor, stranger: Visitor, office: Any) -> None:
     office.proposed()
     paths = ["/", "/state", "/static/page.js", "/static/page.css", "/static/../page.py", "/nothing", "/decide"]
@@ -110,7 +98,7 @@ def test_every_answer_tells_the_browser_what_it_must_not_do(ann: Visitor, strang
     replies += [stranger.get("/?token=x"), ann.get(host="evil.example")]
     replies += [ann.post("/decide", {}), ann.post("/state", {})]
     for reply in replies:
-        assert HEADERS.items() <= reply.headers.items()
+        assert dict(TABLES["headers"]).items() <= reply.headers.items()
         policy = reply.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
@@ -129,9 +117,6 @@ def test_two_pages_on_one_machine_have_cookies_of_their_own(office: Any, ann: Vi
         assert len(bob.cookies) == 2
         ann.cookies = bob.cookies
         assert "Ann" in ann.get().text
-
-
-# ------------------------------------------------------------------------------------------------ deciding
 
 
 def test_approving_and_rejecting_by_the_page(page: Page, ann: Visitor, office: Any) -> None:
@@ -183,19 +168,6 @@ def test_without_a_name_a_stop_may_be_requested_and_nothing_is_decided(page: Pag
         assert nameless.press("Save name", operator=operator).status == 400
 
 
-def test_a_late_form_is_told_so(ann: Visitor, office: Any) -> None:
-    office.proposed(expires_after=10.0)
-    action, form = ann.form("Approve this plan")
-    office.clock.now += 10
-    assert "Approve this plan" not in ann.get().text
-    assert "Expired" in ann.get().text
-    reply = ann.post(action, form)
-    assert (reply.status, "expired after 10 s" in reply.text) == (410, True)
-
-
-# ------------------------------------------------------------------------------------------------ forged forms
-
-
 @pytest.mark.parametrize("button", ["Approve this plan", "Request stop", "Save name"])
 def test_a_form_of_another_site_does_nothing(page: Page, office: Any, button: str) -> None:
     visitor = Visitor(page.host, page.port).sign_in(TOKEN, operator="" if button == "Save name" else "Ann")
@@ -223,47 +195,21 @@ def test_a_form_without_its_sessions_token_or_sent_as_a_link_does_nothing(ann: V
     assert office.broker.view.stage is ApprovalStage.PROPOSED
 
 
-MALFORMED: dict[str, Callable[[dict[str, str]], dict[str, str]]] = {
-    "no goal": lambda form: {k: v for k, v in form.items() if k != "goal_id"},
-    "no decision": lambda form: {k: v for k, v in form.items() if k != "decision"},
-    "another decision": lambda form: form | {"decision": "maybe"},
-    "goal is no UUID": lambda form: form | {"goal_id": "../../etc/passwd"},
-    "stamp is no number": lambda form: form | {"scene_stamp_ns": "1e9"},
-    "stamp in other digits": lambda form: form | {"scene_stamp_ns": "١٢"},
-    "stamp is negative": lambda form: form | {"scene_stamp_ns": "-1"},
-    "stamp is endless": lambda form: form | {"scene_stamp_ns": "9" * 5000},
-    "hash is short": lambda form: form | {"plan_hash": "ff"},
-    "reason has lines": lambda form: form | {"reason": "a\r\nb"},
-    "reason is long": lambda form: form | {"reason": "a" * 3000},
-}
-FORM = "application/x-www-form-urlencoded"
-NO_FORMS = [
-    (b"{}", "application/json"),
-    (b"a=1", "text/plain"),
-    (b"a=1", None),
-    (b"a=%ff", FORM),
-    (b"a=\xff", FORM),
-    (b"no form", FORM),
-    (b"a=1&a=2", FORM),
-    (b"&".join(b"a%d=1" % n for n in range(30)), FORM),
-    (b"a=" + b"x" * 20_000, FORM),
-]
-
-
 def test_a_malformed_form_is_refused_and_on_record(ann: Visitor, office: Any) -> None:
     office.proposed()
     action, form = ann.form("Approve this plan")
-    for kind, change in MALFORMED.items():
-        reply, record = ann.post(action, change(form)), office.records()[-1]
+    rows = [*TABLES["malformed"], ["endless stamp", {"scene_stamp_ns": "9" * 5000}], ["long", {"reason": "a" * 3000}]]
+    for kind, change in rows:
+        fields = {name: value for name, value in (form | change).items() if value is not None}
+        reply, record = ann.post(action, fields), office.records()[-1]
         assert (reply.status, "Not accepted" in reply.text) == (400, True), kind
         assert (record["event"], record["operator"]) == ("ACCESS_REFUSED", "Ann"), kind
-    assert office.events().count("ACCESS_REFUSED") == len(MALFORMED)
-    for body, content_type in NO_FORMS:
-        assert ann.send("POST", "/decide", body, content_type=content_type).status == 400, body
+    assert office.events().count("ACCESS_REFUSED") == len(rows)
+    many = "&".join(f"a{n}=1" for n in range(30))
+    for body, content_type in (*TABLES["no forms"], [many, FORM], ["a=" + "x" * 20_000, FORM]):
+        sent = body.encode("latin-1")
+        assert ann.send("POST", "/decide", sent, content_type=content_type).status == 400, body
     assert office.broker.view.stage is ApprovalStage.PROPOSED
-
-
-# ------------------------------------------------------------------------------------------------ what is shown
 
 
 def test_a_proposal_is_shown_with_all_that_matters(ann: Visitor, office: Any) -> None:
@@ -364,25 +310,7 @@ def test_a_full_disk_shows(ann: Visitor, office: Any) -> None:
     assert office.broker.view.stage is ApprovalStage.IDLE
 
 
-# ------------------------------------------------------------------------------------------------ serving
-
-
-@pytest.mark.parametrize(
-    ("given", "words", "more"),
-    [
-        ({"host": "203.0.113.7", "allow_network": True}, "address of the page", ""),
-        ({"port": 70_000, "allow_network": True}, "address of the page", ""),
-        ({"host": "no such host", "allow_network": True}, "address of the page", ""),
-        ({"host": "0.0.0.0"}, "without encryption", "allow_network"),  # noqa: S104
-        ({"host": "::"}, "without encryption", "allow_network"),
-        ({"host": "192.0.2.1"}, "without encryption", "allow_network"),
-        ({"token": ""}, "32 or more", ""),
-        ({"token": "short"}, "32 or more", ""),
-        ({"token": "x" * 31}, "32 or more", ""),
-        ({"token": "x" * 40 + "&"}, "32 or more", ""),
-        ({"token": "ü" * 40}, "32 or more", ""),
-    ],
-)
+@pytest.mark.parametrize(("given", "words", "more"), TABLES["addresses"])
 def test_an_address_or_token_that_cannot_be_used_is_refused(
     office: Any, given: dict[str, Any], words: str, more: str
 ) -> None:
@@ -418,9 +346,6 @@ def test_each_page_has_a_token_of_its_own_that_nothing_prints(office: Any, capfd
         Visitor(one.host, one.port).get(one.url.partition(str(one.port))[2])
         printed = "".join(capfd.readouterr()) + repr(one) + one.address + str(office.records())
         assert not any(token in printed for token in tokens)
-
-
-# ------------------------------------------------------------------------------------------------ pieces
 
 
 def test_old_sessions_and_old_guesses_go() -> None:

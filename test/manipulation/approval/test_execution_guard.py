@@ -1,18 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guard before a controller: only the approved plan passes, each step once, in order and in time."""
+"""Only the approved plan passes the guard, each step once, in order and in time, whatever people and gates do."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from spatial_vlm_ros.errors import ApprovalExpiredError, CancelledError, RejectedError, SpatialVlmError
+from spatial_vlm_ros.errors import ApprovalExpiredError, BusyError, CancelledError, RejectedError, SpatialVlmError
+from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, step_digest
+from spatial_vlm_ros.manipulation.approval.proposal import Decision, Preview, Proposal
+from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 from spatial_vlm_ros.manipulation.planning.planner import PlanStep, Trajectory
+from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 
 HASH, OTHER = "a" * 64, "b" * 64
 NAMES = ("j1", "j2")
@@ -122,13 +133,6 @@ def test_an_approval_is_good_once_and_until_its_deadline(guard: Watched) -> None
     refuses("its approval was already used", guard.open, HASH)
 
 
-def test_a_stop_lets_nothing_more_pass(guard: Watched) -> None:
-    guard.open(HASH)
-    guard.check(STEPS[0])
-    guard.void(CancelledError("a stop was requested"))
-    refuses("a stop was requested", guard.check, STEPS[1], CancelledError)
-
-
 def test_the_broker_allows_what_a_person_approved_and_records_what_does_not_pass(office: Any) -> None:
     guard, proposal = office.broker.guard, office.proposal()
     office.broker.propose(proposal, DIGESTS)
@@ -148,3 +152,180 @@ def test_the_broker_allows_what_a_person_approved_and_records_what_does_not_pass
     office.broker.begin(yes)
     guard.open(proposal.plan_hash)
     refuses("approved plan", guard.check, STEPS[0])
+
+
+REFUSALS = (RejectedError, ApprovalExpiredError, CancelledError)
+LIFE = 10.0
+GOALS = st.integers(0, 4)
+
+
+class RequestQueue(RuleBasedStateMachine):
+    """The broker beside a model of it: what is open, since when, and what was said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.now = 0.0
+        self.log = AuditLog(Path(self.folder.name) / "a", lambda: self.now)
+        self.broker = ApprovalBroker(self.log, lambda: self.now)
+        self.begun: list[int] = []
+        self.used: set[int] = set()
+        self.clear()
+
+    def clear(self) -> None:
+        self.open: int | None = None
+        self.shown: int | None = None
+        self.since, self.approved, self.running = 0.0, False, False
+
+    def teardown(self) -> None:
+        self.log.close()
+        verify(self.log.path)
+        self.folder.cleanup()
+
+    def decision(self, goal: int, plan: int, approve: bool) -> Decision:
+        return Decision(str(uuid.UUID(int=goal)), goal, f"{plan:064x}", approve, "Ann")
+
+    @property
+    def alive(self) -> bool:
+        return self.running or self.now - self.since < LIFE
+
+    def proposal(self, goal: int) -> Proposal:
+        token = (str(uuid.UUID(int=goal)), goal, f"{goal:064x}")
+        shown = {"image": b"\x89PNG\r\n\x1a\n", "image_stamp_ns": goal, "image_instruction": "take it"}
+        preview = Preview("base", plan_hash=token[2])
+        return Proposal(*token, "take it", "it", "from here", "d", "d", LIFE, preview=preview, **shown)
+
+    @rule(goal=GOALS)
+    def show(self, goal: int) -> None:
+        """A plan that nobody is asked about."""
+        self.broker.note("planned", self.proposal(goal))
+        if self.open is None or not self.alive:
+            self.clear()
+            self.shown = goal
+
+    @rule(goal=GOALS)
+    def propose(self, goal: int) -> None:
+        free = self.open is None or not self.alive
+        try:
+            self.broker.propose(self.proposal(goal))
+        except BusyError:
+            assert not free
+            return
+        except RejectedError:
+            assert goal in self.used
+            if free and self.shown is None:
+                self.clear()
+            return
+        assert free
+        assert goal not in self.used
+        self.clear()
+        self.open, self.since = goal, self.now
+        self.used.add(goal)
+
+    def accepted(self, right: bool, call: Callable[..., None], *given: object) -> bool:
+        """Whether the broker takes it, which it has to where the model says so and nowhere else."""
+        try:
+            call(*given)
+        except REFUSALS:
+            assert not right
+            return False
+        assert right
+        return True
+
+    @rule(goal=GOALS, plan=GOALS, approve=st.booleans())
+    def decide(self, goal: int, plan: int, approve: bool) -> None:
+        right = goal == plan == self.open and self.alive and not self.approved and not self.running
+        if self.accepted(right, self.broker.decide, self.decision(goal, plan, approve)):
+            self.approved = True
+            if not approve:
+                self.clear()
+
+    @rule(goal=GOALS, plan=GOALS, approve=st.booleans())
+    def begin(self, goal: int, plan: int, approve: bool) -> None:
+        right = goal == plan == self.open and approve and self.alive and self.approved and not self.running
+        if self.accepted(right, self.broker.begin, self.decision(goal, plan, approve)):
+            assert goal not in self.begun
+            self.begun.append(goal)
+            self.running = True
+
+    @precondition(lambda self: self.open is not None)
+    @rule(approve=st.sampled_from([True, True, True, False]), begins=st.booleans())
+    def act_on_what_is_open(self, approve: bool, begins: bool) -> None:
+        assert self.open is not None
+        (self.begin if begins else self.decide)(self.open, self.open, approve)
+
+    @rule(goal=GOALS)
+    def end(self, goal: int) -> None:
+        if self.accepted(goal == self.open and self.running, self.broker.end, str(uuid.UUID(int=goal)), "done"):
+            self.clear()
+
+    @rule(goal=GOALS)
+    def withdraw(self, goal: int) -> None:
+        right = goal == self.open and self.alive and not self.running
+        assert self.broker.withdraw(str(uuid.UUID(int=goal)), "no more") == right
+        if right:
+            self.clear()
+
+    @rule()
+    def stop(self) -> None:
+        self.broker.request_stop("Bob")
+        if not self.running and self.shown is None:
+            self.clear()
+
+    @precondition(lambda self: self.open is not None)
+    @rule(seconds=st.sampled_from([0.1, 0.5, 4.0, 9.5, 10.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def what_a_person_sees_is_so(self) -> None:
+        stage = self.broker.view.stage
+        if self.shown is not None:
+            assert (stage, self.broker.view.id) == (ApprovalStage.PLANNED, None)
+        elif self.open is None or not self.alive:
+            assert stage in (ApprovalStage.IDLE, ApprovalStage.EXPIRED)
+        else:
+            waits = ApprovalStage.APPROVED if self.approved else ApprovalStage.PROPOSED
+            assert stage is (ApprovalStage.RUNNING if self.running else waits)
+            assert self.broker.view.id == str(uuid.UUID(int=self.open))
+
+
+TestStates = RequestQueue.TestCase
+TestStates.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+
+
+JOINTS = ("a", "b")
+MESSAGE = ("finger", "b", "a")  # in another order, and with another joint, which may move
+
+
+@pytest.mark.parametrize(
+    ("velocities", "stand"),
+    [((9.0, 0.0, 0.0), Stand.STILL), ((0.0, -0.3, 0.0), Stand.MOVING), ((0.0, 0.0, 0.03), Stand.MOVING)],
+)
+def test_velocities_of_the_named_joints_decide(velocities: tuple[float, ...], stand: Stand) -> None:
+    stands = Standstill(JOINTS)
+    assert stands.stand(0.0) is Stand.UNKNOWN
+    stands.add(1.0, 1.0, ("a", "finger"), (0.0, 0.0), (0.0, 0.0))
+    assert stands.stand(1.0) is Stand.UNKNOWN, "messages of other joints say nothing"
+    stands.add(1.0, 1.0, MESSAGE, (0.0, 0.1, 0.2), velocities)
+    assert stands.stand(1.1) is stand
+    assert stands.stand(2.0) is Stand.UNKNOWN, "what is old says nothing"
+    assert (stands.heard, stands.stand(1.1, since=0.9)) == (1.0, stand)
+    assert stands.stand(1.1, since=1.05) is Stand.UNKNOWN, "nothing was heard since then"
+
+
+@pytest.mark.parametrize("velocities", [(), (math.nan, math.nan, math.nan), (0.0, 0.0, 0.0)])
+@pytest.mark.parametrize(("speed", "stand"), [(0.0, Stand.STILL), (0.2, Stand.MOVING), (math.nan, Stand.UNKNOWN)])
+def test_positions_decide_where_no_velocities_are_told_or_a_driver_always_tells_zero(
+    velocities: tuple[float, ...], speed: float, stand: Stand
+) -> None:
+    stands = Standstill(JOINTS)
+    for k in range(8):
+        at = 5.0 + 0.06 * k  # seconds of the arm's clock, which is not that of arrival
+        there = speed * at if k < 4 else 0.4  # it has stopped
+        stands.add(1.0 + 0.06 * k, at, MESSAGE, (0.0, 0.1, there), velocities)
+        if k < 3 and velocities != (0.0, 0.0, 0.0):
+            assert (stands.stand(1.0 + 0.06 * k) is Stand.UNKNOWN) == (k < 2 or stand is Stand.UNKNOWN)
+        if k == 3:
+            assert stands.stand(1.2) is stand
+    assert stands.stand(1.45) is Stand.STILL

@@ -25,8 +25,6 @@ from spatial_vlm_ros.manipulation.builtin_planner.request import (
 
 Floats = npt.NDArray[np.float64]
 HOME = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])
-FINGERS = ("panda_leftfinger", "panda_rightfinger")
-HAND = ("panda_hand", *FINGERS)
 
 
 @dataclasses.dataclass(frozen=True)

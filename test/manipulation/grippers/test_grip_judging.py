@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether something is held or let go, and the way from widths to positions of drivers and joints and back."""
 
-from __future__ import annotations
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import tables
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.grippers.fingers import FingerWatch
@@ -19,6 +20,7 @@ from spatial_vlm_ros.manipulation.grippers.stroke import (
 )
 from spatial_vlm_ros.parameters import MotionConfig
 
+TABLES = tables(__file__)
 FINGERS = ("left", "right")
 
 
@@ -26,44 +28,12 @@ def held(report: GripReport, sent: float = 0.0, expected: float | None = 0.04, u
     return why_not_held(report, sent, expected, 0.01, unjudged)
 
 
-@pytest.mark.parametrize(
-    "report",
-    [
-        GripReport(before=0.06, width=0.04),
-        GripReport(before=0.06, width=0.02),  # narrower between the fingers than from above
-        GripReport(before=0.06, width=0.045),  # within the tolerance
-        GripReport(width=0.04, done=False, said="not within epsilon"),  # the driver is wrong
-        GripReport(width=0.015, reached=True),  # it counts a centimetre as there
-        GripReport(stalled=True, told_width=0.04),
-        GripReport(stalled=True),
-        GripReport(done=True),
-        GripReport(flag=True),
-        GripReport(flag=True, width=0.0),  # a vacuum cup has no width
-    ],
-)
-def test_held(report: GripReport) -> None:
-    assert held(report) == ""
-
-
-@pytest.mark.parametrize(
-    ("report", "why"),
-    [
-        (GripReport(before=0.06, width=0.001, stalled=True), "closed to 0.001 m without meeting an object"),
-        (GripReport(before=0.08, width=0.08, stalled=True), "did not move"),
-        (GripReport(before=0.048, width=0.048, stalled=True), "did not move: they are 0.048 m"),  # in the tolerance
-        (GripReport(before=0.048, width=0.0475, reached=True), "did not move"),
-        (GripReport(before=0.048, stalled=True, told_width=0.048), "did not move"),
-        (GripReport(before=0.08, width=0.06, stalled=True), "they hold something else"),
-        (GripReport(stalled=True, told_width=0.07), "they hold something else"),
-        (GripReport(reached=True), "closed to 0.000 m without meeting an object"),
-        (GripReport(done=False, said="communication"), "nothing is held (communication)"),
-        (GripReport(told_width=0.05), "is 0.050 m away"),
-        (GripReport(flag=False, done=True), "the gripper's switch reports that nothing is held"),
-        (GripReport(), "reports neither a width"),
-    ],
-)
-def test_not_held(report: GripReport, why: str) -> None:
-    assert why in held(report)
+@pytest.mark.parametrize(("what", "report", "why"), TABLES["held"])
+def test_held_or_opened_or_why_not(what: str, report: dict[str, Any], why: str) -> None:
+    given = GripReport(**report)
+    said = held(given) if what == "held" else why_not_open(given, 0.06, unjudged=False, slack=0.005)
+    assert why in said
+    assert bool(why) is bool(said)
 
 
 def test_an_unmoved_or_unknown_object_or_a_gripper_that_reports_nothing_may_be_held() -> None:
@@ -73,32 +43,6 @@ def test_an_unmoved_or_unknown_object_or_a_gripper_that_reports_nothing_may_be_h
     assert held(GripReport(), unjudged=True) == "", "believed on request"
     assert why_not_open(GripReport(), 0.06, unjudged=True) == ""
     assert "reports neither a width" in why_not_open(GripReport(), 0.06, unjudged=False, slack=0.005)
-
-
-@pytest.mark.parametrize(
-    ("report", "why"),
-    [
-        (GripReport(reached=True), ""),
-        (GripReport(done=True), ""),
-        (GripReport(width=0.0605), ""),
-        (GripReport(flag=False), ""),
-        (GripReport(width=0.056, reached=True), ""),  # a controller may count millimetres as there
-        (GripReport(width=0.02, stalled=True), "is 0.040 m away"),
-        (
-            GripReport(width=0.0, reached=True),
-            "is 0.060 m away from the commanded width of 0.060 m according to joint states, but the driver reports",
-        ),
-        (GripReport(width=0.08, done=True), "one of the two is wrong"),
-        (GripReport(width=0.02, flag=False), "one of the two is wrong"),
-        (GripReport(width=0.056), "is 0.004 m away"),
-        (GripReport(done=False, said="no power"), "reports a failure (no power)"),
-        (GripReport(flag=True, done=True), "still held"),
-    ],
-)
-def test_opened(report: GripReport, why: str) -> None:
-    said = why_not_open(report, 0.06, unjudged=False, slack=0.005)
-    assert why in said
-    assert bool(why) is bool(said)
 
 
 def test_fingers_share_the_width_and_stand_after_some_time() -> None:
@@ -150,19 +94,7 @@ def test_there_and_back_is_the_same_width(width: float, scale: float, offset: fl
     assert stroke.width(stroke.position(width)) == pytest.approx(width, abs=1e-9)
 
 
-EXAMPLE, JUMPS = r"parameter motion\.gripper_table.*For example", "less than 1000 for each millimetre"
-NO_TABLES = ("", "0.0 1.0", "a b; c d", "0 1; 0 2", "0 1; 1 1", "0 0; 1 2; 2 1", "0 nan; 1 2", "0 1 2; 3 4 5")
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        *((table, EXAMPLE) for table in NO_TABLES),
-        ("0 0.79; 85 0", r"motion\.gripper_table: '0 0.79; 85 0'.*not millimetres"),  # it would have stayed closed
-        ("0 1e308; 0.085 -1e308", JUMPS),
-        ("0 0; 1e-9 0.79; 0.085 0.8", JUMPS),
-    ],
-)
+@pytest.mark.parametrize(("table", "words"), TABLES["no tables"])
 def test_what_is_not_a_table_is_refused_with_an_example(table: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_stroke("motion.gripper_table", table)

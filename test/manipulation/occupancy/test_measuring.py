@@ -1,43 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What depth shows without a name: it is found where it is, and nothing is found where nothing is; and its voxels.
-
-Also in depth with dropouts and from afar, where the way is hidden and where the place is far away.
-"""
-
-from __future__ import annotations
+"""What depth shows without a name is found where it is, and nothing where nothing is; what enters the way of an arm is
+noticed in the second image. Depth is that of boxes on a table, by rays, with noise of our own."""
 
 import base64
 import dataclasses
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rendered import Box, detection_of, frame_of, looking_down
+from planning_scenes import CLEAR, table_with
+from planning_scenes import box as body_of
+from scipy.spatial.transform import Rotation
 
-from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.errors import DepthError, InputError, ShapeError
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.manipulation.occupancy.flying import on_surface
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy, stands_for
 from spatial_vlm_ros.manipulation.occupancy.spaces import widened
-from spatial_vlm_ros.manipulation.occupancy.voxels import MOST_CELLS, voxels_at
-from spatial_vlm_ros.manipulation.planning.surroundings import known_bodies, occupancy_around
+from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
+from spatial_vlm_ros.manipulation.occupancy.voxels import MOST_CELLS, VoxelBlocks, voxels_at
+from spatial_vlm_ros.manipulation.occupancy.watching import CONFIRMED, LEAST_SHOWN, Intrusion, IntrusionWatch
+from spatial_vlm_ros.manipulation.planned_motion import MotionFrame, MovingLink, PlannedMotion
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
+from spatial_vlm_ros.manipulation.planning.surroundings import occupancy_around
 from spatial_vlm_ros.parameters import DepthConfig, OccupancyConfig, ResolverConfig
-from spatial_vlm_ros.types import Depth, Detection, Place, Pose, Scene, Transform, Vector3
+from spatial_vlm_ros.types import Depth, Detection, PinholeCamera, Place, Pose, RgbdFrame, Scene, Transform, Vector3
+
+WIDTH, HEIGHT, FOCAL = 640, 480, 560.0
+CAMERA = PinholeCamera(np.array([[FOCAL, 0, 319.5], [0, FOCAL, 239.5], [0, 0, 1]]), WIDTH, HEIGHT)
+Box = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Least and greatest corner, metres; the table is z = 0."""
+
+
+def looking_down(height: float = 0.7, back: float = 0.7) -> Transform:
+    """A camera that looks at (0, 0, 0) from `back` metres along -y and `height` metres up."""
+    ahead = np.array([0.0, back, -height]) / np.hypot(back, height)
+    right = np.array([1.0, 0.0, 0.0])
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack((right, np.cross(ahead, right), ahead), axis=1)
+    matrix[:3, 3] = (0.0, -back, height)
+    return Transform("base", "camera", matrix)
+
+
+def depth_of(boxes: Sequence[Box], base_T_camera: Transform, noise: float = 0.0, seed: int = 0) -> np.ndarray:
+    """(H, W) float32 metres of a table and boxes on it; noise: standard deviation at 1 m, metres, growing by range²."""
+    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    rays = np.stack(((u - 319.5) / FOCAL, (v - 239.5) / FOCAL, np.ones_like(u)), axis=-1).astype(np.float64)
+    ways = rays @ base_T_camera.rotation.T
+    eye = base_T_camera.translation
+    with np.errstate(divide="ignore", invalid="ignore"):
+        table = -eye[2] / ways[..., 2]
+        best = np.where(table > 0, table, np.inf)
+        for low, high in boxes:
+            a, b = (np.array(low) - eye) / ways, (np.array(high) - eye) / ways
+            enter, leave = np.minimum(a, b).max(axis=-1), np.maximum(a, b).min(axis=-1)
+            best = np.where((enter <= leave) & (enter > 0), np.minimum(best, enter), best)
+    best[best > 4.0] = np.nan
+    best += np.random.default_rng(seed).normal(size=best.shape) * noise * best**2
+    return best.astype(np.float32)
+
+
+def frame_of(boxes: Sequence[Box], base_T_camera: Transform, noise: float = 0.0, seed: int = 0) -> RgbdFrame:
+    """The same as a frame."""
+    rgb = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    depth = depth_of(boxes, base_T_camera, noise, seed)
+    return RgbdFrame(rgb, depth, CAMERA, 7, "camera", base_T_camera)
+
+
+def detection_of(id_: str, box: Box, boxes: Sequence[Box], base_T_camera: Transform) -> Detection:
+    """What a perfect detector says of one box among boxes."""
+    alone, all_ = depth_of([box], base_T_camera), depth_of(boxes, base_T_camera)
+    table = depth_of([], base_T_camera)
+    mask = (alone == all_) & (alone != table)
+    rows, columns = np.nonzero(mask)
+    outline = (float(columns.min()), float(rows.min()), float(columns.max()), float(rows.max()))
+    return Detection(id_, "block", 0.9, outline, mask=mask)
+
 
 TARGET: Box = ((-0.03, -0.03, 0.0), (0.03, 0.03, 0.08))
 BOX: Box = ((0.12, 0.05, 0.0), (0.22, 0.12, 0.1))
 POST: Box = ((-0.12, 0.0, 0.0), (-0.115, 0.005, 0.2))
-CAMERA = looking_down()
+VIEW = looking_down()
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 
 
 def scene_of(
     boxes: list[Box],
     named: int = 1,
-    camera: Transform = CAMERA,
+    camera: Transform = VIEW,
     noise: float = 0.0,
     seed: int = 0,
     damage: Callable[[Depth], Depth] = lambda depth: depth,
@@ -162,13 +216,6 @@ def test_without_any_depth_there_is_no_occupancy() -> None:
     assert occupancy_around(dataclasses.replace(scene, frame=blind), "d0", ResolverConfig()) is None
 
 
-def test_the_target_and_what_is_known_are_bodies() -> None:
-    known = known_bodies(scene_of([TARGET, BOX], named=2), "d0")
-    assert np.allclose(known.target.centre, (0.0, 0.0, 0.04), atol=0.01)
-    assert np.allclose(known.others[0].centre, (0.17, 0.085, 0.05), atol=0.01)
-    assert abs(known.support_height) < 0.002
-
-
 @pytest.mark.parametrize(("height", "counts"), [(0.0, True), (0.085, False), (None, False)])
 def test_what_is_above_a_place_in_a_named_object_is_an_obstacle(height: float | None, counts: bool) -> None:
     """Rim, contents and upper boards; a rim of a centimetre or two cannot be told from the place itself."""
@@ -204,11 +251,11 @@ def test_flying_pixels_are_no_surface_and_a_narrow_object_is_one() -> None:
 def test_a_named_table_does_not_hide_what_stands_on_it() -> None:
     """Its box has the noise of its top, so that with a margin it would hold all that is low."""
     thin: Box = ((0.15, -0.1, 0.0), (0.155, -0.095, 0.02))
-    frame = frame_of([TARGET, thin], CAMERA, 0.002, 0)
+    frame = frame_of([TARGET, thin], VIEW, 0.002, 0)
     mask = np.zeros(frame.depth.shape, np.bool_)
     mask[40:470, 10:630] = True
     table = Detection("d9", "table", 0.9, (10.0, 40.0, 630.0, 470.0), mask=mask)
-    named = [detection_of("d0", TARGET, [TARGET], CAMERA), table]
+    named = [detection_of("d0", TARGET, [TARGET], VIEW), table]
     found = around(build_scene(frame, named, ResolverConfig().depth, ResolverConfig().lift)).measured
     assert len(found) >= 1
     assert np.abs(found.centres()[:, :2] - (0.1525, -0.0975)).max() < 0.02
@@ -248,12 +295,8 @@ def test_the_way_is_seen_as_far_as_depth_shows_it() -> None:
     assert around(scene).seen_share > 0.9
     assert around(scene, (0.1, 0.1, 0.0)).seen_share > 0.9
     assert around(scene, (0.1, 0.1, 0.0), (3.0, 0.0, 0.0)).seen_share == 0.0, "the camera does not see that place"
-    depth = scene_of([TARGET]).frame.depth.copy()
-    depth[:, 360:] = np.nan  # nothing is measured on the right
-    frame = dataclasses.replace(frame_of([TARGET], CAMERA), depth=depth)
-    named = [detection_of("d0", TARGET, [TARGET], CAMERA)]
-    assert 0.3 < around(build_scene(frame, named, ResolverConfig().depth, ResolverConfig().lift)).seen_share < 0.8
-    assert np.isnan(depth[:, 360:]).all()
+    right = regular(WIDTH, (), tuple(range(360, WIDTH)))  # nothing is measured there
+    assert 0.3 < around(scene_of([TARGET], damage=right)).seen_share < 0.8
 
 
 def test_what_is_before_the_lens_hides_the_way() -> None:
@@ -326,3 +369,127 @@ def test_what_is_not_voxels_is_refused() -> None:
 
 def _packed(data: bytes) -> str:
     return base64.b64encode(zlib.compress(data)).decode()
+
+
+POSE = looking_down(1.0, 0.8)
+AWAY = Transform("base", "camera", POSE.matrix @ np.diag((1.0, -1.0, -1.0, 1.0)))
+BODY = body_of("target", 0.0, 0.0, (0.06, 0.06, 0.08))
+CUP = body_of("cup", 0.2, 0.1, (0.08, 0.08, 0.1))
+STANDING: list[Box] = [((-0.03, -0.03, 0.0), (0.03, 0.03, 0.08)), ((0.16, 0.06, 0.0), (0.24, 0.14, 0.1))]
+HAND: Box = ((-0.14, -0.08, 0.1), (-0.06, 0.02, 0.16))
+
+
+def swept() -> VoxelBlocks:
+    """All between the table and 40 cm above it, around the target."""
+    cells = np.argwhere(np.ones((25, 25, 20))) + np.array([-12, -12, 0])
+    return voxels_at(cells, 0.02)
+
+
+def watch(scene: PlanningScene | None = None) -> IntrusionWatch:
+    return IntrusionWatch(swept(), scene or dataclasses.replace(table_with(BODY, CUP), occupancy=CLEAR))
+
+
+def shown(
+    watched: IntrusionWatch, boxes: list[Box], seed: int = 0, robot: tuple[LinkHull, ...] = (), noise: float = 0.003
+) -> Intrusion | None:
+    return watched.look(depth_of(boxes, POSE, noise, seed), CAMERA, POSE, robot)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def test_a_hand_is_noticed_in_the_second_image_where_it_is(seed: int) -> None:
+    watched = watch()
+    assert shown(watched, STANDING, seed) is None
+    with_hand = [*STANDING, HAND]
+    looks = [shown(watched, with_hand, 10 * seed + k) for k in range(CONFIRMED)]
+    assert looks[:-1] == [None] * (CONFIRMED - 1)
+    found = looks[-1]
+    assert found is not None
+    assert np.abs(np.array(found.place) - (-0.1, -0.05, 0.14)).max() < 0.06
+    assert "entered the arm's path at (-0.1" in found.words()
+
+
+def test_a_clean_run_or_one_image_alone_stops_nothing() -> None:
+    watched = watch()
+    assert [shown(watched, STANDING, seed) for seed in range(8)] == [None] * 8
+    for seed in range(3):
+        assert shown(watched, [*STANDING, HAND], seed) is None
+        assert shown(watched, STANDING, seed) is None
+
+
+def test_what_is_beside_the_way_or_was_there_or_is_the_robot_is_no_intrusion() -> None:
+    beside: Box = ((0.4, -0.1, 0.0), (0.5, 0.0, 0.3))
+    cells = np.argwhere(np.ones((8, 10, 6))) + np.array([-14, -8, 10])
+    there = Occupancy(voxels_at(cells, 0.01), CLEAR.unseen, 1.0)
+    known = watch(dataclasses.replace(table_with(BODY, CUP), occupancy=there))
+    middle = np.eye(4)
+    middle[:3, 3] = (-0.1, -0.03, 0.13)
+    link = LinkHull(Transform("base", "hand", middle), box_hull((0.08, 0.1, 0.06)))
+    watched = watch()
+    for seed in range(3):
+        assert shown(watched, [*STANDING, beside], seed) is None
+        assert shown(known, [*STANDING, HAND], seed) is None
+        assert shown(watched, [*STANDING, HAND], seed, (link,)) is None
+    assert [shown(watched, [*STANDING, HAND], seed) is not None for seed in range(2)] == [False, True]
+
+
+def test_without_depth_of_the_way_nothing_can_be_said() -> None:
+    watched = watch()
+    depth = depth_of([*STANDING, HAND], POSE)
+    assert shown(watched, [*STANDING, HAND]) is None
+    partly = np.where(np.arange(CAMERA.width) < CAMERA.width * 0.85, np.nan, depth)
+    before_the_lens = depth_of([((-0.3, -0.75, 0.7), (0.3, -0.7, 1.1))], POSE)
+    for blind in (np.full_like(depth, np.nan), partly, before_the_lens):
+        with pytest.raises(DepthError, match="of the arm's path"):
+            watched.look(blind, CAMERA, POSE, ())
+    assert watched.look(depth, CAMERA, POSE, ()) is not None, "images without depth count as none"
+    with pytest.raises(DepthError, match="does not see the arm's path"):
+        watched.look(depth, CAMERA, AWAY, ())
+
+
+def test_it_is_known_for_how_long_a_moving_camera_would_not_see_the_way() -> None:
+    watched = watch()
+    moments = [(0.5 * k, AWAY if 2 <= k <= 5 else POSE) for k in range(10)]
+    assert watched.longest_unseen(CAMERA, moments) == pytest.approx(3.0 - 0.5), "from the last image that shows it"
+    assert watched.longest_unseen(CAMERA, [(float(k), POSE) for k in range(5)]) == 0.0
+    assert watched.longest_unseen(CAMERA, [(2.0 + k, AWAY) for k in range(5)]) == 4.0
+
+
+def test_an_image_with_a_few_voxels_of_the_way_shows_nothing_of_it() -> None:
+    """A camera that turns away until the last corner of swept space leaves its image."""
+    watched = watch()
+    depth = depth_of(STANDING, POSE)
+    counts = []
+    for angle in np.linspace(0.0, np.pi / 2, 100):
+        turn = np.eye(4)
+        turn[:3, :3] = Rotation.from_euler("y", -angle).as_matrix()
+        at = Transform("base", "camera", POSE.matrix @ turn)
+        own = at.inverse().apply(watched._swept.centres())
+        own = own[own[:, 2] > 0.05]
+        u, v = (own[:, :2] / own[:, 2:] * CAMERA.K[0, 0] + CAMERA.K[:2, 2]).T
+        counts.append(int(((u > -0.5) & (u < CAMERA.width - 0.5) & (v > -0.5) & (v < CAMERA.height - 0.5)).sum()))
+        shows = counts[-1] >= LEAST_SHOWN
+        assert watched.longest_unseen(CAMERA, [(0.0, POSE), (1.0, at)]) == (0.0 if shows else 1.0)
+        if not shows:
+            with pytest.raises(DepthError, match="does not see the arm's path"):
+                watched.look(depth, CAMERA, at, ())
+    assert any(0 < count < LEAST_SHOWN for count in counts)
+
+
+def motion(*places: tuple[float, float, float]) -> PlannedMotion:
+    """A link that is a cube of 10 cm, at one place after another."""
+    cube = MovingLink("hand", True, tuple(map(tuple, box_hull((0.1, 0.1, 0.1)).vertices.tolist())))
+    frames = tuple(
+        MotionFrame(float(k), ((*at, 0.0, 0.0, 0.0, 1.0),), (*at, 0.0, 0.0, 0.0, 1.0), None)
+        for k, at in enumerate(places)
+    )
+    return PlannedMotion("", "", 0, "base", "arm", "tip", "", "", None, (cube,), (), (), frames, ())
+
+
+def test_swept_space_is_all_that_a_known_arm_passes_between_two_moments() -> None:
+    passed = swept_space(motion((0.0, 0.0, 0.5), (0.6, 0.0, 0.5)), (0.02, 0.02, 0.02), 0.02)
+    way = np.stack((np.linspace(-0.06, 0.66, 100), np.full(100, 0.06), np.full(100, 0.45)), axis=1)
+    assert passed.holds(way).all()
+    outside = np.array([[0.3, 0.12, 0.5], [0.3, 0.0, 0.62], [-0.12, 0.0, 0.5], [0.72, 0.0, 0.5]])
+    assert not passed.holds(outside).any()
+    with pytest.raises(InputError, match="robot_description"):
+        swept_space(dataclasses.replace(motion(), missing="no description of the arm is known"), (0.1, 0.1, 0.1), 0.02)

@@ -15,6 +15,7 @@ from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.parameters import GripperConfig, PlanningConfig, planning_from
 from spatial_vlm_ros.types import Place, Pose, Resolution, Status, Target
 
@@ -22,6 +23,15 @@ Array = npt.NDArray[np.float64]
 TABLE = PlanningObject("support", "support", Solid((0.0, 0.0, -0.025), 0.0, (2.0, 2.0, 0.05)))
 NO_VOXELS = voxels_at(np.zeros((0, 3), np.int32), 0.01)
 CLEAR = Occupancy(NO_VOXELS, NO_VOXELS, 1.0)  # the way is seen, and nothing without a name is in it
+NOW = 2_000_000_000
+CHICK = SurroundingObject("c1", "chick", Solid((0.45, 0.0, 0.03), 0.3, (0.05, 0.04, 0.06)), (0.001, 0.001, 0.001))
+CUP = SurroundingObject("u1", "cup", Solid((0.3, 0.2, 0.05), 0.0, (0.07, 0.07, 0.1)), (0.001, 0.001, 0.001))
+SEEN = Surroundings(
+    frame_id="base", stamp_ns=NOW, camera=Pose("base", (0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)), camera_frame="camera",
+    target=CHICK, yaw_known=True, truncated=False, outline=((0.43, -0.02), (0.47, -0.02), (0.47, 0.02), (0.43, 0.02)),
+    others=(CUP,), unplaced=(), support_height=0.0, support_tilt=0.0, destination_id=None, all_objects=True,
+    occupancy=CLEAR,
+)  # fmt: skip
 WIDE = GripperConfig(opening_max=0.12)  # of the Franka Hand's form, for objects as wide as chicks
 
 

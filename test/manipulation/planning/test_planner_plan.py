@@ -1,16 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-from __future__ import annotations
+"""Chains of a plan, freshness, motion since the observation, agreement of image and TF, names and numbers of MoveIt."""
 
 import dataclasses
 import hashlib
+import itertools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from planning_scenes import box, config, placed, table_with
+from scipy.spatial.transform import Rotation
+from tables import called, tables
 
-from spatial_vlm_ros.errors import InputError, ShapeError
-from spatial_vlm_ros.manipulation.planning.goal import PlaceGoal
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import (
+    DepthError,
+    InputError,
+    NoPathError,
+    SceneChangedError,
+    ShapeError,
+    StaleInputError,
+    StandsWrongError,
+    TransformError,
+    TransformUnavailableError,
+)
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.manipulation.planning.agreement import check_point_agrees, check_support_agrees
+from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
+from spatial_vlm_ros.manipulation.planning.motion import (
+    check_base_still,
+    check_camera_still,
+    check_no_jump,
+    check_target_there,
+    moved_by,
+)
+from spatial_vlm_ros.manipulation.planning.moveit_codes import CODES, meaning_of, number_of, number_of_error
+from spatial_vlm_ros.manipulation.planning.moveit_pipelines import (
+    CUMOTION,
+    OMPL,
+    PILZ,
+    VALIDATES,
+    check_pipelines,
+    first_names,
+    further_names,
+)
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import (
@@ -23,7 +57,12 @@ from spatial_vlm_ros.manipulation.planning.planner import (
     plan_hash,
     plan_of,
 )
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, ObservationConfig
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import RgbdFrame, Scene, Status, Target, Transform
 
+TABLES = tables(__file__)
 BLOCK = box("block", 0.5, 0.1, (0.06, 0.05, 0.08))
 SCENE = table_with(BLOCK)
 GOAL = pick_goal(SCENE, config())
@@ -96,25 +135,10 @@ def test_whatever_changes_the_plan_or_its_goals_changes_the_hash() -> None:
     assert plan_hash(GOAL, SCENE, None, made, 0, None) == PLAN.hash
 
 
-@pytest.mark.parametrize(
-    ("joints", "times", "rows", "error", "words"),
-    [
-        ((), TIMES, ((), (), ()), InputError, "joint names: none"),
-        (("a", "a"), TIMES, ROWS, InputError, "each joint once"),
-        (JOINTS, TIMES, ROWS[:2], ShapeError, r"\(3, 2\)"),
-        (JOINTS, TIMES, (*ROWS[:2], (0.1,)), ShapeError, r"\[1, 2\]"),
-        (JOINTS, (), (), ShapeError, "one row at least"),
-        (JOINTS, (0.0, 0.5, math.inf), ROWS, InputError, "finite"),
-        (JOINTS, TIMES, (*ROWS[:2], (0.1, math.nan)), InputError, "finite"),
-        (JOINTS, (0.0, 0.5, 0.5), ROWS, InputError, "increasing"),
-        (JOINTS, (-0.1, 0.5, 1.0), ROWS, InputError, "increasing from 0"),
-    ],
-)
-def test_a_trajectory_that_is_none_is_refused(
-    joints: tuple, times: tuple, rows: tuple, error: type, words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        Trajectory(joints, times, rows)
+@pytest.mark.parametrize(("joints", "times", "rows", "error", "words"), TABLES["no trajectories"])
+def test_a_trajectory_that_is_none_is_refused(joints: list, times: list, rows: list, error: str, words: str) -> None:
+    with pytest.raises(getattr(errors, error), match=words):
+        Trajectory(tuple(joints), tuple(times), tuple(map(tuple, rows)))
 
 
 def test_velocities_and_accelerations_have_the_form_of_positions() -> None:
@@ -129,26 +153,15 @@ def away(by: float) -> list[PlanStep]:
     return changed(2, positions=tuple((0.2 + by + a, -0.2 + b) for a, b in ROWS))
 
 
-@pytest.mark.parametrize(
-    ("made", "place", "choice", "words"),
-    [
-        (steps()[:-1], None, (0, None), "phases of a plan: open, reach, approach, close. Expected open"),
-        (steps(), DOWN, (0, 0), "withdraw"),
-        (steps(), None, (99, None), "grasp 99"),
-        (steps(), None, (0, 0), "placement 0"),
-        (steps(place=True), DOWN, (0, None), "placement None"),
-        ([PlanStep("open"), *steps()[1:]], None, (0, None), "phase open: width None"),
-        ([PlanStep("open", width=-0.01), *steps()[1:]], None, (0, None), "phase open: width -0.01"),
-        ([steps()[0], PlanStep("reach", width=0.04), *steps()[2:]], None, (0, None), "phase reach"),
-        (away(0.02), None, (0, None), "phase approach: a start 0.020 from the end of phase reach. Expected the joints"),
-        (changed(2, joint_names=("a", "c")), None, (0, None), "other joints: a, c"),
-    ],
-)
-def test_a_chain_that_is_no_plan_is_refused(
-    made: list[PlanStep], place: PlaceGoal | None, choice: tuple[int, int | None], words: str
-) -> None:
+@pytest.mark.parametrize(("made", "place", "choice", "words"), TABLES["no chains"])
+def test_a_chain_that_is_no_plan_is_refused(made: list[Any], place: bool, choice: list[Any], words: str) -> None:
+    functions = globals() | {
+        "all_but_the_last": lambda: steps()[:-1],
+        "replaced": lambda at, step: [*steps()[:at], step, *steps()[at + 1 :]],
+        "tuple": lambda *each: each,
+    }
     with pytest.raises(InputError, match=words):
-        plan_of(GOAL, SCENE, place, made, *choice)
+        plan_of(GOAL, SCENE, DOWN if place else None, called(made, functions), *choice)
 
 
 def test_a_start_within_the_tolerance_goes_on_and_goals_of_something_else_are_refused() -> None:
@@ -158,3 +171,234 @@ def test_a_start_within_the_tolerance_goes_on_and_goals_of_something_else_are_re
         plan_of(GOAL, other, None, steps(), 0)
     with pytest.raises(InputError, match="Make goals and scene from one resolution"):
         plan_of(GOAL, SCENE, dataclasses.replace(DOWN, target_id="cup"), steps(place=True), 0, 0)
+
+
+LIMITS = ObservationConfig()
+SECOND = 1_000_000_000
+
+
+def transform(
+    x: float = 0.0, turn_deg: float = 0.0, axis: str = "z", parent: str = "base", child: str = "camera"
+) -> Transform:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler(axis, turn_deg, degrees=True).as_matrix()
+    matrix[0, 3] = x
+    return Transform(parent, child, matrix)
+
+
+def test_an_observation_is_fresh_up_to_its_greatest_age_and_what_clocks_differ_by() -> None:
+    check_fresh(10 * SECOND, 15 * SECOND, LIMITS)
+    check_fresh(10 * SECOND + 90_000_000, 10 * SECOND, LIMITS)
+    for stamp, now, words in (
+        (10 * SECOND, 15 * SECOND + 10_000_000, r"5\.01 s old; 5 s are allowed"),
+        (10 * SECOND + 200_000_000, 10 * SECOND, r"0\.20 s ahead.*observation.max_ahead.*Synchronise the clocks"),
+        (10 * SECOND, 0, r"no message on /clock\. Start its publisher"),
+    ):
+        with pytest.raises(StaleInputError, match=words):
+            check_fresh(stamp, now, LIMITS)
+
+
+def test_how_far_a_frame_moved_and_turned() -> None:
+    for axis, angle in itertools.product("xyz", (0.0, 0.01, 0.4, 5.0, 90.0, 179.0, 180.0)):
+        moved, turned = moved_by(transform(0.1), transform(0.13, angle, axis))
+        assert (moved, turned) == (pytest.approx(0.03), pytest.approx(angle, abs=1e-5))
+
+
+def test_camera_and_base_may_move_within_their_limits_and_not_beyond() -> None:
+    check_camera_still(transform(), transform(0.004, 0.4), LIMITS)
+    with pytest.raises(SceneChangedError, match=r"the camera moved by 0\.010 m") as caught:
+        check_camera_still(transform(), transform(0.010), LIMITS)
+    assert (caught.value.moved, caught.value.limit) == pytest.approx((0.01, 0.005))
+    assert caught.value.status_name == "SCENE_CHANGED"
+    with pytest.raises(SceneChangedError, match=r"0\.8°") as caught:
+        check_camera_still(transform(), transform(0.0, 0.8), LIMITS)
+    assert caught.value.turned_deg == pytest.approx(0.8)
+    loose = ObservationConfig(base_moved=0.1, base_turned_deg=10.0)
+    check_base_still(transform(), transform(0.05, 5.0), loose)
+    with pytest.raises(SceneChangedError, match="the base moved"):
+        check_base_still(transform(), transform(0.2), loose)
+    with pytest.raises(TransformError, match="compared with"):
+        check_camera_still(transform(), transform(child="other_camera"), LIMITS)
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[RgbdFrame, Scene, Target]:
+    frame, detections = chicks_and_cup_frame()
+    target = Resolver().resolve(frame, "the chick behind the cup", detections).target
+    assert target is not None
+    return frame, build_scene(frame, detections, DepthConfig(), LiftConfig()), target
+
+
+def shifted(target: Target, by: float, **changes: object) -> Target:
+    x, y, z = target.pose.position
+    pose = dataclasses.replace(target.pose, position=(x + by, y, z))
+    return dataclasses.replace(target, pose=pose, **changes)
+
+
+def test_the_target_is_found_again_under_another_id_and_missed_when_it_moved(seen: tuple) -> None:
+    target = seen[2]
+    again = shifted(target, 0.01, id="d7")
+    assert check_target_there(target, [shifted(target, 0.3), again], LIMITS) is again
+    with pytest.raises(SceneChangedError, match=r"the chick \(bonnet\) moved by 0\.300 m"):
+        check_target_there(target, [shifted(target, 0.3)], LIMITS)
+    for now in ([], [shifted(target, 0.0, label="cup")]):
+        with pytest.raises(SceneChangedError, match=r"the chick \(bonnet\) is gone") as caught:
+            check_target_there(target, now, LIMITS)
+        assert caught.value.moved == math.inf
+    other = dataclasses.replace(target, pose=dataclasses.replace(target.pose, frame_id="map"))
+    with pytest.raises(TransformError, match="two frames"):
+        check_target_there(target, [other], LIMITS)
+
+
+def test_a_transform_that_moves_as_robots_do_has_not_jumped() -> None:
+    check_no_jump([(k * SECOND // 10, transform(0.1 * k, 10.0 * k)) for k in range(8)], LIMITS)
+    check_no_jump([], LIMITS)
+    check_no_jump([(0, transform()), (0, transform())], LIMITS)
+
+
+def test_a_jump_is_refused() -> None:
+    for samples in (
+        [(0, transform()), (SECOND // 10, transform(0.3))],
+        [(0, transform()), (SECOND // 10, transform(0.0, 30.0))],
+        [(0, transform()), (0, transform(0.01))],
+        [(SECOND, transform()), (0, transform(0.01))],
+        [(0, transform()), (SECOND, transform()), (SECOND + SECOND // 100, transform(0.1))],
+    ):
+        with pytest.raises(SceneChangedError, match=r"the transform base <- camera moved.*second publisher"):
+            check_no_jump(samples, LIMITS)
+
+
+def tilted(frame: RgbdFrame, degrees: float = 0.0, up: float = 0.0, aside: float = 0.0) -> RgbdFrame:
+    """The frame with a camera pose that is wrong by so much."""
+    assert frame.base_T_camera is not None
+    wrong = np.eye(4)
+    wrong[:3, :3] = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
+    wrong[:3, 3] = (0.0, aside, up)
+    matrix = wrong @ frame.base_T_camera.matrix
+    return dataclasses.replace(frame, base_T_camera=Transform("world", frame.frame_id, matrix))
+
+
+def test_a_true_camera_pose_agrees_with_the_table_and_a_wrong_one_does_not(seen: tuple) -> None:
+    frame, scene, _ = seen
+
+    def lifted(frame: RgbdFrame) -> Scene:
+        return build_scene(frame, [obj.detection for obj in scene.objects], DepthConfig(), LiftConfig())
+
+    check_support_agrees(scene, LIMITS)
+    check_support_agrees(scene, LIMITS, known_height=0.0)
+    check_support_agrees(lifted(tilted(frame, 1.5)), LIMITS)
+    with pytest.raises(TransformError, match=r"tilted by [567]\.\d°; 3° are allowed"):
+        check_support_agrees(lifted(tilted(frame, 6.0)), LIMITS)
+    words = r"measured at 0\.03\d m, but its known height is 0\.000 m|measured at 0\.02\d m"
+    with pytest.raises(TransformError, match=words):
+        check_support_agrees(lifted(tilted(frame, up=0.03)), LIMITS, known_height=0.0)
+    with pytest.raises(DepthError, match="no support plane"):
+        check_support_agrees(dataclasses.replace(scene, support=None), LIMITS)
+    loose = dataclasses.replace(frame, base_T_camera=None)
+    with pytest.raises(TransformUnavailableError):
+        check_support_agrees(dataclasses.replace(scene, frame=loose), LIMITS)
+    with pytest.raises(TransformUnavailableError):
+        check_point_agrees(loose, (0.0, 0.0, 0.0), (1.0, 1.0), LIMITS)
+
+
+def pixel_of(frame: RgbdFrame, point: tuple[float, float, float]) -> tuple[float, float]:
+    """By the true pose, written out."""
+    assert frame.base_T_camera is not None
+    x, y, z, _ = np.linalg.inv(frame.base_T_camera.matrix) @ (*point, 1.0)
+    K = frame.camera.K
+    return float(K[0, 0] * x / z + K[0, 2]), float(K[1, 1] * y / z + K[1, 2])
+
+
+def test_a_known_point_agrees_where_it_is_seen_and_not_elsewhere(seen: tuple) -> None:
+    frame = seen[0]
+    gripper = (0.1, -0.1, 0.2)
+    where = pixel_of(frame, gripper)
+    check_point_agrees(frame, gripper, where, LIMITS)
+    check_point_agrees(tilted(frame, aside=0.015), gripper, where, LIMITS)
+    with pytest.raises(TransformError, match=r"the gripper is seen 0\.04\d m from its known position; 0\.02 m"):
+        check_point_agrees(tilted(frame, aside=0.04), gripper, where, LIMITS)
+    with pytest.raises(TransformError, match="the marker"):
+        check_point_agrees(frame, gripper, (where[0] + 60.0, where[1]), LIMITS, "the marker")
+    with pytest.raises(TransformError, match="in front of the camera"):
+        check_point_agrees(frame, (-5.0, 0.0, 0.5), (320.0, 240.0), LIMITS)
+    with pytest.raises(InputError, match="two finite numbers"):
+        check_point_agrees(frame, (0.0, 0.0, 0.0), (math.nan, 240.0), LIMITS)
+
+
+def test_every_number_has_its_name_and_status_and_only_success_is_ok() -> None:
+    """As the message definition declares them, apart from the table that is tested."""
+    assert {code.name: number for number, code in CODES.items()} == dict(TABLES["declared"])
+    assert [number for number, code in CODES.items() if code.status is Status.OK] == [1]
+    assert all(len(code.sentence) > 10 for code in CODES.values())
+    assert "-4711" in meaning_of(-4711).sentence
+    for number, status in TABLES["statuses"]:
+        assert meaning_of(number).status is Status(status), number
+    for other in ("-1", 1.0, True, None):
+        with pytest.raises(InputError, match="a whole number"):
+            meaning_of(other)  # type: ignore[arg-type]
+
+
+def test_every_status_can_be_told_to_moveit_and_never_as_success_unless_it_is() -> None:
+    for status in Status:
+        assert number_of(status) in CODES
+        assert (number_of(status) == 1) == (status is Status.OK)
+    for name in ("SCENE_CHANGED", "UNREACHABLE", "PLANNER_UNAVAILABLE", "EXECUTION_FAILED", "CANCELLED"):
+        assert meaning_of(number_of(Status[name])).status is Status[name], "there and back"
+    assert number_of_error(StandsWrongError(0, "too near", ("cup",), "move it")) == -10
+    assert number_of_error(NoPathError(0, "no path", (), "clear the way")) == -1
+
+
+PIPELINE, NVIDIA = "pilz_industrial_motion_planner", "isaac_ros_cumotion"
+SRDF = '<robot name="panda"><group name="panda_arm"><chain/></group>\n<group\n name = \'hand\'/></robot>'
+VALUES = {
+    "planning_pipelines": ["ompl", PIPELINE, NVIDIA],
+    "default_planning_pipeline": "ompl",
+    "robot_description_semantic": SRDF,
+    "ompl.planning_plugins": [OMPL],
+    "ompl.response_adapters": [VALIDATES],
+    "ompl.panda_arm.planner_configs": ["RRTConnect", "PRM"],
+    f"{PIPELINE}.planning_plugins": [PILZ],
+    f"{PIPELINE}.response_adapters": [VALIDATES],
+    f"{NVIDIA}.planning_plugins": [CUMOTION],
+}
+
+
+def check(values: dict[str, Any] | None = None, **motion: Any) -> None:
+    check_pipelines({**VALUES, **(values or {})}, config(motion=motion).motion)
+
+
+def test_the_defaults_fit_moveits_defaults() -> None:
+    check()
+    check(free_planner="RRTConnect")
+    check(free_pipeline=PIPELINE, free_planner="PTP")
+    check({f"{NVIDIA}.response_adapters": [VALIDATES]}, free_pipeline=NVIDIA)
+
+
+def test_what_is_not_known_is_not_judged() -> None:
+    motion = config(motion={"group": "arm", "free_pipeline": "mine"}).motion
+    check_pipelines({}, motion)
+    assert first_names()[0] == "planning_pipelines"
+    assert further_names({}, config(motion={"straight_pipeline": ""}).motion) == ()
+    assert {name.partition(".")[0] for name in further_names(VALUES, config().motion)} == {"ompl", PIPELINE}
+    assert "mine.arm.planner_configs" in further_names(VALUES, motion)
+    check({"robot_description_semantic": "<robot/>"}, group="arm")
+    check({"ompl.panda_arm.planner_configs": None}, free_planner="mine")
+
+
+def test_the_default_pipeline_is_that_of_move_group_and_humble_has_one_plugin() -> None:
+    with pytest.raises(InputError, match=r"free_planner.*PTP, LIN with Pilz"):
+        check({"default_planning_pipeline": PIPELINE})
+    check({"default_planning_pipeline": "gone"})  # then it is the first one, which is OMPL
+    humble = {f"{name}.planning_plugin": plugin for name, plugin in (("ompl", OMPL), (PIPELINE, PILZ))}
+    humble |= {"planning_pipelines": ["ompl", PIPELINE]}
+    check_pipelines(humble, config().motion)  # it validates by itself
+    with pytest.raises(InputError, match="straight_planner"):
+        check_pipelines(humble, config(motion={"straight_planner": "PTP"}).motion)
+
+
+@pytest.mark.parametrize(("values", "motion", "words"), TABLES["told"])
+def test_what_moveit_would_fail_at_without_a_reason_is_told(
+    values: dict[str, Any], motion: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        check(values, **motion)

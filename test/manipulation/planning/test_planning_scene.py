@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """From images to the planning scene, through JSON, and to goals, against the truth of simulated worlds."""
 
-from __future__ import annotations
-
 import dataclasses
-import importlib.util
 import json
 import math
-import os
 
 import cv2
 import numpy as np
+import planning_scenes
 import pytest
 from planning_scenes import WIDE, config, gripper_points, inside, path, tip_axes
 from scipy.spatial.transform import Rotation
+from tables import tables
 
 from spatial_vlm_ros.errors import DepthError, GoalError, InputError, TransformUnavailableError
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -21,13 +19,7 @@ from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
-from spatial_vlm_ros.manipulation.planning.scene import (
-    AllowedContact,
-    PlanningObject,
-    PlanningScene,
-    _beside,
-    planning_scene,
-)
+from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import (
     SeenSurface,
@@ -39,12 +31,10 @@ from spatial_vlm_ros.manipulation.planning.surroundings import (
 from spatial_vlm_ros.output.json_schema import surroundings_from_json, surroundings_json
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlanningConfig
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.examples import chicks_and_cup, chicks_and_cup_frame
-from spatial_vlm_ros.sim.grounder import SimulatorGrounder
-from spatial_vlm_ros.sim.sensor import STEREO, noisy
-from spatial_vlm_ros.types import PinholeCamera, Pose, Resolution, RgbdFrame, Scene, SceneObject, Status
+from spatial_vlm_ros.types import PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Status
 
+TABLES = tables(__file__)
 FOR_CHICKS = PlanningConfig(gripper=WIDE)
 Seen = tuple[RgbdFrame, Scene, Resolution]
 
@@ -147,13 +137,7 @@ def test_keep_outs_have_names_of_their_own_and_are_boxes(chicks: Seen) -> None:
     exported = scene_with(chicks, volumes)
     assert [obj.id for obj in exported.keep_outs] == ["keep_out/support", "keep_out/shelf"]
     assert exported.keep_outs[1].solid == Solid((0.0, 0.0, 1.05), 0.0, (2.0, 2.0, pytest.approx(0.1)))
-    for text in (
-        "wall 0 0 0 1 1",
-        "wall a 0 0 1 1 1",
-        "wall 1 0 0 0 1 1",
-        "wall 0 0 0 1 1 nan",
-        "w 0 0 0 1 1 1; w 0 0 0 1 1 1",
-    ):
+    for text in TABLES["no keep-outs"]:
         with pytest.raises(InputError, match="keep-out 'w"):
             scene_with(chicks, config(workspace={"keep_out": text}))
 
@@ -236,67 +220,15 @@ def test_the_franka_hand_takes_a_cup_that_is_too_wide_by_its_rim(chicks: Seen) -
         pick_goal(blind, PlanningConfig())
 
 
-@pytest.mark.slow
-def test_in_a_settled_world_with_noise_the_true_chick_is_between_the_fingers() -> None:
-    """The demo world "behind" under gravity."""
-    if importlib.util.find_spec("mujoco") is None:
-        assert not os.environ.get("CI"), "where a change is judged, the simulator is there"
-        pytest.skip("mujoco is not installed: pip install mujoco")
-    from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
-
-    with DEMO_WORLDS["behind"]() as world:
-        image = world.render(VGA, stamp_ns=7)
-        frame = noisy(image.frame, np.random.default_rng(1), STEREO, image.shiny)
-        answer, _, scene, _ = Resolver(grounder=SimulatorGrounder(image)).look_at(frame).ask("the chick behind the cup")
-        assert scene is not None
-        assert answer.target is not None
-        exported = planning_scene(surroundings_of(scene, answer), FOR_CHICKS)
-        true, table = world.truth["bonnet"], world.scenery.table_height
-        goal = pick_goal(exported, FOR_CHICKS)
-        assert (goal.target_id, goal.stamp_ns, goal.frame_id) == ("bonnet", 7, "base_link")
-        for grasp in goal.grasps:
-            across = (true.outline - np.array(grasp.grasp.position)[:2]) @ tip_axes(grasp.grasp)[:2, 1]
-            assert across.min() < -0.6 * grasp.width / 2 < 0.6 * grasp.width / 2 < across.max()
-            for there in path(gripper_points(WIDE, grasp.opening), grasp.pre_grasp, grasp.grasp, grasp.retreat):
-                assert there[:, 2].min() > table
-            assert true.bottom < grasp.grasp.position[2] < true.top
-        best = goal.grasps[0]  # of the others some are narrower than the hat, whose brim the outline partly misses
-        across = (true.outline - np.array(best.grasp.position)[:2]) @ tip_axes(best.grasp)[:2, 1]
-        assert np.abs(across).max() <= best.opening / 2
-        for obj in exported.neighbours:
-            assert inside(world.truth[obj.id].centre[None], obj.padded).all(), obj.id
-        bowl = next(obj for obj in exported.neighbours if obj.id == "bowl")
-        assert bowl.solid.size[0] == pytest.approx(world.truth["bowl"].size[0], abs=0.03)
-
-
-@pytest.mark.parametrize(("gap", "meets"), [(0.002, True), (0.05, False)])
-def test_the_target_may_leave_a_neighbour_whose_box_reaches_it(gap: float, meets: bool) -> None:
-    own = PlanningObject("can", "can", Solid((0.5, 0.0, 0.05), 0.0, (0.06, 0.06, 0.1)), (0.0, 0.0, 0.0))
-    flat = Solid((0.5 + 0.03 + gap + 0.1, 0.0, 0.01), 0.0, (0.2, 0.1, 0.02))
-    other = PlanningObject("scissors", "scissors", flat, (0.0, 0.0, 0.0))
-    assert _beside(own, (other,)) == (("scissors",) if meets else ())
-
-
-SEEN = Surroundings(
-    frame_id="world",
-    stamp_ns=7,
-    camera=Pose("world", (0.1, 0.2, 0.9), (1.0, 0.0, 0.0, 0.0)),
-    camera_frame="camera",
-    target=SurroundingObject("chick", "chick", Solid((0.4, 0.0, 0.03), 0.2, (0.05, 0.04, 0.06)), (0.002, 0.001, 0.003)),
-    yaw_known=True,
-    truncated=False,
-    outline=((0.38, -0.02), (0.42, -0.02), (0.42, 0.02)),
-    others=(
-        SurroundingObject("cup", "cup", Solid((0.3, 0.1, 0.05), 0.0, (0.08, 0.08, 0.1)), (0.004, 0.004, 0.004)),
-        SurroundingObject("glass", "glass", Solid((0.5, 0.1, 0.05), 0.0, (0.06, 0.06, 0.1)), None),
-    ),
-    unplaced=(),
+GLASS = SurroundingObject("glass", "glass", Solid((0.5, 0.1, 0.05), 0.0, (0.06, 0.06, 0.1)), None)
+SEEN = dataclasses.replace(
+    planning_scenes.SEEN,
+    target=dataclasses.replace(planning_scenes.CHICK, sigma=(0.002, 0.001, 0.003)),
+    others=(dataclasses.replace(planning_scenes.CUP, sigma=(0.004,) * 3), GLASS),
     support_height=0.001,
-    support_tilt=math.radians(1.0),
-    destination_id=None,
+    all_objects=False,
+    occupancy=None,
 )
-
-
 SURFACE = SeenSurface(((0.38, -0.02), (0.42, -0.02), (0.42, 0.02)), 0.001, 0.06)
 
 
@@ -327,29 +259,7 @@ def test_occupancy_is_the_same_after_json_and_too_much_of_it_is_refused() -> Non
         surroundings_from_json(written)
 
 
-def solid_of(sigma: list[float] | None = None, y: float = 0.0, side: float = 1.0) -> dict[str, object]:
-    return {"id": "a", "label": "a", "sigma": sigma, "solid": {"centre": [0, y, 0], "yaw": 0, "size": [1, side, 1]}}
-
-
-CORNER = [[0, 0], [1, 0], [0, 1]]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"support_height": math.nan},
-        {"support_height": "low"},
-        {"others": [solid_of(y=math.inf)]},
-        {"others": [{"id": 3}]},
-        {"surface": {"outline": [], "low": 0.0, "high": 0.1}},
-        {"surface": {"outline": CORNER, "low": 0.2, "high": 0.1}},
-        {"surface": {"outline": CORNER, "low": "low", "high": 0.1}},
-        {"all_objects": "yes"},
-        {"target": solid_of(side=-1)},
-        {"target": solid_of([0, -1, 0])},
-        {"camera": None},
-    ],
-)
+@pytest.mark.parametrize("change", TABLES["no surroundings"])
 def test_what_nothing_can_be_planned_by_is_refused(change: dict[str, object]) -> None:
     named = change in ({"camera": None}, {"others": [{"id": 3}]}, {"support_height": "low"})
     with pytest.raises(InputError, match=next(iter(change)) if named else None):
@@ -368,6 +278,16 @@ def test_extents_of_a_visible_surface_are_quantiles_of_its_points() -> None:
     assert outline.max(axis=0) == pytest.approx(np.array((0.4, 0.1)) + inner, abs=0.003)
     assert (surface.low, surface.high) == pytest.approx((0.004, 0.077), abs=0.002)
     assert _surface(points[:20]) is None
+
+
+def test_the_target_may_leave_a_neighbour_whose_box_reaches_it() -> None:
+    x, y, _ = SEEN.target.solid.centre
+    for gap, meets in ((0.002, True), (0.05, False)):
+        flat = Solid((x + 0.05 + gap + 0.1, y, 0.01), 0.0, (0.2, 0.1, 0.02))
+        scissors = SurroundingObject("scissors", "scissors", flat, (0.0,) * 3)
+        upright = dataclasses.replace(SEEN.target, solid=Solid((x, y, 0.03), 0.0, (0.1, 0.06, 0.06)))
+        scene = planning_scene(dataclasses.replace(SEEN, target=upright, others=(scissors,)), FOR_CHICKS)
+        assert (AllowedContact("c1", "scissors", "lift") in scene.allowed) == meets
 
 
 def test_what_was_not_measured_gets_the_most_padding_and_what_is_nowhere_is_in_the_way() -> None:

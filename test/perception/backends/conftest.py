@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from server_cases import image, unused_address
+from contract_server import image, unused_address
 
 from spatial_vlm_ros.types import Rgb
 

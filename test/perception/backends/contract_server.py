@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contract server: stands for the wire format of chat completions, not for a model.
-
-A real HTTP server on a free port of this machine. It checks each request against the form in the OpenAI API reference
-(POST /v1/chat/completions) and answers as it was told; several answers are given in turn, the last one for good.
-"""
+"""An HTTP server that checks requests against the OpenAI API reference (chat completions), and answers as told."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +20,9 @@ import jsonschema
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.perception.backends.server import ServerGrounder, load
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
 
 def closed(*required: str, **properties: Any) -> dict[str, Any]:
     """An object that has the required properties, and no others than these."""
@@ -30,7 +30,6 @@ def closed(*required: str, **properties: Any) -> dict[str, Any]:
 
 
 def row(*items: dict[str, Any]) -> dict[str, Any]:
-    """An array of exactly these items."""
     return {"type": "array", "minItems": len(items), "maxItems": len(items), "prefixItems": [*items]}
 
 
@@ -72,8 +71,6 @@ Answer = Callable[["Handler"], None]
 
 @dataclass
 class Received:
-    """One request: its path, headers, body and decoded image."""
-
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
@@ -91,8 +88,6 @@ class Received:
 
 @dataclass
 class Contract:
-    """A running server: what it received, what was wrong with it, and what it answers."""
-
     port: int
     answers: Sequence[Answer]
     received: list[Received] = field(default_factory=list)
@@ -176,9 +171,6 @@ def strict(schema: dict[str, Any]) -> None:
         strict(schema["items"])
 
 
-# ------------------------------------------------------------------------------------------------ answers
-
-
 def completion(text: str | None, finish: str | None = "stop", **more: Any) -> bytes:
     """The body of an answer 200; `more` goes into the choice, `refusal` into the message."""
     message = {"role": "assistant", "content": text, "refusal": more.pop("refusal", None)}
@@ -195,7 +187,6 @@ def says(text: str | None, finish: str | None = "stop", **more: Any) -> Answer:
 
 
 def finds(*objects: tuple[str, Sequence[float]], logprobs: Sequence[float] | None = None) -> Answer:
-    """The answer of the requested schema with these labels and boxes."""
     text = json.dumps({"objects": [{"label": label, "bbox_2d": list(box)} for label, box in objects]})
     told = None if logprobs is None else {"content": [{"token": "t", "logprob": p, "bytes": None} for p in logprobs]}
     return says(text, logprobs=told)
@@ -211,7 +202,6 @@ def fails(status: int, message: str = "", **headers: str) -> Answer:
 
 
 def silent(handler: Handler) -> None:
-    """Never answers while the test lasts."""
     handler.server.contract.ended.wait()
 
 
@@ -221,7 +211,6 @@ def drips(handler: Handler) -> None:
 
 
 def drips_headers(handler: Handler) -> None:
-    """A header line that never ends."""
     _drip(handler, b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x")
 
 
@@ -233,7 +222,6 @@ def _drip(handler: Handler, start: bytes, piece: bytes) -> None:
 
 
 def endless(handler: Handler) -> None:
-    """Chunks without end, as fast as they are taken."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     with contextlib.suppress(OSError):
@@ -242,12 +230,10 @@ def endless(handler: Handler) -> None:
 
 
 def hangs_up(handler: Handler) -> None:
-    """Closes the connection without a word."""
     handler.close_connection = True
 
 
 def cut_short(handler: Handler) -> None:
-    """Promises more bytes than it sends."""
     handler.send_response(200)
     handler.send_header("Content-Length", "5000")
     handler.end_headers()
@@ -258,9 +244,6 @@ def cut_short(handler: Handler) -> None:
 def speaks_no_http(handler: Handler) -> None:
     handler.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
     handler.close_connection = True
-
-
-# ------------------------------------------------------------------------------------------------ running it
 
 
 @contextlib.contextmanager
@@ -283,3 +266,30 @@ def serving(*answers: Answer, certificate: Path | None = None) -> Iterator[Contr
         thread.join()
         server.server_close()
     assert server.contract.violations == []
+
+
+WIDTH, HEIGHT = 640, 480
+MUG, BOWL = NounPhrase("mug"), NounPhrase("salad bowl")
+RIGHT = finds(("mug", (100, 200, 300, 400)))
+
+
+def image() -> Rgb:
+    """Left half red, right half blue, so that order of channels and sides can be told."""
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[:, : WIDTH // 2] = (220, 30, 30)
+    pixels[:, WIDTH // 2 :] = (30, 30, 220)
+    return pixels
+
+
+@contextlib.contextmanager
+def unused_address() -> Iterator[str]:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+
+
+def client(url: str, **options: str) -> ServerGrounder:
+    given = {"model": "tiny", "url": url, "retries": "0", "connect_timeout": "2", "probe": "no", **options}
+    if "family" not in given and given["model"] == "tiny":  # a name that tells nothing of a family
+        given.setdefault("convention", "thousand")
+    return load(**given)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 from file_server import FileServer
-from tiny_owls import owl, published
+from tiny_models import owl, published
 
 from spatial_vlm_ros.perception.model_store.manifest import ModelEntry, ModelFile
 

@@ -19,8 +19,6 @@ import pytest
 
 
 class lmms(abc.ABC):
-    """Base of models."""
-
     is_simple = True
 
     def __init__(self) -> None:
@@ -49,7 +47,6 @@ class CacheHook:
 
 
 def _value(text: str) -> Any:
-    """A number or a boolean where the text is one."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if text.isnumeric():
@@ -118,7 +115,6 @@ _MODULES = {
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let imports of lmms_eval find the stand-in."""
     for name, parts in _MODULES.items():
         module = types.ModuleType(name)
         vars(module).update({part.__name__: part for part in parts})

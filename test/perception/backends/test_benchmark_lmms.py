@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adapter to lmms-eval, asked as lmms-eval asks: on a stand-in, and on the package itself where it is installed."""
-
-from __future__ import annotations
+"""`spatial-vlm benchmark` on real classes and a server; the adapter to lmms-eval, on a stand-in and on itself."""
 
 import importlib
 import json
@@ -11,15 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lmms_eval_double
 import numpy as np
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from contract_server import says, serving
 from PIL import Image
 from small_scorers import small_scorer
-from test_benchmark_models import QUESTION, items_of, written
 from tiny_vlms import Lesson, qwen_folder
 
 from spatial_vlm_ros.cli.main import main
@@ -28,17 +27,18 @@ from spatial_vlm_ros.evaluation.benchmarks import lmms_model
 from spatial_vlm_ros.evaluation.benchmarks.asking import prompt_of
 from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS
 from spatial_vlm_ros.evaluation.benchmarks.lmms_task import write_task
+from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
 from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
 from spatial_vlm_ros.perception.backends import load_backend
 from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
 
+QUESTION = "Which is closer?"
 WORDS = f"{QUESTION} (A) cup (B) can Answer with the letter of one option and nothing else. Stop here."
 COLOURS = ((200, 40, 40), (40, 40, 200))
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Qwen2.5-VL of random weights."""
     lesson = Lesson(np.full((56, 56, 3), 90, np.uint8), WORDS, "cup can")
     return qwen_folder(tmp_path_factory.mktemp("models") / "Qwen2.5-VL-tiny", "qwen2_5_vl", [lesson], steps=0)
 
@@ -57,7 +57,6 @@ def lmms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def loaded(lmms: Any, arguments: str, device: str | None = None) -> Any:
-    """A model as lmms-eval makes it from --model spatial_vlm and --model_args."""
     registry = lmms["registry_v2"].ModelRegistryV2()
     registry.register_manifest(lmms_model.manifest())
     more = {"batch_size": 1, "max_batch_size": None, "device": device}
@@ -109,14 +108,13 @@ def test_the_most_likely_choice_has_the_least_value_and_remedies_change_it(lmms:
     assert [value for value, _ in treated] != [value for value, _ in found]
 
 
-def test_the_folder_of_a_model_and_a_device_are_taken(lmms: Any, model: Path) -> None:
+def test_the_folder_of_a_model_and_a_device_are_taken_and_what_cannot_be_answered_is_refused(
+    lmms: Any, model: Path
+) -> None:
     made = loaded(lmms, f"backend={model}", device="cpu")
     assert len(asked(lmms, made, "loglikelihood", [(WORDS, "cup", visuals, 0)])) == 1
     with pytest.raises(InputError, match="does not take a free prompt"):
         asked(lmms, made, "generate_until", [(WORDS, {}, visuals, 0)])
-
-
-def test_what_it_cannot_answer_is_refused_in_a_sentence(lmms: Any, model: Path) -> None:
     made = loaded(lmms, f"backend=qwen-vl,model={model},preset=cpu,warm_up=no")
     for shown, words in ((lambda _: [], "none"), (lambda _: ["a.mp4"], "str"), (lambda d: [d["image"]] * 2, "Image, ")):
         with pytest.raises(InputError, match=f"images of task task: {words}"):
@@ -145,16 +143,13 @@ def test_a_continuation_is_as_likely_as_in_one_pass_over_the_whole() -> None:
         assert greedy == bool((values.argmax(-1) == tokens[0]).all())
 
 
-def test_the_package_declares_the_entry_point_that_lmms_eval_loads(lmms: Any) -> None:
+def test_the_entry_point_that_lmms_eval_loads_is_declared_and_nothing_is_imported_before_it_asks(lmms: Any) -> None:
     setup = (Path(lmms_model.__file__).parents[3] / "setup.py").read_text()
     assert '"lmms_eval.models": [f"spatial_vlm = {PACKAGE}.evaluation.benchmarks.lmms_model:manifest"]' in setup
     assert lmms_model.__name__ == "spatial_vlm_ros.evaluation.benchmarks.lmms_model"
     assert lmms_model.manifest() == lmms["registry_v2"].ModelManifest(
         "spatial_vlm", "spatial_vlm_ros.evaluation.benchmarks.lmms_model.SpatialVlmModel"
     )
-
-
-def test_nothing_of_lmms_eval_is_imported_before_it_asks() -> None:
     code = (
         "import sys; from spatial_vlm_ros.evaluation.benchmarks import lmms_model, lmms_task; "
         "assert not [name for name in sys.modules if name.split('.')[0] in ('lmms_eval', 'torch', 'PIL')]"
@@ -164,11 +159,7 @@ def test_nothing_of_lmms_eval_is_imported_before_it_asks() -> None:
         lmms_model.nothing  # noqa: B018
 
 
-# ------------------------------------------------------------------------------------------------ tasks
-
-
 def task(tmp_path: Path, *more: str) -> tuple[Path, Any]:
-    """The folder of a task of CV-Bench, and what running the command gave."""
     data, out = written(tmp_path / "cv"), tmp_path / "task"
     arguments = ["benchmark", "cv-bench", "--data", str(data), "--lmms-task", str(out), *more]
     return out, CliRunner().invoke(main, arguments)
@@ -226,3 +217,80 @@ def test_the_installed_lmms_eval_runs_the_model_on_the_task(tmp_path: Path, mode
     scores = json.loads(ours.stdout)["models"][0]
     assert found["accuracy,none"] == pytest.approx(scores["all"]["value"], abs=1e-6)
     assert found["as_published,none"] == pytest.approx(scores["scores"][0]["value"], abs=1e-6)
+
+
+PAINTS = ((200, 40, 40), (40, 40, 200), (40, 200, 40))  # blue, green, red of each image
+RIGHT = ("(A)", "(B)", "(A)")
+
+
+def written(folder: Path) -> Path:
+    for n, (source, colour) in enumerate(zip(("ADE20K", "COCO", "Omni3D"), PAINTS, strict=True)):
+        kind = "3D" if n == 2 else "2D"
+        path = folder / "img" / f"{kind}/{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((56, 56, 3), colour, np.uint8))
+        entry = {"idx": n, "type": kind, "task": "Relation", "question": QUESTION, "choices": ["cup", "can"],
+                 "answer": RIGHT[n], "prompt": f"{QUESTION} (A) cup (B) can", "filename": f"{kind}/{n}.png",
+                 "source": source}  # fmt: skip
+        with (folder / f"test_{kind.lower()}.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+    return folder
+
+
+def items_of(folder: Path) -> tuple[BenchmarkItem, ...]:
+    return read_benchmark(BENCHMARKS["cv-bench"], folder).items
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("cv"))
+
+
+@pytest.fixture(scope="module")
+def asked_model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2.5-VL of random weights that knows the words of the published prompts."""
+    words = Lesson(items_of(data)[0].image.read(), f"{QUESTION} Answer with one of: cup, can.", "cup can")
+    return qwen_folder(tmp_path_factory.mktemp("models") / "Qwen2.5-VL-tiny", "qwen2_5_vl", [words], steps=0)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["benchmark", "cv-bench", *map(str, arguments)])
+
+
+def answers_of(out: Path) -> list[dict[str, Any]]:
+    """The answers that were kept beside a report, without the head and the models."""
+    lines = [json.loads(line) for line in Path(f"{out}.answers.jsonl").read_text().splitlines()]
+    return [line for line in lines if "item" in line]
+
+
+def report(*arguments: object) -> dict[str, Any]:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def test_a_model_is_asked_by_likelihood_with_and_without_a_remedy(
+    data: Path, asked_model: Path, tmp_path: Path
+) -> None:
+    options = f"model={asked_model} preset=cpu"
+    found = report("--data", data, "--model", "qwen-vl", "--options", options, "--remedy", "attention=0.2",
+                   "--out", tmp_path / "out.json")  # fmt: skip
+    assert [one["asked_by"] for one in found["models"]] == [["likelihood"], ["likelihood"]]
+    lines = answers_of(tmp_path / "out.json")
+    for remedy, part in (({}, lines[:3]), ({"attention": "0.2"}, lines[3:])):
+        scorer = load_backend("qwen-vl", {"model": str(asked_model), "preset": "cpu", "probe": "no", **remedy}).scorer
+        for item, line in zip(items_of(data), part, strict=True):
+            scores = scorer.scores(item.image.read(), item.question, item.choices)
+            assert line["choice"] == scores.index(max(scores))
+            assert line["credit"] == float(item.truth.credit(BenchmarkAnswer(line["choice"])))
+
+
+def test_a_server_is_asked_the_published_prompts(data: Path, tmp_path: Path) -> None:
+    options = "model=tiny url={} convention=absolute probe=no retries=0"
+    with serving(says("(A)"), says("The answer is (A)."), says("cup")) as server:
+        out = tmp_path / "out.json"
+        found = report("--data", data, "--model", "server", "--options", options.format(server.url), "--out", out)
+        assert [one.text for one in server.received] == [prompt_of(item) for item in items_of(data)]
+        assert all(len(one.body["messages"]) == 1 and "response_format" not in one.body for one in server.received)
+    scores = {score["name"]: score["value"] for score in found["models"][0]["scores"]}
+    assert scores == {"CV-Bench": 0.25, "2D": 0.5, "3D": 0.0}  # "cup" is "c", as published

@@ -1,11 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every detector with and without masks, with every second opinion, from words to an answer: docs/backends.md.
-
-The weights are random, or know this one image by heart. What holds anyway: an answer or a refusal by what was seen and
-never an error, masks where they were asked for, and a second opinion that was asked.
-"""
-
-from __future__ import annotations
+"""Every detector with and without masks, with every second opinion, from words to an answer: docs/backends.md."""
 
 import itertools
 import json
@@ -15,13 +9,10 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
+pytest.importorskip("tiny_folders")
 pytest.importorskip("onnxruntime")
-pytest.importorskip("tokenizers")
 pytest.importorskip("onnxscript")
 import cv2
-import tiny_families
 import tiny_vlms
 from contract_server import Contract, finds, serving
 from tiny_folders import Folders
@@ -75,7 +66,7 @@ def paligemma(folder: Path) -> Path:
     lessons = [
         Lesson(FRAME.rgb, f"detect {name}", " ; ".join(place(box, name) for box in asked[name])) for name in asked
     ]
-    return tiny_families.paligemma_folder(folder / "paligemma2-tiny", lessons)
+    return tiny_vlms.paligemma_folder(folder / "paligemma2-tiny", lessons)
 
 
 def qwen(folder: Path) -> Path:
@@ -124,7 +115,6 @@ def options(
 
 
 def composed(options: dict[tuple[str, str], str], detector: str, masks: str, opinion: str) -> dict[str, str]:
-    """Options of the backend `composed`."""
     made = {"grounder": detector, "options": options["detector", detector]}
     if masks:
         made |= {"masks": masks, "masks_options": options["masks", masks]}

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds of every detector with words, on real classes of tiny size: rows, limits, bad numbers, bad options.
-
-Whether boxes, scores and masks are right is tested in the files of each.
-"""
-
-from __future__ import annotations
+"""What holds of every detector with words, on real classes of tiny size: rows, limits, bad numbers, bad options."""
 
 import shutil
 from collections.abc import Callable
@@ -13,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tables import tables
 
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-pytest.importorskip("PIL")
+pytest.importorskip("tiny_folders")
 pytest.importorskip("onnxruntime")
-pytest.importorskip("tokenizers")
 pytest.importorskip("onnxscript")
 import torch
 from tiny_folders import SIZE, Folders, answered_without, edit, patches, refusal
 
-from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
+from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import NounPhrase
+
+TABLES = tables(__file__)
 
 CAT, CAN, DOG = NounPhrase("cat"), NounPhrase("soup can"), NounPhrase("dog")
 GIVEN: dict[str, tuple[str, dict[str, str]]] = {
@@ -54,9 +49,6 @@ def assert_same(a: Grounding, b: Grounding) -> None:
     assert a.detections
     np.testing.assert_allclose(a.match, b.match, atol=1e-3)
     np.testing.assert_allclose([d.box_xyxy for d in a.detections], [d.box_xyxy for d in b.detections], atol=0.05)
-
-
-# ------------------------------------------------------------------------------------------------ what is found
 
 
 @pytest.mark.parametrize("name", [*ONE_EACH, "owlv2", "owlvit graphs"])
@@ -129,9 +121,6 @@ def test_a_detector_with_torch_needs_neither_onnx_nor_torchvision_nor_scipy(fold
     assert answered_without(packages, "owl", folders["owlvit"], folders["owlv2"]) == ["2", "2"]
 
 
-# ------------------------------------------------------------------------------------------------ what goes wrong
-
-
 @pytest.mark.parametrize(
     ("name", "inner", "key"),
     [
@@ -161,17 +150,7 @@ def test_out_of_memory_takes_fewer_phrases_and_loses_nothing(folders: Folders, n
     assert_same(detector.ground(patches(), [CAT, CAN, DOG]), expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
-        ("owlvit", "class_head.dense0"),
-        ("owlvit", "box_head.dense2"),
-        ("sam3", "text_projection"),
-        ("sam3", "detr_decoder.presence_head.layer3"),
-        ("sam3", "mask_decoder.instance_projection"),
-        ("grounding-dino", "model.text_projection"),
-    ],
-)
+@pytest.mark.parametrize(("name", "part"), TABLES["nan is a model error and"])
 def test_nan_is_a_model_error_and_not_an_empty_table(folders: Folders, name: str, part: str) -> None:
     detector = loaded(folders, name)
     with torch.no_grad():
@@ -195,45 +174,6 @@ def test_a_category_that_is_no_word_or_too_long_is_refused(folders: Folders, nam
 def test_the_time_budget_ends_a_long_request(folders: Folders, name: str) -> None:
     with pytest.raises(ModelTimeoutError, match="of 3 items"):
         loaded(folders, name, budget_s="1e-9").ground(patches(), [CAT, CAN, DOG])
-
-
-@pytest.mark.parametrize(
-    ("name", "option", "value", "error"),
-    [
-        *(
-            (name, option, value, InputError)
-            for name in WITH_TORCH
-            for option, value in (("threshold", "2"), ("iou", "much"), ("most", "0"))
-        ),
-        *(
-            (name, option, value, UnknownNameError)
-            for name in WITH_TORCH
-            for option, value in (("preset", "mainframe"), ("colour", "red"))
-        ),
-        ("owlvit", "prompt", "a photo", InputError),
-        ("owlvit", "masks", "scissors", UnknownNameError),
-        ("sam3", "mask_threshold", "-1", InputError),
-        ("grounding-dino", "text_threshold", "nan", InputError),
-        ("grounding-dino", "at_once", "0", InputError),
-        ("owlvit graph", "device", "npu", UnknownNameError),
-        ("owlvit graph", "device", "cpu:1", UnknownNameError),
-        ("owlvit graph", "threads", "-1", InputError),
-        ("owlvit graph", "threads", "many", InputError),
-        ("owlvit graph", "family", "detr", UnknownNameError),
-        ("owlvit graph", "prompt", "a photo", InputError),
-        ("owlvit graph", "threshold", "2", InputError),
-        ("owlvit graph", "at_once", "0", InputError),
-        ("owlvit graph", "budget_s", "0", InputError),
-        ("owlvit graph", "graph", "../model.onnx", InputError),
-        ("owlvit graph", "graph", "/model.onnx", InputError),
-        ("owlvit graph", "masks", "sam9", UnknownNameError),
-    ],
-)
-def test_an_option_out_of_its_range_is_refused_by_name(
-    folders: Folders, name: str, option: str, value: str, error: type[Exception]
-) -> None:
-    with pytest.raises(error, match="threshold text" if option == "text_threshold" else option):
-        loaded(folders, name, **{option: value})
 
 
 def another_kind(folder: Path) -> None:

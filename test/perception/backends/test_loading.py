@@ -1,37 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models are loaded from real folders, a real hub cache and a hub on this machine; what cannot be loaded says why."""
+"""Models are loaded from real folders or a hub's cache, ONNX files looked at first; what cannot be loaded says why."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
+pytest.importorskip("tiny_folders")
+pytest.importorskip("onnx")
+import onnx
 import safetensors.torch
 import torch
+from file_server import FileServer
+from onnx import TensorProto, helper
 from tiny_folders import Folders, edit
 from tiny_models import bert_tokenizer
 from transformers import BertConfig, BertModel
 
-from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.errors import DependencyError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.devices import best_device, best_dtype
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, transformers_class
+from spatial_vlm_ros.perception.backends.onnx_files import check_graph
 
 CPU = torch.device("cpu")
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -44,7 +47,6 @@ def original(folders: Folders) -> Path:
 
 @pytest.fixture
 def folder(copied: Callable[[str], Path]) -> Path:
-    """A copy of the folder, to be spoilt."""
     return copied("grounding-dino")
 
 
@@ -61,8 +63,6 @@ def refusal(folder: str | Path, cls: Any = "GroundingDinoForObjectDetection") ->
 
 
 class WritesWhenUnpickled:
-    """Its pickle writes a file when it is read."""
-
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -70,10 +70,7 @@ class WritesWhenUnpickled:
         return Path.touch, (self.path,)
 
 
-# ------------------------------------------------------------------------------------------------ what loads
-
-
-def test_a_folder_loads_ready_for_inference(original: Path) -> None:
+def test_a_folder_loads_ready_for_inference_and_several_files_of_weights_as_one(original: Path, tmp_path: Path) -> None:
     model = pretrained("GroundingDinoForObjectDetection", str(original), model="test", device=CPU, dtype=torch.bfloat16)
     assert not model.training
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
@@ -84,17 +81,11 @@ def test_a_folder_loads_ready_for_inference(original: Path) -> None:
     loaded = processor(str(original), model="test")
     assert loaded.tokenizer("cat.")["input_ids"] == [101, 1040, 1012, 102]
     assert loaded.image_processor.size["longest_edge"] == 96
-
-
-def test_several_files_of_weights_load_as_one(original: Path, tmp_path: Path) -> None:
     model = load(original)
     model.save_pretrained(tmp_path, max_shard_size="200KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     for name, value in load(tmp_path).state_dict().items():
         torch.testing.assert_close(value, model.state_dict()[name])
-
-
-# ------------------------------------------------------------------------------------------------ what is refused
 
 
 def weights(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -105,8 +96,6 @@ def weights(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def cut(share: float, start: bytes = b"") -> Callable[[Path], object]:
-    """Keeps a share of the weights, with other first bytes."""
-
     def spoil(folder: Path) -> None:
         content = (folder / "model.safetensors").read_bytes()
         (folder / "model.safetensors").write_bytes((start + content[len(start) :])[: int(len(content) * share)])
@@ -168,7 +157,7 @@ def test_pickled_weights_and_code_of_a_model_are_refused_and_never_opened(folder
     assert "its own code" in refusal(folder, "AutoModel")
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").unlink()
-    assert "pickled" in refusal(folder)
+    assert re.search("pickled.*unpickling can run any code.*safetensors", refusal(folder))
     assert "pickled" in refusal(folder / "pytorch_model.bin")
     for suffix in ("pt", "pth", "ckpt"):
         assert "safetensors" in refusal(tmp_path / f"missing.{suffix}")
@@ -209,119 +198,38 @@ def test_a_package_that_is_not_installed_is_named(package: str, monkeypatch: pyt
     assert (raised.value.package, raised.value.repair) == (package, install("vlm"))
 
 
-# ------------------------------------------------------------------------------------------------ the hub
-
-
-@dataclasses.dataclass
-class Network:
-    """A hub on this machine, and what a program that knows no other hub finds there."""
-
-    url: str
-    asked: list[str]
-    cache: Path
-
-    def find(self, name: str) -> list[str]:
-        """ "folder PATH", or the error's class and words, of looking for a model in a process of its own."""
-        return self._run(FIND, name).strip().split(maxsplit=1)
-
-    def download(self, name: str) -> None:
-        """Have a model in the cache, as its own library puts it there."""
-        self._run("import sys, huggingface_hub; huggingface_hub.snapshot_download(sys.argv[1])", name)
-
-    def _run(self, code: str, name: str) -> str:
-        place = {"HF_ENDPOINT": self.url, "HF_HUB_CACHE": str(self.cache), "HF_HUB_OFFLINE": "0"}
-        command = [sys.executable, "-c", code, name]
-        return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | place).stdout
-
-
 FIND = """
-import sys
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.perception.backends.loading import model_folder
 try:
-    print("folder", model_folder(sys.argv[1], model="test"))
+    print("folder", model_folder("owner/detector", model="test"))
 except SpatialVlmError as error:
     print(type(error).__name__, error)
 """
 
 
-@pytest.fixture
-def hub(original: Path, tmp_path: Path) -> Iterator[Network]:
-    """A hub that has "owner/detector" and nothing else, and an empty cache."""
-    asked: list[str] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), hub_of(original, asked)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield Network(f"http://127.0.0.1:{server.server_address[1]}", asked, tmp_path / "cache")
-        server.shutdown()
-        thread.join()
+@pytest.mark.parametrize("lost", ["", "model.safetensors"])
+def test_an_id_is_found_in_the_hubs_cache_if_it_is_whole_and_the_hub_is_not_asked(
+    original: Path, tmp_path: Path, lost: str
+) -> None:
+    model = tmp_path / "models--owner--detector"
+    snapshot = Path(shutil.copytree(original, model / "snapshots" / SHA, ignore=lambda *_: {lost}))
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(SHA)
+    with FileServer() as hub:
+        place = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "-c", FIND]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | place)
+        kind, said = done.stdout.strip().split(maxsplit=1)
+        assert not hub.asked
+    if lost:
+        assert (kind, "hf download owner/detector" in said) == ("ModelError", True)
+    else:
+        assert (kind, said) == ("folder", str(snapshot))
+        assert not load(said).training
 
 
-def hub_of(folder: Path, asked: list[str]) -> type[BaseHTTPRequestHandler]:
-    """What of the hub's HTTP interface a download needs: the revision, the list of files, the files."""
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(body=False)
-
-        def do_GET(self) -> None:
-            self.answer(body=True)
-
-        def answer(self, *, body: bool) -> None:
-            path = self.path.partition("?")[0]
-            asked.append(path)
-            files = {file.name: file.read_bytes() for file in folder.iterdir()} | {"pytorch_model.bin": b"pickle"}
-            name = path.rpartition("/")[2]
-            headers = {"X-Repo-Commit": SHA, "ETag": f'"{name}"'}
-            if path.startswith("/api/models/owner/detector/tree/"):
-                rows = [{"type": "file", "path": file, "size": len(data), "oid": file} for file, data in files.items()]
-                content = json.dumps(rows).encode()
-            elif path.startswith("/api/models/owner/detector"):
-                content = json.dumps({"_id": "1", "id": "owner/detector", "sha": SHA, "siblings": []}).encode()
-            elif path.startswith("/owner/detector/resolve/") and name in files:
-                content = files[name]
-            else:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self.send_response(200)
-            for key, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Keep the test's output clean."""
-
-    return Hub
-
-
-def test_an_id_of_the_hubs_cache_is_found_without_asking(hub: Network) -> None:
-    hub.download("owner/detector")
-    hub.asked.clear()
-    kind, folder = hub.find("owner/detector")
-    assert kind == "folder"
-    assert Path(folder).is_relative_to(hub.cache)
-    assert not hub.asked
-    assert not load(folder).training
-
-
-def test_an_id_that_is_not_whole_in_the_cache_is_not_taken_and_not_downloaded(hub: Network) -> None:
-    hub.download("owner/detector")
-    (Path(hub.find("owner/detector")[1]) / "model.safetensors").unlink()
-    hub.asked.clear()
-    kind, said = hub.find("owner/detector")
-    assert (kind, "hf download owner/detector" in said) == ("ModelError", True)
-    assert not hub.asked
-
-
-# ------------------------------------------------------------------------------------------------ where and how
-
-
-def test_auto_is_the_cpu_in_float32_where_there_is_no_cuda() -> None:
+def test_auto_is_the_cpu_without_cuda_and_a_device_that_is_not_there_is_refused_and_not_replaced() -> None:
     if torch.cuda.is_available():
         assert best_device("auto") == torch.device("cuda", 0)
         assert best_dtype(best_device("auto"), "auto") in (torch.bfloat16, torch.float16)
@@ -330,9 +238,6 @@ def test_auto_is_the_cpu_in_float32_where_there_is_no_cuda() -> None:
     assert best_device("cpu") == CPU
     assert best_dtype(CPU, "auto") is torch.float32
     assert best_dtype(CPU, "bfloat16") is torch.bfloat16
-
-
-def test_a_device_that_is_not_there_is_refused_and_not_replaced_and_unknown_names_are() -> None:
     with pytest.raises(ModelError, match="CUDA devices"):
         best_device("cuda:99")
     for name in ("tpu", "cuda:", "cuda:-1", "cuda:x", ""):
@@ -342,17 +247,137 @@ def test_a_device_that_is_not_there_is_refused_and_not_replaced_and_unknown_name
         best_dtype(CPU, "int8")
 
 
-@pytest.mark.parametrize(
-    ("backend", "options", "words"),
-    [
-        ("owl", {}, ("none. Expected model (needed), prompt,", "Give model=…")),
-        ("compact", {"colour": "red"}, ("colour=red. Expected model, score,", "Leave colour out")),
-        ("composed", {"masks": "sam2"}, ("Expected grounder (needed), options,", "Give grounder=…")),
-    ],
-)
-def test_options_are_named_that_are_missing_or_not_known(
-    backend: str, options: dict[str, str], words: tuple[str, ...]
-) -> None:
-    with pytest.raises(InputError) as caught:
-        load_grounder(backend, options)
-    assert all(part in str(caught.value) for part in words), str(caught.value)
+def tensor_of(location: str | None = None, offset: int = 0, length: int = 8, name: str = "w") -> Any:
+    """A tensor of two numbers; with a location its data lie in that file."""
+    tensor = helper.make_tensor(name, TensorProto.FLOAT, [2], [1.0, 2.0])
+    if location is not None:
+        tensor.ClearField("float_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in {"location": location, "offset": offset, "length": length}.items():
+            tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def graph_of(nodes: list[Any], weights: list[Any]) -> Any:
+    sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in ("x", "y")]
+    return helper.make_graph(nodes, "g", sides[:1], sides[1:], weights)
+
+
+def model_of(*weights: Any, domain: str = "", nodes: list[Any] | None = None) -> Any:
+    add = helper.make_node("Add", ["x", "w"], ["y"], domain=domain)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(domain or "ai.onnx.ml", 1)]
+    return helper.make_model(graph_of(nodes or [add], list(weights or [tensor_of()])), opset_imports=opsets)
+
+
+def checked(folder: Path, model: Any) -> None:
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    check_graph(path, "test")
+
+
+def graph_refusal(folder: Path, model: Any) -> str:
+    with pytest.raises(ModelError) as raised:
+        checked(folder, model)
+    assert raised.value.repair
+    return str(raised.value)
+
+
+def test_a_graph_with_its_weights_inside_or_beside_it_passes_and_a_contradiction_is_refused(tmp_path: Path) -> None:
+    checked(tmp_path, model_of())
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "weights.bin").write_bytes(bytes(16))
+    checked(tmp_path, model_of(tensor_of("data/weights.bin", offset=8)))
+    checked(tmp_path, model_of(domain="com.microsoft"))
+    (tmp_path / "weights.bin").write_bytes(bytes(8))
+    for key, value in (("offset", "x"), ("length", "-8")):
+        tensor = tensor_of("weights.bin")
+        next(entry for entry in tensor.external_data if entry.key == key).value = value
+        assert "damaged" in graph_refusal(tmp_path, model_of(tensor))
+    tensor = tensor_of("weights.bin")  # twice: whoever reads the first one and whoever reads the last one would differ
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    assert "damaged" in graph_refusal(tmp_path, model_of(tensor))
+
+
+def test_weights_elsewhere_or_not_whole_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(bytes(16))
+    (tmp_path / "model").mkdir()
+    folder = tmp_path / "model"
+    for location in ("/etc/passwd", "../weights.bin", "a/../../weights.bin", "..\\weights.bin", "C:\\weights.bin",
+                     "C:weights.bin", "\\\\server\\weights.bin", ""):  # fmt: skip
+        assert "outside its folder" in graph_refusal(folder, model_of(tensor_of(location))), location
+    (folder / "link.bin").symlink_to(tmp_path / "weights.bin")
+    assert "link" in graph_refusal(folder, model_of(tensor_of("link.bin")))
+    for size, offset, length in ((0, 0, 8), (7, 0, 8), (8, 4, 8)):
+        if size:
+            (folder / "weights.bin").write_bytes(bytes(size))
+        assert "missing or incomplete" in graph_refusal(folder, model_of(tensor_of("weights.bin", offset, length)))
+
+
+def in_attribute(tensor: Any) -> Any:
+    return model_of(nodes=[helper.make_node("Constant", [], ["y"], value=tensor)])
+
+
+def in_subgraph(tensor: Any) -> Any:
+    branch = helper.make_graph([], "b", [], [helper.make_tensor_value_info("w", TensorProto.FLOAT, [2])], [tensor])
+    return model_of(nodes=[helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)])
+
+
+def in_sparse(tensor: Any) -> Any:
+    model, indices = model_of(), helper.make_tensor("i", TensorProto.INT64, [2], [0, 1])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(tensor, indices, [9]))
+    return model
+
+
+def in_function(tensor: Any) -> Any:
+    constant, opsets = helper.make_node("Constant", [], ["z"], value=tensor), [helper.make_opsetid("", 18)]
+    model = model_of(nodes=[helper.make_node("Own", ["x"], ["y"], domain="own")])
+    model.functions.append(helper.make_function("own", "Own", ["a"], ["z"], [constant], opsets))
+    return model
+
+
+def in_training(tensor: Any) -> Any:
+    model = model_of()
+    model.training_info.add().algorithm.CopyFrom(graph_of([], [tensor]))
+    return model
+
+
+@pytest.mark.parametrize("place", [in_attribute, in_subgraph, in_sparse, in_function, in_training])
+def test_weights_elsewhere_are_found_wherever_they_are_named(tmp_path: Path, place: Callable[[Any], Any]) -> None:
+    checked(tmp_path, place(tensor_of()))
+    assert "outside its folder" in graph_refusal(tmp_path, place(tensor_of("/etc/passwd")))
+
+
+def test_foreign_operators_a_compiled_engine_and_a_second_graph_are_refused(tmp_path: Path) -> None:
+    assert "operators of com.someone" in graph_refusal(tmp_path, model_of(domain="com.someone"))
+    engine = helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", ep_cache_context="../engine.bin")
+    assert "EPContext" in graph_refusal(tmp_path, model_of(nodes=[engine], domain="com.microsoft"))
+    (tmp_path / "model.onnx").write_bytes(model_of().SerializeToString() * 2)
+    with pytest.raises(ModelError, match="not an ONNX file"):
+        check_graph(tmp_path / "model.onnx", "test")
+
+
+def test_every_place_where_a_file_may_end_is_refused(tmp_path: Path) -> None:
+    content, path = model_of().SerializeToString(), tmp_path / "model.onnx"
+    whole = onnx.load_model_from_string(content)
+    for end in range(len(content)):
+        path.write_bytes(content[:end])
+        try:
+            check_graph(path, "test")
+        except ModelError:
+            continue
+        assert onnx.load_model_from_string(content[:end]).graph == whole.graph  # what is missing lies behind the graph
+
+
+@given(st.binary(max_size=300), st.integers(0, 2**32))
+def test_no_bytes_end_in_another_error(tmp_path_factory: pytest.TempPathFactory, junk: bytes, seed: int) -> None:
+    path = tmp_path_factory.getbasetemp() / "junk.onnx"
+    content = bytearray(model_of(tensor_of("/etc/passwd")).SerializeToString())
+    chance = random.Random(seed)
+    for _ in range(4):
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    for each in (junk, bytes(content)):
+        path.write_bytes(each)
+        try:
+            check_graph(path, "test")
+        except ModelError:
+            continue

@@ -1,31 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm doctor --grounder` on real folders of tiny models, each with one thing wrong."""
-
-from __future__ import annotations
+"""`doctor --grounder` on folders of tiny models, each with one thing wrong; `models export`: folders or nothing."""
 
 import json
 import os
 import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-import tiny_owls
+pytest.importorskip("tiny_folders")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
 import tiny_vlms
 import torch
-from click.testing import CliRunner
 from tiny_folders import Folders
 from tiny_vlms import Lesson, scene
 
 from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.evaluation import model_doctor
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.evaluation.model_doctor import examine_grounder
 from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.perception.model_export import export
+from spatial_vlm_ros.perception.model_export.export import TOLERANCE, export_model
+from spatial_vlm_ros.perception.model_export.owl_export import OwlExport
 from spatial_vlm_ros.perception.model_store.manifest import known_model
 from spatial_vlm_ros.perception.model_store.store import folder_of
 
@@ -38,12 +39,6 @@ def detector(folders: Folders) -> Path:
     return folders["grounding-dino"]
 
 
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    lessons = [Lesson(scene(20, 30, 60, 80), "Where?", "[]")]
-    return tiny_vlms.qwen_folder(tmp_path_factory.mktemp("models") / "Qwen3-VL-4B", "qwen2_5_vl", lessons, steps=0)
-
-
 def the_error(name: str, **options: str) -> Finding:
     """The last finding, the only error, which has a repair."""
     *before, last = examine_grounder(name, options)
@@ -54,9 +49,6 @@ def the_error(name: str, **options: str) -> Finding:
     return last
 
 
-# ------------------------------------------------------------------------------------------------ nothing wrong
-
-
 def test_a_whole_model_loads_and_answers(detector: Path) -> None:
     findings = examine_grounder("grounding-dino", {"model": str(detector), "preset": "cpu"})
     told = [(finding.check, finding.level) for finding in findings if finding.check != "gpu"]
@@ -64,44 +56,13 @@ def test_a_whole_model_loads_and_answers(detector: Path) -> None:
     assert "objects" in findings[-1].found
 
 
-# ------------------------------------------------------------------------------------------------ files
-
-
-def truncate(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def pickle(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    torch.save({}, folder / "pytorch_model.bin")
-
-
-def weights_of_a_terabyte(folder: Path) -> None:
-    """A whole safetensors file, of which the disk holds only the header."""
-    numbers = 250 * 10**9
-    header = json.dumps({"w": {"dtype": "F32", "shape": [numbers], "data_offsets": [0, 4 * numbers]}}).encode()
-    path = folder / "model.safetensors"
-    path.write_bytes(struct.pack("<Q", len(header)) + header)
-    os.truncate(path, 8 + len(header) + 4 * numbers)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "found", "repair"),
-    [
-        (truncate, "damaged", "fetch the model again"),
-        (pickle, "unpickling can run any code", "safetensors"),
-        (weights_of_a_terabyte, "1000.0 GB", "smaller model"),
-    ],
-)
-def test_the_cause_is_one_sentence_with_its_repair(
-    copied: Callable[[str], Path], spoil: Callable[[Path], None], found: str, repair: str
-) -> None:
+def test_the_cause_is_one_sentence_with_its_repair(copied: Callable[[str], Path]) -> None:
+    """Whatever a backend says when it is loaded: test_loading.py."""
     folder = copied("grounding-dino")
-    spoil(folder)
+    os.truncate(folder / "model.safetensors", (folder / "model.safetensors").stat().st_size // 2)
     finding = the_error("grounding-dino", model=str(folder), preset="cpu")
-    assert found in finding.found
-    assert repair in finding.repair
+    assert "damaged" in finding.found
+    assert "fetch the model again" in finding.repair
 
 
 def test_a_listed_model_that_is_missing_or_has_a_changed_file_is_told_with_its_command(
@@ -120,42 +81,13 @@ def test_a_listed_model_that_is_missing_or_has_a_changed_file_is_told_with_its_c
     assert f"spatial-vlm models get {LISTED}" in finding.repair
 
 
-def test_code_another_architecture_and_a_tokenizer_without_the_token_of_images_are_told(
-    qwen: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "InternVL2-8B"
-    folder.mkdir()
-    auto_map = {"AutoModel": "modeling_internvl_chat.InternVLChatModel"}
-    (folder / "config.json").write_text(json.dumps({"model_type": "internvl_chat", "auto_map": auto_map}))
+def test_a_folder_whose_name_says_another_family_is_told(tmp_path: Path) -> None:
+    lessons = [Lesson(scene(20, 30, 60, 80), "Where?", "[]")]
+    folder = tiny_vlms.qwen_folder(tmp_path / "Qwen3-VL-4B", "qwen2_5_vl", lessons, steps=0)
     finding = the_error("vlm", model=str(folder), preset="cpu")
-    assert "'internvl_chat'" in finding.found
-    assert "this package never runs code that comes with a model" in finding.found
-    assert "use the backend server" in finding.repair
-    finding = the_error("vlm", model=str(qwen), preset="cpu")  # its name says Qwen3-VL
     assert "qwen2_5_vl" in finding.found
     assert "Qwen3-VL-4B" in finding.found
     assert "set family" in finding.repair
-    folder = Path(shutil.copytree(qwen, tmp_path / "qwen"))
-    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
-        path.write_text(path.read_text().replace("<|image_pad|>", "<|picture|>"))
-    assert "no token '<|image_pad|>'" in the_error("qwen-vl", model=str(folder), preset="cpu").found
-
-
-def test_missing_external_data_of_a_graph_are_told(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-    tiny_owls.tokenizer().save_pretrained(tmp_path)
-    tiny_owls.owl("owlvit").config.save_pretrained(tmp_path)
-    weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2], [1.0, 2.0])
-    weight.ClearField("float_data")
-    weight.data_location = onnx.TensorProto.EXTERNAL
-    weight.external_data.add(key="location", value="weights.bin")
-    graph = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [weight]))
-    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
-    finding = the_error("onnx", model=str(tmp_path))
-    assert "needs weights.bin, which is missing" in finding.found
-
-
-# ------------------------------------------------------------------------------------------------ the computer
 
 
 def test_a_package_that_is_not_installed_is_told_with_its_command(
@@ -187,9 +119,6 @@ def test_a_process_that_dies_or_hangs_is_a_finding(tmp_path: Path, monkeypatch: 
     assert "did not load within 0.2 s" in late[-1].found
 
 
-# ------------------------------------------------------------------------------------------------ the command
-
-
 def test_the_command_prints_findings_and_ends_with_3_on_an_error(detector: Path, tmp_path: Path) -> None:
     options = f"model={detector} preset=cpu"
     done = CliRunner().invoke(main, ["doctor", "--grounder", "grounding-dino", "--grounder-options", options, "--json"])
@@ -208,3 +137,103 @@ def test_the_command_prints_findings_and_ends_with_3_on_an_error(detector: Path,
 )
 def test_what_does_not_go_together_is_a_usage_error(words: list[str]) -> None:
     assert CliRunner().invoke(main, ["doctor", *words]).exit_code == 2
+
+
+WRITTEN = ["config.json", "image.onnx", "preprocessor_config.json", "text.onnx", "tokenizer.json"]
+
+
+@pytest.fixture(scope="module")
+def source(folders: Folders) -> Path:
+    return folders["owlvit"]
+
+
+def run(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["models", *words])
+    return done.exit_code, done.output
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_command_writes_a_folder_and_says_how_near_it_is(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "models" / "owl"
+    done = CliRunner().invoke(main, ["models", "export", str(source), "--out", str(out), "--format", "int8", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert left(out) == WRITTEN
+    assert left(out.parent) == ["owl"]
+    assert (told["folder"], told["format"]) == (str(out), "int8")
+    assert told["bytes"] == sum((out / name).stat().st_size for name in ("text.onnx", "image.onnx"))
+    assert 0.0 < told["score_error"] < 0.1
+    assert all(str(path) not in (out / "config.json").read_text() for path in (tmp_path, source))
+
+
+@pytest.mark.slow
+def test_the_command_says_what_int8_costs_and_how_the_folder_is_used(source: Path, tmp_path: Path) -> None:
+    said = run("export", str(source), "--out", str(tmp_path / "int8"), "--format", "int8")[1]
+    assert "Its accuracy was not measured here" in said
+    assert f'--grounder onnx --grounder-options "model={tmp_path / "int8"}"' in said.replace("\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number_format", ["fp32", "fp16"])
+def test_what_is_kept_is_within_the_tolerance(source: Path, tmp_path: Path, number_format: str) -> None:
+    written = export_model(str(source), tmp_path / "owl", number_format)
+    assert max(written.score_error, written.box_error) <= TOLERANCE[number_format]
+
+
+def test_an_empty_folder_is_filled_and_another_is_left_alone(source: Path, tmp_path: Path) -> None:
+    written = export_model(str(source), tmp_path)
+    assert max(written.score_error, written.box_error) <= TOLERANCE["fp32"]
+    assert left(tmp_path) == WRITTEN
+    with pytest.raises(FileError, match="already"):
+        export_model(str(source), tmp_path)
+    assert run("export", str(source), "--out", str(tmp_path))[0] == 3
+
+
+def test_nothing_stays_of_an_export_that_fails_or_computes_something_else(
+    folders: Folders, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs, off, full = folders["owlvit graphs"], 0.01, False
+
+    def write(exported: OwlExport, folder: Path) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        for name in ("text.onnx", "image.onnx"):
+            shutil.copy(graphs / name, folder)
+        with torch.no_grad():
+            exported.model.box_head.dense2.bias.add_(off)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such\noperator")
+
+    monkeypatch.setattr(OwlExport, "write_graphs", write)
+    with pytest.raises(ModelError, match="differ from transformers"):
+        export_model(str(source), tmp_path / "owl")
+    off = 0.0
+    monkeypatch.setattr(export, "convert", fails)
+    with pytest.raises(ModelError, match="no such operator"):
+        export_model(str(source), tmp_path / "owl", "fp16")
+    full = True
+    with pytest.raises(FileError, match="No space left"):
+        export_model(str(source), tmp_path / "owl")
+    assert left(tmp_path) == []
+
+
+def test_what_cannot_be_exported_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="int8"):
+        export_model(str(source), tmp_path / "owl", "int4")
+    other = tmp_path / "detr"
+    other.mkdir()
+    (other / "config.json").write_text((source / "config.json").read_text().replace('"owlvit"', '"detr"'))
+    with pytest.raises(ModelError, match=r"'detr'.*mm-grounding-dino"):
+        export_model(str(other), tmp_path / "owl")
+    with pytest.raises(InputError, match="owlvit"):
+        export_model(str(source), tmp_path / "owl", image=(480, 640))
+    with pytest.raises(InputError, match="256 or more"):
+        export_model(str(source), tmp_path / "owl", longest_px=100)
+    assert run("export", str(source), "--out", str(tmp_path / "owl"), "--image", "640")[0] == 3
+    with pytest.raises(ModelError, match="no such folder"):
+        export_model(str(tmp_path / "absent"), tmp_path / "owl")
+    assert left(tmp_path) == ["detr"]

@@ -14,17 +14,10 @@ from pathlib import Path
 import contract_server as contract
 import numpy as np
 import pytest
-from contract_server import fails, raw, says, serving
-from server_cases import MUG, RIGHT, client
+from contract_server import MUG, RIGHT, client, fails, raw, says, serving
+from tables import tables
 
-from spatial_vlm_ros.errors import (
-    CancelledError,
-    InputError,
-    ModelError,
-    ModelTimeoutError,
-    SpatialVlmError,
-    UnknownNameError,
-)
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.perception.backends import server_http
 from spatial_vlm_ros.perception.backends.server import ServerGrounder, load
 from spatial_vlm_ros.perception.backends.server_http import ServerDownError, ServerTimeoutError
@@ -32,12 +25,12 @@ from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
+TABLES = tables(__file__)
+
 KEY = "sk-very-secret-0123456789"
 
 
 class Other:
-    """A fallback that finds one mug."""
-
     def ground(self, rgb: Rgb, phrases: list[NounPhrase]) -> Grounding:  # noqa: ARG002 - the protocol's
         return Grounding((Detection("other", "mug", 0.5, (1.0, 2.0, 3.0, 4.0)),), np.ones((len(phrases), 1)))
 
@@ -48,7 +41,7 @@ class Other:
 class Broken:
     """A fallback that fails, with the error of its class."""
 
-    error: Exception = ModelError("broken", "out of memory", "buy more")
+    error: Exception = errors.ModelError("broken", "out of memory", "buy more")
 
     def ground(self, rgb: Rgb, phrases: list[NounPhrase]) -> Grounding:  # noqa: ARG002 - the protocol's
         raise self.error
@@ -59,18 +52,14 @@ class Crashing(Broken):
 
 
 class Cancelled(Broken):
-    error = CancelledError("withdrawn")
+    error = errors.CancelledError("withdrawn")
 
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between attempts, which are not waited for."""
     made: list[float] = []
     monkeypatch.setattr(server_http.time, "sleep", made.append)
     return made
-
-
-# ------------------------------------------------------------------------------------------------ time
 
 
 @pytest.mark.parametrize("slow", [contract.silent, contract.drips, contract.drips_headers])
@@ -82,12 +71,9 @@ def test_nothing_outlives_the_budget_and_the_next_request_works(rgb: Rgb, slow: 
         assert len(client(server.url).ground(rgb, [MUG]).detections) == 1
 
 
-def test_silence_ends_before_the_budget(rgb: Rgb) -> None:
+def test_silence_a_server_that_reads_nothing_and_a_host_that_takes_no_connection_end_in_time(rgb: Rgb) -> None:
     with serving(contract.silent) as server, pytest.raises(ServerTimeoutError, match=r"silent for 0\.2 s"):
         client(server.url, read_timeout="0.2", budget="60").ground(rgb, [MUG])
-
-
-def test_a_server_that_reads_nothing_cannot_hold_a_large_request() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2000, 3000, 3), np.uint8)
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -96,9 +82,6 @@ def test_a_server_that_reads_nothing_cannot_hold_a_large_request() -> None:
         grounder = client(url, budget="1", image="png", longest_side="3000")
         with pytest.raises(ServerTimeoutError, match="within 1 s"):
             grounder.ground(noise, [MUG])
-
-
-def test_a_host_that_takes_no_connection_ends_with_the_connect_timeout(rgb: Rgb) -> None:
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -108,9 +91,6 @@ def test_a_host_that_takes_no_connection_ends_with_the_connect_timeout(rgb: Rgb)
         grounder = client(f"http://127.0.0.1:{full.getsockname()[1]}/v1", connect_timeout="0.3", read_timeout="10")
         with pytest.raises(ServerTimeoutError, match=r"did not connect within 0\.3 s"):
             grounder.ground(rgb, [MUG])
-
-
-# ------------------------------------------------------------------------------------------------ another attempt
 
 
 @pytest.mark.parametrize(
@@ -159,7 +139,7 @@ def test_a_pause_beyond_the_budget_is_not_waited_for(rgb: Rgb, pauses: list[floa
 )
 def test_a_refused_request_is_not_sent_again(rgb: Rgb, status: int, repair: str) -> None:
     message = "no \x1b[31msuch\nfield \u202e" + "x" * 5000
-    with serving(fails(status, message)) as server, pytest.raises(ModelError, match=repair) as caught:
+    with serving(fails(status, message)) as server, pytest.raises(errors.ModelError, match=repair) as caught:
         client(server.url, retries="3").ground(rgb, [MUG])
     assert server.requests == 1
     assert f"answered {status}" in caught.value.reason
@@ -172,11 +152,8 @@ def test_a_refused_request_is_not_sent_again(rgb: Rgb, status: int, repair: str)
 def test_words_of_fastapi_and_plain_text_are_told_too(rgb: Rgb) -> None:
     with serving(raw(b'{"detail": [{"msg": "Unexpected fields"}]}', 422), raw(b"Bad gateway, sorry", 400)) as server:
         for words in ("Unexpected fields", "Bad gateway, sorry"):
-            with pytest.raises(ModelError, match=words):
+            with pytest.raises(errors.ModelError, match=words):
                 client(server.url).ground(rgb, [MUG])
-
-
-# ------------------------------------------------------------------------------------------------ redirects
 
 
 def test_a_redirect_on_the_same_server_is_followed_but_not_in_a_circle(rgb: Rgb) -> None:
@@ -184,31 +161,18 @@ def test_a_redirect_on_the_same_server_is_followed_but_not_in_a_circle(rgb: Rgb)
         assert len(client(server.url).ground(rgb, [MUG]).detections) == 1
     assert [request.path for request in server.received] == ["/v1/chat/completions", "/v2/chat/completions"]
     circle = raw(b"", 308, Location="/v1/chat/completions")
-    with serving(circle) as server, pytest.raises(ModelError, match="more than 3 times"):
+    with serving(circle) as server, pytest.raises(errors.ModelError, match="more than 3 times"):
         client(server.url).ground(rgb, [MUG])
 
 
-@pytest.mark.parametrize(
-    ("status", "location"),
-    [
-        (307, "http://127.0.0.2:{port}/v1/chat/completions"),
-        (308, "https://127.0.0.1:{port}/v1/chat/completions"),
-        (307, "//evil.example/v1/chat/completions"),
-        (307, "http://127.0.0.1:{port}@evil.example/v1/chat/completions"),
-        (302, "/v2/chat/completions"),
-        (307, ""),
-    ],
-)
+@pytest.mark.parametrize(("status", "location"), TABLES["a redirect elsewhere is refused"])
 def test_a_redirect_elsewhere_is_refused(rgb: Rgb, status: int, location: str) -> None:
     with (
         serving(lambda h: raw(b"", status, Location=location.format(port=h.server.contract.port))(h)) as server,
-        pytest.raises(ModelError, match=r"redirects to .*which is not followed"),
+        pytest.raises(errors.ModelError, match=r"redirects to .*which is not followed"),
     ):
         client(server.url, retries="3").ground(rgb, [MUG])
     assert server.requests == 1
-
-
-# ------------------------------------------------------------------------------------------------ the key
 
 
 def test_the_key_is_sent_and_never_shown(
@@ -216,7 +180,7 @@ def test_the_key_is_sent_and_never_shown(
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     caplog.set_level(logging.DEBUG)
-    told: list[SpatialVlmError] = []
+    told: list[errors.SpatialVlmError] = []
     answers = (
         fails(401, f"Incorrect API key provided: {KEY}"),
         raw(f"who is {KEY}?".encode(), 500),
@@ -225,7 +189,7 @@ def test_the_key_is_sent_and_never_shown(
     with serving(*answers) as server:
         grounder = client(server.url, key_env="MY_KEY", fallback=f"{__name__}:Broken")
         for asked in (*[grounder] * len(answers), client(away, key_env="MY_KEY")):
-            with pytest.raises(ModelError) as caught:
+            with pytest.raises(errors.ModelError) as caught:
                 asked.ground(rgb, [MUG])
             told.append(caught.value)
     assert {request.headers["Authorization"] for request in server.received} == {f"Bearer {KEY}"}
@@ -247,7 +211,7 @@ def test_a_missing_malformed_or_unprotected_key_is_refused_without_showing_it(mo
         monkeypatch.delenv("MY_KEY", raising=False)
         if key is not None:
             monkeypatch.setenv("MY_KEY", key)
-        with pytest.raises(InputError, match=words) as caught:
+        with pytest.raises(errors.InputError, match=words) as caught:
             load("qwen3-vl", key_env="MY_KEY", **given)
         assert KEY not in str(caught.value)
     for url in ("https://10.0.0.7/v1", "http://localhost:8000/v1", "http://[::1]:8000/v1"):
@@ -264,9 +228,6 @@ def test_without_a_key_there_is_no_header_and_proxies_of_the_environment_are_not
     assert "Authorization" not in server.received[0].headers
 
 
-# ------------------------------------------------------------------------------------------------ TLS
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("openssl") is None:
@@ -281,27 +242,23 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_https_needs_a_certificate_that_holds(rgb: Rgb, certificate: Path) -> None:
+def test_https_needs_a_certificate_that_holds_and_a_server_that_speaks_it_and_keeps_the_budget(
+    rgb: Rgb, certificate: Path
+) -> None:
     with serving(RIGHT, certificate=certificate) as server:
-        with pytest.raises(ModelError, match=r"certificate is not valid.*ca_file"):
+        with pytest.raises(errors.ModelError, match=r"certificate is not valid.*ca_file"):
             client(server.url).ground(rgb, [MUG])
         grounder = client(server.url, ca_file=str(certificate.with_suffix(".crt")))
         assert len(grounder.ground(rgb, [MUG]).detections) == 1
-        with pytest.raises(ModelError, match=r"closed the connection|not valid HTTP|cannot be reached"):
+        with pytest.raises(errors.ModelError, match=r"closed the connection|not valid HTTP|cannot be reached"):
             client(server.url.replace("https", "http")).ground(rgb, [MUG])
-
-
-def test_a_drip_through_tls_does_not_outlive_the_budget_either(rgb: Rgb, certificate: Path) -> None:
     with serving(contract.drips, certificate=certificate) as server, pytest.raises(ServerTimeoutError, match="within"):
         client(server.url, ca_file=str(certificate.with_suffix(".crt")), budget="0.5").ground(rgb, [MUG])
-
-
-def test_https_to_a_server_without_tls_is_said(rgb: Rgb) -> None:
-    with serving(RIGHT) as server, pytest.raises(ModelError, match=r"TLS failed|closed the connection|silent|connect"):
+    with (
+        serving(RIGHT) as server,
+        pytest.raises(errors.ModelError, match=r"TLS failed|closed the connection|silent|connect"),
+    ):
         client(server.url.replace("http", "https"), connect_timeout="0.5").ground(rgb, [MUG])
-
-
-# ------------------------------------------------------------------------------------------------ the fallback
 
 
 @pytest.mark.parametrize("answer", [fails(503), fails(500), contract.hangs_up, contract.silent])
@@ -322,26 +279,23 @@ def test_the_fallback_has_no_opinion_of_a_whole_phrase(rgb: Rgb, away: str) -> N
 
 @pytest.mark.parametrize("answer", [fails(404, "no such model"), says("no list"), says("[]", "length"), raw(b"x")])
 def test_the_fallback_does_not_cover_up_a_refusal_or_a_wrong_answer(rgb: Rgb, answer: contract.Answer) -> None:
-    with serving(answer) as server, pytest.raises(ModelError, match="tiny at"):
+    with serving(answer) as server, pytest.raises(errors.ModelError, match="tiny at"):
         client(server.url, fallback=f"{__name__}:Other").ground(rgb, [MUG])
 
 
-def test_both_are_named_when_both_fail_and_a_cancellation_stays_one(rgb: Rgb, away: str) -> None:
+def test_both_are_named_when_both_fail_and_two_that_are_too_slow_are_a_timeout(rgb: Rgb, away: str) -> None:
     for fallback, words in (("Broken", "model 'broken': out of memory"), ("Crashing", "RuntimeError: out of memory")):
-        with pytest.raises(ModelError, match=f"no server listens there; then: {words}") as caught:
+        with pytest.raises(errors.ModelError, match=f"no server listens there; then: {words}") as caught:
             client(away, fallback=f"{__name__}:{fallback}").ground(rgb, [MUG])
         assert caught.value.model == f"tiny at {away.removesuffix('/v1')}, then {__name__}:{fallback}"
-    with pytest.raises(CancelledError):
+    with pytest.raises(errors.CancelledError):
         client(away, fallback=f"{__name__}:Cancelled").ground(rgb, [MUG])
-    with pytest.raises(UnknownNameError, match="nonsense"):
+    with pytest.raises(errors.UnknownNameError, match="nonsense"):
         load("qwen3-vl", fallback="nonsense")
-
-
-def test_two_servers_that_are_too_slow_are_a_timeout(rgb: Rgb) -> None:
     with serving(contract.silent) as server:
         options = f"model=second convention=thousand url={server.url} budget=0.2 probe=no"
         here = "spatial_vlm_ros.perception.backends.server:load"
         grounder = client(server.url, budget="0.2", fallback=here, fallback_options=options)
-        with pytest.raises(ModelTimeoutError, match="second at") as caught:
+        with pytest.raises(errors.ModelTimeoutError, match="second at") as caught:
             grounder.ground(rgb, [MUG])
     assert caught.value.status_name == "TIMEOUT"

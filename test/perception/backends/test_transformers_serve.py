@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client against `transformers serve` in a process of its own, with a real LLaVA of tiny size.
-
-The model learns two answers by ordinary training steps: where the mug is in an image with the mug on the left, and in
-one with it on the right. That it tells them apart shows that words and pixels arrive; of accuracy it shows nothing.
-"""
+"""The client against `transformers serve` in a process of its own, with a real LLaVA of tiny size."""
 
 from __future__ import annotations
 
@@ -26,8 +22,7 @@ pytest.importorskip("torch", reason="transformers serve: torch is not installed"
 pytest.importorskip("transformers", reason="transformers serve: transformers is not installed")
 
 import torch
-from tiny_families import llava_folder
-from tiny_vlms import Lesson
+from tiny_vlms import Lesson, llava_folder
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends import server_chat as chat
@@ -59,9 +54,6 @@ def reply(box: tuple[int, ...]) -> str:
     return json.dumps({"objects": [{"label": "mug", "bbox_2d": list(box)}]})
 
 
-# ------------------------------------------------------------------------------------------------ a tiny model
-
-
 def prepare(model: Any) -> None:
     """Give it larger first weights, which learn sooner at such a width, and a checkpoint's own settings that would
     spoil coordinates if the client did not overrule them."""
@@ -83,13 +75,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return llava_folder(folder, lessons, prepare=prepare, before=f"USER: {system['content']} USER: ")
 
 
-# ------------------------------------------------------------------------------------------------ its server
-
-
 @dataclass
 class Served:
-    """A running `transformers serve`: its address, and the name of its model."""
-
     url: str
     model: str
 
@@ -99,7 +86,6 @@ class Served:
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], int]:
-    """Start a server on a free port and wait until it listens."""
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder)]
     process = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", "0", "--device", "cpu", "--dtype", "float32"],
@@ -144,23 +130,17 @@ def served(checkpoint: Path) -> Iterator[Served]:
     stop(process)
 
 
-# ------------------------------------------------------------------------------------------------ tests
-
-
 def pixels(box: tuple[int, ...]) -> tuple[float, ...]:
     return tuple((np.array(box) * 64 / 1000).tolist())
 
 
-def test_words_and_pixels_arrive_and_boxes_come_back(served: Served) -> None:
+def test_words_and_pixels_arrive_and_boxes_come_back_of_a_larger_image_too(served: Served) -> None:
     grounder = served.client()
     for rgb, box in ((LEFT, BOX_LEFT), (RIGHT, BOX_RIGHT), (LEFT, BOX_LEFT)):
         (detection,) = grounder.ground(rgb, [MUG]).detections
         assert detection.label == "mug"
         assert detection.box_xyxy == pytest.approx(pixels(box))
         assert detection.score == 1.0  # this server tells no probabilities, though it is asked for them
-
-
-def test_a_larger_image_arrives_reduced(served: Served) -> None:
     large = RIGHT.repeat(10, axis=0).repeat(10, axis=1)
     (detection,) = served.client(longest_side="64").ground(large, [MUG]).detections
     assert detection.box_xyxy == pytest.approx([10 * value for value in pixels(BOX_RIGHT)])

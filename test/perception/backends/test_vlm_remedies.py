@@ -1,11 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Remedies, questions and judging on the backend "vlm": LLaVA with each encoder, PaliGemma, Qwen-VL, others without.
-
-What qwen-vl says with each remedy is compared with the reference in test_qwen_vl_remedies.py; here the further classes
-are, and that vlm says the same as qwen-vl.
-"""
-
-from __future__ import annotations
+"""Remedies, questions and judging on the backend "vlm": LLaVA with each encoder, PaliGemma, Qwen-VL, others without."""
 
 import json
 import shutil
@@ -17,31 +11,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("tiny_vlms")
+import tiny_vlms
+import torch
+import transformers
+from safetensors.torch import load_file
+from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene
 
-import tiny_families  # noqa: E402
-import tiny_vlms  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
-from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene  # noqa: E402
-
-from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
-from spatial_vlm_ros.perception.backends import qwen_vl, vlm  # noqa: E402
-from spatial_vlm_ros.perception.backends.composed import ComposedGrounder  # noqa: E402
-from spatial_vlm_ros.perception.backends.families import FAMILIES  # noqa: E402
-from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of  # noqa: E402
-from spatial_vlm_ros.perception.relation_marks import QUESTION, QUESTION_WITH_BOXES, TEXT  # noqa: E402
-from spatial_vlm_ros.types import NounPhrase  # noqa: E402
-from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
-from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
-from spatial_vlm_ros.vlm.remedies import norms, pin  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.encoders import KINDS as ENCODERS  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.backends import qwen_vl, vlm
+from spatial_vlm_ros.perception.backends.composed import ComposedGrounder
+from spatial_vlm_ros.perception.backends.families import FAMILIES
+from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of
+from spatial_vlm_ros.perception.relation_marks import QUESTION, QUESTION_WITH_BOXES, TEXT
+from spatial_vlm_ros.types import NounPhrase
+from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+from spatial_vlm_ros.vlm.parts import Parts, parts_of
+from spatial_vlm_ros.vlm.remedies import norms, pin
+from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled
+from spatial_vlm_ros.vlm.remedies.encoders import KINDS as ENCODERS
+from spatial_vlm_ros.vlm.remedies.learned import save_learned
+from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark
+from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin
+from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained
+from spatial_vlm_ros.vlm.remedies.positions import install
 
 LEFT, RIGHT = (18, 30, 72, 80), (108, 20, 162, 70)
 CUP_LEFT, CUP_RIGHT = scene(*LEFT), scene(*RIGHT)
@@ -50,7 +43,6 @@ SIDES = CHOICES["left of"][0]
 BOXES = tuple(tuple(float(v) for v in box) for box in (LEFT, RIGHT))
 WORDS = Lesson(CUP_LEFT, QUESTION + QUESTION_WITH_BOXES + " Answer with one of: left, right. answer en", "")
 """Nothing to learn: its words are in the tokenizer, so that a question is not made of unknown ones."""
-LEARNED = {"scheme": "learned-absolute", "following": "grid", "sections": None, "base": None}
 Put = Callable[[Parts], Any]
 
 
@@ -79,18 +71,13 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def llava_of(folder: Path, encoder: str = "clip", prepare: Callable[[Any], None] = lambda _: None) -> Path:
-    return tiny_families.llava_folder(
-        folder / "llava-1.5-7b-hf", llava_lessons(), encoder, prepare=prepare, known=[WORDS]
-    )
+    return tiny_vlms.llava_folder(folder / "llava-1.5-7b-hf", llava_lessons(), encoder, prepare=prepare, known=[WORDS])
 
 
 @pytest.fixture(scope="module")
 def paligemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lesson = Lesson(CUP_LEFT, "detect cup", "<loc0300><loc0100><loc0800><loc0400> cup")
-    return tiny_families.paligemma_folder(tmp_path_factory.mktemp("models") / "paligemma2-3b", [lesson, WORDS], steps=0)
-
-
-# ------------------------------------------------------------------------------------------------ LLaVA
+    return tiny_vlms.paligemma_folder(tmp_path_factory.mktemp("models") / "paligemma2-3b", [lesson, WORDS], steps=0)
 
 
 @pytest.mark.parametrize(
@@ -120,9 +107,6 @@ def test_what_a_folder_does_not_tell_of_its_convention_and_family_has_to_be_stat
     assert loaded(other, family="llava-1.5").domain == "simulated"
 
 
-# ------------------------------------------------------------------------------------------------ remedies
-
-
 def by_hand(folder: Path, put: Put, template: str = "", square: bool = True) -> list[float]:
     """Likelihoods of "left" and "right" from the class alone, with something put on it."""
     model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
@@ -146,16 +130,13 @@ def mean_norm(folder: Path, dose: float) -> norms.MeanNorm:
     return norms.MeanNorm(float(table[words].norm(dim=1).mean()), dose)
 
 
-def test_a_dose_on_llava_is_the_mean_norm_put_on_by_hand(llava: Path) -> None:
+def test_a_dose_is_the_mean_norm_put_on_by_hand(llava: Path, paligemma: Path) -> None:
     with pytest.raises(ModelError, match="trained without it, not with norm"):
         loaded(llava, norm_dose="0.5")
     dosed = likelihoods(loaded(llava, norm_dose="0.5", allow_untrained="yes"))
     norm = mean_norm(llava, 0.5)
     assert dosed == pytest.approx(by_hand(llava, lambda p: norms.put_norm(p, norm, allow_untrained=True)), abs=1e-4)
     assert dosed != pytest.approx(by_hand(llava, lambda _: None), abs=1e-4)
-
-
-def test_a_dose_on_paligemma_is_the_mean_norm_put_on_by_hand(paligemma: Path) -> None:
     dosed = likelihoods(loaded(paligemma, norm_dose="1", allow_untrained="yes"))
     tokenizer = transformers.AutoProcessor.from_pretrained(paligemma).tokenizer
 
@@ -224,37 +205,27 @@ def test_a_marked_llava_gets_what_it_was_trained_with(remedied: Path) -> None:
         assert likelihoods(loaded(other)) != pytest.approx(asked, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("marks", "tensors", "words"),
-    [
-        ({norms.NAME: norms.PUBLISHED}, None, FILE),
-        ({norms.NAME: norms.PUBLISHED}, {"norm.gamma": (7,), "norm.mean": (), "norm.largest": ()}, "64, as the token"),
-        ({"pin": {"patches": 16}}, {"norm.gamma": (64,)}, "has no tensors of pin"),
-        ({"vision_feature_layers": {"layers": [1, 2], "post_layernorm": True}}, {}, "its projector takes 32 numbers"),
-        ({"positions": LEARNED}, {}, r"trained with positions.*spatial_vlm_positions\.safetensors"),
-        ({"vcd": True}, {}, "'vcd', an unknown remedy"),
-        ("norm", {}, "not a mapping of names"),
-    ],
-)
-def test_marks_and_weights_that_disagree_are_a_model_error(
-    llava: Path, tmp_path: Path, marks: Any, tensors: dict[str, tuple[int, ...]] | None, words: str
-) -> None:
-    folder = noted(llava, tmp_path / "llava-1.5-other", marks)
-    if tensors:
-        save_file({name: torch.ones(shape) for name, shape in tensors.items()}, folder / FILE)
-    with pytest.raises(ModelError, match=words):
-        loaded(folder)
+def test_marks_and_weights_that_disagree_are_a_model_error(llava: Path, tmp_path: Path) -> None:
+    """All marks that cannot be followed: test_requested_remedies.py."""
+    wide = {"vision_feature_layers": {"layers": [1, 2], "post_layernorm": True}}
+    for name, marks, words in (
+        ("wide", wide, "its projector takes 32 numbers"),
+        ("none", "norm", "not a mapping of names"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            loaded(noted(llava, tmp_path / f"llava-1.5-{name}", marks))
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
-def test_it_says_with_remedies_what_qwen_vl_says_with_them(kind: str, tmp_path: Path) -> None:
+def test_it_says_with_and_without_remedies_what_qwen_vl_says(kind: str, tmp_path: Path) -> None:
     folder = tiny_vlms.qwen_folder(tmp_path / "model", kind, [Lesson(CUP_LEFT, "cup", "[]"), WORDS], steps=0)
-    for options in ({"attention": "0.5"}, {"norm_dose": "0.5", "positions": "axial", "allow_untrained": "yes"}):
+    for options in ({}, {"attention": "0.5"}, {"norm_dose": "0.5", "positions": "axial", "allow_untrained": "yes"}):
         given = {"model": str(folder), "device": "cpu", "max_new_tokens": "40", **options}
         general, own = vlm.load(**given), qwen_vl.load(**given)
         assert written(general) == written(own)
         assert likelihoods(general) == likelihoods(own)
         assert type(general) is type(own)
+        assert general.convention == own.convention
 
 
 def test_a_model_of_no_family_takes_remedies_and_judges_where_its_class_is_known(tmp_path: Path) -> None:
@@ -270,13 +241,10 @@ def test_a_model_of_no_family_takes_remedies_and_judges_where_its_class_is_known
     assert loaded(folder, **stated).box_text(CUP_LEFT, BOXES[0]) == "[100, 300, 400, 800]"
 
 
-# ------------------------------------------------------------------------------------- classes that are not known
-
-
 @pytest.fixture(scope="module")
 def internvl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lesson = Lesson(CUP_LEFT, FAMILIES["internvl"].every.format("cup"), "<ref>cup</ref><box>[[1, 2, 3, 4]]</box>")
-    return tiny_families.internvl_folder(tmp_path_factory.mktemp("models") / "InternVL3-1B-hf", [lesson], steps=0)
+    return tiny_vlms.internvl_folder(tmp_path_factory.mktemp("models") / "InternVL3-1B-hf", [lesson], steps=0)
 
 
 def test_a_class_that_is_not_known_loads_without_remedies_and_refuses_them_by_name(
@@ -303,19 +271,6 @@ def test_a_class_that_is_not_known_loads_without_remedies_and_refuses_them_by_na
         loaded(paligemma, attention="1.2")
 
 
-def test_compiling_and_batches_do_not_go_with_remedies() -> None:
-    for options, words in (
-        ({"allow_untrained": "perhaps"}, "allow_untrained"),
-        ({"preset": "cpu", "compile": "yes", "norm_dose": "0.5"}, "option compile"),
-        ({"attention": "0.9", "batch": "2"}, "1 together with attention"),
-    ):
-        with pytest.raises(InputError, match=words):
-            vlm.load(model="nowhere", **options)
-
-
-# ------------------------------------------------------------------------------------------------ as judge
-
-
 def test_each_class_can_judge(llava: Path, paligemma: Path) -> None:
     questions = [RelationQuestion(relation, *BOXES) for relation in CHOICES]
     for folder in (llava, paligemma):
@@ -327,14 +282,13 @@ def test_each_class_can_judge(llava: Path, paligemma: Path) -> None:
             assert found == judge.judge(CUP_LEFT, questions, 60.0, marks=marks)
 
 
-def test_paligemma_is_asked_as_documented(paligemma: Path) -> None:
+def test_paligemma_is_asked_as_documented_and_boxes_in_words_are_those_that_the_model_writes(
+    paligemma: Path, llava: Path
+) -> None:
     scorer = loaded(paligemma).scorer
     ids = scorer.inputs(CUP_LEFT, QUESTION, SIDES)["input_ids"][0]
     text = scorer.processor.tokenizer.decode(ids)
     assert text == "<image>" * 16 + f"<bos>answer en {QUESTION} Answer with one of: left, right.\n"
-
-
-def test_boxes_in_words_are_those_that_the_model_writes(llava: Path, paligemma: Path) -> None:
     assert loaded(llava).box_text(CUP_LEFT, BOXES[0]) == squared(LEFT)
     assert loaded(paligemma).box_text(CUP_LEFT, (0.0, 25.0, 90.0, 100.0)) == "<loc0256><loc0000><loc1023><loc0512>"
 

@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where weights go: what cannot apply is refused before a file is read; what can reaches the real classes.
-
-No GPU is needed: what needs one is tested up to the call of torch or transformers, with that call's own signature.
-"""
+"""Where weights go and what cannot apply; memory, time and numbers that run out, on a real network of torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
 import inspect
-from collections.abc import Callable
+import math
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+pytest.importorskip("tiny_folders")
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
-import tiny_families
 import tiny_vlms
 import torch
 import transformers
@@ -26,11 +27,11 @@ from tiny_folders import Folders
 from tiny_models import HEIGHT, LEFT, WIDTH, image, shapes
 from tiny_vlms import Lesson, scene
 
-from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception.backends import devices, florence2, grounding_dino, onboard, qwen_vl, vlm
+from spatial_vlm_ros.perception.backends.devices import is_out_of_memory
 from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino
 from spatial_vlm_ros.perception.backends.loading import check_tokens
-from spatial_vlm_ros.perception.backends.onboard import Runner, settings
 from spatial_vlm_ros.perception.backends.placement import WeightPlacement, on_device, share_or_size
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
 from spatial_vlm_ros.perception.backends.weights import check_room, free_memory, weight_bytes
@@ -75,7 +76,7 @@ def replies(grounder: WordModel) -> list[str]:
     return [reply.text for reply, _ in grounder.runner.over(prompts, grounder._forward(RGB))]
 
 
-def test_a_limit_of_memory_is_a_share_or_a_size() -> None:
+def test_a_limit_of_memory_is_a_share_or_a_size_and_options_become_settings() -> None:
     given = {"0.5": 0.5, "1": 1.0, "6GB": 6e9, "4096 MiB": 2.0**32, "1.5GiB": 1.5 * 2**30}
     assert {text: share_or_size(text) for text in given} == given
     assert WeightPlacement(memory=0.25).share_of(8 * 10**9) == 0.25
@@ -84,31 +85,11 @@ def test_a_limit_of_memory_is_a_share_or_a_size() -> None:
         WeightPlacement(memory=9e9).share_of(8 * 10**9)
     with pytest.raises(InputError, match="memory"):
         WeightPlacement(memory=0.0)
-
-
-# ------------------------------------------------------------------------------------------------ what is refused
-
-
-@pytest.mark.parametrize(
-    ("preset", "option", "words", "error"),
-    [
-        *(("cpu", "memory", text, InputError) for text in ("0", "-0.5", "6", "nan", "inf", "0GB", "6 TB", "much")),
-        ("cpu", "attn_implementation", "kernels-community/flash-attn2", UnknownNameError),
-        ("cpu", "device_map", "cuda", UnknownNameError),
-        ("cpu", "quantization", "gptq", UnknownNameError),
-        ("cpu", "device_map", "auto", InputError),
-    ],
-)
-def test_another_value_is_refused(preset: str, option: str, words: str, error: type[Exception]) -> None:
-    with pytest.raises(error, match="share or size" if option == "memory" else option):
-        settings(preset, **{option: words})
-
-
-def test_a_device_beside_a_device_map_is_refused() -> None:
-    for device in ("cpu", "cuda:1"):
-        with pytest.raises(InputError, match="device_map"):
-            settings("auto", device_map="auto", device=device)
-    assert settings("desktop-cuda", device_map="auto").device == "auto"
+    assert onboard.settings("desktop-cuda", device_map="auto").device == "auto"
+    made = onboard.settings("desktop-cuda", attn_implementation="eager", compile="yes", memory="0.5")
+    placed = dataclasses.replace(onboard.PRESETS["desktop-cuda"], attn_implementation="eager", compile=True, memory=0.5)
+    assert made == placed
+    assert onboard.Runner("test", onboard.settings("cpu", compile="yes")).settings.compile
 
 
 @pytest.mark.parametrize(
@@ -146,30 +127,18 @@ def test_a_missing_package_is_named_with_its_command(options: Any, package: str)
         WeightPlacement(**options).check("test", GPU, torch.float16, language=True)
 
 
-def test_nothing_is_read_before_options_are_refused(tmp_path: Path) -> None:
-    """The folder is not there: an error about it would mean that it was looked for first."""
-    for options in ({"quantization": "bnb-8bit"}, {"memory": "0.5"}, {"compile": "yes"}):
-        with pytest.raises(InputError, match=next(iter(options))):
-            talk(tmp_path / "missing", preset="cpu", **options)
-    with pytest.raises(InputError, match="remedy"):
-        talk(tmp_path / "missing", preset="cpu", compile="yes", attention="1.2")
-
-
 def test_what_a_class_does_not_have_is_refused_by_its_name(detector: Path, qwen: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="GroundingDinoForObjectDetection"):
         detect(detector, attn_implementation="sdpa")
     assert talk(qwen, attn_implementation="sdpa", preset="cpu").runner.settings.attn_implementation == "sdpa"
-    folder = tiny_families.paligemma_folder(tmp_path / "paligemma2-3b", LESSONS, steps=0)
+    folder = tiny_vlms.paligemma_folder(tmp_path / "paligemma2-3b", LESSONS, steps=0)
     with pytest.raises(InputError, match="compiles nothing on a CPU"):
         vlm.load(model=str(folder), preset="cpu", compile="yes")
     with pytest.raises(InputError, match="PaliGemmaForConditionalGeneration"):
         WeightPlacement(compile=True).check_class(transformers.PaliGemmaForConditionalGeneration, "vlm", language=True)
 
 
-# ------------------------------------------------------------------------------------------------ attention, device map
-
-
-def test_both_kinds_of_attention_reach_the_model_and_say_the_same(qwen: Path) -> None:
+def test_attention_a_device_map_and_a_cache_of_fixed_size_change_no_reply(qwen: Path) -> None:
     said = {}
     for name in ("eager", "sdpa"):
         grounder = talk(qwen, preset="cpu", attn_implementation=name)
@@ -177,9 +146,10 @@ def test_both_kinds_of_attention_reach_the_model_and_say_the_same(qwen: Path) ->
         assert grounder._model.model.language_model.config._attn_implementation == name
         said[name] = replies(grounder)
     assert said["eager"] == said["sdpa"]
-
-
-def test_a_device_map_places_every_layer_and_changes_no_reply(qwen: Path) -> None:
+    grounder = talk(qwen, preset="cpu")
+    before = replies(grounder)
+    grounder.runner.settings = dataclasses.replace(grounder.runner.settings, compile=True)
+    assert replies(grounder) == before
     if torch.cuda.is_available():
         pytest.skip("layers would go to the GPU")
     pytest.importorskip("accelerate")
@@ -210,9 +180,6 @@ def test_limits_of_memory_reach_torch_and_the_device_map(monkeypatch: pytest.Mon
     monkeypatch.setattr(accelerate.utils, "get_max_memory", lambda: {0: 6 * 10**9, 1: 10**9, "cpu": 5})
     arguments = WeightPlacement(memory=2e9, device_map="auto").arguments(GPU, torch.float16)
     assert arguments == {"device_map": "auto", "max_memory": {0: 2 * 10**9, 1: 10**9, "cpu": 5}}
-
-
-# ------------------------------------------------------------------------------------------------ quantization
 
 
 def test_a_quantization_reaches_the_quantizer_of_transformers(qwen: Path) -> None:
@@ -248,16 +215,6 @@ def test_a_quantized_model_still_answers(qwen: Path, name: str, layer: str) -> N
         plain.name, loaded.eval(), plain._processor, plain.family, "resized-absolute", plain._prepare, plain.runner, 12
     )
     assert all(replies(grounder))
-
-
-# ------------------------------------------------------------------------------------------------ compiling
-
-
-def test_a_cache_of_fixed_size_changes_no_reply(qwen: Path) -> None:
-    grounder = talk(qwen, preset="cpu")
-    before = replies(grounder)
-    grounder.runner.settings = dataclasses.replace(grounder.runner.settings, compile=True)
-    assert replies(grounder) == before
 
 
 @compiles
@@ -303,9 +260,6 @@ def test_a_compiled_florence_says_the_same(tmp_path: Path) -> None:
     assert compiled._model.model.vision_tower._compiled_call_impl is not None
 
 
-# ------------------------------------------------------------------------------------------------ number formats
-
-
 @pytest.mark.parametrize(
     ("capability", "language", "dtype"),
     [
@@ -339,9 +293,6 @@ def test_a_detector_runs_in_half_precision(detector: Path, dtype: str) -> None:
     np.testing.assert_allclose(best[0], best[1], atol=limit)
 
 
-# ------------------------------------------------------------------------------------------------ images on the GPU
-
-
 def test_images_are_prepared_where_the_processor_can(detector: Path) -> None:
     processor = detect(detector)._processor.image_processor
     expected = {"device": GPU} if processor.backend == "torchvision" else {}
@@ -352,9 +303,6 @@ def test_images_are_prepared_where_the_processor_can(detector: Path) -> None:
     assert on_device(processor, GPU) == {"device": GPU}
     made = processor(images=[image()], return_tensors="pt", device=CPU)
     assert made["pixel_values"].shape == (1, 3, HEIGHT, WIDTH)
-
-
-# ------------------------------------------------------------------------------------------------ this computer
 
 
 @pytest.mark.parametrize(
@@ -368,7 +316,7 @@ def test_the_preset_fits_the_board(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
     monkeypatch.setattr(onboard, "_TEGRA", tmp_path if tegra else tmp_path / "missing")
-    assert settings() == onboard.PRESETS[preset]
+    assert onboard.settings() == onboard.PRESETS[preset]
 
 
 def test_why_there_is_no_cuda_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,10 +337,9 @@ def test_why_there_is_no_cuda_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nvidia-smi" in raised.value.repair
 
 
-# ------------------------------------------------------------------------------------------------ room for weights
-
-
-def test_the_bytes_of_weights_are_those_of_the_loaded_model(detector: Path, tmp_path: Path) -> None:
+def test_the_bytes_of_weights_are_those_of_the_loaded_model_and_free_memory_what_linux_says(
+    detector: Path, tmp_path: Path
+) -> None:
     for dtype, item in ((torch.float32, 4), (torch.float16, 2)):
         loaded = transformers.GroundingDinoForObjectDetection.from_pretrained(detector, dtype=dtype)
         weights = [value for value in loaded.parameters() if value.is_floating_point()]
@@ -400,9 +347,6 @@ def test_the_bytes_of_weights_are_those_of_the_loaded_model(detector: Path, tmp_
         assert needed == pytest.approx(sum(value.numel() * item for value in weights), rel=0.02)
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)  # damaged files count as nothing; loading tells why
     assert weight_bytes([tmp_path / "model.safetensors", tmp_path / "missing"], 4) == 0
-
-
-def test_free_memory_is_what_linux_says(tmp_path: Path) -> None:
     table = tmp_path / "meminfo"
     assert free_memory(table) is None
     table.write_text("MemTotal: 8 kB\nMemAvailable:    1000 kB\nSwapFree:  24 kB\nHugePages_Total:    0\n")
@@ -416,13 +360,12 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_read(
 ) -> None:
     check_room("test", 10, None, "cpu")
     check_room("test", 10, 10, "cpu")
+    with pytest.raises(ModelError, match=r"take 1000\.0 GB, and 2\.0 GB are free on cpu\. Use a smaller model"):
+        check_room("test", 10**12, 2 * 10**9, "cpu")
     monkeypatch.setattr(onboard, "free_memory", lambda: 1000)
     monkeypatch.setattr(onboard, "pretrained", None)  # it would be called
     with pytest.raises(ModelError, match="are free on cpu"):
         detect(detector)
-
-
-# ------------------------------------------------------------------------------------------------ tokens
 
 
 def test_a_tokenizer_without_a_token_of_the_model_is_refused(qwen: Path) -> None:
@@ -436,8 +379,180 @@ def test_a_tokenizer_without_a_token_of_the_model_is_refused(qwen: Path) -> None
         check_tokens(tokenizer, ("<loc_0>",), model, model="test")
 
 
-def test_options_become_settings() -> None:
-    made = settings("desktop-cuda", attn_implementation="eager", compile="yes", memory="0.5")
-    placed = dataclasses.replace(onboard.PRESETS["desktop-cuda"], attn_implementation="eager", compile=True, memory=0.5)
-    assert made == placed
-    assert Runner("test", settings("cpu", compile="yes")).settings.compile
+PIXELS_PER_SIDE = 8  # of the image for each pixel that the small network sees
+
+
+class Bench:
+    """A convolution that runs out of memory above a number of values, as a hook on its forward pass has it."""
+
+    def __init__(self, most_values: float = math.inf, **fields: object) -> None:
+        torch.manual_seed(0)
+        self.network = torch.nn.Conv2d(1, 2, 3, padding=1).eval()
+        self.network.register_forward_pre_hook(self.allocate)
+        self.most_values, self.seen, self.held = most_values, [], weakref.WeakSet()
+        self.now = 0.0
+        chosen = onboard.RuntimeSettings("cpu", "float32", **{"batch": 4, "longest_px": 1024, **fields})  # type: ignore[arg-type]
+        self.runner = onboard.Runner("bench", chosen, clock=lambda: self.now)
+
+    def allocate(self, _: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        self.seen.append(tuple(inputs[0].shape))
+        assert not self.held, "tensors of the attempt before are still held"
+        if inputs[0].numel() > self.most_values:
+            workspace = torch.zeros(1000)
+            self.held.add(workspace)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def forward(self, items: Sequence[float], longest_px: int) -> list[float]:
+        side = longest_px // PIXELS_PER_SIDE
+        values = torch.tensor(items, dtype=self.runner.dtype).view(-1, 1, 1, 1).expand(-1, 1, side, side)
+        assert torch.is_inference_mode_enabled()
+        return self.network(values).mean((1, 2, 3)).tolist()
+
+    def batches(self) -> list[int]:
+        return [shape[0] for shape in self.seen]
+
+
+def values_at(px: int) -> int:
+    return (px // PIXELS_PER_SIDE) ** 2
+
+
+def test_items_go_through_in_batches_that_get_smaller_without_memory_and_keep_their_order() -> None:
+    bench = Bench()
+    items = [float(n) for n in range(10)]
+    results = bench.runner.over(items, bench.forward)
+    assert bench.batches() == [4, 4, 2]
+    single = Bench(batch=1)
+    assert results == pytest.approx([single.runner.over([item], single.forward)[0] for item in items])
+    assert len(set(results)) == 10
+    plenty, tight = Bench(), Bench(most_values=2 * values_at(1024))
+    items = [3.0, 1.0, 4.0, 1.5, 9.0]
+    assert tight.runner.over(items, tight.forward) == pytest.approx(plenty.runner.over(items, plenty.forward))
+    assert tight.batches() == [4, 2, 2, 1]
+
+
+def test_then_the_image_gets_smaller_but_not_for_a_model_of_one_size_and_the_error_says_what_was_tried() -> None:
+    bench = Bench(most_values=values_at(600))
+    assert len(bench.runner.over([1.0, 2.0], bench.forward)) == 2
+    assert [shape[2] * PIXELS_PER_SIDE for shape in bench.seen] == [1024, 1024, 1024, 768, 576, 576]
+    bench = Bench(most_values=0)
+    bench.runner.resizes = False
+    with pytest.raises(ModelError, match="out of memory"):
+        bench.runner.over([1.0], bench.forward)
+    assert {shape[2] for shape in bench.seen} == {1024 // PIXELS_PER_SIDE}
+    bench = Bench(most_values=0, batch=2, longest_px=300)
+    with pytest.raises(ModelError) as raised:
+        bench.runner.over([1.0, 2.0], bench.forward)
+    assert "batch 2 at 300 px, batch 1 at 300 px, batch 1 at 256 px" in raised.value.reason
+    assert raised.value.model == "bench"
+    assert "smaller model" in raised.value.repair
+
+
+def test_running_out_of_memory_neither_spoils_nor_shrinks_the_next_request() -> None:
+    bench, plenty = Bench(most_values=0), Bench()
+    with pytest.raises(ModelError):
+        bench.runner.over([1.0, 2.0], bench.forward)
+    bench.most_values = values_at(1024)
+    bench.runner.over([1.0, 2.0], bench.forward)
+    bench.most_values, bench.seen = math.inf, []
+    assert bench.runner.over([1.0, 2.0], bench.forward) == plenty.runner.over([1.0, 2.0], plenty.forward)
+    assert bench.seen == plenty.seen
+
+
+def test_warming_up_finds_what_fits_and_requests_start_there() -> None:
+    bench = Bench(most_values=2 * values_at(1024))
+    bench.runner.warm_up([0.0] * 4, bench.forward)
+    assert bench.runner.top == onboard.Rung(2, 1024)
+    bench.seen = []
+    bench.runner.over([1.0] * 4, bench.forward)
+    assert bench.batches() == [2, 2]
+
+
+def test_a_failure_to_allocate_is_known_as_such() -> None:
+    for fail in (lambda: torch.empty(1 << 56, dtype=torch.uint8), lambda: bytearray(1 << 62)):
+        with pytest.raises((RuntimeError, MemoryError)) as raised:
+            fail()
+        assert is_out_of_memory(raised.value)
+    for words, memory in (
+        ("CUDA error: out of memory", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("NVML_SUCCESS == r INTERNAL ASSERT FAILED", True),
+        ("CUDA error: device-side assert triggered", False),
+    ):
+        assert is_out_of_memory(RuntimeError(words)) is memory
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_another_failure_or_a_forward_that_loses_items_is_a_model_error_at_once() -> None:
+    bench = Bench()
+
+    def wrong_shape(items: Sequence[float], _: int) -> list[float]:
+        return bench.network(torch.zeros(len(items), 3, 8, 8)).tolist()
+
+    with pytest.raises(ModelError, match="RuntimeError"):
+        bench.runner.over([1.0], wrong_shape)
+    assert len(bench.seen) == 1
+    bench = Bench()
+    assert bench.runner.over([], bench.forward) == []
+    assert not bench.seen
+    with pytest.raises(ModelError, match="1 results for 3 items"):
+        bench.runner.over([1.0, 2.0, 3.0], lambda items, px: bench.forward(items, px)[:1])
+
+
+def test_the_budget_is_checked_between_batches_and_ends_the_ladder_and_warming_up_has_none() -> None:
+    bench = Bench(batch=1, budget_s=2.5)
+    bench.network.register_forward_hook(lambda *_: setattr(bench, "now", bench.now + 1.0))
+    with pytest.raises(ModelTimeoutError, match=r"3 of 5 items"):
+        bench.runner.over([1.0] * 5, bench.forward)
+    assert len(bench.seen) == 3
+    for _ in range(3):
+        assert len(bench.runner.over([1.0, 2.0], bench.forward)) == 2
+    bench = Bench(most_values=0, budget_s=1.5)
+    bench.network.register_forward_pre_hook(lambda *_: setattr(bench, "now", bench.now + 1.0), prepend=True)
+    with pytest.raises(ModelTimeoutError, match="0 of 4 items"):
+        bench.runner.over([1.0] * 4, bench.forward)
+    bench = Bench(batch=1, budget_s=0.5)
+    bench.network.register_forward_hook(lambda *_: setattr(bench, "now", bench.now + 7.0))
+    assert bench.runner.warm_up([0.0, 0.0], bench.forward) == 14.0
+
+
+def test_outputs_that_are_no_numbers_are_refused() -> None:
+    onboard.check_finite("bench", boxes=torch.zeros(3))
+    for wrong in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ModelError, match="1 of 3 numbers of its boxes"):
+            onboard.check_finite("bench", boxes=torch.tensor([0.0, wrong, 1.0]))
+
+
+@given(st.integers(1, 64), st.integers(onboard.LEAST_LONGEST_PX, 4096))
+def test_the_ladder_always_goes_down_and_ends(batch: int, longest_px: int) -> None:
+    rung: onboard.Rung | None = onboard.Rung(batch, longest_px)
+    seen = []
+    while rung is not None:
+        seen.append((rung.batch, rung.longest_px))
+        rung = rung.lower()
+    assert seen == sorted(set(seen), reverse=True)
+    assert seen[-1] == (1, onboard.LEAST_LONGEST_PX)
+    assert len(seen) < 30
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000), st.integers(onboard.LEAST_LONGEST_PX, 4096))
+def test_a_size_is_scaled_as_a_whole_and_never_up(short: int, long: int, longest_px: int) -> None:
+    own = {"shortest_edge": min(short, long), "longest_edge": max(short, long)}
+    made = onboard.capped(own, longest_px)
+    assert made["longest_edge"] <= min(longest_px, own["longest_edge"])
+    assert made["shortest_edge"] <= own["shortest_edge"]
+    if own["longest_edge"] <= longest_px:
+        assert made == own
+
+
+def test_presets_are_chosen_by_name_and_changed_by_field_and_auto_fits_this_computer() -> None:
+    assert onboard.settings("jetson-orin") == onboard.PRESETS["jetson-orin"]
+    changed = onboard.settings("cpu", batch="3", budget_s="1.5", warm_up="yes", dtype="")
+    assert changed == dataclasses.replace(onboard.PRESETS["cpu"], batch=3, budget_s=1.5, warm_up=True)
+    assert (onboard.settings().device == "cpu") is not torch.cuda.is_available()
+    if torch.cuda.is_available():
+        assert onboard.Runner("bench", onboard.settings("desktop-cuda")).device.type == "cuda"
+    else:
+        with pytest.raises(ModelError, match="0 CUDA devices"):
+            onboard.Runner("bench", onboard.settings("desktop-cuda"))
+    with pytest.raises(UnknownNameError, match="longest_px"):
+        onboard.settings("cpu", size="800")

@@ -13,9 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tiny_models import saved_detector, saved_segmenter
-from tiny_owls import SIDES, owl, published, saved_owl
-from tiny_sam3 import sam3, saved_sam3
+from tiny_models import OWL_SIDES, owl, published, sam3, saved_detector, saved_owl, saved_sam3, saved_segmenter
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception import load_grounder
@@ -43,7 +41,7 @@ class Folders(dict[str, Path]):
             from spatial_vlm_ros.perception.model_export.export import export_model
 
             export_model(str(self[kind]), folder)
-        elif kind in SIDES:
+        elif kind in OWL_SIDES:
             saved_owl(folder, kind)
         elif kind == "sam2":
             saved_segmenter(folder, taught=bool(how), points=how == "points")
@@ -56,13 +54,11 @@ class Folders(dict[str, Path]):
 
 
 def patches(size: tuple[int, int] = SIZE) -> npt.NDArray[np.uint8]:
-    """Patches of random colours."""
     coarse = np.random.default_rng(1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.asarray(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def edit(path: Path, **fields: Any) -> None:
-    """Change fields of a JSON file."""
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 

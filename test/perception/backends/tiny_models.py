@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real model classes at a size that trains in seconds, with their processors; nothing is downloaded.
-
-The detectors learn two images that differ only in which side is red and which is blue: words decide about boxes, and
-pixels decide where they are.
-"""
+"""Real model classes at a size that trains in seconds, with their processors; nothing is downloaded."""
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,23 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import (
-    BertConfig,
-    BertTokenizer,
-    GroundingDinoConfig,
-    GroundingDinoForObjectDetection,
-    GroundingDinoImageProcessorPil,
-    GroundingDinoProcessor,
-    MMGroundingDinoConfig,
-    MMGroundingDinoForObjectDetection,
-    Sam2Config,
-    Sam2HieraDetConfig,
-    Sam2MaskDecoderConfig,
-    Sam2Model,
-    Sam2PromptEncoderConfig,
-    Sam2VisionConfig,
-    SwinConfig,
-)
+import transformers
+from transformers.models.sam3 import configuration_sam3 as sam3_parts
 
 from spatial_vlm_ros.perception.backends.sam2 import Preparation
 
@@ -54,7 +38,7 @@ def image(left: tuple[int, int, int] = RED, right: tuple[int, int, int] = BLUE) 
     return rgb
 
 
-def bert_tokenizer(folder: Path, words: Sequence[str] = WORDS) -> BertTokenizer:
+def bert_tokenizer(folder: Path, words: Sequence[str] = WORDS) -> transformers.BertTokenizer:
     """A BERT tokenizer of few words; its special tokens have the numbers that Grounding DINO has built in.
 
     (101 [CLS], 102 [SEP], 1012 full stop, 1029 question mark: `SPECIAL_TOKENS` of modeling_grounding_dino.)
@@ -66,18 +50,18 @@ def bert_tokenizer(folder: Path, words: Sequence[str] = WORDS) -> BertTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "vocab.txt"
     path.write_text("\n".join(vocabulary))
-    return BertTokenizer(str(path), do_lower_case=True)
+    return transformers.BertTokenizer(str(path), do_lower_case=True)
 
 
 DETECTORS = {
-    "grounding-dino": (GroundingDinoForObjectDetection, GroundingDinoConfig),
-    "mm-grounding-dino": (MMGroundingDinoForObjectDetection, MMGroundingDinoConfig),
+    "grounding-dino": (transformers.GroundingDinoForObjectDetection, transformers.GroundingDinoConfig),
+    "mm-grounding-dino": (transformers.MMGroundingDinoForObjectDetection, transformers.MMGroundingDinoConfig),
 }
 
 
-def grounding_dino(kind: str, backbone: SwinConfig, **parts: Any) -> Any:
+def grounding_dino(kind: str, backbone: transformers.SwinConfig, **parts: Any) -> Any:
     """A detector of random weights; `kind` is its model_type."""
-    text = BertConfig(
+    text = transformers.BertConfig(
         vocab_size=1100, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
@@ -90,9 +74,9 @@ def grounding_dino(kind: str, backbone: SwinConfig, **parts: Any) -> Any:
     return made(config(backbone_config=backbone, text_config=text, **shared, **parts)).eval()
 
 
-def grounding_dino_processor(folder: Path, shortest: int, longest: int) -> GroundingDinoProcessor:
-    images = GroundingDinoImageProcessorPil(size={"shortest_edge": shortest, "longest_edge": longest})
-    return GroundingDinoProcessor(images, bert_tokenizer(folder))
+def grounding_dino_processor(folder: Path, shortest: int, longest: int) -> transformers.GroundingDinoProcessor:
+    images = transformers.GroundingDinoImageProcessorPil(size={"shortest_edge": shortest, "longest_edge": longest})
+    return transformers.GroundingDinoProcessor(images, bert_tokenizer(folder))
 
 
 def teach_detector(model: Any, processor: Any, steps: int = 250) -> None:
@@ -111,7 +95,7 @@ def _relative(box: Box) -> list[float]:
 
 def saved_detector(folder: Path, kind: str, *, taught: bool) -> Path:
     """A folder with a detector and its processor as `save_pretrained` writes them; each patch is a query."""
-    backbone = SwinConfig(
+    backbone = transformers.SwinConfig(
         image_size=64, patch_size=4, embed_dim=16, depths=[1, 1, 1], num_heads=[2, 2, 2], window_size=4,
         out_indices=[3], drop_path_rate=0.0,
     )  # fmt: skip
@@ -127,23 +111,26 @@ def saved_detector(folder: Path, kind: str, *, taught: bool) -> Path:
     return folder
 
 
-def sam2(seed: int = 0) -> Sam2Model:
-    """SAM 2 of random weights for squares of SAM_SIDE pixels."""
+def sam2(seed: int = 0) -> transformers.Sam2Model:
     side = SAM_SIDE
-    backbone = Sam2HieraDetConfig(
+    backbone = transformers.Sam2HieraDetConfig(
         hidden_size=16, num_attention_heads=1, image_size=[side, side], patch_kernel_size=[7, 7], patch_stride=[4, 4],
         patch_padding=[3, 3], query_stride=[2, 2], window_positional_embedding_background_size=[7, 7],
         num_query_pool_stages=3, blocks_per_stage=[1, 1, 2, 1], embed_dim_per_stage=[16, 32, 64, 128],
         num_attention_heads_per_stage=[1, 2, 2, 4], window_size_per_stage=[8, 4, 4, 4], global_attention_blocks=[3],
     )  # fmt: skip
-    vision = Sam2VisionConfig(
+    vision = transformers.Sam2VisionConfig(
         backbone_config=backbone, backbone_channel_list=[128, 64, 32, 16], fpn_hidden_size=32,
         backbone_feature_sizes=[[side // 4, side // 4], [side // 8, side // 8], [side // 16, side // 16]],
     )  # fmt: skip
-    prompt = Sam2PromptEncoderConfig(hidden_size=32, image_size=side, patch_size=16)
-    decoder = Sam2MaskDecoderConfig(hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32)
+    prompt = transformers.Sam2PromptEncoderConfig(hidden_size=32, image_size=side, patch_size=16)
+    decoder = transformers.Sam2MaskDecoderConfig(
+        hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32
+    )
     torch.manual_seed(seed)
-    return Sam2Model(Sam2Config(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)).eval()
+    return transformers.Sam2Model(
+        transformers.Sam2Config(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    ).eval()
 
 
 def shapes() -> tuple[Rgb, npt.NDArray[np.bool_]]:
@@ -156,43 +143,31 @@ def shapes() -> tuple[Rgb, npt.NDArray[np.bool_]]:
     return rgb, np.stack([disc, diamond])
 
 
-def teach_segmenter(model: Sam2Model, steps: int = 250) -> None:
-    """Teach prompt encoder and mask decoder the masks of the two shapes for their boxes; what sees stays random."""
-    rgb, masks = shapes()
-    seen = model.get_image_embeddings(SAM_PREPARATION(rgb, torch.device("cpu")))
-    scale = torch.tensor([SAM_SIDE / WIDTH, SAM_SIDE / HEIGHT] * 2)
-    boxes = torch.tensor([[LEFT, RIGHT]], dtype=torch.float32) * scale
-    target = torch.from_numpy(masks).float()[:, None]
-
-    def loss() -> torch.Tensor:
-        low = model(image_embeddings=list(seen), input_boxes=boxes, multimask_output=False).pred_masks[0]
-        logits = torch.nn.functional.interpolate(low, (HEIGHT, WIDTH), mode="bilinear", align_corners=False)
-        likely = logits.sigmoid()
-        dice = 1 - 2 * (likely * target).sum((1, 2, 3)) / (likely + target).sum((1, 2, 3))
-        return torch.nn.functional.binary_cross_entropy_with_logits(logits, target) + dice.mean()
-
-    train(model, loss, steps)
-
-
-def teach_points(model: Sam2Model, steps: int = 250) -> None:
-    """Teach the masks of the two shapes for points on them, as the second of three masks and with the highest score."""
+def teach_segmenter(model: Any, *, points: bool, steps: int = 250) -> None:
+    """Teach the masks of the two shapes for their boxes, or, as the second and best of three, for points on them."""
     rgb, masks = shapes()
     seen = model.get_image_embeddings(SAM_PREPARATION(rgb, torch.device("cpu")))
     scale = torch.tensor([SAM_SIDE / WIDTH, SAM_SIDE / HEIGHT])
-    places = [[(22, 26), (19, 23), (27, 30)], [(72, 38), (69, 41), (76, 32)]]
-    points = torch.tensor(places, dtype=torch.float32).view(1, 6, 1, 2) * scale
-    labels = torch.ones((1, 6, 1), dtype=torch.int32)
-    target = torch.from_numpy(masks).float()[:, None].repeat_interleave(3, 0)
-    scores = torch.tensor([0.0, 1.0, 0.0]).expand(6, 3)
+    target = torch.from_numpy(masks).float()[:, None].repeat_interleave(3 if points else 1, 0)
+    if points:
+        places = torch.tensor([[(22, 26), (19, 23), (27, 30)], [(72, 38), (69, 41), (76, 32)]], dtype=torch.float32)
+        asked = {
+            "input_points": places.view(1, 6, 1, 2) * scale,
+            "input_labels": torch.ones((1, 6, 1), dtype=torch.int32),
+        }
+    else:
+        asked = {"input_boxes": torch.tensor([[LEFT, RIGHT]], dtype=torch.float32) * scale.repeat(2)}
 
     def loss() -> torch.Tensor:
-        output = model(image_embeddings=list(seen), input_points=points, input_labels=labels, multimask_output=True)
-        low = output.pred_masks[0][:, 1:2]
+        output = model(image_embeddings=list(seen), **asked, multimask_output=points)
+        low = output.pred_masks[0][:, 1:2] if points else output.pred_masks[0]
         logits = torch.nn.functional.interpolate(low, (HEIGHT, WIDTH), mode="bilinear", align_corners=False)
         likely = logits.sigmoid()
         dice = 1 - 2 * (likely * target).sum((1, 2, 3)) / (likely + target).sum((1, 2, 3))
-        masked = torch.nn.functional.binary_cross_entropy_with_logits(logits, target) + dice.mean()
-        return masked + torch.nn.functional.mse_loss(output.iou_scores[0], scores)
+        wrong = torch.nn.functional.binary_cross_entropy_with_logits(logits, target) + dice.mean()
+        if points:
+            wrong += torch.nn.functional.mse_loss(output.iou_scores[0], torch.tensor([0.0, 1.0, 0.0]).expand(6, 3))
+        return wrong
 
     train(model, loss, steps)
 
@@ -204,7 +179,7 @@ def saved_segmenter(folder: Path, *, taught: bool, points: bool = False) -> Path
     """A folder with SAM 2, which learned masks for boxes or for points, and the preparation of published folders."""
     model = sam2()
     if taught:
-        (teach_points if points else teach_segmenter)(model)
+        teach_segmenter(model, points=points)
     model.save_pretrained(folder)
     content = {
         "image_processor_type": "Sam2ImageProcessorFast",
@@ -220,7 +195,6 @@ def saved_segmenter(folder: Path, *, taught: bool, points: bool = False) -> Path
 
 
 def train(model: Any, loss: Callable[[], torch.Tensor], steps: int, rate: float = 2e-3) -> None:
-    """Lower a loss by AdamW, and leave the model ready for inference."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps)
     model.train()
@@ -233,25 +207,13 @@ def train(model: Any, loss: Callable[[], torch.Tensor], steps: int, rate: float 
     model.eval()
 
 
-# ------------------------------------------------------------------------------------------------ random detectors
-
-
 KINDS = tuple(DETECTORS)
 
 
 def dino(kind: str, longest_text: int = 24, own_heads: bool = False) -> Any:
-    """A detector of random weights whose scores differ between phrases and boxes, with all parts of published ones.
-
-    It has two stages of Swin with shifted windows, a level of features more than Swin gives, and more places in the
-    image than boxes.
-
-    Args:
-        kind: model_type.
-        longest_text: tokens of its texts.
-        own_heads: MM-Grounding-DINO: whether each layer of the decoder has a head of its own, as published ones have.
-    """
-    backbone = SwinConfig(image_size=64, patch_size=4, embed_dim=16, depths=[2, 2], num_heads=[2, 2], window_size=3,
-                          out_indices=[1, 2])  # fmt: skip
+    """Of random weights, scores that differ, two stages of Swin, a level of features more, more places than boxes."""
+    backbone = transformers.SwinConfig(image_size=64, patch_size=4, embed_dim=16, depths=[2, 2], num_heads=[2, 2],
+                                      window_size=3, out_indices=[1, 2])  # fmt: skip
     heads = {"decoder_bbox_embed_share": False, "decoder_cls_embed_share": False} if own_heads else {}
     model = grounding_dino(
         kind, backbone, num_queries=40, encoder_layers=2, num_feature_levels=3, max_text_len=longest_text, **heads
@@ -272,8 +234,207 @@ def dino(kind: str, longest_text: int = 24, own_heads: bool = False) -> Any:
 
 
 def saved_dino(folder: Path, kind: str) -> Path:
-    """A folder as `save_pretrained` writes it."""
     prepared_by = grounding_dino_processor(folder, 60, 100)
     dino(kind, own_heads=kind == "mm-grounding-dino").save_pretrained(folder)
     prepared_by.save_pretrained(folder)
     return folder
+
+
+OWL_SIDES, PATCHES = {"owlvit": 96, "owlv2": 64}, {"owlvit": 6, "owlv2": 4}
+FILLER, LENGTH = "!", 32
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+PHRASES = ("cat", "soup can", "dog")
+
+
+def tokenizer() -> transformers.CLIPTokenizer:
+    """CLIP's scheme with letters for words; as in published ones "!" is 0 and the end has the greatest number."""
+    tokens = [FILLER, *LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: n for n, token in enumerate(tokens)}
+    return transformers.CLIPTokenizer(vocab=vocabulary, merges=[], pad_token=FILLER, model_max_length=LENGTH)
+
+
+def owl(family: str, side: int = 0, length: int = LENGTH) -> Any:
+    """A detector of random weights whose scores differ between phrases and boxes; of its family's side by default."""
+    side = side or OWL_SIDES[family]
+    words = {"vocab_size": 55, "bos_token_id": 53, "eos_token_id": 54, "max_position_embeddings": length,
+             "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}  # fmt: skip
+    pixels = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+              "image_size": side, "patch_size": side // PATCHES[family]}  # fmt: skip
+    torch.manual_seed(0)
+    if family == "owlvit":
+        model: Any = transformers.OwlViTForObjectDetection(
+            transformers.OwlViTConfig(text_config=words, vision_config=pixels, projection_dim=32)
+        )
+    else:
+        model = transformers.Owlv2ForObjectDetection(
+            transformers.Owlv2Config(text_config=words, vision_config=pixels, projection_dim=32)
+        )
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.ndim > 1:  # weights as large as trained ones; as initialised all boxes score alike
+                value.normal_(
+                    0.0,
+                    0.4 if "class_head" in name else 0.05 if "box_head" in name else 0.15 if value.ndim == 2 else 0.01,
+                )
+    return model.eval()
+
+
+def owl_processor(family: str, side: int = 0) -> Any:
+    size = {"height": side or OWL_SIDES[family], "width": side or OWL_SIDES[family]}
+    if family == "owlvit":
+        return transformers.OwlViTProcessor(
+            transformers.OwlViTImageProcessorPil(size=size, crop_size=size), tokenizer()
+        )
+    return transformers.Owlv2Processor(transformers.Owlv2ImageProcessorPil(size=size), tokenizer())
+
+
+def saved_owl(folder: Path, family: str) -> Path:
+    owl(family).save_pretrained(folder)
+    owl_processor(family).save_pretrained(folder)
+    return folder
+
+
+def published(folder: Path, model: Any, dynamic: bool = True) -> Path:
+    """A folder with one graph for text and image, with the names that published ones have."""
+    (folder / "onnx").mkdir(parents=True)
+    family, side = model.config.model_type, model.config.vision_config.image_size
+    prepared_by, length = owl_processor(family, side), model.config.text_config.max_position_embeddings
+    tokens = prepared_by.tokenizer(["cat", "dog"], padding="max_length", max_length=length, return_tensors="pt")
+    pixels = torch.zeros(1, 3, side, side)
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, pixel_values: Any, attention_mask: Any) -> Any:
+            output = self.model(input_ids=input_ids, pixel_values=pixel_values, attention_mask=attention_mask)
+            return output.logits, output.pred_boxes, output.text_embeds
+
+    any_number = {0: torch.export.Dim("texts", min=1, max=256)} if dynamic else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Whole(),
+            (tokens["input_ids"], pixels, tokens["attention_mask"]),
+            folder / "onnx" / "model.onnx",
+            input_names=["input_ids", "pixel_values", "attention_mask"],
+            output_names=["logits", "pred_boxes", "text_embeds"],
+            dynamic_shapes={"input_ids": any_number, "pixel_values": {}, "attention_mask": any_number},
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+    prepared_by.tokenizer.save_pretrained(folder)
+    model.config.save_pretrained(folder)
+    told = json.loads(prepared_by.image_processor.to_json_string())
+    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    return folder
+
+
+def by_transformers(
+    family: str, rgb: npt.NDArray[np.uint8], texts: list[str], threshold: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Boxes (K, 4), scores (K,) and number of the text (K,), as transformers' own classes find them."""
+    model, prepared_by = owl(family), owl_processor(family)
+    text = {"padding": "max_length", "max_length": LENGTH}
+    inputs = prepared_by(images=[rgb], text=[texts], return_tensors="pt", text_kwargs=text)
+    with torch.inference_mode():
+        output = model(**inputs)
+    found = prepared_by.image_processor.post_process_object_detection(output, threshold, [rgb.shape[:2]])[0]
+    return found["boxes"].double().numpy(), found["scores"].double().numpy(), found["labels"].numpy()
+
+
+SAM3_SIDE = 56
+SAM3_PREPARATION = Preparation(SAM3_SIDE, 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+QUERIES = 12
+
+
+def sam3_config(side: int = SAM3_SIDE, words: int = 55) -> transformers.Sam3Config:
+    """A configuration for squares of `side` pixels and the words of `tokenizer`."""
+    inner = {"hidden_size": 16, "num_attention_heads": 2}
+    layers = {**inner, "intermediate_size": 32, "num_layers": 1, "dropout": 0.0}
+    cells = side // 14
+    backbone = sam3_parts.Sam3ViTConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=side,
+        window_size=2, global_attn_indexes=[1], pretrain_image_size=28,
+    )  # fmt: skip
+    vision = sam3_parts.Sam3VisionConfig(
+        backbone_config=backbone, fpn_hidden_size=16,
+        backbone_feature_sizes=[[4 * cells, 4 * cells], [2 * cells, 2 * cells], [cells, cells]],
+    )  # fmt: skip
+    text = transformers.CLIPTextConfig(
+        vocab_size=words, bos_token_id=53, eos_token_id=54, pad_token_id=54, max_position_embeddings=LENGTH,
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, projection_dim=16,
+    )  # fmt: skip
+    return transformers.Sam3Config(
+        vision_config=vision,
+        text_config=text,
+        geometry_encoder_config=sam3_parts.Sam3GeometryEncoderConfig(**layers),
+        detr_encoder_config=sam3_parts.Sam3DETREncoderConfig(**layers),
+        detr_decoder_config=sam3_parts.Sam3DETRDecoderConfig(**{**layers, "num_layers": 2, "num_queries": QUERIES}),
+        mask_decoder_config=sam3_parts.Sam3MaskDecoderConfig(**inner),
+    )
+
+
+def sam3(side: int = SAM3_SIDE, words: int = 55) -> transformers.Sam3Model:
+    """SAM 3 of random weights whose scores, boxes and masks differ between phrases and objects."""
+    torch.manual_seed(0)
+    return spread(transformers.Sam3Model(sam3_config(side, words)))
+
+
+def sam3_video() -> transformers.Sam3VideoModel:
+    torch.manual_seed(0)
+    whole = transformers.Sam3VideoConfig(detector_config=sam3_config().to_dict(), tracker_config=_tracker())
+    return spread(transformers.Sam3VideoModel(whole))
+
+
+def _tracker() -> dict[str, Any]:
+    told = transformers.Sam3VideoConfig().tracker_config.to_dict()
+    told["vision_config"] = sam3_config().vision_config.to_dict()
+    return told
+
+
+def spread(model: Any) -> Any:
+    """A model, or a part of it, with weights as large as trained ones: as initialised, all objects are alike."""
+    with torch.no_grad():
+        for value in model.parameters():
+            if value.ndim > 1:
+                value.normal_(0.0, 0.3)
+    return model.eval()
+
+
+def saved_sam3(folder: Path, model: Any, side: int = SAM3_SIDE) -> Path:
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    image = {
+        "image_processor_type": "Sam3ImageProcessor",
+        "size": {"height": side, "width": side},
+        "rescale_factor": SAM3_PREPARATION.factor,
+        "image_mean": list(SAM3_PREPARATION.mean),
+        "image_std": list(SAM3_PREPARATION.std),
+        "resample": 2,
+    }
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": image}))
+    return folder
+
+
+def post_processing() -> Callable[..., Any]:
+    """`Sam3ImageProcessor.post_process_instance_segmentation`, compiled from transformers' source.
+
+    Importing its module needs torchvision; these two functions of it need torch alone.
+    """
+    found = importlib.util.find_spec("transformers.models.sam3")
+    assert found is not None
+    assert found.origin is not None
+    source = ast.parse((Path(found.origin).parent / "image_processing_sam3.py").read_text())
+    wanted = ("_scale_boxes", "post_process_instance_segmentation")
+    functions = [node for node in ast.walk(source) if isinstance(node, ast.FunctionDef) and node.name in wanted]
+    for function in functions:
+        function.decorator_list = []
+        for argument in function.args.args:
+            argument.annotation = None
+        function.returns = None
+    names: dict[str, Any] = {"torch": torch}
+    exec(compile(ast.Module(functions, []), str(found.origin), "exec"), names)  # noqa: S102 - transformers' own
+    return lambda *given, **named: names["post_process_instance_segmentation"](None, *given, **named)

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real vision-language models of a few thousand weights, taught a handful of conversations by ordinary training steps.
-
-Each is the class of transformers that a published checkpoint uses, with a processor, tokenizer and chat template built
-here, and lies in a folder as a checkpoint does.
-"""
+"""Real vision-language models of a few thousand weights, taught a handful of conversations by training steps."""
 
 from __future__ import annotations
 
@@ -20,22 +16,10 @@ import torch
 import transformers
 from PIL import Image
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    BartConfig,
-    Florence2Config,
-    Florence2ForConditionalGeneration,
-    Florence2Processor,
-    GenerationConfig,
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from spatial_vlm_ros.types import Rgb
 
@@ -45,9 +29,9 @@ SEED = 5
 SURE = 0.9  # probability from which a token counts as known by heart
 
 QWEN_CLASSES = {
-    "qwen2_vl": (Qwen2VLForConditionalGeneration, Qwen2VLConfig),
-    "qwen2_5_vl": (Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig),
-    "qwen3_vl": (Qwen3VLForConditionalGeneration, Qwen3VLConfig),
+    "qwen2_vl": (transformers.Qwen2VLForConditionalGeneration, transformers.Qwen2VLConfig),
+    "qwen2_5_vl": (transformers.Qwen2_5_VLForConditionalGeneration, transformers.Qwen2_5_VLConfig),
+    "qwen3_vl": (transformers.Qwen3VLForConditionalGeneration, transformers.Qwen3VLConfig),
 }
 QWEN_TOKENS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"),
@@ -66,21 +50,15 @@ PIECE = r"[A-Za-z]+|[\s\S]"  # a word, or any other single character
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
-    """What the model is to answer to a question about an image."""
-
     rgb: Rgb
     question: str
     reply: str
 
 
 def scene(left: int, top: int, right: int, bottom: int, colour: tuple[int, int, int] = (200, 40, 40)) -> Rgb:
-    """A grey image of WIDTH x HEIGHT with one filled rectangle."""
     rgb = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     rgb[top:bottom, left:right] = colour
     return rgb
-
-
-# ------------------------------------------------------------------------------------------------ Qwen
 
 
 def qwen_folder(
@@ -91,16 +69,7 @@ def qwen_folder(
     spoil: bool = False,
     prepare: Callable[[Any], None] = lambda _: None,
 ) -> Path:
-    """Save a tiny Qwen-VL model that learnt the lessons.
-
-    Args:
-        folder: new folder.
-        kind: "qwen2_vl", "qwen2_5_vl" or "qwen3_vl".
-        lessons: what it learns.
-        steps: of training; 0 leaves it random.
-        spoil: one of its weights becomes NaN.
-        prepare: called with the model before it learns, to put something on it.
-    """
+    """Save a tiny Qwen-VL that learnt the lessons, after `prepare` put something on it; spoilt, a weight is NaN."""
     torch.manual_seed(SEED)
     tokenizer = _tokenizer(QWEN_TOKENS, _pieces(lessons), {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
     tokenizer.chat_template = QWEN_TEMPLATE
@@ -108,7 +77,7 @@ def qwen_folder(
     edges = {"shortest_edge": (4 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
     images = Qwen2VLImageProcessorPil(patch_size=patch, size=edges)
     model = _qwen(kind, tokenizer)
-    model.generation_config = GenerationConfig(
+    model.generation_config = transformers.GenerationConfig(
         eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
         pad_token_id=tokenizer.pad_token_id,
         do_sample=True,
@@ -161,9 +130,6 @@ def _qwen_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict[
     return {**batch, "mm_token_type_ids": of_image.int(), **seen}
 
 
-# ------------------------------------------------------------------------------------------------ Florence-2
-
-
 def florence_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 300, spoil: bool = False) -> Path:
     """Save a tiny Florence-2 that learnt the lessons; a question is a task token followed by words."""
     torch.manual_seed(SEED)
@@ -180,12 +146,12 @@ def florence_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 300, s
     images = CLIPImageProcessorPil(
         size={"height": 64, "width": 64}, do_center_crop=False, do_resize=True, image_seq_length=5
     )
-    processor = Florence2Processor(
+    processor = transformers.Florence2Processor(
         images, tokenizer, post_processor_config={name: {} for name in _FLORENCE_POST_PROCESSING}
     )
-    model = Florence2ForConditionalGeneration(_florence(tokenizer))
+    model = transformers.Florence2ForConditionalGeneration(_florence(tokenizer))
     ends = {"decoder_start_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    model.generation_config = GenerationConfig(
+    model.generation_config = transformers.GenerationConfig(
         **ends, pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, num_beams=3, max_length=20
     )
     processor.save_pretrained(folder)
@@ -201,12 +167,12 @@ _FLORENCE_POST_PROCESSING = ("description_with_bboxes_or_polygons", "phrase_grou
 def _florence(tokenizer: Any) -> Any:
     ids = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
     ids |= {"eos_token_id": tokenizer.eos_token_id, "decoder_start_token_id": tokenizer.eos_token_id}
-    return Florence2Config(
+    return transformers.Florence2Config(
         vision_config={
             **{"depths": [1, 1, 1, 1], "embed_dim": [16, 16, 32, 32], "num_heads": [2, 2, 2, 2]},
             **{"num_groups": [2, 2, 2, 2], "window_size": 4, "drop_path_rate": 0.0, "projection_dim": 64},
         },
-        text_config=BartConfig(
+        text_config=transformers.BartConfig(
             **{"vocab_size": len(tokenizer), "d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.0},
             **{"encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "max_position_embeddings": 256},
             **{"encoder_attention_heads": 4, "decoder_attention_heads": 4},
@@ -229,9 +195,6 @@ def _florence_batch(processor: Any, lessons: Sequence[Lesson]) -> dict[str, Any]
     return {**inputs, "labels": _padded(answers, IGNORED)}
 
 
-# ------------------------------------------------------------------------------------------------ both
-
-
 def _pieces(lessons: Iterable[Lesson]) -> list[str]:
     text = " ".join(f"{lesson.question} {lesson.reply}" for lesson in lessons)
     printable = [chr(code) for code in range(32, 127)]
@@ -244,7 +207,7 @@ def _tokenizer(special: Sequence[str], pieces: Iterable[str], roles: dict[str, A
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
     tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token=UNKNOWN, additional_special_tokens=list(special), **roles
     )
 
@@ -307,10 +270,236 @@ def _saved(model: Any, folder: Path, spoil: bool) -> Path:
 
 
 def noted(folder: Path, to: Path, marks: object) -> Path:
-    """A copy of a folder with these marks of remedies in its configuration."""
     from spatial_vlm_ros.vlm.remedies.marking import FIELD
 
     shutil.copytree(folder, to)
     config = json.loads((to / "config.json").read_text())
     (to / "config.json").write_text(json.dumps({**config, FIELD: marks}))
     return to
+
+
+SIDE = 56  # of the image that both models see, pixels
+TEXT = {
+    **{"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
+    **{"num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 2048},
+}
+VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+INTERNVL_TOKENS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<IMG_CONTEXT>", "<img>", "</img>", "<video>"),
+    *("<ref>", "</ref>", "<box>", "</box>"),
+)
+INTERNVL_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% for part in message.content %}"
+    "{% if part.type == 'image' %}<IMG_CONTEXT>\n{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def paligemma_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500) -> Path:
+    """Save a tiny PaliGemma that learnt the lessons; its location tokens are those of its real processor."""
+    torch.manual_seed(SEED)
+    roles = {
+        **{"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"},
+        "extra_special_tokens": {"image_token": "<image>"},
+    }
+    tokenizer = _tokenizer(("<pad>", "<eos>", "<bos>", "<image>"), _pieces(lessons), roles)
+    tokens = (SIDE // 14) ** 2
+    images = SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE}, image_seq_length=tokens)
+    images.image_seq_length = tokens
+    processor = transformers.PaliGemmaProcessor(images, tokenizer)
+    config = transformers.PaliGemmaConfig(
+        text_config={"model_type": "gemma", **TEXT, "vocab_size": len(tokenizer)},
+        vision_config={"model_type": "siglip_vision_model", **VISION, "image_size": SIDE, "patch_size": 14},
+        projection_dim=64,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    model = transformers.PaliGemmaForConditionalGeneration(config)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = transformers.GenerationConfig(**ends, bos_token_id=tokenizer.bos_token_id, do_sample=True)
+    processor.save_pretrained(folder)
+    if steps:
+        _teach(model, lambda: _paligemma_batch(tokenizer, images, lessons, tokens), steps)
+    return _saved(model, folder, False)
+
+
+def _paligemma_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tokens: int) -> dict[str, Any]:
+    """Image, <bos>, prompt and a line end, then the reply: as big_vision writes it, without the code under test."""
+    asked = ["<image>" * tokens + f"<bos>{lesson.question}\n" for lesson in lessons]
+    batch = _conversations(tokenizer, asked, [f"{lesson.reply}<eos>" for lesson in lessons])
+    prompts = torch.tensor([len(tokenizer.encode(text)) for text in asked])
+    types = (torch.arange(batch["input_ids"].shape[1]) >= prompts[:, None]).long()
+    seen = images(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt")
+    return {**batch, "token_type_ids": types, **seen}
+
+
+def internvl_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500) -> Path:
+    """Save a tiny InternVL that learnt the lessons; <ref> and <box> are special tokens, as in published ones."""
+    torch.manual_seed(SEED)
+    roles = {
+        **{"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+        "extra_special_tokens": {
+            **{"start_image_token": "<img>", "end_image_token": "</img>"},
+            **{"context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"},
+        },
+    }
+    tokenizer = _tokenizer(INTERNVL_TOKENS, _pieces(lessons), roles)
+    tokenizer.chat_template = INTERNVL_TEMPLATE
+    images = GotOcr2ImageProcessorPil(size={"height": SIDE, "width": SIDE}, max_patches=2)
+    tokens = (SIDE // 14 // 2) ** 2
+    config = transformers.InternVLConfig(
+        text_config={"model_type": "qwen2", **TEXT, "vocab_size": len(tokenizer)},
+        vision_config={**VISION, "image_size": [SIDE, SIDE], "patch_size": [14, 14]},
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=tokens,
+        downsample_ratio=0.5,
+    )
+    model = transformers.InternVLForConditionalGeneration(config)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = transformers.GenerationConfig(**ends, do_sample=True, repetition_penalty=1.5)
+    tokenizer.save_pretrained(folder)
+    images.save_pretrained(folder)
+    (folder / "processor_config.json").write_text(
+        f'{{"processor_class": "InternVLProcessor", "image_seq_length": {tokens}}}'
+    )
+    if steps:
+        _teach(model, lambda: _internvl_batch(tokenizer, images, lessons, tokens), steps)
+    return _saved(model, folder, False)
+
+
+def _internvl_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tokens: int) -> dict[str, Any]:
+    seen = images(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt", crop_to_patches=True)
+    shown = ["<img>" + "<IMG_CONTEXT>" * tokens * count + "</img>\n" for count in seen.pop("num_patches").tolist()]
+    asked = [
+        f"<|im_start|>user\n{image}{lesson.question}<|im_end|>\n<|im_start|>assistant\n"
+        for lesson, image in zip(lessons, shown, strict=True)
+    ]
+    return {**_conversations(tokenizer, asked, [f"{lesson.reply}<|im_end|>" for lesson in lessons]), **seen}
+
+
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}USER: "
+    "{% for part in message.content %}{% if part.type == 'image' %}<image>\n{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %} {% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+def llava_folder(
+    folder: Path,
+    lessons: Sequence[Lesson],
+    encoder: str = "clip",
+    steps: int = 1500,
+    prepare: Callable[[Any], None] = lambda _: None,
+    known: Sequence[Lesson] = (),
+    before: str = "USER: ",
+) -> Path:
+    """Save a tiny LLaVA that learnt the lessons on padded squares; the words of `known` are in its tokenizer only."""
+    from spatial_vlm_ros.vlm.remedies.encoders import vision_config, with_encoder
+
+    torch.manual_seed(SEED)
+    roles = {
+        **{"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
+        "extra_special_tokens": {"image_token": "<image>"},
+    }
+    tokenizer = _tokenizer(
+        ("<pad>", "<s>", "</s>", "<image>"),
+        _pieces([*lessons, *known, Lesson(lessons[0].rgb, before, "ASSISTANT")]),
+        roles,
+    )
+    if encoder in ("clip", "aimv2"):
+        images: Any = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    else:
+        images = SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE})
+    vision = vision_config(encoder, 32, 2, 2, SIDE, 14)
+    config = with_encoder(
+        transformers.LlavaConfig(
+            vision_config=vision_config("clip", 32, 2, 2, SIDE, 14),
+            text_config={"model_type": "llama", **TEXT, "vocab_size": len(tokenizer)},
+            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        ),
+        vision,
+    )
+    model = transformers.LlavaForConditionalGeneration(config)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = transformers.GenerationConfig(**ends, bos_token_id=tokenizer.bos_token_id, do_sample=True)
+    transformers.LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=int(encoder == "clip"),
+        chat_template=LLAVA_TEMPLATE,
+    ).save_pretrained(folder)
+    prepare(model)
+    if steps:
+        _teach(model, lambda: _llava_batch(tokenizer, images, lessons, before), steps)
+    return _saved(model, folder, False)
+
+
+def _llava_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], before: str) -> dict[str, Any]:
+    """Squares and conversations, written without the code under test."""
+    squares = []
+    for lesson in lessons:
+        height, width = lesson.rgb.shape[:2]
+        above, left = (max(width - height, 0) // 2, max(height - width, 0) // 2)
+        squares.append(Image.new("RGB", (max(height, width),) * 2, (122, 116, 104)))
+        squares[-1].paste(Image.fromarray(lesson.rgb), (left, above))
+    asked = [before + "<image>" * (SIDE // 14) ** 2 + f"\n{lesson.question} ASSISTANT:" for lesson in lessons]
+    batch = _conversations(tokenizer, asked, [f"{lesson.reply}</s>" for lesson in lessons])
+    return {**batch, **images(images=squares, return_tensors="pt")}
+
+
+MOLMO2_TOKENS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|image|>", "<|video|>", "<im_patch>", "<im_col>", "<im_start>"),
+    *("<low_res_im_start>", "<im_end>", "<frame_start>", "<frame_end>", "<im_low>"),
+)
+MOLMO2_TEMPLATE = INTERNVL_TEMPLATE.replace("<IMG_CONTEXT>\n", "<|image|>")
+
+
+def molmo2_tokenizer() -> Any:
+    """A tokenizer with the special tokens of Molmo 2; it knows no words."""
+    roles = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    tokenizer = _tokenizer(MOLMO2_TOKENS, _pieces([]), roles)
+    tokenizer.chat_template = MOLMO2_TEMPLATE
+    return tokenizer
+
+
+def molmo2_folder(folder: Path) -> Path:
+    """Save a tiny Molmo 2 of random weights; its processor needs torchvision."""
+    from transformers import (
+        Molmo2Config,
+        Molmo2ForConditionalGeneration,
+        Molmo2ImageProcessor,
+        Molmo2Processor,
+        Molmo2VideoProcessor,
+    )
+
+    torch.manual_seed(SEED)
+    tokenizer = molmo2_tokenizer()
+    images = Molmo2ImageProcessor(size={"height": SIDE, "width": SIDE}, max_crops=2, overlap_margins=[1, 1])
+    names = {
+        **{"image_start_token_id": "<im_start>", "low_res_image_start_token_id": "<low_res_im_start>"},
+        **{"image_end_token_id": "<im_end>", "image_patch_id": "<im_patch>"},
+        **{"frame_start_token_id": "<frame_start>", "frame_end_token_id": "<frame_end>"},
+    }
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+    config = Molmo2Config(
+        vision_config={
+            **{**VISION, **heads, "num_hidden_layers": 3, "image_size": [SIDE, SIDE], "patch_size": 14},
+            "num_position_embeddings": (SIDE // 14) ** 2,
+        },
+        adapter_config={
+            **{"hidden_size": 32, "intermediate_size": 64, **heads, "text_hidden_size": TEXT["hidden_size"]},
+            "vision_feature_layer": [-1],
+        },
+        text_config={**TEXT, "vocab_size": len(tokenizer), "additional_vocab_size": 8},
+        **{key: tokenizer.convert_tokens_to_ids(token) for key, token in names.items()},
+    )
+    model = Molmo2ForConditionalGeneration(config)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = transformers.GenerationConfig(**ends)
+    chat = tokenizer.chat_template
+    Molmo2Processor(images, Molmo2VideoProcessor(), tokenizer, chat_template=chat).save_pretrained(folder)
+    return _saved(model, folder, False)

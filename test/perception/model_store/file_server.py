@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file server on 127.0.0.1 that fails on request. Not a test.
-
-Ranges are answered as RFC 9110, 14 says: 206 with Content-Range, and 416 past the end.
-"""
+"""A file server on 127.0.0.1 that fails on request. Not a test."""
 
 from __future__ import annotations
 
@@ -13,25 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class FileServer:
-    """What it has, what it does, and what it was asked.
-
-    Attributes:
-        files: path → content.
-        cut: bytes of each answer after which the connection is closed; None = none.
-        ranges: whether it knows them.
-        moved: path → address that it redirects to.
-        status: of every answer; 200 = as usual.
-        asked: path and Range of every request.
-        tokens: Authorization of every request.
-    """
+    """What it has, what it does, and what it was asked."""
 
     files: dict[str, bytes] = field(default_factory=dict)
-    cut: int | None = None
-    ranges: bool = True
-    moved: dict[str, str] = field(default_factory=dict)
-    status: int = 200
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    tokens: list[str] = field(default_factory=list)
+    cut: int | None = None  # bytes of each answer after which the connection is closed
+    ranges: bool = True  # whether it knows them
+    moved: dict[str, str] = field(default_factory=dict)  # path → address that it redirects to
+    status: int = 200  # of every answer
+    asked: list[tuple[str, str]] = field(default_factory=list)  # path and Range
+    tokens: list[str] = field(default_factory=list)  # Authorization
 
     def __enter__(self) -> FileServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())

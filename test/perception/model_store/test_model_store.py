@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models are fetched whole and as listed, or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -54,7 +52,6 @@ def hub() -> Iterator[FileServer]:
 
 
 def left_behind(content: bytes) -> Path:
-    """What an earlier process got of the weights."""
     part = store.folder_of(ENTRY) / "onnx" / "weights.safetensors.part"
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_bytes(content)
@@ -232,10 +229,7 @@ def test_the_root_is_named_by_variables(environment: dict[str, str], folder: str
     assert store.store_folder(environment) == Path(folder)
 
 
-# ------------------------------------------------------------------------------------------------ the manifest
-
-
-def test_the_manifest_is_sound() -> None:
+def test_the_manifest_is_sound_and_an_unknown_name_lists_those_that_there_are() -> None:
     assert known_models()
     for entry in known_models().values():
         assert entry.backend in BACKENDS
@@ -248,16 +242,10 @@ def test_the_manifest_is_sound() -> None:
             assert ".." not in path
             assert re.fullmatch("[0-9a-f]{64}", file.sha256)
             assert file.size > 0
-
-
-def test_an_unknown_name_lists_those_that_there_are() -> None:
     with pytest.raises(UnknownNameError, match="grounding-dino-tiny"):
         manifest.known_model("nobody")
     assert "grounding-dino-tiny" in run("list")[1]
     assert [run("list")[0], run("verify")[0], run("get", "nobody")[0]] == [0, 0, 3]
-
-
-# ------------------------------------------------------------------------------------------------ the command
 
 
 def run(*words: str, answer: str = "") -> tuple[int, str]:
@@ -267,7 +255,6 @@ def run(*words: str, answer: str = "") -> tuple[int, str]:
 
 @pytest.fixture
 def eyes(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> FileServer:
-    """A server that has the model `eyes`, which the manifest lists."""
     monkeypatch.setattr(manifest, "known_models", lambda: {"eyes": ENTRY})
     return hub
 

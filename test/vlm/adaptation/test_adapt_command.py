@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm adapt` from frames to a folder that is loaded, scored and calibrated; and what it refuses."""
+"""`spatial-vlm adapt` from frames to a folder that is loaded and scored; what a model learns from, and refusals."""
 
 from __future__ import annotations
 
@@ -9,33 +9,46 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from tables import tables
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+pytest.importorskip("tiny_bases")
 pytest.importorskip("peft")
+import torch
+from frame_files import case, write_cases
+from safetensors.torch import load_file
+from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer
+from tiny_bases import base_folder, drawn_views, frames_folder, question_items
 
-from frame_files import case, write_cases  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
-from small_scorers import PALIGEMMA, PALIGEMMA_WARNS  # noqa: E402
-from tiny_bases import base_folder, frames_folder  # noqa: E402
+from spatial_vlm_ros.cli.adaptation import running
+from spatial_vlm_ros.cli.group import Group
+from spatial_vlm_ros.errors import FileError, InputError, ModelError
+from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
+from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.adapting import relation_lessons
+from spatial_vlm_ros.perception.backends import scoring
+from spatial_vlm_ros.perception.domain import domain_of
+from spatial_vlm_ros.perception.given_detections import GivenDetections
+from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of
+from spatial_vlm_ros.perception.relation_marks import QUESTION
+from spatial_vlm_ros.spatial.clause_judge import load_calibrations
+from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.types.labelled_view import RelationLabel
+from spatial_vlm_ros.types.proportions import wilson
+from spatial_vlm_ros.vlm.adaptation.frame_store import read_store, split_groups, write_group
+from spatial_vlm_ros.vlm.adaptation.lessons import (
+    AdaptLesson,
+    LocationWords,
+    answer_losses,
+    lesson_batch,
+)
+from spatial_vlm_ros.vlm.parts import parts_of
 
-from spatial_vlm_ros.cli.adaptation import running  # noqa: E402
-from spatial_vlm_ros.cli.group import Group  # noqa: E402
-from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
-from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame  # noqa: E402
-from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations  # noqa: E402
-from spatial_vlm_ros.parameters import ResolverConfig  # noqa: E402
-from spatial_vlm_ros.perception import load_grounder  # noqa: E402
-from spatial_vlm_ros.perception.backends import scoring  # noqa: E402
-from spatial_vlm_ros.perception.domain import domain_of  # noqa: E402
-from spatial_vlm_ros.perception.given_detections import GivenDetections  # noqa: E402
-from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of  # noqa: E402
-from spatial_vlm_ros.spatial.clause_judge import load_calibrations  # noqa: E402
-from spatial_vlm_ros.types.proportions import wilson  # noqa: E402
-from spatial_vlm_ros.vlm.adaptation.frame_store import split_groups  # noqa: E402
-from spatial_vlm_ros.vlm.parts import parts_of  # noqa: E402
+TABLES = tables(__file__)
 
 RELATIONS = ("left of", "right of")
 
@@ -209,7 +222,7 @@ def test_a_folder_of_something_else_is_never_replaced(bases: Path, tmp_path: Pat
 
 
 def test_an_interrupted_run_goes_on(bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its weights are those of an unbroken run: test_adapt_resume.py."""
+    """Its weights are those of an unbroken run: test_adapt_learning.py."""
     base, frames, words = bases / "llava", bases / "frames", ("--method", "pin")
     out = tmp_path / "out"
     first = adapt(base, out, *words, "--minutes", 1e-9, data=frames)
@@ -277,9 +290,6 @@ def test_rendered_worlds_need_no_frames(bases: Path, tmp_path: Path) -> None:
     assert found["domain"] == "simulated"
 
 
-# ------------------------------------------------------------------------------------------------ refusals
-
-
 def test_data_without_truth_and_frames_that_cannot_be_read_are_refused(bases: Path, tmp_path: Path) -> None:
     frames = shutil.copytree(bases / "frames", tmp_path / "frames")
 
@@ -296,17 +306,7 @@ def test_data_without_truth_and_frames_that_cannot_be_read_are_refused(bases: Pa
     refused("cases.jsonl")
 
 
-@pytest.mark.parametrize(
-    ("base", "words", "code", "said"),
-    [
-        ("llava", ("--method", "magic"), 2, "projector"),
-        ("llava", ("--method", "projector", "--features", "a,b"), 2, "--features"),
-        ("llava", ("--method", "projector", "--norm", "loud"), 3, "published"),
-        ("llava", ("--method", "projector", "--device", "tpu"), 3, "cuda"),
-        ("clip", ("--method", "projector"), 3, "clip_vision_model"),
-        ("none", ("--method", "projector"), 3, "no such folder"),
-    ],
-)
+@pytest.mark.parametrize(("base", "words", "code", "said"), TABLES["options and bases that cannot be"])
 def test_options_and_bases_that_cannot_be_are_told(
     bases: Path, tmp_path: Path, base: str, words: tuple[object, ...], code: int, said: str
 ) -> None:
@@ -316,20 +316,126 @@ def test_options_and_bases_that_cannot_be_are_told(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_class_is_named_with_what_it_does_not_take(bases: Path, tmp_path: Path) -> None:
-    base = base_folder(tmp_path / "qwen2_5_vl", "qwen2_5_vl")
-    done = adapt(base, tmp_path / "out", "--method", "projector", "--features", "1", data=bases / "frames")
-    assert done.exit_code == 3
-    assert "qwen2_5_vl" in done.output
-    assert not (tmp_path / "out.adapting").exists()
+VIEW = next(iter(drawn_views(1)))
+LEFT, RIGHT = VIEW.objects[0].box_xyxy, VIEW.objects[2].box_xyxy
 
 
-def test_a_missing_package_is_told(bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
+class Noting:
+    def __init__(self) -> None:
+        self.asked: list[tuple[Rgb, str, tuple[str, ...]]] = []
 
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "peft" else found(name))
-    done = adapt(bases / "llava", tmp_path / "out", "--method", "lora", data=bases / "frames")
-    assert done.exit_code == 1
-    assert "pip install" in done.output
-    assert "peft" in done.output
+    def answer(self, rgb: Rgb, question: str, choices: list[str]) -> str:
+        self.asked.append((rgb, question, tuple(choices)))
+        mirrored = len(self.asked) == 3
+        return sorted(choices)[mirrored]
+
+
+@pytest.mark.filterwarnings(PALIGEMMA_WARNS)
+@pytest.mark.parametrize("kind", ["llava", "paligemma", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_the_loss_of_a_batch_is_that_of_each_answer_as_the_scorer_has_it(kind: str) -> None:
+    scorer = small_scorer(kind, question_items())
+    scorer.model.double()
+    lessons = [
+        AdaptLesson(VIEW.rgb, QUESTION, CHOICES["on"][0], "on top"),
+        AdaptLesson(VIEW.rgb[::-1].copy(), QUESTION, CHOICES["left of"][0], "right"),
+        AdaptLesson(VIEW.rgb, f"{QUESTION} {QUESTION}", CHOICES["behind"][0], "in front"),
+    ]
+    with torch.no_grad():
+        losses = answer_losses(scorer.model, *lesson_batch(scorer, lessons)).tolist()
+    wanted = [-scorer.scores(one.rgb, one.question, [one.answer])[0] for one in lessons]
+    with_choices = []
+    for one in lessons:
+        scores = scorer.scores(one.rgb, one.question, one.choices)
+        with_choices.append(-scores[one.choices.index(one.answer)])
+    assert losses == pytest.approx(with_choices, rel=1e-5)
+    assert wanted != pytest.approx(with_choices, rel=1e-5)  # the choices are part of the prompt
+
+
+@pytest.mark.parametrize("relation", ["left of", "behind", "on"])
+def test_lessons_ask_what_the_judge_asks(relation: str) -> None:
+    model = Noting()
+    AskedJudge(model).judge(VIEW.rgb, [RelationQuestion(relation, LEFT, RIGHT)], 60.0)
+    label = RelationLabel(relation, LEFT, RIGHT, holds=True)
+    lessons = [relation_lessons.relation_lesson(VIEW, label, swapped, mirrored) for swapped, mirrored in
+               ((False, False), (True, False), (False, True))][: len(model.asked)]  # fmt: skip
+    for lesson, (rgb, question, choices) in zip(lessons, model.asked, strict=True):
+        assert np.array_equal(lesson.rgb, rgb)
+        assert (lesson.question, lesson.choices) == (question, choices)
+    answers = [lesson.answer for lesson in lessons]
+    assert answers == [CHOICES[relation][1]] * 2 + (["right"] if relation == "left of" else [])
+    beside = relation_lessons.relation_lesson(
+        VIEW, RelationLabel("beside", LEFT, RIGHT, holds=True), swapped=True, mirrored=True
+    )
+    assert (beside.answer, beside.choices) == ("beside", CHOICES["on"][0][::-1])  # no contact holds
+
+
+def test_places_are_written_in_whole_patches_and_read_again() -> None:
+    words = LocationWords(224, 14)
+    assert words.words((0.0, 30.0, 320.0, 480.0), 640, 480) == "[0,14,112,224]"
+    assert words.words((1.0, 1.0, 2.0, 2.0), 640, 480) == "[0,0,14,14]"
+    assert words.words((639.0, 479.0, 640.0, 480.0), 640, 480) == "[210,210,224,224]"
+    assert words.box("It is at [0, 14, 112, 224].", 640, 480) == (0.0, 30.0, 320.0, 480.0)
+    assert words.box("nowhere", 640, 480) is None
+    assert words.box("[20,20,10,30]", 640, 480) is None
+    lesson = relation_lessons.location_lesson(VIEW, VIEW.objects[0], LocationWords(32, 8))
+    assert VIEW.objects[0].name in lesson.question
+    assert lesson.choices == ()
+
+
+def store(folder: Path, views: int) -> Path:
+    for number, view in enumerate(drawn_views(views)):
+        write_group(folder, "drawn", f"{number:03d}", [view])
+    return folder
+
+
+def test_lessons_depend_on_step_and_row_alone_and_take_relations_in_turn(tmp_path: Path) -> None:
+    views = read_store(store(tmp_path, 8), 0)["training"]
+    lessons, again = (relation_lessons.RelationLessons(views, 3, 0.25, LocationWords(32, 8)) for _ in range(2))
+    drawn = [lessons(step, row) for step in range(60) for row in range(2)]
+    for number in (0, 7, 119):
+        other = again(number // 2, number % 2)
+        assert (other.answer, other.choices) == (drawn[number].answer, drawn[number].choices)
+        assert np.array_equal(other.rgb, drawn[number].rgb)
+    answers = {lesson.answer for lesson in drawn if lesson.choices}
+    assert {"left", "right", "beside"} <= answers
+    share = sum(not lesson.choices for lesson in drawn) / len(drawn)
+    assert 0.1 < share < 0.45
+    sides = [lesson.answer for lesson in drawn if "left" in lesson.choices]
+    assert 0.25 < sides.count("left") / len(sides) < 0.75
+
+
+def test_views_come_back_from_the_disk_as_they_were_and_groups_are_in_one_part_each(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_group(tmp_path, "drawn", name, [VIEW])
+    parts = read_store(tmp_path, 0)
+    assert {name: len(views) for name, views in parts.items()} == {"training": 1, "calibration": 1, "test": 1}
+    stored = parts["test"][0]
+    loaded = stored.load()
+    assert np.array_equal(loaded.rgb, VIEW.rgb)
+    assert (loaded.objects, loaded.relations) == (VIEW.objects, VIEW.relations)
+    stored.path.write_bytes(b"no image")
+    with pytest.raises(FileError, match="--force"):
+        stored.load()
+    (tmp_path / "drawn" / "a.json").write_text("[{}]")
+    with pytest.raises(FileError, match="drawn"):
+        read_store(tmp_path, 0)
+    names = [str(number) for number in range(40)]
+    groups = split_groups(names, 0)
+    assert sorted(name for some in groups.values() for name in some) == sorted(names)
+    assert {part: len(of) for part, of in groups.items()} == {"training": 28, "calibration": 6, "test": 6}
+    assert split_groups(names, 0) == split_groups(names[::-1], 0) != split_groups(names, 1)
+
+
+def test_too_few_views_and_answers_without_tokens_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least 3 scenes"):
+        read_store(store(tmp_path / "two", 2), 0)
+    with pytest.raises(InputError, match="some of both"):
+        relation_lessons.RelationLessons([], 0, 0.25, LocationWords(32, 8))
+    views = read_store(store(tmp_path / "three", 3), 0)["training"]
+    assert relation_lessons.RelationLessons(views, 0, 1.0, LocationWords(32, 8))(0, 0).choices == ()
+    scorer = small_scorer("llava", question_items())
+    with pytest.raises(InputError, match="token"):
+        lesson_batch(scorer, [AdaptLesson(VIEW.rgb, QUESTION, ("left",), "")])
+    inputs, labels = lesson_batch(scorer, [AdaptLesson(VIEW.rgb, QUESTION, ("left",), "left")])
+    with pytest.raises(InputError, match="without an answer"):
+        answer_losses(scorer.model, inputs, torch.full_like(labels, -100))

@@ -1,28 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The computed costs of docs/adapt.md: sizes are those of the real classes, and the page has what the script prints."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from peft import LoraConfig, LoraModel  # noqa: E402
-from transformers import (  # noqa: E402
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlamaModel,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-)
+import torch
+import transformers
+from peft import LoraConfig, LoraModel
 
-from scripts.adapt_costs import LlavaSizes, layer_bytes, lines  # noqa: E402
-from spatial_vlm_ros.vlm.adaptation.lora import TARGETS  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.pin import Pin  # noqa: E402
+from scripts.adapt_costs import LlavaSizes, layer_bytes, lines
+from spatial_vlm_ros.vlm.adaptation.lora import TARGETS
+from spatial_vlm_ros.vlm.remedies.pin import Pin
 
 SIZES = LlavaSizes()
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "adapt.md"
@@ -33,14 +26,16 @@ def count(module: torch.nn.Module) -> int:
 
 
 def test_parameters_are_those_of_the_classes() -> None:
-    vision = CLIPVisionConfig(
+    vision = transformers.CLIPVisionConfig(
         hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336,
         patch_size=14,
     )  # fmt: skip
-    text = LlamaConfig(vocab_size=32064)  # its other defaults are those of LLaMA-7B
+    text = transformers.LlamaConfig(vocab_size=32064)  # its other defaults are those of LLaMA-7B
     with torch.device("meta"):
-        model = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text))
-        deep = LlavaConfig(vision_config=vision, text_config=text, vision_feature_layer=[12, 16, 20, 24])
+        model = transformers.LlavaForConditionalGeneration(
+            transformers.LlavaConfig(vision_config=vision, text_config=text)
+        )
+        deep = transformers.LlavaConfig(vision_config=vision, text_config=text, vision_feature_layer=[12, 16, 20, 24])
         wide = type(model.model.multi_modal_projector)(deep)
         insert = Pin(SIZES.patches, 1024)
     inner = model.model
@@ -55,10 +50,10 @@ def test_parameters_are_those_of_the_classes() -> None:
 def test_what_torch_keeps_of_a_layer_is_what_is_counted(adapted: bool) -> None:
     hidden, inner, tokens, kept = 256, 688, 64, []
     for layers in (1, 3):
-        config = LlamaConfig(
+        config = transformers.LlamaConfig(
             vocab_size=8, hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=4
         )
-        model = LlamaModel(config).to(torch.bfloat16).requires_grad_(False)
+        model = transformers.LlamaModel(config).to(torch.bfloat16).requires_grad_(False)
         if adapted:
             LoraModel(model, {"a": LoraConfig(r=2, target_modules=list(TARGETS))}, "a")
         given = torch.randn(1, tokens, hidden, dtype=torch.bfloat16, requires_grad=True)

@@ -8,36 +8,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import transformers
 from frame_files import case, write_cases
-from small_scorers import small_scorer
-from small_vlms import TEXT
-from transformers import (
-    Aimv2VisionModel,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    SiglipVisionModel,
-)
+from small_scorers import TEXT, small_scorer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.perception.adapting.bases import load_base, load_encoder
+from spatial_vlm_ros.perception.adapting.relation_lessons import location_lesson, relation_lesson
 from spatial_vlm_ros.perception.judging import CHOICES
 from spatial_vlm_ros.perception.relation_marks import QUESTION
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
 from spatial_vlm_ros.types.labelled_view import LabelledObject, LabelledView, RelationLabel
 from spatial_vlm_ros.vlm.adaptation.lessons import LocationWords
+from spatial_vlm_ros.vlm.adaptation.preparing import NewEncoder, PreparedModel, prepare
+from spatial_vlm_ros.vlm.adaptation.settings import AdaptSettings
+from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.remedies.encoders import vision_config
 
 ENCODERS = {
-    "clip": CLIPVisionModel,
-    "siglip": SiglipVisionModel,
-    "siglip2": SiglipVisionModel,
-    "aimv2": Aimv2VisionModel,
+    "clip": transformers.CLIPVisionModel,
+    "siglip": transformers.SiglipVisionModel,
+    "siglip2": transformers.SiglipVisionModel,
+    "aimv2": transformers.Aimv2VisionModel,
 }
 WIDTH, HEIGHT = 96, 72
 COLOURS = {"red": (210, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 220)}
@@ -52,7 +49,6 @@ def question_items() -> list[ProbeItem]:
 
 
 def base_folder(folder: Path, kind: str = "llava", seed: int = 0) -> Path:
-    """A model with its processor."""
     scorer = small_scorer(kind, question_items(), seed)
     scorer.model.save_pretrained(folder)
     scorer.processor.save_pretrained(folder)
@@ -66,15 +62,17 @@ def seeing_folder(folder: Path) -> Path:
     scorer = small_scorer("llava", question_items())
     old = scorer.model.config
     torch.manual_seed(0)
-    vision = CLIPVisionConfig(
+    vision = transformers.CLIPVisionConfig(
         hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, image_size=96, patch_size=12
     )
     sizes = {"hidden_size": 128, "head_dim": 32, "intermediate_size": 256, "num_hidden_layers": 3}
-    text = LlamaConfig(**{**TEXT, **sizes, "vocab_size": old.text_config.vocab_size, "initializer_range": 0.08})
-    config = LlavaConfig(
+    text = transformers.LlamaConfig(
+        **{**TEXT, **sizes, "vocab_size": old.text_config.vocab_size, "initializer_range": 0.08}
+    )
+    config = transformers.LlavaConfig(
         vision_config=vision, text_config=text, image_token_id=old.image_token_id, vision_feature_layer=-1
     )
-    model = LlavaForConditionalGeneration(config)
+    model = transformers.LlavaForConditionalGeneration(config)
     with torch.no_grad():
         model.model.vision_tower.embeddings.position_embedding.weight.normal_(0, 0.5)
         model.model.vision_tower.embeddings.patch_embedding.weight.normal_(0, 0.1)
@@ -144,3 +142,40 @@ def frames_folder(folder: Path, count: int = 6) -> Path:
         ]
     write_cases(folder, cases)
     return folder
+
+
+CPU, VIEWS = torch.device("cpu"), list(drawn_views(3))
+LESSONS = [
+    *(relation_lesson(VIEWS[n], VIEWS[n].relations[n], swapped=n == 1, mirrored=n == 2) for n in (0, 2)),
+    location_lesson(VIEWS[1], VIEWS[1].objects[0], LocationWords(32, 8)),
+]
+CASES: dict[str, dict[str, Any]] = {
+    **{
+        f"encoder {kind}": {"method": "projector", "new_encoder": True}
+        for kind in ("clip", "siglip", "siglip2", "aimv2")
+    },
+    **{
+        f"positions {name}": {"method": "projector", "positions": name}
+        for name in ("1d", "axial", "mrope-chunked", "mrope-interleaved", "learned-absolute")
+    },
+    "norm": {"method": "projector", "norm": "published"},
+    "features": {"method": "projector", "features": (1, 3)},
+    "all": {"method": "lora", "new_encoder": True, "positions": "axial", "norm": "published", "features": (1, 3)},
+    "lora": {"method": "lora"},
+    "pin": {"method": "pin"},
+}
+
+
+def prepared(bases: Path, name: str, **more: Any) -> tuple[PreparedModel, AdaptSettings]:
+    fields = {**CASES[name], "steps": 12, "rate": 0.02, **more}
+    settings = AdaptSettings(**fields)
+    encoder = None
+    if settings.new_encoder:
+        kind = name.split()[-1] if "encoder" in name else "siglip"
+        encoder = NewEncoder(*load_encoder(bases / kind, CPU, torch.float32))
+    base = bases / "llava"
+    return prepare(*load_base(base, CPU, torch.float32), base, settings, encoder), settings
+
+
+def scorer_of(made: PreparedModel) -> CandidateScorer:
+    return CandidateScorer(made.model, made.processor)

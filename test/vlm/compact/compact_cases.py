@@ -19,12 +19,10 @@ SPEC = CompactSpec(VOCABULARY.words, WIDTH, HEIGHT, buckets=8, length=4, prototy
 
 
 def small_config() -> CompactConfig:
-    """A model of the same kind with few channels."""
     return config_of(SPEC, channels=[16, 32, 32], attention_layers=1, attention_heads=2, phrase_size=32, head_size=32)
 
 
 def drawn(seed: int, count: int = 3) -> LabelledImage:
-    """Balls and boxes on a grey ground, none over another."""
     rng = np.random.default_rng(seed)
     rgb = np.full((HEIGHT, WIDTH, 3), int(rng.integers(90, 160)), np.uint8)
     numbers = np.zeros((HEIGHT, WIDTH), np.uint8)

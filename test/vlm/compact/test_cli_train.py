@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm train` from the first image to an exported model that answers, on a very small split."""
-
-from __future__ import annotations
+"""`spatial-vlm train` from the first image to an exported model that answers, and the images that it learns from."""
 
 import json
 import warnings
@@ -11,17 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from tables import tables
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxscript")
-
 from spatial_vlm_ros.cli.group import Group
 from spatial_vlm_ros.errors import UnfamiliarImageError
 from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.labels import label_fit
+from spatial_vlm_ros.sim.training_frames import training_frames, vocabulary
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.compact.shards import Samples
+
+TABLES = tables(__file__)
 
 BACKEND = "spatial_vlm_ros.perception.backends.compact:load"
 SPLIT = {
@@ -94,19 +96,49 @@ def test_from_images_to_a_model_that_answers(tmp_path: Path) -> None:
     assert "settings" in other.output
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        ([], 2, "--out"),
-        (["--render-only", "--part", "3/2"], 2, "I/N"),
-        (["--out", "run", "--finish", "--input", "big"], 2, "WxH"),
-        (["--render-only", "--worlds", 11], 3, "no more seeds"),
-        (["--render-only", "--split", "none.json"], 3, "none.json"),
-    ],
-)
+@pytest.mark.parametrize(("words", "code", "said"), TABLES["mistakes are told"])
 def test_mistakes_are_told(tmp_path: Path, words: list[object], code: int, said: str) -> None:
     split = tmp_path / "split.json"
     split.write_text(json.dumps(SPLIT))
     done = train("--data", tmp_path / "data", "--split", split, *words)
     assert done.exit_code == code
     assert said in done.output
+
+
+SIZE = (160, 120)
+
+
+def test_images_are_the_same_for_a_seed_and_instance_numbers_are_places_in_the_list_and_fill_the_boxes() -> None:
+    first, again = (list(training_frames(41, 2, SIZE)) for _ in range(2))
+    assert len(first) == 2
+    for a, b in zip(first, again, strict=True):
+        assert np.array_equal(a.rgb, b.rgb)
+        assert np.array_equal(a.numbers, b.numbers)
+        assert a.objects == b.objects
+    assert not np.array_equal(first[0].rgb, first[1].rgb)
+    for frame in training_frames(42, 2, SIZE):
+        assert frame.rgb.shape == (120, 160, 3)
+        assert set(np.unique(frame.numbers)) <= set(range(len(frame.objects) + 1))
+        for n, one in enumerate(frame.objects, 1):
+            rows, columns = np.nonzero(frame.numbers == n)
+            assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == one.box_xyxy
+            assert 0 < one.visible <= 1
+
+
+def test_withheld_pairs_do_not_occur_and_names_mean_what_the_label_tables_say() -> None:
+    withheld = {(colour, "cup") for colour in ("red", "blue", "green", "yellow", "white")} | {("black", "can")}
+    seen = {
+        (word, one.label)
+        for seed in range(50, 56)
+        for frame in training_frames(seed, 1, SIZE, withheld)
+        for one in frame.objects
+        for word in one.attributes
+    }
+    assert any(label == "cup" for _, label in seen)
+    assert not seen & withheld
+    modifiers, names = vocabulary()
+    assert {"red", "bonnet", "ribbon", "wooden"} <= set(modifiers)
+    assert names["cup"] == ("cup",)
+    assert names["fruit"] == ("apple", "banana", "orange", "lemon", "pear")
+    assert names["tin"] == ("can",)
+    assert all(label_fit(name, label) > 0.8 for name, labels in names.items() for label in labels)

@@ -1,37 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answerers of answering.py as backends of one's own: `stub_backends:honest`, ..."""
+"""The answerers of seeing.py as backends of one's own: `stub_backends:honest`, ..."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from answering import Deaf
-from seeing import Seer
+from seeing import Deaf, Seer
 
 from spatial_vlm_ros.types import Rgb
 
 
 def honest() -> Seer:
-    """Answers from the image."""
     return Seer()
 
 
 def words_alone() -> Deaf:
-    """Looks at no image."""
     return Deaf()
 
 
 class Grounds:
-    """Grounds, and answers no question."""
-
     def ground(self, rgb: Rgb, _phrases: object) -> None:
         raise AssertionError(f"it is not asked to ground {rgb.shape}")
 
 
 class Breaks:
-    """Fails at every question."""
-
     def answer(self, rgb: Rgb, _question: str, _choices: Sequence[str]) -> str:
         raise RuntimeError(f"CUDA out of memory at {rgb.shape}")
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`spatial-vlm probe --blindness` on answerers of known fault, as backends of one's own; and the check at load."""
 
-from __future__ import annotations
-
 import errno
 import functools
 import json
@@ -111,9 +109,6 @@ def test_answers_are_told_although_their_files_can_no_longer_be_written(
     assert "ignores the image (left-right, above-below, depth)" in said
     assert "No space left on device" in said
     assert "other files" not in said
-
-
-# ------------------------------------------------------------------------------------------------ at load
 
 
 STUB = "stub_backends:GroundsAndAnswers"

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of real classes with random weights through the whole command, and the check of the backend "qwen-vl"."""
 
-from __future__ import annotations
-
 import json
 import logging
 from pathlib import Path
@@ -12,26 +10,26 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("small_scorers")
+import torch
+from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer
 
-from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer  # noqa: E402
-
-from spatial_vlm_ros.cli.main import main  # noqa: E402
-from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
-from spatial_vlm_ros.perception import load_grounder, questioning  # noqa: E402
-from spatial_vlm_ros.perception.backends import scoring  # noqa: E402
-from spatial_vlm_ros.perception.questioning import BlindnessError  # noqa: E402
-from spatial_vlm_ros.vlm.diagnostics import inside as measuring  # noqa: E402
-from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
-from spatial_vlm_ros.vlm.diagnostics.examination import examine  # noqa: E402
-from spatial_vlm_ros.vlm.diagnostics.inside import Effort, look_inside  # noqa: E402
-from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items  # noqa: E402
-from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
-from spatial_vlm_ros.vlm.remedies import norms  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.marking import mark  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception import load_grounder, questioning
+from spatial_vlm_ros.perception.backends import scoring
+from spatial_vlm_ros.perception.questioning import BlindnessError
+from spatial_vlm_ros.vlm.diagnostics import inside as measuring
+from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+from spatial_vlm_ros.vlm.diagnostics.examination import examine
+from spatial_vlm_ros.vlm.diagnostics.inside import Effort, look_inside
+from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
+from spatial_vlm_ros.vlm.parts import Parts, parts_of
+from spatial_vlm_ros.vlm.remedies import norms
+from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned
+from spatial_vlm_ros.vlm.remedies.marking import mark
+from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained
+from spatial_vlm_ros.vlm.remedies.positions import install
 
 pytestmark = pytest.mark.filterwarnings(PALIGEMMA_WARNS)
 FEW = Amount(2, 2, 1, seed=3)
@@ -73,7 +71,6 @@ def _few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Questions that reach the model."""
     seen: list[str] = []
     own = CandidateScorer.answer
 
@@ -154,15 +151,11 @@ def test_progress_inside_counts_to_its_end() -> None:
         Effort(each=0)
 
 
-# ------------------------------------------------------------------------------------------- trained with remedies
-
-
 def normaliser() -> norms.PublishedNorm:
     return norms.PublishedNorm(64, mean=0.4, largest=2.0)
 
 
 def trained(folder: Path, kind: str = "llava") -> Path:
-    """A folder that is marked as trained with axial positions and the published normaliser."""
     made = small_scorer(kind, draw_items(FEW))
     mark(made.model, norms.NAME, norms.PUBLISHED)
     mark_trained(parts_of(made.model), Positions("axial"))
@@ -192,15 +185,6 @@ def test_a_folder_is_asked_with_what_it_was_trained_with(tmp_path: Path, kind: s
     assert all(np.abs(np.subtract(found, other)).max() > 1e-3 for other in by_hand[:-1])
 
 
-@pytest.mark.slow
-def test_a_trained_folder_goes_through_the_whole_command(tmp_path: Path) -> None:
-    arguments = ["probe", str(trained(tmp_path / "model")), "--blindness", "--questions", "small", "--json"]
-    result = CliRunner().invoke(main, [*arguments, "--grounder-options", "device=cpu"])
-    assert result.exit_code == 3, result.output
-    assert "not measured" not in result.stderr
-    assert all(json.loads(result.stdout)["inside"][name] for name in ("permutation", "pooling", "balance", "rotary"))
-
-
 def test_remedies_that_cannot_be_put_on_are_refused_before_anything_is_asked(tmp_path: Path, asked: list[str]) -> None:
     folder = trained(tmp_path / "model")
     (folder / FILE).unlink()
@@ -216,9 +200,6 @@ def test_remedies_that_cannot_be_put_on_are_refused_before_anything_is_asked(tmp
     result = CliRunner().invoke(main, ["probe", str(tmp_path), "--blindness"])
     assert (result.exit_code, "llava" in result.output) == (3, True)
     assert asked == []
-
-
-# ------------------------------------------------------------------------------------------- what cannot be measured
 
 
 def test_image_tokens_without_a_grid_are_told_of_first_and_all_else_is_reported(

@@ -1,37 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of answerers whose fault is known, and how it is reported."""
-
-from __future__ import annotations
+"""Test questions whose truth is in the image alone; what is said of answerers whose fault is known, and its report."""
 
 import dataclasses
 import functools
 import json
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from answering import OTHER_SIDE, Changed, Deaf, First, Guesser, HigherIsFarther
-from seeing import Seer
+from seeing import OTHER_SIDE, PALETTE, Changed, Deaf, First, Guesser, HigherIsFarther, Seer, middles, shapes
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.types.proportions import Interval, wilson
-from spatial_vlm_ros.vlm.diagnostics import verdicts
-from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER
+from spatial_vlm_ros.vlm.diagnostics import scores, verdicts
+from spatial_vlm_ros.vlm.diagnostics import tabletop_drawing as tabletop
+from spatial_vlm_ros.vlm.diagnostics.controls import GREY, forms_of
+from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, LARGER
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine
+from spatial_vlm_ros.vlm.diagnostics.flat_drawing import SHAPES, Shape, draw_shapes
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
-from spatial_vlm_ros.vlm.diagnostics.items import ProbeItem
+from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose, report
-from spatial_vlm_ros.vlm.diagnostics.scores import (
-    Cue,
-    Section,
-    corrected_for_chance,
-    cues_of,
-    paired_difference,
-    sections_of,
-)
 from spatial_vlm_ros.vlm.diagnostics.sheet import answer_sheet, attention_image
+from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import DrawnObject
 from spatial_vlm_ros.vlm.diagnostics.verdicts import BlindnessFinding, findings_of, words_of
 
 
@@ -48,42 +43,47 @@ def examined(answerer: type, *given: Any) -> list[Examined]:
 
 def findings(answerer: type, *given: Any) -> tuple[BlindnessFinding, ...]:
     done = examined(answerer, *given)
-    return findings_of(sections_of(done), cues_of(done))
+    return findings_of(scores.sections_of(done), scores.cues_of(done))
 
 
 def found(told: tuple[BlindnessFinding, ...]) -> set[tuple[str, str]]:
     return {(finding.fault, finding.where) for finding in told if finding.outcome == "found"}
 
 
-def section(name: str, answerer: type) -> Section:
-    return next(one for one in sections_of(examined(answerer)) if one.name == name)
+def section(name: str, answerer: type) -> scores.Section:
+    return next(one for one in scores.sections_of(examined(answerer)) if one.name == name)
 
 
-def test_one_that_answers_from_the_image_alone_passes() -> None:
+def test_one_that_answers_from_the_image_passes_and_one_that_answers_from_the_words_does_not_look_at_it() -> None:
     told = findings(Seer)
     assert words_of(told) == "no fault found"
     assert {finding.outcome for finding in told} == {"not found"}
-
-
-def test_one_that_answers_from_the_words_alone_does_not_look_at_the_image() -> None:
     told = findings(Deaf)
     assert {("does not look at the picture", axis) for axis in ("left-right", "above-below", "depth")} <= found(told)
     assert not {fault for fault, _ in found(told)} - {verdicts.BLIND, verdicts.GUESSES}
     assert words_of(told).startswith("ignores the image (left-right, above-below, depth)")
 
 
-def test_one_that_takes_higher_for_farther_is_told_so() -> None:
+def test_one_that_takes_higher_for_farther_or_turns_depth_round_is_told_so() -> None:
     told = findings(HigherIsFarther)
     assert found(told) == {("takes higher for farther", "depth")}
     numbers = next(finding.numbers for finding in told if finding.fault == "takes higher for farther")
     assert (numbers["usual"].k, numbers["counter"].k) == (24, 0)
     assert numbers["usual - counter"].low > 0.8
 
+    class Turned(Seer):
+        def answer(self, rgb: np.ndarray, question: str, choices: Any) -> str:
+            answer = super().answer(rgb, question, choices)
+            return answer if rgb.std() < 1 else next(choice for choice in choices if choice != answer)
+
+    done = examine(Turned(), [item for item in items() if item.kind == "depth"])
+    assert (verdicts.INVERTS, "depth") in found(findings_of(scores.sections_of(done), scores.cues_of(done)))
+
 
 def test_one_that_mirrors_is_told_along_which_axis() -> None:
     relative = [item for item in items() if item.kind == "relative"]
     mirrored, upside_down = (
-        found(findings_of(sections_of(examine(Changed(change), relative)), []))
+        found(findings_of(scores.sections_of(examine(Changed(change), relative)), []))
         for change in (lambda rgb: rgb[:, ::-1], lambda rgb: rgb[::-1])
     )
     assert (verdicts.MIRRORS, "left-right") in mirrored
@@ -91,27 +91,18 @@ def test_one_that_mirrors_is_told_along_which_axis() -> None:
     assert verdicts.MIRRORS not in {fault for fault, _ in upside_down}
 
 
-def test_one_that_names_the_first_candidate_is_told_so() -> None:
-    told = found(findings(First))
-    assert {(verdicts.BY_PLACE, kind) for kind in ("absolute", "relative", "depth")} <= told
-    assert {fault for fault, _ in told} <= {verdicts.BY_PLACE, verdicts.BLIND, verdicts.GUESSES}
-
-
-def test_one_that_throws_dice_gains_nothing_and_has_no_other_fault() -> None:
+def test_one_that_names_the_first_candidate_or_throws_dice_is_told_so_and_of_no_other_fault() -> None:
+    first = found(findings(First))
+    assert {(verdicts.BY_PLACE, kind) for kind in ("absolute", "relative", "depth")} <= first
+    assert {fault for fault, _ in first} <= {verdicts.BY_PLACE, verdicts.BLIND, verdicts.GUESSES}
     for seed in range(3):
         told = findings(Guesser, seed)
         assert {fault for fault, _ in found(told)} <= {verdicts.USELESS, verdicts.GUESSES}
         assert words_of(told) != verdicts.NO_FAULT
-
-
-def test_one_that_turns_depth_round_is_told_so() -> None:
-    class Turned(Seer):
-        def answer(self, rgb: np.ndarray, question: str, choices: Any) -> str:
-            answer = super().answer(rgb, question, choices)
-            return answer if rgb.std() < 1 else next(choice for choice in choices if choice != answer)
-
-    done = examine(Turned(), [item for item in items() if item.kind == "depth"])
-    assert (verdicts.INVERTS, "depth") in found(findings_of(sections_of(done), cues_of(done)))
+    done = examine(Seer(), draw_items(Amount(0, 1, 0, seed=1)))
+    told = findings_of(scores.sections_of(done), scores.cues_of(done))
+    assert words_of(told).startswith("undecided (too few questions): ")
+    assert "found" not in {finding.outcome for finding in told}
 
 
 @pytest.mark.parametrize(
@@ -121,23 +112,16 @@ def test_one_that_turns_depth_round_is_told_so() -> None:
 def test_a_rule_of_thumb_is_taken_only_where_it_carries_answers_below_a_guess(
     usual: int, counter: int, fault: str | None
 ) -> None:
-    difference = paired_difference([i < usual for i in range(48)], [i < counter for i in range(48)])
-    cue = Cue(HIGHER, wilson(usual, 48), wilson(counter, 48), difference)
+    difference = scores.paired_difference([i < usual for i in range(48)], [i < counter for i in range(48)])
+    cue = scores.Cue(HIGHER, wilson(usual, 48), wilson(counter, 48), difference)
     told = [finding.fault for finding in findings_of([], [cue]) if finding.outcome == "found"]
     assert told == ([fault] if fault else [])
-
-
-def test_too_few_items_decide_nothing() -> None:
-    done = examine(Seer(), draw_items(Amount(0, 1, 0, seed=1)))
-    told = findings_of(sections_of(done), cues_of(done))
-    assert words_of(told).startswith("undecided (too few questions): ")
-    assert "found" not in {finding.outcome for finding in told}
 
 
 def test_shares_are_those_of_a_count_by_hand() -> None:
     done = examined(Guesser, 3)
     picked = [e for e in done if e.item.kind == "relative"]
-    one = next(s for s in sections_of(done) if s.name == "relative")
+    one = next(s for s in scores.sections_of(done) if s.name == "relative")
     right = sum(e.answers["picture"] == e.item.truth for e in picked)
     assert (one.accuracy.k, one.accuracy.n, one.chance) == (right, 48, 0.25)
     assert one.corrected is not None
@@ -162,31 +146,25 @@ def test_shares_are_those_of_a_count_by_hand() -> None:
     assert (one.same_shuffled.k, one.same_place.k) == (same, place)
 
 
-def test_one_that_sees_turns_with_every_image_and_a_deaf_one_with_none_of_depth() -> None:
-    assert section("all", Seer).turned_along.share == 1.0
-    assert section("depth", Deaf).turned_along.share == 0.0
-    assert section("depth", First).same_place.share == 1.0
-    assert section("all", Deaf).same_blank.share == 1.0
-
-
-def test_an_axis_is_not_corrected_for_chance_because_a_constant_answer_is_right_in_half_of_it() -> None:
+def test_shares_at_their_ends_and_of_an_axis_are_not_corrected_where_a_constant_answer_is_right_in_half() -> None:
     class Left:
         def answer(self, _rgb: np.ndarray, _question: str, choices: Any) -> str:
             return "left" if "left" in choices else choices[0]
 
     done = [e for e in examined(Left) if e.item.kind == "relative"]
-    by_name = {one.name: one for one in sections_of(done)}
+    by_name = {one.name: one for one in scores.sections_of(done)}
     assert by_name["left-right"].accuracy.share == 0.5
     assert by_name["left-right"].corrected is None
     assert by_name["relative"].accuracy.share == 0.25
-
-
-def test_correction_for_chance_and_differences_at_their_ends() -> None:
-    corrected = corrected_for_chance(wilson(40, 40), 0.25)
+    corrected = scores.corrected_for_chance(wilson(40, 40), 0.25)
     assert corrected.value == 1.0
     assert corrected.low == pytest.approx((wilson(40, 40).low - 0.25) / 0.75)
-    assert corrected_for_chance(wilson(10, 40), 0.25).value == 0.0
-    assert paired_difference([], []) == Interval(0.0, -1.0, 1.0)
+    assert scores.corrected_for_chance(wilson(10, 40), 0.25).value == 0.0
+    assert scores.paired_difference([], []) == Interval(0.0, -1.0, 1.0)
+    assert section("all", Seer).turned_along.share == 1.0
+    assert section("depth", Deaf).turned_along.share == 0.0
+    assert section("depth", First).same_place.share == 1.0
+    assert section("all", Deaf).same_blank.share == 1.0
 
 
 @pytest.mark.parametrize(("right", "outcome"), [(22, "found"), (30, "undecided"), (40, "not found")])
@@ -198,12 +176,21 @@ def test_the_rules_look_at_the_ends_of_intervals(right: int, outcome: str) -> No
     assert outcome == ("not found" if low > 0.25 else "found" if high < 0.35 else "undecided")
 
 
-def test_every_question_is_asked_six_times_and_progress_is_told() -> None:
+def test_every_question_is_asked_six_times_and_answers_that_are_no_candidates_are_refused() -> None:
     kinds = {(one.item.kind, len(one.answers)) for one in examined(First)}
     assert kinds == {("absolute", 6), ("relative", 6), ("depth", 6)}
     seen: list[tuple[int, int]] = []
     examine(First(), items()[:3], progress=lambda done, of: seen.append((done, of)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+    class Talker:
+        def answer(self, _rgb: np.ndarray, _question: str, choices: Any) -> str:
+            return f"It is {choices[0]}."
+
+    with pytest.raises(InputError, match="Draw some"):
+        examine(First(), [])
+    with pytest.raises(ModelError, match=r"Talker.*'It is .*not one of"):
+        examine(Talker(), items()[:1])
 
 
 def test_people_read_other_words_than_json_has() -> None:
@@ -214,17 +201,6 @@ def test_people_read_other_words_than_json_has() -> None:
     assert not told & faults
     assert not any("picture" in words for words in told)
     assert verdicts.shown("usual - counter") == "usual - counter"
-
-
-def test_no_questions_and_answers_that_are_no_candidates_are_refused() -> None:
-    class Talker:
-        def answer(self, _rgb: np.ndarray, _question: str, choices: Any) -> str:
-            return f"It is {choices[0]}."
-
-    with pytest.raises(InputError, match="Draw some"):
-        examine(First(), [])
-    with pytest.raises(ModelError, match=r"Talker.*'It is .*not one of"):
-        examine(Talker(), items()[:1])
 
 
 ITEMS = draw_items(Amount(8, 6, 2, seed=9))
@@ -263,13 +239,12 @@ def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -
     from spatial_vlm_ros.vlm.diagnostics.loudness import Loudness
     from spatial_vlm_ros.vlm.diagnostics.permutation import Pooled, permutation_scores
     from spatial_vlm_ros.vlm.diagnostics.rotary_probe import RotarySensitivity
-    from spatial_vlm_ros.vlm.diagnostics.scores import paired_difference
 
     right = np.arange(40) % 5 > 0
     two = np.array([[0.25, 0.75], [0.5, np.nan]])
     inside = Inside(
         permutation_scores(right, right[None] & (np.arange(40) % 2 > 0), np.full(40, 0.25), (3,)),
-        (Pooled(4, wilson(20, 40), paired_difference([True], [True])),),
+        (Pooled(4, wilson(20, 40), scores.paired_difference([True], [True])),),
         Loudness(12.0, 0.8, 15.0),
         Balance(two, two, 3),
         RotarySensitivity(*[np.full((2, 2), 0.125)] * 7, 1.0),
@@ -284,7 +259,7 @@ def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -
     json.dumps(told, allow_nan=False)
 
 
-def test_attention_is_coloured_where_it_is() -> None:
+def test_attention_is_coloured_where_it_is_and_a_sheet_shows_wrong_answers_first_with_their_colour() -> None:
     rgb = np.full((40, 60, 3), 100, np.uint8)
     weights = np.zeros((2, 3))
     weights[1, 2] = 0.4
@@ -296,9 +271,6 @@ def test_attention_is_coloured_where_it_is() -> None:
     assert not red[:, :40].any()
     assert np.array_equal(attention_image(rgb, weights, share=0.0), rgb)
     assert (attention_image(rgb, np.zeros((2, 2))) == attention_image(rgb, np.zeros((2, 2)))[0, 0]).all()
-
-
-def test_a_sheet_shows_wrong_answers_first_with_their_colour() -> None:
     done = examine(Deaf(), ITEMS[:10])
     wrong = sum(not one.right for one in done)
     sheet = answer_sheet(done, columns=3)
@@ -329,3 +301,195 @@ def test_what_cannot_be_drawn_is_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         call(*given)
+
+
+@functools.cache
+def every_item() -> list[ProbeItem]:
+    """Every side with every naming and number of shapes."""
+    return draw_items(Amount(absolute=60, relative=30, depth=6, seed=3))
+
+
+def of_kind(kind: str) -> list[ProbeItem]:
+    return [item for item in every_item() if item.kind == kind]
+
+
+@pytest.mark.parametrize("kind", ["absolute", "relative", "depth"])
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_image_alone_tells_the_answer_of_each_form(kind: str, every: int) -> None:
+    asked = of_kind(kind)[::every]
+    forms = [form for item in asked for form in forms_of(item).values() if form.truth is not None]
+    assert len(forms) == 5 * len(asked)
+    assert [Seer().answer(form.rgb, form.question, form.choices) for form in forms] == [form.truth for form in forms]
+    if kind != "depth":
+        assert {len(shapes(item.plain.rgb)) for item in asked} == {2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shape_looks_the_same_in_a_mirror_and_lies_where_it_is_told(shape: str) -> None:
+    rgb = draw_shapes([Shape(shape, "red", 167.5, 167.5, 60.0)])
+    inside = (rgb == PALETTE["red"]).all(-1)
+    rows, columns = np.nonzero(inside)
+    assert (inside != inside[:, ::-1]).mean() < 0.01
+    assert abs(columns.mean() - 167.5) < 1.5
+    assert rows.min() >= 106
+    assert rows.max() <= 229
+    assert inside.sum() > 0.2 * math.pi * 60**2
+
+
+@pytest.mark.parametrize("cue", [HIGHER, LARGER])
+def test_cues_of_depth_hold_where_they_are_said_to(cue: str) -> None:
+    for item in of_kind("depth"):
+        far = item.truth if "farther" in item.plain.question else next(c for c in item.plain.choices if c != item.truth)
+        near = next(c for c in item.plain.choices if c != far)
+        pixels = item.plain.rgb.reshape(-1, 3).astype(float)
+        seen = middles(item.plain.rgb, [far.split()[0], near.split()[0]])
+        if cue == HIGHER:
+            assert (seen[far.split()[0]][1] < seen[near.split()[0]][1]) == item.cues[cue]
+            continue
+        unit = {name: np.array(PALETTE[name]) / np.linalg.norm(PALETTE[name]) for name in seen}
+        lively = pixels[np.ptp(pixels, axis=1) > 30]
+        like = np.stack([lively @ unit[name] for name in seen])
+        areas = dict(zip(seen, np.bincount(like.argmax(0), minlength=2), strict=True))
+        assert (areas[near.split()[0]] > areas[far.split()[0]]) == item.cues[cue]
+
+
+def test_an_object_is_drawn_where_a_pinhole_camera_sees_it() -> None:
+    obj = DrawnObject("cylinder", "red", 0.2, 1.2, 0.3, 0.1)
+    pitch, height = math.radians(24.0), 0.75
+    forward = np.array([0.0, math.cos(pitch), -math.sin(pitch)])
+    down = np.array([0.0, -math.sin(pitch), -math.cos(pitch)])
+    offset = np.array([0.2, 1.2, 0.35 - height])
+    u, v = 0.95 * 336 * np.array([offset[0], offset @ down]) / (offset @ forward) + 167.5
+    seen = middles(tabletop.draw_tabletop([obj]), ["red"])["red"]
+    assert seen == pytest.approx((u, v), abs=2.0)
+    assert obj.distance == pytest.approx(np.linalg.norm(offset))
+    assert obj.depth == pytest.approx(offset @ forward)
+
+
+def test_truth_of_depth_is_the_distance_of_the_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spatial_vlm_ros.vlm.diagnostics import depth_items
+
+    drawn: list[tuple[DrawnObject, DrawnObject]] = []
+
+    def keep(objects: tuple[DrawnObject, DrawnObject]) -> np.ndarray:
+        drawn.append(objects)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(depth_items, "draw_tabletop", keep)
+    every_item = [item for seed in range(4) for item in depth_items.depth_group("g", np.random.default_rng(seed))]
+    assert len(drawn) == 2 * len(every_item)
+    for item, plain, swapped in zip(every_item, drawn[::2], drawn[1::2], strict=True):
+        other = next(choice for choice in item.plain.choices if choice != item.truth)
+        for objects, truth in ((plain, item.truth), (swapped, other)):
+            away = [math.dist((0, 0, 0.75), (t.x, t.y, t.lift + t.size / 2)) for t in objects]
+            pick = np.argmax(away) if "farther" in item.plain.question else np.argmin(away)
+            assert f"{objects[pick].colour} {objects[pick].shape}" == truth
+            assert abs(away[0] - away[1]) > 0.2
+        assert sorted(t.lift for t in plain) == sorted(t.lift for t in swapped)
+
+
+def test_truths_cues_and_sides_are_crossed_and_each_candidate_is_the_truth_equally_often() -> None:
+    groups = defaultdict(list)
+    for item in every_item():
+        groups[item.group].append(item)
+    for alike in groups.values():
+        assert len({(item.plain.question, item.plain.choices, item.paraphrase) for item in alike}) == 1
+        counts = Counter(item.truth for item in alike)
+        assert set(counts) == set(alike[0].plain.choices)
+        assert len(set(counts.values())) == 1
+    counts = Counter(
+        (item.truth == item.plain.choices[0], item.cues[HIGHER], item.cues[LARGER]) for item in of_kind("depth")
+    )
+    assert len(counts) == 8
+    assert set(counts.values()) == {6}
+    truths = Counter(item.truth for item in of_kind("relative"))
+    assert set(truths) == set(OTHER_SIDE)
+    assert len(set(truths.values())) == 1
+    assert {item.plain.question.split()[2] for item in of_kind("depth")} == {"farther", "nearer"}
+
+
+def by_question(item: ProbeItem) -> object:
+    return item.plain.question
+
+
+def by_question_and_candidates(item: ProbeItem) -> object:
+    return item.plain.question, item.plain.choices
+
+
+def by_candidates(item: ProbeItem) -> object:
+    return item.plain.choices
+
+
+def by_nothing(item: ProbeItem) -> object:
+    return item.kind
+
+
+@pytest.mark.parametrize("cue", [by_question, by_question_and_candidates, by_candidates, by_nothing])
+@pytest.mark.parametrize("told", ["answer", "place in the list"])
+def test_the_words_alone_do_not_tell_the_answer(cue: Callable[[ProbeItem], object], told: str) -> None:
+    """A predictor that knows all other items' answers and names the most frequent one is at a guess, or below."""
+
+    def answer(item: ProbeItem) -> object:
+        return item.truth if told == "answer" else item.plain.choices.index(item.truth)
+
+    for kind in ("absolute", "relative", "depth"):
+        every_item = of_kind(kind)
+        seen: dict[object, Counter[object]] = defaultdict(Counter)
+        for item in every_item:
+            seen[cue(item)][answer(item)] += 1
+        right = 0.0
+        for item in every_item:
+            rest = seen[cue(item)] - Counter([answer(item)])
+            options = item.plain.choices if told == "answer" else range(len(item.plain.choices))
+            most = max((rest[option] for option in options), default=0)
+            best = [option for option in options if rest[option] == most]
+            right += (answer(item) in best) / len(best)
+        chance = sum(item.chance for item in every_item)
+        assert right <= chance + 2 * math.sqrt(chance)
+        in_sample = sum(max(counts.values()) for counts in seen.values())
+        if cue is by_question_and_candidates:
+            groups = len({item.group for item in every_item})
+            assert in_sample == (groups if kind != "depth" else 4 * groups)  # of each group one item, or half
+
+
+def test_the_same_seed_draws_the_same_items_and_another_others() -> None:
+    few = Amount(4, 2, 1, seed=5)
+    first, again, other = draw_items(few), draw_items(few), draw_items(Amount(4, 2, 1, seed=6))
+    assert [(i.key, i.truth, i.plain.rgb.tobytes()) for i in first] == [
+        (i.key, i.truth, i.plain.rgb.tobytes()) for i in again
+    ]
+    assert {i.plain.rgb.tobytes() for i in first}.isdisjoint(i.plain.rgb.tobytes() for i in other)
+    assert len({i.key for i in first}) == len(first)
+
+
+def test_each_control_changes_one_object() -> None:
+    for item in [*of_kind("relative")[:8], *of_kind("depth")[:8]]:
+        plain, forms = item.plain, forms_of(item)
+        assert (forms["blank"].rgb == GREY).all()
+        assert forms["blank"].truth is None
+        assert np.array_equal(forms["mirrored"].rgb[:, ::-1], plain.rgb)
+        assert ("flipped" in forms) == (item.kind == "relative")
+        assert ("swapped" in forms) == (item.kind == "depth")
+        assert forms["paraphrased"].question != plain.question
+        shuffled = forms["shuffled"].choices
+        assert sorted(shuffled) == sorted(plain.choices)
+        assert all(a != b for a, b in zip(shuffled, plain.choices, strict=True))
+        kept = [forms[name] for name in forms if name not in ("blank", "mirrored", "flipped", "swapped")]
+        assert all(form.rgb is plain.rgb and form.truth == plain.truth for form in kept)
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "words"),
+    [
+        (ItemPrompt, (("a",), "a"), "two or more"),
+        (ItemPrompt, (("a", "a"), "a"), "all different"),
+        (ItemPrompt, (("a", "b"), "c"), "truth"),
+        *((Amount, counts, "amount of questions") for counts in ((0, 0, 0, 0), (-1, 1, 1, 0), (1, 1, 1, -1))),
+    ],
+)
+def test_questions_without_candidates_or_truth_and_amounts_of_nothing_are_refused(
+    make: Callable[..., object], given: tuple[object, ...], words: str
+) -> None:
+    shown = (np.zeros((2, 2, 3), np.uint8), "?") if make is ItemPrompt else ()
+    with pytest.raises(InputError, match=words):
+        make(*shown, *given)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from small_vlms import END, IMAGE, START
+from small_scorers import END, IMAGE, START
 
 from spatial_vlm_ros.vlm.parts import Parts
 
@@ -51,7 +51,6 @@ def padded(rows: list[torch.Tensor], left: bool) -> dict[str, torch.Tensor]:
 
 
 def row_of(given: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
-    """One row of a batch of LLaVA by itself, without padding."""
     seen = given["attention_mask"][row].bool()
     return {
         **{name: given[name][row : row + 1, seen] for name in ("input_ids", "attention_mask")},
@@ -61,7 +60,6 @@ def row_of(given: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def turns_seen(parts: Parts) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
-    """Cosines and sines that reach the first layer, call by call."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def look(_: Any, __: Any, named: dict[str, Any]) -> None:

@@ -1,30 +1,231 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published objective of regions: its losses by hand, its prompter, and that both learn."""
+"""Other encoders in the class LLaVA, several layers side by side, and the published objective of regions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import tables
 
-torch = pytest.importorskip("torch")
-
-import numpy as np  # noqa: E402
-
-from spatial_vlm_ros.errors import InputError, ShapeError  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.cloc import (  # noqa: E402
-    BoxHead,
-    ClocSizes,
-    Prompter,
-    cloc_weight,
-    corner_encoding,
-    grounding_loss,
-    region_text_loss,
+pytest.importorskip("torch")
+import numpy as np
+import torch
+from small_scorers import IMAGE, prompt, small_vlm
+from transformers import (
+    Aimv2VisionConfig,
+    BertConfig,
+    CLIPVisionConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    Siglip2VisionConfig,
 )
 
-SIZES = ClocSizes(width=16, text=12)
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.vlm.parts import parts_of
+from spatial_vlm_ros.vlm.remedies import cloc, encoders
+from spatial_vlm_ros.vlm.remedies.features import (
+    NAME,
+    checked_layers,
+    multilayer_config,
+    put_layers,
+)
+from spatial_vlm_ros.vlm.remedies.marking import mark
+
+TABLES = tables(__file__)
+
+CLASSES = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel", "siglip2": "SiglipVisionModel",
+           "aimv2": "Aimv2VisionModel"}  # fmt: skip
+ENCODER_SIZES = {"hidden_size": 32, "layers": 3, "heads": 2, "image_size": 32, "patch_size": 8}
+
+
+def swapped(kind: str, **sizes: int) -> LlavaForConditionalGeneration:
+    torch.manual_seed(0)
+    config = encoders.with_encoder(
+        small_vlm("llava").config, encoders.vision_config(kind, **{**ENCODER_SIZES, **sizes})
+    )
+    return LlavaForConditionalGeneration(config).eval()
+
+
+@pytest.mark.parametrize("kind", encoders.KINDS)
+def test_each_encoder_answers_from_every_patch_and_no_class_token_and_is_saved(kind: str, tmp_path: Path) -> None:
+    model, inputs, seen = swapped(kind), prompt("llava"), []
+    assert type(parts_of(model).vision).__name__ == CLASSES[kind]
+    model.model.multi_modal_projector.register_forward_pre_hook(lambda _m, given: seen.append(given[0]))
+    with torch.no_grad():
+        logits = model(**inputs).logits
+        other = model(**{**inputs, "pixel_values": -inputs["pixel_values"]}).logits
+        states = model.model.vision_tower(inputs["pixel_values"], output_hidden_states=True).hidden_states
+    assert logits.shape == (1, inputs["input_ids"].shape[1], 60)
+    assert float((logits - other).abs().max()) > 1e-4
+    assert seen[0].shape == (1, 16, 32)
+    assert torch.equal(seen[0], states[2][:, -16:])
+    assert states[2].shape[1] == (17 if kind == "clip" else 16)
+    words = model.generate(**inputs, max_new_tokens=5, do_sample=False)
+    assert words.shape[1] == inputs["input_ids"].shape[1] + 5
+    model.save_pretrained(tmp_path)
+    again = LlavaForConditionalGeneration.from_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(again(**inputs).logits, logits)
+    model.config.vision_feature_select_strategy = "full" if kind == "clip" else "default"
+    with pytest.raises(ValueError, match="do not match"):
+        model(**inputs)
+
+
+@pytest.mark.parametrize("size", [(224, 14), (256, 14), (336, 14), (256, 16)])
+def test_the_number_of_image_tokens_is_the_same_for_all(size: tuple[int, int]) -> None:
+    configs = [encoders.vision_config(kind, 32, 1, 2, *size) for kind in encoders.KINDS]
+    assert {encoders.image_tokens(config) for config in configs} == {(size[0] // size[1]) ** 2}
+    pixels = torch.zeros(1, 3, size[0], size[0])
+    for config in configs:
+        model = LlavaForConditionalGeneration(encoders.with_encoder(small_vlm("llava").config, config))
+        with torch.no_grad():
+            features = model.model.get_image_features(pixels).pooler_output[0]
+        assert len(features) == encoders.image_tokens(config) == model.config.image_seq_length
+
+
+@pytest.mark.parametrize("kind", encoders.KINDS)
+def test_everything_but_the_encoder_is_fixed(kind: str) -> None:
+    base = small_vlm("llava").config
+    changed = encoders.with_encoder(base, encoders.vision_config(kind, **ENCODER_SIZES)).to_dict()
+    before = base.to_dict()
+    differ = {name for name in before if before[name] != changed[name]}
+    assert differ <= {"vision_config", "vision_feature_select_strategy", "image_seq_length"}
+    shapes = [
+        {name: value.shape for name, value in model.state_dict().items() if "vision_tower" not in name}
+        for model in (swapped(kind), small_vlm("llava"))
+    ]
+    assert shapes[0] == shapes[1]
+    assert not any("head" in name for name, _ in swapped(kind).model.vision_tower.named_parameters())
+
+
+def test_defaults_are_the_published_sizes_and_the_naflex_class_cannot_be_used_in_llava() -> None:
+    large = {"hidden_size": 1024, "layers": 24, "image_size": 336, "patch_size": 14}
+    clip, aimv2 = encoders.vision_config("clip", heads=16, **large), encoders.vision_config("aimv2", heads=8, **large)
+    assert clip.intermediate_size == LlavaConfig().vision_config.intermediate_size == 4096
+    assert aimv2.intermediate_size == Aimv2VisionConfig().intermediate_size == 2816
+    assert encoders.vision_config("siglip", 32, 1, 2, 32, 8, 70).intermediate_size == 70
+    vision = Siglip2VisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, num_patches=16, patch_size=8
+    )
+    config = LlavaConfig(vision_config=vision, text_config=small_vlm("llava").config.text_config, image_token_id=IMAGE,
+                         vision_feature_select_strategy="full")  # fmt: skip
+    with pytest.raises(TypeError, match=r"pixel_attention_mask.*spatial_shapes"):
+        LlavaForConditionalGeneration(config)(**prompt("llava"))
+    with pytest.raises(ModelError, match="NaFlex"):
+        encoders.with_encoder(small_vlm("llava").config, vision)
+
+
+def test_impossible_encoders_and_configurations_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match=r"dino.*clip, siglip"):
+        encoders.vision_config("dino", **ENCODER_SIZES)
+    for wrong in ({"heads": 3}, {"layers": 0}, {"patch_size": 33}):
+        with pytest.raises(InputError, match="heads divide"):
+            encoders.vision_config("clip", **{**ENCODER_SIZES, **wrong})
+    base = small_vlm("llava").config
+    with pytest.raises(ModelError, match=r"qwen3_vl.*not of the class llava"):
+        encoders.with_encoder(small_vlm("qwen3_vl").config, encoders.vision_config("clip", **ENCODER_SIZES))
+    with pytest.raises(ModelError, match=r"bert.*class token"):
+        encoders.select_strategy(BertConfig())
+    base.vision_feature_layer = [1, 4]
+    with pytest.raises(ModelError, match=r"3 layers do not have the vision_feature_layer \[1, 4\]"):
+        encoders.with_encoder(base, encoders.vision_config("siglip", **ENCODER_SIZES))
+    assert isinstance(base.vision_config, CLIPVisionConfig)
+
+
+LAYERS = [1, 2, 4]
+INPUTS = prompt("llava")
+
+
+def trained_for(layers: list[int], seed: int = 1) -> LlavaForConditionalGeneration:
+    torch.manual_seed(seed)
+    return LlavaForConditionalGeneration(multilayer_config(small_vlm("llava").config, layers)).eval()
+
+
+def projected(model, post_layernorm: bool) -> torch.Tensor:  # noqa: ANN001
+    """(1, 16, 64) by hand: layer after layer of the encoder, then the projector."""
+    vision = model.model.vision_tower
+    hidden, kept = vision.pre_layrnorm(vision.embeddings(INPUTS["pixel_values"])), []
+    for number, layer in enumerate(vision.encoder.layers, start=1):
+        hidden = layer(hidden, None)
+        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        if number in LAYERS:
+            kept.append((vision.post_layernorm(hidden) if post_layernorm else hidden)[:, 1:])
+    return model.model.multi_modal_projector(torch.cat(kept, dim=-1))
+
+
+def image_features(model) -> torch.Tensor:  # noqa: ANN001
+    return torch.stack(list(model.model.get_image_features(INPUTS["pixel_values"]).pooler_output))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("layers", "post_layernorm"), [(LAYERS, True), (LAYERS, False), pytest.param([1, -3, -1], True, id="from the end")]
+)
+def test_the_projector_sees_the_chosen_layers_side_by_side_until_they_are_taken_off(
+    layers: list[int], post_layernorm: bool
+) -> None:
+    model = trained_for([0, 2, 3])
+    before, wanted, other = (
+        image_features(model),
+        projected(model, post_layernorm),
+        projected(model, not post_layernorm),
+    )
+    handle = put_layers(parts_of(model), layers, post_layernorm=post_layernorm, allow_untrained=True)
+    assert torch.allclose(image_features(model), wanted, atol=1e-5)
+    assert not torch.allclose(image_features(model), other, atol=1e-2)
+    assert model.generate(**INPUTS, max_new_tokens=4, do_sample=False).shape[1] == INPUTS["input_ids"].shape[1] + 4
+    handle.remove()
+    handle.remove()
+    assert model.config.vision_feature_layer == [0, 2, 3]
+    assert torch.equal(image_features(model), before)
+
+
+@pytest.mark.parametrize("layers", [[], [5], [1, -6], [1, 1], [4, -1]])
+def test_layers_that_are_not_there_are_refused(layers: list[int]) -> None:
+    with pytest.raises(InputError, match="different numbers from -5 to 4"):
+        checked_layers(layers, 4)
+    with pytest.raises(InputError):
+        multilayer_config(small_vlm("llava").config, layers)
+    with pytest.raises(InputError):
+        put_layers(parts_of(small_vlm("llava")), layers)
+
+
+def test_models_trained_with_other_layers_or_that_cannot_take_them_are_refused_before_any_work() -> None:
+    model = trained_for([1, 2, 3])
+    with pytest.raises(ModelError, match=r"\[1, 2, 3\].*allow_untrained"):
+        put_layers(parts_of(model), LAYERS)
+    with pytest.raises(ModelError, match="post_layernorm"):
+        put_layers(parts_of(model), [1, 2, 3])
+    put_layers(parts_of(model), [1, 2, 3], post_layernorm=False).remove()
+    mark(model, NAME, {"layers": LAYERS, "post_layernorm": True})
+    put_layers(parts_of(model), LAYERS).remove()
+    model = small_vlm("llava")
+    with pytest.raises(ModelError, match="takes 32 numbers, but 3 layers of 32 are 96"):
+        put_layers(parts_of(model), LAYERS, allow_untrained=True)
+    assert model.config.vision_feature_layer == -2
+    assert not model.model.vision_tower._forward_hooks
+    config = multilayer_config(
+        encoders.with_encoder(model.config, encoders.vision_config("aimv2", 32, 4, 2, 32, 8)), LAYERS
+    )
+    with pytest.raises(ModelError, match="Aimv2VisionModel has no post_layernorm"):
+        put_layers(parts_of(LlavaForConditionalGeneration(config)), LAYERS, allow_untrained=True)
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl", "paligemma"])
+def test_other_classes_are_refused_with_the_reason(kind: str) -> None:
+    model, reason = small_vlm(kind), "DeepStack" if kind == "qwen3_vl" else "no vision_feature_layer"
+    with pytest.raises(ModelError, match=reason):
+        put_layers(parts_of(model), LAYERS, allow_untrained=True)
+    with pytest.raises(ModelError, match=reason):
+        multilayer_config(model.config, LAYERS)
+
+
+SIZES = cloc.ClocSizes(width=16, text=12)
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -44,8 +245,6 @@ def captions() -> torch.Tensor:
 
 
 def by_loops(regions: np.ndarray, texts: np.ndarray, tau: float, conflict: float) -> float:
-    """The published sums, term by term."""
-
     def sim(a: np.ndarray, b: np.ndarray) -> float:
         return float(a @ b / math.sqrt(a @ a) / math.sqrt(b @ b))
 
@@ -62,45 +261,43 @@ def by_loops(regions: np.ndarray, texts: np.ndarray, tau: float, conflict: float
 @pytest.mark.parametrize("conflict", [0.9, 2.0])
 def test_the_contrastive_loss_is_the_published_sum(conflict: float) -> None:
     regions, texts = drawn(7, 5), captions()
-    found = region_text_loss(regions, texts, 0.2, conflict)
+    found = cloc.region_text_loss(regions, texts, 0.2, conflict)
     assert found.item() == pytest.approx(by_loops(regions.numpy(), texts.numpy(), 0.2, conflict), rel=1e-9)
 
 
-def test_captions_that_say_the_same_are_no_negatives_of_each_other() -> None:
+def test_captions_that_say_the_same_are_no_negatives_and_gradients_agree_with_finite_differences() -> None:
     regions, texts = drawn(7, 5), captions()
-    assert region_text_loss(regions, texts, 0.2).item() < region_text_loss(regions, texts, 0.2, 2.0).item() - 0.01
+    assert (
+        cloc.region_text_loss(regions, texts, 0.2).item()
+        < cloc.region_text_loss(regions, texts, 0.2, 2.0).item() - 0.01
+    )
     alike = texts[[0, 6, 0]]
-    assert region_text_loss(regions[:3], alike, 0.2).item() == 0.0
-
-
-def test_gradients_agree_with_finite_differences() -> None:
+    assert cloc.region_text_loss(regions[:3], alike, 0.2).item() == 0.0
     regions, texts = drawn(7, 5).requires_grad_(True), captions().requires_grad_(True)
     tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(region_text_loss, (regions, texts, tau))
+    assert torch.autograd.gradcheck(cloc.region_text_loss, (regions, texts, tau))
     predicted, wanted = drawn(6, 4).requires_grad_(True), drawn(6, 4, seed=1)
-    assert torch.autograd.gradcheck(lambda given: grounding_loss(given, wanted), (predicted,))
+    assert torch.autograd.gradcheck(lambda given: cloc.grounding_loss(given, wanted), (predicted,))
 
 
-def test_the_grounding_loss_is_the_mean_of_squares_over_coordinates() -> None:
+def test_corners_are_sines_and_cosines_the_grounding_loss_a_mean_of_squares_and_the_weight_a_share() -> None:
     predicted, boxes = drawn(3, 2, 4), drawn(3, 2, 4, seed=1)
     wanted = sum(float(((predicted[i, m] - boxes[i, m]) ** 2).sum()) for i in range(3) for m in range(2)) / (4 * 3 * 2)
-    assert grounding_loss(predicted, boxes).item() == pytest.approx(wanted)
-
-
-def test_corners_are_sines_and_cosines_of_their_coordinates() -> None:
-    encoded = corner_encoding(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 16)
+    assert cloc.grounding_loss(predicted, boxes).item() == pytest.approx(wanted)
+    encoded = cloc.corner_encoding(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 16)
     assert encoded.shape == (1, 2, 16)
     for corner, (x, y) in enumerate([(0.25, 0.5), (0.75, 1.0)]):
-        wanted = [
+        turns = [
             turn(2 * math.pi * value / 10_000 ** (k / 4)) for value in (x, y) for turn in (math.sin, math.cos)
             for k in range(4)
         ]  # fmt: skip
-        assert encoded[0, corner].tolist() == pytest.approx(wanted, abs=1e-5)
+        assert encoded[0, corner].tolist() == pytest.approx(turns, abs=1e-5)
+    assert [cloc.cloc_weight(0, 8), cloc.cloc_weight(6, 8), cloc.cloc_weight(8, 8)] == [0.0, 0.75, 1.0]
 
 
 def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
     torch.manual_seed(0)
-    prompter, tokens, boxes = Prompter(SIZES).double(), drawn(2, 9, 16), boxes_of(6).double().reshape(2, 3, 4)
+    prompter, tokens, boxes = cloc.Prompter(SIZES).double(), drawn(2, 9, 16), boxes_of(6).double().reshape(2, 3, 4)
     found = prompter.of_boxes(tokens, boxes)
     assert found.shape == (2, 3, 12)
     layer = prompter.layer
@@ -111,7 +308,7 @@ def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
         return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt() * norm.weight
 
     for row, number in ((0, 0), (0, 2), (1, 1)):
-        x = torch.cat([corner_encoding(boxes[row, number], 16), tokens[row]])
+        x = torch.cat([cloc.corner_encoding(boxes[row, number], 16), tokens[row]])
         y = normalised(x, layer.norm1)
         weights = ((y @ q.T + bq) @ (y @ k.T + bk).T / 4).softmax(-1)
         out = layer.self_attn.out_proj
@@ -124,7 +321,7 @@ def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
 
 def test_regions_of_an_image_do_not_see_each_other() -> None:
     torch.manual_seed(0)
-    prompter, tokens = Prompter(SIZES).double(), drawn(1, 9, 16)
+    prompter, tokens = cloc.Prompter(SIZES).double(), drawn(1, 9, 16)
     boxes, texts = boxes_of(3).double()[None], drawn(1, 3, 12)
     for ask, prompts in ((prompter.of_boxes, boxes), (prompter.of_texts, texts)):
         together, alone = ask(tokens, prompts), [ask(tokens, prompts[:, m : m + 1]) for m in range(3)]
@@ -137,7 +334,7 @@ class Images:
 
     def __init__(self, objects: int, width: int) -> None:
         self.rng = torch.Generator().manual_seed(0)
-        self.objects, self.sizes = objects, ClocSizes(width, text=16)
+        self.objects, self.sizes = objects, cloc.ClocSizes(width, text=16)
         self.captions = torch.nn.functional.normalize(torch.randn(8, 16, generator=self.rng), dim=-1)
         self.seen, self.places = (torch.randn(count, width, generator=self.rng) for count in (8, 16))
 
@@ -156,7 +353,6 @@ class Images:
 
 
 def learnt(modules: list[torch.nn.Module], steps: int, loss_of: Callable[[], torch.Tensor]) -> float:
-    """Mean loss of the last ten steps, each on new images."""
     optimizer = torch.optim.Adam([value for module in modules for value in module.parameters()], 3e-3)
     losses = []
     for _ in range(steps):
@@ -171,11 +367,11 @@ def learnt(modules: list[torch.nn.Module], steps: int, loss_of: Callable[[], tor
 def test_the_prompter_learns_which_caption_a_box_has() -> None:
     torch.manual_seed(0)
     images = Images(objects=4, width=32)
-    prompter = Prompter(images.sizes)
+    prompter = cloc.Prompter(images.sizes)
 
     def loss_of() -> torch.Tensor:
         tokens, boxes, texts = images.batch()
-        return region_text_loss(prompter.of_boxes(tokens, boxes).flatten(0, 1), texts.flatten(0, 1), 0.1)
+        return cloc.region_text_loss(prompter.of_boxes(tokens, boxes).flatten(0, 1), texts.flatten(0, 1), 0.1)
 
     without_looking = math.log(64 - 7)  # 64 regions; the same caption is eight times there on average
     assert learnt([prompter], 150, loss_of) < 0.5 * without_looking
@@ -185,51 +381,20 @@ def test_the_prompter_learns_which_caption_a_box_has() -> None:
 def test_prompter_and_head_learn_where_the_object_of_a_caption_is() -> None:
     torch.manual_seed(0)
     images = Images(objects=2, width=64)
-    prompter, head = Prompter(images.sizes), BoxHead(images.sizes)
+    prompter, head = cloc.Prompter(images.sizes), cloc.BoxHead(images.sizes)
 
     def loss_of() -> torch.Tensor:
         tokens, boxes, texts = images.batch()
-        return grounding_loss(head(prompter.of_texts(tokens, texts)), boxes)
+        return cloc.grounding_loss(head(prompter.of_texts(tokens, texts)), boxes)
 
     without_looking = float(np.var([0, 0.25, 0.5, 0.75]))  # the mean box, always
     assert learnt([prompter, head], 250, loss_of) < 0.5 * without_looking
 
 
-def prompted(of: str, tokens: tuple[int, ...], prompts: tuple[int, ...]) -> None:
-    getattr(Prompter(SIZES), of)(torch.zeros(tokens), torch.zeros(prompts))
-
-
-@pytest.mark.parametrize(
-    ("call", "given", "error", "words"),
-    [
-        (region_text_loss, (drawn(3, 5), drawn(4, 5), 0.1), ShapeError, "regions and texts"),
-        (region_text_loss, (drawn(0, 5), drawn(0, 5), 0.1), ShapeError, "regions and texts"),
-        (region_text_loss, (drawn(3, 5), drawn(3, 5), 0.0), InputError, "temperature"),
-        (region_text_loss, (drawn(3, 5), drawn(3, 5), -1.0), InputError, "temperature"),
-        (region_text_loss, (drawn(3, 5), drawn(3, 5), math.nan), InputError, "temperature"),
-        (grounding_loss, (drawn(3, 4), drawn(2, 4)), ShapeError, "boxes"),
-        (grounding_loss, (drawn(3, 5), drawn(3, 5)), ShapeError, "boxes"),
-        (grounding_loss, (drawn(0, 4), drawn(0, 4)), ShapeError, "boxes"),
-        (prompted, ("of_boxes", (2, 9, 15), (2, 3, 4)), ShapeError, "tokens and prompts"),
-        (prompted, ("of_boxes", (2, 9, 16), (1, 3, 4)), ShapeError, "tokens and prompts"),
-        (prompted, ("of_boxes", (2, 9, 16), (2, 3, 5)), ShapeError, "tokens and prompts"),
-        (prompted, ("of_boxes", (2, 9, 16), (2, 0, 4)), ShapeError, "tokens and prompts"),
-        (prompted, ("of_boxes", (9, 16), (3, 4)), ShapeError, "tokens and prompts"),
-        (prompted, ("of_texts", (2, 9, 16), (2, 3, 4)), ShapeError, "tokens and prompts"),
-        (ClocSizes, (0, 4), InputError, "sizes of the prompter"),
-        (ClocSizes, (10, 4), InputError, "sizes of the prompter"),
-        (ClocSizes, (16, 0), InputError, "sizes of the prompter"),
-        (cloc_weight, (9, 8), InputError, "images with regions"),
-        (cloc_weight, (-1, 8), InputError, "images with regions"),
-        (cloc_weight, (0, 0), InputError, "images with regions"),
-    ],
-)
-def test_other_shapes_and_numbers_are_refused(
-    call: Callable[..., object], given: tuple[Any, ...], error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        call(*given)
-
-
-def test_the_weight_is_the_share_of_images_with_regions() -> None:
-    assert [cloc_weight(0, 8), cloc_weight(6, 8), cloc_weight(8, 8)] == [0.0, 0.75, 1.0]
+@pytest.mark.parametrize(("call", "given", "error", "words"), TABLES["other shapes and numbers"])
+def test_other_shapes_and_numbers_are_refused(call: str, given: list[Any], error: str, words: str) -> None:
+    """A list stands for numbers of that shape."""
+    asked = getattr(cloc.Prompter(SIZES) if call.startswith("of_") else cloc, call)
+    told = [torch.zeros(one) if isinstance(one, list) else float(one) if one == "nan" else one for one in given]
+    with pytest.raises(getattr(errors, error), match=words):
+        asked(*told)

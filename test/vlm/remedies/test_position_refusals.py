@@ -1,25 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a position scheme refuses: options, models, checkpoints not trained with it, prompts it cannot place."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("position_cases")
+import torch
+from position_cases import llava_rows, logits, qwen_rows
+from small_scorers import IMAGE, KINDS, prompt, small_vlm
 
-from position_cases import llava_rows, logits, qwen_rows  # noqa: E402
-from small_vlms import IMAGE, KINDS, prompt, small_vlm  # noqa: E402
-
-from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError  # noqa: E402
-from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of  # noqa: E402
-from spatial_vlm_ros.vlm.parts import ARCHITECTURES, parts_of  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.marking import trained_with  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.position_schemes import (  # noqa: E402
+from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError
+from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of
+from spatial_vlm_ros.vlm.parts import ARCHITECTURES, parts_of
+from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
+from spatial_vlm_ros.vlm.remedies.marking import trained_with
+from spatial_vlm_ros.vlm.remedies.position_schemes import (
     OWN,
     Positions,
     mark_trained,
@@ -27,7 +25,7 @@ from spatial_vlm_ros.vlm.remedies.position_schemes import (  # noqa: E402
     settled,
     trained_positions,
 )
-from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.positions import install
 
 LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
 """Scaled frequencies."""
@@ -52,16 +50,13 @@ def test_options_that_do_not_fit_are_refused(told: dict[str, Any], error: type[E
         Positions(**told)
 
 
-def test_sections_and_the_own_base_are_settled() -> None:
+def test_sections_and_the_own_base_are_settled_and_scaled_frequencies_are_kept_by_axes_in_sections() -> None:
     parts = parts_of(small_vlm("llava"))
     assert settled(parts, Positions("mrope-chunked")).sections == (2, 3, 3)
     assert settled(parts, Positions("mrope-interleaved")).sections == (4, 2, 2)
     assert settled(parts_of(small_vlm("qwen2_5_vl")), Positions("mrope-chunked")).sections == (4, 2, 2)
     assert settled(parts, Positions("axial", base=1e4)) == Positions("axial")
     assert settled(parts, Positions("axial", base=1e5)).base == 1e5
-
-
-def test_scaled_frequencies_are_kept_by_axes_in_sections() -> None:
     parts, given = parts_of(small_vlm("llava", rope_parameters=LINEAR)), {"input_ids": torch.arange(9)[None]}
     install(parts, Positions("axial", base=1e4), allow_untrained=True).remove()
     before = logits(parts, given)
@@ -93,13 +88,6 @@ def test_models_and_tables_that_do_not_fit_are_refused(
         install(parts, settings, allow_untrained=True, **told)
 
 
-def test_a_decoder_without_shared_frequencies_is_refused() -> None:
-    model = small_vlm("llava")
-    model.model.language_model.rotary_emb = torch.nn.Identity()
-    with pytest.raises(ModelError, match=r"rotary_emb\.inv_freq"):
-        install(parts_of(model), Positions("axial"), allow_untrained=True)
-
-
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
 def test_axes_are_not_taken_away_unless_allowed(kind: str) -> None:
     assert {kind for kind, found in ARCHITECTURES.items() if found.axes > 1} == set(OWN)
@@ -108,9 +96,6 @@ def test_axes_are_not_taken_away_unless_allowed(kind: str) -> None:
         with pytest.raises(InputError, match=r"of 3 axes .* allow_fewer_axes=True"):
             install(parts, Positions(scheme), allow_untrained=True)
         install(parts, Positions(scheme), allow_untrained=True, allow_fewer_axes=True).remove()
-
-
-# ------------------------------------------------------------------------------------------------ checkpoints
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -153,7 +138,7 @@ def test_a_damaged_note_is_refused(noted: Any) -> None:
         trained_positions(parts_of(model))
 
 
-def test_two_schemes_at_once_are_refused() -> None:
+def test_two_schemes_at_once_and_a_decoder_without_shared_frequencies_are_refused() -> None:
     parts = parts_of(small_vlm("llava"))
     with (
         install(parts, Positions("axial"), allow_untrained=True),
@@ -161,13 +146,13 @@ def test_two_schemes_at_once_are_refused() -> None:
     ):
         install(parts_of(parts.model), Positions("1d"))
     install(parts, Positions("1d")).remove()
-
-
-# ------------------------------------------------------------------------------------------------ prompts
+    model = small_vlm("llava")
+    model.model.language_model.rotary_emb = torch.nn.Identity()
+    with pytest.raises(ModelError, match=r"rotary_emb\.inv_freq"):
+        install(parts_of(model), Positions("axial"), allow_untrained=True)
 
 
 def row(*tokens: int, images: int = 0) -> dict[str, Any]:
-    """One prompt, with pixels of so many images."""
     ids = torch.tensor([tokens])
     return {"input_ids": ids, **({"pixel_values": torch.randn(images, 3, 32, 32)} if images else {})}
 

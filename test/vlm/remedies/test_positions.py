@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Positions: indices, tables and schemes on models; what reaches the layers, what is decoded, what is left behind."""
 
-from __future__ import annotations
-
 import copy
 import gc
 from pathlib import Path
@@ -10,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("position_cases")
+import torch
+from position_cases import TURNING, greedy_anew, llava_rows, logits, padded, qwen_rows, row_of, turns_seen
+from small_scorers import END, IMAGE, KINDS, START, prompt, small_vlm
 
-from position_cases import TURNING, greedy_anew, llava_rows, logits, padded, qwen_rows, row_of, turns_seen  # noqa: E402
-from small_vlms import END, IMAGE, KINDS, START, prompt, small_vlm  # noqa: E402
-
-from spatial_vlm_ros.errors import FileError, InputError, ShapeError, UnknownNameError  # noqa: E402
-from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of  # noqa: E402
-from spatial_vlm_ros.vlm.parts import parts_of  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.absolute import FILE, LearnedPositions  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.position_ids import Images, grid_ids, line_ids, running_ids  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, own_positions  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
+from spatial_vlm_ros.errors import FileError, InputError, ShapeError, UnknownNameError
+from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of
+from spatial_vlm_ros.vlm.parts import parts_of
+from spatial_vlm_ros.vlm.remedies.absolute import FILE, LearnedPositions
+from spatial_vlm_ros.vlm.remedies.position_ids import Images, grid_ids, line_ids, running_ids
+from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, own_positions
+from spatial_vlm_ros.vlm.remedies.positions import install
 
 GRIDS = [(4, 4), (2, 7), (5, 1), (1, 1), (1, 6)]
 
@@ -69,15 +67,12 @@ def test_ids_are_those_counted_token_by_token(height: int, width: int, following
     assert torch.equal(parts, ids)
 
 
-def test_text_alone_is_a_line_on_every_axis_and_padding_is_not_counted() -> None:
+def test_text_alone_is_a_line_on_every_axis_and_places_that_do_not_exist_are_refused() -> None:
     running = torch.arange(7)[None]
     assert grid_ids(running, None).tolist() == [[list(range(7))]] * 3
     assert torch.equal(line_ids(grid_ids(running, None), None), running)
     mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0]])
     assert running_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 0, 0]]
-
-
-def test_places_and_images_that_do_not_exist_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="one of: grid, running"):
         grid_ids(torch.arange(3)[None], None, "behind")
     with pytest.raises(InputError, match="a side without tokens"):
@@ -116,17 +111,7 @@ def test_a_grid_gets_the_table_bilinear_and_its_own_grid_row_after_row(grid: tup
         assert torch.equal(made(*grid)[1 * 4 + 2], made.table[1, 2])
 
 
-def test_it_begins_with_zeros_that_learn_and_is_read_as_it_was_saved(tmp_path: Path) -> None:
-    made = LearnedPositions(2, 2, 3)
-    assert not made.table.any()
-    made(4, 4).sum().backward()
-    assert torch.allclose(made.table.grad, torch.full((2, 2, 3), 4.0))
-    made = filled(3, 4, 5)
-    made.save(str(tmp_path))
-    assert torch.equal(LearnedPositions.load(str(tmp_path)).table, made.table)
-
-
-def test_folders_and_files_without_a_table_are_refused(tmp_path: Path) -> None:
+def test_a_table_begins_with_zeros_that_learn_and_is_read_as_it_was_saved_or_refused(tmp_path: Path) -> None:
     from safetensors.torch import save
 
     tensors = save({"table": torch.zeros(3)})
@@ -139,6 +124,13 @@ def test_folders_and_files_without_a_table_are_refused(tmp_path: Path) -> None:
         filled(2, 2, 3).save(tmp_path / "nowhere")
     with pytest.raises(InputError, match="learned positions"):
         LearnedPositions(0, 4, 8)
+    made = LearnedPositions(2, 2, 3)
+    assert not made.table.any()
+    made(4, 4).sum().backward()
+    assert torch.allclose(made.table.grad, torch.full((2, 2, 3), 4.0))
+    made = filled(3, 4, 5)
+    made.save(str(tmp_path))
+    assert torch.equal(LearnedPositions.load(str(tmp_path)).table, made.table)
 
 
 SIZE, BASE = 16, 1e4  # heads of the small models

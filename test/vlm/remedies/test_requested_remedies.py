@@ -1,27 +1,378 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notes of what a model was trained with, and remedies put on it at once; on the backend: test_qwen_vl_remedies.py."""
+"""Normalisers of image tokens, a positional insert (PIN), notes of what a model was trained with, and all at once."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import tables
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from small_scorers import IMAGE, KINDS, WORDS, prompt, small_vlm
 
-from small_vlms import WORDS, prompt, small_vlm  # noqa: E402
+from spatial_vlm_ros.errors import FileError, InputError, ModelError
+from spatial_vlm_ros.vlm.parts import Parts, parts_of
+from spatial_vlm_ros.vlm.remedies import features, norms, pin
+from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import ScalingVis
+from spatial_vlm_ros.vlm.remedies.learned import FILE, load_learned, save_learned
+from spatial_vlm_ros.vlm.remedies.marking import check_trained, mark, trained_with
+from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_from, pin_tensors, put_pin, sinusoids
+from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat
 
-from spatial_vlm_ros.errors import FileError, InputError, ModelError  # noqa: E402
-from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
-from spatial_vlm_ros.vlm.remedies import features, norms, pin  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import ScalingVis  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.learned import FILE, load_learned, save_learned  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.marking import check_trained, mark, trained_with  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin  # noqa: E402
-from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat  # noqa: E402
+TABLES = tables(__file__)
+
+
+def tokens(*shape: int, scale: float = 30.0, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def entering(model, inputs) -> torch.Tensor:  # noqa: ANN001
+    """(N, 64) image tokens before the first layer of the decoder."""
+    parts, seen = parts_of(model), []
+    handle = parts.layers[0].register_forward_pre_hook(
+        lambda _m, given, named: seen.append(named.get("hidden_states", given[0] if given else None)), with_kwargs=True
+    )
+    with torch.no_grad():
+        model(**inputs)
+    handle.remove()
+    return seen[0][0][inputs["input_ids"][0] == IMAGE]
+
+
+def test_the_published_normaliser_is_its_formula_with_a_learnt_gamma() -> None:
+    for scale in (0.5, 1000.0):  # at first every token leaves with the published norm
+        lengths = norms.PublishedNorm(4096, norms.VICUNA_MEAN, norms.VICUNA_LARGEST)(
+            tokens(3, 7, 4096, scale=scale)
+        ).norm(dim=-1)
+        assert lengths.flatten().tolist() == pytest.approx([1.0126] * 21, abs=1e-5)
+    norm, y = norms.PublishedNorm(6, mean=0.5, largest=3.0), tokens(40, 6, scale=2.0)
+    with torch.no_grad():
+        norm.gamma.copy_(torch.tensor([0.1, 2.0, -1.0, 0.3, 1.0, 4.0]))
+    wanted = []
+    for row in y.double().numpy():
+        row = norm.gamma.detach().double().numpy() * row / np.sqrt(np.mean(row**2) + 1e-6)
+        wanted.append(row * min(1.0, 3.0 / np.linalg.norm(row)) * 0.5)
+    clipped = np.linalg.norm(wanted, axis=1) > 1.5 - 1e-9
+    assert 0 < clipped.sum() < 40
+    assert norm(y).detach().numpy() == pytest.approx(np.array(wanted), abs=1e-5)
+
+
+def test_gamma_learns_from_clipped_tokens_too_and_a_token_of_zeros_stays_one() -> None:
+    norm = norms.PublishedNorm(8)
+    (norm(tokens(5, 8)) * tokens(5, 8, seed=1)).sum().backward()
+    assert bool(torch.isfinite(norm.gamma.grad).all())
+    assert float(norm.gamma.grad.abs().min()) > 1e-4
+    for one in (norm, norms.MeanNorm(0.83)):
+        y = torch.zeros(2, 8, requires_grad=True)
+        one(y).sum().backward()
+        assert not one(y).any()
+        assert bool(torch.isfinite(y.grad).all())
+
+
+@pytest.mark.parametrize("dose", [0.0, 0.3, 1.0])
+def test_a_dose_mixes_the_own_norm_with_the_mean_and_keeps_the_direction(dose: float) -> None:
+    y = tokens(9, 16)
+    changed = norms.MeanNorm(0.83, dose)(y)
+    own = np.linalg.norm(y.numpy(), axis=1)
+    assert changed.norm(dim=-1).numpy() == pytest.approx((1 - dose) * own + dose * 0.83, rel=1e-5)
+    assert torch.cosine_similarity(changed, y, dim=-1).tolist() == pytest.approx([1.0] * 9, abs=1e-5)
+
+
+@pytest.mark.parametrize("norm", [norms.PublishedNorm(64), norms.MeanNorm(0.83)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_normalised_without_overflow(norm: torch.nn.Module, dtype: torch.dtype) -> None:
+    y = tokens(4, 64, scale=9000.0).to(dtype)
+    assert not bool(torch.isfinite(y.square().sum(-1)).all()) or dtype is torch.bfloat16
+    changed = norm(y)
+    assert changed.dtype is dtype
+    assert changed.float().norm(dim=-1).tolist() == pytest.approx(
+        [1.0126 if isinstance(norm, norms.PublishedNorm) else 0.83] * 4, rel=5e-3
+    )
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
+def test_on_a_model_every_image_token_enters_normalised_until_it_is_taken_off(kind: str) -> None:
+    model, inputs = small_vlm(kind), prompt(kind)
+    before = entering(model, inputs)
+    for norm, length in ((norms.PublishedNorm(64), 1.0126), (norms.MeanNorm(0.83), 0.83)):
+        handle = norms.put_norm(parts_of(model), norm, allow_untrained=True)
+        changed = entering(model, inputs)
+        assert changed.norm(dim=-1).tolist() == pytest.approx([length] * 16, abs=1e-3)
+        assert torch.cosine_similarity(changed, before, dim=-1).tolist() == pytest.approx([1.0] * 16, abs=1e-4)
+        handle.remove()
+        assert torch.equal(entering(model, inputs), before)
+
+
+def test_a_model_that_was_not_trained_with_a_normaliser_or_an_insert_is_refused_it() -> None:
+    model, inputs = small_vlm("llava"), prompt("llava")
+    before = entering(model, inputs)
+    with pytest.raises(ModelError, match=r"without it.*allow_untrained"):
+        norms.put_norm(parts_of(model), norms.PublishedNorm(64))
+    assert torch.equal(entering(model, inputs), before)
+    mark(model, norms.NAME, norms.PUBLISHED)
+    norms.put_norm(parts_of(model), norms.PublishedNorm(64)).remove()
+    model = small_vlm("llava")
+    with pytest.raises(ModelError, match="without it"):
+        put_pin(parts_of(model), pin_of())
+    assert not model.model.multi_modal_projector._forward_pre_hooks
+    mark(model, pin.NAME, {"patches": 16})
+    put_pin(parts_of(model), pin_of())
+
+
+def test_gamma_learns_on_a_frozen_model_and_is_saved_and_loaded(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model, inputs = small_vlm("llava").requires_grad_(False), prompt("llava")
+    parts, norm = parts_of(model), norms.PublishedNorm(64, 0.4, 2.0)
+    handle = norms.put_norm(parts, norm, allow_untrained=True)
+    optimizer = torch.optim.SGD(norm.parameters(), 0.5)
+    before = model(**inputs, labels=inputs["input_ids"]).loss
+    before.backward()
+    optimizer.step()
+    after = model(**inputs, labels=inputs["input_ids"])
+    assert after.loss.item() < before.item()
+    save_file(norms.norm_tensors(norm), tmp_path / "norm.safetensors")
+    handle.remove()
+    norms.put_norm(parts, norms.norm_from(load_file(tmp_path / "norm.safetensors")), allow_untrained=True)
+    with torch.no_grad():
+        assert torch.equal(model(**inputs).logits, after.logits)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
+def test_text_norms_are_those_of_the_rows_that_count(kind: str) -> None:
+    parts = parts_of(small_vlm(kind))
+    table = parts.embeddings.weight.detach().double().numpy() * (8.0 if kind == "paligemma" else 1.0)
+    lengths = np.linalg.norm(table, axis=1)
+    found = norms.text_norms(parts)
+    assert (found.mean, found.largest, found.count) == pytest.approx((lengths.mean(), lengths.max(), WORDS), rel=1e-5)
+    without = [token for token in range(55) if token not in (3, IMAGE)]
+    found = norms.text_norms(parts, rows=55, without=(3, IMAGE, 58))
+    assert (found.mean, found.count) == pytest.approx((lengths[without].mean(), 53), rel=1e-5)
+    assert list(found.quantiles.values()) == pytest.approx(np.quantile(lengths[without], norms.QUANTILES), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
+def test_image_norms_are_those_of_the_tokens_that_enter_the_decoder(kind: str) -> None:
+    model = small_vlm(kind)
+    batches = [prompt(kind, seed=seed) for seed in range(3)]
+    lengths = np.linalg.norm(torch.cat([entering(model, batch) for batch in batches]).double().numpy(), axis=1)
+    parts = parts_of(model)
+    found = norms.image_norms(parts, batches)
+    assert (found.mean, found.count) == pytest.approx((lengths.mean(), 48), rel=1e-4)
+    assert list(found.quantiles.values()) == pytest.approx(np.quantile(lengths, norms.QUANTILES), rel=1e-4)
+    assert norms.loudness(found, norms.text_norms(parts)) == pytest.approx(
+        lengths.mean() / norms.text_norms(parts).mean, rel=1e-4
+    )
+    handle = norms.put_norm(parts, norms.MeanNorm(norms.text_norms(parts).mean), allow_untrained=True)
+    assert norms.loudness(norms.image_norms(parts, batches), norms.text_norms(parts)) == pytest.approx(1.0, abs=1e-4)
+    handle.remove()
+    assert not parts.projector._forward_hooks
+
+
+def test_measuring_images_needs_them_and_leaves_nothing_hooked() -> None:
+    parts = parts_of(small_vlm("llava"))
+    for batches, words in (([], "at least one image"), ([{"input_ids": torch.tensor([[1, 2]])}], "no image token")):
+        with pytest.raises(InputError, match=words):
+            norms.image_norms(parts, batches)
+    assert not parts.projector._forward_hooks
+
+
+def put_on_llava(norm: torch.nn.Module) -> None:
+    norms.put_norm(parts_of(small_vlm("llava")), norm, allow_untrained=True)
+
+
+def text_norms_of(value: float = 1.0, **told: object) -> None:
+    parts = parts_of(small_vlm("llava"))
+    with torch.no_grad():
+        parts.embeddings.weight[4, 4] = value
+    norms.text_norms(parts, **told)
+
+
+def normalise(norm: torch.nn.Module, value: float) -> None:
+    y = tokens(4, 64)
+    y[2, 5] = value
+    norm(y)
+
+
+GAMMA = norms.norm_tensors(norms.PublishedNorm(4))
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "error", "words"),
+    [
+        (norms.PublishedNorm, (0, 0.8, 1.2), InputError, "above zero"),
+        (norms.PublishedNorm, (4, 0.0, 1.2), InputError, "above zero"),
+        (norms.PublishedNorm, (4, 0.8, INF), InputError, "above zero"),
+        (norms.PublishedNorm, (4, NAN, 1.0), InputError, "above zero"),
+        (norms.MeanNorm, (0.0, 1.0), InputError, "dose from 0 to 1"),
+        (norms.MeanNorm, (0.8, 1.1), InputError, "dose from 0 to 1"),
+        (norms.MeanNorm, (0.8, -0.1), InputError, "dose from 0 to 1"),
+        (norms.MeanNorm, (NAN, 0.5), InputError, "dose from 0 to 1"),
+        (norms.norm_from, ({"gamma": GAMMA["gamma"]},), InputError, "Save it with norm_tensors"),
+        (norms.norm_from, ({**GAMMA, "more": GAMMA["mean"]},), InputError, "Save it with norm_tensors"),
+        (norms.norm_from, ({**GAMMA, "gamma": GAMMA["mean"]},), InputError, "Save it with norm_tensors"),
+        (put_on_llava, (norms.PublishedNorm(32),), InputError, r"size 32.*64, as the tokens"),
+        (text_norms_of, {"rows": WORDS + 1}, InputError, "at least one row"),
+        (text_norms_of, {"rows": 0}, InputError, "at least one row"),
+        (text_norms_of, {"without": range(WORDS)}, InputError, "at least one row"),
+        (text_norms_of, (INF,), ModelError, "text embeddings"),
+        (norms.norm_of, (torch.tensor([[1.0, NAN]]), "a model"), ModelError, "a model"),
+        (normalise, (norms.PublishedNorm(64), INF), ModelError, "not numbers"),
+        (normalise, (norms.PublishedNorm(64), 3e38), ModelError, "not numbers"),
+        (normalise, (norms.MeanNorm(0.83), NAN), ModelError, "not numbers"),
+        (normalise, (norms.MeanNorm(0.83), 3e38), ModelError, "not numbers"),
+    ],
+)
+def test_impossible_normalisers_tokens_and_rows_are_refused(
+    call: Callable[..., object], given: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        call(**given) if isinstance(given, dict) else call(*given)
+
+
+def pin_of(patches: int = 16, size: int = 32, seed: int = 0) -> Pin:
+    torch.manual_seed(seed)
+    return Pin(patches, size)
+
+
+def offset(pin: Pin) -> np.ndarray:
+    """(N, d) of the perceptron in NumPy, from its weights."""
+    weights = {name: value.detach().double().numpy() for name, value in pin.psi.named_parameters()}
+    x = np.array([
+        [(math.sin if i % 2 == 0 else math.cos)(p / 10000 ** (2 * (i // 2) / 64)) for i in range(64)]
+        for p in range(len(pin.table))
+    ])  # fmt: skip
+    for linear, norm in ((0, 2), (3, 5)):
+        x = x @ weights[f"{linear}.weight"].T + weights[f"{linear}.bias"]
+        x = x / (1 + np.exp(-x))
+        x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+        x = x * weights[f"{norm}.weight"] + weights[f"{norm}.bias"]
+    return x @ weights["6.weight"].T + weights["6.bias"]
+
+
+def projected(model, inputs) -> torch.Tensor:  # noqa: ANN001
+    seen = []
+    handle = model.model.multi_modal_projector.linear_1.register_forward_pre_hook(
+        lambda _m, given: seen.append(given[0])
+    )
+    with torch.no_grad():
+        model(**inputs)
+    handle.remove()
+    return seen[0]
+
+
+def test_the_table_holds_sines_and_cosines_and_the_offset_is_the_perceptron_over_it(tmp_path: Path) -> None:
+    table = sinusoids(256)
+    assert sum(value.numel() for value in Pin(256, 1024).parameters()) == 1_217_280, "as published"
+    assert table.shape == (256, 64)
+    for patch, number in ((0, 0), (0, 1), (17, 0), (255, 0), (255, 31), (100, 62), (255, 63)):
+        angle = patch / 10000 ** (2 * (number // 2) / 64)
+        wanted = math.sin(angle) if number % 2 == 0 else math.cos(angle)
+        assert float(table[patch, number]) == pytest.approx(wanted, abs=1e-6)
+    pin = pin_of()
+    assert pin().detach().numpy() == pytest.approx(offset(pin), abs=1e-4)
+    assert float(torch.cdist(pin(), pin()).detach()[~torch.eye(16, dtype=torch.bool)].min()) > 0.01
+    from safetensors.torch import load_file, save_file
+
+    pin = pin_of(seed=3)
+    save_file(pin_tensors(pin), tmp_path / "pin.safetensors")
+    assert torch.equal(pin_from(load_file(tmp_path / "pin.safetensors"))(), pin())
+
+
+def test_patch_tokens_are_moved_by_it_until_it_is_taken_off() -> None:
+    model, inputs, pin = small_vlm("llava"), prompt("llava"), pin_of()
+    before = projected(model, inputs)
+    handle = put_pin(parts_of(model), pin, allow_untrained=True)
+    assert (projected(model, inputs) - before)[0].numpy() == pytest.approx(offset(pin), abs=1e-4)
+    assert model.generate(**inputs, max_new_tokens=4, do_sample=False).shape[1] == inputs["input_ids"].shape[1] + 4
+    for shape in ((1, 15, 32), (1, 18, 32), (1, 16, 40)):
+        with pytest.raises(ModelError, match="images of 16 patches of 32"):
+            model.model.multi_modal_projector(torch.zeros(shape))
+    handle.remove()
+    assert torch.equal(projected(model, inputs), before)
+
+
+def test_offsets_go_to_each_of_several_layers_and_a_class_token_stays_as_it_is() -> None:
+    from transformers import LlavaForConditionalGeneration
+
+    from spatial_vlm_ros.vlm.remedies.features import multilayer_config
+
+    torch.manual_seed(0)
+    model = LlavaForConditionalGeneration(multilayer_config(small_vlm("llava").config, [1, 3])).eval()
+    inputs, pin = prompt("llava"), pin_of()
+    before = projected(model, inputs)
+    put_pin(parts_of(model), pin, allow_untrained=True)
+    moved = (projected(model, inputs) - before)[0].numpy()
+    assert moved == pytest.approx(np.tile(offset(pin), 2), abs=1e-4)
+    model, inputs, pin = small_vlm("llava"), prompt("llava"), pin_of()
+    told = {"vision_feature_select_strategy": "full"}
+    with torch.no_grad():
+        before = model.model.get_image_features(inputs["pixel_values"], **told).pooler_output[0]
+        put_pin(parts_of(model), pin, allow_untrained=True)
+        after = model.model.get_image_features(inputs["pixel_values"], **told).pooler_output[0]
+    same = (after - before).abs().max(dim=-1).values < 1e-6
+    assert same.tolist() == [True] + [False] * 16
+
+
+@pytest.mark.parametrize("kind", ["llava", "paligemma"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_alone_learns_on_a_frozen_model(kind: str, dtype: torch.dtype) -> None:
+    model = small_vlm(kind, dtype=dtype).requires_grad_(False)
+    inputs, pin = prompt(kind, dtype=dtype), pin_of()
+    put_pin(parts_of(model), pin, allow_untrained=True)
+    optimizer = torch.optim.Adam(pin.parameters(), 1e-3)
+    losses = []
+    for _ in range(5):
+        loss = model(**inputs, labels=inputs["input_ids"]).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert all(value.grad is None for value in model.parameters())
+    assert all(float(value.grad.abs().max()) > 0 for value in pin.parameters())
+
+
+def put_on(kind: str, pin: Pin) -> None:
+    put_pin(parts_of(small_vlm(kind)), pin, allow_untrained=True)
+
+
+def spoilt() -> Pin:
+    pin = pin_of()
+    with torch.no_grad():
+        pin.psi[0].bias[3] = float("nan")
+    return pin
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "error", "words"),
+    [
+        (Pin, (0, 8), InputError, "above 0"),
+        (Pin, (8, 0), InputError, "above 0"),
+        (pin_from, ({},), InputError, "pin_tensors"),
+        (pin_from, ({**pin_tensors(pin_of()), "more": torch.zeros(3)},), InputError, "pin_tensors"),
+        (pin_from, ({**pin_tensors(pin_of()), "psi.0.bias": torch.zeros(3)},), InputError, "pin_tensors"),
+        (put_on, ("llava", Pin(17, 32)), InputError, "16 of 32 as in the encoder"),
+        (put_on, ("llava", Pin(16, 64)), InputError, "16 of 32 as in the encoder"),
+        (put_on, ("qwen2_5_vl", pin_of()), ModelError, "any size"),
+        (put_on, ("qwen3_vl", pin_of()), ModelError, "any size"),
+        (spoilt(), (), ModelError, "PIN"),
+    ],
+)
+def test_inserts_that_do_not_fit_are_refused(
+    call: Callable[..., object], given: tuple[Any, ...], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        call(*given)
+
 
 SETTINGS = {"scheme": "axial", "sections": (1, 2, 3), "base": 1e4}
 
@@ -40,13 +391,19 @@ def test_a_note_is_saved_and_loaded_with_the_model(kind: str, tmp_path: Path) ->
     check_trained(loaded, "positions", SETTINGS)
 
 
-def test_a_later_note_replaces_one_of_its_name_and_model_alone() -> None:
+def test_a_later_note_replaces_one_of_its_name_and_a_damaged_one_or_no_configuration_is_refused() -> None:
     model, other = small_vlm("llava"), small_vlm("llava")
     mark(model, "positions", "axial")
     mark(model, "norms", [1, 2])
     mark(model, "positions", "1d")
     assert dict(trained_with(model)) == {"positions": "1d", "norms": [1, 2]}
     assert dict(trained_with(other)) == {}
+    with pytest.raises(ModelError, match="no configuration"):
+        trained_with(torch.nn.Linear(2, 2))
+    model = small_vlm("llava")
+    model.config.spatial_vlm_remedies = ["axial"]
+    with pytest.raises(ModelError, match="is a list, not a mapping"):
+        trained_with(model)
 
 
 def test_what_a_model_was_not_trained_with_is_refused_unless_allowed() -> None:
@@ -76,18 +433,7 @@ def test_settings_that_cannot_be_saved_are_refused(value: object) -> None:
         check_trained(model, "positions", value)
 
 
-def test_a_model_without_configuration_and_a_damaged_note_are_refused() -> None:
-    with pytest.raises(ModelError, match="no configuration"):
-        trained_with(torch.nn.Linear(2, 2))
-    model = small_vlm("llava")
-    model.config.spatial_vlm_remedies = ["axial"]
-    with pytest.raises(ModelError, match="is a list, not a mapping"):
-        trained_with(model)
-
-
 class Words:
-    """A tokenizer, as far as a treatment looks at it."""
-
     all_special_ids = (50, 51, 52, 53)
 
     def __len__(self) -> int:
@@ -125,7 +471,7 @@ def test_a_pin_and_a_normaliser_come_from_one_file_and_go_again(tmp_path: Path) 
     assert torch.equal(logits(model), before)
 
 
-def test_layers_of_the_encoder_come_from_the_mark_alone(tmp_path: Path) -> None:
+def test_layers_come_from_the_mark_alone_and_where_one_cannot_be_put_on_none_is(tmp_path: Path) -> None:
     model = small_vlm("llava")
     before = logits(model)
     expected = by_hand(model, lambda parts: features.put_layers(parts, [3], allow_untrained=True))
@@ -133,9 +479,6 @@ def test_layers_of_the_encoder_come_from_the_mark_alone(tmp_path: Path) -> None:
     treat(model, RequestedRemedies(), tmp_path, Words())
     assert torch.equal(logits(model), expected)
     assert float((expected - before).abs().max()) > 1e-3
-
-
-def test_where_one_cannot_be_put_on_none_is(tmp_path: Path) -> None:
     model = small_vlm("llava")
     before = logits(model)
     save_learned(tmp_path, {norms.NAME: norms.norm_tensors(norms.PublishedNorm(64))})
@@ -144,9 +487,6 @@ def test_where_one_cannot_be_put_on_none_is(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="trained with pin"):
         treat(model, RequestedRemedies(), tmp_path, Words())
     assert torch.equal(logits(model), before)
-
-
-def test_attention_of_a_prefix_language_model_is_refused_when_it_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="prefix language model"):
         treat(small_vlm("paligemma"), RequestedRemedies(attention=ScalingVis(1.2)), tmp_path, Words())
 
@@ -164,3 +504,16 @@ def test_what_was_learnt_is_read_as_it_was_saved_or_told_to_be_missing_or_damage
         load_learned(tmp_path, "norm")
     with pytest.raises(FileError, match=FILE):
         save_learned(tmp_path / "nowhere", {"norm": {"mean": torch.zeros(())}})
+
+
+@pytest.mark.parametrize(("kind", "marks", "tensors", "words"), TABLES["marks that cannot be followed"])
+def test_a_mark_that_cannot_be_followed_is_a_model_error_that_names_it(
+    kind: str, marks: dict[str, Any], tensors: dict[str, list[int]] | None, words: str, tmp_path: Path
+) -> None:
+    model = small_vlm(kind)
+    for name, settings in marks.items():
+        mark(model, name, settings)
+    if tensors is not None:
+        save_file({name: torch.ones(shape) for name, shape in tensors.items()}, tmp_path / FILE)
+    with pytest.raises(ModelError, match=words):
+        treat(model, RequestedRemedies(), tmp_path, Words())

@@ -1,0 +1,473 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of an evaluation in shards: its files, its lock, what goes wrong and how it is gone on with."""
+
+import dataclasses
+import json
+import os
+import random
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import fsspec
+import pytest
+from engine_tasks import CONFIGURATION, MadeUp, contents, shards_of
+from tables import tables
+
+from spatial_vlm_ros.errors import (
+    DependencyError,
+    EngineUnavailableError,
+    FileError,
+    FolderInUseError,
+    InputError,
+    RunMismatchError,
+    SpatialVlmError,
+    StoreError,
+)
+from spatial_vlm_ros.evaluation.engine import lock as engine_lock
+from spatial_vlm_ros.evaluation.engine.local import LocalEngine
+from spatial_vlm_ros.evaluation.engine.lock import LOCK, STALE_S, FolderLock, LockOwner
+from spatial_vlm_ros.evaluation.engine.parts import fields_of, part_answers, part_bytes, read_merged, write_merged
+from spatial_vlm_ros.evaluation.engine.ray_engine import RayEngine, check_address
+from spatial_vlm_ros.evaluation.engine.run import MergedRun, evaluate_shards, run_rows
+from spatial_vlm_ros.evaluation.engine.shards import (
+    Outcome,
+    Row,
+    Shard,
+    ShardAnswers,
+    configuration_digest,
+    digest,
+    in_batches,
+)
+from spatial_vlm_ros.evaluation.engine.store import HALF, LocalStore, ResultStore, open_store
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("fsspec")
+
+KEY, NOTES = "0" * 40, ("the bag's end is damaged",)
+ROWS: list[Row] = [
+    {"id": "d1", "right": True, "n": 2**60, "iou": 0.1 + 0.2, "place": None, "kind": ["a", "b"], "message": "Größe"},
+    {"id": None, "right": False, "n": -1, "iou": None, "place": None, "kind": [], "message": ""},
+]  # fmt: skip
+
+
+def made(rows: Sequence[Row]) -> bytes:
+    return part_bytes(ShardAnswers(tuple(rows), NOTES), KEY)
+
+
+def test_rows_come_back_as_they_were_and_the_same_rows_give_the_same_bytes() -> None:
+    data = made(ROWS)
+    assert part_answers(data, KEY) == ShardAnswers(tuple(ROWS), NOTES)
+    assert made([dict(row) for row in ROWS]) == data
+    assert part_answers(data, "1" * 40) is None  # a part is of its own shard alone
+    assert part_answers(made([]), KEY) == ShardAnswers((), NOTES)
+    mixed: Any = part_answers(made([{"iou": 1}, {"iou": 0.5}, {"iou": None}]), KEY)
+    assert mixed.rows == ({"iou": 1.0}, {"iou": 0.5}, {"iou": None})
+
+
+def test_no_part_that_is_cut_off_or_changed_is_taken_for_whole() -> None:
+    data, rng = made(ROWS), random.Random(0)
+    assert all(part_answers(data[:length], KEY) is None for length in range(0, len(data), 7))
+    for _ in range(200):
+        at = rng.randrange(len(data))
+        changed = part_answers(data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :], KEY)
+        assert changed is None or changed.rows == tuple(ROWS)
+
+
+@pytest.mark.parametrize(("rows", "words"), tables(__file__)["no rows"])
+def test_what_is_no_row_is_refused(rows: list[Row], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        made(rows)
+
+
+def test_parts_merge_into_one_file_in_their_order_and_other_files_are_refused(tmp_path: Path) -> None:
+    parts, paths = [ROWS, [], ROWS[::-1]], [tmp_path / "rows.parquet", tmp_path / "again.parquet"]
+    for path in paths:
+        assert write_merged(path, iter(parts), fields_of([*ROWS, *ROWS]), {"configuration": "c"}) == 4
+        assert list(read_merged(path)) == [*ROWS, *ROWS[::-1]]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    for data in (b"", b"PAR1", b"no parquet at all, but some bytes"):
+        paths[0].write_bytes(data)
+        with pytest.raises(FileError, match=r"rows\.parquet"):
+            list(read_merged(paths[0]))
+    with pytest.raises(FileError):
+        list(read_merged(tmp_path / "none.parquet"))
+
+
+def test_the_name_of_a_part_is_that_of_content_cases_and_configuration() -> None:
+    shard = Shard("run1", "all", ("f1: the cup",), digest("content"), payload=1)
+    one, other = configuration_digest({"model": "a", "version": 1}), configuration_digest({"model": "b", "version": 1})
+    assert dataclasses.replace(shard, name="another name", payload=2).key(one) == shard.key(one)
+    assert configuration_digest({"version": 1, "model": "a"}) == one
+    changes: list[dict[str, Any]] = [{"source": "run2"}, {"cases": ("f1: the mug",)}, {"content": digest("other")}]
+    keys = [dataclasses.replace(shard, **change).key(one) for change in changes]
+    assert len({shard.key(one), shard.key(other), *keys}) == 5
+
+
+def test_names_are_cut_into_batches_in_their_order() -> None:
+    assert in_batches(["a", "b", "c"], 2) == [("a", "b"), ("c",)]
+    assert in_batches([], 2) == []
+
+
+@pytest.fixture(params=["disk", "store"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ResultStore:
+    return open_store(str(tmp_path / "out") if request.param == "disk" else f"memory://{tmp_path.name}")
+
+
+def test_files_are_written_read_listed_removed_and_created_once(store: ResultStore, tmp_path: Path) -> None:
+    assert store.read("run.json") is None
+    assert store.names() == set()
+    for data in (b"1", b"22"):
+        store.write("run.json", data)
+    store.write("parts/a.parquet", b"a")
+    (tmp_path / "file").write_bytes(b"large")
+    store.write_from("rows.parquet", tmp_path / "file")
+    assert [store.read(name) for name in ("run.json", "rows.parquet")] == [b"22", b"large"]
+    assert store.names("parts") == {"a.parquet"}
+    assert store.names() >= {"run.json", "rows.parquet"}
+    for _ in range(2):
+        store.remove("run.json")
+    assert store.read("run.json") is None
+    assert store.create("once.json", b"mine")
+    assert not store.create("once.json", b"yours")
+    assert store.read("once.json") == b"mine"
+
+
+def test_an_evaluation_in_a_store_has_the_rows_of_one_on_a_disk(tmp_path: Path) -> None:
+    uri = f"memory://{tmp_path.name}"
+    for folder in (str(tmp_path), uri):
+        evaluate_shards(MadeUp(), shards_of(5), folder, LocalEngine(), CONFIGURATION)
+    assert list(run_rows(uri)) == list(run_rows(tmp_path))
+    there = open_store(uri)
+    assert {name: there.read(name) for name in contents(tmp_path)} == contents(tmp_path)
+
+
+def test_a_store_that_fails_midway_keeps_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, seen = f"memory://{tmp_path.name}", list[object]()
+
+    def watch(outcome: object) -> None:
+        seen.append(outcome)
+        if len(seen) == 3:
+            monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "pipe_file", lost)
+
+    def lost(*_: object, **__: object) -> None:
+        raise OSError("the connection was closed")
+
+    with pytest.raises(StoreError, match=r"with --resume: 3 of 6 parts are stored and kept"):
+        evaluate_shards(MadeUp(), shards_of(6), uri, LocalEngine(), CONFIGURATION, watch=watch)
+    monkeypatch.undo()
+    assert evaluate_shards(MadeUp(), shards_of(6), uri, LocalEngine(), CONFIGURATION, resume=True).reused == 3
+
+
+def test_only_what_dead_writers_left_is_tidied_away(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    kept = {f"{HALF}1-of-init", "parts/a.parquet"}
+    for name in (*kept, f"{HALF}4999999-of-nobody", f"parts/{HALF}damaged"):
+        (tmp_path / name).touch()
+    LocalStore(tmp_path).tidy()
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == kept | {"parts"}
+
+
+@pytest.mark.parametrize("number", [1, 95])
+def test_a_file_system_without_links_will_do(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = LocalStore(tmp_path)
+    assert store.create(LOCK, b"mine")
+    assert not store.create(LOCK, b"yours")
+    assert contents(tmp_path) == {LOCK: b"mine"}
+
+
+OTHER = "of another process"
+
+
+def leave(folder: Path, **changes: object) -> LockOwner:
+    """A lock that another process left."""
+    owner = dataclasses.replace(LockOwner.this_process(), **{"token": OTHER, **changes})
+    (folder / LOCK).write_text(json.dumps(dataclasses.asdict(owner)))
+    return owner
+
+
+def test_a_second_evaluation_is_told_who_writes_since_when(tmp_path: Path) -> None:
+    owner, lock = leave(tmp_path, since=time.time() - 1000), FolderLock(LocalStore(tmp_path))
+    told = rf"in use by process {owner.pid} on .* for \d+ s"
+    with pytest.raises(FolderInUseError, match=told) as caught, lock:
+        pass
+    assert 1000 <= caught.value.age < 2000
+    assert "remove lock.json" in str(caught.value)
+    assert json.loads((tmp_path / LOCK).read_text())["token"] == OTHER
+
+
+def test_the_lock_is_gone_afterwards_whatever_happens(store: ResultStore) -> None:
+    with FolderLock(store), pytest.raises(FolderInUseError, match="in use by process"), FolderLock(store):
+        pass
+    with pytest.raises(ZeroDivisionError), FolderLock(store):
+        raise ZeroDivisionError
+    assert store.read(LOCK) is None
+
+
+FAR = {"host": "far-away", "boot": "other"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "age", "is_stale"),
+    [
+        ({"pid": 4_999_999}, 0.0, True),  # no such process
+        ({"born": "1"}, 0.0, True),  # another process of the same number
+        (FAR, 0.0, False),  # of another machine the last sign of life counts
+        (FAR, STALE_S - 60, False),
+        (FAR, STALE_S + 1, True),
+    ],
+)
+def test_a_lock_is_taken_over_once_its_owner_is_gone(
+    changes: dict[str, Any], age: float, is_stale: bool, tmp_path: Path
+) -> None:
+    leave(tmp_path, seen=time.time() - age, **changes)
+    if is_stale:
+        with FolderLock(LocalStore(tmp_path)):
+            assert json.loads((tmp_path / LOCK).read_text())["token"] != OTHER
+    else:
+        with pytest.raises(FolderInUseError, match="on far-away"), FolderLock(LocalStore(tmp_path)):
+            pass
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"host": 1}'])
+def test_a_damaged_lock_holds_nobody_up(text: str, tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text(text)
+    with FolderLock(LocalStore(tmp_path)):
+        assert (tmp_path / LOCK).read_text() != text
+
+
+def test_signs_of_life_are_given_and_a_lock_that_was_taken_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_lost() -> bool:
+        leave(tmp_path)
+        try:
+            lock.check()
+        except FolderInUseError:
+            return True
+        return False
+
+    monkeypatch.setattr(engine_lock, "BEAT_S", 0.02)
+    with FolderLock(LocalStore(tmp_path)) as lock:
+        first = json.loads((tmp_path / LOCK).read_text())
+        wait_for(lambda: json.loads((tmp_path / LOCK).read_text())["seen"] > first["seen"])
+        lock.check()
+        wait_for(is_lost)
+    assert json.loads((tmp_path / LOCK).read_text())["token"] == OTHER
+
+
+def wait_for(condition: Callable[[], bool], limit: float = 60.0) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def evaluated(folder: Path, shards: Sequence[Shard], setup: MadeUp | None = None, **options: Any) -> MergedRun:
+    configuration = options.pop("configuration", CONFIGURATION)
+    return evaluate_shards(setup or MadeUp(), shards, folder, LocalEngine(), configuration, **options)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The folder of seven shards, evaluated without trouble."""
+    folder = tmp_path_factory.mktemp("expected")
+    evaluated(folder, shards_of(7))
+    return contents(folder)
+
+
+def test_a_folder_holds_plan_parts_rows_and_outcome_and_no_lock(expected: dict[str, bytes]) -> None:
+    plan = json.loads(expected["run.json"])
+    parts = {f"parts/{shard['key']}.parquet" for shard in plan["shards"]}
+    assert expected.keys() == {"run.json", "rows.parquet", "outcome.json"} | parts
+    assert (plan["configuration"], len(parts)) == (CONFIGURATION, 7)
+    outcome = {"cases": 21, "evaluated": 21, "notes": ["piece 2 is made up"], "not_evaluated": []}
+    assert json.loads(expected["outcome.json"]) == outcome
+
+
+def test_rows_are_in_the_order_of_the_plan(tmp_path: Path) -> None:
+    done = evaluated(tmp_path, shards_of(4, cases=2))
+    assert (done.is_whole, done.summary()) == (True, "all 8 cases were evaluated")
+    words = [f"f{n:03}: case {k}" for n in range(4) for k in range(2)]
+    assert [row["instruction"] for row in run_rows(tmp_path)] == words
+    assert [row["instruction"] for row in read_merged(tmp_path / "rows.parquet")] == words
+
+
+def test_a_shard_that_cannot_be_evaluated_costs_itself_alone_and_every_outcome_is_seen(tmp_path: Path) -> None:
+    seen: list[Outcome] = []
+    done = evaluated(tmp_path, shards_of(4), MadeUp(bad=(1, 2)), watch=seen.append)
+    assert [one.shard.name for one in seen] == [f"piece {n}" for n in range(4)]
+    assert [(one.shard.name, one.status) for one in done.missing] == [(f"piece {n}", "DEPTH_INVALID") for n in (1, 2)]
+    told = "6 of 12 cases were not evaluated: piece 1 (3 cases: frame 1 has no depth. Record it again.)"
+    assert told in done.summary()
+    assert len(list(run_rows(tmp_path))) == 6
+
+
+def test_a_task_that_leaves_cases_out_is_not_taken_for_whole(tmp_path: Path) -> None:
+    class Short(MadeUp):
+        def __call__(self) -> Any:
+            task = super().__call__()
+            return lambda shard: ShardAnswers(task(shard).rows[:-1])
+
+    done = evaluated(tmp_path, shards_of(2), Short())
+    assert [one.reason for one in done.missing] == ["2 rows arrived for 3 cases"] * 2
+
+
+def test_models_that_cannot_be_loaded_end_the_evaluation(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="weights"):
+        evaluated(tmp_path, shards_of(3), MadeUp(broken=True))
+
+
+def test_parts_that_are_damaged_are_made_again(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    evaluated(tmp_path, shards_of(7))
+    first, second, third, *_ = sorted((tmp_path / "parts").iterdir())
+    first.write_bytes(first.read_bytes()[:-9])
+    second.write_bytes(third.read_bytes())
+    assert evaluated(tmp_path, shards_of(7), resume=True).reused == 5
+    assert contents(tmp_path) == expected
+
+
+def test_more_shards_are_added_to_those_that_are_there(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    evaluated(tmp_path, shards_of(4))
+    done = evaluated(tmp_path, shards_of(7), resume=True)
+    assert (done.reused, done.is_whole, done.notes) == (4, True, ("piece 2 is made up",))
+    assert contents(tmp_path) == expected
+
+
+def test_a_full_disk_ends_the_evaluation_with_what_is_stored(
+    tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(6))
+
+    def fsync(handle: int) -> None:
+        del handle
+        if next(calls, None) is None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("spatial_vlm_ros.evaluation.engine.store.os.fsync", fsync)
+    told = r"No space left.*enough space.*with --resume: [1-6] of 7 parts are stored and kept"
+    with pytest.raises(StoreError, match=told):
+        evaluated(tmp_path, shards_of(7))
+    monkeypatch.undo()
+    assert not list(tmp_path.rglob(".half-*"))
+    assert evaluated(tmp_path, shards_of(7), resume=True).reused >= 1
+    assert contents(tmp_path) == expected
+
+
+def test_a_folder_is_not_written_to_unless_it_is_this_evaluation_gone_on_with(tmp_path: Path) -> None:
+    evaluated(tmp_path, shards_of(3))
+    before = contents(tmp_path)
+    for options, words in (
+        ({}, r"holds 3 of 3 parts of this evaluation\. Continue it with --resume"),
+        ({"configuration": CONFIGURATION | {"version": "2"}, "resume": True}, 'another configuration: version was "1"'),
+    ):
+        with pytest.raises(RunMismatchError, match=words):
+            evaluated(tmp_path, shards_of(3), **options)
+        assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error", "words"),
+    [
+        ("thesis.tex", "", RunMismatchError, r"holds something else: thesis\.tex"),
+        *(("run.json", text, RunMismatchError, "damaged") for text in ("", "{}", '{"digest": 1}', "[1]")),
+    ],
+)
+def test_a_folder_of_something_else_is_refused(
+    name: str, text: str, error: type[SpatialVlmError], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(error, match=words):
+        evaluated(tmp_path, shards_of(1), resume=True)
+    assert contents(tmp_path) == {name: text.encode()}
+    with pytest.raises(StoreError, match="Choose a writable place"):
+        evaluated(tmp_path / name / "out", shards_of(1))
+
+
+def test_a_folder_without_an_evaluation_has_no_rows_and_workers_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(RunMismatchError, match=r"holds no run\.json"):
+        list(run_rows(tmp_path))
+    for workers in (0, -1, 5000):
+        with pytest.raises(InputError, match="--workers"):
+            LocalEngine(workers)
+
+
+LIMIT_S = 120
+
+
+@contextmanager
+def listening(answer: bytes | None) -> Iterator[str]:
+    """The address of somebody who says this to whoever connects; None = nothing, ever."""
+    over = threading.Event()
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(64)
+            if answer is not None:
+                connection.sendall(answer)
+            over.wait(LIMIT_S)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join(LIMIT_S)
+
+
+def test_who_does_not_listen_or_speaks_otherwise_is_no_cluster() -> None:
+    with pytest.raises(EngineUnavailableError, match=r"cluster at 127\.0\.0\.1:1 cannot be reached.*ray status"):
+        check_address("127.0.0.1:1")
+    for answer, wait_s, words in (
+        (None, 0.2, r"no answer within 0\.2 s"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", LIMIT_S, "not Ray"),
+    ):
+        with listening(answer) as address, pytest.raises(EngineUnavailableError, match=words):
+            check_address(address, wait_s)
+
+
+def test_a_server_of_http_2_may_be_a_cluster() -> None:
+    settings = bytes((0, 0, 6, 4, 0, 0, 0, 0, 0)) + bytes((0, 3, 0, 0, 0, 100))
+    with listening(settings) as address:
+        assert check_address(address, LIMIT_S) is None  # type: ignore[func-returns-value]
+
+
+def test_without_ray_the_command_that_installs_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(DependencyError, match="pip install ray pyarrow fsspec s3fs"):
+        evaluate_shards(MadeUp(), shards_of(2), tmp_path, RayEngine(2), CONFIGURATION)
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"num_gpus": -1.0}, {"num_gpus": 1.5}, {"num_cpus": 0.0}])
+def test_numbers_that_are_none_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        RayEngine(**options)
+
+
+def test_a_cluster_without_room_for_a_worker_is_said_with_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = MagicMock()
+    ray.is_initialized.return_value = False
+    ray.cluster_resources.return_value = {"CPU": 4.0, "memory": 1e9}
+    ray.wait.side_effect = lambda asked, **_: ([], asked)
+    monkeypatch.setattr("spatial_vlm_ros.evaluation.engine.ray_engine._ray", lambda: ray)
+    engine = RayEngine(2, num_gpus=0.5, start_timeout=0.05)
+    with pytest.raises(EngineUnavailableError, match=r"1 CPU and 0\.5 GPU for each worker, the cluster has 4 CPU"):
+        evaluate_shards(MadeUp(), shards_of(2), tmp_path, engine, CONFIGURATION)
+    assert ray.init.called
+    assert ray.shutdown.called
+    assert not (tmp_path / "lock.json").exists()

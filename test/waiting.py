@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a test waits at most for what should come: longer on a machine that is slow or busy."""
+
+from __future__ import annotations
+
+import os
+import time
+
+VARIABLE = "SPATIAL_VLM_TEST_SLOWNESS"
+REFERENCE = 0.12
+"""Seconds that the computation of `measured` takes on an idle core of a desktop."""
+
+
+def measured() -> float:
+    """How many times longer than there a computation takes here and now, at least 1."""
+    begun = time.perf_counter()
+    total = 0
+    for n in range(2_500_000):
+        total += n % 7
+    return max(1.0, (time.perf_counter() - begun) / REFERENCE)
+
+
+SLOWNESS = float(os.environ.setdefault(VARIABLE, f"{measured():.2f}"))
+"""Measured once for a run: workers and their children are given the number of the first process."""
+DEADLINE = 30.0 * SLOWNESS
+"""Seconds after which a test that waits fails; what takes longer by its nature has a multiple of it."""
