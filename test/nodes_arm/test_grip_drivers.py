@@ -130,7 +130,7 @@ def test_a_driver_that_is_not_there_is_named(franka: DoubleCell) -> None:
     assert franka.position(FINGERS[0]) == 0.04
 
 
-@pytest.mark.parametrize("parallel", [False, True], ids=["GripperCommand", "ParallelGripperCommand"])
+@pytest.mark.parametrize("parallel", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_robotiq_closes_on_an_object_and_opens(shared_cell: DoubleCell, parallel: bool) -> None:
     cell = shared_cell.reset(gripper=ROBOTIQ, parallel=parallel)
     own = {"gripper_interface": "parallel_gripper_command", "gripper_joint": KNUCKLE} if parallel else {}
@@ -171,7 +171,7 @@ UR = {
 } | NO_JOINTS  # fmt: skip
 
 
-@pytest.mark.parametrize("motion", [SET_BOOL, UR], ids=["SetBool", "Universal Robots"])
+@pytest.mark.parametrize("motion", [SET_BOOL, pytest.param(UR, marks=pytest.mark.slow)])
 def test_a_vacuum_gripper_is_judged_by_its_switch(cell: DoubleCell, vacuum: Any, motion: Any) -> None:
     air, client = vacuum(ur=motion is UR), cell.client(**motion)
     client.execute(closing())

@@ -244,7 +244,9 @@ def test_a_parent_that_hangs_is_noticed_and_told_so_when_it_wakes(commander: Any
     until(lambda: "no heartbeat" in one.watchdog.tripped, "the parent is told")
 
 
-@pytest.mark.parametrize("names", [{"event": "/nowhere"}, {"controller": "/nowhere"}])
+@pytest.mark.parametrize(
+    "names", [{"controller": "/nowhere"}, pytest.param({"event": "/nowhere"}, marks=pytest.mark.slow)]
+)
 def test_nothing_may_move_before_it_could_be_stopped(commander: Any, names: dict[str, str]) -> None:
     one = commander(**names)
     with pytest.raises(PlannerUnavailableError, match=r"the watchdog.*does not find /nowhere.*nothing has moved"):

@@ -83,6 +83,7 @@ def test_a_plan_alone_asks_nobody_and_refusals_and_questions_are_handed_on(still
     assert (answered.name, answered.result.resolution.target[0].id) == ("OK", "ribbon")
 
 
+@pytest.mark.slow
 def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page_and_its_plan_is_drawn_there(
     still: Cell, program: Program
 ) -> None:

@@ -62,6 +62,7 @@ def comparable(resolution: Resolution) -> Resolution:
     return dataclasses.replace(resolution, stamp_ns=0, frame=None, dialogue_id=None)
 
 
+@pytest.mark.slow
 def test_real_frames_played_as_a_bag_give_the_answers_of_the_core(
     real_frames: Path, tmp_path: Path, graph: Graph, resolver: Started
 ) -> None:

@@ -275,7 +275,7 @@ PHRASES = [NounPhrase(category) for category in CATEGORIES]
 WRITTEN = ["config.json", "model.onnx", "preprocessor_config.json", "tokenizer.json"]
 
 
-@pytest.fixture(scope="module", params=[KINDS[1], pytest.param(KINDS[0], marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp(request.param)
     source = saved_dino(root / "source", request.param)
