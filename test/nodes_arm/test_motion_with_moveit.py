@@ -92,6 +92,7 @@ def test_a_stop_stops_the_arm_and_the_answer_is_true(cell: DoubleCell, phase: st
     assert len(cell.arm.taken) == number
 
 
+@pytest.mark.slow
 def test_a_stop_that_comes_while_moveit_checks_the_start_is_not_lost(cell: DoubleCell) -> None:
     client = cell.client()
     plan = slowed(planned(client, scene(), put=False), "reach", LASTS)
