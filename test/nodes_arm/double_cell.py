@@ -183,6 +183,7 @@ class DoubleCell:
         spun = Spun(self.domain)
         node = Node("test_client", context=spun.context)
         made = ApprovedClient(node, config(motion=given))
+        made._beside.watchdog._spec["lapse"] = 1.5  # for the same reason as planner_silence
         spun.spin(node)
         self._clients[repr(motion)] = spun, made
         discovered(lambda: self.move_group.clients > len(self._clients), "move_group knows the client")
