@@ -192,7 +192,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    return f"deadlines of tests that wait: {SLOWNESS:.1f} times as long as on an idle desktop"
+    return f"deadlines of tests that wait: {SLOWNESS:.1f} times as long as on the idle machine they were chosen on"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of cases that stand beside a test in a file of its name. Not a test."""
+"""Tables of cases that stand beside a test in a file of its name or another, and examples as modules. Not a test."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,11 @@ def tables(test: str) -> dict[str, list[Any]]:
     return found
 
 
+def rows(test: str, name: str) -> list[Any]:
+    """The lines of `name`.jsonl beside the file of a test, in JSON."""
+    return [json.loads(line) for line in Path(test).with_name(f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def called(told: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:
     """What a cell says: [function, arguments ...], an object of named arguments behind them, or a value."""
     if isinstance(told, dict):
@@ -27,3 +34,15 @@ def called(told: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:
     given = [called(each, functions) for each in told[1:]]
     named = given.pop() if given and isinstance(told[-1], dict) else {}
     return functions[told[0]](*given, **named)
+
+
+def example(path: str) -> Any:
+    """A file of examples/ as a module."""
+    file = Path(__file__).resolve().parents[1] / "examples" / path
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -8,7 +8,7 @@ import time
 
 VARIABLE = "SPATIAL_VLM_TEST_SLOWNESS"
 REFERENCE = 0.12
-"""Seconds that the computation of `measured` takes on an idle core of a desktop."""
+"""Seconds that the computation of `measured` takes on an idle core of the machine on which the limits were chosen."""
 
 
 def measured() -> float:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which option or points a reply names, by the package's rules and by published ones, and how a model is asked."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

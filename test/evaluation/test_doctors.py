@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor names what is wrong with a frame, with streams and with an arm, and how to mend it."""
+"""The doctor names what is wrong with a frame, with streams and with an arm, and how to repair it."""
 
 import dataclasses
 import operator

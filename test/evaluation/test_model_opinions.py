@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a model's probabilities and answers follow the truth of labelled frames, and the files of what was counted."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import time

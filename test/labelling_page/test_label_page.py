@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from row_files import rows
+from tables import rows
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.evaluation.truth_file import load_truth

@@ -16,7 +16,7 @@ import pytest
 import setuptools
 import yaml
 from click.testing import CliRunner
-from row_files import rows
+from tables import rows
 
 from spatial_vlm_ros.cli.up import up
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from row_files import rows
+from tables import rows
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError

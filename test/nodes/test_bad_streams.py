@@ -13,8 +13,8 @@ import pytest
 from broken_setups import STAMPED, Setup
 from live_graph import Goal, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position
-from row_files import rows
 from sensor_msgs.msg import CompressedImage, Image
+from tables import rows
 
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.streams import frame_assembler as roles

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag is played byte for byte with its time, and the node answers on it as a replay does."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

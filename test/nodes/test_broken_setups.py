@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A set-up that does not work: diagnostics are not OK, doctor names cause and repair, no pose, and it recovers."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from fault_record import record_goals
 from live_graph import Graph
 from live_process import Started
 from live_scene import SENTENCE, core_position
-from row_files import rows
+from tables import rows
 
 from spatial_vlm_ros.nodes import qos
 

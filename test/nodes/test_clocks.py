@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A camera whose clock is off, and time that a simulator gives: it runs, stands still, jumps back, begins late."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections import deque

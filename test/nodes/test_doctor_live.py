@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`spatial-vlm doctor` names what is wrong with a live camera, a bag or a frame."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

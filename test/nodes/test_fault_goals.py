@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Goals that are not as they should be, on the live node: rows of docs/faults.md."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,7 +12,7 @@ from fault_bench import SENTENCE, Bench, write_scenes
 from fault_record import record_goals
 from lifecycle_msgs.msg import Transition
 from live_graph import Goal, Graph
-from row_files import rows
+from tables import rows
 
 BURST = 20
 PATIENCE = 15.0  # s: a goal without an answer after this is lost; each of a burst takes far less

@@ -11,7 +11,7 @@ from lifecycle_msgs.msg import Transition
 from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
 from rclpy.context import Context
-from row_files import rows
+from tables import rows
 
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode

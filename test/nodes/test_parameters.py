@@ -11,7 +11,7 @@ from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_answer, core_position, position
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
-from row_files import rows
+from tables import rows
 
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.geometry.depth import register_depth

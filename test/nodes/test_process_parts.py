@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts of the node's process: pressure, interrupts, shared memory and transports, kept dialogues."""
 
-from __future__ import annotations
-
 import contextlib
 import mmap
 import os

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The behaviour of examples/py_trees_pick.py on the live action: it never waits, reports, and cancels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import rclpy
-import row_files
+import tables
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import Transition
 from live_graph import Graph
@@ -25,7 +23,7 @@ Status = py_trees.common.Status
 
 @pytest.fixture(scope="module")
 def example() -> Any:
-    return row_files.example("py_trees_pick.py")
+    return tables.example("py_trees_pick.py")
 
 
 @pytest.fixture(autouse=True)

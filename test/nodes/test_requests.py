@@ -14,8 +14,8 @@ from lifecycle_msgs.msg import Transition
 from live_graph import Goal, Graph, HeldGrounder
 from live_process import Started
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position
-from row_files import rows
 from std_msgs.msg import String
+from tables import rows
 
 from spatial_vlm_ros.nodes import qos
 

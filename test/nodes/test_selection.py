@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service select_detection: one of a detector's own vision_msgs by a sentence, with live depth, or a refusal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any

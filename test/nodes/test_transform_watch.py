@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from geometry_msgs.msg import TransformStamped
-from row_files import rows
+from tables import rows
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros import errors

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A test double of MoveIt's PlanningScene, written from its source. Not a test.
+"""A test double of MoveIt's PlanningScene and AllowedCollisionMatrix, written from their source. Not a test.
 
 moveit2, branch jazzy, commit 4d841063; main, commit 8fcb5d23, does not differ in what is cited. Lines are of
 moveit_core/planning_scene/src/planning_scene.cpp ("scene" below), moveit_core/collision_detection/src/
 collision_matrix.cpp ("matrix") and collision_env.cpp ("env").
 
-What is left out: APPEND and MOVE, subframes, colours, meshes and planes, padding and scaling that are set, transforms
-that are sent; and of the matrix, which is kept as it is sent, how it is read (matrix:80-113) and told (matrix:380-426).
+What is left out: APPEND and MOVE, subframes, colours, meshes and planes, padding and scaling that are set, and
+transforms that are sent.
 """
 
 from __future__ import annotations
@@ -39,16 +39,64 @@ ADD, REMOVE = CollisionObject.ADD, CollisionObject.REMOVE
 Body = tuple[Any, list[tuple[Any, Any]]]  # (4, 4) pose of the object; shapes with their (4, 4) poses in it
 
 
-def without(matrix: AllowedCollisionMatrix, name: str) -> AllowedCollisionMatrix:
-    """matrix:182-190. The defaults stay."""
-    kept = [index for index, other in enumerate(matrix.entry_names) if other != name]
-    rows = [[matrix.entry_values[i].enabled[j] for j in kept] for i in kept]
-    return AllowedCollisionMatrix(
-        entry_names=[matrix.entry_names[i] for i in kept],
-        entry_values=[AllowedCollisionEntry(enabled=row) for row in rows],
-        default_entry_names=matrix.default_entry_names,
-        default_entry_values=matrix.default_entry_values,
-    )
+class Matrix:
+    """The allowed collision matrix: entries of pairs, and defaults of names."""
+
+    def __init__(self, message: AllowedCollisionMatrix | None = None) -> None:
+        """matrix:80-113. A message that is not square leaves what was read until then: at worst, nothing at all.
+
+        Of each pair only the upper triangle is read, and an entry that says the same as the defaults is not kept.
+        """
+        self.entries: dict[str, dict[str, bool]] = {}
+        self.defaults: dict[str, bool] = {}
+        if message is None:
+            return
+        names, rows = list(message.entry_names), message.entry_values
+        if len(names) != len(rows) or len(message.default_entry_names) != len(message.default_entry_values):
+            return
+        self.defaults = dict(zip(message.default_entry_names, map(bool, message.default_entry_values), strict=True))
+        for i, row in enumerate(rows):
+            if len(row.enabled) != len(names):
+                return
+            for j in range(i + 1, len(names)):
+                default = self._default(names[i], names[j])
+                if bool(row.enabled[j]) != bool(default):
+                    self.set(names[i], names[j], bool(row.enabled[j]))
+
+    def set(self, one: str, other: str, allowed: bool) -> None:
+        """matrix:154-158. Names are not looked up anywhere: a link that does not exist is as good as any."""
+        self.entries.setdefault(one, {})[other] = allowed
+        self.entries.setdefault(other, {})[one] = allowed
+
+    def remove(self, name: str) -> None:
+        """matrix:182-190. The defaults stay."""
+        self.entries.pop(name, None)
+        for row in self.entries.values():
+            row.pop(name, None)
+
+    def allowed(self, one: str, other: str) -> bool:
+        """matrix:366-370."""
+        told = self.entries.get(one, {}).get(other)
+        return bool(self._default(one, other) if told is None else told)
+
+    def _default(self, one: str, other: str) -> bool | None:
+        """matrix:330-364: both have to allow it where both have a default."""
+        told = [self.defaults[name] for name in (one, other) if name in self.defaults]
+        return all(told) if told else None
+
+    def message(self) -> AllowedCollisionMatrix:
+        """matrix:380-426. A default whose name sorts behind all entries is not told (matrix:386-391)."""
+        names = sorted(self.entries)
+        for name in sorted(self.defaults):
+            if any(other > name for other in names) and name not in names:
+                names = sorted([*names, name])
+        known = [name for name in names if name in self.defaults]
+        return AllowedCollisionMatrix(
+            entry_names=names,
+            entry_values=[AllowedCollisionEntry(enabled=[self.allowed(a, b) for b in names]) for a in names],
+            default_entry_names=known,
+            default_entry_values=[self.defaults[name] for name in known],
+        )
 
 
 @dataclass
@@ -71,7 +119,7 @@ class PlanningSceneDouble:
     world: dict[str, Body] = field(default_factory=dict)
     attached: dict[str, Attached] = field(default_factory=dict)
     types: dict[str, ObjectType] = field(default_factory=dict)
-    matrix: AllowedCollisionMatrix = field(default_factory=AllowedCollisionMatrix)
+    matrix: Matrix = field(default_factory=Matrix)
     octomap: OctomapWithPose = field(default_factory=OctomapWithPose)
     said: list[str] = field(default_factory=list)
 
@@ -84,14 +132,14 @@ class PlanningSceneDouble:
             self.world.clear()
             self.types.clear()
             self.attached.clear()
-            self.matrix, self.octomap = message.allowed_collision_matrix, OctomapWithPose()
+            self.matrix, self.octomap = Matrix(message.allowed_collision_matrix), OctomapWithPose()
         for each in message.robot_state.attached_collision_objects:
             if not message.robot_state.is_diff and each.object.operation != ADD:  # scene:1238-1245
                 self.said.append(f"{each.object.id}: the state is no difference; ignored")
             else:
                 self.attach(each)
         if message.is_diff and message.allowed_collision_matrix.entry_names:
-            self.matrix = message.allowed_collision_matrix
+            self.matrix = Matrix(message.allowed_collision_matrix)
         done = [self.change(each) for each in message.world.collision_objects]
         if message.world.octomap.octomap.id:
             self.octomap = message.world.octomap
@@ -177,7 +225,7 @@ class PlanningSceneDouble:
         for each in [name] if name else list(self.world):
             del self.world[each]
             self.types.pop(each, None)
-            self.matrix = without(self.matrix, each)
+            self.matrix.remove(each)
         return True
 
     def _shapes(self, each: Any) -> Body | None:
@@ -219,7 +267,7 @@ class PlanningSceneDouble:
                     AttachedCollisionObject(link_name=held.link, object=body, touch_links=held.touch)
                 )
         if wanted & part.ALLOWED_COLLISION_MATRIX:
-            scene.allowed_collision_matrix = self.matrix
+            scene.allowed_collision_matrix = self.matrix.message()
         if wanted & part.LINK_PADDING_AND_SCALING:  # env:91-96, 273-293
             scene.link_padding = [LinkPadding(link_name=name) for name in sorted(self.links)]
             scene.link_scale = [LinkScale(link_name=name, scale=1.0) for name in sorted(self.links)]

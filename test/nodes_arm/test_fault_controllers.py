@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every fault of the controllers and of the joint states under the gate: rows of docs/faults.md."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +15,8 @@ from fault_record import record
 from gate_cell import Cell, Picking, running_cell
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
-from row_files import rows
 from std_srvs.srv import Trigger
+from tables import rows
 
 pytestmark = pytest.mark.slow
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words outside the grammar before a simulated arm: a double of a model server points at the chick behind the cup."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

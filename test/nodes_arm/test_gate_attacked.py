@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A gate alone in a graph: with parameters that nothing can be done with, and with somebody who means it ill."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable
 from pathlib import Path

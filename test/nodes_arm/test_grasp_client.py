@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client of learned grasps against a server that replies well, badly, late or not at all."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import threading

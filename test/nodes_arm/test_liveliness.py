@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """When silence is too long, when a process is lost, and the watchdog that stops the arm when its parent is gone."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client against `arm_planner` in a process of its own, and controllers that record what they are told."""
 
-from __future__ import annotations
-
 import dataclasses
 import signal
 import sys
@@ -39,8 +37,8 @@ from rclpy.action import ActionServer, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
 from rclpy.node import Node
-from row_files import rows
 from sensor_msgs.msg import JointState
+from tables import rows
 
 from spatial_vlm_ros.errors import (
     BusyError,

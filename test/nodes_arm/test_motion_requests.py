@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a planner is asked for, motion by motion, as a MoveIt would read it, and what of its answers is a plan."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole picks as an integrator starts them: pick.launch.py with a preset, drivers by its names, doctor, a person."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -19,8 +19,8 @@ from moveit_msgs.msg import (
     PlanningScene,
 )
 from planning_scenes import config
-from row_files import rows
 from shape_msgs.msg import Mesh, Plane, SolidPrimitive
+from tables import rows
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from spatial_vlm_ros import errors

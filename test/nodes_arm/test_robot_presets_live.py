@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A robot's preset on a live graph: doubles of its drivers and of move_group, and `spatial-vlm doctor --arm`."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from collections.abc import Callable, Iterator

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is shown to a MoveIt, read back and taken away, against the double of its scene. Nothing is sent here."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections.abc import Callable
@@ -355,17 +353,26 @@ def test_the_double_detaches_at_the_link_that_it_is_attached_to_alone() -> None:
     assert list(moveit.world["box"][1][0][0].dimensions) == [2, 2, 2]  # the one of the world stays
 
 
-def test_the_double_replaces_its_matrix_by_one_with_entries_alone_and_a_removed_object_loses_its_row() -> None:
+def test_the_double_keeps_matrices_as_moveit_does() -> None:
     moveit = PlanningSceneDouble()
-    rows = [AllowedCollisionEntry(enabled=row) for row in ([False, True], [True, False])]
-    moveit.apply(scene_diff(allowed=AllowedCollisionMatrix(entry_names=["b", "cup"], entry_values=rows)))
-    defaults = AllowedCollisionMatrix(default_entry_names=["z"], default_entry_values=[True])
-    assert moveit.apply(scene_diff(allowed=defaults))
-    assert list(moveit.tell().allowed_collision_matrix.entry_names) == ["b", "cup"]
+    rows = [AllowedCollisionEntry(enabled=row) for row in ([False, True], [False, False])]
+    moveit.apply(scene_diff(allowed=AllowedCollisionMatrix(entry_names=["a", "no such link"], entry_values=rows)))
+    assert moveit.matrix.allowed("no such link", "a")  # the upper triangle counts; no name is looked up
+    ragged = AllowedCollisionMatrix(entry_names=["a", "b", "c"], entry_values=rows[:1])
+    assert moveit.apply(scene_diff(allowed=ragged))
+    assert not moveit.matrix.entries  # all is lost, and nothing is said
+    moveit.matrix.set("a", "b", True)
+    moveit.matrix.defaults = {"aa": True, "z": True}
+    told = moveit.tell().allowed_collision_matrix
+    assert (list(told.entry_names), list(told.default_entry_names)) == (["a", "aa", "b"], ["aa"])  # "z" is not told
+    assert moveit.apply(
+        scene_diff(allowed=AllowedCollisionMatrix(default_entry_names=["z"], default_entry_values=[True]))
+    )
+    assert moveit.matrix.allowed("a", "b")  # defaults alone are no change
+    moveit.matrix.set("b", "cup", True)
     moveit.apply(scene_diff([box_object("cup", "panda_link0", np.eye(4), (1, 1, 1))]))
     moveit.apply(scene_diff([removed_object("cup", "panda_link0")]))
-    told = moveit.tell().allowed_collision_matrix
-    assert (list(told.entry_names), [list(row.enabled) for row in told.entry_values]) == (["b"], [[False]])
+    assert not moveit.matrix.allowed("b", "cup")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gate's watch on the way of the arm: what enters, depth that is lost, bad images, cameras that move."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math

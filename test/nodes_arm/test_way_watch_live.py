@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole stack with the watch on the way, by a camera that stands or one on the hand: what enters stops the arm."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any

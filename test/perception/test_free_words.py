@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words that nobody can read, put to a model that points: what it points at is measured, checked and marked."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Sequence

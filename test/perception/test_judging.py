@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions about relations: how objects are marked and questions put, and which answers are no opinion."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Sequence

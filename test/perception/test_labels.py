@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well a label fits a name; detections that fit their image, those of other tools (RLE texts by pycocotools)."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models of every convention, played by functions that see the image; backends that are probed; and what one costs."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which object an answer names, masks for it, who finds and who is asked, images that a model was not trained for."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real processes, really killed. Waiting is always for something that can be seen, with a deadline."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

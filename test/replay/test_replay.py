@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A replay answers what the live node would have answered, also with a robot in the images and on bags of ROS 1."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bag_builder import FIXED, scene
-from row_files import rows
+from tables import rows
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.evaluation.bags.types import default_store

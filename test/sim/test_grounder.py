@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from row_files import rows
+from tables import rows
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from row_files import example
+from tables import example
 
 from spatial_vlm_ros.launcher import wiring
 from spatial_vlm_ros.launcher.gazebo import camera_mount

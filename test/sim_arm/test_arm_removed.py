@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The drawn arm over the table: all of it is removed, and no object is taken for it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import row_files
+import tables
 from live_process import Started
 
 pytest.importorskip("mujoco")
@@ -21,7 +21,7 @@ SENTENCE = "grab me the chick behind the cup"
 
 @pytest.fixture(scope="module")
 def example() -> Any:
-    return row_files.example("ask_and_check.py")
+    return tables.example("ask_and_check.py")
 
 
 def test_the_truth_of_the_world_is_where_the_simulator_has_its_objects(example: Any) -> None:

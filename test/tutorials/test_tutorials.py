@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from row_files import rows
+from tables import rows
 
 from scripts import refusal_examples, tutorials
 from scripts.tutorials import Block, Session, TutorialError, blocks_of, same, shell_blocks

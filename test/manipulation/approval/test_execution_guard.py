@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Only the approved plan passes the guard, each step once, in order and in time, whatever people and gates do."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import tempfile

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests to the approval page that must decide nothing: rows of docs/faults.md. Nothing may be begun after any."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import time

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of a request from words to motion: nothing moves unless every step before it has succeeded."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable

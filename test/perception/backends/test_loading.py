@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models are loaded from real folders or a hub's cache, ONNX files looked at first; what cannot be loaded says why."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

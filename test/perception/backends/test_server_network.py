@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time, failures, redirects, secrets and the fallback of the model-server client, against a real HTTP server."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 import socket

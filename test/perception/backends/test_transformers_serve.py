@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client against `transformers serve` in a process of its own, with a real LLaVA of tiny size."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

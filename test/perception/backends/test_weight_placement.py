@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where weights go and what cannot apply; memory, time and numbers that run out, on a real network of torch."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.util
 import inspect
