@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #   scripts/test.sh fast       what needs no process, ROS graph, browser or model, by a worker for each core, two to four
-#   scripts/test.sh            that, then the tests marked live, by two or three workers: a ROS domain for each graph
+#   scripts/test.sh            that, then the tests marked live, by three or four workers: a ROS domain for each graph
 #   scripts/test.sh research   the experiments' own tests
 #   scripts/test.sh all        everything, sweeps (marked slow) and research too, in parts; a part that has passed on
 #                              this very state of the files is not run again, so a run that was broken off goes on
@@ -15,7 +15,7 @@ pytest=(.venv/bin/python -m pytest)
 [ -z "${SPATIAL_VLM_TEST_TIMES:-}" ] || pytest+=(-p scripts.test_times)
 workers() { local n=$(($(nproc) + $1)); echo $((n < 2 ? 2 : n > 4 ? 4 : n)); }
 parallel=(--dist loadfile --numprocesses "$(workers 0)")
-side=(--dist loadfile --numprocesses "$(workers -1)") # a live test is several processes; one whole arm at a time
+side=(--dist loadfile --numprocesses "$(workers 1)") # a live test often waits; one whole arm at a time
 # A node that was killed leaves shared memory behind; with hundreds of such files, clocks stand still for seconds.
 clean() { [ ! -f .venv/tools/fastdds/fastdds.py ] || .venv/bin/python .venv/tools/fastdds/fastdds.py shm clean >/dev/null; }
 code=0

@@ -7,6 +7,7 @@ top; metres and radians.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -196,31 +197,19 @@ class Rendering:
 
 @dataclass(eq=False)
 class _Canvas:
-    """Current content of each pixel: distance along optical z, body index (-1 = none), normal and surface colour."""
+    """Current content of each pixel: distance along optical z, body index (-1 = none) and colour under the light."""
 
     distance: Array  # (H, W)
     owner: npt.NDArray[np.int32]  # (H, W)
-    normal: Array  # (H, W, 3), world frame
     colour: Array  # (H, W, 3)
 
-    @staticmethod
-    def empty(height: int, width: int) -> _Canvas:
-        return _Canvas(
-            np.full((height, width), np.inf),
-            np.full((height, width), -1, np.int32),
-            np.tile(_LIGHT, (height, width, 1)),
-            np.tile(np.array(_SKY_COLOUR, np.float64), (height, width, 1)),
-        )
-
-    def draw(self, window: tuple[slice, slice], hits: Hits, colour: tuple[int, int, int], owner: int = -1) -> None:
+    def draw(self, window: tuple[slice, slice], hits: Hits, colour: tuple[int, int, int], owner: int) -> None:
         """Draw a surface, hit at each pixel of `window`, where it is nearer than the current content."""
-        shape = self.distance[window].shape
-        distance = hits[0].reshape(shape)
+        distance = hits[0].reshape(self.distance[window].shape)
         nearer = distance < self.distance[window]
         self.distance[window][nearer] = distance[nearer]
         self.owner[window][nearer] = owner
-        self.normal[window][nearer] = hits[1].reshape(*shape, 3)[nearer]
-        self.colour[window][nearer] = colour
+        self.colour[window][nearer] = _light(hits[1]).reshape(distance.shape)[nearer][:, None] * colour
 
 
 def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_ns: int = 0) -> Rendering:
@@ -235,15 +224,11 @@ def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_
     Returns:
         The frame with exact depth along optical z (NaN beyond the world's range), and the ground truth.
     """
-    grid = normalised_grid(camera)
-    directions = np.concatenate([grid, np.ones((*grid.shape[:2], 1))], axis=2) @ base_T_camera.rotation.T  # (H, W, 3)
     eye = base_T_camera.translation
-    canvas = _Canvas.empty(camera.height, camera.width)
-    everywhere = (slice(0, camera.height), slice(0, camera.width))
-    rays = directions.reshape(-1, 3)
-    half = np.array(world.table_size) / 2
-    canvas.draw(everywhere, _ground(eye, rays, world.floor, np.array([np.inf, np.inf])), _FLOOR_COLOUR)
-    canvas.draw(everywhere, _ground(eye, rays, 0.0, half), _TABLE_COLOUR)
+    directions, distance, image = _without_bodies(
+        camera, tuple(base_T_camera.matrix.flat), world.table_size, world.floor
+    )
+    canvas = _Canvas(distance.copy(), np.full(distance.shape, -1, np.int32), np.empty_like(directions))
     alone: dict[str, int] = {}
     for number, body in enumerate(world.bodies):
         window = _window(body, camera, base_T_camera)
@@ -252,30 +237,35 @@ def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_
         canvas.draw(window, hits, COLOURS[body.colour], number)
     masks = {body.id: canvas.owner == number for number, body in enumerate(world.bodies)}
     seen = {id_: int(mask.sum()) for id_, mask in masks.items()}
+    shown, image = canvas.owner >= 0, image.copy()
+    image[shown] = _textured(canvas.colour[shown], eye + canvas.distance[shown][:, None] * directions[shown])
     depth = np.where(canvas.distance <= world.max_range, canvas.distance, np.nan).astype(np.float32)
     return Rendering(
-        RgbdFrame(
-            _shade(canvas, eye, directions),
-            depth,
-            camera,
-            stamp_ns,
-            base_T_camera.child,
-            base_T_camera,
-            domain="simulated",
-        ),
+        RgbdFrame(image, depth, camera, stamp_ns, base_T_camera.child, base_T_camera, domain="simulated"),
         tuple(_detection(body, masks[body.id]) for body in world.bodies if seen[body.id]),
         MappingProxyType(masks),
         MappingProxyType({id_: seen[id_] / max(alone[id_], 1) for id_ in seen}),
     )
 
 
-def _ground(eye: Array, directions: Array, z: float, half: Array) -> Hits:
-    """A horizontal rectangle around the origin, seen from above."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        distance = (z - eye[2]) / directions[:, 2]
-        reached = np.abs(eye[:2] + distance[:, None] * directions[:, :2]) <= half
-    hit = reached.all(axis=1) & (distance > 0) & (directions[:, 2] < 0)
-    return np.where(hit, distance, np.inf), np.broadcast_to(np.array([0.0, 0.0, 1.0]), directions.shape)
+@functools.lru_cache(maxsize=4)
+def _without_bodies(
+    camera: PinholeCamera, pose: tuple[float, ...], table_size: tuple[float, float], floor: float
+) -> tuple[Array, Array, npt.NDArray[np.uint8]]:
+    """Rays of all pixels (H, W, 3), world frame, and what they show of a world without bodies: distance and colours."""
+    grid, world_T_camera = normalised_grid(camera), np.array(pose).reshape(4, 4)
+    directions = np.concatenate([grid, np.ones((*grid.shape[:2], 1))], axis=2) @ world_T_camera[:3, :3].T
+    eye, (x, y, down) = world_T_camera[:3, 3], np.moveaxis(directions, 2, 0)
+    distance, image = np.full(grid.shape[:2], np.inf), np.tile(np.array(_SKY_COLOUR, np.uint8), (*grid.shape[:2], 1))
+    for z, (length, width), colour in ((floor, (np.inf, np.inf), _FLOOR_COLOUR), (0.0, table_size, _TABLE_COLOUR)):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            away = (z - eye[2]) / down
+            hit = (down < 0) & (away > 0) & (away < distance)
+            hit &= (np.abs(eye[0] + away * x) <= length / 2) & (np.abs(eye[1] + away * y) <= width / 2)
+        distance[hit] = away[hit]
+        points = eye + away[hit][:, None] * directions[hit]
+        image[hit] = _textured(np.array(colour) * _light(np.array([0.0, 0.0, 1.0])), points)
+    return directions, distance, image
 
 
 def _window(body: Body, camera: PinholeCamera, base_T_camera: Transform) -> tuple[slice, slice]:
@@ -297,13 +287,15 @@ def _detection(body: Body, mask: Mask) -> Detection:
     return Detection(body.id, body.label, 1.0, box, mask, (body.colour,))
 
 
-def _shade(canvas: _Canvas, eye: Array, directions: Array) -> npt.NDArray[np.uint8]:
-    """Shade by Lambert's law with one light and no shadows, and a faint pattern fixed to the surfaces."""
-    light = _AMBIENT + (1 - _AMBIENT) * np.clip(canvas.normal @ _LIGHT, 0.0, 1.0)
-    hit = np.isfinite(canvas.distance)
-    points = eye + np.where(hit, canvas.distance, 0.0)[..., None] * np.where(hit[..., None], directions, 0.0)
-    pattern = 1 + 0.03 * np.where(hit, np.sin(points @ (90.0, 35.0, 60.0)) + np.sin(points @ (-20.0, 110.0, 75.0)), 0.0)
-    return as_bytes(canvas.colour * (light * pattern)[..., None])
+def _light(normals: Array) -> Array:
+    """Lambert's law with one light and no shadows: (...) brightness of surfaces with normals (..., 3)."""
+    return _AMBIENT + (1 - _AMBIENT) * np.clip(normals @ _LIGHT, 0.0, 1.0)
+
+
+def _textured(colours: Array, points: Array) -> npt.NDArray[np.uint8]:
+    """Colours of surface points (N, 3) under a faint pattern fixed to the surfaces."""
+    pattern = 1 + 0.03 * (np.sin(points @ (90.0, 35.0, 60.0)) + np.sin(points @ (-20.0, 110.0, 75.0)))
+    return as_bytes(colours * pattern[:, None])
 
 
 def as_bytes(values: Array) -> npt.NDArray[np.uint8]:

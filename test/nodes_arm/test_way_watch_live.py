@@ -69,6 +69,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS, indirect=True)
 def test_what_enters_the_way_stops_the_arm(cell: Any) -> None:
     picking = cell.begun()

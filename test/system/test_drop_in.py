@@ -41,7 +41,7 @@ def played(start: Callable[..., Started], domain: int, section: str) -> None:
     ("example", "section"),
     [
         ("select_detection.py", "Choose one of your detector's detections"),
-        ("list_objects.py", "Take all that was measured"),
+        pytest.param("list_objects.py", "Take all that was measured", marks=pytest.mark.slow),
         pytest.param("py_trees_pick.py", "A behaviour tree", marks=pytest.mark.slow),
     ],
 )

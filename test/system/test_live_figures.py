@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,7 +30,6 @@ def test_the_node_answers_and_accounts_for_every_message(tmp_path: Path) -> None
     assert stream["received rgb/camera_info"] + stream["lost"] >= 60
 
 
-@pytest.mark.slow
 def test_a_short_soak_accounts_for_every_request_and_stays_small(tmp_path: Path) -> None:
     figures = measured(tmp_path, "soak", "--minutes", "0.2")
     claims = {claim["text"]: claim for claim in figures["claims"]}
@@ -40,7 +40,6 @@ def test_a_short_soak_accounts_for_every_request_and_stays_small(tmp_path: Path)
     assert max(size for _, size in figures["memory_mb"]) <= 300
 
 
-@pytest.mark.slow
 def test_the_idle_resolver_is_compared_with_a_bare_subscriber(tmp_path: Path) -> None:
     figures = measured(tmp_path, "idle", "--rounds", "1", "--seconds", "2")
     assert all(share > 0 for shares in figures["core_share"].values() for share in shares)

@@ -43,7 +43,7 @@ from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 WRIST = "wrist/"
 _HEIGHTS = {640: 480, 1280: 720}  # width → height of the usual images; others are 4:3
-_TICK = 0.01  # s of simulated time between two messages on /clock
+_TICK = 0.01  # s between two messages on /clock: each costs every node that hears them about a millisecond
 _VERDICTS = 0.5  # s of simulated time between two verdicts
 _FAULTY = ("rgb", "depth", "info", "detections", "tf", "tf_static", "joints", "clock", "arm", "gripper")
 _BEGUN_NS = messages.SECOND  # simulated time at the start: 0 means that there is no time yet
@@ -142,7 +142,7 @@ class SimArmNode(Node):
         running.every(1 / config.state_rate, self._tell_joints)
         running.every(_VERDICTS, lambda cell: self._verdicts.publish(String(data=self._verdict(cell))))
         if self._ticks is not None:
-            running.every(_TICK, lambda _: self._tick())
+            running.every(_TICK * max(1.0, config.speed), lambda _: self._tick())
         self._tell_camera()
         self.create_service(Trigger, "judge", self._on_judge)
         self.create_subscription(String, "disturb", self._on_disturb, qos.INSTRUCTIONS)

@@ -183,6 +183,7 @@ def test_what_is_kept_is_within_the_tolerance(source: Path, tmp_path: Path, numb
     assert max(written.score_error, written.box_error) <= TOLERANCE[number_format]
 
 
+@pytest.mark.slow
 def test_an_empty_folder_is_filled_and_another_is_left_alone(source: Path, tmp_path: Path) -> None:
     written = export_model(str(source), tmp_path)
     assert max(written.score_error, written.box_error) <= TOLERANCE["fp32"]

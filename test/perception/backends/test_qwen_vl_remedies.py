@@ -228,14 +228,14 @@ def test_nothing_is_put_on_unless_asked_for_and_dose_0_and_factor_1_change_nothi
     [
         {"norm_dose": "0.1"},
         {"attention": "0.0"},
-        {"attention": "1.2"},
-        {"positions": "1d"},
-        {"positions": "axial"},
         {"positions": "mrope"},
         {"positions": "axial", "attention": "1.5"},
         *(
             pytest.param(options, marks=SLOW)
             for options in (
+                {"attention": "1.2"},
+                {"positions": "1d"},
+                {"positions": "axial"},
                 {"norm_dose": "1.0"},
                 {"attention": "0.5"},
                 {"attention": "4.0"},

@@ -137,7 +137,9 @@ def test_points_become_objects_by_depth_alone() -> None:
     assert np.linalg.norm(np.subtract(answer.target.pose.position, truth.target.pose.position)) < 0.01
 
 
-@pytest.mark.parametrize("family", POINTS)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=() if name in ("molmo", "robopoint") else pytest.mark.slow) for name in POINTS]
+)
 def test_points_of_a_family_become_objects_with_masks(family: str, folders: Folders) -> None:
     row, (rgb, truth) = FAMILIES[family], shapes()
     sent = RESIZED if row.multiple == 28 else (WIDTH, HEIGHT)

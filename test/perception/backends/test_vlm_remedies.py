@@ -190,6 +190,7 @@ def remedied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_marked_llava_gets_what_it_was_trained_with(remedied: Path) -> None:
     grounder = loaded(remedied)
     for rgb, box in ((CUP_LEFT, LEFT), (CUP_RIGHT, RIGHT)):

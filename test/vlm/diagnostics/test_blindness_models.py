@@ -106,6 +106,7 @@ def test_a_folder_goes_through_the_whole_command(folder: Path, tmp_path: Path) -
     assert cv2.imread(str(out / images[1])).shape[1] > 4 * 240  # the image and three thirds of the layers
 
 
+@pytest.mark.slow
 def test_the_command_spares_the_next_starts_their_questions_until_the_model_changes(
     tmp_path: Path, asked: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
