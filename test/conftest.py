@@ -149,6 +149,7 @@ def real_frames() -> Path:
 
 
 REQUIRED = {
+    "ROS": ("of the live nodes", "ros", "rclpy"),
     "MODELS": (
         *("of models", "models"),
         "torch transformers tokenizers onnxruntime onnxscript accelerate fastapi uvicorn openai",
@@ -181,11 +182,17 @@ def axe_script() -> str:
     return path.read_text(encoding="utf-8")
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def _missing() -> Iterator[tuple[str, str]]:
     for variable, (subject, parts, needed) in REQUIRED.items():
         missing = [name for name in needed.split() if not _is_there(name)]
-        if missing and os.environ.get(f"SPATIAL_VLM_REQUIRE_{variable}"):
-            raise pytest.UsageError(f"tests {subject} need {', '.join(missing)}: scripts/setup.sh test {parts}")
+        if missing:
+            yield variable, f"tests {subject} need {', '.join(missing)}: scripts/setup.sh test {parts}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for variable, words in _missing():
+        if os.environ.get(f"SPATIAL_VLM_REQUIRE_{variable}"):
+            raise pytest.UsageError(words)
     config.addinivalue_line("markers", "real_frames: needs the folder of real RGB-D frames")
     if not hasattr(config, "workerinput"):
         end_leftovers()
@@ -287,6 +294,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for _, words in _missing():
+        terminalreporter.write_line(words)
     counts = {
         outcome: sum(
             "real_frames" in getattr(report, "keywords", ()) for report in terminalreporter.stats.get(outcome, ())

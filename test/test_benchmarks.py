@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import DEADLINE
 
 from benchmarks import RESULTS_VARIABLE
 from benchmarks.__main__ import ACCURACY, PARTS, SPEED, file_of, main, run
@@ -220,8 +221,8 @@ def test_the_command_answers_help_and_refuses_an_unknown_option_without_work(nam
         pytest.importorskip("open3d")
     module, root = f"{PARTS[name].package}.{name}", file_of("lifting").parents[1]
     helped, refused = (
-        subprocess.run([sys.executable, "-m", module, option], cwd=root, text=True, capture_output=True, timeout=120,
-                       check=False)
+        subprocess.run([sys.executable, "-m", module, option], cwd=root, text=True, check=False,
+                       timeout=4 * DEADLINE, capture_output=True)
         for option in ("--help", "--no-such-option")
     )  # fmt: skip
     assert helped.returncode == 0, helped.stderr

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tables import tables
+from waiting import DEADLINE
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import NoPathError
@@ -53,7 +54,7 @@ def refuse() -> None:
 @pytest.mark.live
 def test_an_error_comes_back_from_another_process() -> None:
     with ProcessPoolExecutor(1) as pool, pytest.raises(errors.ShapeError, match=r"\(H, W\)") as caught:
-        pool.submit(refuse).result(timeout=60)
+        pool.submit(refuse).result(timeout=2 * DEADLINE)
     assert caught.value.repair
 
 

@@ -4,7 +4,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 VARIABLE = "SPATIAL_VLM_TEST_SLOWNESS"
 REFERENCE = 0.12
@@ -24,3 +29,19 @@ SLOWNESS = float(os.environ.setdefault(VARIABLE, f"{measured():.2f}"))
 """Measured once for a run: workers and their children are given the number of the first process."""
 DEADLINE = 30.0 * SLOWNESS
 """Seconds after which a test that waits fails; what takes longer by its nature has a multiple of it."""
+
+
+def until(
+    condition: Callable[[], Any],
+    what: str | Callable[[], str],
+    seconds: float = DEADLINE,
+    meanwhile: Callable[[], object] = lambda: None,
+    period: float = 0.005,
+) -> None:
+    """Wait for a condition, doing something again and again; fail with its words at the deadline."""
+    end, gate = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"waited {seconds:.0f} s in vain until {what if isinstance(what, str) else what()}")
+        meanwhile()
+        gate.wait(period)

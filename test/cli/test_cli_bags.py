@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 from cli_runs import WORDS, files_of, objects, run
 from click.testing import Result
+from waiting import DEADLINE
 
 from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 from spatial_vlm_ros.output.json_schema import json_schema
@@ -220,7 +221,7 @@ def slow(self, *given, **named):
     write(self, *given, **named)
     sys.stdout.write("writing\\n")
     sys.stdout.flush()
-    time.sleep(60)
+    time.sleep(600)
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored, and stays so, where nohup started the tests
 BagWriter.write_frame = slow
@@ -242,7 +243,7 @@ def test_a_recording_that_is_stopped_removes_what_it_began(
         assert process.stdout.readline() == "writing\n"
         assert list(tmp_path.glob(".bag.*.part/bag/*.mcap"))
         process.send_signal(number)
-        process.wait(20)  # far less than the frame would take
+        process.wait(DEADLINE)  # far less than the frame would take
     assert process.returncode == (1 if number == signal.SIGINT else 128 + number)
     assert not list(tmp_path.iterdir())
 

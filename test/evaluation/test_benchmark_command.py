@@ -15,6 +15,7 @@ import cli_runs
 import pytest
 from benchmark_folders import image_cell, left_half, png, write_parquet
 from tables import tables
+from waiting import DEADLINE
 
 from spatial_vlm_ros.cli.benchmark import WAYS
 from spatial_vlm_ros.errors import FileError
@@ -237,7 +238,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(data: Path, tm
     paths = os.pathsep.join([str(Path.cwd()), str(Path(__file__).parent)])
     killed = subprocess.run(
         [sys.executable, "-m", "spatial_vlm_ros.cli", *common, "--out", str(out), "--model", f"{model} ends=5"],
-        check=False, timeout=300, env=os.environ | {"PYTHONPATH": paths}, capture_output=True,
+        check=False, timeout=10 * DEADLINE, env=os.environ | {"PYTHONPATH": paths}, capture_output=True,
     )  # fmt: skip
     assert killed.returncode == -9
     assert not out.exists()

@@ -22,6 +22,7 @@ from bag_builder import T0, scene
 from engine_bags import COUNT, WORDS, stamp_of, write_bag, write_truth
 from frame_files import case, write_cases, write_frame
 from tables import tables
+from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import FileError, RunMismatchError
 from spatial_vlm_ros.evaluation import truth_file
@@ -412,7 +413,7 @@ def test_what_is_ended_gives_its_lock_back_and_says_how_to_go_on(
                "--out", tmp_path / "out")  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300, check=False,
+        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=10 * DEADLINE, check=False,
         preexec_fn=_with_default_signals,
     )  # fmt: skip
     assert done.returncode == code, done.stderr

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import fsspec
 import pytest
 from engine_tasks import CONFIGURATION, MadeUp, contents, shards_of
 from tables import tables
+from waiting import until
 
 from spatial_vlm_ros.errors import (
     DependencyError,
@@ -260,17 +261,10 @@ def test_signs_of_life_are_given_and_a_lock_that_was_taken_is_noticed(
     monkeypatch.setattr(engine_lock, "BEAT_S", 0.02)
     with FolderLock(LocalStore(tmp_path)) as lock:
         first = json.loads((tmp_path / LOCK).read_text())
-        wait_for(lambda: json.loads((tmp_path / LOCK).read_text())["seen"] > first["seen"])
+        until(lambda: json.loads((tmp_path / LOCK).read_text())["seen"] > first["seen"], "a sign of life is written")
         lock.check()
-        wait_for(is_lost)
+        until(is_lost, "the loss is noticed")
     assert json.loads((tmp_path / LOCK).read_text())["token"] == OTHER
-
-
-def wait_for(condition: Callable[[], bool], limit: float = 60.0) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def evaluated(folder: Path, shards: Sequence[Shard], setup: MadeUp | None = None, **options: Any) -> MergedRun:

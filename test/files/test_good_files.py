@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files import arrays, documents, images, reading, writing
@@ -207,7 +208,7 @@ def test_a_pipe_is_written_to_as_it_is(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: heard.append(pipe.read_bytes()))
     reader.start()
     writing.write_text(pipe, "words")
-    reader.join(10)
+    reader.join(DEADLINE)
     assert heard == [b"words"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import DEADLINE
 
 pytest.importorskip("rosbags")
 pytest.importorskip("pinocchio")
@@ -36,7 +37,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     here = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, str(here / "hostile_reading.py"), str(listing)], capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL, timeout=600, cwd=here.parent.parent,
+        stdin=subprocess.DEVNULL, timeout=20 * DEADLINE, cwd=here.parent.parent,
         env={**os.environ, "PYTHONPATH": str(here.parent.parent), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

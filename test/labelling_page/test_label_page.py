@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tables import rows
+from waiting import DEADLINE
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.evaluation.truth_file import load_truth
@@ -159,7 +160,7 @@ def visitor(link: str) -> Labeller:
 
 def ended(process: Any, how: int = signal.SIGINT) -> tuple[int, str]:
     process.send_signal(how)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=4 * DEADLINE)
     return process.returncode, said
 
 

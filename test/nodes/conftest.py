@@ -22,11 +22,6 @@ shared_graphs, live, quiet = live_fixtures.shared_graphs, live_fixtures.live, li
 start, node, program = live_fixtures.start, live_fixtures.node, live_fixtures.program
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not live_fixtures.HAS_ROS:
-        terminalreporter.write_line("tests of the live nodes were left out: rclpy is not installed")
-
-
 @pytest.fixture
 def domain(request: pytest.FixtureRequest) -> Iterator[int]:
     for shared in {"live", "quiet"} & set(request.fixturenames):

@@ -17,7 +17,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from live_process import until
 from live_scene import DETECTIONS, FRAME, SENTENCE, position
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.action import ActionClient
@@ -30,7 +29,7 @@ from rclpy.task import Future
 from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from visualization_msgs.msg import MarkerArray
-from waiting import DEADLINE
+from waiting import DEADLINE, until
 
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.nodes.calls import Jobs

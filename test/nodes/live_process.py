@@ -7,32 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-from waiting import DEADLINE
+from waiting import DEADLINE, until
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def until(
-    condition: Callable[[], Any],
-    what: str | Callable[[], str],
-    seconds: float = DEADLINE,
-    meanwhile: Callable[[], object] = lambda: None,
-    period: float = 0.005,
-) -> None:
-    """Wait for a condition, doing something again and again; fail with its words at the deadline."""
-    end, gate = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"waited {seconds:.0f} s in vain until {what if isinstance(what, str) else what()}")
-        meanwhile()
-        gate.wait(period)
 
 
 class Started:

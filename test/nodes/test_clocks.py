@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from live_domain import free_domain
 from live_graph import Goal, Graph, HeldGrounder
-from live_process import until
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position
 from rosgraph_msgs.msg import Clock
+from waiting import until
 
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.streams import frame_assembler as roles

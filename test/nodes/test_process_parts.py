@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from live_domain import free_domain
+from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.language import parse
@@ -112,7 +113,7 @@ def test_signals_belong_to_the_main_thread() -> None:
             return pressed()
 
     with ThreadPoolExecutor(1) as pool:
-        assert not pool.submit(beside).result(10)
+        assert not pool.submit(beside).result(DEADLINE)
 
 
 @pytest.fixture
@@ -230,8 +231,9 @@ def test_a_node_without_shared_memory_is_found_by_others(discovery: str, other: 
         chosen["FASTDDS_DEFAULT_PROFILES_FILE"] = IMAGES
         ours, theirs = talking(chosen, "alone", "a", "b"), talking(chosen, other, "b", "a")
         try:
-            assert ours.communicate(timeout=90.0)[0].split() == ["udp", "True"]
-            assert theirs.communicate(timeout=90.0)[0].split() == ["udp" if other == "alone" else "shared", "True"]
+            assert ours.communicate(timeout=3 * DEADLINE)[0].split() == ["udp", "True"]
+            way = "udp" if other == "alone" else "shared"
+            assert theirs.communicate(timeout=3 * DEADLINE)[0].split() == [way, "True"]
         finally:
             for process in (ours, theirs):
                 process.kill()

@@ -11,11 +11,11 @@ import tables
 from action_msgs.msg import GoalStatus
 from lifecycle_msgs.msg import Transition
 from live_graph import Graph
-from live_process import until
 from live_scene import DETECTIONS, FRAME, SENTENCE
 from rclpy.context import Context
 from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
 from spatial_vlm_interfaces.msg import Target
+from waiting import until
 
 py_trees = pytest.importorskip("py_trees")
 Status = py_trees.common.Status

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import DEADLINE
 
 pytest.importorskip("mujoco")
 pytest.importorskip("control_msgs")
@@ -66,7 +67,7 @@ def bring(client: Hands, x: float, y: float, z: float) -> None:
 
 def asked(graph: Graph, words: str) -> Any:
     goal = graph.send_goal(words)
-    graph.until(lambda: goal.result is not None, "the result is there", deadline=60.0)
+    graph.until(lambda: goal.result is not None, "the result is there", deadline=2 * DEADLINE)
     return goal
 
 

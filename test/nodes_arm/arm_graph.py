@@ -18,14 +18,13 @@ from control_msgs.action import FollowJointTrajectory, GripperCommand
 from controller_double import ARM as JOINTS
 from controller_double import HOME
 from hardware_double import Spun
-from live_process import until
 from planning_scenes import CLEAR, box, config, placed, table_with
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.context import Context
 from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
-from waiting import DEADLINE
+from waiting import DEADLINE, until
 
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, step_digest
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy

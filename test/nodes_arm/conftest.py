@@ -24,11 +24,6 @@ RUNS = not MISSING or bool(os.environ.get("SPATIAL_VLM_REQUIRE_ARM"))
 collect_ignore_glob = [] if RUNS else ["test_*.py"]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not RUNS:
-        terminalreporter.write_line(f"tests of the arm's nodes were left out: {', '.join(MISSING)} not installed")
-
-
 @pytest.fixture(scope="module")
 def shared_domain() -> Iterator[int]:
     with free_domain() as number:

@@ -19,7 +19,7 @@ from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelG
 from controller_double import ARM, HOME
 from franka_msgs.action import Grasp, Move
 from hardware_double import Spun, forget
-from live_process import Started, until
+from live_process import Started
 from move_group_double import MoveGroupDouble
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
 from planning_scenes import config
@@ -29,6 +29,7 @@ from rclpy.qos import qos_profile_action_status_default
 from robot_doubles import RobotDoubles, clients
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from waiting import until
 
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, PlanStep, Trajectory
 from spatial_vlm_ros.nodes.calls import Bridge

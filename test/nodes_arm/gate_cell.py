@@ -19,7 +19,7 @@ from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from live_domain import free_domain
-from live_process import Started, until
+from live_process import Started
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.node import Node
@@ -30,7 +30,7 @@ from spatial_vlm_interfaces.srv import Approve
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
-from waiting import DEADLINE
+from waiting import DEADLINE, until
 
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.calls import Bridge
@@ -103,6 +103,7 @@ class Cell:
             "planner_gate": begin("planner_gate", audit_log=str(audit), **self.given, **gate),
         }
         self.proposals: list[Proposal] = []
+        self.sent: list[Picking] = []
         self.verdicts: list[dict[str, Any]] = []
         self.static: list[TFMessage] = []
         self.joints: list[JointState] = []
@@ -205,6 +206,7 @@ class Cell:
 
     def send(self, instruction: str = "", dialogue_id: str = "", plan_only: bool = False, pick: Any = None) -> Picking:
         picking, words = Picking(), instruction or self.sentence
+        self.sent.append(picking)
         goal = PickInstruction.Goal(instruction=words, dialogue_id=dialogue_id, plan_only=plan_only)
         client, hears = pick or self.pick, lambda message: picking.hears(message.feedback)
         # On the executor's thread: rclpy loses a reply that comes while another thread is still sending.
@@ -217,6 +219,11 @@ class Cell:
 
         picking.handle.get_result_async().add_done_callback(ended)
         return picking
+
+    def withdraw(self) -> None:
+        """Cancel what a test that failed has left open."""
+        for left in (picking for picking in self.sent if picking.result is None):
+            self.wait(left.handle.cancel_goal_async(), "it is cancelled")
 
     def run(self, instruction: str = "", **request: Any) -> Picking:
         return self.end(self.send(instruction, **request))

@@ -14,12 +14,13 @@ from controller_double import ARM, HOME, Constraints
 from double_cell import EXECUTE, FOLLOW, FRANKA, GRASP, MOVE, OPEN, OURS, PARALLEL, DoubleCell, swing
 from franka_msgs.action import Grasp, Move
 from gripper_double import CLOSED, FINGERS, KNUCKLE, ROBOTIQ, GripperParameters
-from live_process import Started, until
+from live_process import Started
 from moveit_msgs.action import ExecuteTrajectory
 from moveit_msgs.msg import MoveItErrorCodes as Codes
 from moveit_msgs.msg import RobotTrajectory
 from planning_scenes import config
 from std_msgs.msg import String
+from waiting import until
 
 from spatial_vlm_ros.nodes.arm.motion_messages import motion_goal, scene_diff
 

@@ -11,7 +11,6 @@ import rclpy
 from arm_graph import ArmGraph
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
-from live_process import until
 from rcl_interfaces.msg import Log
 from rclpy.action import ActionClient
 from rclpy.context import Context
@@ -22,6 +21,7 @@ from spatial_vlm_interfaces.srv import Approve
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
+from waiting import until
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.manipulation.approval.address import address_in

@@ -13,7 +13,6 @@ import pytest
 import rclpy
 from arm_graph import ArmGraph, Aside, discovered
 from geometry_msgs.msg import Point, Pose, Quaternion
-from live_process import until
 from planning_scenes import config
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
@@ -21,6 +20,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from spatial_vlm_interfaces.srv import ProposeGrasps
 from test_surface_grasps import mug
+from waiting import DEADLINE, until
 
 from spatial_vlm_ros.errors import CancelledError, ModelError, ModelTimeoutError
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspQuestion, checked, question_of
@@ -132,7 +132,7 @@ def held(server: ServerDouble) -> Iterator[threading.Event]:
 
     def wait(request: ProposeGrasps.Request, response: ProposeGrasps.Response) -> None:
         entered.set()
-        released.wait(60.0)
+        released.wait(2 * DEADLINE)
         on_the_rim(request, response)
 
     server.answer = wait

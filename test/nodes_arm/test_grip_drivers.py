@@ -8,7 +8,7 @@ import pytest
 from double_cell import DoubleCell
 from gripper_double import CLOSED, FINGERS, KNUCKLE, ROBOTIQ, GripperParameters, VacuumDouble
 from hardware_double import Spun
-from live_process import until
+from waiting import until
 
 from spatial_vlm_ros.errors import CancelledError, ExecutionFailedError, InputError, PlannerUnavailableError
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, PlanStep

@@ -15,13 +15,13 @@ import rclpy
 from arm_graph import HOME, JOINTS, ArmGraph, Aside
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory
-from live_process import until
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from waiting import until
 
 from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
 from spatial_vlm_ros.nodes import liveliness, qos

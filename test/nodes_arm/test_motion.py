@@ -30,7 +30,7 @@ from arm_graph import (
     wall,
 )
 from live_domain import free_domain
-from live_process import Started, until
+from live_process import Started
 from moveit_msgs.action import MoveGroup
 from planning_scenes import box, config
 from rclpy.action import ActionServer, GoalResponse
@@ -39,6 +39,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from tables import rows
+from waiting import until
 
 from spatial_vlm_ros.errors import (
     BusyError,

@@ -14,9 +14,10 @@ from action_msgs.msg import GoalStatus
 from arm_graph import CUP, Aside, goals, occupied, planned, scene, wall
 from controller_double import ARM, Constraints
 from double_cell import EXECUTE, FOLLOW, MOVE, DoubleCell, slowed
-from live_process import ROOT, until
+from live_process import ROOT
 from moveit_msgs.msg import PlanningSceneComponents
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
+from waiting import until
 
 from spatial_vlm_ros.errors import (
     CancelledError,

@@ -11,7 +11,7 @@ import rclpy
 import yaml
 from arm_graph import PATIENT, ArmGraph, discovered
 from gate_cell import SENTENCE
-from live_process import ROOT, Started, until
+from live_process import ROOT, Started
 from move_group_double import MoveGroupDouble
 from preset_drivers import drivers_of, simulation
 from rclpy.context import Context
@@ -19,7 +19,7 @@ from rclpy.node import Node
 from spatial_vlm_interfaces.msg import Proposal
 from spatial_vlm_interfaces.srv import Approve
 from std_srvs.srv import Trigger
-from waiting import DEADLINE
+from waiting import DEADLINE, until
 
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description
 from spatial_vlm_ros.nodes import qos

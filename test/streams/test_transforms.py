@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation, Slerp
 from tables import tables
+from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import InputError, TransformError, TransformUnavailableError
 from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
@@ -337,7 +338,7 @@ def test_threads_may_write_and_read_at_once() -> None:
         buffer.add("base", "arm", T0 + i * SECOND // 1000, (i, 0, 0), NONE)
     done.set()
     for reader in readers:
-        reader.join(timeout=10)
+        reader.join(timeout=DEADLINE)
     assert failed == []
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
+from waiting import DEADLINE
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,7 @@ def colcon(workspace: Path, *words: str) -> str:
     own = {"AMENT_PREFIX_PATH": sys.prefix, "CMAKE_PREFIX_PATH": sys.prefix, "COLCON_HOME": str(workspace / "colcon")}
     done = subprocess.run(
         [sys.executable, "-m", "colcon", *words],
-        cwd=workspace, env={**environment(), **own}, capture_output=True, text=True, timeout=900, check=False,
+        cwd=workspace, env={**environment(), **own}, capture_output=True, text=True, timeout=30 * DEADLINE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -54,7 +55,7 @@ def run_sourced(workspace: Path, command: str, path: str = "") -> subprocess.Com
     """A shell command after the workspace was sourced."""
     script = f". install/setup.sh && export PYTHONPATH={path}:$PYTHONPATH && {command}"
     return subprocess.run(["sh", "-c", script], cwd=workspace, env=environment(), capture_output=True, text=True,
-                          timeout=120, check=False)  # fmt: skip
+                          timeout=4 * DEADLINE, check=False)  # fmt: skip
 
 
 def environment() -> dict[str, str]:
@@ -138,7 +139,7 @@ def test_both_packages_build_and_the_installed_node_runs_on_the_installed_interf
         goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
         assert goal.name == "OK", goal.result
         running.send_signal(signal.SIGINT)
-        assert running.wait(30) == 0, log.read_text()
+        assert running.wait(DEADLINE) == 0, log.read_text()
         assert "Traceback" not in log.read_text()
     finally:
         running.kill()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from waiting import DEADLINE
 
 from scripts.demo_arm.story import page_address
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, keep_link
@@ -31,7 +32,7 @@ def demo(tmp_path: Path, domain: int) -> Demo:
         return subprocess.run(
             [sys.executable, "-m", "scripts.demo_arm", "--out", str(tmp_path), "--speed", "4", "--rate", "2", *words],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "ROS_DOMAIN_ID": str(domain)}, input=said,
-            capture_output=True, text=True, timeout=600, check=False,
+            capture_output=True, text=True, timeout=20 * DEADLINE, check=False,
         )  # fmt: skip
 
     return run
@@ -113,7 +114,7 @@ def test_the_demo_finds_the_chick_behind_the_cup_in_every_world_and_draws_it(dom
     own = {"PYTHONPATH": str(ROOT), "ROS_DOMAIN_ID": str(domain)}
     done = subprocess.run(
         [sys.executable, "scripts/demo.py"], cwd=ROOT, env={**os.environ, **own},
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=10 * DEADLINE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 of 3 as expected" in done.stdout

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import DEADLINE
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def measured(tmp_path: Path, name: str, *arguments: str) -> dict[str, Any]:
     environment = {**os.environ, "SPATIAL_VLM_BENCH_RESULTS": str(tmp_path)}
     done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], cwd=ROOT, env=environment,
-                          capture_output=True, text=True, timeout=300, check=False)  # fmt: skip
+                          capture_output=True, text=True, timeout=10 * DEADLINE, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((tmp_path / f"{name}.json").read_text())
 

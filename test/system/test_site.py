@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRANCES = ("get_started", "on_a_robot", "concepts", "reference", "research")
@@ -23,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("site")
     options = ("-E", "-W", "--keep-going", "-q", "-d", out / "doctrees")
     build: list[Any] = [sys.executable, "-m", "sphinx", *options, ROOT / "docs", out / "site"]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=20 * DEADLINE)
     assert done.returncode == 0, done.stderr
     return out / "site"
 

@@ -17,6 +17,7 @@ import pytest
 from bag_builder import FIXED, MS, WORDS, BagBuilder, scene, seconds
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import FileChangedError, FileError, InputError
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
@@ -181,7 +182,7 @@ def test_a_page_that_is_killed_while_it_saves_leaves_the_file_whole_and_free(tmp
         with pytest.raises(FileError, match="has it open"):
             LabelFile(path)
         other.kill()
-        other.wait(60)
+        other.wait(2 * DEADLINE)
     (words,) = fields(path)
     assert words == words[: len(words) // 40000] * 40000
     LabelFile(path).close()

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import urlencode
 
+from waiting import DEADLINE
+
 TOKEN = "t" * 43
 
 
@@ -65,7 +67,7 @@ class Visitor:
         if method == "POST":
             given |= {"Origin": self.origin, "Content-Type": "application/x-www-form-urlencoded"}
         given |= {name.replace("_", "-").title(): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=DEADLINE)
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in given.items():

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from approval_visitor import TOKEN, Visitor
 from tables import tables
+from waiting import DEADLINE
 
 from spatial_vlm_ros.manipulation.approval.page import Page
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
@@ -35,7 +36,7 @@ def raw(page: Page) -> Iterator[Callable[[bytes], socket.socket]]:
     with contextlib.ExitStack() as held:
 
         def begin(sent: bytes) -> socket.socket:
-            opened = held.enter_context(socket.create_connection((page.host, page.port), timeout=20))
+            opened = held.enter_context(socket.create_connection((page.host, page.port), timeout=DEADLINE))
             with contextlib.suppress(ConnectionError):  # one that was cut off already
                 opened.sendall(sent.replace(b"HOST", f"{page.host}:{page.port}".encode()))
             return opened
@@ -89,7 +90,7 @@ def test_a_stop_is_served_where_all_others_wait_for_the_disk(ann: Visitor, offic
     def slow(event: str, **facts: Any) -> None:
         if event == "NAMED":
             waiting.release()
-            assert disk.wait(60)
+            assert disk.wait(2 * DEADLINE)
         add(event, **facts)
 
     office.audit.add = slow
@@ -98,14 +99,14 @@ def test_a_stop_is_served_where_all_others_wait_for_the_disk(ann: Visitor, offic
         for other in others:
             other.start()
         for _ in range(40):  # as many as Starlette's threads
-            assert waiting.acquire(timeout=30)
+            assert waiting.acquire(timeout=DEADLINE)
         assert ann.post(action, form).status == 303
         assert heard.is_set()
         assert not disk.is_set()
     finally:
         disk.set()
         for other in others:
-            other.join(60)
+            other.join(2 * DEADLINE)
 
 
 @pytest.mark.parametrize("kind", CROWDS)

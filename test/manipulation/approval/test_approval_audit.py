@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from approval_visitor import Visitor
 from tables import tables
+from waiting import DEADLINE
 
 from spatial_vlm_ros.cli.live import print_progress
 from spatial_vlm_ros.cli.up import _link
@@ -276,7 +277,7 @@ def test_the_sample_asks_proposes_and_ends(office: Any, aside: Callable[..., Cal
 
     def reached(stage: ApprovalStage) -> bool:
         with office.broker._changed:
-            return bool(office.broker._changed.wait_for(lambda: office.broker.view.stage is stage, 60))
+            return bool(office.broker._changed.wait_for(lambda: office.broker.view.stage is stage, 2 * DEADLINE))
 
     assert reached(ApprovalStage.ASKED)
     question = office.broker.view.item
@@ -308,7 +309,7 @@ def test_the_sample_is_served_by_a_command_until_interrupted(tmp_path: Path) -> 
             port, _, token = said.strip().rpartition(":")[2].partition("/?token=")
             assert Visitor("127.0.0.1", int(port)).sign_in(token).get().status == 200
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            assert process.wait(2 * DEADLINE) == 0
         finally:
             process.kill()
     assert not list(tmp_path.iterdir())

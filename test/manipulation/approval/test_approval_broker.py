@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tables import called, tables
+from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import (
     ApprovalExpiredError,
@@ -127,7 +128,7 @@ def test_many_who_decide_at_once_make_one_decision(office: Any, aside: Callable[
     together = threading.Barrier(8)
 
     def decide(n: int) -> bool:
-        together.wait(30)
+        together.wait(DEADLINE)
         try:
             office.broker.decide(office.says(proposal, approve=n % 2 == 0, operator=f"operator {n}"))
         except RejectedError:
@@ -345,12 +346,12 @@ def test_a_stop_is_told_while_a_decision_waits_for_the_disk(office: Any, aside: 
     def slowly(log: AuditLog, event: str, **facts: Any) -> None:
         if event == "EXECUTION_BEGUN":
             on_disk.set()
-            assert heard.wait(30)
+            assert heard.wait(DEADLINE)
         add(log, event, **facts)
 
     monkeypatch.setattr(AuditLog, "add", slowly)
     beginning = aside(lambda: office.broker.begin(decision))
-    assert on_disk.wait(30)
+    assert on_disk.wait(DEADLINE)
     stopping = aside(lambda: office.broker.request_stop("Ann"))
     refuses("a stop was requested", beginning, error=CancelledError)
     stopping()

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import DEADLINE
 
 pytest.importorskip("torch", reason="transformers serve: torch is not installed")
 pytest.importorskip("transformers", reason="transformers serve: transformers is not installed")
@@ -115,7 +116,7 @@ def start(folder: Path) -> tuple[subprocess.Popen[str], int]:
 def stop(process: subprocess.Popen[str]) -> None:
     process.terminate()
     try:
-        process.wait(10.0)
+        process.wait(DEADLINE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
