@@ -94,16 +94,14 @@ def says(program: Started, *words: str) -> None:
         discovered(lambda each=each: each in program.output, f"it says {each!r}")
 
 
-SLOW = pytest.mark.slow
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("robot", "planner", "world"),
     [
         ("ur5e_robotiq", "built-in", "behind"),
-        pytest.param("panda", "built-in", "behind", marks=SLOW),
-        pytest.param("panda_moveit", "moveit", "behind", marks=SLOW),
-        pytest.param("panda", "built-in", "bowl", marks=SLOW),
+        ("panda", "built-in", "behind"),
+        ("panda_moveit", "moveit", "behind"),
+        ("panda", "built-in", "bowl"),
     ],
 )
 def test_a_whole_pick_with_the_preset_of_a_robot(

@@ -14,7 +14,6 @@ import pytest
 
 Floats = npt.NDArray[np.float64]
 
-
 MISSING = [name for name in ("mujoco", "pinocchio", "coal", "ompl", "daqp") if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING else []
 

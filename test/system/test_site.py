@@ -17,6 +17,7 @@ FROM_ELSEWHERE = re.compile(
 )
 
 pytest.importorskip("sphinx", reason="scripts/setup.sh docs")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

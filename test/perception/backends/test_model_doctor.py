@@ -156,6 +156,7 @@ def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_folder_and_says_how_near_it_is(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "models" / "owl"
     done = CliRunner().invoke(main, ["models", "export", str(source), "--out", str(out), "--format", "int8", "--json"])

@@ -378,6 +378,7 @@ def thousandths(box: tuple[int, int, int, int]) -> list[int]:
     return [round(v / side * 1000) for v, side in zip(box, (WIDTH, HEIGHT) * 2, strict=True)]
 
 
+@pytest.mark.slow
 def test_internvl_keeps_the_special_tokens_that_mark_places(internvl: Path) -> None:
     grounder = loaded(internvl)
     for rgb, box in ((CUP_WEST, WEST), (CUP_EAST, EAST)):

@@ -79,7 +79,7 @@ def grounding_dino_processor(folder: Path, shortest: int, longest: int) -> trans
     return transformers.GroundingDinoProcessor(images, bert_tokenizer(folder))
 
 
-def teach_detector(model: Any, processor: Any, steps: int = 250) -> None:
+def teach_detector(model: Any, processor: Any, steps: int = 160) -> None:
     """Teach that the red rectangle is a cat, the blue one a soup can, and that there is no dog."""
     texts = [["cat", "soup can", "dog"]] * 2
     inputs = processor(images=[image(RED, BLUE), image(BLUE, RED)], text=texts, return_tensors="pt")
@@ -143,7 +143,7 @@ def shapes() -> tuple[Rgb, npt.NDArray[np.bool_]]:
     return rgb, np.stack([disc, diamond])
 
 
-def teach_segmenter(model: Any, *, points: bool, steps: int = 250) -> None:
+def teach_segmenter(model: Any, *, points: bool, steps: int = 160) -> None:
     """Teach the masks of the two shapes for their boxes, or, as the second and best of three, for points on them."""
     rgb, masks = shapes()
     seen = model.get_image_embeddings(SAM_PREPARATION(rgb, torch.device("cpu")))
@@ -195,7 +195,7 @@ def saved_segmenter(folder: Path, *, taught: bool, points: bool = False) -> Path
 
 
 def train(model: Any, loss: Callable[[], torch.Tensor], steps: int, rate: float = 2e-3) -> None:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps)
     model.train()
     for _ in range(steps):
