@@ -30,6 +30,7 @@ part() {
     if run "$@"; then mkdir -p out/passed && touch "$passed"; fi
   fi
 }
+clean
 case "${1:-}" in
   fast) run test "${parallel[@]}" -m "not live and not slow" ;;
   "") run test "${parallel[@]}" -m "not live and not slow"; clean; run test "${side[@]}" -m "live and not slow" ;;

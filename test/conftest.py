@@ -51,6 +51,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "anywhere")
 
 REAL_FRAMES_VARIABLE = "SPATIAL_VLM_REAL_RGBD"
 REAL_FRAMES_DEFAULT = Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"
+SHARED, LEAST_SHARED = Path("/dev/shm"), 16  # noqa: S108  # MiB: where it is full, Fast DDS ends by SIGBUS
 EYE: Vector3 = (0.0, -0.9, 0.6)
 TARGET: Vector3 = (0.0, 0.0, 0.03)
 
@@ -196,6 +197,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_frames: needs the folder of real RGB-D frames")
     if not hasattr(config, "workerinput"):
         end_leftovers()
+        free = shutil.disk_usage(SHARED).free >> 20 if SHARED.exists() else LEAST_SHARED
+        if free < LEAST_SHARED:
+            cleaning = "scripts/test.sh removes what killed nodes left there"
+            raise pytest.UsageError(f"tests need {LEAST_SHARED} MiB of {SHARED}, and {free} are free: {cleaning}")
 
 
 def pytest_report_header() -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import worker_models
+from live_process import Started
 from tables import tables
 from test_wire import framed
 from waiting import DEADLINE, until
@@ -57,14 +58,6 @@ def obedient(shared: WorkerGrounder) -> WorkerGrounder:
 
 def order(noun: str, *arguments: object) -> list[NounPhrase]:
     return [NounPhrase(noun, tuple(str(argument) for argument in arguments))]
-
-
-def gone(pid: int) -> bool:
-    """Whether a process is dead; one that nobody has reaped is."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def assert_works(grounder: WorkerGrounder) -> None:
@@ -188,7 +181,7 @@ def test_a_worker_killed_or_hanging_up_during_a_request_costs_that_request(
     pid = obedient.pid
     with pytest.raises(ModelError, match="closed the connection"):
         obedient.ground(IMAGE, order("mute"))
-    assert gone(pid)
+    assert not Started.alive(pid)
     assert_works(obedient)
 
 
@@ -214,10 +207,10 @@ def test_a_model_that_hangs_is_ended_and_the_next_request_works(
     with pytest.raises(ModelTimeoutError, match=r"0\.5 s") as failure:
         obedient.ground(image, order(noun, tmp_path / "started"))
     assert failure.value.status_name == "TIMEOUT"
-    assert gone(pid)
+    assert not Started.alive(pid)
     if noun == "spawn":
         child = int((tmp_path / "started").read_text())
-        until(lambda: gone(child), "the model's own child ends")
+        until(lambda: not Started.alive(child), "the model's own child ends")
     obedient.timeout_s = 20.0
     assert_works(obedient)
 
@@ -412,8 +405,8 @@ def test_a_worker_ends_when_its_owner_is_killed(tmp_path: Path, doing: str) -> N
         pid = int(owner.stdout.readline())
         if doing != "idle":
             until(started.exists, "the model runs")
-        assert not gone(pid)
+        assert Started.alive(pid)
         owner.kill()
-    until(lambda: gone(pid), "the worker ends")
+    until(lambda: not Started.alive(pid), "the worker ends")
     if doing == "spawn":
-        until(lambda: gone(int(started.read_text())), "the model's own child ends")
+        until(lambda: not Started.alive(int(started.read_text())), "the model's own child ends")
