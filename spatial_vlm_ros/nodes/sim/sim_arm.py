@@ -43,7 +43,7 @@ from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 WRIST = "wrist/"
 _HEIGHTS = {640: 480, 1280: 720}  # width → height of the usual images; others are 4:3
-_TICK = 0.01  # s of the wall clock between two messages on /clock, which every node has to hear; more below speed 1
+_TICK = 0.01  # s of the wall clock between two messages on /clock, which all nodes hear; longer below speed 1
 _VERDICTS = 0.5  # s of simulated time between two verdicts
 _FAULTY = ("rgb", "depth", "info", "detections", "tf", "tf_static", "joints", "clock", "arm", "gripper")
 _BEGUN_NS = messages.SECOND  # simulated time at the start: 0 means that there is no time yet
