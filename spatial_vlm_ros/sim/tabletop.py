@@ -252,7 +252,7 @@ def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_
 def _without_bodies(
     camera: PinholeCamera, pose: tuple[float, ...], table_size: tuple[float, float], floor: float
 ) -> tuple[Array, Array, npt.NDArray[np.uint8]]:
-    """Rays of all pixels (H, W, 3), world frame, and what they show without bodies: depth in metres, inf = none; RGB."""
+    """Rays of all pixels (H, W, 3), world frame, and what they show without bodies: depth (m), inf = none; RGB."""
     grid, world_T_camera = normalised_grid(camera), np.array(pose).reshape(4, 4)
     directions = np.concatenate([grid, np.ones((*grid.shape[:2], 1))], axis=2) @ world_T_camera[:3, :3].T
     eye, (x, y, down) = world_T_camera[:3, 3], np.moveaxis(directions, 2, 0)
