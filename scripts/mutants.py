@@ -126,7 +126,7 @@ def tests_of(coverage_file: str, module: Path) -> dict[int, list[str]]:
         found[line] = {context for context in contexts if "::" in context}
         found[0] |= found[line]
     return {
-        line: [test.split("|")[0] for test in sorted(tests, key=lambda test: (work[test], test))[:MOST]]
+        line: [test.rsplit("|", 1)[0] for test in sorted(tests, key=lambda test: (work[test], test))[:MOST]]
         for line, tests in found.items()
     }
 
