@@ -245,6 +245,20 @@ def assert_unmeasured(obj: SceneObject, words: str) -> None:
     assert len(obj.points) == 0
 
 
+@pytest.mark.parametrize(("share", "width"), [(0.3, 0.14), (0.6, 0.2)])
+def test_pixels_with_smeared_depth_are_left_out_unless_they_are_most(
+    tabletop: Tabletop, share: float, width: float
+) -> None:
+    seen = tabletop.see(tabletop.block("long", 0.0, 0.1, (0.2, 0.02, 0.12)))
+    rows, columns = np.nonzero(seen.detections[0].mask)
+    smeared = columns > columns.max() - share * np.ptp(columns)
+    where = rows[smeared], columns[smeared]
+    waves = np.where(where[1] // 2 % 2, 0.03, 0.0)  # steeper over two pixels than a surface can be
+    frame = with_depth(seen, where, seen.frame.depth[where] + waves)
+    (obj,) = build_scene(frame, seen.detections, DEPTH, LIFT).objects
+    assert obj.box.size[0] == pytest.approx(width, abs=0.01)
+
+
 def test_a_mask_without_measured_depth_is_a_depth_problem(lone_can: Rendering) -> None:
     true = lone_can.masks["a"]
     few = true & (np.random.default_rng(0).random(true.shape) > 0.03)
