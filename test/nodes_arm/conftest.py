@@ -19,8 +19,7 @@ domain, start, node = live_fixtures.domain, live_fixtures.start, live_fixtures.n
 program = live_fixtures.program
 
 NEEDED = ("rclpy", "moveit_msgs", "control_msgs", "pinocchio", "coal", "ompl", "daqp")
-MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-RUNS = not MISSING or bool(os.environ.get("SPATIAL_VLM_REQUIRE_ARM"))
+RUNS = all(map(importlib.util.find_spec, NEEDED)) or bool(os.environ.get("SPATIAL_VLM_REQUIRE_ARM"))
 collect_ignore_glob = [] if RUNS else ["test_*.py"]
 
 
