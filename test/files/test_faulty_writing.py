@@ -25,7 +25,7 @@ from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.files import folders
-from spatial_vlm_ros.files.writing import PART, write_bytes
+from spatial_vlm_ros.files.writing import PART, write_bytes, write_json, write_text
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 pytestmark = pytest.mark.live
@@ -65,8 +65,7 @@ def test_a_full_disk_leaves_the_earlier_result_and_nothing_of_a_new_one(writer: 
         write(place, 3 * ROOM)
     assert not list(small_disk.iterdir())
     write(place, SMALL)
-    before = contents(place)
-    assert before
+    assert (before := contents(place))
     with pytest.raises(FileError, match=r"No space|disk is full|disk I/O error"):
         write(place, 3 * ROOM)
     assert contents(place) == before
@@ -150,8 +149,10 @@ def test_an_error_of_each_step_leaves_the_earlier_file(
         with pytest.raises(FileError, match="Input/output error"):
             write_bytes(place, b"after", force=True)
     else:
-        with pytest.raises(FileError, match="Input/output error" if call == "link" else "exists"):
-            write_bytes(place if call == "rename" else tmp_path / "new", b"after")
+        said, to = ("Input/output error", tmp_path / "new") if call == "link" else ("exists", place)
+        for write, content in ((write_bytes, b"after"), (write_text, "after"), (write_json, "after")):
+            with pytest.raises(FileError, match=said):
+                write(to, content)
     monkeypatch.undo()
     assert place.read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
