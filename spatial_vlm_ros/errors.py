@@ -60,7 +60,6 @@ class SpatialVlmError(Exception):
     status_name: ClassVar[str] = "MODEL_ERROR"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Support copying and pickling with message and data."""
         return _copied, (type(self), self.args, self.__dict__)
 
 

@@ -22,7 +22,6 @@ def printable(text: object, keep: str = "") -> str:
     separators, surrogates, private use and unassigned code points, and blanks other than the space.
 
     Args:
-        text: an object of any type; converted with `str`.
         keep: characters that are kept, such as line feeds between the package's own lines.
     """
     text = str(text)

@@ -93,14 +93,7 @@ class Answered(NamedTuple):
 
 
 class MeasuredSentence(NamedTuple):
-    """The decision about a sentence by measurement alone, for callers that want to ask models about it.
-
-    Args:
-        choice: the decision of geometry.
-        scorer: scores phrases on the scene.
-        queries: the readings that were decided.
-        answered: the answer, and what it is based on.
-    """
+    """The decision about a sentence by measurement alone, for callers that want to ask models about it."""
 
     choice: ResolvedChoice
     scorer: PhraseScorer
@@ -286,7 +279,6 @@ class Resolver:
         return self._reader
 
     def _layout_of(self, scene: Scene) -> Layout:
-        """The scene as arrays; cached for the next sentence."""
         latest = self._latest
         if latest is None or latest[0] is not scene:
             latest = self._latest = scene, lay_out(scene, self.config.depth, self.config.relation)
@@ -331,9 +323,6 @@ class ObservedFrame:
         Problems with the scene or the words give a refusal, never an exception.
 
         Args:
-            instruction: as in `Resolver.resolve`.
-            frame_of_reference: as in `Resolver.resolve`.
-            follows: as in `Resolver.resolve`.
             checkpoint: called after each stage; an exception from it (CancelledError, DeadlineError) ends the request.
 
         Returns:
@@ -360,16 +349,7 @@ class ObservedFrame:
         return self._found
 
     def measured(self, instruction: str, frame_of_reference: FrameOfReference | str | None = None) -> MeasuredSentence:
-        """Decide an instruction by measurement alone, even if the configuration names models.
-
-        Args:
-            instruction: as in `Resolver.resolve`; not a question about space.
-            frame_of_reference: as in `Resolver.resolve`.
-
-        Raises:
-            InputError: it is a question about space.
-            SpatialVlmError: whatever `ask` would refuse: problems with words, frame, detections or grounder.
-        """
+        """Decide an instruction by measurement alone, even if the configuration names models."""
         frame, turn = _frame(frame_of_reference), self._taken(instruction, None)
         if turn.queries[0].question is not None:
             expected = "a phrase or a command that means an object"
@@ -389,11 +369,7 @@ class ObservedFrame:
     def _before(
         self, follows: Sequence[str] | Dialogue, frame: FrameOfReference | None, watch: Stopwatch
     ) -> Dialogue | None:
-        """The dialogue that words belong to; earlier words alone are answered again on this frame.
-
-        Raises:
-            SpatialVlmError: the first words are not understood, or nothing can be answered on this frame.
-        """
+        """The dialogue that words belong to; earlier words alone are answered again on this frame."""
         if isinstance(follows, Dialogue):
             return follows
         before: Dialogue | None = None
@@ -457,12 +433,7 @@ class ObservedFrame:
                 raise NotUnderstoodError(words, error.span, reason, error.repair, error.kind) from other
 
     def _by_model(self, free: FreeWords, frame: FrameOfReference | None, watch: Stopwatch) -> Answered:
-        """Answer words that no reader understands: a model points at the object, and geometry measures where it is.
-
-        Raises:
-            NotUnderstoodError: no model can be asked, or it does not help.
-            SpatialVlmError: as for any other words.
-        """
+        """Answer words that no reader understands: a model points at the object, and geometry measures where it is."""
         resolver = self._resolver
         referrer = self._referrer or free.referrer(resolver.grounder)
         self._check_domain()
@@ -503,7 +474,6 @@ class ObservedFrame:
 
     @staticmethod
     def _worded(turn: DialogueTurn, decided: DialogueChoice) -> tuple[Resolution, Dialogue | None, bool]:
-        """A decision with its placement and text; see `_decided`."""
         scorer = decided.scorer
         choice = with_avoided(with_place(decided.choice, scorer), scorer)
         asked = question_of(choice, scorer, turn.unnamed)
@@ -511,7 +481,6 @@ class ObservedFrame:
         return resolution, after(turn, decided._replace(choice=choice), asked, resolution), decided.attempt.unknown
 
     def _refused(self, words: str, error: Exception, before: Dialogue | None) -> Answered:
-        """The refusal for an error; the dialogue is unchanged."""
         if not isinstance(error, SpatialVlmError):
             _log.error("unexpected exception while resolving %r", words, exc_info=error)
             error = InternalError.of(error)
@@ -562,7 +531,6 @@ class ObservedFrame:
             raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
 
     def _of_given(self, given: Sequence[Detection], phrases: tuple[NounPhrase, ...]) -> Grounding:
-        """Match the given detections by their labels."""
         if self._checked is None:
             self._checked = check_detections(given, self.frame.camera.width, self.frame.camera.height)
         return Grounding(self._checked, label_match(phrases, self._checked))
@@ -584,12 +552,7 @@ class ObservedFrame:
 
 
 def understood(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQuery, ...]:
-    """The readings of an instruction whose relations are all known, the preferred one first.
-
-    Raises:
-        NotUnderstoodError: the words are not understood, or the preferred reading uses an unknown relation.
-        StopRequestedError: the words ask to stop.
-    """
+    """The readings of an instruction whose relations are all known, the preferred one first."""
     return supported(parse_dialogue(instruction, follows))
 
 
@@ -628,7 +591,6 @@ def _check_frame(frame: object) -> None:
 
 
 def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
-    """Add to the answer which detections were discarded as the robot itself."""
     if not scene.of_robot:
         return resolution
     names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
@@ -646,7 +608,6 @@ def _with_ignored(resolution: Resolution, ignored: Sequence[Detection]) -> Resol
 
 
 def _with_unread(resolution: Resolution, unread: tuple[str, ...]) -> Resolution:
-    """Add to the answer what a model wrote about objects that could not be read."""
     if not unread:
         return resolution
     more = f" ({len(unread) - 1} more)" if len(unread) > 1 else ""
@@ -655,11 +616,6 @@ def _with_unread(resolution: Resolution, unread: tuple[str, ...]) -> Resolution:
 
 
 def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:
-    """Convert the name of a frame of reference to its enum.
-
-    Raises:
-        UnknownNameError: the name is unknown.
-    """
     try:
         return None if name is None else FrameOfReference(name)
     except ValueError as error:

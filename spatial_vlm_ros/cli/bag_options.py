@@ -36,12 +36,7 @@ _Command = Callable[..., Any]
 
 
 def topic_options(renamed: Mapping[str, str] | None = None, without: tuple[str, ...] = ()) -> Callable[..., _Command]:
-    """Decorator that adds an option for each topic; the argument is named after the last words of its role.
-
-    Args:
-        renamed: role → other name of its option.
-        without: roles without an option.
-    """
+    """Decorator that adds an option for each topic; the argument is named after the last words of its role."""
 
     def add(command: _Command) -> _Command:
         for role, (option, words) in reversed(_TOPICS.items()):

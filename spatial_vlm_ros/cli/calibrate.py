@@ -88,11 +88,7 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
 
 
 def _model_of(backend: str, options: Mapping[str, str]) -> str:
-    """Display name of the backend and model that answer whole phrases; of a combined backend, the part that is asked.
-
-    Raises:
-        InputError: the options of a part are malformed.
-    """
+    """Display name of the backend and model that answer whole phrases; of a combined backend, the one asked."""
     from spatial_vlm_ros.perception import parse_options
 
     for part, of_part in (("second_opinion", "second_opinion_options"), ("grounder", "options")):

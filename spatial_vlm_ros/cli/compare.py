@@ -132,11 +132,7 @@ def _check_given(folder: Path | None, files: Mapping[str, Any]) -> None:
 
 
 def _read_folder(folder: Path, files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-    """The frame of a folder, and its own or other given detections; None if a grounder finds them.
-
-    Raises:
-        SpatialVlmError: a file is missing or damaged, or there are no detections.
-    """
+    """The frame of a folder, and its own or other given detections; None if a grounder finds them."""
     from spatial_vlm_ros.errors import FileError
     from spatial_vlm_ros.evaluation.frame_folder import DETECTIONS_FILE, load_frame, read_detections
 
@@ -151,5 +147,4 @@ def _read_folder(folder: Path, files: Mapping[str, Any]) -> tuple[RgbdFrame, tup
 
 
 def _was_compared(compared: RelationComparison) -> bool:
-    """Whether there was a relation to ask about, and not every model failed."""
     return bool(compared.relations) and not all(row.failed for row in compared.rows if row.by != "measurement")

@@ -189,18 +189,12 @@ def _of_arm(robot: str, planner: str, seconds: float, namespace: str, ros_args: 
 
 
 def _arguments(settings: Settings, camera: str, ros_args: tuple[str, ...]) -> list[str]:
-    """ROS arguments with the topics of a camera preset."""
     remappings = _of_camera(settings, camera)[1]
     return [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
 
 
 def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:
-    """The settings of a camera preset, by its name or its file, and the remappings to its topics.
-
-    Raises:
-        UnknownNameError: the preset does not exist.
-        FileError: the file cannot be read.
-    """
+    """The settings of a camera preset, by its name or its file, and the remappings to its topics."""
     import dataclasses
 
     from spatial_vlm_ros.launcher import plan, wiring

@@ -51,13 +51,7 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class ShardRequest:
-    """Request for an evaluation in shards, from the command line.
-
-    Args:
-        engine: the engine that runs it.
-        folder: folder of the parts, a path or URI.
-        resume: whether the folder may already hold parts.
-    """
+    """Request for an evaluation in shards, from the command line."""
 
     engine: Engine
     folder: str
@@ -67,11 +61,7 @@ class ShardRequest:
         self, sources: Sequence[Source], models: Sequence[ModelSpec], config: Settings, frame_of_reference: str | None,
         note_row: Callable[[Row], None],
     ) -> tuple[list[ModelRun], MergedRun]:  # fmt: skip
-        """Run all models; returns their runs, and what was and was not evaluated.
-
-        Raises:
-            SpatialVlmError: as in `evaluate_cases`, or nothing could be evaluated.
-        """
+        """Run all models; returns their runs, and what was and was not evaluated."""
         from spatial_vlm_ros.evaluation.engine.evaluate_cases import evaluate_cases
         from spatial_vlm_ros.evaluation.engine.run import run_rows
         from spatial_vlm_ros.evaluation.model_run import ModelRun
@@ -109,12 +99,7 @@ class ShardRequest:
 
 
 def shard_request(given: dict[str, Any], out: Path | None, answers: Path | None) -> ShardRequest | None:
-    """Take the engine options out of `given`; None if the cases are evaluated one after another in this process.
-
-    Raises:
-        click.UsageError: options contradict each other, or there is no folder.
-        InputError: a number is out of range.
-    """
+    """Take the engine options out of `given`; None if the cases are evaluated one after another in this process."""
     engine, workers, address, num_gpus, resume, shards = (
         given.pop(name) for name in ("engine", "workers", "address", "num_gpus", "resume", "shards")
     )

@@ -187,11 +187,7 @@ def _cases(
 
 
 def _collected(cases: Iterable[EvaluatedCase], settings: Settings, files: ReportFiles) -> list[ModelRun]:
-    """Collect the runs of all models.
-
-    Raises:
-        InputError: no case has an expected answer.
-    """
+    """Collect the runs of all models."""
     from spatial_vlm_ros.evaluation.model_run import ModelRun
     from spatial_vlm_ros.evaluation.reports.failure_image import failure_image
 

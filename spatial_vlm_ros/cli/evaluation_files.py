@@ -33,9 +33,6 @@ class ReportFiles:
 
     Attributes:
         out: JSON report; None = not requested, also for the others.
-        html: page.
-        markdown: summary, with images beside it.
-        junit: XML.
         parquet: rows.
         force: whether existing files are replaced.
         rows: collected rows, one per case.
@@ -58,15 +55,8 @@ class ReportFiles:
 
         Args:
             out: JSON report, or the folder.
-            html: page.
-            markdown: summary.
-            junit: XML.
             parquet: rows.
             force: whether existing reports are replaced.
-            beside: name of an entry that the folder may already have.
-
-        Raises:
-            click.UsageError: the folder is not empty.
         """
         named = {"out": out, "html": html, "markdown": markdown, "junit": junit}
         if out is not None and (out.is_dir() or not (out.suffix or out.exists())):  # /dev/stdout is not a folder
@@ -78,31 +68,19 @@ class ReportFiles:
         return cls(named["out"], named["html"], named["markdown"], named["junit"], parquet, force)
 
     def check_new(self) -> None:
-        """Check before a long run that no report exists yet, unless it may be replaced.
-
-        Raises:
-            click.UsageError: a file exists, or the image folder holds other files.
-        """
+        """Check before a long run that no report exists yet, unless it may be replaced."""
         check_new(self.force, out=self.out, html=self.html, markdown=self.markdown, junit=self.junit,
                   parquet=self.parquet)  # fmt: skip
         if self.markdown is not None:
             check_new_folder(self.force, "markdown", _images_beside(self.markdown), _is_failure_image)
 
     def check_no_input(self, inputs: Iterable[Path | str | None]) -> None:
-        """Check that no report replaces an input file.
-
-        Raises:
-            click.UsageError: a report would replace one.
-        """
+        """Check that no report replaces an input file."""
         check_no_input(inputs, out=self.out, html=self.html, markdown=self.markdown, junit=self.junit,
                        parquet=self.parquet)  # fmt: skip
 
     def check_installed(self) -> None:
-        """Check before a long run that the packages for the reports are installed.
-
-        Raises:
-            DependencyError: a package is not installed.
-        """
+        """Check before a long run that the packages for the reports are installed."""
         from spatial_vlm_ros.evaluation import rows_file
         from spatial_vlm_ros.evaluation.reports import report
 
@@ -120,11 +98,7 @@ class ReportFiles:
             self.rows.append(row)
 
     def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> None:
-        """Write all reports.
-
-        Raises:
-            FileError: a report cannot be written.
-        """
+        """Write all reports."""
         from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json
         from spatial_vlm_ros.evaluation.reports.junit import junit_suites
         from spatial_vlm_ros.evaluation.reports.markdown_evaluation import markdown_evaluation

@@ -39,11 +39,7 @@ class EvidenceOptions:
 
 
 def is_evidence(bag: Path) -> bool:
-    """Whether a bag is an evidence bundle.
-
-    Raises:
-        FileError: the bag does not exist or is damaged.
-    """
+    """Whether a bag is an evidence bundle."""
     from spatial_vlm_ros.evaluation.bags.reader import open_bag
     from spatial_vlm_ros.evaluation.evidence.bundle import is_bundle
 
@@ -54,11 +50,7 @@ def is_evidence(bag: Path) -> bool:
 def replay_evidence(
     path: Path, instructions: tuple[str, ...], options: EvidenceOptions, out: Path | None, as_json: bool
 ) -> int:
-    """Answer a bundle again with its words or others, and compare with the recorded answer; returns the exit code.
-
-    Raises:
-        SpatialVlmError: the bundle is damaged, or has no frame to answer on.
-    """
+    """Answer a bundle again with its words or others, and compare with the recorded answer; returns the exit code."""
     from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, settings_of_bundle
     from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
@@ -92,11 +84,7 @@ def replay_evidence(
 
 
 def compared_words(record: EvidenceRecord, now: Resolution) -> str:
-    """Text that says whether the new decision equals the recorded one.
-
-    Raises:
-        InputError: the recorded answer was written by another version, or is damaged.
-    """
+    """Text that says whether the new decision equals the recorded one."""
     from spatial_vlm_ros.evaluation.evidence.answering import differences
 
     then = record.answer

@@ -168,11 +168,7 @@ def check_frame_files(files: Mapping[str, Any]) -> None:
 
 
 def read_frame_files(files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-    """Read the frame of `frame_file_options`, and its detections if a file is given.
-
-    Raises:
-        SpatialVlmError: a file is missing, damaged, or inconsistent with the others.
-    """
+    """Read the frame of `frame_file_options`, and its detections if a file is given."""
     from spatial_vlm_ros.evaluation.frame_folder import read_detections, read_frame
 
     frame = read_frame(
@@ -243,22 +239,14 @@ def write_image(
     *,
     force: bool = False,
 ) -> None:
-    """Write the image of an answer; an existing file is replaced only with `force`.
-
-    Raises:
-        InputError, FileError: the suffix is not an image format, or the file cannot be written.
-    """
+    """Write the image of an answer; an existing file is replaced only with `force`."""
     from spatial_vlm_ros.output.annotated_image import draw
 
     save_image(path, draw(frame, detections, resolution, config, scene), force=force)
 
 
 def save_image(path: Path, image: Rgb, *, force: bool = False) -> None:
-    """Write an image and create its parent folders. An existing file is replaced only with `force`.
-
-    Raises:
-        InputError, FileError: the suffix is not an image format, or the file cannot be written.
-    """
+    """Write an image and create its parent folders. An existing file is replaced only with `force`."""
     import cv2
 
     done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -277,11 +265,7 @@ def write_scene(
     *,
     force: bool = False,
 ) -> None:
-    """Write an answer as a 3-D scene; an existing file is replaced only with `force`.
-
-    Raises:
-        FileError: the file cannot be written.
-    """
+    """Write an answer as a 3-D scene; an existing file is replaced only with `force`."""
     from spatial_vlm_ros.output import scene_3d
     from spatial_vlm_ros.output.annotated_image import content_from
 

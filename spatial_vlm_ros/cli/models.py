@@ -150,7 +150,6 @@ def _facts(entry: ModelEntry) -> dict[str, Any]:
 
 
 def _consent(entry: ModelEntry, accepted: str) -> None:
-    """Ask the person to accept a licence that is not permissive."""
     if entry.permissive or accepted == entry.licence:
         return
     say(f"{entry.name} is under {entry.licence}: {entry.terms}", err=True)

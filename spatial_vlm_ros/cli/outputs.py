@@ -23,11 +23,7 @@ def check_new(force: bool, **outputs: Path | None) -> None:
     """Refuse output files that already exist, before any work is done.
 
     Args:
-        force: whether they may be replaced.
         outputs: option → its file, None if not given.
-
-    Raises:
-        click.UsageError: an output exists, or is a folder.
     """
     for option, path in outputs.items():
         if path is not None:
@@ -38,11 +34,7 @@ def check_no_input(inputs: Iterable[Path | str | None], **outputs: Path | None) 
     """Refuse to overwrite an input file, even with --force: truth that took days must not be lost.
 
     Args:
-        inputs: input files; missing ones are ignored.
         outputs: option → its file, None if not given.
-
-    Raises:
-        click.UsageError: an output is one of the inputs.
     """
     read = [Path(one) for one in inputs if one is not None and Path(one).is_file()]
     for option, path in outputs.items():
@@ -51,11 +43,7 @@ def check_no_input(inputs: Iterable[Path | str | None], **outputs: Path | None) 
 
 
 def check_new_folder(force: bool, option: str, path: Path | None, ours: Callable[[Path], bool]) -> None:
-    """Like `check_new` for a folder; `ours` says which names belong to such a result (files.folders.UnfinishedFolder).
-
-    Raises:
-        click.UsageError: the folder holds files, or with --force files that are not ours.
-    """
+    """Like `check_new` for a folder; `ours` says which names belong to it (files.folders.UnfinishedFolder)."""
     if path is not None:
         _as_usage(option, path, lambda: require_new_folder(path, force, ours))
 

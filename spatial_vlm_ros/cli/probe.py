@@ -144,7 +144,6 @@ def _blindness(
 
 
 def _warn_of_grid(scorer: CandidateScorer) -> None:
-    """Warn before the first question about what the report will lack."""
     from spatial_vlm_ros.vlm.diagnostics.inside import why_no_grid
 
     reason = why_no_grid(scorer)

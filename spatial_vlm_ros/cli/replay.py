@@ -140,7 +140,6 @@ def _check_out(out: Path | None, is_one: bool, force: bool) -> None:
 
 
 def _images(out: Path | None, is_one: bool, force: bool) -> AbstractContextManager[Path | None]:
-    """Output of images: a single file, or for several a folder that appears once all are written."""
     return nullcontext(out) if out is None or is_one else image_folder(out, force)
 
 

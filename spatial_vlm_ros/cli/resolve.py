@@ -149,11 +149,7 @@ def _resolve_files(
 
 
 def _show(made: tuple[RgbdFrame, Answered], resolution: Resolution, config: ResolverConfig) -> None:
-    """Show the answer in a window until it is closed.
-
-    Raises:
-        DependencyError, DisplayError: as in `scene_3d.show`.
-    """
+    """Show the answer in a window until it is closed."""
     from spatial_vlm_ros.output import scene_3d
     from spatial_vlm_ros.output.annotated_image import content_from
 

@@ -221,9 +221,6 @@ class RunLimits:
     """Limits that may differ between the parts of one run.
 
     Args:
-        minutes: time limit of this part.
-        every: steps between validations.
-        device: compute device.
         threads: CPU threads; 0 = all.
     """
 
@@ -272,14 +269,7 @@ def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int] | None = 
     """Calibrate the best weights on the calibration part, export them to OUT/model, score them.
 
     Args:
-        out: folder of the run.
-        data: folder of images.
-        on_test: whether to score them on the test part, too.
         size: width and height of the exported model's input, pixels; None = the training size.
-
-    Raises:
-        FileError: there are no saved weights yet.
-        InputError: the size is not valid.
     """
     from spatial_vlm_ros.vlm.compact.export import export
     from spatial_vlm_ros.vlm.compact.model import CompactModel
@@ -308,8 +298,6 @@ def familiarity_of(model: CompactModel, data: Path, spec: CompactSpec) -> Famili
     """Feature statistics of training images; the limit comes from the validation and calibration parts.
 
     Args:
-        model: the torch model.
-        data: folder of images.
         spec: specification of the exported model.
     """
     import numpy as np
@@ -333,13 +321,8 @@ def figures_of(
     """Scores of a model.
 
     Args:
-        model: the torch model.
-        data: folder of images.
-        part: name of the part.
-        vocabulary: vocabulary of the folder.
         most: number of images; None = all.
         spec: names and calibration of the scores; None = the model's own.
-        with_masks: whether masks are scored.
         coloured: None = one phrase for each label; "shown" or "held out" = phrases of colour and label.
     """
     from spatial_vlm_ros.vlm.compact.detecting import detector, torch_network

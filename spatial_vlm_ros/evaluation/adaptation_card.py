@@ -14,11 +14,7 @@ _RELATIONS = (
 
 
 def card_text(told: Mapping[str, Any]) -> str:
-    """Build the card as Markdown.
-
-    Args:
-        told: content of adaptation.json.
-    """
+    """Build the card as Markdown."""
     return "\n".join(_lines(told)) + "\n"
 
 

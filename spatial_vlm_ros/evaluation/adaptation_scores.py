@@ -30,7 +30,6 @@ class JudgedLabel:
     """A model's answer about a pair.
 
     Args:
-        label: the labelled pair.
         p: its probability; None if it contradicted itself.
     """
 
@@ -67,11 +66,8 @@ class RelationScore:
     """Score of one group of pairs.
 
     Args:
-        right: right answers among the pairs with an opinion.
         held: right answers among the pairs with an opinion for which the relation holds; 0 for a model that always
             denies.
-        none: pairs without an opinion.
-        positive: pairs for which the relation holds, including those without an opinion.
     """
 
     right: Share
@@ -85,10 +81,7 @@ class AdaptationScores:
     """All scores of one model.
 
     Args:
-        views: number of scored views.
-        relations: scores by relation.
         usual: depth pairs for which "higher is farther" is right.
-        counter: depth pairs for which it is wrong.
         difference: usual - counter, 95 % by Newcombe's method; None if one of them has no opinions.
         places: share of queried objects whose box overlaps the true one by RIGHT_PLACE or more.
         overlap: mean intersection over union, 0 for an object without a box; None if no object was queried.
@@ -108,11 +101,7 @@ class AdaptationScores:
 
 
 def judged(views: Iterable[LabelledView], judge: RelationJudge) -> list[JudgedLabel]:
-    """Ask a model about every labelled pair whose relation it supports.
-
-    Raises:
-        ModelError: the model failed, or its answer is not a probability.
-    """
+    """Ask a model about every labelled pair whose relation it supports."""
     said = []
     for view in views:
         asked = [label for label in view.relations if label.relation in CHOICES]
@@ -132,12 +121,7 @@ def tally_of(said: Sequence[JudgedLabel]) -> JudgeTally:
 
 
 def overlaps(views: Iterable[LabelledView], locate: Callable[[Rgb, str], BoxXyxy | None]) -> list[float]:
-    """IoU of the model's box with the true box, for all objects with a unique name.
-
-    Args:
-        views: views with the objects to query.
-        locate: asks the model for the box of an object by name.
-    """
+    """IoU of the model's box with the true box, for all objects with a unique name."""
     found = []
     for view in views:
         names = [obj.name for obj in view.objects]
@@ -161,9 +145,7 @@ def scores_of(views: int, said: Sequence[JudgedLabel], found: Sequence[float]) -
     """Compute the scores.
 
     Args:
-        views: number of scored views.
         said: the model's answers about their relations.
-        found: IoU of each queried object.
     """
     names = [name for name in CHOICES if any(one.relation == name for one in said)]
     usual, counter = ([one for one in said if one.kind == kind] for kind in (USUAL, COUNTER_HEURISTIC))

@@ -22,9 +22,7 @@ class AnsweredCase:
     """A case with its frame and its answer.
 
     Args:
-        case: the case.
         frame: the frame; None if it could not be read.
-        detections: detections in the frame.
         resolution: the answer, with the frame's name.
         scene: scene of the answer; None if refused earlier or given.
     """
@@ -45,13 +43,7 @@ def answer_cases(
     """Answer the cases of a folder in order; a frame that cannot be read is a refusal for each of its cases.
 
     Args:
-        folder: holds cases.jsonl and the frames.
-        resolver: answers.
         frame_of_reference: used if the words state none.
-        watch: wraps the cases, for progress bars.
-
-    Raises:
-        FileError: cases.jsonl is missing or of the wrong form.
     """
     frames = FolderFrames(folder)
     observed: tuple[RgbdFrame, ObservedFrame] | None = None  # cases come frame by frame: each is lifted once
@@ -73,13 +65,8 @@ def given_answers(
     """Match the cases of a folder with given answers, by frame and words; repeated cases in order.
 
     Args:
-        folder: holds cases.jsonl and the frames.
         resolutions: answers with the frame's name; answers without a case are ignored.
         with_frames: also read the frames; unreadable ones are None.
-
-    Raises:
-        FileError: cases.jsonl is missing or of the wrong form.
-        InputError: a case has no answer.
     """
     answers: dict[tuple[str | None, str], deque[Resolution]] = defaultdict(deque)
     for resolution in resolutions:

@@ -34,13 +34,7 @@ _LARGEST = 64 * 1024 * 1024  # bytes of a kept file
 
 @dataclass(frozen=True)
 class RecordCheck:
-    """Result of one check of a record.
-
-    Args:
-        what: the checked property.
-        holds: whether the check passed.
-        words: details, or the problem.
-    """
+    """Result of one check of a record."""
 
     what: str
     holds: bool
@@ -52,7 +46,6 @@ class ProposalRecord:
     """A proposal in a record, with its events.
 
     Args:
-        content: the shown proposal, with images, motion and plan as hashes and file names.
         events: its lines in the record, in order.
     """
 
@@ -77,11 +70,7 @@ class ProposalRecord:
 
 
 def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
-    """All proposals of a record, oldest first.
-
-    Raises:
-        FileError: it cannot be read, or a line breaks the hash chain.
-    """
+    """All proposals of a record, oldest first."""
     check_regular(record, _RECORD)
     verify(record)
     contents: dict[str, dict[str, Any]] = {}
@@ -103,12 +92,7 @@ def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
 
 
 def proposal_in(record: str | Path, goal_id: str) -> ProposalRecord:
-    """Find a proposal of a record by its goal id or the first characters of it.
-
-    Raises:
-        FileError: as in `proposals`.
-        UnknownNameError: no goal or several goals begin with these characters.
-    """
+    """Find a proposal of a record by its goal id or the first characters of it."""
     found = proposals(record)
     fitting = [one for one in found if one.goal_id.startswith(goal_id)]
     if len(fitting) != 1:
@@ -143,12 +127,7 @@ def check_proposal(
     """Reconstruct a proposal and check that its parts are consistent.
 
     Args:
-        record: path of the record.
-        proposal: a proposal of the record.
         robot_description: URDF of the arm, to recompute the path of the tip from the trajectories; "" = skip this.
-
-    Returns:
-        The files with the recorded hashes, and the checks.
     """
     files, checks = files_in(record, proposal)
     content = proposal.content
@@ -192,7 +171,6 @@ def _of_motion(
 
 
 def _drawn(name: str, motion: PlannedMotion, files: dict[str, bytes]) -> Rgb:
-    """Draw one of the images again."""
     if name == "camera":
         return draw_on_scene(motion, files.get("scene", b""))
     return draw_plan_view(motion, "above" if name == "above" else "side")
@@ -225,21 +203,7 @@ def write_page(
     *,
     force: bool = False,
 ) -> Path:
-    """Write a page that shows and plays a proposal, with its files beside it; it needs no server.
-
-    Args:
-        folder: folder to create, completely or not at all.
-        proposal: the proposal to show.
-        files: files from `check_proposal`.
-        checks: checks from `check_proposal`.
-        force: replace an earlier page.
-
-    Returns:
-        Path of the page.
-
-    Raises:
-        FileError: the folder cannot be written, or already exists.
-    """
+    """Write a page that shows and plays a proposal, with its files beside it; it needs no server."""
     import jinja2
 
     templates = jinja2.Environment(

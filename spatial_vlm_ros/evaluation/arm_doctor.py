@@ -48,7 +48,6 @@ class JointStream:
     Args:
         positions: newest position of each joint, radians or metres.
         stamps: stamps of these positions, nanoseconds.
-        arrivals: arrival times of messages with joints of the arm.
     """
 
     positions: dict[str, float] = field(default_factory=dict)
@@ -70,15 +69,9 @@ class ArmHeard:
     Args:
         now_ns: time of the listening node at the end, nanoseconds.
         services: name of every service → its types; an action NAME has the service NAME/_action/send_goal.
-        planners: full names of the nodes that offer motion.move_action.
         answer: seconds until the planner sent its scene; None = it did not.
-        scene: that scene, a moveit_msgs/PlanningScene.
         parameters: move_group's parameters about its pipelines, those that are set; {} = not reported.
         controllers: name of each loaded controller → its state; None = not reported.
-        untold: why the controllers were not reported.
-        joints, fingers: joint states of the arm and of the gripper.
-        flag: whether a message came on motion.gripper_flag.
-        transforms: transforms of /tf and /tf_static.
         camera_frame: frame of the images; "" = no message came.
         urdf, srdf: texts of the descriptions; "" = not published.
     """
@@ -129,9 +122,7 @@ def arm_findings(preset: RobotPreset, planner: str, heard: ArmHeard) -> Iterator
     """Yield problems of planner, controllers, gripper and joints, in the order in which to fix them.
 
     Args:
-        preset: settings of the robot.
         planner: one of PLANNERS.
-        heard: data from the live graph.
     """
     config = preset.planning(planner)
     yield from _planner(planner, config.motion, heard)

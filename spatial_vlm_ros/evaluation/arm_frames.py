@@ -34,8 +34,6 @@ def frame_findings(config: PlanningConfig, heard: ArmHeard, table_frame: str = "
     """Check that the current poses of tip, camera and table are known in the planning frame.
 
     Args:
-        config: planning settings of the robot.
-        heard: data from the live graph.
         table_frame: a frame on the table top, z up; "" = no such frame is required in TF.
     """
     motion = config.motion
@@ -99,9 +97,6 @@ def description_findings(preset: RobotPreset, motion: MotionConfig, heard: ArmHe
     """Check that URDF, SRDF and preset describe the same robot.
 
     Args:
-        preset: settings of the robot.
-        motion: names of the robot.
-        heard: data from the live graph.
         moveit: whether MoveIt plans, which needs the SRDF.
     """
     check, own_model = "URDF", not moveit and "arm" in preset.arm_planner()
@@ -250,13 +245,7 @@ def _strangers(srdf: Element, urdf: Element) -> Iterator[Finding]:
 
 
 def scene_findings(motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Iterator[Finding]:
-    """Check that the planner's scene matches the arm's current state.
-
-    Args:
-        motion: names of the robot.
-        heard: data from the live graph.
-        moveit: whether MoveIt plans; arm_planner keeps no state of the robot in its scene.
-    """
+    """Check that the planner's scene matches the arm's current state."""
     scene = heard.scene
     if scene is None:
         return  # reported as the planner's problem
@@ -329,5 +318,4 @@ def _left(scene: Any) -> Iterator[Finding]:
 
 
 def _reason(error: Exception) -> str:
-    """Message of an error without its fix, which a finding shows separately."""
     return without_repair(error) if isinstance(error, SpatialVlmError) else str(error)

@@ -57,15 +57,7 @@ def images_of_bag(
     """Yield every case with its image, in the order of the images; then cases without an image, with the reason.
 
     Args:
-        bag: the open bag.
-        cases: cases of this bag.
-        config: settings of the resolver and of assembling frames.
-        topics: role → topic, as given by the user.
         needs_detections: whether the bag must have a topic of detections.
-        note: called with messages about the bag as a whole.
-
-    Raises:
-        InputError: the bag lacks a topic, or several match.
     """
     streams = config.streams
     roles = _roles(bag, streams, topics, needs_detections)
@@ -100,8 +92,6 @@ class _StampPlayer:
     """Reads a bag and yields the images of the wanted stamps.
 
     Attributes:
-        seen: stamps of all colour images.
-        done: stamps that were already yielded.
         damage: why reading ended early; None = it did not.
     """
 
@@ -182,7 +172,6 @@ class _StampPlayer:
         return stamp_ns in self._cases and stamp_ns not in self.done
 
     def _has_found(self, stamp_ns: int) -> bool:
-        """Whether the detections of a stamp have come, or will not come."""
         return DETECTIONS not in self._roles or stamp_ns in self._found or self._newest_found_ns > stamp_ns
 
     def _given(self, pending: PendingFrame) -> tuple[int, CaseImage]:

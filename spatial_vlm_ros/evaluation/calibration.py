@@ -29,14 +29,7 @@ _SEED = 20170804
 
 @dataclass(frozen=True)
 class Bin:
-    """Cases of similar confidence.
-
-    Args:
-        low: lowest confidence in it.
-        high: highest confidence in it.
-        confidence: mean.
-        right: number of right cases.
-    """
+    """Cases of similar confidence."""
 
     low: float
     high: float
@@ -49,7 +42,6 @@ class RiskPoint:
     """Effect of answering only above a confidence.
 
     Args:
-        threshold: the lowest confidence that is answered.
         coverage: share of the cases that are answered.
         wrong: share of wrong answers among them: the risk.
     """
@@ -64,9 +56,6 @@ class Calibration:
     """Calibration of n cases.
 
     Args:
-        n: cases.
-        right: number of right cases: the base rate.
-        confidence: mean confidence.
         ece: expected calibration error: mean over the bins of |share right - mean confidence|, weighted by cases
             (Guo et al. 2017, On calibration of modern neural networks), in bins of equal mass (Nguyen and O'Connor
             2015). It cannot be negative, so that a small sample of a calibrated answerer has more than 0.
@@ -78,7 +67,6 @@ class Calibration:
             confidences it is the mean over their orders.
         aurc_best: AURC if every wrong case came last, the best order.
         aurc_random: AURC of a random order: the share of wrong cases.
-        bins: the reliability diagram.
         curve: the coverage-risk curve, most confident first, at most 200 points.
     """
 
@@ -101,9 +89,6 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
     Args:
         confidence: (N,) 0 to 1.
         right: (N,) whether the case was right.
-
-    Raises:
-        InputError: a confidence is outside 0 to 1, or the lengths differ.
     """
     p, y = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
     if p.shape != y.shape or not ((p >= 0.0) & (p <= 1.0)).all():
@@ -162,7 +147,6 @@ def _ends(p: Array) -> npt.NDArray[np.intp]:
 
 
 def _cuts(p: Array) -> list[int]:
-    """Borders of bins of nearly equal mass; equal confidences stay together."""
     n = len(p)
     bins = max(1, min(_MOST_BINS, n // _FEWEST_IN_BIN))
     ends = _ends(p)

@@ -42,7 +42,6 @@ class ExpectedAnswer:
         """Whether an answer is the right one.
 
         Args:
-            answer: the given answer.
             ids: true ids of the objects in the answer, if they differ from the answer's own ids.
         """
         given = set(objects_of(answer) if ids is None else ids)
@@ -97,7 +96,6 @@ class Expectation:
     """Expected outcome of a case.
 
     Args:
-        status: the right status.
         id: id of the right detection if the status is OK; None = any, or the one that the other fields describe.
         id_also: ids of other right detections: the drawer of "close the drawer and put the bowl on top of it".
         place: expected place; None = not requested or not known.
@@ -175,9 +173,7 @@ class Case:
 
     Args:
         frame: name of the frame's folder; "" for an image of a bag.
-        instruction: the words.
         expect: the right outcome; None = not known.
-        kind: what the case tests, for counting.
         stamp_ns: header stamp of the colour image in a bag, nanoseconds; 0 = an image of a folder.
         bag: URI of the bag, or its path relative to the truth file; "" = the only bag.
     """

@@ -69,7 +69,6 @@ def misspelled(found: Mapping[str, Any], known: Collection[str]) -> tuple[str, s
 
     Args:
         found: a decoded JSON object.
-        known: names of its fields.
     """
     absent = [name for name in known if name not in found]
     pairs = ((name, _like(name, absent)) for name in found if name not in known)

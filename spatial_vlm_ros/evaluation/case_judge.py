@@ -41,12 +41,9 @@ class CaseImage:
 
     Args:
         frame: the frame; None if it could not be read.
-        error: why it could not be read.
         known: true detections; also the input of a model with given detections.
         truth: poses and centres for places; None if not known.
         problem: why the truth cannot be used; None = it can.
-        lost: whether the source or the model is not available at all, with the reason in `error`: the case is not asked
-            and does not count for the model.
     """
 
     frame: RgbdFrame | None = None
@@ -62,18 +59,13 @@ class EvaluatedCase:
     """A case, a model's answer, and how it was judged.
 
     Args:
-        case: what was asked.
-        model: name of the model.
-        source: folder or bag.
         resolution: the answer, with the ids of the model's detections.
         result: the judged result, with the ids of the true objects; None if it cannot be judged.
         problem: why its truth cannot be used; "" = it can, or there is no expectation.
         truth: the true objects; None without a result or without an image.
         frame: the frame; None if it could not be read.
-        detections: detections in the frame.
         scene: scene of the answer; None if refused earlier.
         oracle: answer of the resolver alone with the true objects; None if not known, or if the model gets them itself.
-        oracle_result: judged result of the oracle.
     """
 
     case: Case
@@ -100,10 +92,7 @@ class CaseJudge:
     """Asks and judges the cases of one source, image by image.
 
     Args:
-        model: the model to ask.
-        config: configuration of the resolver.
         source: folder or bag, as rows show it.
-        folder: base folder of mask paths in the truth.
         frame_of_reference: used if the words state none.
     """
 
@@ -144,11 +133,7 @@ class CaseJudge:
         """Judge an answer.
 
         Args:
-            case: what was asked.
-            image: image of the case.
-            answer: what was answered.
             seen: detections; None if only the answer is stored.
-            scene: scene lifted from them.
         """
         done = EvaluatedCase(
             case, self._model.name, self._source, answer, None, "", None, image.frame, seen or (), scene

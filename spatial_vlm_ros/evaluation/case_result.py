@@ -25,24 +25,15 @@ class CaseResult:
 
     Args:
         frame: name of the frame; "" if the image is one of a bag.
-        instruction: the words.
-        kind: what the case tests.
-        expected_status: the right outcome.
-        expected_id: the right object, if any.
-        status: the outcome.
         id: the object answered with, only when OK.
         as_expected: whether they agree; a place is not part of it.
         likeliest_id: the likeliest candidate, whether or not it was the answer; None without candidates.
         confidence: its probability, 0 to 1.
-        relations: names of the relations and orders in the reading that was answered.
         frame_of_reference: the one in force, None if no scene was built.
-        message: the outcome as text.
         expected_also: other right objects besides `expected_id`.
         expected_answer: expected answer to a question about space; None = any.
         place: outcome of the expected place or pose centre; None if none was expected.
         miss: kind of the miss; None if object and place, or the expected refusal, are right.
-        model: name of the model.
-        source: folder or bag.
         stamp_ns: stamp of the image in a bag, nanoseconds; 0 in a folder.
         error: what went wrong, judged by the found objects and by the oracle; None if nothing did.
         blame: whether true objects would have helped; None if nothing went wrong, or if not known.
@@ -100,7 +91,6 @@ class CaseEvidence:
     """Additional knowledge about a case; every part may be missing.
 
     Args:
-        truth: truth of the frame, for places.
         matching: which true objects the found ones are; None = their ids are the same.
         labels: names of the true objects by id.
         off_m: metres from the middle of the pose to the true one; None if that is not judged.
@@ -150,12 +140,7 @@ def judge_case(
     """How a case ended.
 
     Args:
-        case: what was asked.
         expect: what it should end in, by the ids of the true objects.
-        answer: what was answered, by the ids of what was found.
-        evidence: what else is known.
-        model: its name.
-        source: folder or bag.
     """
     matching = evidence.matching
 
@@ -223,7 +208,6 @@ def judge_case(
 
 
 def _oracle_right(evidence: CaseEvidence, right: bool) -> bool | None:
-    """Whether the resolver alone is right; of given detections that are the truth it is this very answer."""
     if evidence.matching is not None and evidence.matching.is_truth:
         return right
     return None if evidence.oracle is None else evidence.oracle.complete

@@ -25,9 +25,6 @@ def clustered(cases: Iterable[tuple[str, bool]]) -> Interval | None:
     Whole groups are drawn with replacement, as many as there are; percentiles of the share over the draws. Where all
     cases are good, or none, the interval has no width and says nothing of other groups.
     Source: Davison and Hinkley (1997), Bootstrap Methods and their Application, section 3.8.
-
-    Args:
-        cases: name of the group, and whether the case is good.
     """
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for group, good in cases:

@@ -90,11 +90,7 @@ def compared_target(target: Target) -> ComparedBox:
 
 
 def in_frame(solid: ComparedBox, frame_id: str, known: Sequence[Transform]) -> ComparedBox:
-    """A box in another frame, by one of the transforms or its inverse.
-
-    Raises:
-        InputError: no transform joins the two.
-    """
+    """A box in another frame, by one of the transforms or its inverse."""
     if solid.frame_id == frame_id:
         return solid
     for transform in known:

@@ -30,7 +30,6 @@ class ComparedModel:
     Args:
         name: name in rows.
         backend: SMALL_JUDGE, or as in perception.load_grounder.
-        options: options of the backend, as texts.
         calibration: file of how its probabilities follow the truth; None = it is not fused.
     """
 
@@ -40,11 +39,7 @@ class ComparedModel:
     calibration: Path | None = None
 
     def with_remedy(self, remedy: str) -> ComparedModel:
-        """A copy with more options, such as "attention=1.2"; without the calibration, which does not apply to it.
-
-        Raises:
-            InputError: the options are malformed.
-        """
+        """A copy with more options, such as "attention=1.2"; without the calibration, which does not apply to it."""
         more = MappingProxyType({**self.options, **parse_options(remedy)})
         return replace(self, options=more, calibration=None)
 
@@ -57,10 +52,6 @@ def models_of(
     Args:
         judges: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
         calibrations: each "NAME=FILE", or "FILE" of the only judge. The shipped judge comes with its own.
-        option: command-line option of `judges`, for messages.
-
-    Raises:
-        InputError: a name comes twice, a calibration is of none of the judges, or options are not of their form.
     """
     models: dict[str, ComparedModel] = {}
     for text in judges:
@@ -95,7 +86,6 @@ def _model(text: str, option: str) -> ComparedModel:
 
 
 def _shipped_calibration() -> Path:
-    """Raises ModelError where no judge is shipped with this installation."""
     from spatial_vlm_ros.perception.backends.relation_judge import NAME
     from spatial_vlm_ros.perception.backends.shipped import shipped_model
 
@@ -162,25 +152,11 @@ class _CountedModel:
 
 
 def _counted(inner: Any, asked: list[str]) -> Any:
-    """It counts under the name of what it counts for, which errors tell."""
     return type(type(inner).__name__, (_CountedModel,), {})(inner, asked)
 
 
 class CountingJudge:
-    """A judge of relations that counts its questions and its time; see RelationJudge.
-
-    Args:
-        name: name of the model.
-        judge: the judge to ask.
-        asked: grows by one with each question with choices that the model behind it is asked.
-
-    Attributes:
-        domain: what the backend declares that it was trained on.
-        questions: number of questions asked.
-        ms: time for asking, milliseconds.
-        late: whether its budget was used up, so that some questions may not have been asked.
-        load_ms: time for loading, milliseconds.
-    """
+    """A judge of relations that counts its questions and its time; see RelationJudge."""
 
     def __init__(self, name: str, judge: RelationJudge, asked: Sequence[str] = ()) -> None:
         self.name, self.domain, self._judge, self._asked = name, domain_of(judge), judge, asked

@@ -39,10 +39,6 @@ class Change:
     Args:
         metric: its name, as in `Score`; "wrong pose" is here of all cases, so that both runs have the same ones.
         more_is_better: whether a greater share is the better one.
-        now: value of this run.
-        before: value of the baseline.
-        lost: cases that were good and are not.
-        gained: cases that were not good and are.
         difference: now - before, 95 % percentile interval over resampled pairs (paired bootstrap, fixed seed). Where
             no pair differs there is nothing to resample, and the interval has no width.
         p: two-sided exact p of McNemar's test.
@@ -77,9 +73,6 @@ class Comparison:
     """A run against its baseline.
 
     Args:
-        n: cases that both runs have.
-        only_now: cases that the baseline lacks.
-        only_before: answers of the baseline that belong to no judged case.
         changes: one for each metric.
         verdict: WORSE where any metric is, else BETTER where any is, else CANNOT_TELL. Each metric is tested by itself
             at 5 %, without correction for their number.
@@ -108,13 +101,6 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
     """Compare the cases of both runs. Cases match by image and words; repeated cases in order.
 
     The image is told by the last part of its source, where both runs name one, and by frame or stamp.
-
-    Args:
-        now: the judged cases of this run.
-        before: the answers of the baseline.
-
-    Raises:
-        InputError: they have no case in common.
     """
     answers: dict[tuple[str, str, str], list[StoredAnswer]] = defaultdict(list)
     has_sources = any(answer.source for answer in before)
@@ -147,7 +133,6 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
 
 
 def _last(source: str) -> str:
-    """The last part of a path or address: the same data may lie in another folder today."""
     return source.rstrip("/").rpartition("/")[2]
 
 

@@ -64,8 +64,6 @@ class ErrorEvidence:
     """What is known of a case that is judged.
 
     Args:
-        expect: what it should end in.
-        status: the outcome.
         id: true id of the object answered with, or None.
         found_id: its id as the model gave it, or None.
         miss: by the outcome alone; None = nothing went wrong.
@@ -119,7 +117,6 @@ def error_of(known: ErrorEvidence) -> JudgedError:
 
 
 def _of_resolver(known: ErrorEvidence) -> CaseError:
-    """The error by the outcome, where the objects are not to blame."""
     if known.status is Status.NOT_UNDERSTOOD:
         return CaseError.MISREAD
     return _BY_MISS[known.miss or MissKind.OTHER_REFUSAL]

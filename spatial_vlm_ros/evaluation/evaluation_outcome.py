@@ -32,12 +32,9 @@ class ModelOutcome:
     """Results of one model.
 
     Args:
-        name: name of the model.
-        outcome: figures, calibration and comparison with a baseline.
         errors: what went wrong → who is to blame ("model", "resolver" or UNKNOWN) → number.
         oracle: share of the cases with an oracle that the resolver alone answers as expected, including the place.
         beside_oracle: share of the same cases that the model answers as expected.
-        unusable: cases whose truth cannot be used, or that were not asked.
     """
 
     name: str
@@ -54,8 +51,6 @@ class EvaluationOutcome:
 
     Args:
         models: in the order in which they were named.
-        pairs: every two of them compared.
-        notes: messages about sources: irregularities of a bag, omissions, failures.
     """
 
     models: tuple[ModelOutcome, ...]
@@ -80,11 +75,7 @@ def evaluation_of(
 
     Args:
         runs: one for each model.
-        baselines: name of a model → answers of an earlier run; models without one are not compared.
         notes: sentences about sources; one about cases that expect nothing is added.
-
-    Raises:
-        InputError: a baseline has no case in common.
     """
     baselines = baselines or {}
     models = tuple(_model(run, baselines.get(run.name)) for run in runs)

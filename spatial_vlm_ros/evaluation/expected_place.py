@@ -32,7 +32,6 @@ class ExpectedPlace:
     """A box in which a place should lie.
 
     Args:
-        relation: relation to the anchor, as in docs/relations.md.
         anchor_id: id of the anchor's detection.
         region_center: centre of the box in the base frame, metres.
         region_half: half extents of the box along the axes of the base frame, metres.
@@ -53,7 +52,6 @@ class FrameTruth:
     Args:
         base_T_camera: the true pose of the camera, whether or not the resolver has it.
         centers: id of a detection → centre of the object in the base frame, metres.
-        labels: id of a detection → label, if known.
     """
 
     base_T_camera: Transform
@@ -75,7 +73,6 @@ def place_outcome(expected: ExpectedPlace, given: Pose | None, truth: FrameTruth
     Args:
         expected: the expected place.
         given: pose of the given place in the base or camera frame, or None.
-        truth: truth of the frame.
     """
     if given is None:
         return PlaceOutcome.NOT_GIVEN

@@ -16,9 +16,6 @@ def failure_notes(runs: Sequence[tuple[str, Sequence[CaseResult]]]) -> tuple[str
     """Make a sentence for each source and failed status, with the message of the first such case.
 
     Models with the same sentence share it.
-
-    Args:
-        runs: name and judged cases of each model.
     """
     shared: dict[str, list[str]] = {}
     for model, results in runs:

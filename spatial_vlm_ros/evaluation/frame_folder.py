@@ -78,14 +78,7 @@ _Sized = Callable[[tuple[int, ...]], None]
 
 
 def load_cases(folder: str | Path) -> tuple[Case, ...]:
-    """Read the cases of a folder, one for each non-blank line of its cases.jsonl.
-
-    Args:
-        folder: holds cases.jsonl and the frame folders it names.
-
-    Raises:
-        FileError: the file is missing, or a line is not a case; the message names the line.
-    """
+    """Read the cases of a folder, one for each non-blank line of its cases.jsonl."""
     path = member(folder, CASES_FILE)
     found = list(read_cases(path, "pass a folder with cases.jsonl"))
     cases = tuple(of_frame(case, path, at) for at, case in found)
@@ -99,11 +92,6 @@ def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
 
     Args:
         path: JSON lines.
-        repair: fix for the message if it cannot be read.
-
-    Raises:
-        FileError: the file cannot be read, a line is not a case or has an unknown field, or two cases with the same
-            words and image contradict each other; the message names the line.
     """
     seen: dict[Case, tuple[str, Expectation]] = {}
     for n, line in read_lines(path, repair):
@@ -123,11 +111,7 @@ def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
 
 
 def of_frame(case: Case, path: Path, at: str) -> Case:
-    """Check that a case names a frame, and return it.
-
-    Raises:
-        FileError: it names none, or is one of a bag.
-    """
+    """Check that a case names a frame, and return it."""
     if not case.frame or case.stamp_ns or case.bag:
         reason = "bag and stamp are for cases of bags" if case.stamp_ns or case.bag else "the case has no `frame`"
         repair = 'write "frame": "f001"; cases of bags belong in a file for --truth (docs/evaluate.md)'
@@ -179,20 +163,11 @@ def read_frame(
     """Read a frame from single files.
 
     Args:
-        rgb: colour image.
-        depth: depth image, see `read_depth`.
-        camera_info: camera info of the colour image.
         base_T_camera: pose of the colour camera; its child is the camera's frame.
         camera_T_speaker: pose of the person who speaks; its parent is the camera's frame.
-        depth_camera_info: camera info of the depth image, if it is not registered to colour.
-        rgb_T_depth: pose of the depth camera in the colour camera, given together with `depth_camera_info`.
 
     Returns:
         The frame, depth registered to colour, metres.
-
-    Raises:
-        FileError: a file is missing, damaged, of the wrong form, or does not fit the others.
-        TransformError: a transform is not rigid or is for other frames.
     """
     camera, frame_id = read_camera_info(camera_info)
     this = "use the camera_info of this image"
@@ -227,13 +202,9 @@ def read_rgb(path: str | Path, sized: _Sized | None = None) -> Rgb:
 
     Args:
         path: PNG, JPEG, TIFF, BMP or WebP.
-        sized: called with height and width before decoding; raises if they do not fit.
 
     Returns:
         (H, W, 3) uint8, RGB. Orientation tags are ignored, because depth and intrinsics do not rotate with them.
-
-    Raises:
-        FileError: the file is missing, too large, damaged or not an image.
     """
     bgr = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, sized)
     return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
@@ -245,10 +216,6 @@ def read_depth(path: str | Path, sized: _Sized | None = None) -> Depth:
     Args:
         path: 16-bit PNG or TIFF (millimetres, 0 = not measured), 32-bit float TIFF (metres), or .npy of uint16
             (millimetres) or floats (metres).
-        sized: as in `read_rgb`.
-
-    Raises:
-        FileError: the file is missing, damaged, or neither 16-bit integers nor floats.
     """
     path = Path(path)
     raw = read_npy(path) if path.suffix.lower() == ".npy" else _decoded(path, cv2.IMREAD_UNCHANGED, sized)
@@ -276,9 +243,6 @@ def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
 
     Returns:
         The camera and the frame id of its image.
-
-    Raises:
-        FileError: the file is missing, malformed, or has invalid intrinsics; the message names the field.
     """
     info = _json(path, _CameraInfo)
     flat = [v for row in info.k for v in (row if isinstance(row, tuple) else (row,))]
@@ -296,9 +260,6 @@ def read_domain(path: str | Path) -> ImageDomain:
 
     Args:
         path: JSON of `read_camera_info`.
-
-    Raises:
-        FileError: as in `read_camera_info`, or the domain is unknown.
     """
     return _json(path, _CameraInfo).domain
 
@@ -308,10 +269,6 @@ def read_transform(path: str | Path) -> Transform:
 
     Args:
         path: JSON {"parent", "child", "matrix"}, 4 rows of 4, maps child to parent, metres.
-
-    Raises:
-        FileError: missing or not of that form; names the field.
-        TransformError: the matrix is not rigid.
     """
     info = _json(path, TransformInfo)
     return Transform(info.parent, info.child, np.array(info.matrix))
@@ -326,11 +283,6 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
 
     Returns:
         The detections in the order of the file; boxes that leave the image are clipped to it.
-
-    Raises:
-        FileError: the file is missing or malformed, an optional field is misspelled, a box or mask is invalid, or it is
-            for another image size.
-        InputError: two detections share an id, or a box lies wholly outside the image.
     """
     path = Path(path)
     text = file_bytes(path, _READABLE)
@@ -386,9 +338,6 @@ def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
     Args:
         path: 8-bit image, not 0 = object.
         image_size: (width, height) of the image that it is of, pixels.
-
-    Raises:
-        FileError: missing, damaged, of another size, or without a pixel that is set.
     """
 
     def sized(shape: tuple[int, ...]) -> None:
@@ -451,11 +400,7 @@ def _json(path: str | Path, form: type[_T]) -> _T:
 
 
 def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", repair: str = _FORM) -> _T:
-    """Decode JSON to a msgspec type.
-
-    Raises:
-        FileError: it is none of that form; names `place` and the field.
-    """
+    """Decode JSON to a msgspec type."""
     try:
         return msgspec.json.decode(text, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -475,16 +420,11 @@ def _present(path: Path) -> Path | None:
 
 
 def file_bytes(path: str | Path, repair: str, largest: int = LARGEST_TYPED) -> bytes:
-    """Read a regular file of at most `largest` bytes.
-
-    Raises:
-        FileError: it cannot be read.
-    """
+    """Read a regular file of at most `largest` bytes."""
     return read_bytes(path, repair, largest)
 
 
 def _decoded(path: str | Path, flags: int, sized: _Sized | None) -> npt.NDArray[np.generic]:
-    """An image whose size is judged by its header."""
     fits = None if sized is None else lambda header: sized((header.height, header.width))
     return decode_file(path, flags, fits=fits)
 

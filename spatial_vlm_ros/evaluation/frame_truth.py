@@ -47,12 +47,7 @@ def load_truths(folder: str | Path, cases: Iterable[Case]) -> dict[str, FrameTru
     """Read the truth of all frames that have one: frame name → truth.
 
     Args:
-        folder: folder with the frames.
         cases: determine the frames, and which of them need a truth because a place is expected.
-
-    Raises:
-        FileError: a required truth is missing, or a truth does not have the documented form.
-        TransformError: a pose is not rigid.
     """
     needed: dict[str, bool] = {}
     for case in cases:

@@ -57,9 +57,6 @@ class JudgeTally(AskingTally):
     Attributes:
         said: by what `in_image` gives, its probability and whether the relation holds.
         contrary: by relation, the same of the pairs that contradict "higher in the image is farther" alone.
-        none: as `said`, how often it had no opinion, though there was time.
-        late: as `said`, how often there was no answer after the time was used up: no opinion, or not asked any more.
-        asked: frames and pairs that were asked about; each counts once, in however many words it is said.
     """
 
     said: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
@@ -101,13 +98,7 @@ class JudgeTally(AskingTally):
 
 @dataclass(frozen=True)
 class ContraryCount:
-    """Pairs of one relation that contradict "higher in the image is farther".
-
-    Args:
-        n: all pairs.
-        contrary: pairs that contradict it.
-        right: contradicting pairs on which the model is right.
-    """
+    """Pairs of one relation that contradict "higher in the image is farther"."""
 
     n: int
     contrary: int
@@ -120,13 +111,7 @@ class ContraryCount:
 
 
 def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> dict[str, Any]:
-    """Content of the file that `judge.calibration` names.
-
-    Args:
-        model: what was measured, for people.
-        tally: its tally.
-        measured: how it was measured, for people; what the tally counts beside the calibrations is added to it.
-    """
+    """Content of the file that `judge.calibration` names."""
     counted = {
         "no_opinion": dict(tally.none), "no_time": dict(tally.late),
         "contrary": {name: asdict(one) for name, one in tally.contrary_counts().items()},
@@ -141,9 +126,7 @@ def labelled_pairs(
     """The pairs whose truth follows from a case, or a text that says why there are none.
 
     Args:
-        case: with the id of the right object.
         detections: detections of its frame.
-        config: for the frame of reference, and for what counts as having a name.
     """
     expect = case.expect
     if expect is None or expect.id is None or expect.status is not Status.OK:
@@ -197,16 +180,7 @@ def ask_relations(
     """Ask a model about the labelled pairs of every case.
 
     Args:
-        folder: holds the frames.
-        cases: cases of that folder.
-        judge: the model.
-        config: as the resolver will use the calibrations.
-        tally: what is said is added to it, also where an error ends the asking.
         budget_s: seconds after which no further pair of a case is asked about.
-
-    Raises:
-        ModelError: three requests in a row failed.
-        InputError: the model cannot be asked about relations.
     """
     resolver = Resolver(config)
 

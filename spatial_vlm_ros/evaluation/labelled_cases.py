@@ -22,13 +22,7 @@ Asked = TypeVar("Asked")
 
 @dataclass
 class AskingTally:
-    """Progress of asking a model. It is updated continuously, so that nothing is lost if asking ends early.
-
-    Attributes:
-        frames: names of the frames asked about.
-        failed: requests that failed; a failure is no opinion, and is not counted.
-        left_out: reason → number of cases that were not asked.
-    """
+    """Progress of asking a model. It is updated continuously, so that nothing is lost if asking ends early."""
 
     frames: set[str] = field(default_factory=set)
     failed: int = 0
@@ -42,18 +36,7 @@ def ask_cases(
     of_case: Callable[[Case, RgbdFrame, Sequence[Detection]], Asked | str],
     ask: Callable[[Case, RgbdFrame, Sequence[Detection], Asked], None],
 ) -> None:
-    """Ask about every case that tells what is right. A request that fails is told in the log.
-
-    Args:
-        folder: holds the frames.
-        cases: cases of that folder.
-        tally: how it went is added to it, also where an error ends the asking.
-        of_case: what to ask about a case with this frame and these detections, or why it tells nothing, in words.
-        ask: asks, and counts the answer.
-
-    Raises:
-        ModelError: three requests in a row failed.
-    """
+    """Ask about every case that tells what is right. A request that fails is told in the log."""
     frames, in_a_row = FolderFrames(folder), 0
     for case in cases:
         there = frames.load(case.frame)

@@ -22,16 +22,7 @@ _REPAIR = "add cases that expect one object by its id (docs/evaluation.md)"
 
 
 def labelled_views(folder: str | Path, config: ResolverConfig) -> Iterator[LabelledView]:
-    """The frames of a folder whose cases tell a relation, in the order of the cases.
-
-    Args:
-        folder: holds cases.jsonl and the frames.
-        config: for the frame of reference, and for what counts as having a name.
-
-    Raises:
-        FileError: cases.jsonl is missing or of the wrong form, or a frame that it names cannot be read.
-        InputError: no case tells whether a relation holds.
-    """
+    """The frames of a folder whose cases tell a relation, in the order of the cases."""
     frames, left_out = FolderFrames(folder), Counter[str]()
     found: dict[str, dict[RelationLabel, None]] = {}
     for case in load_cases(folder):

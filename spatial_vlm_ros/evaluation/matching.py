@@ -34,8 +34,6 @@ class FoundObject:
     """An object that a model found.
 
     Args:
-        id: id of its detection.
-        label: its name.
         box: pixels, or None.
         mask: (H, W) bool, or None.
         box_3d: its box in space, or None if it was not measured.
@@ -66,10 +64,8 @@ class Matching:
     """Assignment of found objects to true ones.
 
     Args:
-        found: what was found.
         of: id of a found object → the true one that it is; without those that are not among the true ones.
         ious: (found id, true id) → how much they share, 0 to 1; without those that share nothing.
-        is_truth: whether what was found is the truth itself: given detections.
     """
 
     found: tuple[FoundObject, ...]
@@ -118,13 +114,9 @@ def match_objects(
     that is known in space alone is the one found object that shares most with it, whatever else that one is.
 
     Args:
-        found: objects found by the model.
         true: true objects of the image.
         frame: the image; None if only stored answers are there.
         known: transforms beside the frame's own.
-
-    Raises:
-        InputError: the frame of a true box in space is not known.
     """
     of: dict[str, Match] = {}
     ious: dict[tuple[str, str], float] = {}
@@ -190,11 +182,7 @@ def transforms_of(frame: RgbdFrame | None, known: Sequence[Transform] = ()) -> t
 def distance_m(
     resolution: Resolution, true: KnownObject, frame: RgbdFrame | None, known: Sequence[Transform] = ()
 ) -> float | None:
-    """Metres from the middle of the pose that was answered with to that of the true box in space; None without one.
-
-    Raises:
-        InputError: the frame of the true box is not known.
-    """
+    """Metres from the middle of the pose that was answered with to that of the true box in space; None without one."""
     if resolution.target is None or true.box_3d is None:
         return None
     given = compared_target(resolution.target)

@@ -39,9 +39,6 @@ def miss_kind(
     """Find the kind of a miss; None if the case ended as expected.
 
     Args:
-        expected: the right status.
-        status: the given status.
-        as_expected: whether status and object are right.
         place_right: whether the place is right, or none was expected.
         labels: labels of the expected object and of the one answered with; None if it is not known.
     """

@@ -31,8 +31,6 @@ def examine_grounder(
     """Check files of listed models, the GPU, loading and one request; the first error ends it.
 
     Args:
-        name: name of the backend, as in perception.load_grounder.
-        options: options of the backend.
         start_timeout_s: loading may take this long, seconds.
         timeout_s: the request may take this long, seconds.
     """

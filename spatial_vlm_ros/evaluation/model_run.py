@@ -18,14 +18,7 @@ from spatial_vlm_ros.types import Resolution
 
 @dataclass(frozen=True)
 class UnusableCase:
-    """A case whose truth cannot be used, or that could not be asked.
-
-    Args:
-        source: folder or bag.
-        image: name of the frame, or stamp of the image.
-        instruction: the words.
-        problem: why.
-    """
+    """A case whose truth cannot be used, or that could not be asked."""
 
     source: str
     image: str
@@ -38,7 +31,6 @@ class UnusableCases:
     """Unjudged cases of a source with the same reason.
 
     Args:
-        first: one of them, the first by name of the image and words.
         count: how many they are, at least 1.
     """
 
@@ -52,11 +44,7 @@ class UnusableCases:
 
 
 def by_reason(cases: Iterable[UnusableCase]) -> list[UnusableCases]:
-    """Cases that were not judged, those of the same source and reason together, by source and image.
-
-    Args:
-        cases: cases of any number of models; a case that several models have counts once.
-    """
+    """Cases that were not judged, those of the same source and reason together, by source and image."""
     groups: dict[tuple[str, str], list[UnusableCase]] = {}
     for case in sorted(set(cases), key=lambda c: (c.source, c.image, c.instruction)):
         groups.setdefault((case.source, case.problem), []).append(case)
@@ -68,13 +56,10 @@ class ModelRun:
     """A model with the results of its cases.
 
     Attributes:
-        name: name of the model.
-        results: results of every judged case.
         answers: number of the judged case, from 0 → its answer, where it is kept: of those that went wrong.
         seconds: for each judged case how long its answer took.
         images: number of the judged case → the annotated image as JPEG.
         unjudged: cases that expect nothing.
-        unusable: cases whose truth cannot be used, or that could not be asked.
     """
 
     name: str
@@ -99,11 +84,7 @@ class ModelRun:
             self.images[number] = image
 
     def add_row(self, row: Mapping[str, Any]) -> None:
-        """Note a row of `rows.row_of` or `rows.unjudged_row`.
-
-        Raises:
-            InputError: it is not one of theirs.
-        """
+        """Note a row of `rows.row_of` or `rows.unjudged_row`."""
         if is_judged(row):
             self.results.append(result_of(row))
             self.seconds.append(0.0)
@@ -119,11 +100,7 @@ class ModelRun:
 
 
 def runs_of_rows(rows: Iterable[Row]) -> tuple[ModelRun, ...]:
-    """The runs that rows are of, by model, in the order in which models come.
-
-    Raises:
-        InputError: a row is none.
-    """
+    """The runs that rows are of, by model, in the order in which models come."""
     runs: dict[str, ModelRun] = {}
     for row in rows:
         runs.setdefault(row["model"], ModelRun(row["model"])).add_row(row)

@@ -48,7 +48,6 @@ class LoadedModel:
     """A loaded model.
 
     Args:
-        spec: what it was loaded from.
         grounder: the backend; None for given detections.
     """
 
@@ -71,11 +70,7 @@ def load_model(spec: ModelSpec) -> LoadedModel:
 
 
 def check_images(model: LoadedModel, gate: DomainGateConfig) -> None:
-    """Refuse, before a long run, a model for simulated images unless the images are declared as simulated.
-
-    Raises:
-        DomainMismatchError: the images are declared as real, or not declared.
-    """
+    """Refuse, before a long run, a model for simulated images unless the images are declared as simulated."""
     if model.grounder is not None:
         check_domain(model.grounder, gate)
 
@@ -85,10 +80,6 @@ def models_of(grounders: Sequence[str], given: bool) -> tuple[ModelSpec, ...]:
 
     Args:
         grounders: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
-        given: whether to evaluate the given detections, too; always if no grounder is named.
-
-    Raises:
-        InputError: options are malformed, or two models have the same name.
     """
     found = [ModelSpec()] if given or not grounders else []
     for text in grounders:

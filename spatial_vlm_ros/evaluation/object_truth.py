@@ -55,7 +55,6 @@ class CaseTruth:
 
     Args:
         expect: the expectation, with the id of a described object.
-        objects: objects of the image.
     """
 
     expect: Expectation
@@ -77,15 +76,8 @@ def case_truth(
     """What is true of a case on an image.
 
     Args:
-        case: the case.
-        expect: what it should end in.
         known: true detections of the image; empty if none were given.
         image_size: (width, height), pixels.
-        folder: base folder of mask paths.
-
-    Raises:
-        InputError: an id belongs to no detection or contradicts the box, or a box is outside the image.
-        FileError: a mask is missing or damaged, has another size, or lies outside of the folder.
     """
     objects = [KnownObject(d.id, d.label, d.box_xyxy, d.mask, detection=d) for d in known]
     described = _described(expect, image_size, folder)
@@ -113,11 +105,6 @@ def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """A file below a folder.
-
-    Raises:
-        InputError: the name leads out of it.
-    """
     path = folder / name
     if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
         raise InputError("expect.mask", repr(name), "a file below the folder of the truth", "copy the mask there")

@@ -16,11 +16,7 @@ from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdF
 
 
 class Oracle:
-    """Answers with the true objects. A frame is lifted once for the same objects.
-
-    Args:
-        config: configuration of the run; parts that ask models are turned off.
-    """
+    """Answers with the true objects. A frame is lifted once for the same objects."""
 
     def __init__(self, config: ResolverConfig) -> None:
         self._resolver = Resolver(without_models(config))
@@ -72,7 +68,6 @@ def anchors_of(answer: Resolution) -> tuple[str, ...]:
 
 
 def _same(some: tuple[KnownObject, ...], others: tuple[KnownObject, ...]) -> bool:
-    """Whether they are the same objects: each the very one, or of the very detection."""
     return len(some) == len(others) and all(
         a is b or (a.detection is not None and a.detection is b.detection) for a, b in zip(some, others, strict=True)
     )

@@ -23,12 +23,10 @@ class RunOutcome:
     """Results of a run.
 
     Args:
-        score: shares, confusion, and every case.
         answered: calibration of the answers given; right = the expected object. None without an answer.
         all_cases: calibration of the likeliest candidate of every case, answered with or not; right = it is the
             expected object, so that a case that expects a refusal is never right. It says what a lower threshold
             for answering would do. None without a case.
-        comparison: against a baseline, where one was given.
     """
 
     score: Score
@@ -48,25 +46,12 @@ def judge(
     Args:
         cases: what was asked; those that do not say what to expect are left out.
         resolutions: one for each case.
-        baseline: answers of an earlier run.
-        truths: by name of the frame; without one, the places of its cases are not judged.
-
-    Raises:
-        InputError: the baseline has no case in common.
     """
     return outcome_of(score(cases, resolutions, truths), baseline)
 
 
 def outcome_of(result: Score, baseline: Sequence[StoredAnswer] | None = None) -> RunOutcome:
-    """Compute the results of judged cases.
-
-    Args:
-        result: their score.
-        baseline: answers of an earlier run.
-
-    Raises:
-        InputError: the baseline has no case in common.
-    """
+    """Compute the results of judged cases."""
     given = [case for case in result.cases if case.status is Status.OK]
     return RunOutcome(
         score=result,

@@ -30,10 +30,6 @@ class PairDifference:
 
     Args:
         metric: "as expected, place and all", "right instance", "wrong pose" (of all cases) or "pose on refusal".
-        first: name of the one model.
-        second: name of the other.
-        n: cases.
-        first_k: cases that count for the first model.
         second_k: cases that count for the second model.
         only_first: cases that count only for the first model.
         only_second: cases that count only for the second model.
@@ -67,9 +63,6 @@ def compare_pairs(runs: Sequence[tuple[str, Sequence[CaseResult]]]) -> tuple[Pai
 
     Holm's method keeps the chance of any false verdict in the table at 5 %, whatever depends on what.
     Source: Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6.
-
-    Args:
-        runs: name and judged cases of each model.
     """
     found = []
     for (first, some), (second, others) in combinations(runs, 2):

@@ -65,11 +65,9 @@ class ComparisonPlan:
     """Models and limits of a comparison.
 
     Args:
-        models: to be compared.
         remedies: options that are added to each model's; each is loaded once more with them.
         most: relations that each is asked about, at most 100.
         budget_s: seconds after which a model is asked about no further relation, at most 600.
-        told: is told in words what takes time.
     """
 
     models: tuple[ComparedModel, ...]
@@ -100,20 +98,8 @@ def compare_sentence(
     """Compare all models on one sentence. A failing model only affects its own rows.
 
     Args:
-        frame: the observation.
         detections: found in it; None = the grounder is asked.
         words: a phrase or an order that means one object.
-        plan: who is asked.
-        config: configuration of the resolver; of `judge` nothing but what the plan says.
-        grounder: finds the objects where no detections are given.
-        frame_of_reference: as of the resolver.
-        name: name of the frame.
-        expected: ids of the labelled objects; see RelationComparison.
-
-    Raises:
-        InputError: several objects are meant, words are a question about space, a model cannot be asked about
-            relations, or an option of a model is wrong.
-        SpatialVlmError: as the resolver would refuse words or frame; a calibration that cannot be read.
     """
     judge = replace(config.judge, mode="fuse", by="grounder", calibration="", most_relations=plan.most,
                     budget_s=plan.budget_s)  # fmt: skip
@@ -134,15 +120,8 @@ def compare_sentence(
 def expected_of(folder: str | Path, words: str) -> tuple[str, ...] | None:
     """Ids of the right objects by a cases.jsonl beside the frame's folder; none if it expects a refusal.
 
-    Args:
-        folder: folder of the frame.
-        words: the sentence, compared without case and repeated spaces.
-
     Returns:
         None if no case tells it.
-
-    Raises:
-        FileError: there is a cases.jsonl that is not of its form.
     """
     folder = Path(folder).resolve()
     if not (folder.parent / CASES_FILE).is_file():
@@ -196,7 +175,6 @@ class _Asking:
         ]
 
     def objects(self) -> tuple[ComparedObject, ...]:
-        """Candidates and anchors."""
         rows = self._candidates()
         anchors = dict.fromkeys(one.key[2] for one in self.asked if one.key[2] not in rows)
         return tuple(self._object(row, candidate=row in rows) for row in (*rows, *anchors))
@@ -207,14 +185,12 @@ class _Asking:
         return ComparedObject(obj.id, obj.detection.label, "candidate" if candidate else "anchor", away)
 
     def relations(self) -> tuple[ComparedRelation, ...]:
-        """What everybody is asked about."""
         return tuple(
             ComparedRelation(one.key[0], self._ids[one.key[1]], self._ids[one.key[2]], _is_denied(one))
             for one in self.asked
         )
 
     def unasked(self) -> tuple[str, ...]:
-        """Parts of the sentence that no model is asked about, those of the anchors' own phrases included."""
         row = self._choice.chosen
         return () if row < 0 else tuple(dict.fromkeys(self._unasked(self._choice.by_row[row], row)))
 
@@ -247,13 +223,11 @@ class _Asking:
     # ---------------------------------------------------------------------------------------- rows
 
     def measurement(self) -> ComparedRow:
-        """What depth alone says."""
         opinions = tuple(RelationOpinion(round(one.likelihood, 6)) for one in self.asked)
         reason = "" if self._choice.status is Status.OK else self._measured.answered.resolution.message
         return self._decided(ComparedRow("measurement", MEASUREMENT, opinions=opinions, reason=reason), self._choice)
 
     def of_model(self, model: ComparedModel, calibrations: JudgeCalibrations | None) -> list[ComparedRow]:
-        """A model alone, what is fused with it, and the model with each remedy."""
         rows = self._rows(model, calibrations, "model", _written(model.options))
         if rows[0].opinions:
             rows += [row for remedy in self._plan.remedies for row in self._with_remedy(model, remedy)]
@@ -268,11 +242,7 @@ class _Asking:
     def _rows(
         self, model: ComparedModel, calibrations: JudgeCalibrations | None, by: str, options: str
     ) -> list[ComparedRow]:
-        """Load a model, ask it, and let go of it.
-
-        Raises:
-            InputError: it cannot be asked about relations, or an option is wrong.
-        """
+        """Load a model, ask it, and let go of it."""
         row = ComparedRow("remedy" if by == "remedy" else "model", model.name, options)
         self._plan.told(f"loading {model.name}{f' with {options}' if options else ''}")
         try:
@@ -372,7 +342,6 @@ class _Asking:
 
 
 def _is_denied(question: ClauseQuestion) -> bool:
-    """Whether all candidates are said not to have the relation."""
     return all(negated for _, negated in question.said_for)
 
 

@@ -34,7 +34,6 @@ class OpinionTally(AskingTally):
     """Counts for one model.
 
     Attributes:
-        counts: by key of the phrase, see `second_opinion.relations_of`.
         kinds: the same of cases of the kinds "usual" and "counter-heuristic", by "key, kind".
     """
 
@@ -45,19 +44,7 @@ class OpinionTally(AskingTally):
         self, key: str, found: Sequence[NamedObject], detections: Sequence[Detection], ids: Collection[str],
         overlap: float, kinds: Iterable[str] = (),
     ) -> None:  # fmt: skip
-        """Count an answer.
-
-        Args:
-            key: key of the phrase, from `measured_key`.
-            found: answer of a Referrer.
-            detections: objects of the same image.
-            ids: ids of the objects that the phrase may mean.
-            overlap: `second_opinion.overlap`.
-            kinds: kinds of the case.
-
-        Raises:
-            ModelError: the answer does not come from a Referrer.
-        """
+        """Count an answer."""
         row = named(found, detections, overlap, "second opinion")
         outcome = "none" if row is None else "right" if detections[row].id in ids else "wrong"
         kind = heuristic_kind(kinds)
@@ -72,7 +59,6 @@ def measured_key(phrase: NounPhrase, default: FrameOfReference) -> str | None:
     wrong.
 
     Args:
-        phrase: what is asked for.
         default: frame of reference where none is said.
     """
     keys = relations_of(phrase, default)
@@ -80,13 +66,7 @@ def measured_key(phrase: NounPhrase, default: FrameOfReference) -> str | None:
 
 
 def reliability_json(model: str, counts: OpinionCounts, measured: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Content of the file that `second_opinion.reliability` names: counts of each key with 95 % Wilson intervals.
-
-    Args:
-        model: display name of the model.
-        counts: its counts.
-        measured: how it was measured, for people.
-    """
+    """Content of the file that `second_opinion.reliability` names: counts of each key with 95 % Wilson intervals."""
     relations = {
         key: {**one, "intervals": {outcome: [share.low, share.high] for outcome, share in shares_of(one).items()}}
         for key, one in sorted(counts.items())
@@ -112,13 +92,7 @@ def weight_of(counts: Mapping[str, int], config: SecondOpinionConfig) -> str:
 
 @dataclass(frozen=True)
 class LabelledPhrase:
-    """A phrase with a known right object.
-
-    Args:
-        words: words for the model.
-        key: key for counting its answer.
-        ids: ids of the detections that it may mean.
-    """
+    """A phrase with a known right object."""
 
     words: str
     key: str
@@ -132,9 +106,7 @@ def labelled_phrase(case: Case, detections: Sequence[Detection], config: Resolve
     is answered rightly by whoever finds cans.
 
     Args:
-        case: with the id of the right object.
         detections: detections of its frame.
-        config: for the frame of reference, and for what counts as having a name.
     """
     expect = case.expect
     if expect is None or expect.id is None or expect.status is not Status.OK:
@@ -161,19 +133,7 @@ def labelled_phrase(case: Case, detections: Sequence[Detection], config: Resolve
 def ask_phrases(
     folder: str | Path, cases: Iterable[Case], referrer: Referrer, config: ResolverConfig, tally: OpinionTally
 ) -> None:
-    """Ask a model for the phrase of every case that can be counted.
-
-    Args:
-        folder: holds the frames.
-        cases: cases of that folder.
-        referrer: the model.
-        config: as the resolver will use the counts.
-        tally: what is counted is added to it, also where an error ends the asking.
-
-    Raises:
-        ModelError: three requests in a row failed.
-        InputError: the model cannot be asked for a whole phrase.
-    """
+    """Ask a model for the phrase of every case that can be counted."""
 
     def ask(case: Case, frame: RgbdFrame, detections: Sequence[Detection], asked: LabelledPhrase) -> None:
         found = referrer.refer(frame.rgb, asked.words)

@@ -77,22 +77,13 @@ def replay(
     """Play a bag and yield the answers.
 
     Args:
-        bag: an open bag.
-        resolver: a resolver, with a grounder if `roles` has no detections.
-        roles: role → topic, as `choose_roles` gives them.
         config: tolerances and frames, as the live node's.
         instructions: asked together; empty = those of the topic INSTRUCTION, each at its recording time.
         at: when they are asked, seconds after the bag's first message; None = when the camera begins.
-        every: whether to answer them on every complete frame from then on; a gap between frames is not a refusal.
         frame_of_reference: used if the words state none.
-        robot: robot to remove from depth, if `config` names it.
 
     Yields:
         The answers in order. A problem with one request is its refusal.
-
-    Raises:
-        InputError: there are no instructions, `at` is outside of the bag, or `config` names a robot that is not given.
-        FileError: the bag is damaged; earlier answers are valid.
     """
     player = _Player(resolver, roles, config, instructions, at, every, frame_of_reference, bag.start_ns, robot)
     for message in bag.messages(set(roles.values())):
@@ -107,11 +98,8 @@ class _Request:
     """An instruction that waits.
 
     Args:
-        instruction: the words.
-        asked_ns: when it was asked, time of recording.
         after_ns: frames that may have been exposed earlier are passed over; 0 = none is.
         is_patient: frames without transforms are passed over, too; else only those before all transforms.
-        passed_over: why the last frame was.
     """
 
     instruction: str
@@ -121,7 +109,6 @@ class _Request:
     passed_over: SpatialVlmError | None = None
 
     def passes_over(self, error: SpatialVlmError) -> bool:
-        """Whether it waits for a newer frame when one has no transforms."""
         return self.is_patient or (isinstance(error, TransformUnavailableError) and error.is_past)
 
 
@@ -185,7 +172,6 @@ class _Player:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing that still comes can be an answer."""
         return self._asked and not self._waiting and not self._every and not self._listens
 
     # -------------------------------------------------------------------------------------------- messages in
@@ -271,7 +257,6 @@ class _Player:
         return asked
 
     def _given_up(self, patience_ns: int) -> Iterator[ReplayedAnswer]:
-        """Refusals of what has waited that long."""
         while self._waiting and self._now_ns - self._waiting[0].asked_ns >= patience_ns:
             request = self._waiting.popleft()
             yield self._refused(request.instruction, request.passed_over or self._why_none(request.after_ns))

@@ -125,11 +125,7 @@ def is_judged(row: Mapping[str, Any]) -> bool:
 
 
 def result_of(row: Mapping[str, Any]) -> CaseResult:
-    """The judged case of a row.
-
-    Raises:
-        InputError: it lacks a column, or one has another type; names the column.
-    """
+    """The judged case of a row."""
     try:
         return CaseResult(
             frame=row["frame"],

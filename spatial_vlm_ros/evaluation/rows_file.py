@@ -14,11 +14,7 @@ from spatial_vlm_ros.files.writing import write_bytes
 
 
 def check_installed() -> None:
-    """Check that pyarrow is installed.
-
-    Raises:
-        DependencyError: pyarrow is not installed.
-    """
+    """Check that pyarrow is installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
@@ -26,11 +22,7 @@ def check_installed() -> None:
 
 
 def schema() -> Any:
-    """Arrow schema of all columns.
-
-    Raises:
-        DependencyError: pyarrow is not installed.
-    """
+    """Arrow schema of all columns."""
     check_installed()
     import pyarrow as pa
 
@@ -40,12 +32,7 @@ def schema() -> Any:
 
 
 def write_rows(path: str | Path, rows: Sequence[Row], *, force: bool = False) -> None:
-    """Write rows to one file atomically; creates its parent folders.
-
-    Raises:
-        DependencyError: pyarrow is not installed.
-        FileError: the file cannot be written.
-    """
+    """Write rows to one file atomically; creates its parent folders."""
     types = schema()
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -56,12 +43,7 @@ def write_rows(path: str | Path, rows: Sequence[Row], *, force: bool = False) ->
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Read the rows of such a file.
-
-    Raises:
-        DependencyError: pyarrow is not installed.
-        FileError: it cannot be read, or has other columns.
-    """
+    """Read the rows of such a file."""
     types = schema()
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -28,15 +28,7 @@ def evaluate_models(
     """Every case of every source by every model.
 
     Args:
-        sources: folders and bags.
-        specs: the models; one is loaded at a time.
-        config: configuration of the resolver, and of how messages become frames.
         frame_of_reference: used if the words state none.
-        note: called with messages about sources and models as a whole.
-        watch: gets the name of the model, and the number of cases that follow.
-
-    Raises:
-        SpatialVlmError: the only model cannot be loaded; or of one model and one source, the source cannot be read.
     """
     for spec in specs:
         try:

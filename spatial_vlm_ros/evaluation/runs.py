@@ -32,12 +32,7 @@ class StoredAnswer:
 
     Args:
         frame: name of the frame; of an image in a bag its stamp, nanoseconds.
-        instruction: the words.
-        status: the outcome.
-        id: the object answered with, when OK or of a question where or which one it is.
-        answer: to a question about space, where the run keeps it.
         as_expected: whether it was as expected then, where the run keeps that.
-        source: folder or bag, where the run keeps that.
     """
 
     frame: str
@@ -81,11 +76,7 @@ class _Result(msgspec.Struct):
 
 
 def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
-    """Read the answers of a stored run of one model, in order; see `read_runs`.
-
-    Raises:
-        FileError: as in `read_runs`, or the file has several models.
-    """
+    """Read the answers of a stored run of one model, in order; see `read_runs`."""
     runs = read_runs(path)
     if len(runs) > 1:
         raise FileError(path, f"it has several models: {', '.join(runs)}", "pass the run of one model")
@@ -100,9 +91,6 @@ def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
 
     Returns:
         Name of the model, "" if the file tells none → its answers.
-
-    Raises:
-        FileError: the file is missing, malformed or has no answers; the message names the line or the field.
     """
     text = file_bytes(path, _REPAIR, _LARGEST_RUN)
     stripped = text.lstrip()

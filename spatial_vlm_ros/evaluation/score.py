@@ -63,22 +63,15 @@ class Score:
         right_instance: share of the cases that expect an object and were answered with it.
         wrong_pose: share of the given answers with another object than expected, or without an expected object.
         pose_on_refusal: share of the cases that expect a refusal and were answered with a pose.
-        by_kind: `as_expected` by the cases' kinds.
-        by_relation: `as_expected` by the relations and orders that the answered reading holds, in its destination, too.
         confusion: expected status → given status → number.
         misses: every case that did not end as expected, or whose place is wrong.
-        by_frame_of_reference: `as_expected` by the frame of reference in force, needed or not.
         by_expected_status: `as_expected` by the status expected.
-        by_given_status: `as_expected` by the status given.
         split: usual against counter-heuristic cases; None if no case is of either kind.
-        cases: every case with how it ended.
         unjudged: cases left out because they have no expectation.
         complete: status, object and place as expected.
         right_place: share of the cases that expect a place with the right object and a right place.
         wrong_place: share of wrong places among those given with the right object, if a place was expected.
-        by_miss: kind of miss → number.
         over_frames: shares by name, with intervals over frames instead of cases; None with fewer than two frames.
-        by_error: what went wrong → number.
     """
 
     as_expected: Share
@@ -109,9 +102,7 @@ def score(
     """Compare answers with what the cases expect; cases without an expectation are left out.
 
     Args:
-        cases: what was asked.
         resolutions: one for each case.
-        truths: by name of the frame; without one, the places of its cases are not judged.
     """
     pairs, truths = list(zip(cases, resolutions, strict=True)), truths or {}
     results = [
@@ -126,7 +117,6 @@ def score_results(results: Sequence[CaseResult], unjudged: int = 0) -> Score:
     """The score of judged cases.
 
     Args:
-        results: results of one model.
         unjudged: cases that do not say what to expect.
     """
     placed = [r for r in results if r.place is not None]
@@ -184,7 +174,6 @@ def _good(results: Sequence[CaseResult]) -> Share:
 
 
 def _by(named: Iterable[tuple[str, CaseResult]]) -> dict[str, Share]:
-    """`as_expected` of each group, by name."""
     groups: dict[str, list[CaseResult]] = defaultdict(list)
     for name, result in named:
         groups[name].append(result)

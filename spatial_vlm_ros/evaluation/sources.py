@@ -72,13 +72,7 @@ def sources_of(
     """Make sources from folders and bags.
 
     Args:
-        frames: folders with cases.jsonl.
-        bags: bags with their cases in `truth`.
         truth: a file of cases; "" = none.
-        topics: role → topic of the bags.
-
-    Raises:
-        InputError: there are no sources, one occurs twice, or a bag has no truth.
     """
     if not frames and not bags:
         raise InputError("--frames, --bags", "neither is set", "a folder of frames or a bag")
@@ -175,11 +169,7 @@ class FolderImages:
 
 
 def check_sources(sources: Sequence[Source]) -> None:
-    """Check before a long run that every source exists and its cases can be read.
-
-    Raises:
-        FileError: a source is missing, or its cases cannot be read.
-    """
+    """Check before a long run that every source exists and its cases can be read."""
     for source in sources:
         if "://" not in source.uri and not Path(source.uri).exists():
             what = "a folder with cases.jsonl" if source.kind == "frames" else "a folder that rosbag2 wrote, or a file"
@@ -190,15 +180,7 @@ def check_sources(sources: Sequence[Source]) -> None:
 def lost_cases(
     source: Source, model: str, config: Settings, error: SpatialVlmError, done: Sequence[Case] = ()
 ) -> Iterator[EvaluatedCase]:
-    """Yield the remaining cases of a source or a model that failed, without asking them.
-
-    Args:
-        source: the folder or bag.
-        model: name of the model.
-        config: configuration of the resolver.
-        error: the error.
-        done: cases that were already answered; they are left out.
-    """
+    """Yield the remaining cases of a source or a model that failed, without asking them."""
     judge = CaseJudge(LoadedModel(ModelSpec(model)), config.resolver, source.uri, source.folder)
     answered = Counter(done)
     for case in source.cases():

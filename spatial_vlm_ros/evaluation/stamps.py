@@ -21,11 +21,7 @@ _GAP = 10.0  # times the usual period: images are missing
 
 
 class SeenStamps:
-    """The stamps of the colour images of a bag, in the order in which they were recorded.
-
-    Args:
-        wanted: the stamps of cases.
-    """
+    """The stamps of the colour images of a bag, in the order in which they were recorded."""
 
     def __init__(self, wanted: Collection[int]) -> None:
         self._all, self._wanted = array("q"), frozenset(wanted)

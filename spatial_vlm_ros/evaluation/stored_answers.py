@@ -29,11 +29,7 @@ _REPAIR = "pass what `spatial-vlm resolve --frames DIR --json` or `spatial-vlm r
 
 
 def read_answers(path: str | Path) -> Iterator[Resolution]:
-    """Yield the resolutions of a file, one per line.
-
-    Raises:
-        FileError: the file cannot be read, or a line is not a resolution; the message names the line.
-    """
+    """Yield the resolutions of a file, one per line."""
     for number, line in read_lines(path, _REPAIR):  # of bytes: text has line ends that JSON may hold
         value = parse_json(line, path, _REPAIR, f"line {number}")
         try:
@@ -54,15 +50,7 @@ def judge_answers(
     """Judge the cases of a source with given answers; answers without a case are ignored.
 
     Args:
-        source: the folder or bag.
         answers: with the frame's name, or the stamp of an image.
-        config: settings of assembling frames.
-        note: as in `evaluate_source`; also gets how many answers are more than there are cases for.
-        opened: opens a bag.
-
-    Raises:
-        FileError: the cases cannot be read, or a bag cannot be opened.
-        InputError: a case has no answer.
     """
     given: dict[tuple[str, str], deque[Resolution]] = defaultdict(deque)
     for answer in answers:

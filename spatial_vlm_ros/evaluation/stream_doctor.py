@@ -43,13 +43,7 @@ NO_MESSAGE = "no message"
 
 
 class StreamDoctor:
-    """Collects messages for a while, and reports findings.
-
-    Args:
-        settings: settings of the resolver for these streams.
-        topics: role → name of its topic.
-        robot: what is taken out of depth, where the settings name it.
-    """
+    """Collects messages for a while, and reports findings."""
 
     def __init__(self, settings: Settings, topics: Mapping[str, str], robot: SeenRobot | None = None) -> None:
         self._settings, self._topics = settings, dict(topics)
@@ -124,7 +118,6 @@ class StreamDoctor:
         """All findings, in the order in which to fix them.
 
         Args:
-            seconds: for how long messages came.
             table_height: stated height of the support in the base frame, metres; None = not stated.
         """
         return [
@@ -263,14 +256,7 @@ def examine_bag(
     """Find problems of the camera of a bag.
 
     Args:
-        path: path of the bag.
-        settings: settings of the resolver that shall use it.
         table_height: stated height of the support in the base frame, metres; None = not stated.
-        robot: what is taken out of depth, where the settings name it.
-
-    Raises:
-        FileError: the bag cannot be read.
-        InputError: no topics of a camera, or several cameras.
     """
     with open_bag(path) as bag:
         try:

@@ -18,11 +18,7 @@ _MOST_NAMED = 20  # bags in a message
 
 
 def load_truth(path: str | Path) -> tuple[Case, ...]:
-    """Read the cases of a file for `--truth`, one for each non-blank line.
-
-    Raises:
-        FileError: the file cannot be read or is empty, or a line is not a case of a bag; the message names the line.
-    """
+    """Read the cases of a file for `--truth`, one for each non-blank line."""
     cases = []
     for at, case in read_cases(path, "pass a file with one case of a bag on each line"):
         if case.frame:
@@ -40,13 +36,7 @@ def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[
     """The cases of one bag in a truth file, in the order of the file.
 
     Args:
-        path: the file.
-        uri: URI of the bag.
         bags: all bags that are evaluated with this file; empty = only this one.
-
-    Raises:
-        FileError: as in `load_truth`, or there are no cases of this bag, or a case names no bag although there are
-            several.
     """
     truth, at = _by_bag(str(path), _state_of(path))
     nameless = truth.get("", ())
@@ -63,11 +53,7 @@ def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[
 
 
 def bags_left_out(path: str | Path, bags: Sequence[str]) -> dict[str, int]:
-    """Bags in a truth file that are not evaluated → number of their cases.
-
-    Raises:
-        FileError: as `load_truth`.
-    """
+    """Bags in a truth file that are not evaluated → number of their cases."""
     truth, _ = _by_bag(str(path), _state_of(path))
     places = {_place_of(uri, Path()) for uri in bags}
     own = {name for name in truth if not name or name in bags or _place_of(name, Path(path).parent) in places}
@@ -94,7 +80,6 @@ def _by_bag(path: str, state: tuple[int, int]) -> tuple[dict[str, list[tuple[int
 
 
 def _state_of(path: str | Path) -> tuple[int, int]:
-    """Size and time of a file, by which it is read again when it has changed."""
     try:
         state = Path(path).stat()
     except (OSError, ValueError):  # whoever reads it says so
@@ -103,5 +88,4 @@ def _state_of(path: str | Path) -> tuple[int, int]:
 
 
 def _place_of(name: str, folder: Path) -> str:
-    """What is the same for all names of a bag: its URI, or its path without links."""
     return name if "://" in name else str((folder / name).resolve())

@@ -24,20 +24,12 @@ _REPAIR = "save it again with numpy.save, with numbers only"
 
 
 def read_npy(path: str | Path, repair: str = "give a NumPy .npy file") -> npt.NDArray[np.generic]:
-    """Read the array of a .npy file.
-
-    Raises:
-        FileError: missing, not a regular file, too large, contains objects, or its size does not match its header.
-    """
+    """Read the array of a .npy file."""
     return _array(read_bytes(path, repair, LARGEST_ARRAY + _LONGEST_HEADER), path)
 
 
 def read_npz(path: str | Path, repair: str = "give a NumPy .npz file") -> dict[str, npt.NDArray[np.generic]]:
-    """Read the arrays of a .npz file, by name.
-
-    Raises:
-        FileError: as `read_npy`, for each array; or it unpacks to more than LARGEST_ARRAY bytes.
-    """
+    """Read the arrays of a .npz file, by name."""
     with open_regular(path, repair, LARGEST_ARRAY) as file:
         try:
             with zipfile.ZipFile(file) as archive:

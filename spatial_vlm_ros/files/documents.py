@@ -42,32 +42,20 @@ def read_json(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> Any
 
     Args:
         path: the file; UTF-8.
-        repair: what the user can do about a bad file, for the message.
         largest: most bytes allowed.
-
-    Raises:
-        FileError: missing, not a regular file, too large, too deep, or not JSON.
     """
     return parse_json(read_json_bytes(path, repair, largest), path, repair)
 
 
 def read_json_bytes(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> bytes:
-    """Read the text of a JSON file, checked for depth, for a parser of a known form.
-
-    Raises:
-        FileError: missing, not a regular file, too large or too deep.
-    """
+    """Read the text of a JSON file, checked for depth, for a parser of a known form."""
     text = read_bytes(path, repair, largest)
     check_depth(text, path, repair)
     return text
 
 
 def parse_json(text: bytes, path: str | Path, repair: str, field: str | None = None) -> Any:
-    """Parse a JSON text that came from `path`.
-
-    Raises:
-        FileError: too deep, or not JSON; names `field`.
-    """
+    """Parse a JSON text that came from `path`."""
     check_depth(text, path, repair, field)
     try:
         return json.loads(text)
@@ -76,11 +64,7 @@ def parse_json(text: bytes, path: str | Path, repair: str, field: str | None = N
 
 
 def check_depth(text: bytes, path: str | Path, repair: str, field: str | None = None) -> None:
-    """Check that a JSON text is not nested deeper than DEEPEST_JSON.
-
-    Raises:
-        FileError: it is; names `field`.
-    """
+    """Check that a JSON text is not nested deeper than DEEPEST_JSON."""
     if text.count(b"[") + text.count(b"{") <= DEEPEST_JSON:
         return
     bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")  # a backslash occurs only in strings
@@ -115,13 +99,9 @@ def read_yaml(path: str | Path, repair: str, largest: int = LARGEST_YAML, *, ali
 
     Args:
         path: the file; UTF-8.
-        repair: what the user can do about a bad file, for the message.
         largest: most bytes allowed.
         aliases: allow them as long as the expanded file has at most MOST_NODES values. ROS refuses them in parameter
             files (ros2/rcl, rcl_yaml_param_parser/src/parse.c, YAML_ALIAS_EVENT), but metadata of bags may have them.
-
-    Raises:
-        FileError: missing, not a regular file, too large, too deep, with aliases or other types, or not YAML.
     """
     import yaml
 
@@ -189,19 +169,12 @@ def read_xml(path: str | Path, repair: str) -> Element:
     """Read the root element of an XML file (URDF, SDF, a mesh).
 
     A file with a document type is refused, because that is where entities are defined.
-
-    Raises:
-        FileError: missing, not a regular file, too large, too deep, with a document type, or not XML.
     """
     return parse_xml(read_bytes(path, repair, LARGEST_XML), path, repair)
 
 
 def parse_xml(data: bytes, path: str | Path, repair: str) -> Element:
-    """As `read_xml`, for bytes that came from `path`.
-
-    Raises:
-        FileError: too deep, with a document type, or not XML.
-    """
+    """As `read_xml`, for bytes that came from `path`."""
     from xml.etree import ElementTree
     from xml.parsers import expat
 

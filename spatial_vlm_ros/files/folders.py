@@ -26,15 +26,11 @@ class UnfinishedFolder:
 
     Args:
         place: the folder to make. An empty folder may exist there.
-        force: replace a folder that contains files.
         ours: with force: returns True for files and folders that this kind of result has. A folder with any other file
             is not replaced, so that a mistyped name does not delete the user's files. None = every name is allowed.
 
     Attributes:
         path: where to write: a folder of the same name in a hidden folder next to the place.
-
-    Raises:
-        FileError: the place contains files (without force), or files of another kind; or it cannot be written.
     """
 
     def __init__(self, place: str | Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
@@ -51,11 +47,7 @@ class UnfinishedFolder:
             raise unreadable(self._named, error, PLACE) from error
 
     def finish(self) -> None:
-        """Sync everything and give the folder its name.
-
-        Raises:
-            FileError: it cannot be written, or the place was taken in the meantime.
-        """
+        """Sync everything and give the folder its name."""
         try:
             put_folder(self.path, self._place, force=self._force)
         except OSError as error:
@@ -79,9 +71,6 @@ def new_folder(place: str | Path, *, force: bool = False, ours: Callable[[Path],
     """Give a path to write a folder to; it takes its final name if the block ends without an error.
 
     See UnfinishedFolder.
-
-    Raises:
-        FileError: as for UnfinishedFolder; also for errors of the operating system within the block.
     """
     with UnfinishedFolder(place, force=force, ours=ours) as path:
         try:
@@ -95,9 +84,6 @@ def changed_folder(place: str | Path) -> Iterator[Path]:
     """As `new_folder`, for a folder in which some files are replaced and all others stay.
 
     The block sees the existing files as hard links: replace them (`write_bytes` does), never change them in place.
-
-    Raises:
-        FileError: the place is not a folder, or cannot be written.
     """
     with new_folder(place, force=True) as path:
         if Path(place).is_dir():
@@ -109,10 +95,6 @@ def put_folder(new: Path, place: Path, *, force: bool = False) -> None:
     """Sync a complete folder and give it its final name in one step.
 
     With `force`, an existing folder at the place ends up where the new one was.
-
-    Raises:
-        FileError: the place is taken, and `force` is not given.
-        OSError: it cannot be written.
     """
     for root, _, names in os.walk(new):
         for name in names:
@@ -124,16 +106,7 @@ def put_folder(new: Path, place: Path, *, force: bool = False) -> None:
 
 
 def require_new_folder(place: str | Path, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
-    """Refuse a folder with files in it, before hours are spent on results that would go there.
-
-    Args:
-        place: the folder.
-        force: it may be replaced.
-        ours: as in UnfinishedFolder.
-
-    Raises:
-        FileError: it must not be written.
-    """
+    """Refuse a folder with files in it, before hours are spent on results that would go there."""
     try:
         found = sorted(Path(place).iterdir())
     except NotADirectoryError as error:

@@ -55,15 +55,10 @@ def decode_file(
     Args:
         path: PNG, JPEG, TIFF, BMP or WebP.
         flags: of cv2.imdecode.
-        repair: what the user can do about a bad file, for the message.
         largest: most pixels allowed.
-        fits: called with the header before anything is decoded; raises FileError if the size is wrong.
 
     Returns:
         (H, W) or (H, W, channels), as OpenCV gives them: blue first.
-
-    Raises:
-        FileError: missing, not a regular file, too large, damaged or not an image.
     """
     return decode(read_bytes(path, repair, LARGEST_IMAGE_FILE), path, flags, largest, fits)
 
@@ -75,11 +70,7 @@ def decode(
     largest: int = LARGEST_PIXELS,
     fits: Callable[[ImageHeader], None] | None = None,
 ) -> npt.NDArray[np.generic]:
-    """As `decode_file`, for bytes that came from `path`.
-
-    Raises:
-        FileError: too many pixels, damaged or not an image.
-    """
+    """As `decode_file`, for bytes that came from `path`."""
     header = check_image(data, path, largest)
     if fits is not None:
         fits(header)
@@ -96,11 +87,7 @@ def decode(
 
 
 def check_image(data: bytes, path: str | Path, largest: int = LARGEST_PIXELS) -> ImageHeader:
-    """Read the header of an image, and check that the image is whole as far as possible without decoding it.
-
-    Raises:
-        FileError: too many pixels or bytes, damaged or not an image.
-    """
+    """Read the header of an image, and check that the image is whole as far as possible without decoding it."""
     if not data:
         raise _damaged(path, "the file is empty")
     try:
@@ -242,11 +229,7 @@ def _png_damage(data: bytes, header: ImageHeader) -> str | None:
 
 
 class _PngPixels:
-    """Count the unpacked bytes of a PNG's pixels: libpng unpacks all of them, even more than the header says.
-
-    Args:
-        header: of the image.
-    """
+    """Count the unpacked bytes of a PNG's pixels: libpng unpacks all of them, even more than the header says."""
 
     def __init__(self, header: ImageHeader) -> None:
         self._packer = zlib.decompressobj()

@@ -32,12 +32,7 @@ def read_bytes(path: str | Path, repair: str, largest: int) -> bytes:
     """Read all bytes of a regular file.
 
     Args:
-        path: the file; symbolic links are followed.
-        repair: what the user can do about a bad file, for the message.
         largest: most bytes allowed; checked before anything is read, and again while reading.
-
-    Raises:
-        FileError: missing, unreadable, not a regular file, or too large.
     """
     with open_regular(path, repair, largest) as file:
         try:
@@ -57,12 +52,7 @@ def read_lines(path: str | Path, repair: str, longest: int = MIB) -> Iterator[tu
     The whole file is never in memory.
 
     Args:
-        path: the file; symbolic links are followed.
-        repair: what the user can do about a bad file, for the message.
         longest: most bytes allowed in one line.
-
-    Raises:
-        FileError: missing, unreadable, not a regular file, or a line is too long.
     """
     with open_regular(path, repair) as file:
         number = 0
@@ -82,11 +72,7 @@ def read_lines(path: str | Path, repair: str, longest: int = MIB) -> Iterator[tu
 
 
 def open_regular(path: str | Path, repair: str, largest: int | None = None) -> BinaryIO:
-    """Open a regular file for reading in binary; pipes and devices are refused without opening or blocking.
-
-    Raises:
-        FileError: missing, unreadable, not a regular file, or more than `largest` bytes.
-    """
+    """Open a regular file for reading in binary; pipes and devices are refused without opening or blocking."""
     try:
         _check_kind(path, Path(path).stat(), repair)
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -106,20 +92,12 @@ def open_regular(path: str | Path, repair: str, largest: int | None = None) -> B
 
 
 def check_regular(path: str | Path, repair: str, largest: int | None = None) -> None:
-    """Check that a file that another library opens by name is a regular file, of at most `largest` bytes.
-
-    Raises:
-        FileError: it is not.
-    """
+    """Check that a file that another library opens by name is a regular file, of at most `largest` bytes."""
     open_regular(path, repair, largest).close()
 
 
 def sha256_of(path: str | Path, repair: str) -> str:
-    """SHA-256 of a regular file in hexadecimal digits; the whole file is never in memory.
-
-    Raises:
-        FileError: missing, unreadable or not a regular file.
-    """
+    """SHA-256 of a regular file in hexadecimal digits; the whole file is never in memory."""
     digest = hashlib.sha256()
     with open_regular(path, repair) as file:
         try:
@@ -136,15 +114,9 @@ def inside(folder: str | Path, name: str, source: str | Path, field: str | None 
     Args:
         folder: where the path must lie, symbolic links resolved.
         name: relative, with `/` between its parts and without `..`.
-        source: the file that contains the name, for the message.
-        field: location of the name in that file.
 
     Returns:
         folder / name; it is not checked that a file exists there.
-
-    Raises:
-        FileError: the name is absolute, too long, has `..` or a null character, or leads outside through a symbolic
-            link.
     """
     repair = "use a path relative to the folder, without '..'"
     pure = PurePosixPath(name)
@@ -170,10 +142,6 @@ def linked_in_cache(folder: str | Path, path: str | Path) -> bool:
 
     The cache has datasets--OWNER--NAME/snapshots/REVISION/… with links to datasets--OWNER--NAME/blobs/HASH. Only files
     directly in that one folder `blobs` count, and only if the folder is not a link itself.
-
-    Args:
-        folder: in a snapshot, or elsewhere.
-        path: below it, symbolic links not resolved.
     """
     try:
         here, target = Path(folder).resolve(), Path(path).resolve()
@@ -186,20 +154,12 @@ def linked_in_cache(folder: str | Path, path: str | Path) -> bool:
 
 
 def member(folder: str | Path, name: str) -> Path:
-    """As `inside`, for a file with a fixed name in a folder of frames, a bag or a model.
-
-    Raises:
-        FileError: it leads outside through a symbolic link.
-    """
+    """As `inside`, for a file with a fixed name in a folder of frames, a bag or a model."""
     return inside(folder, name, Path(folder) / name)
 
 
 def real(path: str | Path, repair: str) -> Path:
-    """Resolve the symbolic links of a path; the file may be missing.
-
-    Raises:
-        FileError: the links form a loop.
-    """
+    """Resolve the symbolic links of a path; the file may be missing."""
     try:
         return Path(path).resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13

@@ -34,13 +34,8 @@ def write_bytes(path: str | Path, data: bytes, *, force: bool = False, sync: boo
     """Write a file whole or not at all; parent folders are made.
 
     Args:
-        path: the file; a symbolic link keeps pointing to it. Devices and pipes are written directly.
-        data: the whole content.
         force: replace an existing file.
         sync: wait until it is on the disk; False within a folder that is synced as a whole (files.folders).
-
-    Raises:
-        FileError: it exists (without force), or cannot be written; an existing file is unchanged.
     """
     with writing(path, force=force, sync=sync) as file:
         file.write(data)
@@ -52,12 +47,7 @@ def write_text(path: str | Path, text: str, *, force: bool = False, sync: bool =
 
 
 def write_json(path: str | Path, value: Any, *, force: bool = False, indent: int | None = None) -> None:
-    """As `write_bytes`, for a value as JSON with a line end.
-
-    Raises:
-        ValueError: the value contains NaN or infinity, which JSON does not have.
-        FileError: as for `write_bytes`.
-    """
+    """As `write_bytes`, for a value as JSON with a line end."""
     write_text(path, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n", force=force)
 
 
@@ -66,12 +56,7 @@ def writing(path: str | Path, *, force: bool = False, sync: bool = True) -> Iter
     """Give a file to write to; it takes its final name if the block ends without an error, else nothing remains.
 
     Args:
-        path: the file; parent folders are made.
         force: replace an existing file.
-        sync: as for `write_bytes`.
-
-    Raises:
-        FileError: it exists (without force), or cannot be written.
     """
     path = Path(path)
     require_new(path, force)
@@ -106,9 +91,6 @@ def written_by_name(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     """As `writing`, for libraries that write to a file name.
 
     The block gets a name with the same ending in a hidden folder next to the file.
-
-    Raises:
-        FileError: it exists (without force), or cannot be written.
     """
     require_new(path, force)
     place = Path(os.path.realpath(path))
@@ -130,11 +112,7 @@ def written_by_name(path: str | Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def require_new(path: str | Path, force: bool = False) -> None:
-    """Refuse the name of an existing file, before hours are spent on results that would go there.
-
-    Raises:
-        FileError: it exists, and is not a device or pipe; or it is a folder.
-    """
+    """Refuse the name of an existing file, before hours are spent on results that would go there."""
     try:
         found = Path(path).stat()
     except ValueError as error:  # a null character

@@ -68,10 +68,7 @@ def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, 
     surface.
 
     Args:
-        obj: an object of the scene, with points.
         scene: must have a support plane; "raised" means above it.
-        depth_config: noise of depth.
-        lift_config: what stands out from the support.
     """
     frame = scene.frame
     measured = measured_pixels(obj.points, frame)

@@ -33,17 +33,11 @@ def project(camera: PinholeCamera, points: Points) -> Array:
     """Project points in the camera's optical frame to pixels.
 
     Args:
-        camera: intrinsics and distortion.
         points: (N, 3) metres, optical frame.
 
     Returns:
         (N, 2) float64, pixels (u, v), inside the image or not. Points that are not in front of the camera, or so far
         off axis that the distortion model folds back, give NaN.
-
-    Raises:
-        ShapeError: `points` is not (N, 3).
-
-    Source: pinhole model of sensor_msgs/CameraInfo.
     """
     points = _columns(points, 3, "points")
     depth = points[:, 2:]
@@ -57,14 +51,10 @@ def normalise(camera: PinholeCamera, pixels: Floats) -> Array:
     """Normalised coordinates of pixels, distortion removed.
 
     Args:
-        camera: intrinsics and distortion.
         pixels: (N, 2), pixels (u, v).
 
     Returns:
         (N, 2) float64, x/z and y/z in the optical frame; NaN outside the range of the distortion model.
-
-    Raises:
-        ShapeError: `pixels` is not (N, 2).
     """
     lens = _Lens.of(camera)
     return _undistort(lens, lens.plane(_columns(pixels, 2, "pixels")))
@@ -74,15 +64,9 @@ def normalise(camera: PinholeCamera, pixels: Floats) -> Array:
 def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
     """Normalised coordinates of all pixels of a rectified camera, as two vectors.
 
-    Args:
-        camera: intrinsics without distortion.
-
     Returns:
         x/z of each column (W,) and y/z of each row (H,), float64, read-only, optical frame. Cached for the last
         cameras.
-
-    Raises:
-        InputError: the camera has distortion, so columns and rows do not separate.
     """
     if not camera.is_rectified:
         repair = "call rectified() first, or use normalised_grid()"
@@ -98,9 +82,6 @@ def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
 def normalised_grid(camera: PinholeCamera) -> Array:
     """Normalised coordinates of all pixels, distortion removed.
 
-    Args:
-        camera: intrinsics and distortion.
-
     Returns:
         (H, W, 2) float64, read-only, x/z and y/z in the optical frame; NaN outside the range of the distortion model.
         Cached for the last few cameras, by their parameters.
@@ -115,15 +96,10 @@ def rectified(frame: RgbdFrame, detections: tuple[Detection, ...] = ()) -> tuple
     """Convert a frame and its detections to what a pinhole camera with the same K and size would give.
 
     Args:
-        frame: the observation, with or without distortion.
         detections: found in the pixels of that frame.
 
     Returns:
         Both in rectified pixels; the unchanged objects if the frame has no distortion.
-
-    Raises:
-        InputError: rectification moves a detection completely out of the image.
-        ShapeError: the size of a mask differs from the image.
     """
     if frame.camera.is_rectified:
         return frame, detections
@@ -161,11 +137,7 @@ def rectify_mask(camera: PinholeCamera, mask: Mask) -> Mask:
     """Resample a mask from distorted to rectified pixels: (H, W) bool, False where the source has no pixel.
 
     Args:
-        camera: intrinsics and distortion of the image the mask belongs to.
         mask: (H, W) bool.
-
-    Raises:
-        ShapeError: the size of the mask differs from the image.
     """
     if mask.shape != (camera.height, camera.width):
         raise ShapeError("mask", expected=str((camera.height, camera.width)), received=str(mask.shape))
@@ -178,7 +150,6 @@ def rectify_box(
     """Tight box, in rectified pixels, around a box given in distorted pixels.
 
     Args:
-        camera: intrinsics and distortion of the image the box belongs to.
         box_xyxy: pixels, left, top, right, bottom.
 
     Returns:
@@ -257,7 +228,6 @@ class _Lens:
         return (pixels - (self.cx, self.cy)) / (self.fx, self.fy)
 
     def pixels(self, plane: Array) -> Array:
-        """Inverse of `plane`."""
         return plane * (self.fx, self.fy) + (self.cx, self.cy)
 
     def all_pixels(self) -> Array:

@@ -36,18 +36,10 @@ def depth_from_image(image: npt.NDArray[np.generic], encoding: str, scale: float
 
     Args:
         image: (H, W) uint16 ("16UC1", "mono16": 0 = not measured) or float32 ("32FC1"), of either byte order.
-        encoding: one of sensor_msgs/image_encodings above.
         scale: metres per unit; None = 0.001 for integers, 1 for floats (REP-118).
 
     Returns:
         (H, W) float32, metres, a new array. Zero, negative and infinite values become NaN.
-
-    Raises:
-        UnknownNameError: the encoding is not supported.
-        ShapeError: the array does not match the encoding.
-        InputError: the scale is not a positive number.
-
-    Source: REP-118, REP-117.
     """
     if encoding not in ENCODINGS:
         raise UnknownNameError("depth encoding", encoding, ENCODINGS)
@@ -102,10 +94,6 @@ def check_depth(depth: Depth, config: DepthConfig) -> None:
 
     Args:
         depth: (H, W) float32, metres, NaN where not measured.
-        config: the trusted range.
-
-    Raises:
-        DepthError: too few pixels are measured, the unit looks wrong, or the scene is out of range.
     """
     near, far = max(config.near, SMALLEST_PLAUSIBLE_MEDIAN), min(config.far, LARGEST_PLAUSIBLE_MEDIAN)
     some = depth.reshape(-1)[::_SAMPLE_STEP]
@@ -204,15 +192,10 @@ def register_depth(
 
     Args:
         depth: (H_depth, W_depth) float32, metres, NaN where not measured.
-        depth_camera: intrinsics of the depth image.
-        rgb_camera: intrinsics of the colour image.
         rgb_T_depth: maps the depth camera's optical frame to the colour camera's.
 
     Returns:
         (H_rgb, W_rgb) float32, metres along the colour camera's z, NaN where nothing was measured.
-
-    Raises:
-        ShapeError: the size of the depth image differs from its camera.
     """
     size = (depth_camera.height, depth_camera.width)
     if depth.shape != size:

@@ -132,7 +132,6 @@ def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig)
         surface: a visible surface whose `problem` is None.
         up: (3,) unit, camera frame.
         frame: rectified frame.
-        config: how much noise is trimmed.
     """
     points, camera = surface.points, frame.camera
     middle = points.sum(axis=0, dtype=np.float64) / len(points)
@@ -327,7 +326,6 @@ def _shows_its_top(local: npt.NDArray[np.float32], seen: float, width: float, ba
 
 
 def _near(values: npt.NDArray[np.float32]) -> float:
-    """Robust nearest value: the fifth smallest."""
     rank = len(values) // 5
     return float(np.partition(values, rank)[rank])
 

@@ -45,11 +45,8 @@ def with_tops(
 
     Args:
         patches: a mask for each detection.
-        detections: the detections.
         table: (N,) bool: True for tables.
         frame: rectified frame.
-        support: the plane that objects stand on.
-        config: how high over it a point may be the support itself.
     """
     found = list(patches)
     cut = [index for index in np.flatnonzero(table).tolist() if detections[index].mask is None]
@@ -90,7 +87,6 @@ def with_insides(patches: Sequence[Patch], detections: Sequence[Detection], fram
 
     Args:
         patches: a mask for each detection.
-        detections: the detections.
         frame: rectified frame.
         up: (3,) camera frame.
     """

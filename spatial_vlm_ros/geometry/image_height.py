@@ -20,9 +20,7 @@ def in_image(relation: str, target: Sequence[float], anchor: Sequence[float]) ->
     pairs follow the rule.
 
     Args:
-        relation: canonical name.
         target: left, top, right, bottom of its box, pixels; the middle of the box counts.
-        anchor: likewise.
 
     Returns:
         For example "left of", "behind, higher", "behind, lower".
@@ -38,9 +36,7 @@ def in_line(relation: str, target: Sequence[float], anchor: Sequence[float]) -> 
     Objects on one line of sight share columns.
 
     Args:
-        relation: canonical name.
         target: left, top, right, bottom of its box, pixels.
-        anchor: likewise.
     """
     return relation not in DEPTH_RELATIONS or min(target[2], anchor[2]) > max(target[0], anchor[0])
 
@@ -49,9 +45,7 @@ def is_contrary(relation: str, target: Sequence[float], anchor: Sequence[float],
     """True if the true state of a relation contradicts the rule; False for relations without depth.
 
     Args:
-        relation: canonical name.
         target: left, top, right, bottom of its box, pixels; the middle of the box counts.
-        anchor: likewise.
         holds: whether the relation is true.
     """
     return relation in DEPTH_RELATIONS and (_is_higher(target, anchor) == (relation == "behind")) != holds

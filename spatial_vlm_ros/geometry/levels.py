@@ -151,7 +151,6 @@ def _levels(
         column: (M,) which cell on the ground, in ascending order.
         bin_: (M,) which height.
         height: (M,) mean height of its points, metres.
-        bins: number of heights.
     """
     count = np.bincount(bin_, minlength=bins)
     near = np.convolve(count, (1, 1, 1), "same")

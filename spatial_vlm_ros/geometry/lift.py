@@ -42,17 +42,10 @@ def build_scene(
     Args:
         frame: colour and registered depth; distorted images are rectified first.
         detections: checked detections (see perception.validation), masks or boxes.
-        depth_config: noise and range of depth.
-        lift_config: heights and gaps that separate objects.
 
     Returns:
         The scene, in the camera frame. An object whose depth cannot be trusted has `depth_problem` set. Detections that
         show the robot itself are discarded.
-
-    Raises:
-        DepthError: the depth image as a whole is not usable.
-        InputError: the support is seen from below, so "up" must be wrong; or a detection lies outside what is left
-            of a distorted image once it is rectified.
     """
     check_depth(frame.depth, depth_config)
     frame, checked = rectified(frame, tuple(detections))

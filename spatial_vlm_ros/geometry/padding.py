@@ -26,7 +26,6 @@ def padded(rgb: Rgb, colour: tuple[int, int, int] = CLIP_MEAN) -> Rgb:
 
     Args:
         rgb: (H, W, 3) uint8.
-        colour: of the padding.
 
     Returns:
         (S, S, 3) uint8 with S = max(H, W).

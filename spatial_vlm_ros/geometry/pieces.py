@@ -63,7 +63,6 @@ def raised_share(pixels: Mask, frame: RgbdFrame, support: Plane, lift_config: Li
     Args:
         pixels: (H, W) bool; at least one is set.
         frame: rectified frame.
-        support: plane under the objects.
         lift_config: least height above it.
     """
     return float(np.count_nonzero(pixels & raised_pixels(frame, support, lift_config)) / np.count_nonzero(pixels))

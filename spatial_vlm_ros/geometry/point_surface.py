@@ -40,10 +40,6 @@ def surface_at(
 
     Returns:
         (H, W) bool; nothing is set where no pixel within NEAREST pixels of the point is measured and part of `of`.
-
-    Raises:
-        ShapeError: `depth`, `k` or `of` has the wrong shape.
-        InputError: the point lies outside the image, or a length is not positive.
     """
     _check(depth, k, of)
     height, width = depth.shape

@@ -25,7 +25,6 @@ def with_surroundings(frame: RgbdFrame, detections: Sequence[Detection]) -> tupl
 
     Args:
         frame: rectified frame; depth in metres.
-        detections: with boxes inside the image.
     """
     return tuple(_widened(frame, one) if one.pointed else one for one in detections)
 
@@ -46,10 +45,7 @@ def with_surfaces(
 
     Args:
         frame: rectified frame; depth in metres.
-        detections: with boxes inside the image.
         support: plane under the objects, or None.
-        depth_config: noise of depth.
-        lift_config: steps that separate surfaces, and how far an object may reach from a point.
     """
     pointed = [row for row, one in enumerate(detections) if one.pointed]
     if not pointed or support is None:

@@ -25,13 +25,6 @@ def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
 
     Returns:
         (x, y, z, w) with w >= 0; for half turns, where w is 0, the first component that is not 0 is positive.
-
-    Raises:
-        ShapeError: not (3, 3).
-        InputError: the matrix is not a rotation: not orthogonal, mirrored, or not finite.
-
-    Source: Bar-Itzhack 2000: the quaternion is the eigenvector, of the largest eigenvalue, of a symmetric matrix; also
-    the nearest one when the matrix carries rounding.
     """
     R = np.asarray(rotation, np.float64)
     if R.shape != (3, 3):
@@ -62,12 +55,6 @@ def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[
 
     Args:
         quaternion: (4,) x, y, z, w, of norm 1 to within 1 %; it is normalised.
-
-    Raises:
-        ShapeError: not (4,).
-        InputError: the norm is not 1, for example in the all-zero quaternion of an unset message.
-
-    Source: q v q* written out (Hamilton convention, as in ROS and scipy).
     """
     q = np.asarray(quaternion, np.float64)
     if q.shape != (4,):

@@ -87,8 +87,6 @@ def masks_from_boxes(
         frame: rectified frame.
         detections: boxes inside the image; those with masks keep them, and their pixels go to no other box.
         support: plane under the objects, or None.
-        depth_config: noise of depth.
-        lift_config: heights and gaps that separate surfaces.
 
     Returns:
         One patch for each detection, with at least one pixel set, in the smallest window.
@@ -131,7 +129,6 @@ def connected_pieces(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) 
     Args:
         frame: rectified frame.
         raised: (H, W) bool: pixels of the surface, all measured.
-        depth_config: noise of depth.
     """
     return _Pieces.of(frame, raised, depth_config).labels
 
@@ -276,7 +273,6 @@ def _common(a: PixelBox, b: PixelBox) -> PixelBox:
 
 
 def _core_of(box: PixelBox) -> PixelBox:
-    """The central part of a box."""
     x0, y0, x1, y1 = box
     dx, dy = (1 - _CORE) / 2 * (x1 - x0), (1 - _CORE) / 2 * (y1 - y0)
     return math.ceil(x0 + dx), math.ceil(y0 + dy), math.ceil(x1 - dx), math.ceil(y1 - dy)
@@ -343,8 +339,6 @@ def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
     """Pixels of a box that differ in colour from its surroundings; the box's core when too few do.
 
     Args:
-        look: the frame.
-        box: the box.
         claimed: (h, w) bool of the box: pixels of objects that have a mask.
         raised: (h, w) bool of the box: its few pixels above the support.
     """

@@ -27,9 +27,7 @@ def robot_shares(
 
     Args:
         frame: rectified frame.
-        detections: with masks or boxes.
         support: plane under the objects, or None.
-        lift_config: height above the support.
     """
     robot = frame.robot
     if robot is None or not robot.own.any():

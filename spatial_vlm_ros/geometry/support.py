@@ -54,8 +54,6 @@ def find_support(
 
     Args:
         frame: rectified frame; depth in metres.
-        detections: objects that stand on the plane.
-        config: depth noise.
         up: (3,) unit, camera frame, if known from TF or an IMU: only planes perpendicular to it count.
 
     Returns:
@@ -105,11 +103,7 @@ def check_up(
     up: npt.NDArray[np.float64],
     source: UpSource,
 ) -> None:
-    """Raise if "up" would make objects hang below a surface that faces the camera.
-
-    Raises:
-        InputError: with that "up", the surface around the detections faces downwards.
-    """
+    """Raise if "up" would make objects hang below a surface that faces the camera."""
     plane = find_support(frame, detections, config, None)
     if plane is None or float(plane.normal @ up) > _FACING_DOWN:
         return
@@ -231,7 +225,6 @@ def _refined(
         image: (M, 3) of the whole image, to which the plane is fitted at the end.
         tolerance: (N,) of the points.
         normal: (3,) of the first guess.
-        offset: of the first guess.
     """
     residual = _distances(points, normal, offset)
     inliers = np.empty(0, np.intp)

@@ -47,7 +47,6 @@ class _SupportingObjects:
         bottom: (M,) heights of the lowest visible point, metres.
         axes: (3, 3) columns: two directions on the ground, and up.
         pixel: metres between neighbouring points at a depth of 1 m.
-        depth_config: noise of depth.
         known: the level surfaces computed so far, by row.
     """
 
@@ -63,7 +62,6 @@ class _SupportingObjects:
     known: dict[int, Levels]
 
     def levels(self, row: int) -> Levels:
-        """Level surfaces of one object."""
         if row not in self.known:
             z = self.extents[row].middle_z
             noise = float(depth_noise(z, self.depth_config))
@@ -92,14 +90,11 @@ def standing(
     there.
 
     Args:
-        surfaces: of all objects.
         extents: of the measured objects, None for the others.
         support: the plane under all of them, or None.
         up: (3,) unit, camera frame.
         frame: rectified frame.
         owners: (H, W) index of the object that each pixel belongs to, -1 for none.
-        depth_config: noise of depth.
-        config: gaps that separate surfaces.
     """
     rows = [index for index, extent in enumerate(extents) if extent is not None]
     measured = [(s, e) for s, e in zip(surfaces, extents, strict=True) if e is not None]
@@ -132,8 +127,6 @@ class _Seen:
         frame: rectified frame.
         owners: (H, W) index of the object that each pixel belongs to, -1 for none.
         index: index of the object, as in `owners`.
-        depth_config: noise of depth.
-        config: gaps that separate surfaces.
     """
 
     frame: RgbdFrame

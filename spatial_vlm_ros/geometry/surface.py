@@ -45,7 +45,6 @@ class Cut:
         left, right, above: fraction of that side behind something nearer or off the image, 0 to 1.
         across: pixels by which the object may continue beyond its visible part to the left or right, whichever is more:
             up to where the occluder ends, or where the object's own end is visible elsewhere on that side.
-        upwards: the same above.
         below: fraction of the lower side, 0 to 1.
     """
 
@@ -67,14 +66,12 @@ class Surface:
     """The visible surface of one detection.
 
     Args:
-        detection: what was detected.
         window: rows and columns of the image that hold the mask.
         mask: (h, w) bool, of the window.
         points: (N, 3) float32, metres, camera frame; empty where `problem` is set.
         rim: pixels eroded from the mask before measuring.
         valid_fraction: fraction of the mask with measured depth.
         noise: standard deviation of single depths, metres, measured on the surface itself.
-        cut: where it is cut off; unreliable if `problem` is set.
         problem: why the depth cannot be trusted, in words, or None.
     """
 
@@ -101,12 +98,7 @@ def visible_surface(
 
     Args:
         frame: rectified frame, depth within range.
-        detection: the detection; if it has no mask of its own, its mask was cut out of depth, and a wider rim is
-            removed.
-        patch: its mask, in the smallest window.
         support: the plane under it, or None.
-        depth_config: noise of depth.
-        config: heights and gaps that separate surfaces.
     """
     window, part = patch.window, patch.mask
     depth = frame.depth[window]
@@ -317,14 +309,8 @@ def _seen_through(
     """Reason why the depth is not the object's own but that of what lies behind it, or None.
 
     Args:
-        frame: the image around it.
-        detection: the detection.
-        patch: its mask.
         z: (N,) depth of its points, metres.
         heights: (N,) heights of its points above the support, metres.
-        support: what it stands on.
-        depth_config: noise of depth.
-        config: gaps that separate surfaces.
     """
     see_through = bool({*detection.attributes, *detection.label.lower().split()} & _SEE_THROUGH_WORDS)
     if np.count_nonzero(heights < 0) / len(z) >= config.see_through_fraction:  # only lower points can be behind

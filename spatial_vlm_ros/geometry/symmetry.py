@@ -78,14 +78,9 @@ class DepthSpan:
     """The visible depth of an object along e1 and what may be hidden, metres.
 
     Args:
-        near: nearest point.
-        seen: visible depth.
-        hidden: largest depth that can be out of sight behind it.
-        guess: whole depth as assumed without symmetry.
         doubt: standard deviation of the middle that follows from the guess; infinite if nothing supports it.
         aside: middle along e2.
         lost: length of its far edge lost with the mask's rim.
-        rim: length lost from its sides.
     """
 
     near: float
@@ -105,7 +100,6 @@ def axis_of(local: Array32, span: DepthSpan, basis: Array, surface: Surface, fra
         local: (3, N) float32 along e1, e2, up, metres.
         span: visible and hidden depth along e1.
         basis: (3, 3) columns e1, e2, up, camera frame.
-        surface: the visible surface.
         frame: rectified frame.
     """
     points = local.take((_SPREAD * local.shape[1]).astype(np.intp), axis=1)
@@ -179,7 +173,6 @@ def _half_turn(
         local: (3, N) float32 along e1, e2, up, metres.
         span: along e1.
         basis: (3, 3) columns e1, e2, up, camera frame.
-        surface: what is seen.
         frame: rectified frame.
     """
     ahead = np.linspace(0.85 * span.seen, span.seen + span.hidden, _PLACES) / 2 + span.near

@@ -78,13 +78,10 @@ def visibility(
 
     Args:
         index: index of the object, as in `owners`.
-        surface: its visible surface.
         extent: its estimated extents.
         width: width of the whole object across the view, metres.
         owners: (H, W) index of the object that each pixel belongs to.
         frame: rectified frame.
-        depth_config: noise of depth.
-        config: gaps that separate surfaces.
     """
     corners = extent.footprint()
     missing = max(0.0, width - float(extent.span()[1]))

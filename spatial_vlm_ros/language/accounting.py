@@ -34,13 +34,7 @@ class WordRole(NamedTuple):
 
 
 def lost(before: Sequence[Word], after: Sequence[Word], role: str) -> list[WordRole]:
-    """List the words that a step of the reading dropped or rewrote.
-
-    Args:
-        before: words that went into the step.
-        after: words that came out of it; new words have the position of those that they replace.
-        role: the role given to the listed words.
-    """
+    """List the words that a step of the reading dropped or rewrote."""
     if len(before) == len(after) and all(first is second for first, second in zip(before, after, strict=True)):
         return []
     kept = {(word.start, word.end) for word in after}
@@ -48,16 +42,7 @@ def lost(before: Sequence[Word], after: Sequence[Word], role: str) -> list[WordR
 
 
 def check_accounted(words: Iterable[Word], roles: Iterable[tuple[int, int, str]], instruction: str) -> None:
-    """Refuse an instruction with a word that has no role.
-
-    Args:
-        words: all words, as they were split.
-        roles: start, end and role of the words.
-        instruction: the instruction.
-
-    Raises:
-        NotUnderstoodError: a word has no role; the error has its position.
-    """
+    """Refuse an instruction with a word that has no role."""
     roles = list(roles)
     starts = {start for start, _, _ in roles}
     for word in words:

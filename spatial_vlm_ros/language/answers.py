@@ -24,11 +24,8 @@ class AnswerWords:
     """The meaning of words that answer a question or an answer.
 
     Args:
-        kind: see AnswerKind.
         words: what is left to parse ("the red one" of "no, the red one"), as said; "" if nothing.
         n: number of "nth", from 1; -1 = the last one.
-        yes: it began with yes; `words` describe the object in question.
-        no: it began with no; the object shown is not meant, and `words` or `kind` say which one is.
     """
 
     kind: AnswerKind
@@ -148,7 +145,6 @@ def classify(words: str, nouns: tuple[str, ...] = ()) -> AnswerWords:
     """Classify an answer.
 
     Args:
-        words: the answer.
         nouns: names of the objects in question: "the other cup" means "the other one" if they are cups.
 
     Returns:
@@ -235,7 +231,6 @@ def _without_fillers(text: str) -> str:
 
 
 def _tail(words: str, rest: str) -> str:
-    """The end of the original words that has as many words as `rest`; contractions change their number."""
     said = words.split()
     for start in range(len(said)):
         if _without_fillers(normalised(" ".join(said[start:]))) == rest:

@@ -43,7 +43,6 @@ class Attachment(NamedTuple):
             `holder`), "repeat" (the relation of item `holder` to another anchor), "side", "from" or "adjective".
         holder: node that it is attached to (0 = target, i + 1 = phrase of item i); for "pair" and "repeat" the item
             that it continues.
-        name: relation, if the words leave it open.
     """
 
     item: int
@@ -111,7 +110,6 @@ class _Assembly:
         return said[0] if said else None
 
     def _span_of(self, words: FrameWords) -> tuple[int, int]:
-        """Span of frame words; the whole instruction if they stand inside a phrase."""
         spans = [(item.start, item.end) for item in self.items if item.frame_words == words]
         return spans[-1] if spans else (0, len(self.instruction))
 
@@ -253,11 +251,7 @@ class _Assembly:
         return told[0] if len(told) == 1 and self.nodes[told[0]].attributes else holder
 
     def _apart(self, index: int) -> NounPhrase | None:
-        """The phrase that "other" excludes; None if the sentence itself shows the contrast.
-
-        Raises:
-            NotUnderstoodError: nothing of that kind was said before.
-        """
+        """The phrase that "other" excludes; None if the sentence itself shows the contrast."""
         node, category = self.nodes[index], self._category(index)
         if any(clause.name == OTHER_THAN for clause in node.clauses):
             return None
@@ -288,7 +282,6 @@ class _Assembly:
         )  # fmt: skip
 
     def _nouns_above(self, index: int) -> set[str]:
-        """Nouns of the objects that an object describes."""
         nouns = set()
         while index in self.above:
             index = self.above[index]
@@ -346,16 +339,8 @@ def assemble(
     """Build one reading of one command.
 
     Args:
-        action: canonical verb.
         phrases: the head phrase, then the phrase of each item or None.
-        items: what follows the head.
-        plans: how the items are attached.
-        instruction: the instruction as given.
         later: True if something was said before; "it" and "them" are then kept as categories.
-
-    Raises:
-        NotUnderstoodError: there are two viewpoints, the viewpoint of an unrelated object, or "other" without an object
-            to contrast with.
     """
     head = phrases[0]
     if head is not None and head.vague and action not in _LOOKING:

@@ -311,7 +311,6 @@ class _Enumeration:
         return _FURTHER.get(item.link, 0.0)
 
     def _place_too(self, i: int, state: _State) -> _State:
-        """The state in which item `i` is a further relation of the destination."""
         name = self.meanings[i][False][0][1]
         new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, "further", name=name)))
         return self._with_node(self._with_pair(new, i, name), i + 1)
@@ -325,7 +324,6 @@ class _Enumeration:
         return self._with_node(self._with_pair(new, i, name), i + 1)
 
     def _send(self, i: int, state: _State, name: str) -> _State:
-        """The state in which item `i` is the destination."""
         new = state._replace(
             frontier=(i + 1,), plan=(*state.plan, Attachment(i, "destination", name=name)), destination=i
         )  # fmt: skip
@@ -442,7 +440,6 @@ class _Enumeration:
         return self._with_node(new, i + 1)
 
     def _repeat(self, i: int, p: int, first: Attachment, name: str, state: _State) -> _State:
-        """The state in which item `i` names a further object for the relation of item `first`."""
         new = state._replace(
             frontier=(*state.frontier[:p], i + 1), plan=(*state.plan, Attachment(i, "repeat", first.item, name))
         )
@@ -500,15 +497,10 @@ def attachments(task: Task, instruction: str, later: bool) -> list[tuple[float, 
     """All readings of one command.
 
     Args:
-        task: the command.
-        instruction: the instruction as given.
         later: True if it follows another command, so that "it" refers to something said before.
 
     Returns:
         At most `MAX_READINGS` readings with their shares, the preferred one first; the shares sum to 1.
-
-    Raises:
-        NotUnderstoodError: no reading is left; the error says why.
     """
     enumeration = _Enumeration(task, instruction)
     shares: dict[Assembled, float] = {}

@@ -16,10 +16,6 @@ _VERBS_OR_NOUNS = frozenset({"stands", "sits", "lies", "rests", "stays", "appear
 class ClauseTagger(RelationTagger):
     """The rules about clauses; `tagging.Tagger` adds those about commands and nouns.
 
-    Args:
-        words: words of one instruction.
-        seen: as in `Lookahead`.
-
     Attributes:
         at_start: True if only polite words were read so far.
         verb_seen: True if a verb was read.

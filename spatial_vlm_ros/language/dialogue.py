@@ -92,15 +92,7 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
 
 
 def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[SpatialQuery, ...]:
-    """Add an answer to the target of earlier readings; an answer with its own verb is parsed as a new instruction.
-
-    Args:
-        queries: readings of what was said before.
-        answer: the words.
-
-    Raises:
-        InputError, NotUnderstoodError: as `parse_dialogue`.
-    """
+    """Add an answer to the target of earlier readings; an answer with its own verb is parsed as a new instruction."""
     check(answer)
     bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
     if bare in _REFUSED_ANSWERS:
@@ -135,11 +127,7 @@ def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatial
 
 
 def commanded(answer: str) -> tuple[SpatialQuery, ...]:
-    """Readings of an answer that is a command with its own verb; empty if it describes an object.
-
-    Raises:
-        InputError, NotUnderstoodError: as `parse`.
-    """
+    """Readings of an answer that is a command with its own verb; empty if it describes an object."""
     said = parse_answer(answer)
     return said if _acts(said[0]) else ()
 
@@ -186,10 +174,6 @@ def with_command(queries: Sequence[SpatialQuery], said: Sequence[SpatialQuery]) 
     """Readings of "give me the black one": it picks one of the objects meant before, and may name a new place.
 
     Without a place it only says which object; the earlier action stays.
-
-    Args:
-        queries: readings of what was said before.
-        said: readings of the command.
     """
     found = []
     for query in queries:
@@ -207,9 +191,7 @@ def of_the_kind(
     """Readings of "the other one": any other of the kind, or (less likely) one that the earlier words describe.
 
     Args:
-        queries: readings of what was said before.
         anywhere: leave out the second kind.
-        any_look: drop the colour, size and other looks that were said.
     """
     found: dict[tuple[NounPhrase, Destination | None], SpatialQuery] = {}
     for query in queries:
@@ -269,7 +251,6 @@ def _with_phrase(said: NounPhrase, old: NounPhrase, new: NounPhrase) -> NounPhra
 
 
 def _ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
-    """Sort readings, the preferred one first, and set their number on each."""
     ranked = sorted(readings, key=lambda reading: -reading.preference)
     return tuple(dataclasses.replace(reading, readings=len(readings)) for reading in ranked)
 
@@ -278,9 +259,6 @@ def parse_answer(answer: str) -> tuple[SpatialQuery, ...]:
     """Readings of an answer: a few words without a noun ("red", "left") mean "the red one".
 
     "It", and the object that "the other one" excludes, stay phrases of the category "it".
-
-    Raises:
-        InputError, NotUnderstoodError: as `parse`.
     """
     words = _PREAMBLE.sub("", answer)
     bare = _BARE.match(words.strip().rstrip(".!"))
@@ -337,11 +315,6 @@ def _says_other(phrase: NounPhrase) -> bool:
 def _others(reading: SpatialQuery, earlier: NounPhrase, added: NounPhrase | None = None) -> tuple[SpatialQuery, ...]:
     """Readings of "the other one": another object that the earlier words describe, or any other of the kind.
 
-    Args:
-        reading: the first of them.
-        earlier: what was said before.
-        added: what the answer says about the other one.
-
     Returns:
         Both, or only `reading` if the earlier words named only the kind.
     """
@@ -387,7 +360,6 @@ def _frame_said(words: str) -> FrameOfReference | None:
 
 
 def _in_frame(query: SpatialQuery, frame: FrameOfReference, answer: str) -> SpatialQuery:
-    """The query with a frame of reference."""
     query = dataclasses.replace(query, instruction=answer)
     return _mapped(query, lambda phrase: _seen_from(phrase, frame, whatever_said=True), frame)
 
@@ -446,7 +418,6 @@ def _mapped_question(
 
 
 def _with_target(query: SpatialQuery, answer: str, target: NounPhrase) -> SpatialQuery:
-    """The query with another target, in its steps too."""
     steps = tuple(
         dataclasses.replace(step, target=target) if step.target == query.target else step for step in query.steps
     )

@@ -57,7 +57,6 @@ def _tables() -> tuple[dict[str, float], dict[str, _Bound], dict[str, _Bound]]:
 
 
 def _phrases(texts: Sequence[str], i: int, longest: int = 5) -> Iterator[tuple[str, int]]:
-    """The phrases that start at word `i`, longest first, with their number of words."""
     for length in range(min(longest, len(texts) - i), 0, -1):
         words = texts[i : i + length]
         if all(words):
@@ -65,7 +64,6 @@ def _phrases(texts: Sequence[str], i: int, longest: int = 5) -> Iterator[tuple[s
 
 
 def _found(texts: Sequence[str], i: int, table: Mapping[str, object]) -> tuple[str, int] | None:
-    """The longest phrase of a table at word `i`."""
     return next(((text, length) for text, length in _phrases(texts, i) if text in table), None)
 
 
@@ -235,11 +233,7 @@ def _unit_words() -> frozenset[str]:
 
 
 def say_distance(distance: Distance) -> str:
-    """Write a distance in words that `distance_at` reads as the same distance: for example "at most 20 cm".
-
-    Args:
-        distance: the distance.
-    """
+    """Write a distance in words that `distance_at` reads as the same distance: for example "at most 20 cm"."""
     number = _decimal(distance.metres * 100)
     words = f"{number} cm"
     if distance.metres >= _FAR or round(float(number) * 0.01, _MICROMETRES) != distance.metres:

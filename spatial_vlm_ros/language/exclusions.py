@@ -22,7 +22,6 @@ def of_place(clause: RelationClause, place: NounPhrase) -> RelationClause:
 
     Args:
         clause: a relation that the place must have, or must not have.
-        place: its anchor.
     """
     anchors = tuple(place if anchor in _UNNAMED else anchor for anchor in clause.anchors)
     return replace(clause, anchors=anchors)
@@ -32,13 +31,6 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
     """Turn exceptions into exclusions: "anywhere except the tray" excludes places on and in the tray.
 
     "On the tray except the left end" excludes that side of it.
-
-    Args:
-        destination: as it was said.
-        instruction: the whole instruction.
-
-    Raises:
-        NotUnderstoodError: another part is excepted, or free space is named like an object.
     """
     if any(anchor.category.split(" ")[-1] in _ROOM for each in destination.excluded for anchor in each.anchors):
         raise NotUnderstoodError(
@@ -71,5 +63,4 @@ def _side_of(part: NounPhrase) -> str | None:
 
 
 def _held_by(phrase: NounPhrase) -> str:
-    """The relation of an object to what it is put into or on."""
     return "inside" if phrase.category.split(" ")[-1] in CONTAINERS else "on"

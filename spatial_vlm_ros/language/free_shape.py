@@ -79,10 +79,6 @@ _NO_SHAPE = "they neither ask for one object to be picked up, given or found, no
 def start_of(words: Sequence[Word], roles: Sequence[WordRole]) -> tuple[str, int]:
     """The opening phrase of an instruction, and the index of the word after it.
 
-    Args:
-        words: all words.
-        roles: the role of each word.
-
     Returns:
         The phrase of `OPENINGS` after polite words, "" if there is none, and the number of words before the object.
     """
@@ -103,8 +99,6 @@ def misshapen(words: Sequence[Word], roles: Sequence[WordRole], tokens: Sequence
     """Reason why words do not have the shape that a model may be asked about; None if they have.
 
     Args:
-        words: all words.
-        roles: the role of each word.
         tokens: in the order of the grammar.
     """
     opening, place = start_of(words, roles)

@@ -73,9 +73,6 @@ class PartialReading:
     Args:
         head: description of the object before the refused part, for example "red mug" or "leftmost object"; None if
             there is none.
-        clauses: relations of the object, said before the refused part or at the end of the words.
-        unread: superlatives, ordinals and sides in a part that is not read, as said.
-        unjudged: relations that are read but cannot be judged here; see `spatial.free_words.checkable`.
     """
 
     head: NounPhrase | None = None
@@ -85,15 +82,7 @@ class PartialReading:
 
 
 def held_back(instruction: str, kind: RefusedWords = "unknown words") -> str | None:
-    """Reason why words outside the grammar must not be given to a pointing model; None if they may.
-
-    Args:
-        instruction: an instruction that `parse` refused.
-        kind: of the refusal, as in NotUnderstoodError; if a known word was refused, no model is asked.
-
-    Raises:
-        InputError: as `parse`.
-    """
+    """Reason why words outside the grammar must not be given to a pointing model; None if they may."""
     if classify(instruction).kind != "words":
         return "they answer a question, but no question is open"
     split_words = split(instruction)
@@ -150,12 +139,7 @@ def _courteous(start: int, roles: Sequence[WordRole]) -> bool:
 
 
 def partial_reading(instruction: str, span: tuple[int, int]) -> PartialReading:
-    """Read the understood parts of words that were refused.
-
-    Args:
-        instruction: the words.
-        span: of the first part that was not understood, as in NotUnderstoodError.
-    """
+    """Read the understood parts of words that were refused."""
     whole = _parsed(instruction)
     if whole is not None:  # everything was read, but a relation cannot be judged
         return _reading(whole, whole.relations, ())
@@ -194,7 +178,6 @@ def _ordered(phrase: NounPhrase) -> bool:
 
 
 def _orders_in(phrase: NounPhrase) -> int:
-    """Number of superlatives and ordinals in a phrase and in what it is related to."""
     anchors = (anchor for clause in phrase.relations for anchor in clause.anchors)
     own = (phrase.superlative is not None) + (phrase.ordinal is not None) + (phrase.also is not None)
     return own + sum(_orders_in(anchor) for anchor in anchors)

@@ -34,9 +34,6 @@ _COMMA_MEANS_NOTHING_BEFORE = frozenset({"FRAME", "AND", "BUT", "THEN", "IS", "C
 def settle(tokens: list[Token]) -> list[Token]:
     """Drop commas without meaning, and move a leading frame of reference to the end.
 
-    Args:
-        tokens: tokens of one instruction.
-
     Returns:
         Tokens as grammar.lark expects them.
     """
@@ -66,7 +63,6 @@ def settle(tokens: list[Token]) -> list[Token]:
 
 
 def _flat(children: list[Any]) -> list[Any]:
-    """Children with lists among them laid out."""
     return [each for child in children for each in (child if isinstance(child, list) else [child])]
 
 
@@ -80,7 +76,6 @@ class _Flattener:
         self.tokens, self.instruction = tokens, instruction
 
     def transform(self, tree: Leaf | Branch) -> Any:
-        """Apply the methods to a tree, from its leaves up."""
         if isinstance(tree, Leaf):
             return tree
         line: Callable[[list[Any]], Any] = getattr(self, tree.name)
@@ -196,7 +191,6 @@ class _Flattener:
         return self._steps(children[1:])
 
     def _steps(self, children: list[Any]) -> list[VerbPhrase]:
-        """One command and those that follow it."""
         last = children[-1]
         if isinstance(last, list) and last and isinstance(last[0], VerbPhrase):
             return [self._step(children[:-1]), *last]
@@ -267,15 +261,7 @@ class _Flattener:
 
 
 def flatten(tokens: list[Token], instruction: str) -> Sentence:
-    """Parse tokens.
-
-    Args:
-        tokens: tokens of one instruction.
-        instruction: the instruction, for messages.
-
-    Raises:
-        NotUnderstoodError: the tokens do not form a sentence of the grammar.
-    """
+    """Parse tokens."""
     tokens = settle(tokens)
     try:
         tree = tree_of([token.kind for token in tokens])

@@ -60,20 +60,12 @@ class _Table(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _table() -> _Table:
-    """The table, read at first use."""
     found = json.loads(pkgutil.get_data(__package__, TABLE) or b"")
     return _Table(found["states"], [_Line(*line) for line in found["lines"]], found["first"], found["last"])
 
 
 def tree_of(kinds: Sequence[str]) -> Branch:
-    """Parse the kinds of a sentence's tokens into a tree.
-
-    Args:
-        kinds: of its tokens, terminals of grammar.lark.
-
-    Raises:
-        UnexpectedKindError: the kinds do not form a sentence of the grammar.
-    """
+    """Parse the kinds of a sentence's tokens into a tree."""
     table = _table()
     states, values = [table.first], list[Any]()
     for position, kind in enumerate((*kinds, END)):
@@ -93,5 +85,4 @@ def tree_of(kinds: Sequence[str]) -> Branch:
 
 
 def _laid_out(values: Sequence[Any]) -> list[Leaf | Branch]:
-    """Flatten repetitions in a list of values."""
     return [each for value in values for each in (value if isinstance(value, list) else (value,))]

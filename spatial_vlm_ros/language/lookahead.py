@@ -28,8 +28,6 @@ class Token:
     """One token.
 
     Args:
-        kind: a terminal of grammar.lark, or a kind that the grammar does not accept.
-        value: depends on the kind.
         start: first character in the instruction.
         end: one past the last character.
         text: the words, lower case.
@@ -55,7 +53,6 @@ class Lookahead:
     """The words of one instruction, with the table entries found for them.
 
     Args:
-        words: the words.
         seen: an earlier lookahead over exactly these words, whose lookups are reused; None = none.
     """
 

@@ -39,7 +39,6 @@ class Numeral:
     """A word that contains a number, in one form.
 
     Args:
-        text: digits with a decimal point, then what was written after them; the word itself if it is ambiguous.
         doubtful: True if the number is ambiguous.
         unit: what was joined by a hyphen ("10-cm"), or "".
     """

@@ -42,12 +42,8 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     """Parse an instruction that may follow others.
 
     Args:
-        instruction: as for `parse`.
         later: True if something was said before. Then "it" is a phrase of the category "it" for the caller to replace,
             and "the other mug" excludes that object.
-
-    Raises:
-        InputError, NotUnderstoodError: as `parse`.
     """
     check(instruction)
     words = split(instruction)
@@ -82,14 +78,7 @@ def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole]]:
 
 
 def account(instruction: str) -> tuple[WordRole, ...]:
-    """The role of each word of an instruction, in the order said.
-
-    Args:
-        instruction: as for `parse`; it need not be understood.
-
-    Raises:
-        InputError: as `parse`.
-    """
+    """The role of each word of an instruction, in the order said."""
     check(instruction)
     words = split(instruction)
     if asks_to_stop(words):
@@ -100,14 +89,7 @@ def account(instruction: str) -> tuple[WordRole, ...]:
 
 
 def tokens_of(instruction: str) -> tuple[Token, ...]:
-    """The tokens of an instruction, in the order of the grammar, which may not accept them.
-
-    Args:
-        instruction: as for `parse`; it need not be understood.
-
-    Raises:
-        InputError: as `parse`.
-    """
+    """The tokens of an instruction, in the order of the grammar, which may not accept them."""
     check(instruction)
     return tuple(_tagged(split(instruction))[0].run())
 

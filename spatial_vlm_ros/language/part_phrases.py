@@ -50,12 +50,7 @@ _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 
 
 def in_parts(query: SpatialQuery) -> SpatialQuery:
-    """Bring a query's phrases about parts into one form.
-
-    Raises:
-        NotUnderstoodError: a place such as "the corner of the tray nearest the box" is ambiguous (which corner, or
-            which tray?).
-    """
+    """Bring a query's phrases about parts into one form."""
     to = query.destination
     if to is not None and to.relation in _ONE_OF_SEVERAL:
         compared = [each.relation for anchor in to.anchors for each in anchor.relations if each.relation in _COMPARING]
@@ -79,7 +74,6 @@ def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause)
     """The corner at some sides of a whole, as a place to put something: on it, or in it for a container.
 
     Args:
-        whole: the object with the corner.
         sides: relations ("at the back of", "at the left side of").
         clause: what was said, with its frame.
     """
@@ -152,7 +146,6 @@ def _is_bare_corner(anchors: tuple[NounPhrase, ...]) -> bool:
 
 
 def _on_the_ground(corners: tuple[NounPhrase, ...]) -> tuple[NounPhrase, ...]:
-    """The corner by its sides on the ground: the top left corner of a table is at its back, as in the image."""
     (corner,) = corners
     first, second = (_FLAT_SIDE.get(side or "", side) for side in (corner.superlative, corner.also))
     return (replace(corner, superlative=first, also=second),)

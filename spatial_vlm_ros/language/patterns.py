@@ -8,11 +8,7 @@ from collections.abc import Iterator
 
 
 def word_set(words: str) -> frozenset[str]:
-    """A set of words written in one string.
-
-    Args:
-        words: words separated by white space.
-    """
+    """A set of words written in one string."""
     return frozenset(words.split())
 
 
@@ -51,9 +47,6 @@ def phrases_from(slots: Slots, first: str) -> Iterator[tuple[str, ...]]:
 
 def expand(pattern: str) -> Iterator[str]:
     """Expand a slot pattern to all its phrases.
-
-    Args:
-        pattern: as in `slots_of`.
 
     Yields:
         The phrases, lower case, words separated by single spaces.

@@ -22,15 +22,7 @@ _LONGEST_BARE_NAME = 3
 
 
 def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
-    """Build the phrase from its tokens.
-
-    Args:
-        tokens: tokens of one noun phrase, as grammar.lark allows them.
-        instruction: the whole instruction, for messages.
-
-    Raises:
-        NotUnderstoodError: two superlatives, an ordinal with nothing to count, no noun, or a string of unknown words.
-    """
+    """Build the phrase from its tokens."""
     first, last = tokens[0], next(token for token in reversed(tokens) if token.kind != "FRAME")
     if first.kind in ("PRON", "PERSON"):
         category, count = first.value
@@ -150,7 +142,6 @@ def _two_directions(tokens: Sequence[Token], first: str, second: str) -> bool:
 
 
 def _in_order(first: str, second: str) -> tuple[str, str]:
-    """Two directions, the sideways one last."""
     return (second, first) if first in _SIDEWAYS else (first, second)
 
 
@@ -172,7 +163,6 @@ def _twice(token: Token, instruction: str, what: str) -> NotUnderstoodError:
 
 
 def _check_name(nouns: Sequence[Token], determined: bool, instruction: str) -> None:
-    """Refuse strings of unknown words that are not a name."""
     if len(nouns) > (_LONGEST_NAME if determined else _LONGEST_BARE_NAME):
         reason = "this is too long for the name of an object"
         repair = 'give a command about one object, for example "pick up the red cup behind the box"'

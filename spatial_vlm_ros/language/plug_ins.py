@@ -30,8 +30,6 @@ class PlugIn(NamedTuple):
     """Content of an entry point.
 
     Args:
-        name: of the relation.
-        source: the package and its entry point, in words.
         relation: what was loaded, or None.
         error: why it cannot be used, or None.
     """
@@ -51,7 +49,6 @@ class Extended(Mapping[str, _Value]):
 
     Args:
         own: the package's own entries; nothing replaces them, and looking one up loads nothing.
-        others: returns the further entries.
     """
 
     def __init__(self, own: Mapping[str, _Value], others: Callable[[], Mapping[str, _Value]]) -> None:
@@ -95,8 +92,6 @@ def judged(
     not decide where an arm moves.
 
     Args:
-        plug_ins: what was found.
-        phrases_of: returns every phrase of a relation.
         taken: returns the current meaning of a phrase, in words; None if it is free.
     """
     found: list[tuple[PlugIn, list[str]]] = []
@@ -139,7 +134,6 @@ def _load(entry: EntryPoint) -> PlugIn:
 
 
 def _source(entry: EntryPoint) -> str:
-    """Package, version and entry point in words."""
     try:
         package = "an installed package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
     except Exception:  # a package without its own metadata

@@ -43,9 +43,6 @@ def _known_to_tables(words: list[Word], i: int, end: int) -> bool:
 def rewrite_possessives(words: list[Word]) -> list[Word]:
     """Rewrite possessive sides into the word order of the other relations.
 
-    Args:
-        words: words of an instruction.
-
     Returns:
         The words, with "to the cup's left side" turned into "left of" + "the cup"; positions in the text are kept.
     """

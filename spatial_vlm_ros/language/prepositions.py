@@ -20,7 +20,6 @@ def preposition_of(relation: str, words: str) -> Preposition | None:
     """The preposition that a relation was said with; None if it adds nothing to the relation's name.
 
     Args:
-        relation: canonical name.
         words: the words of the relation ("in the left half of").
     """
     if relation == "on":

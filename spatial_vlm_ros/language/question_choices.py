@@ -22,11 +22,7 @@ class ChoiceReader(SlotReader):
     """Read alternatives."""
 
     def alternatives(self, words: list[Word]) -> Readings:
-        """Read "which is taller, the mug or the bowl?", "is the mug left or right of the box?" and the like.
-
-        Raises:
-            NotUnderstoodError: the words beside "or" are not alternatives.
-        """
+        """Read "which is taller, the mug or the bowl?", "is the mug left or right of the box?" and the like."""
         words = self._named_at_once([word for word in words if word.text != "either"])
         texts = [word.text for word in words]
         at = texts.index("or")

@@ -32,9 +32,6 @@ class SlotReader:
     """Read the parts of one question.
 
     Args:
-        words: words of the instruction.
-        instruction: as given.
-        read: the grammar of instructions.
         later: True if something was said before, so that "it" refers to it.
     """
 
@@ -143,11 +140,7 @@ class SlotReader:
         return list(self._read(words))
 
     def only(self, readings: Readings, action: Literal["find", "verify"], words: Sequence[Word]) -> Readings:
-        """Check that readings are not a command.
-
-        Raises:
-            NotUnderstoodError: the sentence also contains a command.
-        """
+        """Check that readings are not a command."""
         first = readings[0]
         if first.action != action or first.steps or first.destination is not None:
             raise NotUnderstoodError(
@@ -161,11 +154,7 @@ class SlotReader:
         return self.only(readings, "find", words or self.words)
 
     def noun(self, words: list[Word]) -> Readings:
-        """Parse a noun phrase; "a cup" means any cup.
-
-        Raises:
-            NotUnderstoodError: the words are not a noun phrase.
-        """
+        """Parse a noun phrase; "a cup" means any cup."""
         if not words:
             raise self.unfinished(self.words)
         readings = self.only_nouns(self.read(words), words)
@@ -195,11 +184,7 @@ class SlotReader:
     # -------------------------------------------------------------------------------------------- predicates
 
     def predicate(self, words: list[Word]) -> list[SpaceQuestion]:
-        """Parse a predicate: "behind the box", "red", "the tallest one", "visible".
-
-        Raises:
-            NotUnderstoodError: the words are not a predicate.
-        """
+        """Parse a predicate: "behind the box", "red", "the tallest one", "visible"."""
         texts = tuple(word.text for word in words)
         if not texts:
             raise self.unfinished(self.words)
@@ -246,11 +231,7 @@ class SlotReader:
         return max((n for n in range(1, len(texts) + 1) if "REL" in table.get(" ".join(texts[:n]), {})), default=0)
 
     def check_one_question(self, words: Sequence[Word]) -> None:
-        """Refuse two questions in one: "the cup on the tray and the bowl in the box".
-
-        Raises:
-            NotUnderstoodError: another object with its own relation follows "and".
-        """
+        """Refuse two questions in one: "the cup on the tray and the bowl in the box"."""
         table = phrase_table()[0]
         for i in range(1, len(words) - 2):
             if words[i].text != "and" or any(word.text in ("between", "among") for word in words[:i]):

@@ -46,16 +46,10 @@ def read_question(
     """Read a question about space.
 
     Args:
-        words: words of an instruction.
-        instruction: as given.
-        read: parses the parts of a question with the grammar of instructions.
         later: True if something was said before.
 
     Returns:
         The readings, each with its `question`; None if it is not a question about space.
-
-    Raises:
-        NotUnderstoodError: it is one, but a part of it is not understood, or the sentence also contains a command.
     """
     if not any(word.text in _SIGNS or word.text.endswith("'s") for word in words):
         return None
@@ -479,5 +473,4 @@ class _QuestionReader(LengthReader):
 
 
 def _all_of(target: NounPhrase) -> NounPhrase:
-    """Everything said about a phrase, as what is asked about it."""
     return dataclasses.replace(target, category="object", count=None, choice=None)

@@ -116,12 +116,7 @@ def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotU
     """The error for the token at `position`, which the grammar could not accept.
 
     Args:
-        tokens: all tokens.
         position: index of the first token that does not fit; the number of tokens if the sentence stops too early.
-        instruction: the instruction.
-
-    Returns:
-        The error, with the span of the part that was not understood.
     """
     for token in tokens[: position + 1]:
         if token.kind in _NAMED_FIRST:

@@ -43,9 +43,6 @@ class Meanings:
     """Words with several meanings.
 
     Args:
-        names: possible relations, preferred first.
-        surfaces: ways of saying them.
-        reversed_by: nouns whose anchor clearly prefers the last meaning.
         likelier: share of the first meaning for other nouns, 0 to 1.
         taken: True if this meaning applies only to an object that is taken from somewhere ("off the table").
         otherwise: meaning for other objects; empty = the name itself.
@@ -67,12 +64,10 @@ def _known(
     anchors: int = 1,
     framed: bool = False,
 ) -> RelationWord:
-    """A relation that the resolver knows."""
     return RelationWord(name, surfaces or (name,), motion, verbs, anchors, framed, supported=True)
 
 
 def _refused(name: str, *surfaces: str, motion: tuple[str, ...] = (), framed: bool = False) -> RelationWord:
-    """A relation that parses under its own name and is refused by the resolver."""
     return RelationWord(name, surfaces or (name,), motion, framed=framed, supported=False)
 
 

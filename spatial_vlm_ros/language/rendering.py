@@ -75,9 +75,6 @@ def describe(phrase: NounPhrase) -> str:
 def named(phrase: NounPhrase) -> str:
     """Write only the name and attributes of a phrase.
 
-    Args:
-        phrase: the phrase.
-
     Returns:
         For example "red mug", "red mug that is not big", or "jar with blue lid".
     """
@@ -85,12 +82,10 @@ def named(phrase: NounPhrase) -> str:
 
 
 def _attributes(phrase: NounPhrase) -> list[str]:
-    """The describing words before the noun."""
     return [word for word in phrase.attributes if not word.startswith((NOT, WITH))]
 
 
 def _after_noun(phrase: NounPhrase) -> list[str]:
-    """Parts and marks, and what the object is not."""
     features = [word for word in phrase.attributes if word.startswith(WITH)]
     denied = [word.removeprefix(NOT) for word in phrase.attributes if word.startswith(NOT)]
     features += ["without " + word.removeprefix(WITH) for word in denied if word.startswith(WITH)]
@@ -136,7 +131,6 @@ def _frame(frame: FrameOfReference | None) -> list[str]:
 
 
 def _measured(distance: Distance | None, name: str) -> list[str]:
-    """A relation with its distance."""
     return [name] if distance is None else [say_distance(distance), _WITH_A_DISTANCE.get(name, name)]
 
 

@@ -397,14 +397,7 @@ _BY_WORD: dict[str, Callable[[_Order, int], None]] = {
 
 
 def reorder(words: list[Word]) -> Lookahead:
-    """Rewrite constructions into the word order that the grammar knows.
-
-    Args:
-        words: words of an instruction, possessives rewritten.
-
-    Returns:
-        The words, with their lookups; replacement words keep the position of the original ones.
-    """
+    """Rewrite constructions into the word order that the grammar knows."""
     order = _Order(list(words))
     order.run()
     return order

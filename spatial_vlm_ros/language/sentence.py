@@ -39,17 +39,12 @@ class Phrase:
 
     Args:
         category: the noun, or "object".
-        attributes: describing words.
-        count: as in `NounPhrase`.
         superlative: canonical superlative or None.
         order: n of an ordinal, -1 for "last", -2 for "last but one", or None.
-        order_from: side the ordinal counts from, as far as the phrase itself says it.
-        frame: frame said for the superlative or ordinal.
         person: True if it is the speaker or the robot.
         elliptic: True if no noun was said ("the red").
         start: first character in the instruction.
         end: one past the last character.
-        spread: frame words that also apply to the rest of the sentence.
         choice: "any" if any one will do.
         one: True if it is "one" or has no noun: it takes the noun of a related object.
         other: "other" or "another" if that was said.
@@ -94,19 +89,12 @@ class Attachable:
         link: "", "and", "but" or "comma".
         relative: True if "that is" comes before it.
         negated: True if "not" comes before it.
-        name: relation, superlative or side.
-        frame: frame said with it.
         motion: True if the words only name a destination ("onto").
-        phrase: anchor of a clause, or the further phrase.
-        words: describing words of an adjective item.
-        frame_words: of a frame item.
         joined: True if it attaches where the item before it does ("left of and behind the box").
         order: n of a "placed" item.
         predicate: True if it describes the head of the sentence ("the mug is …").
-        distance: of a clause, if one was said.
         tight: True if it belongs to the noun right before it ("the lid of the jar").
         also: further relations to the same anchor ("in the back left corner of").
-        said: the words of the relation of a clause.
         parted: True if the end of a split verb comes before it ("set the cup down next to …").
     """
 
@@ -159,9 +147,6 @@ class Task:
     """One command, after commands about the same object were joined ("pick up the mug and put it on the tray").
 
     Args:
-        action: canonical verb.
-        head: the object it is about.
-        items: the items after the head.
         second: first item of the joined command, whose clause is the destination; None if nothing was joined.
         start: first character in the instruction.
         end: one past the last character.

@@ -21,11 +21,7 @@ Phrases = Mapping[str, Sequence[tuple[str, ...]]]
 
 
 def phrases_of(*patterns: str) -> Phrases:
-    """Expand slot patterns to phrases.
-
-    Args:
-        patterns: slots, as in `lexicon`.
-    """
+    """Expand slot patterns to phrases."""
     found: dict[str, list[tuple[str, ...]]] = {}
     for phrase in {phrase for pattern in patterns for phrase in expand(pattern)}:
         found.setdefault(phrase.split(" ")[0], []).append(tuple(phrase.split(" ")))

@@ -115,15 +115,10 @@ def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tu
     """All readings of a flat sentence.
 
     Args:
-        sentence: the flat form.
-        instruction: the instruction as given.
         later: True if something was said before it.
 
     Returns:
         At most `MAX_READINGS` readings, the preferred one first; their preferences sum to 1.
-
-    Raises:
-        NotUnderstoodError: no reading is left; the error says why.
     """
     found: list[tuple[float, SpatialQuery]] = []
     refused: NotUnderstoodError | None = None
@@ -295,5 +290,4 @@ def _destination(destination: Destination, place: NounPhrase | None) -> Destinat
 
 
 def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:
-    """The phrase that a pronoun stands for, with the relations said about the pronoun."""
     return replace(phrase, relations=(*phrase.relations, *pronoun.relations)) if pronoun.relations else phrase

@@ -92,11 +92,7 @@ def stops(instruction: str) -> bool:
 
 
 def asks_to_stop(words: Sequence[Word]) -> bool:
-    """As `stops`, for words that are already split.
-
-    Args:
-        words: words and punctuation marks of an instruction.
-    """
+    """As `stops`, for words that are already split."""
     texts = [word.text if word.kind == "word" else "" for word in words]
     other = PLAIN.isdisjoint(texts) and not _vocabulary().issuperset(texts)
     if other and not any(len(text) > 4 and text[0] in _DRAWN and _LONG.fullmatch(text) for text in texts):

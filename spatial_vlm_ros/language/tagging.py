@@ -16,12 +16,7 @@ _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
 
 
 class Tagger(UnknownWordTagger):
-    """Choose tokens from left to right.
-
-    Args:
-        words: words of one instruction.
-        seen: as in `Lookahead`.
-    """
+    """Choose tokens from left to right."""
 
     def _pleasant(self, i: int) -> bool:
         """True if the words at `i` are polite words, not a relation ("next to me")."""
@@ -36,11 +31,7 @@ class Tagger(UnknownWordTagger):
     # -------------------------------------------------------------------------------------------- choosing
 
     def run(self) -> list[Token]:
-        """All tokens, in order.
-
-        Returns:
-            Tokens; some may be of kinds that the grammar does not accept.
-        """
+        """All tokens, in order."""
         i = 0
         while i < len(self.words):
             after = self.earlier_place(i)

@@ -19,14 +19,8 @@ def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: s
     """Refuse an item with an unclear meaning.
 
     Args:
-        action: canonical verb.
-        items: what follows the head.
         i: index of the item.
-        instruction: the whole instruction.
         placed: relation of the place named right before it; "" if there is none.
-
-    Raises:
-        NotUnderstoodError: names what the item may describe.
     """
     item = items[i]
     if item.kind == "clause" and item.distance is None:

@@ -16,11 +16,7 @@ _THINGS_TOO = frozenset({"foot", "feet", "hand", "hands", "finger", "fingers", "
 
 
 def check_lengths(readings: Iterable[SpatialQuery], instruction: str) -> None:
-    """Refuse readings in which a length is the name of an object.
-
-    Raises:
-        NotUnderstoodError: with the span of the length, or of all words if it was said in another form.
-    """
+    """Refuse readings in which a length is the name of an object."""
     for reading in readings:
         for phrase in _phrases(reading):
             word = _length_in(phrase)

@@ -351,10 +351,6 @@ def plugged() -> Plugged:
 
 @lru_cache(maxsize=1)
 def phrase_table() -> tuple[PhraseIndex, int]:
-    """All phrases, and the number of words of the longest one.
-
-    Returns:
-        Phrase → possible kinds with their values; length of the longest phrase in words.
-    """
+    """All phrases, and the number of words of the longest one."""
     phrases = _vocabulary()[0]
     return phrases, phrases.longest

@@ -57,15 +57,7 @@ class Word:
 
 
 def check(instruction: str) -> None:
-    """Refuse text that cannot be an instruction.
-
-    Args:
-        instruction: the words.
-
-    Raises:
-        InputError: not a string, too long, or with control characters.
-        NotUnderstoodError: blank.
-    """
+    """Refuse text that cannot be an instruction."""
     if not isinstance(instruction, str):
         raise InputError("instruction", type(instruction).__name__, "a string", "pass the words as one str")
     if len(instruction) > MAX_LENGTH:
@@ -221,14 +213,7 @@ _UNFINISHED = frozenset({"the", "a", "an", "of", "to", "from"})
 
 
 def without_stumbles(words: list[Word]) -> list[Word]:
-    """Remove hesitations, and words said twice in a row ("the the cup").
-
-    Args:
-        words: words of an instruction.
-
-    Returns:
-        The remaining words; the commas around a hesitation are removed, too.
-    """
+    """Remove hesitations, and words said twice in a row ("the the cup")."""
     said: list[Word] = []
     hesitated = False
     for word in words:

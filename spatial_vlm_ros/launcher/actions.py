@@ -21,9 +21,6 @@ def beside_resolver(
     """Make the description of a launch file: its arguments, the transport profile, the resolver, and its nodes.
 
     Args:
-        file: the launch file, `launch/*.launch.py`.
-        arguments: name → other arguments of DeclareLaunchArgument.
-        make: functions that return nodes for a LaunchContext.
         before: called with the LaunchContext before the resolver's own arguments have their values; it may set some of
             them.
     """
@@ -51,9 +48,6 @@ def life(said: Mapping[str, str]) -> dict[str, Any]:
     launch evaluates `respawn` after the event that the process has ended, and first waits for the delay or a shutdown
     (ros2/launch 3.7.1, launch/launch/actions/execute_local.py:598-620). So the shutdown that `on_exit` returns for a
     node that must not restart comes before its respawn.
-
-    Args:
-        said: launch arguments with `respawn`.
     """
     from launch.actions import Shutdown
 
@@ -73,10 +67,6 @@ def node(name: str, said: Mapping[str, str], parameters: Mapping[str, Any], file
 
     Args:
         name: name of the node and its executable.
-        said: launch arguments with `namespace`, `log_level` and `respawn`.
-        parameters: set after those of the files; they keep their types.
-        files: parameter files.
-        remappings: pairs of names.
     """
     from launch_ros.actions import Node
     from launch_ros.parameter_descriptions import ParameterValue

@@ -16,15 +16,7 @@ from spatial_vlm_ros.launcher.plan import PACKAGE, Process
 
 @dataclass(frozen=True)
 class Command:
-    """A command to run.
-
-    Args:
-        name: shown before its output.
-        words: the command line.
-        environment: the whole environment.
-        essential: whether everything ends with it.
-        respawn: whether it is restarted if that helps (`respawn.py`).
-    """
+    """A command to run."""
 
     name: str
     words: tuple[str, ...]
@@ -37,12 +29,8 @@ def command(process: Process, scratch: Path | None = None) -> Command:
     """Make the command of a process.
 
     Args:
-        process: what to start.
         scratch: folder for its parameters: a file with the node's own name, so that they win over any other file; None
             = on the command line, to be read by people.
-
-    Raises:
-        InputError: its program is not installed.
     """
     words = [*_program(process), *process.arguments, "--ros-args", "-r", f"__node:={process.name}"]
     if process.namespace.strip("/"):

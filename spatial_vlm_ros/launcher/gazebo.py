@@ -30,7 +30,6 @@ class Mount:
     Args:
         child: camera frame, as named in the images.
         position: position in the world frame, metres.
-        orientation: x, y, z, w.
     """
 
     child: str
@@ -46,14 +45,7 @@ class Mount:
 
 
 def camera_mount(path: Path) -> Mount:
-    """Read the optical frame of the only rgbd_camera of a world.
-
-    Args:
-        path: path of an SDF world, whose poses are given without `relative_to` along model, link and sensor.
-
-    Raises:
-        FileError: the file cannot be read, has no or several such sensors, or a pose is not six numbers.
-    """
+    """Read the optical frame of the only rgbd_camera of a world."""
     root = read_xml(path, _REPAIR)
     chains = [
         (model, link, sensor)

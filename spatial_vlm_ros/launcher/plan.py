@@ -36,14 +36,7 @@ class Process:
 
     Args:
         package, executable: names as for `ros2 run`.
-        name, namespace: name and namespace of the node.
         parameter_files: parameter files in their order.
-        parameters: set after the files.
-        remappings: pairs of topic names.
-        arguments: arguments before `--ros-args`; `ros_arguments` come after it.
-        environment: variables to set.
-        essential: whether everything ends with it.
-        respawn: whether it is restarted if that helps (`respawn.py`).
     """
 
     package: str
@@ -74,11 +67,7 @@ class LaunchPlan:
 
 
 def share_folder() -> Path:
-    """Find the folder with launch/ and config/: in the source tree, ROS's share, or the Python installation.
-
-    Raises:
-        FileError: none of these has them.
-    """
+    """Find the folder with launch/ and config/: in the source tree, ROS's share, or the Python installation."""
     tried = [Path(__file__).resolve().parent.parent.parent]
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sysconfig.get_path("data")]
     tried += [Path(prefix) / "share" / PACKAGE for prefix in prefixes]
@@ -94,12 +83,7 @@ def launch_file(share: Path, preset: str, cameras: Iterable[str]) -> tuple[Path,
     """Find the launch file of a preset, with the arguments it implies.
 
     Args:
-        share: folder that holds launch/.
         preset: name of a launch file ("-" and "_" are equivalent), or of a camera.
-        cameras: names of the cameras.
-
-    Raises:
-        UnknownNameError: neither a launch file nor a camera.
     """
     files = {path.name.removesuffix(SUFFIX): path for path in sorted((share / "launch").glob(f"*{SUFFIX}"))}
     cameras = tuple(cameras)
@@ -117,17 +101,7 @@ def arguments_of(path: Path) -> tuple[Argument, ...]:
 
 
 def plan(path: Path, given: Mapping[str, str]) -> LaunchPlan:
-    """Evaluate a launch file.
-
-    Args:
-        path: path of the launch file.
-        given: its arguments.
-
-    Raises:
-        UnknownNameError: an argument does not exist.
-        InputError: an argument is missing, or not one of its choices.
-        FileError: a parameter file does not exist.
-    """
+    """Evaluate a launch file."""
     with stand_in.installed():
         description = _described(path)
         arguments = tuple(_arguments(description))

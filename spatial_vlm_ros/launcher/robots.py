@@ -17,11 +17,7 @@ _DESCRIBED = ("robot_description", "robot_description_semantic")
 
 
 def robot_names(share: Path) -> list[str]:
-    """List the names of the robot presets.
-
-    Args:
-        share: folder that holds config/.
-    """
+    """List the names of the robot presets."""
     return sorted(path.stem for path in (share / "config" / "robots").glob("*.yaml"))
 
 
@@ -29,12 +25,7 @@ def robot_file(share: Path, robot: str) -> Path:
     """Find the file of a preset: one of config/robots, or the user's own.
 
     Args:
-        share: folder that holds config/.
         robot: a name, or the path of a YAML file.
-
-    Raises:
-        UnknownNameError: no such name; the message lists the presets.
-        FileError: no such file.
     """
     if robot in robot_names(share):
         return share / "config" / "robots" / f"{robot}.yaml"
@@ -48,13 +39,7 @@ def robot_file(share: Path, robot: str) -> Path:
 
 
 def robot_preset(share: Path, robot: str) -> RobotPreset:
-    """Load the preset of a robot.
-
-    Raises:
-        UnknownNameError: no such robot, key or parameter.
-        FileError: its file cannot be read.
-        InputError: a value in it is missing or invalid.
-    """
+    """Load the preset of a robot."""
     path = robot_file(share, robot)
     return robot_from(path.stem, read_yaml(path, _REPAIR))
 
@@ -63,13 +48,8 @@ def gate_parameters(preset: RobotPreset, said: Mapping[str, str]) -> dict[str, A
     """Return the parameters of `planner_gate` for a robot: those of the preset, changed by launch arguments.
 
     Args:
-        preset: preset of the robot.
         said: `planner`; `base_frame`, `velocity_scaling` and `acceleration_scaling`, of which empty ones change
             nothing; `robot_description`, to which the gate subscribes itself if the topic is used.
-
-    Raises:
-        UnknownNameError: the robot has no such planner.
-        InputError: an invalid number or one out of its bounds, or the camera's own frame as base_frame.
     """
     values = preset.values(said["planner"])
     if said["base_frame"] == NOTHING:
@@ -97,14 +77,7 @@ def arm_planner_parameters(preset: RobotPreset, file: Path, said: Mapping[str, s
     """Return the parameters of the node `arm_planner` for a robot.
 
     Args:
-        preset: preset of the robot.
         file: preset file, whose joint_limits have MoveIt's form.
-        said: `robot_description` and `robot_description_semantic`: files of an arm that is not built into the node.
-
-    Raises:
-        UnknownNameError: the robot has no built-in planner.
-        InputError: the files of an arm that is not built in are missing, a file is given that would not be read, or no
-            controller is named.
     """
     given = preset.arm_planner()
     actions = preset.planning("built-in").motion.controller_actions.split()

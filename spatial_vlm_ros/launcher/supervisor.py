@@ -36,7 +36,6 @@ def run(
     """Run commands until an essential one ends for good or a signal arrives; then end all of them.
 
     Args:
-        commands: what to run; their output appears line by line behind their name.
         out: output file; None = standard output.
         aside: gives a message to print after a line of output; None = nothing.
 
@@ -78,7 +77,6 @@ class _Child:
             self._say(self.command.name, rest.decode("utf-8", "replace"))
 
     def tell(self, number: signal.Signals) -> None:
-        """Send a signal if it is still running."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
@@ -164,7 +162,6 @@ class _Supervisor:
         return next((code for code in ends if code and code not in told), 0)
 
     def _on_signal(self) -> None:
-        """The first signal ends everything; further ones accelerate it."""
         self._interrupted = True
         self._stop.set()
 
@@ -186,7 +183,6 @@ async def _started(command: Command) -> asyncio.subprocess.Process:
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        """In the child, before it becomes the program: register with the kernel; the parent may already be gone."""
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(1)

@@ -35,7 +35,6 @@ class Camera:
 
     Args:
         topics: the resolver's topic → the driver's.
-        parameters: parameters of the resolver for this driver.
     """
 
     topics: Mapping[str, str] = field(default_factory=dict)
@@ -65,13 +64,8 @@ def camera(share: Path, said: Mapping[str, str]) -> Camera:
     """Return the camera selected by the launch arguments.
 
     Args:
-        share: folder that holds config/.
         said: the arguments `camera` (or `camera_file` instead), `camera_namespace` and `camera_name`; empty ones keep
             the preset's value, "/" stands for no name.
-
-    Raises:
-        UnknownNameError: no such preset, or a key in it that does not exist.
-        FileError: the preset cannot be read.
     """
     name, path = said["camera"], Path(said["camera_file"])
     if not said["camera_file"]:
@@ -120,9 +114,6 @@ def given(said: Mapping[str, str], *names: str) -> dict[str, Any]:
     """Return the resolver's parameters from launch arguments.
 
     An empty argument keeps the value of the parameter file; "/" stands for an empty text.
-
-    Raises:
-        InputError: a text that is not a value of the parameter's type.
     """
     defaults = {"use_sim_time": False, **_values(StreamConfig()), **_values(NodeConfig())}
     return {
@@ -141,11 +132,7 @@ def evidence(said: Mapping[str, str]) -> dict[str, str]:
 
 
 def parameter_file(said: Mapping[str, str]) -> str:
-    """Return the parameter file of the argument `params_file`; launch itself only warns of a missing file.
-
-    Raises:
-        FileError: there is no such file.
-    """
+    """Return the parameter file of the argument `params_file`; launch itself only warns of a missing file."""
     path = Path(said["params_file"])
     if not path.is_file():
         reason = "not a regular file" if path.exists() else "no such file"
@@ -160,11 +147,7 @@ def use_sim_time(share: Path, said: Mapping[str, str]) -> bool:
 
 
 def all_given(said: Mapping[str, str], config: Any) -> dict[str, Any]:
-    """Return every parameter of a configuration that is a launch argument.
-
-    Raises:
-        InputError: a text that is not a value of the parameter's type.
-    """
+    """Return every parameter of a configuration that is a launch argument."""
     return {name: _value(name, said[name], default) for name, default in _values(config).items() if name in said}
 
 
@@ -206,7 +189,6 @@ def transport_environment(share: Path, environ: Mapping[str, str] | None = None)
     """Return variables that give Fast DDS room for images, if it is used and the user has chosen no profile.
 
     Args:
-        share: folder that holds config/.
         environ: the environment; None = this process's.
     """
     environ = os.environ if environ is None else environ

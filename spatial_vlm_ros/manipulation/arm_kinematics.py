@@ -48,19 +48,12 @@ class ArmKinematics:
 
     Args:
         model: Pinocchio's model.
-        geometry: its collision geometry, convex.
-        name: display name of the robot.
         planning_frame: link whose frame poses are given in.
-        tip_link: link whose pose is planned.
-        moving: joints that trajectories move.
         mimics: joint → (joint that it follows, multiplier, offset), as in the URDF.
 
     Attributes:
         vertices: link → (V, 3) vertices of its convex hull, metres, in the link's frame; only links with collision
             geometry.
-
-    Raises:
-        InputError: the description lacks the frame, the link or a joint.
     """
 
     def __init__(
@@ -139,7 +132,6 @@ class ArmKinematics:
         """Depth of the deepest point inside the arm, metres, and the link; None if no point is inside.
 
         Args:
-            joints: as in `poses`.
             points: (N, 3) metres, planning frame.
         """
         self._pin.framesForwardKinematics(self._model, self._data, self.configuration(joints))
@@ -160,12 +152,7 @@ class ArmKinematics:
         return part_hulls(self._model, self._geometry)
 
     def hand_links(self, finger_links: Collection[str], finger_joints: Collection[str] = ()) -> frozenset[str]:
-        """Fingers and their parent links: the links that may touch an object during a grasp.
-
-        Args:
-            finger_links: names of fingers; names that this model lacks are ignored, because a planner may have its own.
-            finger_joints: links moved by these joints, or by joints that mimic them, are fingers, too.
-        """
+        """Fingers and their parent links: the links that may touch an object during a grasp."""
         fingers = {name for name in finger_links if self._model.existFrame(name)}
         driving = {joint for joint in finger_joints if self._model.existJointName(joint)}
         driving |= {joint for joint, (leader, _, _) in self._mimics.items() if leader in driving}
@@ -192,8 +179,6 @@ class ArmKinematics:
         Args:
             boxes: by id, in the planning frame.
             held: the held object, or None.
-            ignored: pairs of a link and a box, or of `held_id` and a box, that may touch.
-            held_id: id of the held box.
         """
         pin, coal = self._pin, load("coal")
         geometry = self._geometry.copy()
@@ -237,9 +222,7 @@ class LinkDistances:
     """Distance queries for one phase; made by `ArmKinematics.distances`.
 
     Args:
-        arm: the arm.
         geometry: Pinocchio's geometry with the measured pairs.
-        pairs: names of each pair: link or held object, and box.
     """
 
     def __init__(self, arm: ArmKinematics, geometry: Any, pairs: tuple[tuple[str, str], ...]) -> None:
@@ -269,13 +252,6 @@ def kinematics_of(description: str, planning_frame: str, tip_link: str, moving: 
     Args:
         description: path of a URDF file, or the text of a URDF.
         planning_frame: link whose frame poses are given in.
-        tip_link: link whose pose is planned.
-        moving: joints that trajectories move.
-
-    Raises:
-        DependencyError: the extra `arm` is not installed.
-        FileError: the file or a mesh is missing, or it is not a URDF.
-        InputError: the description lacks the frame, the link or a joint.
     """
     model, geometry, name, mimics = _read(description)
     return ArmKinematics(model, geometry, name, planning_frame, tip_link, moving, mimics)

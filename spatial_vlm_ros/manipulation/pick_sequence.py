@@ -64,7 +64,6 @@ class Words:
     """The words of a request.
 
     Args:
-        instruction: English.
         frame_of_reference: used if the words state none; "" = the configured one.
         dialogue_id: id of the question that they answer, or "".
     """
@@ -79,7 +78,6 @@ class ObservedAnswer:
     """An answer and the surroundings of its target.
 
     Args:
-        resolution: the answer.
         surroundings: None for a refusal, or without a base frame.
     """
 
@@ -89,15 +87,7 @@ class ObservedAnswer:
 
 @dataclass(frozen=True)
 class Offer:
-    """A planned request for a person to approve.
-
-    Args:
-        words: words of the request.
-        seen: the answer to the words.
-        scene: planning scene of the plan.
-        goal: how the target can be taken.
-        plan: the motion, with its hash and the number of its grasp.
-    """
+    """A planned request for a person to approve."""
 
     words: Words
     seen: ObservedAnswer
@@ -134,17 +124,12 @@ class PickActors:
     """Functions and objects that do the steps of a request.
 
     Args:
-        look: resolves words on a fresh frame.
-        mover: plans and moves.
-        approve: asks a person; returns if approved. Raises RejectedError, ApprovalExpiredError.
         still: raises SceneChangedError if the camera's pose jumped or the base moved since the first look, and
             TransformUnavailableError if this is not known up to a stamp (nanoseconds).
         now_ns: returns the time on the clock of the stamps, nanoseconds.
-        say: called with each stage and a text.
         approval_left: returns the remaining seconds of the approval.
         pause: waits for some seconds, or less if the request is withdrawn.
         propose: asks a server of learned grasps; None if `grasp.source` is "own". Raises ModelError.
-        show: shows a plan that is not open for approval.
     """
 
     look: Callable[[Words, Callable[[], bool]], ObservedAnswer]
@@ -164,12 +149,8 @@ class Ending:
     """How a request ended.
 
     Args:
-        status: OK if everything requested was done.
-        message: text for a person, with the fix if there is one.
         resolution: the last answer, or None.
         plan: the plan, or None.
-        moved: whether a motion was started.
-        stage: the last stage that was started.
     """
 
     status: Status
@@ -184,11 +165,6 @@ class PickSequence:
     """Runs one request. Call `run` only once.
 
     Args:
-        words: words of the request.
-        plan_only: stop once there is a plan; nobody is asked and nothing moves.
-        config: gripper, clearances, workspace, limits of change.
-        actors: who does what.
-        cancelled: whether the request was withdrawn, or a person asked to stop.
         accept_unseen: whether a plan is executed although the resolver looked only for objects that the words name.
     """
 
@@ -260,12 +236,7 @@ class PickSequence:
             self._actors.mover.clear()
 
     def _proposed(self, scene: PlanningScene) -> tuple[ProposedGrasp, ...] | None:
-        """Grasps of a server; None if no server is used, or `grasp.source` is "both" and the server fails.
-
-        Raises:
-            DepthError: too little of the target's surface was measured to ask.
-            ModelError: the server is missing, is late, or sends an invalid reply.
-        """
+        """Grasps of a server; None if no server is used, or `grasp.source` is "both" and the server fails."""
         server, grasp = self._actors.propose, self._config.grasp
         if server is None or grasp.source == "own":
             return None
@@ -284,7 +255,6 @@ class PickSequence:
             return None
 
     def _begins(self, seen_ns: int) -> None:
-        """The last look at base and camera, directly before anything moves."""
         self._actors.still(seen_ns)
         self._moved = True
 
@@ -311,13 +281,6 @@ class PickSequence:
         A recheck without an image (the resolver is busy, the image is stale or not synchronised, TF is not there yet)
         is reported and repeated while the approval is valid. If a recheck measures too little room, this may be noise:
         the plan holds if it holds in the next CONFIRMING images.
-
-        Raises:
-            SceneChangedError: base, camera, target or its surroundings changed, or the words now mean another object.
-            DepthError: a new object could not be measured.
-            ModelError: the resolver's model failed.
-            ApprovalExpiredError: there was no image until the approval expired.
-            BusyError, StaleInputError, TransformUnavailableError: the same if the approval has no time limit.
         """
         words, held = "rechecking the scene before anything moves", self._actors.approval_left()
         doubted: SceneChangedError | None = None
@@ -348,7 +311,6 @@ class PickSequence:
 
     @staticmethod
     def _check_source(offer: Offer, now: Resolution) -> None:
-        """Check that the object is still chosen by the same source that the person was shown."""
         if now.source != offer.seen.resolution.source:
             chosen, other = ("a model", "the measurement")[:: 1 if now.source == "model" else -1]
             happened = f"was chosen by {chosen} in the recheck, but by {other} when it was approved"

@@ -42,15 +42,6 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
     It checks the links as convex hulls and the held object as a box, along every trajectory, against named objects as
     measured, support, keep-outs and measured unnamed obstacles. It ignores the allowed contacts of a phase, and unseen
     space.
-
-    Args:
-        offer: the plan with its request.
-        config: names of the links, the gripper.
-        arm: the arm of the trajectories.
-
-    Raises:
-        PlanningFailedError: the plan enters a box by more than INTO or covers the centre of an occupied voxel, or moves
-            a joint beyond its position or speed limits.
     """
     plan, scene, planner = offer.plan, offer.scene, config.motion.move_action
     grasp, target = offer.goal.grasps[plan.grasp], offer.scene.target
@@ -142,7 +133,6 @@ def _runs_into(planner: str, phase: Phase, one: str, other: str, by: float) -> P
 
 
 def _at(solid: Solid, pose: Pose) -> Solid:
-    """Move a box to another pose."""
     heading = matrix_from_quaternion_xyzw(pose.orientation)[:, 0]
     return Solid(pose.position, math.atan2(heading[1], heading[0]), solid.size)
 

@@ -51,8 +51,6 @@ class MovingLink:
     """A drawn link.
 
     Args:
-        name: name of the link.
-        of_hand: whether it is a finger or the fingers' parent link.
         vertices: outermost corners of its convex hull, metres, in its own frame.
     """
 
@@ -68,7 +66,6 @@ class ShownBox:
     Args:
         id: id of its detection, or "support", "place", "keep_out/…", "occupancy/…".
         label: label of the object; "" for all but the largest box of occupied space.
-        role: its role in the plan.
         solid: its box, in the planning frame.
     """
 
@@ -90,10 +87,7 @@ class PhaseMotion:
         width: distance between the fingers at its end, metres; None if not known.
         clearance: smallest distance of arm, hand and held object from obstacles, metres; negative for a collision; None
             if not known.
-        link: the nearest link, or the id of the held object.
-        obstacle: id of the nearest obstacle.
         nearest_at: time of the smallest distance, seconds from the start of the plan.
-        waypoints: the checked joint positions.
     """
 
     name: str
@@ -152,8 +146,6 @@ class PlannedMotion:
     """A plan as motion in space.
 
     Args:
-        plan_hash: hash of the plan.
-        instruction: the instruction.
         stamp_ns: stamp of the scene's image, nanoseconds.
         frame_id: the planning frame, z up; everything here is in this frame.
         arm: name of the arm's description; "" if not known.
@@ -161,11 +153,9 @@ class PlannedMotion:
         missing: why no arm can be drawn; "" if it can.
         fault: why the drawing does not match the plan, which then must not be approved by it; "" if it matches.
         camera: camera of the scene's image, or None.
-        links: links of the arm.
         boxes: all boxes of the scene, including target and place.
         phases: in order.
         frames: at most 20 per second, and both ends of each phase; empty if the arm is not known.
-        tip_path: position of the tip at each waypoint; without a known arm, at the poses of the plan.
     """
 
     plan_hash: str
@@ -204,10 +194,8 @@ def planned_motion(offer: Offer, config: PlanningConfig, arm: ArmKinematics | No
     """Compute the motion of an offer.
 
     Args:
-        offer: the plan with its request.
         config: the gripper and its speed, names of links and joints.
         arm: the arm of the trajectories; None without a description.
-        missing: why there is no description.
     """
     path = _Path(offer, config, arm)
     for step in offer.plan.steps:
@@ -347,7 +335,6 @@ class _Path:
             self.tips.append(_rounded(end.position))
 
     def _ends(self, name: Phase) -> Pose | None:
-        """Required pose of the tip frame at the end of a phase."""
         grasp, placement = self._grasp, self._placement
         ends = {"reach": grasp.pre_grasp, "approach": grasp.grasp, "lift": grasp.retreat}
         if placement is not None:
@@ -396,10 +383,8 @@ def may_touch(
     """Pairs that may touch in a phase: allowed contacts, and the hand with the object.
 
     Args:
-        scene: planning scene with its allowed contacts.
         hand: names of the hand's links.
         placement: placement of the object, or None.
-        name: name of the phase.
     """
     target = scene.target.id
     pairs = set()
@@ -472,7 +457,6 @@ def _occupied(scene: PlanningScene) -> list[ShownBox]:
 
 
 def _standing(solid: Solid, pose: Floats) -> Solid:
-    """An upright box at the position and heading of a pose."""
     x, y, z = pose[:3, 3].tolist()
     return Solid((x, y, z), math.atan2(pose[1, 0], pose[0, 0]), solid.size)
 

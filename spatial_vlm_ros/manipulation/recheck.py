@@ -47,16 +47,8 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
     change, such as a hand that reaches in.
 
     Args:
-        then: surroundings in the first image.
         resolution: resolution of the same words on the second image.
         now: surroundings in the second image; None for a refusal.
-        config: limits.
-
-    Raises:
-        SceneChangedError: camera, target or a neighbour moved, is gone or is new, or the words are now refused.
-        BusyError, StaleInputError, TransformUnavailableError: there was no second image; see TRANSIENT.
-        ModelError, ModelTimeoutError: the resolver's model failed.
-        CancelledError: the request was withdrawn.
     """
     _check_answered(then, resolution)
     what = f"the {then.target.label} ({then.target.id})"
@@ -91,17 +83,7 @@ def check_plan_holds(
     """Refuse a plan that no longer does what it was approved for, by the second image.
 
     Args:
-        then: planning scene of the plan.
-        goal: goal of the plan.
-        plan: the approved plan.
-        before: surroundings in the first image.
         after: surroundings in the second image, which passed `check_same`.
-        config: gripper, clearances, limits.
-
-    Raises:
-        SceneChangedError: the grasp no longer fits the target, the trajectories are no longer clear, or the destination
-            moved.
-        DepthError: a new object could not be measured, or there is no longer depth of the way.
     """
     check_way_seen(after, config.observation)
     now = planning_scene(after, config)

@@ -49,14 +49,7 @@ def check_clearance(
     The position uncertainty of the neighbours stays as padding.
 
     Args:
-        then: planning scene of the plan.
         now: planning scene of the second image.
-        goal: goal of the plan.
-        plan: the approved plan.
-        config: gripper, clearances, names of the robot.
-
-    Raises:
-        SceneChangedError: it comes too near; the message names the object and the phase.
     """
     grasp = goal.grasps[plan.grasp]
     placement = plan.put_down
@@ -242,7 +235,6 @@ def _stretches(plan: MotionPlan, grasp: Grasp) -> Iterator[_Stretch]:
 
 
 def _bare(obj: PlanningObject, config: PlanningConfig) -> Solid:
-    """A neighbour with its position uncertainty but without `goal.padding`, which changes may use up."""
     x, y, z = (max(0.0, side - config.goal.padding) for side in obj.padding)
     return obj.solid.grown((x, y, z))
 

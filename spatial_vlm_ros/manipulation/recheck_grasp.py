@@ -45,8 +45,6 @@ def target_in_grasp(target: PlanningObject, yaw_known: bool, grasp: Grasp) -> Ta
 
     Args:
         target: target in the planning frame.
-        yaw_known: whether its box has a heading; without one its outline is used, if it has one.
-        grasp: grasp of this target, in the same frame.
     """
     tip, solid = Tip.of(grasp.grasp), target.solid
     by_outline = not yaw_known and bool(target.outline)
@@ -66,9 +64,7 @@ def face_shifts(then: PlanningScene, now: PlanningScene, grasp: Grasp) -> FaceSh
     """Shifts of the target's faces, by the visible surfaces if both scenes have them, otherwise by the estimated boxes.
 
     Args:
-        then: planning scene of the grasp.
         now: planning scene of the second image.
-        grasp: the approved grasp.
     """
     tip = Tip.of(grasp.grasp)
     shifts = surface_shifts(_seen(then), _seen(now), np.array(tip.position), tip.rotation())
@@ -83,14 +79,8 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
     """Refuse a target that the approved grasp would push or would not hold.
 
     Args:
-        then: planning scene of the grasp.
         now: planning scene of the second image.
-        grasp: the approved grasp.
         config: gripper and clearances.
-
-    Raises:
-        SceneChangedError: the grasp no longer fits; the message says how far the faces shifted, and what the gripper
-            would do.
     """
     gripper, goal = config.gripper, config.goal
     if now.truncated:
@@ -193,7 +183,6 @@ def _kept(planned: float, clearance: float, doubt: float) -> float:
 
 
 def _held(target: TargetInGrasp, width: float, beyond: float) -> float:
-    """Length of the target between the fingers: along the approach, or across it where that is less."""
     along = min(float(target.high[2]), beyond) - float(target.low[2])
     across = min(float(target.high[0]), width / 2) - max(float(target.low[0]), -width / 2)
     return min(along, across)

@@ -59,7 +59,6 @@ def surface_shifts(then: SeenTarget, now: SeenTarget, position: Array, rotation:
     """Face shifts by the visible surfaces; None if an image has none.
 
     Args:
-        then: target in the first image.
         now: target in the second image, in the same frame.
         position: (3,) origin of the frame for the shifts, in the frame of both images, metres.
         rotation: (3, 3) its axes as columns.
@@ -109,7 +108,6 @@ def _loose(points: Array, faces: Array) -> np.ndarray:
 
 
 def _same(before: Array, after: Array) -> bool:
-    """Whether nearly all points of each cloud have a partner in the other."""
     return max(_unmatched(before, after), _unmatched(after, before)) <= _UNMATCHED
 
 

@@ -25,9 +25,6 @@ class Standstill:
     """Judges the newest joint states of some joints. Thread-safe.
 
     The larger of the reported velocities and the change of position counts: some drivers report a velocity of 0 always.
-
-    Args:
-        names: names of the joints.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -46,7 +43,6 @@ class Standstill:
         Args:
             now: arrival time, seconds of a monotonic clock.
             stamp: its stamp, seconds.
-            names: joint names in the message; a message without all joints is ignored.
             positions: radians or metres.
             velocities: the same per second, or empty.
         """

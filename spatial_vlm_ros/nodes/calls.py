@@ -43,11 +43,7 @@ Asked = Callable[[], bool]
 
 
 def resolved_name(node: Node, name: str) -> str:
-    """Full name of a service or action.
-
-    Raises:
-        InputError: `name` is not a valid name.
-    """
+    """Full name of a service or action."""
     try:
         validate_topic_name(name, is_service=True)  # resolving alone accepts blanks
         full = str(node.resolve_service_name(name))
@@ -66,10 +62,8 @@ class GoalOutcome(NamedTuple):
     """How a goal ended.
 
     Args:
-        accepted: whether the server accepted it.
         status: number of action_msgs/GoalStatus, or 0.
         result: result of the action; None if not accepted.
-        withdrawn: whether this client cancelled it.
     """
 
     accepted: bool
@@ -107,9 +101,6 @@ class Bridge:
     """Runs functions of clients on the executor's thread, and makes the clients so that they share a callback group.
 
     Create clients before the node spins: rclpy gives them to the executor before they are complete.
-
-    Args:
-        node: node of the clients.
     """
 
     def __init__(self, node: Node) -> None:
@@ -135,11 +126,7 @@ class Bridge:
         return answer
 
     def wait(self, answer: Future[Any], seconds: float, stop: Asked = lambda: False) -> bool:
-        """Wait for an answer for at most `seconds`, or until `stop` returns true; returns whether it came.
-
-        Raises:
-            CancelledError: the node's context was shut down.
-        """
+        """Wait for an answer for at most `seconds`, or until `stop` returns true; returns whether it came."""
         end = time.monotonic() + seconds
         while not answer.done():
             if not self.node.context.ok():  # `stop` may use objects that no longer exist
@@ -194,14 +181,7 @@ class _Halt:
 
 
 class Server:
-    """A server of an action or a service, and whether it is available.
-
-    Args:
-        bridge: bridge of the node.
-        name: full name of the action or service.
-        remedy: how to start it.
-        ready: whether the client sees it.
-    """
+    """A server of an action or a service, and whether it is available."""
 
     def __init__(self, bridge: Bridge, name: str, remedy: str, ready: Callable[[], bool]) -> None:
         self.bridge, self.remedy, self.ready = bridge, remedy, ready
@@ -209,12 +189,7 @@ class Server:
         self._seen = time.monotonic()
 
     def await_it(self, seconds: float, cancelled: Asked) -> None:
-        """Wait until the server is available.
-
-        Raises:
-            PlannerUnavailableError: it is not available within `seconds`.
-            CancelledError: the caller gave up.
-        """
+        """Wait until the server is available."""
         nothing: Future[Any] = Future()
         self.bridge.wait(nothing, seconds, lambda: self.ready() or cancelled())
         if cancelled():
@@ -238,11 +213,7 @@ class Server:
 
 
 class Service(Server):
-    """Calls a service whose requests may be repeated.
-
-    Raises:
-        InputError: `name`, the service's name in the parameters, is not valid.
-    """
+    """Calls a service whose requests may be repeated."""
 
     def __init__(self, bridge: Bridge, form: Any, name: str, remedy: str) -> None:
         full = resolved_name(bridge.node, name)
@@ -254,12 +225,7 @@ class Service(Server):
         return self.bridge.ask(lambda: self._client.call_async(request))
 
     def call(self, request: Any, seconds: float, cancelled: Asked = lambda: False) -> Any:
-        """Send a request and wait for its response.
-
-        Raises:
-            PlannerUnavailableError: no response within `seconds`.
-            CancelledError: the caller gave up.
-        """
+        """Send a request and wait for its response."""
         end = time.monotonic() + seconds
         answer: Future[Any] = Future()
         self.begin()
@@ -282,15 +248,9 @@ class Action(Server):
     goal is therefore also read from the list of goals that every server publishes.
 
     Args:
-        bridge: bridge of the node.
         form: the action's class.
-        name: name of the action.
-        remedy: how to start its server.
         stop_timeout: seconds within which a cancelled goal has to end.
         before: called with the UUID of each goal before it is sent, on the executor's thread.
-
-    Raises:
-        InputError: `name`, as in the parameters, is not valid.
     """
 
     def __init__(
@@ -321,20 +281,12 @@ class Action(Server):
         """Send a goal and wait until it ends. If the caller gives up, cancel it and wait until it has ended.
 
         Args:
-            goal: goal message.
-            seconds: longest time after acceptance; then the goal is cancelled.
             patience: seconds within which the server has to accept or reject it.
-            cancelled: called while waiting; returns whether to give up.
             twice: whether to send it again if no reply comes and the server does not list the goal. Use it only for
                 goals that move nothing.
             feedback: called with each feedback message, on the executor's thread.
             halt: an additional way to stop; called when the goal is cancelled, repeatedly until it has ended.
-            dead: returns whether the server is known to be dead before the graph shows it.
             check: called on the executor's thread directly before the goal is sent; its exceptions are passed on.
-
-        Raises:
-            PlannerUnavailableError: no reply, no result in time, or no end after it was cancelled.
-            CancelledError: the caller gave up before anything was sent, or the node is shutting down.
         """
         if cancelled():
             raise CancelledError("the request was withdrawn")
@@ -422,7 +374,6 @@ class Action(Server):
             # The goal has ended without a result here: the result is late, or the server did not know this client yet.
 
     def _stop(self, handle: Any, result: Future[Any], halt: Callable[[], None], dead: Asked) -> None:
-        """Cancel a goal and wait for its end."""
         end = time.monotonic() + self._stop_timeout
         while not result.done() and time.monotonic() < end and not dead():
             self.bridge.ask(handle.cancel_goal_async)
@@ -430,7 +381,6 @@ class Action(Server):
             self.bridge.wait(result, min(_CANCEL, max(end - time.monotonic(), _LOOK)), dead)
 
     def _forget(self, name: UUID) -> None:
-        """Cancel a goal whose acceptance reply has not come."""
         handle = ClientGoalHandle(self._client, name, self._reply(accepted=False))
         self.bridge.ask(handle.cancel_goal_async)
 
@@ -445,7 +395,6 @@ class Action(Server):
         return self._states.get(bytes(name.uuid), 0)
 
     def _has(self, name: UUID) -> bool:
-        """Whether the server lists a goal."""
         return self._state(name) > 0
 
     def _end_late(self, halt: Callable[[], None], answer: Future[Any]) -> None:

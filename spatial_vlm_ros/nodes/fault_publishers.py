@@ -28,11 +28,7 @@ class FaultyPublisher:
     """A publisher that applies a sequence of faults; usable from any thread.
 
     Args:
-        publisher: the real publisher.
         line: the faults, in order.
-        later: publishes delayed messages.
-        log: called with a text if a fault cannot be applied to a message; the message passes unchanged.
-        latched: whether to publish the last message again when the faults change, because late subscribers receive it.
     """
 
     def __init__(self, publisher: Any, line: FaultLine, later: _Later, log: Any, latched: bool) -> None:
@@ -79,13 +75,6 @@ class FaultPublishers:
     """All faulty publishers of a node; its parameters `faults` and `fault_seed` must be declared.
 
     `faults` may be set at any time; an invalid value is refused with a list of valid ones.
-
-    Args:
-        node: node of the publishers.
-        forms: stream → message form, for every stream that may have faults; more may be added before `begin`.
-
-    Raises:
-        InputError: raised only by `begin`, if the initial faults cannot be parsed.
     """
 
     def __init__(self, node: Node, forms: Mapping[str, str]) -> None:
@@ -111,11 +100,7 @@ class FaultPublishers:
         changed(self._faults)
 
     def begin(self) -> None:
-        """Apply the parameter, and follow its changes.
-
-        Raises:
-            InputError: the parameter cannot be parsed, or names a stream that this node does not have.
-        """
+        """Apply the parameter, and follow its changes."""
         self._switch(read_faults(str(self._node.get_parameter(FAULTS).value), self.forms))
         self._node.add_on_set_parameters_callback(self._on_set)
 
@@ -142,16 +127,11 @@ class FaultPublishers:
 
 
 def _named(faults: Iterable[Fault], names: set[str], stream: str) -> list[Fault]:
-    """The faults of a publisher that has several stream names, all renamed to its first one."""
     return [Fault(stream, f.part, f.kind, f.amount) for f in faults if f.stream in names]
 
 
 class _Later:
-    """Publishes messages when they are due, on a thread that starts with the first message.
-
-    Args:
-        ok: returns whether publishing is possible; if not, delayed messages are dropped.
-    """
+    """Publishes messages when they are due, on a thread that starts with the first message."""
 
     def __init__(self, ok: Callable[[], bool]) -> None:
         self._ok = ok

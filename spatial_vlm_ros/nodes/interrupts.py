@@ -25,11 +25,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def interrupted_afterwards() -> Iterator[None]:
-    """Delay Ctrl-C until the block has ended.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed meanwhile.
-    """
+    """Delay Ctrl-C until the block has ended."""
     with interrupts() as pressed:
         yield
     if pressed():

@@ -39,12 +39,7 @@ def _qos(lease: float) -> QoSProfile:
 
 
 class Alive:
-    """Announces on a topic that this process is alive. Nothing is published on it.
-
-    Args:
-        node: node of the process.
-        topic: topic that others watch.
-    """
+    """Announces on a topic that this process is alive. Nothing is published on it."""
 
     def __init__(self, node: Node, topic: str) -> None:
         self._node = node
@@ -60,14 +55,11 @@ class AliveWatch:
 
     Args:
         node: node that an executor spins.
-        topic: topic of an `Alive`.
         changed: called on the executor's thread when the count changes.
-        patient: wait longer on a machine that lacks CPU time; for a process whose end does not endanger the motion.
 
     Attributes:
         count: processes that are alive now. Whether it includes this process's own `Alive` depends on the middleware:
             Fast DDS 3 does not count it.
-        seen: whether any process was ever alive.
     """
 
     def __init__(

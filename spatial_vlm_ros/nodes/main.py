@@ -163,7 +163,6 @@ class _Told:
     thread that reads Python's wake-up socket notices it.
 
     Attributes:
-        to_end: whether a signal came.
         again: whether another one came, more than `_ONE` after the first: `ros2 launch` sends its own after Ctrl-C.
         interrupts: whether a signal raises KeyboardInterrupt in the main thread.
     """
@@ -194,7 +193,6 @@ class _Told:
         return self._future
 
     def close(self) -> None:
-        """Close the socket; signals are still counted but have no effect."""
         signal.set_wakeup_fd(-1)
         self._wakes.close()
 

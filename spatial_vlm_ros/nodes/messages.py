@@ -40,21 +40,13 @@ _SPOT, _THIN = 0.04, 0.003  # metres: size of a placement whose load is not know
 
 @lru_cache(maxsize=64)
 def message_class(name: str) -> Any:
-    """Message class for a type name such as "sensor_msgs/msg/Image".
-
-    Raises:
-        ModuleNotFoundError: the message package is not installed.
-    """
+    """Message class for a type name such as "sensor_msgs/msg/Image"."""
     package, _, message = name.partition("/msg/")
     return getattr(importlib.import_module(f"{package}.msg"), message)
 
 
 def vision_class(name: str) -> Any:
-    """A class of vision_msgs, which is imported only when used.
-
-    Raises:
-        DependencyError: vision_msgs is not installed.
-    """
+    """A class of vision_msgs, which is imported only when used."""
     try:
         return message_class(name)
     except ModuleNotFoundError as error:
@@ -65,10 +57,6 @@ def serialised(message: Any) -> tuple[str, bytes]:
     """Serialise a message to its type name ("sensor_msgs/msg/Image") and CDR bytes, with rosbags' definitions.
 
     For a 720p image rclpy's own serialisation blocks all other threads for 3 ms, this one for 0.2 ms.
-
-    Raises:
-        DependencyError: rosbags is not installed.
-        KeyError: rosbags does not know the type.
     """
     store, name = default_store(), _type_name(message)
     return name, bytes(store.serialize_cdr(_of_bags(message, store.types), name))
@@ -105,11 +93,7 @@ def status_message(status: StatusData, message: str) -> Status:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Parse JSON that a message carries.
-
-    Raises:
-        InputError: the text is not a JSON object.
-    """
+    """Parse JSON that a message carries."""
     try:
         found = json.loads(text)
     except ValueError as error:
@@ -127,8 +111,6 @@ def surroundings_text(
     """JSON of the target's surroundings in the scene; "" for a refusal or without a base frame.
 
     Args:
-        resolution: the answer.
-        scene: the scene of the answer.
         all_objects: whether all objects were searched for, or only those named in the words.
         config: how depth becomes obstacles; None = no obstacles from depth.
     """
@@ -138,12 +120,7 @@ def surroundings_text(
 
 
 def resolution_message(resolution: Resolution, frame_id: str = "") -> ResolutionMessage:
-    """Convert an answer to a message.
-
-    Args:
-        resolution: the answer.
-        frame_id: frame of the image, used if the answer has no pose.
-    """
+    """Convert an answer to a message."""
     is_answered = resolution.target is not None  # a refusal has no pose, whatever else it carries
     if resolution.target is not None:
         frame_id = resolution.target.pose.frame_id

@@ -62,30 +62,17 @@ def values(node: Node, room: Any) -> dict[str, Any]:
 
 
 def read(node: Node) -> Settings:
-    """Read a node's parameters as settings.
-
-    Raises:
-        InputError: the values contradict each other.
-    """
+    """Read a node's parameters as settings."""
     return settings_from(_nested({name: node.get_parameter(name).value for name in declared()}))
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
-    """Settings from parameters by ROS name, for example of another node; missing ones have their defaults.
-
-    Raises:
-        InputError: the values contradict each other.
-        UnknownNameError: a parameter that does not exist.
-    """
+    """Settings from parameters by ROS name, for example of another node; missing ones have their defaults."""
     return settings_from(_nested(values))
 
 
 def read_planning(node: Node) -> PlanningConfig:
-    """Read a node's planning parameters.
-
-    Raises:
-        InputError: the values contradict each other.
-    """
+    """Read a node's planning parameters."""
     names = declared(PlanningConfig())
     return planning_from(_nested({name: node.get_parameter(name).value for name in names}))
 
@@ -101,13 +88,7 @@ def refuse_fixed(node: Node, room: Any, changes: Iterable[Parameter]) -> SetPara
 
 
 def check(node: Node, changes: Iterable[Parameter], configured: bool) -> SetParametersResult:
-    """Check a change of parameters; the result says whether it is allowed and why not.
-
-    Args:
-        node: node that declared them.
-        changes: the new values.
-        configured: whether the node has read its fixed parameters.
-    """
+    """Check a change of parameters; the result says whether it is allowed and why not."""
     wanted = {name: node.get_parameter(name).value for name in declared()}
     for change in changes:
         if change.name not in wanted:
@@ -143,7 +124,6 @@ def _descriptor(default: Any, metadata: Mapping[str, Any]) -> ParameterDescripto
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert dotted names to nested groups."""
     nested: dict[str, Any] = {}
     for name, value in values.items():
         group, _, inner = name.rpartition(".")

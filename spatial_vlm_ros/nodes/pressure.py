@@ -32,7 +32,6 @@ class Pressure:
         """How long to wait, in seconds, given how busy the machine was.
 
         Args:
-            seconds: wait on a machine that is not busy.
             most: wait on a busy machine, seconds.
         """
         now, waited = _now()

@@ -24,17 +24,9 @@ def set_faults(node: Node, words: str, target: str, patience: float) -> str:
     """Set the parameter `faults` of a node.
 
     Args:
-        node: the client node; nothing else may spin it.
         words: the faults as text; "" ends all faults.
         target: full name of the node; "" = the running node of `FAULTY`.
         patience: seconds to wait for the node, and for its response.
-
-    Returns:
-        The full name of the node whose faults were set.
-
-    Raises:
-        StaleInputError: the node does not exist or does not respond.
-        InputError: the node refuses the faults, or several nodes match.
     """
     name = f"/{target.lstrip('/')}" if target else _only(node, patience)
     client = node.create_client(SetParametersAtomically, f"{name}/set_parameters_atomically")

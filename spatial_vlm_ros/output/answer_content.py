@@ -46,10 +46,7 @@ class ShownOutline:
         corners: (K, 2) ground coordinates, in order.
         bottom: height, metres.
         top: height, metres.
-        role: its role in the answer.
         row: row of the object in the scene; None if it does not belong to one object.
-        label: text beside it.
-        estimated: whether it is completed or inferred, not measured; drawn dashed.
     """
 
     corners: Array
@@ -80,9 +77,7 @@ class ShownRegion:
         high: (2,) last point.
         score: (R, C) along g1 and g2: margin over standard deviation, within 6; 0 where it is not measured. Unlike a
             likelihood it is nearly linear over the ground, so it can be interpolated.
-        limit: score from which the relation holds; between -limit and limit it is unclear.
         height: height at which it is drawn, metres.
-        words: text for the legend.
     """
 
     low: Array
@@ -106,15 +101,10 @@ class AnswerContent:
     """Everything that is shown of an answer.
 
     Args:
-        layout: the scene.
-        resolution: the answer.
         roles: role of each object, by row.
         marks: row → letter of a rival.
-        outlines: outlines on the ground, the lowest first.
-        spots: free spots, the best first.
         region: region where the deciding relation holds, or None.
         deciding: the clause that decides, or None.
-        view: viewpoint of the frame of reference in force.
         low: (2,) ground coordinates of the lower corner of the shown area.
         high: (2,) ground coordinates of the upper corner.
         length: line of the measured distance, for a question about distance; else None.

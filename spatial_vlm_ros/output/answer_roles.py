@@ -57,8 +57,6 @@ def roles_of(
     """Assign a role to each object, by row, and letters to rivals.
 
     Args:
-        layout: the scene.
-        resolution: the answer.
         deciding: the clause that decides, or None.
         beside: rows of objects that the requested place relates to.
         config: the resolver's configuration.

@@ -35,8 +35,6 @@ def draw_camera_view(canvas: Rgb, scale: int, content: AnswerContent, depth: Dep
     Args:
         canvas: (H, W, 3) uint8, the image enlarged by `scale`; changed.
         scale: canvas pixels per image pixel.
-        content: what is shown.
-        depth: depth configuration, for the noise of depth.
         size: letter size, pixels.
     """
     view = _ImagePen(canvas, scale, content, size)
@@ -100,7 +98,6 @@ class _ImagePen:
                 drawing.line(self._canvas, part[:, 0].astype(np.float64), drawing.HOLDS, 1, closed=True, border=False)
 
     def other(self, row: int) -> None:
-        """Draw an object that the answer is not about: a faint box and, if there is room, its name."""
         obj = self._content.layout.scene.objects[row]
         around = self._box(obj)
         drawing.line(self._canvas, _corners(around), COLOURS[Role.OTHER], 1, closed=True, border=False)

@@ -47,9 +47,7 @@ def draw_comparison(
     """Draw a comparison on its frame.
 
     Args:
-        frame: frame of the comparison.
         answered: the answer by measurement only.
-        compared: the opinions to compare.
         config: the resolver's configuration; None = defaults.
 
     Returns:
@@ -182,8 +180,6 @@ def _row(
     Args:
         panel: (H, W, 3) uint8 image, changed.
         row: row to draw.
-        choice: the choice in words.
-        colour: colour of its ring.
         number: number of the row, from 0.
         y: baseline of its letters, pixels.
         widths: column widths of one relation, of all relations and of the truth, pixels.

@@ -39,7 +39,6 @@ class DecidingClause:
     """The clause that decides an answer or a refusal.
 
     Args:
-        measurement: its measurement in the answer.
         subject: row of the object that it describes.
         anchors: rows that it is measured against.
         sigma: standard deviation of its margin, metres; None if it could not be measured again.

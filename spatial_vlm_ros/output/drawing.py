@@ -63,11 +63,7 @@ def line(canvas: Rgb, points: Pixels, colour: Colour, width: int = 2, closed: bo
     Args:
         canvas: (H, W, 3) uint8, changed.
         points: (N, 2) pixels.
-        colour: colour of the line.
         width: line width, pixels.
-        closed: whether it returns to the first point.
-        dashed: whether it is dashed.
-        border: whether it has the border.
     """
     if not np.isfinite(points).all() or np.abs(points).max(initial=0.0) > 2e4:
         return
@@ -133,7 +129,6 @@ def tint_region(canvas: Rgb, score: npt.NDArray[np.floating], limit: float, shar
     Args:
         canvas: (H, W, 3), changed.
         score: (H, W) score of the relation: margin over standard deviation.
-        limit: score from which it holds; below minus it, it fails.
         share: share of the tint, 0 to 1.
     """
     clear, unclear = score >= limit, np.abs(score) < limit
@@ -167,11 +162,6 @@ class Labels:
         """Request a label.
 
         Args:
-            text: text of the label.
-            names: rectangle of the object that it names.
-            colour: colour of its bar.
-            rank: labels of the lowest rank are placed first.
-            plain: whether to use small letters without background.
             farthest: largest distance from the object, pixels; farther away it is left out.
         """
         if not text or not np.isfinite(names).all():
@@ -199,7 +189,6 @@ class Labels:
 
 
 def _lead(canvas: Rgb, place: Rectangle, names: Rectangle, colour: Colour) -> None:
-    """Draw a thin line from a distant label to its object."""
     x = min(max((place[0] + place[2]) / 2, names[0]), names[2])
     y = min(max((place[1] + place[3]) / 2, names[1]), names[3])
     from_x, from_y = min(max(x, place[0]), place[2]), min(max(y, place[1]), place[3])

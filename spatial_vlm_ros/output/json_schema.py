@@ -37,11 +37,7 @@ def comparison_json(comparison: RelationComparison) -> dict[str, Any]:
 
 
 def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
-    """Read a resolution that `resolution_json` wrote.
-
-    Raises:
-        InputError: it is not a resolution; the message names the field.
-    """
+    """Read a resolution that `resolution_json` wrote."""
     import msgspec
 
     try:
@@ -61,11 +57,7 @@ def surroundings_json(surroundings: Surroundings) -> dict[str, Any]:
 
 
 def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
-    """Read surroundings that `surroundings_json` wrote.
-
-    Raises:
-        InputError: it is not such an object (the message names the field), or a number in it is not finite.
-    """
+    """Read surroundings that `surroundings_json` wrote."""
     import msgspec
 
     if not _finite(value):
@@ -84,11 +76,7 @@ def dialogue_json(dialogue: Dialogue) -> dict[str, Any]:
 
 
 def dialogue_from_json(value: Mapping[str, Any]) -> Dialogue:
-    """Read a dialogue that `dialogue_json` wrote.
-
-    Raises:
-        InputError: it is not a dialogue; the message names the field.
-    """
+    """Read a dialogue that `dialogue_json` wrote."""
     return _converted("dialogue", value, Dialogue)
 
 
@@ -98,11 +86,7 @@ def phrases_json(phrases: Sequence[NounPhrase]) -> list[Any]:
 
 
 def phrases_from_json(values: Sequence[Any]) -> tuple[NounPhrase, ...]:
-    """Read phrases that `phrases_json` wrote.
-
-    Raises:
-        InputError: an element is not a phrase; the message names the field.
-    """
+    """Read phrases that `phrases_json` wrote."""
     return _converted("phrases", list(values), tuple[NounPhrase, ...])
 
 
@@ -124,11 +108,7 @@ def error_json(instruction: str, error: SpatialVlmError) -> dict[str, Any]:
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of "query", "resolution" or "comparison".
-
-    Raises:
-        InputError: an unknown name.
-    """
+    """Return the JSON Schema (2020-12) of "query", "resolution" or "comparison"."""
     import msgspec
 
     types = {"query": SpatialQuery, "resolution": Resolution, "comparison": RelationComparison}

@@ -32,7 +32,6 @@ class LabelRequest:
 
     Args:
         size: its width and height, pixels.
-        names: rectangle of the object that it names.
         farthest: largest distance from the object, pixels; farther away it is left out.
     """
 
@@ -49,11 +48,6 @@ def place_labels(
     Args:
         requests: labels, the most important first.
         area: area they must stay inside.
-        clear: rectangles that no label may touch.
-        seen: rectangles that labels should avoid hiding.
-
-    Returns:
-        Rectangles inside `area` that touch neither each other nor `clear`.
     """
     taken = _rectangles(clear)
     better_seen = _rectangles(seen)

@@ -87,8 +87,6 @@ def write(canvas: Rgb, text: str, place: tuple[int, int], size: float, colour: C
         text: any characters.
         place: pixel at the left end of the baseline.
         size: letter size (em), pixels.
-        colour: colour of the letters.
-        strong: whether to use the heavier weight.
     """
     coverage, left, above = _line(text, round(2 * size) / 2, strong)
     height, width = coverage.shape

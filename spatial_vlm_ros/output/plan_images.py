@@ -45,11 +45,7 @@ _GROUND = (251, 252, 253)
 
 
 def motion_from(data: bytes) -> PlannedMotion:
-    """Read a motion that `PlannedMotion.data` wrote.
-
-    Raises:
-        InputError: it is not such JSON; the message names the field.
-    """
+    """Read a motion that `PlannedMotion.data` wrote."""
     import msgspec
 
     try:
@@ -67,14 +63,10 @@ def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
     """Draw the plan into the scene's image.
 
     Args:
-        motion: the motion, with its camera.
         image: JPEG or PNG of the scene, of the camera's size.
 
     Returns:
         (H', W', 3) uint8: the image, enlarged to 640 pixels width if it is narrower.
-
-    Raises:
-        InputError: there is no camera, or the image is invalid or of another size.
     """
     camera = motion.camera
     decoded = _decoded(image)
@@ -100,7 +92,6 @@ def draw_plan_view(motion: PlannedMotion, side: Side) -> Rgb:
     """Draw the plan from above or from the side, to scale; both views of a motion have the same scale.
 
     Args:
-        motion: the motion to draw.
         side: "above": x up, y to the left; "side": x to the right, z up, seen from negative y.
 
     Returns:
@@ -162,8 +153,6 @@ class PlanEye:
     """Projects points to pixels, to scale.
 
     Args:
-        side: side of the view.
-        metres_to_pixels: scale of both views of a motion.
         low: (2,) least shown horizontal and vertical coordinate, metres.
         height: height of the view, pixels.
         left: pixels left of `low`.
@@ -304,7 +293,6 @@ class _Pen:
             cv2.rectangle(self._canvas, (x - 6, y - 6), (x + 6, y + 6), drawing.PAPER, 1)
 
     def title(self, words: str) -> None:
-        """Draw a line of text at the top."""
         self._canvas[: int(_HEAD) - 6] = drawing.PAPER
         lettering.write(self._canvas, words, (8, 17), _LETTERS, drawing.INK, True)
 

@@ -51,7 +51,6 @@ class ColouredMesh:
         points: (N, 3) metres.
         colours: (N, 3) red, green, blue, 0 to 1.
         triangles: (M, 3) rows of points.
-        frame_id: frame of the points.
     """
 
     points: Array
@@ -67,7 +66,6 @@ def mesh_of(frame: RgbdFrame, content: AnswerContent | None) -> ColouredMesh:
     """Make a mesh of the camera's surface and, if there is a scene, of the answer.
 
     Args:
-        frame: the frame that was resolved.
         content: content of the answer to show; None if nothing could be lifted.
     """
     if content is not None:
@@ -93,9 +91,6 @@ def write_ply(path: Path, mesh: ColouredMesh, *, force: bool = False) -> None:
 
     Points are doubles in metres, colours have 8 bits, and a face is its number of corners (1 byte) and their rows (4
     bytes each).
-
-    Raises:
-        FileError: the file cannot be written; an earlier file is unchanged.
     """
     corners = np.empty(len(mesh.points), _CORNER)
     corners["at"], corners["colour"] = mesh.points, np.round(np.clip(mesh.colours, 0.0, 1.0) * 255)
@@ -112,12 +107,7 @@ def write_ply(path: Path, mesh: ColouredMesh, *, force: bool = False) -> None:
 
 
 def show(mesh: ColouredMesh, title: str) -> None:
-    """Show a mesh in a window until it is closed.
-
-    Raises:
-        DependencyError: Open3D is not installed.
-        DisplayError: there is no display, or no window can be opened.
-    """
+    """Show a mesh in a window until it is closed."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise DisplayError("neither DISPLAY nor WAYLAND_DISPLAY is set")
     open3d = _open3d()

@@ -33,7 +33,6 @@ def draw_top_view(content: AnswerContent, width: int, height: int, size: float) 
     """Draw the top view; the camera looks towards the top of the image.
 
     Args:
-        content: the content to show.
         width: image width, pixels.
         height: image height, pixels.
         size: letter size, pixels.
@@ -114,7 +113,6 @@ class _PlanPen:
         drawing.tint_region(canvas, np.asarray(score, np.float32), region.limit, 0.22)
 
     def hidden(self, canvas: Rgb) -> None:
-        """Draw outlines of regions that are hidden and may contain objects."""
         for hidden in self._content.resolution.hidden_regions:
             corners = hidden_outline(self._content.layout, hidden)
             if corners is not None:

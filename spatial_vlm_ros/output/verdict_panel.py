@@ -27,7 +27,6 @@ def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: i
     """Draw the text of an answer, and the legend of its images.
 
     Args:
-        resolution: the answer.
         content: content of the images; None if there is no scene.
         width: width of the panel, pixels.
         size: letter size, pixels.

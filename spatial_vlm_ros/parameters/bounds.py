@@ -18,9 +18,6 @@ def parameter(default: Any, unit: str, low: float, high: float, doc: str, fixed:
         default: value if none is given.
         unit: "" for a plain number.
         low: least value allowed.
-        high: greatest value allowed.
-        doc: description.
-        fixed: as in `option`.
     """
     return field(default=default, metadata={"unit": unit, "low": low, "high": high, "doc": doc, "fixed": fixed})
 
@@ -30,7 +27,6 @@ def option(default: bool | str, doc: str, choices: tuple[str, ...] = (), fixed: 
 
     Args:
         default: value if none is given.
-        doc: what it does.
         choices: allowed words; empty = any.
         fixed: True if it is read only when the node is configured, so it cannot change while the node runs.
     """
@@ -62,12 +58,7 @@ class Bounded:
 
 
 def group_from(name: str, default: Any, values: Any) -> Any:
-    """Return a group of parameters with some values changed.
-
-    Raises:
-        InputError: `values` is not a mapping, or a value has the wrong type or is out of its bounds.
-        UnknownNameError: a name is not a parameter of the group.
-    """
+    """Return a group of parameters with some values changed."""
     if not isinstance(values, Mapping):
         raise InputError(f"parameter {name}", repr(values), "a group of parameters", "indent its parameters below it")
     check_names(f"parameter of {name}", values, (f.name for f in dataclasses.fields(default)))
@@ -75,11 +66,7 @@ def group_from(name: str, default: Any, values: Any) -> Any:
 
 
 def check_names(kind: str, names: Iterable[Any], known: Iterable[str]) -> None:
-    """Raise if a name is unknown.
-
-    Raises:
-        UnknownNameError: names the first unknown one.
-    """
+    """Raise if a name is unknown."""
     known = tuple(known)
     for name in names:
         if name not in known:

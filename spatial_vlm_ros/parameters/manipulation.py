@@ -373,14 +373,7 @@ class MotionConfig(Bounded):
 
 @dataclass(frozen=True)
 class PlanningConfig:
-    """Parameters for making and checking goals for a motion planner.
-
-    Args:
-        gripper, goal, grasp, workspace, observation, motion: the numbers of each part.
-
-    Raises:
-        InputError: a lower limit is not below its upper limit, or a tip frame lies outside its fingers.
-    """
+    """Parameters for making and checking goals for a motion planner."""
 
     gripper: GripperConfig = field(default_factory=GripperConfig)
     goal: GoalConfig = field(default_factory=GoalConfig)

@@ -417,12 +417,7 @@ def _moved(probability: float, factor: float) -> float:
 
 
 def config_from(values: Mapping[str, Any]) -> ResolverConfig:
-    """Resolver configuration from nested values by parameter name; missing values keep their default.
-
-    Raises:
-        UnknownNameError: a name is not a parameter.
-        InputError: a value has the wrong type or is out of its bounds.
-    """
+    """Resolver configuration from nested values by parameter name; missing values keep their default."""
     defaults = ResolverConfig()
     check_names("parameter", values, (f.name for f in dataclasses.fields(defaults)))
     changed: dict[str, Any] = {}

@@ -39,13 +39,9 @@ class RobotPreset:
     """A robot with the defaults of its upstream drivers.
 
     Args:
-        name: of the preset.
-        title: for a person.
         controller_manager: ros2_control node that runs the controllers.
         controllers: those that must be active.
         joint_limits: of the arm's joints, from the base to the tip.
-        parameters: groups of `PlanningConfig` by name, for every planner.
-        planners: planner → its differences: `parameters` in groups, and `arm_planner`, parameters of that node.
     """
 
     name: str
@@ -61,10 +57,6 @@ class RobotPreset:
 
         Args:
             planner: one of PLANNERS.
-
-        Raises:
-            UnknownNameError: the robot has no such planner.
-            InputError: a value has the wrong type or is out of its bounds.
         """
         config = self.planning(planner)
         return {
@@ -74,11 +66,7 @@ class RobotPreset:
         }
 
     def planning(self, planner: str) -> PlanningConfig:
-        """Planning configuration for the planner; values that the preset does not set keep their default.
-
-        Raises:
-            UnknownNameError, InputError: as `values`.
-        """
+        """Planning configuration for the planner; values that the preset does not set keep their default."""
         defaults, groups = PlanningConfig(), self._groups(planner)
         check_names(f"group of parameters of robot {self.name}", groups, (f.name for f in dataclasses.fields(defaults)))
         typed = {
@@ -88,12 +76,7 @@ class RobotPreset:
         return planning_from(typed)
 
     def arm_planner(self) -> dict[str, Any]:
-        """Parameters of the node `arm_planner` for this robot.
-
-        Raises:
-            UnknownNameError: the robot has no built-in planner, or the node has no such parameter.
-            InputError: a value has the wrong type or is out of its bounds.
-        """
+        """Parameters of the node `arm_planner` for this robot."""
         given, defaults = self._planner("built-in").get("arm_planner", {}), ArmPlannerConfig()
         known = (f.name for f in dataclasses.fields(defaults))
         check_names(f"parameter of arm_planner of robot {self.name}", given, known)
@@ -107,7 +90,6 @@ class RobotPreset:
         return self.planners[planner]
 
     def _groups(self, planner: str) -> dict[str, dict[str, Any]]:
-        """Groups of parameters: those of the robot, then those that differ with the planner."""
         own = self._planner(planner).get("parameters", {})
         return {
             group: {**self.parameters.get(group, {}), **own.get(group, {})}
@@ -116,16 +98,7 @@ class RobotPreset:
 
 
 def robot_from(name: str, values: Any) -> RobotPreset:
-    """Make a preset from the values of its file.
-
-    Args:
-        name: of the preset, for errors.
-        values: of the file.
-
-    Raises:
-        UnknownNameError: a key or a parameter does not exist.
-        InputError: a value is missing, has the wrong type, or is out of its bounds.
-    """
+    """Make a preset from the values of its file."""
     what = f"robot {name}"
     table = _mapping(what, values)
     check_names(f"key of {what}", table, _KEYS)

@@ -33,12 +33,7 @@ class Settings:
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
-    """All settings from the nested values of a parameter file; missing values keep their default.
-
-    Raises:
-        UnknownNameError: a name is not a parameter.
-        InputError: a value has the wrong type or is out of its bounds.
-    """
+    """All settings from the nested values of a parameter file; missing values keep their default."""
     rooms = {"resolver": ResolverConfig, "streams": StreamConfig, "node": NodeConfig}
     room_of = {f.name: room for room, form in rooms.items() for f in dataclasses.fields(form)}
     check_names("parameter", values, (*room_of, "evidence"))

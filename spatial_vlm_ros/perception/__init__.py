@@ -51,12 +51,6 @@ def parse_options(text: str) -> dict[str, str]:
 
     Args:
         text: name=value pairs, separated by spaces; may be empty.
-
-    Returns:
-        Values by name, as texts.
-
-    Raises:
-        InputError: a quote is not closed, a part is not name=value, or a name comes twice.
     """
     import shlex
 

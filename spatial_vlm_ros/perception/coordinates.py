@@ -35,16 +35,12 @@ class Convention:
     """How a model writes a location.
 
     Args:
-        name: name in messages.
         unit: "pixel": pixel of the image as given; "resized": pixel of the image as resized by the model's processor;
             "fraction" of width and height; "square": fraction of the side of the square that the image was padded to,
             the image in its middle (see geometry.padding); "thousand": thousandths of width and height; "percent":
             percent of width and height; "bin": number of one of `bins` equal strips along each side.
         order: "xy": x first; "yx": y first.
         bins: number of strips; 0 for all other units.
-
-    Raises:
-        InputError: unit or order does not exist, or `bins` does not fit the unit.
     """
 
     name: str
@@ -98,18 +94,12 @@ def to_pixels(
 
     Args:
         values: (N, 2) points or (N, 4) boxes, float64, in the convention's unit and order.
-        convention: convention of the values.
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
         beyond: share of a side by which values may also lie outside the image and are clipped; not for bins.
 
     Returns:
         (N, 2) x, y or (N, 4) x0, y0, x1, y1, float64, pixels of the image as given, inside it.
-
-    Raises:
-        ShapeError: not (N, 2) or (N, 4) numbers.
-        InputError: a value is not finite or lies outside the image, a size is not positive, or `resized` is missing;
-            for values outside, the message names the conventions they would fit.
     """
     numbers = _numbers(values)
     sides, limits, slack = _scale(convention, size, resized, numbers.shape[1] // 2)
@@ -131,12 +121,8 @@ def share_inside(
 
     Args:
         box: (4,) numbers in the convention's unit and order.
-        convention: convention of the values.
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
-
-    Raises:
-        ShapeError, InputError: as `to_pixels`.
     """
     numbers = _numbers([box])
     image, limits, _ = _scale(convention, size, resized, 2)
@@ -157,15 +143,11 @@ def from_pixels(
 
     Args:
         places: (N, 2) x, y or (N, 4) x0, y0, x1, y1, pixels of the image as given; clipped to it.
-        convention: convention of the result.
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
 
     Returns:
         (N, 2) or (N, 4) float64, in the convention's unit and order; fractions are not rounded.
-
-    Raises:
-        ShapeError, InputError: as `to_pixels`; but a location outside the image is not an error.
     """
     pixels = _numbers(places)
     sides, limits, _ = _scale(convention, size, resized, pixels.shape[1] // 2)
@@ -246,7 +228,6 @@ def _of_image(
 
     Args:
         numbers: (N, 2) or (N, 4) as written. In the padding the result is below 0 or above 1.
-        convention: convention of the values.
         sides: (2,) or (4,) of the image, pixels.
     """
     if convention.order == "yx":

@@ -26,7 +26,6 @@ class BackendCost:
         median_s: seconds of the others, median.
         p95_s: the same, 95th percentile.
         cpu_s: mean processor time of each of the others, all cores, seconds; without that of a server.
-        frames: number of the others.
         peak_mb: peak memory of this process since its start, loading included, 10^6 bytes.
         gpu_peak_mb: peak memory of torch on the GPU, 10^6 bytes; None without torch or a GPU.
         runs_on: device or providers that the backend reports; empty if it reports none.
@@ -49,14 +48,9 @@ def measure(
     """Load a backend and measure repeated requests for the same phrases in the same image.
 
     Args:
-        load: loads the backend.
         rgb: (H, W, 3) uint8.
-        phrases: phrases of each request.
         frames: requests after the first one, 1 or more.
         most_s: seconds after which no further request is made; at least one is.
-
-    Raises:
-        SpatialVlmError: the backend cannot be loaded, or fails.
     """
     started = time.perf_counter()
     grounder = load()

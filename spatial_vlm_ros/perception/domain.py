@@ -23,11 +23,7 @@ def domain_of(grounder: object) -> ModelDomain:
 
 
 def check_declared(name: str, grounder: object) -> None:
-    """Refuse a backend whose `domain` is not a known word, because the domain gate would not apply to it.
-
-    Raises:
-        ModelError: `domain` is an unknown word.
-    """
+    """Refuse a backend whose `domain` is not a known word, because the domain gate would not apply to it."""
     declared = getattr(grounder, "domain", "unknown")
     if declared not in MODEL_DOMAINS:
         repair = f"fix the backend: declare one of {', '.join(MODEL_DOMAINS)}"
@@ -35,16 +31,7 @@ def check_declared(name: str, grounder: object) -> None:
 
 
 def check_domain(grounder: object, config: DomainGateConfig, images: ImageDomain = "unknown") -> None:
-    """Refuse a detector trained only on simulated images if the images are not known to be simulated.
-
-    Args:
-        grounder: grounder to ask.
-        config: domain of the images if a frame does not state it, and whether a mismatch is allowed.
-        images: domain that the frame states.
-
-    Raises:
-        DomainMismatchError: the images are real, or their domain is unknown.
-    """
+    """Refuse a detector trained only on simulated images if the images are not known to be simulated."""
     known = config.images if images == "unknown" else images
     trained = domain_of(grounder)
     if trained == "simulated" and known != "simulated" and not config.allow_mismatch:

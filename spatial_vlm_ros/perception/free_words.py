@@ -42,17 +42,9 @@ class AnsweredByModel(NamedTuple):
 class FreeWords:
     """Words outside the grammar that may be put to a model.
 
-    Args:
-        words: the words of the instruction.
-        refused: why they are not understood.
-
     Attributes:
         phrases: phrases that are understood and can be searched for: the noun before the refused part, and the anchors;
             often none.
-
-    Raises:
-        NotUnderstoodError: they ask for more than one object, contain a negation, or answer a question that was not
-            asked.
     """
 
     def __init__(self, words: str, refused: NotUnderstoodError) -> None:
@@ -67,11 +59,7 @@ class FreeWords:
         self.phrases = tuple(dict.fromkeys(part for phrase in (*head, *anchors) for part in nested(phrase)))
 
     def referrer(self, grounder: object) -> Referrer:
-        """Return a grounder as the model to ask.
-
-        Raises:
-            NotUnderstoodError: there is none, or it cannot refer.
-        """
+        """Return a grounder as the model to ask."""
         try:
             return referrer_of(grounder)
         except InputError as error:
@@ -89,17 +77,7 @@ class FreeWords:
         """Ask the model once, and check the object it names by measurement.
 
         Args:
-            referrer: the model.
-            scene: scene lifted from all detections.
-            grounding: how well its detections fit `phrases`.
             config: least overlap of a box with the object it names, and what counts as standing out from the support.
-            lift: makes a scene of a frame and detections.
-            scorer_of: makes the phrase scorer of a scene.
-
-        Raises:
-            NotUnderstoodError: the model failed, or its answer is invalid; the message has both reasons.
-            CancelledError: the request was withdrawn.
-            DepthError, InputError: as `lift`.
         """
         try:
             found = ask_for_words(referrer, scene, self._words)
@@ -133,7 +111,6 @@ class FreeWords:
         return AnsweredByModel(judged_choice(self._words, row, self._reading, scorer, why), grounding, scene)
 
     def _cut_out(self, model: object, scene: Scene, added: Detection, overlap: float) -> Detection:
-        """Give the added object a mask if the backend has a mask model; else depth segments it."""
         try:
             return with_mask(model, scene.frame.rgb, added, overlap)
         except ModelError as error:

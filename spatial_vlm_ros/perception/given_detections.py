@@ -12,20 +12,12 @@ from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 
 class GivenDetections:
-    """A grounder that answers from given detections.
-
-    Args:
-        detections: what was found in the image.
-    """
+    """A grounder that answers from given detections."""
 
     def __init__(self, detections: Sequence[Detection]) -> None:
         self._detections = tuple(detections)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Match the labels to the phrases; see Grounder.ground.
-
-        Raises:
-            InputError: duplicate ids, a box outside the image, a mask of another size.
-        """
+        """Match the labels to the phrases; see Grounder.ground."""
         detections = check_detections(self._detections, rgb.shape[1], rgb.shape[0])
         return Grounding(detections, label_match(phrases, detections))

@@ -36,12 +36,7 @@ def match_of(phrases: Sequence[NounPhrase], grounding: Grounding) -> Callable[[N
 
 
 def checked_grounding(grounding: Grounding, phrases: Sequence[NounPhrase], frame: RgbdFrame, name: str) -> Grounding:
-    """Check the detections of a grounding, and that it has a match row for each phrase.
-
-    Raises:
-        InputError: detections that do not fit the frame.
-        ModelError: its match matrix does not fit.
-    """
+    """Check the detections of a grounding, and that it has a match row for each phrase."""
     detections = check_detections(grounding.detections, frame.camera.width, frame.camera.height)
     match = np.asarray(grounding.match, np.float64)
     if match.shape != (len(phrases), len(detections)) or not ((match >= 0) & (match <= 1)).all():
@@ -51,11 +46,7 @@ def checked_grounding(grounding: Grounding, phrases: Sequence[NounPhrase], frame
 
 
 def grounding_of_objects(grounding: Grounding, scene: Scene) -> Grounding:
-    """Drop detections of the robot from a grounding: it then has one column per object of the scene.
-
-    Raises:
-        InputError: the grounding belongs to other detections.
-    """
+    """Drop detections of the robot from a grounding: it then has one column per object of the scene."""
     column_of = {detection.id: column for column, detection in enumerate(grounding.detections)}
     columns = [column_of.get(obj.id, -1) for obj in scene.objects]
     if -1 in columns or len(columns) + len(scene.of_robot) < len(column_of):

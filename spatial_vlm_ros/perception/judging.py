@@ -61,7 +61,6 @@ class RelationQuestion:
     Args:
         relation: a key of CHOICES.
         target: box of the target: left, top, right, bottom, pixels.
-        anchor: box of the anchor, likewise.
     """
 
     relation: str
@@ -107,9 +106,6 @@ class AskedJudge:
         model: if it has `scores_of` (see CandidateScorer), it is asked `batch` questions at once; else if it has
             `scores(rgb, question, choices)`, these log-likelihoods are used; else its choice counts.
         box_text: writes a box in the model's format; None = format unknown.
-
-    Attributes:
-        takes_marks: tells callers that `judge` accepts `marks`.
     """
 
     takes_marks = True
@@ -127,15 +123,10 @@ class AskedJudge:
 
         Args:
             rgb: (H, W, 3) uint8.
-            questions: relations and boxes.
             budget_s: seconds after which no further question is asked.
             marks: a form of `relation_marks`, or "auto": the form that the model understands best. Finding it uses the
                 budget of the first questions, and continues with the next ones if that is too short; until then there
                 is no opinion.
-
-        Raises:
-            ModelError: the model failed, or its likelihoods are not numbers.
-            MarksError: the model cannot be asked with these marks, or with any.
         """
         end = time.monotonic() + budget_s
         form = self._form(marks, end)
@@ -260,11 +251,7 @@ class MarkedJudge:
 
 
 def with_marks(judge: RelationJudge, marks: str) -> RelationJudge:
-    """Set a judge's form of marks; the judge itself if they are the default.
-
-    Raises:
-        InputError: the judge has its own way of marking objects.
-    """
+    """Set a judge's form of marks; the judge itself if they are the default."""
     if marks == BOXES:
         return judge
     if not getattr(judge, "takes_marks", False):
@@ -289,11 +276,7 @@ class CannotJudgeError(InputError):
 
 
 def check_probabilities(found: Sequence[float | None], n: int, model: str) -> tuple[float | None, ...]:
-    """Check the probabilities of a RelationJudge.
-
-    Raises:
-        ModelError: a wrong number of them, or a value that is not a probability.
-    """
+    """Check the probabilities of a RelationJudge."""
     good = isinstance(found, (tuple, list, np.ndarray)) and len(found) == n
     if not good or not all(p is None or (isinstance(p, (int, float, np.floating)) and 0.0 <= p <= 1.0) for p in found):
         raise ModelError(model, f"it judged {n} relations with {str(found)[:80]}", "fix the backend")

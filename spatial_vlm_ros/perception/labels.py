@@ -198,13 +198,7 @@ def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) 
 
 @lru_cache(maxsize=4096)
 def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> float:
-    """Fit of one label to one category, 0 to 1; see the constants for what each value means.
-
-    Args:
-        category: noun of a phrase, words of a compound separated by spaces.
-        label: label from the detector.
-        attributes: further words from the detector for the same object.
-    """
+    """Fit of one label to one category, 0 to 1; see the constants for what each value means."""
     said, seen = _words(category), _words(label)
     if not said or not seen:
         return NONE
@@ -240,7 +234,6 @@ def _by_whole_name(said: tuple[str, ...], seen: tuple[str, ...], given: frozense
 
 
 def _ending(words: tuple[str, ...]) -> Iterator[tuple[int, int]]:
-    """Number of words of each listed name that `words` ends in, and the number of its group."""
     for length in range(1, min(len(words), _LONGEST_NAME) + 1):
         for number, plainly in _names().get(words[-length:], ()):
             if not plainly or all(map(_describes, words[:-length])):
@@ -259,7 +252,6 @@ def _names() -> dict[tuple[str, ...], tuple[tuple[int, bool], ...]]:
 
 
 def _carried(word: str, seen: Collection[str]) -> bool:
-    """Whether a modifier is among the words seen, directly, as a synonym or as a hypernym: drink can, soda can."""
     if word in seen:
         return True
     if _describes(word):
@@ -304,7 +296,6 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
 
 
 def _excluded(unknown: Sequence[str], seen: Collection[str]) -> bool:
-    """Whether an object is seen with another colour or material than the one said."""
     colours = {colour_family(word) for word in seen} - {None}
     said = {colour_family(word) for word in unknown} - {None}
     return bool(said and colours and not said & colours) or any(other_material(word, seen) for word in unknown)

@@ -39,7 +39,6 @@ class MarkScene:
         target: box, pixels.
         anchor: box, pixels.
         choices: the choices in the order in which they are shown.
-        truth: the right choice, the position of the target.
     """
 
     rgb: Rgb
@@ -50,11 +49,7 @@ class MarkScene:
 
 
 class MarkProbe:
-    """Asks about scene after scene, in all forms in turn, as time allows; answers are kept.
-
-    Args:
-        forms: forms to choose from; on a tie the first one wins.
-    """
+    """Asks about scene after scene, in all forms in turn, as time allows; answers are kept."""
 
     def __init__(self, forms: Mapping[str, MarkForm]) -> None:
         self._forms = forms
@@ -62,15 +57,7 @@ class MarkProbe:
         self.right = dict.fromkeys(forms, 0)
 
     def run(self, ask: Asked, in_time: Callable[[], bool]) -> bool:
-        """Continue with the questions and return whether all are answered.
-
-        Args:
-            ask: asks the model.
-            in_time: whether there is time left; checked before each question.
-
-        Raises:
-            ModelError: raised by the model; the question is repeated next time.
-        """
+        """Continue with the questions and return whether all are answered."""
         while self._waiting:
             if not in_time():
                 return False
@@ -85,11 +72,7 @@ class MarkProbe:
         return f"{counts} of {SCENES_OF_A_FORM} drawn scenes"
 
     def chosen(self, model: str) -> str:
-        """Return the form with the most right answers; call it only after `run` returned True.
-
-        Raises:
-            MarksError: no form does better than guessing.
-        """
+        """Return the form with the most right answers; call it only after `run` returned True."""
         best = max(self._forms, key=self.right.__getitem__)
         if self.right[best] >= (needed := least_right(len(self._forms))):
             return best

@@ -59,14 +59,8 @@ def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) 
     point.
 
     Args:
-        grounder: any grounder.
         rgb: (H, W, 3) uint8.
-        detection: detection with a box or a point.
         overlap: least overlap (IoU), 0 to 1.
-
-    Raises:
-        ModelError: the mask model failed.
-        CancelledError: the request was withdrawn.
     """
     masked = getattr(grounder, "masked", None)
     if not callable(masked):
@@ -114,11 +108,6 @@ def masked_by(
     Args:
         masks: the mask model; with None or PointsByDepth the detections stay as they are.
         rgb: (H, W, 3) uint8.
-        detections: detections with boxes or points. Those that have masks keep them.
-
-    Raises:
-        ModelError: the mask model failed.
-        ModelTimeoutError: it spent its time budget.
     """
     if masks is None or isinstance(masks, PointsByDepth):
         return tuple(detections)

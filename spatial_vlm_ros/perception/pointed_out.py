@@ -35,8 +35,6 @@ class PointedOut:
     """The object that a model pointed at.
 
     Args:
-        status: OK, or why there is no single object.
-        reason: reason in words, if the status is not OK.
         row: row of an object of the scene; None for a new object.
         added: a new object that no detector has found, to be lifted with the others; else None.
         rows: rows of objects that it may mean, if the status is not OK.
@@ -50,17 +48,7 @@ class PointedOut:
 
 
 def ask_for_words(referrer: Referrer, scene: Scene, words: str) -> tuple[NamedObject, ...]:
-    """Ask a model which object some words mean.
-
-    Args:
-        referrer: the model.
-        scene: scene whose image the model sees.
-        words: the whole wording of the user; each backend quotes it.
-
-    Raises:
-        ModelError: the model failed, or its answer is not a location in this image.
-        CancelledError: the request was withdrawn.
-    """
+    """Ask a model which object some words mean."""
     name = type(referrer).__name__
     try:
         found = referrer.refer(scene.frame.rgb, words)
@@ -89,14 +77,7 @@ def pointed_out(
     stands out in its box belongs to a detected one. All locations have to name one object.
 
     Args:
-        found: result of `ask_for_words`.
-        scene: scene lifted from all detections.
         overlap: least overlap (IoU) of a box with the box of the object it names.
-        model: name, for errors.
-        config: what counts as standing out from the support.
-
-    Raises:
-        ModelError: an invalid box.
     """
     if not found:
         return PointedOut(Status.NOT_FOUND, "it points at no object")
@@ -187,7 +168,6 @@ def same_as_detected(pixels: Mask, scene: Scene) -> PointedOut | None:
 
     Args:
         pixels: (H, W) bool mask of the new object.
-        scene: scene lifted from all detections.
     """
     objects = [object_pixels(obj, scene.frame) for obj in scene.objects]
     shared = [np.count_nonzero(pixels & other) for other in objects]

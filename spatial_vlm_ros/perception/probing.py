@@ -57,9 +57,7 @@ class Trial:
     Args:
         size: (width, height) of the image, pixels.
         resized: the same after the model's processor; None if not known.
-        phrase: phrase of the prompt.
         box_xyxy: its box, pixels.
-        answer: the beginning of the reply, printable.
         numbers: numbers read from it: two, four, or none if it has no location.
         tokens: "<loc_" or "<loc", the beginning of its location tokens; else empty.
     """
@@ -78,8 +76,6 @@ class Support:
     """How well one convention explains the answers.
 
     Args:
-        convention: name of the convention.
-        explained: number of answers that fall on the shape.
         rms: root mean square error of those, for box sides or for a point from the centre, fractions of the image's
             sides; None if there are none.
     """
@@ -95,12 +91,8 @@ class ConventionVerdict:
 
     Args:
         outcome: "confirmed"; "refuted": the model uses `actual`; "undecided".
-        stated: the convention in question.
         actual: the convention that the answers fit; None if undecided.
-        reason: reason in words.
-        support: every convention that was tried, best first.
         untested: conventions that could not be tried, because the processor's size is not known.
-        trials: the answers.
     """
 
     outcome: Literal["confirmed", "refuted", "undecided"]
@@ -130,18 +122,9 @@ def probe(
     images: its logarithm must differ by LEAST_EVIDENCE.
 
     Args:
-        refer: asks the model.
-        convention: the convention it is supposed to use.
         resize: (width, height) of an image → (width, height) after the model's processor; without it pixels of the
             resized image are not tried, and absolute pixels only as far as sizes from 97 to 1288 pixels tell.
         images: images to ask with; by default those of `probe_images`.
-
-    Returns:
-        The verdict with its evidence.
-
-    Raises:
-        InputError: fewer than eight images, the unit "resized" without `resize`, or an answer that is neither a text
-            nor numbers.
     """
     shown = tuple(probe_images() if images is None else images)
     if len(shown) < 8:

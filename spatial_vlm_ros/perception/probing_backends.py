@@ -59,9 +59,6 @@ def probe_grounder(grounder: Grounder) -> ConventionVerdict:
     Args:
         grounder: for a Writer its raw replies are probed; for others the best box for each shape, which has to be in
             pixels.
-
-    Raises:
-        ModelError: the model failed.
     """
     if not isinstance(grounder, Writer):
         return probe(lambda rgb, words: _best_box(grounder, rgb, words), CONVENTIONS["absolute"])
@@ -75,19 +72,7 @@ def probe_grounder(grounder: Grounder) -> ConventionVerdict:
 
 
 def check_convention(model: str, grounder: Grounder) -> bool:
-    """Refuse a backend whose model writes locations in another convention than stated; warn if undecided.
-
-    Args:
-        model: name of the model, for messages.
-        grounder: the backend just loaded.
-
-    Returns:
-        Whether the convention is confirmed.
-
-    Raises:
-        ConventionError: it does not follow its convention.
-        ModelError: the model failed.
-    """
+    """Refuse a backend whose model writes locations in another convention than stated; warn if undecided."""
     verdict = probe_grounder(grounder)
     if verdict.outcome == "refuted":
         raise ConventionError(model, verdict)

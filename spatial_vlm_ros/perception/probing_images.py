@@ -44,7 +44,6 @@ class ProbeImage:
 
     Args:
         rgb: (H, W, 3) uint8.
-        phrase: phrase for the prompt.
         box_xyxy: box of the shape, pixels.
     """
 
@@ -67,7 +66,6 @@ def image(size: Size, place: tuple[float, float], colour: str, shape: str) -> Pr
     Args:
         size: (width, height), pixels.
         place: its centre, fractions of width and height.
-        colour: red, blue or green.
         shape: "rectangle" or "ellipse".
     """
     width, height = size

@@ -41,16 +41,7 @@ class BlindnessError(ModelError):
 
 
 def load_answerer(name: str, options: Mapping[str, str]) -> Answerer:
-    """Load a model that answers questions: a backend by name, the user's own code, or the model of a folder.
-
-    Args:
-        name: as in `load_grounder`, though it need not be a grounder; or a folder with config.json.
-        options: options of the backend; of a folder those of backends/scoring.py.
-
-    Raises:
-        InputError: the backend answers no questions, or does not take these options.
-        UnknownNameError, ModelError: as `load_grounder`.
-    """
+    """Load a model that answers questions: a backend by name, the user's own code, or the model of a folder."""
     if (Path(name).expanduser() / "config.json").is_file():
         return answerer_of(name, load_backend(SCORING, {"model": name, **options}))
     given = {**options, "probe": "no"} if takes_option(name, "probe") else options
@@ -58,11 +49,7 @@ def load_answerer(name: str, options: Mapping[str, str]) -> Answerer:
 
 
 def answerer_of(name: str, backend: Any) -> Answerer:
-    """Return what asks a backend's model: its `scorer` if likelihoods are available, else the backend itself.
-
-    Raises:
-        InputError: it has neither `scorer` nor `answer`.
-    """
+    """Return what asks a backend's model: its `scorer` if likelihoods are available, else the backend itself."""
     asked = getattr(backend, "scorer", backend)
     if not callable(getattr(asked, "answer", None)):
         expected = "qwen-vl, vlm, server, a folder of a model, or your own backend with answer(rgb, question, choices)"
@@ -89,13 +76,8 @@ def examine_model(
     """Ask a model all questions of a given amount.
 
     Args:
-        name: for messages.
-        answerer: the model to ask.
         amount: a key of AMOUNTS.
         progress: as in `examine`.
-
-    Raises:
-        ModelError: the model failed, or gave an answer that is not one of the candidates.
     """
     try:
         return examine(answerer, draw_items(AMOUNTS[amount]), progress=progress)
@@ -110,15 +92,7 @@ def check_blindness(name: str, backend: Any, options: Mapping[str, str], how: st
     """Ask the small set of questions; refuse or warn of a model with a fault, and warn if undecided.
 
     Args:
-        name: name of the backend.
-        backend: the backend just loaded.
-        options: options it was loaded with.
         how: "warn" or "refuse"; it also applies to a model that fails.
-
-    Raises:
-        InputError: the backend answers no questions.
-        ModelError: the model failed, and `how` is "refuse".
-        BlindnessError: a fault was found, and `how` is "refuse".
     """
     answerer, key = answerer_of(name, backend), cache_key(name, options)
     known = None if key is None else remembered(key)
@@ -143,8 +117,6 @@ def keep_verdict(name: str, options: Mapping[str, str], found: Diagnosis) -> Non
     """Store a verdict, so that the next start of the backend skips the questions.
 
     Args:
-        name: name of the backend.
-        options: options it was loaded with.
         found: diagnosis from the answers to all questions of ASKED.
     """
     key = cache_key(name, options)

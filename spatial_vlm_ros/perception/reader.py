@@ -11,13 +11,7 @@ from spatial_vlm_ros.types import SpatialQuery
 
 @dataclass(frozen=True)
 class ModelReading:
-    """A sentence as a model read it.
-
-    Args:
-        command: the command in plain English.
-        translation: translation of the whole sentence.
-        queries: the readings of the command; their `instruction` is the sentence.
-    """
+    """A sentence as a model read it."""
 
     command: str
     translation: str

@@ -42,11 +42,7 @@ class Referrer(Protocol):
 
 
 def referrer_of(grounder: object) -> Referrer:
-    """Return a grounder as a Referrer.
-
-    Raises:
-        InputError: there is none, or it cannot refer.
-    """
+    """Return a grounder as a Referrer."""
     if not callable(getattr(grounder, "refer", None)):
         raise cannot_refer("no grounder" if grounder is None else type(grounder).__name__)
     return cast(Referrer, grounder)
@@ -69,16 +65,11 @@ def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap
     must name the same object.
 
     Args:
-        found: answer of a Referrer.
         detections: N objects of the same image.
         overlap: least overlap, 0 to 1.
-        model: name, for errors.
 
     Returns:
         Its row among `detections`; None if the answer names nothing, several objects, or something between objects.
-
-    Raises:
-        ModelError: the answer is not a valid answer of a Referrer.
     """
     check_found(found, model)
     rows: set[int | None] = set()
@@ -91,11 +82,7 @@ def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap
 
 
 def check_found(found: Any, model: str) -> None:
-    """Refuse an invalid answer of a Referrer.
-
-    Raises:
-        ModelError: the answer is invalid; the message says why.
-    """
+    """Refuse an invalid answer of a Referrer."""
     repair = "fix the backend: its output is invalid"
     if not isinstance(found, (tuple, list)) or not all(isinstance(one, NamedObject) for one in found):
         raise ModelError(model, f"it returned {type(found).__name__}, not a tuple of Found", repair)

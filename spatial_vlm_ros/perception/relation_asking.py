@@ -44,7 +44,6 @@ class RelationAsking:
     """Asks the grounder's model or the small judge; each is prepared once, on first use.
 
     Args:
-        config: resolver configuration; `judge` and `domain_gate` are used.
         grounder: grounder whose model is asked; None = there is none.
     """
 
@@ -55,16 +54,7 @@ class RelationAsking:
         self._unmarked = False  # whether the grounder marks objects in its own way while other marks are wanted
 
     def who(self, *, given: bool) -> RelationJudge | None:
-        """Choose the judge to ask; None = none.
-
-        Args:
-            given: whether the detections were given, not found by the grounder.
-
-        Raises:
-            CannotJudgeError: the grounder cannot be asked about relations.
-            InputError: it cannot use the marks of `judge.marks`; with `judge.mode` auto no model is asked instead.
-            DependencyError, ModelError: the small judge cannot be loaded.
-        """
+        """Choose the judge to ask; None = none."""
         config = self._config.judge
         if config.mode == "off":
             return None
@@ -89,15 +79,7 @@ class RelationAsking:
 
         Args:
             choice: the geometry's choice.
-            scorer: phrase scorer of the scene.
-            queries: the readings of the instruction.
-            judge: the model.
             candidates: most candidates to ask about.
-
-        Raises:
-            FileError: the calibration cannot be read.
-            CannotJudgeError: the backend of a worker cannot be asked.
-            CancelledError: the request was cancelled.
         """
         config, gate = self._config.judge, self._config.domain_gate
         if config.mode == "auto" and not tells_likelihoods(judge):  # for a worker it is known once it is loaded

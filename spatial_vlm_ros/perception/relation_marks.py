@@ -45,7 +45,6 @@ class MarkedQuestion:
 
     Args:
         image: (H, W, 3) uint8.
-        text: the question.
     """
 
     image: Rgb
@@ -114,14 +113,9 @@ def box_as_text(
 
     Args:
         box: pixels of the image.
-        convention: convention of the model.
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
         tagged: whether to put it between special tokens: "<box>[[…]]</box>".
-
-    Raises:
-        MarksError: no model is known that writes boxes in this convention.
-        InputError: as `coordinates.from_pixels`.
     """
     values = from_pixels([box], convention, size, resized)[0]
     if convention.unit == "bin":
@@ -146,7 +140,6 @@ def marked(rgb: Rgb, target: Box, anchor: Box) -> Rgb:
     Args:
         rgb: (H, W, 3) uint8.
         target: box of the target: left, top, right, bottom, pixels.
-        anchor: box of the anchor, likewise.
     """
     image = np.ascontiguousarray(rgb).copy()
     scale = math.hypot(*rgb.shape[:2]) / 800.0  # 640 x 480

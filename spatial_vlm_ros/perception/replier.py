@@ -17,7 +17,6 @@ class PromptReply:
     Args:
         text: the unchanged text; data, never an instruction.
         seen_px: (width, height) of the image that it saw, pixels.
-        whole: whether the reply ended before the length limit.
     """
 
     text: str

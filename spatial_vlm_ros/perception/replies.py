@@ -75,9 +75,6 @@ class ReplyReading:
     Args:
         places: locations inside the image in the order written, without duplicates; empty if the reply says that there
             are none.
-        notes: what was clipped, and what was left out because the reply itself negates it.
-        unread: parts that may be further objects but could not be read, with reasons; also that the reply was cut off.
-        cut: whether the reply ended before it was complete, so that there may be more.
     """
 
     places: tuple[NamedObject, ...]
@@ -120,19 +117,11 @@ def parse_reply(
     ends with `<think>`, put that before the reply; otherwise a reply that is cut off while thinking is not recognised.
 
     Args:
-        text: the reply.
-        model: its name, for messages.
-        convention: convention in which the model writes locations.
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
         most: most locations.
         probed: whether a probe has confirmed the convention: a location outside the image by at most BEYOND is then
             clipped, and one farther outside is left out if there are more locations inside than outside.
-
-    Raises:
-        ReplyError: the reply has no known form, no item can be read, locations contradict the convention, there are
-            more than `most`, or it gives several answers.
-        InputError: `size` or `resized` is not a valid size.
     """
     to_pixels([[0.5, 0.5]], convention, size, resized)  # wrong sizes are an error of the caller, not of the reply
     if not isinstance(text, str):
@@ -193,11 +182,7 @@ def _family(piece: ReplyPiece) -> str:
 def _placed(
     items: Sequence[Item], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, probed: bool
 ) -> tuple[tuple[NamedObject, ...], tuple[str, ...], tuple[str, ...]]:
-    """Convert items to pixels without duplicates; also what was clipped or negated, and what could not be read.
-
-    Raises:
-        Unreadable: nothing can be read, or the locations contradict the convention.
-    """
+    """Convert items to pixels without duplicates; also what was clipped or negated, and what could not be read."""
     found: dict[object, NamedObject] = {}
     left: list[Unreadable] = []
     clipped: list[str] = []
@@ -233,12 +218,7 @@ def _placed(
 def _object(
     item: WrittenPlace, convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, probed: bool
 ) -> tuple[NamedObject, str]:
-    """Convert a location to pixels; the text notes if it was clipped.
-
-    Raises:
-        Misfit: it contradicts the convention.
-        Unreadable: it has no area, or its point lies outside its box.
-    """
+    """Convert a location to pixels; the text notes if it was clipped."""
     if denies(item.label):
         raise NotPlaced(f"its label negates it: {printable(item.label, LONGEST_LABEL)!r}")
     used = replace(convention, order="xy") if item.named else convention
@@ -261,7 +241,6 @@ def _object(
 
 
 def _written(item: WrittenPlace) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """The values of an item: its box, its point, or both."""
     for what, values in (("box", item.box), ("point", item.point)):
         if values is not None:
             yield what, values

@@ -73,11 +73,7 @@ def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[Item, ...]:
     draft and its final version) counts once.
 
     Args:
-        text: the reply.
         pieces: its pieces of the kinds list, object and tuple, in order.
-
-    Raises:
-        Unreadable: several answers, or no answer.
     """
     pieces = tuple(pieces)
     if named := _named_lists(text, pieces):
@@ -122,11 +118,7 @@ def is_numeric(body: str) -> bool:
 
 
 def nested_numbers(body: str) -> Any:
-    """Parse numbers in round or square brackets as nested lists.
-
-    Raises:
-        Unreadable: not well formed, nested deeper than DEEPEST, or a number is not valid JSON.
-    """
+    """Parse numbers in round or square brackets as nested lists."""
     if ";" in body:  # [[x0, y0, x1, y1; x0, y0, x1, y1]], as CogVLM and Shikra write several
         body = body.replace(";", "],[") if body.startswith(("[[", "((")) else f"[{body.replace(';', '],[')}]"
     depth = itertools.accumulate((sign in "[(") - (sign in "])") for sign in body)
@@ -136,11 +128,7 @@ def nested_numbers(body: str) -> Any:
 
 
 def number(value: object, what: str = "a coordinate") -> float:
-    """Check that a value is a finite number that may be a coordinate.
-
-    Raises:
-        Unreadable: another type, not finite, or larger than any image.
-    """
+    """Check that a value is a finite number that may be a coordinate."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -151,11 +139,7 @@ def number(value: object, what: str = "a coordinate") -> float:
 
 
 def numbers(value: object, count: int, what: str) -> tuple[float, ...]:
-    """Check that a value is a list of `count` numbers.
-
-    Raises:
-        Unreadable: not a list, another count, or an element that is not a number.
-    """
+    """Check that a value is a list of `count` numbers."""
     if not isinstance(value, list):
         raise Unreadable(f"{what} is {_shown(value)}, not a list of {count} numbers")
     if len(value) != count:
@@ -191,7 +175,6 @@ def _read(piece: ReplyPiece) -> tuple[tuple[Item, ...], bool]:
 
 
 def _all(values: list[Any]) -> tuple[Item, ...]:
-    """The items of a list; an object in it may contain several boxes of one label."""
     parts = [(_listed(one) if isinstance(one, dict) and "bboxes" in one else None) or [one] for one in values]
     return tuple(map(_each, itertools.chain(*parts)))
 
@@ -219,7 +202,6 @@ def _listed(value: dict[str, Any]) -> list[Any] | None:
 
 
 def _nested(value: dict[str, Any]) -> bool:
-    """Whether an object contains an object, apart from measurements about the reply itself."""
     return any(isinstance(one, dict) for key, one in value.items() if key != "metrics")
 
 
@@ -283,20 +265,17 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
 
 
 def _corners(item: dict[str, Any]) -> tuple[float, ...] | None:
-    """A box whose corners are given by key names."""
     keys = next((keys for keys in CORNER_KEYS if all(key in item for key in keys)), None)
     return None if keys is None else tuple(number(item[key], key) for key in keys)
 
 
 def _xy(item: dict[str, Any]) -> tuple[float, ...] | None:
-    """A point whose coordinates are given by key names; with a width they belong to a corner or a centre."""
     if not all(key in item for key in XY_KEYS) or any(key in item for key in SIZE_KEYS):
         return None
     return tuple(number(item[key], key) for key in XY_KEYS)
 
 
 def _score(item: dict[str, Any]) -> float | None:
-    """The score of an object, if it is a valid one; models also write percents or words there."""
     scores = [item[key] for key in SCORE_KEYS if key in item]
     score = scores[0] if len(scores) == 1 else None
     known = isinstance(score, int | float) and not isinstance(score, bool) and 0.0 <= score <= 1.0

@@ -67,7 +67,6 @@ def contradicted(text: str, pieces: Sequence[ReplyPiece]) -> str:
     """Find words that contradict the locations or refer to another image or format; "" if there are none.
 
     Args:
-        text: the reply.
         pieces: its pieces with locations, in order.
     """
     ends, starts = [0, *(piece.end for piece in pieces)], [*(piece.start for piece in pieces), len(text)]

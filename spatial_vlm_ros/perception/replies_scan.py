@@ -40,7 +40,6 @@ class WrittenPlace:
     """One location as the model wrote it, not converted.
 
     Args:
-        label: label as written.
         box: four numbers in the model's unit and order, or None.
         point: two such numbers, or None.
         score: 0..1, or None if none is given.
@@ -66,9 +65,6 @@ class ReplyPiece:
         kind: list, object: JSON by its outer bracket; tuple: round brackets; label, box, point: the tags of that
             meaning; locations: a run of location tokens.
         start: first character in the reply.
-        end: one past the last.
-        body: the text with its brackets, the text between the tags, or the run of tokens.
-        attributes: attributes of a point tag.
     """
 
     kind: Kind
@@ -124,9 +120,6 @@ def final_part(text: str) -> tuple[str, CutOff | None]:
 
     Returns:
         The final part, and a CutOff if the answer's tag is not closed.
-
-    Raises:
-        Unreadable: the reply ends while thinking, or has two thinking or answer parts.
     """
     rest = text.lstrip()
     roles = list(_ROLE.finditer(rest))
@@ -162,13 +155,6 @@ def scan(text: str) -> tuple[list[ReplyPiece], CutOff | None]:
 
     Args:
         text: the reply, MOST_CHARACTERS at most.
-
-    Returns:
-        The parts, and a CutOff if the reply ends within one. The part of a cut-off list contains its complete items.
-
-    Raises:
-        Unreadable: brackets do not match, they nest deeper than DEEPEST, or a tag of unknown form stands among
-            locations.
     """
     pieces: list[ReplyPiece] = []
     at = 0

@@ -34,10 +34,6 @@ def read_tags(pieces: Iterable[ReplyPiece], cut: bool = False) -> tuple[Item, ..
     Args:
         pieces: pieces of the kinds label, box and point, in order; a label applies to the boxes and points up to the
             next label.
-        cut: whether the reply was cut off, so that the last label may have lost its location.
-
-    Raises:
-        Unreadable: labels without locations.
     """
     items: list[Item] = []
     label, used = "", True
@@ -64,12 +60,7 @@ def read_locations(text: str, pieces: Sequence[ReplyPiece], cut: bool = False) -
     """Read the location tokens of one reply, four for each box.
 
     Args:
-        text: the reply.
         pieces: its runs of tokens, in order.
-        cut: whether the reply was cut off, so that its end belongs to no complete location.
-
-    Raises:
-        Unreadable: two spellings of tokens in one reply, or words out of place.
     """
     spellings = {piece.body.count("<loc_") == piece.body.count("<loc") for piece in pieces}
     if len(spellings) > 1 or any("<loc_" in piece.body for piece in pieces) != spellings.pop():
@@ -100,7 +91,6 @@ def without_special(text: str) -> str:
 
 
 def _closed(label: str, *, last: bool) -> str:
-    """A label that stands after its box, without the semicolon before the next label."""
     name, semicolon, rest = label.partition(";")
     if rest.strip() or not (last or semicolon):
         raise Unreadable(f"boxes are not separated by one semicolon: {label.strip()[:40]!r}")

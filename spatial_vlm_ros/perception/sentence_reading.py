@@ -82,8 +82,6 @@ def reading_request(quoted: str, model: str, max_tokens: int) -> dict[str, Any]:
     """Make the body of POST /v1/chat/completions that asks for a reading.
 
     Args:
-        quoted: the sentence, quoted so that it is data.
-        model: its name on the server.
         max_tokens: most tokens of the answer.
     """
     text, flag = {"type": "string"}, {"type": "boolean"}
@@ -110,13 +108,7 @@ def model_reading(instruction: str, text: str, model: str) -> ModelReading:
     """Read and check a model's answer for a sentence.
 
     Args:
-        instruction: the sentence.
         text: the model's answer to `reading_request`.
-        model: its name, for errors.
-
-    Raises:
-        ModelError: the answer does not have the requested form.
-        NotUnderstoodError: the model read no command, or its reading omits words, adds words or changes a number.
     """
     try:
         reply = msgspec.json.decode(text, type=_Reply)
@@ -136,11 +128,7 @@ def model_reading(instruction: str, text: str, model: str) -> ModelReading:
 
 
 def _check_reading(instruction: str, reply: _Reply) -> None:
-    """Refuse a reading that does not account for every word.
-
-    Raises:
-        NotUnderstoodError: the reading is refused; the message gives the reason.
-    """
+    """Refuse a reading that does not account for every word."""
 
     def refused(reason: str) -> NotUnderstoodError:
         return NotUnderstoodError(instruction, (0, len(instruction)), reason, "give one plain command in English")
@@ -182,7 +170,6 @@ def _words(text: str) -> list[str]:
 
 
 def _content(words: Iterable[str]) -> set[str]:
-    """Content words, in the singular."""
     return {singular(word) for word in words if word not in _EMPTY}
 
 

@@ -27,11 +27,6 @@ def check_detections(detections: Iterable[Detection], width: int, height: int) -
 
     Returns:
         The same detections in the same order; a box that reaches outside the image is clipped to it.
-
-    Raises:
-        InputError: two detections share an id, an id is reserved, a box lies wholly outside the image or apart from its
-            mask, an element is not a Detection, or there are more than MOST_DETECTIONS.
-        ShapeError: a mask has another size than the image.
     """
     try:
         detections = tuple(detections)

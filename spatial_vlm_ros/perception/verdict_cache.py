@@ -49,12 +49,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Known:
-    """A stored verdict.
-
-    Args:
-        outcome: whether a fault was found.
-        verdict: verdict in words.
-    """
+    """A stored verdict."""
 
     outcome: Outcome
     verdict: str
@@ -77,12 +72,7 @@ def key_of(backend: str, folder: Path, options: Mapping[str, str]) -> str:
     """Hash everything that a verdict depends on, hexadecimal.
 
     Args:
-        backend: its name.
         folder: folder of the model's files.
-        options: options of the backend.
-
-    Raises:
-        FileError: a file cannot be read, or weights are not safetensors.
     """
     told = {
         "backend": backend,

@@ -254,7 +254,6 @@ class WorkerGrounder:
     def _reply(
         self, process: WorkerProcess, number: int, deadline: float
     ) -> tuple[WorkerReply | Referred | Judged | Failed, Body]:
-        """Wait for the answer to the request of this number."""
         reply, body = self._frame(process, deadline)
         if isinstance(reply, Ready) or reply.number != number:
             raise WireError(f"it answered with {type(reply).__name__} to no request")
@@ -279,12 +278,7 @@ class WorkerGrounder:
         return self._process
 
     def _frame(self, process: WorkerProcess, deadline: float) -> tuple[FromWorker, Body]:
-        """The next frame from the process.
-
-        Raises:
-            TimeoutError: the deadline (time.monotonic) has passed.
-            CancelledError: the request was cancelled.
-        """
+        """The next frame from the process."""
         while True:
             if self._cancelled:
                 raise CancelledError(self._cancelled)
@@ -332,6 +326,5 @@ class WorkerGrounder:
         return ModelError(self.name, ending, f"fix the cause; {_NEXT}")
 
     def _end(self, grace_s: float = 0.0) -> str:
-        """End the process, if any; returns how it ended, in words."""
         process, self._process, self._ready = self._process, None, False
         return "" if process is None else process.end(grace_s)

@@ -255,7 +255,6 @@ class Channel:
 
 
 def _lengths(lead: memoryview) -> tuple[int, int]:
-    """Length of header and body together, and of the header alone."""
     magic, header, body = _LEAD.unpack(lead)
     if magic != _MAGIC or not 0 < header <= LONGEST_HEADER or body > LONGEST_BODY:
         raise WireError(f"it sent {bytes(lead)!r} at the beginning of a frame")
@@ -509,7 +508,6 @@ def error_of(header: Failed, name: str) -> SpatialVlmError:
 
 
 def _plain(text: object) -> str:
-    """Text that can be encoded; the middle of a long text is left out."""
     words = str(text).encode("utf-8", "backslashreplace").decode()
     half = _LONGEST_TEXT // 2
     return words if len(words) <= _LONGEST_TEXT else f"{words[:half]} … {words[-half:]}"

@@ -24,11 +24,7 @@ def adaptation_views(world: int, views: int, size: tuple[int, int]) -> Iterator[
 
     Args:
         world: number of the world, the only seed.
-        views: number of images.
         size: width and height, pixels.
-
-    Raises:
-        ModelError: MuJoCo is not installed, or nothing can be drawn.
     """
     rng = np.random.default_rng((world, 29))
     camera = camera_of(*size)

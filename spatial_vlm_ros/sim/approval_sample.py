@@ -35,7 +35,6 @@ class ApprovalSample:
     """Asks which chick is meant, proposes to take it, and starts again.
 
     Args:
-        broker: broker that it asks.
         expires_after: seconds after which each question or proposal expires.
         runs: simulated execution time of an approved proposal, seconds.
     """

@@ -11,11 +11,7 @@ _FOCAL = 610 / 640  # share of the width: colour sensor of a depth camera
 
 
 def camera_of(width: int, height: int) -> PinholeCamera:
-    """Make a camera with this image size, pixels.
-
-    Raises:
-        InputError: a size is not positive.
-    """
+    """Make a camera with this image size, pixels."""
     f = _FOCAL * width
     return PinholeCamera(np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]]), width, height)
 

@@ -27,11 +27,7 @@ def chick(rng: np.random.Generator, wears: str) -> Model:
     """Make a toy chick.
 
     Args:
-        rng: draws its size and shade.
         wears: "ribbon" (a red bow at the neck) or "bonnet" (a white sun hat with a blue band).
-
-    Raises:
-        KeyError: another value of `wears`.
     """
     s, shade = float(rng.uniform(0.95, 1.08)), rng.uniform(0.95, 1.03)
     paint = (round(_YELLOW[0] * min(shade, 1.0)), round(_YELLOW[1] * shade), _YELLOW[2])

@@ -47,17 +47,7 @@ class PlacedModel:
 def compile_model(
     objects: Sequence[PlacedModel], scenery: Scenery, extend: Callable[[Any, Any], None] | None = None
 ) -> Any:
-    """Make a MuJoCo model: one free body per object, named by its id; visible geoms are named "id/number".
-
-    Args:
-        objects: objects on the table.
-        scenery: table and room.
-        extend: called with the module and the specification before compilation, to add more, such as an arm.
-
-    Raises:
-        InputError: two objects share an id.
-        ModelError: MuJoCo is not installed.
-    """
+    """Make a MuJoCo model: one free body per object, named by its id; visible geoms are named "id/number"."""
     ids = [obj.id for obj in objects]
     if len(set(ids)) != len(ids):
         raise InputError("ids of objects", ", ".join(ids), "each id once", "number the objects")
@@ -133,7 +123,6 @@ def _add_pattern(mj: Any, spec: Any, name: str, pattern: Pattern, metres: float)
 
 
 def _add_mottle(mj: Any, spec: Any) -> None:
-    """Add the faint pattern of printed, grown and wooden objects."""
     rng = np.random.default_rng(0)
     grey = 1 - np.abs(0.05 * rng.standard_normal((6 * 32, 32)))
     texture = spec.add_texture(name=_MOTTLE, type=mj.mjtTexture.mjTEXTURE_CUBE, width=32, height=192, nchannel=3)

@@ -51,7 +51,6 @@ def chicks_world(bonnet: Spot, ribbon: Spot, seed: int = 3) -> PhysicsWorld:
     Args:
         bonnet: x, y of the chick with the bonnet, base frame, metres.
         ribbon: x, y of the chick with the ribbon, base frame, metres.
-        seed: seed of sizes, patterns and light.
     """
     objects, scenery, rng = story(bonnet, ribbon, seed)
     height = scenery.table_height + 0.002

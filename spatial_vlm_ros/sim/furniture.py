@@ -85,7 +85,6 @@ def drawers_of(carcass: Model, shade: float = 1.2) -> tuple[tuple[str, Model, fl
     """Make the three drawers of a cabinet.
 
     Args:
-        carcass: a model of `cabinet`.
         shade: shade of their fronts relative to the paint of the carcass.
 
     Returns:

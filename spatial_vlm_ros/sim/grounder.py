@@ -45,9 +45,6 @@ class DetectorErrors:
         jitter: standard deviation of each side of a box, as part of the box's size, 0 to 0.5.
         masks: "exact", "none" (boxes only), "eroded" or "dilated".
         mask_px: pixels by which masks are eroded or dilated, 1 to 50.
-
-    Raises:
-        InputError: a value out of its range, or an unknown value of `masks`.
     """
 
     misses: float = 0.0
@@ -85,11 +82,7 @@ class SimulatorGrounder:
         return self._detections
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Match the reported detections to the phrases; see Grounder.ground.
-
-        Raises:
-            InputError: the image has another size than the rendering.
-        """
+        """Match the reported detections to the phrases; see Grounder.ground."""
         if rgb.shape != self.rendering.frame.rgb.shape:
             expected = f"one of {self.rendering.frame.rgb.shape}"
             raise InputError("image", str(rgb.shape), expected, "set the simulator's width and height to these")
@@ -100,12 +93,6 @@ def degraded(
     detections: Sequence[Detection], errors: DetectorErrors, rng: np.random.Generator
 ) -> tuple[Detection, ...]:
     """Turn perfect detections into those of an imperfect detector.
-
-    Args:
-        detections: detections with masks.
-        errors: its errors.
-        rng: source of all random choices; the number of draws is fixed, so the errors of one object do not depend on
-            others.
 
     Returns:
         The detections that are not missed, in the same order. A box contains the rest of its mask.
@@ -180,10 +167,6 @@ def load(**options: str) -> SimulatorGrounder:
 
     Returns:
         The grounder; its `rendering` is the image it knows, with exact depth.
-
-    Raises:
-        InputError: an option that does not exist, is not a number, or is out of range.
-        ModelError: MuJoCo is not installed, or no drawing context is available.
     """
     values = {name: _read(name, value) for name, value in options.items()}
     errors = errors_of({name: value for name, value in options.items() if name in _OF_ERRORS})
@@ -200,11 +183,7 @@ def load(**options: str) -> SimulatorGrounder:
 
 
 def errors_of(options: Mapping[str, str]) -> DetectorErrors:
-    """Read detector errors from options such as {"misses": "0.1", "masks": "none"}.
-
-    Raises:
-        InputError: an option that does not exist, is not a number, or is out of range.
-    """
+    """Read detector errors from options such as {"misses": "0.1", "masks": "none"}."""
     for unknown in options.keys() - set(_OF_ERRORS):
         raise UnknownNameError("error of the detector", unknown, _OF_ERRORS)
     values = {name: _read(name, value) for name, value in options.items()}

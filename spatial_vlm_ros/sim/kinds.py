@@ -48,10 +48,6 @@ def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Mode
         kind: a name in KINDS or FURNITURE.
         rng: the only source of chance.
         colour: a name in COLOURS, for kinds that are painted.
-
-    Raises:
-        UnknownNameError: no such kind or colour.
-        InputError: a colour for something that has its own.
     """
     if kind in _NATURAL:
         if colour is not None:

@@ -27,16 +27,6 @@ def simulated_frames(
     Args:
         world: a name in DEMO_WORLDS, or the seed of a random world.
         width: image width, pixels.
-        detector: errors of the detector, as options of `grounder.load`.
-        shots: number of frames, each with its own noise.
-
-    Yields:
-        A frame with depth in whole millimetres, as sensors send it, and the detections in it.
-
-    Raises:
-        UnknownNameError: neither a demo world nor a seed.
-        InputError: an option of the detector that does not exist or is out of range.
-        ModelError: MuJoCo is not installed, or rendering is not possible.
     """
     options = dict(detector)
     if world in DEMO_WORLDS:

@@ -63,7 +63,6 @@ def revolve(profile: Profile, segments: int = 40) -> Mesh:
     Args:
         profile: (radius, height) from the axis at the bottom, around the outside, back to the axis; the profile of a
             hollow object returns down the inside. Only the two ends have radius 0.
-        segments: number of sides.
     """
     rings = np.array(profile[1:-1], np.float64)
     angles = np.arange(segments) * 2 * math.pi / segments
@@ -108,7 +107,6 @@ def sweep(path: Array, radii: Array, up: Vector3 = (0.0, 1.0, 0.0), flat: float 
         radii: (N,) metres.
         up: a direction never parallel to the path, from which the cross-section is oriented.
         flat: extent of the cross-section along `up`, relative to the other extent.
-        sides: number of sides of the cross-section.
     """
     ahead = np.gradient(path, axis=0)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
@@ -142,7 +140,6 @@ def wedges(outer: Profile, inner: Profile, sectors: int = 12) -> list[Array]:
 
     Args:
         outer: (radius, height) along the outside, from bottom to top, metres.
-        inner: the same number of points along the inside, each opposite to one of `outer`.
         sectors: number of pieces around the axis.
 
     Returns:

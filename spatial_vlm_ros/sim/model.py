@@ -22,8 +22,6 @@ class PaintedSurface:
     Args:
         mesh: mesh in the model's frame.
         colour: red, green, blue, 0 to 255.
-        shiny: whether it is so reflective that a depth sensor misses parts of it.
-        mottled: whether the paint has a faint pattern.
     """
 
     mesh: Mesh
@@ -72,19 +70,10 @@ class Model:
     """One object, in its own frame: origin in the middle of its base, z up; metres, kilograms.
 
     Args:
-        label: its name.
         attributes: further words that are true of it.
-        parts: visible surfaces.
-        solids: collision solids; hollow objects are hollow here, too.
-        mass: total mass, kilograms.
         centre_of_mass: in the link's frame.
-        friction: sliding friction coefficient.
         rolling: rolling friction, metres; 0 if it cannot roll.
         holder: the part that carries other objects, or None.
-        may_tip: whether any orientation is as good as standing (fruit).
-
-    Raises:
-        InputError: no part, no solid, or no mass.
     """
 
     label: str

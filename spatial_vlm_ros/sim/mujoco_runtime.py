@@ -20,9 +20,6 @@ def load_mujoco() -> Any:
 
     Returns:
         The module. MUJOCO_GL is set in the environment before the import, which reads it.
-
-    Raises:
-        ModelError: MuJoCo is not installed, or its drawing library cannot be loaded.
     """
     if not os.environ.get("MUJOCO_GL"):
         os.environ["MUJOCO_GL"] = "osmesa" if not _has("EGL") and _has("OSMesa") else "egl"
@@ -40,9 +37,6 @@ def drawing_context() -> Any:
     """Make a new OpenGL context without a window, of the kind that MUJOCO_GL names, and make it current.
 
     MuJoCo makes its own choice at its first import, perhaps before MUJOCO_GL was set.
-
-    Raises:
-        ModelError: no such context is available.
     """
     mj, kind = load_mujoco(), os.environ["MUJOCO_GL"].lower()
     try:

@@ -43,12 +43,7 @@ class PhysicsWorld:
 
     Args:
         objects: objects at their start poses, in the order of their detections.
-        scenery: table and room.
         base_T_camera: the camera pose that the world was laid out for; `render` uses it by default.
-
-    Raises:
-        InputError: two objects share an id.
-        ModelError: MuJoCo is not installed.
     """
 
     def __init__(self, objects: Sequence[PlacedModel], scenery: Scenery, base_T_camera: Transform) -> None:

@@ -29,13 +29,7 @@ _BESIDE: Mapping[str, tuple[float, float]] = MappingProxyType(
 
 
 class Placer:
-    """Finds positions for objects one after another; an object touches only its support.
-
-    Args:
-        rng: source of all random choices.
-        scenery: scenery with the table.
-        base_T_camera: camera pose that defines left and behind.
-    """
+    """Finds positions for objects one after another; an object touches only its support."""
 
     def __init__(self, rng: np.random.Generator, scenery: Scenery, base_T_camera: Transform) -> None:
         self._rng, self.scenery, self.base_T_camera = rng, scenery, base_T_camera
@@ -43,11 +37,7 @@ class Placer:
         self.objects: list[PlacedModel] = []
 
     def place(self, id_: str, model: Model, related: bool) -> bool:
-        """Place one more object, in a relation to an existing one or, if that fails, anywhere.
-
-        Returns:
-            Whether there was room.
-        """
+        """Place one more object, in a relation to an existing one or, if that fails, anywhere."""
         anchors = [self.objects[int(n)] for n in self._rng.permutation(len(self.objects))] if related else []
         for anchor in anchors[:4]:
             for relation in self._relations(model, anchor):
@@ -143,7 +133,6 @@ class Placer:
 
 
 def _fits(model: Model, holder: Holder) -> bool:
-    """Whether an object can be put there and will probably stay."""
     if holder.relation == "in":
         return model.may_tip and max(model.size) < 2.1 * min(holder.reach)
     return model.holder is None and model.reach <= min(holder.reach) + 0.012

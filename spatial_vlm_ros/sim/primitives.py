@@ -33,7 +33,6 @@ def pedestal(rng: np.random.Generator, reach: float) -> Model:
     """Make a pedestal, 2 to 32 cm high: a block, a column, or a top on legs.
 
     Args:
-        rng: source of all random choices.
         reach: half of the smallest extent of its top, metres.
     """
     height = float(0.02 + 0.3 * rng.beta(1.2, 1.5))

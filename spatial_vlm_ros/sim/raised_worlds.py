@@ -39,14 +39,7 @@ _ROLL_DEG = 8.0
 
 
 def raised_world(rng: np.random.Generator) -> PhysicsWorld:
-    """Make a random settled world; fallen objects stay where they are.
-
-    Args:
-        rng: source of all random choices.
-
-    Raises:
-        ModelError: MuJoCo is not installed.
-    """
+    """Make a random settled world; fallen objects stay where they are."""
     scenery = _repainted(rng, random_scenery(rng))
     area, spots, placed = rng.uniform(*_AREA), list[tuple[float, float, float]](), list[PlacedModel]()
     for _ in range(int(rng.integers(_SPOTS[0], _SPOTS[1] + 1))):

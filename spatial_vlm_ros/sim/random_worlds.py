@@ -42,16 +42,12 @@ def random_tabletop(
     """Make a world of bodies that stand on the table and do not touch.
 
     Args:
-        rng: source of all random choices.
         n: number of bodies; their ids are "o0", "o1", …
         region: extent along x and y around the origin for their centres, metres.
         gap: least distance between the circles around their footprints, metres.
         labels: labels to draw from, names in CATALOGUE.
         colours: colours to draw from, names in COLOURS.
         distinct: whether no two bodies share label and colour.
-
-    Raises:
-        InputError: the region is too small, there are too few kinds, or a label or colour is unknown.
     """
     kinds = [(label, colour) for label in labels for colour in colours]
     unknown = [name for name in labels if name not in CATALOGUE]

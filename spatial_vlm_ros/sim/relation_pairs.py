@@ -46,12 +46,7 @@ def relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[Rel
     """Render views of one random world; views with fewer than two objects are left out.
 
     Args:
-        seed: seed of all random choices.
-        views: number of images.
         size: width and height, pixels.
-
-    Raises:
-        ModelError: MuJoCo is not installed, or rendering is not possible.
     """
     rng = np.random.default_rng((seed, 23))
     camera = camera_of(*size)
@@ -67,12 +62,7 @@ def raised_relation_views(seed: int, views: int, size: tuple[int, int]) -> Itera
     """Render views of one world of `sim.raised_worlds`; pairs that contradict "higher is farther" come first.
 
     Args:
-        seed: seed of all random choices.
-        views: number of images, each by another camera.
         size: width and height, pixels.
-
-    Raises:
-        ModelError: MuJoCo is not installed, or rendering is not possible.
     """
     rng = np.random.default_rng((seed, 29))
     with raised_world(rng) as world:
@@ -94,10 +84,8 @@ def relation_view(
     """Find the true relations of pairs in a view; None if it shows fewer than two objects.
 
     Args:
-        seen: frame seen from that pose.
         truth: true poses and shapes of the objects, by id.
         pose: camera pose in the base frame.
-        rng: chooses pairs if there are too many.
         contrary_first: choose pairs that contradict "higher is farther" before others.
     """
     shown = [d for d in seen.detections if seen.visible_fraction[d.id] >= _VISIBLE and d.id in truth]

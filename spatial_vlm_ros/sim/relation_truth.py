@@ -26,12 +26,7 @@ def margin(relation: str, target: TrueObject, anchor: TrueObject, eye: Array) ->
 
     Args:
         relation: one of RELATIONS.
-        target: the object placed.
-        anchor: the object it is related to.
         eye: (3,) position of the viewer, base frame, metres.
-
-    Raises:
-        UnknownNameError: no such relation.
     """
     if relation not in _MARGINS:
         raise UnknownNameError("relation", relation, _MARGINS)

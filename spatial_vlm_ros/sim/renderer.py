@@ -38,15 +38,7 @@ class RenderedImage:
 
 
 class SceneRenderer:
-    """Draws one model. Use it from one thread, as a context manager or with `close()`.
-
-    Args:
-        model: MuJoCo model.
-        data: MuJoCo state; each call draws its current content.
-
-    Raises:
-        ModelError: MuJoCo is not installed, or no drawing context is available.
-    """
+    """Draws one model. Use it from one thread, as a context manager or with `close()`."""
 
     def __init__(self, model: Any, data: Any) -> None:
         self._mj = mj = load_mujoco()

@@ -37,19 +37,12 @@ class Scenery:
     """A table in a room, in the base frame (z up).
 
     Args:
-        table: pattern of its top.
-        floor: pattern of the floor.
-        wall: colour of the wall behind.
-        lights: the first one casts shadows.
         ambient: ambient light, 0 to 1.
         table_centre: x, y of the centre of the table top, metres.
         table_size: extent along x and y, metres.
         table_height: height of the table top above the base frame's origin, metres.
         floor_height: height of the floor, metres.
         max_range: largest depth that the camera measures, metres.
-
-    Raises:
-        InputError: a table without extent, or below the floor.
     """
 
     table: Pattern

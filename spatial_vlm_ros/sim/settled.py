@@ -35,18 +35,12 @@ def settled_tabletop(
     """Make a random world at rest.
 
     Args:
-        seed: seed of all random choices; it gives the same world each time on the same machine.
         objects: number of objects to place; up to a third may be missing in the end.
         kinds: kinds to draw from, names in kinds.KINDS.
         frame: name of the base frame, which has z up and its origin beside the table, 0.1 m below its top.
 
     Returns:
         The world. Recorded relations hold with a margin of CLEAR or more, seen from its `base_T_camera`.
-
-    Raises:
-        UnknownNameError: a kind that does not exist.
-        InputError: no kinds, or more objects than fit on the table.
-        ModelError: MuJoCo is not installed.
     """
     for unknown in [kind for kind in kinds if kind not in KINDS]:
         raise UnknownNameError("kind of object", unknown, KINDS)

@@ -126,7 +126,6 @@ def _quadratic(a: Array, half_b: Array, c: float) -> tuple[Array, Array]:
 
 
 def _side(origin: Array, directions: Array, radius: float, low: float, high: float) -> tuple[Hits, Hits]:
-    """Intersections at which rays enter and leave the wall of an upright cylinder."""
     flat, start = directions[:, :2], origin[:2]
     enter, leave = _quadratic((flat**2).sum(axis=1), flat @ start, float(start @ start) - radius**2)
     return _wall(origin, directions, enter, low, high), _wall(origin, directions, leave, low, high)
@@ -158,7 +157,6 @@ def _facing(normals: Array, directions: Array) -> Array:
 
 
 def _nearest(hits: Sequence[Hits]) -> Hits:
-    """First of several surfaces along each ray."""
     distances, normals = np.stack([h[0] for h in hits]), np.stack([h[1] for h in hits])
     first, ray = distances.argmin(axis=0), np.arange(distances.shape[1])
     return distances[first, ray], normals[first, ray]

@@ -136,11 +136,6 @@ class World:
             raise InputError("ids of bodies", ", ".join(ids), "each id once", "number the bodies")
 
     def __getitem__(self, id_: str) -> Body:
-        """Return the body with this id.
-
-        Raises:
-            KeyError: there is no such body.
-        """
         return {body.id: body for body in self.bodies}[id_]
 
 

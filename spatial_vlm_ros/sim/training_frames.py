@@ -47,7 +47,6 @@ class SeenObject:
     """One object in an image; its instance number is its index in the list plus one.
 
     Args:
-        label: its name.
         attributes: further words that are true of it, its colour among them.
         box_xyxy: (4,) box of its visible pixels, pixels.
         visible: visible share of its part inside the image, 0 to 1.
@@ -64,10 +63,8 @@ class TrainingFrame:
     """An image with its labelled objects.
 
     Args:
-        seed: seed of its world.
         rgb: (H, W, 3) uint8.
         numbers: (H, W) uint8, instance number of each pixel; 0 = none.
-        objects: visible objects.
     """
 
     seed: int
@@ -82,16 +79,8 @@ def training_frames(
     """Render views of one random world.
 
     Args:
-        seed: seed of all random choices.
-        views: number of images.
         size: width and height, pixels.
         without: pairs of colour and kind that must not occur.
-
-    Yields:
-        Frames; views without objects are left out.
-
-    Raises:
-        ModelError: MuJoCo is not installed, or rendering is not possible.
     """
     rng = np.random.default_rng((seed, 17))
     camera = camera_of(*size)
@@ -171,7 +160,6 @@ def _varied(rng: np.random.Generator, scenery: Scenery) -> Scenery:
 
 
 def _tinted(rng: np.random.Generator, pattern: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Repaint a pattern."""
     paint = rng.uniform(50, 235) * rng.uniform(0.75, 1.25, 3)
     return as_bytes(pattern * (paint / pattern.mean(axis=(0, 1))))
 

@@ -25,8 +25,6 @@ class TrueObject:
     """Ground truth of one object, in the base frame (z up), metres.
 
     Args:
-        id: unique in its world.
-        label: its name.
         attributes: further words that are true of it.
         base_T_object: pose of the model's own frame (origin in the middle of its base when it stands).
         centre: (3,) centre of the tight gravity-up box around its visible surfaces, including handles and hats; the box

@@ -52,14 +52,7 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
 def resolution_of(
     verdict: ResolvedChoice, scorer: PhraseScorer, said: Sequence[str], asked: Question | None
 ) -> Resolution:
-    """The resolution of a decision, rounded to 1e-6; equal inputs give equal results.
-
-    Args:
-        verdict: the decision.
-        scorer: the scene.
-        said: all words of the dialogue so far, including the last ones.
-        asked: from `question_of`.
-    """
+    """The resolution of a decision, rounded to 1e-6; equal inputs give equal results."""
     instruction = said[-1]
     layout = scorer.layout
     scene = layout.scene
@@ -112,7 +105,6 @@ def _disagreement(verdict: ResolvedChoice, scorer: PhraseScorer) -> str:
 
 
 def _offered(asked: Question, scene: Scene) -> tuple[OfferedAnswer, ...]:
-    """The answers that a question offers."""
     return tuple(OfferedAnswer(words, tuple(scene.objects[row].id for row in rows)) for words, rows in asked.answers)
 
 

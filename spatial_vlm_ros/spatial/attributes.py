@@ -39,8 +39,6 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
 
     Args:
         word: the attribute as said, with "not " before it if it was denied.
-        layout: the scene.
-        view: viewpoint, for sizes that depend on one.
         members: (N,) bool: objects of the right name; sizes are compared among these, and a word that fits one of them
             better counts as a contrast.
     """
@@ -136,8 +134,6 @@ def more_than_said(words: Sequence[str], layout: Layout, members: npt.NDArray[np
     "The white mug" is the white one, not the yellow and white one, because that description would be incomplete.
 
     Args:
-        words: attributes of the phrase.
-        layout: the scene.
         members: (N,) bool: objects that name and attributes fit.
     """
     said = frozenset(f for f in map(colour_family, words) if f is not None)

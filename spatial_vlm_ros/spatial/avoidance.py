@@ -17,10 +17,6 @@ def with_avoided(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoic
 
     Args:
         verdict: the decision about the object to act on, and its place.
-        scorer: the scene.
-
-    Raises:
-        FrameUndefinedError: a relation of such an object needs a frame of reference that is not defined.
     """
     if verdict.status is not Status.OK or not verdict.query.avoid:
         return verdict

@@ -22,15 +22,11 @@ class ClauseBelief:
     """Belief in one clause (or superlative, or ordinal) of a phrase, with every object as its subject.
 
     Args:
-        name: canonical relation, superlative, or ordinal in words.
-        negated: the words say that it does not hold; margin and likelihood are those of the negation.
         margin: (N,) metres, NaN where not measured.
         likelihood: (N,) probability that it holds for the best anchors, from measurement, and also from a model's
             answers if they are used.
         chance: (N,) the same times the belief that those are the anchors meant.
         anchors: (N, k) rows of the best anchors, -1 for none; empty for orders and the support plane.
-        inner: beliefs in the anchors' own phrases.
-        on_support: the anchor is the support plane.
         is_order: a superlative, an ordinal or "closest to": it compares objects; other relations can be false for all.
         place: number of positions in an order that are asked for ("the two leftmost mugs"); 1 for a single object.
         contrast: (N,) probability that, of all objects it is true for, this one is meant, relative to the most probable
@@ -61,7 +57,6 @@ class PhraseBelief:
     """Belief in a phrase.
 
     Args:
-        phrase: the phrase.
         fit: (N,) how well name and attributes fit, without detection scores and undecidable attributes.
         weight: (N,) the same with all clauses and orders.
         clauses: one for each clause, then superlative or ordinal.

@@ -55,13 +55,6 @@ class JudgeCalibration:
     """Calibration of a model's probabilities for one relation: logistic(slope · log-odds + offset).
 
     Source: Platt (1999), Probabilistic outputs for support vector machines.
-
-    Args:
-        slope: of the log-odds.
-        error: standard error of the slope.
-        offset: on the scale of log-odds.
-        n: number of labelled pairs it was fitted on.
-        positive: number of these for which the relation holds.
     """
 
     slope: float
@@ -98,12 +91,7 @@ class JudgeCalibration:
 
 @dataclass(frozen=True)
 class JudgeCalibrations:
-    """Measured calibrations by relation.
-
-    Args:
-        model: name of the measured model, for people.
-        by_relation: name from `in_image` → its calibration.
-    """
+    """Measured calibrations by relation."""
 
     model: str = ""
     by_relation: Mapping[str, JudgeCalibration] = field(default_factory=lambda: MappingProxyType({}))
@@ -118,9 +106,6 @@ def load_calibrations(path: str | Path) -> JudgeCalibrations:
     """Read {"schema": 1, "model": "…", "relations": {"left of": {"slope", "error", "offset", "n", "positive"}}}.
 
     Other entries, which `spatial-vlm calibrate --judge` writes, are for people and ignored.
-
-    Raises:
-        FileError: the file is missing, too large, or not of that form.
     """
     model, relations = read_measured(path, _REPAIR)
     found = {name: _calibration(path, name, one) for name, one in relations.items()}
@@ -183,7 +168,6 @@ class ClauseQuestion:
 
     Args:
         key: canonical relation, rows of target and anchor.
-        name: name of its calibration; see `in_image`.
         likelihood: probability that it holds, by measurement.
         in_line: True if the image shows the two on one line of sight, which "behind" and "in front of" need; True for
             other relations.
@@ -223,13 +207,6 @@ def asked_of(
 
     Empty if the answers could change nothing: for refusals that geometry alone decides. With judge.mode auto, also
     empty if only one object has the name and measurement confirms it.
-
-    Args:
-        choice: the decision of geometry.
-        scorer: the scene.
-        askable: relations that a model can be asked about.
-        most: largest number of relations.
-        candidates: largest number of candidates.
     """
     if choice.status is not Status.OK and choice.status not in _OPEN:
         return AskedRelations()
@@ -298,12 +275,7 @@ def with_judgements(
     each candidate that measurement leaves open.
 
     Args:
-        choice: the decision of geometry, about a single object.
-        scorer: the scene.
-        queries: the readings that were decided.
-        asked: relations, from `asked_of`.
         said: the model's probability of each; None = no opinion.
-        calibrations: the measured calibrations of that model.
     """
     told = tuple(_told(one, p, scorer, calibrations) for one, p in zip(asked.questions, said, strict=True))
     known = [(one, p, calibrations.of(one.name)) for one, p in zip(asked.questions, said, strict=True)]
@@ -344,9 +316,7 @@ def evidence_of(
     can only speak against it.
 
     Args:
-        asked: relations that it was asked about.
         said: its probability of each; None = no opinion.
-        calibrations: the measured calibrations of that model.
     """
     known = [(one, calibrations.of(one.name), p) for one, p in zip(asked, said, strict=True)]
     ratio = {one.key: (one.in_line, of.ratio(p)) for one, of, p in known if p is not None and of is not None}

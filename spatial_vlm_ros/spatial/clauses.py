@@ -49,16 +49,10 @@ class Asked:
     """A clause and everything needed to judge it.
 
     Args:
-        layout: the scene.
         config: limits and deviations.
-        view: viewpoint of the current frame of reference.
-        clause: what was said.
-        anchors: beliefs in its anchors' phrases.
         targets: (T,) rows worth judging.
         fit: (N,) how well name and attributes fit each object.
-        runner_up: also compute the chance without the best anchor.
         singles: True if a single object is meant, so that all objects that the clause is true for are rivals.
-        known: measurements for other clauses of the same answer.
         evidence: a model's answers about pairs.
     """
 
@@ -187,7 +181,6 @@ def by_contrast(asked: Asked, out: _Blank, gap: Array, noise: Array) -> Array | 
 
     Args:
         asked: a clause of CONTRASTED.
-        out: the result without contrast.
         gap: (N,) metres to the best anchor, and half of the mean size of both.
         noise: (N,) standard deviation of it, metres.
     """

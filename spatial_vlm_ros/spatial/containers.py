@@ -57,9 +57,6 @@ class Cavity:
         floor: height of the floor, seen or derived from the underside, metres.
         floor_seen: True if the floor is seen.
         rings: (R,) heights of the inside from the middle to the rim, increasing, metres.
-        grid: grid over the container.
-        within: cells of the opening.
-        content: cells of the contents, without the walls.
     """
 
     opening: Array
@@ -93,9 +90,7 @@ def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface 
     """Find the inside of a container whose opening is visible.
 
     Args:
-        around: scene and distances.
         row: row of the object, which must be measured.
-        name: what it is called.
     """
     found = _inside(around, row, name)
     if isinstance(found, NoSurface):
@@ -117,9 +112,7 @@ def stacked_on(
     It reaches in as far as both widths allow, or spans the opening; an object that would fall in is not on it.
 
     Args:
-        around: scene and distances.
         row: row of the lower object, which must be measured.
-        name: what it is called.
         obj: the upper one.
         open_too: the upper one is open, too, such as a bowl in a bowl; otherwise its widths are not reliable enough to
             compute where it wedges.
@@ -229,7 +222,6 @@ def _around(layout: Layout, row: int) -> npt.NDArray[np.intp]:
 
 
 def _through(relief: Relief, opening: Array, rim: float) -> Relief:
-    """The points seen through an opening; points on the outside of a near wall lie under it as well."""
     part = np.minimum((relief.eye - rim) / np.maximum(relief.eye - relief.height.astype(np.float64), 1e-6), 1.0)
     return relief.chosen(lies_in(opening, _places(relief) * part[:, None]))
 

@@ -53,9 +53,6 @@ class ResolvedChoice:
     """The decision, before it is expressed in words and frames.
 
     Args:
-        status: OK or the refusal.
-        query: the reading that was answered.
-        belief: belief in its target.
         by_row: for each object, the belief of the reading that fits it best.
         chosen: row of the chosen object; for refusals the likeliest candidate, -1 without one.
         rivals: rows that share the probability, likeliest first (AMBIGUOUS).
@@ -98,15 +95,7 @@ class ResolvedChoice:
 
 
 def decide(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedChoice:
-    """Weigh all readings on the scene, decide, and check whether another frame of reference decides differently.
-
-    Args:
-        queries: all readings, preferred first.
-        scorer: the scene.
-
-    Raises:
-        FrameUndefinedError: a reading needs a frame of reference that is not defined.
-    """
+    """Weigh all readings on the scene, decide, and check whether another frame of reference decides differently."""
     verdict = _weigh(queries, scorer)
     if verdict.status is not Status.OK or (scorer.confirmed and set(verdict.meant) <= set(scorer.confirmed)):
         return verdict  # a person's choice does not depend on the viewpoint
@@ -152,7 +141,6 @@ class FittingObjects:
         missing: a phrase, of the target or of an anchor, that nothing fits; None if there is none.
         clear: rows that clearly fit, nearest first.
         unclear: rows that fit unclearly.
-        choice: the decision for a command with the same words.
     """
 
     missing: NounPhrase | None
@@ -162,11 +150,7 @@ class FittingObjects:
 
 
 def all_fitting(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> FittingObjects:
-    """Find every object that fits, each judged by itself; the readings are of plural phrases.
-
-    Raises:
-        FrameUndefinedError: a reading needs a frame of reference that is not defined.
-    """
+    """Find every object that fits, each judged by itself; the readings are of plural phrases."""
     ladder = _ladder(queries, scorer)
     missing = next(phrases_not_found(ladder.belief, scorer.config.decision.found), None)
     clear, unclear = ladder.fitting() if missing is None else ([], [])

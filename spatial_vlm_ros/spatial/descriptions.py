@@ -79,7 +79,6 @@ class Description:
     Args:
         kind: one of KINDS, or "count".
         core: the distinguishing words: "red", "mug", "next to the bowl".
-        place: their position: before the noun, after it, or instead of it.
         meaning: what the parser must read in them.
         fits: (R,) probability for each of the objects.
         gap: metres by which an order separates, 0 for other kinds.
@@ -134,10 +133,8 @@ class Describer:
     """Find descriptions for some of a scene's objects.
 
     Args:
-        layout: the scene.
         rows: (R,) the objects to tell apart.
         members: (N,) degree to which each object of the scene belongs to the set that an order counts, 0 to 1.
-        frame: current frame of reference.
         noun: name of the objects; "object" for any object.
     """
 

@@ -52,13 +52,6 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
 
     A refusal stays as it is, with one exception: a place near a missing object is reported first, because no answer
     about the moved object would help.
-
-    Args:
-        verdict: the decision about the object to move.
-        scorer: the scene.
-
-    Raises:
-        FrameUndefinedError: the destination's relation needs a frame of reference that is not defined.
     """
     destination = verdict.query.destination
     if verdict.status is Status.NOT_FOUND or destination is None or is_for_a_person(destination):
@@ -189,7 +182,6 @@ def _further(
 def _no_place(
     verdict: ResolvedChoice, scorer: PhraseScorer, failure: NoSurface, request: PlaceRequest | None = None
 ) -> ResolvedChoice:
-    """The refusal, with what would have to change."""
     change = what_would_change(scorer.layout, request, failure)
     return dataclasses.replace(verdict, placing=Placing((), failure, change=change), status=Status.NO_PLACE)
 

@@ -45,15 +45,7 @@ class DialogueChoice(NamedTuple):
 
 
 def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
-    """Decide by the first attempt that leaves an object, else by the first one.
-
-    Args:
-        turn: from `take`.
-        scorer: the scene; it knows the phrases of all attempts.
-
-    Raises:
-        FrameUndefinedError: a reading needs a frame of reference that is not defined.
-    """
+    """Decide by the first attempt that leaves an object, else by the first one."""
     first: DialogueChoice | None = None
     for attempt in turn.attempts:
         found = _tried(attempt, scorer)
@@ -108,17 +100,8 @@ def question_turn(
 ) -> tuple[Resolution, Dialogue | None, bool]:
     """Answer a question about space among the objects that the dialogue leaves.
 
-    Args:
-        turn: from `take`.
-        scorer: the scene; it knows the phrases of all attempts.
-        seen: removes from an answer detections that are not objects.
-
     Returns:
         The answer, the dialogue after it, and True if no object has the name in the words.
-
-    Raises:
-        FrameUndefinedError: a reading needs a frame of reference that is not defined.
-        NotUnderstoodError: the object mentioned before may not be where it was, or the words do not match the question.
     """
     first: tuple[Resolution, Dialogue | None, bool] | None = None
     for attempt in turn.attempts:
@@ -214,14 +197,7 @@ def called(attempt: Attempt, scorer: PhraseScorer) -> tuple[SpatialQuery, ...]:
 def after(
     turn: DialogueTurn, decided: DialogueChoice, asked: Question | None, resolution: Resolution
 ) -> Dialogue | None:
-    """The dialogue that later words may refer to; None if there is nothing to refer to.
-
-    Args:
-        turn: what was said.
-        decided: the decision.
-        asked: the question.
-        resolution: the answer as it is sent.
-    """
+    """The dialogue that later words may refer to; None if there is nothing to refer to."""
     choice, scorer, attempt = decided
     scene = scorer.layout.scene
 
@@ -290,8 +266,6 @@ def stays_open(turn: DialogueTurn, resolution: Resolution, *, unknown: bool) -> 
     """True if words without a result leave the earlier question open: nothing fits them, and they deny nothing.
 
     Args:
-        turn: what was said.
-        resolution: the answer.
         unknown: True if no object has the name in them.
     """
     open_before = turn.before is not None and turn.before.asked is not None

@@ -30,10 +30,7 @@ class RememberedObject:
     """An object at the time it was spoken of.
 
     Args:
-        id, label: of its detection then.
         box: x0, y0, x1, y1 in the image, pixels.
-        frame_id: frame of `position`: the base where it is known, else the camera.
-        stamp_ns: of the image.
         position: volume centre, metres; None if its depth was not measured.
         width: shorter horizontal side of its box, metres.
     """
@@ -63,12 +60,9 @@ class AskedQuestion:
     """A question, and the meaning of its answers.
 
     Args:
-        kind: see QuestionKind.
-        text: the question.
         offers: answers in the order in which the question names them.
         clear: True if each answer clearly fits its objects and no others; else it must be confirmed.
         about: the name that fits nothing (kind "name").
-        name: the name offered for it.
         fewer: yes means only these objects, though more were asked for.
     """
 
@@ -86,17 +80,8 @@ class Dialogue:
     """Everything that later words may refer to. Immutable: the same words always have the same meaning in it.
 
     Args:
-        id: as `Resolution.dialogue_id`.
-        said: all words so far, oldest first.
-        queries: readings of their combined meaning.
-        opened: readings of the last command, without the answers after it.
         asked: the open question; None if there is none.
-        offered: the open question and its answers as they were sent.
-        shown: objects of the answer, or the one that a yes/no question is about.
         among: objects that the open question is about; empty = any.
-        denied: objects that are not meant.
-        confirmed: objects that a person chose.
-        unnamed: names that were offered and denied.
     """
 
     id: str

@@ -61,10 +61,7 @@ class Attempt:
     """One interpretation of the words.
 
     Args:
-        queries: the readings.
         among: the only objects that may be meant; empty = all.
-        denied: objects that are not meant.
-        confirmed: objects that a person chose.
         doubt: why an answer of this attempt must be confirmed; None if it need not be.
         refuted: objects that were denied: if the words choose one of them, that is a contradiction, and the answer must
             be confirmed.
@@ -92,11 +89,9 @@ class DialogueTurn:
     """The meaning of words in a dialogue.
 
     Args:
-        words: as said.
         attempts: tried in this order, until one leaves an object to choose.
         before: the dialogue that they belong to; None if they begin one.
         denies: True if they deny something, which is remembered even if nothing is left.
-        unnamed: names that were offered and denied.
         opened: readings of the command that all answers are about; empty = those of the attempt.
     """
 
@@ -119,13 +114,7 @@ class DialogueTurn:
 
 
 def supported(queries: Sequence[SpatialQuery]) -> Readings:
-    """The readings whose relations are all known, without those with an impossible place.
-
-    Raises:
-        NotUnderstoodError: the preferred one uses an unknown relation.
-        PlugInError: it uses a relation of an installed package that cannot be used.
-        StopRequestedError: the words ask to stop.
-    """
+    """The readings whose relations are all known, without those with an impossible place."""
     if queries[0].action == STOP:
         raise StopRequestedError(queries[0].instruction)
     queries = [query for query in queries if may_be_put(query)] or queries
@@ -145,13 +134,7 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
     """Take words in a dialogue.
 
     Args:
-        words: an instruction, or the answer to a question, or words about an answer.
         before: the dialogue; None = they begin one.
-
-    Raises:
-        InputError: the words are not text, or the dialogue is too long.
-        NotUnderstoodError: they are outside the grammar, or answer nothing.
-        StopRequestedError: they ask to stop, whatever the question was.
     """
     if stops(words):
         raise StopRequestedError(words)
@@ -164,17 +147,7 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
 
 
 def take_reading(words: str, command: str, queries: Readings) -> DialogueTurn:
-    """Take words that a reader other than the grammar has read; the answer must be confirmed.
-
-    Args:
-        words: as they were said.
-        command: the command that they were read as.
-        queries: the readings of that.
-
-    Raises:
-        NotUnderstoodError: the preferred reading uses an unknown relation.
-        StopRequestedError: the command is to stop.
-    """
+    """Take words that a reader other than the grammar has read; the answer must be confirmed."""
     if queries[0].action == STOP:
         raise StopRequestedError(words)
     doubt = f'a language model has read the words as "{command}"'
@@ -418,7 +391,6 @@ class _Taking:
         return self._turn(*attempts, *self._unknown(queries, names), denies=answer.no)
 
     def _unknown(self, queries: Readings, names: tuple[str, ...]) -> list[Attempt]:
-        """Report that no object has the names."""
         if not names:
             return []
         unknown = _with(queries[:1], category=" ".join(names), attributes=(), relations=())
@@ -523,7 +495,6 @@ class _Taking:
         return DialogueTurn(self._words, attempts, self._before, denies, self._before.unnamed, self._before.opened)
 
     def _settled(self, queries: Readings, objects: Remembered) -> DialogueTurn:
-        """The turn for objects that a person confirmed."""
         if self._asked is not None and self._asked.fewer:
             queries = _with(queries, count=len(objects) if len(objects) > 1 else None)
         confirmed = (*self._before.confirmed, *objects) if _is_plural(queries) else objects
@@ -536,11 +507,7 @@ class _Taking:
         return tuple(dict.fromkeys((self._target.category, self._target.category.split()[-1])))
 
     def _side_or_truth(self, answer: AnswerWords, denied: str | None) -> AnswerWords:
-        """Interpret "right" alone, or "not the right one": a side if a side is asked for, else yes or no.
-
-        Raises:
-            NotUnderstoodError: it may be either.
-        """
+        """Interpret "right" alone, or "not the right one": a side if a side is asked for, else yes or no."""
         sides = re.search(r"\b(?:left|right)", self._asked.text) if self._asked is not None else None
         if self._kind == "which":
             return AnswerWords("words", denied or self._words)

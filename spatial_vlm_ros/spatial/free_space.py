@@ -250,7 +250,6 @@ class Relief:
         """(K,) indices of the points that belong to the object in a row: inside its mask or its estimated volume.
 
         Args:
-            layout: the scene.
             row: row of the object.
             pixels: (N,) flat indices in the thinned depth image.
         """
@@ -353,9 +352,6 @@ def survey(
     """Classify every cell of a grid.
 
     Args:
-        relief: measured points.
-        grid: the cells.
-        level: the surface to look for.
         flat: metres by which the mean height of a cell may be off the level.
         rise: metres from which a point is an obstacle; at least three standard deviations of depth.
         ceiling: metres over the level from which points are no obstacle.

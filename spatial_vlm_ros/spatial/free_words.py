@@ -72,10 +72,7 @@ def refused_choice(
     """The refusal of an object that a model pointed at.
 
     Args:
-        instruction: the words.
-        status: of the refusal.
         reason: in words, as the second part of a sentence.
-        scene: the scene.
         shown: rows of the objects that it may mean.
     """
     return Resolution(
@@ -93,11 +90,7 @@ def judged_choice(instruction: str, row: int, reading: PartialReading, scorer: P
     """The answer for an object that a model points at, after everything measurable was measured.
 
     Args:
-        instruction: the words.
         row: row of the object.
-        reading: the understood part of the words; see `checkable`.
-        scorer: the scene.
-        why: reason why the words were not understood.
     """
     scene = scorer.layout.scene
     obj = scene.objects[row]
@@ -265,7 +258,6 @@ def _measured(reading: PartialReading, scorer: PhraseScorer) -> tuple[list[Claus
 
 
 def _name(obj: SceneObject) -> str:
-    """Name of an object in the middle of a sentence; an object that no detector has found has no name."""
     if obj.detection.label == POINTED_LABEL:
         return f"an object that no detector has found ({obj.id})"
     return f"the {name_of(obj)}"

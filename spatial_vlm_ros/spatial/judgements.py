@@ -43,13 +43,7 @@ class Judgements:
     def judged(
         self, clause: RelationClause, pairs: Pairs, judge: Callable[[Pairs], tuple[Array, Array]]
     ) -> tuple[Array, Array]:
-        """(T, A) margins and likelihoods of a clause, read-only; computed by `judge` if they are new.
-
-        Args:
-            clause: the clause; its anchors are ignored.
-            pairs: from `pairs`.
-            judge: judges the clause.
-        """
+        """(T, A) margins and likelihoods of a clause, read-only; computed by `judge` if they are new."""
         between = pairs.view.frame, pairs.targets.tobytes(), pairs.anchors.tobytes()
         if self._pairs.get(between) is not pairs:
             return judge(pairs)

@@ -35,7 +35,6 @@ class Layout:
     """A scene's objects as arrays; rows in the order of `scene.objects`. Unmeasured ones hold NaN.
 
     Args:
-        scene: the source.
         axes: (3, 3) columns g1, g2, up, camera frame.
         floor: height of the support plane below the camera, along up, metres (0 without a plane).
         centre: (N, 3) estimated volume centres, metres.
@@ -48,7 +47,6 @@ class Layout:
         noise: (N,) the part of both that comes from depth noise.
         tilt: standard deviation of "up", radians.
         down_deg: downward angle of the camera, degrees.
-        relation: limits of the relations.
     """
 
     scene: Scene
@@ -207,20 +205,13 @@ class Layout:
         return np.array([-1.0 if is_own_sided(o.detection.label) else 1.0 for o in self.scene.objects])
 
     def viewpoint(self, frame: FrameOfReference) -> Viewpoint:
-        """The viewpoint of a frame of reference.
-
-        Raises:
-            FrameUndefinedError: the position of that viewer is unknown in the scene.
-        """
+        """The viewpoint of a frame of reference."""
         return viewpoint_of(frame, self.scene, self.axes, self.floor, self.down_deg, self.relation)
 
     def rays(self, view: Viewpoint, rows: npt.NDArray[np.intp]) -> tuple[Array, Array]:
         """(R, 2) unit directions ahead of, and to the right of, each row as an anchor.
 
         In the frame `object`, a row without a front gives NaN.
-
-        Raises:
-            FrameUndefinedError: in the frame `object`, no row has a front.
         """
         if view.frame is not FrameOfReference.OBJECT:
             ahead = view.towards(self.centre[rows, :2], self.relation.straight_down_deg)

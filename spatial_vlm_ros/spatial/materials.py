@@ -34,7 +34,6 @@ def other_material(said: str, seen: Collection[str]) -> bool:
 
     Args:
         said: a word of a phrase; a word that is not a material excludes nothing.
-        seen: words of a label and of attributes.
     """
     material = _MATERIAL_OF.get(said)
     others = {_MATERIAL_OF[word] for word in seen if word in _MATERIAL_OF}
@@ -42,12 +41,7 @@ def other_material(said: str, seen: Collection[str]) -> bool:
 
 
 def of_material(said: str, seen: Collection[str]) -> bool:
-    """True if words about an object name the material that was said, or a kind of it: steel is metal.
-
-    Args:
-        said: a word of a phrase.
-        seen: words of a label and of attributes.
-    """
+    """True if words about an object name the material that was said, or a kind of it: steel is metal."""
     material = _MATERIAL_OF.get(said)
     if material is None or said not in _GENERAL:
         return False

@@ -18,10 +18,6 @@ def read_measured(path: str | Path, repair: str) -> tuple[str, dict[str, Any]]:
 
     Args:
         path: of a file {"schema": 1, "model": "…", "relations": {…}}.
-        repair: how to get a valid one, for the message.
-
-    Raises:
-        FileError: the file is missing, too large, or not of that form.
     """
     value = read_json(path, repair, _LARGEST_FILE)
     if not isinstance(value, dict) or set(value) - {"measured"} != _NAMES or value["schema"] != 1:

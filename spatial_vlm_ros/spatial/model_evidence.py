@@ -40,8 +40,6 @@ class ModelEvidence:
         """(T, A) probabilities by measurement, updated by Bayes' rule; the same array without evidence.
 
         Args:
-            clause: about one relation, negated or not.
-            pairs: T targets and A anchors.
             holds: (T, A) probability that the clause holds.
         """
         if not self.ratio or not concerns(clause, pairs.view.frame):
@@ -63,12 +61,7 @@ class ModelEvidence:
 
 
 def concerns(clause: RelationClause, frame: FrameOfReference) -> bool:
-    """True if a model's view of the image is relevant to a clause: no distances, and the camera's viewpoint.
-
-    Args:
-        clause: what was said.
-        frame: current frame of reference.
-    """
+    """True if a model's view of the image is relevant to a clause: no distances, and the camera's viewpoint."""
     framed = RELATIONS[clause.relation].framed
     return clause.distance is None and (not framed or frame is FrameOfReference.VIEWER)
 
@@ -77,7 +70,6 @@ def pair_of(belief: ClauseBelief, row: int, default: FrameOfReference) -> PairKe
     """The pair of objects whose relation in an image decides a clause at one row; None if there is no such single pair.
 
     Args:
-        belief: belief in the clause.
         row: row of its subject.
         default: frame of reference if the clause states none.
     """
@@ -115,8 +107,6 @@ def shows_side(relation: str, target: Box, anchor: Box, camera: PinholeCamera, u
     Args:
         relation: canonical name; relations other than sides always give True.
         target: left, top, right, bottom, pixels.
-        anchor: likewise.
-        camera: of the image.
         up: (3,) unit vector in its optical frame.
     """
     if relation not in OF_SIDES:

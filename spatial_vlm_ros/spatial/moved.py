@@ -30,7 +30,6 @@ class Moved:
         outline: (16, 2) around its middle, metres.
         size: (3,) of its box, metres.
         axes: (3, 3) of its box, camera frame.
-        name: what it is called.
         widths: ((height, outline (16, 2)), ...) of the whole part below increasing heights, metres; empty if not
             measured.
     """
@@ -78,7 +77,6 @@ def measured_widths(layout: Layout, row: int) -> tuple[tuple[float, Array], ...]
     the object was cut out of a box.
 
     Args:
-        layout: the scene.
         row: row of the object, which must be measured.
     """
     obj = layout.scene.objects[row]

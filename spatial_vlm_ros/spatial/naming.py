@@ -60,13 +60,7 @@ def _says(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> bool:
 
 
 def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> int | None:
-    """Row of the object whose label is closest to a name that fits nothing: misspelt, or with a word in common.
-
-    Args:
-        phrase: the name.
-        scorer: the scene.
-        unnamed: labels that are not meant.
-    """
+    """Row of the object whose label is closest to a name that fits nothing: misspelt, or with a word in common."""
     said = phrase.category.lower().split()
     best, nearest = None, 0.0
     if scorer.match(phrase).max(initial=0.0) >= _SAID:  # it is seen, but with another colour

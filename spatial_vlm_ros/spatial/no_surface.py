@@ -13,12 +13,10 @@ class NoSurface:
     """Reason why there is no surface for an object, or no place on it.
 
     Args:
-        cause: kind of reason.
         text: in words that follow "there is no place to put it: ".
         row: the object that decides, or None.
         needed: size that is needed, metres: a free circle, or a height.
         available: size that is available, metres.
-        blocking: objects in the way, the largest obstacle first.
         unseen: True if there would be a place if the unseen part were free.
     """
 

@@ -49,7 +49,6 @@ class _Grid:
         return _Grid(low, cell, (rows, columns))
 
     def window(self, column: int, row: int, shape: tuple[int, int]) -> _Grid:
-        """A part of the grid."""
         return _Grid(self.low + np.array([column, row]) * self.cell, self.cell, shape)
 
     def filled(self, outline: Array) -> Mask:
@@ -60,7 +59,6 @@ class _Grid:
         return mask.view(np.bool_)
 
     def disk(self, width: float) -> npt.NDArray[np.uint8]:
-        """Structuring element of a disk."""
         size = max(1, math.ceil(width / self.cell))
         return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
@@ -74,7 +72,6 @@ def hidden_regions(layout: Layout, size: tuple[float, float]) -> tuple[HiddenReg
     """Find regions of the ground, within the image, where an object of a given size could stand without being seen.
 
     Args:
-        layout: the scene.
         size: width and height of the object, metres.
 
     Returns:

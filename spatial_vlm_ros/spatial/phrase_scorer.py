@@ -51,7 +51,6 @@ class PhraseScorer:
     """Score phrases on one scene.
 
     Args:
-        layout: the scene.
         config: limits and deviations.
         match: (phrase) → (N,) probability that each object has the phrase's category.
         score: (N,) weight of each object's detector score.
@@ -59,7 +58,6 @@ class PhraseScorer:
         frames_used: frames of reference that the answer depends on, in the order met.
         unsaid: rows of anchors of clauses that depend on a frame and state none; an order adds an entry without rows.
         parts: (phrase, row of a whole) → the parts of it that the phrase may mean, if they are not detections.
-        known: measurements of pairs of objects, for all viewpoints.
         evidence: a model's answers about pairs of objects, seen by the viewer.
         left: phrase → (N,) 1 for objects that a dialogue leaves for it, 0 for those that were ruled out.
         denied: rows that a dialogue ruled out as the target.
@@ -107,13 +105,9 @@ class PhraseScorer:
         """Belief in a phrase and in all phrases inside it.
 
         Args:
-            phrase: the phrase.
             anchor: True if it is an anchor itself; its clauses then also have their second best anchors.
             each: True if several objects are related to it, each by itself: a word that cannot be checked may then
                 distinguish it from others of its name, and no choice among the objects settles that.
-
-        Raises:
-            FrameUndefinedError: a clause needs a frame of reference that this scene does not define.
         """
         key = phrase, prepositions(phrase), anchor, each
         if key not in self._known:
@@ -206,9 +200,6 @@ class PhraseScorer:
             stated: frame said in words, or None.
             depends: True if the judgement depends on it; it is then recorded in `frames_used` and `unsaid`.
             anchors: rows of the anchors; None for an order among objects.
-
-        Raises:
-            FrameUndefinedError: this scene does not define that frame.
         """
         if not depends:
             return self._view(FrameOfReference.VIEWER)
@@ -228,7 +219,6 @@ class PhraseScorer:
 
     @property
     def _unplaced(self) -> frozenset[FrameOfReference]:
-        """The speaker and the robot, if their positions are unknown."""
         frame = self.layout.scene.frame
         places = {FrameOfReference.SPEAKER: frame.camera_T_speaker, FrameOfReference.ROBOT: frame.base_T_camera}
         return frozenset(body for body, place in places.items() if place is None)
@@ -293,11 +283,7 @@ class PhraseScorer:
         return bool(self.clause_of(clause, row).likelihood[row] >= self.config.decision.holds)
 
     def clause_of(self, clause: RelationClause, row: int) -> ClauseBelief:
-        """Judge a clause for one object, whatever its name; the arrays mean nothing for other objects.
-
-        Raises:
-            FrameUndefinedError: it needs a frame of reference that this scene does not define.
-        """
+        """Judge a clause for one object, whatever its name; the arrays mean nothing for other objects."""
         only = (np.arange(len(self.layout)) == row).astype(np.float64)
         return self._clause(clause, only, only, anchor=False, single=False, each=False)
 

@@ -79,12 +79,10 @@ class Spot:
         anchor: row of the object it was found from, SUPPORT for the support plane.
         carrier: row of the supporting object, or SUPPORT.
         margin: metres by which the relation holds.
-        probability: that it holds.
         clearance: distance to the next object, metres.
         stability: metres by which the middle lies inside the supporting object; None on the open support plane.
         rim: height of the rim of the container over `height`, metres; None outside containers.
         score: the value that spots are sorted by.
-        reason: why it was chosen.
     """
 
     place: Array
@@ -133,11 +131,7 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
     """Find spots for an object, best first, or the reason why there is none.
 
     Args:
-        layout: the scene.
         request: the requested place.
-
-    Raises:
-        FrameUndefinedError: the relation has no meaning in the current frame of reference.
     """
     layout = _for_one(layout, request)
     assumed = _ASSUMED if request.moved is None or not layout.measured[request.moved] else None
@@ -163,12 +157,8 @@ def has_place(layout: Layout, request: PlaceRequest, without: tuple[int, ...]) -
     """True if there would be a spot after removing some objects and everything on them.
 
     Args:
-        layout: the scene.
         request: the requested place.
         without: rows of the measured objects to remove.
-
-    Raises:
-        FrameUndefinedError: as for `find_places`.
     """
     layout = _for_one(layout, request)
     if no_such_place(layout, request) is not None:

@@ -33,7 +33,6 @@ def what_would_change(layout: Layout, request: PlaceRequest | None, failure: NoS
     """Reason why there is no place, with what would have to change.
 
     Args:
-        layout: the scene.
         request: the requested place; None if no search was made, for example behind a closed door.
         failure: reason why there is none.
     """

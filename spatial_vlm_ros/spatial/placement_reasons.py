@@ -97,7 +97,6 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
 
 
 def _of(needed: float, available: float, supporting: SupportingSurface) -> tuple[float, float | None]:
-    """Needed and available size if the size decides, and if enough cells were free to measure it."""
     return needed, available if _CELLS * supporting.grid.step < available < needed else None
 
 

@@ -59,11 +59,9 @@ class Question:
     """A question to ask back.
 
     Args:
-        text: the question.
         answers: (words, rows) for each answer: words that the parser understands, and the objects that they mean.
         bits: expected information of the answer about which object is meant, bits.
         clear: True if each answer clearly fits its objects and no others; else it stands for the objects it fits best.
-        kind: sort of question: which object, is this one meant, by which name, or from whose side.
         about: the phrase whose name fits nothing (kind "name").
     """
 
@@ -106,12 +104,9 @@ def ask(
     """Choose the question that splits the rivals best.
 
     Args:
-        phrase: what was said of the object.
         rows: the rivals, likeliest first; at least two.
         probability: (N,) posterior of every object of the scene.
-        layout: the scene.
         frames: names of the frames of reference that choose rows[0], rows[1], …, if frames disagree.
-        frame: the current frame, in which an answer will be judged.
         members: (N,) how well each object fits the phrase without its superlative and ordinal, because an order in the
             answer replaces that of the phrase; None = use `probability` if the phrase has neither, else ask for no
             order.

@@ -51,9 +51,6 @@ def as_part(
     An edge, a corner or a centre without an owner belongs to the table.
 
     Args:
-        clause: what was said.
-        anchors: beliefs in its anchors' phrases.
-        layout: the scene.
         found: least fit of a name.
 
     Returns:
@@ -95,7 +92,6 @@ def is_plain(phrase: NounPhrase) -> bool:
 
 
 def _supports(phrase: NounPhrase, layout: Layout) -> PhraseBelief:
-    """Belief in detected tables and the like, for parts without a stated owner."""
     heads = [obj.detection.label.lower().split()[-1:] for obj in layout.scene.objects]
     fit = np.array([bool(SUPPORT_NOUNS.intersection(head)) for head in heads], np.float64)
     return PhraseBelief(NounPhrase("table") if fit.any() else phrase, fit, fit, ())

@@ -26,8 +26,6 @@ class AskedRelation:
     """A relation of one object to others.
 
     Args:
-        name: canonical.
-        view: viewpoint of the current frame of reference.
         anchors: rows it is measured against.
         distance: stated with it, or None.
         negated: True if the words say that it does not hold.
@@ -41,12 +39,7 @@ class AskedRelation:
 
 
 def measured_at(layout: Layout, row: int, asked: AskedRelation) -> tuple[float, float]:
-    """Margin and standard deviation, metres, of the object in a row at its own position; NaN if it is not measured.
-
-    Raises:
-        FrameUndefinedError: the relation needs a direction that the frame of reference does not have.
-        ValueError: the relation does not take these anchors.
-    """
+    """Margin and standard deviation, metres, of the object in a row at its own position; NaN if it is not measured."""
     margin, sigma = _measured(layout, np.array([row], np.intp), asked)
     return float(margin[0]), float(sigma[0])
 
@@ -62,12 +55,8 @@ def measured_over(
     Args:
         layout: the scene; the object itself is in it, but never an anchor of its copies.
         row: row of the moved object, which must be measured.
-        asked: the relation.
         places: (T, 2) ground coordinates of its middle, metres.
         bottom: height of its underside there, metres; None = its current height.
-
-    Raises:
-        FrameUndefinedError, ValueError: as for `measured_at`.
     """
     own = layout.centre[row : row + 1, :2]
     imagined = _measured(_with_copies(layout, row, own, None), _last(layout, 1), asked)[0][0]
@@ -115,7 +104,6 @@ class _Copied(Layout):
 
     Args:
         rows: (N,) row of the original of each.
-        original: the scene without them.
     """
 
     rows: Indices

@@ -69,12 +69,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Reliabilities:
-    """Measured counts by relation; see `relations_of` for the keys.
-
-    Args:
-        model: name of the measured model, for people.
-        by_relation: counts of each.
-    """
+    """Measured counts by relation; see `relations_of` for the keys."""
 
     model: str = ""
     by_relation: Mapping[str, Counts] = field(default_factory=lambda: MappingProxyType({}))
@@ -103,9 +98,6 @@ def load_reliabilities(path: str | Path) -> Reliabilities:
     """Read measured reliabilities: {"schema": 1, "model": "…", "relations": {"behind": {"right", "wrong", "none"}}}.
 
     "measured" of the file and "intervals" of a relation are for people and ignored.
-
-    Raises:
-        FileError: the file is missing, too large, or not of that form.
     """
     model, relations = read_measured(path, _REPAIR)
     counts = {name: _counts(path, name, one) for name, one in relations.items()}
@@ -128,7 +120,6 @@ def relations_of(phrase: NounPhrase, default: FrameOfReference) -> tuple[str, ..
     stated distance, follow in brackets: "left of (robot, stated)". Ordinals are "n-th from the left".
 
     Args:
-        phrase: the phrase given to the model.
         default: frame of reference if none is said.
     """
     return tuple(dict.fromkeys(_keys(phrase, default))) or (NAME,)
@@ -196,9 +187,7 @@ def cross_check(
 
     Args:
         verdict: the decision of geometry, before the search for a place.
-        scorer: the scene.
         row: the object that the model named for `words_for` the target; None = no opinion.
-        reliabilities: the measured reliabilities of that model.
 
     Returns:
         The decision, with the model's answer in `opinion`.

@@ -28,13 +28,7 @@ def shifted_to(layout: Layout, row: int, destination: Destination, view: Viewpoi
     """The spot that the object's middle is moved to, on its current support.
 
     Args:
-        layout: the scene.
         row: row of the object, which must be measured.
-        destination: a shift: its relation is the direction, its distance how far the middle goes.
-        view: viewpoint of the current frame of reference.
-
-    Raises:
-        FrameUndefinedError: the frame is the object's own, and the object has no front.
     """
     distance = 0.0 if destination.distance is None else destination.distance.metres
     ahead, right = layout.rays(view, np.array([row], np.intp))

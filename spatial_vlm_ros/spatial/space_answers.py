@@ -51,7 +51,6 @@ class SpaceReply(NamedTuple):
         resolution: ANSWERED, or a refusal.
         about: row of the one object that the answer is about.
         refused: the decision about the query's own target, if it is a refusal.
-        asked: the question asked back.
     """
 
     resolution: Resolution
@@ -63,16 +62,8 @@ class SpaceReply(NamedTuple):
 def answer_question(queries: Sequence[SpatialQuery], scorer: PhraseScorer, said: Sequence[str]) -> SpaceReply:
     """Answer a question about space on a scene.
 
-    Args:
-        queries: its readings, preferred first; each has a `question`.
-        scorer: the scene.
-        said: all words of the dialogue so far, including the last ones.
-
     Returns:
         The reply, rounded to 1e-6; equal inputs give equal replies.
-
-    Raises:
-        FrameUndefinedError: it needs a frame of reference that is not defined.
     """
     question = question_of(queries[0])
     reading = queries[0]
@@ -109,7 +100,6 @@ def _refused(refused: QuestionRefused, reading: SpatialQuery, scorer: PhraseScor
 
 
 def _reading_of(finding: SpaceFinding, queries: Sequence[SpatialQuery], reading: SpatialQuery) -> SpatialQuery:
-    """The reading that was answered."""
     if finding.choice is None or reading is not queries[0]:
         return reading
     said = finding.choice.query

@@ -25,9 +25,7 @@ class QuestionRefused(Exception):
     """A question without an answer, because its words do not settle which object it is about.
 
     Args:
-        choice: the refusal.
         subject: True if it is about the query's own target, so that an answer in a dialogue would settle it.
-        words: for a person, if those of a command do not fit.
     """
 
     def __init__(self, choice: ResolvedChoice, subject: bool = True, words: str | None = None) -> None:
@@ -49,18 +47,8 @@ class SpaceFinding:
     """The result of a question about space, before conversion to output frames.
 
     Args:
-        value: as in `SpaceAnswer`.
-        probability: that it is right.
-        objects: the objects that it is about.
-        words: the answer for a person.
         choice: the decision about the subject; None for questions about all objects.
-        unit: of a number.
-        interval: of a number.
-        lengths: named lengths, the one asked for first.
         ends: (2, 3) ends of a distance's line, ground coordinates, metres.
-        places: spots.
-        clauses: the clauses asked about, as measured for the subject.
-        missing: a phrase that nothing fits, if that is the answer.
     """
 
     value: float | str | None
@@ -79,23 +67,14 @@ class SpaceFinding:
 
 @dataclass(frozen=True, eq=False)
 class AskedSubject:
-    """The subject of a question.
-
-    Args:
-        reading: the chosen reading.
-        choice: the decision about its subject: OK.
-    """
+    """The subject of a question."""
 
     reading: SpatialQuery
     choice: ResolvedChoice
 
     @property
     def question(self) -> SpaceQuestion:
-        """The question.
-
-        Raises:
-            ValueError: the reading is not a question.
-        """
+        """The question."""
         return question_of(self.reading)
 
     @property
@@ -105,23 +84,14 @@ class AskedSubject:
 
 
 def question_of(query: SpatialQuery) -> SpaceQuestion:
-    """The question of a query.
-
-    Raises:
-        ValueError: the query is not a question.
-    """
+    """The question of a query."""
     if query.question is None:
         raise ValueError(f"no question: {query.instruction!r}")
     return query.question
 
 
 def settle_subject(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> AskedSubject:
-    """Decide which object or objects a question is about; readings count by how well the scene fits them.
-
-    Raises:
-        QuestionRefused: the words do not settle it, as for a command.
-        FrameUndefinedError: a frame of reference is not defined.
-    """
+    """Decide which object or objects a question is about; readings count by how well the scene fits them."""
     asked = [(_about(query, scorer), query) for query in queries]
     best = max(about.preference for about, _ in asked)
     asked = [(about, query) for about, query in asked if about.preference >= _AS_CLEAR * best]
@@ -156,12 +126,7 @@ def clearness(phrase: NounPhrase, scorer: PhraseScorer) -> float:
 
 
 def settle_other(phrase: NounPhrase, reading: SpatialQuery, scorer: PhraseScorer) -> tuple[int, ...]:
-    """Decide which object or objects another phrase than the subject means.
-
-    Raises:
-        QuestionRefused: the words do not settle it.
-        FrameUndefinedError: a frame of reference is not defined.
-    """
+    """Decide which object or objects another phrase than the subject means."""
     query = SpatialQuery(reading.instruction, "find", phrase)
     choice = decide([query], scorer)
     if choice.status is not Status.OK:

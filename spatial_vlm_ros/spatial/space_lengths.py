@@ -160,11 +160,7 @@ def height_over_support(layout: Layout, row: int) -> LengthEstimate:
 
 
 def from_viewer(layout: Layout, row: int, frame: FrameOfReference) -> LengthEstimate:
-    """Shortest distance from a viewer to an object.
-
-    Raises:
-        FrameUndefinedError: the viewer's position is unknown.
-    """
+    """Shortest distance from a viewer to an object."""
     eye = layout.viewpoint(frame).origin
     aside, _, point = nearest_points(eye[None, :2], layout.footprint[row])
     low, high = float(layout.bottom[row]), float(layout.top[row])
@@ -195,8 +191,6 @@ def side_of(layout: Layout, row: int, which: Length) -> LengthEstimate:
     """A length of an object, defined as docs/relations.md compares them.
 
     Args:
-        layout: the scene.
-        row: a measured object.
         which: any length except "all".
     """
     sides = superlatives.whole_sizes(layout)[row]

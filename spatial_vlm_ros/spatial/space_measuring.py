@@ -46,13 +46,7 @@ _OF_VIEWER = {
 
 
 def distance(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Answer how far an object is from another one, from an edge or from a viewer.
-
-    Raises:
-        QuestionRefused: the other object is not settled, no edge is visible, or the stated relation does not hold at
-            all.
-        FrameUndefinedError: a frame of reference is not defined.
-    """
+    """Answer how far an object is from another one, from an edge or from a viewer."""
     question = subject.question
     if question.apart:
         return _between_several(subject, scorer)
@@ -118,7 +112,6 @@ def _from_viewer(subject: AskedSubject, frame: FrameOfReference | None, scorer: 
 
 
 def _over_support(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Height above the table, which has no detection."""
     layout, row = scorer.layout, subject.rows[0]
     height = height_over_support(layout, row)
     words = f"{capital(named_row(layout, row))} is {with_interval(height)} above the surface."
@@ -126,11 +119,7 @@ def _over_support(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
 
 
 def _along(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Distance left of, behind or above another object: the gap in that direction.
-
-    Raises:
-        QuestionRefused: it is not on that side at all.
-    """
+    """Distance left of, behind or above another object: the gap in that direction."""
     clause = _clause(subject.reading)
     name, anchor = clause.relation, clause.anchors[0]
     relation = RELATIONS[name]
@@ -169,11 +158,7 @@ def _clause(reading: SpatialQuery) -> RelationClause:
 
 
 def _from_edge(subject: AskedSubject, phrase: NounPhrase, scorer: PhraseScorer) -> SpaceFinding | None:
-    """Distance from the edge of a surface; None if a detected object has that name.
-
-    Raises:
-        QuestionRefused: the whole is not settled, or its edge is not visible.
-    """
+    """Distance from the edge of a surface; None if a detected object has that name."""
     layout, row = scorer.layout, subject.rows[0]
     if (scorer.match(dataclasses.replace(phrase, relations=())) >= 0.9).any():
         return None
@@ -201,11 +186,7 @@ def _from_edge(subject: AskedSubject, phrase: NounPhrase, scorer: PhraseScorer) 
 
 
 def _whole(subject: AskedSubject, owner: NounPhrase | None, scorer: PhraseScorer) -> int | None:
-    """The object whose edge is meant; None for the support plane.
-
-    Raises:
-        QuestionRefused: it is not settled.
-    """
+    """The object whose edge is meant; None for the support plane."""
     layout = scorer.layout
     if owner is not None:
         if is_unseen_support(owner, scorer):
@@ -219,11 +200,7 @@ def _whole(subject: AskedSubject, owner: NounPhrase | None, scorer: PhraseScorer
 
 
 def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Answer how long the sides of an object are.
-
-    Raises:
-        QuestionRefused: the object of comparison is not settled.
-    """
+    """Answer how long the sides of an object are."""
     question = subject.question
     layout, row = scorer.layout, subject.rows[0]
     which: Length = question.length or "all"

@@ -35,12 +35,7 @@ _NEIGHBOUR = 0.6  # metres within which another object is used to describe a pos
 
 
 def where(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Describe where objects are: what they rest on, and their relation to the nearest object.
-
-    Raises:
-        QuestionRefused: the object that a relation in the question refers to is not settled.
-        FrameUndefinedError: a frame of reference is not defined.
-    """
+    """Describe where objects are: what they rest on, and their relation to the nearest object."""
     question = subject.question
     layout = scorer.layout
     asked = None if question.other is None else settle_other(question.other, subject.reading, scorer)[0]
@@ -98,12 +93,7 @@ def _placed(row: int, anchors: Sequence[int], scorer: PhraseScorer) -> list[tupl
 
 
 def room(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
-    """Decide if an object has room in a place, with the search that places objects.
-
-    Raises:
-        QuestionRefused: the object or the place is not settled.
-        FrameUndefinedError: a frame of reference is not defined.
-    """
+    """Decide if an object has room in a place, with the search that places objects."""
     bare = [dataclasses.replace(query, question=None) for query in queries]
     choice = decide(bare, scorer)
     placed = with_place(choice, scorer)

@@ -56,10 +56,8 @@ class JudgedPredicate:
 
     Args:
         likelihood: that all of it is true: the likelihood of its least likely part.
-        clauses: its measured clauses.
         anchors: rows that it was related to.
         why: its least likely part in words.
-        said: all of its parts in words.
     """
 
     likelihood: float
@@ -70,12 +68,7 @@ class JudgedPredicate:
 
 
 def whether(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Answer a yes/no question.
-
-    Raises:
-        QuestionRefused: an object that the subject is related to is not settled, or frames of reference disagree.
-        FrameUndefinedError: a frame of reference is not defined.
-    """
+    """Answer a yes/no question."""
     question = subject.question
     if question.superlative is not None:
         return _nearer(subject, scorer)
@@ -114,12 +107,7 @@ def whether(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
 
 
 def judge_predicate(asked: NounPhrase, row: int, reading: SpatialQuery, scorer: PhraseScorer) -> JudgedPredicate:
-    """Judge a predicate for one object.
-
-    Raises:
-        QuestionRefused: an anchor is missing, not settled or not measured.
-        FrameUndefinedError: a frame of reference is not defined.
-    """
+    """Judge a predicate for one object."""
     parts: list[tuple[float, str]] = []
     measured: list[ClauseMeasurement] = []
     anchors: list[int] = []
@@ -148,11 +136,7 @@ def judge_predicate(asked: NounPhrase, row: int, reading: SpatialQuery, scorer: 
 
 
 def _settled(clause: RelationClause, row: int, reading: SpatialQuery, scorer: PhraseScorer) -> ClauseBelief:
-    """Judge a clause for an object; its anchors are settled as those of a command are.
-
-    Raises:
-        QuestionRefused: an anchor is missing, not settled or not measured.
-    """
+    """Judge a clause for an object; its anchors are settled as those of a command are."""
     belief = scorer.clause_of(clause, row)
     if belief.on_support:
         return belief
@@ -184,11 +168,7 @@ def _refusal(
 def _check_settled(
     clause: RelationClause, anchor: NounPhrase, row: int, reading: SpatialQuery, scorer: PhraseScorer
 ) -> None:
-    """Refuse if several objects may be the anchor and the choice matters.
-
-    Raises:
-        QuestionRefused: the relation does not have the same state for all of them.
-    """
+    """Refuse if several objects may be the anchor and the choice matters."""
     relation = RELATIONS.get(clause.relation)
     if anchor.count not in (None, 1) or anchor.choice is not None or len(clause.anchors) > 1 or relation is None:
         return
@@ -379,14 +359,12 @@ def nearer(scorer: PhraseScorer, one: int, other: int, anchor: int) -> float:
 
 
 def _together(states: Sequence[ClauseState]) -> str:
-    """The answer for several objects: yes if it holds for all of them, no if it fails for one."""
     if ClauseState.FAILS in states:
         return NO
     return UNCLEAR if ClauseState.UNCLEAR in states else YES
 
 
 def _objects(subject: AskedSubject, anchors: Sequence[int]) -> tuple[NamedRow, ...]:
-    """The subject, then the objects that it was compared with."""
     weight = subject.choice.probability
     about = [NamedRow(row, "subject", float(weight[row])) for row in subject.rows]
     others = [row for row in dict.fromkeys(anchors) if row not in subject.rows]

@@ -36,12 +36,7 @@ _ANSWERS = frozenset({Status.OK, Status.OCCLUDED, Status.DEPTH_INVALID})
 
 
 def exists(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
-    """Answer if there is such an object among the detected ones.
-
-    Raises:
-        QuestionRefused: an object that it is related to is missing.
-        FrameUndefinedError: a frame of reference is not defined.
-    """
+    """Answer if there is such an object among the detected ones."""
     fitting = _all(queries, scorer)
     target = queries[0].target
     wanted = target.count if target.count is not None and target.count > 1 else 1
@@ -66,12 +61,7 @@ def exists(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFindin
 
 
 def count(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
-    """Count such objects: those that clearly fit, and those that may fit.
-
-    Raises:
-        QuestionRefused: an object that they are related to is missing.
-        FrameUndefinedError: a frame of reference is not defined.
-    """
+    """Count such objects: those that clearly fit, and those that may fit."""
     fitting = _all(queries, scorer)
     sure, most = len(fitting.clear), len(fitting.clear) + len(fitting.unclear)
     likely = sum(fitting.choice.belief.weight[row] > 0.5 for row in fitting.unclear)
@@ -87,12 +77,7 @@ def count(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
 
 
 def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
-    """Find the objects that fit: a single one if the words presuppose one, else all.
-
-    Raises:
-        QuestionRefused: an object that they are related to is missing, or no object has the name.
-        FrameUndefinedError: a frame of reference is not defined.
-    """
+    """Find the objects that fit: a single one if the words presuppose one, else all."""
     question = question_of(queries[0])
     if question.choices:
         return _which_of(queries, scorer)
@@ -181,11 +166,7 @@ def _which_of(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFin
 
 
 def _all(queries: Sequence[SpatialQuery], scorer: PhraseScorer, needs_name: bool = False) -> FittingObjects:
-    """Find everything that fits, each by itself.
-
-    Raises:
-        QuestionRefused: an anchor is missing; or, with `needs_name`, every object of the target's name.
-    """
+    """Find everything that fits, each by itself."""
     several = [
         dataclasses.replace(q, target=dataclasses.replace(q.target, count=-1, choice=None), question=None)
         for q in queries

@@ -59,9 +59,7 @@ class FurtherRelation:
     """A further relation that a place must have, or must not have ("not near the plate").
 
     Args:
-        relation: canonical name.
         anchors: rows of the objects it relates to; empty = the support plane.
-        view: viewpoint of the current frame of reference.
         distance: stated with it, or None.
         wanted: True if the place must have it, False if it must not.
     """
@@ -78,14 +76,10 @@ class PlaceRequest:
     """A request for a place to put an object.
 
     Args:
-        relation: canonical name.
         anchors: rows of the objects it relates to; empty = the support plane ("on the table", "at the edge of the
             table").
-        view: viewpoint of the current frame of reference.
         moved: row of the object to put there; None for an unseen one, whose size is assumed as 6 cm.
         distance: stated with it, or None.
-        config: distances to keep.
-        depth: noise of depth.
         region: part of the anchor that its middle must lie in; None = the relation determines the place.
         preposition: the word that was said, if it tells more than the relation's name.
         part: the part that `region` is, in words, or "".
@@ -111,7 +105,6 @@ class _Imagined(Layout):
 
     Args:
         sizes: (N, 3) box sizes of all objects, metres.
-        real: the scene without them.
     """
 
     sizes: Array

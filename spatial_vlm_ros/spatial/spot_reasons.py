@@ -28,10 +28,7 @@ def reason_of(
     """Reason why an object may be put at a place.
 
     Args:
-        layout: the scene.
         request: the requested place.
-        supporting: the supporting surface.
-        obj: the object to put there.
         place: (2,) position of its middle, metres.
         measured: metres: margin of the relation, clearance, and depth of the middle inside the supporting object, or
             None.

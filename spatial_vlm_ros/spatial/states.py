@@ -30,7 +30,6 @@ def state_chance(word: str, layout: Layout) -> Array:
 
     Args:
         word: one of `STATES`.
-        layout: the scene.
     """
     if word == EMPTY:
         return _empty(layout)

@@ -74,11 +74,6 @@ def _bearing(layout: Layout, view: Viewpoint) -> Key:
 
 
 def _distance(layout: Layout, view: Viewpoint) -> Key:
-    """From near to far: distance of the visible surface from the viewer.
-
-    Uses its mean, because the median jumps from the near wall of a bowl to the far one. In the frame `world`, which has
-    no viewer, it is the distance ahead.
-    """
     _check_somebody_looks(view)
     sigma = np.hypot(layout.sigma, layout.relation.size_blur * layout.reach)
     if view.frame is FrameOfReference.WORLD:
@@ -93,12 +88,10 @@ def _check_somebody_looks(view: Viewpoint) -> None:
 
 
 def _height(layout: Layout, _: Viewpoint) -> Key:
-    """From low to high: height of the top."""
     return Key(layout.top, np.hypot(layout.sigma_up, 0.005))
 
 
 def _underside(layout: Layout, _: Viewpoint) -> Key:
-    """From low to high: height of the bottom. Objects on one table are equally low."""
     return Key(layout.bottom, np.hypot(layout.sigma_up, 0.005))
 
 
@@ -300,8 +293,6 @@ def middle_of_spread(layout: Layout, view: Viewpoint, member: Array) -> tuple[Ar
     count have the same middle; in a set that is as deep as wide they differ, and no object is surely meant.
 
     Args:
-        layout: the scene.
-        view: viewpoint, for unmeasured objects.
         member: (N,) probability of being in the set.
 
     Returns:

@@ -23,13 +23,7 @@ ALL = -1
 
 
 def check_supported(query: SpatialQuery) -> None:
-    """Refuse by name what can be parsed but not be judged.
-
-    Raises:
-        NotUnderstoodError: an unsupported relation, superlative or ordinal side, an ordinal or number below
-            one, or anchors that a relation cannot take.
-        PlugInError: a relation of an installed package that cannot be used.
-    """
+    """Refuse by name what can be parsed but not be judged."""
     if query.action == AVOID:
         raise _refusal(query, "this says what not to do, so there is nothing to take", "say what to take or to find")
     if query.action in MOVING and query.target.category.split()[-1] in NEVER_TAKEN:
@@ -45,11 +39,7 @@ def check_supported(query: SpatialQuery) -> None:
 
 
 def check_carried_out(query: SpatialQuery) -> None:
-    """Refuse actions that an arm does not carry out (it takes, gives and places), and more than one command.
-
-    Raises:
-        NotUnderstoodError: with the names of all actions that were said.
-    """
+    """Refuse actions that an arm does not carry out (it takes, gives and places), and more than one command."""
     actions = [step.action for step in query.steps] or [query.action]
     others = [action for action in actions if action not in MOVING and not _is_bare_phrase(query)]
     if others:
@@ -164,7 +154,6 @@ def _is_known(name: str) -> bool:
 
 
 def _check_plug_in(name: str) -> None:
-    """Refuse a relation of an installed package that cannot be used."""
     error = plugged().errors.get(name)
     if error is not None and not _is_known(name):
         raise copy.copy(error)  # raising the same one again would keep every earlier traceback

@@ -47,7 +47,6 @@ class SurfaceBorder:
         outward: (E, 2) unit directions away from the surface.
         places: (K, 2) visible places of the border.
         unknown: (U, 2) places where the surface may continue out of sight.
-        height: of the surface.
     """
 
     edges: Array
@@ -194,10 +193,8 @@ def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height
     """Distance from an object's outline to the nearest edge of the surface that it stands on.
 
     Args:
-        layout: the scene.
         row: row of the object.
         towards: (2,) on the ground: an edge on that side; None = any.
-        height: of the surface over the support plane.
 
     Returns:
         The length; None if no edge is visible. If the surface may end nearer but out of sight, `least` is the lower
@@ -266,10 +263,6 @@ def to_outline_edge(layout: Layout, row: int, whole: int, towards: Array | None 
 
 
 def side_direction(layout: Layout, row: int, word: str | None, frame: FrameOfReference) -> Array | None:
-    """Unit direction (2,) on the ground of "the left edge", "the far edge"; None if no side was said.
-
-    Raises:
-        FrameUndefinedError: the frame of reference is undefined.
-    """
+    """Unit direction (2,) on the ground of "the left edge", "the far edge"; None if no side was said."""
     ahead, right = (axis[0] for axis in layout.rays(layout.viewpoint(frame), np.array([row], np.intp)))
     return {"leftmost": -right, "rightmost": right, "nearest": -ahead, "farthest": ahead}.get(word or "")

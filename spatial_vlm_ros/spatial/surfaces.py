@@ -51,11 +51,6 @@ class SupportingSurface:
 
     Args:
         row: row of the object, or SUPPORT.
-        grid: the cells.
-        level: its height.
-        sound: cells that were seen to support objects.
-        taken: cells of other objects: the clearance is kept from them.
-        rim: cells of its own rim, or beyond its edge: `inside_edge` is kept from them.
         outline: (K, 2) of the top or of the opening, metres; None for the open support plane.
         needed: fraction of the placed object's footprint that must lie on sound cells.
         within: True if it is the inside of a container.
@@ -67,7 +62,6 @@ class SupportingSurface:
         seat: returns the height at which an object comes to rest at places (T, 2), if that is not the level: a round
             bowl.
         middles: cells that the middle may be in; None = any.
-        doubt: assumptions about unseen parts, in words.
     """
 
     row: int
@@ -93,8 +87,6 @@ class Room:
     """Where an outline fits on a supporting surface, as (R, C) cells of its middle.
 
     Args:
-        seen: enough of the surface under it was seen.
-        clear: the clearance is kept from other objects.
         off_rim: the distance is kept from the surface's own rim or edge.
         steady: it would stand: its middle well inside, most of it supported.
         clearance: distance to the next object, metres.
@@ -119,9 +111,6 @@ class SupportContext:
     """Common data of all supporting surfaces of a request.
 
     Args:
-        layout: the scene.
-        relief: measured points, without those of the moved object.
-        config: distances to keep.
         lifted: rows of the moved object and of objects that move with it.
         reach: distance from the moved object's middle to its farthest corner, metres.
         ceiling: metres over a surface from which nothing is in the way; infinite if objects come from above.
@@ -218,7 +207,6 @@ def open_ground(around: SupportContext, rows: Sequence[int], reach: float) -> Su
     """The support plane as a surface to put objects on.
 
     Args:
-        around: scene and distances.
         rows: rows of objects that it is searched around; none = the whole visible plane.
         reach: metres around them.
     """

@@ -63,9 +63,7 @@ def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurfa
     """Find the levels of an object that something may be put on, the topmost first.
 
     Args:
-        around: scene and distances.
         row: row of the object, which must be measured.
-        name: what it is called.
 
     Returns:
         At least one, or the reason why there is none.
@@ -99,13 +97,9 @@ def _top_at(
     """One level of an object, or the reason why nothing stands there.
 
     Args:
-        around: scene and distances.
         row: row of the object.
-        name: what it is called.
-        grid: grid over it.
         index: (N,) cells of its points.
         own: (N, 3) its points, metres.
-        level: height with many of its points.
     """
     layout, height = around.layout, level.height
     if layout.floor <= height:
@@ -172,7 +166,6 @@ def own_points(around: SupportContext, row: int, grid: Grid) -> Array:
 
 
 def _enclosed(cells: Cells) -> Cells:
-    """Cells enclosed by other cells."""
     padded = np.pad(cells.view(np.uint8), 1)
     cv2.floodFill(padded, None, (0, 0), 1, flags=4)
     return np.asarray(padded[1:-1, 1:-1] == 0)
@@ -302,12 +295,7 @@ def _bulge(grid: Grid, offset: Array, sound: Cells) -> tuple[float, float]:
     """Largest downward curvature of a top, 1/m, by the second-degree surface through it.
 
     Args:
-        grid: the cells.
         offset: (R, C) heights, metres.
-        sound: the cells that count.
-
-    Returns:
-        The estimate, and the estimate minus two standard errors.
     """
     inner = cv2.erode(sound.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)  # edges show sides
     index = np.flatnonzero(inner & (offset != 0))

@@ -58,7 +58,6 @@ def expected_size(
 
     Args:
         phrase: the object searched for; only its noun counts.
-        layout: the scene; the median of measured objects of its kind that the image does not cut has priority.
         default: size of unknown kinds, metres.
         match: (N,) how well each object matches the noun, 0 to 1; None = by the words of the labels.
     """

@@ -28,11 +28,8 @@ def under_of(
     put there must be lower by the clearance. Ground that is not visible does not count as free.
 
     Args:
-        around: scene and distances.
         row: row of the object, which must be measured.
-        name: what it is called.
         height: height of the object to put there, metres.
-        ground: the level that the object stands on.
         roof: (K, 2) outline of the area that counts as under it, metres.
     """
     layout, relief, outline = around.layout, around.relief, roof

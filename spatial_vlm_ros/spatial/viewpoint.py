@@ -44,7 +44,6 @@ class Viewpoint:
     """The viewpoint that defines left, right, behind and in front.
 
     Args:
-        frame: its name.
         origin: (3,) ground coordinates of the viewer, metres.
         forward: (2,) unit vector, the viewer's forward direction on the ground.
         down_deg: downward angle of the view, degrees; 0 for a body on the ground.
@@ -91,15 +90,9 @@ def viewpoint_of(
     The frame `object` has no position: it views each anchor from the anchor's front (`Layout.rays`).
 
     Args:
-        frame: its name.
-        scene: the scene.
         axes: (3, 3) columns g1, g2, up, camera frame.
         floor: height of the camera above the ground, metres.
         down_deg: downward angle of the camera, degrees.
-        relation: configuration of the frames.
-
-    Raises:
-        FrameUndefinedError: the position of that viewer is unknown in the scene and the configuration.
     """
     foot = np.array([0.0, 0.0, floor])
     if frame is FrameOfReference.VIEWER:

@@ -31,9 +31,7 @@ def means_inside(layout: Layout, row: int, relation: str, preposition: Prepositi
     "At the back of" furniture with doors is in it or behind it; "on the back of" it is on its top.
 
     Args:
-        layout: the scene.
         row: row of the object.
-        relation: the stated relation.
         preposition: the word that was said, or None.
     """
     if not _is_one_of(layout, row, CLOSING) or preposition == ON:
@@ -47,8 +45,6 @@ def as_said(pairs: Pairs, clause: RelationClause, measured: Measured) -> Measure
     "On top of" an object is on its topmost surface, and "in the right half" of closed furniture is in it.
 
     Args:
-        pairs: targets and anchors.
-        clause: what was said.
         measured: (T, A) margins and standard deviations of the relation, metres.
     """
     if clause.preposition == ON_TOP_OF:
@@ -115,7 +111,6 @@ def shut_in_front_of(layout: Layout, row: int, moved: int) -> int | None:
     """The furniture of which an object is a closed door or drawer: behind the door is inside the furniture. Else None.
 
     Args:
-        layout: the scene.
         row: row of the door.
         moved: row of the object to put behind it.
     """

@@ -29,13 +29,7 @@ def name_of(obj: SceneObject) -> str:
 
 
 def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> questions.Question | None:
-    """The question to ask back, if an answer would settle the matter.
-
-    Args:
-        verdict: the decision.
-        scorer: the scene.
-        unnamed: names that were offered before and denied.
-    """
+    """The question to ask back, if an answer would settle the matter."""
     layout = scorer.layout
     frame = verdict.query.target.stated_frame or scorer.default_frame  # the one an answer will be judged in
     if verdict.status is Status.AMBIGUOUS and verdict.phrase is None:
@@ -88,9 +82,6 @@ def message(
     """Describe the outcome in one sentence.
 
     Args:
-        verdict: the decision.
-        scorer: the scene.
-        hidden: regions where an object that was not found could be.
         taken: objects that the words name only in part.
     """
     text = _outcome(verdict, scorer, hidden)
@@ -164,7 +155,6 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
 
 
 def _hiding(hidden: Sequence[HiddenRegion], scorer: PhraseScorer) -> str:
-    """Objects behind or in which something could be hidden, the largest regions first."""
     names = {obj.id: name_of(obj) for obj in scorer.layout.scene.objects}
     places = [
         f"{'in' if is_inside(scorer.layout, region) else 'behind'} the {names[region.occluder_id]}" for region in hidden

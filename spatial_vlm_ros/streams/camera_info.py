@@ -40,21 +40,11 @@ def camera_of(message: Any, rectified: bool) -> PinholeCamera:
     """Camera of an image topic.
 
     Args:
-        message: sensor_msgs/CameraInfo.
         rectified: True if the topic's images are rectified: then P applies, else K and D.
 
     Returns:
         Intrinsics and size of the image after cropping (`roi`) and binning, pixels. D is empty if all its values are
         zero.
-
-    Raises:
-        InputError: the camera is not calibrated, is the second of a stereo pair, is rotated against its rectified
-            frame, or its numbers contradict each other.
-        UnknownNameError: the distortion model is not supported.
-
-    Source: sensor_msgs/CameraInfo.msg; image_geometry, PinholeCameraModel::fromCameraInfo: the centre moves by the
-    offset of the region, then centre and focal lengths are divided by the binning; the size is divided, rounded down.
-    As there, `roi.do_rectify` does not change the intrinsics.
     """
     K, P = _numbers(message, "k", 9).reshape(3, 3), _numbers(message, "p", 12).reshape(3, 4)
     D = _numbers(message, "d", None)

@@ -18,9 +18,7 @@ class ClockFinding:
     """One finding about a clock.
 
     Args:
-        where: the topic or transform.
         is_error: True if requests are refused or may wait in vain because of it; else it is a measurement.
-        found: the finding, one sentence.
         repair: what to do about it; empty if nothing is wrong.
     """
 
@@ -32,10 +30,6 @@ class ClockFinding:
 
 def clock_findings(assembler: FrameAssembler, topics: Mapping[str, str]) -> list[ClockFinding]:
     """Findings of the last seconds about the clocks of colour, depth and the camera's transforms.
-
-    Args:
-        assembler: the assembler that received the messages.
-        topics: role → name of its topic, for the words.
 
     Returns:
         One finding or more for each image stream that sent messages, then one for each transform between base and

@@ -26,7 +26,6 @@ class ClockEstimate:
     Args:
         lag: arrival − stamp at the lower envelope: the least latency minus the offset. Negative: the stamps run ahead.
         spread: from there to the 95 % quantile: how much the latency varies.
-        samples: messages in the window.
     """
 
     lag: float

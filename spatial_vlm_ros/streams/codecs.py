@@ -32,13 +32,7 @@ def image_kind(data: bytes) -> str | None:
 
 
 def encoded_shape(data: bytes) -> tuple[int, int]:
-    """(height, width) in the header of a PNG or JPEG, pixels, without decoding it.
-
-    Raises:
-        InputError: the format is not supported, or the size is missing or impossible for a camera.
-
-    Source: ISO 15948 (IHDR), ITU T.81 (SOF).
-    """
+    """(height, width) in the header of a PNG or JPEG, pixels, without decoding it."""
     kind = image_kind(data)
     if kind is None:
         got = f"{len(data)} bytes that start with {data[:4].hex(' ') or 'nothing'}"
@@ -50,11 +44,7 @@ def encoded_shape(data: bytes) -> tuple[int, int]:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse a size that is not positive, or that no camera has.
-
-    Raises:
-        InputError: height or width (pixels) is not positive, or there are more than LARGEST pixels.
-    """
+    """Refuse a size that is not positive, or that no camera has."""
     if min(height, width) <= 0 or height * width > LARGEST:
         repair = "check the publisher: the message is damaged or empty"
         raise InputError("image size", f"{width}x{height}", f"1 to {LARGEST} pixels", repair)
@@ -63,15 +53,9 @@ def check_size(height: int, width: int) -> None:
 def decode_image(data: bytes) -> npt.NDArray[np.generic]:
     """Decode the pixels of an undamaged PNG or JPEG.
 
-    Args:
-        data: the file.
-
     Returns:
         (H, W) or (H, W, 3 or 4), uint8 or uint16, in OpenCV's order: blue first if the file follows its standard.
         Orientation tags are ignored.
-
-    Raises:
-        InputError: the format is not supported, the file is damaged or truncated, or its size is impossible.
     """
     shape = encoded_shape(data)
     damage = _png_damage(data) if image_kind(data) == "png" else _jpeg_damage(data)
@@ -92,12 +76,6 @@ def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
 
     Args:
         data: width and height (uint32), then 32-bit words; all little endian.
-
-    Raises:
-        InputError: the data is truncated or damaged.
-
-    Source: Wilson 2017, Fast Lossless Depth Image Compression: numbers are nibbles of 3 bits, the lowest first, with a
-    bit for "more"; they count zeros, then non-zeros, then give each non-zero's zigzag difference to the one before.
     """
     if len(data) < 12:
         raise _rvl_error(f"{len(data)} bytes")

@@ -56,11 +56,7 @@ class Composer:
     # --------------------------------------------------------------------------------------------------- images
 
     def image_rgb(self, rgb: Rgb, header: Any) -> Any:
-        """sensor_msgs/Image "rgb8" from (H, W, 3) uint8, RGB.
-
-        Raises:
-            ShapeError: the array has another shape or dtype.
-        """
+        """sensor_msgs/Image "rgb8" from (H, W, 3) uint8, RGB."""
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ShapeError("rgb", expected="(H, W, 3) uint8", received=f"{rgb.shape} {rgb.dtype}")
         return self._image("rgb8", rgb, header)
@@ -70,12 +66,6 @@ class Composer:
 
         Args:
             depth: (H, W) float32, metres along optical z, NaN where not measured.
-            header: of the message.
-
-        Raises:
-            ShapeError: the array has another shape or dtype.
-
-        Source: REP-118.
         """
         if depth.ndim != 2 or depth.dtype != np.float32:
             raise ShapeError("depth", expected="(H, W) float32", received=f"{depth.shape} {depth.dtype}")
@@ -89,11 +79,7 @@ class Composer:
         return self._image("32FC1", depth.astype("<f4"), header)
 
     def image_mono(self, mask: npt.NDArray[np.uint8], header: Any) -> Any:
-        """sensor_msgs/Image "mono8" from (H, W) uint8.
-
-        Raises:
-            ShapeError: the array has another shape or dtype.
-        """
+        """sensor_msgs/Image "mono8" from (H, W) uint8."""
         if mask.ndim != 2 or mask.dtype != np.uint8:
             raise ShapeError("grey image", expected="(H, W) uint8", received=f"{mask.shape} {mask.dtype}")
         return self._image("mono8", mask, header)
@@ -177,11 +163,7 @@ class Composer:
     # --------------------------------------------------------------------------------------------------- detections
 
     def detection_array(self, detections: Iterable[Detection], header: Any, width: int, height: int) -> Any:
-        """spatial_vlm_interfaces/DetectionArray of an image of width × height pixels; masks are cropped tightly.
-
-        Raises:
-            ShapeError: the size of a mask differs from the image.
-        """
+        """spatial_vlm_interfaces/DetectionArray of an image of width × height pixels; masks are cropped tightly."""
         return self._make(
             "spatial_vlm_interfaces/msg/DetectionArray",
             {

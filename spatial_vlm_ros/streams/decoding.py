@@ -24,11 +24,7 @@ def frame_id_of(message: Any) -> str:
 
 
 def check_same_camera(detections: Any, image: Any) -> None:
-    """Refuse detections of another camera; an empty frame_id matches every camera.
-
-    Raises:
-        InputError: names both frames.
-    """
+    """Refuse detections of another camera; an empty frame_id matches every camera."""
     said, real = frame_id_of(detections), frame_id_of(image)
     if said and real and said != real:
         raise InputError(
@@ -37,11 +33,7 @@ def check_same_camera(detections: Any, image: Any) -> None:
 
 
 def colour_of(message: Any, info: Any, config: StreamConfig) -> tuple[Rgb, PinholeCamera]:
-    """Decode the colour image, (H, W, 3) uint8 RGB, and its camera, unmirrored if the driver mirrors.
-
-    Raises:
-        InputError: one of the messages cannot be read, or their sizes differ.
-    """
+    """Decode the colour image, (H, W, 3) uint8 RGB, and its camera, unmirrored if the driver mirrors."""
     camera = camera_of(info, config.rectified)
     rgb = decode_rgb(message)
     _check_size("colour image", rgb.shape, camera)
@@ -55,15 +47,8 @@ def depth_of(
     """Decode depth registered to colour, (H, W) float32 metres, unmirrored if the driver mirrors.
 
     Args:
-        message: the depth image.
-        rgb_frame_id: frame of the colour image.
-        camera: of the colour image, from `colour_of`.
         info: camera info of the depth image; None = same as colour.
         rgb_T_depth: pose of the depth camera if depth must be registered or moved; else None.
-        config: how to read the message.
-
-    Raises:
-        InputError: a message cannot be read, sizes differ, or depth that should be registered is in another frame.
     """
     if config.depth_registered:
         _check_registered(frame_id_of(message), rgb_frame_id)
@@ -80,11 +65,7 @@ def depth_of(
 
 
 def found_of(message: Any, camera: PinholeCamera, config: StreamConfig) -> tuple[Detection, ...]:
-    """Decode the detections of an image, unmirrored if the driver mirrors.
-
-    Raises:
-        InputError: the message is for an image of another size, or an entry is malformed.
-    """
+    """Decode the detections of an image, unmirrored if the driver mirrors."""
     found = detections_of(message, camera.width, camera.height)
     return tuple(turned_detection(one, camera.width) for one in found) if config.mirrored else found
 

@@ -33,9 +33,6 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
         Detections with masks of the whole image. Those without an id are named d0, d1, ... by index. Of several
         vision_msgs hypotheses the most likely one is used; without any, the label is "object" and the score 1. A
         rotated box becomes the upright box around it. vision_msgs has no fronts.
-
-    Raises:
-        InputError: the message is for an image of another size, or an entry is malformed; it names the entry.
     """
     entries = getattr(message, "detections", None)
     if entries is None:
@@ -71,9 +68,6 @@ def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
 
     Returns:
         Column and row of the part's top-left pixel in the mask, and the part: (h, w) uint8, 255 where set, else 0.
-
-    Raises:
-        InputError: no pixel is set.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):

@@ -50,14 +50,10 @@ class PendingFrame:
     """A complete frame that has not been decoded yet, with the transforms from the time it was accepted.
 
     Args:
-        stamp_ns: of the colour image.
-        match: the messages.
-        rgb_info: camera info of colour.
         depth_info: camera info of depth if it is not registered, else None.
         base_T_camera: pose of the camera in the base frame; None if no base frame is configured.
         rgb_T_depth: pose of the depth camera if depth must be registered or moved; else None.
         camera_T_speaker: pose of the person who speaks; None if that is not configured or not known.
-        config: how to read the messages.
         robot: the robot to remove from depth; None = nothing.
         base_T_links: poses of its links, in their order.
         not_before_ns: earliest possible exposure of its images, by the arrival clock: the frame answers requests that
@@ -83,11 +79,7 @@ class PendingFrame:
         return replace(self, match=replace(self.match, messages=messages, stamps=stamps))
 
     def decode(self) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-        """Decode the frame in metres, without the robot's points, and its detections; None if it has none.
-
-        Raises:
-            InputError: a message cannot be read, or sizes do not match.
-        """
+        """Decode the frame in metres, without the robot's points, and its detections; None if it has none."""
         messages, config = self.match.messages, self.config
         rgb, camera = colour_of(messages[RGB], self.rgb_info, config)
         frame_id = frame_id_of(messages[RGB])
@@ -116,21 +108,14 @@ class FrameAssembler:
     """Collect messages until they make complete frames.
 
     Args:
-        config: tolerances and frames.
         with_detections: True if a frame needs the detections with exactly its stamp.
         transforms: an existing buffer to use; None = an empty one.
         robot: the robot to remove from depth; None = nothing. A frame waits for the transforms of its links as it does
             for the camera's.
 
-    Raises:
-        InputError: the configuration names a robot, but none is given.
-
     Attributes:
-        transforms: contents of /tf and /tf_static.
         arrivals: role → arrival of its last message, nanoseconds.
-        freshness: which images answer a request, and the clocks of the streams.
         camera_frame: frame id of the newest colour image, "" before the first.
-        without_info: number of frames skipped because camera info was missing.
         spent_ns: stamp of the frame that `take` checked last, also if it raised; 0 = none.
     """
 
@@ -175,13 +160,7 @@ class FrameAssembler:
     # -------------------------------------------------------------------------------------------- messages in
 
     def add(self, role: str, message: Any, now_ns: int) -> None:
-        """Add a message of one of the roles named in this module.
-
-        Args:
-            role: what the message is.
-            message: from rclpy or rosbags.
-            now_ns: time of arrival.
-        """
+        """Add a message of one of the roles named in this module."""
         if role in (TRANSFORMS, STATIC_TRANSFORMS):
             self.transforms.add_message(message, role == STATIC_TRANSFORMS, now_ns)
             return
@@ -237,18 +216,11 @@ class FrameAssembler:
         Args:
             after_ns: time of the request, by the arrival clock; frames that may be older are skipped. 0 or less: there
                 is no request time, and all frames are accepted, whatever their clock.
-            now_ns: the current time.
             awaits_speaker: also wait for the speaker's transform. If it does not come, the frame is returned without
                 it; only words that need the speaker are then refused.
 
         Returns:
             The frame; None while none is complete or its transforms may still come.
-
-        Raises:
-            TransformUnavailableError: the transforms of the complete frame are missing and will not come.
-            ClockError: they are stamped ahead of now.
-            InputError: they cannot be looked up: the image names no frame, or a transform is invalid; or the detections
-                are from another camera. After any of these errors the next call continues with the next frame.
         """
         if self._held is not None and after_ns > 0 and self._held.not_before_ns < after_ns:
             self._held = None
@@ -337,7 +309,6 @@ class FrameAssembler:
         return before if before is not None and after is not None and _same_camera(before, after) else None
 
     def _note_step(self, role: str, stamp_ns: int) -> None:
-        """Learn from the stamps whether camera info comes with each image, before a frame needs to know."""
         for info, image in ((RGB_INFO, RGB), (DEPTH_INFO, DEPTH)):
             if role in (info, image) and info in self._infos:
                 other = self._sync.streams[image] if role == info else self._infos[info]
@@ -424,15 +395,7 @@ class FrameAssembler:
         return self.transforms.excerpt([*frames, *links], [stamp_of(image) for image in images])
 
     def assemble(self, messages: Mapping[str, Any]) -> PendingFrame:
-        """Assemble a frame from messages that are known to belong together; stamps and ages are not checked.
-
-        Args:
-            messages: role → message: images and camera infos, and detections if there are any.
-
-        Raises:
-            InputError: a message that a frame needs is missing; or as `take` raises it.
-            TransformUnavailableError: its transforms are missing.
-        """
+        """Assemble a frame from messages that are known to belong together; stamps and ages are not checked."""
         for role in (RGB, DEPTH, *self._infos):
             if role not in messages:
                 raise InputError(role, "no message", "one message for the frame", "wait for a complete frame")
@@ -446,15 +409,7 @@ class FrameAssembler:
     # -------------------------------------------------------------------------------------------- why none came
 
     def why_none(self, after_ns: int, topics: dict[str, str] | None = None) -> SpatialVlmError:
-        """Reason why no frame was complete: the error for an instruction that waited too long.
-
-        Args:
-            after_ns: time since when a frame was awaited.
-            topics: role → name of its topic, for the message.
-
-        Returns:
-            StaleInputError, NotSynchronisedError, InputError (no camera info) or TransformUnavailableError.
-        """
+        """Reason why no frame was complete: the error for an instruction that waited too long."""
         name = {role: (topics or {}).get(role, role) for role in (*self._sync.streams, *self._infos)}
         silent = [role for role in self._sync.streams if self.arrivals.get(role, -math.inf) < after_ns]
         if silent:

@@ -20,11 +20,7 @@ class Freshness:
     """Watch the clocks of streams, and compute the earliest possible exposure of an image.
 
     Args:
-        config: limits.
         images: the streams whose exposure counts: colour and depth.
-
-    Attributes:
-        clocks: stream → its clock.
     """
 
     def __init__(self, config: StreamConfig, images: Sequence[str]) -> None:
@@ -77,13 +73,7 @@ class Freshness:
         """Raise if the stamps of a frame are impossible.
 
         Args:
-            match: the frame.
             names: stream → its topic, for the message; None = the stream's name.
-
-        Raises:
-            ClockError: an image is stamped ahead of its arrival by more than max_ahead, or behind by more than
-                max_behind.
-            StaleInputError: an image has no stamp.
         """
         for stream in self._images:
             name = (names or {}).get(stream, stream)
@@ -106,10 +96,8 @@ class Freshness:
         """Reason why the messages since a request do not answer it; None if age is not the reason.
 
         Args:
-            streams: the streams of images by role; others are ignored.
             arrivals: role → arrival of its last message, nanoseconds.
             after_ns: time of the request, nanoseconds.
-            names: role → its topic, for the message.
         """
         for role in self._images:
             stamp_ns, arrival_ns = streams[role].newest_ns or 0, arrivals.get(role, 0)

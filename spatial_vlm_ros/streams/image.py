@@ -65,14 +65,6 @@ def decode_rgb(message: Any) -> Rgb:
 
     Returns:
         (H, W, 3) uint8, RGB, contiguous, a copy.
-
-    Raises:
-        UnknownNameError: the encoding is not supported.
-        InputError: fields are missing or contradict each other, or the data is damaged.
-
-    Source: sensor_msgs/image_encodings; for `format`, compressed_image_transport's subscriber: its publisher turns
-    colours into BGR before OpenCV writes the file, and says so ("rgb8; jpeg compressed bgr8"). Only files with
-    "compressed rgb8" have red where their standard has blue.
     """
     if _is_compressed(message):
         return _rgb_of_file(message)
@@ -140,14 +132,6 @@ def decode_depth(message: Any, scale: float | None = None) -> Depth:
 
     Returns:
         (H, W) float32, metres along optical z, NaN where not measured; a copy.
-
-    Raises:
-        UnknownNameError: the encoding or codec is not supported.
-        InputError: the depth image has no unit any more (8 bits, JPEG), fields are missing or contradict each other,
-            the data is damaged, or the scale is not positive.
-
-    Source: REP-118; compressed_depth_image_transport/codec.cpp: 12 bytes of header, then the file; 32-bit depth is
-    stored as inverse depth, metres = depthParam[0] / (stored - depthParam[1]), 0 = not measured.
     """
     if _is_compressed(message):
         return _depth_of_file(message, scale)
@@ -238,15 +222,10 @@ def raw_view(message: Any, dtype: np.dtype[Any], channels: int) -> npt.NDArray[A
     """Pixels of a sensor_msgs/Image without copying.
 
     Args:
-        message: the message.
-        dtype: of one channel.
         channels: per pixel.
 
     Returns:
         (H, W), or (H, W, channels) if there are several: a view into the message, without row padding.
-
-    Raises:
-        InputError: the size is missing, a `step` shorter than a row, or `data` shorter than height × step.
     """
     height, width = _whole(message, "height"), _whole(message, "width")
     step, data = _whole(message, "step"), _octets(message)

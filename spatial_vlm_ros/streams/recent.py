@@ -26,11 +26,7 @@ _COPY = "copy the header of the image into the detections"
 
 
 def check_stamped(detections: Any) -> None:
-    """Raise if detections do not say which image they belong to.
-
-    Raises:
-        InputError: their stamp is zero.
-    """
+    """Raise if detections do not say which image they belong to."""
     if stamp_of(detections) <= 0:
         raise InputError("detections", "no stamp", "the stamp of the image in which they were detected", _COPY)
 
@@ -39,8 +35,6 @@ class RecentFrames(FrameAssembler):
     """Keep the last `sync_queue` complete frames; taking one does not remove it.
 
     Args:
-        config: tolerances and frames.
-        transforms: the buffer that receives /tf and /tf_static.
         robot: the robot to remove from depth; None = nothing.
     """
 
@@ -55,17 +49,9 @@ class RecentFrames(FrameAssembler):
         Args:
             detections: a message with the header of the image; an empty frame_id matches every camera.
             now_ns: the current time, nanoseconds.
-            awaits_speaker: as in `FrameAssembler.take`.
 
         Returns:
             The frame; None while it, or its transforms, may still come.
-
-        Raises:
-            StaleInputError: it is older than the kept frames; or the subclass ClockError: it is stamped ahead of now,
-                or far behind its arrival.
-            NotSynchronisedError: no complete frame has that stamp, and none will.
-            InputError: the detections are from another camera, or its camera info did not come.
-            TransformUnavailableError: its transforms are missing and will not come.
         """
         stamp_ns = stamp_of(detections)
         if self._held is None or self._held.match.stamp_ns != stamp_ns:
@@ -88,9 +74,6 @@ class RecentFrames(FrameAssembler):
 
         Returns:
             The frame; None while it, or its transforms, may still come.
-
-        Raises:
-            StaleInputError, InputError, TransformUnavailableError: as `take_for`.
         """
         if self._held is None or self._held.not_before_ns < after_ns:
             self._held = None

@@ -13,7 +13,6 @@ def needs_speaker(queries: Iterable[SpatialQuery], *frames: FrameOfReference | s
     """True if the speaker's frame of reference may decide a request.
 
     Args:
-        queries: all readings of its words.
         frames: frames used if the words state none, or their names.
     """
     queries = tuple(queries)

@@ -22,7 +22,6 @@ class MatchedMessages:
 
     Args:
         stamp_ns: of the pivot's message.
-        messages: stream → its message.
         stamps: stream → its message's stamp, nanoseconds.
         arrivals: stream → arrival of its message, nanoseconds.
     """
@@ -36,14 +35,7 @@ class MatchedMessages:
 class Stream:
     """The last messages of one stream, in the order of their stamps.
 
-    Args:
-        size: number of messages kept.
-
     Attributes:
-        received: number of messages received.
-        repeated: number of messages with a stamp that came before.
-        restarts: number of jumps back in time.
-        missed: number of messages lost on the way, estimated from gaps between stamps.
         newest_ns: newest stamp, or None.
     """
 
@@ -142,9 +134,7 @@ class Synchronizer:
     slop. It is used at once if nothing nearer can still come: at an equal stamp, or within half the stream's period.
 
     Args:
-        pivot: name of the stream that the others are matched to.
         slops: the other streams, and the largest distance of their stamps from the pivot's, nanoseconds.
-        size: messages kept of each stream.
     """
 
     def __init__(self, pivot: str, slops: Mapping[str, int], size: int) -> None:
@@ -158,13 +148,8 @@ class Synchronizer:
         """Add a message.
 
         Args:
-            name: of its stream.
             stamp_ns: of its header, nanoseconds.
-            message: anything.
             arrival_ns: its arrival, nanoseconds.
-
-        Returns:
-            The matches that this message completes, oldest first. Each message is used once.
         """
         restarts = self.streams[name].restarts
         if not self.streams[name].add(stamp_ns, message, arrival_ns):

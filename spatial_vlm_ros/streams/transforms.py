@@ -85,9 +85,6 @@ class TransformBuffer:
 
     Args:
         cache_ns: samples older than the newest one of their child by more than this are dropped, nanoseconds.
-
-    Raises:
-        InputError: `cache_ns` is not positive.
     """
 
     def __init__(self, cache_ns: int = CACHE_NS) -> None:
@@ -120,10 +117,6 @@ class TransformBuffer:
             translation: (3,) metres, origin of `child` in `parent`.
             quaternion_xyzw: (4,) rotation that maps `child` to `parent`, of norm 1 to within half a percent.
             static: True if it applies at all times.
-
-        Raises:
-            InputError: a frame id is empty, both are the same, a number is not finite, the quaternion's norm is not 1,
-                or the sample is older than the cache.
         """
         parent, child = _frame(parent), _frame(child)
         if parent == child:
@@ -140,7 +133,6 @@ class TransformBuffer:
         """Add the transforms of a tf2_msgs/TFMessage; unusable ones are skipped and counted in `rejected`.
 
         Args:
-            message: has `transforms`, a sequence of geometry_msgs/TransformStamped.
             static: True if it came from /tf_static.
             arrival_ns: its arrival, nanoseconds; None = unknown, and its clock is not watched.
         """
@@ -212,15 +204,6 @@ class TransformBuffer:
             target: frame id; becomes the transform's parent.
             source: frame id; becomes the transform's child.
             stamp_ns: nanoseconds; None or 0 = the latest time at which all moving edges between them have a pose.
-
-        Returns:
-            The transform; the identity if both frames are the same, known or not.
-
-        Raises:
-            TransformUnavailableError: a frame is unknown, the two are not connected, the tree has a loop, or there is
-                no pose for the stamp; its `may_come` and `is_past` tell what can help.
-            InputError: a frame id is empty.
-            TransformError: the frames are farther apart than types.Transform allows.
         """
         target, source = _frame(target), _frame(source)
         with self._lock:
@@ -248,9 +231,6 @@ class TransformBuffer:
             source: frame id; becomes the transform's child.
             source_stamp_ns: nanoseconds, as in `lookup`.
             fixed: frame id of a frame that does not move, for example "odom".
-
-        Raises:
-            TransformUnavailableError, InputError, TransformError: as for `lookup`, for either half.
         """
         then = self.lookup(fixed, source, source_stamp_ns)
         if _frame(target) == _frame(source):  # a frame against its earlier self needs a second name
@@ -258,12 +238,7 @@ class TransformBuffer:
         return self.lookup(target, fixed, target_stamp_ns) @ then
 
     def latest_stamp(self, target: str, source: str) -> int | None:
-        """Latest time (ns) at which all moving edges between two frames have a pose; None if all edges are static.
-
-        Raises:
-            TransformUnavailableError: a frame is unknown, the two are not connected, or the tree has a loop.
-            InputError: a frame id is empty.
-        """
+        """Latest time (ns) at which all moving edges between two frames have a pose; None if all edges are static."""
         target, source = _frame(target), _frame(source)
         with self._lock:
             if target == source:
@@ -278,9 +253,6 @@ class TransformBuffer:
             target: frame id.
             source: frame id.
             max_ahead: limit in seconds for each moving edge between the two.
-
-        Raises:
-            ClockError: names the edge.
         """
         target, source = _frame(target), _frame(source)
         with self._lock:
@@ -302,9 +274,6 @@ class TransformBuffer:
         Args:
             frames: frame ids; unknown ones are ignored.
             stamps: nanoseconds; 0 = the newest.
-
-        Returns:
-            For each edge above these frames the static sample, or the samples just before and after each time.
         """
         found: dict[tuple[str, int], TransformSample] = {}
         times = tuple(stamps)

@@ -16,10 +16,7 @@ class Twin:
     """Something that must exist once but exists more than once.
 
     Args:
-        where: the topic, action or node name.
         who: full names of the nodes, sorted; a name is repeated as often as it occurs.
-        found: what is wrong, one sentence.
-        repair: what to do about it, one sentence.
     """
 
     where: str
@@ -37,10 +34,7 @@ def twins_of(
         publishers: topic → full name of the node of each publisher, for topics with one publisher: images, camera info,
             detections. Not /tf, which many nodes publish. One entry for each publisher in
             `Node.get_publishers_info_by_topic`: `full_name(info.node_namespace, info.node_name)`.
-        servers: action or service → full name of the node of each server; for an action, each publisher of
-            `<action>/_action/status`.
         nodes: full names of all nodes, one entry for each in `Node.get_node_names_and_namespaces`.
-        own: full name of the resolver.
 
     Returns:
         Topics first, then actions, then the name of the resolver, each in the order given. Two publishers of one topic
@@ -70,6 +64,5 @@ def full_name(namespace: str, name: str) -> str:
 
 
 def _listed(who: Sequence[str]) -> str:
-    """List names, with the number of times each occurs."""
     counts = sorted(Counter(who).items())
     return ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts)

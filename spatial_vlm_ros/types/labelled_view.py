@@ -16,7 +16,6 @@ class LabelledObject:
     """An object in an image.
 
     Args:
-        label: name of the object.
         attributes: further words that are true for it, such as its colour.
         box_xyxy: left, top, right, bottom, pixels.
     """
@@ -38,7 +37,6 @@ class RelationLabel:
     Args:
         relation: its canonical name, or "beside" if none of on, under and inside holds.
         target: left, top, right, bottom, pixels.
-        anchor: likewise.
         holds: True if the relation holds.
     """
 
@@ -53,10 +51,7 @@ class LabelledView:
     """An image and its labels.
 
     Args:
-        name: of the view, unique among those of one source.
         rgb: (H, W, 3) uint8.
-        objects: labelled objects in the image.
-        relations: labelled relations between pairs of boxes.
     """
 
     name: str

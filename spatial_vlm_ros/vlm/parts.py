@@ -26,8 +26,6 @@ class Architecture:
 
     Args:
         vision: encoder; its inputs are pixels.
-        projector: its outputs become the image tokens of the language model; see `Parts.projector`.
-        language: decoder stack with `layers`, `rotary_emb` and `embed_tokens`.
         causal: whether no token of the prompt sees a later one; False for prefix language models.
         axes: number of axes of a position: 1 = the running index, 3 = time, row, column.
     """
@@ -60,17 +58,10 @@ class Parts:
     """Parts of a loaded model.
 
     Args:
-        model: the whole model, with `forward` and `generate`.
-        kind: its `model_type`.
-        vision: encoder.
         projector: module whose output, (..., D), are the image tokens. Their order is the model's own (Qwen2.5-VL: by
             windows) and is corrected afterwards, so code that needs the order uses `image_tokens_changed`.
-        language: decoder stack.
         layers: layers of the decoder, in order; each has `self_attn`.
-        rotary: module that gives the cosines and sines of positions to all layers.
         embeddings: (V, D) text embeddings.
-        image_token_id: placeholder for an image token in `input_ids`.
-        causal: whether no token of the prompt sees a later one.
         axes: number of axes of a position: 1 or 3.
     """
 
@@ -91,9 +82,6 @@ class Parts:
 
         Args:
             input_ids: (B, N) int.
-
-        Raises:
-            InputError: a row without image tokens.
         """
         columns = input_ids == self.image_token_id
         if not bool(columns.any(dim=-1).all()):
@@ -126,13 +114,8 @@ def grids_of(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Return rows and columns of the image tokens in each row of a batch with one image per row.
 
     Args:
-        parts: parts of the model.
         inputs: inputs from its processor, or the model's arguments within `generate`. `generate` drops grids once used;
             they are then read from the position ids of models that count in rows and columns.
-
-    Raises:
-        InputError: several images in a row, a number of tokens that is not a square although the model's grids are, or
-            no grid given for other models.
     """
     counts = parts.image_columns(inputs["input_ids"]).sum(dim=-1).tolist()
     told = inputs.get("image_grid_thw")
@@ -174,9 +157,7 @@ def image_tokens_changed(parts: Parts, change: Change, later: bool = True) -> It
     have no image and are not changed.
 
     Args:
-        parts: parts of the model.
         change: called for each row of the batch, and again for each later layer that gets features.
-        later: whether features added in later layers are changed as well.
     """
     found: dict[str, Tensor] = {}
 
@@ -212,7 +193,6 @@ def image_tokens_changed(parts: Parts, change: Change, later: bool = True) -> It
 
 
 def _part(model: nn.Module, path: str) -> Any:
-    """Return the module at a path; raises ModelError, which names the path."""
     try:
         return model.get_submodule(path)
     except AttributeError as error:

@@ -44,8 +44,6 @@ def axial_angles(rows: Tensor, columns: Tensor, size: int, base: float = BASE) -
     Args:
         rows: (..., N) row of each token, cells.
         columns: (..., N) column of each token, cells.
-        size: D, size of a head, a multiple of four.
-        base: base of the frequencies.
 
     Returns:
         (..., N, D) float32, radians.
@@ -68,21 +66,13 @@ def sectioned_angles(ids: Tensor, inverse: Tensor, axes: Tensor) -> Tensor:
 
 
 def chunked_axes(sections: tuple[int, ...]) -> Tensor:
-    """Return (D/2,) int64, the axis of each frequency: first time, then rows, then columns; on the CPU.
-
-    Raises:
-        InputError: not three sections, or a section below one.
-    """
+    """Return (D/2,) int64, the axis of each frequency: first time, then rows, then columns; on the CPU."""
     _checked(sections)
     return torch.arange(3).repeat_interleave(torch.tensor(sections))
 
 
 def interleaved_axes(sections: tuple[int, ...]) -> Tensor:
-    """Return (D/2,) int64, the axis of each frequency: alternating while rows and columns last, then time; on the CPU.
-
-    Raises:
-        InputError: as `chunked_axes`, or more than every third frequency for rows or columns.
-    """
+    """(D/2,) int64, the axis of each frequency: alternating while rows and columns last, then time; on the CPU."""
     _checked(sections)
     axes = torch.zeros(sum(sections), dtype=torch.int64)
     for axis in (1, 2):

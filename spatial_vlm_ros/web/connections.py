@@ -52,24 +52,18 @@ class _Open:
         self.timer: asyncio.TimerHandle | None = None
 
     def enter(self, phase: _Phase) -> None:
-        """Start a new phase, and its time limit."""
         self.phase = phase
         self.forget()
         if phase in _MAY_LAST:
             self.timer = asyncio.get_running_loop().call_later(_MAY_LAST[phase], self.transport.abort)
 
     def forget(self) -> None:
-        """Stop the timer."""
         if self.timer is not None:
             self.timer.cancel()
 
 
 class Connections:
-    """All open connections, and the application that they reach. Runs only on the server's event loop.
-
-    Args:
-        app: the application that answers.
-    """
+    """All open connections, and the application that they reach. Runs only on the server's event loop."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -103,7 +97,6 @@ class Connections:
             self._open.pop(remote).forget()
 
     def _close_oldest(self) -> None:
-        """Close the oldest connection that is not waiting for the server, or, if all are, the oldest of all."""
         idle = (remote for remote, each in self._open.items() if each.phase is not _Phase.WORKS)
         oldest = self._open.pop(next(idle, next(iter(self._open))))
         oldest.forget()

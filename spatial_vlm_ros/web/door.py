@@ -29,8 +29,6 @@ class Door:
     """Sign-in to one page.
 
     Args:
-        guard: checks tokens and sessions.
-        names: accepted values of the Host header.
         page: name of the page, part of its cookie's name.
     """
 

@@ -17,11 +17,7 @@ _WITHIN = 10.0  # s
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Read the fields of a form.
-
-    Raises:
-        InputError: it is not a form, is too large or too slow, names a field twice, or is not UTF-8.
-    """
+    """Read the fields of a form."""
     if _kind(request) != "application/x-www-form-urlencoded":
         raise InputError(
             "form", "it has another content type", "application/x-www-form-urlencoded", "use the forms of the page"
@@ -44,11 +40,7 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 async def read_json(request: Request, largest: int) -> dict[str, Any]:
-    """Read a JSON object of up to `largest` bytes.
-
-    Raises:
-        InputError: it is not a JSON object, or is too large or too slow.
-    """
+    """Read a JSON object of up to `largest` bytes."""
     if _kind(request) != "application/json":
         raise InputError("request", "it has another content type", "application/json", "use the page")
     try:

@@ -38,9 +38,7 @@ class Session:
     """One browser that has signed in with the token.
 
     Args:
-        form_token: secret that each of its forms contains.
         operator: name that the person entered, or "".
-        remote: address that opened the session.
     """
 
     form_token: str
@@ -80,9 +78,6 @@ class Guard:
     Args:
         token: opens sessions; None makes one of 256 random bits.
         clock: monotonic seconds.
-
-    Raises:
-        InputError: the token is shorter than 32 characters, or has characters other than letters, digits, "-" and "_".
     """
 
     def __init__(self, token: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -156,8 +151,6 @@ def names_of(host: str, port: int, further: Iterable[str] = ()) -> frozenset[str
     A foreign name that was made to point here (DNS rebinding) is not among them.
 
     Args:
-        host: bound address.
-        port: bound port.
         further: further names as they appear in the browser's address, "robot.lan:8080".
     """
     hosts = {f"[{host}]" if ":" in host else host}

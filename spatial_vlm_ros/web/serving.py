@@ -34,8 +34,6 @@ class Page:
 
     Args:
         server: uvicorn's server.
-        bound: the socket it listens on.
-        guard: holds the token.
         name: of the serving thread.
     """
 
@@ -84,11 +82,7 @@ class Page:
 
 
 def check_installed() -> None:
-    """Report missing packages before work is spent on a page.
-
-    Raises:
-        DependencyError: Starlette, uvicorn or Jinja2 is not installed.
-    """
+    """Report missing packages before work is spent on a page."""
     for name in ("starlette", "uvicorn", "jinja2"):
         if importlib.util.find_spec(name) is None:
             raise DependencyError(name, _REPAIR)
@@ -107,20 +101,11 @@ def serve_page(
     """Serve an application as a page.
 
     Args:
-        application: makes the application from the guard and the accepted values of the Host header. Called once; it
-            may import Starlette.
-        host: address to bind. Addresses other than loopback need `allow_network`.
         port: 0 = a free one.
         token: 32 or more letters, digits, "-" and "_"; None makes one.
-        allow_network: let other machines reach the page. Its content and input then cross the network in plain text; an
-            SSH tunnel to the loopback address is better.
         names: further names of the page in the browser's address, "robot.lan:8080", if it is reached by a name, a
             wildcard address or a forwarded port.
         thread: name of the serving thread.
-
-    Raises:
-        InputError: the port is in use, the address is not of this machine or not loopback, or the token is too short.
-        DependencyError: Starlette, uvicorn or Jinja2 is not installed.
     """
     if not is_loopback(host) and not allow_network:
         raise InputError(

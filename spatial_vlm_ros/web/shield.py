@@ -26,13 +26,7 @@ HEADERS = {
 
 
 class Shield:
-    """Refuse requests under other host names (DNS rebinding), and add security headers to every response.
-
-    Args:
-        app: the protected application.
-        names: accepted values of the Host header.
-        refused: called with the reason when a request is refused.
-    """
+    """Refuse requests under other host names (DNS rebinding), and add security headers to every response."""
 
     def __init__(self, app: ASGIApp, names: frozenset[str], refused: Callable[[str, Request], Awaitable[None]]) -> None:
         self._app, self._names, self._refused = app, names, refused

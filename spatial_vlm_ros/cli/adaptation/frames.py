@@ -22,24 +22,13 @@ RENDERED = "rendered"
 
 
 def read_folders(request: AdaptRequest) -> None:
-    """Read each labelled folder into the store, once.
-
-    Raises:
-        FileError: a folder cannot be read or written.
-        InputError: a folder has no truth.
-    """
+    """Read each labelled folder into the store, once."""
     for place, source in enumerate(request.data):
         _read_folder(source, request.work / "frames", f"data_{place:03d}")
 
 
 def collected(request: AdaptRequest, bars: Progress) -> dict[str, tuple[StoredView, ...]]:
-    """Render missing views; returns part → views, with at most `scored` views in each held-out part.
-
-    Raises:
-        FileError: the store cannot be read or written.
-        InputError: there are too few views.
-        ModelError: MuJoCo is not installed.
-    """
+    """Render missing views; returns part → views, with at most `scored` views in each held-out part."""
     folder = request.work / "frames"
     missing = [n for n in range(request.rendered) if not group_path(folder, RENDERED, f"{n:06d}").exists()]
     if missing:

@@ -24,21 +24,9 @@ class AdaptRequest:
     """Options of the command.
 
     Args:
-        base: folder of the base model.
-        out: output folder.
-        data: folders of labelled frames.
-        rendered: number of worlds to render.
         scored: most views used for scoring, and most used for calibration.
         views: images per world.
         encoder: folder of an encoder that replaces the base model's.
-        template: prompt template, if the processor has no chat template.
-        lead: text before each answer.
-        device: compute device.
-        minutes: limit of wall-clock time.
-        every: steps between saved states.
-        compare: whether to score the base model, too.
-        force: whether to start again from the beginning.
-        training: fields of `AdaptSettings`.
     """
 
     base: Path
@@ -79,12 +67,7 @@ class AdaptRequest:
 
 
 def finished(request: AdaptRequest, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Result of an earlier run with the same settings in OUT; None if there is none or it will be replaced.
-
-    Raises:
-        InputError: OUT holds other files, or a model with other settings.
-        FileError: adaptation.json in OUT is damaged.
-    """
+    """Result of an earlier run with the same settings in OUT; None if there is none or it will be replaced."""
     out = request.out
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -107,11 +90,7 @@ def finished(request: AdaptRequest, identity: Mapping[str, Any]) -> dict[str, An
 
 
 def begin(request: AdaptRequest) -> None:
-    """Create the working folder; with --force remove the leftovers of an earlier run.
-
-    Raises:
-        FileError: it cannot be written.
-    """
+    """Create the working folder; with --force remove the leftovers of an earlier run."""
     try:
         if request.force and request.work.exists():
             shutil.rmtree(request.work)
@@ -123,11 +102,7 @@ def begin(request: AdaptRequest) -> None:
 
 
 def put_in_place(request: AdaptRequest) -> None:
-    """Rename the complete output to OUT, and remove the working folder.
-
-    Raises:
-        FileError: it cannot be written.
-    """
+    """Rename the complete output to OUT, and remove the working folder."""
     try:
         put_folder(request.whole, request.out, force=True)
         shutil.rmtree(request.work)
@@ -136,10 +111,6 @@ def put_in_place(request: AdaptRequest) -> None:
 
 
 def write_told(folder: Path, told: Mapping[str, Any], files: Mapping[str, str]) -> None:
-    """Write adaptation.json and further texts into a folder.
-
-    Raises:
-        FileError: they cannot be written.
-    """
+    """Write adaptation.json and further texts into a folder."""
     for name, text in {**files, TOLD: json.dumps(told, indent=1, allow_nan=False) + "\n"}.items():
         write_text(folder / name, text, force=True)

@@ -44,9 +44,6 @@ def run(request: AdaptRequest) -> dict[str, Any] | None:
 
     Returns:
         Content of adaptation.json; None if the time limit came first.
-
-    Raises:
-        SpatialVlmError: see docs/adapt.md, "Refused".
     """
     _need("torch", "transformers", "safetensors")
     device = best_device(request.device)

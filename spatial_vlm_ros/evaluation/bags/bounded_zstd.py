@@ -17,25 +17,16 @@ _ALWAYS = 64 * MIB
 
 
 class BoundedZstd:
-    """Wraps a zstd module with the interface of Python's own (PEP 784).
-
-    Args:
-        module: the wrapped module.
-    """
+    """Wraps a zstd module with the interface of Python's own (PEP 784)."""
 
     def __init__(self, module: Any) -> None:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        """Other attributes of the module."""
         return getattr(self._module, name)
 
     def decompress(self, data: bytes) -> bytes:
-        """Decompress a message.
-
-        Raises:
-            ValueError: the message is larger than LARGEST_RECORD, or cut off.
-        """
+        """Decompress a message."""
         packer = self._module.ZstdDecompressor()
         found = bytes(packer.decompress(data, max_length=LARGEST_RECORD + 1))
         if len(found) > LARGEST_RECORD or not packer.eof:
@@ -55,11 +46,7 @@ class _BoundedFile:
         self._file, self._left = file, most
 
     def read(self, size: int) -> bytes:
-        """Read at most `size` bytes.
-
-        Raises:
-            ValueError: the unpacked size exceeds the limit.
-        """
+        """Read at most `size` bytes."""
         data = bytes(self._file.read(size))
         self._left -= len(data)
         if self._left < 0:

@@ -37,11 +37,9 @@ class _FileFacts:
 
     @property
     def messages(self) -> int:
-        """Number of readable messages."""
         return sum(self.counts.values())
 
     def add(self, topic: str, stamp_ns: int) -> None:
-        """Count a message."""
         self.first_ns = stamp_ns if not self.messages else min(self.first_ns, stamp_ns)
         self.last_ns = max(self.last_ns, stamp_ns)
         self.counts[topic] += 1
@@ -55,9 +53,6 @@ def examine_files(path: str | Path) -> list[Finding]:
 
     Returns:
         One or more findings for each file, and one for metadata.yaml; an error says what can still be read.
-
-    Raises:
-        FileError: the bag does not exist, or a file is not regular or is outside its folder.
     """
     path = Path(path)
     findings: list[Finding] = []
@@ -194,11 +189,7 @@ def _topics_of_index(file: BinaryIO, start: int, end: int) -> dict[int, str]:
 
 
 def _scan(file: BinaryIO, end: int, topics: dict[int, str], facts: _FileFacts) -> dict[int, int]:
-    """Read all records before the index; returns start of each chunk → number of its messages.
-
-    Raises:
-        McapDamage: nothing can be read from here on.
-    """
+    """Read all records before the index; returns start of each chunk → number of its messages."""
     chunks: dict[int, int] = {}
     found: dict[int, list[tuple[int, int]]] = {}  # channel → time and offset of each message of the last chunk
     for record in mcap.records(file, len(mcap.MAGIC), end):
@@ -227,11 +218,7 @@ def _scan(file: BinaryIO, end: int, topics: dict[int, str], facts: _FileFacts) -
 def _chunk_messages(
     chunk: mcap.McapChunk, topics: dict[int, str], facts: _FileFacts
 ) -> dict[int, list[tuple[int, int]]]:
-    """Time and offset of each message of a chunk, by channel.
-
-    Raises:
-        ValueError, struct.error: the chunk is damaged; none of it is counted.
-    """
+    """Time and offset of each message of a chunk, by channel."""
     data = chunk.unpacked()
     if chunk.crc == 0:
         facts.unchecked += 1
@@ -278,11 +265,7 @@ def _check_message_index(data: bytes, at: int, found: dict[int, list[tuple[int, 
 
 
 def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int], facts: _FileFacts) -> None:
-    """Compare the index at the end of the file with the records.
-
-    Raises:
-        McapDamage, struct.error: the index cannot be read.
-    """
+    """Compare the index at the end of the file with the records."""
     listed = []
     for record in mcap.index_records(file, start, end):
         if record.kind == mcap.CHUNK_INDEX:

@@ -29,14 +29,7 @@ _REPAIR = "pass a bag that rosbag2 wrote, or record it again"
 
 
 def check_bag(path: Path) -> None:
-    """Check that a bag can be opened safely.
-
-    Args:
-        path: a folder with metadata.yaml, or a single file.
-
-    Raises:
-        FileError: a file is not regular, is outside the folder, or claims a size above the limit.
-    """
+    """Check that a bag can be opened safely."""
     for file in bag_files(path):
         if file.suffix == ".mcap":
             check_mcap(file)
@@ -46,11 +39,7 @@ def check_bag(path: Path) -> None:
 
 
 def bag_files(path: Path) -> list[Path]:
-    """The existing files of a bag that its metadata lists.
-
-    Raises:
-        FileError: the metadata cannot be read, or a file is outside the folder or not regular.
-    """
+    """The existing files of a bag that its metadata lists."""
     if not path.is_dir():
         return [path]
     names = metadata(path).get("relative_file_paths")
@@ -70,11 +59,7 @@ def bag_files(path: Path) -> list[Path]:
 
 
 def metadata(folder: Path) -> dict[str, object]:
-    """Read the metadata.yaml of a bag.
-
-    Raises:
-        FileError: it cannot be read, or has another form.
-    """
+    """Read the metadata.yaml of a bag."""
     path = member(folder, METADATA)
     repair = f"run `ros2 bag reindex {folder.name}`"
     found = read_yaml(path, repair, LARGEST_METADATA, aliases=True)
@@ -85,11 +70,7 @@ def metadata(folder: Path) -> dict[str, object]:
 
 
 def check_mcap(path: Path) -> None:
-    """Check that no record of an MCAP file exceeds the size limit.
-
-    Raises:
-        FileError: a record is too large, or the file is cut off.
-    """
+    """Check that no record of an MCAP file exceeds the size limit."""
     with open_regular(path, _REPAIR) as file:
         try:
             end, summary, _, _ = mcap.footer(file)
@@ -140,9 +121,6 @@ def check_sqlite(path: Path) -> None:
     """Check that the tables of an SQLite file are real tables, and no message is too large.
 
     A view or a computed column can produce any amount of data.
-
-    Raises:
-        FileError: a check failed, or it is not an SQLite file.
     """
     repair = f"run `sqlite3 {path.name} .recover | sqlite3 repaired.db3` and `ros2 bag reindex`, or record it again"
     if path.stat().st_size == 0:

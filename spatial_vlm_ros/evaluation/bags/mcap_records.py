@@ -69,11 +69,7 @@ class McapDamage(Exception):
 
 
 def records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
-    """Yield the records between two offsets of a file without reading their content.
-
-    Raises:
-        McapDamage: a record does not end before `end`, or too many have an unknown kind.
-    """
+    """Yield the records between two offsets of a file without reading their content."""
     at, strange = start, 0
     while at < end:
         file.seek(at)
@@ -93,11 +89,7 @@ def records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
 
 
 def index_records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
-    """Like `records`, for the index at the end of a file, which lists each chunk once.
-
-    Raises:
-        McapDamage: as in `records`, or a chunk is listed twice.
-    """
+    """Like `records`, for the index at the end of a file, which lists each chunk once."""
     chunks: set[int] = set()
     for record in records(file, start, end):
         if record.kind == CHUNK_INDEX:
@@ -113,9 +105,6 @@ def check_unpacked(file: BinaryIO, end: int) -> None:
     """Check by their headers that all chunks before `end` unpack to less than the limit.
 
     Other damage is left to the code that reads the records.
-
-    Raises:
-        McapDamage: they unpack to more.
     """
     most, unpacked, at = most_unpacked(file), 0, 0
     with suppress(McapDamage):
@@ -129,11 +118,7 @@ def check_unpacked(file: BinaryIO, end: int) -> None:
 
 
 def content(file: BinaryIO, record: McapRecord, largest: int = LARGEST_RECORD) -> bytes:
-    """Read the content of a record.
-
-    Raises:
-        McapDamage: it has more than `largest` bytes.
-    """
+    """Read the content of a record."""
     if record.length > largest:
         raise McapDamage(record.at, f"a record of {record.length} bytes; the limit is {largest}")
     file.seek(record.content_at)
@@ -163,11 +148,7 @@ class McapChunk:
     data: bytes
 
     def unpacked(self) -> bytes:
-        """Unpack the records of the chunk.
-
-        Raises:
-            ValueError: the compression is unknown, the bytes are damaged, or the size differs from the header.
-        """
+        """Unpack the records of the chunk."""
         if self.size > LARGEST_RECORD:
             raise ValueError(f"{self.size} bytes when unpacked; the limit is {LARGEST_RECORD}")
         data = unpacked(self.compression, self.data, self.size)
@@ -185,11 +166,7 @@ def chunk_size(file: BinaryIO, record: McapRecord) -> int:
 
 
 def chunk(file: BinaryIO, record: McapRecord) -> McapChunk:
-    """Read the chunk of a record.
-
-    Raises:
-        McapDamage: the chunk is cut off, or larger than LARGEST_RECORD.
-    """
+    """Read the chunk of a record."""
     data = content(file, record)
     try:
         first, last, size, crc = _CHUNK_HEAD.unpack_from(data)
@@ -205,11 +182,7 @@ def chunk(file: BinaryIO, record: McapRecord) -> McapChunk:
 
 
 def unpacked(compression: str, data: bytes, size: int) -> bytes:
-    """Unpack a chunk to at most `size` + 1 bytes.
-
-    Raises:
-        ValueError: the compression is unknown, or the bytes are damaged.
-    """
+    """Unpack a chunk to at most `size` + 1 bytes."""
     try:
         if compression == "":
             return data
@@ -233,11 +206,7 @@ def _unpacked_zstd(data: bytes, most: int) -> bytes:
 
 
 def footer(file: BinaryIO) -> tuple[McapRecord, int, int, int]:
-    """The footer, the offsets of summary and summary offsets (0 = none), and the CRC of the summary (0 = none).
-
-    Raises:
-        McapDamage: the file does not begin and end like an MCAP file.
-    """
+    """The footer, the offsets of summary and summary offsets (0 = none), and the CRC of the summary (0 = none)."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
@@ -270,11 +239,7 @@ def crc_of(file: BinaryIO, start: int, end: int, crc: int = 0) -> int:
 
 
 def add_checksums(path: Path) -> None:
-    """Write the CRC of each chunk, of the data and of the summary into an MCAP file that was written without.
-
-    Raises:
-        FileError: the file cannot be written, or is not a complete MCAP file.
-    """
+    """Write the CRC of each chunk, of the data and of the summary into an MCAP file that was written without."""
     try:
         with path.open("r+b") as file:
             end, summary, _, _ = footer(file)

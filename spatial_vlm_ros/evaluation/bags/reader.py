@@ -60,7 +60,6 @@ class ChunkSpan:
         start_ns: recording time of its first message, nanoseconds.
         end_ns: recording time of its last message, nanoseconds.
         size: size in the file, bytes.
-        topics: names of the topics of its messages.
     """
 
     start_ns: int
@@ -74,11 +73,9 @@ class BagMessage:
     """A message that is not deserialised yet.
 
     Args:
-        topic: name of its topic.
         type: its type, such as "sensor_msgs/msg/Image".
         log_ns: recording time, nanoseconds.
         raw: its CDR bytes.
-        read: function that deserialises it.
     """
 
     topic: str
@@ -88,11 +85,7 @@ class BagMessage:
     read: Callable[[BagMessage], Any]
 
     def decode(self) -> Any:
-        """Deserialise the message, with ROS field names.
-
-        Raises:
-            FileError: the bytes do not match the type, or the type is unknown.
-        """
+        """Deserialise the message, with ROS field names."""
         return self.read(self)
 
 
@@ -105,16 +98,8 @@ class Bag:
             copied to this machine first.
 
     Attributes:
-        path: the same.
         traffic: data fetched from a store; None for a local or copied bag.
-        contents: all topics by name, including those without messages.
-        topics: name of each topic → its message type.
         start_ns: recording time of the first message, nanoseconds; 0 if there is none.
-
-    Raises:
-        FileError: the bag does not exist or is damaged.
-        StoreError: the store of a URI does not answer.
-        DependencyError: rosbags or the package for the URI is not installed.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -163,12 +148,7 @@ class Bag:
         return tuple(found)
 
     def raw(self) -> Iterator[tuple[str, int, bytes]]:
-        """Yield topic, recording time (ns) and bytes of every message, in recording order.
-
-        Raises:
-            FileError: the bag is damaged from here on; earlier messages are valid. Or it is a ROS 1 bag, whose bytes
-                ROS 2 nodes cannot read.
-        """
+        """Yield topic, recording time (ns) and bytes of every message, in recording order."""
         if self._is_ros1:
             name = name_of(self.path)
             repair = f"run `rosbags-convert --src {name} --dst {name.removesuffix(bag_ros1.SUFFIX)}`"
@@ -186,10 +166,6 @@ class Bag:
             names: names of the topics; None = all.
             start_ns: first recording time, nanoseconds; None = from the beginning.
             stop_ns: end of recording times, exclusive, nanoseconds; None = to the end.
-
-        Raises:
-            FileError: the bag is damaged from here on; earlier messages are valid.
-            StoreError: the disk or the store of a URI has failed; earlier messages are valid.
         """
         wanted = [c for c in self._connections if names is None or c.topic in names]
         if not wanted:  # rosbags would take an empty list for all
@@ -330,7 +306,6 @@ def _is_passing(error: OSError, is_remote_bag: bool) -> bool:
 
 
 def _words(error: Exception) -> str:
-    """An error in one line."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if "end magic" in text:
         return "it ends before its index: the recorder was killed, or the copy is not complete"

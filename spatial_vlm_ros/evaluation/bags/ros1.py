@@ -25,12 +25,7 @@ SAME_TYPES: Mapping[str, str] = MappingProxyType({"tf/msg/tfMessage": TF_MESSAGE
 
 
 def open_reader(path: Path) -> Reader:
-    """Open a reader of one .bag file.
-
-    Raises:
-        DependencyError: rosbags is not installed.
-        Exception: an error of rosbags, if the file is damaged.
-    """
+    """Open a reader of one .bag file."""
     check_rosbags()
     from rosbags.rosbag1 import Reader
 
@@ -43,12 +38,7 @@ def decode(store: Typestore, raw: bytes | memoryview, type_: str) -> Any:
     """Deserialise a message, with ROS 2 names.
 
     Args:
-        store: the types as the bag defines them.
         raw: bytes of the message.
-        type_: its type in the bag.
-
-    Raises:
-        Exception: an error of rosbags, if the bytes do not match the type.
     """
     message = store.deserialize_ros1(raw, type_)
     return _Ros1CameraInfo(message) if type_ == CAMERA_INFO else message

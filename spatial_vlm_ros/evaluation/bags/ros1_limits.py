@@ -26,11 +26,7 @@ _REPAIR = "pass a bag that rosbag wrote, or record it again"
 
 
 def check_ros1(path: Path) -> None:
-    """Check that no record of a ROS 1 bag exceeds the size limit; rosbags itself reports a cut-off file.
-
-    Raises:
-        FileError: a record is too large, or the file does not begin like a ROS 1 bag.
-    """
+    """Check that no record of a ROS 1 bag exceeds the size limit; rosbags itself reports a cut-off file."""
     with open_regular(path, _REPAIR) as file:
         begin = file.read(_LINE)
         if not begin.startswith(_MAGIC) or b"\n" not in begin:

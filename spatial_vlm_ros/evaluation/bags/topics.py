@@ -83,7 +83,6 @@ def choose_roles(
     """Choose a topic for each role.
 
     Args:
-        topics: topics of the bag.
         config: `depth_registered` and `rectified` select among a driver's variants.
         given: role → topic, as given by the user; a leading "/" may be missing.
         with_detections: whether detections come from the bag; False = from a grounder.
@@ -91,10 +90,6 @@ def choose_roles(
     Returns:
         Role → topic. RGB, DEPTH, RGB_INFO and, if requested, DEPTH_INFO and DETECTIONS are always present; INSTRUCTION,
         TRANSFORMS and STATIC_TRANSFORMS only if the bag has them.
-
-    Raises:
-        InputError: a given topic is missing or has another type, a required role has no topic, several match equally,
-            or the only detections belong to another camera. The message lists the topics and the option to choose one.
     """
     return _TopicChoice(topics, config, given or {}).roles(with_detections)
 
@@ -237,7 +232,6 @@ class _TopicChoice:
 
 
 def _words(name: str) -> list[set[str]]:
-    """The words of each part of a name: /camera/aligned_depth_to_color → {camera}, {aligned, depth, to, color}."""
     return [set(part.lower().split("_")) for part in _base(name).split("/")[1:]] or [set()]
 
 
@@ -246,7 +240,6 @@ def _any_word(name: str, words: Iterable[str]) -> bool:
 
 
 def _base(name: str) -> str:
-    """The name without its transport suffix."""
     parent, _, last = name.rpartition("/")
     return parent if last in _TRANSPORTS else name
 
@@ -269,5 +262,4 @@ def _camera(name: str) -> str:
 
 
 def _inside(inner: str, outer: str) -> bool:
-    """Whether one namespace lies in another."""
     return inner.startswith(f"{outer}/")

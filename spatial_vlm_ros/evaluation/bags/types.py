@@ -58,11 +58,7 @@ Detection[] detections
 
 
 def check_rosbags() -> None:
-    """Check that rosbags is installed.
-
-    Raises:
-        DependencyError: rosbags is not installed.
-    """
+    """Check that rosbags is installed."""
     try:
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
@@ -71,11 +67,7 @@ def check_rosbags() -> None:
 
 @lru_cache(maxsize=1)
 def default_store() -> Typestore:
-    """Types of ROS 2 and of this package, for bags without definitions and for writing.
-
-    Raises:
-        DependencyError: rosbags is not installed.
-    """
+    """Types of ROS 2 and of this package, for bags without definitions and for writing."""
     check_rosbags()
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -94,11 +86,6 @@ def embedded_store(name: str, definition: str, is_idl: bool) -> Typestore:
 
     Args:
         name: name of the type, such as "sensor_msgs/msg/Image".
-        definition: its text, followed by those of its parts.
-        is_idl: whether the text is IDL; otherwise .msg files.
-
-    Raises:
-        Exception: an error of rosbags, if the text is not a definition.
     """
     from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 

@@ -83,16 +83,6 @@ class BagWriter:
         storage: "mcap" or "sqlite3".
         namespace: prefix of the topics, except /tf and /tf_static.
         compress: whether to compress chunks with zstd; only for "mcap".
-        force: replace an earlier bag.
-
-    Attributes:
-        composer: builds the messages.
-        messages: number of written messages.
-
-    Raises:
-        FileError: `out` exists or cannot be created.
-        InputError: the storage is unknown.
-        DependencyError: rosbags is not installed.
     """
 
     def __init__(
@@ -128,13 +118,9 @@ class BagWriter:
 
         Args:
             role: its role, see streams.frame_assembler.
-            message: message made by `composer`.
             log_ns: send time, nanoseconds.
             type_: its type, if not the role's usual one.
             topic: its topic, if not the node's.
-
-        Raises:
-            FileError: writing failed, for example because the disk is full.
         """
         type_ = type_ or _TYPES[role]
         self.write_serialized(role, self._store.serialize_cdr(message, type_), log_ns, type_, topic)
@@ -190,7 +176,6 @@ class BagWriter:
         """Write transforms of one stamp.
 
         Args:
-            poses: the transforms.
             stamp_ns: stamp of the headers, nanoseconds.
             log_ns: send time, nanoseconds; None = the stamp.
             role: TRANSFORMS, or STATIC_TRANSFORMS for constant ones.
@@ -227,17 +212,9 @@ def record(
     never change go to /tf_static, others to /tf at the stamp of their frame.
 
     Args:
-        folder: folder with cases.jsonl and frame folders, or a single frame folder.
         out: the bag's folder.
         storage: "mcap" or "sqlite3".
-        namespace: prefix of the topics.
         force: replace an earlier bag at `out`; otherwise `out` must not exist.
-
-    Raises:
-        FileError: a frame cannot be read, or `out` exists or cannot be written.
-        InputError: frames of one camera differ in whether they have a base_T_camera or camera_T_speaker, or in its
-            other frame; or two cameras have the same speaker.
-        DependencyError: rosbags is not installed.
     """
     folder = Path(folder)
     cases = _cases(folder)

@@ -39,8 +39,6 @@ class AnsweringModel(msgspec.Struct, frozen=True):
     """A model with answers in a file.
 
     Args:
-        name: name in tables.
-        backend: backend with its options, as on the command line.
         weights: SHA-256 of the files that backend and options name, all together; "" = they name no local files.
     """
 
@@ -92,11 +90,7 @@ class AnswerFile:
         self._model: AnsweringModel | None = None
 
     def begin(self, model: AnsweringModel) -> None:
-        """Register the model of a name before its first question; stored with its first new answer.
-
-        Raises:
-            InputError: another model has answered under that name.
-        """
+        """Register the model of a name before its first question; stored with its first new answer."""
         there = self._opened.models.get(model.name)
         self._model = model
         if there is not None and there != model:
@@ -114,11 +108,7 @@ class AnswerFile:
         return self._opened.known.get((model, item.key, asked_digest(item)))
 
     def add(self, model: str, item: BenchmarkItem, answer: BenchmarkAnswer, credit: float) -> AnswerLine:
-        """Store an answer; it is on the disk when this returns.
-
-        Raises:
-            FileError: it cannot be written.
-        """
+        """Store an answer; it is on the disk when this returns."""
         given = (answer.choice, answer.points, answer.text, answer.unread)
         line = AnswerLine(model, item.key, asked_digest(item), credit, *given)
         self._opened.known[model, item.key, line.asked] = line
@@ -138,11 +128,6 @@ def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
 
     Args:
         path: path of the file; None = keep answers only in memory.
-        benchmark: name of the benchmark.
-
-    Raises:
-        FileError: the file cannot be read or written, belongs to another benchmark, is not a file of answers, or
-            another run writes to it.
     """
     if path is None:
         yield AnswerFile(_OpenAnswers(None, {}, {}))

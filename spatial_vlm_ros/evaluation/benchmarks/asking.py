@@ -30,14 +30,8 @@ class BenchmarkModel:
     """A loaded model that answers items.
 
     Args:
-        name: name in tables.
-        backend: backend from a loader of `perception.backends`.
         asked: a key of WAYS; "" = the first way that the backend supports: likelihood, reply, choice for options;
             refer, reply for points.
-
-    Raises:
-        UnknownNameError: the way does not exist.
-        InputError: the backend does not support this way, or any way.
     """
 
     def __init__(self, name: str, backend: Any, asked: str = "") -> None:
@@ -64,11 +58,7 @@ class BenchmarkModel:
         self._for_points = next((way for way in _FOR_POINTS if way in usable), None)
 
     def way_of(self, item: BenchmarkItem) -> Way:
-        """Way of asking an item.
-
-        Raises:
-            InputError: the backend does not support the item's kind of answer, options or points.
-        """
+        """Way of asking an item."""
         way = self._for_options if item.choices else self._for_points
         if way is None:
             wanted, ways = ("choose among options", _FOR_OPTIONS) if item.choices else ("return points", _FOR_POINTS)
@@ -82,13 +72,7 @@ class BenchmarkModel:
         """Ask the model about an item.
 
         Args:
-            item: the item.
             rgb: its image, (H, W, 3) uint8.
-
-        Raises:
-            InputError: as `way_of`.
-            ModelError: the model failed; an unreadable reply is not a failure, but an answer without a choice or a
-                point.
         """
         way = self.way_of(item)
         if way == "likelihood":
@@ -161,15 +145,7 @@ def load_model(model: ComparedModel, asked: str = "") -> BenchmarkModel:
 
 
 def load_benchmark_backend(name: str, options: Mapping[str, str]) -> Any:
-    """Load a backend for questions; its coordinate convention is not probed unless an option asks for it.
-
-    Args:
-        name: name of a backend, or a model folder with config.json, loaded by backends/scoring.py.
-        options: options of the backend.
-
-    Raises:
-        UnknownNameError, InputError, ModelError, DependencyError, FileError: as in the backend's loader.
-    """
+    """Load a backend for questions; its coordinate convention is not probed unless an option asks for it."""
     if (Path(name).expanduser() / "config.json").is_file():
         return load_backend(SCORING, {"model": name, **options})
     if "/" in name and ":" not in name:

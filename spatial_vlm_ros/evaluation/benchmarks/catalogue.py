@@ -36,11 +36,7 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({one.name: one for one in
 
 
 def benchmark_of(name: str) -> Benchmark:
-    """Find a benchmark by name.
-
-    Raises:
-        UnknownNameError: the name is unknown; the message lists the valid names.
-    """
+    """Find a benchmark by name."""
     if name not in BENCHMARKS:
         raise UnknownNameError("benchmark", name, BENCHMARKS)
     return BENCHMARKS[name]

@@ -45,7 +45,6 @@ def cambrian_answer(reply: str, of_3d: bool = False) -> str:
     21-31, which also removes final colons and commas.
 
     Args:
-        reply: reply without the thinking part.
         of_3d: whether to use the rules of Omni3D.
     """
     said = reply.lower().strip()
@@ -59,10 +58,6 @@ def blink_choice(reply: str, choices: int) -> str | None:
 
     A reply that is one letter, with or without brackets, is that choice. Otherwise choices as separate words "(A)"
     count: the only one of the last paragraph, or else the only one of the whole reply.
-
-    Args:
-        reply: as the model wrote it.
-        choices: number of choices.
     """
     for letter in _LETTERS:
         if reply in (letter, f"({letter})"):
@@ -81,10 +76,6 @@ def vlmevalkit_choice(reply: str, choices: Mapping[str, str]) -> str | None:
 
     A letter counts if it is the only one that is a separate word, among the last four words; otherwise a letter after
     "answer is"; otherwise the only choice whose text is in the reply, if the reply is short.
-
-    Args:
-        reply: as the model wrote it.
-        choices: letter → text.
     """
     if _FAILED not in reply:
         if any(words in reply for words in _DECLINED):

@@ -119,7 +119,6 @@ def _item(path: Path, place: str, entry: _CvEntry) -> BenchmarkItem | DamagedIte
 
 
 def _image_of(folder: Path, filename: str) -> BenchmarkImage:
-    """The image of a line; raises FileError like image_inside."""
     from_here = PurePosixPath(filename).parts[:1] == ("img",)
     return image_inside(folder if from_here else folder / "img", filename)
 

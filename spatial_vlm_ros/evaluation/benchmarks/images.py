@@ -32,11 +32,7 @@ class ImageFile:
         return str(self.path)
 
     def read(self) -> Rgb:
-        """(H, W, 3) uint8, RGB.
-
-        Raises:
-            FileError: missing, damaged or no image.
-        """
+        """(H, W, 3) uint8, RGB."""
         return read_rgb(self.path)
 
 
@@ -45,7 +41,6 @@ class JsonImage:
     """An image as base64 text in a JSON file; see BenchmarkImage. It is loaded only when read.
 
     Args:
-        file: path of the file.
         field: its location in the file, such as "$[3].image".
         start: first byte of the JSON text, including its quotes.
         size: size of the JSON text, bytes.
@@ -62,19 +57,11 @@ class JsonImage:
         return f"{self.file} at {self.field}"
 
     def read(self) -> Rgb:
-        """(H, W, 3) uint8, RGB.
-
-        Raises:
-            FileError: no base64 text, damaged or no image, or the file has changed.
-        """
+        """(H, W, 3) uint8, RGB."""
         return decoded(self.file, self.field, self.encoded())
 
     def encoded(self) -> bytes:
-        """The encoded image file.
-
-        Raises:
-            FileError: no base64 text, or the file has changed.
-        """
+        """The encoded image file."""
         try:
             with open_regular(self.file, _REPAIR) as file:
                 file.seek(self.start)
@@ -90,15 +77,10 @@ def decoded(file: Path, field: str, data: bytes) -> Rgb:
     """Decode an image from inside a file.
 
     Args:
-        file: path of the file, for messages.
-        field: its location in the file, for messages.
         data: PNG, JPEG or another image format.
 
     Returns:
         (H, W, 3) uint8, RGB.
-
-    Raises:
-        FileError: damaged or no image.
     """
     try:
         pixels = decode_image(data)
@@ -117,10 +99,6 @@ def image_inside(folder: Path, name: str) -> ImageFile:
     Args:
         folder: the folder, which the path must not leave.
         name: relative to it, with "/".
-
-    Raises:
-        FileError: the name leaves the folder, also through a symbolic link, or is not a regular file. Links inside a
-            snapshot of the Hugging Face cache are allowed.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:

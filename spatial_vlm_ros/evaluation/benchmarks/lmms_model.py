@@ -46,7 +46,6 @@ def manifest() -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """Make the class `SpatialVlmModel` on first use, because its base class comes from lmms-eval."""
     if name != _CLASS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return _model_class()
@@ -64,16 +63,6 @@ class LmmsRequests:
 
     One image per question; always greedy decoding. The length of replies is an option of the backend
     (max_new_tokens, of a server max_tokens), not of the task.
-
-    Args:
-        backend: name of a backend, or the folder of a model.
-        batch_size: from lmms-eval; ignored, questions are asked one by one.
-        device: from lmms-eval; passed to the backend if given.
-        max_batch_size: from lmms-eval; ignored.
-        **options: options of the backend, including remedies (docs/remedies.md).
-
-    Raises:
-        InputError, ModelError, UnknownNameError, DependencyError: as the backend's loader.
     """
 
     task_dict: dict[str, Any]
@@ -99,12 +88,7 @@ class LmmsRequests:
         self._scorer = getattr(self._backend, "scorer", self._backend)
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Replies to prompts, each cut before the first of its `until` texts.
-
-        Raises:
-            InputError: the backend does not take prompts, or a question does not have exactly one image.
-            ModelError: the model failed.
-        """
+        """Replies to prompts, each cut before the first of its `until` texts."""
         replier = replier_of(self._backend)
         if replier is None:
             got = f"{type(self._backend).__name__}, which does not take a free prompt"
@@ -118,12 +102,7 @@ class LmmsRequests:
         return replies
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[Any]:
-        """Mean negative log-likelihood of a token of each continuation, and whether greedy decoding would write it.
-
-        Raises:
-            InputError: the backend has no likelihoods, or a question does not have exactly one image.
-            ModelError: the model failed.
-        """
+        """Mean negative log-likelihood of a token of each continuation, and whether greedy decoding would write it."""
         if not callable(getattr(self._scorer, "continuation", None)):
             got = f"{type(self._backend).__name__}, which returns no likelihoods"
             raise InputError("backend", got, "qwen-vl, vlm or the folder of a model", "use one for multiple choice")
@@ -136,11 +115,7 @@ class LmmsRequests:
         return found
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
-        """Not supported: one question, one reply.
-
-        Raises:
-            InputError: always.
-        """
+        """Not supported: one question, one reply."""
         raise InputError(
             "task", f"{len(requests)} multi-turn questions", "single-turn questions", "choose another task"
         )
@@ -162,12 +137,10 @@ class LmmsRequests:
 
 
 def _text(value: Any) -> str:
-    """An option as text: lmms-eval converts some to numbers and booleans."""
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _until(text: str, arguments: Mapping[str, Any]) -> str:
-    """A reply cut before the first of its end texts."""
     ends = arguments.get("until") or ()
     for end in (ends,) if isinstance(ends, str) else ends:
         text = text.split(end)[0] if end else text
@@ -175,6 +148,5 @@ def _until(text: str, arguments: Mapping[str, Any]) -> str:
 
 
 def _wrapped(value: Any) -> Any:
-    """Wrap a value so that lmms-eval passes it on unchanged; versions without GenerationResult need no wrapping."""
     made = getattr(importlib.import_module("lmms_eval.api.instance"), "GenerationResult", None)
     return value if made is None else made(text=value)

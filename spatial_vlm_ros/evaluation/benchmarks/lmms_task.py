@@ -87,17 +87,7 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
     """Write a task of lmms-eval.
 
     Args:
-        benchmark: benchmark of the items.
-        data: folder of the data; it is also needed for scoring.
-        read: the items.
         out: a new or empty folder.
-
-    Returns:
-        The name of the task.
-
-    Raises:
-        InputError: an item asks for points.
-        FileError: the folder has files, or cannot be written.
     """
     if any(not item.choices for item in read.items):
         raise InputError(
@@ -124,14 +114,7 @@ def credits_of(name: str, data: str, document: Mapping[str, Any], replies: Seque
     """Credit of one reply by metric, by the item's own rules, as in `spatial-vlm benchmark`.
 
     Args:
-        name: name of the benchmark.
-        data: folder of the data.
-        document: a line of items.jsonl.
         replies: replies of the model; only the first counts.
-
-    Raises:
-        FileError: the data is missing.
-        InputError: the document does not belong to an item of the benchmark.
     """
     item = _item_of(name, data, document["key"])
     credit = item.truth.credit(BenchmarkAnswer(read_choice(replies[0], item.choices), text=replies[0]))
@@ -142,13 +125,7 @@ def published_score(name: str, data: str, results: Sequence[Mapping[str, Any]]) 
     """The first of the scores that the benchmark's authors publish, 0 to 1.
 
     Args:
-        name: name of the benchmark.
-        data: folder of the data.
         results: "as_published" of `credits_of`, of all documents.
-
-    Raises:
-        FileError: the data is missing.
-        InputError: a result does not belong to an item of the benchmark.
     """
     graded = [GradedItem(_item_of(name, data, one["key"]), one["credit"]) for one in results]
     return benchmark_of(name).score(graded)[0].value

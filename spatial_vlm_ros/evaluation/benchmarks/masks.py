@@ -27,11 +27,7 @@ class MaskTruth:
     size: tuple[int, int] | None = None
 
     def read(self) -> Mask:
-        """(H, W) bool: the right pixels.
-
-        Raises:
-            FileError: the image is damaged or has another size.
-        """
+        """(H, W) bool: the right pixels."""
         mask: Mask = np.any(self.mask.read() > 0, axis=2)
         if self.size is not None and mask.shape[::-1] != self.size:
             got = f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the image {self.size[0]}x{self.size[1]}"
@@ -53,9 +49,6 @@ def share_inside(points: Sequence[FractionPoint], mask: Mask) -> float:
     Args:
         points: (x, y) as fractions of the image's width and height, 0 to 1.
         mask: (H, W) bool.
-
-    Raises:
-        InputError: a coordinate is not finite.
     """
     if not len(points):
         return 0.0

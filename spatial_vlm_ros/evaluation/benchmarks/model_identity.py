@@ -25,7 +25,6 @@ def asked_model(model: ComparedModel) -> AnsweringModel:
 
 
 def _something_else(value: str) -> bool:
-    """Whether an option names a file that does not belong to a model and may change, such as a log."""
     try:
         place = Path(value).expanduser()
         return place.is_file() and place.suffix not in _OF_MODELS

@@ -58,19 +58,11 @@ class ParquetImage(msgspec.Struct, frozen=True):
         return f"row {self.row}, {self.column.name}"
 
     def read(self) -> Rgb:
-        """(H, W, 3) uint8, RGB.
-
-        Raises:
-            FileError: no image, a damaged one, or the file has changed.
-        """
+        """(H, W, 3) uint8, RGB."""
         return decoded(self.column.path, self._place, self.encoded())
 
     def encoded(self) -> bytes:
-        """The encoded image file.
-
-        Raises:
-            FileError: the row has no image, it is larger than LARGEST_IMAGE, or the file has changed.
-        """
+        """The encoded image file."""
         data = self.column.bytes_of(self.row)
         if not data:
             raise FileError(self.column.path, "the row has no image", _REPAIR, self._place)
@@ -81,9 +73,7 @@ class ImageColumn:
     """Reads an image column forwards, one image at a time; going back restarts at the row group.
 
     Args:
-        path: path of the file.
         name: name of the column.
-        source: fix for the message if it cannot be read.
     """
 
     def __init__(self, path: Path, name: str, source: str) -> None:
@@ -94,11 +84,7 @@ class ImageColumn:
         self._until = -1  # last row of the group that is being read
 
     def bytes_of(self, row: int) -> bytes | None:
-        """Encoded image of a row; None if it has none.
-
-        Raises:
-            FileError: it is larger than LARGEST_IMAGE, or the file has changed or cannot be read.
-        """
+        """Encoded image of a row; None if it has none."""
         with self._lock, _told(self.path, self._source):
             if _stamp(self.path) != self._stamp:
                 raise FileError(self.path, "it has changed since it was read", "run the command again")
@@ -138,16 +124,10 @@ def parquet_entries(path: Path, form: type[Entry], source: str) -> Iterator[tupl
     """Yield the rows of a Parquet file, read in batches; columns that the form does not name are not read.
 
     Args:
-        path: path of the file.
         form: msgspec type of a row; images are declared as ParquetImage and read on demand.
-        source: fix for the message if the file cannot be read.
 
     Yields:
         Location in the file ("row 3"), and the entry or why it is damaged.
-
-    Raises:
-        FileError: the file cannot be read, is not a Parquet file, lacks a column, or its text columns are too large.
-        DependencyError: pyarrow is not installed.
     """
     try:
         from pyarrow import parquet

@@ -38,7 +38,6 @@ class RefSpatialTruth:
     Source: Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:66-98.
 
     Args:
-        mask: an image.
         image: image of the question; the mask must have its size.
     """
 
@@ -46,11 +45,7 @@ class RefSpatialTruth:
     image: BenchmarkImage
 
     def credit(self, answer: BenchmarkAnswer) -> float:
-        """Share of marked pixels in the mask.
-
-        Raises:
-            FileError: mask or image is damaged, or they are not of one size.
-        """
+        """Share of marked pixels in the mask."""
         height, width = self.image.read().shape[:2]
         truth = MaskTruth(self.mask, (width, height))
         if not as_published(answer):
@@ -73,7 +68,6 @@ class Where2PlaceTruth:
     Source: wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:52-69.
 
     Args:
-        mask: an image; its first channel counts.
         image: image of the question; the mask must have its size.
     """
 
@@ -81,11 +75,7 @@ class Where2PlaceTruth:
     image: BenchmarkImage
 
     def credit(self, answer: BenchmarkAnswer) -> float:
-        """Mean value of the marked pixels.
-
-        Raises:
-            FileError: mask or image is damaged, or they are not of one size.
-        """
+        """Mean value of the marked pixels."""
         weights = self.mask.read()[..., 0] / 255.0
         height, width = self.image.read().shape[:2]
         if weights.shape != (height, width):

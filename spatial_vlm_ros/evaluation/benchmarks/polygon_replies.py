@@ -29,18 +29,13 @@ def starts_as(reply: str, word: str) -> bool:
     """Whether a reply starts with "yes" or "no", whatever follows (lines 32-45).
 
     Args:
-        reply: as the model wrote it.
         word: in lower case.
     """
     return reply.strip().lower().startswith(word)
 
 
 def first_point(reply: str) -> PolygonPoint | None:
-    """The point of a reply that counts, or None if the published scorer reads none (lines 57-153).
-
-    Args:
-        reply: as the model wrote it.
-    """
+    """The point of a reply that counts, or None if the published scorer reads none (lines 57-153)."""
     for form in (_IN_ROUND, _IN_SQUARE):
         if (match := form.search(reply)) is not None:
             return float(match[1]), float(match[2])
@@ -69,7 +64,6 @@ def in_polygon(point: PolygonPoint, corners: Sequence[PolygonPoint]) -> bool:
     A side counts if exactly one of its ends is above the point.
 
     Args:
-        point: x, y.
         corners: N >= 3, in order round the polygon.
     """
     x, y = point
@@ -91,7 +85,6 @@ def _literal(text: str) -> Any:
 
 
 def _depth(text: str) -> int:
-    """Nesting depth of brackets of any kind."""
     deepest = depth = 0
     for sign in text:
         depth += (sign in "([{") - (sign in ")]}")
@@ -100,7 +93,6 @@ def _depth(text: str) -> int:
 
 
 def _first_of(values: Any) -> PolygonPoint | None:
-    """The first point of a list: the list itself, or its first pair."""
     if not isinstance(values, list) or not values:
         return None
     return _pair(values) or _pair(values[0])

@@ -46,7 +46,6 @@ class BenchmarkAnswer:
     Args:
         choice: index of the chosen option; None = no option was chosen, or the item asks for points.
         points: (x, y) as fractions of the image's width and height; empty = no points.
-        text: the written reply, if any.
         unread: why a pointing reply has no readable locations; "" = it could be read.
     """
 
@@ -79,9 +78,6 @@ class ChoiceTruth:
     Args:
         choices: two or more different texts, in the order shown to a model.
         right: index of the right option.
-
-    Raises:
-        InputError: there are fewer than two options, two are equal, or the index is out of range.
     """
 
     choices: tuple[str, ...]
@@ -107,10 +103,7 @@ class BenchmarkItem:
     """One question about one image.
 
     Args:
-        key: its name, unique in the benchmark and the same each time it is read.
-        image: image of the question.
         question: in the benchmark's words, without options.
-        truth: options with the right one, or the truth for points.
         splits: name of a split → the part that the item belongs to, such as {"relation": "left of"}; each part has its
             own row in tables.
         group: name shared by items with correlated errors, usually those of one image; "" = independent.
@@ -118,7 +111,6 @@ class BenchmarkItem:
             and itself; empty if the benchmark has no variants.
         counter_heuristic: whether the truth contradicts a rule of thumb ("higher in the image is farther"); None if the
             benchmark's data cannot tell.
-        phrase: for items that ask for points, the words for the target, for models that refer.
         prompt: the complete published prompt, including options and answer form; "" = `asking` composes one.
     """
 
@@ -141,12 +133,7 @@ class BenchmarkItem:
 
 @dataclass(frozen=True)
 class DamagedItem:
-    """An item that cannot be asked: it is counted and listed, but not part of any score.
-
-    Args:
-        key: its name, or its location in the file.
-        reason: the problem.
-    """
+    """An item that cannot be asked: it is counted and listed, but not part of any score."""
 
     key: str
     reason: str
@@ -157,7 +144,6 @@ class GradedItem:
     """An item with the credit of its answer.
 
     Args:
-        item: the item; its image is not used any more.
         credit: 0 to 1; for items with options 0 or 1.
         answered: whether an option or a point was given. Without one the item counts 0.
     """
@@ -174,7 +160,6 @@ class PublishedScore:
     Args:
         name: the authors' name, such as "CV-Bench" or "set A, pairs".
         value: 0 to 1, by the authors' formula.
-        n: number of items, pairs or sets.
         share: k of n with its Wilson interval, if the score is a share.
         interval: value with its 95 % interval, if the score is not a share; see `scoring`.
         note: how it differs from a plain share, if it does.
@@ -203,15 +188,8 @@ class Benchmark:
     """A benchmark of `spatial-vlm benchmark`.
 
     Args:
-        name: name on the command line.
-        title: display name.
         answers: "options", "points" or "options and points".
-        layout: files that are read, in one sentence.
-        source: one sentence that says where to get the data.
         licence: licence of the data as its authors state it, or "not stated".
-        scorer: repository, file and lines of the published scorer.
-        read: reader of its items.
-        score: scorer of graded items.
         published: items of the whole published data, damaged ones included; None if not published.
     """
 
@@ -233,10 +211,6 @@ def shuffled(choices: Sequence[str], right: int, key: str) -> ChoiceTruth:
     Args:
         choices: options in published order.
         right: index of the right one in `choices`.
-        key: key of the item.
-
-    Raises:
-        InputError: as in ChoiceTruth.
     """
     order = list(range(len(choices)))
     random.Random(key).shuffle(order)

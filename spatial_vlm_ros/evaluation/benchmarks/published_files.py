@@ -23,12 +23,8 @@ def found_files(folder: Path, names: Sequence[str], source: str) -> list[Path]:
     """Find the named files that exist in a folder, in the order of the names.
 
     Args:
-        folder: folder of the data.
         names: paths relative to it; a path with wildcards gives all matches, sorted.
         source: Benchmark.source, the fix for the message if there are none.
-
-    Raises:
-        FileError: the folder is missing, or none of the files is there.
     """
     if not folder.is_dir():
         raise FileError(folder, "the folder does not exist", source)
@@ -41,16 +37,8 @@ def found_files(folder: Path, names: Sequence[str], source: str) -> list[Path]:
 def json_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[str, Entry | DamagedItem]]:
     """Yield the entries of a JSON file that contains one list.
 
-    Args:
-        path: path of the file.
-        form: msgspec type of an entry.
-        source: fix for the message if the file is not a list.
-
     Yields:
         Location in the file ("$[3]"), and the entry or why it is damaged.
-
-    Raises:
-        FileError: it cannot be read, or is no JSON list.
     """
     for place, entry, _ in json_slices(path, form, source):
         yield place, entry
@@ -86,9 +74,6 @@ def jsonl_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[
     """Yield the entries of a file with one JSON object per line; empty lines are skipped.
 
     Args, Yields: as in json_entries; the location is "line 3".
-
-    Raises:
-        FileError: the file cannot be read, or no line matches the form.
     """
     lines = [(n, line) for n, line in enumerate(_bytes(path, source).split(b"\n"), 1) if line.strip()]
     read = [(f"line {n}", _decoded(line, form, f"{path.name}:{n}")) for n, line in lines]

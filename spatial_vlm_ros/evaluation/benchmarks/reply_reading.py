@@ -32,10 +32,6 @@ def read_choice(text: str, choices: Sequence[str]) -> int | None:
        that option's own text: "A cup …" is not a letter, because another word follows. "(A) or (B)" names none;
     3. it contains one option's text as whole words; an option inside a longer option that is also present does not
     count; 4. it contains the letter of one option in brackets, "(B)".
-
-    Args:
-        text: the reply.
-        choices: texts of the options, the first with the letter A.
     """
     said = _final(text)
     wanted = [unicodedata.normalize("NFKC", choice).strip(_WRAPPING).casefold() for choice in choices]
@@ -56,7 +52,6 @@ def read_choice(text: str, choices: Sequence[str]) -> int | None:
 
 
 def _final(text: str) -> str:
-    """The final answer of a reply."""
     said = _TOKENS.sub("", unicodedata.normalize("NFKC", text.rsplit(_THOUGHT, 1)[-1]))
     for part in reversed(_MARKERS.split(said)):
         if part.strip(_WRAPPING):
@@ -65,7 +60,6 @@ def _final(text: str) -> str:
 
 
 def _named(said: str, wanted: Sequence[str]) -> set[int]:
-    """Options whose text is in a reply as whole words; a longer option hides a shorter one inside it."""
     longest_first = "|".join(re.escape(one) for one in sorted(wanted, key=len, reverse=True) if one)
     if not longest_first:
         return set()

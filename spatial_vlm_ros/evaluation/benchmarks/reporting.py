@@ -33,7 +33,6 @@ class SplitShare:
     """Result for one part of a split.
 
     Args:
-        n: items.
         k: items with full credit, if all credits are 0 or 1; otherwise None.
         value: mean credit, 0 to 1.
         low: lower end of its 95 % interval: Wilson for shares, percentiles over resampled items for other credits.
@@ -52,7 +51,6 @@ class ModelDifference:
     """Difference of a model to the first one, on the items that both answered.
 
     Args:
-        n: items.
         difference: mean credit of the model minus that of the first, with its 95 % interval (Newcombe's for pairs;
             percentiles over resampled items if credits are not 0 or 1).
         lost: items that only the first has right; None if credits are not 0 or 1, like the next three.
@@ -147,15 +145,7 @@ def report_of(
     runs: Mapping[str, BenchmarkRun],
     models: Mapping[str, ComparedModel],
 ) -> dict[str, Any]:
-    """Build the report as plain values, without times: runs with the same answers give the same bytes.
-
-    Args:
-        benchmark: the benchmark.
-        folder: folder of its data.
-        read: its items.
-        runs: name of a model → its run.
-        models: name of a model → backend and options.
-    """
+    """Build the report as plain values, without times: runs with the same answers give the same bytes."""
     names = list(runs)
     against = {name: difference(runs[names[0]].graded, runs[name].graded) for name in names[1:]}
     tested = [name for name, found in against.items() if found is not None and found.p is not None]
@@ -220,12 +210,7 @@ def check_report_place(path: Path, answers: Path, benchmark: str) -> None:
     """Refuse to replace a file that is not a report of the same benchmark with its answers beside it.
 
     Args:
-        path: path of the report.
         answers: path of its answers; if they exist, replacing the report loses nothing.
-        benchmark: name of the benchmark.
-
-    Raises:
-        FileError: the file exists and is something else.
     """
     if not path.exists():
         return
@@ -239,11 +224,7 @@ def check_report_place(path: Path, answers: Path, benchmark: str) -> None:
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Write the report as JSON, completely or not at all: an earlier one stays until the new one is on the disk.
-
-    Raises:
-        FileError: it cannot be written.
-    """
+    """Write the report as JSON, completely or not at all: an earlier one stays until the new one is on the disk."""
     try:
         write_json(path, report, force=True, indent=1)
     except FileError as error:

@@ -28,8 +28,6 @@ class BenchmarkItems:
 
     Args:
         items: items to ask, in the order of the published files.
-        damaged: items that cannot be asked; grows if an image turns out to be damaged.
-        total: number of intact items before `limit`.
     """
 
     items: tuple[BenchmarkItem, ...]
@@ -43,11 +41,9 @@ class BenchmarkRun:
 
     Args:
         graded: its answers, in the order of the items.
-        failed: item → error of the model; not part of the scores, and asked again by the next run.
         unread: item → why its reply has no readable locations; such answers count 0.
         stopped: why the run stopped early; "" = all items were asked.
         ways: ways of asking, in order of first use.
-        known: number of reused answers.
     """
 
     graded: list[GradedItem] = field(default_factory=list)
@@ -62,13 +58,7 @@ def read_benchmark(benchmark: Benchmark, folder: str | Path, limit: int | None =
     """Read the items of a folder.
 
     Args:
-        benchmark: the benchmark.
-        folder: folder of the data.
         limit: most items, taken at equal steps from all files; None = all.
-
-    Raises:
-        FileError: the data is missing (`Benchmark.source` says where to get it), does not have the published form, or
-            is all damaged.
     """
     items, damaged = list[BenchmarkItem](), dict[str, DamagedItem]()
     keys = set[str]()
@@ -96,19 +86,7 @@ def run_model(
     answers: AnswerFile,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchmarkRun:
-    """Ask a model all items that it has not answered yet.
-
-    Args:
-        model: the model.
-        asked: its identity, for finding known answers. The way of asking is added here.
-        read: the items; items with a damaged image are added to its `damaged`.
-        answers: known answers, and storage for new ones.
-        progress: called with the number of finished items and of all items.
-
-    Raises:
-        InputError: the model does not support such items, or another model has answers under its name.
-        FileError: an answer cannot be stored.
-    """
+    """Ask a model all items that it has not answered yet."""
     answers.begin(asked)
     run, in_a_row = BenchmarkRun(), 0
     for n, item in enumerate(read.items):

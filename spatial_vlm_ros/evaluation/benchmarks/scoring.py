@@ -60,7 +60,6 @@ def mean_of_accuracies(name: str, parts: Sequence[tuple[float, Sequence[GradedIt
     measures, Statistics in Medicine 27, 1693-1702 (MOVER).
 
     Args:
-        name: name of the score.
         parts: weight and items of each part, at least one item each. The weights sum to 1.
     """
     shares = [(weight, share_right(graded)) for weight, graded in parts]

@@ -47,7 +47,6 @@ class TsvImage:
     """An image in a field of a row; see BenchmarkImage.
 
     Args:
-        file: path of the file.
         start: first byte of its row.
         size: bytes of its row.
         position: index of the field in the row, from 0.
@@ -66,19 +65,11 @@ class TsvImage:
         return f"{self.file} at row {self.number}"
 
     def read(self) -> Rgb:
-        """(H, W, 3) uint8, RGB.
-
-        Raises:
-            FileError: the file has changed, or the field holds no whole image.
-        """
+        """(H, W, 3) uint8, RGB."""
         return decoded(self.file, f"row {self.number}", self.encoded())
 
     def encoded(self) -> bytes:
-        """The encoded image file.
-
-        Raises:
-            FileError: the file has changed, or the field is no base64 text.
-        """
+        """The encoded image file."""
         try:
             with open_regular(self.file, _REPAIR) as file:
                 file.seek(self.start)
@@ -95,16 +86,7 @@ class TsvImage:
 
 
 def tsv_rows(path: Path, source: str) -> tuple[tuple[str, ...], Iterator[TsvRow]]:
-    """Read the columns of a file, and its rows lazily.
-
-    Args:
-        path: path of the file.
-        source: where to get it, the fix in error messages.
-
-    Raises:
-        FileError: it cannot be read, is not UTF-8, is empty, or has a row of more than LONGEST_ROW. Reading later rows
-            may also raise it.
-    """
+    """Read the columns of a file, and its rows lazily."""
     rows = _rows(path, source)
     header = next(rows, None)
     if header is None:

@@ -30,7 +30,6 @@ def variant_group(qid: str, rule: VariantRule) -> str:
 
     Args:
         qid: its id, for example "VIN6MS3J-flip-1".
-        rule: which variants belong together.
     """
     parts = _PARTS.fullmatch(qid)
     if parts is None:
@@ -46,7 +45,6 @@ def all_right(qids: Sequence[str], right: Sequence[bool], rule: VariantRule) -> 
     Args:
         qids: N ids.
         right: N values, whether each was answered correctly.
-        rule: which variants belong together.
     """
     groups: dict[str, bool] = {}
     for qid, good in zip(qids, right, strict=True):

@@ -89,11 +89,7 @@ def read_vsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
 
 
 def _place_of(listing: Path) -> tuple[str, Path]:
-    """The split of a listing, and the folder of its images.
-
-    Raises:
-        FileError: the path does not show the split.
-    """
+    """The split of a listing, and the folder of its images."""
     if listing.parents[1].name == "splits":
         return _SPLITS[listing.parent.name], listing.parents[2] / "images"
     told = [part for part in reversed(listing.absolute().parts) if part.endswith(tuple(_FOLDERS))]

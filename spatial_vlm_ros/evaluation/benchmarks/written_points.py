@@ -37,7 +37,6 @@ def robopoint_cells(text: str, width: int = 640, height: int = 480) -> tuple[Cel
     the right or the bottom where a number is negative. Other brackets are passed over.
 
     Args:
-        text: the reply.
         width: width of the image for fractions, pixels. The published call (line 55) uses the default of 640 x 480.
         height: height of that image, pixels.
 
@@ -73,7 +72,6 @@ def roborefer_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | N
     box with its corners in another order makes the published scorer leave the question out.
 
     Args:
-        text: the reply.
         width: width of the mask, pixels.
         height: height of the mask, pixels.
 
@@ -121,11 +119,6 @@ def share_in_mask(cells: tuple[Cells, ...], weights: npt.NDArray[np.float64]) ->
 
 
 def _vectors(text: str) -> list[tuple[float | int, ...]]:
-    """Numbers within round brackets; with a decimal point they are floats.
-
-    Raises:
-        ValueError: a number has more digits than Python reads.
-    """
     return [
         tuple(float(number) if "." in number else int(number) for number in match.split(","))
         for match in _VECTOR.findall(text[:MOST_CHARACTERS])
@@ -133,21 +126,13 @@ def _vectors(text: str) -> list[tuple[float | int, ...]]:
 
 
 def _pixel(x: float, y: float) -> Cells:
-    """The pixel of a point; fractions are truncated towards 0, so -0.5 is pixel 0.
-
-    Raises:
-        ValueError, OverflowError: a number is not finite.
-    """
+    """The pixel of a point; fractions are truncated towards 0, so -0.5 is pixel 0."""
     column, row = int(x), int(y)
     return column, row, column + 1, row + 1
 
 
 def _whole(value: float) -> int:
-    """Convert a number that must be an integer.
-
-    Raises:
-        ValueError: it is not an integer; the published reader fails on it.
-    """
+    """Convert a number that must be an integer."""
     if isinstance(value, float):
         raise ValueError(value)
     return value

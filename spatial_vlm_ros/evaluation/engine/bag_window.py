@@ -36,12 +36,7 @@ class BagPart:
 
 
 class BagWindow(Bag):
-    """An open part of a bag; see Bag.
-
-    Args:
-        path: path or URI of the whole bag.
-        part: the part to read.
-    """
+    """An open part of a bag; see Bag."""
 
     def __init__(self, path: str | Path, part: BagPart) -> None:
         super().__init__(path)

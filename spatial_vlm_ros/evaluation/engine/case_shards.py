@@ -49,7 +49,6 @@ class CaseWork:
     Args:
         shown: the folder or bag as shown in rows.
         source: its absolute path, because a worker may run in another folder.
-        model: the model to ask.
         cases: the cases, in the order of their rows.
         part: part of a bag; None = all of it.
     """
@@ -71,15 +70,8 @@ def plan_cases(
     """Plan shards of all models on all sources, model by model in the order of the sources.
 
     Args:
-        sources: folders and bags.
-        models: whose answers are judged.
-        config: how messages become frames, which tells where a bag can be cut.
         frames_in_shard: images of a folder per shard.
         bytes_in_shard: bytes of a bag's chunks per shard.
-
-    Raises:
-        FileError: a source is not there, its cases cannot be read, or it has none.
-        StoreError: a store does not answer.
     """
     with ThreadPoolExecutor(_READERS) as readers:
         cut = list(readers.map(lambda source: _pieces(source, config, frames_in_shard, bytes_in_shard), sources))
@@ -93,7 +85,6 @@ def plan_cases(
 
 
 def _placed(source: Source) -> Source:
-    """A source by its whole path. Other bags of the same truth are left out: the cases are chosen already."""
     uri = source.uri if is_remote(source.uri) else str(local_path(source.uri).absolute())
     truth = str(Path(source.truth).absolute()) if source.truth else ""
     return dataclasses.replace(source, uri=uri, truth=truth, bags=())
@@ -275,7 +266,6 @@ def _frame_hash(folder: Path) -> str:
 
 
 def _mask_hashes(cases: Sequence[Case], folder: Path) -> list[list[str]]:
-    """Hashes of the masks that cases name."""
     names = {case.expect.mask for case in cases if case.expect is not None and case.expect.mask is not None}
     return [[name, _state_or_hash(folder / name)] for name in sorted(names)]
 

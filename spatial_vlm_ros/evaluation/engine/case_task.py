@@ -29,9 +29,6 @@ class CaseSetup:
     """Setup of a worker; can be sent to other processes.
 
     Args:
-        config: configuration of the resolver, and of how messages become frames.
-        models: models of the plan. A single one is loaded at once, so that nothing is read if this fails; several are
-            loaded when their shards come.
         frame_of_reference: used if the words state none.
     """
 
@@ -40,11 +37,7 @@ class CaseSetup:
     frame_of_reference: FrameOfReference | None = None
 
     def __call__(self) -> CaseTask:
-        """Load the model if there is only one.
-
-        Raises:
-            SpatialVlmError: it cannot be loaded.
-        """
+        """Load the model if there is only one."""
         task = CaseTask(self)
         if len(self.models) == 1:
             task.model(self.models[0])
@@ -59,11 +52,7 @@ class CaseTask:
         self._model: LoadedModel | None = None
 
     def model(self, spec: ModelSpec) -> LoadedModel:
-        """A model, loaded where it is not the one that is there.
-
-        Raises:
-            SpatialVlmError: it cannot be loaded.
-        """
+        """A model, loaded where it is not the one that is there."""
         if self._model is None or self._model.spec != spec:
             self._model = None  # or two models are in memory at once
             self._model = load_model(spec)
@@ -127,5 +116,4 @@ class CaseTask:
 
 
 def _say_nothing(words: str) -> None:
-    """Notes on a part repeat those on others, and are about all of the bag."""
     del words

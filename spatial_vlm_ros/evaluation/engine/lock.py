@@ -33,11 +33,7 @@ class LockOwner:
     """Holder of a lock.
 
     Args:
-        host: name of the machine.
-        boot: boot id of that machine.
-        pid: process id.
         born: start time of the process in the machine's ticks; distinguishes it from a later process with the same id.
-        token: random; tells this lock from another of the same process.
         since: when the lock was taken, seconds since 1970.
         seen: last sign of life, seconds since 1970.
     """
@@ -64,15 +60,7 @@ class LockOwner:
 
 
 class FolderLock:
-    """Holds the lock of a folder in a `with` statement.
-
-    Args:
-        store: the folder.
-
-    Raises:
-        FolderInUseError: another process that may live holds it.
-        StoreError: the disk or store fails.
-    """
+    """Holds the lock of a folder in a `with` statement."""
 
     def __init__(self, store: ResultStore) -> None:
         self._store = store
@@ -103,11 +91,7 @@ class FolderLock:
             _log.warning("the lock was not removed: %s", problem)
 
     def check(self) -> None:
-        """Check that this process still holds the lock.
-
-        Raises:
-            FolderInUseError: another process has taken it, because no sign of life came from this one for long.
-        """
+        """Check that this process still holds the lock."""
         if self._lost:
             found = self._found()
             repair = "This process was stopped for a long time, and another one has taken over. End this one."

@@ -29,11 +29,7 @@ _KINDS = ("bool", "int", "float", "str")
 
 
 def check_pyarrow() -> None:
-    """Check that pyarrow is installed.
-
-    Raises:
-        DependencyError: pyarrow is not installed.
-    """
+    """Check that pyarrow is installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
@@ -46,11 +42,7 @@ def part_name(key: str) -> str:
 
 
 def part_bytes(answers: ShardAnswers, key: str) -> bytes:
-    """Encode the answers of a shard as a Parquet file with its key.
-
-    Raises:
-        InputError: rows differ in their fields, or a value is not plain.
-    """
+    """Encode the answers of a shard as a Parquet file with its key."""
     parquet, fields, sink = _parquet(), fields_of(answers.rows), io.BytesIO()
     kept = [{name: _as(kind, row[name]) for name, kind in fields.items()} for row in answers.rows]
     notes = list(answers.notes)
@@ -85,10 +77,6 @@ def write_merged(
 
     Returns:
         Number of rows.
-
-    Raises:
-        InputError: rows differ in their fields.
-        OSError: the file cannot be written.
     """
     parquet, count, waiting = _parquet(), 0, list[Row]()
     schema = _schema(fields, {"form": FORM, **about})
@@ -105,12 +93,7 @@ def write_merged(
 
 
 def read_merged(path: str | Path) -> Iterator[Row]:
-    """Yield the rows of a merged file in order.
-
-    Raises:
-        FileError: there is none, or it is damaged.
-        DependencyError: pyarrow is not installed.
-    """
+    """Yield the rows of a merged file in order."""
     parquet = _parquet()
     try:
         with parquet.ParquetFile(path) as file:
@@ -129,11 +112,7 @@ class RowFields:
         self._kinds: dict[str, str | None] = {}
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Add some rows.
-
-        Raises:
-            InputError: they differ from others in their fields or the kinds of values, or a value is not plain.
-        """
+        """Add some rows."""
         for row in rows:
             self._kinds = self._kinds or dict.fromkeys(row, None)
             if row.keys() != self._kinds.keys():
@@ -149,11 +128,7 @@ class RowFields:
 
 
 def fields_of(rows: Iterable[Row]) -> dict[str, str]:
-    """Field → kind of some rows.
-
-    Raises:
-        InputError: as in `RowFields.add`.
-    """
+    """Field → kind of some rows."""
     fields = RowFields()
     fields.add(rows)
     return fields.kinds()

@@ -28,7 +28,6 @@ class RangedStream(io.RawIOBase):
 
     Attributes:
         fetched: bytes fetched so far.
-        requests: how many ranges were fetched so far.
     """
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
@@ -71,11 +70,7 @@ class RangedStream(io.RawIOBase):
         return len(data)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read the next `size` bytes, fewer only at the end.
-
-        Raises:
-            OSError: the store gave fewer bytes than it said that there are.
-        """
+        """Read the next `size` bytes, fewer only at the end."""
         end = self._size if size is None or size < 0 else min(self._at + size, self._size)
         parts = []
         while self._at < end:

@@ -37,14 +37,10 @@ class RayEngine:
     """Runs shards on Ray actors.
 
     Args:
-        workers: number of actors.
         address: address of a cluster: "auto" or "host:6379"; None = start one on this machine for this run.
         num_cpus: cores for each actor, more than 0.
         num_gpus: GPUs for each; a fraction has actors share one.
         start_timeout: how long the first actor may take to be placed and to load its models, seconds.
-
-    Raises:
-        InputError: a number is out of range.
     """
 
     workers: int = 1
@@ -82,11 +78,7 @@ class RayEngine:
                     ray.shutdown()
 
     def _connect(self, ray: Any) -> None:
-        """Join the cluster, or begin one here.
-
-        Raises:
-            EngineUnavailableError: it is not reachable.
-        """
+        """Join the cluster, or begin one here."""
         check_address(self.address)
         own = {"num_cpus": math.ceil(self.workers * self.num_cpus), "include_dashboard": False}
         try:
@@ -167,7 +159,6 @@ class _Cluster:
         return dispatcher.died(number, type(error).__name__)
 
     def close(self) -> None:
-        """End every actor, even in the middle of a shard."""
         for actor in self._actors.values():
             with suppress(Exception):
                 self._ray.kill(actor)
@@ -191,7 +182,6 @@ class _Actor:
         return None
 
     def answer(self, shard: Shard) -> Outcome:
-        """The outcome of a shard."""
         return self._worker.answer(shard)
 
 
@@ -216,12 +206,6 @@ def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:
     Args:
         address: "host:port", "ray://host:port"; anything else is left to Ray.
         wait_s: how long to wait for a connection, and for an answer, seconds.
-
-    Raises:
-        EngineUnavailableError: there is no server, or it is silent or not a gRPC server.
-
-    Source: RFC 9113, 3.4 (connection preface), 4.1 (frame: 3 bytes of length, type, flags, 4 bytes of stream), 6.5
-    (SETTINGS has type 4).
     """
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
@@ -252,11 +236,7 @@ def _unreachable(address: str | None, error: Exception, more: str = "") -> Engin
 
 
 def _ray() -> Any:
-    """The package.
-
-    Raises:
-        DependencyError: it is not installed.
-    """
+    """The package."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
     try:
         import ray

@@ -30,12 +30,7 @@ _LARGEST_METADATA = 16 * 1024 * 1024  # bytes
 
 
 class RemoteFile:
-    """A file of a store, with the part of pathlib's interface that rosbags uses (its `RPath`).
-
-    Args:
-        uri: URI of a file or a folder.
-        traffic: counts what is fetched, for all files of a bag.
-    """
+    """A file of a store, with the part of pathlib's interface that rosbags uses (its `RPath`)."""
 
     def __init__(self, uri: str, traffic: Traffic) -> None:
         self.uri, self._traffic = uri.rstrip("/"), traffic
@@ -112,12 +107,7 @@ class Traffic:
 
 
 def files_of(uri: str) -> list[str]:
-    """The files of a bag: the URI itself, or the .mcap and .db3 files of its folder in the order of their names.
-
-    Raises:
-        FileError: there is none.
-        StoreError: the store does not answer.
-    """
+    """The files of a bag: the URI itself, or the .mcap and .db3 files of its folder in the order of their names."""
     if Path(name_of(uri)).suffix in (".mcap", ".db3", ".bag"):
         return [uri]
     fs, path = filesystem(uri)
@@ -130,11 +120,7 @@ def files_of(uri: str) -> list[str]:
 
 
 def is_indexed(uri: str) -> bool:
-    """Whether an MCAP file has its index: its end is fetched, no more.
-
-    Raises:
-        FileError: there is no such file, or it ends before its footer.
-    """
+    """Whether an MCAP file has its index: its end is fetched, no more."""
     size = facts_of(uri).size
     footer = read_range(uri, max(size - _FOOTER, 0), size)
     if not footer.endswith(_MAGIC):
@@ -144,11 +130,7 @@ def is_indexed(uri: str) -> bool:
 
 
 def readable_by_range(uri: str) -> str | None:
-    """Why a bag must be copied before it can be read; None if it is read by range.
-
-    Raises:
-        FileError, StoreError: as `files_of` and `is_indexed`.
-    """
+    """Why a bag must be copied before it can be read; None if it is read by range."""
     for file in files_of(uri):
         if not file.endswith(".mcap"):
             return f"{name_of(file)} is not MCAP, the only format that can be read by range"
@@ -161,15 +143,7 @@ def copied(uri: str, reason: str) -> tempfile.TemporaryDirectory[str]:
     """A bag of a store in a temporary folder of this machine, by the name that it has there.
 
     Args:
-        uri: URI of its file or folder.
         reason: why it is copied; logged with its size.
-
-    Returns:
-        The folder; `cleanup` removes it.
-
-    Raises:
-        FileError: there is no such file, or no room for it.
-        StoreError: the store does not answer.
     """
     files = files_of(uri)
     if files != [uri]:
@@ -226,11 +200,7 @@ def expect_chunks(reader: Any) -> None:
 
 
 def summary_bytes(uri: str) -> bytes:
-    """Footer, index and header of an indexed MCAP file: what tells it from another one without reading its chunks.
-
-    Raises:
-        FileError, StoreError: as `is_indexed`.
-    """
+    """Footer, index and header of an indexed MCAP file: what tells it from another one without reading its chunks."""
     stream = RemoteFile(uri, Traffic()).open()
     stream.seek(-_FOOTER, io.SEEK_END)
     start = int.from_bytes(stream.read(_FOOTER)[9:17], "little")

@@ -54,13 +54,8 @@ class MergedRun:
     """Result of an evaluation.
 
     Args:
-        folder: path or URI.
-        cases: number of planned cases.
         evaluated: number of cases with a row.
         missing: shards without rows, in the order of the plan.
-        notes: sentences about sources, each once.
-        reused: shards whose part was there before.
-        seconds: total worker time of the shards answered in this run; not stored.
     """
 
     folder: str
@@ -98,24 +93,10 @@ def evaluate_shards(
     """Evaluate shards into a folder; each part is stored as soon as it is finished.
 
     Args:
-        setup: loads models and returns the task; sent to other processes by its module and name.
-        shards: the plan.
-        folder: path or URI; made where it is not there.
-        engine: runs shards.
         configuration: everything that rows depend on but for the data, JSON-like: models, options, version.
-        resume: go on with an evaluation of the same configuration; parts that are whole are kept.
-        watch: sees every outcome as it comes, for progress.
 
     Returns:
         The result; the rows are in `rows.parquet` of the folder, and `run_rows` reads them.
-
-    Raises:
-        RunMismatchError: the folder holds another evaluation, or one and `resume` is not given, or something else.
-        FolderInUseError: another evaluation writes there.
-        EngineUnavailableError: no worker can be had.
-        StoreError: the folder cannot be read or written; parts that are stored already are kept.
-        DependencyError: pyarrow, or what the folder's URI or the engine needs, is not installed.
-        SpatialVlmError: `setup` failed.
     """
     check_pyarrow()
     store = open_store(str(folder))
@@ -193,7 +174,6 @@ def _check_folder(store: ResultStore, configured: str, configuration: Mapping[st
 
 
 def _differences(before: Any, now: Mapping[str, Any]) -> str:
-    """Which entries of two configurations differ, in words."""
     if not isinstance(before, dict):
         return "it cannot be read"
     names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))

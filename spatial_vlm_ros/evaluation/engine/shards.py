@@ -25,11 +25,8 @@ class Shard:
     """A piece of an evaluation, answered by one worker at one time.
 
     Args:
-        source: path or URI of what it is a piece of.
         name: name of the piece, for people: "run1.mcap, 0 to 60 s".
         cases: what each of its rows is about, in their order: "f003: the cup behind the can". So many rows are due.
-        content: hash of everything that is read for it.
-        payload: what the task needs to answer it; it is sent to another process.
     """
 
     source: str
@@ -67,13 +64,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class NotEvaluated:
-    """A shard without rows.
-
-    Args:
-        shard: the shard.
-        reason: why, in words.
-        status: status of the error, as `SpatialVlmError.status_name`.
-    """
+    """A shard without rows."""
 
     shard: Shard
     reason: str

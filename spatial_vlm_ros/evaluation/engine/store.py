@@ -62,12 +62,7 @@ class ResultStore(Protocol):
 
 
 def open_store(uri: str) -> ResultStore:
-    """Open the store of a folder's path or URI; creates a local folder.
-
-    Raises:
-        StoreError: it cannot be made.
-        DependencyError: what opens the URI is not installed.
-    """
+    """Open the store of a folder's path or URI; creates a local folder."""
     return RemoteStore(uri) if is_remote(uri) else LocalStore(local_path(uri))
 
 

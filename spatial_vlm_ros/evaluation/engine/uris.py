@@ -59,13 +59,7 @@ def name_of(uri: str | os.PathLike[str]) -> str:
 
 
 def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
-    """The store of a URI, and the file's path in it.
-
-    Raises:
-        DependencyError: fsspec, or the package of that scheme, is not installed.
-        FileError: the scheme is unknown.
-        StoreError: the store refuses to be opened.
-    """
+    """The store of a URI, and the file's path in it."""
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
@@ -84,12 +78,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
 
 @contextmanager
 def told(uri: str) -> Iterator[None]:
-    """Translate errors of a store: FileError if the file does not exist, otherwise StoreError.
-
-    Raises:
-        FileError: there is no such file.
-        StoreError: everything else.
-    """
+    """Translate errors of a store: FileError if the file does not exist, otherwise StoreError."""
     try:
         yield
     except SpatialVlmError:
@@ -117,10 +106,6 @@ def facts_of(uri: str | os.PathLike[str]) -> FileFacts:
     """Size and version of a file, without reading it.
 
     The version is the store's ETag, else its time of change; of a local file its time of change, nanoseconds.
-
-    Raises:
-        FileError: there is no such file.
-        StoreError: the store does not answer.
     """
     text = os.fspath(uri)
     if not is_remote(text):
@@ -138,12 +123,7 @@ def facts_of(uri: str | os.PathLike[str]) -> FileFacts:
 
 
 def read_range(uri: str | os.PathLike[str], first: int, last: int) -> bytes:
-    """Bytes `first` to `last`, the latter excluded, of a file.
-
-    Raises:
-        FileError: there is no such file on this machine.
-        StoreError: the disk or store does not give them, or no longer has the file.
-    """
+    """Bytes `first` to `last`, the latter excluded, of a file."""
     text = os.fspath(uri)
     if is_remote(text):
         fs, path = filesystem(text)

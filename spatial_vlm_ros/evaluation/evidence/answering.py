@@ -26,14 +26,7 @@ _TIMES = ("ms", "timings_ms")
 
 
 class KeptGrounder:
-    """Replays the recorded result of the grounder; other phrases are matched by label.
-
-    Args:
-        phrases: the phrases it was asked for.
-        grounding: its result.
-        domain: what it was trained on.
-        name: name of the backend.
-    """
+    """Replays the recorded result of the grounder; other phrases are matched by label."""
 
     def __init__(self, phrases: Sequence[NounPhrase], grounding: Grounding, domain: ModelDomain, name: str) -> None:
         self._grounding, self.domain, self.name = grounding, domain, name
@@ -49,11 +42,7 @@ class KeptGrounder:
 
 
 def settings_of_bundle(bundle: EvidenceBundle) -> Settings:
-    """The parameters of the decision.
-
-    Raises:
-        FileError: this version does not know a parameter or does not accept its value.
-    """
+    """The parameters of the decision."""
     try:
         return settings_from(bundle.record.parameters)
     except InputError as error:
@@ -64,16 +53,7 @@ def settings_of_bundle(bundle: EvidenceBundle) -> Settings:
 def frame_of(
     bundle: EvidenceBundle, streams: StreamConfig, robot: SeenRobot | None = None
 ) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-    """The frame of a bundle and its detections, given or found by the grounder; None if there are none.
-
-    Args:
-        bundle: the bundle.
-        streams: how its messages are read.
-        robot: robot to remove from depth, if `streams` names it.
-
-    Raises:
-        SpatialVlmError: the bundle has no frame, or as in FrameAssembler.assemble and PendingFrame.decode.
-    """
+    """The frame of a bundle and its detections, given or found by the grounder; None if there are none."""
     return _decoded(bundle, _pending(bundle, streams, robot))
 
 
@@ -90,20 +70,10 @@ def answer_bundle(
     """Answer the words of a bundle on its frame.
 
     Args:
-        bundle: the bundle.
         resolver: without a grounder, unless `finds_anew`.
-        streams: how its messages are read.
         instruction: other words, which begin a new dialogue; None = the bundle's words in their dialogue.
         frame_of_reference: None = the recorded request's.
-        robot: robot to remove from depth, if `streams` names it.
         finds_anew: whether the resolver's grounder finds the objects again; False = use the recorded ones.
-
-    Returns:
-        The answer. A problem with frame or words is a refusal, as in the live node.
-
-    Raises:
-        InputError: the decision has no frame, or a model was asked and its result is not stored.
-        FileError: the bundle is damaged.
     """
     record = bundle.record
     before = _dialogue(bundle) if instruction is None else None

@@ -43,9 +43,7 @@ class KeptGrounding:
     """Phrases and result of a grounder; the detections are on their topic.
 
     Args:
-        phrases: as `phrases_json` writes them.
         match: a row for each phrase, a column for each detection.
-        unread: as in perception.Grounding.
     """
 
     phrases: list[Any]
@@ -58,9 +56,6 @@ class KeptModel:
     """The grounder of a decision.
 
     Args:
-        name: name of the backend.
-        options: options of the backend.
-        domain: what it was trained on.
         sha256: path → hash, for its files; empty if it has no local files.
         sha256_all: hash of all files together; "" if there are none.
     """
@@ -78,19 +73,9 @@ class EvidenceRecord:
 
     Args:
         utc: time of the decision, ISO 8601, by the computer's clock.
-        instruction: the words.
         frame_of_reference: named by the request; "" = none.
-        resolution: the answer, as `resolution_json` writes it.
-        parameters: all parameters at that time, as `settings_from` reads them.
-        frame: origin of the frame.
-        topics: role → topic of its message.
-        reencoded: roles whose message was re-encoded without loss; other messages are as received.
-        dialogue: dialogue of the words, as `dialogue_json` writes it.
         grounding: result of the grounder; None if detections came with the frame, or none were found.
         model: the grounder, or None.
-        versions: versions of this package and of its libraries, by name.
-        node: full name of the node.
-        version: version of this format.
     """
 
     utc: str
@@ -110,11 +95,7 @@ class EvidenceRecord:
 
     @property
     def answer(self) -> Resolution:
-        """The recorded answer.
-
-        Raises:
-            InputError: it was written by another version, or damaged.
-        """
+        """The recorded answer."""
         return resolution_from_json(self.resolution)
 
 
@@ -123,7 +104,6 @@ class KeptMessage:
     """A message to write to a bundle.
 
     Args:
-        role: as streams.frame_assembler names it.
         topic: without a leading "/"; has the ending of its transport.
         type: "sensor_msgs/msg/Image".
         data: its CDR bytes.
@@ -139,14 +119,7 @@ class KeptMessage:
 
 @dataclass(frozen=True, eq=False)
 class EvidenceBundle:
-    """A bundle read from a file.
-
-    Args:
-        path: the file.
-        record: its record.
-        messages: role → message.
-        transforms: messages of /tf and /tf_static, and whether each is static.
-    """
+    """A bundle read from a file."""
 
     path: Path
     record: EvidenceRecord
@@ -157,18 +130,7 @@ class EvidenceBundle:
 def write_bundle(
     out: Path, record: EvidenceRecord, messages: Sequence[KeptMessage], transforms: Sequence[TransformSample]
 ) -> Path:
-    """Write a bundle as a bag; returns its MCAP file.
-
-    Args:
-        out: folder to create.
-        record: the record; `topics` is filled in.
-        messages: messages of the frame.
-        transforms: transforms that the frame needs.
-
-    Raises:
-        FileError: `out` exists, or cannot be written.
-        DependencyError: rosbags is not installed.
-    """
+    """Write a bundle as a bag; returns its MCAP file."""
     record = dataclasses.replace(record, topics={m.role: f"/{m.topic}" for m in messages})
     begin_ns = min((m.log_ns for m in messages), default=0)
     with BagWriter(out, compress=True) as writer:
@@ -197,12 +159,7 @@ def is_bundle(bag: Bag) -> bool:
 
 
 def read_record(path: str | Path) -> EvidenceRecord:
-    """What a bundle says beside its messages.
-
-    Raises:
-        FileError: as `read_bundle`.
-        DependencyError: rosbags is not installed.
-    """
+    """What a bundle says beside its messages."""
     path = Path(path)
     _check_hash(path)
     with open_bag(path) as bag:
@@ -210,12 +167,7 @@ def read_record(path: str | Path) -> EvidenceRecord:
 
 
 def read_bundle(path: str | Path) -> EvidenceBundle:
-    """Read a bundle with its messages.
-
-    Raises:
-        FileError: the file is missing, damaged, not a bundle, or from a newer version of this package.
-        DependencyError: rosbags is not installed.
-    """
+    """Read a bundle with its messages."""
     path = Path(path)
     _check_hash(path)
     with open_bag(path) as bag:
@@ -255,7 +207,6 @@ def _record(bag: Bag) -> EvidenceRecord:
 
 
 def _check_hash(path: Path) -> None:
-    """Check the content of a file against the hash in its name, if it has one."""
     if not NAME.fullmatch(path.name) or not path.is_file():
         return
     found = hash_of(path)[:HASH_DIGITS]

@@ -43,10 +43,6 @@ class KeptCase:
     """A case made from a bundle.
 
     Args:
-        frame: name of its folder.
-        instruction: the words.
-        then: the recorded answer.
-        now: the current answer, with the recorded parameters.
         expect: the right outcome, as in cases.jsonl; None if not given.
         is_right: whether the current answer is right; None if the right outcome is not given.
     """
@@ -65,16 +61,8 @@ def keep_as_test(
     """Add the frame of a bundle to a folder of cases, and its words to cases.jsonl.
 
     Args:
-        bundle: it.
-        out: the folder; made where it is missing.
         status: the right one; None = not known, unless `as_answered`.
-        id_: id of the right detection.
         as_answered: whether the recorded answer was right: object, value and place.
-
-    Raises:
-        InputError: the bundle has no frame, the words belong to a dialogue, or its frame has no such detection.
-        FileError: it is a case of the folder already, or the folder cannot be written.
-        SpatialVlmError: the frame cannot be read.
     """
     check_keepable(bundle, out)
     record, settings = bundle.record, settings_of_bundle(bundle)
@@ -96,12 +84,7 @@ def keep_as_test(
 
 
 def check_keepable(bundle: EvidenceBundle, out: Path) -> None:
-    """Check that a bundle can become a case of a folder.
-
-    Raises:
-        InputError: it has no frame, or its words belong to a dialogue.
-        FileError: it is already a case of the folder.
-    """
+    """Check that a bundle can become a case of a folder."""
     record = bundle.record
     if record.dialogue is not None:
         raise InputError(
@@ -124,7 +107,6 @@ def parameters_of(bundles: Sequence[EvidenceBundle]) -> tuple[dict[str, Any], tu
 
 
 def _core(bundle: EvidenceBundle) -> dict[str, Any]:
-    """The parameters that an answer rests on; a frame of reference that the request named is that of all words."""
     known = {field.name for field in dataclasses.fields(ResolverConfig)}
     core = {name: value for name, value in bundle.record.parameters.items() if name in known}
     if bundle.record.frame_of_reference:

@@ -20,13 +20,7 @@ _MOST = 500  # files of a model that are hashed
 
 
 def model_of(name: str, options: Mapping[str, str], domain: ModelDomain) -> KeptModel:
-    """Identify a grounder by the hashes of its files; takes as long as reading them.
-
-    Args:
-        name: name of the backend.
-        options: options of it. Those that name a file or folder, or a model of `spatial-vlm models`, are hashed.
-        domain: what it was trained on.
-    """
+    """Identify a grounder by the hashes of its files; takes as long as reading them."""
     hashes: dict[str, str] = {}
     for option, value in options.items():
         for path, file in _files(value).items():

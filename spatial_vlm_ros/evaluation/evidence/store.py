@@ -29,11 +29,7 @@ _LEFT = 60.0  # s after which such a folder was left by a node that was killed
 
 
 def evidence_folder(configured: str) -> Path:
-    """Folder of the bundles: as configured, otherwise under $XDG_STATE_HOME or ~/.local/state.
-
-    Raises:
-        FileError: there is no home folder.
-    """
+    """Folder of the bundles: as configured, otherwise under $XDG_STATE_HOME or ~/.local/state."""
     state = os.environ.get("XDG_STATE_HOME")
     try:
         if configured:
@@ -44,11 +40,7 @@ def evidence_folder(configured: str) -> Path:
 
 
 def bundles_in(folder: Path) -> list[Path]:
-    """List the bundles of a folder, oldest first.
-
-    Raises:
-        FileError: it cannot be read.
-    """
+    """List the bundles of a folder, oldest first."""
     try:
         return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name))
     except OSError as error:
@@ -56,11 +48,7 @@ def bundles_in(folder: Path) -> list[Path]:
 
 
 def hash_of(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        FileError: it cannot be read.
-    """
+    """SHA-256 of a file."""
     return sha256_of(path, "check its permissions")
 
 
@@ -69,7 +57,6 @@ class EvidenceStore:
     """Writes bundles into a folder.
 
     Args:
-        folder: created if missing, private to its owner.
         most_bytes: limit for the total size of all bundles, bytes.
         most_files: most bundles.
     """
@@ -82,16 +69,7 @@ class EvidenceStore:
         """Store one bundle; removes the oldest ones to make room.
 
         Args:
-            status: status of the decision, in capitals.
             utc: time of the decision, seconds since 1970.
-            write: writes the bundle into a new folder, synced as in BagWriter, and returns its file.
-
-        Returns:
-            The file.
-
-        Raises:
-            FileError: the folder cannot be written, the disk is full, or the bundle alone is larger than `most_bytes`.
-                Nothing of it is left.
         """
         when = datetime.datetime.fromtimestamp(utc, datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
         part = self.folder / f".{when}_{os.getpid()}_{time.monotonic_ns()}{_PART}"
@@ -133,7 +111,6 @@ class EvidenceStore:
             total -= n
 
     def _sweep(self) -> None:
-        """Remove what nodes left that were killed while they wrote."""
         for path in self.folder.glob(f".*{_PART}"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _LEFT:

@@ -36,14 +36,7 @@ def case_line(
 
     Args:
         old: the line as it stands; empty if there is none.
-        naming: the fields that name the frame, for a new line.
-        words: the sentence.
         kind: what the case tries; None = as it stands.
-        expect: the truth, from `checked_truth`.
-        by: how it was made.
-
-    Raises:
-        InputError: together with the old line's fields it would not be a valid case.
     """
     line = dict(old) if old else {**naming, "instruction": words}
     before = old.get("expect")
@@ -61,7 +54,6 @@ def case_line(
 
 
 def _check_readable(line: Mapping[str, Any]) -> None:
-    """What the page writes can be read as a case; a field that somebody wrote by hand may stand against that."""
     try:
         msgspec.convert(dict(line), CaseLine)
     except (msgspec.ValidationError, ValueError) as error:
@@ -112,12 +104,8 @@ def checked_truth(
 
     Args:
         given: JSON.
-        ids: allowed ids.
         size: (width, height) of the image, pixels; None if it cannot be read.
         with_place: whether a place may be given, because the camera's pose in base is known.
-
-    Raises:
-        InputError: a field is missing or wrong, or two contradict each other.
     """
     if not isinstance(given, Mapping) or given.keys() - set(OWN_FIELDS):
         raise _wrong("truth", given, f"an object with {', '.join(OWN_FIELDS)}")
@@ -154,11 +142,7 @@ def checked_truth(
 
 
 def checked_kind(given: object) -> list[str] | None:
-    """Check the words for what a case tests; None if nothing was sent.
-
-    Raises:
-        InputError: they are not a list of words.
-    """
+    """Check the words for what a case tests; None if nothing was sent."""
     if given is None:
         return None
     if not isinstance(given, list) or len(given) > _MOST:

@@ -23,7 +23,6 @@ class GroundObject:
     """One object from above.
 
     Args:
-        id: id of its detection.
         outline: (K, 2) corners, metres.
         bottom: height of the bottom, metres.
         top: height of the top, metres.
@@ -40,7 +39,6 @@ class Ground:
     """All objects of a scene from above.
 
     Args:
-        objects: the measured objects.
         camera: (2,) position of the camera, metres.
         ahead: (2,) unit viewing direction.
         frame_id: frame of the coordinates; None for the camera's own axes.

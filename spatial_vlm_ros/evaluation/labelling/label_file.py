@@ -56,16 +56,8 @@ class LabelLine:
 class LabelFile:
     """A truth file that one process writes. Close it, or use it in a `with` statement.
 
-    Args:
-        path: the file; it may be missing, its folder not. A symbolic link is followed.
-
     Attributes:
-        path: the file, without symbolic links.
         lines: in order; change them by `put`, `add` and `remove`.
-
-    Raises:
-        FileError: another page has it open; it cannot be read or is no regular file; or no lock file can be written
-            beside it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -116,12 +108,7 @@ class LabelFile:
     # -------------------------------------------------------------------------------------------- writing
 
     def save(self) -> None:
-        """Write the lines atomically; does nothing if the file already has them.
-
-        Raises:
-            FileChangedError: another program has written the file.
-            FileError: it cannot be written; what was there is as it was.
-        """
+        """Write the lines atomically; does nothing if the file already has them."""
         if _content(self.path) != self._known:
             raise FileChangedError(self.path)
         if self.is_saved:
@@ -136,9 +123,6 @@ class LabelFile:
         """Read the file again and apply this page's changes to it. `lines` has new objects afterwards.
 
         A line that both have changed becomes this page's, with the other one kept in its field "replaced".
-
-        Raises:
-            FileError: it cannot be read.
         """
         ours, removed = [line for line in self.lines if line.is_changed], self._removed
         self._read()
@@ -183,11 +167,7 @@ class LabelFile:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file through a temporary one beside it, with the mode of the one that it replaces.
-
-    Raises:
-        FileError: it cannot be written; what was there is as it was.
-    """
+    """Write a file through a temporary one beside it, with the mode of the one that it replaces."""
     try:
         write_bytes(path, data, force=True)
     except FileError as error:

@@ -30,7 +30,6 @@ class LabelLook:
         detections: objects of the frame, numbered from 1 in this order.
         ground: the scene from above; None if nothing was lifted.
         size: (width, height) of the image, pixels; None if the frame cannot be read.
-        proposal: the truth if the answer were right.
         problem: why the frame cannot be read; "" if it can.
     """
 
@@ -46,8 +45,6 @@ class LabelLooks:
     """Prepares the views of a source's frames, and caches the latest ones. Not thread-safe.
 
     Args:
-        source: the frames.
-        resolver: gives the answers.
         frame_of_reference: used if the words state none.
     """
 

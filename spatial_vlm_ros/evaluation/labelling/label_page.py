@@ -17,14 +17,8 @@ def serve_labels(labels: LabelSession, title: str, port: int = 0, token: str | N
     """Serve the page of a session on 127.0.0.1: anyone with its `url` can change the truth file.
 
     Args:
-        labels: the session to show and change.
-        title: title of the page.
         port: 0 = any free port.
         token: 32 or more letters, digits, "-" and "_"; None = make a new one.
-
-    Raises:
-        InputError: the port is in use, or the token is too short.
-        DependencyError: Starlette, uvicorn or Jinja2 is not installed.
     """
 
     def application(guard: Guard, names: frozenset[str]) -> Shield:

@@ -33,7 +33,6 @@ class FrameToLabel:
     """A frame with what is known of it.
 
     Args:
-        frame: the observation.
         detections: detections that came with it; None = ask the grounder.
         base_T_camera: the camera's pose for places: the resolver's, or the one of truth.json; None = not known.
     """
@@ -69,16 +68,7 @@ class LabelSource(Protocol):
 
 
 class FolderSource:
-    """The frames of a folder: its subfolders with an rgb.png.
-
-    Args:
-        folder: holds them.
-        ask_grounder: leave their detections aside.
-
-    Raises:
-        FileError: there is no such folder.
-        InputError: it holds no frame.
-    """
+    """The frames of a folder: its subfolders with an rgb.png."""
 
     def __init__(self, folder: str | Path, *, ask_grounder: bool) -> None:
         self._folder, self._ask_grounder = Path(folder), ask_grounder
@@ -118,16 +108,9 @@ class BagSource:
     Close it, or use it in a `with` statement.
 
     Args:
-        bag: an open bag; it may be closed afterwards.
         truth_folder: folder of the truth file, which names the bag by its relative path.
-        roles: role → topic, as `choose_roles` gives them.
         config: tolerances and frames, as the live node's.
         apart: least seconds between the stamps of two frames; 0 = every complete frame.
-        robot: what is taken out of depth, where `config` names it.
-
-    Raises:
-        InputError: no frame is complete, or there are more than MOST_FRAMES.
-        FileError: the bag is damaged, or the temporary folder is full.
     """
 
     def __init__(

@@ -38,14 +38,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def application(labels: LabelSession, title: str, guard: Guard, names: frozenset[str]) -> Shield:
-    """The application.
-
-    Args:
-        labels: what it shows and changes.
-        title: what is labelled, for the head of the page.
-        guard: who may use it.
-        names: values of the Host header that are answered.
-    """
+    """The application."""
     page = _LabelPage(labels, title, guard, names)
     routes = [
         Route("/", page.show, methods=["GET"]),

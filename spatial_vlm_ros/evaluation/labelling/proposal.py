@@ -32,10 +32,7 @@ def proposed(
     """Propose the truth under the assumption that the answer is right.
 
     Args:
-        resolution: the answer.
-        detections: what it was found among.
         ground: the scene seen from above; None if there is none. Without a pose of the camera no place is proposed.
-        by_id: whether ids name objects beyond this answer: detections were given. Else objects are told by their box.
     """
     truth: dict[str, Any] = {"status": resolution.status.value}
     if resolution.status is Status.OK and resolution.target is not None:

@@ -14,11 +14,7 @@ _SHOWN = 60  # characters
 
 
 def check_sentence(words: str) -> None:
-    """Check that words are a valid sentence.
-
-    Raises:
-        InputError: they are empty or too long, or hold a sign that cannot be seen; names the sign.
-    """
+    """Check that words are a valid sentence."""
     unseen = next((sign for sign in words if not sign.isprintable()), None)
     if not words.strip():
         raise InputError("sentence", "no words", "a sentence")
@@ -32,12 +28,7 @@ def check_sentence(words: str) -> None:
 
 
 def read_sentences(path: Path) -> tuple[str, ...]:
-    """Read the sentences of a text file, one per line; blank lines are skipped.
-
-    Raises:
-        FileError: the file cannot be read, is not UTF-8 or has no sentences, or a line is invalid; the message names
-            the line.
-    """
+    """Read the sentences of a text file, one per line; blank lines are skipped."""
     repair = "pass a text file in UTF-8 with one sentence per line"
     try:
         text = read_bytes(path, repair, _LARGEST).decode("utf-8-sig")

@@ -70,15 +70,7 @@ class LabelSession:
     """The cases of a source and their truth.
 
     Args:
-        source: the frames.
-        file: where truth is read from and goes to.
-        resolver: gives the current answers.
-        sentences: put to every frame, beside those of the file.
         frame_of_reference: used if the words state none.
-        blind: show no answer before a person has decided.
-
-    Raises:
-        InputError: there are more cases than a page can hold.
     """
 
     def __init__(
@@ -149,15 +141,7 @@ class LabelSession:
                     "by_somebody_else": self._by_somebody_else, "undoable": len(self._changes)}  # fmt: skip
 
     def case(self, number: int, *, reveal: bool = False) -> dict[str, Any]:
-        """Content of the page for a case.
-
-        Args:
-            number: number of the case.
-            reveal: show the answer although the page is blind; the case counts as seen from then on.
-
-        Raises:
-            InputError: there is no such case.
-        """
+        """Content of the page for a case."""
         with self._lock:
             entry = self._entry(number)
             look = self._looks.look(entry.frame, entry.words)
@@ -183,11 +167,7 @@ class LabelSession:
             }
 
     def image(self, frame: int) -> Rgb | None:
-        """The colour image of a frame; None if it cannot be read.
-
-        Raises:
-            InputError: there is no such frame.
-        """
+        """The colour image of a frame; None if it cannot be read."""
         with self._lock:
             if not 0 <= frame < len(self._source.names):
                 raise InputError("frame", str(frame), "a frame of the page", "reload the page")
@@ -206,7 +186,6 @@ class LabelSession:
         """Store a person's truth for a case, and save the file.
 
         Args:
-            number: number of the case.
             truth: `expect`, as the page sent it.
             kind: what the case tries, words; None = as it stands.
             words: the sentence that the person saw; None = not checked. Numbers change when a sentence is added.
@@ -214,10 +193,6 @@ class LabelSession:
 
         Returns:
             The case as `overview` lists it, how its truth was made ("by"), whether the answer is the same, and `saved`.
-
-        Raises:
-            StaleCaseError: it has another sentence or another truth than the person saw; nothing was changed.
-            InputError: there is no such case, or the truth is wrong; nothing was changed.
         """
         with self._lock:
             entry = self._entry(number)
@@ -256,14 +231,7 @@ class LabelSession:
             return {"case": listed, "by": listed["by"], "unchanged": unchanged, "agrees": agrees, **self.saved()}
 
     def add(self, frame: int, words: str) -> int:
-        """Add a sentence to a frame; it is saved at once, without a truth.
-
-        Returns:
-            The number of its case.
-
-        Raises:
-            InputError: there is no such frame, or the sentence is empty, too long or there already.
-        """
+        """Add a sentence to a frame; it is saved at once, without a truth."""
         with self._lock:
             words = words.strip()
             check_sentence(words)
@@ -309,11 +277,7 @@ class LabelSession:
     # -------------------------------------------------------------------------------------------- saving
 
     def save(self, *, merge: bool = False) -> dict[str, Any]:
-        """Save unsaved changes.
-
-        Args:
-            merge: where another program has written the file, read it anew and put the decisions of this page on it.
-        """
+        """Save unsaved changes."""
         with self._lock:
             if merge and self._by_somebody_else:
                 try:
@@ -350,9 +314,6 @@ class LabelSession:
 
         Returns:
             That file; None if everything is saved.
-
-        Raises:
-            FileError: neither can be written; `unsaved_lines` are in memory alone.
         """
         with self._lock:
             self._try_to_save()
@@ -369,7 +330,6 @@ class LabelSession:
 
 
 def _is_elsewhere(truth: Mapping[str, Any], detections: Sequence[Detection]) -> bool:
-    """Whether a box was drawn around another object than the detection that is named beside it."""
     if "id" not in truth or "box" not in truth:
         return False
     named = next((one for one in detections if one.id == truth["id"]), None)

@@ -19,26 +19,13 @@ def junit_xml(cases: Sequence[CaseResult], seconds: Sequence[float], name: str) 
     """JUnit XML of a run.
 
     Args:
-        cases: the judged cases.
         seconds: for each, how long the answer took.
-        name: name of the test suite.
-
-    Raises:
-        DependencyError: junitparser is not installed.
     """
     return _xml([(name, cases, seconds, ())])
 
 
 def junit_suites(runs: Sequence[ModelRun], name: str) -> str:
-    """JUnit XML of some runs: one test suite for each model. A case that was not judged is an error.
-
-    Args:
-        runs: runs of the models.
-        name: name of the evaluation.
-
-    Raises:
-        DependencyError: junitparser is not installed.
-    """
+    """JUnit XML of some runs: one test suite for each model. A case that was not judged is an error."""
     several = len(runs) > 1
     return _xml([(f"{name}: {run.name}" if several else name, run.results, run.seconds, run.unusable) for run in runs])
 
@@ -79,5 +66,4 @@ def _summary(case: CaseResult) -> str:
 
 
 def _text(text: str) -> str:
-    """What XML cannot hold, and what does not show (labels come from outside), is a question mark."""
     return printable(text, keep="\n")

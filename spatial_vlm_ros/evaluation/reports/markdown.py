@@ -23,8 +23,6 @@ def markdown_summary(outcome: RunOutcome, title: str, images: Mapping[int, str] 
     """Headline figures, comparison, groups, calibration and misses, as GitHub-flavoured Markdown.
 
     Args:
-        outcome: what is said of the run.
-        title: title of the document.
         images: by number of the judged case, from 0: where its drawn answer is, relative to the document.
     """
     return "\n".join(_lines(outcome, title, images or {})) + "\n"

@@ -17,8 +17,6 @@ def markdown_evaluation(
     """Everything that is said of an evaluation, as GitHub-flavoured Markdown.
 
     Args:
-        evaluation: what is said of all models.
-        title: title of the document.
         images: name of a model → number of its judged case, from 0 → its drawn answer, relative to the document.
     """
     images = images or {}

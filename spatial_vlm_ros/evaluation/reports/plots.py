@@ -20,10 +20,8 @@ class Axis:
 
     Args:
         low: least value shown.
-        high: greatest value shown.
         start: pixel of `low`.
         end: pixel of `high`.
-        ticks: values to write down.
     """
 
     low: float
@@ -52,11 +50,8 @@ class CoverageRisk:
     """Share wrong over share answered, as the threshold falls.
 
     Args:
-        x: coverage.
-        y: risk.
         line: points of the risk, "x,y x,y …".
         band: outline of its 95 % Wilson intervals.
-        last: all cases answered.
     """
 
     x: Axis

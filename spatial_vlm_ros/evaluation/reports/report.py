@@ -48,8 +48,6 @@ class Failure:
     """A case that did not end as expected.
 
     Args:
-        key: key of its anchor in the page.
-        model: name of the model.
         case: what was expected and given.
         resolution: the answer, with candidates and margins; None if it was not kept.
         image: the annotated frame as a data URL, or None.
@@ -78,11 +76,7 @@ class Plots:
 
 
 def check_installed(html: bool, junit: bool) -> None:
-    """Check that what the reports need is there, before a long run.
-
-    Raises:
-        DependencyError: it is not installed.
-    """
+    """Check that what the reports need is there, before a long run."""
     try:
         if html:
             import jinja2  # noqa: F401
@@ -101,11 +95,8 @@ class ShownModel:
 
     Args:
         tag: what its anchors end in; "" if it is the only one.
-        about: what is said of it.
-        plots: plots of its confidence.
         statuses: expected and given statuses that occur, in order.
         parts: shares of its cases that make the bar: right, the model's errors, the resolver's, others.
-        missing_images: failures of which no image was kept.
     """
 
     tag: str
@@ -121,7 +112,6 @@ class ShownCase:
     """A case in the list of all: what each model made of it.
 
     Args:
-        case: as the first model was asked it.
         ends: for each model its result and the anchor of the failure, or None if it was not asked.
     """
 
@@ -133,13 +123,7 @@ def html_report(outcome: RunOutcome, resolutions: Sequence[Resolution], images: 
     """The report of one run as one HTML file.
 
     Args:
-        outcome: what is said of the run.
-        resolutions: the answer to each judged case.
         images: by number of the judged case, from 0: the annotated frame as JPEG.
-        title: title of the page.
-
-    Raises:
-        DependencyError: Jinja2 is not installed.
     """
     cases = list(outcome.score.cases)
     run = ModelRun("", cases, dict(enumerate(resolutions)), [0.0] * len(cases), dict(images), outcome.score.unjudged)
@@ -152,12 +136,7 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
     """The report of an evaluation as one HTML file.
 
     Args:
-        evaluation: what is said of all models.
         runs: runs of the same models in the same order, with answers and images of failures.
-        title: title of the page.
-
-    Raises:
-        DependencyError: Jinja2 is not installed.
     """
     check_installed(html=True, junit=False)
     tags = [""] if len(runs) == 1 else [f"-{n}" for n in range(1, len(runs) + 1)]
@@ -279,7 +258,6 @@ def _environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Signs that show nothing or turn the text around become question marks; markup of our own is left as it is."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     return printable("".join(" " if sign.isspace() and sign != _TIED else sign for sign in value), keep=_TIED)
@@ -294,7 +272,6 @@ def _range(share: Share | Interval) -> str:
 
 
 def _listed(values: Sequence[str]) -> str:
-    """Values as the script reads them: as they are shown in the filters."""
     return json.dumps([_shown(value) for value in values], ensure_ascii=False)
 
 

@@ -24,12 +24,7 @@ _LARGEST = 4096  # bytes
 
 @dataclass(frozen=True)
 class PageAddress:
-    """Address of an approval page.
-
-    Args:
-        address: address of the page, without its secret.
-        file: path of the file with the address and its secret, one line.
-    """
+    """Address of an approval page."""
 
     address: str
     file: Path
@@ -72,9 +67,6 @@ def keep_link(link: str, file: Path) -> None:
     """Write an address with its secret to a file that only its owner can read (0600); replaces an old file atomically.
 
     A symbolic link at this path is replaced, not followed.
-
-    Raises:
-        FileError: it cannot be written.
     """
     try:
         fd, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # 0600, and never an existing file

@@ -35,7 +35,6 @@ class Verified:
     """Result of verifying an intact record.
 
     Args:
-        lines: number of lines.
         last: SHA-256 of the last one; store it elsewhere to detect lines that are cut off later.
         cut_short: numbers, from 1, of unfinished lines from a crash or power cut that a restart noted.
     """
@@ -52,10 +51,6 @@ class AuditLog:
         path: the file, created with its folder if missing; readable only by its owner.
         clock: monotonic seconds.
         utc: seconds since 1970, UTC.
-
-    Raises:
-        FileError: the file cannot be written (folder, permission, disk), is not a regular file of this user, or another
-            process writes it.
     """
 
     def __init__(
@@ -81,13 +76,8 @@ class AuditLog:
         """Append one line with event, time and facts.
 
         Args:
-            event: what happened, in capitals.
             sync: return only after the line is on the disk.
             facts: JSON values of the event; the names become keys of the line.
-
-        Raises:
-            AuditError: the line could not be written. The file is unchanged; after a failed sync nothing more is
-                written.
         """
         with self._lock:
             if self._broken is not None:
@@ -120,9 +110,6 @@ class AuditLog:
 
         Returns:
             The file name: SHA-256 of the content, and a suffix for the type.
-
-        Raises:
-            AuditError: the file could not be written.
         """
         name, folder = hashlib.sha256(data).hexdigest() + _kind(data), files_of(self.path)
         try:
@@ -148,7 +135,6 @@ class AuditLog:
         return name
 
     def _take_back(self, size: int) -> None:
-        """Truncate the file to its old size."""
         try:
             os.ftruncate(self._fd, size)
         except OSError:

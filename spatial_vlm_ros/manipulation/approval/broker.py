@@ -47,7 +47,6 @@ class ApprovalBroker:
     """Presents one plan or question to a person. Thread-safe.
 
     Args:
-        audit: the record; what cannot be recorded is not accepted.
         clock: monotonic seconds.
 
     Attributes:
@@ -78,26 +77,14 @@ class ApprovalBroker:
         """Present a plan to a person.
 
         Args:
-            proposal: the displayed proposal.
             steps: `execution_guard.step_digest` of each step of the plan; no other step is ever allowed.
-
-        Raises:
-            BusyError: another proposal or question is open.
-            RejectedError: this goal was proposed before. AuditError: it cannot be recorded.
-            InputError: the argument is not a Proposal.
         """
         if not isinstance(proposal, Proposal):
             raise InputError("proposal", type(proposal).__name__, "a Proposal", "build one from the plan")
         self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id, tuple(steps))
 
     def ask(self, question: PersonQuestion) -> None:
-        """Present a question to a person. The same question may be asked again: its id depends on words and image.
-
-        Raises:
-            BusyError: another proposal or question is open.
-            AuditError: it cannot be recorded.
-            InputError: the argument is not a PersonQuestion.
-        """
+        """Present a question to a person. The same question may be asked again: its id depends on words and image."""
         if not isinstance(question, PersonQuestion):
             raise InputError("question", type(question).__name__, "a Question", "build one from the resolution")
         self._open(ApprovalStage.ASKED, question, question.dialogue_id)
@@ -106,13 +93,7 @@ class ApprovalBroker:
         """Wait for the decision, which may also be a rejection.
 
         Args:
-            goal_id: goal of the open proposal.
             cancelled: called every 50 ms; if true, the proposal is withdrawn.
-
-        Raises:
-            ApprovalExpiredError: there was no decision in time.
-            CancelledError: the proposal was withdrawn, or a stop was requested.
-            RejectedError: this proposal is not open.
         """
         said = self._wait(goal_id, cancelled)
         if not isinstance(said, Decision):
@@ -140,12 +121,6 @@ class ApprovalBroker:
         """Use an approval, once, so that its plan may be executed. Call it directly before execution.
 
         Register with `on_stop` before, and react to a stop that comes between `begin` and the first motion.
-
-        Raises:
-            ApprovalExpiredError: the approval has expired.
-            RejectedError: it does not approve the open proposal, or was already used. AuditError: it cannot be
-                recorded.
-            CancelledError: the proposal was withdrawn, or a stop was requested.
         """
         with self._changed:
             self._expire()
@@ -179,11 +154,6 @@ class ApprovalBroker:
 
         Args:
             goal_id: goal of the execution.
-            outcome: text for the record and for a person.
-
-        Raises:
-            RejectedError: the goal was not begun, or has already ended.
-            AuditError: it cannot be recorded; the execution has ended anyway.
         """
         with self._changed:
             if self._view.id != goal_id or self._view.stage is not ApprovalStage.RUNNING:
@@ -197,7 +167,6 @@ class ApprovalBroker:
         """Show a person how a goal ended that was never proposed; does nothing while an item is open.
 
         Args:
-            words: text about how it ended.
             plan: shown with the text until `take_down` or the next item. It is not open: it cannot be decided, and is
                 not recorded.
         """
@@ -214,11 +183,7 @@ class ApprovalBroker:
                 self._show(ApprovalStage.IDLE, None)
 
     def on_stop(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Call a function with the operator's name at every stop request, on the requester's thread.
-
-        Returns:
-            A function that unregisters the listener.
-        """
+        """Call a function with the operator's name at every stop request, on the requester's thread."""
         self._listeners = (*self._listeners, listener)
 
         def forget() -> None:
@@ -229,19 +194,7 @@ class ApprovalBroker:
     # -------------------------------------------------------------------------------------------- who decides
 
     def decide(self, decision: Decision, remote: str = "") -> None:
-        """Approve or reject the open proposal. The first decision counts.
-
-        Args:
-            decision: decision of a person.
-            remote: origin of the request, for the record.
-
-        Raises:
-            RejectedError: it names another goal, image or plan, the proposal is already decided, or it must not be
-                approved (`Proposal.barred`). AuditError: it cannot be recorded.
-            ApprovalExpiredError: the proposal has expired.
-            CancelledError: the proposal was withdrawn, or a stop was requested.
-            InputError: the argument is not a Decision.
-        """
+        """Approve or reject the open proposal. The first decision counts."""
         if not isinstance(decision, Decision):
             raise InputError(
                 "decision", type(decision).__name__, "a Decision", "name the goal, the scene stamp and the plan hash"
@@ -297,15 +250,6 @@ class ApprovalBroker:
 
         An open proposal and an unused approval become void. This is a software request, not an emergency stop. Beyond
         30 requests a minute the record only counts them.
-
-        Args:
-            operator: name of the requester.
-            remote: origin of the request.
-            aside: runs the remaining work, which waits for a lock and for the disk.
-
-        Raises:
-            InputError: the name cannot be recorded; the stop was requested anyway.
-            AuditError: it cannot be recorded; the stop was requested anyway.
         """
         pending = object()
         self._stops.add(pending)
@@ -430,7 +374,6 @@ class ApprovalBroker:
         self._changed.notify_all()
 
     def _why_not(self, id_: str, about: str) -> SpatialVlmError:
-        """Make a new error that says why an item is not open."""
         known = self._over.get(id_)
         if known is None:
             return RejectedError(about, "it is not the open proposal or question", _AGAIN)
@@ -442,7 +385,6 @@ class ApprovalBroker:
         return error
 
     def _on_guard(self, error: SpatialVlmError) -> None:
-        """Handle a refusal of the guard."""
         with self._changed:
             self._record_loosely("REFUSED", remote="execution guard", outcome=str(error), **self._token())
 

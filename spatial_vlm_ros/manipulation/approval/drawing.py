@@ -19,7 +19,6 @@ class SideView:
     """One drawing, in pixels of a WIDTH by HEIGHT image, y down.
 
     Args:
-        title: name of the view.
         right: axis of the planning frame that points right, "x" or "−y".
         up: axis that points up.
         points: (N, 2) points of the path, pixels.

@@ -51,7 +51,6 @@ class ExecutionGuard:
 
     Args:
         clock: returns monotonic seconds; the deadlines use the same clock.
-        refused: called with each refusal, for the record.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class ExecutionGuard:
         """Allow an approved plan to be opened once before the deadline. Earlier permissions become void.
 
         Args:
-            plan_hash: hash of the plan.
             steps: `step_digest` of each of its steps, in order.
             deadline: seconds on the clock.
         """
@@ -77,11 +75,7 @@ class ExecutionGuard:
             self._next, self._void = None, None
 
     def open(self, plan_hash: str) -> None:
-        """Use the approval of a plan.
-
-        Raises:
-            RejectedError: the plan was not approved, or its approval was used. ApprovalExpiredError: it is too late.
-        """
+        """Use the approval of a plan."""
         with self._lock:
             about = f"plan {plan_hash[:12] or 'without a hash'}"
             error: SpatialVlmError | None = None
@@ -99,16 +93,7 @@ class ExecutionGuard:
             raise self._refused(error)
 
     def check(self, step: PlanStep) -> None:
-        """Allow one step, once; call it directly before the step is sent.
-
-        Args:
-            step: made from the message that is sent, not from the plan.
-
-        Raises:
-            RejectedError: it is not the next step of the opened plan, or the approval is void.
-            ApprovalExpiredError: the first step comes too late.
-            CancelledError: a stop was requested.
-        """
+        """Allow one step, once; call it directly before the step is sent."""
         digest = step_digest(step)
         with self._lock:
             about = f"phase {step.phase!r} of plan {self._hash[:12] or 'without a hash'}"

@@ -29,7 +29,6 @@ def content_of(item: Proposal | PersonQuestion, keep: Callable[[bytes], str] | N
     """All fields of an item, with images, motion and plan replaced by their hashes or file names.
 
     Args:
-        item: the proposal or question.
         keep: stores such bytes and returns the name of their file (`AuditLog.keep`); None = they are not stored.
     """
 

@@ -26,18 +26,10 @@ def serve(
     """Serve the page of a broker: anyone with its `url` can approve. Closing it ends the sessions; the broker stays.
 
     Args:
-        broker: the broker to show and to send decisions to.
-        host: address to bind. Others than loopback need `allow_network`.
         port: 0 = any free port.
         token: 32 or more letters, digits, "-" and "_"; None = make a new one.
-        allow_network: whether other machines may reach the page. Token, images and decisions then cross the network in
-            plain text, and anyone who reads them can approve: an SSH tunnel to the loopback address is better.
         names: other accepted hosts in the browser's address, such as "robot.lan:8080", for a host name, a wildcard
             address or a forwarded port.
-
-    Raises:
-        InputError: the port is in use, the address is not of this machine or not loopback, or the token is too short.
-        DependencyError: Starlette, uvicorn or Jinja2 is not installed.
     """
 
     def application(guard: Guard, names: frozenset[str]) -> Shield:

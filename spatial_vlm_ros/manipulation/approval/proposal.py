@@ -57,17 +57,11 @@ class Preview:
         tip_path: points of the tip's path in order, metres in `frame_id`.
         image: PNG or JPEG of the plan, or None.
         above: PNG or JPEG of the plan from above, to scale, or None.
-        side: the same from the side.
         scene: PNG or JPEG of the scene without drawings, for the animation, or None.
         motion: JSON of the motion (`manipulation.planned_motion`), for the animation, or None.
         plan: the bytes whose SHA-256 is the plan's hash, for the record, or None.
-        plan_hash: hash of the shown plan.
         missing: why the arm is not drawn; "" if it is.
         fault: why the drawing differs from the planned motion; "" if it does not.
-
-    Raises:
-        InputError: a number is not finite, a width or duration negative, an image is neither PNG nor JPEG, or
-            `plan_hash` is not the hash of the plan.
     """
 
     frame_id: str
@@ -113,24 +107,13 @@ class Proposal:
         goal_id: UUID of the goal, lower case with hyphens; used for one proposal only.
         scene_stamp_ns: stamp of the image that the plan is based on, nanoseconds.
         plan_hash: SHA-256 of goal, scene and trajectory, 64 lower case hexadecimal digits.
-        sentence: the instruction, as given.
-        answer: how the instruction was understood, as text.
         seen_from: the frame of reference as text, for example "as seen from the camera".
-        target_id: detection id of the object to take.
-        target_label: what the detector calls it.
         expires_after: seconds after `propose` within which it can be approved and begun.
-        candidates: objects that the words may mean, likeliest first, with their clauses.
-        warnings: what a person should know before deciding.
         image: PNG or JPEG of the scene with the candidates drawn in, or None.
         preview: the planned motion, or None.
         answered: the instruction that `answer` belongs to, in a dialogue not the first one; "" = `sentence`.
-        image_instruction: instruction that the image was made for.
         image_stamp_ns: stamp of the image, nanoseconds.
-        image_missing: why there is no image, as text.
         source: "model" if the words were not understood and a model chose the object to take.
-
-    Raises:
-        InputError: a field is not of the form above.
     """
 
     goal_id: str
@@ -192,12 +175,7 @@ class Decision:
         goal_id: goal of the proposal. This and the next two must match the proposal, or the decision is refused.
         scene_stamp_ns: nanoseconds.
         plan_hash: 64 lower case hexadecimal digits.
-        approve: yes or no.
-        operator: name of the person. This is not a proof: nothing here authenticates persons.
         reason: text; may be empty.
-
-    Raises:
-        InputError: a field is not of the form above.
     """
 
     goal_id: str
@@ -220,16 +198,9 @@ class PersonQuestion:
     """A question of the resolver to a person.
 
     Args:
-        dialogue_id: id of the question, as in `Resolution.dialogue_id`.
-        sentence: the instruction that it belongs to.
-        text: the question.
-        answers: possible answers that the resolver understands; others may be typed.
         expires_after: seconds after `ask` within which it can be answered.
         image: PNG or JPEG of the scene, or None.
         means: meaning of each answer, such as ids in the image; empty = not shown.
-
-    Raises:
-        InputError: a field is not of the form above.
     """
 
     dialogue_id: str
@@ -257,16 +228,7 @@ class PersonQuestion:
 
 @dataclass(frozen=True)
 class PersonAnswer:
-    """A person's answer to a question.
-
-    Args:
-        dialogue_id: id of the question; an answer to another one is refused.
-        text: the words. They are untrusted data, and are parsed like any instruction.
-        operator: name of the person.
-
-    Raises:
-        InputError: a field is empty, too long, or has control characters.
-    """
+    """A person's answer to a question."""
 
     dialogue_id: str
     text: str
@@ -279,11 +241,7 @@ class PersonAnswer:
 
 
 def media_type(image: bytes | None) -> str | None:
-    """Media type of an image from its first bytes; None without an image.
-
-    Raises:
-        InputError: the image is neither PNG nor JPEG, or larger than 8 MiB.
-    """
+    """Media type of an image from its first bytes; None without an image."""
     if image is None:
         return None
     name = next((n for start, n in _MEDIA if isinstance(image, bytes) and image.startswith(start)), None)
@@ -296,11 +254,7 @@ def media_type(image: bytes | None) -> str | None:
 
 
 def check_operator(name: object) -> None:
-    """Check that a name can be recorded.
-
-    Raises:
-        InputError: it is empty, longer than 80 characters, or has control characters or surrounding blanks.
-    """
+    """Check that a name can be recorded."""
     _check_words("operator", name, _LONGEST_NAME)
 
 

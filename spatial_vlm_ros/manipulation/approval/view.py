@@ -27,11 +27,9 @@ class View:
     """Snapshot of the broker.
 
     Args:
-        stage: state of the broker.
         item: the open proposal or question, or None.
         words: text about how this state came about; may be empty.
         deadline: monotonic seconds at which `item` expires; None without a deadline.
-        version: grows with each change.
         stopping: whether a stop was requested during the execution.
         remaining: seconds until the deadline; None without one.
         fault: why events are missing in the record; "" if none are.

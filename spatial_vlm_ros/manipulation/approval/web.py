@@ -41,13 +41,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> Shield:
-    """Build the web application.
-
-    Args:
-        broker: the broker to show and to send decisions to.
-        guard: access control.
-        names: accepted values of the Host header.
-    """
+    """Build the web application."""
     office = _Office(broker, guard, names)
     routes = [
         Route("/", office.show, methods=["GET"]),
@@ -219,7 +213,6 @@ class _Office:
             return
 
     async def failed(self, request: Request, error: Exception) -> Response:
-        """Record a bug before answering; the response shows no internals."""
         await self.refused(f"the page failed: {type(error).__name__}. Report this", request)
         return Response("the page failed; the error is in the log", 500, media_type="text/plain")
 

@@ -34,7 +34,6 @@ class FingerJoint:
     """Maps the opening of the gripper to the position of one of its joints.
 
     Args:
-        name: name of the joint.
         openings: (N,) distances between the fingers, increasing from the closed gripper, metres.
         positions: (N,) joint positions at these openings, metres or radians; linear in between.
     """
@@ -58,23 +57,15 @@ class ArmModel:
     """Model of an arm with J joints; immutable, shared by all plans. Made by `arm_model`.
 
     Args:
-        name: name of the robot.
-        joints: joint names, from the base to the tip.
         model: Pinocchio's model of these joints and the finger joints; other joints are fixed at zero. Its origin is
             `base_link`.
-        geometry: convex hulls of the links, without pairs.
         self_pairs: pairs of hull indices that could collide.
-        hull_links: name of the link that each hull belongs to.
         lower, upper: (J,) position limits, radians.
         velocity: (J,) limits, rad/s.
         acceleration: (J,) limits, rad/s².
         home: (J,) posture at which the search for postures starts, radians.
         turns: (J,) whether the joint range allows a full extra turn.
         base_link: parent link of the first joint; all poses are in its frame.
-        fixed: links that do not move.
-        tip_link: link whose pose is planned.
-        hand_links: links that may touch the grasped object.
-        wrist_links: links that are not checked against the held object.
         fingers: the gripper's joints.
         arm_q, arm_v: index of each joint in Pinocchio's configuration and velocity vector.
         finger_q: index of each finger joint in the configuration vector.
@@ -133,11 +124,7 @@ class ArmModel:
         return found
 
     def configuration(self, opening: float | None = None, joints: Floats | None = None) -> Floats:
-        """Pinocchio's configuration for (J,) joint positions in radians (None = zero) and an opening (None = widest).
-
-        Raises:
-            InputError: the gripper does not have this opening.
-        """
+        """Pinocchio's configuration for (J,) joint positions, radians (None = zero) and an opening (None = widest)."""
         opening = self.widest if opening is None else opening
         if not 0 <= opening <= self.widest + 1e-9:
             raise InputError("opening", str(opening), f"0 to {self.widest:g} m", "the gripper does not open wider")
@@ -171,9 +158,6 @@ class ArmModel:
 
         Returns:
             Links posed in the frame `base_link`, metres.
-
-        Raises:
-            InputError: `joints` is not J finite numbers, or the gripper does not have this opening.
         """
         given, count = np.asarray(joints), len(self.joints)
         if given.shape != (count,) or given.dtype.kind not in "fiu" or not np.isfinite(given).all():
@@ -318,7 +302,6 @@ def _self_pairs(geometry: Any, links: Sequence[str], said: SemanticDescription) 
 
 
 def _rigid(tree: JointTree, link: str) -> frozenset[str]:
-    """A link and its child links that are fixed to it."""
     return frozenset(
         name
         for name in tree.below(link)
@@ -356,11 +339,7 @@ def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, fl
 
 
 def _check_openings(main: Iterable[TreeJoint], pairs: Floats) -> None:
-    """Check that a table fits this gripper.
-
-    Raises:
-        InputError: an opening is wider than any gripper, or a position is outside the joint's range.
-    """
+    """Check that a table fits this gripper."""
     if pairs[-1, 0] > _WIDEST:
         repair = "pass metres between the fingers, not millimetres"
         raise InputError("openings", f"{pairs[-1, 0]:g} between the fingers", f"at most {_WIDEST:g} m", repair)

@@ -82,11 +82,6 @@ class Checker:
 def in_the_base(robot: ArmModel, boxes: Sequence[BoxObstacle], stands_on: Collection[str] = ()) -> dict[str, float]:
     """Depth of boxes that lie impossibly deep in the arm's base: their poses, or the arm's, are wrong.
 
-    Args:
-        robot: the arm; its base link does not move.
-        boxes: the boxes; their padding is ignored.
-        stands_on: ids of boxes that may be there.
-
     Returns:
         Box id → metres that the box would have to move to leave the base. Boxes less than 2 cm deep are left out,
         because objects that touch the base or were measured slightly too large are possible.

@@ -50,10 +50,6 @@ def limits_of(chain: Sequence[TreeJoint], given: str | Path | Mapping[str, Joint
     Args:
         chain: its joints, as in the URDF.
         given: path of a MoveIt joint_limits.yaml, limits by joint, or empty.
-
-    Raises:
-        FileError: the file cannot be read.
-        RobotDescriptionError: a limit is invalid or missing; a URDF never has acceleration limits.
     """
     said = given if isinstance(given, Mapping) else read_joint_limits(given) if str(given) else {}
     rows = []
@@ -86,12 +82,7 @@ def limits_of(chain: Sequence[TreeJoint], given: str | Path | Mapping[str, Joint
 
 
 def read_joint_limits(path: str | Path) -> dict[str, JointLimit]:
-    """Read limits by joint from a MoveIt joint_limits.yaml; limits with `has_…_limits: false` are left out.
-
-    Raises:
-        FileError: the file cannot be read.
-        RobotDescriptionError: the file has another form.
-    """
+    """Read limits by joint from a MoveIt joint_limits.yaml; limits with `has_…_limits: false` are left out."""
     data = read_yaml(Path(path).expanduser(), f"pass a file of the form {_FORM}")
     table = data.get("joint_limits") if isinstance(data, dict) else None
     if not isinstance(table, dict) or not all(isinstance(each, dict) for each in table.values()):

@@ -22,9 +22,6 @@ class TreeJoint:
     """A joint of a URDF.
 
     Args:
-        name: name of the joint.
-        kind: revolute, continuous, prismatic, fixed, …
-        parent, child: names of the links.
         lower, upper: position limits, radians or metres; None = not given.
         velocity: maximum, radians or metres per second; None = not given.
         mimics: (joint that it follows, multiplier, offset); None = independent.
@@ -46,14 +43,7 @@ class TreeJoint:
 
 
 class JointTree:
-    """The joints of a URDF.
-
-    Args:
-        root: the element `robot`.
-
-    Raises:
-        RobotDescriptionError: a joint lacks links, or a number is invalid.
-    """
+    """The joints of a URDF."""
 
     def __init__(self, root: Element) -> None:
         self.name = root.get("name", "")
@@ -74,12 +64,7 @@ class JointTree:
         return frozenset(name for name in self.links if name == link or link in {j.parent for j in self.above(name)})
 
     def chain(self, srdf: SemanticDescription, group: str) -> tuple[TreeJoint, ...]:
-        """Moving joints of an arm's group, from base to tip.
-
-        Raises:
-            RobotDescriptionError: the URDF lacks a name, there is no moving joint, a joint has several axes, or the
-                group is not a serial chain.
-        """
+        """Moving joints of an arm's group, from base to tip."""
         joints = [joint for joint in self.members(srdf, group) if joint.moves and joint.mimics is None]
         joints.sort(key=lambda joint: len(self.above(joint.child)))
         what = f"group {group!r}"
@@ -96,11 +81,7 @@ class JointTree:
         return tuple(joints)
 
     def _check_kinds(self, what: str, joints: Sequence[TreeJoint], members: Sequence[TreeJoint]) -> None:
-        """Check that every joint of an arm is revolute, prismatic or fixed; others would be planned as if at zero.
-
-        Raises:
-            RobotDescriptionError: a joint has another type.
-        """
+        """Check that every joint of an arm is revolute, prismatic or fixed; others would be planned as if at zero."""
         way = self.above(joints[-1].child)
         inside = way[: way.index(joints[0]) + 1] if joints[0] in way else ()
         for joint in (*members, *inside):
@@ -110,11 +91,7 @@ class JointTree:
                 raise RobotDescriptionError(f"joint {joint.name!r} of {what}", f"type {joint.kind!r}", expected, repair)
 
     def fingers(self, srdf: SemanticDescription, group: str) -> tuple[TreeJoint, ...]:
-        """Joints that open and close a gripper: the moving joints of its group, and their mimic joints.
-
-        Raises:
-            RobotDescriptionError: there are none.
-        """
+        """Joints that open and close a gripper: the moving joints of its group, and their mimic joints."""
         own = [joint for joint in self.members(srdf, group) if joint.moves]
         names = {joint.name for joint in own}
         for joint in self.joints.values():
@@ -132,11 +109,7 @@ class JointTree:
         return tuple(own)
 
     def members(self, srdf: SemanticDescription, group: str, seen: Sequence[str] = ()) -> tuple[TreeJoint, ...]:
-        """All joints of a group, including fixed ones, without duplicates.
-
-        Raises:
-            RobotDescriptionError: a group, joint or link does not exist, or a chain is invalid.
-        """
+        """All joints of a group, including fixed ones, without duplicates."""
         said = srdf.group(group)
         found: dict[str, TreeJoint] = {}
         for name in said.joints:
@@ -162,11 +135,7 @@ class JointTree:
         return tuple(found.values())
 
     def check_same(self, srdf: SemanticDescription) -> None:
-        """Check that the SRDF belongs to this robot.
-
-        Raises:
-            RobotDescriptionError: it names another robot.
-        """
+        """Check that the SRDF belongs to this robot."""
         if srdf.name != self.name:
             raise RobotDescriptionError("SRDF", f"robot {srdf.name!r}", f"robot {self.name!r} of the URDF", _SAME)
 

@@ -28,14 +28,7 @@ class KnownArm:
     """A built-in arm.
 
     Args:
-        urdf, srdf: return the paths of its files; raise if they are not installed.
-        title: display name.
         group: the arm's group in the SRDF.
-        called: names of that group in MoveIt configurations of this arm.
-        end_effector: its gripper.
-        base_link: its first link.
-        joints: joint names, from the base to the tip.
-        model: reads the arm model; cached.
         turned: reads the model with the gripper turned about the flange's z, degrees; None = the mount is fixed.
     """
 

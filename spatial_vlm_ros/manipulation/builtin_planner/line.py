@@ -46,11 +46,8 @@ def follow(
     The origin of the tip frame moves straight while the frame turns about one axis at a constant rate.
 
     Args:
-        inverse: finds the next configuration from the last.
-        checker: checks collisions.
         start: (J,) radians.
         goal: (4, 4) metres.
-        stop: called at every step; may raise to end the search.
     """
     pin = load("pinocchio")
     begin = inverse.tip(start)

@@ -102,7 +102,6 @@ def through(points: Floats) -> Path:
 
 
 def _distinct(points: Floats) -> Floats:
-    """Remove points that repeat the previous one; the last point is kept."""
     kept: list[Floats] = [points[0]]
     for point in points[1:]:
         if np.linalg.norm(point - kept[-1]) > SHORTEST:

@@ -147,7 +147,6 @@ class PlannedTrajectory:
     """A timed joint trajectory, at rest at both ends.
 
     Args:
-        names: joint names.
         times: (N,) seconds from its start.
         positions: (N, J) radians.
         velocities: (N, J) radians a second.

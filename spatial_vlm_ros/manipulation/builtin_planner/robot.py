@@ -26,12 +26,7 @@ HOME = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4
 
 
 def description() -> Path:
-    """Folder of the Panda in example-robot-data.
-
-    Raises:
-        DependencyError: example-robot-data is not installed.
-        FileError: it is installed without the Panda.
-    """
+    """Folder of the Panda in example-robot-data."""
     try:
         wheel = metadata.distribution("example-robot-data")
     except metadata.PackageNotFoundError as error:

@@ -31,12 +31,8 @@ def search(
     """Find a collision-free path and shorten it.
 
     Args:
-        robot: the arm, for its joint limits.
-        checker: checks collisions.
         start: (J,) radians, collision-free.
         goals: (J,) radians each, collision-free.
-        seed: random seed.
-        over: returns whether to stop.
         resolution: radians between checked configurations; at 0.02 the farthest point of an arm moves less than 2 cm.
 
     Returns:

@@ -43,12 +43,8 @@ class SemanticDescription:
     """The content of an SRDF.
 
     Args:
-        name: name of the robot.
-        groups, end_effectors: by name.
         states: named postures, (name, group) → position by joint.
-        disabled: pairs of links that are not checked for collisions.
         bare: links that are not checked against any other link, except the pairs in `enabled`.
-        enabled: pairs of links that are checked in spite of `bare`.
     """
 
     name: str
@@ -65,11 +61,7 @@ class SemanticDescription:
         return pair in self.disabled or (bool(self.bare & pair) and pair not in self.enabled)
 
     def group(self, name: str) -> JointGroup:
-        """Find a group by name.
-
-        Raises:
-            RobotDescriptionError: the group does not exist.
-        """
+        """Find a group by name."""
         if name not in self.groups:
             known = ", ".join(sorted(self.groups)) or "none"
             raise RobotDescriptionError("group", repr(name), f"one of the SRDF's groups: {known}")
@@ -87,15 +79,7 @@ class SemanticDescription:
 
 
 def read_srdf(source: str | Path) -> SemanticDescription:
-    """Read an SRDF.
-
-    Args:
-        source: path of the file, or its text.
-
-    Raises:
-        FileError: the file does not exist or is not XML.
-        RobotDescriptionError: the XML is not an SRDF, or a value is invalid.
-    """
+    """Read an SRDF."""
     text = str(source)
     root = parse_xml(text.encode(), "SRDF", _SRDF) if "<" in text else read_xml(Path(text).expanduser(), _SRDF)
     if root.tag != "robot" or root.find("link") is not None or any("xacro" in str(e.tag) for e in root.iter()):

@@ -26,8 +26,6 @@ def timed(path: Path, names: tuple[str, ...], velocity: Floats, acceleration: Fl
     If a limit is slightly exceeded between the points at which it is enforced, the whole motion is slowed.
 
     Args:
-        path: path of J joints.
-        names: joint names.
         velocity: (J,) limits, rad/s. Pass smaller limits for a slower motion.
         acceleration: (J,) limits, rad/s².
 

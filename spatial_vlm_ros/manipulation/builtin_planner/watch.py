@@ -10,12 +10,7 @@ from spatial_vlm_ros.errors import CancelledError, NoPathError
 
 
 class PlanningDeadline:
-    """A deadline that starts when it is created; checked in every loop.
-
-    Args:
-        seconds: the time limit.
-        cancelled: returns whether the request was withdrawn.
-    """
+    """A deadline that starts when it is created; checked in every loop."""
 
     def __init__(self, seconds: float, cancelled: Callable[[], bool]) -> None:
         self.seconds, self._cancelled = seconds, cancelled
@@ -31,12 +26,7 @@ class PlanningDeadline:
         return self.elapsed > self.seconds or self._cancelled()
 
     def check(self, segment: int) -> None:
-        """Raise if planning has to stop.
-
-        Raises:
-            CancelledError: the request was withdrawn.
-            NoPathError: the time limit has passed.
-        """
+        """Raise if planning has to stop."""
         if self._cancelled():
             raise CancelledError("planning was cancelled")
         if self.elapsed > self.seconds:

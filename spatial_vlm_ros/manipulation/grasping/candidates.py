@@ -32,9 +32,6 @@ class GraspCandidate:
     """A grasp candidate.
 
     Args:
-        way, closes_on, width, opening, hold: as in Grasp.
-        tip: tip frame where the fingers close.
-        margin: as in Grasp.width_margin.
         before: vector from the grasp back to the pre-grasp, metres.
         sigma: standard deviation of `width`, metres.
         angle: angle between the worse face and its finger, radians.
@@ -60,9 +57,7 @@ def terms_of(candidate: GraspCandidate, clearance: float, config: PlanningConfig
     """Score terms of a collision-free grasp: 0 to 1 for each of WEIGHTS, and "server" if a server proposed it.
 
     Args:
-        candidate: the grasp.
         clearance: distance to neighbours and keep-outs, metres; infinite without any.
-        config: friction and the ample clearance.
     """
     ample = max(config.goal.ample, 1e-6)
     terms = {
@@ -89,12 +84,8 @@ def varied(grasps: Sequence[Grasp], apart: float, most: int) -> tuple[Grasp, ...
     """Select the best grasps without near duplicates, and not all of one way if others are free.
 
     Args:
-        grasps: collision-free grasps.
         apart: two grasps differ if their tips are at least this far apart, metres, or their axes differ by 20 degrees.
         most: number of grasps at most.
-
-    Returns:
-        Best first.
     """
     order = sorted(grasps, key=lambda grasp: -grasp.score)
     kept: list[Grasp] = []

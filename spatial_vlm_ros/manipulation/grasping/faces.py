@@ -32,8 +32,6 @@ class Face:
         at: position along the direction towards its finger, metres.
         begin, end: its range along the approach, metres, within _FACE of `at`.
         angle: angle by which it is turned away from its finger, radians.
-        looks: whether measured normals give the angle.
-        measured: whether it has measured points.
     """
 
     at: float

@@ -35,7 +35,6 @@ def beside(local: Array, opening: float, config: PlanningConfig, further: float 
     Args:
         local: (N, 3) points in the tip frame, metres.
         opening: between the fingers, metres.
-        config: dimensions of the gripper.
         further: metres that each finger comes from further out.
 
     Returns:

@@ -74,9 +74,7 @@ def hand_view(body: GraspBody, rotation: Array, gripper: GripperConfig) -> HandV
     """Compute the view of an object from a hand in one orientation.
 
     Args:
-        body: the object.
         rotation: (3, 3) columns x, y, z of the hand.
-        gripper: dimensions of the gripper.
     """
     local = (body.points - body.middle) @ rotation
     low = local[:, :2].min(axis=0) - (_RIM + 0.5) * CELL

@@ -32,9 +32,7 @@ def on_surface(scene: PlanningScene, floor: float, config: PlanningConfig) -> It
     """Yield candidates on the measured surface, and orientations without one; nothing without a measured surface.
 
     Args:
-        scene: planning scene of the target.
         floor: least height for the gripper, metres.
-        config: gripper, clearances, angles.
     """
     target = scene.target
     if target.seen is None:
@@ -51,13 +49,7 @@ def on_surface(scene: PlanningScene, floor: float, config: PlanningConfig) -> It
 def on_proposals(
     scene: PlanningScene, proposed: Sequence[ProposedGrasp], config: PlanningConfig
 ) -> Iterator[GraspCandidate | Rejection]:
-    """Yield candidates for a server's grasps, measured by the surface between the fingers, and rejected ones.
-
-    Args:
-        scene: planning scene of the target, with a measured surface.
-        proposed: grasps of a checked reply.
-        config: gripper, clearances.
-    """
+    """Yield candidates for a server's grasps, measured by the surface between the fingers, and rejected ones."""
     if scene.target.seen is None:
         return
     for proposal, found in measured(scene.target.seen, np.array(scene.target.solid.centre), proposed, config):

@@ -17,7 +17,6 @@ def orientations(heading: float, headings: int, slants_deg: tuple[float, ...]) -
 
     Args:
         heading: heading of the object's box about up, radians; headings are relative to it.
-        headings: number of headings over half a turn.
         slants_deg: angles of slanted approaches from straight down, degrees.
     """
     for number in range(headings):

@@ -32,13 +32,10 @@ class GraspQuestion:
     """Request to a grasp server. Planning frame, z up, metres.
 
     Args:
-        frame_id: frame of all points and of the poses in the reply.
         stamp_ns: stamp of the measured image, nanoseconds.
-        label: label of the target.
         target: (N, 3) points of its measured surface.
         normals: (N, 3) unit normals of `target`.
         scene: (M, 3) points of everything else that is known, without the target.
-        opening_max, finger_length, finger_beyond: as in GripperConfig.
         most: number of grasps at most.
     """
 
@@ -59,7 +56,6 @@ class GraspReply:
     """Unchecked reply of a grasp server.
 
     Args:
-        frame_id: frame of the poses.
         positions: (N, 3) positions of the tip frame, metres.
         quaternions: (N, 4) x, y, z, w: its z axis is the approach, the fingers close along its y axis.
         scores: (N,) 0 to 1.
@@ -131,16 +127,7 @@ def faces_of(box: Solid, step: float) -> Array:
 
 
 def checked(reply: GraspReply, question: GraspQuestion, server: str) -> tuple[ProposedGrasp, ...]:
-    """Check a reply and return its grasps, best first; any error rejects the whole reply.
-
-    Args:
-        reply: the unchecked reply.
-        question: the request that it answers.
-        server: name of its service, for the error.
-
-    Raises:
-        GraspReplyError: there are no grasps, another frame, different counts or invalid values.
-    """
+    """Check a reply and return its grasps, best first; any error rejects the whole reply."""
     count = len(reply.positions)
     if not count:
         said = reply.message[:_WORDS] + "…" * (len(reply.message) > _WORDS)

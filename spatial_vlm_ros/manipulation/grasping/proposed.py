@@ -39,10 +39,7 @@ def measured(
     """Yield each proposal with its measured grasp, or why it does not fit.
 
     Args:
-        seen: measured surface of the target.
         middle: (3,) centre of its box, metres.
-        proposed: grasps of a checked reply.
-        config: gripper, clearances.
     """
     body = grasp_body(seen, middle)
     thin = ThinParts(body, config)

@@ -114,11 +114,9 @@ def surface_grasps(
     """Find grasps on the surface of one object, better ones first, and list orientations without one.
 
     Args:
-        seen: its measured surface.
         middle: (3,) centre of its box, metres.
         heading: heading of its box, radians.
         floor: least height for the gripper, metres.
-        config: gripper, clearances, and the angles of `grasp`.
     """
     body = grasp_body(seen, middle)
     thin = ThinParts(body, config)
@@ -206,7 +204,6 @@ def least_hold(body: GraspBody, config: PlanningConfig) -> float:
 
 
 def _rough(grasp: SurfaceGrasp) -> float:
-    """Sort key, smallest is best: face angle, distance from the middle, width uncertainty, contact length."""
     return grasp.angle + grasp.lever / 0.1 + 10 * grasp.sigma - min(grasp.hold, 0.03) / 0.06
 
 
@@ -261,7 +258,6 @@ def _places(
 
 
 def _runs(taken: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last cell of each run."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], taken.view(np.int8), [0]))))
     return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
 
@@ -330,9 +326,7 @@ def sigma_of(faces: Sequence[Face], width: float, seen: TargetPoints, closing: A
     """Standard deviation of a width, metres: including the uncertainty of unseen faces, and without it.
 
     Args:
-        faces: both faces.
         width: distance between them, metres.
-        seen: measured surface of the object.
         closing: (2,) horizontal part of the closing direction.
     """
     unseen = sum(0.0 if face.measured else _HIDDEN_SHARE * width for face in faces)

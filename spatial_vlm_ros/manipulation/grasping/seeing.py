@@ -51,7 +51,6 @@ def target_points(obj: SceneObject, scene: Scene, base_T_camera: Transform) -> T
     None if too little is visible, or the object is too large to encode (REACH) and so too large for any hand.
 
     Args:
-        obj: a measured object (no `depth_problem`).
         scene: the object's scene.
         base_T_camera: the parent is the planning frame, z up.
     """
@@ -140,7 +139,6 @@ def upper_circle(points: Array, along: Array | None) -> tuple[float, float, floa
     Args:
         points: (N, 3) points of the visible surface, metres, z up.
         along: (2,) horizontal viewing direction, if the far edge may be smeared along it; None if it is well measured.
-
     The circle is fitted to the outermost points in each direction (Kåsa 1976); it counts if most directions agree with
     it and hardly any part of the object lies outside. A far edge is often smeared along the view; then the near half is
     used, if the circle is as wide as the edge appears across the view.

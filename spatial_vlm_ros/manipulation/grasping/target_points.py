@@ -39,13 +39,9 @@ class TargetPoints:
         packed_points: (N, 3) int16 in steps of 0.1 mm from `origin`, little-endian, base64; N at most 4000.
         packed_normals: (N, 3) int8 unit normals towards the camera, in steps of 1/127, base64.
         packed_hidden: bits of (nx, ny, nz) voxels, the last axis fastest, base64: set if the object may be there.
-        grid: number of voxels nx, ny, nz.
         edge: edge of a voxel, metres; the grid is at most 6.55 m long along each axis.
         along: horizontal unit viewing direction, along which the object's extent is estimated and not seen.
         sigma: standard deviation of that extent, metres.
-
-    Raises:
-        InputError: the arrays are inconsistent or invalid.
     """
 
     origin: Vector3
@@ -118,12 +114,7 @@ class TargetPoints:
         points: Array, normals: Array, hidden: npt.NDArray[np.bool_], origin: Vector3, edge: float,
         along: tuple[float, float] = (1.0, 0.0), sigma: float = 0.0,
     ) -> TargetPoints:  # fmt: skip
-        """Pack arrays: (N, 3) points in metres, (N, 3) unit normals, and (nx, ny, nz) hidden voxels from `origin`.
-
-        Raises:
-            InputError: as in the class, or points or normals are not finite, or points are farther than REACH from the
-                origin.
-        """
+        """Pack arrays: (N, 3) points in metres, (N, 3) unit normals, and (nx, ny, nz) hidden voxels from `origin`."""
         away = np.asarray(points, np.float64) - np.asarray(origin, np.float64)
         directions = np.asarray(normals, np.float64)
         lengths = np.linalg.norm(directions, axis=1, keepdims=True)

@@ -27,12 +27,7 @@ _MUCH_WIDER = 4.0  # times as wide as the part
 
 
 class ThinParts:
-    """Map of thin parts of an object, such as its handle, seen from above.
-
-    Args:
-        body: the object.
-        config: has the gripper.
-    """
+    """Map of thin parts of an object, such as its handle, seen from above."""
 
     def __init__(self, body: GraspBody, config: PlanningConfig) -> None:
         view = hand_view(body, np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]), config.gripper)
@@ -62,7 +57,6 @@ class ThinParts:
         """Classify a grasp as "handle", "rim" or `name`; None on a stem, or if a finger would be inside the object.
 
         Args:
-            name: name of its orientation.
             position: (3,) position of the tip frame, metres.
             closing: (3,) unit closing direction.
             width: width of the part between the fingers, metres.

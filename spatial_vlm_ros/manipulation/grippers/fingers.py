@@ -29,7 +29,6 @@ class FingerWatch:
 
         Args:
             now: arrival time, seconds of a monotonic clock.
-            names: joint names in the message.
             positions: radians or metres.
         """
         where = {name: k for k, name in enumerate(names)}

@@ -24,11 +24,8 @@ class GripReport:
         before: width before the command, metres: measured, otherwise the last commanded opening; None = not known.
         width: width measured after the fingers stopped, metres; None = not measured.
         told_width: width in the driver's result, metres; None = missing or not finite.
-        reached: whether the driver reports that it reached the command.
-        stalled: whether the driver reports that something stopped it.
         done: the driver's overall verdict, if any (Franka's `success`, a service's `success`); otherwise None.
         flag: state of a switch, true = something is held; None = there is none, or it is silent.
-        said: message of the driver.
     """
 
     before: float | None = None
@@ -45,11 +42,9 @@ def why_not_held(report: GripReport, sent: float, expected: float | None, tolera
     """Why the fingers do not hold the object after closing; "" if they hold it.
 
     Args:
-        report: report after the command.
         sent: commanded width, metres.
         expected: width of the object between them, metres; None = not known.
         tolerance: how much wider than expected it may be, metres; it may be narrower by any amount.
-        unjudged: whether to accept the grasp if nothing at all is known.
     """
     if report.flag is not None:
         return "" if report.flag else f"the gripper's switch reports that nothing is held{_words(report)}"
@@ -76,9 +71,7 @@ def why_not_open(report: GripReport, sent: float, unjudged: bool, slack: float =
     neighbours.
 
     Args:
-        report: report after the command.
         sent: commanded width, metres.
-        unjudged: whether to accept the opening if nothing at all is known.
         slack: tolerance of the measured width if the driver reports success, metres.
     """
     if report.flag:

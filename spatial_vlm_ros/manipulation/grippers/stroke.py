@@ -32,9 +32,6 @@ class Stroke:
     Args:
         widths: distances between the fingers, metres, increasing; at least two.
         positions: positions at those widths, metres or radians; strictly increasing or decreasing.
-
-    Raises:
-        InputError: there are fewer than two widths, the counts differ, a number is not finite, or the order is wrong.
     """
 
     widths: tuple[float, ...]
@@ -66,11 +63,7 @@ class Stroke:
 
 
 def linear_stroke(scale: float, offset: float) -> Stroke:
-    """Position = offset + scale × width.
-
-    Raises:
-        InputError: the scale is 0.
-    """
+    """Position = offset + scale × width."""
     if scale == 0:
         raise InputError(
             "parameter motion.gripper_scale",
@@ -85,11 +78,7 @@ def read_stroke(name: str, table: str) -> Stroke:
     """Parse a stroke from a table "width position; width position; ...".
 
     Args:
-        name: name of the parameter, for errors.
         table: widths in metres, positions in radians or metres.
-
-    Raises:
-        InputError: the table is malformed, or impossible for a gripper: wider than 1 m, or almost a jump.
     """
     rows = [row.split() for row in table.split(";") if row.strip()]
     try:
@@ -109,22 +98,14 @@ def read_stroke(name: str, table: str) -> Stroke:
 
 
 def command_stroke(motion: MotionConfig) -> Stroke:
-    """Stroke from the width to the driver's command: `gripper_table`, or `gripper_scale` and `gripper_offset`.
-
-    Raises:
-        InputError: the table is invalid, or the scale is 0.
-    """
+    """Stroke from the width to the driver's command: `gripper_table`, or `gripper_scale` and `gripper_offset`."""
     if motion.gripper_table:
         return read_stroke("motion.gripper_table", motion.gripper_table)
     return linear_stroke(motion.gripper_scale, motion.gripper_offset)
 
 
 def finger_stroke(motion: MotionConfig) -> Stroke | None:
-    """Stroke from the width to the position of each of `finger_joints`; None if they share it evenly.
-
-    Raises:
-        InputError: the table is none.
-    """
+    """Stroke from the width to the position of each of `finger_joints`; None if they share it evenly."""
     if motion.finger_table == "even":
         return None
     if motion.finger_table == "command":

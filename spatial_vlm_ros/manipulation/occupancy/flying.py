@@ -26,7 +26,6 @@ def on_surface(depth: Depth, focal: float, config: DepthConfig) -> Mask:
     Args:
         depth: (H, W) float32, metres, NaN where not measured.
         focal: focal length, pixels.
-        config: depth noise.
 
     Returns:
         (H, W) bool; false for pixels without depth.

@@ -38,8 +38,6 @@ class Occupancy:
     """Unnamed obstacles from depth.
 
     Args:
-        measured: voxels with a measured surface that is not support, target, known object or robot.
-        unseen: voxels that the camera cannot see, by policy `occupancy.unseen`.
         seen_share: share of the gripper's approach space around the target with a measured line of sight, 0 to 1.
     """
 
@@ -53,11 +51,7 @@ class KnownBodies:
     """Known bodies, which are not unnamed obstacles. Planning frame, metres.
 
     Args:
-        target: box of the target, as measured.
         target_pixels: (H, W) bool, pixels of the target's mask; None without a mask.
-        others: boxes of all other objects, grown by their position uncertainty.
-        support_height: height of the support below the target.
-        places: positions on a support where the target may be put; the arm moves there, too.
         entered: index of a body in `others` that the target is put into or under → height of the lowest place there.
             Its parts above that (rim, contents, a board) are obstacles.
         target_doubt: standard deviations of the target's centre along its box's x, y and z, metres, at most 2 cm.
@@ -93,10 +87,6 @@ def occupancy_of(
 
     Args:
         scene: scene of one frame, whose depth excludes the robot.
-        base_T_camera: camera pose of the frame.
-        known: bodies that are not such obstacles.
-        depth: depth noise.
-        config: voxels, region, policies.
 
     Returns:
         The obstacles; None if there is no depth at all.
@@ -240,9 +230,7 @@ def filled_cells(
 
     Args:
         points: (N, 3) metres, camera frame.
-        base_T_camera: camera pose of the frame.
         focal: focal length, pixels.
-        config: voxels.
         each: (N,) pixels that each point represents (`stands_for`); None = one.
     """
     if not len(points):

@@ -29,7 +29,6 @@ class OccupiedSpace:
 
     Args:
         id: MEASURED, BESIDE, INSIDE or UNSEEN.
-        label: display name.
         boxes: boxes along the axes of the planning frame; at least one.
     """
 
@@ -47,8 +46,6 @@ def spaces_of(occupancy: Occupancy | None, target: Solid, entered: Solid | None 
 
     Args:
         occupancy: occupancy of a scene; None gives no parts.
-        target: box of the object to take.
-        entered: as in PlanningScene.
     """
     if occupancy is None:
         return ()
@@ -78,12 +75,7 @@ def is_inside(measured: VoxelBlocks, entered: Solid | None) -> npt.NDArray[np.bo
 
 
 def changed_since(then: Occupancy | None, now: Occupancy) -> Occupancy:
-    """Space that is occupied now and was not when the plan was made, with a tolerance of one voxel for noise.
-
-    Args:
-        then: occupancy that the plan was made with.
-        now: occupancy of a later image.
-    """
+    """Space that is occupied now and was not when the plan was made, with a tolerance of one voxel for noise."""
     if then is None:
         return now
     known = [widened(blocks) for blocks in (then.measured, then.unseen)]

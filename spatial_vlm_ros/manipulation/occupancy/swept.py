@@ -25,13 +25,9 @@ def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge
     """Voxels that a moving part comes nearer to than a margin during a plan.
 
     Args:
-        motion: motion of the whole arm, with links and frames.
         target_size: edge lengths of the object's box, metres; it moves with the frames.
         margin: metres around all moving parts.
         edge: edge of a voxel, metres.
-
-    Raises:
-        InputError: the motion has no frames, because the arm is not known.
     """
     if not motion.frames or not motion.links:
         reason = motion.missing or "no frame"

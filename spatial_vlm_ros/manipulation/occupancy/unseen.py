@@ -38,12 +38,8 @@ def hidden_cells(
     """Cells above the support that count as occupied because they are not visible.
 
     Args:
-        view: the frame and its camera.
         obstacles: (H, W) bool, pixels that measured an obstacle without a name.
-        target: box of the target; space inside it does not count as unseen.
-        others: boxes of known objects, treated the same.
         support_height: metres.
-        depth: depth noise.
         config: `unseen` is the policy. "behind_obstacles": up to `behind` metres behind each obstacle pixel along its
             line of sight, because obstacles have a back. "all": wherever no line of sight passes, in voxels of twice
             the edge.
@@ -70,9 +66,7 @@ def inside_region(
 
     Args:
         points: (N, 3) metres.
-        ways: position of the target, then positions where it may be put; points near the straight lines between count.
         support_height: metres.
-        config: `reach`, `above`, `below`.
     """
     height = points[:, 2] - support_height
     tall = (height >= -config.below) & (height <= config.above)
@@ -95,10 +89,7 @@ def measured_share(
     hides what is behind it.
 
     Args:
-        view: the frame and its camera.
-        target: box of the target; the space around and above it is checked.
         support_height: metres.
-        config: `support_gap`, and which points are kept as obstacles.
         places: positions where it may be put; the space there is checked in the same way, and the smallest share
             counts.
     """

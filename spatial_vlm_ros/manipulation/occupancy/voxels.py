@@ -38,9 +38,6 @@ class VoxelBlocks:
         low: least index along each axis; 0, 0, 0 if no voxel is occupied.
         shape: number of cells along each axis of the box around all occupied voxels.
         bits: that box in C order, one bit per cell, compressed by zlib, in base64.
-
-    Raises:
-        InputError: the edge is not positive, or there are more than MOST_CELLS cells.
     """
 
     origin: Vector3
@@ -59,11 +56,7 @@ class VoxelBlocks:
 
     @cached_property
     def grid(self) -> Grid:
-        """Bool array of size `shape`: which cells are occupied.
-
-        Raises:
-            InputError: `bits` was not written by `voxels_at`.
-        """
+        """Bool array of size `shape`: which cells are occupied."""
         cells = math.prod(self.shape)
         size = (cells + 7) // 8
         try:
@@ -136,10 +129,6 @@ def voxels_at(indices: Indices, edge: float, origin: Vector3 = (0.0, 0.0, 0.0)) 
         indices: (N, 3) integers in any order; duplicates are allowed.
         edge: edge of a voxel, metres.
         origin: corner at index 0, metres.
-
-    Raises:
-        ShapeError: `indices` is not (N, 3).
-        InputError: they span more than MOST_CELLS cells.
     """
     indices = np.asarray(indices)
     if indices.ndim != 2 or indices.shape[1] != 3:

@@ -66,14 +66,7 @@ class Intrusion:
 
 
 class IntrusionWatch:
-    """Checks images during the execution of one plan.
-
-    Args:
-        swept: space that the plan passes through (swept.swept_space).
-        scene: planning scene of the plan.
-        extra: other boxes that may be there, such as the target where it is put down.
-        config: depth noise.
-    """
+    """Checks images during the execution of one plan."""
 
     def __init__(
         self, swept: VoxelBlocks, scene: PlanningScene, extra: Sequence[Solid] = (), config: DepthConfig | None = None
@@ -95,16 +88,10 @@ class IntrusionWatch:
 
         Args:
             depth: (H, W) float32, metres, NaN for no measurement, of a camera without distortion.
-            camera: camera model of that size.
             base_T_camera: its pose in the planning frame when the image was taken.
-            robot: links and held object at the time of the image.
 
         Returns:
             The intrusion if two consecutive images show it, otherwise None.
-
-        Raises:
-            DepthError: the image does not show the way: the swept space is outside of it, hidden, or without depth. The
-                image is ignored.
         """
         found = self._entered(depth, camera, base_T_camera, robot)
         self._suspected = 0 if found is None else self._suspected + 1
@@ -114,7 +101,6 @@ class IntrusionWatch:
         """Longest time in which a moving camera would not see the way, even if nothing hides it.
 
         Args:
-            camera: without distortion.
             moments: increasing times in seconds, with base_T_camera at each.
 
         Returns:
@@ -154,11 +140,7 @@ class IntrusionWatch:
     def _view(
         self, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform
     ) -> tuple[slice, slice]:
-        """Rows and columns of the image rectangle around the voxels of the swept space.
-
-        Raises:
-            DepthError: none of it is in the image, or too little of it can be seen.
-        """
+        """Rows and columns of the image rectangle around the voxels of the swept space."""
         shown = self._shown(camera, base_T_camera)
         if shown is None:
             raise DepthError("the camera does not see the arm's path", "point it at where the arm moves")

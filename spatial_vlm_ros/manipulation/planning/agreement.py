@@ -19,14 +19,8 @@ def check_support_agrees(scene: Scene, config: ObservationConfig, known_height: 
 
     Args:
         scene: scene of a frame with base_T_camera.
-        config: limits.
         known_height: height of the support in the base frame (parent of base_T_camera), metres; None = only check the
             tilt.
-
-    Raises:
-        TransformUnavailableError: the frame came without base_T_camera.
-        DepthError: no support plane is seen.
-        TransformError: plane and transform disagree; says by how much.
     """
     transform = _transform(scene.frame)
     if scene.support is None:
@@ -54,15 +48,7 @@ def check_support_agrees(scene: Scene, config: ObservationConfig, known_height: 
 
 
 def check_tilt(seen: Surroundings, config: ObservationConfig) -> None:
-    """Refuse a camera pose that makes the visible support tilted; does nothing without a support.
-
-    Args:
-        seen: surroundings of a target.
-        config: limits.
-
-    Raises:
-        TransformError: plane and transform disagree; says by how much.
-    """
+    """Refuse a camera pose that makes the visible support tilted; does nothing without a support."""
     if seen.support_tilt is None:
         return
     tilt = math.degrees(seen.support_tilt)
@@ -72,15 +58,7 @@ def check_tilt(seen: Surroundings, config: ObservationConfig) -> None:
 
 
 def check_way_seen(seen: Surroundings, config: ObservationConfig) -> None:
-    """Refuse a motion through space without depth.
-
-    Args:
-        seen: surroundings of a target.
-        config: `least_seen`.
-
-    Raises:
-        DepthError: depth covers none or too little of the way to the target.
-    """
+    """Refuse a motion through space without depth."""
     if seen.occupancy is None:
         reason = "there is no depth of the way to the target, so unnamed obstacles are not known"
         raise DepthError(reason, "use a resolver of this version, and check its depth image")
@@ -99,14 +77,6 @@ def check_point_agrees(
         frame: frame with base_T_camera; may be distorted.
         known: the point in the parent frame of base_T_camera, metres, from joint angles or a survey.
         pixel: pixel of the point, (u, v).
-        config: limits.
-        name: name of the point in the error.
-
-    Raises:
-        TransformUnavailableError: the frame came without base_T_camera.
-        InputError: the pixel is not finite.
-        TransformError: the point is not in front of the camera, or the ray through the pixel misses it by more than
-            allowed at the point's depth.
     """
     transform = _transform(frame)
     if not np.isfinite(pixel).all():

@@ -13,11 +13,6 @@ def check_fresh(stamp_ns: int, now_ns: int, config: ObservationConfig) -> None:
     Args:
         stamp_ns: stamp of the observation, nanoseconds.
         now_ns: current time on the same clock, nanoseconds; 0 = not known yet.
-        config: limits.
-
-    Raises:
-        StaleInputError: its age is above `max_age`, or the time is not known.
-        ClockError: it is stamped more than `max_ahead` ahead of now.
     """
     if not now_ns:
         raise StaleInputError("no message on /clock", "start its publisher, or set use_sim_time to false")

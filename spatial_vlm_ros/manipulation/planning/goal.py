@@ -39,9 +39,6 @@ class Rejection:
     """A rejected grasp or placement.
 
     Args:
-        way: what was tried: as in Grasp.
-        kind: reason.
-        words: the reason as text.
         by: id of the object or volume in the way, or None.
     """
 
@@ -61,17 +58,11 @@ class Grasp:
             thin part that sticks out.
         closes_on: axis of the target's box that the fingers close along; "outline" if its heading is not known;
             "surface" if the grasp is on the measured surface.
-        pre_grasp: start of the straight approach, with open fingers.
-        grasp: pose at which the fingers close.
-        retreat: straight above it, with the object.
         approach: unit direction from `pre_grasp` to `grasp`.
         closing: unit direction the fingers close along.
-        width: of what is between the fingers.
         opening: distance of the fingers until they close: where the surface was measured, as wide as there is space,
             for the side that the camera does not see may be thicker than estimated.
-        needed: the opening that the estimated width and its doubt need.
         width_margin: by which the gripper could open further, each side, beyond the clearance it needs.
-        hold: length of the fingers that lies against the object.
         clearance: least distance of what the gripper sweeps from neighbours and keep-outs; infinite without any.
         width_sigma: standard deviation of `width`.
         score: 0 to 1, higher is better; the weighted mean of `terms` (docs/grasps.md).
@@ -103,9 +94,7 @@ class PickGoal:
     Args:
         frame_id: the planning frame.
         stamp_ns: stamp of the observation, nanoseconds.
-        target_id: id of the object.
         grasps: collision-free grasps, best first; never empty.
-        rejected: rejected candidates.
     """
 
     frame_id: str
@@ -121,14 +110,10 @@ class Placement:
 
     Args:
         pre_place: straight above the place, with the object.
-        place: pose at which the fingers open.
-        retreat: back along the approach, open.
         object: pose of the object's box when it is released, as Target.pose.
-        carrier_id: id of its support.
         spot: index of the place in Resolution.places.
         release: height of the object's foot above its place when it is released, metres.
         turn: rotation of the object relative to the place's heading, radians.
-        opening: distance between the fingers after they opened.
         clearance: smallest distance of swept gripper and object from neighbours and keep-outs; infinite without any.
     """
 
@@ -151,9 +136,7 @@ class PlaceGoal:
     Args:
         frame_id: the planning frame.
         stamp_ns: stamp of the observation, nanoseconds.
-        target_id: id of the object.
         placements: collision-free placements, best first; never empty.
-        rejected: rejected candidates.
     """
 
     frame_id: str

@@ -35,9 +35,6 @@ class Tip:
         position: metres, in a frame with z up.
         approach: unit, its z axis.
         closing: unit, its y axis, at right angles to `approach`.
-
-    Raises:
-        InputError: the two are not unit vectors, or not at right angles.
     """
 
     position: Vector3
@@ -80,11 +77,7 @@ class Tip:
 
     @staticmethod
     def of(pose: Pose) -> Tip:
-        """Make it from a pose of the tip frame.
-
-        Raises:
-            InputError: as in the class.
-        """
+        """Make it from a pose of the tip frame."""
         axes = matrix_from_quaternion_xyzw(pose.orientation)
         return Tip(pose.position, _vector(axes[:, 2]), _vector(axes[:, 1]))
 
@@ -93,8 +86,6 @@ def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0,
     """The gripper's palm and two fingers as boxes, or the space that they sweep.
 
     Args:
-        gripper: dimensions of the gripper.
-        tip: pose of its tip.
         opening: distance between its fingers, metres.
         way: vector of its motion from there, metres.
 

@@ -37,9 +37,6 @@ class Hull:
         centre: (3,) middle of that box.
         half: (3,) half its edges.
         radius: radius of the sphere about `centre` that contains all vertices, metres.
-
-    Raises:
-        InputError: there are fewer than 4 points, one is not finite, or all lie in a plane.
     """
 
     vertices: Points

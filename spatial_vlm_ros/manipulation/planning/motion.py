@@ -20,11 +20,7 @@ _AGAIN = "resolve the instruction again"
 
 
 def moved_by(then: Transform, now: Transform) -> tuple[float, float]:
-    """Translation in metres and rotation in degrees between two poses of a frame.
-
-    Raises:
-        TransformError: the two transforms connect different frames.
-    """
+    """Translation in metres and rotation in degrees between two poses of a frame."""
     if (then.parent, then.child) != (now.parent, now.child):
         raise TransformError(now.parent, now.child, f"compared with {then.parent} <- {then.child}")
     turn = then.rotation.T @ now.rotation
@@ -38,12 +34,6 @@ def check_camera_still(then: Transform, now: Transform, config: ObservationConfi
 
     Args:
         then: base_T_camera at the observation.
-        now: the same transform now.
-        config: limits.
-
-    Raises:
-        SceneChangedError: it moved or turned by more than allowed.
-        TransformError: the two transforms connect different frames.
     """
     _check("the camera", *moved_by(then, now), config.camera_moved, config.camera_turned_deg, _AGAIN)
 
@@ -53,12 +43,6 @@ def check_base_still(then: Transform, now: Transform, config: ObservationConfig)
 
     Args:
         then: fixed_T_base at the observation, relative to a fixed frame such as odom.
-        now: the same transform now.
-        config: limits.
-
-    Raises:
-        SceneChangedError: it moved or turned by more than allowed.
-        TransformError: the two transforms connect different frames.
     """
     _check("the base", *moved_by(then, now), config.base_moved, config.base_turned_deg, _AGAIN)
 
@@ -67,19 +51,6 @@ def check_target_there(then: Target, now: Iterable[Target], config: ObservationC
     """Refuse if the target is no longer where it was.
 
     Ids are valid for one image, so the target is found by label and position.
-
-    Args:
-        then: the resolved target.
-        now: candidates in a new image, in the same frame; other labels are ignored.
-        config: limits.
-
-    Returns:
-        The matching object of the new image.
-
-    Raises:
-        SceneChangedError: the nearest object with its label is farther away than allowed, or there is none (infinitely
-            far).
-        TransformError: a candidate is in another frame.
     """
     same = [obj for obj in now if obj.label == then.label]
     for obj in same:
@@ -100,12 +71,6 @@ def check_no_jump(samples: Sequence[tuple[int, Transform]], config: ObservationC
 
     Args:
         samples: stamps (nanoseconds) and values of one transform, oldest first.
-        config: limits.
-
-    Raises:
-        SceneChangedError: between two samples it moved or turned faster than allowed, or changed with the same or an
-            earlier stamp.
-        TransformError: the samples connect different frames.
     """
     for (before_ns, before), (after_ns, after) in itertools.pairwise(samples):
         moved, turned = moved_by(before, after)

@@ -19,13 +19,7 @@ from spatial_vlm_ros.types import Status
 
 
 class MoveItCode(NamedTuple):
-    """One error number.
-
-    Args:
-        name: name of its constant.
-        status: status in this package.
-        sentence: its meaning, with the fix.
-    """
+    """One error number."""
 
     name: str
     status: Status
@@ -140,11 +134,7 @@ _NUMBERS: Mapping[Status, int] = MappingProxyType(
 
 
 def meaning_of(number: int) -> MoveItCode:
-    """Meaning of a MoveIt error number; an unknown number is PLANNING_FAILED.
-
-    Raises:
-        InputError: it is not an integer.
-    """
+    """Meaning of a MoveIt error number; an unknown number is PLANNING_FAILED."""
     if isinstance(number, bool) or not isinstance(number, int):
         raise InputError("MoveIt error", repr(number), "a whole number", "pass error_code.val")
     unknown = MoveItCode("", Status.PLANNING_FAILED, f"the planner answered with the unknown error {number}")

@@ -51,15 +51,7 @@ def further_names(values: Mapping[str, Any], motion: MotionConfig) -> tuple[str,
 
 
 def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:
-    """Check that group, pipelines and planners exist and are suitable.
-
-    Args:
-        values: values of the parameters that are set; unknown ones are not checked.
-        motion: the required configuration.
-
-    Raises:
-        InputError: one is missing, plans no straight lines, or does not check collisions.
-    """
+    """Check that group, pipelines and planners exist and are suitable."""
     _check_group(str(values.get(SRDF) or ""), motion.group)
     loaded = loaded_pipelines(values)
     if not loaded:

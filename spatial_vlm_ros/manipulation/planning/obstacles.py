@@ -24,10 +24,7 @@ class Way:
     """One candidate motion of the gripper.
 
     Args:
-        side: how the object is approached.
         gripper: boxes that the gripper sweeps; at least one.
-        obj: boxes that the held object sweeps.
-        lifted: whether the object is lifted from its original position, where neighbours may touch it.
         lowered: whether it is lowered into its place, where rim and contents may touch it.
     """
 
@@ -44,10 +41,7 @@ def judged(
     """Judge candidate motions: a rejection, or the clearance in metres (infinite without obstacles).
 
     Args:
-        scene: the planning scene.
-        ways: candidate motions.
         neighbours: objects that gripper and object must avoid, from the scene or adapted to the candidates.
-        config: clearances.
     """
     if not ways:
         return []

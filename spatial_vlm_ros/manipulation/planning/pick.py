@@ -46,12 +46,10 @@ class _Hold:
     """Extents of the object for fingers that close along one direction.
 
     Args:
-        closes_on: as in Grasp.
         closing: unit closing direction, horizontal.
         across: unit, horizontal, at right angles to `closing`.
         width: extent along `closing`; without a known heading at least the shorter side of the box, because the
             narrowest of several headings is likely measured too narrow.
-        doubt: uncertainty of its position along `closing`, on either side.
         middle: (x, y) of the middle of its extents.
         reach: half its extent along `across`.
     """
@@ -119,7 +117,6 @@ def pick_goal(
 
 
 def _rank(candidate: GraspCandidate, clearance: float, ample: float) -> tuple[float, bool, float]:
-    """Sort key, smallest first."""
     return -math.floor(min(clearance, ample) / _STEP + 1e-6), candidate.way != "top_down", -round(candidate.margin, 6)
 
 
@@ -253,7 +250,6 @@ def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
 def _free_of_surface(
     found: GraspCandidate | Rejection, scene: PlanningScene, config: PlanningConfig
 ) -> GraspCandidate | Rejection:
-    """A grasp of the box, or its refusal where the measured surface reaches out of the box into fingers or palm."""
     if isinstance(found, Rejection) or scene.target.seen is None:
         return found
     blocked = in_the_way(_in_tip(found.tip, scene.target.seen), found.opening, config)
@@ -261,7 +257,6 @@ def _free_of_surface(
 
 
 def _inside(found: GraspCandidate | Rejection, config: PlanningConfig) -> GraspCandidate | Rejection:
-    """The candidate, or its rejection if the tip would leave the workspace."""
     return found if isinstance(found, Rejection) else _outside(found, config) or found
 
 
@@ -324,7 +319,6 @@ def _swept(side: Side, tip: Tip, opening: float, config: PlanningConfig) -> Way:
 
 
 def _closing(grasp: Grasp, tip: Tip, opening: float, config: PlanningConfig) -> Way:
-    """The same, and what the fingers sweep when they close to the needed opening."""
     way, between = _swept(grasp.way, tip, opening, config), (opening - grasp.needed) / 2
     steps = math.ceil(between / config.gripper.finger_thickness)
     closing = (links(config.gripper, tip, opening - 2 * between * k / steps) for k in range(1, steps + 1))

@@ -32,8 +32,6 @@ class _PlaceCandidate:
         place: the place.
         release: height above the place, metres.
         turn: rotation relative to its heading, radians.
-        tip: tip frame where the fingers open.
-        object: box of the object there.
     """
 
     spot: int
@@ -54,16 +52,6 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     It is released `goal.release` above its place. If no such placement is free, because the hand does not fit into a
     container, it may fall into it: higher releases are tried (1 cm steps, up to `goal.drop`), but none with its foot
     above the rim (`Place.rim_m`).
-
-    Args:
-        scene: planning scene of the resolution (scene.planning_scene).
-        resolution: OK, with places.
-        grasp: grasp of the held object, from the pick goal.
-        config: gripper, clearances, workspace.
-
-    Raises:
-        InputError: the resolution has no place, or the grasp is in another frame.
-        GoalError: no placement is free. OutOfWorkspaceError: only the workspace and its keep-outs prevent it.
     """
     places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
     frames = {grasp.grasp.frame_id, *(place.pose.frame_id for place in places)}
@@ -93,7 +81,6 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
 
 
 def _rank(candidate: _PlaceCandidate, clearance: float, ample: float) -> tuple[float, float, float]:
-    """Sort key, smallest first."""
     steps = math.floor(min(clearance, ample) / _STEP + 1e-6)
     return candidate.spot, -steps, abs(math.remainder(candidate.turn, math.tau))
 
@@ -127,10 +114,6 @@ def carrier_at(scene: PlanningScene, placement: Placement) -> PlanningObject | N
 
     Its box would be as high as its rim, but fingers that hold a flat object move down inside the rim. `place_goal`
     checks in the same way.
-
-    Args:
-        scene: planning scene of the placement.
-        placement: placement of the target.
 
     Returns:
         The object with its padded box no higher than the place; None if the support is the support plane.

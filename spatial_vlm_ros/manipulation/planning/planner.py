@@ -37,15 +37,10 @@ class Trajectory:
     """A joint trajectory.
 
     Args:
-        joint_names: J names without duplicates.
         times: (N,) seconds from its start, increasing from 0 or later; N is at least 1.
         positions: (N, J) radians, or metres for prismatic joints.
         velocities: (N, J) the same per second, or empty if the planner gave none.
         accelerations: (N, J) the same per second squared, or empty.
-
-    Raises:
-        InputError: joints are missing or duplicated, a number is not finite, or times are negative or do not increase.
-        ShapeError: an array is not (N, J), with N the number of times.
     """
 
     joint_names: tuple[str, ...]
@@ -92,7 +87,6 @@ class PlanStep:
     """One phase of a plan: the arm moves, or the gripper.
 
     Args:
-        phase: name of the phase.
         trajectory: trajectory of the arm, or None.
         width: commanded distance between the fingers, metres, or None.
         holds: expected width of the object that the fingers close on, metres, or None.
@@ -109,12 +103,10 @@ class MotionPlan:
     """A complete plan, and the goals that it was made for. Made by `plan_of`.
 
     Args:
-        target_id: id of the object.
         steps: in order.
         grasp: index of the grasp in PickGoal.grasps.
         place: goal for putting it down; None if it is held at the end.
         placement: index of the placement in `place.placements`, or None.
-        hash: hash of goals, scene, steps and choice; it identifies the approved plan.
     """
 
     target_id: str
@@ -177,13 +169,7 @@ def plan_of(
     grasp: int,
     placement: int | None = None,
 ) -> MotionPlan:
-    """Check a plan and compute its hash.
-
-    Raises:
-        InputError: the goals are of another object or observation than the scene; the phases are not PICK, or PICK and
-            PLACE; a step lacks its trajectory or width; a trajectory does not start where the last one ended; or the
-            goals lack the grasp or placement.
-    """
+    """Check a plan and compute its hash."""
     check_goals(goal, scene, place)
     expected = PICK if place is None else PICK + PLACE
     if tuple(step.phase for step in steps) != expected:
@@ -213,11 +199,7 @@ def plan_of(
 
 
 def check_goals(goal: PickGoal, scene: PlanningScene, place: PlaceGoal | None) -> None:
-    """Check that goals and scene are of one object and one observation.
-
-    Raises:
-        InputError: they are not.
-    """
+    """Check that goals and scene are of one object and one observation."""
     wanted = (scene.frame_id, scene.stamp_ns, scene.target.id)
     for each in (goal, *(() if place is None else (place,))):
         if (each.frame_id, each.stamp_ns, each.target_id) != wanted:

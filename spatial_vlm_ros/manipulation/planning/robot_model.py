@@ -44,11 +44,7 @@ _LARGEST_MESH = 64 * MIB
 
 
 def load(package: str) -> Any:
-    """Import a package of the extra `arm`.
-
-    Raises:
-        DependencyError: it is not installed.
-    """
+    """Import a package of the extra `arm`."""
     try:
         return import_module(package)
     except ImportError as error:
@@ -62,7 +58,6 @@ class RobotModel:
     Args:
         hulls: link name → hull in the link's own frame, metres.
         padding: growth of the hulls, metres, as in `self_mask`.
-        depth: depth noise, by which hulls grow further.
     """
 
     hulls: Mapping[str, Hull]
@@ -80,9 +75,6 @@ class RobotModel:
         Args:
             frame: frame with `base_T_camera`.
             base_T_links: poses of `links`, in the same order, at the frame's stamp.
-
-        Raises:
-            As in `self_mask`.
         """
         links = [LinkHull(pose, hull) for pose, hull in zip(base_T_links, self.hulls.values(), strict=True)]
         mask = self_mask(frame, links, self.padding, self.depth)
@@ -94,12 +86,7 @@ def robot_of(config: StreamConfig, depth: DepthConfig, told: Callable[[], str] |
 
     Args:
         config: names the robot's URDF, or the topic that has it.
-        depth: depth noise.
         told: returns the text of the URDF from the topic robot_description; None = no topics are available.
-
-    Raises:
-        InputError: the parameter contains a URDF's text instead of its path, or names the topic while `told` is None.
-        As in `read_hulls` and `told`.
     """
     if not config.robot_description:
         return None
@@ -122,11 +109,6 @@ def read_hulls(path: str | Path) -> dict[str, Hull]:
     Args:
         path: path of a URDF file, or the text of one, whose meshes are only searched in packages; xacro must be
             expanded.
-
-    Raises:
-        DependencyError: the extra `arm` is not installed.
-        FileError: the file is missing or not a URDF, or a mesh cannot be found or read.
-        InputError: no link has collision geometry, or the geometry of a link is flat.
     """
     model, geometry = model_and_geometry(path)
     hulls = link_hulls(model, geometry)
@@ -138,11 +120,7 @@ def read_hulls(path: str | Path) -> dict[str, Hull]:
 
 
 def model_and_geometry(path: str | Path) -> tuple[Any, Any]:
-    """Pinocchio's model and its collision geometry, with meshes replaced by their convex hulls.
-
-    Raises:
-        DependencyError, FileError, InputError: as in `read_hulls`.
-    """
+    """Pinocchio's model and its collision geometry, with meshes replaced by their convex hulls."""
     root, file = read_urdf(path)
     return model_and_geometry_of(root, file)
 
@@ -156,9 +134,6 @@ def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
 
     Args:
         source: path of the file, or the text of a URDF, whose meshes are only searched in packages.
-
-    Raises:
-        FileError: the file is missing, not a URDF, or has more links than Pinocchio's reader supports.
     """
     repair = "pass a URDF; expand xacro: xacro FILE > robot.urdf"
     if _is_text(source):
@@ -233,9 +208,6 @@ def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
     Args:
         model: Pinocchio's model.
         geometry: its collision geometry; all meshes must be convex.
-
-    Raises:
-        InputError: the geometry of a link lies in a plane, or has an unknown shape.
     """
     corners: dict[int, list[Floats]] = {}
     for frame, placed in _parts(model, geometry):
@@ -273,11 +245,7 @@ def package_folders(path: str | Path) -> list[str]:
 
 
 def _check_meshes(root: Element, path: Path | None, folders: Sequence[str]) -> None:
-    """Check that collision meshes exist and are not too large; Pinocchio's error does not say where it searched.
-
-    Raises:
-        FileError: a mesh is missing or too large.
-    """
+    """Check that collision meshes exist and are not too large; Pinocchio's error does not say where it searched."""
     for link in root.iter("link"):
         for mesh in link.findall("collision/geometry/mesh"):
             name, field = mesh.get("filename", ""), f"link {link.get('name')!r}"
@@ -303,13 +271,11 @@ def mesh_file(name: str, path: Path | None, folders: Sequence[str]) -> Path | No
     Args:
         name: as in the URDF.
         path: path of the URDF; None = it was a text.
-        folders: folders from `package_folders`.
     """
     return next((place for place in _places(name, path, folders) if _is_file(place)), None)
 
 
 def _places(name: str, path: Path | None, folders: Sequence[str]) -> list[Path]:
-    """Possible paths of a mesh."""
     if name.startswith(_PACKAGE):
         return [Path(folder) / name.removeprefix(_PACKAGE) for folder in folders]
     return [(path.resolve().parent if path is not None else Path("/")) / re.sub("^file://", "", name)]
@@ -340,7 +306,6 @@ def _corners(shape: Any, name: str) -> Floats:
 
 
 def _prism(radius: float, half_length: float) -> Floats:
-    """Corners of an upright prism around a cylinder about z."""
     angles = np.arange(_AROUND) * 2 * np.pi / _AROUND
     ring = np.column_stack([np.cos(angles), np.sin(angles)]) * radius / np.cos(np.pi / _AROUND)
     return np.concatenate([np.column_stack([ring, np.full(_AROUND, z)]) for z in (-half_length, half_length)])

@@ -39,8 +39,6 @@ class PlanningObject:
 
     Args:
         id: id of its detection, "support", or "keep_out/" and its name.
-        label: its label.
-        solid: its box as measured.
         padding: metres added on both sides along the box's x, y and z: position uncertainty (the standard deviation of
             its centre, times `goal.sigmas`), for neighbours also `goal.padding`, and for objects to avoid by the words
             also `goal.avoid`.
@@ -69,7 +67,6 @@ class AllowedContact:
 
     Args:
         one: a gripper link (see gripper.LINKS) or the id of an object.
-        other: id of an object.
         phase: "grasp" while the fingers close and until they open again, "lift" while the object leaves its support,
             "lower" while it moves down to its new support.
     """
@@ -86,14 +83,9 @@ class PlanningScene:
     Args:
         frame_id: the planning frame.
         stamp_ns: stamp of the observation, nanoseconds.
-        target: the object to take; its padding is its position uncertainty, for which the fingers open wider.
         yaw_known: whether the target's box has a heading.
         truncated: whether the image border cuts the target, so that it is larger than its box.
         support: surface(s) that objects stand on.
-        neighbours: all other objects seen.
-        keep_outs: keep-out volumes.
-        carrier_ids: ids of what the target stands on or in: neighbours, or the support.
-        allowed: allowed contacts.
         occupancy: unnamed obstacles from depth; None without depth of the way.
         entered: space in the destination that the target may fill once it is there; it may touch what is measured
             there, such as the wall of a bowl. None without such a space.
@@ -157,7 +149,6 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
 
 
 def _neighbour(body: SurroundingObject, avoided: bool, config: GoalConfig) -> PlanningObject:
-    """A neighbour with its padding; an object to avoid by the words gets `avoid` more."""
     padded = _padded(body, config.padding, config)
     if not avoided:
         return padded

@@ -23,12 +23,7 @@ SIGMAS = 3.0  # standard deviations of depth that the hulls grow by, in addition
 
 @dataclass(frozen=True, eq=False)
 class LinkHull:
-    """A part of the robot, and its pose at the stamp of a frame.
-
-    Args:
-        base_T_link: pose of the link; the child frame is the name of the link.
-        hull: hull in the frame of the link. It does not change with the pose: reuse it, because making it is slow.
-    """
+    """A part of the robot, and its pose at the stamp of a frame."""
 
     base_T_link: Transform
     hull: Hull
@@ -49,8 +44,6 @@ def self_mask(
     """Find the pixels that measured the robot.
 
     Args:
-        frame: frame, with or without distortion.
-        links: links at its stamp.
         padding: growth of each hull on all sides, metres, for pose errors and parts missing in its mesh.
         config: depth noise; hulls grow further by `SIGMAS` standard deviations at the depth of the pixel. Depth beyond
             its `far` is not trusted.
@@ -60,11 +53,6 @@ def self_mask(
         (H, W) bool. True if the measured point lies in a grown hull: every face of the hull, of its box along the
         link's axes, and its sphere are moved outwards. This includes all points nearer to the hull than the growth, and
         some more near sharp edges. False without depth, or beyond `far`.
-
-    Raises:
-        TransformUnavailableError: the frame has no `base_T_camera`.
-        TransformError: the links are not posed in the parent frame of `base_T_camera`.
-        InputError: the padding is negative, or above `MOST_PADDING`.
     """
     if frame.base_T_camera is None:
         reason = "the frame came without base_T_camera"
@@ -90,13 +78,9 @@ def remove_self(frame: RgbdFrame, mask: Mask, own: Mask | None = None) -> RgbdFr
     """A copy of the frame without depth at masked pixels; `RgbdFrame.robot` keeps that depth.
 
     Args:
-        frame: the frame; not modified.
         mask: (H, W) bool, from `self_mask`.
         own: (H, W) bool, the part of the mask that is the robot itself and not only near it, from `self_mask` with less
             padding; None = all of it.
-
-    Raises:
-        ShapeError: a mask is not a bool array of the frame's size.
     """
     for given in (mask, mask if own is None else own):
         if not isinstance(given, np.ndarray) or given.dtype != np.bool_ or given.shape != frame.depth.shape:
@@ -118,7 +102,6 @@ class _View:
         grown: growth of a hull at that depth, metres.
         columns, rows: (2, W) and (2, H), least and greatest x/z of each column and y/z of each row.
         farthest: greatest z, metres.
-        padding, config: inputs of `grown`.
     """
 
     points: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -180,7 +163,6 @@ def _seen(across: float, ahead: float, radius: float) -> tuple[float, float]:
 
 
 def _span(least_and_greatest: Array, seen: tuple[float, float]) -> slice:
-    """Slice from the first to the last interval that overlaps another."""
     hit = np.flatnonzero((least_and_greatest[1] >= seen[0]) & (least_and_greatest[0] <= seen[1]))
     return slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 0)
 

@@ -41,14 +41,9 @@ class SurroundingObject:
     """One seen object.
 
     Args:
-        id: id of its detection.
-        label: its label.
         solid: its box as measured; for an object without depth (glass, shine) a box as deep as wide where the lower
             edge of its image meets the support.
         sigma: standard deviations of the box's centre along its x, y and z, metres; None = not measured.
-
-    Raises:
-        InputError: a size is negative, or a number is not finite: no gripper would avoid such a box.
     """
 
     id: str
@@ -69,7 +64,6 @@ class SceneImage:
     """The colour image of an answer. It is sent with the answer, so it cannot belong to another one.
 
     Args:
-        instruction: instruction of the answer.
         stamp_ns: stamp of the image, nanoseconds.
         width: pixels, at most 1280.
         height: pixels.
@@ -86,11 +80,7 @@ class SceneImage:
 
     @property
     def data(self) -> bytes:
-        """The JPEG file.
-
-        Raises:
-            InputError: it is not base64.
-        """
+        """The JPEG file."""
         try:
             return base64.b64decode(self.jpeg, validate=True)
         except ValueError as error:
@@ -109,9 +99,6 @@ class SeenSurface:
         outline: (K, 2) corners, x and y in the planning frame, metres.
         low: lowest height, metres.
         high: highest height, metres.
-
-    Raises:
-        InputError: there are fewer than three corners, or `low` is above `high`.
     """
 
     outline: tuple[tuple[float, float], ...]
@@ -132,21 +119,15 @@ class Surroundings:
         frame_id: the planning frame.
         stamp_ns: stamp of the image, nanoseconds.
         camera: pose of the camera's optical frame in the planning frame, at the stamp.
-        camera_frame: name of that frame.
-        target: the object to take.
         yaw_known: whether the target's box has a heading.
         truncated: whether the image border cuts the target, so that it is larger than its box.
         outline: (K, 2) corners of the target's estimated outline seen from above.
-        others: all other objects with a known position.
-        unplaced: names of objects that could neither be measured nor located on the support.
         support_height: height of the support plane below the target; without a plane, of the target's foot.
         support_tilt: angle of the visible plane to horizontal, radians; None without a plane.
-        destination_id: id of the object that the words say to put the target on or in.
         image: image of the answer; None from a resolver older than this field.
         all_objects: whether all objects in the image were searched for. False if the grounder searched only for objects
             in the words, or if not known: other objects are then no obstacles.
         surface: visible surface of the target; None if not given.
-        avoid: ids of objects that the words say to avoid.
         target_points: measured surface of the target with normals, and its hidden space; None if too little is visible
             or not given.
         occupancy: unnamed obstacles from depth; None without depth of the way, or if not computed.
@@ -235,7 +216,6 @@ def surroundings_of(
 
 
 def _places(resolution: Resolution) -> tuple[Place, ...]:
-    """Where the target may be put."""
     return resolution.places or ((resolution.place,) if resolution.place is not None else ())
 
 
@@ -244,7 +224,6 @@ def known_bodies(scene: Scene, target_id: str, places: tuple[Place, ...] = ()) -
 
     Args:
         scene: scene of a frame with `base_T_camera`.
-        target_id: id of a measured object of the scene.
         places: where it may be put, in the parent frame of `base_T_camera`.
     """
     base_T_camera = scene.frame.base_T_camera
@@ -273,9 +252,6 @@ def occupancy_around(
 
     Args:
         scene: scene of a frame with `base_T_camera`.
-        target_id: id of a measured object of the scene.
-        config: `depth` and `occupancy`.
-        places: as in `known_bodies`.
     """
     base_T_camera = scene.frame.base_T_camera
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
@@ -298,13 +274,11 @@ def _others(scene: Scene, chosen: SceneObject, base_T_camera: Transform) -> tupl
 
 
 def _below(solid: Solid, height: float) -> Solid:
-    """The support as a known object; it ends well below its surface, so that it does not include objects on it."""
     (x, y, _), (sx, sy, _) = solid.centre, solid.size
     return Solid((x, y, height - _DEEP), solid.yaw, (sx, sy, 2 * _DEEP - 2 * _BARE))
 
 
 def _doubted(body: SurroundingObject) -> Solid:
-    """The box grown by its position uncertainty."""
     return body.solid.grown(_doubt(body))
 
 

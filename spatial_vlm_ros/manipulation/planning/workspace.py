@@ -24,11 +24,7 @@ def outside_by(workspace: WorkspaceConfig, point: Vector3) -> float:
 
 
 def keep_outs(workspace: WorkspaceConfig) -> Mapping[str, Solid]:
-    """Keep-out volumes by name.
-
-    Raises:
-        InputError: the text is not a list of named boxes, or a name occurs twice.
-    """
+    """Keep-out volumes by name."""
     volumes: dict[str, Solid] = {}
     for entry in filter(None, (part.strip() for part in workspace.keep_out.split(";"))):
         name, *words = entry.split()

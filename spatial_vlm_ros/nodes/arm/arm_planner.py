@@ -57,10 +57,6 @@ class ArmPlanner(Node):
     Serves: move_action (plans only), execute_trajectory, apply_planning_scene, get_planning_scene.
     Listens to: joint_states; trajectory_execution_event, on which "stop" ends an execution, as in MoveIt.
     Asks: the controller's FollowJointTrajectory.
-
-    Raises:
-        DependencyError: the extra `arm` is not installed.
-        FileError, RobotDescriptionError: the parameters do not describe an arm that the planner can use.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -233,11 +229,7 @@ class ArmPlanner(Node):
         result.planning_time = time.monotonic() - begun
 
     def _start(self, state: RobotState) -> tuple[Floats, float]:
-        """Start of a plan, (J,) joints and gripper opening: from the request, otherwise from joint states.
-
-        Raises:
-            CodedError: neither tells them.
-        """
+        """Start of a plan, (J,) joints and gripper opening: from the request, otherwise from joint states."""
         told = dict(zip(state.joint_state.name, state.joint_state.position, strict=False))
         robot = self._robot
         now = {} if set(robot.joints) <= set(told) else self._current()
@@ -252,11 +244,7 @@ class ArmPlanner(Node):
         return {name: joints[name][0] for name in names if name in joints and joints[name][1] >= oldest}
 
     def _current(self) -> dict[str, float]:
-        """Current joint positions.
-
-        Raises:
-            CodedError: there are no recent joint states.
-        """
+        """Current joint positions."""
         heard = self._heard(self._robot.joints)
         silent = [name for name in self._robot.joints if name not in heard]
         if silent:
@@ -299,9 +287,6 @@ class ArmPlanner(Node):
         """Wait until new joint states show the arm at the start of a trajectory.
 
         Joint states may come later than the result of the motion before.
-
-        Raises:
-            CodedError: they do not show it within `joint_state_age`.
         """
         gate, begun = threading.Event(), time.monotonic()
         while not cancelled():

@@ -25,7 +25,6 @@ def alive_topic(action: str, goal: bytes) -> str:
     """Name of the topic on which the client of a goal shows that it is alive.
 
     Args:
-        action: name of the action.
         goal: 16 bytes of the goal's UUID.
     """
     return f"{action}/alive/g{goal.hex()}"
@@ -39,9 +38,6 @@ class ClientWatch:
     subscriptions that existed at acceptance are gone.
 
     Args:
-        node: node of the action server; create this object before it spins.
-        action: name of the action.
-        lost: called once with the reason when the client, or anything else that is needed, has gone.
         moves: whether the goal's motion has begun. Until then a late sign of life is waited for: nothing can be hit.
         also: returns a message if something else that is needed has gone, otherwise "".
     """
@@ -107,7 +103,6 @@ class GateMark:
     for the same arm, do not see each other.
 
     Args:
-        node: node of the gate; create this object before it spins.
         execute_action: full name of the action that executes trajectories.
         changed: called on the executor's thread when gates come or go.
     """

@@ -53,19 +53,13 @@ def examine_arm(preset: RobotPreset, planner: str, seconds: float, namespace: st
     """Listen to an arm and ask its planner; nothing is moved.
 
     Args:
-        preset: settings of the robot.
         planner: one of PLANNERS.
-        seconds: how long to listen.
         namespace: namespace of the resolver's topics.
         arguments: "--ros-args …" with remappings, also of the resolver's rgb/camera_info.
         table_frame: a frame on the table top, z up; "" = no such frame is required in TF.
 
     Returns:
         Findings in the order in which to repair them.
-
-    Raises:
-        InputError: ROS does not accept the arguments or the namespace.
-        UnknownNameError: the robot has no such planner.
     """
     config = preset.planning(planner)
     moveit = planner == "moveit"
@@ -123,12 +117,7 @@ class _Listening:
     # -------------------------------------------------------------------------------------------- asking
 
     def listen(self, seconds: float, moveit: bool) -> ArmHeard:
-        """Listen for some seconds, then query the planner and the controllers.
-
-        Args:
-            seconds: how long to listen after discovery.
-            moveit: whether MoveIt plans.
-        """
+        """Listen for some seconds, then query the planner and the controllers."""
         heard, motion = self._heard, self._motion
         wanted = {*planner_servers(motion), *controller_servers(motion), *gripper_servers(motion)}
         self.until(lambda: wanted <= set(self._services()), _DISCOVERY)

@@ -27,9 +27,7 @@ class GraspClient:
     """Client of the grasp service. Create it before the node spins.
 
     Args:
-        node: node of the client.
         bridge: runs functions on the thread of its executor.
-        config: name of the service and how long it may take.
     """
 
     def __init__(self, node: Node, bridge: Bridge, config: GraspConfig) -> None:
@@ -38,13 +36,7 @@ class GraspClient:
         self.name = node.resolve_service_name(config.service)
 
     def ask(self, question: GraspQuestion, cancelled: Callable[[], bool]) -> GraspReply:
-        """Ask the server and return its reply unchecked. Call it from any thread except the executor's.
-
-        Raises:
-            ModelError: the service is not available.
-            ModelTimeoutError: no reply in time.
-            CancelledError: the request was withdrawn.
-        """
+        """Ask the server and return its reply unchecked. Call it from any thread except the executor's."""
         seconds = self._config.service_timeout
         try:
             self._service.await_it(min(_WAIT, seconds), cancelled)

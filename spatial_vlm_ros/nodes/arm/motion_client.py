@@ -76,13 +76,9 @@ class MotionClient:
         node: node of the clients. Create this object before the node spins; call its methods from another thread.
         config: names, tolerances and times (`motion`), dimensions of the gripper (`gripper`).
         guard: allows only the steps of approved plans.
-        waits: whether it is uncertain that what a motion needs is still there; no step begins meanwhile.
 
     Attributes:
         holds: whether the gripper of the last execution closes on the target, holds or releases it.
-
-    Raises:
-        DependencyError: the message packages of planners and controllers are not installed.
     """
 
     def __init__(self, node: Node, config: PlanningConfig, guard: ExecutionGuard, waits: Asked = lambda: False) -> None:
@@ -149,14 +145,6 @@ class MotionClient:
 
         The scene is sent to the planner first. It stays there until the plan is executed or `clear` is called; if
         planning fails it is removed.
-
-        Raises:
-            InputError: the goals are of another scene or another frame, or the planner does not know a group or link.
-            PlannerUnavailableError: no planner runs, or it does not answer; the message says how to start it.
-            PlanningFailedError: none of the grasps and placements could be planned.
-            GoalError: the arm cannot reach any of them.
-            CancelledError: `cancelled` returned true, or `stop` was called.
-            BusyError: another call is running.
         """
         check_goals(goal, scene, place if isinstance(place, PlaceGoal) else None)
         if scene.frame_id != self.config.motion.planning_frame:
@@ -180,12 +168,7 @@ class MotionClient:
                 raise
 
     def motion(self, request: Any, told: Asked) -> Any:
-        """The planned trajectory of one motion, and the start state that the planner reports.
-
-        Raises:
-            Refused: the planner found no trajectory.
-            PlannerUnavailableError: the planner does not accept the request.
-        """
+        """The planned trajectory of one motion, and the start state that the planner reports."""
         limit = self.config.motion
         patience = limit.answer_timeout
         ended = self._move.run(request, limit.planning_time + patience, patience, told, twice=True)
@@ -209,21 +192,6 @@ class MotionClient:
         When cancelled, it stops the arm at once by every available path, and waits until the motion has ended and the
         arm stands still. In every case it removes from the planner's scene what `plan` has put there. If the last phase
         finished before a stop took effect, the plan counts as executed: that is not an error.
-
-        Args:
-            plan: the approved plan.
-            cancelled: whether to stop; called often.
-            begins: called directly before anything moves, once all servers are there; if it raises, nothing moves.
-
-        Raises:
-            RejectedError: this plan was not approved, its approval was used, or it is not what was approved.
-            ApprovalExpiredError: the approval is too old.
-            PlannerUnavailableError: a server is missing, or the watchdog could not stop the arm; nothing has moved.
-            ExecutionFailedError: a controller refused or failed, the gripper closed on nothing, the planner died, or
-                after a stop the arm is not known to stand still.
-            CancelledError: `cancelled` returned true, or `stop` was called; the arm stands still.
-            SceneChangedError: the planner's scene has changed since the plan was made; nothing has moved.
-            BusyError: another call is running.
         """
         with self._running(cancelled) as told:
             self._guard.open(plan.hash)
@@ -375,11 +343,7 @@ class MotionClient:
     # -------------------------------------------------------------------------------------------- the planner's scene
 
     def clear(self, scene: PlanningScene | None = None) -> None:
-        """Remove from the planner's scene what this client has put there and all of `scene`; detach the held object.
-
-        Raises:
-            BusyError: another call is running.
-        """
+        """Remove from the planner's scene what this client has put there and all of `scene`; detach the held object."""
         with self._running(lambda: False):
             if scene is not None:
                 self._scene.claim(scene)

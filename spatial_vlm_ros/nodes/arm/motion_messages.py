@@ -42,11 +42,7 @@ SECOND = 1_000_000_000
 
 
 def matrix_of(pose: PoseMessage) -> Array:
-    """Convert a pose message to a (4, 4) matrix, metres.
-
-    Raises:
-        InputError: the quaternion is not a rotation.
-    """
+    """Convert a pose message to a (4, 4) matrix, metres."""
     p, q = pose.position, pose.orientation
     matrix = np.eye(4)
     matrix[:3, :3] = matrix_from_quaternion_xyzw((q.x, q.y, q.z, q.w))
@@ -205,7 +201,6 @@ def cumotion_start(joints: Mapping[str, float], diff: SceneMessage) -> RobotStat
 
     Args:
         joints: positions of all joints of the arm; empty = the current state.
-        diff: change of the scene, with attached objects.
     """
     if not joints:
         return RobotState(is_diff=True)
@@ -221,10 +216,7 @@ def motion_goal(
     """MoveGroup goal that plans one motion without executing it.
 
     Args:
-        config: names, tolerances, scaling.
         link_pose: pose of `tip_link` at the end, in the planning frame.
-        straight: whether the tip moves along a straight line.
-        joints: positions at the start; for missing joints the planner uses its own.
         diff: change against the planner's own scene.
     """
     header = Header(frame_id=link_pose.frame_id)
@@ -262,11 +254,7 @@ def motion_goal(
 
 
 def trajectory_of(message: RobotTrajectory) -> Trajectory:
-    """Convert a message to a planned trajectory.
-
-    Raises:
-        InputError, ShapeError: the message is not a valid trajectory.
-    """
+    """Convert a message to a planned trajectory."""
     joint = message.joint_trajectory
     points = joint.points
     return Trajectory(

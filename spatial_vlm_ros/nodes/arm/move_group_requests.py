@@ -41,7 +41,6 @@ class Understood:
 
     Args:
         goal: (4, 4) base_T_tip, metres.
-        straight: whether the tip keeps to the line.
         position_tolerance: allowed distance of the tip from the goal, metres.
         angles: (3,) allowed rotation about the tip's axes, radians.
         time_limit: for planning, seconds.
@@ -63,13 +62,8 @@ def understood(
     """Read a MoveGroup goal.
 
     Args:
-        goal: goal message of the action.
         links: link → (4, 4) link_T_tip, metres, for every link that a goal may name.
         groups: names of the arm's group; an empty name also means this group.
-        base: frame of the goals.
-
-    Raises:
-        CodedError: the goal is not a plan-only request for one motion of the tip to one pose.
     """
     request = goal.request
     if not goal.planning_options.plan_only:
@@ -99,11 +93,7 @@ def understood(
 
 
 def check_end(asked: Understood, base_T_tip: Floats) -> None:
-    """Check that a planned motion ends within the tolerances of its request.
-
-    Raises:
-        CodedError: the end pose is outside the tolerances.
-    """
+    """Check that a planned motion ends within the tolerances of its request."""
     away = float(np.linalg.norm(base_T_tip[:3, 3] - asked.goal[:3, 3]))
     turn = asked.goal[:3, :3].T @ base_T_tip[:3, :3]
     turned = np.abs([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 2  # small angles

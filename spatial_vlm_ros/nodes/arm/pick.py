@@ -25,11 +25,7 @@ _STOPPED = 30.0  # s: an arm that moves is stopped first
 
 
 class Picker:
-    """Action client with a node that spins on its own thread.
-
-    Args:
-        node: node of the client; this class spins it.
-    """
+    """Action client with a node that spins on its own thread."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -43,12 +39,7 @@ class Picker:
         self._alive = Alive(self._node, alive_topic("pick", goal))
 
     def wait_for_server(self, patience: float, cancelled: Callable[[], bool]) -> None:
-        """Wait until the action server is available.
-
-        Raises:
-            PlannerUnavailableError: it is not available within `patience` seconds.
-            CancelledError: `cancelled` returned true.
-        """
+        """Wait until the action server is available."""
         self._action.await_it(patience, cancelled)
 
     def pick(
@@ -63,16 +54,10 @@ class Picker:
         """Send one goal once, and wait without limit until it ends.
 
         Args:
-            instruction: the words.
             frame_of_reference: "" = the resolver's default.
             dialogue_id: id of the question that this answers, or "".
-            plan_only: stop once there is a plan.
             progress: called with the text of each stage, on another thread.
             cancelled: called while waiting; if true, the goal is cancelled and its end awaited.
-
-        Raises:
-            PlannerUnavailableError: no server accepts the goal, or the server has gone.
-            CancelledError: cancelled before it was sent.
         """
         told: list[str] = []
 
@@ -94,11 +79,7 @@ class Picker:
 
 @contextlib.contextmanager
 def picker(namespace: str = "") -> Iterator[Picker]:
-    """A Picker in its own ROS context.
-
-    Raises:
-        InputError: ROS does not accept the namespace.
-    """
+    """A Picker in its own ROS context."""
     with client_node("spatial_vlm_pick", namespace, []) as node:
         client = Picker(node)
         executor = SingleThreadedExecutor(context=node.context)

@@ -170,12 +170,7 @@ class PlannerGate(Node):
         return GraspClient(self, bridge, grasp)
 
     def start(self) -> None:
-        """Open the page if it is enabled.
-
-        Raises:
-            InputError: the port is in use, or the address is not loopback and that was not allowed.
-            DependencyError: the packages of the extra `web` are missing.
-        """
+        """Open the page if it is enabled."""
         mode = (
             "plan_only is set: nothing will move" if self._config.plan_only else ("approved motions will be executed")
         )
@@ -282,12 +277,10 @@ class PlannerGate(Node):
         return "no heartbeat arrives from the resolver" if lost and self._begun() else ""
 
     def _begun(self) -> bool:
-        """Whether a motion of the running goal has begun."""
         goal = self._goal
         return goal is not None and goal.begun
 
     def _silent(self) -> bool:
-        """Whether no sign of life of the client or of the resolver comes now; no step of a plan begins meanwhile."""
         return self._client.silent or self._resolver.silent
 
     def _on_gates(self) -> None:
@@ -295,22 +288,13 @@ class PlannerGate(Node):
             self.get_logger().error(printable(self._mark.words()))
 
     def _look_for_gates(self) -> None:
-        """For some seconds after the start, end this node if another gate was there first.
-
-        Raises:
-            RejectedError: another gate commands the same arm.
-        """
+        """For some seconds after the start, end this node if another gate was there first."""
         self._looks += 1
         if self._looks >= _ALONE / _TICK:
             self._starts.cancel()
         self._check_alone("this gate")
 
     def _check_alone(self, about: str) -> None:
-        """Check that no other gate commands the arm.
-
-        Raises:
-            RejectedError: another one does; this is recorded.
-        """
         if self._mark is not None and self._mark.others:
             error = RejectedError(about, self._mark.words(), "stop one: only one gate may run per arm")
             self._on_record(self._broker.refuse, error, "second gate")
@@ -361,7 +345,6 @@ class PlannerGate(Node):
         self._wake(lambda: self._finish(goal, ending))
 
     def _close(self, goal: _Goal, ending: Ending) -> None:
-        """Tell the broker how the goal ended; the goal ends even if recording fails."""
         end = self._broker.end if goal.begun else self._broker.withdraw
         words = f"{ending.status.value}: {ending.message}"
         self._on_record(end, goal.id, words)
@@ -520,7 +503,6 @@ class PlannerGate(Node):
         return response
 
     def _on_record(self, act: Callable[..., Any], *words: Any, **facts: Any) -> None:
-        """Record something that is done in any case; a failure to record is reported."""
         try:
             act(*words, **facts)
         except SpatialVlmError as error:
@@ -529,7 +511,6 @@ class PlannerGate(Node):
     # -------------------------------------------------------------------------------------------- telling
 
     def _where_to_approve(self) -> str:
-        """Message for the client: where to approve."""
         service = f"this gate has no page; approve with the service {self.resolve_service_name('approve')}"
         return str(self._where or service)
 
@@ -549,11 +530,7 @@ class PlannerGate(Node):
 
 
 class _Goal:
-    """A goal of `pick` that is being served.
-
-    Args:
-        handle: goal handle of the action.
-    """
+    """A goal of `pick` that is being served."""
 
     def __init__(self, handle: ServerGoalHandle) -> None:
         self.handle = handle

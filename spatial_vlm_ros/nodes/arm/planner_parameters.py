@@ -22,7 +22,6 @@ class PlannerParameters:
     """Parameters of a planner's node. A node without parameter services is not checked.
 
     Args:
-        bridge: bridge of the node; create this object before the node spins.
         motion: `planner_node`, and what the planner must support.
     """
 
@@ -35,12 +34,7 @@ class PlannerParameters:
         self._service = Service(bridge, GetParameters, f"{name}/get_parameters", remedy) if name else None
 
     def check(self, told: Asked) -> None:
-        """Check that the planner supports what the parameters of this package require.
-
-        Raises:
-            InputError: it does not.
-            CancelledError: `told` returned true.
-        """
+        """Check that the planner supports what the parameters of this package require."""
         if self._service is None:
             return
         try:

@@ -38,11 +38,7 @@ class ArmScene:
     Args:
         links: link → (4, 4) link_T_tip, metres, for every link that objects can be attached to.
         bodies: objects by id, in the base frame.
-        held: held objects by id, in the tip frame.
-        matrix: the allowed collision matrix.
-        robot: name of the robot.
         base_link: base link of the arm; objects are given in its frame.
-        hand_links: links that may touch the grasped object.
     """
 
     links: Mapping[str, Floats]
@@ -57,11 +53,7 @@ class ArmScene:
         """The scene after a message.
 
         Args:
-            message: a complete scene, or a change (`is_diff`).
             base_T_tip: (4, 4) current pose of the tip, metres; None if not known.
-
-        Raises:
-            InputError: an unsupported frame, link, shape or id.
         """
         empty = {"bodies": {}, "held": {}, "matrix": AllowedCollisionMatrix()}
         scene = self if message.is_diff else dataclasses.replace(self, **empty)
@@ -120,9 +112,6 @@ class ArmScene:
         """A motion request for the built-in planner in this scene.
 
         Hand and fingers may touch whatever any link of the hand may touch; links of the arm may touch nothing.
-
-        Raises:
-            InputError: the held object is more than one box.
         """
         held = None
         if self.held:

@@ -45,10 +45,6 @@ def token_of(file: str, audit: Path) -> tuple[str, Path]:
 
     Args:
         file: file with the token, surrounding blanks ignored; "" = make a new token beside the record each time.
-        audit: path of the audit file.
-
-    Raises:
-        FileError: the file cannot be read or written, is empty, or is readable by others than its owner.
     """
     if not file:
         return _new_token(audit.with_suffix(".token"))
@@ -96,13 +92,9 @@ def proposal_of(
 
     Args:
         goal_id: UUID of the goal.
-        offer: the understood request and its plan.
         expires_after: how long the proposal is valid, seconds.
         config: the gripper, and the names of the arm's links and joints.
         description: URDF of the arm, as path or text; "" = not known.
-
-    Raises:
-        PlanningFailedError: by the description, the arm would hit a seen object or cannot follow the plan.
     """
     motion = motion_of(offer, config, description)
     _check_clear(offer, motion, config, description)
@@ -121,7 +113,6 @@ def shown_plan(
 
     Args:
         goal_id: UUID; this and the next four as in `proposal_of`.
-        offer: the understood request and its plan.
         expires_after: how long the proposal is valid, seconds.
         config: the gripper, and the names of the arm's links and joints.
         description: URDF of the arm, as path or text; "" = not known.
@@ -143,7 +134,6 @@ def shown_plan(
 
 
 def _check_clear(offer: Offer, motion: PlannedMotion, config: PlanningConfig, description: str) -> None:
-    """Check the plan once more if the arm is known; raises PlanningFailedError."""
     if not (motion.missing or motion.fault):
         check_plan_clear(offer, config, _arm_of(offer, config, description))
 
@@ -211,7 +201,6 @@ def question_of(asked: Resolution, expires_after: float, image: Any) -> PersonQu
     """The question of a resolution as buttons: one for each answer that it offers.
 
     Args:
-        asked: a resolution with question and dialogue_id.
         expires_after: how long the proposal is valid, seconds.
         image: sensor_msgs/Image, rgb8, of the same stamp, or None.
     """
@@ -291,7 +280,6 @@ def _preview(offer: Offer, motion: PlannedMotion, with_scene: bool) -> Preview:
 
 
 def _nearest(phase: PhaseMotion, offer: Offer) -> str:
-    """Text for a person: which two parts come nearest to each other."""
     if phase.clearance is None:
         return ""
     target = offer.scene.target

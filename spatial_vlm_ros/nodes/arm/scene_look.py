@@ -30,7 +30,6 @@ class BodyShape:
     Args:
         form: "box", "mesh" etc.
         size: dimensions, metres.
-        frame: frame of `pose`.
         pose: (4, 4) matrix, metres.
     """
 
@@ -56,12 +55,7 @@ class SceneLook:
     """A planner's scene as the planner reports it. It may leave out links and joints.
 
     Args:
-        objects: the shapes of each object.
-        owners: `type.key` of the objects in the world and of the attached ones.
-        attached: attached object → its link.
-        links: links with collision geometry.
         joints: joints of the planner's model.
-        matrix: the allowed collision matrix, as a message.
     """
 
     objects: Mapping[str, tuple[BodyShape, ...]]
@@ -180,9 +174,6 @@ def check_links(motion: MotionConfig, look: SceneLook) -> None:
     """Check that the planner's model has the links that may touch, if it reports its links.
 
     MoveIt silently accepts a matrix with an unknown link, and such an entry allows nothing.
-
-    Raises:
-        InputError: a link is missing.
     """
     unknown = sorted(set(motion.finger_links.split()) - look.links)
     if look.links and unknown:

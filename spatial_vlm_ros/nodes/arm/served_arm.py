@@ -16,13 +16,7 @@ _ITS_OWN = (*_OF_IT, "tip_link", "openings")
 
 @dataclass(frozen=True, eq=False)
 class ServedArm:
-    """An arm with its display name and its names in requests.
-
-    Args:
-        model: model of the arm.
-        title: display name.
-        groups: names of its planning group.
-    """
+    """An arm with its display name and its names in requests."""
 
     model: ArmModel
     title: str
@@ -30,13 +24,7 @@ class ServedArm:
 
 
 def served_arm(config: ArmPlannerConfig) -> ServedArm:
-    """The arm that the parameters name.
-
-    Raises:
-        DependencyError: the extra `arm` is not installed.
-        InputError: parameters that contradict each other, or an invalid table of openings.
-        FileError, RobotDescriptionError: as `arm_model`.
-    """
+    """The arm that the parameters name."""
     if not config.robot_description:
         known = known_arm(config.arm)
         without = [name for name in _ITS_OWN if getattr(config, name)]

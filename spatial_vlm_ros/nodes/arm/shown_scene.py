@@ -26,14 +26,7 @@ from spatial_vlm_ros.printable import printable
 
 
 class ShownScene:
-    """The objects that one planner was sent.
-
-    Args:
-        node: node whose log is used.
-        motion: names and times.
-        apply, get: services moveit_msgs/ApplyPlanningScene and GetPlanningScene.
-        apply_form, get_form: classes of these services.
-    """
+    """The objects that one planner was sent."""
 
     def __init__(
         self, node: Node, motion: MotionConfig, apply: Service, get: Service, apply_form: Any, get_form: Any
@@ -49,13 +42,6 @@ class ShownScene:
 
         Returns:
             The planner's scene afterwards.
-
-        Raises:
-            PlanningFailedError: the planner's scene does not contain what was sent, or another owner has an object with
-                one of these names.
-            InputError: the planner's model lacks a link of the parameters.
-            PlannerUnavailableError: the planner does not answer.
-            CancelledError: `told` returned true.
         """
         left = self._look(told)
         check_links(self._motion, left)
@@ -87,12 +73,7 @@ class ShownScene:
         return now
 
     def check(self, told: Asked) -> None:
-        """Check, directly before motion, that the planner's scene is the one that was planned in.
-
-        Raises:
-            SceneChangedError: an object was added, moved or attached, or a sent object is gone.
-            PlannerUnavailableError, CancelledError: as in `show`.
-        """
+        """Check, directly before motion, that the planner's scene is the one that was planned in."""
         if self._planned_in is None:
             return
         said = changes(self._planned_in, self._look(told))

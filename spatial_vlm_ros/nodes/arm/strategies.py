@@ -61,7 +61,6 @@ class Refused(Exception):
     Args:
         number: MoveIt's error number.
         said: message of the planner, or "".
-        planner: name of the planner.
     """
 
     def __init__(self, number: int, said: str, planner: str) -> None:
@@ -116,11 +115,7 @@ def hold_of(grasp: Grasp, scene: PlanningScene, placement: Placement) -> bool:
 
 
 def placements(place: PlaceGoal | PlaceFor | None, grasp: Grasp, scene: PlanningScene) -> PlaceGoal | None:
-    """How to put down an object held by this grasp; None if there is nothing to put down.
-
-    Raises:
-        GoalError: it cannot be put down.
-    """
+    """How to put down an object held by this grasp; None if there is nothing to put down."""
     if not isinstance(place, PlaceGoal):
         return None if place is None else place(grasp)
     if hold_of(grasp, scene, place.placements[0]):
@@ -134,11 +129,7 @@ class Strategies:
 
     Args:
         config: names, tolerances and times (`motion`), dimensions of the gripper (`gripper`).
-        ask: returns the planned trajectory of one motion or raises Refused; receives `told`.
-        goal: the grasps.
-        scene: the scene that the planner was sent.
         matrix: allowed collision matrix of the planner's current scene.
-        told: whether to give up.
         joints: joints of the planner's model; empty if it does not report them.
     """
 
@@ -247,13 +238,7 @@ class Strategies:
         """Request one motion.
 
         Args:
-            phase: phase of the plan.
-            tip: pose of the tip frame at the end.
-            joints: positions at the start.
             known: joints at which the trajectory has to begin exactly.
-            held: grasp of the held object.
-            moved: where the object has been put down.
-            onto: where the object is being put down or was put down; its support may be touched there.
         """
         if self._told():
             raise CancelledError("planning was cancelled")
@@ -284,11 +269,7 @@ class Strategies:
         return trajectory
 
     def _check_joints(self, phase: Phase, trajectory: Trajectory, others: list[str]) -> None:
-        """Check that a trajectory moves only the arm: the same known joints in all phases, and no finger.
-
-        Raises:
-            PlanningFailedError: it moves other joints.
-        """
+        """Check that a trajectory moves only the arm: the same known joints in all phases, and no finger."""
         names = frozenset(trajectory.joint_names)
         self._moved = self._moved or names
         strange = names & set(self._motion.finger_joints.split()) or (names - self._joints if self._joints else set())

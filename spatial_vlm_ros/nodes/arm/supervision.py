@@ -51,9 +51,7 @@ class StopPaths:
     """Stops executions by MoveIt's event topic and at the controllers. Create it before the node spins.
 
     Args:
-        bridge: bridge of the node.
         event_topic: full name; "" = none.
-        controllers: names of control_msgs/FollowJointTrajectory actions.
     """
 
     def __init__(self, bridge: Bridge, event_topic: str, controllers: Sequence[str]) -> None:
@@ -80,10 +78,7 @@ class Supervision:
     """Stop paths, watchdog and joint states for a client of a planner.
 
     Args:
-        bridge: bridge of the node; create this object before the node spins.
-        motion: names and times.
         planner: a service of the planner that answers while it executes.
-        question: request for this service.
 
     Attributes:
         silent: whether the planner was found dead during the last execution.
@@ -107,17 +102,7 @@ class Supervision:
         self._alive = AliveWatch(self._node, planner_topic(motion.execute_action), patient=True)
 
     def begin(self, joints: Sequence[str], told: Asked) -> None:
-        """Start supervision; call it directly before a motion.
-
-        Args:
-            joints: names of the joints that move.
-            told: whether the caller gives up.
-
-        Raises:
-            InputError: neither an event topic nor a controller is configured.
-            PlannerUnavailableError: the watchdog could not stop the arm; nothing may move.
-            CancelledError: the caller gave up.
-        """
+        """Start supervision; call it directly before a motion."""
         if not self._can_stop:
             got, expected = "neither motion.event_topic nor motion.controller_actions is set", "at least one of them"
             raise InputError(
@@ -214,7 +199,6 @@ class Supervision:
         fingers that are already open as wide as commanded.
 
         Args:
-            told: whether the caller gives up.
             opens_to: commanded width, metres; None = the fingers close on an object of unknown width.
         """
         begun, nothing, settle = time.monotonic(), Future[Any](), self._motion.gripper_settle

@@ -27,7 +27,6 @@ class TransformWatch:
     farther from its pose at the first look than allowed.
 
     Args:
-        config: limits, and the fixed frame.
         patience: seconds to wait for a transform that may still come.
         now_ns: the node's time, nanoseconds; None = the clocks of the transforms are not checked.
     """
@@ -51,9 +50,6 @@ class TransformWatch:
             base: the planning frame.
             camera: the camera's optical frame.
             stamp_ns: stamp of the image, nanoseconds.
-
-        Raises:
-            InputError: the fixed frame is the base itself.
         """
         if self._config.fixed_frame.removeprefix("/") == base.removeprefix("/"):
             expected = "a frame that stays still, such as odom or map"
@@ -100,11 +96,6 @@ class TransformWatch:
 
         Args:
             stamp_ns: time up to which the pose of the base has to be known, nanoseconds.
-
-        Raises:
-            SceneChangedError: one of them did; the message says how far.
-            ClockError: transforms are stamped ahead of now, so their past cannot be trusted.
-            TransformUnavailableError: the pose of the base in the fixed frame is not known.
         """
         with self._changed:
             self._raise_what_moved()
@@ -119,13 +110,7 @@ class TransformWatch:
             self._raise_what_moved()
 
     def pose(self, base: str, camera: str, stamp_ns: int) -> Transform:
-        """base_T_camera at an image stamp in nanoseconds; does not wait for it.
-
-        Raises:
-            TransformUnavailableError: it is not known; `may_come` tells whether it may still come.
-            ClockError: transforms between the two are stamped ahead of now.
-            InputError, TransformError: as `TransformBuffer.lookup`.
-        """
+        """base_T_camera at an image stamp in nanoseconds; does not wait for it."""
         self._buffer.check_clocks(base, camera, self._config.transform_max_ahead)
         return self._buffer.lookup(base, camera, stamp_ns)
 
@@ -135,14 +120,10 @@ class TransformWatch:
         Args:
             base: the planning frame.
             camera: the camera's optical frame.
-            links: link names of the arm.
 
         Returns:
             The pose in the first link that the camera is attached to by static transforms; None if the camera does not
             move relative to the base, or is attached to none of the links.
-
-        Raises:
-            TransformUnavailableError: base and camera are not connected, or not known yet.
         """
         if self._buffer.latest_stamp(base, camera) is None:
             return None
@@ -180,7 +161,6 @@ class TransformWatch:
                 self._changed.wait(left)
 
     def _look(self) -> None:
-        """Check the newest transforms; `check` and the recheck report missing ones."""
         if self._frames is None or self._moved is not None:
             return
         self._look_at_the_camera(*self._frames)
@@ -211,7 +191,6 @@ class TransformWatch:
         self._note(now)
 
     def _note(self, now: Transform) -> None:
-        """Keep the first move of the base beyond the limit."""
         try:
             if self._then is not None and self._moved is None:
                 check_base_still(self._then, now, self._config)

@@ -35,9 +35,7 @@ class Watchdog:
     """A process that stops the arm when its node cannot. Create it before the node spins.
 
     Args:
-        bridge: bridge of the node.
         event_topic: full name of MoveIt's event topic; "" = none.
-        controllers: full names of the control_msgs/FollowJointTrajectory actions whose goals are cancelled.
         lapse: seconds without a heartbeat that count as a hang.
     """
 
@@ -77,12 +75,7 @@ class Watchdog:
             self._listener.start()
 
     def begin(self, seconds: float, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Watch the motion that begins now; returns once the process is able to stop it.
-
-        Raises:
-            PlannerUnavailableError: the process is not ready within `seconds`; nothing may move.
-            CancelledError: the caller gave up.
-        """
+        """Watch the motion that begins now; returns once the process is able to stop it."""
         self.start()
         self._ready.clear()
         self._missing = self._tripped = ""

@@ -119,7 +119,6 @@ class WatchdogProcess:
             self._heard()
 
     def _heard(self) -> None:
-        """Note a heartbeat."""
         self._deadline, self._hangs = time.monotonic() + self._lapse, 0
         self._used = _processor_time(os.getppid())
         self._pressure.mark()

@@ -58,9 +58,6 @@ class WayWatch:
     """Watches the way of one gate's motions. Does nothing unless `watch_depth` is set.
 
     Args:
-        node: node that receives the images; create this object before it spins.
-        config: topics and the longest silence.
-        joint_states: topics of the joint states of arm and gripper.
         transforms: give the camera's pose and the age of images.
         stop: called once with the reason to stop the arm, on a thread of the watch.
         holds: returns whether the gripper closes on the target, holds or releases it.
@@ -94,12 +91,7 @@ class WayWatch:
                 node.create_subscription(JointState, topic, self._on_joints, qos.images())
 
     def prepare(self, offer: Offer, config: PlanningConfig, description: str) -> None:
-        """Prepare for the motion of an offer; takes about a second.
-
-        Raises:
-            InputError: the arm's description is not known, so the arm cannot be told from an obstacle.
-            DepthError: a camera on the arm would not see the way for longer than `watch_silence`.
-        """
+        """Prepare for the motion of an offer; takes about a second."""
         if self.on:
             self._stamp = -1
             scale = self._config.watch_depth_scale or None
@@ -109,16 +101,7 @@ class WayWatch:
             self._watched = watched
 
     def begin(self) -> None:
-        """Check the way and keep watching it; call this directly before the arm moves.
-
-        Raises:
-            DepthError: nothing could be watched for `watch_silence`, or a camera on the arm would not see the way for
-                longer than that.
-            TransformUnavailableError: the camera's pose at the time of its images is not known.
-            ClockError: transforms of the camera are stamped ahead of now.
-            InputError: the images come from another camera, or cannot be used.
-            SceneChangedError: an object is in the way that was not there when the plan was made.
-        """
+        """Check the way and keep watching it; call this directly before the arm moves."""
         watched = self._watched
         if not self.on or watched is None:
             return
@@ -169,14 +152,7 @@ class WayWatch:
             self._stop(why)
 
     def _look(self, watched: _Watched) -> Intrusion | None:
-        """Check the next usable image; None if nothing has entered, or the motion has ended.
-
-        Raises:
-            DepthError: there was no usable image for `watch_silence`.
-            TransformUnavailableError: no image has a known camera pose.
-            ClockError: the same, because transforms are stamped ahead of now.
-            InputError: the images cannot be used.
-        """
+        """Check the next usable image; None if nothing has entered, or the motion has ended."""
         silent = Elapsed(self._now)
         why: SpatialVlmError | str = f"no image arrives on {self._config.watch_depth}"
         while silent() < self._config.watch_silence and not self._ends.is_set():
@@ -202,11 +178,7 @@ class WayWatch:
     def _known_of(
         self, image: tuple[Image, float], watched: _Watched
     ) -> tuple[Transform, dict[str, float]] | SpatialVlmError | str:
-        """base_T_camera and joint positions at the stamp of an image, or why they are not known yet.
-
-        Raises:
-            InputError: the image is of another camera.
-        """
+        """base_T_camera and joint positions at the stamp of an image, or why they are not known yet."""
         stamp = stamp_of(image[0])
         joints = self._joints_at(stamp, self._config.watch_silence)
         if stamp <= self._stamp or self._transforms.age(stamp) > self._config.watch_silence:
@@ -236,11 +208,7 @@ class WayWatch:
         return DepthError(f"depth of the path was lost: {lost}: {why}", "check the camera, its topics and its clock")
 
     def _check_mount(self, watched: _Watched, info: CameraInfo) -> None:
-        """Refuse a plan in which a camera on the arm loses sight of the way for too long: it would be stopped there.
-
-        Raises:
-            DepthError: it does; the message says for how long.
-        """
+        """Refuse a plan in which a camera on the arm loses sight of the way for too long: it would be stopped there."""
         if watched.checked:
             return
         try:
@@ -330,11 +298,7 @@ class _Watched:
         self._watch = IntrusionWatch(swept_space(motion, target.size, MARGIN), offer.scene, put)
 
     def check_frame(self, image: Image) -> None:
-        """Refuse images of another camera than the resolver's.
-
-        Raises:
-            InputError: the image is of another one.
-        """
+        """Refuse images of another camera than the resolver's."""
         frame_id = image.header.frame_id
         if frame_id.removeprefix("/") != self.camera_frame.removeprefix("/"):
             expected = f"{self.camera_frame!r}, the frame of the resolver's camera"
@@ -354,12 +318,7 @@ class _Watched:
     def look(
         self, image: Image, camera: PinholeCamera, base_T_camera: Transform, joints: dict[str, float], holds: bool
     ) -> Intrusion | None:
-        """What has entered the way, or None; `holds`: whether the target is at the tip.
-
-        Raises:
-            InputError: the image cannot be used, or joint positions are missing.
-            DepthError: it does not show the way.
-        """
+        """What has entered the way, or None; `holds`: whether the target is at the tip."""
         depth = decode_depth(image, self._scale)
         if depth.shape != (camera.height, camera.width):
             sizes = f"{depth.shape[1]}x{depth.shape[0]}", f"{camera.width}x{camera.height}, as in its camera info"

@@ -40,8 +40,6 @@ class Asker:
     """Action client with its own node.
 
     Args:
-        node: node of the client.
-        action: name of the action.
         patience: seconds to wait for the action server, and for an answer beyond the node's own timeouts.
     """
 
@@ -52,11 +50,7 @@ class Asker:
         self._client = ActionClient(node, ResolveInstruction, action, **qos.action_services())
 
     def wait_for_server(self, patience: float) -> None:
-        """Wait until the action server is available.
-
-        Raises:
-            StaleInputError: it is not available within `patience` seconds.
-        """
+        """Wait until the action server is available."""
         end = time.monotonic() + patience
         while not self._client.server_is_ready():
             with interrupted_afterwards():
@@ -79,13 +73,8 @@ class Asker:
         """Send one goal and wait until it ends; an interrupt cancels the goal.
 
         Args:
-            instruction: the words.
             frame_of_reference: "" = the node's default.
             dialogue_id: id of the question that this answers, or "".
-            progress: called with the text of each feedback that differs from the last.
-
-        Raises:
-            StaleInputError: no answer within the client's patience.
         """
         goal = ResolveInstruction.Goal(
             instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
@@ -114,7 +103,6 @@ class Asker:
             raise
 
     def _take_back(self) -> None:
-        """Cancel the last goal, even if its acceptance is not known yet."""
         if self._goal is not None and self._done(self._goal, _LAST_WORDS) and self._goal.result().accepted:
             self._done(self._goal.result().cancel_goal_async(), _LAST_WORDS)
 
@@ -130,11 +118,7 @@ class Asker:
         raise StaleInputError(reason, "check that the resolver is still running")
 
     def _done(self, future: Any, seconds: float) -> bool:
-        """Wait for a future for at most `seconds`; returns whether it is done.
-
-        Raises:
-            StaleInputError: the server has left the graph.
-        """
+        """Wait for a future for at most `seconds`; returns whether it is done."""
         end = time.monotonic() + seconds
         while not future.done() and time.monotonic() < end:
             with interrupted_afterwards():
@@ -150,11 +134,7 @@ class Asker:
 
 @contextlib.contextmanager
 def asker(namespace: str = "") -> Iterator[Asker]:
-    """An Asker in its own ROS context; Ctrl-C reaches the caller as KeyboardInterrupt.
-
-    Raises:
-        InputError: ROS does not accept the namespace.
-    """
+    """An Asker in its own ROS context; Ctrl-C reaches the caller as KeyboardInterrupt."""
     with client_node("spatial_vlm_ask", namespace, []) as node:
         yield Asker(node)
 
@@ -164,12 +144,7 @@ def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Nod
     """A node of a command-line program in its own ROS context; Ctrl-C reaches the caller as KeyboardInterrupt.
 
     Args:
-        name: name of the node.
-        namespace: namespace of its topics.
         arguments: "--ros-args …".
-
-    Raises:
-        InputError: ROS does not accept the arguments or the namespace.
     """
     try:
         rclpy.init(args=arguments, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)

@@ -34,11 +34,8 @@ class AttachedResolver:
     """What a running resolver reports.
 
     Args:
-        name: full name of its node.
         settings: its parameters; None if it did not report them.
-        sim_time: whether its time comes from /clock.
         state: label of its lifecycle state; "" if it did not report it.
-        statuses: its newest diagnostics by name.
     """
 
     name: str

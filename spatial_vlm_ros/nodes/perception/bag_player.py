@@ -52,13 +52,7 @@ class BagPlayer(Node):
         self._bag: Any = None
 
     def start(self) -> None:
-        """Open the bag, advertise its topics, and play once its images have a subscriber.
-
-        Raises:
-            InputError: no bag is named, or the faults cannot be parsed.
-            FileError: the bag cannot be read.
-            DependencyError: rosbags is not installed.
-        """
+        """Open the bag, advertise its topics, and play once its images have a subscriber."""
         if not self._config.bag:
             raise InputError(
                 "parameter bag", "none", "the folder of a bag, or its .mcap or .db3 file", "pass -p bag:=run1"
@@ -191,7 +185,6 @@ def _streams(bag: Bag) -> dict[str, dict[str, str]]:
 
 
 def _form(topic: str, type_: str) -> str:
-    """The form of a stream whose role is not known."""
     if type_ == _IMAGES[0]:
         return "depth" if "depth" in topic else "colour"
     return _FORMS.get(type_, "other")

@@ -22,11 +22,7 @@ def heard_description(node: Node, patience: float = _PATIENCE) -> str:
     """Wait for a node's robot_description topic, on a separate executor, and return the text of the URDF.
 
     Args:
-        node: node whose namespace and remappings are used. It need not spin.
         patience: seconds.
-
-    Raises:
-        StaleInputError: no URDF is published within that time.
     """
     topic = node.resolve_topic_name(TOPIC)
     heard: list[String] = []

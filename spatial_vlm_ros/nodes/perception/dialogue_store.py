@@ -44,11 +44,7 @@ class DialogueStore:
             self._end(next(iter(self._kept)), f"which was replaced by {MOST_KEPT} newer ones")
 
     def find(self, dialogue_id: str) -> Dialogue | None:
-        """The dialogue of an id, marked as used now; None for "".
-
-        Raises:
-            InputError: the dialogue is over or never existed.
-        """
+        """The dialogue of an id, marked as used now; None for ""."""
         if not dialogue_id:
             return None
         self._forget_old()

@@ -53,18 +53,11 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
 
     Args:
         settings: settings of the resolver, if none runs.
-        seconds: how long to listen.
-        namespace: namespace of the topics.
         arguments: "--ros-args …" with the resolver's remappings.
         table_height: stated height of the support in the base frame, metres; None = not stated.
-        attach: use parameters, topics and clock of the resolver that runs in this namespace, if any.
 
     Returns:
         Findings in the order in which to fix them.
-
-    Raises:
-        InputError: ROS does not accept the arguments or the namespace.
-        DependencyError, FileError: the robot description in the settings cannot be read.
     """
     with client_node("spatial_vlm_doctor", namespace, arguments) as node:
         executor = SingleThreadedExecutor()
@@ -106,7 +99,6 @@ def _listen(node: Node, attaching: Attaching, settings: Settings, running: Attac
 
 
 def _patient(settings: Settings, seconds: float) -> Settings:
-    """The settings with shorter waits, so that they end while the doctor listens or as soon as late images allow."""
     streams = settings.streams
     least = {"frame_timeout": 1.1 * streams.max_latency, "transform_timeout": 0.0}
     shorter = {name: min(getattr(streams, name), max(seconds, low)) for name, low in least.items()}

@@ -63,11 +63,7 @@ class KeptFrame:
     """The input of a decision at the moment when its frame was taken.
 
     Args:
-        messages: role → message.
         arrivals: role → arrival time in nanoseconds, for images.
-        transforms: transforms that the frame needs.
-        settings: all parameters.
-        origin: see `EvidenceRecord.frame`.
     """
 
     messages: Mapping[str, Any]
@@ -82,13 +78,10 @@ class MadeDecision:
     """A request and its answer.
 
     Args:
-        instruction: the words.
         frame_of_reference: named by the request; "" = none.
         before: the dialogue that the words continue, or None.
         accepted_ns: when the words came, nanoseconds.
-        resolution: the answer.
         image: the decoded frame; None if nothing was resolved.
-        detections: detections that the answer is based on.
         found: phrases sent to the grounder and its detections; None if it was not called or failed.
         frame: the input; None if no frame was taken.
     """
@@ -116,12 +109,7 @@ class EvidenceState:
     """What has happened to the decisions so far.
 
     Args:
-        kept: bundles written.
-        dropped: decisions that found the queue full.
-        failed: decisions that could not be written.
-        waiting: decisions in the queue.
         trouble: why decisions cannot be stored now; "" = they can.
-        latest: name of the newest bundle.
     """
 
     kept: int
@@ -136,11 +124,8 @@ class EvidenceKeeper:
     """Writes decisions as evidence bundles.
 
     Args:
-        settings: returns all current parameters.
-        topics: returns role → current topic name before remapping.
         serialise: converts a message to bytes.
         grounder: finds the objects; None = detections come with the frames.
-        node: full name of the node.
         warn: writes a line to the log; also called from the writing thread.
     """
 
@@ -221,7 +206,6 @@ class EvidenceKeeper:
         return keep != "off" and status not in NO_DECISIONS and (keep == "all" or status not in ANSWERS)
 
     def _newest(self, assembler: FrameAssembler) -> KeptFrame:
-        """The newest complete frame, if any, for a decision that was made before a frame was taken."""
         messages = assembler.newest_messages()
         if messages is None:
             return KeptFrame({}, {}, (), self._settings(), "none")
@@ -229,7 +213,6 @@ class EvidenceKeeper:
 
     @contextlib.contextmanager
     def _guarded(self) -> Any:
-        """Limit the damage of a bug here to one bundle."""
         try:
             yield
         except Exception as error:
@@ -346,7 +329,6 @@ class EvidenceKeeper:
 
 
 def _is_ours(message: Any) -> bool:
-    """Whether a detections message is a spatial_vlm_interfaces/DetectionArray, which every bag can store."""
     return hasattr(message, "image_width")
 
 

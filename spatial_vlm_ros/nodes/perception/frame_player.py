@@ -78,11 +78,7 @@ class FramePlayer(Node):
         self._begun, self._turn = 0.0, -1
 
     def start(self) -> None:
-        """Load the frames and start playing.
-
-        Raises:
-            InputError: there is nothing to play, or the faults cannot be parsed.
-        """
+        """Load the frames and start playing."""
         self._faults.begin()
         composer = messages.composer()
         self._shots = [_shot(composer, self._in_2d, *entry) for entry in self._frames()]
@@ -171,7 +167,6 @@ def _shot(
 
 
 def _simulated(config: PlayerConfig) -> Iterator[tuple[str, RgbdFrame, tuple[Detection, ...]]]:
-    """Frames of one simulated world, seen by a noisy camera and an imperfect detector."""
     from spatial_vlm_ros.sim.live import simulated_frames
 
     for frame, detections in simulated_frames(config.world, config.width, parse_options(config.detector), _NOISY):

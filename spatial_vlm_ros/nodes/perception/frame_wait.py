@@ -23,12 +23,9 @@ class Wait:
     """One waiting request for a frame.
 
     Args:
-        needs_speaker: whether the pose of the speaker may be needed.
         after_ns: frames stamped before this are skipped, nanoseconds.
         since_ns: when the wait began, nanoseconds of the node's time.
         found: a message with detections whose frame is awaited; None = the first complete frame.
-        passed_over: why the last frame was skipped; a newer one is awaited.
-        without_detections: whether any complete frame is accepted, because detections come with requests.
     """
 
     needs_speaker: bool = False
@@ -43,14 +40,8 @@ class FrameWait:
     """Takes frames from an assembler for waiting requests.
 
     Args:
-        settings: all settings.
-        assembler: source of the frames.
         now: returns the node's time, nanoseconds.
-        topics: role → name of its topic, for messages.
         recent: recent frames, for detections that come with a request; None if none are kept.
-
-    Attributes:
-        unheard: topic → why its publisher cannot be received, and the fix.
     """
 
     def __init__(
@@ -75,11 +66,7 @@ class FrameWait:
         self._clock_moved = time.monotonic()
 
     def take(self, wait: Wait) -> PendingFrame | None:
-        """The awaited frame, or None while it may still come.
-
-        Raises:
-            SpatialVlmError: no frame came in time, or none can come; the message says why.
-        """
+        """The awaited frame, or None while it may still come."""
         now_ns = self.now()
         # Before simulated time has begun, the age of a frame is not known.
         in_time = now_ns - wait.since_ns < self.settings.streams.frame_timeout * SECOND

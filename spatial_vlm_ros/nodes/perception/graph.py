@@ -11,13 +11,7 @@ from spatial_vlm_ros.streams.twins import Twin, full_name, twins_of
 
 
 def twins_around(node: Node, topics: Iterable[str], own: str) -> list[Twin]:
-    """Publishers, servers and nodes that exist twice although there should be one.
-
-    Args:
-        node: node whose view of the graph is used.
-        topics: full names of topics that should have one publisher.
-        own: full name of the resolver node.
-    """
+    """Publishers, servers and nodes that exist twice although there should be one."""
     action = f"{own.rpartition('/')[0]}/resolve"
     publishers = {topic: publishers_of(node, topic) for topic in topics}
     servers = {action: publishers_of(node, f"{action}/_action/status")}

@@ -18,11 +18,9 @@ class GrounderKeeper:
     """Watches the process of a grounder.
 
     Args:
-        grounder: a WorkerGrounder.
         say: logs one line; must be callable from any thread.
 
     Attributes:
-        restarts: number of restarts.
         reason: why the last attempt failed; "" if it did not.
     """
 
@@ -39,11 +37,7 @@ class GrounderKeeper:
         return self._thread is not None and self._thread.is_alive()
 
     def look(self, busy: bool) -> None:
-        """Restart the process if it has died; a running request does this itself.
-
-        Args:
-            busy: whether a request is being served.
-        """
+        """Restart the process if it has died; a running request does this itself."""
         if self._closed or busy or self.starting or self.grounder.alive or time.monotonic() < self._next:
             return
         self._thread = threading.Thread(target=self._start, name="grounder", daemon=True)

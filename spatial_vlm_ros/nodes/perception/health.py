@@ -34,8 +34,6 @@ class Health:
     """Builds the diagnostics of a node.
 
     Args:
-        node: node whose name the statuses carry.
-        queue: the requests and their frames.
         keeper: keeper of the grounder's process, or None.
     """
 
@@ -82,7 +80,6 @@ class Health:
 
     @property
     def _refusal(self) -> SpatialVlmError | None:
-        """The error of the newest observation."""
         latest = self._queue.observer.latest
         return None if latest is None else latest.error
 

@@ -16,9 +16,7 @@ def objects_message(frame: RgbdFrame, scene: Scene | None, resolution: Resolutio
     """All measured objects of an answer's image, the targets first.
 
     Args:
-        frame: image of the answer.
         scene: scene of the answer; None if it was refused earlier.
-        resolution: the answer.
 
     Returns:
         For each object its box, centre and covariance (m², rad², fixed axes) as in Target, its detector's label and

@@ -44,14 +44,10 @@ class Observer:
     """Tests a frame from time to time.
 
     Args:
-        frames: the same wait that requests use.
-        worker: worker that resolves requests.
-        resolver: returns the resolver that lifts detections; a new one after `frames.settings` changed.
         timeout: seconds that decoding and lifting may take.
 
     Attributes:
         latest: the newest observation, of the observer's own frames or of a request's; None before the first.
-        count: number of tested frames.
         cpu: total CPU seconds in the worker.
     """
 

@@ -40,11 +40,8 @@ class InstructionRequest(Wait):
     """One instruction with its callbacks.
 
     Args:
-        instruction: the words.
         frame_of_reference: "" = the configured default.
         dialogue_id: id of the question that it answers or of the answer that it corrects, or "".
-        reply: called once with the outcome.
-        progress: called with a stage and a text.
         found: a message with detections; the request is answered on their frame. None = on the first complete frame.
         around: returns the target's surroundings as text; called on the worker's thread. None = not requested.
 
@@ -53,7 +50,6 @@ class InstructionRequest(Wait):
         accepted_ns: arrival time, nanoseconds; frames stamped earlier are not used.
         stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of RequestQueue; 0 = waiting for its turn.
         told: when the stage was last reported, seconds of time.monotonic.
-        task: its computation, while it is being resolved.
         kept: data of its frame for the evidence; None without a frame, or if no evidence is stored.
     """
 
@@ -83,12 +79,9 @@ class RequestOutcome:
     """How a request ended.
 
     Args:
-        resolution: the answer.
         frame: image of the answer; None if nothing was resolved.
-        detections: detections that the answer is based on.
         begun: when the last message of the frame came, seconds of time.perf_counter; None if none was resolved.
         scene: all objects of the frame; None if refused before they were lifted.
-        dialogue: what later words may refer to.
         found: phrases sent to the grounder and its detections; None if it was not called or failed.
         surroundings: JSON of the target's surroundings; "" if there is none or it was not requested.
     """
@@ -107,16 +100,12 @@ class RequestQueue:
     """Serves requests with frames of an assembler, one at a time, in order of arrival.
 
     Args:
-        settings: all settings.
-        assembler: source of the frames.
         grounder: finds objects; None if detections come with the frames.
         now: returns the node's time, nanoseconds.
         wake: runs a function on the executor's thread; callable from any thread.
-        topics: role → name of its topic, for messages.
         recent: recent frames, for detections that come with a request; None if none are kept.
 
     Attributes:
-        observer: tests without a request whether one would be served.
         grounder_failed: why the grounder made the last request fail; "" if it did not.
         evidence: stores decisions; None = they are not stored.
         on_busy: called with true when requests begin to wait, and with false when none is left.
@@ -194,7 +183,6 @@ class RequestQueue:
         """Serve a request or queue it; refuse it at once if its words are not understood.
 
         Args:
-            request: the request.
             after_ns: arrival time, nanoseconds; earlier frames are skipped. None = now.
         """
         request.accepted_ns = self.frames.now() if after_ns is None else after_ns
@@ -316,7 +304,6 @@ class RequestQueue:
             self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
 
     def _advance(self, request: InstructionRequest, stage: int, words: str) -> None:
-        """Report a stage; repeat it while it lasts, because a client that is just being discovered loses feedback."""
         now = time.monotonic()
         if request.stage != stage or now - request.told >= _TOLD_AGAIN:
             request.stage, request.told = stage, now

@@ -319,7 +319,6 @@ class ResolverNode(LifecycleNode):
         return topics_of(self._settings)
 
     def _resolved_topics(self) -> dict[str, str]:
-        """Role → full name of its topic, after remapping."""
         return {role: self.resolve_topic_name(topic) for role, topic in self._topics().items()}
 
     # -------------------------------------------------------------------------------------------- in

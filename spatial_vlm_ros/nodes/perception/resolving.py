@@ -24,7 +24,6 @@ class ResolvingTask:
     """One computation, shared between both threads.
 
     Args:
-        seconds: time limit.
         allowed: limit that the error message names, seconds; None = `seconds`.
     """
 
@@ -44,15 +43,7 @@ class ResolvingTask:
         return DeadlineError(self.stage, self._allowed) if time.monotonic() > self._end else None
 
     def check(self, stage: str = "resolving") -> None:
-        """Raise if the task has to end; called between stages.
-
-        Args:
-            stage: the stage that begins.
-
-        Raises:
-            CancelledError: the task was withdrawn.
-            DeadlineError: its deadline has passed.
-        """
+        """Raise if the task has to end; called between stages."""
         if self._withdrawn:
             raise CancelledError("the request was withdrawn")
         late = self.late
@@ -82,11 +73,9 @@ class ResolvingWorker:
         """Run `work` on this thread, then `done` with its result on the executor's thread.
 
         Args:
-            task: the task of this work; if withdrawn before it begins, `work` is skipped.
             work: must use only its own data, because the executor keeps running.
             failed: makes a result from an error; an unexpected exception comes as InternalError, with its trace in the
                 log.
-            done: called in any case.
         """
 
         def run() -> None:

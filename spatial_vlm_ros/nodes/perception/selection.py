@@ -26,9 +26,7 @@ class Selection:
     """Serves `select_detection` through a request queue.
 
     Args:
-        node: node that offers the service.
         accept: adds a request to the queue; None while the node is not active.
-        publish: publishes an answer after the caller has received it.
         wake: runs a function on the executor's thread.
     """
 

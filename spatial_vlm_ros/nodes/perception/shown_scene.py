@@ -35,9 +35,6 @@ _SIDES = (0.7, 0.35)  # side of a square divided by their spacing: if the relati
 def points_message(frame: RgbdFrame) -> PointCloud2:
     """The frame's measured depth as a coloured point cloud in the camera's optical frame.
 
-    Args:
-        frame: the resolved frame; without the robot if its description is given.
-
     Returns:
         x, y, z (float32, metres) and rgb (0xRRGGBB packed in a float32, as in PCL); at most 160,000 points.
     """

@@ -24,7 +24,6 @@ class SideOutputs:
     """Publishes images, point clouds, regions and objects of answers.
 
     Args:
-        node: node whose logger reports failures.
         wake: runs a function on the executor's thread; callable from any thread.
     """
 

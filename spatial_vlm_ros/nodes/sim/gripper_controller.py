@@ -31,11 +31,7 @@ class GripperServer:
     range. A goal succeeds when the fingers reach it, or when an object stops them (`stalled`).
 
     Args:
-        node, name, running, wake: as in TrajectoryServer.
         most_open: stroke of each finger, metres.
-
-    Attributes:
-        counts, faults: as in TrajectoryServer.
     """
 
     def __init__(self, node: Node, name: str, running: RunningCell, wake: Wake, most_open: float) -> None:

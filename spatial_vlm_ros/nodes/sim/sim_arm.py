@@ -116,13 +116,7 @@ class SimArmNode(Node):
         self._film = threading.Thread(target=self._run_film, name="camera", daemon=True)
 
     def start(self) -> None:
-        """Build the world and start the simulation.
-
-        Raises:
-            InputError: a parameter is out of range, or parameters contradict each other.
-            DependencyError: the extra `arm` is not installed.
-            ModelError: MuJoCo is not installed.
-        """
+        """Build the world and start the simulation."""
         config = self._config
         if config.speed > 1 and not config.clock:
             raise InputError("parameter speed", f"{config.speed:g}", "at most 1 if clock is false", "set clock: true")
@@ -209,7 +203,6 @@ class SimArmNode(Node):
         self._static.publish(self._composer.tf_message([self._composer.transform_stamped(t, 0) for t in mounted]))
 
     def _mount(self) -> Transform:
-        """Pose of the camera on the hand."""
         return wrist_camera(self._robot.hand_link)
 
     def _snapshot(self, cell: ArmCell) -> _Snapshot:

@@ -46,15 +46,8 @@ class TrajectoryServer:
     arm's current positions.
 
     Args:
-        node: node of the server.
-        name: name of the action.
-        running: the running simulated cell.
         wake: runs a job on the executor's thread.
         stamp: returns the current time, nanoseconds.
-
-    Attributes:
-        counts: number of goals accepted, refused, succeeded, aborted, canceled.
-        faults: injected faults, see docs/fault_injection.md.
     """
 
     def __init__(self, node: Node, name: str, running: RunningCell, wake: Wake, stamp: Callable[[], int]) -> None:
@@ -192,11 +185,7 @@ class TrajectoryServer:
 
 
 def trajectory_of(goal: Any, names: Sequence[str]) -> JointTrajectory:
-    """Trajectory of a FollowJointTrajectory goal, with joints in the order of `names`.
-
-    Raises:
-        InputError: the goal has other joints, incomplete or unordered points, or joints with several axes.
-    """
+    """Trajectory of a FollowJointTrajectory goal, with joints in the order of `names`."""
     if goal.multi_dof_trajectory.points:
         raise InputError(
             "trajectory", "it has multi-axis joints", "single-axis joints", "leave multi_dof_trajectory empty"

@@ -34,13 +34,7 @@ _REPAIR = "pass the folder of a CLIP, SigLIP, SigLIP 2 (fixed size) or AIMv2 enc
 
 
 def base_kind(folder: Path) -> str:
-    """Return the `model_type` of a model folder, a key of `parts.ARCHITECTURES`.
-
-    Raises:
-        FileError: no such folder.
-        ModelError: no config.json in it.
-        UnknownNameError: a model of another class.
-    """
+    """Return the `model_type` of a model folder, a key of `parts.ARCHITECTURES`."""
     if not folder.is_dir():
         raise FileError(folder, "no such folder", "pass the folder of a model: config.json, safetensors and processor")
     kind = str(loading.read_json(folder / "config.json", str(folder)).get("model_type"))
@@ -53,9 +47,6 @@ def training_dtype(device: torch.device) -> torch.dtype:
     """Choose the number format of frozen weights: bfloat16 on a GPU that has it, else float32.
 
     Gradients overflow in float16.
-
-    Raises:
-        DependencyError: torch is not installed.
     """
     torch = devices.needed_torch()
     found = devices.best_dtype(device, "auto", language=True)
@@ -63,16 +54,7 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 
 def load_base(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Load the model and the processor of a folder.
-
-    Args:
-        folder: folder of a model class that `base_kind` accepts.
-        device: device to train on.
-        dtype: number format of its weights.
-
-    Raises:
-        DependencyError, ModelError: as `loading.pretrained`.
-    """
+    """Load the model and the processor of a folder."""
     kind, name = base_kind(folder), str(folder)
     model = loading.pretrained("AutoModelForImageTextToText", name, model=name, device=device, dtype=dtype)
     return model, loading.processor(name, model=name, cls=processor_class(kind, name))
@@ -83,13 +65,6 @@ def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tupl
 
     Args:
         folder: folder of an encoder, or of a whole CLIP, SigLIP or AIMv2 model.
-        device: device to run on.
-        dtype: number format of its weights.
-
-    Raises:
-        FileError: no such folder.
-        DependencyError: torch, transformers or what the encoder needs is missing.
-        ModelError: another class, a SigLIP 2 of variable size, or files that are damaged or missing.
     """
     if not folder.is_dir():
         raise FileError(folder, "no such folder", _REPAIR)
@@ -116,11 +91,7 @@ def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tupl
 
 
 def fingerprint(folder: Path) -> str:
-    """Identify a checkpoint without reading its weights: a hash of config.json and of the file sizes.
-
-    Raises:
-        ModelError: no config.json, or an index of weights that cannot be used.
-    """
+    """Identify a checkpoint without reading its weights: a hash of config.json and of the file sizes."""
     files = sorted((file.name, file.stat().st_size) for file in loading.weight_files(folder) if file.is_file())
     told = json.dumps([loading.read_json(folder / "config.json", str(folder)), files], sort_keys=True)
     return f"{folder.name} {hashlib.sha256(told.encode()).hexdigest()[:16]}"
@@ -130,13 +101,7 @@ def load_encoder_of(base: Path, encoder: Path | None, device: torch.device, dtyp
     """Load the encoder for training it alone: from its own folder, else from a LLaVA model.
 
     Args:
-        base: folder of an encoder, or of a LLaVA model.
         encoder: folder of an encoder, in place of the base's; None = the base's.
-        device: device to train on.
-        dtype: number format of its weights.
-
-    Raises:
-        FileError, DependencyError, ModelError, UnknownNameError: as `load_base` and `load_encoder`.
     """
     chosen = encoder or base
     config = chosen / "config.json"

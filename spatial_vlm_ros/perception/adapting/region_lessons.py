@@ -26,17 +26,7 @@ _BESIDE = 16  # most objects that the caption of an image names
 def region_teacher(
     model: RegionTextModel, images: Any, views: Sequence[StoredView], settings: AdaptSettings
 ) -> Callable[[int], float]:
-    """Return the function that `AdaptRun.train` calls for each step; it gives the loss, with gradients.
-
-    Args:
-        model: model to train.
-        images: image processor of its encoder.
-        views: training views.
-        settings: batch and seed.
-
-    Raises:
-        InputError: no view with objects.
-    """
+    """Return the function that `AdaptRun.train` calls for each step; it gives the loss, with gradients."""
     shown = [view for view in views if view.objects]
     if not shown:
         raise InputError(

@@ -19,11 +19,6 @@ _RIGHT = 0.5
 def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredView]) -> dict[str, Any]:
     """Score an encoder on held-out views. Objects that share a name with another object are left out.
 
-    Args:
-        model: trained.
-        images: image processor of its encoder.
-        views: held out.
-
     Returns:
         Number of views; shares of right captions and of right boxes, with intervals; the share of captions that chance
         gives; the mean overlap of boxes, or None.

@@ -30,13 +30,7 @@ class RelationLessons:
     judge's questions, choices come in both orders, and questions about sides also use the mirrored image.
 
     Args:
-        views: training views.
-        seed: seed of the run.
         places: share of lessons that ask for the location of an object.
-        words: how locations are written.
-
-    Raises:
-        InputError: the views have none of the requested lessons.
     """
 
     def __init__(self, views: Sequence[StoredView], seed: int, places: float, words: LocationWords) -> None:
@@ -68,8 +62,6 @@ def relation_lesson(view: LabelledView, label: RelationLabel, swapped: bool, mir
     """Make a question about a pair for which a relation holds.
 
     Args:
-        view: the image.
-        label: label of the pair.
         swapped: whether the choices come in the other order.
         mirrored: whether left and right are exchanged, in the image and in the answer; only if they are the choices.
     """

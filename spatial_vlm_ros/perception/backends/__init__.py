@@ -40,11 +40,7 @@ NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
 def load_backend(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Any:
-    """Return what a backend's loader gives. `perception.load_grounder` also checks that it is a grounder.
-
-    Raises:
-        UnknownNameError, InputError, ModelError: as `perception.load_grounder`.
-    """
+    """Return what a backend's loader gives. `perception.load_grounder` also checks that it is a grounder."""
     loader = _loader(name)
     given = {option: value for option, value in options.items() if option != BLINDNESS}
     _check_options(name, loader, given)

@@ -21,13 +21,8 @@ class ClipTokens:
     """Turns phrases into tokens of a model.
 
     Args:
-        tokenizer: a tokenizers.Tokenizer; its padding and truncation are turned off.
-        length: tokens of a text, including the start and end tokens.
         model: the backend's name, for messages.
         words: words that the model knows; None = not known.
-
-    Raises:
-        ModelError: the tokenizer is of another kind of model, or knows words that the model does not.
     """
 
     def __init__(self, tokenizer: Any, length: int, *, model: str, words: int | None = None) -> None:
@@ -42,11 +37,7 @@ class ClipTokens:
             raise ModelError(model, f"its tokenizer has {end + 1} words and its model {words}", repair)
 
     def __call__(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
-        """Tokenize N texts: input_ids and attention_mask, both (N, length) int64.
-
-        Raises:
-            InputError: a text that is too long.
-        """
+        """Tokenize N texts: input_ids and attention_mask, both (N, length) int64."""
         ids = np.full((len(texts), self.length), _PADDING, np.int64)
         mask = np.zeros((len(texts), self.length), np.int64)
         for n, encoding in enumerate(self._tokenizer.encode_batch(list(texts))):
@@ -62,13 +53,7 @@ def tokens_of(folder: Path, length: int, *, model: str) -> ClipTokens:
     """Load the tokenizer of a model whose folder holds tokenizer.json.
 
     Args:
-        folder: folder of the model.
-        length: as in ClipTokens.
         model: the backend's name, for messages.
-
-    Raises:
-        DependencyError: tokenizers is not installed.
-        ModelError: tokenizer.json is missing, damaged, or of another kind of model.
     """
     return ClipTokens(read_tokenizer(folder, model), length, model=model)
 
@@ -77,13 +62,8 @@ def tokens_for(text_config: Any, path_or_id: str, *, model: str) -> ClipTokens:
     """Load the tokenizer of a transformers model, from whichever files it was published in.
 
     Args:
-        text_config: text config of the model: a CLIPTextConfig or its like.
         path_or_id: folder, or id of the hub.
         model: the backend's name, for messages.
-
-    Raises:
-        DependencyError, UnknownNameError: as `loading.processor`.
-        ModelError: the tokenizer cannot be loaded, or is of another kind of model.
     """
     tokenizer = processor(path_or_id, model=model, cls="CLIPTokenizer").backend_tokenizer
     length, words = text_config.max_position_embeddings, text_config.vocab_size

@@ -50,9 +50,7 @@ class CompactGrounder:
 
     Args:
         session: ONNX Runtime session of the exported model.
-        spec: spec of the same model.
         score: probability from which an object is reported, 0 to 1.
-        with_masks: whether detections have masks.
         familiarity: statistics of its training images; images that differ from them are refused. None = every image is
             accepted.
     """
@@ -68,12 +66,6 @@ class CompactGrounder:
         """Find all objects that the phrases' categories name; see Grounder.ground.
 
         An object found under several phrases is one detection; its label is the phrase that fits best.
-
-        Raises:
-            InputError: too many phrases, or one without a word.
-            ShapeError: no image.
-            ModelError: the network failed, or its output does not fit its spec.
-            UnfamiliarImageError: the image is unlike those that the model was trained on.
         """
         if len(phrases) > _MOST_PHRASES:
             raise InputError("phrases", str(len(phrases)), f"{_MOST_PHRASES} at most", "split the request")
@@ -104,7 +96,6 @@ class CompactGrounder:
         return Grounding(detections, match[: len(said)])
 
     def _looks(self, phrases: Sequence[NounPhrase]) -> tuple[tuple[str, str], ...]:
-        """Return the categories, and other words to look for: learnt words that are not colours."""
         pairs = ((p.category, word.removeprefix(NOT)) for p in phrases for word in p.attributes)
         return tuple(dict.fromkeys(
             (category, word) for category, word in pairs if word in self.spec.words and colour_family(word) is None
@@ -116,12 +107,7 @@ class CompactGrounder:
         return math.inf if self._familiarity is None else self._familiarity.limit
 
     def distance(self, rgb: Rgb) -> float:
-        """Distance of an image from the model's training images; 0 if no image is refused.
-
-        Raises:
-            ShapeError: no image.
-            ModelError: the network failed.
-        """
+        """Distance of an image from the model's training images; 0 if no image is refused."""
         pixels, box = letterbox(rgb, self.spec.width, self.spec.height)
         return self._distance(self._run(pixels, encode(["object"], self.spec))[1], box)
 
@@ -182,12 +168,6 @@ def load(
         masks: "yes" or "no".
         threads: CPU threads, 0 = all cores.
         unfamiliar: what to do about images unlike those that it was trained on: "refuse" or "answer".
-
-    Raises:
-        DependencyError: onnxruntime is not installed.
-        FileError: the folder holds no such model.
-        InputError: an option out of its range.
-        ModelError: ONNX Runtime cannot read the model, it has other inputs and outputs, or no model is shipped.
     """
     least, number = _number("score", score, 0.0, 1.0), _number("threads", threads, 0, _MOST_THREADS)
     if masks not in ("yes", "no"):

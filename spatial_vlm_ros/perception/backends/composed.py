@@ -32,10 +32,6 @@ class ComposedGrounder:
 
     Questions about relations go to the grounder, or to the other model if the grounder answers none. If one of the two
     accepts only simulated images, real images are refused.
-
-    Args:
-        grounder: grounder that finds the objects.
-        second_opinion: model that is asked for the whole phrase.
     """
 
     def __init__(self, grounder: Grounder, second_opinion: Referrer) -> None:
@@ -66,8 +62,6 @@ class JudgedGrounder:
     """A grounder with another model that judges relations. All other methods are the grounder's.
 
     Args:
-        grounder: grounder that finds the objects.
-        judge: judge of relations.
         domain: domain of the judge; if it is "simulated", real images are refused, whatever the grounder's domain is.
     """
 
@@ -103,19 +97,12 @@ def load(
     """Load the backends.
 
     Args:
-        grounder: name of the backend that finds the objects.
         options: options of that backend, "name=value name=value".
         masks: "" or "sam2": adds masks to boxes that have none.
         masks_options: options of SAM 2: model=… and the settings of onboard.RuntimeSettings.
         second_opinion: name of the backend that is asked for the whole phrase; "" = the grounder, if it can refer.
-        second_opinion_options: options of that backend.
         judge: folder of a model that judges relations, of a class in vlm/parts.py, for example from `spatial-vlm
             adapt`; "" = the grounder or the second opinion, if they can judge.
-        judge_options: options of `scoring.load`: device=… dtype=… template=… lead=….
-
-    Raises:
-        InputError: options of a backend that is not set, or a second opinion from a model that cannot give one.
-        UnknownNameError, DependencyError, ModelError: as `load_grounder` of each.
     """
     for name, backend, given in (
         ("masks_options", masks, masks_options),

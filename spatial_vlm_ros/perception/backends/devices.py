@@ -31,11 +31,6 @@ def best_device(wanted: str) -> torch.device:
 
     Args:
         wanted: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:1".
-
-    Raises:
-        DependencyError: torch is not installed.
-        UnknownNameError: another word.
-        ModelError: CUDA is wanted and not there.
     """
     torch = needed_torch()
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -55,11 +50,7 @@ def best_device(wanted: str) -> torch.device:
 
 
 def no_cuda() -> tuple[str, str] | None:
-    """Say why torch has no CUDA and how to fix it; None if it has CUDA.
-
-    Raises:
-        DependencyError: torch is not installed.
-    """
+    """Say why torch has no CUDA and how to fix it; None if it has CUDA."""
     torch = needed_torch()
     if torch.cuda.is_available():
         return None
@@ -82,14 +73,8 @@ def best_dtype(device: torch.device, wanted: str, *, language: bool = False) -> 
     they are trained in bfloat16, and some overflow in float16 (huggingface/transformers#33294).
 
     Args:
-        device: device the model will run on.
         wanted: "auto" (float32 on a CPU; on CUDA float16, and for a language model bfloat16 from capability 8.0),
             "float32", "bfloat16" or "float16".
-        language: whether it is a language model.
-
-    Raises:
-        DependencyError: torch is not installed.
-        UnknownNameError: another word.
     """
     torch = needed_torch()
     if wanted not in DTYPES:

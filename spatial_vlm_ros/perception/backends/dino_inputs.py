@@ -54,7 +54,6 @@ class DinoPreparation:
         height: height of the model's input, pixels.
         width: width of the model's input, pixels.
         factor: factor for 8-bit values.
-        mean: mean of each channel, which is subtracted.
         std: standard deviation of each channel, which divides.
     """
 
@@ -70,9 +69,6 @@ class DinoPreparation:
         """Turn (H, W, 3) uint8 into (1, 3, height, width) float32, normalised, and a (1, height, width) int64 mask.
 
         The mask is 1 where the image is.
-
-        Raises:
-            DependencyError: Pillow is not installed.
         """
         rows, columns = self.inner((rgb.shape[0], rgb.shape[1]))
         image = resized(rgb, rows, columns, BILINEAR).astype(np.float32) * np.float32(self.factor)
@@ -94,7 +90,6 @@ def scaled(size: tuple[int, int], shortest: int, longest: int) -> tuple[int, int
 
     Args:
         size: (height, width) of the image.
-        shortest: target length of its shorter side, if the longer side allows it.
         longest: most pixels of its longer side.
     """
     small, large = min(size), max(size)
@@ -112,12 +107,7 @@ class DinoTokens:
     """Turns texts into tokens of a model.
 
     Args:
-        folder: folder that holds tokenizer.json.
         longest: most tokens of a text, including the start and end tokens.
-
-    Raises:
-        DependencyError: tokenizers is not installed.
-        ModelError: tokenizer.json is missing, damaged, or of another kind of model.
     """
 
     def __init__(self, folder: Path, longest: int = LENGTH) -> None:
@@ -140,9 +130,6 @@ def preparation(told: Mapping[str, Any]) -> DinoPreparation:
 
     Args:
         told: its content, with the size of the graph's input as pad_size.
-
-    Raises:
-        ModelError: a step that these models do not have, or no sizes.
     """
     check_steps(told, _FAMILY, ("do_resize", "do_rescale", "do_normalize", "do_pad"))
     if told.get("resample", BILINEAR) != BILINEAR:
@@ -153,11 +140,7 @@ def preparation(told: Mapping[str, Any]) -> DinoPreparation:
 
 
 def edges(size: object) -> tuple[int, int]:
-    """Read the shortest and longest side from preprocessor_config.json.
-
-    Raises:
-        ModelError: it names other sides, or none.
-    """
+    """Read the shortest and longest side from preprocessor_config.json."""
     return _sides(size, "size", ("shortest_edge", "longest_edge"))
 
 
@@ -169,11 +152,7 @@ def _sides(size: object, name: str, keys: tuple[str, str]) -> tuple[int, int]:
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """Parse an image size such as "640x480" (width x height in pixels) into (height, width).
-
-    Raises:
-        InputError: another text, or a side of less than 32 or more than 8192 pixels.
-    """
+    """Parse an image size such as "640x480" (width x height in pixels) into (height, width)."""
     width, _, height = text.partition("x")
     sides = [int(side) if side.isdecimal() else 0 for side in (height, width)]
     if not all(32 <= side <= 8192 for side in sides):

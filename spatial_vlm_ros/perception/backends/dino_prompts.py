@@ -31,13 +31,8 @@ def prompts_of(
     """Group categories so that each group fits in one prompt.
 
     Args:
-        categories: as `asked_as` gives them.
         at_once: most categories of a group.
         longest: most tokens of a group's text, including the start and end tokens.
-        tokens: counts the tokens of a text.
-
-    Raises:
-        InputError: a category that is too long by itself.
     """
     prompts: list[tuple[str, ...]] = []
     group: tuple[str, ...] = ()
@@ -57,12 +52,7 @@ def spans_of(ids: Sequence[int], stop: int, prompt: Sequence[str], model: str) -
 
     Args:
         ids: tokens of the prompt's text.
-        stop: token id of the full stop.
-        prompt: categories of the text.
         model: the backend's name, for messages.
-
-    Raises:
-        ModelError: the tokenizer merged full stops with words.
     """
     stops = [n for n, token in enumerate(ids) if token == stop]
     spans = [slice(a + 1, b) for a, b in zip([0, *stops[:-1]], stops, strict=True)] if stops else []
@@ -85,7 +75,6 @@ def read_boxes(
     Args:
         logits: (Q, T) of Q boxes for T tokens; minus infinity for padding.
         boxes: (Q, 4): centre x, centre y, width, height, relative to the image.
-        spans: category of the prompt → its tokens.
         categories: categories of the whole request, the columns of `fit`; those of other prompts have the score 0.
         least: score, 0 to 1, that a box has to exceed.
         size: (height, width) of the image, pixels.

@@ -23,27 +23,17 @@ class ModelFamily:
     """Models that share prompts and a format of locations.
 
     Args:
-        name: name of the family, as the option `family` takes it.
         named: regular expression that lower-case names of its models contain, and those of other families do not.
-        places: what its replies contain.
         every: prompt for all objects of a category, with {} for the category; empty = not known.
         one: prompt for what a phrase refers to, with {} for the phrase; empty = not known.
         convention: key of `coordinates.CONVENTIONS`; empty = not known.
-        sources: source of each fact.
-        model_types: `model_type` in config.json, for models whose name does not tell the family.
         again: text added when a prompt is repeated because its reply could not be read; empty = not repeated, because
             the same prompt gets the same reply.
         json_boxes: it answers in JSON with boxes, and keeps to a JSON schema if a server enforces one.
         finds_all: whether `every` asks for all objects of a category; otherwise the model may name only one of several
             such objects.
-        several_points: whether it puts several points on one object.
-        special_places: whether locations are marked with special tokens of its tokenizer.
         multiple: its processor rounds the sides of images to a multiple of this, pixels.
         in_process: backends of this package that load it; none = its code is not in transformers.
-        why_not: one sentence on why no backend, or no server, can run it.
-        chat: whether it can be used over chat completions.
-        question: prompt for a question about the image, with {} for the question; for models whose processor has no
-            chat template.
     """
 
     name: str

@@ -16,11 +16,7 @@ _STATE_BOTH = f'convention=… (one of {", ".join(CONVENTIONS)}) and prompt="…
 
 
 def family_named(name: str) -> ModelFamily:
-    """Return the family of this name.
-
-    Raises:
-        UnknownNameError: there is no such family.
-    """
+    """Return the family of this name."""
     if name not in FAMILIES:
         raise UnknownNameError("family", name, FAMILIES)
     return FAMILIES[name]
@@ -31,13 +27,9 @@ def recognised(model: str, model_type: str = "") -> ModelFamily | None:
 
     Args:
         model: its name on a server, its id on the hub, or the path of its folder; the part after the last "/" counts.
-        model_type: `model_type` of its config.json, used if the name does not tell the family.
 
     Returns:
         The family; None if neither tells it.
-
-    Raises:
-        InputError: the name fits several families, or another family than the model_type.
     """
     name = model.rstrip("/").rpartition("/")[2].lower()
     found = [row for row in FAMILIES.values() if re.search(row.named, name)]
@@ -60,18 +52,12 @@ def asked(
     """Decide how a model is prompted, from the user's options and its family.
 
     Args:
-        model: as in `recognised`.
         family: option; empty = recognised from the model.
         prompt: option; a text with {} for the phrase, instead of the family's.
         convention: option, instead of the family's.
-        model_type: as in `recognised`.
 
     Returns:
         A row without unknown facts; None if no family is known and a convention is set without a prompt.
-
-    Raises:
-        UnknownNameError: no such family or convention.
-        InputError: the family is not known, or lacks a fact that no option gives; or a prompt without exactly one {}.
     """
     row = family_named(family) if family else recognised(model, model_type)
     if convention and convention not in CONVENTIONS:

@@ -74,19 +74,11 @@ def load(
     Args:
         model: folder with config, safetensors weights and processor, or a hub id.
         task: key of TASKS.
-        max_new_tokens: longest answer, tokens; a box takes four and its name.
         preset: see onboard.PRESETS.
         probe: "yes" or "no": whether to ask for shapes at known positions, to refuse a model that writes locations in
             another way; default: as warm_up.
         **given: fields of onboard.RuntimeSettings. The model takes images of one size only, so longest_px changes
             nothing.
-
-    Raises:
-        InputError: an option is out of its range.
-        UnknownNameError: no such task, preset, setting or model.
-        DependencyError: torch or transformers is missing.
-        ModelError: the files are incomplete, damaged or of another architecture, or the model does not run here.
-        ConventionError: the model writes locations in another way.
     """
     limit = token_limit(max_new_tokens)
     if task not in TASKS:
@@ -114,12 +106,7 @@ class Florence2:
     Args:
         model: Florence2ForConditionalGeneration, on the runner's device; its generation settings are replaced.
         processor: Florence2Processor that belongs to it.
-        runner: memory and time.
         task: key of TASKS.
-        max_new_tokens: longest answer, tokens.
-
-    Raises:
-        ModelError: the model has no end-of-answer token.
     """
 
     def __init__(
@@ -130,14 +117,7 @@ class Florence2:
         model.generation_config = greedy(model, processor.tokenizer, max_new_tokens, keep=_KEPT)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Ask for every category once, and match the boxes to the phrases; see prompts.grounding.
-
-        Raises:
-            ShapeError: the image is not (H, W, 3) uint8.
-            InputError: a category is empty once it is quoted.
-            ModelError: the model failed, or its answer is invalid.
-            ModelTimeoutError: the time budget is spent.
-        """
+        """Ask for every category once, and match the boxes to the phrases; see prompts.grounding."""
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
         asked = self._ask(rgb, self._task, categories, _NAMED)
         return grounding(dict(zip(categories, asked, strict=True)), phrases, rgb, NAME)
@@ -147,13 +127,9 @@ class Florence2:
 
         Args:
             rgb: (H, W, 3) uint8.
-            words: the phrase.
 
         Returns:
             The box, in pixels of `rgb`, around the outline that the model gives; empty if it gives none.
-
-        Raises:
-            ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
         """
         return self._ask(rgb, REFERRING, [quoted(words)], _OUTLINES)[0]
 
@@ -163,21 +139,13 @@ class Florence2:
         return CONVENTIONS["bins-1000"]
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """Return the raw answer for a category, and the image's own (width, height); see Writer.written.
-
-        Raises:
-            ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
-        """
+        """Return the raw answer for a category, and the image's own (width, height); see Writer.written."""
         check_rgb(rgb)
         (reply,) = self.runner.over([self._task + quoted(words)], self._forward(rgb))
         return reply.text, (int(rgb.shape[1]), int(rgb.shape[0]))
 
     def warm_up(self) -> float:
-        """Ask a full batch about a grey image; returns the seconds it took.
-
-        Raises:
-            ModelError: the model does not run here.
-        """
+        """Ask a full batch about a grey image; returns the seconds it took."""
         grey = np.full((480, 640, 3), 127, np.uint8)
         return self.runner.warm_up([f"{self._task}object"] * self.runner.settings.batch, self._forward(grey))
 

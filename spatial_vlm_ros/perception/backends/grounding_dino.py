@@ -52,19 +52,11 @@ def load(
         model: folder, or id of the hub such as "IDEA-Research/grounding-dino-tiny".
         threshold: least score of a box.
         text_threshold: least score of a phrase for a box.
-        iou: overlap from which boxes are one object.
         at_once: most categories asked at once.
         most: most boxes per image.
         masks: "" or "sam2".
         masks_model: folder or id of the SAM 2 model, if masks are wanted.
         preset: see onboard.PRESETS.
-        **given: fields of onboard.RuntimeSettings.
-
-    Raises:
-        InputError: an option out of its range.
-        UnknownNameError: no such preset, setting, kind of masks or model.
-        DependencyError: torch or transformers is not installed.
-        ModelError: the model cannot be loaded, or does not run here.
     """
     thresholds = Thresholds(
         option("threshold", threshold, float),
@@ -98,10 +90,6 @@ def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
     Args:
         path_or_id: folder, or id of the hub.
         model: the backend's name, for messages.
-
-    Raises:
-        UnknownNameError: no such model.
-        ModelError: the config is of another architecture, or cannot be read.
     """
     told = read_json(model_folder(path_or_id, model=model) / "config.json", model)
     kind = str(told.get("model_type"))
@@ -122,12 +110,6 @@ class GroundingDino:
 
     Args:
         model: GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection, on the runner's device.
-        prepared_by: its GroundingDinoProcessor.
-        runner: memory and time.
-        thresholds: what counts as found.
-
-    Raises:
-        ModelError: the processor belongs to another model.
     """
 
     def __init__(self, model: Any, prepared_by: Any, runner: Runner, thresholds: Thresholds | None = None) -> None:
@@ -143,26 +125,16 @@ class GroundingDino:
 
         `match` compares categories within one box: the best one gets 1, the others their score relative to it. The
         detection's score says how sure the model is of the box.
-
-        Raises:
-            ModelError: the model failed, gave NaN, or memory ran out.
-            ModelTimeoutError: the time budget is spent.
-            InputError: a category without letters.
         """
         return grounded(phrases, lambda categories: self._found(rgb, categories), self.thresholds)
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; returns the seconds it took.
-
-        Raises:
-            ModelError: the model does not run here.
-        """
+        """Run once on a grey image with a full batch; returns the seconds it took."""
         grey = np.full((480, 640, 3), 127, np.uint8)
         prompts = [(ANYTHING,)] * self.runner.settings.batch
         return self.runner.warm_up(prompts, self._forward(grey, (ANYTHING,)))
 
     def _found(self, rgb: Rgb, categories: tuple[str, ...]) -> Boxes:
-        """Boxes of all categories, clipped to the image, before the text threshold and merging."""
         longest = int(self._model.config.max_text_len)
         prompts = prompts_of(categories, self.thresholds.at_once, longest, self._tokens)
         return together(self.runner.over(prompts, self._forward(rgb, categories)))

@@ -47,19 +47,8 @@ def pretrained(
         cls: class of transformers, or its name; an Auto class takes the architecture from the folder's config.
         path_or_id: folder with config.json and safetensors weights, or an id "owner/name" of the hub.
         model: the backend's name, for messages.
-        device: device to run on.
-        dtype: number format of its floating-point weights.
         also: other `model_type`s whose weights fit `cls`.
         arguments: further arguments of `from_pretrained`; with "device_map" it places the model itself.
-
-    Returns:
-        The model on `device`, or placed by its device_map, in evaluation mode.
-
-    Raises:
-        DependencyError: torch, transformers or a package this model needs is not installed.
-        UnknownNameError: not a hub id, and no such model.
-        ModelError: the weights are pickled, damaged or missing; the config is of another architecture; the model is not
-            on this machine, or does not fit in memory.
     """
     model_class = transformers_class(cls, model=model) if isinstance(cls, str) else cls
     folder = model_folder(path_or_id, model=model)
@@ -92,15 +81,10 @@ def processor(path_or_id: str, *, model: str, cls: str | type[Any] = "AutoProces
     """Load the processor (image and text preparation) that belongs to a model.
 
     Args:
-        path_or_id: as in `pretrained`.
         model: the backend's name, for messages.
-        cls: class of transformers, or its name.
 
     Returns:
         The processor; with AutoProcessor never only a tokenizer or an image processor.
-
-    Raises:
-        DependencyError, UnknownNameError, ModelError: as `pretrained`.
     """
     wanted = transformers_class(cls, model=model) if isinstance(cls, str) else cls
     folder = model_folder(path_or_id, model=model)
@@ -120,10 +104,6 @@ def transformers_class(name: str, *, model: str) -> Any:
     Args:
         name: for example "GroundingDinoForObjectDetection".
         model: the backend's name, for messages.
-
-    Raises:
-        DependencyError: torch, transformers or what the class needs is not installed.
-        ModelError: the installed transformers has no such class.
     """
     try:
         importlib.import_module("torch")
@@ -139,13 +119,7 @@ def check_tokens(tokenizer: Any, tokens: Sequence[str], weights: Any, *, model: 
     """Refuse a tokenizer that does not fit its model; on a GPU a token id without an embedding ends the whole process.
 
     Args:
-        tokenizer: transformers tokenizer.
-        tokens: tokens that the model needs.
-        weights: the model; its number of embeddings is checked.
         model: the backend's name, for messages.
-
-    Raises:
-        ModelError: a token is missing, or its id has no row in the model's embedding table.
     """
     rows = getattr(weights.get_input_embeddings(), "num_embeddings", math.inf)  # Molmo 2 has two tables in one
     repair = "use the tokenizer that was saved with the model"
@@ -165,12 +139,6 @@ def model_folder(path_or_id: str, *, model: str) -> Path:
     Args:
         path_or_id: folder, name of a model of `spatial-vlm models list`, or an id "owner/name" of the hub.
         model: the backend's name, for messages.
-
-    Raises:
-        DependencyError: huggingface_hub, which comes with transformers, is not installed.
-        UnknownNameError: not a hub id, and no such model.
-        ModelError: no such folder, a file instead of a folder, or a model that is not on this machine; the message
-            gives the command to get it.
     """
     given = Path(path_or_id).expanduser()
     if given.is_dir():
@@ -206,11 +174,7 @@ def model_name(path_or_id: str) -> str:
 
 
 def read_json(path: Path, model: str) -> dict[str, Any]:
-    """Read a JSON object from a model's folder.
-
-    Raises:
-        ModelError: the file is missing, or does not contain a JSON object.
-    """
+    """Read a JSON object from a model's folder."""
     if not path.exists():
         raise ModelError(model, f"{path} is missing", "pass the model's whole folder")
     try:
@@ -223,11 +187,7 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
 
 
 def learnt_from(folder: Path) -> ModelDomain:
-    """Domain of the training images of a model from `spatial-vlm adapt`; "unknown" for other models.
-
-    Raises:
-        ModelError: its adaptation.json cannot be read.
-    """
+    """Domain of the training images of a model from `spatial-vlm adapt`; "unknown" for other models."""
     path = folder / "adaptation.json"
     if not path.is_file():
         return "unknown"
@@ -239,11 +199,7 @@ def learnt_from(folder: Path) -> ModelDomain:
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """List the safetensors files of a model's folder.
-
-    Raises:
-        ModelError: its index cannot be used.
-    """
+    """List the safetensors files of a model's folder."""
     single, index = (folder / name for name in WEIGHTS)
     if single.is_file():
         return (single,)
@@ -266,7 +222,6 @@ def _cached(repository: str) -> Path | None:
 
 
 def _complete(folder: Path) -> bool:
-    """Whether all weights that the folder lists are in it."""
     files = weight_files(folder)
     return bool(files) and all(file.is_file() for file in files)
 
@@ -341,7 +296,6 @@ def _load_error(error: Exception, folder: Path, model: str) -> SpatialVlmError:
 
 
 def _not_installed(error: ImportError, model: str) -> SpatialVlmError:
-    """The error for a missing package; transformers may raise an ImportError that does not name it."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return DependencyError(error.name.split(".")[0], INSTALL)
     return ModelError(model, f"a package it needs is missing: {short(error)}", f"install it, or {INSTALL}")

@@ -25,11 +25,7 @@ def image_config(folder: Path, model: str) -> dict[str, Any]:
     """Read preprocessor_config.json, or its newer form in processor_config.json; empty if neither exists.
 
     Args:
-        folder: folder of the model.
         model: the backend's name, for messages.
-
-    Raises:
-        ModelError: a file that cannot be read.
     """
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
@@ -50,11 +46,7 @@ def check_steps(told: Mapping[str, Any], family: str, steps: Sequence[str]) -> N
 
     Args:
         told: content of preprocessor_config.json, or empty.
-        family: family of the model; the names of its processors begin with this name, without hyphens.
         steps: keys that have to be true if they are present.
-
-    Raises:
-        ModelError: as above.
     """
     name = family.replace("-", "")
     kind = str(told.get("image_processor_type") or told.get("feature_extractor_type") or name).lower()
@@ -72,12 +64,8 @@ def scaling(
 
     Args:
         told: content of preprocessor_config.json, or empty.
-        family: as in `check_steps`.
         mean: default if the file has none.
         std: default if the file has none.
-
-    Raises:
-        ModelError: not three numbers, or a number that must be positive is not.
     """
     factor = told.get("rescale_factor", 1 / 255)
     means, stds = _channels(told, family, "image_mean", mean), _channels(told, family, "image_std", std)
@@ -100,11 +88,7 @@ def normalised(image: Pixels, mean: Sequence[float], std: Sequence[float]) -> Pi
 
 
 def resized(rgb: Rgb, height: int, width: int, filter_number: int) -> Rgb:
-    """Resize (H, W, 3) uint8 with Pillow, as transformers does.
-
-    Raises:
-        DependencyError: Pillow is not installed.
-    """
+    """Resize (H, W, 3) uint8 with Pillow, as transformers does."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -117,12 +101,7 @@ def read_tokenizer(folder: Path, model: str) -> Any:
     """Load the tokenizers.Tokenizer of a folder, without padding and truncation.
 
     Args:
-        folder: folder that holds tokenizer.json.
         model: the backend's name, for messages.
-
-    Raises:
-        DependencyError: tokenizers is not installed.
-        ModelError: tokenizer.json is missing or damaged.
     """
     try:
         from tokenizers import Tokenizer

@@ -52,11 +52,6 @@ class RuntimeSettings(WeightPlacement):
         longest_px: longest side of the image given to the model, pixels, LEAST_LONGEST_PX or more; an image is never
             made larger than the model's own size.
         budget_s: seconds that a request may take; checked between batches, so one batch is never cut off.
-        warm_up: run once at load, so that the first request is not slower, and find out how much fits in memory.
-
-    Raises:
-        UnknownNameError: as WeightPlacement.
-        InputError: a number out of its range, or a device together with a device_map.
     """
 
     device: str = "auto"
@@ -97,10 +92,6 @@ def settings(preset: str = "auto", **given: str) -> RuntimeSettings:
         preset: a name of PRESETS, or "auto": what fits this computer.
         **given: fields of RuntimeSettings as texts; an empty text leaves the preset's value. A device_map replaces the
             device of a GPU preset.
-
-    Raises:
-        UnknownNameError: no such preset or field.
-        InputError: a value is not a number, or out of range.
     """
     if preset != "auto" and preset not in PRESETS:
         raise UnknownNameError("preset", preset, ("auto", *PRESETS))
@@ -117,11 +108,7 @@ def settings(preset: str = "auto", **given: str) -> RuntimeSettings:
 
 
 def option(name: str, text: str, reader: Callable[[str], Result]) -> Result:
-    """Read the value of an option from its text.
-
-    Raises:
-        InputError: the reader cannot read it.
-    """
+    """Read the value of an option from its text."""
     try:
         return reader(text)
     except ValueError as error:
@@ -129,11 +116,7 @@ def option(name: str, text: str, reader: Callable[[str], Result]) -> Result:
 
 
 def yes_or_no(text: str) -> bool:
-    """Read a switch, "yes" or "no".
-
-    Raises:
-        ValueError: another word.
-    """
+    """Read a switch, "yes" or "no"."""
     if text.lower() not in ("yes", "no", "true", "false"):
         raise ValueError(text)
     return text.lower() in ("yes", "true")
@@ -192,14 +175,8 @@ class Runner:
 
     Args:
         model: the backend's name, for messages.
-        settings: settings for this computer.
         resizes: whether the model takes images of any size, so that a smaller one saves memory.
-        language: whether it is a language model, which generates text.
         clock: monotonic time, seconds.
-
-    Raises:
-        DependencyError, UnknownNameError, ModelError: as `best_device` and `best_dtype`.
-        InputError: a setting that cannot apply to this model or device, see WeightPlacement.check.
     """
 
     def __init__(
@@ -225,13 +202,7 @@ class Runner:
         also: tuple[str, ...] = (),
         arguments: Mapping[str, Any] = NO_ARGUMENTS,
     ) -> Any:
-        """Load the model with these settings; arguments as `loading.pretrained`.
-
-        Raises:
-            DependencyError, UnknownNameError, ModelError: as `loading.pretrained`.
-            InputError: the class or the GPU does not support a setting.
-            ModelError: the weights do not fit in memory.
-        """
+        """Load the model with these settings; arguments as `loading.pretrained`."""
         found = transformers_class(cls, model=self.model) if isinstance(cls, str) else cls
         self.check_class(found)
         self._check_room(model_folder(path_or_id, model=self.model))
@@ -253,15 +224,7 @@ class Runner:
             encoder.compile()
 
     def warm_up(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> float:
-        """Run once without a time limit, and return the seconds it took. Later requests start at the rung that fitted.
-
-        Args:
-            items: a full batch, to see that it fits.
-            forward: as in `over`.
-
-        Raises:
-            ModelError: as `over`.
-        """
+        """Run once without a time limit; returns the seconds it took. Later requests start at the rung that fitted."""
         started = self._clock()
         _, self.top = self._over(items, forward, math.inf)
         return self._clock() - started
@@ -272,10 +235,6 @@ class Runner:
         Args:
             items: N items.
             forward: (batch of items, longest side in pixels) → one result for each; runs without gradients.
-
-        Raises:
-            ModelTimeoutError: the budget was spent before all items were done.
-            ModelError: out of memory even on the lowest rung (the message says what was tried), or the model failed.
         """
         return self._over(items, forward, self.settings.budget_s)[0]
 
@@ -342,7 +301,6 @@ class Runner:
             torch.cuda.empty_cache()
 
     def _repair(self, error: Exception) -> str:
-        """Advice for a failure other than out of memory."""
         if "no kernel image" in str(error):
             return "this torch is not built for this GPU: install one that is, or use device=cpu"
         if self.settings.compile:
@@ -367,10 +325,6 @@ def check_finite(model: str, **outputs: torch.Tensor) -> None:
 
     Args:
         model: the backend's name, for messages.
-        **outputs: tensors by name.
-
-    Raises:
-        ModelError: NaN or infinity in one of them.
     """
     for name, values in outputs.items():
         wrong = int((~values.isfinite()).sum())
@@ -380,11 +334,7 @@ def check_finite(model: str, **outputs: torch.Tensor) -> None:
 
 
 def fitting_preset() -> str:
-    """Name the preset that fits this computer.
-
-    Raises:
-        DependencyError: torch is not installed.
-    """
+    """Name the preset that fits this computer."""
     torch = needed_torch()
     if not torch.cuda.is_available():
         return "cpu"

@@ -74,13 +74,8 @@ class OnnxDetector:
     """A detector with text prompts; see Grounder.
 
     Args:
-        model: model to ask.
-        thresholds: what counts as found.
         budget_s: seconds that a request may take, checked before each run of the graph.
         clock: monotonic time, seconds.
-
-    Raises:
-        InputError: a budget out of its range.
     """
 
     def __init__(
@@ -102,11 +97,6 @@ class OnnxDetector:
 
         A box's score is the greatest score of all categories, or with Grounding DINO of all tokens. See
         `phrase_boxes.grounded` for `match`.
-
-        Raises:
-            ModelError: ONNX Runtime failed, or gave NaN or arrays of other shapes.
-            ModelTimeoutError: the time budget is spent.
-            InputError: a category without letters, or one that is too long.
         """
         return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
 
@@ -116,9 +106,6 @@ class OnnxDetector:
         Args:
             rgb: (H, W, 3) uint8.
             categories: C categories, C >= 1.
-
-        Raises:
-            as `ground`.
         """
         started, size = self._clock(), (rgb.shape[0], rgb.shape[1])
         prompts = self.model.prompts(categories, self.thresholds.at_once)
@@ -136,11 +123,7 @@ class OnnxDetector:
         return together(found)
 
     def warm_up(self) -> None:
-        """Run once on a grey image.
-
-        Raises:
-            ModelError: the model does not run here.
-        """
+        """Run once on a grey image."""
         self.boxes(np.full((480, 640, 3), 127, np.uint8), (ANYTHING,))
 
 
@@ -166,7 +149,6 @@ def load(
     """Load the backend.
 
     Args:
-        model: folder, or name of a model of `spatial-vlm models list`.
         graph: file of one graph within the folder, for example onnx/model_quantized.onnx; "" = the graphs from
             `spatial-vlm models export`, else as `graph_file`.
         family: a name of FAMILIES, or "auto": as config.json says.
@@ -183,12 +165,6 @@ def load(
         masks: "" or "sam2"; needs torch.
         masks_model: folder or id of the SAM 2 model, if masks are wanted.
         masks_preset: preset of the SAM 2 model, see onboard.PRESETS.
-
-    Raises:
-        InputError: an option out of its range.
-        UnknownNameError: no such model, family, device, kind of masks or preset.
-        DependencyError: onnxruntime, tokenizers, Pillow, or for masks torch or transformers is not installed.
-        ModelError: the model cannot be loaded, or does not run here.
     """
     target, warm = OnnxDevice(device, option("threads", threads, int)), option("warm_up", warm_up, yes_or_no)
     folder = _folder(model)

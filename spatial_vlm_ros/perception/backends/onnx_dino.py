@@ -35,18 +35,7 @@ OUTPUTS, PROPOSALS = ("logits", "pred_boxes"), "proposals"
 
 
 class OnnxDino:
-    """Grounding DINO or a relative; see onnx_detector.AskedModel.
-
-    Args:
-        path: path of the graph.
-        prepare: image preparation of the same model.
-        tokens: tokenizer of the same model.
-        device: device that runs it.
-        outputs: names of the outputs to compute.
-
-    Raises:
-        DependencyError, ModelError: as OnnxGraph, or the graph takes images of another size.
-    """
+    """Grounding DINO or a relative; see onnx_detector.AskedModel."""
 
     def __init__(
         self,
@@ -61,11 +50,7 @@ class OnnxDino:
         self.prepare, self.tokens, self.providers = prepare, tokens, self._graph.providers
 
     def prompts(self, categories: Sequence[str], at_once: int) -> list[tuple[str, ...]]:
-        """Group categories that fit in one text.
-
-        Raises:
-            InputError: a category that is too long.
-        """
+        """Group categories that fit in one text."""
         return prompts_of(categories, at_once, self.tokens.longest, lambda text: len(self.tokens(text)))
 
     def prepared(self, rgb: Rgb) -> tuple[Pixels, Ids]:
@@ -84,11 +69,7 @@ class OnnxDino:
         least: float,
         size: tuple[int, int],
     ) -> Boxes:
-        """Find the boxes of a prompt; see dino_prompts.read_boxes.
-
-        Raises:
-            ModelError: the tokenizer belongs to another model, or as OnnxGraph.run and `boxes_of`.
-        """
+        """Find the boxes of a prompt; see dino_prompts.read_boxes."""
         ids = self.tokens(joined(prompt))
         spans = dict(zip(prompt, spans_of(ids, self.tokens.stop, prompt, NAME), strict=True))
         logits, boxes = boxes_of(self.run(image, ids), len(ids))

@@ -58,10 +58,6 @@ def check_graph(path: Path, model: str) -> int:
 
     Returns:
         Size in bytes of the file and its external data.
-
-    Raises:
-        ModelError: the file is missing, has another suffix, is cut off or is not ONNX; its external data are missing or
-            outside the folder; it uses operators that ONNX Runtime does not have, or a compiled engine.
     """
     if path.suffix != ".onnx":
         raise ModelError(model, f"{path} is not an .onnx file", "pass a file of the model's folder that ends in .onnx")
@@ -84,8 +80,6 @@ class _Look:
 
     Args:
         data: bytes of the file.
-        path: its path.
-        model: name of the model, for messages.
 
     Attributes:
         external: file of external data → its size in bytes.

@@ -19,13 +19,7 @@ class OnnxOwl:
     """OWL-ViT or OWLv2; see onnx_detector.AskedModel.
 
     Args:
-        graphs: graphs of the model.
-        prepare: image preparation of the same model.
         prompt: text in which a category stands for "{}".
-
-    Raises:
-        InputError: a prompt without "{}".
-        ModelError: the graph takes images of another size.
     """
 
     def __init__(self, graphs: OneGraph | TwoGraphs, prepare: OwlPreparation, prompt: str = PROMPT) -> None:

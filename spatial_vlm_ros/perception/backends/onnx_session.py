@@ -41,10 +41,6 @@ class OnnxDevice:
         device: "auto" (CUDA if this ONNX Runtime has it and it starts, else the CPU), "cpu", "cuda", "cuda:1" or
             "tensorrt". "auto" never chooses TensorRT, which compiles a graph for minutes on its first run.
         threads: CPU threads within an operator; 0 = all cores.
-
-    Raises:
-        UnknownNameError: another device.
-        InputError: a number of threads out of its range.
     """
 
     device: str = "auto"
@@ -59,14 +55,7 @@ class OnnxDevice:
             raise InputError("option threads", str(self.threads), f"0 to {MOST_THREADS}")
 
     def providers(self, there: Sequence[str]) -> list[Any]:
-        """List the providers to request from ONNX Runtime.
-
-        Args:
-            there: providers that it was built with.
-
-        Raises:
-            ModelError: it was not built with the wanted provider.
-        """
+        """List the providers to request from ONNX Runtime."""
         kind, _, index = self.device.partition(":")
         if kind == "auto":
             kind = "cuda" if DEVICES["cuda"][0] in there else "cpu"
@@ -79,11 +68,7 @@ class OnnxDevice:
         return [*numbered, CPU]
 
     def check(self, providers: Sequence[str]) -> None:
-        """Refuse a session that fell back to the CPU although another device was requested.
-
-        Raises:
-            ModelError: the provider did not start.
-        """
+        """Refuse a session that fell back to the CPU although another device was requested."""
         wanted = DEVICES.get(self.device.partition(":")[0], ())
         if wanted and wanted[0] not in providers:
             reason = f"{wanted[0]} did not start"
@@ -95,15 +80,8 @@ class OnnxGraph:
     """A graph that ONNX Runtime runs.
 
     Args:
-        path: the .onnx file.
         inputs: names of exactly the inputs that it must have.
         outputs: names of outputs that it must have; other outputs are not computed.
-        device: device that runs it.
-
-    Raises:
-        DependencyError: onnxruntime is not installed.
-        ModelError: the file is refused by `check_graph` or ONNX Runtime, does not fit in memory, has other inputs or
-            outputs, or the device does not exist.
     """
 
     def __init__(self, path: Path, inputs: Sequence[str], outputs: Sequence[str], device: OnnxDevice) -> None:
@@ -133,9 +111,6 @@ class OnnxGraph:
 
         Args:
             **inputs: arrays by name; converted to the graph's number format.
-
-        Raises:
-            ModelError: ONNX Runtime failed.
         """
         feeds = {name: np.ascontiguousarray(array, self._types[name]) for name, array in inputs.items()}
         try:
@@ -150,12 +125,7 @@ def graph_file(folder: Path, named: str) -> Path:
     """Find the file of a folder that holds one graph for text and image.
 
     Args:
-        folder: folder of the model.
         named: file within it; "" = one of PUBLISHED, else the only one.
-
-    Raises:
-        InputError: a file outside the folder.
-        ModelError: no graph, or several graphs and `named` is empty.
     """
     if named:
         if Path(named).is_absolute() or ".." in Path(named).parts:
@@ -181,9 +151,6 @@ def check_image(taken: Sequence[int | None], prepared: tuple[int, int]) -> None:
     Args:
         taken: sides of the graph's image input; None if any size is accepted.
         prepared: (height, width) in pixels, from the model's files.
-
-    Raises:
-        ModelError: the sizes differ.
     """
     wanted = (1, 3, *prepared)
     if len(taken) != 4 or any(side not in (None, given) for side, given in zip(taken, wanted, strict=True)):
@@ -197,9 +164,6 @@ def boxes_of(output: Arrays, columns: int) -> tuple[npt.NDArray[Any], npt.NDArra
     Args:
         output: "logits" and "pred_boxes" of one image.
         columns: N, the number of phrases or tokens of the prompt.
-
-    Raises:
-        ModelError: NaN, infinity or arrays of other shapes.
     """
     logits, boxes = output["logits"], output["pred_boxes"]
     fits = logits.ndim == boxes.ndim == 3 and logits.shape == (1, boxes.shape[1], columns) and boxes.shape[2] == 4

@@ -59,18 +59,11 @@ def load(
         model: folder, or id of the hub such as "google/owlv2-base-patch16-ensemble".
         prompt: text in which a category stands for "{}".
         threshold: least score of a box, and of a phrase for it.
-        iou: overlap from which boxes are one object.
         most: most boxes per image.
         masks: "" or "sam2".
         masks_model: folder or id of the SAM 2 model, if masks are wanted.
         preset: see onboard.PRESETS.
         **given: device, dtype, batch, budget_s, warm_up: see onboard.RuntimeSettings; longest_px is not used.
-
-    Raises:
-        InputError: an option out of its range.
-        UnknownNameError: no such preset, setting, kind of masks or model.
-        DependencyError: torch, transformers or Pillow is not installed.
-        ModelError: the model cannot be loaded, or does not run here.
     """
     least = option("threshold", threshold, float)
     thresholds = Thresholds(least, least, option("iou", iou, float), most=option("most", most, int))
@@ -100,14 +93,9 @@ class OwlDetector:
 
     Args:
         model: OwlViTForObjectDetection or Owlv2ForObjectDetection, on the runner's device.
-        prepare: image preparation of the model.
-        tokens: tokenizer for its texts.
         runner: memory and time; its image size is not used, because the model takes one size only.
         thresholds: what counts as found; `text` is the least score of a phrase, `score` that of a box.
         prompt: text in which a category stands for "{}".
-
-    Raises:
-        InputError: a prompt without "{}".
     """
 
     def __init__(
@@ -127,11 +115,6 @@ class OwlDetector:
         """Find what the phrases' categories name; see Grounder.ground.
 
         A box's score is the greatest score of all categories. See `phrase_boxes.grounded` for `match`.
-
-        Raises:
-            ModelError: the model failed, gave NaN, or memory ran out.
-            ModelTimeoutError: the time budget is spent.
-            InputError: a category without letters, or one that is too long.
         """
         return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
 
@@ -141,9 +124,6 @@ class OwlDetector:
         Args:
             rgb: (H, W, 3) uint8.
             categories: C categories, C >= 1.
-
-        Raises:
-            as `ground`.
         """
         seen: list[tuple[torch.Tensor, npt.NDArray[np.float32]]] = []
         logits = self.runner.over(categories, self._forward(rgb, seen))
@@ -151,11 +131,7 @@ class OwlDetector:
         return scored(np.stack(logits, axis=1), seen[0][1], self._prepare, self.thresholds.score, size)
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; returns the seconds it took.
-
-        Raises:
-            ModelError: the model does not run here.
-        """
+        """Run once on a grey image with a full batch; returns the seconds it took."""
         grey = np.full((480, 640, 3), 127, np.uint8)
         return self.runner.warm_up([ANYTHING] * self.runner.settings.batch, self._forward(grey, []))
 

@@ -23,16 +23,7 @@ _REMEMBERED = 1024  # phrases; 2 KB each
 
 
 class OneGraph:
-    """One graph for both text and image.
-
-    Args:
-        path: path of the graph.
-        tokens: tokenizer of the model.
-        device: device that runs it.
-
-    Raises:
-        DependencyError, ModelError: as OnnxGraph.
-    """
+    """One graph for both text and image."""
 
     def __init__(self, path: Path, tokens: ClipTokens, device: OnnxDevice) -> None:
         self._graph = OnnxGraph(path, ("pixel_values", *TEXT_INPUTS), OUTPUTS, device)
@@ -46,7 +37,6 @@ class OneGraph:
 
         Args:
             pixels: (1, 3, H, W) float32.
-            texts: Q texts.
 
         Returns:
             "logits" (1, K, Q) and "pred_boxes" (1, K, 4).
@@ -67,11 +57,6 @@ class TwoGraphs:
 
     Args:
         folder: folder that holds TEXT_FILE and IMAGE_FILE.
-        tokens: tokenizer of the model.
-        device: device that runs them.
-
-    Raises:
-        DependencyError, ModelError: as OnnxGraph.
     """
 
     def __init__(self, folder: Path, tokens: ClipTokens, device: OnnxDevice) -> None:
@@ -108,14 +93,7 @@ def graphs_of(folder: Path, graph: str, tokens: ClipTokens, device: OnnxDevice) 
     """Load the graphs of a folder, or the one that is named.
 
     Args:
-        folder: folder of the model.
         graph: file of one graph within it; "" = TEXT_FILE and IMAGE_FILE, else as `graph_file`.
-        tokens: tokenizer of the model.
-        device: device that runs them.
-
-    Raises:
-        InputError: a file outside the folder.
-        DependencyError, ModelError: as OnnxGraph, or no graph, or several graphs and `graph` is empty.
     """
     if not graph and ((folder / TEXT_FILE).exists() or (folder / IMAGE_FILE).exists()):
         return TwoGraphs(folder, tokens, device)

@@ -50,7 +50,6 @@ class OwlPreparation:
         height: height of the model's input, pixels.
         width: width of the model's input, pixels.
         factor: factor for 8-bit values.
-        mean: mean of each channel, which is subtracted.
         std: standard deviation of each channel, which divides.
     """
 
@@ -62,11 +61,7 @@ class OwlPreparation:
     std: tuple[float, ...] = CLIP_STD
 
     def __call__(self, rgb: Rgb) -> Pixels:
-        """Turn (H, W, 3) uint8 into normalised (1, 3, height, width) float32.
-
-        Raises:
-            DependencyError: Pillow is not installed (OWL-ViT).
-        """
+        """Turn (H, W, 3) uint8 into normalised (1, 3, height, width) float32."""
         if self.family == "owlvit":
             image = resized(rgb, self.height, self.width, BICUBIC).astype(np.float32) * np.float32(self.factor)
         else:
@@ -93,9 +88,6 @@ def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -
         family: a name of FAMILIES.
         told: content of preprocessor_config.json, or empty.
         side: side of the model's input if its config has it, pixels.
-
-    Raises:
-        ModelError: a step that these models do not have, or the files contradict each other.
     """
     check_steps(told, family, ("do_resize", "do_rescale", "do_normalize", *(["do_pad"] if family == "owlv2" else [])))
     height, width = _sides(family, told.get("size"), side or FAMILIES[family])
@@ -110,11 +102,7 @@ def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -
 
 
 def checked_prompt(prompt: str) -> str:
-    """Check that a prompt contains "{}", which stands for the category.
-
-    Raises:
-        InputError: a text without "{}".
-    """
+    """Check that a prompt contains "{}", which stands for the category."""
     if prompt.count("{}") != 1:
         raise InputError("option prompt", repr(prompt), 'a text with one "{}"', f"for example {PROMPT!r}")
     return prompt
@@ -128,12 +116,7 @@ def scored(
     Args:
         logits: (K, C) of each box and category; minus infinity if the category was not asked.
         boxes: (K, 4), relative to the model's input.
-        prepare: preparation of the image.
-        least: score that a box has to pass.
         size: (height, width) of the image in pixels.
-
-    Returns:
-        Boxes above that score, clipped to the image, before they are merged.
     """
     fit = likely(logits)
     score = fit.max(axis=1)

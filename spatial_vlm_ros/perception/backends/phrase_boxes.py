@@ -36,9 +36,6 @@ class Thresholds:
         iou: boxes with more overlap than this (intersection over union, 0 to 1) are one object.
         at_once: most categories asked at once.
         most: most boxes per image; the best are kept.
-
-    Raises:
-        InputError: a number out of its range.
     """
 
     score: float = 0.25
@@ -92,11 +89,7 @@ def corners(boxes: npt.NDArray[Any], size: tuple[int, int]) -> Array:
 
 
 def asked_as(category: str) -> str:
-    """Normalise a category for the prompt: lower case, only words.
-
-    Raises:
-        InputError: nothing is left.
-    """
+    """Normalise a category for the prompt: lower case, only words."""
     words = " ".join(_NOT_WORDS.sub(" ", category.lower()).split())
     if not any(character.isalnum() for character in words):
         raise InputError("category", repr(category), "a noun", "name the object in words")
@@ -110,11 +103,6 @@ def grounded(
 
     Args:
         phrases: P phrases; if P is 0, nothing is searched.
-        found: finds the boxes of one or more categories, which are results of `asked_as`.
-        thresholds: as in `grounding_of`, which describes `match`.
-
-    Raises:
-        InputError: a category without letters, or as `found`.
     """
     said = [asked_as(phrase.category) for phrase in phrases]
     categories = tuple(dict.fromkeys(said))
@@ -131,8 +119,6 @@ def grounding_of(found: Boxes, said: Sequence[str], categories: Sequence[str], t
 
     Args:
         found: boxes inside the image; columns of `fit` are the categories.
-        said: the category of each phrase, a result of `asked_as`.
-        categories: the same without repetition.
         thresholds: `text`, `iou` and `most` are used.
     """
     fitting = found.fit.max(axis=1, initial=0.0) >= thresholds.text
@@ -152,16 +138,7 @@ def grounding_of(found: Boxes, said: Sequence[str], categories: Sequence[str], t
 
 
 def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
-    """Keep one box per object: a box that overlaps a better one passes its fits to it and is dropped.
-
-    Args:
-        boxes: K boxes.
-        iou: intersection over union above which two boxes are one; of their masks if both have one.
-        most: how many to keep.
-
-    Returns:
-        The kept boxes by falling score; the fit of each category is the greatest among the merged boxes.
-    """
+    """Keep one box per object: a box that overlaps a better one passes its fits to it and is dropped."""
     waiting = [int(n) for n in np.argsort(-boxes.score, kind="stable")]
     kept: list[int] = []
     fits: list[Array] = []

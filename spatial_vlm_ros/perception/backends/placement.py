@@ -44,15 +44,9 @@ class WeightPlacement:
 
     Args:
         attn_implementation: a name of ATTENTION; "auto" = sdpa if the class has it, else eager.
-        compile: whether to compile the image encoder with torch.compile; for a language model, decoding with a cache of
-            fixed size.
         device_map: "" for one device, else a name of DEVICE_MAPS: layers are spread over all GPUs and the CPU.
         quantization: "" for none, else a name of QUANTIZATION.
         memory: limit on torch's memory on each GPU in this process: up to 1 a share, above 1 bytes; 1 = no limit.
-
-    Raises:
-        UnknownNameError: another word.
-        InputError: a limit that is not positive.
     """
 
     attn_implementation: str = "auto"
@@ -75,13 +69,6 @@ class WeightPlacement:
 
         Args:
             model: the backend's name.
-            device: device to run on; with a device_map the first GPU, else the CPU.
-            dtype: number format of its floating-point weights.
-            language: whether it is a language model, which generates text.
-
-        Raises:
-            InputError: an option that cannot apply to this model or device, or together with another option.
-            DependencyError: a package that an option needs is not installed.
         """
         cuda, bits = device.type == "cuda", self.quantization
         half = str(dtype) in ("torch.float16", "torch.bfloat16")
@@ -112,12 +99,7 @@ class WeightPlacement:
         """Refuse options that a class of transformers does not support.
 
         Args:
-            cls: a model class; nothing is known of an Auto class.
             model: the backend's name.
-            language: whether it is a language model.
-
-        Raises:
-            InputError: it lacks the requested attention, or `generate` cannot compile it.
         """
         flag = ATTENTION[self.attn_implementation]
         if flag and not getattr(cls, flag, True):
@@ -128,12 +110,7 @@ class WeightPlacement:
             raise InputError("option compile", f"yes for {model}", expected, "leave compile out")
 
     def arguments(self, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-        """Keyword arguments of `from_pretrained`, apart from dtype; with "device_map" it also moves the model.
-
-        Args:
-            device: device the model will run on.
-            dtype: number format of its floating-point weights.
-        """
+        """Keyword arguments of `from_pretrained`, apart from dtype; with "device_map" it also moves the model."""
         given: dict[str, Any] = {}
         if self.attn_implementation != "auto":
             given["attn_implementation"] = self.attn_implementation
@@ -146,11 +123,7 @@ class WeightPlacement:
         return given
 
     def limit_memory(self, device: torch.device) -> None:
-        """Limit torch's memory on the GPU, or with a device_map on every GPU, for the whole process.
-
-        Raises:
-            InputError: the GPU has less than the limit.
-        """
+        """Limit torch's memory on the GPU, or with a device_map on every GPU, for the whole process."""
         if self.memory == 1.0:
             return
         cuda = importlib.import_module("torch").cuda
@@ -158,11 +131,7 @@ class WeightPlacement:
             cuda.set_per_process_memory_fraction(self.share_of(cuda.mem_get_info(number)[1]), number)
 
     def share_of(self, total: int) -> float:
-        """Return the limit as a share of `total` bytes.
-
-        Raises:
-            InputError: the limit is more than `total`.
-        """
+        """Return the limit as a share of `total` bytes."""
         share = self.memory if self.memory <= 1.0 else self.memory / total
         if share > 1.0:
             got = f"{self.memory / 1e9:.1f} GB"
@@ -178,11 +147,7 @@ class WeightPlacement:
 
 
 def share_or_size(text: str) -> float:
-    """Parse a limit: "0.5" is a share, "6GB" or "4096 MiB" a size in bytes.
-
-    Raises:
-        ValueError: neither, or a number above 1 without a unit.
-    """
+    """Parse a limit: "0.5" is a share, "6GB" or "4096 MiB" a size in bytes."""
     size = _SIZE.fullmatch(text)
     number = float(text) if size is None else float(size[1]) * _UNITS[size[2]]
     if not number > 0.0 or (size is None) is (number > 1.0):
@@ -191,13 +156,7 @@ def share_or_size(text: str) -> float:
 
 
 def on_device(images: Any, device: torch.device) -> dict[str, Any]:
-    """Keyword argument that makes an image processor prepare images on the GPU, if it can.
-
-    Args:
-        images: image processor; one of the torchvision kind takes `device` (transformers/image_processing_backends.py,
-            `TorchvisionBackend.process_image`), one of the Pillow kind does not.
-        device: device the model runs on.
-    """
+    """Keyword argument that makes an image processor prepare images on the GPU, if it can."""
     return {"device": device} if device.type == "cuda" and getattr(images, "backend", "") == "torchvision" else {}
 
 

@@ -51,12 +51,6 @@ def with_boxes(
         found: objects of one reply about one name, pixels of `rgb`.
         rgb: (H, W, 3) uint8.
         masks: model that gives masks; None if the user wants none.
-        several: whether the model puts several points on one object.
-        model: name of the model, for messages.
-
-    Raises:
-        ModelError: there are points and no `masks`, nothing is found at a point, or the mask model failed.
-        ModelTimeoutError: the mask model spent its time budget.
     """
     if isinstance(masks, PointsByDepth):
         return tuple(MaskedObject(one, None) for one in found)
@@ -97,14 +91,6 @@ def mask_model_of(
         masks_model: option: folder or id of SAM 2.
         family: family of the model that is asked for places; None = a family that writes boxes.
         **given: preset and settings; see `sam2.with_masks`.
-
-    Raises:
-        InputError: "sam2" without `masks_model`, or "depth" with it; an option out of its range; a family that writes
-            points without `masks`; or a family that puts several points on an object with "depth", which cannot group
-            them.
-        UnknownNameError: no such kind of masks, preset, setting or model.
-        DependencyError: torch or transformers is not installed.
-        ModelError: the model cannot be loaded, or does not run here.
     """
     if masks == NONE:
         return None

@@ -37,14 +37,8 @@ def quoted(words: str) -> str:
     Only letters, digits, spaces and a few signs of ordinary names are kept, so no quote, line break, bracket or special
     token such as <|im_start|>, <image> or <loc_1> remains.
 
-    Args:
-        words: a category or phrase from an instruction.
-
     Returns:
         The phrase, LONGEST_PHRASE characters at most.
-
-    Raises:
-        InputError: the phrase is empty after cleaning, or too long.
     """
     if not isinstance(words, str):
         raise InputError("phrase", type(words).__name__, "words", "pass the noun phrase as text")
@@ -74,14 +68,7 @@ def grounding(
     "object".
 
     Args:
-        asked: quoted category → what was found, each with box and score.
-        phrases: P phrases whose quoted categories are the keys.
         rgb: (H, W, 3) uint8.
-        model: name of the model, for messages.
-        unread: what could not be read in the replies; see Grounding.
-
-    Raises:
-        ModelError: a box lies outside the image or has no area.
     """
     objects = _objects(asked)
     try:
@@ -122,11 +109,7 @@ def _detection(number: int, found: NamedObject, category: str) -> Detection:
 
 
 def detection_of(found: NamedObject, id_: str, label: str) -> Detection:
-    """Make a detection from an object of a reply: with its box, or with a point if it has only that.
-
-    Raises:
-        InputError: it has neither, or an invalid box.
-    """
+    """Make a detection from an object of a reply: with its box, or with a point if it has only that."""
     score = found.score or 0.0
     if found.box_xyxy is not None:
         return Detection(id_, label, score, found.box_xyxy)
@@ -150,9 +133,7 @@ class Reply:
     """Reply of a model.
 
     Args:
-        text: decoded text.
         score: geometric mean probability of its tokens, 0 to 1.
-        whole: whether it ended before the token limit.
     """
 
     text: str
@@ -161,11 +142,7 @@ class Reply:
 
 
 class Probabilities:
-    """Logits processor that records the probability of each token chosen by greedy decoding.
-
-    Args:
-        model: name of the model, for messages.
-    """
+    """Logits processor that records the probability of each token chosen by greedy decoding."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -177,9 +154,6 @@ class Probabilities:
         Args:
             input_ids: (B, T) int64 token ids so far; not used.
             scores: (B, V) logits of the next token, after all other processors.
-
-        Raises:
-            ModelError: a row has no finite maximum: weights or arithmetic are broken.
         """
         best = scores.float().softmax(-1).amax(-1)
         if not bool(best.isfinite().all()):
@@ -193,9 +167,6 @@ class Probabilities:
 
         Args:
             rows: B rows of generated token ids.
-            settings: result of `greedy`.
-            tokenizer: tokenizer of the model.
-            plain: whether special tokens are left out of the texts.
         """
         probabilities = zip(*(step.tolist() for step in self._steps), strict=True)
         replies = []
@@ -211,13 +182,7 @@ def greedy(model: Any, tokenizer: Any, longest: int, keep: Sequence[str] = ()) -
     """Return generation settings that give the same reply to the same question every time.
 
     Args:
-        model: model whose end-of-reply tokens are kept.
-        tokenizer: tokenizer of the model; its end token ends a reply, too.
         longest: most tokens of a reply.
-        keep: further settings that stay as the checkpoint has them.
-
-    Raises:
-        ModelError: neither has an end token, so a cut-off reply could not be recognised.
     """
     name, old = type(model).__name__, model.generation_config
     ends = old.eos_token_id if isinstance(old.eos_token_id, list) else [old.eos_token_id]
@@ -232,32 +197,20 @@ def greedy(model: Any, tokenizer: Any, longest: int, keep: Sequence[str] = ()) -
 
 
 def check_whole(reply: Reply, settings: Any, model: str) -> None:
-    """Refuse a reply that was cut off.
-
-    Raises:
-        ModelError: it was cut off at the token limit.
-    """
+    """Refuse a reply that was cut off."""
     if not reply.whole:
         reason = f"its reply was cut off at {settings.max_new_tokens} tokens; it begins {printable(reply.text, 120)!r}"
         raise ModelError(model, reason, "raise max_new_tokens, or ask for objects of which there are fewer")
 
 
 def check_rgb(rgb: Rgb) -> None:
-    """Refuse arrays that are not images.
-
-    Raises:
-        ShapeError: not (H, W, 3) uint8, or without pixels.
-    """
+    """Refuse arrays that are not images."""
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         raise ShapeError("image", "(H, W, 3) uint8", f"{np.shape(rgb)} {np.asarray(rgb).dtype}")
 
 
 def token_limit(text: str) -> int:
-    """Parse the option max_new_tokens.
-
-    Raises:
-        InputError: not a number, or out of range.
-    """
+    """Parse the option max_new_tokens."""
     limit = option("max_new_tokens", text, int)
     if not 1 <= limit <= MOST_TOKENS:
         raise InputError("option max_new_tokens", text, f"1 to {MOST_TOKENS}")

@@ -71,20 +71,7 @@ def load(
         norm_dose: 0 to 1: how far norms of image tokens are moved towards the mean of text tokens (`norms.MeanNorm`);
             above 0 only with allow_untrained=yes.
         positions: name of a position scheme (`position_schemes.AXES`).
-        attention: factor for attention to the image: a number (ScalingVis), or the path of a calibration (AdaptVis) of
-            the model that `loading.model_name` names. Questions are then asked one by one.
         allow_untrained: "yes" or "no": whether to apply remedies that the checkpoint was not trained with.
-        **given: fields of onboard.RuntimeSettings; `batch` phrases are asked at once. `compile` cannot be combined with
-            remedies.
-
-    Raises:
-        InputError: an option is out of its range, or does not fit another option or the model.
-        FileError: a calibration cannot be read.
-        UnknownNameError: no such preset or setting, no such model or position scheme, or a model of another family.
-        DependencyError: torch or transformers is missing.
-        ModelError: the files are incomplete or damaged, the model does not run here, or it was not trained with a
-            requested remedy.
-        ConventionError: the model writes locations in another way.
     """
     limit = token_limit(max_new_tokens)
     remedies = RemedyOptions(norm_dose, positions, attention, allow_untrained)
@@ -109,7 +96,6 @@ class QwenPrompts:
 
     Args:
         processor: Qwen2_5_VLProcessor or Qwen3VLProcessor.
-        device: device the model runs on.
     """
 
     def __init__(self, processor: Any, device: torch.device) -> None:

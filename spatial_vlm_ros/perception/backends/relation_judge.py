@@ -49,11 +49,7 @@ class SmallRelationJudge:
         self._graph = graph
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
-        """See RelationJudge.judge.
-
-        Raises:
-            ModelError: ONNX Runtime failed.
-        """
+        """See RelationJudge.judge."""
         end = time.monotonic() + budget_s
         asked = dict.fromkeys((one.target, one.anchor) for one in questions)
         pairs = [pair for pair in asked if max(map(_area, pair)) <= _LARGEST * rgb.shape[0] * rgb.shape[1]]
@@ -89,10 +85,6 @@ def load(model: str = "", threads: int = 1) -> SmallRelationJudge:
     Args:
         model: folder with model.onnx; "" = the shipped model.
         threads: CPU threads; 0 = all cores.
-
-    Raises:
-        DependencyError: onnxruntime is not installed.
-        ModelError: no model is shipped, or the file is another network.
     """
     folder = Path(model).expanduser() if model else shipped_model(NAME)
     graph = OnnxGraph(folder / "model.onnx", INPUTS, (_OUTPUT,), OnnxDevice("cpu", threads))

@@ -36,8 +36,6 @@ class RemedyOptions:
 
     Args:
         norm_dose: 0 to 1.
-        positions: name of a position scheme.
-        attention: a factor, or the path of a calibration.
         allow_untrained: "yes" or "no".
     """
 
@@ -54,14 +52,7 @@ class RemedyOptions:
         """Make the model's runner; with scaled attention it takes one prompt at a time.
 
         Args:
-            name: name of the backend.
             preset: see onboard.PRESETS.
-            given: fields of onboard.RuntimeSettings.
-
-        Raises:
-            UnknownNameError, DependencyError, ModelError: as `Runner`.
-            InputError: as `Runner`; `compile` or a batch that cannot be combined with a remedy; or a wrong
-                allow_untrained.
         """
         run = settings(preset, **given)
         option("allow_untrained", self.allow_untrained, yes_or_no)
@@ -73,12 +64,7 @@ class RemedyOptions:
         """Return the requested remedies as values.
 
         Args:
-            name: name of the backend.
             model: folder or hub id; a calibration has to belong to it.
-
-        Raises:
-            DependencyError, ModelError: torch or transformers is missing, or too old for remedies.
-            InputError, UnknownNameError, FileError: an option is wrong; as RequestedRemedies and read_attention.
         """
         loading.transformers_class("AttentionMaskInterface", model=name)  # raises with install advice
         from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, read_attention
@@ -109,11 +95,7 @@ class QuestionedModel(WordModel):
         )
 
     def box_text(self, rgb: Rgb, box: Box) -> str:
-        """Write a box as the model does, for a question about it; see relation_marks.
-
-        Raises:
-            MarksError: its family writes points, or boxes in a form that cannot be used in a question.
-        """
+        """Write a box as the model does, for a question about it; see relation_marks."""
         return family_box_text(self.name, self.family, self.convention, rgb, box, self.scorer.seen_size)
 
 
@@ -128,14 +110,7 @@ def refuse_remedies(name: str, config: Mapping[str, Any], cls: str, options: Rem
     """Refuse remedies on a model of an unknown class.
 
     Args:
-        name: name of the backend.
         config: content of the model's config.json.
-        cls: its class in transformers.
-        options: requested options.
-
-    Raises:
-        InputError: a remedy is requested.
-        ModelError: the checkpoint was trained with a remedy.
     """
     from spatial_vlm_ros.vlm.parts import ARCHITECTURES
     from spatial_vlm_ros.vlm.remedies.marking import FIELD
@@ -168,22 +143,8 @@ def finished(
     """Make the grounder: apply remedies to its model, warm it up and probe it, as the options say.
 
     Args:
-        name: name of the backend.
-        weights: the model.
-        processor: the processor that belongs to it.
-        row: its family, which decides its prompts.
-        prepare: makes its inputs.
-        runner: memory and time.
-        limit: longest reply, tokens.
-        folder: folder of the checkpoint.
         requested: requested remedies; None = the class of the model is not known.
         probe: option; "" = as warm_up.
-        masks: as in WordModel.
-
-    Raises:
-        ModelError: remedies cannot be applied, or the model does not run here.
-        InputError: a scheme that does not fit the model, or a wrong option.
-        ConventionError: the model writes locations in another way.
     """
     answering: Callable[[Any], AbstractContextManager[Any]] = nullcontext
     made: type[WordModel] = WordModel
@@ -216,11 +177,7 @@ def _template(processor: Any, row: ModelFamily) -> str:
 
 
 def _one_by_one(run: RuntimeSettings, batch: str) -> RuntimeSettings:
-    """Set the batch to 1, because attention is scaled for one prompt at a time.
-
-    Raises:
-        InputError: the option `batch` is larger. The batch of a preset is lowered silently.
-    """
+    """Set the batch to 1, because attention is scaled for one prompt at a time."""
     if batch and run.batch > 1:
         repair = "leave batch out: attention is scaled for one question at a time"
         raise InputError("option batch", batch, "1 together with attention", repair)

@@ -48,7 +48,6 @@ class Preparation:
     Args:
         side: side of the square to which the image is stretched, pixels.
         factor: factor for 8-bit values.
-        mean: mean of each channel, which is subtracted.
         std: standard deviation of each channel, which divides.
     """
 
@@ -74,11 +73,7 @@ class Segmenter:
 
     Args:
         model: Sam2Model on the runner's device.
-        prepare: image preparation read from its folder.
         runner: memory and time; its image size is not used, because the model takes one size only.
-
-    Raises:
-        ModelError: the preparation is for another size than the model's.
     """
 
     def __init__(self, model: Any, prepare: Preparation, runner: Runner) -> None:
@@ -98,10 +93,6 @@ class Segmenter:
 
         Returns:
             For each box (H, W) bool with pixels only inside the box, or None if there are none.
-
-        Raises:
-            ModelError: the model failed, gave NaN, or memory ran out.
-            ModelTimeoutError: the time budget is spent.
         """
         return tuple(self.runner.over(boxes, self._forward(rgb)))
 
@@ -114,18 +105,11 @@ class Segmenter:
 
         Returns:
             For each point (H, W) bool, or None if the model finds nothing.
-
-        Raises:
-            ModelError, ModelTimeoutError: as `masks`.
         """
         return tuple(self.runner.over(points, self._at_points(rgb)))
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; returns the seconds it took.
-
-        Raises:
-            ModelError: the model does not run here.
-        """
+        """Run once on a grey image with a full batch; returns the seconds it took."""
         grey = np.full((480, 640, 3), 127, np.uint8)
         boxes = [(160.0, 120.0, 480.0, 360.0)] * self.runner.settings.batch
         return self.runner.warm_up(boxes, self._forward(grey))
@@ -189,10 +173,6 @@ class MaskedGrounder:
     """A grounder whose boxes get masks; masks from the grounder itself are kept.
 
     All other methods of the grounder (`refer`, `answer`, `written`) are available too.
-
-    Args:
-        grounder: grounder that finds the objects.
-        segmenter: segmenter that gives the masks.
     """
 
     def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
@@ -205,12 +185,7 @@ class MaskedGrounder:
         return getattr(self.grounder, name)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Call the grounder and add masks; see Grounder.ground.
-
-        Raises:
-            ModelError: one of the two models failed.
-            ModelTimeoutError: one of them spent its time budget.
-        """
+        """Call the grounder and add masks; see Grounder.ground."""
         found = self.grounder.ground(rgb, phrases)
         bare = [n for n, detection in enumerate(found.detections) if detection.mask is None]
         masks = self.segmenter.masks(rgb, [found.detections[n].box_xyxy for n in bare])
@@ -220,12 +195,7 @@ class MaskedGrounder:
         return replace(found, detections=tuple(detections))
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Add masks to detections with boxes or points; see Masker.masked.
-
-        Raises:
-            ModelError: the model failed.
-            ModelTimeoutError: it spent its time budget.
-        """
+        """Add masks to detections with boxes or points; see Masker.masked."""
         return masked_by(self.segmenter, rgb, detections)
 
 
@@ -233,17 +203,9 @@ def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "
     """Add masks to a grounder as the options ask; the same grounder if no masks are wanted.
 
     Args:
-        grounder: grounder that finds the objects.
         masks: "" for none, or a name of KINDS.
         masks_model: folder or id of the hub, for example "facebook/sam2.1-hiera-tiny".
         preset: see onboard.PRESETS.
-        **given: fields of onboard.RuntimeSettings; longest_px is not used.
-
-    Raises:
-        UnknownNameError: no such kind of masks, preset, setting or model.
-        InputError: masks without a model, or an option out of its range.
-        DependencyError: torch or transformers is not installed.
-        ModelError: the model cannot be loaded, or does not run here.
     """
     return MaskedGrounder(grounder, chosen_segmenter(masks, masks_model, preset, **given)) if masks else grounder
 
@@ -273,14 +235,10 @@ def load(*, grounder: str, model: str, options: str = "", preset: str = "auto", 
     """Load another backend and add masks to it.
 
     Args:
-        grounder: name of the backend that finds the objects.
         model: folder or id of the SAM 2 model.
         options: options of that backend, "name=value name=value".
         preset: see onboard.PRESETS.
         **given: options of SAM 2; fields of onboard.RuntimeSettings.
-
-    Raises:
-        InputError, UnknownNameError, DependencyError, ModelError: as `load_grounder` and `with_masks`.
     """
     return with_masks(load_grounder(grounder, parse_options(options)), NAME, model, preset, **given)
 
@@ -289,11 +247,7 @@ def preparation(folder: Path, *, model: str = NAME) -> Preparation:
     """Read the image preparation of a model.
 
     Args:
-        folder: folder of the model.
         model: the backend's name, for messages.
-
-    Raises:
-        ModelError: no preprocessor_config.json or processor_config.json, or it asks for an unsupported step.
     """
     content = image_config(folder, model)
     if not content:

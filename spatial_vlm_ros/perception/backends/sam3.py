@@ -59,16 +59,9 @@ def load(
         model: folder, or id of the hub such as "facebook/sam3".
         threshold: least score of an object.
         mask_threshold: least probability of a mask pixel.
-        iou: overlap from which two masks are one object.
         most: most objects per image.
         preset: see onboard.PRESETS.
         **given: device, dtype, batch, budget_s, warm_up: see onboard.RuntimeSettings; longest_px is not used.
-
-    Raises:
-        InputError: an option out of its range.
-        UnknownNameError: no such preset, setting or model.
-        DependencyError: torch or transformers is not installed.
-        ModelError: the model cannot be loaded, or does not run here.
     """
     least = option("threshold", threshold, float)
     thresholds = Thresholds(least, least, option("iou", iou, float), most=option("most", most, int))
@@ -89,15 +82,9 @@ class ConceptDetector:
 
     Args:
         model: Sam3Model on the runner's device.
-        prepare: image preparation of the model.
-        tokens: tokenizer for its texts.
         runner: memory and time; its image size is not used, because the model takes one size only.
         thresholds: what counts as found; `text` is the least score of a phrase, `score` that of an object.
         mask_threshold: least probability of a pixel of a mask, 0 to 1.
-
-    Raises:
-        InputError: a threshold out of its range.
-        ModelError: the preparation is for another size than the model's.
     """
 
     def __init__(
@@ -123,11 +110,6 @@ class ConceptDetector:
 
         An object found under several categories is one detection with the mask of the best. See `phrase_boxes.grounded`
         for `match`.
-
-        Raises:
-            ModelError: the model failed, gave NaN, or memory ran out.
-            ModelTimeoutError: the time budget is spent.
-            InputError: a category without letters, or one that is too long.
         """
         return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
 
@@ -140,18 +122,11 @@ class ConceptDetector:
 
         Returns:
             The `most` best objects of each category, by falling score, with masks; each fits only its category.
-
-        Raises:
-            as `ground`.
         """
         return together(self.runner.over(categories, self._forward(rgb, categories)))
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; returns the seconds it took.
-
-        Raises:
-            ModelError: the model does not run here.
-        """
+        """Run once on a grey image with a full batch; returns the seconds it took."""
         grey = np.full((480, 640, 3), 127, np.uint8)
         return self.runner.warm_up([ANYTHING] * self.runner.settings.batch, self._forward(grey, (ANYTHING,)))
 
@@ -176,7 +151,6 @@ class ConceptDetector:
         """Read the objects of one category.
 
         Args:
-            output: model output for B categories.
             row: row of the category among them.
             place: (C,) 1 where the category is among all that are asked, else 0.
             size: (height, width) of the image in pixels.

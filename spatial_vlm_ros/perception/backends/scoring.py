@@ -29,14 +29,6 @@ def load(
         device: see devices.best_device.
         dtype: see devices.best_dtype.
         template: prompt with "{question}" and the image token; empty = the chat template of the processor.
-        lead: text before each candidate.
-
-    Raises:
-        UnknownNameError: no such model, device or number format, or a model of another class.
-        InputError: a template without "{question}", or no template for a processor without a chat template.
-        DependencyError: torch or transformers is missing.
-        ModelError: the files are incomplete or damaged, the model does not run here, or a remedy that it was trained
-            with is unknown or cannot be applied.
     """
     loading.transformers_class("AttentionMaskInterface", model=model)  # remedies need it; the error says how to get it
     from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat
@@ -58,9 +50,5 @@ def processor_class(kind: str, model: str) -> str | type[Any]:
 
     Args:
         kind: `model_type`, a key of ARCHITECTURES.
-        model: its name, for messages.
-
-    Raises:
-        DependencyError, ModelError: as `loading.transformers_class`.
     """
     return without_videos(loading.transformers_class(_QWEN[kind], model=model)) if kind in _QWEN else "AutoProcessor"

@@ -25,9 +25,6 @@ class ServerReader:
     """Asks a model server to rewrite a sentence as one plain command; a SentenceReader. Threads may share it.
 
     Args:
-        client: client of the server.
-        model: its name on the server.
-        name: name of model and server, for errors.
         max_tokens: most tokens of an answer.
     """
 
@@ -36,14 +33,7 @@ class ServerReader:
         self._client, self._model, self._max_tokens = client, model, max_tokens
 
     def read(self, instruction: str) -> ModelReading:
-        """See SentenceReader.read.
-
-        Raises:
-            InputError: the sentence cannot be quoted.
-            ServerTimeoutError, ServerDownError: as in the backend "server".
-            ModelError: the server refuses, or its answer is invalid.
-            NotUnderstoodError: the sentence has no command, or the reading failed its checks.
-        """
+        """See SentenceReader.read."""
         request = reading_request(chat.quoted(instruction), self._model, self._max_tokens)
         answer = self._client.post("/chat/completions", json.dumps(request).encode("ascii"))
         return model_reading(instruction, chat.said(answer, self.name).text, self.name)
@@ -60,12 +50,7 @@ def load(
     budget: str = "12",
     retries: str = "1",
 ) -> ServerReader:
-    """Load the reader without contacting the server. Options: docs/model_server.md.
-
-    Raises:
-        InputError: an option is wrong, or the API key would cross a network in clear text.
-        FileError: the file of certificates cannot be read.
-    """
+    """Load the reader without contacting the server. Options: docs/model_server.md."""
     most = number("max_tokens", max_tokens, int)
     if not model.strip() or not 1 <= most <= MOST_TOKENS:
         got, wanted = f"model {model!r}, max_tokens {most}", f"a name, and 1 to {MOST_TOKENS}"
@@ -79,10 +64,6 @@ def load_reader(options: str) -> ServerReader:
 
     Args:
         options: "model=NAME url=http://… name=value", see docs/model_server.md.
-
-    Raises:
-        InputError: an option is wrong or unknown.
-        FileError: a file named in the options cannot be read.
     """
     given = parse_options(options)
     known = list(inspect.signature(load).parameters)

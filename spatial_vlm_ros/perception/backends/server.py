@@ -60,16 +60,9 @@ class ServerGrounder:
     """Asks a model server for the locations of objects; a Grounder. It keeps no state; threads may share it.
 
     Args:
-        client: client of the server.
-        asking: model, convention and form of the question.
-        name: name of model and server, for errors.
         fallback: grounder that answers if the server is down, or None.
-        fallback_name: name of the fallback, for errors.
         masks: turns points into objects and gives boxes masks, or leaves points to geometry; None = boxes stay as they
             are, and points are refused.
-
-    Attributes:
-        probed: whether a probe has confirmed the convention.
     """
 
     def __init__(
@@ -92,21 +85,11 @@ class ServerGrounder:
 
         Args:
             rgb: (H, W, 3) uint8.
-            phrases: P phrases.
 
         Returns:
             Detections with boxes in pixels of `rgb`. Their score is the model's confidence in its whole answer, 1 if
             the server does not give it. The match is that of labels. An object given under two names, with boxes that
             overlap by SAME_BOX, is one object that fits both.
-
-        Raises:
-            ShapeError: `rgb` is not an image.
-            InputError: a phrase cannot be quoted, or there are too many.
-            ServerTimeoutError: no answer within the time limits, and no fallback.
-            ServerDownError: no server answers, and there is no fallback.
-            ReplyError: the model's text is not a list of locations in the image.
-            ModelError: the server refuses, its answer is invalid, or the fallback failed too.
-            CancelledError: the fallback was cancelled.
         """
         names = tuple(dict.fromkeys(phrase.category for phrase in phrases))
         sent = chat.image(rgb, self._asking)
@@ -135,24 +118,13 @@ class ServerGrounder:
             What was found, boxes and points in pixels of `rgb`; its score is the model's confidence in its whole
             answer, None if the server does not give it. Empty if a part of the reply cannot be read, because that part
             may mean another object.
-
-        Raises:
-            InputError: the words cannot be quoted.
-            ServerTimeoutError: no answer within the time limits.
-            ServerDownError: no server answers.
-            ReplyError: the model's text is not a list of locations in the image.
-            ModelError: the server refuses, or its answer is invalid.
         """
         sent = chat.image(rgb, self._asking)
         reading = self._ask(self._refer_request(words, sent), rgb, sent)
         return () if reading.unread else reading.places
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Add masks to detections if a mask model is set; see Masker.masked.
-
-        Raises:
-            ModelError: the mask model failed.
-        """
+        """Add masks to detections if a mask model is set; see Masker.masked."""
         return masked_by(self._masks, rgb, detections)
 
     @property
@@ -162,21 +134,12 @@ class ServerGrounder:
         return dataclasses.replace(stated, unit="resized") if stated.unit == "pixel" else stated
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """Return the raw reply for a description, and (width, height) of the sent image, pixels; see Writer.written.
-
-        Raises:
-            InputError, ServerTimeoutError, ServerDownError, ModelError: as `refer`.
-        """
+        """Return the raw reply for a description, and (width, height) of the sent image, pixels; see Writer.written."""
         sent = chat.image(rgb, self._asking)
         return self._said(self._refer_request(words, sent)).text, sent.size
 
     def reply(self, rgb: Rgb, prompt: str) -> PromptReply:
-        """Send a prompt unchanged and return the model's reply; the fallback is not asked. See Replier.reply.
-
-        Raises:
-            ServerTimeoutError, ServerDownError: as `refer`.
-            ModelError: the server refuses, or its answer is invalid.
-        """
+        """Send a prompt unchanged and return the model's reply; the fallback is not asked. See Replier.reply."""
         sent = chat.image(rgb, self._asking)
         said = self._said(chat.prompt_request(prompt, sent, self._asking), partly=True)
         return PromptReply(said.text, sent.size, said.whole)
@@ -186,12 +149,7 @@ class ServerGrounder:
 
         Args:
             rgb: (H, W, 3) uint8.
-            question: question in our own words.
             choices: the choices in the order in which the model reads them.
-
-        Raises:
-            ServerTimeoutError, ServerDownError: as `refer`.
-            ModelError: the server refuses, or its reply does not name one of them.
         """
         sent = chat.image(rgb, self._asking)
         return chat.named(
@@ -199,11 +157,7 @@ class ServerGrounder:
         )
 
     def box_text(self, rgb: Rgb, box: Box) -> str:
-        """Write a box as the model does, for a question about it; see relation_marks.
-
-        Raises:
-            MarksError: its family writes points, or boxes in a form that cannot be used in a question.
-        """
+        """Write a box as the model does, for a question about it; see relation_marks."""
         return family_box_text(
             self.name, self._asking.family, self.convention, rgb, box, lambda seen: chat.image(seen, self._asking).size
         )
@@ -333,17 +287,7 @@ def load(
     fallback_options: str = "",
     probe: str = "yes",
 ) -> ServerGrounder:
-    """Load the backend; a server that does not run yet is not probed. Options: docs/model_server.md.
-
-    Raises:
-        InputError: an option is wrong, the model's family is not known and neither family nor convention is set, the
-            family writes points and `masks` is not set, or the API key would cross a network in clear text.
-        UnknownNameError: no such family, convention, image format, kind of masks or fallback.
-        FileError: the file of certificates cannot be read.
-        DependencyError: masks are wanted, and torch or transformers is not installed.
-        ModelError: the fallback or the mask model cannot be loaded, or the server refuses.
-        ConventionError: the model writes locations in another convention than stated.
-    """
+    """Load the backend; a server that does not run yet is not probed. Options: docs/model_server.md."""
     client, name = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
     row = asked(model, family=family, prompt=prompt, convention=convention)
     if row is not None and not row.chat:

@@ -19,7 +19,6 @@ class Address:
 
     Args:
         scheme: "http" or "https".
-        host: name or number, without brackets.
         port: 1 to 65535.
         path: prefix of the API's own paths, without a final slash; usually "/v1".
     """

@@ -49,20 +49,14 @@ class ChatPrompt:
     """Settings of a model's prompts.
 
     Args:
-        model: its name on the server.
         convention: how it writes locations; "pixel" and "resized" both mean pixels of the sent image.
         schema: whether the answer has to follow a JSON schema (response_format).
         logprobs: whether token probabilities are requested.
-        image: how the image is sent.
         longest_side: longest side of the sent image, pixels; a larger image is reduced.
         multiple: both sides of the sent image are multiples of this, pixels, so that a model that rounds sides to it
             (Qwen2.5-VL: 28) sees exactly the sent image.
         max_tokens: most tokens of an answer.
         family: family whose own prompts are used, one request per name; None = all names at once, in JSON.
-
-    Raises:
-        InputError: no model name, or a number out of its range.
-        UnknownNameError: another image format.
     """
 
     model: str
@@ -98,9 +92,7 @@ class ChatReply:
     """Reply of a model.
 
     Args:
-        text: its words.
         confidence: geometric mean of its tokens' probabilities, 0 to 1; None = not given.
-        whole: whether it ended before max_tokens.
     """
 
     text: str
@@ -113,10 +105,6 @@ def image(rgb: Rgb, asking: ChatPrompt) -> SentImage:
 
     Args:
         rgb: (H, W, 3) uint8.
-        asking: format and size.
-
-    Raises:
-        ShapeError: `rgb` is no such image.
     """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         got = f"{rgb.shape} {rgb.dtype}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
@@ -141,11 +129,6 @@ def find_request(names: Sequence[str], sent: SentImage, asking: ChatPrompt) -> d
 
     Args:
         names: 1 to MOST_NAMES different ones.
-        sent: the image.
-        asking: settings of the prompt.
-
-    Raises:
-        InputError: too many names, or a name that cannot be quoted.
     """
     if not 1 <= len(names) <= MOST_NAMES:
         raise InputError("names to find", str(len(names)), f"1 to {MOST_NAMES}", "ask for fewer objects at once")
@@ -158,11 +141,7 @@ def find_request(names: Sequence[str], sent: SentImage, asking: ChatPrompt) -> d
 
 
 def refer_request(words: str, sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
-    """Make the request for the object that a description means.
-
-    Raises:
-        InputError: the description cannot be quoted.
-    """
+    """Make the request for the object that a description means."""
     asked = (
         f"Find what this description means in the picture: {quoted(words)}. Report only what it means, with the "
         "description as its label, and more than one thing only where it means several. "
@@ -171,27 +150,14 @@ def refer_request(words: str, sent: SentImage, asking: ChatPrompt) -> dict[str, 
 
 
 def prompt_request(prompt: str, sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
-    """Make the request with a family's own prompt, without system prompt and schema: it was not trained with them.
-
-    Args:
-        prompt: prompt of the family, with the quoted name in it.
-        sent: the image.
-        asking: settings of the prompt.
-    """
+    """Make the request with a family's own prompt, without system prompt and schema: it was not trained with them."""
     request = _chat("", prompt, sent, replace(asking, schema=False), "", {})
     request["messages"] = request["messages"][1:]
     return request
 
 
 def answer_request(question: str, choices: Sequence[str], sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
-    """Make the request for a question with choices; `named` reads the answer.
-
-    Args:
-        question: question in our own words; it is not quoted.
-        choices: two or more, in our own words.
-        sent: the image.
-        asking: settings of the prompt.
-    """
+    """Make the request for a question with choices; `named` reads the answer."""
     words = f"{question} Answer with one of: {', '.join(choices)}."
     if asking.schema:
         words += ' Write it as a JSON object {"answer": …}.'
@@ -200,11 +166,7 @@ def answer_request(question: str, choices: Sequence[str], sent: SentImage, askin
 
 
 def quoted(text: str) -> str:
-    """Write a text as a JSON string of printable characters, without control tokens and brackets of any model.
-
-    Raises:
-        InputError: it is empty, too long, or not valid Unicode.
-    """
+    """Write a text as a JSON string of printable characters, without control tokens and brackets of any model."""
     if not isinstance(text, str) or not text.strip() or len(text) > LONGEST_WORDS:
         got = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
         raise InputError("words for the model", got, f"1 to {LONGEST_WORDS} characters", "rephrase them")
@@ -324,16 +286,7 @@ def cut_off(model: str) -> ModelError:
 
 
 def said(data: bytes, model: str, partly: bool = False) -> ChatReply:
-    """Read the body of a response with status 200.
-
-    Args:
-        data: the body.
-        model: its name, for errors.
-        partly: whether an answer that was cut off is accepted.
-
-    Raises:
-        ModelError: it is not a chat completion with one choice, was cut off, was refused, or is empty.
-    """
+    """Read the body of a response with status 200."""
     try:
         completion = msgspec.json.decode(data, type=_Completion)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -368,16 +321,7 @@ def _confidence(logprobs: _Logprobs | None, model: str) -> float | None:
 
 
 def named(text: str, choices: Sequence[str], model: str) -> str:
-    """Find the one choice that a text names. If one choice contains another, the longer one counts.
-
-    Args:
-        text: reply of the model.
-        choices: the choices given to `answer_request`.
-        model: its name, for errors.
-
-    Raises:
-        ModelError: it names none of the choices, or several.
-    """
+    """Find the one choice that a text names. If one choice contains another, the longer one counts."""
     longest_first = "|".join(re.escape(choice) for choice in sorted(choices, key=len, reverse=True))
     found = {match.lower() for match in re.findall(rf"(?<!\w)(?:{longest_first})(?!\w)", text, re.IGNORECASE)}
     told = [choice for choice in choices if choice.lower() in found]

@@ -35,10 +35,6 @@ class ServerDownError(ModelError):
     """The server cannot be reached or cannot serve; another model may answer in its place.
 
     Args:
-        model: name of the model and the server.
-        reason: what happened.
-        repair: what to do about it.
-        transient: whether another attempt may succeed.
         retry_after_s: seconds to wait, as the server asks; None = not given.
     """
 
@@ -61,11 +57,7 @@ class RequestLimits:
         connect_s: finding the host, connecting and TLS, seconds.
         read_s: longest silence of the server, seconds; a model is silent while it computes.
         budget_s: the whole request with all its attempts and pauses, seconds.
-        retries: further attempts after the first.
         most_bytes: most bytes of a reply.
-
-    Raises:
-        InputError: a time is not a positive number, or a count is below its minimum.
     """
 
     connect_s: float = 3.0
@@ -95,9 +87,6 @@ class Client:
     """Posts JSON to one server.
 
     Args:
-        address: address of the server.
-        limits: limits of time and size.
-        name: name of model and server, for errors.
         credential: sent as a bearer token; or None.
         tls: trusted certificates for https; None = those the system trusts.
     """
@@ -126,12 +115,6 @@ class Client:
             path: path after the address's own path.
             body: JSON bytes.
             deadline: deadline shared by several posts of one request; None = one of its own.
-
-        Raises:
-            ServerTimeoutError: no response within the time limits.
-            ServerDownError: the server is unreachable or says that it cannot serve, up to the last attempt.
-            ModelError: the server refuses the request, redirects it elsewhere, has an invalid certificate, breaks HTTP,
-                or answers with more than `most_bytes`.
         """
         deadline = deadline or self.deadline()
         attempt = 0

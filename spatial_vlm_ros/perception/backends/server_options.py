@@ -19,12 +19,7 @@ _T = TypeVar("_T")
 def server_client(
     model: str, url: str, key_env: str, ca_file: str, connect_timeout: str, read_timeout: str, budget: str, retries: str
 ) -> tuple[Client, str]:
-    """Make the client of a model server, and the name of model and server for errors. Options: docs/model_server.md.
-
-    Raises:
-        InputError: an option is wrong, or the API key would cross a network in clear text.
-        FileError: the file of certificates cannot be read.
-    """
+    """Make the client of a model server, and the name of model and server for errors. Options: docs/model_server.md."""
     address = Address.parse(url)
     name = f"{model} at {address.origin}"
     limits = RequestLimits(
@@ -37,22 +32,14 @@ def server_client(
 
 
 def chosen(option: str, name: str, choices: Mapping[str, _T]) -> _T:
-    """Return the value that a word of an option stands for.
-
-    Raises:
-        UnknownNameError: it is not one of the choices.
-    """
+    """Return the value that a word of an option stands for."""
     if name not in choices:
         raise UnknownNameError(option, name, choices)
     return choices[name]
 
 
 def number(option: str, text: str, kind: Callable[[str], _T]) -> _T:
-    """Read a number from an option.
-
-    Raises:
-        InputError: it is not a number.
-    """
+    """Read a number from an option."""
     try:
         return kind(text)
     except ValueError as error:

@@ -34,11 +34,7 @@ class Deadline:
         return self.at - time.monotonic()
 
     def left(self, most: float = math.inf) -> float:
-        """Return the seconds left, at most `most`.
-
-        Raises:
-            TimeoutError: none is left.
-        """
+        """Return the seconds left, at most `most`."""
         seconds = min(self.remaining(), most)
         if seconds <= 0.0:
             raise TimeoutError
@@ -65,9 +61,7 @@ class Wire:
     """The socket methods that http.client needs, with one deadline for everything. The owner closes the socket.
 
     Args:
-        sock: connected socket, with or without TLS.
         silence_s: longest pause of the other side, seconds.
-        deadline: deadline for everything sent and received.
     """
 
     def __init__(self, sock: socket.socket, silence_s: float, deadline: Deadline) -> None:
@@ -78,11 +72,7 @@ class Wire:
         return io.BufferedReader(_Reader(self._sock, self._silence_s, self._deadline))
 
     def sendall(self, data: bytes) -> None:
-        """Send all data in pieces, checking the clock before each.
-
-        Raises:
-            TimeoutError: the deadline has passed, or the pause was too long.
-        """
+        """Send all data in pieces, checking the clock before each."""
         view = memoryview(data)
         for start in range(0, len(view), _CHUNK):
             self._sock.settimeout(self._deadline.left(self._silence_s))
@@ -93,12 +83,7 @@ class Wire:
 
 
 class Connection(http.client.HTTPConnection):
-    """An HTTP connection over an open wire.
-
-    Args:
-        address: named in the request.
-        wire: open wire to the server.
-    """
+    """An HTTP connection over an open wire."""
 
     def __init__(self, address: Address, wire: Wire) -> None:
         super().__init__(address.host, address.port)

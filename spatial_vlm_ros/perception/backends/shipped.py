@@ -14,11 +14,7 @@ def shipped_model(name: str, file: str = "model.onnx") -> Path:
     """Find the folder of a shipped model: in the checkout, else in an overlay, else in this environment.
 
     Args:
-        name: name of the folder below models/.
         file: file that the folder must contain.
-
-    Raises:
-        ModelError: none of these has it.
     """
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sysconfig.get_path("data")]
     tried = [Path(__file__).resolve().parents[3], *(Path(p) / "share" / "spatial_vlm_ros" for p in prefixes)]

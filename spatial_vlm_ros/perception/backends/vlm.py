@@ -79,28 +79,10 @@ def load(
         masks: "" for none, "sam2", "depth" (points become the surfaces at them), or "none": points are only for
             `refer`.
         masks_model: folder or id of the SAM 2 model.
-        max_new_tokens: longest reply, tokens.
         preset: see onboard.PRESETS.
         probe: "yes" or "no": whether to ask for shapes at known positions, to refuse a model that writes locations in
             another way; default: as warm_up.
         norm_dose: as in qwen_vl.load; like the other remedies only for a class that vlm/parts.py knows.
-        positions: likewise.
-        attention: likewise.
-        allow_untrained: likewise.
-        **given: fields of onboard.RuntimeSettings; `batch` phrases are asked at once. `compile` cannot be combined with
-            remedies.
-
-    Raises:
-        InputError: an option is out of its range or does not fit another option or the model; the class does not
-            support a requested remedy; the family is not known and prompt or convention is not set; or it writes points
-            and `masks` is not set.
-        UnknownNameError: no such family, convention, preset, setting, position scheme or model.
-        FileError: a file cannot be read.
-        DependencyError: torch or transformers is missing.
-        ModelError: the family needs a server or another backend; the installed transformers has no code for it; the
-            files are incomplete or damaged; the model does not run here; or the checkpoint was trained with a remedy
-            that cannot be applied, or without a requested one.
-        ConventionError: the model writes locations in another way.
     """
     limit = token_limit(max_new_tokens)
     remedies = RemedyOptions(norm_dose, positions, attention, allow_untrained)
@@ -134,8 +116,6 @@ class ChatPrompts:
     """Makes inputs with a processor's chat template; implements PreparePrompts.
 
     Args:
-        processor: processor of the model.
-        device: device the model runs on.
         square: whether images are padded to a square first.
     """
 
@@ -186,23 +166,13 @@ def reduced(image: Any, longest_px: int) -> Any:
 
 
 def _check_loadable(row: ModelFamily, folder: str) -> None:
-    """Refuse a model of a family that this backend cannot load, and say what can load it.
-
-    Raises:
-        ModelError: it needs another backend or a server.
-    """
     if row.name in FAMILIES and NAME not in row.in_process:
         repair = f"use the backend {row.in_process[0]}" if row.in_process else _BY_SERVER
         raise ModelError(NAME, f"{folder} is of the family {row.name}: {row.why_not}", repair)
 
 
 def _class_of(kind: str, folder: str, *, brings_code: bool) -> Any:
-    """Return the class of transformers for a `model_type`.
-
-    Raises:
-        DependencyError: torch or transformers is not installed.
-        ModelError: the installed transformers has no code for it.
-    """
+    """Return the class of transformers for a `model_type`."""
     loading.transformers_class(AUTO_CLASS, model=NAME)
     names = importlib.import_module("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     if kind not in names:
@@ -222,13 +192,7 @@ def _processor_class(kind: str) -> Any:
 
 
 def _preparation(processor: Any, kind: str, row: ModelFamily, device: torch.device) -> PreparePrompts:
-    """Return what makes the inputs of a model.
-
-    Raises:
-        ModelError: its processor has no chat template.
-        InputError: the convention refers to a resized image and the processor does not tell its size, or the processor
-            crops images and the convention refers to whole images.
-    """
+    """Return what makes the inputs of a model."""
     from spatial_vlm_ros.vlm.diagnostics.candidates import cuts_sides
 
     if kind in _QWEN:

@@ -55,9 +55,6 @@ def check_room(model: str, needed: int, free: int | None, where: str) -> None:
         needed: bytes of the weights.
         free: free bytes; None = unknown, nothing is refused.
         where: device named in the message, "cpu" or "cuda:0".
-
-    Raises:
-        ModelError: the weights need more than is free.
     """
     if free is not None and needed > free:
         reason = f"its weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {where}"

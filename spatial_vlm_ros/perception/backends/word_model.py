@@ -53,7 +53,6 @@ class PreparePrompts(Protocol):
 
         Args:
             image: PIL image, RGB.
-            prompts: B prompts.
             longest_px: most pixels of the longest side.
 
         Returns:
@@ -72,24 +71,11 @@ class WordModel:
     was of its wording; it is not calibrated.
 
     Args:
-        name: name of the backend, for messages.
         model: transformers model, on the runner's device; its generation settings are replaced.
-        processor: the processor that belongs to it.
-        family: its family, which decides its prompts.
         convention: key of CONVENTIONS of its answers.
-        prepare: makes its inputs.
-        runner: memory and time.
-        max_new_tokens: longest reply, tokens.
         answering: gives, for the (B, N) `input_ids` of the prompts, a context manager around each call of `generate`.
         masks: turns points into objects and gives boxes masks, or leaves points to geometry; None = boxes stay as they
             are, and points are refused.
-
-    Attributes:
-        probed: whether a probe has confirmed the convention.
-        domain: domain of its training images, if its folder tells it.
-
-    Raises:
-        ModelError: the model has no end-of-reply token, or its tokenizer no token for images.
     """
 
     def __init__(
@@ -115,14 +101,7 @@ class WordModel:
         self._longest = max_new_tokens
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Ask for every category once, and match the boxes to the phrases; see `grounding`.
-
-        Raises:
-            ShapeError: the image is not (H, W, 3) uint8.
-            InputError: a category is empty once it is quoted.
-            ModelError: the model failed, gave no box, or two replies could not be read.
-            ModelTimeoutError: the time budget is spent.
-        """
+        """Ask for every category once, and match the boxes to the phrases; see `grounding`."""
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
         prompts = [self.family.every.format(category) for category in categories]
         readings = self._ask(rgb, prompts, boxes=self._masks is None)
@@ -141,24 +120,16 @@ class WordModel:
 
         Args:
             rgb: (H, W, 3) uint8.
-            words: the phrase.
 
         Returns:
             The objects that the model names, in pixels of `rgb`; empty if it sees nothing that fits, or if a part of
             its reply cannot be read, because that part may mean another object.
-
-        Raises:
-            ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
         """
         reading = self._ask(rgb, [self.family.one.format(quoted(words))], boxes=False)[0]
         return () if reading.unread else reading.places
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Add masks to detections if a mask model is set; see Masker.masked.
-
-        Raises:
-            ModelError, ModelTimeoutError: as the mask model.
-        """
+        """Add masks to detections if a mask model is set; see Masker.masked."""
         return masked_by(self._masks, rgb, detections)
 
     @property
@@ -167,31 +138,19 @@ class WordModel:
         return self._convention
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """Return the raw reply, and (width, height) in pixels of the image as resized; see Writer.written.
-
-        Raises:
-            ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
-        """
+        """Return the raw reply, and (width, height) in pixels of the image as resized; see Writer.written."""
         check_rgb(rgb)
         reply, resized = self.runner.over([self.family.one.format(quoted(words))], self._forward(rgb))[0]
         return reply.text, resized
 
     def reply(self, rgb: Rgb, prompt: str) -> PromptReply:
-        """Return the reply to a prompt; see Replier.reply.
-
-        Raises:
-            ShapeError, ModelError, ModelTimeoutError: as `ground`.
-        """
+        """Return the reply to a prompt; see Replier.reply."""
         check_rgb(rgb)
         reply, resized = self.runner.over([prompt], self._forward(rgb))[0]
         return PromptReply(reply.text, resized, reply.whole)
 
     def warm_up(self) -> float:
-        """Prompt a full batch about a grey image, decode a few tokens, and return the seconds it took.
-
-        Raises:
-            ModelError: the model does not run here.
-        """
+        """Prompt a full batch about a grey image, decode a few tokens, and return the seconds it took."""
         grey = np.full((480, 640, 3), 127, np.uint8)
         prompts = [self.family.every.format("object")] * self.runner.settings.batch
         return self.runner.warm_up(prompts, self._forward(grey, max_new_tokens=_WARM_UP_TOKENS))
@@ -209,11 +168,7 @@ class WordModel:
         return [_read(answer) for answer in answers]
 
     def _answers(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[ReplyReading | ModelError]:
-        """Read the objects in each reply, or why it cannot be read.
-
-        Raises:
-            ModelError: a reply was cut off before its first location; another attempt would not be shorter.
-        """
+        """Read the objects in each reply, or why it cannot be read."""
         results: list[ReplyReading | ModelError] = []
         size = (int(rgb.shape[1]), int(rgb.shape[0]))
         for reply, resized in self.runner.over(prompts, self._forward(rgb)):

@@ -22,16 +22,11 @@ def family_box_text(
     """Write a box in the format of a family.
 
     Args:
-        name: name of the model, for errors.
         family: family of the model; None = not known, and boxes are lists of numbers.
-        convention: convention in which the model writes locations.
         rgb: (H, W, 3) uint8.
         box: pixels of `rgb`.
         seen_size: gives (width, height) of the image as the model sees it; used only if locations are pixels of a
             resized image.
-
-    Raises:
-        MarksError: the family writes points, or boxes in a form that cannot be used in a question.
     """
     if family is not None and family.places == "point":
         reason = f"the models of its family {family.name} write points, so a question to them cannot contain a box"

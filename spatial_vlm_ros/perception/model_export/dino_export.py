@@ -39,12 +39,8 @@ class DinoExport:
     Args:
         model: GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection on the CPU, in evaluation mode and
             float32.
-        prepared_by: its GroundingDinoProcessor.
         image: (height, width) of the camera's images in pixels, which fill the graph's input; others are scaled to fit.
         longest_px: most pixels of the longer side of the graph's input; 0 = as in the processor.
-
-    Raises:
-        ModelError: the processor prepares images differently from these models.
     """
 
     graphs: tuple[str, ...] = (GRAPH_FILE,)
@@ -57,11 +53,7 @@ class DinoExport:
         self._prepare = preparation({**told, "size": size, "pad_size": {"height": height, "width": width}})
 
     def write_graphs(self, folder: Path) -> None:
-        """Write model.onnx in float32; onnx_dino.py documents its inputs and outputs.
-
-        Raises:
-            DependencyError: onnx or onnxscript is not installed.
-        """
+        """Write model.onnx in float32; onnx_dino.py documents its inputs and outputs."""
         height, width = self._prepare.height, self._prepare.width
         ids = torch.tensor([[TOKENS["[CLS]"], 1, TOKENS["."], 2, 3, TOKENS["."], TOKENS["[SEP]"]]])
         mask = torch.ones(1, height, width, dtype=torch.int64)
@@ -94,9 +86,6 @@ class DinoExport:
         The model starts its boxes at the best Q of thousands of image positions. Positions whose scores differ only by
         rounding may change order, and with them all later results. So transformers continues with the positions that
         the graph chose; if they score less than its own choice, that counts as a difference of scores.
-
-        Raises:
-            ModelError: the graph does not run.
         """
         tokens = DinoTokens(folder, self.model.config.max_text_len)
         outputs = (*OUTPUTS, PROPOSALS)

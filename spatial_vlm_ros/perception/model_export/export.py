@@ -36,8 +36,6 @@ class ExportedModel:
     """Result of an export.
 
     Args:
-        folder: folder of the model.
-        number_format: number format of its graphs.
         size: bytes of the graphs.
         score_error: greatest difference of a score from transformers, on a random image; scores are 0 to 1.
         box_error: the same for a side of a box, relative to the image.
@@ -90,14 +88,6 @@ def export_model(
     Returns:
         The folder with its graphs, tokenizer.json, config.json and preprocessor_config.json, and the differences from
         transformers. A failed export leaves nothing behind.
-
-    Raises:
-        InputError: a size out of its range, or a size for OWL-ViT or OWLv2, whose image size is fixed by the model.
-        UnknownNameError: no such format or model.
-        FileError: the folder exists and is not empty, or cannot be written.
-        DependencyError: torch, transformers, onnx, onnxscript, onnxruntime or tokenizers is not installed.
-        ModelError: the model cannot be loaded or exported, has another architecture, or its graphs differ from
-            transformers.
     """
     if number_format not in FORMATS:
         raise UnknownNameError("format", number_format, FORMATS)
@@ -150,11 +140,7 @@ def _write(export: ModelExport, prepared_by: Any, folder: Path, number_format: s
 
 
 def _checked(export: ModelExport, folder: Path, number_format: str) -> tuple[float, float]:
-    """Measure and check the greatest difference of scores and boxes from transformers.
-
-    Raises:
-        ModelError: more than TOLERANCE, or the graphs do not run.
-    """
+    """Measure and check the greatest difference of scores and boxes from transformers."""
     errors = export.differences(folder)
     if not max(errors) <= TOLERANCE[number_format]:  # NaN, too
         reason = (

@@ -37,14 +37,7 @@ def write_graph(
 
     Args:
         part: module on the CPU, in float32.
-        example: its inputs.
-        path: path of the file.
-        inputs: their names.
-        outputs: names of what it returns.
         shapes: name of an argument of `forward` → dimension → torch.export.Dim; {} if all are fixed.
-
-    Raises:
-        DependencyError: onnx or onnxscript is not installed.
     """
     try:
         with warnings.catch_warnings(), _quiet("torch.onnx._internal.exporter._registration"):
@@ -72,7 +65,6 @@ def furthest(got: Mapping[str, npt.NDArray[Any]], logits: Tensor, boxes: Tensor)
     Args:
         got: "logits" and "pred_boxes" of a graph.
         logits: logits from transformers, same shape.
-        boxes: boxes from transformers, same shape.
     """
     scores = torch.from_numpy(got["logits"]).float().sigmoid() - logits.sigmoid()
     sides = torch.from_numpy(got["pred_boxes"]).float() - boxes
@@ -83,13 +75,9 @@ def convert(path: Path, number_format: str) -> None:
     """Convert a float32 graph in place.
 
     Args:
-        path: the .onnx file.
         number_format: "fp32" changes nothing. "fp16" converts weights and operations except those of _EXACT and of ONNX
             Runtime's own list; inputs and outputs stay float32. "int8" stores weights of matrix products and embeddings
             in 8 bits, and quantises activations dynamically.
-
-    Raises:
-        DependencyError: onnx or onnxruntime is not installed.
     """
     if number_format == "fp32":
         return

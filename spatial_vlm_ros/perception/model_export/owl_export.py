@@ -62,10 +62,6 @@ class OwlExport:
 
     Args:
         model: OwlViTForObjectDetection or Owlv2ForObjectDetection on the CPU, in evaluation mode and float32.
-        prepared_by: its processor.
-
-    Raises:
-        ModelError: the processor prepares images differently from these models.
     """
 
     graphs: tuple[str, ...] = (TEXT_FILE, IMAGE_FILE)
@@ -77,11 +73,7 @@ class OwlExport:
         self._prepare = preparation(model.config.model_type, told, self._side)
 
     def write_graphs(self, folder: Path) -> None:
-        """Write text.onnx and image.onnx in float32.
-
-        Raises:
-            DependencyError: onnx or onnxscript is not installed.
-        """
+        """Write text.onnx and image.onnx in float32."""
         config = self.model.config
         base, length = getattr(self.model, config.model_type), config.text_config.max_position_embeddings
         ids, mask = torch.ones(3, length, dtype=torch.int64), torch.ones(3, length, dtype=torch.int64)
@@ -113,11 +105,7 @@ class OwlExport:
         }
 
     def differences(self, folder: Path) -> tuple[float, float]:
-        """Measure the greatest difference of scores and boxes from transformers, on a random image.
-
-        Raises:
-            ModelError: the graphs do not run.
-        """
+        """Measure the greatest difference of scores and boxes from transformers, on a random image."""
         length = self.model.config.text_config.max_position_embeddings
         pixels = self._prepare(np.random.default_rng(0).integers(0, 256, (*_IMAGE, 3), dtype=np.uint8))
         got = TwoGraphs(folder, tokens_of(folder, length, model=NAME), OnnxDevice("cpu"))(pixels, _TEXTS)

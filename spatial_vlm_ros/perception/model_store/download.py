@@ -40,16 +40,9 @@ def fetch(
     """Download a file; an earlier attempt is resumed.
 
     Args:
-        url: http or https.
         target: final path; a file with the suffix PART grows beside it until the download is complete.
         wanted: expected size and SHA-256.
-        model: name, for messages.
         token: token of the hub; sent to the address itself, not to the target of a redirect.
-        progress: called after each piece.
-
-    Raises:
-        ModelError: no connection, no such file, a wrong size, a wrong hash (the file is deleted), or a full disk (the
-            part is kept and resumed next time).
     """
     part = target.with_name(target.name + PART)
     resumed = part.exists() and part.stat().st_size > 0

@@ -22,7 +22,6 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         size: bytes.
-        sha256: hexadecimal.
     """
 
     size: int
@@ -33,17 +32,13 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """A model that can be fetched.
 
     Attributes:
-        name: its name in this package.
         backend: backend that runs it, a name of `perception.backends.BACKENDS`.
-        options: options of the backend.
-        about: description in one sentence.
         licence: SPDX name, or the owner's name for it.
         terms: address of the licence's text.
         files: path inside the model's folder, with "/" → its size and hash.
         needs: extra of this package, for `pip install`.
         repository: "owner/name" on the hub.
         revision: commit, 40 hexadecimal digits.
-        gated: whether access has to be requested from its owner.
         cost: cost per frame, with the machine and the script that measured it; empty if not measured.
     """
 
@@ -80,11 +75,7 @@ def known_models() -> dict[str, ModelEntry]:
 
 
 def known_model(name: str) -> ModelEntry:
-    """Return a model by its name.
-
-    Raises:
-        UnknownNameError: there is no model of that name.
-    """
+    """Return a model by its name."""
     found = known_models().get(name)
     if found is None:
         raise UnknownNameError("model", name, sorted(known_models()))

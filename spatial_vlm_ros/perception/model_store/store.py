@@ -24,11 +24,7 @@ _OFFLINE = ("1", "ON", "YES", "TRUE")
 
 
 def store_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Return the root folder of all models.
-
-    Raises:
-        ModelError: there is no home folder, and no variable names another root.
-    """
+    """Return the root folder of all models."""
     given = os.environ if environment is None else environment
     try:
         for name, inside in (("SPATIAL_VLM_MODELS", ""), ("HF_HOME", "spatial_vlm_ros")):
@@ -47,11 +43,7 @@ def folder_of(entry: ModelEntry) -> Path:
 
 
 def missing(entry: ModelEntry) -> dict[str, int]:
-    """Find missing files of a model, or files of a wrong size: path → bytes still to download.
-
-    Raises:
-        ModelError: the folder cannot be read.
-    """
+    """Find missing files of a model, or files of a wrong size: path → bytes still to download."""
     found = {}
     with _readable(entry):
         for path, here, wanted in _files(entry):
@@ -65,16 +57,7 @@ def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> 
     """Fetch missing and wrong files of a model, so that it is complete and as listed.
 
     Args:
-        entry: the model.
         base: address of the hub or of a mirror of it; empty = `HF_ENDPOINT`, else the hub.
-        progress: called after each piece.
-
-    Returns:
-        Its folder, with all files.
-
-    Raises:
-        ModelError: HF_HUB_OFFLINE is set and a file is missing, the disk is full, another process is fetching the
-            model, or as `download.fetch`. Complete files stay, and incomplete ones are resumed next time.
     """
     wanted = {path: entry.files[path].size for path in faults(entry)} | missing(entry)
     if not wanted:
@@ -98,11 +81,7 @@ def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> 
 
 
 def faults(entry: ModelEntry) -> dict[str, str]:
-    """Find files of a model that are not as listed: path → reason in words.
-
-    Raises:
-        ModelError: the folder cannot be read.
-    """
+    """Find files of a model that are not as listed: path → reason in words."""
     with _readable(entry):
         return {path: fault for path, here, wanted in _files(entry) if (fault := _fault(here, wanted))}
 
@@ -113,7 +92,6 @@ def by_hand(entry: ModelEntry) -> str:
 
 
 def _files(entry: ModelEntry) -> Iterator[tuple[str, Path, ModelFile]]:
-    """Iterate over the listed files of a model: path, local path, size and hash."""
     folder = folder_of(entry)
     return ((path, folder / path, file) for path, file in entry.files.items())
 
@@ -130,7 +108,6 @@ def _fault(here: Path, wanted: ModelFile) -> str:
 
 @contextlib.contextmanager
 def _readable(entry: ModelEntry) -> Iterator[None]:
-    """Turn errors of the file system into a ModelError."""
     try:
         yield
     except OSError as error:

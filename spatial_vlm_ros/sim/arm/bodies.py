@@ -41,12 +41,7 @@ class Joint:
 
 
 def add_arm(mj: Any, spec: Any, arm: SimulatedArm) -> None:
-    """Add an arm to a specification: base at the world's origin, bodies named like links, motors like joints.
-
-    Raises:
-        DependencyError: the extra `arm` is not installed.
-        FileError: its description cannot be read.
-    """
+    """Add an arm to a specification: base at the world's origin, bodies named like links, motors like joints."""
     spec.compiler.degree = False
     path = arm.urdf()
     robot, never = (read_xml(one, "install example-robot-data from its wheel") for one in (path, arm.srdf()))
@@ -118,10 +113,6 @@ class _Furnisher:
     """Gives bodies their mass, visible geometry and collision geometry.
 
     Args:
-        mj: module mujoco.
-        spec: MuJoCo specification.
-        arm: arm whose fingers have pads.
-        meshes: folder with `visual` and `collision`.
         robot: the URDF, whose colours are used.
     """
 
@@ -185,7 +176,6 @@ class _Furnisher:
 
 
 def _file(element: ET.Element) -> str:
-    """Name of the mesh file of a visual or collision element."""
     return _child(element, "geometry/mesh").get("filename", "").rpartition("/")[2]
 
 

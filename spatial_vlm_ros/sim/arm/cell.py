@@ -46,17 +46,6 @@ class ArmCell:
 
     Args:
         layout: objects and their poses; the cell's `layout` has the camera in this arm's base frame.
-        arm: arm in front of the table.
-
-    Attributes:
-        arm: arm in front of the table.
-        follower: follows trajectories of the arm.
-        hand: controls the fingers.
-        judge: judges what physics did.
-
-    Raises:
-        DependencyError: the extra `arm` is not installed.
-        ModelError: MuJoCo is not installed.
     """
 
     def __init__(self, layout: TableLayout, arm: SimulatedArm = PANDA) -> None:
@@ -102,11 +91,7 @@ class ArmCell:
         return JointState(state.position[:count], state.velocity[:count], state.effort[:count])
 
     def pose(self, body: str) -> Transform:
-        """Return the pose of a link or object in the base frame, after the last step.
-
-        Raises:
-            UnknownNameError: no link or object has that name.
-        """
+        """Return the pose of a link or object in the base frame, after the last step."""
         try:
             at = self.data.body(body)
         except KeyError as error:
@@ -125,12 +110,7 @@ class ArmCell:
     # -------------------------------------------------------------------------------------------- faults
 
     def move(self, id_: str, position: Vector3, yaw: float = 0.0) -> None:
-        """Teleport an object, upright and at rest: its foot at `position` in the base frame, metres; `yaw` in radians.
-
-        Raises:
-            UnknownNameError: there is no such object.
-            InputError: numbers that are not finite.
-        """
+        """Place an object, upright and at rest: its foot at `position` in the base frame, metres; `yaw` in radians."""
         joint = self._joint(id_)
         if not np.isfinite([*position, yaw]).all():
             raise InputError("place", f"{position}, {yaw}", "finite metres and radians")
@@ -139,11 +119,7 @@ class ArmCell:
         self.judge.displaced(id_, self.data)
 
     def remove(self, id_: str) -> None:
-        """Remove an object.
-
-        Raises:
-            UnknownNameError: there is no such object.
-        """
+        """Remove an object."""
         self._joint(id_)
         geoms = self.model.geom_bodyid == self.model.body(id_).id
         self.model.geom_contype[geoms] = self.model.geom_conaffinity[geoms] = 0

@@ -21,9 +21,6 @@ def painted_parts(path: Path) -> tuple[PaintedSurface, ...]:
 
     Args:
         path: file with triangles and a diffuse colour per geometry, nodes with one matrix each, metres, z up.
-
-    Raises:
-        FileError: the file cannot be read, or has another structure.
     """
     try:
         root = read_xml(path, "install example-robot-data from its wheel")

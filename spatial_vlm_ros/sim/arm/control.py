@@ -26,11 +26,6 @@ class ArmControl:
     """Computed torque: M (q̈ + 2ω ė + ω² e) + bias, clipped to the motor limits. Source: Luh, Walker, Paul 1980.
 
     The bias contains gravity and Coriolis forces of the arm itself, not of its load.
-
-    Args:
-        mj: module mujoco.
-        model: MuJoCo model with the arm.
-        joints: joint names of the arm.
     """
 
     def __init__(self, mj: Any, model: Any, joints: Sequence[str]) -> None:
@@ -57,8 +52,6 @@ class Gripped:
     Args:
         position: position of each finger, metres: half the opening.
         effort: force of each finger, N.
-        stalled: whether an object stopped the fingers, and is held.
-        reached: whether the fingers are at the commanded position.
     """
 
     position: float
@@ -68,12 +61,7 @@ class Gripped:
 
 
 class HandControl:
-    """Moves two fingers to a position; if an object is in the way, they press with the allowed force.
-
-    Args:
-        model: MuJoCo model with the open hand.
-        arm: arm whose hand it is.
-    """
+    """Moves two fingers to a position; if an object is in the way, they press with the allowed force."""
 
     def __init__(self, model: Any, arm: SimulatedArm) -> None:
         self.most_open, self._most_force = arm.most_open, arm.most_force

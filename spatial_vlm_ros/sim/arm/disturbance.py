@@ -67,9 +67,6 @@ def disturbance(words: str) -> Disturbance:
     Args:
         words: JSON: `{"move": {"id": "cup", "to": [0.5, 0.1, 0.0], "yaw_deg": 90}}`, `{"remove": {"id": "cup"}}`,
             `{"camera": {"by": [0.01, 0, 0], "turn_deg": 2, "told": false}}` or `{"world": {"name": "7"}}`.
-
-    Raises:
-        InputError: it is none of these.
     """
     try:
         (kind, said), *others = json.loads(words).items()

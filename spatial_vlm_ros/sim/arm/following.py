@@ -46,7 +46,6 @@ class Follower:
     """Computes the desired joint state, from rest to rest. Times are simulated seconds.
 
     Args:
-        names: names of the joints.
         lower, upper: (J,) limits, radians.
         position: (J,) current positions, radians.
         brakes: (J,) deceleration for stopping, rad/s².
@@ -71,12 +70,7 @@ class Follower:
         return self._trajectory is not None or self._braking is not None
 
     def check(self, trajectory: JointTrajectory, position: Array) -> None:
-        """Check that a trajectory may start from the current positions, (J,) radians.
-
-        Raises:
-            InputError: another trajectory is running, it leaves the joint limits, or it does not start at the current
-                positions.
-        """
+        """Check that a trajectory may start from the current positions, (J,) radians."""
         if self.moving:
             raise InputError(
                 "trajectory",

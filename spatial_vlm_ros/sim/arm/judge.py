@@ -26,13 +26,8 @@ class State:
         position: position of its foot in the arm's base frame, metres.
         moved: distance from its position at the start, metres.
         turned_deg: rotation from its orientation at the start, degrees.
-        touched: whether the robot, or what it held, ever touched it.
-        held: whether the robot touches it now.
         at_rest: whether it moved no faster than STILL_SPEED and STILL_TURN on average of the last RESTS seconds; at a
             moment it may, for contacts between many convex pieces chatter and move nothing.
-        on_tray: whether it lies on the tray, or on what lies on it, and on nothing else.
-        on_table: whether it touches the table.
-        there: whether it is still in the world.
     """
 
     position: tuple[float, float, float]
@@ -57,7 +52,6 @@ class PhysicsVerdict:
 
     Args:
         time: simulated seconds.
-        objects: objects by id.
         forces: greatest force of one link on each thing touched by the robot or its load, N; keys are objects, "table",
             and "robot" for the robot itself.
         by_held: the same, only for contacts of the held object.
@@ -78,12 +72,7 @@ class Judge:
     """Observes every step. It uses bodies and contacts, not plans.
 
     Args:
-        mj: module mujoco.
-        model: MuJoCo model with the arm and the objects.
-        ids: ids of the objects.
-        tray: id of the object to put others on.
         robot: names of the robot's links.
-        fingers: names of the finger links.
     """
 
     def __init__(

@@ -22,19 +22,13 @@ class SimulatedArm:
     """A simulated arm with its gripper.
 
     Args:
-        name: name used in the question.
-        urdf, srdf: give the paths of its files.
-        arm_joints: joints of the arm, from the base to the tip.
         finger_joints: the driven joint and the one coupled to it; both are prismatic, 0 = closed.
-        fingers: their links.
         base_link: base frame, at the world's origin.
-        hand_link: link that carries the camera on the hand.
         links: links whose transforms are published, each in the base frame.
         home: (J,) radians, initial posture, above or behind the camera's view.
         most_open: travel of each finger, metres.
         most_force: largest force of each finger, N.
         brakes: (J,) deceleration for stopping, rad/s².
-        gate: parameters of `planner_gate` for this arm, beside those of the controllers.
     """
 
     name: str
@@ -123,11 +117,7 @@ SIMULATED_ARMS: Mapping[str, SimulatedArm] = MappingProxyType({arm.name: arm for
 
 
 def simulated_arm(name: str) -> SimulatedArm:
-    """Return an arm by its name.
-
-    Raises:
-        UnknownNameError: it is not one of SIMULATED_ARMS.
-    """
+    """Return an arm by its name."""
     if name not in SIMULATED_ARMS:
         raise UnknownNameError("arm", name, tuple(SIMULATED_ARMS))
     return SIMULATED_ARMS[name]

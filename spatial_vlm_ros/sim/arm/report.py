@@ -13,10 +13,6 @@ from spatial_vlm_ros.sim.arm.cell import ArmCell
 def verdict_data(cell: ArmCell, goals: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """Return the physics verdict on a cell now and since its start.
 
-    Args:
-        cell: the cell.
-        goals: counts of goals of each action server.
-
     Returns:
         `done` is whether the world's target lies at rest on the tray and is not held. Metres, degrees, newtons, and
         simulated seconds since the world's start; docs/sim_arm.md lists the keys.

@@ -36,7 +36,6 @@ class RunningCell:
     motions then take longer, and never end early.
 
     Args:
-        cell: the cell to step.
         speed: most simulated seconds per second.
         failed: called on the thread when a step or a watch raises; the thread then ends.
     """
@@ -70,11 +69,7 @@ class RunningCell:
         self._refuse()
 
     def ask(self, question: Callable[[ArmCell], T]) -> T:
-        """Run a function on the cell between two steps and wait for it; its exceptions are raised here.
-
-        Raises:
-            ModelError: the simulation has ended.
-        """
+        """Run a function on the cell between two steps and wait for it; its exceptions are raised here."""
         answer: Future[T] = Future()
         self._asked.put((question, answer))
         if self._ends.is_set():

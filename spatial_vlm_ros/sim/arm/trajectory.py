@@ -39,9 +39,6 @@ class JointTrajectory:
         positions: (N, J) radians.
         velocities: (N, J) rad/s, or None: the joints move linearly from point to point.
         accelerations: (N, J) rad/s², or None.
-
-    Raises:
-        InputError: it does not have that form, or does not end at rest.
     """
 
     times: Array
@@ -126,11 +123,7 @@ class JointTrajectory:
 
 
 def in_order(wanted: Sequence[str], given: Sequence[str]) -> list[int]:
-    """Return the index of each wanted name among the given names.
-
-    Raises:
-        InputError: the names differ, or one is repeated.
-    """
+    """Return the index of each wanted name among the given names."""
     if sorted(wanted) != sorted(given):
         raise InputError("joints", ", ".join(given) or "none", ", ".join(wanted), "name each joint of the arm once")
     return [list(given).index(name) for name in wanted]

@@ -27,9 +27,6 @@ class ArmView:
         errors: errors of the detector; None = none.
         seed: seed of noise and errors, 0 or more.
         noise: whether depth and colour have sensor noise, or are exact.
-
-    Raises:
-        ModelError: no drawing context is available.
     """
 
     def __init__(
@@ -55,7 +52,6 @@ class ArmView:
         Args:
             qpos: state of the cell, a copy of `cell.data.qpos`.
             base_T_camera: camera pose in the base frame.
-            stamp_ns: stamp of the frame.
             told: camera pose stated in the frame; None = the true pose.
 
         Returns:

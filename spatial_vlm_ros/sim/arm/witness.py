@@ -30,7 +30,6 @@ class ConvexBody:
     """An object made of convex pieces.
 
     Args:
-        id: its id.
         pose: (4, 4) metres, in the frame of the URDF's first link; for a held object in the tip's frame.
         pieces: corners (N, 3) of each piece, in the object's frame, metres.
     """
@@ -44,15 +43,9 @@ class CollisionWitness:
     """An arm and objects in MuJoCo, to check for collisions.
 
     Args:
-        urdf: path; meshes (STL and OBJ) are found as a planner finds them.
         srdf: path; link pairs that it excludes are not checked.
         boxes: boxes and convex bodies, fixed in the frame of the URDF's first link; padding is ignored.
         held: object that moves with the tip, or None; the box of the same id is left out.
-        tip_link: link that the held object moves with.
-
-    Raises:
-        FileError: a file that cannot be read.
-        ModelError: MuJoCo is not installed.
     """
 
     def __init__(self, urdf: Path, srdf: Path, boxes: Iterable[BoxObstacle | ConvexBody] = (),

@@ -46,13 +46,9 @@ class TableLayout:
     """Layout of a table before physics starts.
 
     Args:
-        name: name of the world.
         objects: objects on it, in the arm's base frame.
         scenery: the table, whose top is at z = 0, and the room.
         base_T_camera: camera pose in the base frame.
-        target: id of the object to take.
-        tray: id of the object to put it on or into.
-        instruction: instruction for this task.
     """
 
     name: str
@@ -65,13 +61,7 @@ class TableLayout:
 
 
 def layout(name: str) -> TableLayout:
-    """Make a world by its name in ARM_WORLDS, or by a seed.
-
-    Raises:
-        UnknownNameError: neither a name nor a seed.
-        InputError: no world was found for that seed.
-        ModelError: MuJoCo is not installed.
-    """
+    """Make a world by its name in ARM_WORLDS, or by a seed."""
     if name in ARM_WORLDS:
         return ARM_WORLDS[name]()
     if name.isdecimal():
@@ -121,10 +111,6 @@ def random_layout(seed: int) -> TableLayout:
     """Make a random world: one chick behind the cup, the other not, three to five other objects, a tray.
 
     Physics has settled: nothing tipped or fell, and the chick is behind the cup by 3 cm or more.
-
-    Raises:
-        InputError: a negative seed, or no such world was found.
-        ModelError: MuJoCo is not installed.
     """
     if seed < 0:
         raise InputError("seed", str(seed), "0 or more")
@@ -239,7 +225,6 @@ def _free(obj: PlacedModel, objects: list[PlacedModel]) -> bool:
 
 
 def _seen(obj: PlacedModel, eye: np.ndarray, to: np.ndarray) -> bool:
-    """Whether an object leaves the line of sight from the eye to a point free."""
     way = to - eye
     length = float(np.linalg.norm(way))
     offset = np.asarray(obj.position[:2]) - eye

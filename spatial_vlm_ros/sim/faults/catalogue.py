@@ -20,7 +20,6 @@ class Effect:
     """Effect of a kind of fault on a stream.
 
     Args:
-        does: one sentence without its full stop.
         unit: unit of the amount; None if the kind takes no amount.
         default: the amount if none is given.
         low, high: least and greatest amount.

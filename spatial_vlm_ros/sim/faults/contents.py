@@ -76,11 +76,7 @@ def random_bytes(message: Any, _: float, random: Random) -> None:
 
 
 def mirrored(message: Any, _: float, __: Random) -> None:
-    """Flip the image left to right.
-
-    Raises:
-        InputError: an encoding whose pixels are not whole bytes side by side.
-    """
+    """Flip the image left to right."""
     if message.encoding not in _CHANNELS:
         repair = f"use images encoded as one of {', '.join(_CHANNELS)}"
         raise InputError(
@@ -94,11 +90,7 @@ def mirrored(message: Any, _: float, __: Random) -> None:
 
 
 def scaled(message: Any, factor: float, _: Random) -> None:
-    """Multiply every distance of a depth image; values too large for 16UC1 become "not measured".
-
-    Raises:
-        InputError: an encoding that is neither 16UC1 nor 32FC1.
-    """
+    """Multiply every distance of a depth image; values too large for 16UC1 become "not measured"."""
     order = ">" if message.is_bigendian else "<"
     if message.encoding in ("16UC1", "mono16"):
         values = np.rint(_octets(message).view(f"{order}u2") * factor)

@@ -24,9 +24,6 @@ class ControllerFaults:
 
     Args:
         stream: "arm" or "gripper".
-
-    Attributes:
-        seed: seed of all random choices; applies from the next change of the faults.
     """
 
     def __init__(self, stream: str) -> None:
@@ -42,11 +39,7 @@ class ControllerFaults:
             self._random = np.random.default_rng([self.seed, zlib.crc32(self._stream.encode())])
 
     def check(self) -> None:
-        """Check that goals are accepted.
-
-        Raises:
-            InputError: goals are not accepted.
-        """
+        """Check that goals are accepted."""
         if self._kind == "off":
             raise InputError(
                 "goal", _WORDS, "no injected fault", f"remove {self._stream}=off from the parameter faults"

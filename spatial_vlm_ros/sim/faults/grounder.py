@@ -33,13 +33,7 @@ class FaultyGrounder:
     """Answers like another grounder, except for the fault that its file names at the time of the request.
 
     Args:
-        inner: the grounder that is wrapped.
-        faults: initial faults; the file has precedence.
         file: file that is read before each request; None or a missing file = `faults`.
-        seed: seed of all random choices.
-
-    Raises:
-        InputError: `faults` cannot be read, or names another stream than `model`.
     """
 
     def __init__(self, inner: Grounder, faults: str = "", file: Path | None = None, seed: int = 0) -> None:
@@ -51,12 +45,7 @@ class FaultyGrounder:
         self._last: Grounding | None = None
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """See Grounder.ground.
-
-        Raises:
-            ModelError: the fault is an error.
-            InputError: the file cannot be parsed; the message names what is allowed.
-        """
+        """See Grounder.ground."""
         fault = self._now()
         if fault is None:
             self._last = self._inner.ground(rgb, phrases)
@@ -113,15 +102,8 @@ def load(of: str = "", faults: str = "", faults_file: str = "", fault_seed: str 
     """Load a backend with faults.
 
     Args:
-        of: name of the wrapped backend, as for the option `grounder`.
         faults: faults at the start, "model=kind:amount".
         faults_file: path of a file in the same format; read before each request, empty or missing = none.
-        fault_seed: seed of the random faults.
-        **options: of the wrapped backend.
-
-    Raises:
-        InputError: no backend is named, or faults or seed cannot be read.
-        UnknownNameError, ModelError: as `perception.load_grounder` of the wrapped backend.
     """
     if not of:
         raise InputError("option of", "none", "the name of a backend", "add of=NAME to grounder_options")

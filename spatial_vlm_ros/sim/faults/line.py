@@ -32,9 +32,7 @@ class FaultLine:
     unchanged; for faults inside messages they are copied, never changed.
 
     Args:
-        stream: name of the stream.
         form: its form, see `catalogue.FORMS`.
-        seed: seed of all random choices.
         opened: makes a message that may be changed from the input; by default a copy.
     """
 
@@ -75,7 +73,6 @@ class FaultLine:
         """Return what to publish.
 
         Args:
-            message: input message.
             now: time of a monotonic clock, seconds.
 
         Returns:

@@ -30,7 +30,6 @@ class Fault:
     """One fault of one stream.
 
     Args:
-        stream: its name, or the name of a topic.
         part: "" (the contents), "stamp" or "frame_id".
         kind: one of `catalogue.KINDS`.
         amount: in the unit that `catalogue.EFFECTS` names; 0.0 where the kind takes none.
@@ -53,14 +52,9 @@ def read_faults(words: str, forms: Mapping[str, str] = FORMS) -> tuple[Fault, ..
     Args:
         words: "stream=kind", "stream=kind:amount", "stream.stamp=kind" or "stream.frame_id=kind", with spaces between;
             empty = none. A group (`catalogue.GROUPS`) stands for each of its streams that is in `forms`.
-        forms: available stream → its form.
 
     Returns:
         One fault for each stream and part, in the order of the words.
-
-    Raises:
-        UnknownNameError: a stream, part or kind that does not exist here; the message names those that do.
-        InputError: a word that is not a fault, an amount out of range, or a stream and part named twice.
     """
     found: dict[tuple[str, str], Fault] = {}
     for word in words.split():
@@ -78,12 +72,7 @@ def read_faults(words: str, forms: Mapping[str, str] = FORMS) -> tuple[Fault, ..
 
 
 def effect_of(form: str, part: str, kind: str, target: str = "") -> Effect:
-    """Return the effect of a kind of fault on a form of stream, or on a part of it.
-
-    Raises:
-        UnknownNameError: there is no such kind for it.
-        InputError: the kind is not possible there; the message says what to use instead.
-    """
+    """Return the effect of a kind of fault on a form of stream, or on a part of it."""
     room = part or form
     if (room, kind) in IMPOSSIBLE:
         kinds = ", ".join(EFFECTS[room])

@@ -35,7 +35,6 @@ def stove_top(layout: Layout, row: int) -> Region | None:
     """Find the flat top of an object; None if it is not visible.
 
     Args:
-        layout: the scene.
         row: row of the object, which must be measured.
     """
     own = own_points(layout, row)
@@ -78,7 +77,6 @@ def burners(layout: Layout, top: Region) -> tuple[Region, ...]:
 
 
 def _discs(other: npt.NDArray[np.bool_], half: Array) -> list[tuple[Array, float]]:
-    """Middle and radius of the discs among cells of different brightness; narrow bridges between two are cut."""
     whole = cv2.morphologyEx(other.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     number, marks = cv2.connectedComponents(cv2.morphologyEx(whole, cv2.MORPH_OPEN, np.ones((_BRIDGE,) * 2, np.uint8)))
     found = (_disc((np.argwhere(marks == k) + 0.5) * _CELL - half) for k in range(1, number))
@@ -86,13 +84,7 @@ def _discs(other: npt.NDArray[np.bool_], half: Array) -> list[tuple[Array, float
 
 
 def hides_one(layout: Layout, region: Region, discs: tuple[Region, ...]) -> bool:
-    """True if an object stands in a part of a stove's top but on no visible disc: it most likely hides another disc.
-
-    Args:
-        layout: the scene.
-        region: the part of the top.
-        discs: the visible burners.
-    """
+    """True if an object stands in a part of a stove's top but on no visible disc: it most likely hides another disc."""
     rows = np.flatnonzero(layout.measured & (np.abs(layout.bottom - region.low) < _OVER))
     places = layout.centre[rows[rows != region.row], :2]
     there = depth_inside(region.outline, places) > 0

@@ -42,13 +42,7 @@ class Rays(NamedTuple):
 
 
 def chosen(parts: Sequence[Region], phrase: NounPhrase, rays: Rays) -> tuple[Region, ...]:
-    """The parts that a phrase may mean: one if the words settle it, several if they do not, or none.
-
-    Args:
-        parts: all parts of one object.
-        phrase: what was said of the part.
-        rays: directions at the object.
-    """
+    """The parts that a phrase may mean: one if the words settle it, several if they do not, or none."""
     left = tuple(parts)
     if phrase.ordinal is not None:
         ordered = _ordered(left, _OF_ORDINAL[phrase.ordinal.from_], rays)
@@ -71,7 +65,6 @@ def _length(part: Region, word: str, rays: Rays) -> float:
 
 
 def _first(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ...]:
-    """The parts that are farthest along a direction, including those level with the farthest."""
     if word not in SIDEWAYS | UPRIGHT or not parts:
         return ()
     most = max(_key(part, word, rays) for part in parts)

@@ -36,7 +36,6 @@ def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
     """Find the compartments of an object: one if it is hollow and undivided, none if it does not look hollow.
 
     Args:
-        layout: the scene.
         row: row of the object, which must be measured.
     """
     box, own, over = box_of(layout, row), own_points(layout, row), points_over(layout, row)
@@ -126,7 +125,6 @@ class _Walls:
 
 
 def _widened(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Lines of cells merged with their neighbours, so that a slightly slanted wall stays one wall."""
     wide = cells.copy()
     wide[1:] |= cells[:-1]
     wide[:-1] |= cells[1:]

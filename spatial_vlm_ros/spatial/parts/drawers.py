@@ -30,13 +30,7 @@ _BESIDE = 0.03  # metres below the floor at which the underside of an object in 
 
 @dataclass(frozen=True, eq=False)
 class Drawer:
-    """An open drawer.
-
-    Args:
-        region: the visible part of its inside.
-        above: number of drawers that fit over it.
-        below: number of drawers that fit under it.
-    """
+    """An open drawer."""
 
     region: Region
     above: int
@@ -47,7 +41,6 @@ def open_drawer(layout: Layout, row: int) -> Drawer | None:
     """Find the open drawer of an object; None if none is open, or none can be recognised.
 
     Args:
-        layout: the scene.
         row: row of the object, which must be measured.
     """
     own = own_points(layout, row)
@@ -69,7 +62,6 @@ def top_panel(own: Array, top: float) -> Array | None:
 
     Args:
         own: (M, 3) points of the chest in ground coordinates.
-        top: height of its top.
     """
     panel = own[own[:, 2] > top - _TOP]
     plate = _plate(panel[:, :2]) if len(panel) >= _FEW else panel[:, :2]

@@ -53,7 +53,6 @@ class Found:
     """The parts of an object that a phrase may mean.
 
     Args:
-        parts: the parts; several if the words do not settle which.
         exists: True if the object has such parts at all.
         reason: why there is none, in words that follow the object's name ("has no compartments").
     """
@@ -91,10 +90,7 @@ def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     """Find the parts of an object that a phrase may mean.
 
     Args:
-        layout: the scene.
         row: row of the whole.
-        phrase: what was said of the part.
-        rays: directions at the whole.
     """
     noun = noun_of(phrase)
     if not layout.measured[row] or len(layout.scene.objects[row].points) < _FEW:

@@ -33,8 +33,6 @@ class PartClause:
     """A clause about a part without a detection.
 
     Args:
-        phrase: the part.
-        owner: belief in the whole.
         found: row of a whole → the parts of it that the phrase may mean.
     """
 
@@ -56,9 +54,7 @@ def owner_of(
     """Belief in the whole of a part without a detection; None if the clause is not about such a part.
 
     Args:
-        clause: what was said.
         anchor: belief in its anchor's phrase.
-        layout: the scene.
         least: least fit of a name.
         found: row of a whole → the parts of it that the phrase may mean.
     """
@@ -89,15 +85,7 @@ def owner_of(
 
 
 def with_contents(found: Found, phrase: NounPhrase, anchor: PhraseBelief, layout: Layout, holds: float) -> Found:
-    """Keep the parts with the stated contents ("the compartment with the fork", "the empty one").
-
-    Args:
-        found: the parts.
-        phrase: what was said of the part.
-        anchor: belief in the phrase, with the objects that it is said to contain.
-        layout: the scene.
-        holds: likelihood from which an object is in a part.
-    """
+    """Keep the parts with the stated contents ("the compartment with the fork", "the empty one")."""
     parts = found.parts
     for clause in anchor.clauses:
         if clause.name in _CONTENTS:

@@ -36,7 +36,6 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     A lid over walls is not a shelf if there are two others: "the top shelf" of a bookcase is under its top.
 
     Args:
-        layout: the scene.
         row: row of the object, which must be measured.
     """
     box, own = box_of(layout, row), own_points(layout, row)
@@ -111,9 +110,7 @@ def _stairs(
     """The steps of stairs, lowest first: nothing is over them. Empty if the levels are not steps, or not all seen.
 
     Args:
-        layout: the scene.
         row: row of the object.
-        box: its box.
         places: (N, 2) its points in the axes of its box, metres.
         height: (N,) their heights, metres.
         heights: heights of its levels, metres.

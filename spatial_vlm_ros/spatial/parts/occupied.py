@@ -22,8 +22,6 @@ def standing_on(layout: Layout, region: Region, moved: int) -> int | None:
     this one is not, the object that hides it in the image is assumed to stand on it.
 
     Args:
-        layout: the scene.
-        region: the burner.
         moved: row of the object to put there.
     """
     rows = np.flatnonzero(layout.measured & (layout.top > region.low))

@@ -25,10 +25,7 @@ def part_key(phrase: NounPhrase, word: str, layout: Layout, view: Viewpoint, mem
     """Key for ordering parts that are detections; None for phrases that are ordered like all objects.
 
     Args:
-        phrase: what was said.
         word: the first superlative, or "middle" if parts of one stack are counted.
-        layout: the scene.
-        view: the viewpoint.
         member: (N,) probability of being one of the parts.
     """
     stacked = phrase.category.split(" ")[-1] in DRAWERS | LEVELS
@@ -46,11 +43,7 @@ def fits_its_whole(phrase: NounPhrase, word: str, n: int, layout: Layout, view: 
     Undetected ones may exist: no drawer fits over the top one, and a left door is not on the right.
 
     Args:
-        phrase: what was said.
-        word: the superlative, or that of the side from which an ordinal counts.
         n: the position that was said, from 1.
-        layout: the scene.
-        view: the viewpoint.
         member: (N,) probability of being one of the parts.
     """
     fits = np.ones(len(member))

@@ -34,7 +34,6 @@ class Region:
         low: height of the supporting surface, metres.
         high: upper end, metres: the height of its rim or of what is over it; infinite if nothing is.
         span: heights between which the underside of an object in it lies, metres.
-        found_by: the evidence for it.
         walled: True if walls surround it.
         around: (K, 2) outline that the middle of an object in it lies in; None = `outline`. For a half it extends
             beyond the whole, whose end may be hidden, but not beyond the line to the other half.

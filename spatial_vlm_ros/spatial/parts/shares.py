@@ -26,13 +26,7 @@ def whole(layout: Layout, row: int) -> Region:
 
 
 def share(of: Region, phrase: NounPhrase, rays: Rays) -> Region | None:
-    """The part of a region that the words state; None if they state none.
-
-    Args:
-        of: the whole.
-        phrase: what was said of the part.
-        rays: directions at the whole.
-    """
+    """The part of a region that the words state; None if they state none."""
     words = [word for word in (phrase.superlative, phrase.also) if word is not None]
     noun = phrase.category.split(" ")[-1]
     if not words or any(word not in SIDEWAYS | {MIDDLE} for word in words):
@@ -54,7 +48,6 @@ def share(of: Region, phrase: NounPhrase, rays: Rays) -> Region | None:
 
 
 def _across(words: list[str]) -> tuple[str, ...]:
-    """Directions that can have a middle."""
     if {"leftmost", "rightmost"} & set(words):
         return ("farthest",)
     return ("rightmost",) if {"nearest", "farthest"} & set(words) else ("rightmost", "farthest")

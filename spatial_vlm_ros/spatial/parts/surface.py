@@ -28,10 +28,7 @@ def surface_in(around: SupportContext, region: Region, height: float, name: str)
     """The supporting surface in a region, or the reason why there is none.
 
     Args:
-        around: scene and distances.
-        region: the part, with the height of its floor.
         height: height of the object to put there, metres.
-        name: what the whole is called.
     """
     room = region.high - region.low
     if not region.walled and height + around.config.clearance > room:

@@ -20,8 +20,6 @@ def told(
 
     Args:
         parts: (phrase, row of a whole) → the parts that the phrase may mean.
-        query: the reading that was answered.
-        layout: the scene.
     """
     said = list(dict.fromkeys(_phrases(query)))
     return tuple(

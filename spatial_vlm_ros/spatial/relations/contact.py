@@ -79,7 +79,6 @@ def under(pairs: Pairs) -> Measured:
 
 
 def _roofed(pairs: Pairs) -> Measured:
-    """Under a level surface of the anchor, and not on another one."""
     seen, layout = pairs.resting, pairs.layout
     clear = seen.roof - layout.top[pairs.targets, None] + layout.relation.contact
     free = np.where(np.isnan(seen.level), FAR, np.abs(layout.bottom[pairs.targets, None] - seen.level))
@@ -88,14 +87,12 @@ def _roofed(pairs: Pairs) -> Measured:
 
 
 def _surer(first: Measured, second: Measured) -> Measured:
-    """Of two ways in which a relation may hold, the surer one."""
     (margin, sigma), (other, deviation) = first, second
     better = other / np.maximum(deviation, _NO_SIGMA) > margin / np.maximum(sigma, _NO_SIGMA)
     return np.where(better, other, margin), np.where(better, deviation, sigma)
 
 
 def _vertical(pairs: Pairs, clear: Array) -> Measured:
-    """The lesser of the clear height, allowing contact, and the depth inside a cone around the vertical."""
     config = pairs.layout.relation
     height = pairs.layout.centre[:, 2]
     distance = np.abs(pairs.difference(height, height))

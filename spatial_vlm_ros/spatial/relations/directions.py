@@ -33,28 +33,17 @@ def behind(pairs: Pairs) -> Measured:
 
     The lesser of two margins: how much farther the target is than the anchor (by their near ends, or by their centres,
     whichever is less), and how far inside the cone it lies (that distance against the gap between their sides).
-
-    Raises:
-        FrameUndefinedError: the view is straight down.
     """
     return _along_ray(pairs, ahead_of(pairs), 1.0, _begun(pairs))
 
 
 def in_front_of(pairs: Pairs) -> Measured:
-    """Nearer along the ray through the anchor, within the cone around it; the mirror image of behind.
-
-    Raises:
-        FrameUndefinedError: the view is straight down.
-    """
+    """Nearer along the ray through the anchor, within the cone around it; the mirror image of behind."""
     return _along_ray(pairs, ahead_of(pairs), -1.0, _begun(pairs))
 
 
 def ahead_of(pairs: Pairs) -> Array:
-    """(A, 2) unit directions ahead, if the frame has an ahead.
-
-    Raises:
-        FrameUndefinedError: the view is straight down, and no direction on the ground is configured to be ahead.
-    """
+    """(A, 2) unit directions ahead, if the frame has an ahead."""
     if not pairs.view.has_ahead:
         reason = f"behind and in front are not defined in a view {pairs.view.down_deg:.0f}° downwards"
         repair = "say left, right or nearest, use the frame 'robot', or set relation.down_ahead"
@@ -123,11 +112,7 @@ def front_gap(pairs: Pairs) -> Array:
 
 
 def on_the_other_side(pairs: Pairs) -> Measured:
-    """Beyond the anchor from the viewer: behind it.
-
-    Raises:
-        FrameUndefinedError: the view is straight down.
-    """
+    """Beyond the anchor from the viewer: behind it."""
     return behind(pairs)
 
 
@@ -137,7 +122,6 @@ def on_the_other_side_from(
     """Behind an object, seen from another one: (T, A, B) margins and deviations.
 
     Args:
-        layout: the scene.
         view: the current viewpoint; here the second object is the viewpoint.
         targets: (T,) rows.
         objects: (A,) rows of the objects in between.

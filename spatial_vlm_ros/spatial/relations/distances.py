@@ -60,7 +60,6 @@ def stated(gap: Array, distance: Distance, config: RelationConfig) -> Array:
 
     Args:
         gap: metres between outlines, along the direction of its relation.
-        distance: what was said.
         config: how exact such statements are.
     """
     if distance.bound == "at most":

@@ -20,7 +20,6 @@ def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -
     so that of three objects at most one is between the others).
 
     Args:
-        layout: the scene.
         targets: (T,) rows.
         first: (A,) rows of the one anchor.
         second: (B,) rows of the other.
@@ -53,7 +52,6 @@ def among(layout: Layout, targets: Indices, members: Indices) -> Measured:
     target that is a member itself is among the others. NaN with fewer than two others.
 
     Args:
-        layout: the scene.
         targets: (T,) rows.
         members: (M,) rows, without repetition.
     """

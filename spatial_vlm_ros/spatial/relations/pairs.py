@@ -32,8 +32,6 @@ class Pairs:
     """Pairs of targets and anchors.
 
     Args:
-        layout: the scene.
-        view: the viewpoint of the current frame of reference.
         targets: (T,) rows.
         anchors: (A,) rows.
     """

@@ -55,20 +55,12 @@ def at_the_right_side(pairs: Pairs) -> Measured:
 
 
 def at_the_front(pairs: Pairs) -> Measured:
-    """The target's centre is in the anchor's near third.
-
-    Raises:
-        FrameUndefinedError: the view is straight down.
-    """
+    """The target's centre is in the anchor's near third."""
     return _outer_third(pairs, -ahead_of(pairs))
 
 
 def at_the_back(pairs: Pairs) -> Measured:
-    """The target's centre is in the anchor's far third.
-
-    Raises:
-        FrameUndefinedError: the view is straight down.
-    """
+    """The target's centre is in the anchor's far third."""
     return _outer_third(pairs, ahead_of(pairs))
 
 
@@ -125,12 +117,10 @@ def _within_box(pairs: Pairs) -> Measured:
 
 
 def _part(pairs: Pairs, there: Array) -> Measured:
-    """Margin of being over the anchor and at a part of its outline."""
     return least_sure((there, pairs.noise), *_over(pairs))
 
 
 def _over(pairs: Pairs) -> tuple[Measured, Measured]:
-    """Margins of being over the anchor, with overhang allowed, and of not being below it."""
     layout = pairs.layout
     over = pairs.inside_anchor + _half_size(pairs)
     sunk = pairs.difference(layout.bottom, layout.bottom) + layout.relation.contact
@@ -138,7 +128,6 @@ def _over(pairs: Pairs) -> tuple[Measured, Measured]:
 
 
 def _level(pairs: Pairs, there: Array) -> Measured:
-    """Margin of being over the anchor and at a part of its height; a target clear above it is at no part."""
     clear = pairs.difference(pairs.layout.bottom, pairs.layout.top) - pairs.layout.relation.contact
     there = np.where(clear > 0, np.minimum(there, -clear), there)
     return least_sure((there, pairs.noise_up), *_over(pairs))

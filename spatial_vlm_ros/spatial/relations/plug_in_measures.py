@@ -34,12 +34,7 @@ def of_two(relation: Relation, source: str) -> Callable[[Layout, Viewpoint, Indi
 
 
 def _checked(relation: Relation, source: str, shape: tuple[int, ...], *asked: object) -> Measured:
-    """The result of a measure, checked to be two meaningful arrays of the right shape.
-
-    Raises:
-        FrameUndefinedError: as the measure itself raised it.
-        PlugInError: the measure failed, or returned something else.
-    """
+    """The result of a measure, checked to be two meaningful arrays of the right shape."""
     try:
         margin, sigma = (np.asarray(each, np.float64) for each in relation.measure(*asked))
     except SpatialVlmError:

@@ -35,9 +35,6 @@ class Resting:
 
     Args:
         level: height of the anchor's visible level at the target that is nearest to its bottom; NaN if none is visible.
-        shut_in: how far the anchor rises over that level in two of three directions from the target and towards the
-            viewer: a drawer does, a shelf does not.
-        rim: the same in any two of three directions; FAR for imagined objects, which do not cross walls.
         roof: height of the anchor's lowest level over the target's top; NaN if none is visible.
         under: depth of the target's centre inside the visible outline of that level.
         over: depth of the target's visible part inside the anchor's outline if no level is visible beneath it: if its
@@ -71,7 +68,6 @@ def resting(layout: Layout, targets: Rows, anchors: Rows, inside: Array) -> Rest
     Imagined objects are assumed to stand on the level nearest to their bottom.
 
     Args:
-        layout: the scene.
         targets: (T,) rows.
         anchors: (A,) rows.
         inside: (T, A) depth of each target's centre inside each anchor's outline, metres.

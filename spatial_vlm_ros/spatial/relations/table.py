@@ -38,9 +38,6 @@ class RelationMeasure:
     """One relation; a call with pairs gives (T, A) margins in metres and their standard deviations.
 
     Args:
-        name: canonical.
-        several: for several anchors: it holds for all, or for any; it takes just one, or two together; or the whole
-            set.
         pairwise: measure with one anchor; None if it takes more.
         two: measure with two anchors together: (T, A, B).
         group: measure with a set of anchors: (T,).
@@ -75,15 +72,10 @@ class RelationMeasure:
         """Measure the relation.
 
         Args:
-            pairs: targets and anchors.
             distance: the stated distance, or None.
 
         Returns:
             (T, A) margins in metres, positive = holds, NaN = not measured; (T, A) standard deviations, metres.
-
-        Raises:
-            FrameUndefinedError: it needs a direction that the frame of reference does not have.
-            ValueError: it is not measured with one anchor, or not with a distance.
         """
         if self.pairwise is None or (distance is not None and self.gap is None):
             raise ValueError(f"'{self.name}' is not measured with {'one anchor' if distance is None else 'a distance'}")
@@ -193,31 +185,19 @@ RELATIONS: Mapping[str, RelationMeasure] = Extended({relation.name: relation for
 
 
 def measure(name: str, pairs: Pairs, distance: Distance | None = None) -> Measured:
-    """(T, A) margins and standard deviations, metres, of a relation to single anchors, with a stated distance if given.
-
-    Raises:
-        FrameUndefinedError: it needs a direction that the frame of reference does not have.
-    """
+    """(T, A) margins and standard deviations, metres, of a relation to single anchors, at a stated distance if any."""
     return RELATIONS[name](pairs, distance)
 
 
 def with_distance(name: str, pairs: Pairs, distance: Distance) -> Measured:
-    """(T, A) margins and standard deviations, metres, of a relation that holds at a stated distance.
-
-    Raises:
-        FrameUndefinedError: it needs a direction that the frame of reference does not have.
-    """
+    """(T, A) margins and standard deviations, metres, of a relation that holds at a stated distance."""
     return RELATIONS[name](pairs, distance)
 
 
 def measure_two(
     name: str, layout: Layout, view: Viewpoint, targets: Indices, first: Indices, second: Indices
 ) -> Measured:
-    """(T, A, B) margins and standard deviations, metres, of a relation to two anchors together.
-
-    Raises:
-        ValueError: the relation does not take two.
-    """
+    """(T, A, B) margins and standard deviations, metres, of a relation to two anchors together."""
     two = RELATIONS[name].two
     if two is None:
         raise ValueError(f"'{name}' does not take two anchors")
@@ -225,11 +205,7 @@ def measure_two(
 
 
 def measure_set(name: str, layout: Layout, targets: Indices, members: Indices) -> Measured:
-    """(T,) margins and standard deviations, metres, of a relation to a set of anchors.
-
-    Raises:
-        ValueError: the relation does not take a set.
-    """
+    """(T,) margins and standard deviations, metres, of a relation to a set of anchors."""
     group = RELATIONS[name].group
     if group is None:
         raise ValueError(f"'{name}' does not take a set of anchors")

@@ -27,7 +27,6 @@ def from_the_topmost(pairs: Pairs, margin: Array) -> Array:
     """(T, A) metres by which a target is on the anchor's topmost surface; FAR if there is no other surface.
 
     Args:
-        pairs: targets and anchors.
         margin: (T, A) margin of "on"; only targets on the anchor are examined.
     """
     layout, found = pairs.layout, np.full(margin.shape, FAR)
@@ -95,7 +94,6 @@ def broad_levels(layout: Layout, row: int, without: Array | None) -> Array:
     """(K,) heights of the levels of an object that are nearly as large as its largest one, metres.
 
     Args:
-        layout: the scene.
         row: row of the object.
         without: (C, 2) outline in which nothing counts, or None.
     """

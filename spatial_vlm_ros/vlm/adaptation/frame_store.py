@@ -37,11 +37,7 @@ def group_path(folder: Path, source: str, group: str) -> Path:
 
 
 def write_group(folder: Path, source: str, group: str, views: Iterable[LabelledView]) -> None:
-    """Write the views of a group, possibly none.
-
-    Raises:
-        FileError: the folder cannot be written.
-    """
+    """Write the views of a group, possibly none."""
     path, told = group_path(folder, source, group), []
     for view in views:
         done, data = cv2.imencode(".png", cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR))
@@ -55,16 +51,7 @@ def write_group(folder: Path, source: str, group: str, views: Iterable[LabelledV
 
 @dataclass(frozen=True)
 class StoredView:
-    """A view whose image is still on disk.
-
-    Args:
-        source: its source.
-        group: group of views that stay together.
-        name: name of the view.
-        path: path of its image.
-        objects: visible objects.
-        relations: known relations of pairs.
-    """
+    """A view whose image is still on disk."""
 
     source: str
     group: str
@@ -74,11 +61,7 @@ class StoredView:
     relations: tuple[RelationLabel, ...]
 
     def load(self) -> LabelledView:
-        """Read the image and return the whole view.
-
-        Raises:
-            FileError: the image is missing or damaged.
-        """
+        """Read the image and return the whole view."""
         try:
             bgr = decode_file(self.path, cv2.IMREAD_COLOR, _REPAIR)
         except FileError as error:
@@ -88,16 +71,7 @@ class StoredView:
 
 
 def read_store(folder: Path, seed: int) -> dict[str, tuple[StoredView, ...]]:
-    """Read the views for training, calibration and test, by part.
-
-    Args:
-        folder: folder written by `write_group`.
-        seed: with the group names, it alone decides which groups are held out.
-
-    Raises:
-        FileError: a file is damaged.
-        InputError: too few groups to hold some of them out.
-    """
+    """Read the views for training, calibration and test, by part."""
     parts: dict[str, list[StoredView]] = {part: [] for part in PARTS}
     for source in sorted(path for path in folder.iterdir() if path.is_dir()):
         groups = {path.stem: _read(path, source.name) for path in sorted(source.glob("*.json"))}

@@ -30,9 +30,7 @@ class AdaptLesson:
 
     Args:
         rgb: (H, W, 3) uint8.
-        question: text of the question.
         choices: the choices in the order in which the model sees them; empty = the model answers in its own words.
-        answer: the right answer.
     """
 
     rgb: Rgb
@@ -47,7 +45,6 @@ class LocationWords:
 
     Args:
         side: number of the right and of the lower border.
-        step: difference between neighbouring numbers.
     """
 
     side: int
@@ -100,14 +97,10 @@ def lesson_batch(scorer: CandidateScorer, lessons: Sequence[AdaptLesson]) -> tup
     """Combine lessons into one model call: the scorer's prompt, followed by the answer.
 
     Args:
-        scorer: holds model and processor.
         lessons: at least one.
 
     Returns:
         Inputs, rows padded on the right; labels (B, N) int64, IGNORED except for answers.
-
-    Raises:
-        InputError: an answer without tokens.
     """
     rows = [_row(scorer, lesson) for lesson in lessons]
     longest = max(labels.shape[1] for _, labels in rows)
@@ -153,11 +146,7 @@ def _padding(scorer: CandidateScorer, name: str) -> int:
 
 
 def answer_losses(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
-    """(B,) mean negative log-likelihood of each row's answer, float32.
-
-    Raises:
-        InputError: a row without an answer.
-    """
+    """(B,) mean negative log-likelihood of each row's answer, float32."""
     if not bool((labels != IGNORED).any(dim=1).all()):
         raise InputError("lessons", "one without an answer", "an answer with at least one token")
     first = int((labels != IGNORED).int().argmax(dim=1).min())
@@ -172,13 +161,8 @@ def located(scorer: CandidateScorer, rgb: Rgb, name: str, most_tokens: int = 32)
     """Ask a model for an object's box, pixels of the image; None if it names no box.
 
     Args:
-        scorer: holds model and processor.
         rgb: (H, W, 3) uint8.
-        name: name of the object.
         most_tokens: most tokens of the answer.
-
-    Raises:
-        ModelError: the model cannot generate.
     """
     words = LocationWords.of(scorer.parts)
     inputs = scorer.asked(rgb, words.question(name))

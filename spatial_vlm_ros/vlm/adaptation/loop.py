@@ -38,11 +38,8 @@ class AdaptProgress:
     """Progress of a run.
 
     Args:
-        step: steps done.
         seconds: seconds for all steps.
         memory: peak memory, bytes: of the GPU if there is one, else of the process.
-        losses: mean loss between two saved states: (last step, loss).
-        rates: (first step with this rate, highest rate); more than one if it was changed during the run.
     """
 
     step: int = 0
@@ -58,8 +55,6 @@ class AdaptLimits:
 
     Args:
         minutes: wall time for this part, minutes.
-        every: steps between two saved states.
-        told: called with the progress after each saved state.
     """
 
     minutes: float = math.inf
@@ -72,13 +67,8 @@ class AdaptRun:
 
     Args:
         groups: parameters trained at the first and at the second rate, by name.
-        settings: settings of the run.
         identity: JSON values that have to be the same for a run to continue.
         folder: folder for its state; the run continues from one that exists.
-
-    Raises:
-        InputError: the state belongs to other settings.
-        FileError: the state is damaged.
     """
 
     def __init__(
@@ -100,20 +90,7 @@ class AdaptRun:
             self.progress.rates.append((self.progress.step, settings.highest[0]))
 
     def train(self, learn: Callable[[int], float], limits: AdaptLimits) -> bool:
-        """Train until the steps or the minutes are used up.
-
-        Args:
-            learn: number of a step → its loss, with gradients computed.
-            limits: limits of this part.
-
-        Returns:
-            Whether the run is finished.
-
-        Raises:
-            ModelError: a loss or a gradient is not a finite number, or memory ran out; the weights before that step are
-                kept.
-            FileError: the state cannot be written.
-        """
+        """Train until the steps or the minutes are used up."""
         end, done, since = time.monotonic() + 60.0 * limits.minutes, self.progress, list[float]()
         while done.step < self.settings.steps and time.monotonic() < end:
             started = time.monotonic()
@@ -150,11 +127,7 @@ class AdaptRun:
         return loss
 
     def save(self) -> None:
-        """Save the state.
-
-        Raises:
-            FileError: it cannot be written.
-        """
+        """Save the state."""
         self.progress.memory = max(self.progress.memory, memory_used())
         tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in self._named.items()}
         for number, state in self._optimizer.state_dict()["state"].items():

@@ -23,11 +23,6 @@ class LoraAdapter:
 
     Args:
         parts: parts of a model; its language model is changed in place.
-        rank: r, of each adapter.
-
-    Raises:
-        DependencyError: peft is not installed.
-        ModelError: a language model whose attention has other projections.
     """
 
     def __init__(self, parts: Parts, rank: int) -> None:

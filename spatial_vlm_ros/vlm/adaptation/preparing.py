@@ -36,12 +36,8 @@ class PreparedModel:
     """A model that is being adapted.
 
     Args:
-        model: the whole model.
-        processor: its processor.
-        parts: its parts.
         first: parameters trained at the method's first rate, by name.
         second: parameters trained at its second rate, by name.
-        learned: mark → trained module of the remedy, to be saved beside the checkpoint.
         table: table of learned-absolute positions.
         lora: adapters in the language model, until `finish`.
     """
@@ -76,12 +72,7 @@ class PreparedModel:
 
 @dataclass(frozen=True, eq=False)
 class NewEncoder:
-    """A vision encoder with its own image processor.
-
-    Args:
-        vision: transformers module with weights.
-        images: its image processor.
-    """
+    """A vision encoder with its own image processor."""
 
     vision: Any
     images: Any
@@ -93,16 +84,8 @@ def prepare(
     """Apply all settings and freeze the rest. A model for which this fails must not be used further.
 
     Args:
-        model: as it was loaded from the folder.
-        processor: its processor.
-        folder: folder of the base, which holds the trained parameters of its remedies.
         settings: what is trained; any method but CLOC.
         encoder: encoder to use instead of the base's.
-
-    Raises:
-        ModelError: the class, or a base that was trained with remedies, does not support the settings.
-        InputError: a scheme, layers or an encoder does not fit the model.
-        DependencyError: LoRA without peft.
     """
     torch.manual_seed(settings.seed)
     parts, marks = parts_of(model), trained_with(model)

@@ -46,7 +46,6 @@ class CaptionedImage:
 
     Args:
         rgb: (H, W, 3) uint8.
-        caption: caption of the image.
         regions: (box 0 to 1 as left, top, right, bottom; caption), REGIONS of them or none.
     """
 
@@ -82,15 +81,7 @@ class ByteTextEncoder(nn.Module):
 
 
 class RegionTextModel(nn.Module):
-    """The encoder with the new modules that are trained with it.
-
-    Args:
-        vision: an encoder of a kind that LLaVA accepts.
-
-    Raises:
-        ModelError: another kind of encoder.
-        InputError: a width that is not a multiple of four.
-    """
+    """The encoder with the new modules that are trained with it."""
 
     def __init__(self, vision: Any) -> None:
         super().__init__()
@@ -112,9 +103,6 @@ class RegionTextModel(nn.Module):
         Args:
             pixels: (B, 3, S, S) of the images.
             images: B images, B >= 2.
-
-        Raises:
-            InputError: a single image, which cannot be contrasted.
         """
         if len(images) < 2:
             raise InputError("--batch", "1 image", "at least 2, for the contrastive loss")
@@ -145,7 +133,6 @@ class RegionTextModel(nn.Module):
         Args:
             pixels: (1, 3, S, S).
             boxes: R boxes, 0 to 1 of the image.
-            captions: R captions.
 
         Returns:
             (R, R) cosines of regions and captions; (R, 4) boxes, 0 to 1.
@@ -158,16 +145,7 @@ class RegionTextModel(nn.Module):
 
 
 def seeded_model(vision: Any, images: Any, seed: int) -> RegionTextModel:
-    """Make a model with seeded new weights around a trainable encoder that sees whole images.
-
-    Args:
-        vision: the encoder.
-        images: its image processor, which is changed.
-        seed: seed of the new weights.
-
-    Raises:
-        ModelError, InputError: as `RegionTextModel`.
-    """
+    """Make a model with seeded new weights around a trainable encoder that sees whole images."""
     torch.manual_seed(seed)
     model = RegionTextModel(vision)
     show_whole_images(images, vision.config)

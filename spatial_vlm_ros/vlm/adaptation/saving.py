@@ -23,12 +23,8 @@ def save_adapted(made: PreparedModel, folder: Path, dtype: torch.dtype) -> None:
     """Write model, processor and remedies; LoRA is merged first.
 
     Args:
-        made: the trained model.
         folder: new, or empty.
         dtype: number format of the weights, the same as the base's.
-
-    Raises:
-        FileError: the folder cannot be written.
     """
     made.finish()
     made.model.to(dtype)
@@ -46,11 +42,7 @@ def save_beside(made: PreparedModel, base: Path, folder: Path) -> None:
 
     Args:
         made: the trained model; its base must be unchanged.
-        base: folder of the base.
         folder: new, or empty.
-
-    Raises:
-        FileError: the base cannot be read, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

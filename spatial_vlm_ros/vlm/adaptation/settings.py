@@ -26,7 +26,6 @@ class MethodRates:
         second: learning rate of the rest: the projector beside LoRA, the encoder of CLOC; 0 = there is none.
         warm: share of the steps in which the rate rises; a half cosine follows. None: the rate stays the same.
         betas: Adam's betas.
-        decay: weight decay.
         places: share of lessons that ask for the location of an object.
     """
 
@@ -63,18 +62,9 @@ class AdaptSettings:
         positions: a scheme of the language model, a key of `position_schemes.AXES`; None = as in the base.
         norm: "published" or "none".
         features: layers of the encoder, counted as hidden states; empty = as in the base.
-        new_encoder: whether the encoder is replaced.
-        steps: steps of the whole run.
         batch: lessons per step; for CLOC images.
-        seed: seed of new weights, of the held-out views and of the lessons.
-        rank: LoRA rank; alpha is twice the rank.
         rate: highest learning rate; None = that of METHODS.
         micro: lessons per forward pass; the gradient is that of the whole batch.
-        checkpointing: recompute activations in the backward pass instead of keeping them.
-
-    Raises:
-        UnknownNameError: a method, scheme or norm that does not exist.
-        InputError: a number out of its range, or options that the method does not support.
     """
 
     method: str
@@ -144,11 +134,7 @@ def check_fits(settings: AdaptSettings, kind: str) -> None:
     """Refuse options that a class of models does not support.
 
     Args:
-        settings: the requested settings.
         kind: `model_type` of the base, a key of `parts.ARCHITECTURES`.
-
-    Raises:
-        ModelError: the class does not support an option; the message names what it supports.
     """
     own = "its encoder comes with its projector" if kind == "paligemma" else "its encoder takes images of any size"
     if kind != SWAPPABLE:

@@ -21,7 +21,6 @@ def teacher(scorer: CandidateScorer, lessons: LessonsOf, settings: AdaptSettings
     """Return the function that `AdaptRun.train` calls for each step: the mean loss of its lessons, with gradients.
 
     Args:
-        scorer: scorer of the prepared model.
         lessons: lessons per step.
         settings: rows per step, and rows per forward pass.
     """
@@ -37,8 +36,6 @@ def learnt(scorer: CandidateScorer, rows: Sequence[AdaptLesson], micro: int) -> 
     """Return the mean loss of some lessons and add its gradient to the parameters.
 
     Args:
-        scorer: scorer of the model.
-        rows: lessons.
         micro: lessons per forward pass.
     """
     total = 0.0

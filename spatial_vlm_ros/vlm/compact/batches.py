@@ -57,10 +57,6 @@ class Batches:
     """Makes the batches of one part of the images.
 
     Args:
-        samples: the images.
-        vocabulary: words for the phrases.
-        spec: spec of the model.
-        seed: seed of all random choices.
         size: images per batch.
         phrases: phrases per image.
     """
@@ -93,7 +89,6 @@ def make_batch(
     Args:
         samples: images of the spec's size.
         phrases: phrases for each image, any number.
-        spec: spec of the model.
     """
     pairs = [(b, phrase) for b, asked in enumerate(phrases) for phrase in asked]
     rows, columns = spec.cells
@@ -174,7 +169,6 @@ def _paint(heat: Floats, box: Floats, weight: Floats, one: Labelled) -> tuple[in
 
 
 def _say_nothing(heat: Floats, one: Labelled) -> None:
-    """Set no target, neither centre nor background, for an object that is too small or too hidden."""
     x0, y0, x1, y1 = (int(v) // STRIDE for v in one.box_xyxy)
     heat[y0 : y1 + 1, x0 : x1 + 1] = -1.0
 

@@ -34,9 +34,7 @@ class Progress:
     """Progress of a run.
 
     Args:
-        step: steps done.
         settings: settings of the run; a run continues only with the same settings.
-        best: highest mean average precision on the validation images so far.
     """
 
     step: int
@@ -45,11 +43,7 @@ class Progress:
 
 
 def save(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write the checkpoint of a run's folder.
-
-    Raises:
-        FileError: the folder cannot be written.
-    """
+    """Write the checkpoint of a run's folder."""
     try:
         _write(folder, model, optimizer, progress)
     except OSError as error:
@@ -69,18 +63,8 @@ def load(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer,
          settings: dict[str, Any]) -> Progress | None:  # fmt: skip
     """Load the checkpoint of a run's folder into model and optimiser.
 
-    Args:
-        folder: folder of the run.
-        model: model of the same sizes.
-        optimizer: optimiser of its parameters.
-        settings: settings of the run that continues.
-
     Returns:
         Progress of the run; None if there is no checkpoint.
-
-    Raises:
-        FileError: the checkpoint is damaged or belongs to another model.
-        InputError: the checkpoint was made with other settings.
     """
     place = folder / FOLDER
     if (
@@ -125,9 +109,6 @@ def start_from(folder: Path, model: CompactModel) -> str:
 
     Returns:
         SHA-256 of the file, which identifies the start of the run.
-
-    Raises:
-        FileError: the file is missing or belongs to another model.
     """
     path = folder / WEIGHTS
     try:

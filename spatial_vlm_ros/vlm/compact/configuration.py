@@ -15,13 +15,9 @@ class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """Sizes of the network and all fields of its CompactSpec.
 
     Args:
-        words, width, height, buckets, length, prototypes, names: as in CompactSpec.
-        score_scale, score_rival, score_shift, domain: as in CompactSpec.
         channels: channels of the features at strides 4, 8 and 16.
         attention_layers: transformer blocks at stride 16.
-        attention_heads: number of attention heads of each; the last of `channels` is a multiple of four times it.
         phrase_size: size of a phrase's embedding.
-        head_size: channels of the phrase-conditioned head.
     """
 
     model_type = "spatial_vlm_compact"

@@ -50,7 +50,6 @@ class Instance:
     """An object found under one phrase.
 
     Args:
-        phrase: number of the phrase.
         score: probability that the phrase names it.
         box_xyxy: (4,) pixels of the image, inside it.
         cell: row and column of its centre's cell.
@@ -67,11 +66,7 @@ class Instance:
 
 
 def check_output(output: RawOutput, phrases: int, spec: CompactSpec, model: str) -> None:
-    """Check that a network's output fits its spec.
-
-    Raises:
-        ModelError: shapes differ, or a number is not finite.
-    """
+    """Check that a network's output fits its spec."""
     rows, columns = spec.cells
     expected = {
         "heat": (phrases, rows, columns),
@@ -94,13 +89,7 @@ def asked(phrases: Sequence[str], spec: CompactSpec) -> list[str]:
 
 
 def with_rivals(output: RawOutput, phrases: Sequence[str], spec: CompactSpec) -> RawOutput:
-    """Keep the output for the phrases, and add their best rivals.
-
-    Args:
-        output: output for everything in `asked`.
-        phrases: without the labels.
-        spec: spec of the model.
-    """
+    """Keep the output for the phrases, and add their best rivals."""
     count = len(phrases)
     told = replace(output, heat=output.heat[:count], box=output.box[:count], kernel=output.kernel[:count])
     if not spec.labels:
@@ -128,13 +117,7 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
     """Find the objects of an output, best first for each phrase.
 
     Args:
-        output: outputs for one image.
-        box: placement of the image in the input.
-        spec: spec of the model.
         least: probability from which an object is reported.
-
-    Returns:
-        Local maxima of the heat-maps; maxima of one phrase on one object are merged.
     """
     found: list[Instance] = []
     chance = probabilities(output, spec)
@@ -155,11 +138,6 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
 
 def masks(found: list[Instance], output: RawOutput, box: Letterbox) -> list[Mask]:
     """Make the mask of each object at image size, inside its box; the whole box if the mask is empty.
-
-    Args:
-        found: result of `instances`.
-        output: the output that `found` came from.
-        box: placement of the image in the input.
 
     Returns:
         (H, W) bool for each object.
@@ -192,7 +170,6 @@ def mask_logits(kernel: Array, prototypes: Array, input_box: tuple[float, float,
 
 
 def _neighbourhood_top(heat: Array) -> Array:
-    """Maximum of the nine cells around each cell."""
     padded = np.pad(heat, 1, constant_values=-np.inf)
     h, w = heat.shape
     return np.asarray(np.max([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=0), np.float32)

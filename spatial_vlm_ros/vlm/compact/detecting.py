@@ -50,10 +50,7 @@ def detector(network: Network, spec: CompactSpec, least: float = 0.05, with_mask
     """Make a detector of phrases from a network.
 
     Args:
-        network: the network.
-        spec: spec of its model.
         least: probability from which an object is reported.
-        with_masks: whether to make masks, which takes time.
     """
 
     def detect(rgb: Rgb, phrases: Sequence[str]) -> list[PhraseDetections]:

@@ -39,15 +39,10 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
     """Write a model as config.json, model.safetensors and model.onnx.
 
     Args:
-        model: trained model; it is set to evaluation mode.
-        folder: output folder, created if missing.
         spec: input size, names and calibration of the scores; all else as in the model. None = as in its configuration.
 
     Returns:
         The ONNX file: pixels (1, 3, H, W) float32 and words (P, L) int64 → OUTPUTS.
-
-    Raises:
-        DependencyError: onnxscript or onnx is not installed.
     """
     if spec is not None:
         model.config.names = {name: list(labels) for name, labels in spec.names.items()}
@@ -84,13 +79,6 @@ def strip_traces(path: Path) -> None:
     """Remove documentation and metadata from an ONNX file, in place; its results stay bit-identical.
 
     The exporter writes the Python stack of each operation there, with paths of the exporting machine.
-
-    Args:
-        path: the file.
-
-    Raises:
-        DependencyError: onnx is not installed.
-        FileError: the file is missing, or is not an ONNX model.
     """
     try:
         import onnx

@@ -39,10 +39,6 @@ class Familiarity:
     Args:
         mean: (D,) float64.
         precision: (D, D) float64, inverse of their covariance.
-        limit: distance from which an image is unfamiliar.
-
-    Raises:
-        InputError: sizes that do not fit, or numbers that are not finite.
     """
 
     mean: _Array
@@ -61,9 +57,6 @@ class Familiarity:
 
         Args:
             features: (D,) result of `pooled`.
-
-        Raises:
-            InputError: wrong number of features.
         """
         if features.shape != self.mean.shape:
             got, expected = f"{features.shape}", f"{self.mean.shape}"
@@ -72,11 +65,7 @@ class Familiarity:
         return math.sqrt(max(0.0, float(off @ self.precision @ off)) / len(off))
 
     def write(self, folder: Path) -> None:
-        """Write the statistics beside a model.
-
-        Raises:
-            FileError: the folder cannot be written.
-        """
+        """Write the statistics beside a model."""
         path = folder / FAMILIARITY_FILE
         mean, precision = (np.asarray(part, np.float32) for part in (self.mean, self.precision))
         if not folder.is_dir():
@@ -86,11 +75,7 @@ class Familiarity:
 
 
 def read_familiarity(folder: Path) -> Familiarity | None:
-    """Read the statistics beside a model; None for models saved without them.
-
-    Raises:
-        FileError: the file is damaged.
-    """
+    """Read the statistics beside a model; None for models saved without them."""
     path = folder / FAMILIARITY_FILE
     if not path.is_file():
         return None
@@ -116,9 +101,6 @@ def fitted(training: _Array, calibration: _Array) -> Familiarity:
     Args:
         training: (N, D) features of training images, N >= 2.
         calibration: (M, D) features of other simulated images, M >= 1.
-
-    Raises:
-        InputError: too few images.
     """
     if len(training) < 2 or not len(calibration):
         got = f"{len(training)} training and {len(calibration)} calibration images"

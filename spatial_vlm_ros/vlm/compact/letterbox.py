@@ -44,9 +44,6 @@ def letterbox(rgb: Rgb, width: int, height: int) -> tuple[npt.NDArray[np.float32
         rgb: (H, W, 3) uint8.
         width: width of the input, pixels.
         height: height of the input, pixels.
-
-    Raises:
-        ShapeError: not an image.
     """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         got = f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}"

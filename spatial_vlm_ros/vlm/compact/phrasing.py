@@ -21,7 +21,6 @@ class TrainingPhrase:
 
     Args:
         text: for example "red cup".
-        labels: labels of the objects that its noun names.
         modifiers: modifiers that they must have.
     """
 
@@ -59,12 +58,6 @@ def draw_phrases(
 
     Half name a visible object. A sixth each names a visible object with a true modifier, a visible object with a false
     modifier, or an absent or unknown object.
-
-    Args:
-        rng: source of all random choices.
-        objects: objects of the image.
-        vocabulary: words for the phrases.
-        number: number of phrases.
     """
     makers = (_true, _modified, _true, _wrongly_modified, _true, _absent)
     return [makers[n % len(makers)](rng, objects, vocabulary) for n in range(number)]
@@ -117,5 +110,4 @@ def _absent(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: V
 
 
 def _strange(rng: np.random.Generator) -> str:
-    """A word that is in no list, like all words unknown to the model."""
     return "q" + "".join(str(letter) for letter in rng.choice(list(_LETTERS), 7))

@@ -47,8 +47,6 @@ class Figures:
 
     Args:
         ap50: phrase → average precision at an overlap of 0.5.
-        map50: their mean.
-        objects: phrase → number of objects to find.
         mask_iou: mean intersection over union of the masks of found objects; NaN without any.
         line: weights of the phrase's logit and of its best rival's, and the shift, which turn them into probabilities.
     """
@@ -61,13 +59,7 @@ class Figures:
 
 
 def score(detector: Detector, samples: Iterable[LabelledImage], phrases: Sequence[TrainingPhrase]) -> Figures:
-    """Score a detector on all phrases and all images.
-
-    Args:
-        detector: the detector; it should also report objects of low score.
-        samples: images with ground truth.
-        phrases: phrases; each counts in the mean if there is any object to find.
-    """
+    """Score a detector on all phrases and all images."""
     hits: list[list[Hit]] = [[] for _ in phrases]
     number = [0] * len(phrases)
     agreement: list[float] = []
@@ -151,8 +143,6 @@ class Hit:
     """A reported object that counts.
 
     Args:
-        score: its score.
-        evidence: its evidence.
         right: 1 or 0.
     """
 

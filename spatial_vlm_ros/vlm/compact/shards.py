@@ -31,7 +31,6 @@ class Labelled:
     """One object in an image.
 
     Args:
-        label: its name.
         attributes: further words that are true of it.
         box_xyxy: (4,) box of its visible pixels, pixels of the image.
         visible: visible share, 0 to 1.
@@ -60,13 +59,7 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words used in training.
-
-    Args:
-        modifiers: words that describe an object.
-        names: name of an object → the labels it means.
-        withheld: pairs of modifier and label that are in no training image and no training phrase.
-    """
+    """Words used in training."""
 
     modifiers: tuple[str, ...]
     names: Mapping[str, tuple[str, ...]]
@@ -85,11 +78,7 @@ def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
-    """Read the vocabulary of a folder.
-
-    Raises:
-        FileError: the file is missing or not as documented.
-    """
+    """Read the vocabulary of a folder."""
     path = folder / "vocabulary.json"
     values = _read(path)
     try:
@@ -106,12 +95,7 @@ def shard_path(folder: Path, part: str, number: int) -> Path:
 
 
 def write_shard(folder: Path, part: str, number: int, samples: Sequence[LabelledImage]) -> None:
-    """Write a shard.
-
-    Raises:
-        InputError: no samples, or images of different sizes.
-        FileError: the folder cannot be written.
-    """
+    """Write a shard."""
     if not samples or len({sample.rgb.shape for sample in samples}) > 1:
         raise InputError("samples of a shard", str(len(samples)), "images of one size", "render them with one size")
     path = shard_path(folder, part, number)
@@ -125,11 +109,7 @@ class Samples:
     """The images of one part of a folder, read on access.
 
     Args:
-        folder: folder with shards.
         part: "training", "validation", "calibration" or "test".
-
-    Raises:
-        FileError: there are none, or a shard is damaged.
     """
 
     def __init__(self, folder: Path, part: str) -> None:
@@ -143,7 +123,6 @@ class Samples:
         return int(self._ends[-1])
 
     def __getitem__(self, number: int) -> LabelledImage:
-        """One image; IndexError beyond the last."""
         if not 0 <= number < len(self):
             raise IndexError(number)
         shard = int(np.searchsorted(self._ends, number, side="right"))

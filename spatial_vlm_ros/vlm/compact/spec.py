@@ -26,17 +26,8 @@ class CompactSpec:
         words: the word list; a word's number is its index plus one (0 is padding).
         width: width of the input, pixels, a multiple of 16.
         height: height of the input, pixels, a multiple of 16.
-        buckets: numbers after the words, for words that are not in the list.
         length: most words of a phrase; the head noun and the words nearest to it are kept.
-        prototypes: number of mask prototypes.
-        names: name of an object → the labels it means; () = the model is not asked about other labels of an object.
         score_scale: slope of the line that maps heat-map logits to probabilities.
-        score_rival: weight in that line of the best other label in the same cell.
-        score_shift: offset of the same line.
-        domain: domain of the training images; models saved without this field were trained on simulated images.
-
-    Raises:
-        InputError: an invalid size, or words that are not distinct.
     """
 
     words: tuple[str, ...]
@@ -99,11 +90,7 @@ def _are_names(value: Any) -> bool:
 
 
 def spec_from(values: Mapping[str, Any]) -> CompactSpec:
-    """Read the spec from the values of a configuration; other values are ignored, missing ones have defaults.
-
-    Raises:
-        InputError: the words are missing, or a value is of the wrong type.
-    """
+    """Read the spec from the values of a configuration; other values are ignored, missing ones have defaults."""
     picked: dict[str, Any] = {}
     for one in fields(CompactSpec):
         missing: Any = {"words": None, "names": {}}.get(one.name, one.default)
@@ -125,15 +112,7 @@ def spec_from(values: Mapping[str, Any]) -> CompactSpec:
 
 
 def read_spec(folder: Path) -> CompactSpec:
-    """Read the spec of a saved model.
-
-    Args:
-        folder: folder with config.json.
-
-    Raises:
-        FileError: the file is missing or is no JSON object.
-        InputError: its values are not valid.
-    """
+    """Read the spec of a saved model."""
     path = folder / CONFIG_FILE
     values = read_json(path, "pass a folder that `spatial-vlm train` wrote")
     if not isinstance(values, dict):

@@ -20,8 +20,6 @@ class SplitPart:
     """Worlds for one purpose.
 
     Args:
-        first: seed of the first world.
-        last: seed of the last world, included.
         views: images per world.
     """
 
@@ -37,14 +35,7 @@ class SplitPart:
 
 @dataclass(frozen=True)
 class WorldSplit:
-    """All parts of the split.
-
-    Args:
-        training: worlds for training.
-        validation: worlds for choosing and calibration.
-        test: worlds for the final report, used once.
-        withheld: pairs of colour and kind that are in no training or validation image.
-    """
+    """All parts of the split."""
 
     training: SplitPart
     validation: SplitPart
@@ -53,11 +44,7 @@ class WorldSplit:
 
 
 def read_split(path: Path) -> WorldSplit:
-    """Read a split such as models/compact/split.json.
-
-    Raises:
-        FileError: the file is missing or not as documented, or its parts share seeds.
-    """
+    """Read a split such as models/compact/split.json."""
     try:
         values = read_json(path, _REPAIR)
         parts = {name: _part(values[name]) for name in PARTS}

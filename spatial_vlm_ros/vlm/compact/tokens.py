@@ -42,7 +42,6 @@ def meant(phrase: str, spec: CompactSpec) -> frozenset[str]:
 
 
 def _forms(word: str) -> tuple[str, ...]:
-    """The word, and possible singular forms."""
     return word, word.removesuffix("s"), word.removesuffix("es")
 
 
@@ -51,10 +50,6 @@ def encode(phrases: Sequence[str], spec: CompactSpec) -> npt.NDArray[np.int64]:
 
     Args:
         phrases: P phrases such as "red cup"; the last word is the head.
-        spec: spec of the model.
-
-    Raises:
-        InputError: a phrase without a word.
     """
     numbers = np.full((len(phrases), spec.length), PADDING, np.int64)
     for row, phrase in enumerate(phrases):

@@ -33,17 +33,12 @@ class TrainingSettings:
 
     Args:
         steps: steps of the whole run; the rate follows a half cosine over them.
-        seed: seed of the initial weights, the batches and the image augmentation.
         batch: images per step.
         phrases: phrases per image.
-        rate: highest learning rate.
         decay: weight decay (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
         warm: share of the steps in which the rate rises.
         bfloat16: compute the network in bfloat16, its losses and weights in float32; faster on machines that support
             it.
-
-    Raises:
-        InputError: a number out of its range.
     """
 
     steps: int = 6000
@@ -69,7 +64,6 @@ class Told:
     """One report to a watcher.
 
     Args:
-        step: steps done.
         losses: parts of the loss by name, means since the last report; empty if only a score is reported.
         map50: mAP50 on the validation images, if it was measured.
     """
@@ -86,14 +80,8 @@ class TrainingRun:
     """One training run in a folder.
 
     Args:
-        config: configuration of the model.
-        settings: settings of the run.
         folder: folder for its checkpoint; the run continues from one that exists.
-        device: device to compute on.
         start: folder of a saved model with the initial weights; None = random weights.
-
-    Raises:
-        FileError, InputError: the checkpoint or the model to start from is damaged, or belongs to other settings.
     """
 
     def __init__(
@@ -124,18 +112,8 @@ class TrainingRun:
         """Train until the steps or minutes are used up; the state is saved every `every` steps and at the end.
 
         Args:
-            batches: training batches.
-            watch: receives losses and scores.
             minutes: wall time for this call, minutes.
             validate: mean average precision of the model; the best one is kept in FOLDER/best.
-            every: steps between validations.
-            tell_every: steps between reports of the losses.
-
-        Returns:
-            Whether the run is finished.
-
-        Raises:
-            ModelError: the loss is not a number.
         """
         end, sums, since = time.monotonic() + 60 * minutes, dict[str, float](), 0
         with _sums_in_one_order(), closing(_ahead(batches, self.step, self.settings.steps)) as coming:

@@ -41,9 +41,6 @@ def last_rows(parts: Parts) -> Iterator[list[list[Tensor]]]:
 
     Yields:
         One list per layer, which grows by (B, heads, keys) float32 with each run of the decoder.
-
-    Raises:
-        ModelError: a layer gives no weights, or weights that are not finite.
     """
     rows: list[list[Tensor]] = [[] for _ in parts.layers]
 
@@ -69,16 +66,8 @@ def last_rows(parts: Parts) -> Iterator[list[list[Tensor]]]:
 def attention_map(parts: Parts, inputs: Mapping[str, Any]) -> Array:
     """Compute the attention of a prompt's last token over the image, mean over heads.
 
-    Args:
-        parts: parts of the model.
-        inputs: inputs of one prompt with one image, from the processor.
-
     Returns:
         (L, rows, columns) float64; each layer sums to the share of its attention on the image.
-
-    Raises:
-        InputError: several prompts, no image, or several images.
-        ModelError: no weights, or weights that are not finite.
     """
     one_prompt(inputs)
     height, width = grids_of(parts, inputs)[0]
@@ -101,7 +90,6 @@ class Balance:
         with_system: (L, heads) float64; all tokens but the image's count as text.
         without_system: (L, heads) float64; the tokens of the system prompt are ignored. None if the caller did not mark
             them. NaN where all attention was on them.
-        steps: number of steps in the mean; the first is the last token of the prompt.
     """
 
     with_system: Array
@@ -115,14 +103,8 @@ def modality_balance(
     """Measure CMB for one prompt. Generated tokens count as text.
 
     Args:
-        parts: parts of the model.
-        inputs: inputs of one prompt with one image, from the processor.
         steps: most tokens generated greedily.
         system: (N,) bool, tokens of the system prompt.
-
-    Raises:
-        InputError: several prompts, no image, fewer than one step, a mask of another length or over the image.
-        ModelError: no weights, or weights that are not finite.
     """
     one_prompt(inputs)
     ids = inputs["input_ids"]

@@ -198,7 +198,6 @@ class CandidateScorer:
 
         Args:
             first: (B, V) logits after the prompts.
-            cache: keys and values of the prompts.
             answer: (1, M) tokens.
             among: M lists of the tokens that count at each position; None = all tokens, and the mean is returned.
         """

@@ -26,7 +26,6 @@ def forms_of(item: ProbeItem, seed: int = 0) -> dict[str, ItemPrompt]:
     - swapped: the two objects exchanged along depth.
 
     Args:
-        item: item to change.
         seed: together with the item's key it decides how far candidates are rotated.
     """
     plain, choices = item.plain, item.plain.choices

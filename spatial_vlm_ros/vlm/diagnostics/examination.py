@@ -16,8 +16,6 @@ class Examined:
     """An item with the answers to it.
 
     Args:
-        item: item that was asked.
-        answers: control → answer.
         shuffled: candidates in the order of the control "shuffled".
     """
 

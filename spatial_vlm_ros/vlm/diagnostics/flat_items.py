@@ -48,11 +48,8 @@ def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.ran
     """Make as many items as shapes: "What colour is the shape on the left?".
 
     Args:
-        key: key of the group.
         place: a key of PLACES.
-        naming: properties that the candidates name.
         count: shapes in each image, FEWEST to MOST.
-        rng: random generator of the drawing.
     """
     kinds = _looks(count, rng)
     names = [_name(*look, naming) for look in kinds]
@@ -80,10 +77,7 @@ def relative_group(key: str, naming: Naming, count: int, rng: np.random.Generato
     """Make four items "Where is the red shape, seen from the blue shape?": left, right, above, below.
 
     Args:
-        key: key of the group.
-        naming: how the two objects are named.
         count: shapes in each image, FEWEST to MOST; the question is about the first two.
-        rng: random generator of the drawing.
     """
     kinds = _looks(count, rng)
     one, other = (_name(*look, naming) + (" shape" if naming == "colour" else "") for look in kinds[:2])

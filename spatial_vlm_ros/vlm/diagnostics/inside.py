@@ -30,16 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Effort:
-    """Amount of measurements.
-
-    Args:
-        seeds: seeds of permutations of image tokens.
-        sides: grid sizes of pooled image tokens, cells in each direction.
-        each: questions of each kind whose attention is measured.
-
-    Raises:
-        InputError: fewer than one question of a kind.
-    """
+    """Amount of measurements."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     sides: tuple[int, ...] = (16, 8, 4, 1)
@@ -55,11 +46,7 @@ EFFORTS: Mapping[str, Effort] = MappingProxyType({"small": Effort((0,), (4, 1), 
 
 
 def why_no_grid(scorer: CandidateScorer) -> str | None:
-    """Say why image tokens cannot be pooled and attention cannot be drawn; None if both are possible.
-
-    Args:
-        scorer: scorer about to be asked; one of its questions is prepared but not asked.
-    """
+    """Say why image tokens cannot be pooled and attention cannot be drawn; None if both are possible."""
     plain = draw_items(Amount(1, 0, 0))[0].plain
     try:
         scorer.grid(plain.rgb, plain.question, plain.choices)
@@ -83,17 +70,8 @@ def look_inside(
     A measurement that fails, for lack of memory or without a grid of image tokens, is left out with its reason; the
     others are still made.
 
-    Args:
-        scorer: scorer that was asked.
-        examined: its answers.
-        effort: amount of measurements.
-        progress: called with the number of questions and prompts done, and of all of them.
-
     Returns:
         The numbers, and key of a question → its image beside a map of the last token's attention.
-
-    Raises:
-        InputError: nothing was examined.
     """
     effort, parts = effort or Effort(), scorer.parts
     items = [one.item for one in examined]
@@ -147,20 +125,17 @@ class _Counted:
         self.grid, self.parts = scorer.grid, scorer.parts
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """Answer as the scorer does, and report progress."""
         answer = self._scorer.answer(rgb, question, choices)
         self.more()
         return answer
 
     def more(self) -> None:
-        """Report one more step done."""
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._of)
 
 
 def _words(error: Exception) -> str:
-    """An error on one line."""
     told = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
     return " ".join(told.split())
 

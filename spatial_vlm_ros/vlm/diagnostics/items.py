@@ -41,12 +41,7 @@ class ItemPrompt:
 
     Args:
         rgb: (H, W, 3) uint8.
-        question: question without the candidates.
-        choices: two or more, all different.
         truth: one of the choices; None if the image does not show it.
-
-    Raises:
-        InputError: fewer than two choices, equal choices, or a truth that is not one of them.
     """
 
     rgb: Rgb
@@ -66,16 +61,11 @@ class ProbeItem:
     """A question with the data for its controls.
 
     Args:
-        key: its name, unique in a set.
-        group: items of one group ask the same question with the same candidates, each with another truth.
         kind: "absolute" (where in the image), "relative" (where from another object), "depth" (which is farther).
         axis: axis along which the truth lies.
-        plain: the question, with known truth.
-        paraphrase: the question in other words.
         mirror: answer → the consistent answer once left and right are exchanged; answers that are not listed stay.
         flip: likewise with top and bottom exchanged; None if such an image has no meaning.
         swapped: the question with its two objects exchanged along depth, for which the other answer is true.
-        cues: depth cue → whether it gives the truth here.
     """
 
     key: str
@@ -111,11 +101,7 @@ class ProbeItem:
 
 
 def ask(answerer: Answerer, asking: ItemPrompt) -> str:
-    """Ask a question and return the answer.
-
-    Raises:
-        ModelError: the answer is not one of the candidates.
-    """
+    """Ask a question and return the answer."""
     answer = answerer.answer(asking.rgb, asking.question, asking.choices)
     if answer not in asking.choices:
         name = type(answerer).__name__

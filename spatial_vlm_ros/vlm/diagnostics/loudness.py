@@ -20,8 +20,6 @@ class Loudness:
     """Mean Euclidean norms at the input of the decoder.
 
     Args:
-        image: mean norm of the image tokens of a prompt.
-        text: mean norm of the text embeddings of the whole vocabulary.
         ratio: image / text. Near 1 a remedy for loud image tokens has nothing to correct.
     """
 
@@ -31,12 +29,7 @@ class Loudness:
 
 
 def loudness(parts: Parts, inputs: Mapping[str, Any]) -> Loudness:
-    """Measure the norms for a batch of prompts with images. Source: Qi et al. (2025), Beyond Semantics.
-
-    Raises:
-        InputError: a prompt without an image.
-        ModelError: tokens that are not finite.
-    """
+    """Measure the norms for a batch of prompts with images. Source: Qi et al. (2025), Beyond Semantics."""
     parts.image_columns(inputs["input_ids"])
     seen: dict[int, Tensor] = {}
 

@@ -40,7 +40,6 @@ class Permutation:
     """Loss of accuracy by permuting image tokens.
 
     Args:
-        seeds: seeds of the permutations.
         original: accuracy with tokens in order.
         permuted: accuracy with tokens permuted, of all seeds: k of n = items × seeds. Its interval treats the answers
             to one item as independent, so it is too narrow; the intervals below are not.
@@ -62,8 +61,6 @@ class Pooled:
 
     Args:
         values: most different image tokens.
-        accuracy: accuracy with tokens pooled.
-        change: pooled accuracy minus the accuracy with all tokens, paired.
     """
 
     values: int
@@ -98,10 +95,6 @@ def pooled(grid: tuple[int, int], side: int) -> Change:
 
     Args:
         grid: rows and columns of the tokens.
-        side: cells in each direction; with more cells than the grid has, nothing changes.
-
-    Raises:
-        InputError: fewer than one cell.
     """
     if side < 1:
         raise InputError("cells", str(side), "one or more")
@@ -130,15 +123,9 @@ def permutation_sensitivity(
     """Measure PSI over items. Each item has its own permutation, so intervals over items also cover permutations.
 
     Args:
-        parts: parts of the model that answers.
         answerer: asks the same model, one question per batch.
         items: items from `draw_items`; the permutation of an item depends on the seed and its index in the list.
-        seeds: seeds of the permutations, one pass over all items each.
         original: (N,) whether each answer is right with tokens in order, if known; else it is measured.
-
-    Raises:
-        InputError: no items or no seeds.
-        ModelError: see `ask`.
     """
     if not items or not seeds:
         raise InputError("permutation test", f"{len(items)} items, {len(seeds)} seeds", "at least one of each")
@@ -163,15 +150,7 @@ def pooling(
     """Measure accuracy with the image tokens pooled to side × side means, for each side.
 
     Args:
-        parts: parts of the model that answers.
-        answerer: asks the same model.
-        items: items from `draw_items`.
-        sides: cells in each direction.
         original: (N,) whether each answer is right with all tokens, if known; else it is measured.
-
-    Raises:
-        InputError: no items, or fewer than one cell.
-        ModelError: see `ask`.
     """
     if not items:
         raise InputError("questions", "none", "one or more", "draw some with draw_items")

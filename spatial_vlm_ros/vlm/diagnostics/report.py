@@ -27,12 +27,7 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Inside:
-    """Measurements inside a model; None or empty if not measured.
-
-    Args:
-        permutation, pooling, loudness, balance, rotary: measured numbers.
-        left_out: failed measurements, each with its reason.
-    """
+    """Measurements inside a model; None or empty if not measured."""
 
     permutation: Permutation | None = None
     pooling: tuple[Pooled, ...] = ()
@@ -47,13 +42,7 @@ class Diagnosis:
     """All results of an examination.
 
     Args:
-        model: name of the model, for the reader.
-        verdict: verdict in words.
-        outcome: whether a fault was found.
         sections: scores by kind and axis.
-        cues: accuracy by depth cue.
-        findings: result of each rule, with its numbers.
-        inside: measurements inside the model.
     """
 
     model: str

@@ -20,11 +20,7 @@ REPORT, DATA, SHEET = "report.md", "diagnosis.json", "answers.png"
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a report can be written, before the examination starts.
-
-    Raises:
-        FileError: the folder cannot be made or replaced, or the name of a report file is a folder.
-    """
+    """Check that a report can be written, before the examination starts."""
     for name in (REPORT, DATA, SHEET):
         require_new(folder / name, force=True)
     UnfinishedFolder(folder, force=True).drop()
@@ -35,17 +31,8 @@ def write_folder(
 ) -> list[Path]:
     """Write all files or none; an existing folder keeps its other files, and files of the same names are replaced.
 
-    Args:
-        folder: output folder, created if missing.
-        diagnosis: the results.
-        examined: the answers; the sheet shows mostly wrong ones.
-        attention: key of a question → image.
-
     Returns:
         The files: the report, the JSON, the sheet, the images of attention.
-
-    Raises:
-        FileError: the folder cannot be written.
     """
     by_key = {one.item.key: one for one in examined}
     images = {SHEET: answer_sheet(examined)}

@@ -42,7 +42,6 @@ class Row:
         query: (heads, D) float64.
         keys: (heads, N, D) float64.
         bias: (N,) float64, added to the logits: 0, or minus infinity for a masked token.
-        scaling: factor of the dot products.
     """
 
     query: Tensor
@@ -56,14 +55,9 @@ class RotarySensitivity:
     """All fields are (L, heads) float64; for several prompts with a leading axis of prompts.
 
     Args:
-        image: α_V, attention on the rotated tokens.
-        text: α_T, attention on the others.
         image_slope: g_V, logits per step.
         text_slope: g_T, logits per step.
         slope: α_V · α_T · (g_V - g_T), per step.
-        change: Δα_V for a whole step.
-        slope_change: Δg_V for a whole step: g_V with rotated keys minus g_V with unchanged keys.
-        step: step size of the last two.
     """
 
     image: Array
@@ -77,12 +71,7 @@ class RotarySensitivity:
 
 
 def rows_of(parts: Parts, inputs: Mapping[str, Any]) -> list[Row]:
-    """Record the last row of each layer for one prompt. Not thread-safe.
-
-    Raises:
-        InputError: several prompts.
-        ModelError: a layer does not use transformers' attention interface, or gives values that are not finite.
-    """
+    """Record the last row of each layer for one prompt. Not thread-safe."""
     one_prompt(inputs)
     try:
         with torch.no_grad(), attending_by(parts, _NAME):
@@ -100,13 +89,7 @@ def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.
     """Measure one prompt, with the keys of image tokens rotated by the scheme installed on the model.
 
     Args:
-        parts: parts of the model.
-        inputs: inputs of one prompt with one image, from the processor.
         step: step in positions for the finite differences.
-
-    Raises:
-        InputError: several prompts, no image, or a step of zero.
-        ModelError: see `rows_of` and `speeds_of`.
     """
     turned = parts.image_columns(inputs["input_ids"])[0].cpu()
     if step == 0:
@@ -126,7 +109,6 @@ def attention_at(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple
         turned: (N,) bool, keys that are rotated.
         speeds: (F,) float64, radians per position; element i of a key rotates with element i + F, elements from 2 F on
             do not rotate.
-        step: step in positions.
 
     Returns:
         (heads, N) weights, and (heads, N) dl/dφ, zero where nothing rotates.

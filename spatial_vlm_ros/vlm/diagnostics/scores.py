@@ -17,24 +17,14 @@ class Section:
 
     Args:
         name: "all", a kind or an axis.
-        n: number of items.
-        chance: accuracy of guessing, mean over items.
-        accuracy: accuracy on the plain question.
         corrected: (accuracy - chance) / (1 - chance), ends from the Wilson interval: 0 = a guess, 1 = all right. None
             for an axis: "left-right" is not a balanced set, because a constant answer is right in half of its
             relations.
-        blank: accuracy with the grey image, scored against the truth of the real image.
-        gain: accuracy minus the accuracy with the grey image, paired.
-        same_blank: answers that stay the same with the grey image.
-        mirrored: accuracy in the mirrored image.
-        flipped: accuracy in the image upside down.
         turned_along: among items whose truth lies along left-right, answers that change consistently with the mirrored
             image; of those along above-below, with the image upside down; of depth, with the objects exchanged.
         opposite: among items along left-right or above-below, answers that are true in the image mirrored along that
             axis.
-        same_shuffled: answers that stay the same when candidates are rotated.
         same_place: answers that keep their index in the list when candidates are rotated.
-        same_paraphrased: answers that stay the same when the question is paraphrased.
     """
 
     name: str
@@ -56,14 +46,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Cue:
-    """Accuracy on depth questions by a depth cue.
-
-    Args:
-        cue: name of the cue.
-        usual: accuracy where the cue gives the truth.
-        counter: accuracy where the cue gives the other answer.
-        difference: usual - counter, items paired by question, truth and other cues.
-    """
+    """Accuracy on depth questions by a depth cue."""
 
     cue: str
     usual: Share

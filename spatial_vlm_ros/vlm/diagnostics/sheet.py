@@ -30,10 +30,6 @@ def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating], share: float = 
 
     Returns:
         (H, W, 3) uint8.
-
-    Raises:
-        ShapeError: weights that are not a grid.
-        InputError: weights below 0 or not finite, or a share outside 0 to 1.
     """
     if weights.ndim != 2 or not weights.size:
         raise ShapeError("attention", "(rows, columns)", str(weights.shape))
@@ -56,10 +52,6 @@ def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
 
     Returns:
         (H', W', 3) uint8; a title above each image names the layers and the share of attention on the image.
-
-    Raises:
-        ShapeError: weights that are not layers of grids.
-        InputError: as `attention_image`.
     """
     if weights.ndim != 3 or not weights.size:
         raise ShapeError("attention", "(layers, rows, columns)", str(weights.shape))
@@ -84,9 +76,6 @@ def answer_sheet(examined: Sequence[Examined], columns: int = 4, most: int = 24)
 
     Returns:
         (H, W, 3) uint8.
-
-    Raises:
-        InputError: nothing to show, or a sheet without columns.
     """
     wrong = _spread([one for one in examined if not one.right], most)
     chosen = wrong + _spread([one for one in examined if one.right], most - len(wrong))

@@ -55,9 +55,6 @@ class BlindnessFinding:
 
     Args:
         fault: its name, which JSON keeps; `words` is for people.
-        where: the section.
-        outcome: outcome of the rule.
-        numbers: name → number that the rule used, with its interval.
     """
 
     fault: str

@@ -52,7 +52,6 @@ def crop(rgb: Rgb, target: Box, anchor: Box) -> JudgeInput:
     Args:
         rgb: (H, W, 3) uint8.
         target: box of the target: left, top, right, bottom, pixels.
-        anchor: box of the anchor, likewise.
     """
     height, width = rgb.shape[:2]
     boxes = np.array([target, anchor], np.float64)

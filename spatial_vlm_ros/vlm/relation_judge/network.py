@@ -57,17 +57,12 @@ class _Tower(nn.Module):
         self.size = channels[-1] + _PLACES * (side // 2 ** len(channels)) ** 2
 
     def forward(self, image: Tensor) -> Tensor:
-        """See the class."""
         seen = self.seen(image)
         return torch.cat((seen.mean(dim=(2, 3)), F.silu(self.places(seen)).flatten(1)), dim=1)
 
 
 def export(network: RelationNet, path: Path) -> None:
-    """Write a network as ONNX: the fields of `JudgeInput` for any batch size → log_odds.
-
-    Raises:
-        DependencyError: onnxscript or onnx is not installed.
-    """
+    """Write a network as ONNX: the fields of `JudgeInput` for any batch size → log_odds."""
     network.train(False)
     batch = torch.export.Dim("batch", min=1, max=4096)
     try:

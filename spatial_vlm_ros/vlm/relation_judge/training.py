@@ -54,12 +54,6 @@ class JudgeTraining:
     Args:
         steps: steps of the whole run; the rate follows a half cosine over them.
         batch: pairs per step.
-        rate: highest learning rate.
-        decay: weight decay.
-        seed: seed of initial weights, batches and image augmentation.
-
-    Raises:
-        InputError: a number out of its range.
     """
 
     steps: int = 4000
@@ -80,8 +74,6 @@ def trained(
 
     Args:
         views: views with at least one pair each.
-        settings: settings of the training.
-        told: called every hundred steps with the step and the mean loss since the last call.
     """
     torch.manual_seed(settings.seed)
     network = RelationNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -179,7 +171,6 @@ def _batches(views: Sequence[PairsOfImage], settings: JudgeTraining) -> Iterator
 def _shaken(
     box: npt.NDArray[np.float32], shape: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """Disturb a box as a detector might."""
     wide, high = box[2] - box[0], box[3] - box[1]
     x0, y0, x1, y1 = box + rng.normal(0.0, _JITTER / 2, 4) * (wide, high, wide, high)
     height, width = shape[:2]

@@ -25,10 +25,6 @@ class LearnedPositions(nn.Module):
     Args:
         height: rows of its grid.
         width: columns of its grid.
-        size: D, size of an image token.
-
-    Raises:
-        InputError: one of them below 1.
     """
 
     def __init__(self, height: int, width: int, size: int) -> None:
@@ -47,11 +43,7 @@ class LearnedPositions(nn.Module):
         return fitted[0].permute(1, 2, 0).flatten(0, 1)
 
     def save(self, folder: str | Path) -> None:
-        """Write the table into the folder of the checkpoint.
-
-        Raises:
-            FileError: the file cannot be written.
-        """
+        """Write the table into the folder of the checkpoint."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
@@ -68,11 +60,7 @@ class LearnedPositions(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path) -> LearnedPositions:
-        """Read a table that `save` wrote.
-
-        Raises:
-            FileError: the file is missing, or has no table (rows, columns, numbers).
-        """
+        """Read a table that `save` wrote."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

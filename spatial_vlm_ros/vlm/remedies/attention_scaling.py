@@ -49,7 +49,6 @@ class ScaledAnswer:
     Args:
         tokens: (T,) int64, only the new tokens, including the end token.
         confidence: largest probability of the first token of the plain answer, 0 to 1, not rounded.
-        alpha: the factor that was used.
         plain: (V,) probabilities of the first token without scaling; float32, or float64 of a model of float64.
         scaled: (V,) the same for the answer with scaling.
     """
@@ -128,15 +127,10 @@ def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[Fir
     It applies to one call of `generate`, with that prompt and a dynamic cache; a second call is not changed.
 
     Args:
-        parts: parts of the model.
         input_ids: (1, N) tokens of the prompt.
-        settings: factors.
 
     Yields:
         Values of the prefill; empty until it has run.
-
-    Raises:
-        InputError, ModelError: as `generate`.
     """
     _prompt(parts, {"input_ids": input_ids})
     columns, seen = parts.image_columns(input_ids)[0], FirstToken()
@@ -187,12 +181,7 @@ def last_row_scaled(parts: Parts, columns: Tensor, alpha: float) -> Iterator[Non
     A call belongs to the prompt if it has as many keys as the prompt has tokens; other calls are not changed.
 
     Args:
-        parts: parts of the model.
         columns: (N,) bool, image tokens of the prompt.
-        alpha: the factor.
-
-    Raises:
-        ModelError: a prefix language model, or layers that do not attend to all earlier tokens.
     """
     check_decoder(parts)
     language: Any = parts.language
@@ -221,7 +210,6 @@ def scaled_attention(
     """Compute attention with a scaled last row; transformers calls this function.
 
     Args:
-        module: attention module of a layer.
         query: (B, H, N, D).
         key: (B, G, M, D); each serves H / G heads.
         value: (B, G, M, D).

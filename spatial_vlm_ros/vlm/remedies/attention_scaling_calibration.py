@@ -62,9 +62,6 @@ class AdaptVis:
         alpha_low: factor if the confidence is below the threshold (alpha1 of the paper).
         alpha_high: factor otherwise (alpha2).
         threshold: beta, 0 to 1.
-
-    Raises:
-        InputError: a factor below 0, a threshold outside 0 to 1, or not a number.
     """
 
     alpha_low: float
@@ -92,12 +89,8 @@ class CaseSplit:
     """Random split of a data set into cases for tuning and cases for the report, fixed by the seed.
 
     Args:
-        cases: cases of the data set.
         seed: seed of numpy's default generator; the cases are not those that the authors' own split draws.
         share: share of the cases used for tuning, 0 to 1, rounded to whole cases.
-
-    Raises:
-        InputError: a negative number of cases or seed, or a share outside 0 to 1.
     """
 
     cases: int
@@ -127,14 +120,7 @@ class CaseSplit:
 
 @dataclass(frozen=True)
 class AdaptVisSettings:
-    """Settings of AdaptVis, and the model and data they were tuned on.
-
-    Args:
-        model: name and revision of the checkpoint.
-        data: name of the data set, with the prompt if it has several.
-        split: its split.
-        settings: the tuned settings.
-    """
+    """Settings of AdaptVis, and the model and data they were tuned on."""
 
     model: str
     data: str
@@ -153,11 +139,7 @@ def tune_scaling(split: CaseSplit, correct: Mapping[float, Sequence[bool]]) -> S
     """Choose the factor of `ALPHAS` with most right answers; on a tie the one nearest to 1.
 
     Args:
-        split: split of the data set.
         correct: for each of ALPHAS, whether the answer was right, one for each of `split.validation`, in its order.
-
-    Raises:
-        InputError: no validation case, a factor is missing, or the lists are not of that length.
     """
     right = _checked(split, ALPHAS, correct)
     return ScalingVis(min(ALPHAS, key=lambda alpha: (-int(right[alpha].sum()), _change(alpha))))
@@ -172,15 +154,8 @@ def tune_adaptive(
     that the others stay unseen.
 
     Args:
-        split: split of the data set.
         confidences: confidences of the plain answers, 0 to 1, one for each of `split.validation`, in its order.
         correct: for each of the factors, whether the answer was right, in the same order.
-        model: name of the checkpoint, kept with the result.
-        data: name of the data set, kept with the result.
-
-    Raises:
-        InputError: no validation case, a factor is missing, a confidence outside 0 to 1, or the lists are not of that
-            length.
     """
     right = _checked(split, (*LOW_ALPHAS, *HIGH_ALPHAS), correct)
     sure = np.array([round(float(value), _DECIMALS) for value in confidences])
@@ -223,11 +198,7 @@ def _change(alpha: float) -> float:
 
 
 def write_calibration(calibration: AdaptVisSettings, path: str | Path) -> None:
-    """Write it as JSON: model, data, n, split, alpha1, alpha2, beta.
-
-    Raises:
-        FileError: it cannot be written.
-    """
+    """Write it as JSON: model, data, n, split, alpha1, alpha2, beta."""
     split, settings = calibration.split, calibration.settings
     values = {
         **{"model": calibration.model, "data": calibration.data, "n": len(split.validation)},
@@ -264,7 +235,6 @@ def read_calibration(path: str | Path) -> AdaptVisSettings:
 
 
 def _field(path: str | Path, values: Any, name: str, kind: type) -> Any:
-    """A value of a given type; a whole number is accepted as a float."""
     value = values.get(name) if isinstance(values, dict) else None
     allowed = (int, float) if kind is float else (kind,)
     if isinstance(value, bool) or not isinstance(value, allowed):

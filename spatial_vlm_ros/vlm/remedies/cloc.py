@@ -35,10 +35,6 @@ class ClocSizes:
 
     Args:
         width: W, size of the encoder's tokens, a multiple of four.
-        text: T, size of the text embedding.
-
-    Raises:
-        InputError: an invalid size.
     """
 
     width: int
@@ -60,7 +56,6 @@ def corner_encoding(boxes: Tensor, width: int) -> Tensor:
 
     Args:
         boxes: (..., 4) x1, y1, x2, y2, 0 to 1 of the image.
-        width: W, a multiple of four.
 
     Returns:
         (..., 2, W): the upper left corner, then the lower right one; sines of x, its cosines, then those of y.
@@ -89,19 +84,12 @@ class Prompter(nn.Module):
         Args:
             tokens: (B, N, W) tokens of the encoder, before its pooling.
             boxes: (B, M, 4) x1, y1, x2, y2, 0 to 1.
-
-        Raises:
-            ShapeError: other shapes.
         """
         self._check(tokens, boxes, 4)
         return self._asked(tokens, corner_encoding(boxes.to(tokens.dtype), self.sizes.width))
 
     def of_texts(self, tokens: Tensor, texts: Tensor) -> Tensor:
-        """Embed regions given by captions; tokens as in `of_boxes`, texts (B, M, T), returns (B, M, T).
-
-        Raises:
-            ShapeError: other shapes.
-        """
+        """Embed regions given by captions; tokens as in `of_boxes`, texts (B, M, T), returns (B, M, T)."""
         self._check(tokens, texts, self.sizes.text)
         return self._asked(tokens, self.read_text(texts)[..., None, :])
 
@@ -143,10 +131,6 @@ def region_text_loss(regions: Tensor, texts: Tensor, temperature: Tensor | float
 
     Returns:
         Scalar, at least 0.
-
-    Raises:
-        ShapeError: other shapes.
-        InputError: a temperature that is not above 0.
     """
     if regions.ndim != 2 or regions.shape != texts.shape or not len(regions):
         received = f"{tuple(regions.shape)}, {tuple(texts.shape)}"
@@ -169,9 +153,6 @@ def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
     Args:
         predicted: (..., 4) output of the box head.
         boxes: (..., 4) x1, y1, x2, y2, 0 to 1.
-
-    Raises:
-        ShapeError: other shapes.
     """
     if predicted.shape != boxes.shape or predicted.shape[-1:] != (4,) or not predicted.numel():
         raise ShapeError("boxes", "(..., 4) twice", f"{tuple(predicted.shape)}, {tuple(boxes.shape)}")
@@ -179,11 +160,7 @@ def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
 
 
 def cloc_weight(with_regions: int, images: int) -> float:
-    """Return the weight w of L_CLOC + L_grounding: the share of images in the batch with region captions.
-
-    Raises:
-        InputError: counts that do not form a share.
-    """
+    """Return the weight w of L_CLOC + L_grounding: the share of images in the batch with region captions."""
     if not 0 <= with_regions <= images or images < 1:
         got = f"{with_regions} of {images} images"
         raise InputError("images with regions", got, "at least one image", "count those of the batch")

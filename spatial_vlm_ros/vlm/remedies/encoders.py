@@ -46,9 +46,6 @@ def vision_config(
 
     Args:
         kind: one of KINDS.
-        hidden_size: width, a multiple of `heads`.
-        layers: number of layers.
-        heads: number of attention heads.
         image_size: side of the square images, pixels.
         patch_size: side of a patch, pixels; the remainder at the right and bottom is not seen.
         intermediate_size: width of the feed-forward part. None: four times the width; for AIMv2, whose part is gated
@@ -56,10 +53,6 @@ def vision_config(
 
     Returns:
         CLIPVisionConfig, SiglipVisionConfig or Aimv2VisionConfig.
-
-    Raises:
-        UnknownNameError: another kind.
-        InputError: sizes that do not form a valid encoder.
     """
     if kind not in _CLASSES:
         raise UnknownNameError("vision encoder", kind, KINDS)
@@ -84,14 +77,7 @@ def vision_config(
 
 
 def select_strategy(config: Any) -> str:
-    """Return the `vision_feature_select_strategy` that keeps exactly the patches.
-
-    Args:
-        config: configuration of a vision encoder.
-
-    Raises:
-        ModelError: an encoder that LLaVA cannot use.
-    """
+    """Return the `vision_feature_select_strategy` that keeps exactly the patches."""
     kind = str(config.model_type)
     if kind == "siglip2_vision_model":
         reason = "takes patches, a mask and grid shapes (NaFlex), which LLaVA does not pass on"
@@ -110,15 +96,8 @@ def image_tokens(config: Any) -> int:
 def with_encoder(config: Any, vision: Any) -> Any:
     """Copy a LLaVA configuration with another vision encoder.
 
-    Args:
-        config: `LlavaConfig`; it is not changed.
-        vision: configuration of the encoder, from `vision_config` or a checkpoint.
-
     Returns:
         A copy with the encoder, its strategy and its number of image tokens. Its `vision_feature_layer` stays.
-
-    Raises:
-        ModelError: a model of another class, an encoder that LLaVA cannot use, or an encoder without the chosen layers.
     """
     if not isinstance(config, LlavaConfig):
         raise ModelError(str(config.model_type), "is not of the class llava", "use a LlavaConfig")

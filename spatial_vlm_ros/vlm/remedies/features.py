@@ -33,10 +33,6 @@ def checked_layers(layers: Sequence[int], depth: int) -> list[int]:
 
     Args:
         layers: numbers from -(depth + 1) to depth.
-        depth: number of layers of the encoder.
-
-    Raises:
-        InputError: no layers, a missing layer, or a layer twice; transformers would report it only for the first image.
     """
     within = [layer % (depth + 1) for layer in layers if -(depth + 1) <= layer <= depth]
     if not within or len(within) < len(layers) or len(set(within)) < len(within):
@@ -48,16 +44,8 @@ def checked_layers(layers: Sequence[int], depth: int) -> list[int]:
 def multilayer_config(config: Any, layers: Sequence[int] = PUBLISHED_LAYERS) -> Any:
     """Make the configuration of a LLaVA model for training whose projector takes features of several layers.
 
-    Args:
-        config: `LlavaConfig`; it is not changed.
-        layers: as for `checked_layers`.
-
     Returns:
         A copy with the layers; a model made from it has a projector of the right width with random weights.
-
-    Raises:
-        InputError: layers that the encoder does not have.
-        ModelError: a model of another class.
     """
     _check_kind(str(config.model_type))
     chosen, changed = checked_layers(layers, int(config.vision_config.num_hidden_layers)), deepcopy(config)
@@ -92,18 +80,7 @@ def put_layers(
     """Feed several layers to the projector of a LLaVA model; everything is checked before anything is changed.
 
     Args:
-        parts: parts of a model whose projector is wide enough: made from `multilayer_config`, or trained so.
-        layers: as for `checked_layers`.
         post_layernorm: whether to apply the encoder's `post_layernorm` to each, as published.
-        allow_untrained: whether to accept a checkpoint that was not trained this way, for training.
-
-    Returns:
-        Handle whose `remove()` undoes it.
-
-    Raises:
-        InputError: layers that the encoder does not have.
-        ModelError: a model of another class, a projector of another width, an encoder without `post_layernorm`, or a
-            checkpoint that was trained with other layers.
     """
     _check_kind(parts.kind)
     name, vision = type(parts.model).__name__, parts.vision.config

@@ -23,15 +23,7 @@ FILE = "spatial_vlm_remedies.safetensors"
 
 
 def save_learned(folder: str | Path, learned: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Write the tensors of all remedies of a checkpoint; earlier content of the file is replaced.
-
-    Args:
-        folder: folder of the checkpoint.
-        learned: mark of a remedy → its tensors, from `norm_tensors` or `pin_tensors`.
-
-    Raises:
-        FileError: the file cannot be written.
-    """
+    """Write the tensors of all remedies of a checkpoint; earlier content of the file is replaced."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -47,11 +39,7 @@ def save_learned(folder: str | Path, learned: Mapping[str, Mapping[str, Tensor]]
 
 
 def load_learned(folder: str | Path, mark: str) -> dict[str, Tensor]:
-    """Read the tensors of one remedy, on the CPU, by the names given to `save_learned`.
-
-    Raises:
-        FileError: the file is missing or damaged, or has no tensors of this remedy.
-    """
+    """Read the tensors of one remedy, on the CPU, by the names given to `save_learned`."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -20,11 +20,7 @@ FIELD = "spatial_vlm_remedies"
 
 
 def trained_with(model: nn.Module) -> Mapping[str, object]:
-    """Return the remedies that a model was trained with and their settings; empty for a model without the mark.
-
-    Raises:
-        ModelError: a model without a configuration, or with a mark that is not a mapping of names.
-    """
+    """Return the remedies that a model was trained with and their settings; empty for a model without the mark."""
     noted = getattr(_config(model), FIELD, None)
     if noted is None:
         return MappingProxyType({})
@@ -38,13 +34,7 @@ def mark(model: nn.Module, name: str, value: object) -> None:
     """Mark a model as trained with a remedy; `save_pretrained` saves the mark.
 
     Args:
-        model: transformers model.
-        name: name of the remedy.
         value: its settings: None, texts, finite numbers, and lists, tuples and dicts of them.
-
-    Raises:
-        InputError: settings that cannot be written as JSON.
-        ModelError: as `trained_with`.
     """
     setattr(_config(model), FIELD, {**trained_with(model), name: _as_json(name, value)})
 
@@ -55,15 +45,7 @@ def check_trained(
     """Refuse settings of a remedy that a model was not trained with.
 
     Args:
-        model: transformers model.
-        name: name of the remedy.
-        value: settings to be applied.
         allow_untrained: accept other settings, as training does before its first step, or an experiment.
-        unmarked: the settings assumed for a model without a mark of this name.
-
-    Raises:
-        InputError: settings that cannot be written as JSON.
-        ModelError: other settings than those it was trained with; or as `trained_with`.
     """
     wanted, noted = _as_json(name, value), trained_with(model).get(name, _as_json(name, unmarked))
     if wanted != noted and not allow_untrained:
@@ -80,7 +62,6 @@ def _config(model: nn.Module) -> object:
 
 
 def _as_json(name: str, value: object) -> object:
-    """The value after saving and loading: tuples become lists."""
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:

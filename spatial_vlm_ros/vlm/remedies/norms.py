@@ -42,9 +42,7 @@ class Norms:
     """L2 norms of vectors.
 
     Args:
-        mean: mean of all norms.
         quantiles: share (QUANTILES) → norm; 0.0 is the smallest and 1.0 the largest.
-        count: number of vectors.
     """
 
     mean: float
@@ -61,14 +59,8 @@ def text_norms(parts: Parts, rows: int | None = None, without: Collection[int] =
     """Measure the norms of the text embeddings at the decoder's input (Gemma scales the rows of its table).
 
     Args:
-        parts: parts of the model.
         rows: number of leading rows of the table that are tokens; vocabularies are padded with rows that no text
             reaches. None: all.
-        without: other tokens to leave out, such as special ones.
-
-    Raises:
-        InputError: no row is left, or there are fewer rows than requested.
-        ModelError: an embedding is not finite.
     """
     size = int(parts.embeddings.weight.shape[0])
     rows = size if rows is None else rows
@@ -83,16 +75,7 @@ def text_norms(parts: Parts, rows: int | None = None, without: Collection[int] =
 
 
 def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
-    """Measure the norms of the image tokens after the projector (and after its normaliser, if there is one).
-
-    Args:
-        parts: parts of the model.
-        batches: inputs from its processor, one model call each.
-
-    Raises:
-        InputError: no batch, or one without an image.
-        ModelError: a token is not finite.
-    """
+    """Measure the norms of the image tokens after the projector (and after its normaliser, if there is one)."""
     found: list[Tensor] = []
     handle = parts.projector.register_forward_hook(
         lambda _module, _given, tokens: found.append(norm_of(tokens, parts.kind).flatten())
@@ -115,15 +98,7 @@ def loudness(image: Norms, text: Norms) -> float:
 
 
 def norm_of(tokens: Tensor, name: str) -> Tensor:
-    """Compute L2 norms, (...) float32.
-
-    Args:
-        tokens: (..., D), any floating type.
-        name: name of the model, for errors.
-
-    Raises:
-        ModelError: a token or its norm is not finite.
-    """
+    """Compute L2 norms, (...) float32."""
     return finite(name, finite(name, tokens).float().norm(dim=-1))
 
 
@@ -141,12 +116,7 @@ class PublishedNorm(nn.Module):
     """RMSNorm with a learnt gamma, clipped to the largest text norm, times the mean text norm (arXiv 2503.17349).
 
     Args:
-        size: D of the image tokens.
         mean: mean norm of the text embeddings; for models other than Vicuna-7B use `text_norms`.
-        largest: the largest norm.
-
-    Raises:
-        InputError: a size or norm that is not above zero.
     """
 
     def __init__(self, size: int, mean: float = VICUNA_MEAN, largest: float = VICUNA_LARGEST) -> None:
@@ -171,11 +141,7 @@ class MeanNorm(nn.Module):
     """Moves the norm of each token towards the mean text norm and keeps its direction; nothing is trained.
 
     Args:
-        mean: mean of the norms of text embeddings, as `text_norms` measures it.
         dose: t from 0 (no change) to 1 (each token has the mean norm). A token of zeros stays zero.
-
-    Raises:
-        InputError: a mean that is not above zero, or a dose outside 0 to 1.
     """
 
     def __init__(self, mean: float, dose: float = 1.0) -> None:
@@ -196,18 +162,6 @@ def put_norm(parts: Parts, norm: PublishedNorm | MeanNorm, *, allow_untrained: b
     """Insert a normaliser after the projector, on its device.
 
     Features that Qwen3-VL adds in later layers (DeepStack) do not pass the projector and are not changed.
-
-    Args:
-        parts: parts of the model.
-        norm: owned by the caller, who passes its parameters to the optimiser to train it.
-        allow_untrained: whether to accept a checkpoint that was not trained with it, for training or study.
-
-    Returns:
-        Handle of the hook; its `remove()` removes the normaliser.
-
-    Raises:
-        InputError: the normaliser is of another size than the tokens.
-        ModelError: the checkpoint is not marked as trained with it; a dose of 0 changes nothing and is accepted.
     """
     size = int(parts.embeddings.weight.shape[1])
     if isinstance(norm, PublishedNorm):
@@ -228,11 +182,7 @@ def norm_tensors(norm: PublishedNorm) -> dict[str, Tensor]:
 
 
 def norm_from(tensors: Mapping[str, Tensor]) -> PublishedNorm:
-    """Make the normaliser from the tensors of `norm_tensors`.
-
-    Raises:
-        InputError: a tensor is missing, unknown or of another shape.
-    """
+    """Make the normaliser from the tensors of `norm_tensors`."""
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     if set(shapes) != {"gamma", "mean", "largest"} or len(shapes["gamma"]) != 1 or shapes["mean"] or shapes["largest"]:
         raise InputError(

@@ -35,8 +35,6 @@ def sinusoids(patches: int, width: int = TABLE_WIDTH, base: float = BASE) -> Ten
 
     Args:
         patches: N, numbered in reading order.
-        width: an even number.
-        base: base of the wavelengths.
 
     Returns:
         (N, width) float32.
@@ -50,10 +48,6 @@ class Pin(nn.Module):
 
     Args:
         patches: N, number of patches of an image.
-        size: d, size of a patch token.
-
-    Raises:
-        InputError: a number that is not above zero.
     """
 
     def __init__(self, patches: int, size: int) -> None:
@@ -83,17 +77,8 @@ def put_pin(parts: Parts, pin: Pin, *, allow_untrained: bool = False) -> Any:
     If the projector takes features of several layers, each gets the same offset.
 
     Args:
-        parts: parts of a model whose images have a fixed number of patches.
         pin: owned by the caller. To train it, freeze the model (`model.requires_grad_(False)`) and train only the PIN's
             parameters.
-        allow_untrained: whether to accept a model that is not marked as trained with a PIN, for training.
-
-    Returns:
-        Handle of the hook; its `remove()` removes the PIN.
-
-    Raises:
-        InputError: a PIN whose number of patches or size differs from the encoder's.
-        ModelError: a model of another class, or one that is not marked as trained with a PIN.
     """
     if parts.kind not in WITH_PATCHES:
         reason = (
@@ -126,11 +111,7 @@ def pin_tensors(pin: Pin) -> dict[str, Tensor]:
 
 
 def pin_from(tensors: Mapping[str, Tensor]) -> Pin:
-    """Make the PIN from the tensors of `pin_tensors`.
-
-    Raises:
-        InputError: a tensor is missing, unknown or of another shape.
-    """
+    """Make the PIN from the tensors of `pin_tensors`."""
     try:
         pin = Pin(len(tensors["table"]), len(tensors["psi.6.bias"]))
         pin.load_state_dict(dict(tensors))

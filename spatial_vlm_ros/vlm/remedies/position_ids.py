@@ -34,10 +34,6 @@ class Images:
         starts: running index of its first token.
         heights: H, rows of tokens.
         widths: W, columns of tokens.
-
-    Raises:
-        ShapeError: not three of (B, 1).
-        InputError: a side without tokens.
     """
 
     starts: Tensor
@@ -74,9 +70,6 @@ def grid_ids(running: Tensor, images: Images | None, following: str = "grid") ->
         running: (B, N) int64 running index; it may belong to a part of a prompt, or to tokens decoded after it.
         images: images of the rows; None = text only.
         following: one of FOLLOWING.
-
-    Raises:
-        UnknownNameError: no such `following`.
     """
     if following not in FOLLOWING:
         raise UnknownNameError("place of the text behind an image", following, FOLLOWING)

@@ -50,10 +50,6 @@ class Positions:
         sections: M-RoPE sections: frequencies of time, rows and columns; None = the model's own if it is of this
             scheme, else in the published proportion.
         base: base of the frequencies, for axial and M-RoPE; None = the decoder's own.
-
-    Raises:
-        UnknownNameError: no such scheme or value of `following`.
-        InputError: a base that is not above 1, or an option that the scheme does not support.
     """
 
     scheme: str = "1d"
@@ -76,13 +72,7 @@ class Positions:
 
 
 def settled(parts: Parts, settings: Positions) -> Positions:
-    """Complete the settings for this model: sections filled in, and no base if it is the decoder's own.
-
-    Raises:
-        InputError: sections or a scheme that the decoder's heads cannot be divided into; an axial scheme without a base
-            for a decoder with scaled frequencies.
-        ModelError: the decoder does not use one set of frequencies for all layers.
-    """
+    """Complete the settings for this model: sections filled in, and no base if it is the decoder's own."""
     if AXES[settings.scheme] < 2:
         return settings
     size, rope = 2 * len(_inverse(parts)), parts.rotary.config.rope_parameters
@@ -110,11 +100,7 @@ def own_positions(parts: Parts) -> Positions:
 
 
 def trained_positions(parts: Parts) -> Positions:
-    """Return the scheme a checkpoint was trained with, to install after loading; without a mark that of its class.
-
-    Raises:
-        ModelError: the mark is not a valid scheme.
-    """
+    """Return the scheme a checkpoint was trained with, to install after loading; without a mark that of its class."""
     noted = trained_with(parts.model).get(NAME)
     if noted is None:
         return own_positions(parts)
@@ -140,8 +126,6 @@ def scheme_angles(parts: Parts, settings: Positions, running: Tensor, images: Im
     """Compute the angles of tokens under a rotating scheme.
 
     Args:
-        parts: parts of the model, whose frequencies are used if the settings have no base.
-        settings: result of `settled`.
         running: (B, N) running index.
         images: images of the rows; None = text only.
 
@@ -165,15 +149,8 @@ def scheme_angles(parts: Parts, settings: Positions, running: Tensor, images: Im
 def step_speeds(parts: Parts, settings: Positions) -> Tensor:
     """Compute how far tokens rotate when they step by one along every axis of a scheme, the same at every position.
 
-    Args:
-        parts: parts of the model.
-        settings: result of `settled`.
-
     Returns:
         (D/2,) float32 radians.
-
-    Raises:
-        ModelError: the decoder does not use one set of frequencies for all layers.
     """
     own = _inverse(parts)
     if not AXES[settings.scheme]:

@@ -49,23 +49,10 @@ def install(
     """Install a scheme on a model until the handle is removed or its `with` block ends.
 
     Args:
-        parts: parts of the model.
-        settings: the scheme.
         table: table of learned-absolute; its parameters are trained with the model, and are saved beside it
             (`table.save`).
         grid: rows and columns of every image, if the model does not give them and the grid is not square.
-        allow_untrained: whether to accept a checkpoint that was not trained with it.
         allow_fewer_axes: whether to accept a model whose own positions have more axes than the scheme.
-
-    Raises:
-        InputError: options that do not fit each other or the model; fewer axes than the model's own.
-        ShapeError: a table for tokens of another size.
-        ModelError: the checkpoint was not trained with it, the model already has a scheme, or as `settled`.
-        InputError: (from later model calls) a prompt without input_ids or, for a model with three axes, without
-            mm_token_type_ids; several images in a row, a video, or a grid that is neither given nor square; an image
-            after the beginning of a cache; a cache that was started without the scheme, has other rows, or was cut
-            within the image.
-        ModelError: (from later model calls) an inner part of the model is called directly.
     """
     used, model = settled(parts, settings), parts.model
     if (used.scheme == "learned-absolute") != (table is not None):
@@ -92,11 +79,7 @@ def installed_positions(parts: Parts) -> Positions:
 
 
 def speeds_of(parts: Parts) -> Tensor:
-    """Return (D/2,) float32 radians: rotation of each pair of a key per step along every axis.
-
-    Raises:
-        ModelError: the decoder does not use one set of frequencies for all layers.
-    """
+    """Return (D/2,) float32 radians: rotation of each pair of a key per step along every axis."""
     return step_speeds(parts, installed_positions(parts))
 
 
@@ -208,7 +191,6 @@ class Installed:
         return tokens + self.table(*self._current.grids[row]).to(tokens.device, tokens.dtype)
 
     def _remember(self, _: nn.Module, __: tuple[Any, ...], out: Any) -> None:
-        """After the model ran or failed: keep in the cache what was found about its prompt."""
         prompt, self._current = self._current, None
         parts = out if isinstance(out, tuple) else (cache_of(out),)
         for part in parts:

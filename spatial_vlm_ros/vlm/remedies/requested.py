@@ -31,12 +31,6 @@ class RequestedRemedies:
     Args:
         norm_dose: dose of `norms.MeanNorm`, 0 to 1; above 0 only with `allow_untrained`.
         positions: name of a scheme, one of `position_schemes.AXES`.
-        attention: factors for attention to the image; prompts then go through the model one by one.
-        allow_untrained: whether to accept a checkpoint that was trained with other positions or norms.
-
-    Raises:
-        InputError: a dose out of range.
-        UnknownNameError: no such scheme.
     """
 
     norm_dose: float | None = None
@@ -56,11 +50,6 @@ def read_attention(text: str, model: str) -> Settings:
 
     Args:
         text: "1.2", or "calibration.json".
-        model: name of the checkpoint; the calibration has to belong to it.
-
-    Raises:
-        InputError: a factor below 0 or infinite, or a calibration of another model.
-        FileError: the calibration cannot be read.
     """
     try:
         alpha = float(text)
@@ -80,9 +69,6 @@ class AppliedRemedies:
 
         Args:
             input_ids: (B, N) tokens of its prompts; (1, N) if attention is scaled.
-
-        Raises:
-            InputError, ModelError: as `attention_scaling.one_row`.
         """
         return nullcontext() if self._attention is None else one_row(self._parts, input_ids, self._attention)
 
@@ -96,16 +82,8 @@ def treat(model: nn.Module, requested: RequestedRemedies, folder: str | Path, to
     """Apply remedies to a freshly loaded model, all or none.
 
     Args:
-        model: transformers model.
-        requested: requested remedies.
-        folder: folder of the checkpoint, which holds the trained parameters of its remedies.
         tokenizer: tokenizer of the model; it tells which rows of the embedding table are tokens, for the mean of their
             norms.
-
-    Raises:
-        ModelError: an unknown mark, or one whose tensors are missing or do not fit; positions or a normaliser other
-            than those it was trained with, unless allowed; a decoder in which attention cannot be scaled.
-        InputError: a scheme that does not fit the model.
     """
     folder, parts, marks, wanted = Path(folder), parts_of(model), trained_with(model), requested.positions
     moved = wanted is not None and wanted != trained_positions(parts).scheme

@@ -32,8 +32,6 @@ class DriverReply(NamedTuple):
     """How a driver reacted to a step.
 
     Args:
-        accepted: whether the driver accepted the step.
-        withdrawn: whether this client cancelled it.
         report: the driver's report.
     """
 
@@ -182,8 +180,6 @@ class _Switch:
     """The newest message of a switch that reports whether something is held.
 
     Args:
-        bridge: bridge of the node.
-        form: std_msgs/Bool or ur_msgs/IOStates.
         topic: name of the topic; "" = no switch.
         read: converts a message to held / not held, or None if it says neither.
     """
@@ -259,7 +255,6 @@ class UrOutputDriver(SetBoolDriver):
 def _switched(
     bridge: Bridge, motion: MotionConfig, switch: _Switch, on: bool, done: bool | None, said: str, told: Asked
 ) -> GripReport:
-    """Wait up to `gripper_time` for the switch to change, and return the report."""
     from concurrent.futures import Future
 
     nothing: Future[Any] = Future()
@@ -271,13 +266,7 @@ def driver_of(bridge: Bridge, motion: MotionConfig, speed: float) -> GripperDriv
     """The driver that `motion.gripper_interface` names.
 
     Args:
-        bridge: bridge of the node; call this function before the node spins.
-        motion: names, strokes and times.
         speed: closing speed between the fingers, m/s, for drivers that take one.
-
-    Raises:
-        DependencyError: the driver's message package is not installed.
-        InputError: an invalid stroke, or a required switch without a topic.
     """
     stroke = command_stroke(motion)
     if motion.gripper_interface == "gripper_command":
@@ -304,7 +293,6 @@ def _form(module: str, name: str) -> Any:
 
 
 def _step_of(step: PlanStep, width: float) -> PlanStep:
-    """The step as it is sent; rounding from converting the stroke does not count as a change of the plan."""
     return PlanStep(step.phase, width=round(width, _NANO) + 0.0, holds=step.holds)
 
 
