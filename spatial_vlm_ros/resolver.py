@@ -237,8 +237,11 @@ class Resolver:
     ) -> PhraseScorer:
         """Make the scorer of phrases on a scene; `grounding` has a row for each phrase and a column for each object."""
         scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
+        latest = self._latest
+        if latest is None or latest[0] is not scene:
+            latest = self._latest = scene, lay_out(scene, self.config.depth, self.config.relation)
         return PhraseScorer(
-            self._layout_of(scene),
+            latest[1],
             self.config.at_caution(),
             match=match_of(phrases, grounding),
             score=scores,
@@ -277,12 +280,6 @@ class Resolver:
 
             self._reader = load_reader(self.config.language.model)
         return self._reader
-
-    def _layout_of(self, scene: Scene) -> Layout:
-        latest = self._latest
-        if latest is None or latest[0] is not scene:
-            latest = self._latest = scene, lay_out(scene, self.config.depth, self.config.relation)
-        return latest[1]
 
 
 class ObservedFrame:

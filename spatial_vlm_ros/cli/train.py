@@ -103,7 +103,10 @@ def train(data: Path, out: Path | None, split_file: Path | None, worlds: int, re
     from spatial_vlm_ros.vlm.compact.split import read_split
 
     split = read_split(split_file or shipped() / "split.json")
-    share, wide = _part_of(part), _size_of(size)
+    first, _, of = part.partition("/")
+    if not (first.isdecimal() and of.isdecimal() and 1 <= int(first) <= int(of)):
+        raise click.BadParameter(f"{part!r} is not I/N with 1 <= I <= N", param_hint="--part")
+    share, wide = (int(first) - 1, int(of)), _size_of(size)
     if not render_only and out is None:
         raise click.UsageError("give --out or --render-only")
     if worlds > split.training.worlds:
@@ -195,14 +198,6 @@ def _sample(frame: TrainingFrame) -> LabelledImage:
 
     objects = tuple(Labelled(o.label, o.attributes, o.box_xyxy, o.visible) for o in frame.objects)
     return LabelledImage(frame.rgb, frame.numbers, objects)
-
-
-def _part_of(text: str) -> tuple[int, int]:
-    """Parse the text I/N; the returned I counts from 0."""
-    first, _, of = text.partition("/")
-    if not (first.isdecimal() and of.isdecimal() and 1 <= int(first) <= int(of)):
-        raise click.BadParameter(f"{text!r} is not I/N with 1 <= I <= N", param_hint="--part")
-    return int(first) - 1, int(of)
 
 
 def _size_of(text: str) -> tuple[int, int]:

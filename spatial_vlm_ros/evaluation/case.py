@@ -124,7 +124,14 @@ class Expectation:
             raise ValueError(f"status {self.status.value} is a refusal, which has no object: leave "
                              f"{' and '.join(described)} out, or expect OK")  # fmt: skip
         if self.box is not None:
-            _check_box(self.box)
+            box = self.box
+            left, top, right, bottom = box
+            if not all(math.isfinite(v) for v in box) or right <= left or bottom <= top:
+                raise ValueError(
+                    f"box is {list(box)}: use left, top, right, bottom in pixels, left < right, top < bottom"
+                )
+            if max(box) <= 1.0:
+                raise ValueError(f"box is {list(box)}, fractions of the image: use pixels")
         if self.place is not None:
             _check_place(self.place)
         if self.tolerance_m is not None:
@@ -146,15 +153,6 @@ def contradict(one: Expectation, other: Expectation) -> bool:
     if one.id is None or other.id is None:
         return False
     return not {one.id, *one.id_also} & {other.id, *other.id_also}
-
-
-def _check_box(box: BoxPixels) -> None:
-    """Raise ValueError if it is not a box in pixels."""
-    left, top, right, bottom = box
-    if not all(math.isfinite(v) for v in box) or right <= left or bottom <= top:
-        raise ValueError(f"box is {list(box)}: use left, top, right, bottom in pixels, left < right, top < bottom")
-    if max(box) <= 1.0:
-        raise ValueError(f"box is {list(box)}, fractions of the image: use pixels")
 
 
 def _check_place(place: ExpectedPlace) -> None:

@@ -50,11 +50,7 @@ def miss_kind(
         return MissKind.NEEDLESS_REFUSAL
     if expected is Status.ANSWERED:
         return MissKind.ANSWER
-    right, given = (_last_word(label) for label in labels)
+    right, given = (((label or "").lower().split()[-1] if (label or "").split() else "") for label in labels)
     if PARTS & {right, given}:
         return MissKind.PART
     return MissKind.RELATION if right and labels[0] == labels[1] else MissKind.OBJECT
-
-
-def _last_word(label: str | None) -> str:
-    return (label or "").lower().split()[-1] if (label or "").split() else ""

@@ -83,7 +83,13 @@ def models_of(grounders: Sequence[str], given: bool) -> tuple[ModelSpec, ...]:
     """
     found = [ModelSpec()] if given or not grounders else []
     for text in grounders:
-        found.append(_spec(text))
+        named = _NAMED.fullmatch(text.strip())
+        nickname, rest = (named[1], named[2].strip()) if named else ("", text.strip())
+        backend, _, options = rest.partition(" ")
+        if not backend:
+            raise InputError("--grounder", repr(text), "BACKEND name=value … or NAME=BACKEND name=value …",
+                             'write "onnx model=…", or "owl=onnx model=…"')  # fmt: skip
+        found.append(ModelSpec(nickname or backend, backend, parse_options(options)))
     names = [spec.name for spec in found]
     twice = next((name for name in names if names.count(name) > 1 or name == ORACLE), None)
     if twice is not None:
@@ -91,13 +97,3 @@ def models_of(grounders: Sequence[str], given: bool) -> tuple[ModelSpec, ...]:
         raise InputError("--grounder", got, "a different name for each model",
                          'write a name before it: "owl=onnx model=…"')  # fmt: skip
     return tuple(found)
-
-
-def _spec(text: str) -> ModelSpec:
-    named = _NAMED.fullmatch(text.strip())
-    nickname, rest = (named[1], named[2].strip()) if named else ("", text.strip())
-    backend, _, options = rest.partition(" ")
-    if not backend:
-        raise InputError("--grounder", repr(text), "BACKEND name=value … or NAME=BACKEND name=value …",
-                         'write "onnx model=…", or "owl=onnx model=…"')  # fmt: skip
-    return ModelSpec(nickname or backend, backend, parse_options(options))

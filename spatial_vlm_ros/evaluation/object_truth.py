@@ -94,7 +94,11 @@ def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -
     width, height = image_size
     box, mask = expect.box, None
     if expect.mask is not None:
-        mask = read_mask(_inside(folder, expect.mask), image_size)
+        name = expect.mask
+        path = folder / name
+        if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError("expect.mask", repr(name), "a file below the folder of the truth", "copy the mask there")
+        mask = read_mask(path, image_size)
         box = box or box_around(mask)
     if box is not None:
         left, top, right, bottom = box
@@ -102,13 +106,6 @@ def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -
             repair = f"use pixels of the colour image, {width}x{height}"
             raise InputError("expect.box", str(list(box)), "a box that overlaps the image", repair)
     return KnownObject(expect.id or EXPECTED, expect.label or "", box, mask, expect.box_3d, expect.tolerance_m)
-
-
-def _inside(folder: Path, name: str) -> Path:
-    path = folder / name
-    if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError("expect.mask", repr(name), "a file below the folder of the truth", "copy the mask there")
-    return path
 
 
 def _joined(

@@ -106,7 +106,10 @@ def compare_sentence(
     config = replace(config, judge=judge)
     calibrations = {m.name: load_calibrations(m.calibration) for m in plan.models if m.calibration is not None}
     measured = Resolver(config, grounder).look_at(frame, detections).measured(words, frame_of_reference)
-    _check_single(measured, words)
+    target = measured.choice.query.target
+    if target.count not in (None, 1) or target.choice is not None:
+        repair = 'name a single object, as in "the chick behind the cup"'
+        raise InputError("instruction", repr(words), "words for one object", repair)
     asking = _Asking(measured, config, plan, expected)
     rows = [asking.measurement()]
     for model in plan.models if asking.asked else ():
@@ -134,13 +137,6 @@ def expected_of(folder: str | Path, words: str) -> tuple[str, ...] | None:
         if case.expect is not None and case.expect.id is not None:
             return (case.expect.id, *case.expect.id_also)
     return None
-
-
-def _check_single(measured: MeasuredSentence, words: str) -> None:
-    target = measured.choice.query.target
-    if target.count not in (None, 1) or target.choice is not None:
-        repair = 'name a single object, as in "the chick behind the cup"'
-        raise InputError("instruction", repr(words), "words for one object", repair)
 
 
 class _Asking:

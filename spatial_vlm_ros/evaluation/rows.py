@@ -85,7 +85,9 @@ def row_of(result: CaseResult) -> Row:
             "oracle_right": result.oracle_right,
             "as_expected": result.as_expected,
             "expected_also": list(result.expected_also),
-            "expected_answer": _text_of(result.expected_answer),
+            "expected_answer": (
+                None if result.expected_answer is None else msgspec.json.encode(result.expected_answer).decode()
+            ),
             "likeliest_id": result.likeliest_id,
             "likeliest_is_right": result.likeliest_is_right,
             "miss": result.miss.value if result.miss else None,
@@ -158,10 +160,6 @@ def result_of(row: Mapping[str, Any]) -> CaseResult:
     except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
         repair = "use rows that `evaluate` of this version wrote"
         raise InputError("row", f"{type(error).__name__}: {error}", "a row of a judged case", repair) from error
-
-
-def _text_of(answer: ExpectedAnswer | None) -> str | None:
-    return None if answer is None else msgspec.json.encode(answer).decode()
 
 
 def _answer_of(text: str | None) -> ExpectedAnswer | None:

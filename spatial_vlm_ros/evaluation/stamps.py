@@ -57,16 +57,13 @@ class SeenStamps:
                 "belong to two images; cases use the first"
             )
 
-    def _in_order(self) -> npt.NDArray[np.int64]:
-        if self._ordered is None:
-            self._ordered = np.unique(np.array(self._all, np.int64))
-        return self._ordered
-
     def why_absent(self, stamp_ns: int) -> tuple[str, str]:
         """Why no image has a stamp, as text, and which stamp would be right."""
         if not self._all:
             return "the bag has no colour image", "a bag with colour images"
-        stamps = self._in_order()
+        if self._ordered is None:
+            self._ordered = np.unique(np.array(self._all, np.int64))
+        stamps = self._ordered
         low, high = int(stamps[0]), int(stamps[-1])
         span = f"a stamp between {low} and {high} ns"
         for factor, unit in _UNITS:

@@ -72,23 +72,18 @@ def check_depth(text: bytes, path: str | Path, repair: str, field: str | None = 
     for _ in range(DEEPEST_JSON):  # removing the innermost pairs level by level is fast
         before, left = len(left), left.replace(b"[]", b"").replace(b"{}", b"")
         if len(left) == before:  # only unpaired brackets are left, if any
-            too_deep = _opens(left) > DEEPEST_JSON
+            depth = most = 0
+            for bracket in left:
+                depth += 1 if bracket in b"[{" else -1
+                most = max(most, depth)
+                if most > DEEPEST_JSON:
+                    break
+            too_deep = most > DEEPEST_JSON
             break
     else:
         too_deep = bool(left)
     if too_deep:
         raise FileError(path, f"the JSON has more than {DEEPEST_JSON} levels", repair, field)
-
-
-def _opens(brackets: bytes) -> int:
-    """Largest number of open brackets at a time; counting stops at the number that is refused."""
-    depth = most = 0
-    for bracket in brackets:
-        depth += 1 if bracket in b"[{" else -1
-        most = max(most, depth)
-        if most > DEEPEST_JSON:
-            break
-    return most
 
 
 # ------------------------------------------------------------------------------------------------ YAML

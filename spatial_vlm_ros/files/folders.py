@@ -99,7 +99,12 @@ def put_folder(new: Path, place: Path, *, force: bool = False) -> None:
     for root, _, names in os.walk(new):
         for name in names:
             if not (Path(root) / name).is_symlink():
-                _sync_file(Path(root) / name)
+                path = Path(root) / name
+                number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    os.fsync(number)
+                finally:
+                    os.close(number)
         sync_folder(Path(root))
     _move(new, place, force)
     sync_folder(place.parent)
@@ -161,11 +166,3 @@ def _linked(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _sync_file(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -156,7 +156,10 @@ def _rival(
             (_grown(first) & pixels).any() and (_grown(second) & pixels).any()
             for pixels in (object_pixels(other, frame) & others for other in scene.objects)
         )
-        apart = _distance(_points(first & inside, frame), _points(second & inside, frame))
+        a = _points(first & inside, frame)
+        b = _points(second & inside, frame)
+        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * a @ b.T
+        apart = float(np.sqrt(max(0.0, float(squares.min()))))
         if apart > gap and not behind:
             return float(counts[piece] / counts[main]), apart
     return 0.0, math.nan
@@ -173,12 +176,6 @@ def _points(pixels: Mask, frame: RgbdFrame) -> Points:
     xs, ys = normalised_axes(frame.camera)
     z = frame.depth[rows[kept], columns[kept]]
     return np.stack([xs[columns[kept]] * z, ys[rows[kept]] * z, z], axis=1).astype(np.float32)
-
-
-def _distance(a: Points, b: Points) -> float:
-    """Least distance between two sets of points, metres."""
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * a @ b.T
-    return float(np.sqrt(max(0.0, float(squares.min()))))
 
 
 def _missing(frame: RgbdFrame) -> Mask:

@@ -41,7 +41,12 @@ def surface_at(
     Returns:
         (H, W) bool; nothing is set where no pixel within NEAREST pixels of the point is measured and part of `of`.
     """
-    _check(depth, k, of)
+    if depth.ndim != 2 or not depth.size:
+        raise ShapeError("depth", "(H, W) metres", str(depth.shape))
+    if np.shape(k) != (3, 3):
+        raise ShapeError("k", "(3, 3) pixels", str(np.shape(k)))
+    if of is not None and (of.shape != depth.shape or of.dtype != np.bool_):
+        raise ShapeError("of", f"{depth.shape} bool, the shape of depth", f"{of.shape} {of.dtype}")
     height, width = depth.shape
     for name, length in (("step", step), ("reach", reach)):
         if not 0.0 < length < math.inf:
@@ -63,15 +68,6 @@ def surface_at(
     cv2.floodFill(z, walls, (seed[1], seed[0]), 0.0, step, step, flags)
     surface[:] = walls[1:-1, 1:-1] == 255
     return surface
-
-
-def _check(depth: Depth, k: npt.NDArray[np.float64], of: Mask | None) -> None:
-    if depth.ndim != 2 or not depth.size:
-        raise ShapeError("depth", "(H, W) metres", str(depth.shape))
-    if np.shape(k) != (3, 3):
-        raise ShapeError("k", "(3, 3) pixels", str(np.shape(k)))
-    if of is not None and (of.shape != depth.shape or of.dtype != np.bool_):
-        raise ShapeError("of", f"{depth.shape} bool, the shape of depth", f"{of.shape} {of.dtype}")
 
 
 def _nearest(usable: Mask, point_xy: tuple[float, float]) -> tuple[int, int] | None:

@@ -47,7 +47,11 @@ def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
         ]
     )
     _, vectors = np.linalg.eigh(symmetric)
-    return _canonical(vectors[:, -1])
+    q = vectors[:, -1]
+    q = np.where(np.abs(q) < ZERO, 0.0, q)
+    leading = next(component for component in (q[3], *q[:3]) if component != 0)
+    x, y, z, w = (q if leading > 0 else -q).tolist()  # of the two that are the same rotation, that with w >= 0
+    return x, y, z, w
 
 
 def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[np.float64]:
@@ -71,11 +75,3 @@ def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
     )
-
-
-def _canonical(q: npt.NDArray[np.float64]) -> Quaternion:
-    """The one of q and -q, which are the same rotation, that has w >= 0."""
-    q = np.where(np.abs(q) < ZERO, 0.0, q)
-    leading = next(component for component in (q[3], *q[:3]) if component != 0)
-    x, y, z, w = (q if leading > 0 else -q).tolist()
-    return x, y, z, w

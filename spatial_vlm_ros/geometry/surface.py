@@ -116,7 +116,13 @@ def visible_surface(
         return surface(nothing, f"its extent around the point that the model gave is unknown: {why}")
     if measured < config.min_pixels or measured < config.min_valid_fraction * wanted:
         return surface(nothing, f"only {measured} of its {wanted} pixels have measured depth")
-    calm = usable & ~_smeared(depth, frame.camera.K[0, 0])
+    focal = frame.camera.K[0, 0]
+    smeared = np.zeros(depth.shape, np.bool_)  # depth changes too fast for a surface: between two surfaces
+    limit = depth * np.float32(2 * STEEPEST / focal)  # over two pixels
+    across, down = depth[:, 2:] - depth[:, :-2], depth[2:] - depth[:-2]
+    np.greater(np.abs(across, out=across), limit[:, 1:-1], out=smeared[:, 1:-1])
+    smeared[1:-1] |= np.abs(down, out=down) > limit[1:-1]
+    calm = usable & ~smeared
     if np.count_nonzero(calm) >= max(config.min_pixels, _CALM_KEEP * measured):
         usable = calm
     noise = _roughness(depth, usable)
@@ -246,16 +252,6 @@ def _roughness(depth: npt.NDArray[np.float32], usable: Mask) -> float:
     middle = len(bend) // 2
     bend.partition(middle)  # np.median takes twice as long
     return 1.4826 * float(bend[middle]) / 6**0.5
-
-
-def _smeared(depth: npt.NDArray[np.float32], focal: float) -> Mask:
-    """Pixels where depth changes too fast for a visible surface: the smear of sensors between two surfaces."""
-    smeared = np.zeros(depth.shape, np.bool_)
-    limit = depth * np.float32(2 * STEEPEST / focal)  # over two pixels
-    across, down = depth[:, 2:] - depth[:, :-2], depth[2:] - depth[:-2]
-    np.greater(np.abs(across, out=across), limit[:, 1:-1], out=smeared[:, 1:-1])
-    smeared[1:-1] |= np.abs(down, out=down) > limit[1:-1]
-    return smeared
 
 
 def _one_surface(points: Points32, depth_config: DepthConfig, config: LiftConfig) -> Mask | None:

@@ -143,7 +143,13 @@ class _Assembly:
         first = self.clauses[plan.holder]
         before = first.anchors[-1]
         self.above[node], self.named_by[node] = self.above[before], before
-        self._share_noun(before, node)
+        phrase, other = self.nodes[before].phrase, self.nodes[node].phrase
+        if phrase.count == 2 and self.instruction[phrase.start : phrase.end].lower().startswith("both"):
+            phrase = self.nodes[before].phrase = replace(phrase, count=None)  # "both the cup and the box": one of each
+        if phrase.elliptic and not other.elliptic and not phrase.person:
+            self.nodes[before].phrase = replace(phrase, category=other.category)
+            if other.count == -1:  # "the red and blue cups": one of each
+                self.nodes[node].phrase = replace(other, count=None)
         if plan.kind == "pair":
             kept = first.name == "on the other side of" or takes_two(first.name)
             first.name = first.name if kept else "between"
@@ -155,16 +161,6 @@ class _Assembly:
         holders = of_place or [n.clauses for n in self.nodes.values() if first in n.clauses]
         holders[0].append(clause)
         self.clauses[plan.item] = clause
-
-    def _share_noun(self, first: int, second: int) -> None:
-        """Give "the red" of "the red and the blue cup" its noun."""
-        phrase, other = self.nodes[first].phrase, self.nodes[second].phrase
-        if phrase.count == 2 and self.instruction[phrase.start : phrase.end].lower().startswith("both"):
-            phrase = self.nodes[first].phrase = replace(phrase, count=None)  # "both the cup and the box": one of each
-        if phrase.elliptic and not other.elliptic and not phrase.person:
-            self.nodes[first].phrase = replace(phrase, category=other.category)
-            if other.count == -1:  # "the red and blue cups": one of each
-                self.nodes[second].phrase = replace(other, count=None)
 
     def _describe(self, node: _Node, item: Attachable) -> None:
         if item.kind == "adjective":

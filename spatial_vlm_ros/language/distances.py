@@ -159,7 +159,7 @@ def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
     total, units, last = 0.0, 0, math.inf
     while units < _MOST_UNITS and (amount := _amount(texts, j)) is not None:
         total, j, units = total + amount[0], j + amount[1], units + 1
-        if (unit := _unit_before(texts, j)) >= last:  # "10 cm, uh, 20 cm"
+        if (unit := _tables()[0].get(texts[j - 1].lstrip("0123456789.,/'"), 0.0)) >= last:  # "10 cm, uh, 20 cm"
             return SaidDistance(None, j - i, bounded)
         last = unit
         if texts[j : j + 1] == ["and"] and _amount(texts, j + 1) is not None:
@@ -172,11 +172,6 @@ def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
         bound, j = _narrower(bound, after[found[0]]), j + found[1]
     distance = None if math.isnan(total) else Distance(round(total, _MICROMETRES), bound)
     return SaidDistance(distance, j - i, bounded)
-
-
-def _unit_before(texts: Sequence[str], j: int) -> float:
-    """Metres of the unit that ends before word `j` ("cm", "10cm"); 0 if the unit has several words."""
-    return _tables()[0].get(texts[j - 1].lstrip("0123456789.,/'"), 0.0)
 
 
 def _narrower(bound: _Bound, other: _Bound) -> _Bound:

@@ -121,7 +121,11 @@ def _uncontested(plug_in: PlugIn, phrases: Iterable[str], wanted: Mapping[str, l
 def _load(entry: EntryPoint) -> PlugIn:
     """Load one plug-in; a failure affects only this relation."""
     name = " ".join(entry.name.replace("_", " ").replace("-", " ").lower().split())
-    plug_in = PlugIn(name, _source(entry), None)
+    try:
+        package = "an installed package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+    except Exception:  # a package without its own metadata
+        package = "an installed package"
+    plug_in = PlugIn(name, f"{package} ({entry.value})", None)
     try:
         relation = entry.load()
     except (Exception, SystemExit) as error:
@@ -131,14 +135,6 @@ def _load(entry: EntryPoint) -> PlugIn:
     if relation.name.replace("-", " ") != name:
         return plug_in.refused(f"its entry point is named {entry.name!r}, and the relation {relation.name!r}")
     return PlugIn(relation.name, plug_in.source, relation)
-
-
-def _source(entry: EntryPoint) -> str:
-    try:
-        package = "an installed package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
-    except Exception:  # a package without its own metadata
-        package = "an installed package"
-    return f"{package} ({entry.value})"
 
 
 def _any_installed() -> bool:

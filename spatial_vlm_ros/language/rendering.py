@@ -58,7 +58,9 @@ def describe(phrase: NounPhrase) -> str:
     if phrase.superlative is not None:
         words += [phrase.superlative, *([phrase.also] if phrase.also else []), *_frame(phrase.frame)]
     if phrase.ordinal is not None:
-        words += [_ordinal(phrase.ordinal.n), *_frame(phrase.frame)]
+        n = phrase.ordinal.n
+        ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+        words += [_ORDINAL_WORDS.get(n, f"{n}{ending}"), *_frame(phrase.frame)]
     if phrase.count is not None and phrase.count >= 1:
         words.append(_NUMBER_WORDS.get(phrase.count, str(phrase.count)))
     words += _attributes(phrase)
@@ -118,12 +120,6 @@ def _command(step: Step) -> str:
     if step.destination is not None:
         words += " " + _destination(step.destination, step.action)
     return words
-
-
-def _ordinal(n: int) -> str:
-    """An ordinal such as "second", "21st"."""
-    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return _ORDINAL_WORDS.get(n, f"{n}{ending}")
 
 
 def _frame(frame: FrameOfReference | None) -> list[str]:

@@ -106,7 +106,9 @@ class _Order(Stating):
         i = 0
         while i < len(self.words) and self.rewritten < _MOST_REWRITTEN:
             self._spot(i)
-            self._none(i)
+            length = self._longest(i, _WITH_NO)
+            if length and self.nominal(i + length):
+                self._put(i, length, "without", "any")
             if self.texts[i] in _RELATIVES:
                 self._stranded(i)
             if self._longest(i, _HAVING):
@@ -308,12 +310,6 @@ class _Order(Stating):
         begin = ("that", "is") if self.texts[i] in _RELATIVES else ()
         denied = {"not", "doesn't", "don't", "without"} & set(self.texts[i : i + length])
         return length, (*begin, "not") if denied else begin
-
-    def _none(self, i: int) -> None:
-        """Write "without any" for "with no" and "that has no"."""
-        length = self._longest(i, _WITH_NO)
-        if length and self.nominal(i + length):
-            self._put(i, length, "without", "any")
 
     def _recipient(self) -> None:
         """Write "hand the scissors to the nurse" for "hand the nurse the scissors"."""

@@ -137,7 +137,13 @@ class Tagger(UnknownWordTagger):
         if text in lexicon.VERBS_BEFORE_ARTICLES and not follows & OPENERS:
             return None
         if value == "avoid" and not self.at_start:
-            return self._avoids(after, text)
+            if not self.opens(after) or self.previous() not in ENDED | JOINTS | {"THEN"}:
+                return None
+            if text == "mind" and self.previous() in ENDED:
+                return None
+            while self.previous() in JOINTS:
+                self.tokens.pop()
+            return ("VERB", "avoid") if self.previous() == "THEN" else ("THEN VERB", "avoid")
         if text in lexicon.QUESTION_VERBS:
             fits = self.opens(after) and self.at_start
         elif self.at_start:
@@ -161,16 +167,6 @@ class Tagger(UnknownWordTagger):
         if value == "turn" and fits:
             return ("TURNED", None)
         return ("VERB", value) if fits else None
-
-    def _avoids(self, after: int, text: str) -> Verdict:
-        """Settle what a motion must keep away from ("grab the plate without touching the cup"): a step of its own."""
-        if not self.opens(after) or self.previous() not in ENDED | JOINTS | {"THEN"}:
-            return None
-        if text == "mind" and self.previous() in ENDED:
-            return None
-        while self.previous() in JOINTS:
-            self.tokens.pop()
-        return ("VERB", "avoid") if self.previous() == "THEN" else ("THEN VERB", "avoid")
 
     def _as_anywhere(self, i: int, after: int, text: str, _value: object) -> Verdict:
         """Settle "anywhere": on the surface, except where something is excluded; before a relation it adds nothing."""

@@ -39,19 +39,16 @@ class UnknownWordTagger(ClauseTagger):
             if ordinal:
                 return (self._order_kind(i + 1), int(ordinal[1])) if _counts(ordinal[1]) else ("UNCOUNTED", None)
             if _DIGITS.fullmatch(text):
-                return self._number(text, i + 1)
+                after = i + 1
+                if self.previous() == "NOUN":
+                    return self._number_of_name(text, after)
+                if not text.isdecimal() or self._lacks_unit(after):
+                    return "UNITLESS", None
+                return ("NUM", int(text)) if _counts(text) else ("UNCOUNTED", None)
         if text in lexicon.SIGNS and i + 1 < len(self.words) and self.texts[i + 1][:1].isdecimal():
             return "SIGNED", None
         kinds = self.matches(i)[-1].kinds if self.matches(i) else {}
         return self._fallback(i, kinds), text
-
-    def _number(self, text: str, after: int) -> tuple[str, object]:
-        """Settle a number in digits: it counts what follows, or is the end of a name ("box 3")."""
-        if self.previous() == "NOUN":
-            return self._number_of_name(text, after)
-        if not text.isdecimal() or self._lacks_unit(after):
-            return "UNITLESS", None
-        return ("NUM", int(text)) if _counts(text) else ("UNCOUNTED", None)
 
     def _lacks_unit(self, after: int) -> bool:
         """True if a number counts nothing, and a relation that may take a distance follows ("5 left of the box")."""

@@ -259,7 +259,9 @@ class _Path:
             widths, estimated = (self._width,) * len(times), False
         phase = PhaseMotion(step.phase, self._time, times[-1], estimated, _known(widths[-1]), waypoints=len(times))
         if self._arm is None:
-            self._without_arm(step.phase)
+            end = self._ends(step.phase)
+            if end is not None:
+                self.tips.append(_rounded(end.position))
         else:
             phase = self._with_arm(phase, step.phase, times, rows, widths)
         self._time += times[-1]
@@ -289,7 +291,7 @@ class _Path:
         arm = self._arm
         assert arm is not None  # noqa: S101
         held = name in HOLDING
-        boxes, ignored = dict(self._boxes), self._may_touch(name)
+        boxes, ignored = dict(self._boxes), may_touch(self._scene, self._hand, self._placement, name)
         if self._placement is not None and name in ENTERING:
             boxes |= entered(self._scene, self._placement)
         target = self._scene.target
@@ -301,7 +303,7 @@ class _Path:
         shown = -math.inf
         tip = np.eye(4)
         for k, (at, row, width) in enumerate(zip(times, rows, widths, strict=True)):
-            joints = {**self._fingers(width), **self._joints, **row}
+            joints = {**fingers_at(width, self._config), **self._joints, **row}
             poses, tip = arm.poses(joints)
             if held:
                 self._target = tip @ self._tip_T_target
@@ -309,7 +311,7 @@ class _Path:
             if least is not None and (nearest is None or least[0] < nearest[0]):
                 nearest = (*least, self._time + at)
             if name not in GRIPS:
-                self.tips.append(_point(self._shown_tip(tip)))
+                self.tips.append(_rounded(self._shown_tip(tip)[:3, 3]))
             last = k == len(times) - 1
             if last or at - shown >= _APART - 1e-9:
                 shown = at
@@ -329,11 +331,6 @@ class _Path:
             phase, clearance=round(away, 4), link=link, obstacle=obstacle, nearest_at=round(at, 4)
         )
 
-    def _without_arm(self, name: Phase) -> None:
-        end = self._ends(name)
-        if end is not None:
-            self.tips.append(_rounded(end.position))
-
     def _ends(self, name: Phase) -> Pose | None:
         grasp, placement = self._grasp, self._placement
         ends = {"reach": grasp.pre_grasp, "approach": grasp.grasp, "lift": grasp.retreat}
@@ -352,12 +349,6 @@ class _Path:
                 f"according to the robot description, phase {name} ends {away:.3f} m from its planned end: "
                 "planner and gate may use different robot descriptions"
             )
-
-    def _may_touch(self, name: Phase) -> set[tuple[str, str]]:
-        return may_touch(self._scene, self._hand, self._placement, name)
-
-    def _fingers(self, width: float) -> dict[str, float]:
-        return fingers_at(width, self._config)
 
     def _tip(self, tip: Pose) -> Pose:
         """Pose of the planner's link for a pose of the tip frame."""
@@ -472,10 +463,6 @@ def _seven(pose: Floats) -> Seven:
     x, y, z = (round(float(v), 5) + 0.0 for v in pose[:3, 3])
     a, b, c, d = (round(float(v), 6) + 0.0 for v in quaternion_xyzw_from_matrix(pose[:3, :3]))
     return x, y, z, a, b, c, d
-
-
-def _point(pose: Floats) -> Vector3:
-    return _rounded(pose[:3, 3])
 
 
 def _rounded(values: npt.ArrayLike) -> Vector3:

@@ -115,7 +115,10 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
         words = f"it is {_mm(nearer)} nearer to the palm; above {_mm(limit)} the palm may touch it"
         raise _changed(then, now, nearer, limit, words)
 
-    held = _held(planned, gripper.finger_width, gripper.finger_beyond)
+    width = gripper.finger_width
+    along = min(float(planned.high[2]), gripper.finger_beyond) - float(planned.low[2])
+    across = min(float(planned.high[0]), width / 2) - max(float(planned.low[0]), -width / 2)
+    held = min(along, across)
     limit = max(held - goal.hold, 0.0) + min(float(planned.doubt.max()), goal.hold / 2)
     if not farther <= limit + _ROUNDING:
         words = f"the fingers would hold {_mm(farther)} less of it; above {_mm(limit)} they hold too little"
@@ -180,12 +183,6 @@ def _rise(shifts: FaceShifts, grasp: Grasp) -> float:
 def _kept(planned: float, clearance: float, doubt: float) -> float:
     """Room that must remain: the padding, as far as the plan had more room than its clearance."""
     return max(0.0, min(doubt, planned - clearance))
-
-
-def _held(target: TargetInGrasp, width: float, beyond: float) -> float:
-    along = min(float(target.high[2]), beyond) - float(target.low[2])
-    across = min(float(target.high[0]), width / 2) - max(float(target.low[0]), -width / 2)
-    return min(along, across)
 
 
 def _changed(then: PlanningScene, now: PlanningScene, shift: float, limit: float, words: str) -> SceneChangedError:

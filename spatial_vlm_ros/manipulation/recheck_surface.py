@@ -71,7 +71,13 @@ def surface_shifts(then: SeenTarget, now: SeenTarget, position: Array, rotation:
     if then.points is None or now.points is None:
         return shifts
     before, after = ((np.asarray(p.points, np.float64) - position) @ rotation for p in (then.points, now.points))
-    return _steadied(shifts, before, after)
+    faces, later = (np.quantile(points, [_TRIMMED, 1 - _TRIMMED], axis=0) for points in (before, after))
+    loose = _loose(before, faces) | _loose(after, later)
+    one = loose[0] ^ loose[1]
+    if not one.any() or not (max(_unmatched(before, after), _unmatched(after, before)) <= _UNMATCHED):
+        return shifts
+    steady = np.where(loose[0], later[1] - faces[1], later[0] - faces[0])
+    return FaceShifts(np.where(one, steady, shifts.low), np.where(one, steady, shifts.high))
 
 
 def moved_by(then: SeenTarget, now: SeenTarget) -> float | None:
@@ -91,24 +97,9 @@ def _of_surface(surface: SeenSurface, position: Array, rotation: Array) -> tuple
     return extents(np.array(surface.outline), surface.low, surface.high, position, rotation)
 
 
-def _steadied(shifts: FaceShifts, before: Array, after: Array) -> FaceShifts:
-    """Along each axis with one loose face, use the other face's shift for both, by (N, 3) and (M, 3) points."""
-    faces, later = (np.quantile(points, [_TRIMMED, 1 - _TRIMMED], axis=0) for points in (before, after))
-    loose = _loose(before, faces) | _loose(after, later)
-    one = loose[0] ^ loose[1]
-    if not one.any() or not _same(before, after):
-        return shifts
-    steady = np.where(loose[0], later[1] - faces[1], later[0] - faces[0])
-    return FaceShifts(np.where(one, steady, shifts.low), np.where(one, steady, shifts.high))
-
-
 def _loose(points: Array, faces: Array) -> np.ndarray:
     """(2, 3) whether no more of (N, 3) points are near a face than lie beyond it."""
     return np.stack([(np.abs(points - face) <= _NEAR).mean(axis=0) <= _TRIMMED for face in faces])
-
-
-def _same(before: Array, after: Array) -> bool:
-    return max(_unmatched(before, after), _unmatched(after, before)) <= _UNMATCHED
 
 
 def _unmatched(points: Array, others: Array) -> float:

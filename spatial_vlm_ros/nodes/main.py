@@ -179,7 +179,11 @@ class _Told:
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        self._hear()
+        now = time.monotonic()
+        if not self.to_end:
+            self.to_end, self._first = True, now
+        elif now - self._first > _ONE:
+            self.again = True
         if self.interrupts:
             raise KeyboardInterrupt
 
@@ -195,13 +199,6 @@ class _Told:
     def close(self) -> None:
         signal.set_wakeup_fd(-1)
         self._wakes.close()
-
-    def _hear(self) -> None:
-        now = time.monotonic()
-        if not self.to_end:
-            self.to_end, self._first = True, now
-        elif now - self._first > _ONE:
-            self.again = True
 
     def _wait(self) -> None:
         """Complete the future, which wakes the executor; runs on its own thread."""

@@ -181,19 +181,16 @@ class Labels:
                 continue
             written.append(place)
             if not plain:
-                _lead(canvas, place, request.names, colour)
+                names = request.names
+                x = min(max((place[0] + place[2]) / 2, names[0]), names[2])
+                y = min(max((place[1] + place[3]) / 2, names[1]), names[3])
+                from_x, from_y = min(max(x, place[0]), place[2]), min(max(y, place[1]), place[3])
+                if np.hypot(x - from_x, y - from_y) > 12.0:
+                    line(canvas, np.array([(from_x, from_y), (x, y)]), colour, 1)
         for place, (_, _, text, colour, plain) in zip(places, wanted, strict=True):
             if place is not None:
                 _label(canvas, place, text, colour, self._size - 1 if plain else self._size, plain)
         return written
-
-
-def _lead(canvas: Rgb, place: Rectangle, names: Rectangle, colour: Colour) -> None:
-    x = min(max((place[0] + place[2]) / 2, names[0]), names[2])
-    y = min(max((place[1] + place[3]) / 2, names[1]), names[3])
-    from_x, from_y = min(max(x, place[0]), place[2]), min(max(y, place[1]), place[3])
-    if np.hypot(x - from_x, y - from_y) > 12.0:
-        line(canvas, np.array([(from_x, from_y), (x, y)]), colour, 1)
 
 
 def _label(canvas: Rgb, place: Rectangle, text: str, colour: Colour, size: float, plain: bool) -> None:

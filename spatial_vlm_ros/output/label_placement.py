@@ -71,7 +71,9 @@ def _placed(request: LabelRequest, area: Rectangle, taken: Floats, seen: Floats)
             hidden = overlap(tried, seen).sum(axis=1) / max(request.size[0] * request.size[1], 1)
             cost = np.where(free, away + _HIDING * hidden, np.inf)
             if cost.min() < good_enough:
-                return _tuple(tried[int(np.argmin(cost))])
+                rectangle = tried[int(np.argmin(cost))]
+                left, top, right, bottom = (float(value) for value in rectangle)
+                return left, top, right, bottom
     return None
 
 
@@ -111,8 +113,3 @@ def distance(some: Floats, other: Rectangle) -> Floats:
 
 def _rectangles(some: Sequence[Rectangle]) -> Floats:
     return np.array(some, np.float64).reshape(-1, 4)
-
-
-def _tuple(rectangle: Floats) -> Rectangle:
-    left, top, right, bottom = (float(value) for value in rectangle)
-    return left, top, right, bottom

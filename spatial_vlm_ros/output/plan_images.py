@@ -82,7 +82,11 @@ def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
     canvas = np.repeat(np.repeat(canvas, scale, axis=0), scale, axis=1)
     fx, fy, cx, cy = camera.intrinsics
     pinhole = PinholeCamera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), camera.width, camera.height)
-    pen = _Pen(canvas, _CameraEye(pinhole, _inverse(_matrix(camera.pose)), scale), motion)
+    matrix = _matrix(camera.pose)
+    inverse = np.eye(4)
+    inverse[:3, :3] = matrix[:3, :3].T
+    inverse[:3, 3] = -matrix[:3, :3].T @ matrix[:3, 3]
+    pen = _Pen(canvas, _CameraEye(pinhole, inverse, scale), motion)
     pen.draw()
     pen.title(_title(motion, "In the camera image"))
     return canvas
@@ -175,7 +179,13 @@ class PlanEye:
 
 def plan_eye(motion: PlannedMotion, side: Side) -> PlanEye:
     """Choose the projection of a view so that everything that moves or stands around is in it."""
-    points = _extent(motion)
+    found = [_corners(box) for box in motion.boxes if box.role not in _WIDE_SPREAD]
+    found += [
+        _placed(link.vertices, frame.links[k]) for frame in motion.frames[::5] for k, link in enumerate(motion.links)
+    ]
+    if motion.tip_path:
+        found.append(np.array(motion.tip_path))
+    points = np.concatenate(found) if found else np.zeros((1, 3))
     spans = {}
     for which in ("above", "side"):
         flat = _flat(points, which)
@@ -192,17 +202,6 @@ def plan_eye(motion: PlannedMotion, side: Side) -> PlanEye:
 def _flat(points: Array, side: str) -> Array:
     """(N, 2) coordinates: to the right and up."""
     return np.stack([-points[:, 1], points[:, 0]], axis=1) if side == "above" else points[:, [0, 2]]
-
-
-def _extent(motion: PlannedMotion) -> Array:
-    """(N, 3) points that a view must include."""
-    found = [_corners(box) for box in motion.boxes if box.role not in _WIDE_SPREAD]
-    found += [
-        _placed(link.vertices, frame.links[k]) for frame in motion.frames[::5] for k, link in enumerate(motion.links)
-    ]
-    if motion.tip_path:
-        found.append(np.array(motion.tip_path))
-    return np.concatenate(found) if found else np.zeros((1, 3))
 
 
 # ------------------------------------------------------------------------------------------------ drawing
@@ -366,10 +365,3 @@ def _matrix(pose: Seven) -> Array:
     matrix[:3, :3] = matrix_from_quaternion_xyzw(pose[3:])
     matrix[:3, 3] = pose[:3]
     return matrix
-
-
-def _inverse(matrix: Array) -> Array:
-    inverse = np.eye(4)
-    inverse[:3, :3] = matrix[:3, :3].T
-    inverse[:3, 3] = -matrix[:3, :3].T @ matrix[:3, 3]
-    return inverse

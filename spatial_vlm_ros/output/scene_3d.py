@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,6 @@ from spatial_vlm_ros.output.answer_roles import Role
 from spatial_vlm_ros.output.lettering import Colour
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.types import RgbdFrame, Transform
-
-if TYPE_CHECKING:
-    from open3d.geometry import TriangleMesh
 
 _MOST = 160_000  # most depth pixels that become points
 _JUMP = 0.02  # metres, and share of the distance: neighbours with a larger step in depth belong to different surfaces
@@ -115,7 +112,11 @@ def show(mesh: ColouredMesh, title: str) -> None:
     if not window.create_window(window_name=title):
         raise DisplayError("no window can be opened on the display")
     try:
-        window.add_geometry(_open3d_mesh(open3d, mesh))
+        made = open3d.geometry.TriangleMesh()
+        made.vertices = open3d.utility.Vector3dVector(mesh.points)
+        made.vertex_colors = open3d.utility.Vector3dVector(mesh.colours)
+        made.triangles = open3d.utility.Vector3iVector(mesh.triangles)
+        window.add_geometry(made)
         window.get_render_option().mesh_show_back_face = True
         window.get_render_option().light_on = False
         window.run()
@@ -130,14 +131,6 @@ def _open3d() -> Any:
         raise DependencyError("open3d", _REPAIR) from error
     open3d.utility.set_verbosity_level(open3d.utility.VerbosityLevel.Error)
     return open3d
-
-
-def _open3d_mesh(open3d: Any, mesh: ColouredMesh) -> TriangleMesh:
-    made = open3d.geometry.TriangleMesh()
-    made.vertices = open3d.utility.Vector3dVector(mesh.points)
-    made.vertex_colors = open3d.utility.Vector3dVector(mesh.colours)
-    made.triangles = open3d.utility.Vector3iVector(mesh.triangles)
-    return made
 
 
 # ------------------------------------------------------------------------------------------------ parts

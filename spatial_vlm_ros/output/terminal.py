@@ -27,7 +27,6 @@ from spatial_vlm_ros.types import (
     SpaceAnswer,
     SpaceQuestion,
     SpatialQuery,
-    Target,
 )
 
 _Step = TypeVar("_Step")
@@ -135,7 +134,11 @@ def resolution(resolution: Resolution) -> None:
     for target in targets:
         if len(targets) > 1:
             console.print(f"  {printable(f'{target.id} {target.label}')}")
-        _print_target(console, target)
+        x, y, z = target.pose.position
+        sigma = [target.covariance[7 * i] ** 0.5 * 1000 for i in range(3)]
+        console.print(f"  position  ({x:.3f}, {y:.3f}, {z:.3f}) m in {target.pose.frame_id}"
+                      f"   ± ({sigma[0]:.0f}, {sigma[1]:.0f}, {sigma[2]:.0f}) mm")  # fmt: skip
+        console.print(f"  size      {' × '.join(f'{s * 100:.1f}' for s in target.size)} cm")
     places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
     for number, place in enumerate(places, 1):
         _print_place(console, number, place)
@@ -167,14 +170,6 @@ def _print_answer(console: Console, answer: SpaceAnswer) -> None:
         _print_place(console, number, place)
     if answer.unit != "m":
         console.print(f"  probability       {answer.probability:.3f}")
-
-
-def _print_target(console: Console, target: Target) -> None:
-    x, y, z = target.pose.position
-    sigma = [target.covariance[7 * i] ** 0.5 * 1000 for i in range(3)]
-    console.print(f"  position  ({x:.3f}, {y:.3f}, {z:.3f}) m in {target.pose.frame_id}"
-                  f"   ± ({sigma[0]:.0f}, {sigma[1]:.0f}, {sigma[2]:.0f}) mm")  # fmt: skip
-    console.print(f"  size      {' × '.join(f'{s * 100:.1f}' for s in target.size)} cm")
 
 
 def _print_place(console: Console, number: int, place: Place) -> None:

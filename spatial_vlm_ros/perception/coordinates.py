@@ -109,7 +109,14 @@ def to_pixels(
     outside = ~((numbers >= -slack) & (numbers <= limits + slack)).all(axis=1)
     if outside.any():
         first = np.asarray(values, np.float64)[int(np.argmax(outside))]
-        raise _outside(first, convention, size, resized)
+        others = fitting(first.tolist(), size, resized)
+        repair = (
+            f"it would fit {' or '.join(others)}; check the model's convention"
+            if others
+            else "no known convention fits"
+        )
+        shown = ", ".join(f"{value:g}" for value in first)
+        raise InputError("coordinates", f"({shown})", f"a place in the image in convention {convention.name!r}", repair)
     offset, span = (0.5, limits + 1.0) if convention.unit == "bin" else (0.0, limits)
     return np.clip((numbers + offset) * (sides / span), 0.0, sides) + 0.0
 
@@ -266,14 +273,3 @@ def _numbers(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def _swapped(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Exchange y, x(, y, x) for x, y(, x, y)."""
     return numbers[:, [1, 0, 3, 2][: numbers.shape[1]]]
-
-
-def _outside(
-    place: npt.NDArray[np.float64], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
-) -> InputError:
-    others = fitting(place.tolist(), size, resized)
-    repair = (
-        f"it would fit {' or '.join(others)}; check the model's convention" if others else "no known convention fits"
-    )
-    shown = ", ".join(f"{value:g}" for value in place)
-    return InputError("coordinates", f"({shown})", f"a place in the image in convention {convention.name!r}", repair)

@@ -86,7 +86,7 @@ def pointed_out(
     rows: list[int] = []
     others: list[NamedObject] = []
     for one in found:
-        if any(_names_robot(one, robot, overlap, model) for robot in scene.of_robot):
+        if any((named((one,), (robot,), overlap, model) is not None) for robot in scene.of_robot):
             return PointedOut(Status.NOT_FOUND, "it points at the robot itself")
         hit = _hit(one, scene, detections, overlap, model)
         if len(hit) > 1:
@@ -131,10 +131,6 @@ def _lies_on(point: tuple[float, float], obj: SceneObject, scene: Scene) -> bool
     K = scene.frame.camera.K
     u, v = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
     return bool((np.maximum(np.abs(u - point[0]), np.abs(v - point[1])) <= _NEAR_PX).any())
-
-
-def _names_robot(one: NamedObject, robot: Detection, overlap: float, model: str) -> bool:
-    return named((one,), (robot,), overlap, model) is not None
 
 
 def _added(

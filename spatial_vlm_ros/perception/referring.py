@@ -77,7 +77,8 @@ def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap
         if one.box_xyxy is not None:
             rows.add(_by_box(np.array(one.box_xyxy, np.float64), detections, overlap))
         if one.point_xy is not None:
-            rows.add(_by_point(one.point_xy, detections))
+            hit = [row for row, detection in enumerate(detections) if covers(detection, one.point_xy)]
+            rows.add(hit[0] if len(hit) == 1 else None)
     return rows.pop() if len(rows) == 1 else None
 
 
@@ -102,11 +103,6 @@ def _by_box(box: npt.NDArray[np.float64], detections: Sequence[Detection], overl
     runner_up = float(ratios[order[1]]) if len(order) > 1 else 0.0
     best = float(ratios[order[0]])
     return int(order[0]) if best >= overlap and best - runner_up >= _DISTINCT else None
-
-
-def _by_point(point: tuple[float, float], detections: Sequence[Detection]) -> int | None:
-    hit = [row for row, detection in enumerate(detections) if covers(detection, point)]
-    return hit[0] if len(hit) == 1 else None
 
 
 def covers(detection: Detection, point: tuple[float, float]) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model, PaintedSurface
+from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.scenery import Light, Pattern, Scenery
 from spatial_vlm_ros.sim.tabletop import as_bytes
@@ -89,7 +89,10 @@ def _add_room(mj: Any, spec: Any, scenery: Scenery) -> None:
     world = spec.worldbody
     _add_pattern(mj, spec, "table", scenery.table, 1.0)
     _add_pattern(mj, spec, "floor", scenery.floor, 0.7)
-    _add_mottle(mj, spec)
+    rng = np.random.default_rng(0)
+    grey = 1 - np.abs(0.05 * rng.standard_normal((6 * 32, 32)))
+    texture = spec.add_texture(name=_MOTTLE, type=mj.mjtTexture.mjTEXTURE_CUBE, width=32, height=192, nchannel=3)
+    texture.data = as_bytes(255 * np.repeat(grey[..., None], 3, axis=2)).tobytes()
     (x, y), (w, d), top = scenery.table_centre, scenery.table_size, scenery.table_height
     board = {"type": mj.mjtGeom.mjGEOM_BOX, "size": [w / 2, d / 2, 0.02], "pos": [x, y, top - 0.02]}
     world.add_geom(name="table", material="table", friction=[0.7, _TORSION, 0.0], group=SEEN, **board)
@@ -122,13 +125,6 @@ def _add_pattern(mj: Any, spec: Any, name: str, pattern: Pattern, metres: float)
     material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = name
 
 
-def _add_mottle(mj: Any, spec: Any) -> None:
-    rng = np.random.default_rng(0)
-    grey = 1 - np.abs(0.05 * rng.standard_normal((6 * 32, 32)))
-    texture = spec.add_texture(name=_MOTTLE, type=mj.mjtTexture.mjTEXTURE_CUBE, width=32, height=192, nchannel=3)
-    texture.data = as_bytes(255 * np.repeat(grey[..., None], 3, axis=2)).tobytes()
-
-
 def _add_light(mj: Any, spec: Any, light: Light) -> None:
     ahead = np.subtract(light.towards, light.position)
     spec.worldbody.add_light(
@@ -154,21 +150,18 @@ def _add_object(mj: Any, spec: Any, obj: PlacedModel) -> None:
     body.mass, body.ipos, body.explicitinertial = model.mass, model.centre_of_mass, True
     body.inertia = model.mass / 12 * np.array([y * y + z * z, x * x + z * z, x * x + y * y])
     for number, part in enumerate(model.parts):
-        _add_part(mj, spec, body, f"{obj.id}/{number}", part)
+        name = f"{obj.id}/{number}"
+        vertices, faces = part.mesh.vertices, part.mesh.faces
+        mesh = spec.add_mesh(name=name, uservert=vertices.ravel(), userface=faces.ravel())
+        mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are set on the body
+        gloss = (0.9, 0.8) if part.shiny else (0.25, 0.4)
+        material = spec.add_material(name=name, rgba=_rgba(part.colour), specular=gloss[0], shininess=gloss[1])
+        if part.mottled:
+            material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = _MOTTLE
+        shape = {"type": mj.mjtGeom.mjGEOM_MESH, "meshname": name}
+        body.add_geom(name=name, material=name, group=SEEN, contype=0, conaffinity=0, mass=0.0, **shape)
     for number, solid in enumerate(model.solids):
         _add_solid(mj, spec, body, f"{obj.id}#{number}", solid, model)
-
-
-def _add_part(mj: Any, spec: Any, body: Any, name: str, part: PaintedSurface) -> None:
-    vertices, faces = part.mesh.vertices, part.mesh.faces
-    mesh = spec.add_mesh(name=name, uservert=vertices.ravel(), userface=faces.ravel())
-    mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are set on the body
-    gloss = (0.9, 0.8) if part.shiny else (0.25, 0.4)
-    material = spec.add_material(name=name, rgba=_rgba(part.colour), specular=gloss[0], shininess=gloss[1])
-    if part.mottled:
-        material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = _MOTTLE
-    shape = {"type": mj.mjtGeom.mjGEOM_MESH, "meshname": name}
-    body.add_geom(name=name, material=name, group=SEEN, contype=0, conaffinity=0, mass=0.0, **shape)
 
 
 def _add_solid(mj: Any, spec: Any, body: Any, name: str, solid: CollisionPiece, model: Model) -> None:

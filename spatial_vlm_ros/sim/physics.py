@@ -102,14 +102,11 @@ class PhysicsWorld:
 
     # -------------------------------------------------------------------------------------------- truth
 
-    def _pose(self, id_: str) -> Transform:
+    def _true(self, id_: str) -> TrueObject:
         body, matrix = self._bodies[id_], np.eye(4)
         matrix[:3, :3] = self._data.xmat[body].reshape(3, 3)
         matrix[:3, 3] = self._data.xpos[body]
-        return Transform(self.base_T_camera.parent, id_, matrix)
-
-    def _true(self, id_: str) -> TrueObject:
-        obj, pose = self.objects[id_], self._pose(id_)
+        obj, pose = self.objects[id_], Transform(self.base_T_camera.parent, id_, matrix)
         points = pose.apply(obj.model.vertices)
         outline = outline_of(points)
         centre, axes, size = tight_box(points, outline)

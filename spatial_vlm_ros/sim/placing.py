@@ -43,7 +43,13 @@ class Placer:
             for relation in self._relations(model, anchor):
                 if self._put(id_, model, relation, anchor):
                     return True
-        return self._put_anywhere(id_, model)
+        (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
+        for _ in range(_TRIES):
+            place = np.array([self._rng.uniform(x - w / 3, x + w / 3), self._rng.uniform(y - d / 3, y + d / 3)])
+            if self._free(place, model.reach):
+                self._add(id_, model, place, self.scenery.table_height, None)
+                return True
+        return False
 
     def _relations(self, model: Model, anchor: PlacedModel) -> list[str]:
         """Relations to try to this anchor, in random order; being carried comes first if possible."""
@@ -69,15 +75,6 @@ class Placer:
                 free = self._free(place, model.reach)
             if free:
                 self._add(id_, model, place, height, Placed(relation, (anchor.id,)))
-                return True
-        return False
-
-    def _put_anywhere(self, id_: str, model: Model) -> bool:
-        (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
-        for _ in range(_TRIES):
-            place = np.array([self._rng.uniform(x - w / 3, x + w / 3), self._rng.uniform(y - d / 3, y + d / 3)])
-            if self._free(place, model.reach):
-                self._add(id_, model, place, self.scenery.table_height, None)
                 return True
         return False
 

@@ -85,7 +85,9 @@ def noisy(
     measured = np.where(lost | ~(measured > 0), np.float32(np.nan), measured)
     rgb = as_bytes(frame.rgb + noise.rgb * rng.standard_normal(frame.rgb.shape))
     if shiny is not None and noise.shine > 0:
-        measured[shiny & _patches(depth.shape, rng, noise.patch // 2, noise.shine)] = np.nan
+        patch = noise.patch // 2
+        field = _smooth_field(depth.shape, rng, max(patch, 1))
+        measured[shiny & np.less_equal(field, np.quantile(field, noise.shine))] = np.nan
     return replace(frame, rgb=rgb, depth=measured)
 
 
@@ -98,12 +100,6 @@ def _by_disparity(depth: Array, step: float) -> Array:
         return depth
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(1 / (np.round(1 / depth / step) * step), np.float64)
-
-
-def _patches(shape: tuple[int, ...], rng: np.random.Generator, patch: int, part: float) -> Mask:
-    """Blobs of about `patch` pixels that cover a share `part` of the image."""
-    field = _smooth_field(shape, rng, max(patch, 1))
-    return np.less_equal(field, np.quantile(field, part))
 
 
 def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator, patch: int) -> Array:

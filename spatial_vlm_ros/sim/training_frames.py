@@ -121,14 +121,6 @@ def training_world(rng: np.random.Generator, without: frozenset[Pair] = frozense
     scenery = _varied(rng, random_scenery(rng))
     placer = Placer(rng, scenery, random_view(rng))
     numbers = Counter[str]()
-    for kind in _kinds(rng):
-        model = make(kind, rng, _colour(rng, kind, without))
-        numbers[model.label] += 1
-        placer.place(f"{model.label}_{numbers[model.label]}", model, related=bool(rng.random() < 0.7))
-    return PhysicsWorld(placer.objects, scenery, placer.base_T_camera)
-
-
-def _kinds(rng: np.random.Generator) -> list[str]:
     number = int(rng.integers(_NUMBER[0], _NUMBER[1] + 1))
     kinds = list(_STORY) if rng.random() < _STORY_SHARE else []
     if rng.random() < _FURNITURE_SHARE:
@@ -136,7 +128,11 @@ def _kinds(rng: np.random.Generator) -> list[str]:
     few = rng.permutation(list(KINDS))[: int(rng.integers(3, len(KINDS)))]
     while len(kinds) < number:
         kinds.append(str(rng.choice(few)))
-    return kinds
+    for kind in kinds:
+        model = make(kind, rng, _colour(rng, kind, without))
+        numbers[model.label] += 1
+        placer.place(f"{model.label}_{numbers[model.label]}", model, related=bool(rng.random() < 0.7))
+    return PhysicsWorld(placer.objects, scenery, placer.base_T_camera)
 
 
 def _colour(rng: np.random.Generator, kind: str, without: frozenset[Pair]) -> str | None:

@@ -73,7 +73,8 @@ class JudgeCalibration:
 
         Never closer to 0 or 1 than 1 / (n + 2), because n cases do not show more.
         """
-        odds = min(max(self.slope * _log_odds(p) + self.offset, -_FAR), _FAR)
+        q = min(max(p, _EDGE), 1.0 - _EDGE)
+        odds = min(max(self.slope * math.log(q / (1.0 - q)) + self.offset, -_FAR), _FAR)
         unknown = 1.0 / (self.n + 2.0)
         return min(max(1.0 / (1.0 + math.exp(-odds)), unknown), 1.0 - unknown)
 
@@ -152,11 +153,6 @@ def fitted(p: Array, holds: Array) -> JudgeCalibration:
     slope, offset = (float(np.clip(v, -1000.0, 1000.0)) for v in weights)
     error = min(float(np.sqrt(np.linalg.inv(curvature)[0, 0])), 1000.0)
     return JudgeCalibration(round(slope, 6), round(error, 6), round(offset, 6), n, positive)
-
-
-def _log_odds(p: float) -> float:
-    q = min(max(p, _EDGE), 1.0 - _EDGE)
-    return math.log(q / (1.0 - q))
 
 
 # ------------------------------------------------------------------------------------------------ what is asked

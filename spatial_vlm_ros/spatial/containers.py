@@ -185,7 +185,8 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     within = grid.filled([opening])
     centre = opening.mean(axis=0)
     floor = float(layout.bottom[row]) + wall
-    beyond, floor_seen = _through(relief, opening, rim), False
+    part = np.minimum((relief.eye - rim) / np.maximum(relief.eye - relief.height.astype(np.float64), 1e-6), 1.0)
+    beyond, floor_seen = relief.chosen(lies_in(opening, _places(relief) * part[:, None])), False
     deepest = beyond.chosen(gauge(opening, centre, _places(beyond)) < 0.8)
     if len(deepest.height):
         low = float(np.percentile(deepest.height, 10))
@@ -219,11 +220,6 @@ def _around(layout: Layout, row: int) -> npt.NDArray[np.intp]:
     if DRAWERS.intersection(words[row]):
         larger |= np.array([bool((CHESTS - DRAWERS).intersection(word)) for word in words])
     return np.flatnonzero(over & larger)
-
-
-def _through(relief: Relief, opening: Array, rim: float) -> Relief:
-    part = np.minimum((relief.eye - rim) / np.maximum(relief.eye - relief.height.astype(np.float64), 1e-6), 1.0)
-    return relief.chosen(lies_in(opening, _places(relief) * part[:, None]))
 
 
 def _places(relief: Relief) -> Array:

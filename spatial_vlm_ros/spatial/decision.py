@@ -173,7 +173,12 @@ def _ladder(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> _Ladder:
     alive = np.zeros(len(weight), np.bool_)
     for share, belief in zip(shares, beliefs, strict=True):
         if share >= min(_READS, shares[first]):
-            alive |= (belief.fit >= config.found) & ~_fails(belief, config)
+            failing = np.zeros(len(belief.fit), np.bool_)
+            for clause in belief.clauses:
+                if not clause.is_order or clause.place > 1:  # among equals none is clearly first
+                    failing |= clause.likelihood <= 1.0 - config.holds
+                    failing |= clause.chance <= 1.0 - config.holds
+            alive |= (belief.fit >= config.found) & ~failing
     readings = tuple(int(r) for r in np.argmax(weights, axis=0)) if len(weight) else ()
     by_row = tuple(beliefs[r] for r in readings)
     return _Ladder(queries[first], beliefs[first], by_row, alive, scorer, probability, weight)
@@ -337,16 +342,6 @@ def phrases_not_found(belief: PhraseBelief, found: float) -> Iterator[NounPhrase
         if not clause.on_support:
             for anchor in clause.inner:
                 yield from phrases_not_found(anchor, found)
-
-
-def _fails(belief: PhraseBelief, config: DecisionConfig) -> Flags:
-    """(N,) bool: True if a relation fails. Orders are left to the probability: among equals none is clearly first."""
-    failing = np.zeros(len(belief.fit), np.bool_)
-    for clause in belief.clauses:
-        if not clause.is_order or clause.place > 1:
-            failing |= clause.likelihood <= 1.0 - config.holds
-            failing |= clause.chance <= 1.0 - config.holds
-    return failing
 
 
 def _closest(belief: PhraseBelief, config: DecisionConfig) -> int:

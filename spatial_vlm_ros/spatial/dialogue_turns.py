@@ -397,7 +397,11 @@ class _Taking:
         return [Attempt(unknown, unknown=True)]
 
     def _of_part(self, words: str) -> list[Attempt]:
-        part = self._offer_in_part(words)
+        offers = self._asked.offers if self._asked is not None and self._kind == "which" else ()
+        ignored = _FUNCTION_WORDS | set(self._target.category.split())
+        said = set(normalised(words).split()) - ignored
+        fitting = [offer for offer in offers if said <= set(normalised(offer.words).split())]
+        part = fitting[0] if said and len(fitting) == 1 else None
         if part is None:
             return []
         return [dataclasses.replace(self._of_offer(part), doubt="only part of an offered answer was said")]
@@ -467,14 +471,6 @@ class _Taking:
             if meant is not None and denied is not None and meant is not denied:
                 return meant
         return None
-
-    def _offer_in_part(self, words: str) -> OfferedObjects | None:
-        """The only offered answer that contains all significant words of the answer."""
-        offers = self._asked.offers if self._asked is not None and self._kind == "which" else ()
-        ignored = _FUNCTION_WORDS | set(self._target.category.split())
-        said = set(normalised(words).split()) - ignored
-        fitting = [offer for offer in offers if said <= set(normalised(offer.words).split())]
-        return fitting[0] if said and len(fitting) == 1 else None
 
     def _meaning(self, words: str) -> NounPhrase | None:
         """The meaning of words about one of the objects asked about, by any name."""

@@ -189,7 +189,13 @@ def _regions(
     disk = grid.disk(share * size[0])
     spots = cv2.erode(hidden.view(np.uint8), disk, borderType=cv2.BORDER_CONSTANT, borderValue=0).view(np.bool_)
     i, j, places = grid.places(spots)
-    spots[i, j] = _in_image(layout, places, floor + size[1] / 2)
+    height = floor + size[1] / 2
+    camera = layout.scene.frame.camera
+    rays = np.column_stack((places, np.full(len(places), height - layout.floor))) @ (camera.K @ layout.axes).T
+    ahead = rays[:, 2] > 1e-6
+    pixels = rays[:, :2] / np.where(ahead, rays[:, 2], 1.0)[:, None]
+    inside = (pixels >= 0).all(axis=1) & (pixels <= (camera.width - 1, camera.height - 1)).all(axis=1)
+    spots[i, j] = np.asarray(ahead & inside, np.bool_)
     if not spots.any():
         return
     room = cv2.dilate(spots.view(np.uint8), disk) & hidden.view(np.uint8)
@@ -200,16 +206,6 @@ def _regions(
         held = parts[window] == part
         row = int(np.bincount(owner[window][held]).argmax())
         yield _region(layout, grid.window(x, y, (rows, columns)), spots[window] & held, row, size, floor)
-
-
-def _in_image(layout: Layout, places: Array, height: float) -> Mask:
-    """(N,) bool: True if (N, 2) places, at that height, are within the image."""
-    camera = layout.scene.frame.camera
-    rays = np.column_stack((places, np.full(len(places), height - layout.floor))) @ (camera.K @ layout.axes).T
-    ahead = rays[:, 2] > 1e-6
-    pixels = rays[:, :2] / np.where(ahead, rays[:, 2], 1.0)[:, None]
-    inside = (pixels >= 0).all(axis=1) & (pixels <= (camera.width - 1, camera.height - 1)).all(axis=1)
-    return np.asarray(ahead & inside, np.bool_)
 
 
 def _region(

@@ -35,7 +35,7 @@ from spatial_vlm_ros.spatial.space_lengths import (
     side_of,
 )
 from spatial_vlm_ros.spatial.surface_edges import is_surface, side_direction, to_outline_edge, to_table_edge
-from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Status
+from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, Status
 from spatial_vlm_ros.types.query import Length
 
 _SIDES: tuple[Length, ...] = ("width", "depth", "height")
@@ -120,7 +120,11 @@ def _over_support(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
 
 def _along(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     """Distance left of, behind or above another object: the gap in that direction."""
-    clause = _clause(subject.reading)
+    reading = subject.reading
+    question = question_of(reading)
+    if question.relation is None or question.other is None:
+        raise ValueError(f"no distance along a relation: {reading.instruction!r}")
+    clause = RelationClause(question.relation, (question.other,), question.frame)
     name, anchor = clause.relation, clause.anchors[0]
     relation = RELATIONS[name]
     if name == "above" and is_unseen_support(anchor, scorer):
@@ -144,14 +148,6 @@ def _along(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     length = LengthEstimate(value, max(deviation, near.sigma), near.ends)
     words = f"{capital(named_row(layout, row))} is {with_interval(length)} {name} {named_row(layout, other)}."
     return _measured(subject, (("distance", length), ("shortest way", near)), words, [other])
-
-
-def _clause(reading: SpatialQuery) -> RelationClause:
-    """The relation of "how far left of the box is it?"."""
-    question = question_of(reading)
-    if question.relation is None or question.other is None:
-        raise ValueError(f"no distance along a relation: {reading.instruction!r}")
-    return RelationClause(question.relation, (question.other,), question.frame)
 
 
 # ------------------------------------------------------------------------------------------------ edges

@@ -157,18 +157,14 @@ def own_points(around: SupportContext, row: int, grid: Grid) -> Array:
     if obj.detection.mask is None:
         own = own[~_of_others(around, row, own[:, :2])]
     cells = closed(grid.count(grid.index(own[:, 0], own[:, 1])) > 0)
-    enclosed = _enclosed(cells)
+    padded = np.pad(cells.view(np.uint8), 1)
+    cv2.floodFill(padded, None, (0, 0), 1, flags=4)
+    enclosed = np.asarray(padded[1:-1, 1:-1] == 0)
     relief = around.relief
     index = grid.index(relief.g1, relief.g2)
     chosen = np.flatnonzero(np.append(enclosed.reshape(-1), False)[index] & (relief.height < layout.top[row]))
     places = np.stack((relief.g1[chosen], relief.g2[chosen], relief.height[chosen]), axis=1).astype(np.float64)
     return np.concatenate((own, places[~_of_others(around, row, places[:, :2])]))
-
-
-def _enclosed(cells: Cells) -> Cells:
-    padded = np.pad(cells.view(np.uint8), 1)
-    cv2.floodFill(padded, None, (0, 0), 1, flags=4)
-    return np.asarray(padded[1:-1, 1:-1] == 0)
 
 
 def _of_others(around: SupportContext, row: int, places: Array) -> npt.NDArray[np.bool_]:

@@ -117,7 +117,10 @@ def viewpoint_of(
     if base_T_camera is None:
         repair = "publish base_T_camera (TF; on the command line --base-t-camera), or use the frame 'viewer'"
         raise FrameUndefinedError(frame.value, "the base frame that its azimuth refers to is not known", repair)
-    return _world(base_T_camera, axes, foot, relation.world_azimuth_deg)
+    azimuth = np.radians(relation.world_azimuth_deg)
+    ahead = base_T_camera.rotation.T @ np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
+    origin = base_T_camera.inverse().translation @ axes + foot
+    return Viewpoint(FrameOfReference.WORLD, origin, _laid_down(ahead, axes), 0.0, parallel=True)
 
 
 def _camera(foot: Array, down_deg: float, relation: RelationConfig) -> Viewpoint:
@@ -136,14 +139,6 @@ def _body(frame: FrameOfReference, camera_T_body: Transform, axes: Array, foot: 
     """An upright person or robot looking along the x axis of a body frame."""
     origin = camera_T_body.translation @ axes + foot
     return Viewpoint(frame, origin, _laid_down(camera_T_body.rotation[:, 0], axes), 0.0)
-
-
-def _world(base_T_camera: Transform, axes: Array, foot: Array, azimuth_deg: float) -> Viewpoint:
-    """The same direction everywhere; its origin is the base frame's."""
-    azimuth = np.radians(azimuth_deg)
-    ahead = base_T_camera.rotation.T @ np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
-    origin = base_T_camera.inverse().translation @ axes + foot
-    return Viewpoint(FrameOfReference.WORLD, origin, _laid_down(ahead, axes), 0.0, parallel=True)
 
 
 def _laid_down(direction: Array, axes: Array) -> Array:

@@ -18,7 +18,7 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.descriptions import spoken
 from spatial_vlm_ros.spatial.occlusion import is_inside
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, NounPhrase, SceneObject, Status, TakenFor
+from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, SceneObject, Status, TakenFor
 
 _LISTED = 4  # candidates or regions named in a sentence
 
@@ -40,7 +40,14 @@ def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[
             verdict.query.target, verdict.rivals, verdict.probability, layout, frames, frame=frame, members=members
         )  # fmt: skip
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
-        return _did_you_mean(verdict.phrase, verdict.query.target, scorer, unnamed)
+        missing = verdict.phrase
+        row = naming.meant_perhaps(missing, scorer, unnamed)
+        words = None if row is None else spoken(scorer.layout.scene.objects[row].detection.label)
+        if row is None or words is None:
+            return None
+        named_so = ((f"the {words}", (row,)),) if missing == verdict.query.target else ()
+        answers = (*named_so, (questions.YES, (row,)), (questions.NO, ()))
+        return questions.Question(f"Did you mean the {words}?", answers, 0.0, kind="name", about=missing)
     if verdict.chosen < 0 or verdict.phrase is not None:
         return None
     left = np.flatnonzero(verdict.belief.fit >= 0.5)
@@ -61,19 +68,6 @@ def _which_is_left(
     plain = dataclasses.replace(verdict.query.target, superlative=None, ordinal=None, relations=())
     members = (even > 0).astype(np.float64)
     return questions.ask(plain, ranked, even, scorer.layout, frame=frame, members=members)
-
-
-def _did_you_mean(
-    missing: NounPhrase, target: NounPhrase, scorer: PhraseScorer, unnamed: Collection[str]
-) -> questions.Question | None:
-    """Offer the nearest name that was detected; it can be answered if it is the name of the target itself."""
-    row = naming.meant_perhaps(missing, scorer, unnamed)
-    words = None if row is None else spoken(scorer.layout.scene.objects[row].detection.label)
-    if row is None or words is None:
-        return None
-    named_so = ((f"the {words}", (row,)),) if missing == target else ()
-    answers = (*named_so, (questions.YES, (row,)), (questions.NO, ()))
-    return questions.Question(f"Did you mean the {words}?", answers, 0.0, kind="name", about=missing)
 
 
 def message(

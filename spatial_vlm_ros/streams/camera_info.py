@@ -53,7 +53,10 @@ def camera_of(message: Any, rectified: bool) -> PinholeCamera:
     if rectified:
         matrix, model, D = _rectified_matrix(K, P, D), "plumb_bob", np.zeros(0)
     else:
-        _check_rotation(message)
+        R = _numbers(message, "r", 9).reshape(3, 3)  # image_geometry rotates the rays of raw images by it
+        if R.any() and np.abs(R - np.eye(3)).max() > _LARGEST_TURN:
+            got = "the camera is rotated relative to its rectified frame"
+            raise InputError("CameraInfo R", got, "the identity matrix for raw images", _RECTIFIED)
         matrix, (model, D) = K, _distortion(getattr(message, "distortion_model", ""), D)
     scale = np.array([[window.binning_x], [window.binning_y], [1]], np.float64)
     shift = np.zeros((3, 3))
@@ -81,14 +84,6 @@ def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
         return K
     repair = "publish P (camera_calibration writes it), or use the raw topics and set rectified: false"
     raise InputError("CameraInfo P", "P is zero, but D is not", "the matrix of the rectified image", repair)
-
-
-def _check_rotation(message: Any) -> None:
-    """Refuse raw images whose frame differs from that of the message: image_geometry rotates their rays by R."""
-    R = _numbers(message, "r", 9).reshape(3, 3)
-    if R.any() and np.abs(R - np.eye(3)).max() > _LARGEST_TURN:
-        got = "the camera is rotated relative to its rectified frame"
-        raise InputError("CameraInfo R", got, "the identity matrix for raw images", _RECTIFIED)
 
 
 def _distortion(name: str, D: Array) -> tuple[str, Array]:

@@ -167,7 +167,10 @@ class FrameAssembler:
         self.arrivals[role] = now_ns
         stamp_ns = stamp_of(message)
         self.freshness.add(role, stamp_ns, now_ns)
-        self._note_step(role, stamp_ns)
+        for info, image in ((RGB_INFO, RGB), (DEPTH_INFO, DEPTH)):
+            if role in (info, image) and info in self._infos:
+                other = self._sync.streams[image] if role == info else self._infos[info]
+                self._in_step[info] |= other.newest_ns == stamp_ns
         if role == RGB:
             self.camera_frame = frame_id_of(message)
         if role in self._infos:
@@ -307,12 +310,6 @@ class FrameAssembler:
             return before if before is not None else next((message for _, message in stream), None)
         after = next((message for stamp, message in stream if stamp > stamp_ns), None)
         return before if before is not None and after is not None and _same_camera(before, after) else None
-
-    def _note_step(self, role: str, stamp_ns: int) -> None:
-        for info, image in ((RGB_INFO, RGB), (DEPTH_INFO, DEPTH)):
-            if role in (info, image) and info in self._infos:
-                other = self._sync.streams[image] if role == info else self._infos[info]
-                self._in_step[info] |= other.newest_ns == stamp_ns
 
     def _info_lost(self, role: str, match: MatchedMessages) -> bool:
         """True if the camera info of a frame was overtaken by newer ones and will not come."""

@@ -60,16 +60,6 @@ class Stream:
         if stamp_ns == self._dropped_ns or (at < len(self._stamps) and self._stamps[at] == stamp_ns):
             self.repeated += 1
             return False
-        self._count_gap(stamp_ns)
-        self._stamps.insert(at, stamp_ns)
-        self._messages.insert(at, message)
-        self._arrivals.insert(at, arrival_ns)
-        if len(self._stamps) > self._size:
-            self._drop(1)
-        return True
-
-    def _count_gap(self, stamp_ns: int) -> None:
-        """Count messages lost in a gap of several periods; the period is the median of the last gaps."""
         if self.newest_ns is not None and stamp_ns > self.newest_ns:
             gap = stamp_ns - self.newest_ns
             if self.period_ns is not None and gap > 1.5 * self.period_ns:
@@ -77,6 +67,12 @@ class Stream:
             self._gaps.append(gap)
             self.period_ns = sorted(self._gaps)[len(self._gaps) // 2]
         self.newest_ns = stamp_ns if self.newest_ns is None else max(self.newest_ns, stamp_ns)
+        self._stamps.insert(at, stamp_ns)
+        self._messages.insert(at, message)
+        self._arrivals.insert(at, arrival_ns)
+        if len(self._stamps) > self._size:
+            self._drop(1)
+        return True
 
     def clear(self) -> None:
         """Forget the messages; the counts stay."""

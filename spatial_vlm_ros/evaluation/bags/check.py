@@ -205,7 +205,14 @@ def _scan(file: BinaryIO, end: int, topics: dict[int, str], facts: _FileFacts) -
             else:
                 chunks[record.at] = sum(map(len, found.values()))
         elif record.kind == mcap.MESSAGE_INDEX and -1 not in found:
-            _check_message_index(mcap.content(file, record), record.at, found, facts)
+            data = mcap.content(file, record)
+            try:
+                channel, length = struct.unpack_from("<HI", data)
+                entries = list(struct.iter_unpack("<QQ", data[6 : 6 + length]))
+            except struct.error:
+                entries, channel = [], -1
+            if sorted(entries) != sorted(found.get(channel, [(-1, -1)])):
+                facts.faults.append(f"the index at byte {record.at} names other messages than its chunk has")
         elif record.kind == mcap.DATA_END:
             (crc,) = struct.unpack_from("<I", mcap.content(file, record).ljust(4, b"\0"))
             if crc and mcap.crc_of(file, 0, record.at) != crc:
@@ -252,16 +259,6 @@ def _record(kind: int, content: bytes, topics: dict[int, str], facts: _FileFacts
         return
     number, _, stamp = struct.unpack_from("<HIQ", content)
     facts.add(topics.get(number, f"channel {number}"), stamp)
-
-
-def _check_message_index(data: bytes, at: int, found: dict[int, list[tuple[int, int]]], facts: _FileFacts) -> None:
-    try:
-        channel, length = struct.unpack_from("<HI", data)
-        entries = list(struct.iter_unpack("<QQ", data[6 : 6 + length]))
-    except struct.error:
-        entries, channel = [], -1
-    if sorted(entries) != sorted(found.get(channel, [(-1, -1)])):
-        facts.faults.append(f"the index at byte {at} names other messages than its chunk has")
 
 
 def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int], facts: _FileFacts) -> None:

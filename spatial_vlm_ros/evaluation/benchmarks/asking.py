@@ -76,19 +76,20 @@ class BenchmarkModel:
         """
         way = self.way_of(item)
         if way == "likelihood":
-            return BenchmarkAnswer(self._likeliest(item, rgb))
+            scores = [float(value) for value in self._scorer.scores(rgb, item.question, item.choices)]
+            if len(scores) != len(item.choices) or any(value != value for value in scores):
+                reason = f"its likelihoods of {len(item.choices)} options are {scores}"
+                raise ModelError(self.name, reason, "use another number format, or fix the backend")
+            return BenchmarkAnswer(scores.index(max(scores)))
         if way == "choice":
             return self._chosen(item, rgb)
         if way == "refer":
             return self._referred(item, rgb)
-        return self._replied(item, rgb)
-
-    def _likeliest(self, item: BenchmarkItem, rgb: Rgb) -> int:
-        scores = [float(value) for value in self._scorer.scores(rgb, item.question, item.choices)]
-        if len(scores) != len(item.choices) or any(value != value for value in scores):
-            reason = f"its likelihoods of {len(item.choices)} options are {scores}"
-            raise ModelError(self.name, reason, "use another number format, or fix the backend")
-        return scores.index(max(scores))
+        replier: Replier = self._backend  # checked by way_of
+        reply = replier.reply(rgb, prompt_of(item))
+        if item.choices:
+            return BenchmarkAnswer(read_choice(reply.text, item.choices), text=reply.text)
+        return BenchmarkAnswer(points=self._points(reply, replier.convention, rgb), text=reply.text)
 
     def _chosen(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
         said = str(self._scorer.answer(rgb, item.question, item.choices))
@@ -99,13 +100,6 @@ class BenchmarkModel:
             return BenchmarkAnswer(points=_fractions(self._backend.refer(rgb, item.phrase or item.question), rgb))
         except ReplyError as error:
             return BenchmarkAnswer(unread=str(error))
-
-    def _replied(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
-        replier: Replier = self._backend  # checked by way_of
-        reply = replier.reply(rgb, prompt_of(item))
-        if item.choices:
-            return BenchmarkAnswer(read_choice(reply.text, item.choices), text=reply.text)
-        return BenchmarkAnswer(points=self._points(reply, replier.convention, rgb), text=reply.text)
 
     def _points(self, reply: PromptReply, own: Convention, rgb: Rgb) -> tuple[FractionPoint, ...]:
         """Points of a reply: fractions if all numbers fit, as prompts ask for them, otherwise the model's own form."""

@@ -111,7 +111,9 @@ class LmmsRequests:
             context, target, *where = request.args
             text = target if isinstance(target, str) else target(self._document(where))
             mean, greedy = self._scorer.continuation(self._image(where), context, text)
-            found.append(_wrapped((-mean, greedy)))
+            value = (-mean, greedy)
+            made = getattr(importlib.import_module("lmms_eval.api.instance"), "GenerationResult", None)
+            found.append(value if made is None else made(text=value))
         return found
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
@@ -145,8 +147,3 @@ def _until(text: str, arguments: Mapping[str, Any]) -> str:
     for end in (ends,) if isinstance(ends, str) else ends:
         text = text.split(end)[0] if end else text
     return text
-
-
-def _wrapped(value: Any) -> Any:
-    made = getattr(importlib.import_module("lmms_eval.api.instance"), "GenerationResult", None)
-    return value if made is None else made(text=value)

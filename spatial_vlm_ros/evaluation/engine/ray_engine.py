@@ -115,7 +115,10 @@ class _Cluster:
                 try:
                     message = self._ray.get(reference)
                 except self._ray.exceptions.RayError as error:
-                    given_up = self._died(number, dispatcher, error)
+                    self._actors.pop(number, None)
+                    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+                    _log.warning("a Ray worker ended: %s", " ".join(lines)[:500])
+                    given_up = dispatcher.died(number, type(error).__name__)
                     if given_up is not None:
                         yield given_up
                     continue
@@ -125,7 +128,11 @@ class _Cluster:
                     dispatcher.done(number)
                     yield message
                 self._ready.add(number)
-                self._give(number, dispatcher)
+                shard = dispatcher.next_for(number)
+                if shard is None:
+                    self._ray.kill(self._actors.pop(number))
+                else:
+                    self._asked[self._actors[number].answer.remote(shard)] = number
 
     def _check_time(self, heard: Sequence[Any]) -> None:
         now = time.monotonic()
@@ -144,19 +151,6 @@ class _Cluster:
         self._actors[self._number] = actor
         self._asked[actor.begin.remote(self._setup)] = self._number
         self._number += 1
-
-    def _give(self, number: int, dispatcher: Dispatcher) -> None:
-        shard = dispatcher.next_for(number)
-        if shard is None:
-            self._ray.kill(self._actors.pop(number))
-        else:
-            self._asked[self._actors[number].answer.remote(shard)] = number
-
-    def _died(self, number: int, dispatcher: Dispatcher, error: Exception) -> Outcome | None:
-        self._actors.pop(number, None)
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        _log.warning("a Ray worker ended: %s", " ".join(lines)[:500])
-        return dispatcher.died(number, type(error).__name__)
 
     def close(self) -> None:
         for actor in self._actors.values():

@@ -31,7 +31,6 @@ from spatial_vlm_ros.evaluation.engine.parts import (
     write_merged,
 )
 from spatial_vlm_ros.evaluation.engine.shards import (
-    Evaluated,
     NotEvaluated,
     Outcome,
     Row,
@@ -126,7 +125,13 @@ def evaluate_shards(
             else:
                 lock.check()
                 fields.add(outcome.answers.rows)
-                _store(store, key, outcome, stored, len(shards))
+                count = len(shards)
+                try:
+                    store.write(part_name(key), part_bytes(outcome.answers, key))
+                except StoreError as error:
+                    done = f"{stored} of {count} parts are stored and kept"
+                    repair = f"{error.repair.rstrip('.')}; then run the same command with --resume: {done}."
+                    raise StoreError(error.uri, error.reason.removeprefix(f"{error.uri}: "), repair) from error
                 stored += 1
                 seconds += outcome.seconds
             if watch is not None:
@@ -214,15 +219,6 @@ def _json(value: Any) -> bytes:
 def _stored(store: ResultStore, key: str) -> ShardAnswers | None:
     data = store.read(part_name(key))
     return None if data is None else part_answers(data, key)
-
-
-def _store(store: ResultStore, key: str, outcome: Evaluated, stored: int, count: int) -> None:
-    try:
-        store.write(part_name(key), part_bytes(outcome.answers, key))
-    except StoreError as error:
-        done = f"{stored} of {count} parts are stored and kept"
-        repair = f"{error.repair.rstrip('.')}; then run the same command with --resume: {done}."
-        raise StoreError(error.uri, error.reason.removeprefix(f"{error.uri}: "), repair) from error
 
 
 def _merged(

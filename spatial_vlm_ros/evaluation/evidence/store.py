@@ -75,7 +75,10 @@ class EvidenceStore:
         part = self.folder / f".{when}_{os.getpid()}_{time.monotonic_ns()}{_PART}"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._sweep()
+            for path in self.folder.glob(f".*{_PART}"):
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > _LEFT:
+                        shutil.rmtree(path, ignore_errors=True)
             part.mkdir(mode=0o700)
             try:
                 return self._finish(write(part / "bundle"), f"{when}_{status}")
@@ -109,9 +112,3 @@ class EvidenceStore:
             oldest, n = kept.pop(0)
             oldest.unlink(missing_ok=True)
             total -= n
-
-    def _sweep(self) -> None:
-        for path in self.folder.glob(f".*{_PART}"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _LEFT:
-                    shutil.rmtree(path, ignore_errors=True)

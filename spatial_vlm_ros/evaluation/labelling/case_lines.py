@@ -42,23 +42,24 @@ def case_line(
     before = old.get("expect")
     before = before if isinstance(before, Mapping) else {}
     kept, replaced = _kept(before, expect)
-    line["expect"] = {**_ordered(_merged(before, expect)), **kept}
+    merged = dict(expect)
+    for name, own in OWN_PARTS.items():
+        value = before.get(name)
+        if name in expect and isinstance(value, Mapping) and _is_about_the_same(value, expect[name]):
+            merged[name] = {**expect[name], **{key: value[key] for key in value if key not in own}}
+    line["expect"] = {**_ordered(merged), **kept}
     if kind is not None and (kind or "kind" in old):
         line["kind"] = list(kind)
     line["by"] = by
     if replaced:
         earlier = line.get("replaced")
         line["replaced"] = {**(earlier if isinstance(earlier, Mapping) else {}), **replaced}
-    _check_readable(line)
-    return line
-
-
-def _check_readable(line: Mapping[str, Any]) -> None:
     try:
         msgspec.convert(dict(line), CaseLine)
     except (msgspec.ValidationError, ValueError) as error:
         repair = "fix the line in the file by hand, then reload the page"
         raise InputError("case", str(error), "a case as docs/evaluation.md describes it", repair) from error
+    return line
 
 
 def _kept(before: Mapping[str, Any], expect: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -78,16 +79,6 @@ def _kept(before: Mapping[str, Any], expect: Mapping[str, Any]) -> tuple[dict[st
 def _is_about_the_same(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> bool:
     """Whether what others wrote within a place still holds: it has the same relation and anchor. Answers have none."""
     return now is not None and all(before.get(name) == now.get(name) for name in ("relation", "anchor_id"))
-
-
-def _merged(before: Mapping[str, Any], expect: Mapping[str, Any]) -> dict[str, Any]:
-    """The new fields; what others wrote within a place or an answer stays in it."""
-    merged = dict(expect)
-    for name, own in OWN_PARTS.items():
-        value = before.get(name)
-        if name in expect and isinstance(value, Mapping) and _is_about_the_same(value, expect[name]):
-            merged[name] = {**expect[name], **{key: value[key] for key in value if key not in own}}
-    return merged
 
 
 def _ordered(expect: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,7 +98,10 @@ class AuditLog:
                 if sync:
                     os.fsync(self._fd)
             except OSError as error:
-                self._take_back(size)
+                try:
+                    os.ftruncate(self._fd, size)
+                except OSError:
+                    self._broken = "it ends in an incomplete line"
                 if written:  # after a disk error the content of the disk is not known
                     self._broken = f"the disk failed: {error.strerror}"
                     raise AuditError(self.path, self._broken, "repair the disk, then restart the node") from error
@@ -133,12 +136,6 @@ class AuditLog:
         except OSError as error:
             raise AuditError(folder, str(error.strerror), "make room, then propose again") from error
         return name
-
-    def _take_back(self, size: int) -> None:
-        try:
-            os.ftruncate(self._fd, size)
-        except OSError:
-            self._broken = "it ends in an incomplete line"
 
     def close(self) -> None:
         """Close the file; adding lines fails afterwards. May be called twice."""

@@ -59,7 +59,10 @@ def rounded(corners: Floats, reach: float) -> Path:
     """
     corners = _distinct(corners)
     if len(corners) < 2:
-        return _standing(corners[0])
+        point = corners[0]
+        piece = np.zeros((1, 6, len(point)))
+        piece[0, 0] = point
+        return Path(np.zeros(2), piece)
     ways = np.diff(corners, axis=0)
     lengths = np.linalg.norm(ways, axis=1)
     tangents = ways / lengths[:, None]
@@ -69,7 +72,10 @@ def rounded(corners: Floats, reach: float) -> Path:
         straight = length - before[k] - before[k + 1]
         if straight > SHORTEST:
             durations.append(straight)
-            pieces.append(_line(corners[k] + before[k] * tangents[k], tangents[k]))
+            begin = corners[k] + before[k] * tangents[k]
+            tangent = tangents[k]
+            rows: Sequence[Floats] = [begin, tangent, *np.zeros((4, len(begin)))]
+            pieces.append(np.array(rows))
         if k + 1 < len(lengths):
             d = before[k + 1]
             durations.append(2 * d)
@@ -107,17 +113,6 @@ def _distinct(points: Floats) -> Floats:
         if np.linalg.norm(point - kept[-1]) > SHORTEST:
             kept.append(point)
     return np.array(kept)
-
-
-def _standing(point: Floats) -> Path:
-    piece = np.zeros((1, 6, len(point)))
-    piece[0, 0] = point
-    return Path(np.zeros(2), piece)
-
-
-def _line(begin: Floats, tangent: Floats) -> Floats:
-    rows: Sequence[Floats] = [begin, tangent, *np.zeros((4, len(begin)))]
-    return np.array(rows)
 
 
 def _quintic(begin: Floats, slope: Floats, end: Floats, end_slope: Floats, length: float) -> Floats:

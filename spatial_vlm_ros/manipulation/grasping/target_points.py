@@ -95,7 +95,8 @@ class TargetPoints:
     @property
     def hidden(self) -> Points:
         """(M, 3) float32 centres of hidden voxels at the boundary of the hidden space, metres."""
-        filled = self._filled()
+        bits = np.unpackbits(np.frombuffer(_bytes(self.packed_hidden), np.uint8), count=math.prod(self.grid))
+        filled = bits.reshape(self.grid).astype(np.bool_)
         around = np.pad(filled, 1)
         inner = np.ones_like(filled)
         for axis in range(3):
@@ -104,10 +105,6 @@ class TargetPoints:
                 inner &= around[cut]
         where = np.argwhere(filled & ~inner)
         return ((where + 0.5) * self.edge + np.array(self.origin)).astype(np.float32)
-
-    def _filled(self) -> npt.NDArray[np.bool_]:
-        bits = np.unpackbits(np.frombuffer(_bytes(self.packed_hidden), np.uint8), count=math.prod(self.grid))
-        return bits.reshape(self.grid).astype(np.bool_)
 
     @staticmethod
     def packed(

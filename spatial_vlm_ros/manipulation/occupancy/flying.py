@@ -40,18 +40,13 @@ def on_surface(depth: Depth, focal: float, config: DepthConfig) -> Mask:
     limit = slope + noise
     like, around = _alike(filled, measured, limit)
     for axis in (0, 1):
-        before, after = _steps(depth, axis)
+        step = np.diff(depth, axis=axis)
+        nothing = np.full_like(np.take(depth, [0], axis=axis), np.nan)
+        before, after = np.concatenate((nothing, step), axis=axis), np.concatenate((step, nothing), axis=axis)
         with np.errstate(invalid="ignore"):
             rising |= ((before > slope) & (after > slope) & (before + after > 2 * limit)).view(np.uint8)
             falling |= ((before < -slope) & (after < -slope) & (before + after < -2 * limit)).view(np.uint8)
     return measured & (like > 0) & (like >= _LEAST * around) & (rising == 0) & (falling == 0)
-
-
-def _steps(depth: Depth, axis: int) -> tuple[Depth, Depth]:
-    """Two (H, W) arrays: depth step from the previous pixel, and to the next; NaN if one is not measured."""
-    step = np.diff(depth, axis=axis)
-    nothing = np.full_like(np.take(depth, [0], axis=axis), np.nan)
-    return np.concatenate((nothing, step), axis=axis), np.concatenate((step, nothing), axis=axis)
 
 
 def _alike(

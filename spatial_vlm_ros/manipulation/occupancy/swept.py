@@ -58,7 +58,11 @@ def _passed(hull: Hull, track: Array, margin: float, edge: float) -> npt.NDArray
 
     Inside the surface is the link itself: an object must pass the surface before it can be measured there.
     """
-    skin = _skin(hull, margin, edge / 2)
+    step = edge / 2
+    spans = [np.arange(-(h + margin), h + margin + step, step) for h in hull.half]
+    points = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) + hull.centre
+    away = hull.outside_by(points)
+    skin = np.asarray(points[(away <= margin) & (away >= margin - 3 * step)], np.float64)
     cells = [_placed(skin, track[0])]
     for last, pose in itertools.pairwise(track):
         ways = np.linalg.norm(_placed(hull.vertices, pose) - _placed(hull.vertices, last), axis=1)
@@ -66,14 +70,6 @@ def _passed(hull: Hull, track: Array, margin: float, edge: float) -> npt.NDArray
         # Between two poses corners move almost in straight lines, accurate enough for steps of one voxel.
         cells += [_placed(skin, last + (pose - last) * (k / steps)) for k in range(1, steps + 1)]
     return np.floor(np.concatenate(cells) / edge).astype(np.int32)
-
-
-def _skin(hull: Hull, margin: float, step: float) -> Array:
-    """(N, 3) points, one step apart, in the outermost layers of a hull grown by a margin, in its own frame."""
-    spans = [np.arange(-(h + margin), h + margin + step, step) for h in hull.half]
-    points = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) + hull.centre
-    away = hull.outside_by(points)
-    return np.asarray(points[(away <= margin) & (away >= margin - 3 * step)], np.float64)
 
 
 def _placed(points: npt.NDArray[np.floating], pose: Array) -> Array:

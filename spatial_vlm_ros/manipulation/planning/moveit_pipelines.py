@@ -52,7 +52,11 @@ def further_names(values: Mapping[str, Any], motion: MotionConfig) -> tuple[str,
 
 def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:
     """Check that group, pipelines and planners exist and are suitable."""
-    _check_group(str(values.get(SRDF) or ""), motion.group)
+    srdf = str(values.get(SRDF) or "")
+    group = motion.group
+    groups = sorted(set(_GROUP.findall(srdf[:_LONGEST_SRDF])))
+    if groups and group not in groups:
+        raise InputError("parameter motion.group", repr(group), f"one of {_list(groups)}", "name a group of the SRDF")
     loaded = loaded_pipelines(values)
     if not loaded:
         return
@@ -75,12 +79,6 @@ def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:
             repair = f"add {VALIDATES} to {pipeline}.response_adapters of move_group"
             got = f"{pipeline!r}, which does not check its paths for collisions"
             raise InputError(f"parameter motion.{kind}_pipeline", got, "one that checks its paths", repair)
-
-
-def _check_group(srdf: str, group: str) -> None:
-    groups = sorted(set(_GROUP.findall(srdf[:_LONGEST_SRDF])))
-    if groups and group not in groups:
-        raise InputError("parameter motion.group", repr(group), f"one of {_list(groups)}", "name a group of the SRDF")
 
 
 def _check_planner(kind: str, planner: str, plugins: Sequence[str], configured: Sequence[str], group: str) -> None:

@@ -300,7 +300,9 @@ def _corners(shape: Any, name: str) -> Floats:
         beyond = shape.radius if type(shape).__name__ == "Capsule" else 0.0
         return _prism(float(shape.radius), float(shape.halfLength) + beyond)
     if hasattr(shape, "radius"):
-        return _ball(float(shape.radius))
+        radius = float(shape.radius)
+        corners, reach = _unit_ball()
+        return corners * (radius / reach)
     repair = "use a mesh, box, cylinder or sphere"
     raise InputError(f"collision geometry {name!r}", type(shape).__name__, "a geometry type of URDF", repair)
 
@@ -309,12 +311,6 @@ def _prism(radius: float, half_length: float) -> Floats:
     angles = np.arange(_AROUND) * 2 * np.pi / _AROUND
     ring = np.column_stack([np.cos(angles), np.sin(angles)]) * radius / np.cos(np.pi / _AROUND)
     return np.concatenate([np.column_stack([ring, np.full(_AROUND, z)]) for z in (-half_length, half_length)])
-
-
-def _ball(radius: float) -> Floats:
-    """Corners of a polyhedron around a ball; it is larger by at most 2.6 % of the radius."""
-    corners, reach = _unit_ball()
-    return corners * (radius / reach)
 
 
 @cache

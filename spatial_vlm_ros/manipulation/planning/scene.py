@@ -128,7 +128,13 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
         _padded(seen.target, 0.0, config.goal), outline=seen.outline, surface=seen.surface, seen=seen.target_points
     )
     others = tuple(_neighbour(body, body.id in seen.avoid, config.goal) for body in seen.others)
-    supporting_objects = _supporting_objects(own, others)
+    upper = own.solid
+    lower = [
+        obj for obj in others if upper.bottom - obj.solid.bottom > _HIGHER and upper.centre[2] > obj.solid.centre[2]
+    ]
+    flat = [Solid((*s.centre[:2], 0.0), s.yaw, (*s.size[:2], 1.0)) for s in (upper, *(t.solid for t in lower))]
+    overlap = gaps(flat[:1], flat[1:])[0]
+    supporting_objects = tuple(obj.id for obj, gap in zip(lower, overlap, strict=True) if gap < _SHARED) or (SUPPORT,)
     beside = tuple(id_ for id_ in _beside(own, others) if id_ not in supporting_objects)
     return PlanningScene(
         frame_id=seen.frame_id,
@@ -163,17 +169,6 @@ def _padded(body: SurroundingObject, least: float, config: GoalConfig) -> Planni
     else:
         more = tuple(min(least + config.sigmas * value, config.most_padding) for value in body.sigma)
     return PlanningObject(body.id, body.label, body.solid, (more[0], more[1], more[2]))
-
-
-def _supporting_objects(own: PlanningObject, others: tuple[PlanningObject, ...]) -> tuple[str, ...]:
-    """Ids of what the target stands on or in: lower objects that overlap it seen from above, otherwise the support."""
-    upper = own.solid
-    lower = [
-        obj for obj in others if upper.bottom - obj.solid.bottom > _HIGHER and upper.centre[2] > obj.solid.centre[2]
-    ]
-    flat = [Solid((*s.centre[:2], 0.0), s.yaw, (*s.size[:2], 1.0)) for s in (upper, *(t.solid for t in lower))]
-    overlap = gaps(flat[:1], flat[1:])[0]
-    return tuple(obj.id for obj, gap in zip(lower, overlap, strict=True) if gap < _SHARED) or (SUPPORT,)
 
 
 def _beside(own: PlanningObject, others: tuple[PlanningObject, ...]) -> tuple[str, ...]:

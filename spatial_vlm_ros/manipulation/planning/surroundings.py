@@ -189,7 +189,7 @@ def surroundings_of(
     own = _measured(chosen, base_T_camera)
     others, unplaced = _others(scene, chosen, base_T_camera)
     height, tilt = _support(scene, base_T_camera, own)
-    places = _places(resolution)
+    places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
     into = resolution.place.carrier_id if resolution.place is not None else None
     return Surroundings(
         frame_id=base_T_camera.parent,
@@ -213,10 +213,6 @@ def surroundings_of(
         occupancy=None if config is None else occupancy_around(scene, chosen.id, config, places),
         place_height=min((p.pose.position[2] for p in places if p.carrier_id == into), default=None),
     )
-
-
-def _places(resolution: Resolution) -> tuple[Place, ...]:
-    return resolution.places or ((resolution.place,) if resolution.place is not None else ())
 
 
 def known_bodies(scene: Scene, target_id: str, places: tuple[Place, ...] = ()) -> KnownBodies:

@@ -150,14 +150,11 @@ class _Listening:
         if answer is not None:
             heard.scene, heard.answer = answer[0].scene, answer[1]
         if moveit and heard.planners:
-            self._ask_parameters(heard.planners[0])
-
-    def _ask_parameters(self, planner: str) -> None:
-        """Read move_group's parameters; it publishes its descriptions only if configured to."""
-        told = self._parameters(planner, (*first_names(), _URDF))
-        self._heard.urdf = self._heard.urdf or str(told.pop(_URDF, ""))
-        self._heard.srdf = self._heard.srdf or str(told.pop(_SRDF, ""))
-        self._heard.parameters = told | self._parameters(planner, further_names(told, self._motion))
+            planner = heard.planners[0]
+            told = self._parameters(planner, (*first_names(), _URDF))
+            self._heard.urdf = self._heard.urdf or str(told.pop(_URDF, ""))
+            self._heard.srdf = self._heard.srdf or str(told.pop(_SRDF, ""))
+            self._heard.parameters = told | self._parameters(planner, further_names(told, self._motion))
 
     def _parameters(self, planner: str, names: Iterable[str]) -> dict[str, Any]:
         """Those of a node's parameters that are set."""

@@ -66,7 +66,12 @@ class ArmScene:
             _change(each, bodies, self.base_link)
         matrix = message.allowed_collision_matrix
         chosen = matrix if matrix.entry_names or matrix.default_entry_names else scene.matrix
-        _check(chosen)
+        n = len(chosen.entry_names)
+        square = len(chosen.entry_values) == n and all(len(entry.enabled) == n for entry in chosen.entry_values)
+        if not square or len(chosen.default_entry_names) != len(chosen.default_entry_values):
+            raise InputError(
+                "allowed collision matrix", f"{n} names", "as many rows and columns", "send the complete matrix"
+            )
         return dataclasses.replace(scene, bodies=bodies, held=held, matrix=chosen)
 
     def message(self) -> SceneMessage:
@@ -218,15 +223,6 @@ def _edges(name: str, shape: SolidPrimitive) -> Floats:
     if not (np.isfinite(size).all() and (size > 0).all()):
         raise InputError(f"collision object {name!r}", str(edges), "edges above 0, in metres")
     return size
-
-
-def _check(matrix: Any) -> None:
-    n = len(matrix.entry_names)
-    square = len(matrix.entry_values) == n and all(len(entry.enabled) == n for entry in matrix.entry_values)
-    if not square or len(matrix.default_entry_names) != len(matrix.default_entry_values):
-        raise InputError(
-            "allowed collision matrix", f"{n} names", "as many rows and columns", "send the complete matrix"
-        )
 
 
 def _inverse(pose: Floats) -> Floats:

@@ -99,7 +99,11 @@ class TransformWatch:
         """
         with self._changed:
             self._raise_what_moved()
-            self._check_clocks()
+            pairs = [self._frames] if self._frames is not None else []
+            if self._config.fixed_frame and self._begun is not None:
+                pairs.append((self._config.fixed_frame, self._begun[0]))
+            for target, source in pairs:
+                self._buffer.check_clocks(target, source, self._config.transform_max_ahead)
             if not self._config.fixed_frame or self._begun is None:
                 return
             base, first_ns = self._begun
@@ -134,13 +138,6 @@ class TransformWatch:
             except TransformUnavailableError:
                 continue
         return None
-
-    def _check_clocks(self) -> None:
-        pairs = [self._frames] if self._frames is not None else []
-        if self._config.fixed_frame and self._begun is not None:
-            pairs.append((self._config.fixed_frame, self._begun[0]))
-        for target, source in pairs:
-            self._buffer.check_clocks(target, source, self._config.transform_max_ahead)
 
     def _raise_what_moved(self) -> None:
         if self._moved is not None:

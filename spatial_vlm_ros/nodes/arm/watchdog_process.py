@@ -78,7 +78,13 @@ class WatchdogProcess:
                     if self._deadline < float("inf"):
                         self._end_motion("the node that commands the arm has exited")
                     return
-                self._hear(heard)
+                for byte in (heard[k : k + 1] for k in range(len(heard))):
+                    if byte == ARM:
+                        self._arming, self._told = True, ""
+                    elif byte == IDLE:
+                        self._arming, self._deadline = False, float("inf")
+                if self._deadline < float("inf"):
+                    self._heard()
             elif not self._arming and time.monotonic() >= self._deadline and not self._starved():
                 late, used = self._silence()
                 without = f"{late:.2f} s ({used:.2f} s of it computing)"
@@ -108,15 +114,6 @@ class WatchdogProcess:
     @staticmethod
     def _readable(seconds: float) -> bool:
         return bool(select.select([0], [], [], max(seconds, 0.0))[0])
-
-    def _hear(self, heard: bytes) -> None:
-        for byte in (heard[k : k + 1] for k in range(len(heard))):
-            if byte == ARM:
-                self._arming, self._told = True, ""
-            elif byte == IDLE:
-                self._arming, self._deadline = False, float("inf")
-        if self._deadline < float("inf"):
-            self._heard()
 
     def _heard(self) -> None:
         self._deadline, self._hangs = time.monotonic() + self._lapse, 0

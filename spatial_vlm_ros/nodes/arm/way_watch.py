@@ -33,7 +33,6 @@ from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.manipulation.planning.gripper import flange_pose
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
-from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.proposals import motion_of
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
@@ -42,7 +41,7 @@ from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.streams.image import decode_depth
 from spatial_vlm_ros.streams.transforms import SECOND
-from spatial_vlm_ros.types import PinholeCamera, Pose, RgbdFrame, Transform
+from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, Transform
 
 MARGIN = 0.03  # metres around all moving parts
 _KEPT = 400  # joint states
@@ -287,7 +286,9 @@ class _Watched:
         self._arm: ArmKinematics = kinematics_of(description, planned.planning_frame, planned.tip_link, names)
         self._hulls = {name: Hull(points) for name, points in self._arm.vertices.items()}
         link = flange_pose(config.gripper, grasp) if planned.at_flange else grasp
-        self._tip_T_target = np.linalg.inv(_matrix(link)) @ box_pose(target)
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(link.orientation), link.position
+        self._tip_T_target = np.linalg.inv(matrix) @ box_pose(target)
         self._target = box_hull(target.size)
         self._scale = scale
         self.frame, self.camera_frame = seen.frame_id, seen.camera_frame
@@ -337,9 +338,3 @@ class _Watched:
         if holds:
             robot.append(LinkHull(Transform(self.frame, "held", tip @ self._tip_T_target), self._target))
         return self._watch.look(depth, camera, base_T_camera, robot)
-
-
-def _matrix(pose: Pose) -> Array:
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
-    return matrix

@@ -98,19 +98,15 @@ def _listen(node: Node, attaching: Attaching, settings: Settings, running: Attac
     return examined
 
 
-def _patient(settings: Settings, seconds: float) -> Settings:
-    streams = settings.streams
-    least = {"frame_timeout": 1.1 * streams.max_latency, "transform_timeout": 0.0}
-    shorter = {name: min(getattr(streams, name), max(seconds, low)) for name, low in least.items()}
-    return replace(settings, streams=replace(streams, **shorter))
-
-
 class _Examined:
     """Examines the streams by a node's subscriptions, and tries what a request would get."""
 
     def __init__(self, node: Node, settings: Settings, topics: dict[str, str], attached: bool, patience: float) -> None:
         self.settings, self.topics, self._node, self._attached = settings, topics, node, attached
-        settings = _patient(settings, patience)
+        streams = settings.streams
+        least = {"frame_timeout": 1.1 * streams.max_latency, "transform_timeout": 0.0}
+        shorter = {name: min(getattr(streams, name), max(patience, low)) for name, low in least.items()}
+        settings = replace(settings, streams=replace(streams, **shorter))
         robot = robot_of(settings.streams, settings.resolver.depth, partial(heard_description, node))
         self._streams = StreamDoctor(settings, topics, robot)
         self._frames: dict[bool, FrameWait] = {}
@@ -217,7 +213,9 @@ def _class_of(role: str, settings: Settings) -> Any:
 def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterator[Finding]:
     """Check that a topic has a publisher with a type and QoS that match the resolver's."""
     found = node.get_publishers_info_by_topic(topic)
-    wanted = _type_name(_class_of(role, settings))
+    form = _class_of(role, settings)
+    package, kind, *_ = form.__module__.split(".")
+    wanted = f"{package}/{kind}/{form.__name__}"
     if not found:
         others = [
             n
@@ -239,11 +237,6 @@ def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterat
             offered = f"{_word(info.qos_profile.reliability)}, {_word(info.qos_profile.durability)}"
             text = f"QoS does not match: {info.node_name} offers {offered}; {reason.strip()}"
             yield Finding(topic, Severity.ERROR, text, "set reliability: best_effort, or change the publisher's QoS")
-
-
-def _type_name(form: Any) -> str:
-    package, kind, *_ = form.__module__.split(".")
-    return f"{package}/{kind}/{form.__name__}"
 
 
 def _word(policy: ReliabilityPolicy | DurabilityPolicy) -> str:

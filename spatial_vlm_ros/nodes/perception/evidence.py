@@ -181,7 +181,9 @@ class EvidenceKeeper:
             return
         with self._guarded():
             frame = decision.frame or self._newest(assembler)
-            self._start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
+                self._thread.start()
             try:
                 self._waiting.put_nowait(_Kept(decision, frame, time.time()))
             except queue.Full:
@@ -217,11 +219,6 @@ class EvidenceKeeper:
             yield
         except Exception as error:
             self._note_failure(error)
-
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
-            self._thread.start()
 
     # -------------------------------------------------------------------------------------------- writing thread
 

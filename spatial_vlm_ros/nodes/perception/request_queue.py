@@ -285,7 +285,10 @@ class RequestQueue:
             return
         if request.stage == self.RESOLVING:
             self.assembler.forget_older()  # the next request needs the newest frames
-            self._check_deadline(request)
+            late = request.task.late if request.task is not None else None
+            if request.task is not None and late is not None:
+                request.task.withdraw()
+                self._end(request, RequestOutcome(refused_in(request.instruction, late, request.before)))
             return
         try:
             pending = self.frames.take(request)
@@ -315,7 +318,8 @@ class RequestQueue:
         """Resolve a snapshot (messages, transforms, resolver) on the worker's thread."""
         resolver, limit = self._resolver, self._resolve_timeout
         request.kept = None if self.evidence is None else self.evidence.taken(pending, self.assembler)
-        request.task = ResolvingTask(limit + _grounders_time(self._grounder), limit)
+        loading, asking = (getattr(self._grounder, name, 0.0) for name in ("startup_timeout_s", "timeout_s"))
+        request.task = ResolvingTask(limit + float(loading + 3.0 * asking), limit)
 
         def work(task: ResolvingTask) -> RequestOutcome:
             task.check("decoding")
@@ -341,12 +345,6 @@ class RequestQueue:
             failed = status in (Status.MODEL_ERROR, Status.TIMEOUT)
             self.grounder_failed = words if failed else "" if outcome.scene is not None else self.grounder_failed
         self._end(request, outcome)
-
-    def _check_deadline(self, request: InstructionRequest) -> None:
-        late = request.task.late if request.task is not None else None
-        if request.task is not None and late is not None:
-            request.task.withdraw()
-            self._end(request, RequestOutcome(refused_in(request.instruction, late, request.before)))
 
     def _end(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
         if request is not self._request:  # it was cancelled meanwhile
@@ -379,9 +377,3 @@ class RequestQueue:
                 outcome.frame, outcome.detections, outcome.found, request.kept,
             )  # fmt: skip
             self.evidence.decided(decision, self.assembler)
-
-
-def _grounders_time(grounder: Any) -> float:
-    """Longest time by the grounder's own limits, seconds: loading, detection, relations, second opinion or masks."""
-    loading, asking = (getattr(grounder, name, 0.0) for name in ("startup_timeout_s", "timeout_s"))
-    return float(loading + 3.0 * asking)

@@ -163,7 +163,9 @@ class ResolverNode(LifecycleNode):
         parse("the cup")  # the grammar is loaded now, not with the first request
         self._health = Health(self, self._queue, self._keeper)
         self._publish()
-        self._listen_to_transforms()
+        for role, profile in ((roles.TRANSFORMS, qos.TRANSFORMS), (roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)):
+            subscription = self.create_subscription(TFMessage, role, self._taker(role), profile)
+            self._made.append(partial(self.destroy_subscription, subscription))
         if settings.node.selection:
             self._offer_selection()
         server = ActionServer(
@@ -277,11 +279,6 @@ class ResolverNode(LifecycleNode):
             return self._queue.accept if self._queue is not None and self._active else None
 
         self._made.append(Selection(self, queue, self._publish_outcome, self._wake).close)
-
-    def _listen_to_transforms(self) -> None:
-        for role, profile in ((roles.TRANSFORMS, qos.TRANSFORMS), (roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)):
-            subscription = self.create_subscription(TFMessage, role, self._taker(role), profile)
-            self._made.append(partial(self.destroy_subscription, subscription))
 
     def _listen_to_images(self) -> None:
         node = self._settings.node

@@ -254,7 +254,9 @@ class Runner:
             tried.append(rung)
             lower = rung.lower(self.resizes)
             if lower is None:
-                raise self._out_of_memory(tried)
+                reason = f"out of memory on {self.device}; tried {', '.join(map(str, tried))}"
+                repair = "use a smaller model or dtype=float16, free memory, or run it on another computer"
+                raise ModelError(self.model, reason, repair)
             rung = lower
         return done, rung
 
@@ -313,11 +315,6 @@ class Runner:
             reason = f"{spent:.1f} s of {budget_s:g} s are spent with {done} of {of} items done"
             repair = "raise budget_s, lower longest_px, ask for fewer objects, or use a smaller model or a GPU"
             raise ModelTimeoutError(self.model, reason, repair)
-
-    def _out_of_memory(self, tried: Sequence[Rung]) -> ModelError:
-        reason = f"out of memory on {self.device}; tried {', '.join(map(str, tried))}"
-        repair = "use a smaller model or dtype=float16, free memory, or run it on another computer"
-        return ModelError(self.model, reason, repair)
 
 
 def check_finite(model: str, **outputs: torch.Tensor) -> None:

@@ -62,7 +62,10 @@ class ArmCell:
         ids = [obj.id for obj in layout.objects]
         self.judge = Judge(mj, self.model, ids, layout.tray, (arm.base_link, *arm.links), arm.fingers)
         self._gone: set[str] = set()
-        self._settle()
+        for _ in range(int(_SETTLES / STEP)):
+            self.step()
+            if self.judge.all_still(0.1):
+                break
         self.data.time = 0.0
         self.judge.begin(self.data)
 
@@ -136,12 +139,6 @@ class ArmCell:
         first, dof = int(self.model.jnt_qposadr[joint]), int(self.model.jnt_dofadr[joint])
         self.data.qpos[first : first + 7] = [*position, math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)]
         self.data.qvel[dof : dof + 6] = 0.0
-
-    def _settle(self) -> None:
-        for _ in range(int(_SETTLES / STEP)):
-            self.step()
-            if self.judge.all_still(0.1):
-                break
 
 
 def _extended(mj: Any, spec: Any, arm: SimulatedArm) -> None:

@@ -122,7 +122,12 @@ class Judge:
             np.square(velocity[:, 3:]).sum(axis=1) > STILL_TURN**2
         )
         self._still = np.where(fast, 0.0, self._still + self._step)
-        self._note_rest(data.xpos[self._bodies], data.xquat[self._bodies])
+        places = data.xpos[self._bodies]
+        turns = data.xquat[self._bodies]
+        left = np.square(places - self._places).sum(axis=1) > _MOST_SPAN**2
+        left |= np.abs((turns * self._turns).sum(axis=1)) < _LEAST_COSINE
+        self._places[left], self._turns[left] = places[left], turns[left]
+        self._resting = np.where(left, 0.0, self._resting + self._step)
         self._held = set()
         if not data.ncon:
             return
@@ -204,13 +209,6 @@ class Judge:
         if tray in others:
             return True
         return any(self._on_tray(other, under, {*seen, other}) for other in others if other in under)
-
-    def _note_rest(self, places: Any, turns: Any) -> None:
-        """How long each object has been near one pose; (N, 3) metres and (N, 4) quaternions."""
-        left = np.square(places - self._places).sum(axis=1) > _MOST_SPAN**2
-        left |= np.abs((turns * self._turns).sum(axis=1)) < _LEAST_COSINE
-        self._places[left], self._turns[left] = places[left], turns[left]
-        self._resting = np.where(left, 0.0, self._resting + self._step)
 
     def _pose(self, id_: str, data: Any) -> tuple[Any, Any]:
         body = data.body(id_)

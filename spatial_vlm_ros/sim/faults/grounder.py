@@ -65,7 +65,12 @@ class FaultyGrounder:
         elif fault.kind == "garbage":
             return self._garbage(found, rgb.shape)
         elif fault.kind == "wrong":
-            return _passed_on(found)
+            named = [*found.detections[1:], *found.detections[:1]]
+            made = tuple(
+                replace(d, label=n.label, attributes=n.attributes, id=n.id)
+                for d, n in zip(found.detections, named, strict=True)
+            )
+            return Grounding(made, np.roll(found.match, -1, axis=1))
         return found
 
     def _now(self) -> Fault | None:
@@ -86,16 +91,6 @@ class FaultyGrounder:
             for d, box in zip(found.detections, boxes, strict=True)
         )
         return Grounding(made, self._random.random(found.match.shape))
-
-
-def _passed_on(found: Grounding) -> Grounding:
-    """Give each detection the identity of the next one; the last gets that of the first."""
-    named = [*found.detections[1:], *found.detections[:1]]
-    made = tuple(
-        replace(d, label=n.label, attributes=n.attributes, id=n.id)
-        for d, n in zip(found.detections, named, strict=True)
-    )
-    return Grounding(made, np.roll(found.match, -1, axis=1))
 
 
 def load(of: str = "", faults: str = "", faults_file: str = "", fault_seed: str = "0", **options: str) -> Grounder:

@@ -86,21 +86,14 @@ def resting(layout: Layout, targets: Rows, anchors: Rows, inside: Array) -> Rest
                 for array, value in zip(columns, seen[pair], strict=True):
                     array[row, column] = value
         if new.any():
-            _look_at(found, layout, targets, anchor, new, column)
+            levels = levels_of(layout, anchor)
+            some = np.flatnonzero(new & (targets < len(layout.scene.objects)))
+            found.over[some, column] = -outside(layout.footprint[anchor], layout.surface[targets[some], :2])
+            if levels is not None and len(levels.height):
+                some = np.flatnonzero(new)
+                _look(found, layout, targets[some], anchor, levels, some, column)
         seen.update({pair: tuple(array[row, column] for array in columns) for row, pair in pairs.items() if new[row]})
     return found
-
-
-def _look_at(
-    found: Resting, layout: Layout, targets: Rows, anchor: int, new: npt.NDArray[np.bool_], column: int
-) -> None:
-    """Fill one anchor's column for the targets that are `new`, (T,) bool."""
-    levels = levels_of(layout, anchor)
-    some = np.flatnonzero(new & (targets < len(layout.scene.objects)))
-    found.over[some, column] = -outside(layout.footprint[anchor], layout.surface[targets[some], :2])
-    if levels is not None and len(levels.height):
-        some = np.flatnonzero(new)
-        _look(found, layout, targets[some], anchor, levels, some, column)
 
 
 def _look(found: Resting, layout: Layout, rows: Rows, anchor: int, levels: Levels, some: Rows, column: int) -> None:

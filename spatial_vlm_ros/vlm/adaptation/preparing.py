@@ -101,7 +101,10 @@ def prepare(
         made.table = LearnedPositions.load(folder)
     if parts.kind == "llava":
         show_whole_images(processor.image_processor, parts.vision.config)
-        _count_tokens(processor, parts.vision.config)
+        vision = parts.vision.config
+        processor.patch_size = int(vision.patch_size)
+        processor.vision_feature_select_strategy = select_strategy(vision)
+        processor.num_additional_image_tokens = int(processor.vision_feature_select_strategy == "default")
     model.requires_grad_(False)
     if settings.checkpointing:
         # Its name from transformers 5.23 on, and before.
@@ -171,13 +174,6 @@ def _reshape(model: Any, processor: Any, settings: AdaptSettings, encoder: NewEn
         model.model.vision_tower = encoder.vision.to(device=like.device, dtype=like.dtype).eval()
         processor.image_processor = encoder.images
     model.model.multi_modal_projector = LlavaMultiModalProjector(config).to(like.device)
-
-
-def _count_tokens(processor: Any, vision: Any) -> None:
-    """Set the number of tokens per image in the processor of a LLaVA model; old checkpoints omit it."""
-    processor.patch_size = int(vision.patch_size)
-    processor.vision_feature_select_strategy = select_strategy(vision)
-    processor.num_additional_image_tokens = int(processor.vision_feature_select_strategy == "default")
 
 
 def _with_pin(made: PreparedModel) -> None:

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase, draw_phrases
 from spatial_vlm_ros.vlm.compact.shards import Labelled, LabelledImage, Samples, Vocabulary
 from spatial_vlm_ros.vlm.compact.spec import STRIDE, CompactSpec
@@ -78,7 +77,13 @@ class Batches:
 
     def _changed(self, rng: np.random.Generator) -> LabelledImage:
         sample = fitted(self._samples[int(rng.integers(len(self._samples)))], (self._spec.width, self._spec.height))
-        return _moved(rng, replace(sample, rgb=_relit(rng, sample.rgb)))
+        gain, power = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3), rng.uniform(0.85, 1.2)
+        curves = 255.0 * np.clip(np.linspace(0, 1, 256)[:, None] * gain, 0.0, 1.0) ** power
+        lit = cv2.LUT(sample.rgb, np.asarray(np.rint(curves), np.uint8)[None])
+        if rng.random() < 0.5:
+            lit = cv2.GaussianBlur(lit, (3, 3), float(rng.uniform(0.3, 0.8)))
+        grain = np.multiply(rng.standard_normal(lit.shape, np.float32), rng.uniform(0, 5), dtype=np.float32)
+        return _moved(rng, replace(sample, rgb=np.asarray(cv2.add(lit, grain, dtype=cv2.CV_8U), np.uint8)))
 
 
 def make_batch(
@@ -185,17 +190,6 @@ def _coarse(mask: npt.NDArray[np.bool_]) -> Floats:
 def _learnt(sample: LabelledImage) -> list[Labelled]:
     numbers = learnt_numbers(sample)
     return [one for n, one in enumerate(sample.objects, 1) if n in numbers]
-
-
-def _relit(rng: np.random.Generator, rgb: Rgb) -> Rgb:
-    """Change exposure, contrast and white balance, add a little blur and noise; colours keep their names."""
-    gain, power = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3), rng.uniform(0.85, 1.2)
-    curves = 255.0 * np.clip(np.linspace(0, 1, 256)[:, None] * gain, 0.0, 1.0) ** power
-    lit = cv2.LUT(rgb, np.asarray(np.rint(curves), np.uint8)[None])
-    if rng.random() < 0.5:
-        lit = cv2.GaussianBlur(lit, (3, 3), float(rng.uniform(0.3, 0.8)))
-    grain = np.multiply(rng.standard_normal(lit.shape, np.float32), rng.uniform(0, 5), dtype=np.float32)
-    return np.asarray(cv2.add(lit, grain, dtype=cv2.CV_8U), np.uint8)
 
 
 def _moved(rng: np.random.Generator, sample: LabelledImage) -> LabelledImage:

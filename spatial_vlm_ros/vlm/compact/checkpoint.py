@@ -45,18 +45,14 @@ class Progress:
 def save(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Write the checkpoint of a run's folder."""
     try:
-        _write(folder, model, optimizer, progress)
+        with new_folder(folder / FOLDER, force=True) as new:
+            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, new / WEIGHTS)
+            save_file(_flat(optimizer), new / "optimizer.safetensors")
+            state = {"step": progress.step, "settings": progress.settings, "best": progress.best}
+            save_file({"torch": torch.get_rng_state()}, new / "random.safetensors")
+            write_text(new / "progress.json", json.dumps(state))
     except OSError as error:
         raise FileError(folder / FOLDER, str(error), "choose a writable folder with enough space") from error
-
-
-def _write(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    with new_folder(folder / FOLDER, force=True) as new:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, new / WEIGHTS)
-        save_file(_flat(optimizer), new / "optimizer.safetensors")
-        state = {"step": progress.step, "settings": progress.settings, "best": progress.best}
-        save_file({"torch": torch.get_rng_state()}, new / "random.safetensors")
-        write_text(new / "progress.json", json.dumps(state))
 
 
 def load(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer,

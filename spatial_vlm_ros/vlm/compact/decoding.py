@@ -129,7 +129,9 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
         for kept in _distinct(boxes)[:_MOST]:
             row, column = int(rows[kept]), int(columns[kept])
             score = float(chance[phrase, row, column])
-            inner = _four(boxes[kept])
+            values = boxes[kept]
+            a, b, c, d = (float(v) for v in values)
+            inner = a, b, c, d
             rival = 0.0 if output.rival is None else float(output.rival[phrase, row, column])
             evidence = (float(heat[row, column]), rival)
             found.append(Instance(phrase, score, _in_image(inner, box), (row, column), evidence, inner))
@@ -150,7 +152,11 @@ def masks(found: list[Instance], output: RawOutput, box: Letterbox) -> list[Mask
         logits = mask_logits(kernel, output.prototypes, one.input_box)[:height, :width]
         full = (round(box.height * height / rows), round(box.width * width / columns))
         large = resampled(np.asarray(logits[None], np.float32), *full)[0, : box.height, : box.width]
-        window = _window(one.box_xyxy, box)
+        x0, y0, x1, y1 = one.box_xyxy
+        dx, dy = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
+        left, top = max(0, int(x0 - dx)), max(0, int(y0 - dy))
+        right, bottom = min(box.width, int(np.ceil(x1 + dx))), min(box.height, int(np.ceil(y1 + dy)))
+        window = slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
         mask = np.zeros((box.height, box.width), np.bool_)
         mask[window] = large[window] > 0
         if not mask.any():
@@ -199,17 +205,3 @@ def _distinct(boxes: npt.NDArray[np.float64]) -> list[int]:
 def _in_image(inner: tuple[float, float, float, float], box: Letterbox) -> tuple[float, float, float, float]:
     (sx, sy), (x0, y0, x1, y1) = box.scale, inner
     return sx * x0, sy * y0, min(sx * x1, float(box.width)), min(sy * y1, float(box.height))
-
-
-def _window(box_xyxy: tuple[float, float, float, float], box: Letterbox) -> tuple[slice, slice]:
-    """Rows and columns of a box with a small margin."""
-    x0, y0, x1, y1 = box_xyxy
-    dx, dy = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
-    left, top = max(0, int(x0 - dx)), max(0, int(y0 - dy))
-    right, bottom = min(box.width, int(np.ceil(x1 + dx))), min(box.height, int(np.ceil(y1 + dy)))
-    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
-
-
-def _four(values: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    a, b, c, d = (float(v) for v in values)
-    return a, b, c, d

@@ -87,7 +87,10 @@ def look_inside(
             yield scorer.inputs(item.plain.rgb, item.plain.question, item.plain.choices)
 
     def balance() -> Balance:
-        return _mean([modality_balance(parts, inputs, 1, _before_image(scorer, inputs)) for inputs in prompts()])
+        balances = [modality_balance(parts, inputs, 1, _before_image(scorer, inputs)) for inputs in prompts()]
+        with_system = np.mean([b.with_system for b in balances], axis=0)
+        without = np.mean([b.without_system for b in balances], axis=0)  # type: ignore[arg-type]
+        return Balance(with_system, without, balances[0].steps)
 
     tried = _Tried()
     inside = Inside(
@@ -153,12 +156,6 @@ def _before_image(scorer: CandidateScorer, inputs: dict[str, object]) -> npt.NDA
     """(N,) bool, tokens of a prompt before its first image token."""
     image = scorer.parts.image_columns(inputs["input_ids"])[0].cpu().numpy()  # type: ignore[arg-type]
     return np.asarray(np.cumsum(image) == 0)
-
-
-def _mean(balances: Sequence[Balance]) -> Balance:
-    with_system = np.mean([b.with_system for b in balances], axis=0)
-    without = np.mean([b.without_system for b in balances], axis=0)  # type: ignore[arg-type]
-    return Balance(with_system, without, balances[0].steps)
 
 
 def _stacked(turned: Sequence[RotarySensitivity]) -> RotarySensitivity:

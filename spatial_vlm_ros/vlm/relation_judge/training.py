@@ -145,7 +145,12 @@ def _batches(views: Sequence[PairsOfImage], settings: JudgeTraining) -> Iterator
         target, anchor = (_shaken(box, view.rgb.shape, own) for box in view.boxes[row])
         seen = crop(view.rgb, target, anchor)
         holds = np.where(np.isnan(view.holds[row]), _NO_LABEL, view.holds[row]).astype(np.float32)
-        _paint(seen, own)
+        gain, shift = own.uniform(0.7, 1.3, (3, 1, 1)) * own.uniform(0.8, 1.2), own.uniform(-0.25, 0.25)
+        grey, noise = own.random() < 0.15, own.uniform(0.0, 0.06)
+        for image in (seen.planes, seen.whole):
+            colours = image[:3].mean(axis=0, keepdims=True) if grey else image[:3]
+            grain = own.standard_normal(image[:3].shape, np.float32)
+            image[:3] = np.clip(colours * gain + shift + noise * grain, -1.0, 1.0)
         if own.random() < 0.5:
             seen = mirrored(seen)
             side = OUTPUTS.index("right of")
@@ -176,13 +181,3 @@ def _shaken(
     height, width = shape[:2]
     x0, y0 = min(max(float(x0), 0.0), width - 2.0), min(max(float(y0), 0.0), height - 2.0)
     return x0, y0, min(max(float(x1), x0 + 1.0), width), min(max(float(y1), y0 + 1.0), height)
-
-
-def _paint(seen: JudgeInput, rng: np.random.Generator) -> None:
-    """Change the colours as another light or camera would."""
-    gain, shift = rng.uniform(0.7, 1.3, (3, 1, 1)) * rng.uniform(0.8, 1.2), rng.uniform(-0.25, 0.25)
-    grey, noise = rng.random() < 0.15, rng.uniform(0.0, 0.06)
-    for image in (seen.planes, seen.whole):
-        colours = image[:3].mean(axis=0, keepdims=True) if grey else image[:3]
-        grain = rng.standard_normal(image[:3].shape, np.float32)
-        image[:3] = np.clip(colours * gain + shift + noise * grain, -1.0, 1.0)
