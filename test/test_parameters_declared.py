@@ -2,6 +2,7 @@
 """Parameters: bounds, reading them, and the shipped file."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from tables import tables
 
-from spatial_vlm_ros import errors
+from spatial_vlm_ros import errors, parameters
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.parameters import (
     DecisionConfig,
@@ -47,6 +48,16 @@ def test_every_parameter_has_bounds_a_unit_and_a_reason(form: type) -> None:
                 assert field.metadata["low"] <= default <= field.metadata["high"], field.name
             assert isinstance(field.metadata["unit"], str)
             assert len(field.metadata["doc"]) > 15, field.name
+
+
+def test_every_parameter_is_read_somewhere() -> None:
+    """Outside the modules that declare it: else it can be set and has no effect."""
+    package = Path(parameters.__file__).resolve().parent.parent
+    texts = [path.read_text() for path in package.rglob("*.py") if path.parent.name != "parameters"]
+    read = set(re.findall(r"\w+", " ".join(re.findall(r'\.\w+(?:\("\w+)?', "\n".join(texts)))))
+    forms = [form for form in vars(parameters).values() if dataclasses.is_dataclass(form) and isinstance(form, type)]
+    names = {field.name for form in forms for field in dataclasses.fields(form)}
+    assert names - read == set()
 
 
 @pytest.mark.parametrize(("values", "words"), TABLES["options of a group"])

@@ -41,7 +41,7 @@ _ROUGH_PLANE = 0.006  # metres rms; a table seen by a healthy sensor at 1 m stay
 _FACING = 65.0
 _STEEP = 75.0
 _TILTED = 3.0  # degrees, as observation.support_tilt_deg
-_OFF_HEIGHT = 0.015  # metres: observation.support_error, beyond which no plan is made
+_OFF_HEIGHT = 0.015  # metres between the support and its stated height
 _FAR_OFF = 20.0  # metres: the camera of an arm or mobile robot is never this far from its base
 
 

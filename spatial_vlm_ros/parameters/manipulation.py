@@ -206,9 +206,6 @@ class ObservationConfig(Bounded):
     support_tilt_deg: float = parameter(
         3.0, "deg", 0.1, 45.0, "maximum angle between the observed support plane and level"
     )
-    support_error: float = parameter(
-        0.015, "m", 0.001, 0.5, "maximum distance of the observed support plane from its known height"
-    )
     least_seen: float = parameter(
         0.3,
         "",
@@ -222,7 +219,7 @@ class ObservationConfig(Bounded):
         "m",
         0.001,
         0.5,
-        "maximum distance between a known point, such as the gripper tip, and its observed position",
+        "maximum distance between the end of a motion phase by the robot description and its planned end",
     )
 
 

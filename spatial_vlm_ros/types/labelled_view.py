@@ -16,6 +16,7 @@ class LabelledObject:
     """An object in an image.
 
     Args:
+        label: name of the object.
         attributes: further words that are true for it, such as its colour.
         box_xyxy: left, top, right, bottom, pixels.
     """
@@ -37,6 +38,7 @@ class RelationLabel:
     Args:
         relation: its canonical name, or "beside" if none of on, under and inside holds.
         target: left, top, right, bottom, pixels.
+        anchor: likewise.
         holds: True if the relation holds.
     """
 
@@ -51,7 +53,10 @@ class LabelledView:
     """An image and its labels.
 
     Args:
+        name: of the view, unique among those of one source.
         rgb: (H, W, 3) uint8.
+        objects: labelled objects in the image.
+        relations: labelled relations between pairs of boxes.
     """
 
     name: str

@@ -210,7 +210,11 @@ class Transform:
         return Transform(self.child, self.parent, matrix)
 
     def __matmul__(self, other: Transform) -> Transform:
-        """Chain: (a_T_b) @ (b_T_c) = a_T_c."""
+        """Chain: (a_T_b) @ (b_T_c) = a_T_c.
+
+        Raises:
+            TransformError: the child of this transform is not the parent of the other.
+        """
         if self.child != other.parent:
             reason = f"{self.parent}_T_{self.child} does not chain with {other.parent}_T_{other.child}"
             raise TransformError(self.parent, other.child, reason)

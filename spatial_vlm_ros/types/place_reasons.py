@@ -23,6 +23,7 @@ class PlaceReason:
 
     Args:
         text: for people: "on the plate (d3), its middle 31 mm inside the edge; nearest is the mug (d2), 62 mm away".
+        limit: the limit with the smallest reserve.
         value_m: measured value for that limit, metres.
         least_m: least value that the limit allows, metres.
         nearest_id: the detection nearest to the footprint; None if none is within a metre, or if the nearest object was
@@ -43,6 +44,8 @@ class NoPlace:
     """Reason why there is no place, and what would have to change.
 
     Args:
+        cause: kind of reason.
+        reason: for people.
         change: what would have to change, for people; if it names objects, removing them was tried and leaves a place.
         object_id: the detection that decides: it is in the way, closed, too small or has no such part; or None.
         needed_m: size that is needed, metres: a free circle ("occupied", "too small", …), or a height ("too tall").

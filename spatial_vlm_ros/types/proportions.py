@@ -67,8 +67,10 @@ def newcombe_paired(both: int, first: int, second: int, neither: int) -> Interva
     paired data, Statistics in Medicine 17, 2635-2650.
 
     Args:
+        both: cases that are good in both.
         first: cases that are good only in the first.
         second: cases that are good only in the second.
+        neither: cases that are good in neither.
 
     Returns:
         (both + first) / n - (both + second) / n.
@@ -90,6 +92,10 @@ def mcnemar(lost: int, gained: int) -> float:
 
     The binomial test with one half on the pairs that changed; unchanged pairs do not count. 1 if no pair changed.
     Source: McNemar (1947), Note on the sampling error of the difference between correlated proportions.
+
+    Args:
+        lost: pairs that were good and no longer are.
+        gained: pairs that were not good and now are.
     """
     n, few = lost + gained, min(lost, gained)
     if n == 0:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from spatial_vlm_ros.errors import SceneChangedError, TransformError
 from spatial_vlm_ros.parameters import ObservationConfig
-from spatial_vlm_ros.types import Target, Transform
+from spatial_vlm_ros.types import Transform
 
 _AGAIN = "resolve the instruction again"
 
@@ -45,25 +45,6 @@ def check_base_still(then: Transform, now: Transform, config: ObservationConfig)
         then: fixed_T_base at the observation, relative to a fixed frame such as odom.
     """
     _check("the base", *moved_by(then, now), config.base_moved, config.base_turned_deg, _AGAIN)
-
-
-def check_target_there(then: Target, now: Iterable[Target], config: ObservationConfig) -> Target:
-    """Refuse if the target is no longer where it was.
-
-    Ids are valid for one image, so the target is found by label and position.
-    """
-    same = [obj for obj in now if obj.label == then.label]
-    for obj in same:
-        if obj.pose.frame_id != then.pose.frame_id:
-            raise TransformError(then.pose.frame_id, obj.pose.frame_id, "targets of two frames were compared")
-    moved, nearest = min(
-        ((math.dist(then.pose.position, obj.pose.position), obj) for obj in same),
-        key=lambda pair: pair[0],
-        default=(math.inf, None),
-    )
-    _check(f"the {then.label} ({then.id})", moved, 0.0, config.target_moved, math.inf, _AGAIN)
-    assert nearest is not None  # noqa: S101 - an infinite distance was refused
-    return nearest
 
 
 def check_no_jump(samples: Sequence[tuple[int, Transform]], config: ObservationConfig) -> None:

@@ -15,7 +15,6 @@ from tables import called, tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import (
-    DepthError,
     InputError,
     NoPathError,
     SceneChangedError,
@@ -23,16 +22,12 @@ from spatial_vlm_ros.errors import (
     StaleInputError,
     StandsWrongError,
     TransformError,
-    TransformUnavailableError,
 )
-from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.manipulation.planning.agreement import check_point_agrees, check_support_agrees
 from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
 from spatial_vlm_ros.manipulation.planning.motion import (
     check_base_still,
     check_camera_still,
     check_no_jump,
-    check_target_there,
     moved_by,
 )
 from spatial_vlm_ros.manipulation.planning.moveit_codes import CODES, meaning_of, number_of, number_of_error
@@ -57,10 +52,8 @@ from spatial_vlm_ros.manipulation.planning.planner import (
     plan_hash,
     plan_of,
 )
-from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, ObservationConfig
-from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.types import RgbdFrame, Scene, Status, Target, Transform
+from spatial_vlm_ros.parameters import ObservationConfig
+from spatial_vlm_ros.types import Status, Transform
 
 TABLES = tables(__file__)
 BLOCK = box("block", 0.5, 0.1, (0.06, 0.05, 0.08))
@@ -221,35 +214,6 @@ def test_camera_and_base_may_move_within_their_limits_and_not_beyond() -> None:
         check_camera_still(transform(), transform(child="other_camera"), LIMITS)
 
 
-@pytest.fixture(scope="module")
-def seen() -> tuple[RgbdFrame, Scene, Target]:
-    frame, detections = chicks_and_cup_frame()
-    target = Resolver().resolve(frame, "the chick behind the cup", detections).target
-    assert target is not None
-    return frame, build_scene(frame, detections, DepthConfig(), LiftConfig()), target
-
-
-def shifted(target: Target, by: float, **changes: object) -> Target:
-    x, y, z = target.pose.position
-    pose = dataclasses.replace(target.pose, position=(x + by, y, z))
-    return dataclasses.replace(target, pose=pose, **changes)
-
-
-def test_the_target_is_found_again_under_another_id_and_missed_when_it_moved(seen: tuple) -> None:
-    target = seen[2]
-    again = shifted(target, 0.01, id="d7")
-    assert check_target_there(target, [shifted(target, 0.3), again], LIMITS) is again
-    with pytest.raises(SceneChangedError, match=r"the chick \(bonnet\) moved by 0\.300 m"):
-        check_target_there(target, [shifted(target, 0.3)], LIMITS)
-    for now in ([], [shifted(target, 0.0, label="cup")]):
-        with pytest.raises(SceneChangedError, match=r"the chick \(bonnet\) is gone") as caught:
-            check_target_there(target, now, LIMITS)
-        assert caught.value.moved == math.inf
-    other = dataclasses.replace(target, pose=dataclasses.replace(target.pose, frame_id="map"))
-    with pytest.raises(TransformError, match="two frames"):
-        check_target_there(target, [other], LIMITS)
-
-
 def test_a_transform_that_moves_as_robots_do_has_not_jumped() -> None:
     check_no_jump([(k * SECOND // 10, transform(0.1 * k, 10.0 * k)) for k in range(8)], LIMITS)
     check_no_jump([], LIMITS)
@@ -266,63 +230,6 @@ def test_a_jump_is_refused() -> None:
     ):
         with pytest.raises(SceneChangedError, match=r"the transform base <- camera moved.*second publisher"):
             check_no_jump(samples, LIMITS)
-
-
-def tilted(frame: RgbdFrame, degrees: float = 0.0, up: float = 0.0, aside: float = 0.0) -> RgbdFrame:
-    """The frame with a camera pose that is wrong by so much."""
-    assert frame.base_T_camera is not None
-    wrong = np.eye(4)
-    wrong[:3, :3] = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
-    wrong[:3, 3] = (0.0, aside, up)
-    matrix = wrong @ frame.base_T_camera.matrix
-    return dataclasses.replace(frame, base_T_camera=Transform("world", frame.frame_id, matrix))
-
-
-def test_a_true_camera_pose_agrees_with_the_table_and_a_wrong_one_does_not(seen: tuple) -> None:
-    frame, scene, _ = seen
-
-    def lifted(frame: RgbdFrame) -> Scene:
-        return build_scene(frame, [obj.detection for obj in scene.objects], DepthConfig(), LiftConfig())
-
-    check_support_agrees(scene, LIMITS)
-    check_support_agrees(scene, LIMITS, known_height=0.0)
-    check_support_agrees(lifted(tilted(frame, 1.5)), LIMITS)
-    with pytest.raises(TransformError, match=r"tilted by [567]\.\d°; 3° are allowed"):
-        check_support_agrees(lifted(tilted(frame, 6.0)), LIMITS)
-    words = r"measured at 0\.03\d m, but its known height is 0\.000 m|measured at 0\.02\d m"
-    with pytest.raises(TransformError, match=words):
-        check_support_agrees(lifted(tilted(frame, up=0.03)), LIMITS, known_height=0.0)
-    with pytest.raises(DepthError, match="no support plane"):
-        check_support_agrees(dataclasses.replace(scene, support=None), LIMITS)
-    loose = dataclasses.replace(frame, base_T_camera=None)
-    with pytest.raises(TransformUnavailableError):
-        check_support_agrees(dataclasses.replace(scene, frame=loose), LIMITS)
-    with pytest.raises(TransformUnavailableError):
-        check_point_agrees(loose, (0.0, 0.0, 0.0), (1.0, 1.0), LIMITS)
-
-
-def pixel_of(frame: RgbdFrame, point: tuple[float, float, float]) -> tuple[float, float]:
-    """By the true pose, written out."""
-    assert frame.base_T_camera is not None
-    x, y, z, _ = np.linalg.inv(frame.base_T_camera.matrix) @ (*point, 1.0)
-    K = frame.camera.K
-    return float(K[0, 0] * x / z + K[0, 2]), float(K[1, 1] * y / z + K[1, 2])
-
-
-def test_a_known_point_agrees_where_it_is_seen_and_not_elsewhere(seen: tuple) -> None:
-    frame = seen[0]
-    gripper = (0.1, -0.1, 0.2)
-    where = pixel_of(frame, gripper)
-    check_point_agrees(frame, gripper, where, LIMITS)
-    check_point_agrees(tilted(frame, aside=0.015), gripper, where, LIMITS)
-    with pytest.raises(TransformError, match=r"the gripper is seen 0\.04\d m from its known position; 0\.02 m"):
-        check_point_agrees(tilted(frame, aside=0.04), gripper, where, LIMITS)
-    with pytest.raises(TransformError, match="the marker"):
-        check_point_agrees(frame, gripper, (where[0] + 60.0, where[1]), LIMITS, "the marker")
-    with pytest.raises(TransformError, match="in front of the camera"):
-        check_point_agrees(frame, (-5.0, 0.0, 0.5), (320.0, 240.0), LIMITS)
-    with pytest.raises(InputError, match="two finite numbers"):
-        check_point_agrees(frame, (0.0, 0.0, 0.0), (math.nan, 240.0), LIMITS)
 
 
 def test_every_number_has_its_name_and_status_and_only_success_is_ok() -> None:
