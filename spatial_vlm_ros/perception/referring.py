@@ -86,7 +86,7 @@ def check_found(found: Any, model: str) -> None:
     """Refuse an invalid answer of a Referrer."""
     repair = "fix the backend: its output is invalid"
     if not isinstance(found, (tuple, list)) or not all(isinstance(one, NamedObject) for one in found):
-        raise ModelError(model, f"it returned {type(found).__name__}, not a tuple of Found", repair)
+        raise ModelError(model, f"it returned {type(found).__name__}, not a tuple of NamedObject", repair)
     if len(found) > MOST_FOUND:
         raise ModelError(model, f"it named {len(found)} objects, more than {MOST_FOUND}", repair)
     for one in found:

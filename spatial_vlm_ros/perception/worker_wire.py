@@ -428,7 +428,7 @@ def referred(number: int, answer: Sequence[replies.NamedObject]) -> Referred:
     objects = []
     for one in answer:
         if not isinstance(one, replies.NamedObject):
-            raise InputError("objects found", type(one).__name__, "Found objects", "build Found(...) of each")
+            raise InputError("objects found", type(one).__name__, "a NamedObject", "build NamedObject(...) of each")
         box = None if one.box_xyxy is None else tuple(float(v) for v in one.box_xyxy)
         point = None if one.point_xy is None else tuple(float(v) for v in one.point_xy)
         score = None if one.score is None else float(one.score)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable
 
 from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
@@ -169,4 +170,8 @@ def _one_of(names: Iterable[str]) -> str:
 
 
 def _refusal(query: SpatialQuery, reason: str, repair: str, kind: RefusedWords = "refused") -> NotUnderstoodError:
-    return NotUnderstoodError(query.instruction, (0, len(query.instruction)), reason, repair, kind)
+    """The span is that of the words that the reason quotes, where the instruction has them once, else the whole."""
+    quoted = re.search("'(?:not )?(.+?)'", reason)
+    found = list(re.finditer(rf"\b{re.escape(quoted[1])}\b", query.instruction, re.IGNORECASE)) if quoted else []
+    span = found[0].span() if len(found) == 1 else (0, len(query.instruction))
+    return NotUnderstoodError(query.instruction, span, reason, repair, kind)

@@ -113,7 +113,7 @@ def test_a_grounder_that_cannot_refer_refuses_only_where_it_is_asked_to() -> Non
         ("model", Status.MODEL_ERROR, "no memory left"),
         ("timeout", Status.TIMEOUT, "too slow"),
         ("value", Status.MODEL_ERROR, "ValueError: no idea"),
-        ("strange", Status.MODEL_ERROR, "not a tuple of Found"),
+        ("strange", Status.MODEL_ERROR, "not a tuple of NamedObject"),
     ],
 )
 def test_a_model_that_fails_costs_the_request(kind: str, status: Status, words: str) -> None:

@@ -276,6 +276,14 @@ def test_a_number_costs_no_more_than_the_objects_there_are(instruction: str, mon
     assert sum(size for _, size in counted) <= 4 * 195**2
 
 
+def test_a_refusal_points_at_the_words_that_it_quotes() -> None:
+    for words, wrong in (("grab the chick with the bonnet", "with"), ("the cup with the box with the can", "")):
+        with pytest.raises(NotUnderstoodError, match="unknown relation 'with'") as refused:
+            check_supported(parse(words)[0])
+        start, end = refused.value.span
+        assert words[start:end] == (wrong or words)  # twice in the words: the whole of them
+
+
 def test_a_number_below_one_is_refused() -> None:
     ordered = parse("grab the second cup from the left")[0]
     for n in (0, -1, -7):

@@ -29,7 +29,7 @@ from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood, state_of
 from spatial_vlm_ros.spatial.relation_region import AskedRelation, likelihood_over, measured_at, measured_over
-from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two, with_distance
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.spatial.relations.distances import stated
 from spatial_vlm_ros.types import ClauseState, Distance, FrameOfReference, Plane, UpSource
 
@@ -281,7 +281,7 @@ def test_a_stated_distance_is_the_gap_along_the_relations_own_direction(
         ("at least", gap - 0.03, 0.03),
         ("at least", gap + 0.03, -0.03),
     ):
-        got, sigma = with_distance(relation, pairs, Distance(distance, said))  # type: ignore[arg-type]
+        got, sigma = measure(relation, pairs, Distance(distance, said))  # type: ignore[arg-type]
         assert got[0, 0] == pytest.approx(min(expected, bound), **EXACT), (said, distance)
         assert sigma[0, 0] > 0
 
@@ -289,13 +289,13 @@ def test_a_stated_distance_is_the_gap_along_the_relations_own_direction(
 def test_the_relation_itself_has_to_hold_and_below_is_measured_from_the_underside(ground: Ground) -> None:
     """14 cm to the right is not 14 cm to the left, and 14 cm off the cone is not behind."""
     pairs = pairs_of(ground, Object(1.0, 0.2), Object(1.0, 0.0))
-    assert with_distance("left of", pairs, Distance(0.14))[0][0, 0] == pytest.approx(-0.2, **EXACT)
-    assert with_distance("behind", pairs, Distance(0.0, "at least"))[0][0, 0] < -0.1
+    assert measure("left of", pairs, Distance(0.14))[0][0, 0] == pytest.approx(-0.2, **EXACT)
+    assert measure("behind", pairs, Distance(0.0, "at least"))[0][0, 0] < -0.1
     pairs = pairs_of(ground, Object(1.0, 0.0), Object(1.0, 0.0, (0.4, 0.4, 0.02), base=0.2))
     for relation in ("below", "under"):
-        assert with_distance(relation, pairs, Distance(0.14))[0][0, 0] == pytest.approx(0.028, **EXACT)
+        assert measure(relation, pairs, Distance(0.14))[0][0, 0] == pytest.approx(0.028, **EXACT)
     with pytest.raises(ValueError, match="on"):
-        with_distance("on", pairs, Distance(0.1))
+        measure("on", pairs, Distance(0.1))
 
 
 def test_a_stated_distance_takes_the_place_of_a_vague_word(ground: Ground) -> None:

@@ -11,8 +11,8 @@ The folder is the repository, or its data/. The authors' data sets on Hugging Fa
     vsr_random/test.jsonl, vsr_zeroshot/test.jsonl   or test.jsonl, in a folder whose path tells which of them it is
     images/                                          beside the listing, or in the folder above it
 
- The repository has 2195 and, since March 2023, 1222 test items; its README
-still says 616 for the second. Source: Liu, Emerson and Collier (2023), Visual Spatial Reasoning, TACL;
+The test parts have 2195 items (random split) and 1222 (zero-shot split, since March 2023); its README still says
+616 for the second. Source: Liu, Emerson and Collier (2023), Visual Spatial Reasoning, TACL;
 cambridgeltl/visual-spatial-reasoning, data/README.md:1-55 at b27a0af (Apache-2.0).
 """
 

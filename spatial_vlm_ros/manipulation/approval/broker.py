@@ -86,7 +86,7 @@ class ApprovalBroker:
     def ask(self, question: PersonQuestion) -> None:
         """Present a question to a person. The same question may be asked again: its id depends on words and image."""
         if not isinstance(question, PersonQuestion):
-            raise InputError("question", type(question).__name__, "a Question", "build one from the resolution")
+            raise InputError("question", type(question).__name__, "a PersonQuestion", "build one from the resolution")
         self._open(ApprovalStage.ASKED, question, question.dialogue_id)
 
     def wait(self, goal_id: str, cancelled: Callable[[], bool] = lambda: False) -> Decision:

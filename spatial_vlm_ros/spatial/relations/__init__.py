@@ -13,7 +13,6 @@ from spatial_vlm_ros.spatial.relations.table import (
     measure,
     measure_set,
     measure_two,
-    with_distance,
 )
 
 __all__ = [
@@ -27,5 +26,4 @@ __all__ = [
     "measure",
     "measure_set",
     "measure_two",
-    "with_distance",
 ]

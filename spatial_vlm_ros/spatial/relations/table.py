@@ -189,11 +189,6 @@ def measure(name: str, pairs: Pairs, distance: Distance | None = None) -> Measur
     return RELATIONS[name](pairs, distance)
 
 
-def with_distance(name: str, pairs: Pairs, distance: Distance) -> Measured:
-    """(T, A) margins and standard deviations, metres, of a relation that holds at a stated distance."""
-    return RELATIONS[name](pairs, distance)
-
-
 def measure_two(
     name: str, layout: Layout, view: Viewpoint, targets: Indices, first: Indices, second: Indices
 ) -> Measured:
