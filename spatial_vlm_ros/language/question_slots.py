@@ -101,7 +101,7 @@ class SlotReader:
     def without_tail(self, words: list[Word], texts: Collection[str]) -> list[Word]:
         """The words without some words at their end."""
         words = list(words)
-        while len(words) > 1 and words[-1].text in texts:
+        while words and words[-1].text in texts:
             words.pop()
         return words
 

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import DepthError
+from spatial_vlm_ros.geometry.furniture import with_insides
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.geometry.segmentation import Patch
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
+from spatial_vlm_ros.sim.examples import CAMERA
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.shapes import Sphere
-from spatial_vlm_ros.sim.tabletop import Body, Rendering
+from spatial_vlm_ros.sim.shapes import Box, Sphere
+from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, SceneObject
 
 if TYPE_CHECKING:
@@ -405,3 +408,21 @@ def test_lifting_does_not_depend_on_the_order_of_detections(tabletop: Tabletop) 
         )
         for id_, obj in forwards.items():
             np.testing.assert_allclose(obj.box.centre, backwards[id_].box.centre, atol=2e-4)
+
+
+@pytest.mark.parametrize("out", [0.05, 0.15])
+def test_what_is_seen_behind_the_front_of_an_open_drawer_belongs_to_it(out: float) -> None:
+    bodies = (
+        Body("chest", "chest", Box((0.2, 0.3, 0.2)), (0.2, 0.0, 0.0), "brown"),
+        Body("floor", "board", Box((out, 0.28, 0.02)), (0.1 - out / 2, 0.0, 0.04), "white"),
+        Body("front", "drawer", Box((0.02, 0.3, 0.08)), (0.09 - out, 0.0, 0.03), "red"),
+    )
+    seen = render(World(bodies=bodies), CAMERA, look_at((-0.35, 0.0, 0.8), (0.1, 0.0, 0.05)))
+    front, floor = seen.masks["front"], seen.masks["floor"]
+    box = Patch.around(front | floor).window
+    drawer = Detection("d0", "drawer", 0.9, (box[1].start, box[0].start, box[1].stop, box[0].stop))
+    assert seen.frame.base_T_camera is not None
+    (patch,) = with_insides([Patch.around(front)], [drawer], seen.frame, seen.frame.base_T_camera.rotation[2])
+    found = patch.full(front.shape)
+    assert found[front | floor].all()
+    assert np.count_nonzero(found & seen.masks["chest"]) < 0.01 * np.count_nonzero(found)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +142,14 @@ def test_what_a_server_refuses_is_told_with_what_to_do(hub: FileServer, status: 
 
 
 def test_a_full_disk_is_told_before_and_while_it_comes(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = sum(map(len, FILES.values()))
     with monkeypatch.context() as patched:
-        patched.setattr(store.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
-        with pytest.raises(ModelError, match="Free some"):
-            store.get(ENTRY, hub.url)
-        assert not hub.asked
+        for free in (10, size - 1, size):
+            patched.setattr(store.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free})())
+            with pytest.raises(ModelError, match="Free some") if free < size else nullcontext():
+                store.get(ENTRY, hub.url)
+            assert bool(hub.asked) == (free == size)
+    shutil.rmtree(store.folder_of(ENTRY))
     part = left_behind(b"")
     part.unlink()
     part.symlink_to("/dev/full")
