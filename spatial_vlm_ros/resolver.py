@@ -237,7 +237,7 @@ class Resolver:
     ) -> PhraseScorer:
         """Make the scorer of phrases on a scene; `grounding` has a row for each phrase and a column for each object."""
         scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
-        latest = self._latest
+        latest = self._latest  # the scene as arrays, kept for the next sentence
         if latest is None or latest[0] is not scene:
             latest = self._latest = scene, lay_out(scene, self.config.depth, self.config.relation)
         return PhraseScorer(

@@ -78,6 +78,10 @@ class AuditLog:
         Args:
             sync: return only after the line is on the disk.
             facts: JSON values of the event; the names become keys of the line.
+
+        Raises:
+            AuditError: the line could not be written. The file is unchanged; after a failed sync nothing more is
+                written.
         """
         with self._lock:
             if self._broken is not None:
