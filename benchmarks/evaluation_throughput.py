@@ -30,7 +30,7 @@ from benchmarks.bags import COLOUR, DEPTH, SAID, SMALL, worlds, write_bag, write
 from benchmarks.harness import Claim, finish, option, table
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.engine.case_shards import plan_cases, run_configuration
-from spatial_vlm_ros.evaluation.engine.case_task import CaseSetup
+from spatial_vlm_ros.evaluation.engine.evaluate_cases import CaseSetup
 from spatial_vlm_ros.evaluation.engine.local import LocalEngine
 from spatial_vlm_ros.evaluation.engine.run import evaluate_shards
 from spatial_vlm_ros.evaluation.engine.workers import Engine

@@ -17,9 +17,8 @@ from PIL import Image
 
 from spatial_vlm_ros import Resolver, ResolverConfig
 from spatial_vlm_ros.output import drawing, lettering
-from spatial_vlm_ros.output.annotated_image import content_from
+from spatial_vlm_ros.output.annotated_image import content_from, draw_camera_view
 from spatial_vlm_ros.output.answer_content import AnswerContent
-from spatial_vlm_ros.output.camera_view import draw_camera_view
 from spatial_vlm_ros.output.top_view import draw_top_view
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.resolver import Answered

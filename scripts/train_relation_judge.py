@@ -47,8 +47,7 @@ def main() -> int:
     views = [view for shard in shards for view in _read(_path(options.data, shard))]
     _say(f"{len(views)} images, {sum(len(view.boxes) for view in views)} pairs")
 
-    from spatial_vlm_ros.vlm.relation_judge.network import export
-    from spatial_vlm_ros.vlm.relation_judge.training import JudgeTraining, trained
+    from spatial_vlm_ros.vlm.relation_judge.training import JudgeTraining, export, trained
 
     begun = time.monotonic()
     network = trained(

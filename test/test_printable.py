@@ -17,7 +17,7 @@ from rich.tree import Tree
 from spatial_vlm_ros.cli.group import Group, print_json, say
 from spatial_vlm_ros.cli.live import print_progress
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.reports.markdown import escape
+from spatial_vlm_ros.evaluation.reports.markdown_evaluation import escape
 from spatial_vlm_ros.output.terminal import new_console
 from spatial_vlm_ros.printable import printable, printable_json, printable_line
 

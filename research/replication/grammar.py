@@ -12,7 +12,7 @@ import numpy as np
 
 from research.replication.scenes import DrawnScene, called
 from research.replication.words import BEGIN, END, LOCATION_ASKED, MOST_SIDE, encode, square
-from spatial_vlm_ros.vlm.diagnostics.flat_items import NAMINGS
+from spatial_vlm_ros.vlm.diagnostics.item_set import NAMINGS
 
 _TOLD = 4  # most relations that a text tells
 

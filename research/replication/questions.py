@@ -14,7 +14,7 @@ from research.replication.seeds import seed_of
 from research.replication.words import encode
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, depth_group
-from spatial_vlm_ros.vlm.diagnostics.flat_items import FEWEST, MOST, NAMINGS, PLACES, absolute_group, relative_group
+from spatial_vlm_ros.vlm.diagnostics.item_set import FEWEST, MOST, NAMINGS, PLACES, absolute_group, relative_group
 from spatial_vlm_ros.vlm.diagnostics.items import ProbeItem
 
 TYPES = (

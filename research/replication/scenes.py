@@ -15,10 +15,9 @@ from typing import Literal
 import numpy as np
 
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.vlm.diagnostics.depth_items import ASKED as DEPTH_ASKED
-from spatial_vlm_ros.vlm.diagnostics.depth_items import COLOURS_ASKED
+from spatial_vlm_ros.vlm.diagnostics import depth_items
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES, SIDE, Shape, draw_shapes
-from spatial_vlm_ros.vlm.diagnostics.flat_items import (
+from spatial_vlm_ros.vlm.diagnostics.item_set import (
     ASKED,
     EDGES,
     FEWEST,
@@ -27,7 +26,6 @@ from spatial_vlm_ros.vlm.diagnostics.flat_items import (
     PLACES,
     RELATIVE_ASKED,
 )
-from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import DrawnObject, columns_of, draw_tabletop, outline_of
 
 SOLIDS = ("block", "cylinder")
 _RADII = (20.0, 30.0)  # pixels, as in the items
@@ -89,13 +87,13 @@ class DrawnScene:
     objects: tuple[Placed, ...]
     turns: tuple[Turn, ...]
     told: tuple[str, ...]
-    _drawn: tuple[Shape, ...] | tuple[DrawnObject, ...]
+    _drawn: tuple[Shape, ...] | tuple[depth_items.DrawnObject, ...]
 
     def image(self) -> Rgb:
         """(SIDE, SIDE, 3) uint8."""
         if self.kind == "flat":
             return draw_shapes([one for one in self._drawn if isinstance(one, Shape)])
-        return draw_tabletop([one for one in self._drawn if isinstance(one, DrawnObject)])
+        return depth_items.draw_tabletop([one for one in self._drawn if isinstance(one, depth_items.DrawnObject)])
 
 
 def draw_scene(rng: np.random.Generator, depth_share: float) -> DrawnScene:
@@ -145,7 +143,7 @@ def depth_scene(rng: np.random.Generator) -> DrawnScene:
 
 def _tabletop(rng: np.random.Generator) -> DrawnScene:
     count = int(rng.integers(2, 4))
-    colours = [str(colour) for colour in rng.permutation(list(COLOURS_ASKED))[:count]]
+    colours = [str(colour) for colour in rng.permutation(list(depth_items.COLOURS_ASKED))[:count]]
     objects = _on_table(colours, rng)
     turns, told = [], []
     for one, other in itertools.permutations(objects, 2):
@@ -155,11 +153,11 @@ def _tabletop(rng: np.random.Generator) -> DrawnScene:
         asked = ("farther", "nearer")[int(rng.integers(2))]
         names = [f"{t.colour} {t.shape}" for t in (one, other)]
         order = rng.permutation(2)
-        turns.append(Turn(DEPTH_ASKED[asked].format(*(names[i] for i in order)), names[asked == "nearer"]))
+        turns.append(Turn(depth_items.ASKED[asked].format(*(names[i] for i in order)), names[asked == "nearer"]))
         told.append(f"the {names[0]} is farther than the {names[1]}")
     placed = []
     for obj in objects:
-        outline = outline_of(obj)
+        outline = depth_items.outline_of(obj)
         placed.append(Placed(obj.shape, obj.colour, _boxed(*outline.min(axis=0), *outline.max(axis=0))))
     shuffled = rng.permutation(len(turns))
     return DrawnScene("depth", tuple(placed), tuple(turns[i] for i in shuffled), tuple(told), tuple(objects))
@@ -199,17 +197,19 @@ def _scattered(looks: list[tuple[str, str]], rng: np.random.Generator) -> list[S
     return shapes
 
 
-def _on_table(colours: list[str], rng: np.random.Generator) -> list[DrawnObject]:
+def _on_table(colours: list[str], rng: np.random.Generator) -> list[depth_items.DrawnObject]:
     """Things that are whole in the image and side by side."""
-    objects: list[DrawnObject] = []
+    objects: list[depth_items.DrawnObject] = []
     columns: list[tuple[float, float]] = []
     while len(objects) < len(colours):
         for _ in range(_TRIES):
             along, size = float(rng.uniform(*_ALONG)), float(rng.uniform(*_SIZES))
             lift = 0.0 if rng.uniform() < _ON_TABLE else float(rng.uniform(*_LIFTS))
             shape = SOLIDS[int(rng.integers(2))]
-            obj = DrawnObject(shape, colours[len(objects)], float(rng.uniform(-0.5, 0.5)) * along, along, lift, size)
-            outline, (left, right) = outline_of(obj), columns_of(obj)
+            obj = depth_items.DrawnObject(
+                shape, colours[len(objects)], float(rng.uniform(-0.5, 0.5)) * along, along, lift, size
+            )
+            outline, (left, right) = depth_items.outline_of(obj), depth_items.columns_of(obj)
             within = outline.min() >= _ROOM and outline.max() <= SIDE - 1 - _ROOM
             if within and all(max(left - b, a - right) >= _BESIDE for a, b in columns):
                 objects.append(obj)

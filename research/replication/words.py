@@ -16,7 +16,7 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.diagnostics.depth_items import ASKED as DEPTH_ASKED
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES
-from spatial_vlm_ros.vlm.diagnostics.flat_items import ASKED, EDGES, PLACES, RELATIVE_ASKED
+from spatial_vlm_ros.vlm.diagnostics.item_set import ASKED, EDGES, PLACES, RELATIVE_ASKED
 
 PAD, BEGIN, END, IMAGE = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")

@@ -32,7 +32,7 @@ from spatial_vlm_ros.cli.group import (
 from spatial_vlm_ros.cli.outputs import check_new, force_option
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.types import Detection, RelationComparison, RgbdFrame
+    from spatial_vlm_ros.types import Detection, RgbdFrame
 
 
 @click.command()
@@ -111,7 +111,8 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
         from spatial_vlm_ros.output.comparison_image import draw_comparison
 
         save_image(image_file, draw_comparison(frame, answered, compared, config), force=force)
-    sys.exit(ANSWERED if _was_compared(compared) else REFUSED)
+    is_compared = compared.relations and not all(row.failed for row in compared.rows if row.by != "measurement")
+    sys.exit(ANSWERED if is_compared else REFUSED)
 
 
 _OF_FRAME = ("rgb", "depth", "camera_info", "depth_camera_info", "rgb_t_depth", "base_t_camera", "camera_t_speaker")
@@ -144,7 +145,3 @@ def _read_folder(folder: Path, files: Mapping[str, Any]) -> tuple[RgbdFrame, tup
     if not (folder / DETECTIONS_FILE).is_file():
         raise FileError(folder / DETECTIONS_FILE, "no such file", "give --detections FILE or --grounder NAME")
     return frame, own
-
-
-def _was_compared(compared: RelationComparison) -> bool:
-    return bool(compared.relations) and not all(row.failed for row in compared.rows if row.by != "measurement")

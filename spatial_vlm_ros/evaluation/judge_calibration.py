@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import Case
@@ -195,7 +194,9 @@ def ask_relations(
             up = resolver.observe(frame, detections).up
         except SpatialVlmError as error:
             return str(error)
-        shown = tuple(pair for pair in new if _shows(frame, up, pair.question))
+        shown = tuple(
+            p for p in new if is_shown(p.question.relation, p.question.target, p.question.anchor, frame.camera, up)
+        )
         return shown or "the camera is tilted, so the image does not show the relation as it is measured"
 
     def ask(case: Case, frame: RgbdFrame, _: Sequence[Detection], pairs: tuple[LabelledPair, ...]) -> None:
@@ -207,7 +208,3 @@ def ask_relations(
             tally.asked.add((case.frame, pair.question))
 
     ask_cases(folder, cases, tally, pairs_of, ask)
-
-
-def _shows(frame: RgbdFrame, up: npt.NDArray[np.float64], asked: RelationQuestion) -> bool:
-    return is_shown(asked.relation, asked.target, asked.anchor, frame.camera, up)

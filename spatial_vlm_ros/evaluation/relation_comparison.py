@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -182,7 +182,9 @@ class _Asking:
 
     def relations(self) -> tuple[ComparedRelation, ...]:
         return tuple(
-            ComparedRelation(one.key[0], self._ids[one.key[1]], self._ids[one.key[2]], _is_denied(one))
+            ComparedRelation(
+                one.key[0], self._ids[one.key[1]], self._ids[one.key[2]], all(negated for _, negated in one.said_for)
+            )
             for one in self.asked
         )
 
@@ -224,7 +226,8 @@ class _Asking:
         return self._decided(ComparedRow("measurement", MEASUREMENT, opinions=opinions, reason=reason), self._choice)
 
     def of_model(self, model: ComparedModel, calibrations: JudgeCalibrations | None) -> list[ComparedRow]:
-        rows = self._rows(model, calibrations, "model", _written(model.options))
+        options = " ".join(f"{name}={value}" for name, value in model.options.items())
+        rows = self._rows(model, calibrations, "model", options)
         if rows[0].opinions:
             rows += [row for remedy in self._plan.remedies for row in self._with_remedy(model, remedy)]
         return rows
@@ -337,10 +340,6 @@ class _Asking:
         return replace(row, agrees=agrees, right=right)
 
 
-def _is_denied(question: ClauseQuestion) -> bool:
-    return all(negated for _, negated in question.said_for)
-
-
 def _holding(p: float, negated: bool) -> float:
     """Probability that a relation holds, of one that it is as was said; or the other way round."""
     return 1.0 - p if negated else p
@@ -365,7 +364,3 @@ def _weightless(asked: Sequence[ClauseQuestion], said: Sequence[float | None], k
             f"errors ({one.error:.2f}, {one.n} pairs)"
         )
     return "; ".join(parts)
-
-
-def _written(options: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in options.items())

@@ -7,16 +7,20 @@ Works in the optical frame of the camera. Does not use relations or words of the
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
-from spatial_vlm_ros.geometry.camera import rectified
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.geometry.boxes import box_around
+from spatial_vlm_ros.geometry.camera import normalised_axes, rectified
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of, shape_of
-from spatial_vlm_ros.geometry.furniture import top_of, with_insides, with_tops
-from spatial_vlm_ros.geometry.pointed import with_surfaces, with_surroundings
-from spatial_vlm_ros.geometry.segmentation import masks_from_boxes
+from spatial_vlm_ros.geometry.segmentation import Patch, depth_gap, masks_from_boxes, raised_pixels, support_tolerance
 from spatial_vlm_ros.geometry.self_filter import robot_shares, unplaced_by_robot
 from spatial_vlm_ros.geometry.support import check_up, find_support, find_up, known_up
 from spatial_vlm_ros.geometry.support_points import tables
@@ -31,7 +35,318 @@ from spatial_vlm_ros.geometry.visibility import (
     visibility,
 )
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
-from spatial_vlm_ros.types import Detection, OrientedBox, RgbdFrame, Scene, SceneObject
+from spatial_vlm_ros.types import Depth, Detection, Mask, OrientedBox, Plane, RgbdFrame, Scene, SceneObject
+
+BEYOND = 1.25
+"""Times its reach within which a surface must end: a larger surface is not one object."""
+SURROUNDINGS = 0.1
+"""Metres around a point in which the support is searched for, before the object's size is known."""
+
+
+NEAREST = 3
+"""Pixels around an unmeasured point in which the nearest measured pixel is used instead."""
+
+
+def surface_at(
+    depth: Depth,
+    k: npt.NDArray[np.float64],
+    point_xy: tuple[float, float],
+    *,
+    step: float,
+    reach: float,
+    of: Mask | None = None,
+) -> Mask:
+    """The connected surface at a point: the pixels reachable from it over depth steps of at most `step`.
+
+    Neighbours are the four beside a pixel. A support is connected with the objects on it. Pass the pixels above it as
+    `of` (`segmentation.raised_pixels`), or the surface spreads over the support as far as `reach`.
+
+    Args:
+        depth: (H, W) float32, metres; not finite or 0 where it is not measured.
+        k: (3, 3) float64, pixels, of the rectified image; pixel (0, 0) has its middle at (0, 0).
+        point_xy: x, y in pixels as models write them: (0, 0) is the top-left corner of the image.
+        step: largest step in depth between neighbours, metres (`segmentation.depth_gap` for a sensor).
+        reach: largest distance of the surface from the point in space, metres.
+        of: (H, W) bool: pixels that may belong to it; None = all measured ones.
+
+    Returns:
+        (H, W) bool; nothing is set where no pixel within NEAREST pixels of the point is measured and part of `of`.
+    """
+    if depth.ndim != 2 or not depth.size:
+        raise ShapeError("depth", "(H, W) metres", str(depth.shape))
+    if np.shape(k) != (3, 3):
+        raise ShapeError("k", "(3, 3) pixels", str(np.shape(k)))
+    if of is not None and (of.shape != depth.shape or of.dtype != np.bool_):
+        raise ShapeError("of", f"{depth.shape} bool, the shape of depth", f"{of.shape} {of.dtype}")
+    height, width = depth.shape
+    for name, length in (("step", step), ("reach", reach)):
+        if not 0.0 < length < math.inf:
+            raise InputError(name, str(length), "more than 0 m", "use a length in metres")
+    if not (0.0 <= point_xy[0] <= width and 0.0 <= point_xy[1] <= height):
+        raise InputError("point_xy", str(point_xy), f"a point in the image of {width}x{height} pixels")
+    usable = np.isfinite(depth) & (depth > 0.0)
+    if of is not None:
+        usable &= of
+    seed = _nearest(usable, point_xy)
+    surface = np.zeros(depth.shape, np.bool_)
+    if seed is None:
+        return surface
+    usable &= _within(depth, k, seed, reach)
+    walls = np.ones((height + 2, width + 2), np.uint8)  # cv2.floodFill needs a border of one pixel
+    walls[1:-1, 1:-1] = ~usable
+    z = np.where(usable, depth, 0.0).astype(np.float32)
+    flags = 4 | (255 << 8) | cv2.FLOODFILL_MASK_ONLY
+    cv2.floodFill(z, walls, (seed[1], seed[0]), 0.0, step, step, flags)
+    surface[:] = walls[1:-1, 1:-1] == 255
+    return surface
+
+
+def _nearest(usable: Mask, point_xy: tuple[float, float]) -> tuple[int, int] | None:
+    """Row and column of the usable pixel nearest to a point, within NEAREST pixels of its own pixel."""
+    height, width = usable.shape
+    column, row = min(int(point_xy[0]), width - 1), min(int(point_xy[1]), height - 1)
+    top, left = max(0, row - NEAREST), max(0, column - NEAREST)
+    rows, columns = np.nonzero(usable[top : row + NEAREST + 1, left : column + NEAREST + 1])
+    if not len(rows):
+        return None
+    best = int(np.argmin((rows + top - row) ** 2 + (columns + left - column) ** 2))
+    return int(rows[best]) + top, int(columns[best]) + left
+
+
+def _within(depth: Depth, k: npt.NDArray[np.float64], seed: tuple[int, int], reach: float) -> Mask:
+    """(H, W) bool: pixels whose measured point lies within `reach` metres of the seed's."""
+    rows = ((np.arange(depth.shape[0]) - k[1, 2]) / k[1, 1]).astype(np.float32)[:, None]
+    columns = ((np.arange(depth.shape[1]) - k[0, 2]) / k[0, 0]).astype(np.float32)[None, :]
+    z = np.where(np.isfinite(depth), depth, np.float32(np.inf)).astype(np.float32)
+    z0 = float(depth[seed])
+    x0, y0 = float(columns[0, seed[1]]) * z0, float(rows[seed[0], 0]) * z0
+    with np.errstate(invalid="ignore"):
+        near = (columns * z - x0) ** 2 + (rows * z - y0) ** 2 + (z - z0) ** 2 <= reach**2
+    return np.asarray(near, np.bool_)
+
+
+def with_surroundings(frame: RgbdFrame, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+    """Detections for finding the support: pointed ones get boxes of size SURROUNDINGS around their points.
+
+    Args:
+        frame: rectified frame; depth in metres.
+    """
+    return tuple(_widened(frame, one) if one.pointed else one for one in detections)
+
+
+def with_surfaces(
+    frame: RgbdFrame,
+    detections: Sequence[Detection],
+    support: Plane | None,
+    depth_config: DepthConfig,
+    lift_config: LiftConfig,
+) -> tuple[Detection, ...]:
+    """Give each pointed detection the connected surface at its point as a mask, and the box around it.
+
+    A pointed detection stays unchanged, too small to be measured, if nothing shows how far its object reaches: no
+    support is known, its point lies on the support or where nothing is measured, the surface reaches beyond
+    `lift.point_reach`, or it overlaps the surface of another pointed detection. Objects that touch and differ in depth
+    by less than a step are one surface; one point cannot separate them.
+
+    Args:
+        frame: rectified frame; depth in metres.
+        support: plane under the objects, or None.
+    """
+    pointed = [row for row, one in enumerate(detections) if one.pointed]
+    if not pointed or support is None:
+        return tuple(detections)
+    raised = raised_pixels(frame, support, lift_config)
+    for one in detections:
+        if one.mask is not None:
+            raised &= ~one.mask
+    surfaces = {row: _surface(frame, detections[row], raised, depth_config, lift_config) for row in pointed}
+    alone = {
+        row: mask
+        for row, mask in surfaces.items()
+        if mask.any() and not any((mask & other).any() for n, other in surfaces.items() if n != row)
+    }
+    return tuple(
+        replace(one, mask=alone[row], box_xyxy=box_around(alone[row])) if row in alone else one
+        for row, one in enumerate(detections)
+    )
+
+
+def _middle(detection: Detection) -> tuple[float, float]:
+    x0, y0, x1, y1 = detection.box_xyxy
+    return (x0 + x1) / 2.0, (y0 + y1) / 2.0
+
+
+def _widened(frame: RgbdFrame, detection: Detection) -> Detection:
+    x, y = _middle(detection)
+    height, width = frame.depth.shape
+    depth = _depth_near(frame, x, y)
+    if depth is None:
+        return detection
+    half_x, half_y = (SURROUNDINGS * float(frame.camera.K[i, i]) / depth for i in (0, 1))
+    box = max(0.0, x - half_x), max(0.0, y - half_y), min(float(width), x + half_x), min(float(height), y + half_y)
+    return replace(detection, box_xyxy=box)
+
+
+def _surface(
+    frame: RgbdFrame, detection: Detection, raised: Mask, depth_config: DepthConfig, lift_config: LiftConfig
+) -> Mask:
+    x, y = _middle(detection)
+    depth = _depth_near(frame, x, y)
+    if depth is None:
+        return np.zeros(frame.depth.shape, np.bool_)
+    step, reach = float(depth_gap(depth, depth_config, lift_config)), lift_config.point_reach
+    within, wider = (
+        surface_at(frame.depth, frame.camera.K, (x, y), step=step, reach=metres, of=raised)
+        for metres in (reach, BEYOND * reach)
+    )
+    return within if np.array_equal(within, wider) else np.zeros_like(within)
+
+
+def _depth_near(frame: RgbdFrame, x: float, y: float) -> float | None:
+    """Median depth, metres, of the measured pixels within NEAREST pixels of a point."""
+    near = frame.depth[max(0, int(y) - NEAREST) : int(y) + NEAREST + 1, max(0, int(x) - NEAREST) : int(x) + NEAREST + 1]
+    measured = near[np.isfinite(near)]
+    return float(np.median(measured)) if len(measured) else None
+
+
+_TABLE_TOP = 0.01  # metres about the support within which a table's points are its top
+_DRAWERS = frozenset({"drawer"})
+_LAID = frozenset({"rug", "carpet", "workspace"})  # they lie on the support: height cannot separate them from it
+_STRAY = 2.0  # percent of a front's points at either end that may be strays
+_WALL = 0.01  # metres: thickness of a front and of walls, and how much lower a rim may be than the front
+_SUNK = 0.02  # metres by which a floor may be lower than the visible front: its lower edge, and noise
+_GAP = 0.04  # metres between visible parts of one inside along the view: a larger gap belongs to something else
+_LEAST_OUT = 0.03  # metres that must be visible behind a front before the drawer counts as open
+_FEW = 30  # pixels that are too few to show anything
+
+Array = npt.NDArray[np.float64]
+
+
+def with_tops(
+    patches: Sequence[Patch],
+    detections: Sequence[Detection],
+    table: npt.NDArray[np.bool_],
+    frame: RgbdFrame,
+    support: Plane,
+    config: LiftConfig,
+) -> list[Patch]:
+    """The masks, with a table that has no mask of its own replaced by the pixels level with the support in its box.
+
+    Args:
+        patches: a mask for each detection.
+        table: (N,) bool: True for tables.
+        frame: rectified frame.
+    """
+    found = list(patches)
+    cut = [index for index in np.flatnonzero(table).tolist() if detections[index].mask is None]
+    if not cut:
+        return found
+    load = np.zeros(frame.depth.shape, np.bool_)
+    for other, patch in enumerate(patches):
+        if other not in cut:
+            load[patch.window] |= patch.mask
+    for index in cut:
+        left = patches[index].mask & ~load[patches[index].window]
+        window = _window(detections[index], frame)
+        heights = _points(frame, window) @ support.normal + support.offset
+        level = (np.abs(heights) < support_tolerance(support, config)) & ~load[window]
+        level &= not _LAID.intersection(detections[index].label.lower().split()[-1:])
+        own = Patch(window, level)
+        if np.count_nonzero(level) > np.count_nonzero(left & ~own.full(frame.depth.shape)[patches[index].window]):
+            found[index] = own.tight()
+        elif left.any():
+            found[index] = Patch(patches[index].window, left).tight()
+    return found
+
+
+def top_of(surface: Surface, support: Plane) -> Surface:
+    """Reduce a table's surface to its top if the top is most of what is visible; else return it unchanged."""
+    top = np.abs(support.height(surface.points)) < _TABLE_TOP + 3.0 * support.rms
+    if np.count_nonzero(top) <= len(top) / 2:
+        return surface
+    return dataclasses.replace(surface, points=surface.points.T.take(np.flatnonzero(top), axis=1).T)
+
+
+def with_insides(patches: Sequence[Patch], detections: Sequence[Detection], frame: RgbdFrame, up: Array) -> list[Patch]:
+    """The masks, with those of open drawers cut out of boxes extended by what is visible behind the fronts.
+
+    Pixels behind a front, between its sides and neither higher nor lower than it, are inside the drawer: its floor and
+    walls, since a chest shows nothing there unless the drawer is open. Objects detected in the drawer keep their
+    pixels.
+
+    Args:
+        patches: a mask for each detection.
+        frame: rectified frame.
+        up: (3,) camera frame.
+    """
+    found = list(patches)
+    boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    for index, detection in enumerate(detections):
+        if detection.mask is not None or not _DRAWERS.intersection(detection.label.lower().split()[-1:]):
+            continue
+        window = _window(detection, frame)
+        free = np.isfinite(frame.depth[window])
+        around = np.flatnonzero(area > area[index]).tolist()  # a smaller box may lie in this one
+        for other in (other for other in range(len(found)) if other not in (index, *around)):
+            free &= ~found[other].full(frame.depth.shape)[window]
+        inside = _inside(_points(frame, window), found[index].full(frame.depth.shape)[window], free, up)
+        if inside is None:
+            continue
+        for other in around:
+            kept = found[other].full(frame.depth.shape)
+            kept[window] &= ~inside
+            if detections[other].mask is None and kept.any():
+                found[other] = Patch.around(kept)
+        found[index] = Patch(window, found[index].full(frame.depth.shape)[window] | inside).tight()
+    return found
+
+
+def _inside(points: Array, front: Mask, free: Mask, up: Array) -> Mask | None:
+    """(h, w) bool: visible inside of a drawer whose front is marked; None if the drawer is not seen to be open."""
+    own = points[front & free]
+    if len(own) < _FEW:
+        return None
+    ahead = np.array([0.0, 0.0, 1.0]) - up[2] * up
+    flat = np.stack((ahead, np.cross(ahead, up)), axis=1) / max(float(np.linalg.norm(ahead)), 1e-6)
+    places = own @ flat
+    _, (length, width), angle = cv2.minAreaRect((places - places.mean(axis=0)).astype(np.float32))
+    turn = np.radians(angle + (90.0 if width > length else 0.0))
+    along = np.array([np.cos(turn), np.sin(turn)])
+    into = np.array([-along[1], along[0]])
+    into *= np.sign(into @ places.mean(axis=0)) or 1.0  # the viewer stands over the origin, and looks at the front
+    low, high = np.percentile(own @ up, [_STRAY, 100.0 - _STRAY])
+    left, right = np.percentile(places @ along, [_STRAY, 100.0 - _STRAY])
+    face = float(np.percentile(places @ into, 100.0 - _STRAY))
+    height, ground = points @ up, points @ flat
+    with np.errstate(invalid="ignore"):
+        inside = free & ~front & (height > low - _SUNK) & (height < high + _WALL)
+        inside &= (ground @ along > left) & (ground @ along < right)
+        deep = ground @ into - face
+        inside &= (deep > 0.0) & (deep < right - left)
+    behind = np.sort(deep[inside])
+    if len(behind) < _FEW:
+        return None
+    steps = np.flatnonzero(np.diff(np.concatenate(([0.0], behind))) > _GAP)
+    if len(steps):
+        inside &= deep < behind[min(int(steps[0]), len(behind) - 1)]
+    end = float(np.percentile(deep[inside], 100.0 - _STRAY)) if inside.sum() >= _FEW else 0.0
+    return np.asarray(inside) if end > _LEAST_OUT else None
+
+
+def _window(detection: Detection, frame: RgbdFrame) -> tuple[slice, slice]:
+    """Rows and columns of a box, inside the image."""
+    x0, y0, x1, y1 = detection.box_xyxy
+    rows, columns = frame.depth.shape
+    left, top = min(max(0, round(x0)), columns - 1), min(max(0, round(y0)), rows - 1)
+    return slice(top, max(top + 1, min(rows, round(y1) + 1))), slice(left, max(left + 1, min(columns, round(x1) + 1)))
+
+
+def _points(frame: RgbdFrame, window: tuple[slice, slice]) -> Array:
+    """(h, w, 3) points of a window, metres, camera frame; NaN where nothing is measured."""
+    xs, ys = normalised_axes(frame.camera)
+    z = frame.depth[window].astype(np.float64)
+    return np.stack((xs[None, window[1]] * z, ys[window[0], None] * z, z), axis=-1)
 
 
 def build_scene(

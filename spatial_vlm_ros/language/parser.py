@@ -3,22 +3,333 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.accounting import REWRITTEN, SLIP, WordRole, check_accounted, lost
-from spatial_vlm_ros.language.grammar import flatten
+from spatial_vlm_ros.language.distances import is_unit
+from spatial_vlm_ros.language.lalr import Branch, Leaf, UnexpectedKindError, tree_of
+from spatial_vlm_ros.language.lexicon import NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_phrases import in_parts
+from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phrase_of
 from spatial_vlm_ros.language.possessives import rewrite_possessives
 from spatial_vlm_ros.language.questions_of_space import read_question
+from spatial_vlm_ros.language.refusals import DISTANCE_HERE, UNITLESS, unexpected
 from spatial_vlm_ros.language.reordering import reorder
+from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.stopping import asks_to_stop
 from spatial_vlm_ros.language.tagging import Tagger
-from spatial_vlm_ros.language.unit_nouns import check_lengths
 from spatial_vlm_ros.language.words import Word, check, split, without_stumbles
 from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 from spatial_vlm_ros.types.query import STOP
+
+_WRITTEN = re.compile(r"[\d.,½¼¾/]+([a-z]+)")  # a number with its unit, in one word
+_THINGS_TOO = frozenset({"foot", "feet", "hand", "hands", "finger", "fingers", "yard", "yards", "m"})
+
+
+def check_lengths(readings: Iterable[SpatialQuery], instruction: str) -> None:
+    """Refuse readings in which a length is the name of an object."""
+    for reading in readings:
+        for phrase in _phrases(reading):
+            word = _length_in(phrase)
+            if word:
+                at = instruction.lower().find(word)
+                span = (at, at + len(word)) if at >= 0 else (0, len(instruction))  # "feet" became "foot"
+                raise NotUnderstoodError(instruction, span, *DISTANCE_HERE)
+
+
+def _length_in(phrase: NounPhrase) -> str:
+    """The word in a name that is a length, or ""."""
+    words = phrase.category.split()
+    for word in words:
+        written = _WRITTEN.fullmatch(word)
+        if written is not None and is_unit(written[1]):
+            return word
+    if words in (["half"], ["halve"]) and phrase.superlative is None and not phrase.relations:
+        return "half"  # "a foot and a half between the cans"
+    first = words[0] if words else ""
+    counted = phrase.count not in (None, -1) and len(words) > 1
+    alone = len(words) == 1 and first not in _THINGS_TOO
+    return first if is_unit(first) and (alone or counted) else ""
+
+
+def _phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
+    yield from _inside(query.target)
+    for place in (query.destination, *(step.destination for step in query.steps)):
+        if place is not None:
+            of_place = (anchor for clause in (*place.also, *place.excluded) for anchor in clause.anchors)
+            for anchor in (*place.anchors, *of_place):
+                yield from _inside(anchor)
+    for phrase in (*query.avoid, *(step.target for step in query.steps)):
+        yield from _inside(phrase)
+
+
+def _inside(phrase: NounPhrase) -> Iterator[NounPhrase]:
+    yield phrase
+    for clause in phrase.relations:
+        for anchor in clause.anchors:
+            yield from _inside(anchor)
+
+
+# "Set the cup down next to the box", "put it back on the shelf": what follows says where to.
+_PARTED = re.compile(r"\b(?:down|(?<!the )back)\s+$", re.IGNORECASE)
+_STATED = re.compile(
+    r"\s+(?:(?:half|wide|taken|turned|pointing|facing)\s+)?(?:off|on|up|down|out|in|missing|gone|removed|open|opened|closed|shut"
+    r"|upwards|downwards|left|right)\b(?!\s+(?:of|to|top|the|an?|my|your|our|his|her|its|this|that|these|those|front)\b)",
+    re.IGNORECASE,
+)
+_STATE_OF_PART = "the state of a part cannot be judged", 'say which one it is by its place: "the jar behind the box"'
+_LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
+_COMMA_MEANS_NOTHING_AFTER = frozenset(
+    {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}
+)
+_COMMA_MEANS_NOTHING_BEFORE = frozenset({"FRAME", "AND", "BUT", "THEN", "IS", "COMMA", "FROM"})
+
+
+def settle(tokens: list[Token]) -> list[Token]:
+    """Drop commas without meaning, and move a leading frame of reference to the end.
+
+    Returns:
+        Tokens as grammar.lark expects them.
+    """
+    leading = 0
+    while leading < len(tokens) and tokens[leading].kind in ("FRAME", "COMMA"):
+        leading += 1
+    frames = [token for token in tokens[:leading] if token.kind == "FRAME"]
+    rest = tokens[leading:]
+    while rest and rest[-1].kind in ("COMMA", "STOP"):
+        rest.pop()
+    if rest:
+        tokens = rest + frames
+    kept: list[Token] = []
+    for i, token in enumerate(tokens):
+        if token.kind == "COMMA":
+            before = kept[-1].kind if kept else "COMMA"
+            after = tokens[i + 1].kind if i + 1 < len(tokens) else "COMMA"
+            if before == "FRAME" and after == "VERB":
+                kept.append(token)  # "the mug left of the box from my side, grab it"
+                continue
+            if before in _COMMA_MEANS_NOTHING_AFTER or after in _COMMA_MEANS_NOTHING_BEFORE:
+                continue
+            if before in ("ADJ", "SUP", "NUM", "ORD") and after in ("ADJ", "NOUN", "SUP"):
+                continue
+        kept.append(token)
+    return kept
+
+
+def _flat(children: list[Any]) -> list[Any]:
+    return [each for child in children for each in (child if isinstance(child, list) else [child])]
+
+
+class _Flattener:
+    """Turn the parse tree into a `Sentence`.
+
+    Each line of the grammar has one method, which is called with the results of its parts.
+    """
+
+    def __init__(self, tokens: Sequence[Token], instruction: str) -> None:
+        self.tokens, self.instruction = tokens, instruction
+
+    def transform(self, tree: Leaf | Branch) -> Any:
+        if isinstance(tree, Leaf):
+            return tree
+        line: Callable[[list[Any]], Any] = getattr(self, tree.name)
+        return line([self.transform(part) for part in tree.parts])
+
+    def _of(self, leaf: Leaf) -> Token:
+        return self.tokens[leaf.position]
+
+    # ---- phrases
+
+    def word(self, children: list[Leaf]) -> list[Leaf]:
+        return children
+
+    def phrase(self, children: list[Any]) -> Phrase:
+        leaves: list[Leaf] = []
+        for child in children:
+            leaves.extend(child if isinstance(child, list) else [child])
+        return phrase_of([self._of(leaf) for leaf in leaves], self.instruction)
+
+    # ---- what follows
+
+    def link(self, children: list[Leaf]) -> tuple[str, bool]:
+        kinds = [child.type for child in children]
+        return next((_LINKS[kind] for kind in kinds if kind in _LINKS), ""), "THATIS" in kinds
+
+    def clause(self, children: list[Any]) -> list[Attachable]:
+        negated = children[0].type == "NOT"
+        leaf, *frames = children[negated:-1]
+        return self._clauses(leaf, frames, children[-1], negated)
+
+    def _clauses(self, leaf: Leaf, frames: list[Leaf], phrase: Phrase, negated: bool) -> list[Attachable]:
+        """The clause of a relation token, or several clauses if the words say several ("in the left corner of")."""
+        token = self._of(leaf)
+        words: RelationWords = token.value
+        if words.name in WITH_AND_WITHOUT and (feature := feature_of(phrase)) is not None:
+            if (stated := _STATED.match(self.instruction, phrase.end)) is not None:  # "with the lid off"
+                raise NotUnderstoodError(self.instruction, (token.start, stated.end()), *_STATE_OF_PART)
+            denied = NOT if negated != (words.name == "without") else ""
+            return [Attachable("adjective", token.start, phrase.end, relative=True, words=(denied + feature,))]
+        frame = self._of(frames[0]).value[0] if frames else words.frame
+        said = self.instruction[phrase.start : phrase.end]
+        if phrase.elliptic and (said.isdecimal() or said.lower() in NUMBERS):
+            raise NotUnderstoodError(self.instruction, (phrase.start, phrase.end), *UNITLESS)  # "left of the box by 5"
+        if words.also and negated:
+            raise NotUnderstoodError(
+                self.instruction, (token.start, token.end), "this place cannot be negated",
+                'negate only the corner: "not at the corner of the tray"',
+            )  # fmt: skip
+        before = self.tokens[leaf.position - 1]
+        apart = words.name == "other than" and before.text == SURFACE
+        return [
+            Attachable(
+                "clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
+                phrase=phrase, distance=words.distance, tight=apart or (words.name == "part of" and token.text == "of"),
+                also=words.also, said=token.text, parted=_PARTED.search(self.instruction, 0, token.start) is not None,
+            )
+        ]  # fmt: skip
+
+    def two_clauses(self, children: list[Any]) -> list[Attachable]:
+        phrase: Phrase = children[-1]
+        leaves: list[Leaf] = children[:-1]
+        kinds = [leaf.type for leaf in leaves]
+        first, second = (leaf for leaf in leaves if leaf.type == "REL")
+        items = self._clauses(first, [], phrase, kinds[0] == "NOT")
+        joined = self._clauses(second, [], replace(phrase), "NOT" in kinds)
+        joined[0].link, joined[0].joined = "and", True
+        return items + joined
+
+    def side(self, children: list[Leaf]) -> Attachable:
+        token = self._of(children[-1])
+        if children[0].type == "NOT":
+            reason = "a superlative cannot be negated"
+            repair = 'say which one it is: "the mug on the right"'
+            raise NotUnderstoodError(self.instruction, (self._of(children[0]).start, token.end), reason, repair)
+        return Attachable("side", token.start, token.end, name=token.value[0], frame=token.value[1])
+
+    def placed(self, children: list[Leaf]) -> Attachable:
+        order, side = (self._of(leaf) for leaf in children)
+        return Attachable("placed", order.start, side.end, name=side.value[0], frame=side.value[1], order=order.value)
+
+    def adjective(self, children: list[Leaf]) -> Attachable:
+        negated, *tokens = (self._of(leaf) for leaf in children)
+        span = (negated.start, tokens[-1].end if tokens else negated.end)
+        if negated.kind != "NOT":
+            return Attachable("adjective", *span, words=(negated.value, *(token.value for token in tokens)))
+        if " and " in self.instruction[tokens[0].start : span[1]].lower():
+            reason = "it is unclear whether this negates one of these words or both"
+            raise NotUnderstoodError(self.instruction, span, reason, 'say "neither red nor blue", or one of them')
+        return Attachable("adjective", *span, words=tuple(NOT + token.value for token in tokens))
+
+    def frame(self, children: list[Leaf]) -> Attachable:
+        token = self._of(children[0])
+        return Attachable("frame", token.start, token.end, frame_words=FrameWords(*token.value[:2]))
+
+    def from_side(self, children: list[Leaf]) -> Attachable:
+        token = self._of(children[0])
+        return Attachable("from", token.start, token.end, name=token.value[0], frame=token.value[1])
+
+    def also(self, children: list[Any]) -> Attachable:
+        leaf, phrase = children
+        return Attachable("also", phrase.start, phrase.end, link=_LINKS[leaf.type], phrase=phrase)
+
+    def post(self, children: list[Any]) -> Attachable | list[Attachable]:
+        item: Attachable | list[Attachable] = children[-1]
+        first = item[0] if isinstance(item, list) else item
+        if len(children) == 2:
+            first.link, first.relative = children[0]
+        return item
+
+    # ---- sentences
+
+    def step(self, children: list[Any]) -> list[VerbPhrase]:
+        return self._steps(children[1:])
+
+    def _steps(self, children: list[Any]) -> list[VerbPhrase]:
+        last = children[-1]
+        if isinstance(last, list) and last and isinstance(last[0], VerbPhrase):
+            return [self._step(children[:-1]), *last]
+        return [self._step(children)]
+
+    def _step(self, children: list[Any]) -> VerbPhrase:
+        verb, head, *posts = children
+        items = _flat(posts)
+        token = self._of(verb)
+        end = items[-1].end if items else head.end
+        return VerbPhrase(token.value, head, items, token.start, end)
+
+    def command(self, children: list[Any]) -> Sentence:
+        return Sentence(self._steps(children))
+
+    def fragment(self, children: list[Any]) -> Sentence:
+        head, *posts = children
+        return Sentence([VerbPhrase("find", head, _flat(posts))])
+
+    def topic(self, children: list[Any]) -> Sentence:
+        """An object, and commands about it."""
+        head, *posts, steps = children
+        items = _flat(posts)
+        first: VerbPhrase = steps[0]
+        if first.head.refers not in ("it", "them"):
+            raise NotUnderstoodError(
+                self.instruction, (first.head.start, first.head.end), "this names a second object",
+                'say one object, for example "the mug behind the box, pick it up"',
+            )  # fmt: skip
+        return Sentence([VerbPhrase(TOPIC, head, items, head.start, items[-1].end if items else head.end), *steps])
+
+    def answer(self, children: list[Any]) -> Sentence:
+        items = _flat(children)
+        return Sentence([VerbPhrase("find", Phrase("object", start=items[0].start, end=items[0].start), items)])
+
+    def _said_of_head(self, children: list[Any]) -> list[Attachable]:
+        """Items in order; the one after "is" describes the head."""
+        items, predicate = [], False
+        for child in _flat(children):
+            if isinstance(child, Attachable):
+                child.predicate, predicate = predicate, False
+                items.append(child)
+            else:
+                predicate = True
+        return items
+
+    def statement(self, children: list[Any]) -> Sentence:
+        if not isinstance(children[0], Phrase):
+            children = children[1:]
+        return Sentence([VerbPhrase("verify", children[0], self._said_of_head(children[1:]))])
+
+    def question(self, children: list[Any]) -> Sentence:
+        which, *rest = children
+        head = next((child for child in rest if isinstance(child, Phrase)), None)
+        if head is not None:
+            return Sentence(
+                [VerbPhrase("find", head, [child for child in _flat(rest) if isinstance(child, Attachable)])]
+            )
+        leaves = [child for child in _flat(rest) if isinstance(child, Leaf) and child.type != "IS"]
+        items = self._said_of_head(
+            [child for child in rest if not (isinstance(child, list) and isinstance(child[0], Leaf))]
+        )
+        token = self._of(which)
+        several = " of " in token.text
+        determiner = Token("QTY" if several else "DET", ONE_OF, token.start, token.end, "the")
+        words = [determiner, *map(self._of, leaves)]
+        return Sentence([VerbPhrase("find", phrase_of(words, self.instruction), items)])
+
+
+def flatten(tokens: list[Token], instruction: str) -> Sentence:
+    """Parse tokens."""
+    tokens = settle(tokens)
+    try:
+        tree = tree_of([token.kind for token in tokens])
+    except UnexpectedKindError as error:
+        raise unexpected(tokens, error.position, instruction) from None
+    sentence: Sentence = _Flattener(tokens, instruction).transform(tree)
+    return sentence
 
 
 def parse(instruction: str) -> tuple[SpatialQuery, ...]:

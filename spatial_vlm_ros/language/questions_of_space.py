@@ -433,7 +433,11 @@ class _QuestionReader(LengthReader):
             for subject, question in pairs:
                 target = subject.target if question.asked is None else merged(subject.target, question.asked)
                 preference = share * subject.preference / len(pairs)
-                if question.asked is not None and len(question.asked.relations) > 1 and not self._joined(words[i:]):
+                if (
+                    question.asked is not None
+                    and len(question.asked.relations) > 1
+                    and not any(word.text in ("and", "but", "nor") for word in words[i:])
+                ):
                     preference *= 0.3  # "behind the box left of the bowl" without "and"
                 query = dataclasses.replace(subject, target=target, preference=preference)
                 found.append(self.made(query, "verify", question))
@@ -457,10 +461,6 @@ class _QuestionReader(LengthReader):
         asked = [clause.relation for _, question in pairs if question.asked for clause in question.asked.relations[:1]]
         if any(relation in MEASURED for relation in asked):
             raise NotUnderstoodError(self.instruction, (last.start, last.end), *UNITLESS)
-
-    @staticmethod
-    def _joined(words: Sequence[Word]) -> bool:
-        return any(word.text in ("and", "but", "nor") for word in words)
 
     def _parted(self, subject: list[Word], said: list[Word]) -> Iterator[tuple[SpatialQuery, SpaceQuestion]]:
         """Readings of one split of the words; none if a part is not a phrase of its kind."""

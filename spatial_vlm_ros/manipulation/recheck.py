@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,17 +24,256 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.occupancy.spaces import changed_since
 from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
-from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Placement
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, Rejection
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still
-from spatial_vlm_ros.manipulation.planning.planner import MotionPlan
-from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
-from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
+from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, Trajectory
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
-from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance
-from spatial_vlm_ros.manipulation.recheck_grasp import check_grasp
+from spatial_vlm_ros.manipulation.recheck_grasp import as_held, check_grasp, tracked
 from spatial_vlm_ros.manipulation.recheck_surface import SeenTarget, moved_by
 from spatial_vlm_ros.parameters import GoalConfig, ObservationConfig, PlanningConfig
-from spatial_vlm_ros.types import Resolution, Status, Transform
+from spatial_vlm_ros.types import Pose, Resolution, Status, Transform
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel
+
+_ROUNDING = 1e-6  # metres
+_STEP = 0.01  # radians of length between configurations that are checked, as the built-in planner checks its own paths
+_CONTACT: dict[Phase, str] = {"lift": "lift", "lower": "lower"}
+_HELD: tuple[Phase, ...] = ("lift", "carry", "lower")
+
+
+def check_clearance(
+    then: PlanningScene, now: PlanningScene, goal: PickGoal, plan: MotionPlan, config: PlanningConfig
+) -> None:
+    """Refuse a plan that comes nearer to anything in the second image than planning allowed.
+
+    Planning keeps the gripper `goal.clearance` from padded neighbours and `goal.support_clearance` from the support,
+    and the arm clear of padded neighbours. Changes may use up these clearances, and for the arm also `goal.padding`.
+    The position uncertainty of the neighbours stays as padding.
+
+    Args:
+        now: planning scene of the second image.
+    """
+    grasp = goal.grasps[plan.grasp]
+    placement = plan.put_down
+    now = tracked(then, now)
+    held = as_held(now, grasp)
+    _check_straight(then, now, grasp, placement, held, config)
+    if has_arm_model(plan, now.frame_id):
+        _check_arm(then, now, grasp, placement, held, plan, config)
+
+
+def has_arm_model(plan: MotionPlan, frame_id: str) -> bool:
+    """Whether the whole arm can be checked: a built-in arm planned in its base frame, and the extra `arm` installed."""
+    return _arm_of(plan, frame_id) is not None
+
+
+def _arm_of(plan: MotionPlan, frame_id: str) -> ArmModel | None:
+    """The built-in arm of a plan."""
+    if importlib.util.find_spec("pinocchio") is None or importlib.util.find_spec("coal") is None:
+        return None
+    from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
+
+    for known in ARMS.values():
+        if all(set(t.joint_names) == set(known.joints) for t in plan.trajectories):
+            return known.model() if frame_id == known.base_link else None
+    return None
+
+
+# ------------------------------------------------------------------------------------------------ gripper, any arm
+
+
+def _check_straight(
+    then: PlanningScene,
+    now: PlanningScene,
+    grasp: Grasp,
+    placement: Placement | None,
+    held: Solid,
+    config: PlanningConfig,
+) -> None:
+    """Check the sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`."""
+    bare = dataclasses.replace(config.goal, clearance=0.0, support_clearance=0.0)
+    # Edges of neighbours may be measured short, so fingers that are wider open than needed keep half of what was ample.
+    wide = grasp.opening > grasp.needed + _ROUNDING
+    kept = dataclasses.replace(bare, clearance=config.goal.ample / 2) if wide else bare
+    tip, up = Tip.of(grasp.grasp), (0.0, 0.0, config.goal.retreat)
+    coming = links(config.gripper, tip, grasp.opening, tip.back(config.goal.approach))
+    leaving = links(config.gripper, tip, grasp.opening, up)
+    _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, kept))
+    _check_push(now, held, config.goal.jaw_clearance)
+    above = [obj for obj in now.neighbours if obj.solid.bottom > held.centre[2]]
+    if above or now.occupied:
+        _raise("lift", judged(now, [Way(grasp.way, leaving, (held.swept(up),), lifted=True)], above, bare))
+    if placement is None:
+        return
+    put = Tip.of(placement.place)
+    moved = _carried(held, tip, put)
+    lifted = dataclasses.replace(moved, centre=(*moved.centre[:2], moved.centre[2] + config.goal.clearance))
+    coming = links(config.gripper, put, grasp.width, up)
+    leaving = links(config.gripper, put, placement.opening, put.back(config.goal.approach))
+    floor = _floor(then, placement)
+    around = [_lowered(obj, now, floor) for obj in now.neighbours]
+    _raise("lower", judged(now, [Way(grasp.way, (*coming, *leaving), (lifted.swept(up),), lowered=True)], around, bare))
+
+
+def _check_push(now: PlanningScene, held: Solid, clearance: float) -> None:
+    """Refuse a target that the closing fingers, which push it to their middle, would push into a neighbour."""
+    if not now.neighbours:
+        return
+    before, after = gaps([now.target.solid, held], [obj.solid for obj in now.neighbours])
+    for obj, was, becomes in zip(now.neighbours, before, after, strict=True):
+        if becomes < -clearance <= was:
+            into = f"{-1000 * becomes:.0f} mm into the {obj.label} ({obj.id})"
+            happened = f"is no longer clear: the fingers would push the target {into}"
+            raise SceneChangedError("the path of phase 'close'", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
+
+
+def _raise(phase: Phase, results: Sequence[Rejection | float]) -> None:
+    for result in results:
+        if isinstance(result, Rejection):
+            what = f"the path of phase {phase!r}"
+            raise SceneChangedError(what, 0.0, 0.0, 0.0, 0.0, _AGAIN, f"is no longer clear: {result.words}")
+
+
+def _carried(held: Solid, tip: Tip, put: Tip) -> Solid:
+    """Move a box held at `tip` to `put`; both tips must have the same kind of approach, down or level."""
+    turn = put.rotation() @ tip.rotation().T
+    x, y, z = (turn @ (np.array(held.centre) - tip.position) + put.position).tolist()
+    return Solid((x, y, z), held.yaw + math.atan2(turn[1, 0], turn[0, 0]), held.size)
+
+
+def _floor(then: PlanningScene, placement: Placement) -> float:
+    """Height of the place, metres."""
+    return placement.obj.position[2] - then.target.solid.size[2] / 2 - placement.release
+
+
+def _lowered(obj: PlanningObject, now: PlanningScene, floor: float) -> PlanningObject:
+    """The support of the object, cut at the height of the place: a rim is not checked, as in `place_goal`."""
+    if not _allows(now, obj.id, "lower"):
+        return obj
+    top = max(min(obj.solid.top, floor) - obj.padding[2], obj.solid.bottom + 1e-3)
+    return dataclasses.replace(obj, solid=obj.solid.between(obj.solid.bottom, top))
+
+
+def _allows(now: PlanningScene, id_: str, phase: str) -> bool:
+    return any(c.other == id_ and c.one == now.target.id and c.phase == phase for c in now.allowed)
+
+
+# ------------------------------------------------------------------------------------------------ arm and hand
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """One trajectory with the held object and the finger opening."""
+
+    phase: Phase
+    trajectory: Trajectory
+    opening: float
+
+
+def _check_arm(
+    then: PlanningScene,
+    now: PlanningScene,
+    grasp: Grasp,
+    placement: Placement | None,
+    held: Solid,
+    plan: MotionPlan,
+    config: PlanningConfig,
+) -> None:
+    from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
+    from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Segment
+
+    robot = _arm_of(plan, now.frame_id)
+    if robot is None:
+        return
+    labels = {obj.id: f"the {obj.label} ({obj.id})" for obj in (*now.neighbours, *now.keep_outs, now.target)}
+    around = [
+        *((obj.id, _bare(obj, config)) for obj in now.neighbours),
+        *((obj.id, obj.solid) for obj in (*now.support, *now.keep_outs)),
+    ]
+    unnamed = [(f"{space.id}#{number}", box, space) for space in now.occupied for number, box in enumerate(space.boxes)]
+    around += [(name, box) for name, box, _ in unnamed]
+    labels.update((name, space.label) for name, _, space in unnamed)
+    floor = -math.inf if placement is None else _floor(then, placement)
+    lowered = {obj.id: _bare(_lowered(obj, now, floor), config) for obj in now.neighbours}
+    tip = _matrix(grasp.grasp)
+    tip_T_held = np.linalg.inv(tip) @ _solid_matrix(held)
+    for stretch in _stretches(plan, grasp):
+        phase, in_hand = stretch.phase, stretch.phase in _HELD
+        boxes = list(around)
+        if placement is not None and phase in ("lower", "withdraw"):
+            boxes = [(id_, lowered.get(id_, box)) for id_, box in boxes]
+        if not in_hand:
+            put = phase == "withdraw" and placement is not None
+            at = _carried(held, Tip.of(grasp.grasp), Tip.of(placement.place)) if put and placement else now.target.solid
+            boxes.append((now.target.id, at))
+        contact = _CONTACT.get(phase, "")
+        segment = Segment(
+            tip,
+            touch={now.target.id} if phase in ("approach", "withdraw") else frozenset(),
+            held=HeldBox(now.target.id, tip_T_held, np.array(held.size)) if in_hand else None,
+            held_touch={id_ for id_, _ in around if contact and _allows(now, id_.partition("#")[0], contact)},
+            opening=min(max(stretch.opening, 0.0), robot.widest),
+        )
+        checker = Checker(
+            robot, [BoxObstacle(id_, _solid_matrix(box), np.array(box.size), 0.0) for id_, box in boxes], segment
+        )
+        for joints in _configurations(stretch.trajectory, robot.joints):
+            if checker.free(joints):
+                continue
+            touched = [name for name in checker.touched(joints) if name in dict(boxes)]
+            if touched:
+                what = labels.get(touched[0], f"the {touched[0]}")
+                happened = f"is now in the approved path: the arm or the hand would touch it in phase {phase!r}"
+                raise SceneChangedError(what, 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
+
+
+def _stretches(plan: MotionPlan, grasp: Grasp) -> Iterator[_Stretch]:
+    opening = grasp.opening
+    for step in plan.steps:
+        if step.phase in GRIPS:
+            opening = grasp.width if step.phase == "close" else float(step.width or 0.0)
+        elif step.trajectory is not None:
+            yield _Stretch(step.phase, step.trajectory, opening)
+
+
+def _bare(obj: PlanningObject, config: PlanningConfig) -> Solid:
+    x, y, z = (max(0.0, side - config.goal.padding) for side in obj.padding)
+    return obj.solid.grown((x, y, z))
+
+
+def _configurations(trajectory: Trajectory, names: Sequence[str]) -> Iterator[Array]:
+    """(J,) joint positions along a trajectory, in the order of `names`, spaced closely enough for collision checks."""
+    order = [trajectory.joint_names.index(name) for name in names]
+    points = np.array(trajectory.positions)[:, order]
+    yield points[0]
+    last = points[0]
+    for point in points[1:]:
+        count = math.ceil(float(np.linalg.norm(point - last)) / _STEP)
+        if count == 0:
+            continue
+        for k in range(1, count + 1):
+            yield last + (point - last) * (k / count)
+        last = point
+
+
+def _matrix(pose: Pose) -> Array:
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
+    return matrix
+
+
+def _solid_matrix(solid: Solid) -> Array:
+    c, s = math.cos(solid.yaw), math.sin(solid.yaw)
+    matrix = np.eye(4)
+    matrix[:3, :3] = [[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]
+    matrix[:3, 3] = solid.centre
+    return matrix
+
 
 TRANSIENT = (BusyError, StaleInputError, TransformUnavailableError)
 """Errors of a recheck without an image: the plan may still hold, so the recheck may be repeated."""

@@ -9,23 +9,218 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, ModelError, NotUnderstoodError
+from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, NotUnderstoodError, SpatialVlmError
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.geometry.pieces import object_pixels
+from spatial_vlm_ros.geometry.segmentation import raised_pixels
 from spatial_vlm_ros.language.free_words import held_back, partial_reading
-from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.parameters import LiftConfig, ResolverConfig
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.grounding_checks import grounding_of_objects
 from spatial_vlm_ros.perception.masking import with_mask
-from spatial_vlm_ros.perception.pointed_out import ask_for_words, pointed_out, same_as_detected
-from spatial_vlm_ros.perception.referring import Referrer, referrer_of
-from spatial_vlm_ros.spatial.free_words import checkable, judged_choice, refused_choice
+from spatial_vlm_ros.perception.referring import Referrer, check_found, covers, named, referrer_of
+from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.spatial.free_words import POINTED_LABEL, checkable, judged_choice, refused_choice
 from spatial_vlm_ros.spatial.mentioned_phrases import nested
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Resolution, RgbdFrame, Scene, Status
+from spatial_vlm_ros.spatial.wording import name_of
+from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Resolution, RgbdFrame, Scene, SceneObject, Status
+
+POINTED_ID = "pointed-at"
+"""Id of an object that no detector has found; a number is added if a detection already has this id."""
+_NEAR_PX = 1.5  # pixels around a point within which an object's surface counts as being at it
+_MOSTLY = 0.5  # share of what stands out in a box from which it means a detected object that it does not match
+
+
+@dataclass(frozen=True, eq=False)
+class PointedOut:
+    """The object that a model pointed at.
+
+    Args:
+        row: row of an object of the scene; None for a new object.
+        added: a new object that no detector has found, to be lifted with the others; else None.
+        rows: rows of objects that it may mean, if the status is not OK.
+    """
+
+    status: Status
+    reason: str = ""
+    row: int | None = None
+    added: Detection | None = None
+    rows: tuple[int, ...] = ()
+
+
+def ask_for_words(referrer: Referrer, scene: Scene, words: str) -> tuple[NamedObject, ...]:
+    """Ask a model which object some words mean."""
+    name = type(referrer).__name__
+    try:
+        found = referrer.refer(scene.frame.rgb, words)
+    except (ModelError, CancelledError):
+        raise
+    except Exception as error:  # whatever a model raises, only this request fails
+        said = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
+        raise ModelError(name, said, "see the backend's log") from error
+    check_found(found, name)
+    height, width = scene.frame.rgb.shape[:2]
+    for one in found:
+        x, y = _middle(one)
+        if not (0 <= x <= width and 0 <= y <= height):
+            reason = f"it points outside the image of {width}x{height} pixels, at ({x:.0f}, {y:.0f})"
+            raise ModelError(name, reason, "check how this model writes places (spatial-vlm probe)")
+    return found
+
+
+def pointed_out(
+    found: Sequence[NamedObject], scene: Scene, overlap: float, model: str, config: LiftConfig
+) -> PointedOut:
+    """Find the one object that a model's answer names.
+
+    A box names a detected object as in `referring.named`. A point names the object on whose mask it lies, or on whose
+    measured surface if there is no mask. A location that names no object becomes a new object, unless most of what
+    stands out in its box belongs to a detected one. All locations have to name one object.
+
+    Args:
+        overlap: least overlap (IoU) of a box with the box of the object it names.
+    """
+    if not found:
+        return PointedOut(Status.NOT_FOUND, "it points at no object")
+    objects = scene.objects
+    detections = [obj.detection for obj in objects]
+    rows: list[int] = []
+    others: list[NamedObject] = []
+    for one in found:
+        if any((named((one,), (robot,), overlap, model) is not None) for robot in scene.of_robot):
+            return PointedOut(Status.NOT_FOUND, "it points at the robot itself")
+        hit = _hit(one, scene, detections, overlap, model)
+        if len(hit) > 1:
+            names = " and ".join(f"the {name_of(objects[row])}" for row in hit)
+            return PointedOut(Status.AMBIGUOUS, f"its place is between {names}", rows=tuple(hit))
+        rows += hit
+        if not hit:
+            others.append(one)
+    kinds = sorted(set(rows))
+    if len(kinds) + bool(others) > 1 or (len(others) > 1 and not _one_place(others)):
+        said = [f"the {name_of(objects[row])}" for row in kinds] + ["an object that no detector found"] * bool(others)
+        places = f"{len(found)} places ({', '.join(said)})" if kinds else f"{len(others)} places"
+        return PointedOut(Status.AMBIGUOUS, f"it points at {places} instead of one object", rows=tuple(kinds))
+    if kinds:
+        return PointedOut(Status.OK, row=kinds[0])
+    return _added(others[0], scene, detections, model, config)
+
+
+def _hit(
+    one: NamedObject, scene: Scene, detections: Sequence[Detection], overlap: float, model: str
+) -> list[int]:  # fmt: skip
+    """Rows of the objects that a location names: one, several if it lies between them, or none."""
+    rows: list[int] = []
+    if one.box_xyxy is not None:
+        row = named((NamedObject("", one.box_xyxy, None, None),), detections, overlap, model)
+        if row is None and detections:
+            ratios = overlaps(np.array(one.box_xyxy, np.float64), [d.box_xyxy for d in detections])[0]
+            near = [int(r) for r in np.flatnonzero(ratios >= overlap)]
+            rows += near if len(near) > 1 else []
+        elif row is not None:
+            rows.append(row)
+    if one.point_xy is not None:
+        rows += [row for row, obj in enumerate(scene.objects) if _lies_on(one.point_xy, obj, scene)]
+    return list(dict.fromkeys(rows))
+
+
+def _lies_on(point: tuple[float, float], obj: SceneObject, scene: Scene) -> bool:
+    """Whether a point of the image lies on an object: on its mask, else on its measured surface."""
+    if obj.detection.mask is not None or not len(obj.points):
+        return covers(obj.detection, point)
+    x, y, z = (obj.points[:, i].astype(np.float64) for i in range(3))
+    K = scene.frame.camera.K
+    u, v = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
+    return bool((np.maximum(np.abs(u - point[0]), np.abs(v - point[1])) <= _NEAR_PX).any())
+
+
+def _added(
+    one: NamedObject, scene: Scene, detections: Sequence[Detection], model: str, config: LiftConfig
+) -> PointedOut:  # fmt: skip
+    """Make a new object if the location names no detected one."""
+    part = None if one.box_xyxy is None else _mostly(one.box_xyxy, scene, config)
+    if part is not None:
+        reason = f"the {name_of(scene.objects[part])} fills most of its box, but the box differs from that object's box"
+        return PointedOut(Status.AMBIGUOUS, reason, rows=(part,))
+    taken = {detection.id for detection in (*detections, *scene.of_robot)}
+    ids = (POINTED_ID, *(f"{POINTED_ID}-{n}" for n in range(2, len(taken) + 3)))
+    id_ = next(name for name in ids if name not in taken)
+    height, width = scene.frame.rgb.shape[:2]
+    try:
+        if one.box_xyxy is not None:
+            made = Detection(id_, POINTED_LABEL, 0.0, one.box_xyxy)
+        else:
+            x, y = _middle(one)
+            made = Detection(id_, POINTED_LABEL, 0.0, (x - 1.0, y - 1.0, x + 1.0, y + 1.0), pointed=True)
+        (made,) = check_detections((made,), width, height)
+    except InputError as error:
+        raise ModelError(model, f"its place cannot be used: {error}", "ask again, or use another model") from error
+    return PointedOut(Status.OK, added=made)
+
+
+def same_as_detected(pixels: Mask, scene: Scene) -> PointedOut | None:
+    """Find the detected object that the pixels of a new object mostly belong to; None if there is none.
+
+    A point may lie beside the object that it means, and the segment at that point may still be that object.
+
+    Args:
+        pixels: (H, W) bool mask of the new object.
+    """
+    objects = [object_pixels(obj, scene.frame) for obj in scene.objects]
+    shared = [np.count_nonzero(pixels & other) for other in objects]
+    row = int(np.argmax(shared)) if shared else -1
+    if not shared or not pixels.any() or shared[row] < _MOSTLY * np.count_nonzero(pixels):
+        return None
+    if shared[row] >= _MOSTLY * np.count_nonzero(objects[row]):
+        return PointedOut(Status.OK, row=row)
+    reason = f"it points at a part of the {name_of(scene.objects[row])}, which may not mean the whole object"
+    return PointedOut(Status.AMBIGUOUS, reason, rows=(row,))
+
+
+def _mostly(box: tuple[float, float, float, float], scene: Scene, config: LiftConfig) -> int | None:
+    """Row of the detected object to which most of what stands out in a box belongs; None if there is none."""
+    height, width = scene.frame.depth.shape
+    x0, y0, x1, y1 = (round(float(np.clip(v, 0, side))) for v, side in zip(box, (width, height) * 2, strict=True))
+    inside = np.zeros((height, width), np.bool_)
+    inside[y0:y1, x0:x1] = True
+    objects = [object_pixels(obj, scene.frame) & inside for obj in scene.objects]
+    counts = [np.count_nonzero(pixels) for pixels in objects]
+    raised = raised_pixels(scene.frame, scene.support, config) & inside
+    if scene.frame.robot is not None:  # removed from depth; whether it is the robot shows once lifted
+        raised |= scene.frame.robot.own & inside
+    standing = np.count_nonzero(np.logical_or.reduce([raised, *objects]))
+    row = int(np.argmax(counts)) if counts else -1
+    return row if counts and standing and counts[row] >= _MOSTLY * standing else None
+
+
+def _middle(one: NamedObject) -> tuple[float, float]:
+    if one.point_xy is not None:
+        return one.point_xy
+    x0, y0, x1, y1 = one.box_xyxy or (np.nan,) * 4
+    return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+def _one_place(some: Sequence[NamedObject]) -> bool:
+    """Whether locations are the same: boxes that share half of their area, and points in the first box."""
+    first = some[0].box_xyxy
+    if first is None:
+        return False
+    x0, y0, x1, y1 = first
+    for other in some[1:]:
+        if other.box_xyxy is not None and overlaps(np.array(first), [other.box_xyxy])[0, 0] < 0.5:
+            return False
+        x, y = _middle(other)
+        if not (x0 <= x <= x1 and y0 <= y <= y1):
+            return False
+    return True
+
 
 Lift = Callable[[RgbdFrame, Sequence[Detection]], Scene]
 ScorerOf = Callable[[Scene, Sequence[NounPhrase], Grounding], PhraseScorer]

@@ -3,23 +3,162 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import json
 import logging
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from spatial_vlm_ros import vlm
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, SpatialVlmError
+from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.files.reading import open_regular, read_bytes
+from spatial_vlm_ros.files.writing import write_json
+from spatial_vlm_ros.perception import backends
 from spatial_vlm_ros.perception.backends import BACKENDS, load_backend, takes_option
 from spatial_vlm_ros.perception.backends.loading import model_folder
-from spatial_vlm_ros.perception.verdict_cache import Known, key_of, remember, remembered
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine
 from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
 from spatial_vlm_ros.vlm.diagnostics.items import Answerer
 from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis, diagnose
+from spatial_vlm_ros.vlm.diagnostics.verdicts import Outcome
 
-if TYPE_CHECKING:  # needs torch
+if TYPE_CHECKING:
     from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+
+IDLE = frozenset({"blindness", "budget_s", "probe", "warm_up"})
+"""Options that say when a backend is used and how long it may take, not what it answers."""
+SAMPLE = 4096
+"""Sampled bytes of each tensor."""
+
+_WEIGHTS, _SMALL = ".safetensors", (".json", ".txt", ".jinja", ".model")
+_APART = frozenset({"compact"})  # folder of vlm whose model answers no questions of a backend
+_LONGEST_HEADER = 100_000_000  # bytes; the limit of the format
+_LARGEST_SMALL = 1 << 28  # bytes of a tokenizer or configuration
+_REPAIR = "pass the model's whole folder"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A stored verdict."""
+
+    outcome: Outcome
+    verdict: str
+
+
+def cache_folder() -> Path | None:
+    """Folder of stored verdicts: below XDG_CACHE_HOME, else ~/.cache; None if there is no home folder.
+
+    Source: XDG Base Directory Specification, which says to ignore a relative path.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        base = given if given.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return base / "spatial_vlm_ros" / "blindness"
+
+
+def key_of(backend: str, folder: Path, options: Mapping[str, str]) -> str:
+    """Hash everything that a verdict depends on, hexadecimal.
+
+    Args:
+        folder: folder of the model's files.
+    """
+    told = {
+        "backend": backend,
+        "options": {name: options[name] for name in sorted(options) if name not in IDLE},
+        "files": list(_files(folder)),
+        "code": list(_code()),
+        "libraries": [_version(name) for name in ("torch", "transformers")],
+    }
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def remembered(key: str) -> Known | None:
+    """Return the stored verdict of a key; None if there is none, or it cannot be read."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    try:
+        told = read_json(folder / f"{key}.json", "remove it")
+        known = Known(told["outcome"], told["verdict"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    whole = known.outcome in ("found", "not found", "undecided") and isinstance(known.verdict, str)
+    return known if whole else None
+
+
+def remember(key: str, known: Known) -> None:
+    """Store a verdict; if that fails, it is logged and the next start asks again."""
+    folder = cache_folder()
+    try:
+        if folder is None:
+            raise OSError("there is no home folder")
+        write_json(folder / f"{key}.json", asdict(known), force=True)
+    except (OSError, FileError) as error:
+        _log.warning("the verdict on the model was not saved, so it will be tested again: %s", error)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Everything that identifies the model's files, in the order of their names."""
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.suffix == _WEIGHTS:
+                facts = path.stat()
+                yield path.name, str(facts.st_size), str(facts.st_mtime_ns), _sampled(path, facts.st_size)
+            elif path.suffix in _SMALL and path.is_file():
+                yield path.name, hashlib.sha256(read_bytes(path, _REPAIR, _LARGEST_SMALL)).hexdigest()
+    except OSError as error:
+        raise FileError(folder, str(error), _REPAIR) from error
+
+
+def _sampled(path: Path, size: int) -> str:
+    """Hash of a safetensors file's header and of the middle of each tensor."""
+    with open_regular(path, _REPAIR) as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size - 8, _LONGEST_HEADER):
+            raise FileError(path, "not a safetensors file, or damaged", "fetch the model again")
+        header = file.read(length)
+        digest = hashlib.sha256(header)
+        for begin, end in _places(path, header):
+            taken = min(SAMPLE, end - begin)
+            file.seek(8 + length + begin + (end - begin - taken) // 2)
+            digest.update(file.read(taken))
+    return digest.hexdigest()
+
+
+def _places(path: Path, header: bytes) -> list[tuple[int, int]]:
+    """First byte and end of each tensor, in the order of the file."""
+    try:
+        tensors = json.loads(header)
+        told = [(name, facts["data_offsets"]) for name, facts in tensors.items() if name != "__metadata__"]
+        return sorted((int(begin), int(end)) for _, (begin, end) in told)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileError(path, f"its header cannot be read: {error!r}", "fetch the model again") from error
+
+
+def _code() -> Iterator[tuple[str, str]]:
+    """Name and hash of each of our source files that an answer or a verdict can depend on."""
+    for package in (vlm, backends):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            inside = path.relative_to(folder)
+            if inside.parts[0] not in _APART:
+                yield inside.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
 
 ASKED = "small"
 """Name of the number of questions asked at a start."""

@@ -260,6 +260,8 @@ def _without_bodies(
         distance[hit] = away[hit]
         points = eye + away[hit][:, None] * directions[hit]
         image[hit] = _textured(np.array(colour) * _light(np.array([0.0, 0.0, 1.0])), points)
+    for kept in (directions, distance, image):
+        kept.setflags(write=False)
     return directions, distance, image
 
 

@@ -25,8 +25,7 @@ from spatial_vlm_ros.evaluation.bags.types import (
     TF_MESSAGE,
     default_store,
 )
-from spatial_vlm_ros.evaluation.engine.ranged import HEAD, TAIL, RangedStream
-from spatial_vlm_ros.evaluation.engine.remote_bag import summary_bytes
+from spatial_vlm_ros.evaluation.engine.remote_bag import HEAD, TAIL, RangedStream, summary_bytes
 from spatial_vlm_ros.evaluation.engine.uris import facts_of, is_remote, joined, local_path, store_error
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.frame_assembler import (

@@ -18,17 +18,18 @@ from spatial_vlm_ros.evaluation.benchmarks.choice_replies import (
     vlmevalkit_choice,
 )
 from spatial_vlm_ros.evaluation.benchmarks.images import ImageFile
-from spatial_vlm_ros.evaluation.benchmarks.masks import MaskTruth, share_inside
-from spatial_vlm_ros.evaluation.benchmarks.polygon_replies import first_point, in_polygon, read_polygon, starts_as
-from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkItem, ChoiceTruth
-from spatial_vlm_ros.evaluation.benchmarks.reply_reading import read_choice
-from spatial_vlm_ros.evaluation.benchmarks.variants import VARIANT_RULES, all_right, variant_group
-from spatial_vlm_ros.evaluation.benchmarks.written_points import (
+from spatial_vlm_ros.evaluation.benchmarks.pointing import (
     MOST_CHARACTERS,
+    MaskTruth,
     robopoint_cells,
     roborefer_cells,
     share_in_mask,
+    share_inside,
 )
+from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkItem, ChoiceTruth
+from spatial_vlm_ros.evaluation.benchmarks.reply_reading import read_choice
+from spatial_vlm_ros.evaluation.benchmarks.robospatial import first_point, in_polygon, read_polygon, starts_as
+from spatial_vlm_ros.evaluation.benchmarks.threedsr import VARIANT_RULES, all_right, variant_group
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.replier import PromptReply
 from spatial_vlm_ros.perception.replies import NamedObject

@@ -31,7 +31,7 @@ from spatial_vlm_ros.evaluation.engine import case_shards
 from spatial_vlm_ros.evaluation.engine.ahead import made_ahead
 from spatial_vlm_ros.evaluation.engine.bag_window import recording_lag
 from spatial_vlm_ros.evaluation.engine.case_shards import CaseWork, plan_cases, run_configuration
-from spatial_vlm_ros.evaluation.engine.case_task import CaseSetup
+from spatial_vlm_ros.evaluation.engine.evaluate_cases import CaseSetup
 from spatial_vlm_ros.evaluation.engine.local import LocalEngine
 from spatial_vlm_ros.evaluation.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_ros.evaluation.engine.shards import Row, Shard

@@ -14,10 +14,17 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation import case_judge
 from spatial_vlm_ros.evaluation.case import Box3d
 from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
-from spatial_vlm_ros.evaluation.compared_boxes import ComparedBox, compared_truth, in_frame, overlap
 from spatial_vlm_ros.evaluation.error_split import same_name
 from spatial_vlm_ros.evaluation.frame_writer import write_frame as write_whole_frame
-from spatial_vlm_ros.evaluation.matching import FoundObject, match_objects, same_objects
+from spatial_vlm_ros.evaluation.matching import (
+    ComparedBox,
+    FoundObject,
+    compared_truth,
+    in_frame,
+    match_objects,
+    overlap,
+    same_objects,
+)
 from spatial_vlm_ros.evaluation.model_spec import ModelSpec, load_model
 from spatial_vlm_ros.evaluation.object_truth import KnownObject
 from spatial_vlm_ros.evaluation.reports import failure_image

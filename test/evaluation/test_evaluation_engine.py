@@ -31,12 +31,11 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StoreError,
 )
-from spatial_vlm_ros.evaluation.engine import lock as engine_lock
+from spatial_vlm_ros.evaluation.engine import run as engine_run
 from spatial_vlm_ros.evaluation.engine.local import LocalEngine
-from spatial_vlm_ros.evaluation.engine.lock import LOCK, STALE_S, FolderLock, LockOwner
 from spatial_vlm_ros.evaluation.engine.parts import fields_of, part_answers, part_bytes, read_merged, write_merged
 from spatial_vlm_ros.evaluation.engine.ray_engine import RayEngine, check_address
-from spatial_vlm_ros.evaluation.engine.run import MergedRun, evaluate_shards, run_rows
+from spatial_vlm_ros.evaluation.engine.run import LOCK, FolderLock, LockOwner, MergedRun, evaluate_shards, run_rows
 from spatial_vlm_ros.evaluation.engine.shards import (
     Outcome,
     Row,
@@ -224,8 +223,8 @@ FAR = {"host": "far-away", "boot": "other"}
         ({"pid": 4_999_999}, 0.0, True),  # no such process
         ({"born": "1"}, 0.0, True),  # another process of the same number
         (FAR, 0.0, False),  # of another machine the last sign of life counts
-        (FAR, STALE_S - 60, False),
-        (FAR, STALE_S + 1, True),
+        (FAR, engine_run.STALE_S - 60, False),
+        (FAR, engine_run.STALE_S + 1, True),
     ],
 )
 def test_a_lock_is_taken_over_once_its_owner_is_gone(
@@ -258,7 +257,7 @@ def test_signs_of_life_are_given_and_a_lock_that_was_taken_is_noticed(
             return True
         return False
 
-    monkeypatch.setattr(engine_lock, "BEAT_S", 0.02)
+    monkeypatch.setattr(engine_run, "BEAT_S", 0.02)
     with FolderLock(LocalStore(tmp_path)) as lock:
         first = json.loads((tmp_path / LOCK).read_text())
         until(lambda: json.loads((tmp_path / LOCK).read_text())["seen"] > first["seen"], "a sign of life is written")

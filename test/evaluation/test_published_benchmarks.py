@@ -16,7 +16,7 @@ from benchmark_folders import damaged_of, graded, image_cell, items_of, left_hal
 from tables import tables
 
 from spatial_vlm_ros.errors import DependencyError, FileError
-from spatial_vlm_ros.evaluation.benchmarks.blink import BLINK
+from spatial_vlm_ros.evaluation.benchmarks.catalogue import BLINK
 from spatial_vlm_ros.evaluation.benchmarks.lmms_task import credits_of, write_task
 from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem
 from spatial_vlm_ros.evaluation.benchmarks.refspatial import REFSPATIAL

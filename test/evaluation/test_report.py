@@ -31,7 +31,7 @@ from spatial_vlm_ros.evaluation.model_run import ModelRun, UnusableCase
 from spatial_vlm_ros.evaluation.outcome import RunOutcome, judge
 from spatial_vlm_ros.evaluation.reports import plots
 from spatial_vlm_ros.evaluation.reports.junit import junit_xml
-from spatial_vlm_ros.evaluation.reports.markdown import escape, markdown_summary
+from spatial_vlm_ros.evaluation.reports.markdown_evaluation import escape, markdown_summary
 from spatial_vlm_ros.evaluation.reports.report import check_installed, evaluation_page, html_report
 from spatial_vlm_ros.evaluation.runs import StoredAnswer
 from spatial_vlm_ros.printable import printable

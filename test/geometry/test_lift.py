@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import DepthError
-from spatial_vlm_ros.geometry.furniture import with_insides
-from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.geometry.lift import build_scene, with_insides
 from spatial_vlm_ros.geometry.segmentation import Patch
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.sim.examples import CAMERA

@@ -16,8 +16,7 @@ from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.geometry.camera import rectified
 from spatial_vlm_ros.geometry.depth import depth_noise
-from spatial_vlm_ros.geometry.point_surface import NEAREST, surface_at
-from spatial_vlm_ros.geometry.pointed import with_surfaces
+from spatial_vlm_ros.geometry.lift import NEAREST, surface_at, with_surfaces
 from spatial_vlm_ros.geometry.segmentation import STEEPEST, _edges, depth_gap, masks_from_boxes, raised_pixels
 from spatial_vlm_ros.geometry.support import find_support, find_up, known_up
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, ResolverConfig

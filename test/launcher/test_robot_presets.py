@@ -16,7 +16,7 @@ from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.launcher import plan, robots
 from spatial_vlm_ros.manipulation.grippers.stroke import command_stroke, finger_stroke
 from spatial_vlm_ros.nodes import parameters
-from spatial_vlm_ros.nodes.arm.served_arm import served_arm
+from spatial_vlm_ros.nodes.arm.arm_planner import served_arm
 from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, ArmPlannerConfig, GateConfig, PlanningConfig, robot_from
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,8 +19,8 @@ from waiting import until
 
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.decoding import turned_detection, turned_image
 from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
-from spatial_vlm_ros.streams.mirror import turned_detection, turned_image
 
 PERIOD = 0.066  # s between exposures
 MAX_LATENCY = 0.5  # s: the longest latency of these cameras, and what a loaded machine adds to it

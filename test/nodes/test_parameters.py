@@ -18,8 +18,8 @@ from spatial_vlm_ros.geometry.depth import register_depth
 from spatial_vlm_ros.nodes import parameters
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig
 from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.decoding import turned_detection, turned_image
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
-from spatial_vlm_ros.streams.mirror import turned_detection, turned_image
 from spatial_vlm_ros.types import FrameOfReference, PinholeCamera, Transform
 
 OURS = sorted(parameters.declared())

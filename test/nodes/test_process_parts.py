@@ -21,7 +21,7 @@ from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.nodes import pressure
 from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards, interrupts
 from spatial_vlm_ros.nodes.main import without_shared_memory
-from spatial_vlm_ros.nodes.perception.dialogue_store import MOST_KEPT, DialogueStore
+from spatial_vlm_ros.nodes.perception.request_queue import MOST_KEPT, DialogueStore
 from spatial_vlm_ros.nodes.pressure import MOST, Pressure
 from spatial_vlm_ros.nodes.shared_memory import removed_ports
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue

@@ -22,6 +22,7 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, Si
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
+from waiting import DEADLINE
 
 PERIOD = 0.01  # s: of the control loop and of the joint states
 MOVING = 1e-3  # rad/s or m/s: faster than this a joint moves
@@ -80,7 +81,7 @@ class HardwareDouble(Node):
     def stop(self) -> None:
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join(5.0)
+            self._thread.join(DEADLINE)
 
     @property
     def now(self) -> float:
@@ -159,7 +160,7 @@ class Spun:
         def stop() -> None:
             ended.set_result(None)
             executor.wake()
-            thread.join(30.0)
+            thread.join(DEADLINE)
             assert not thread.is_alive(), f"{nodes[0].get_name()} did not stop spinning"
             executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
             for node in nodes:

@@ -25,8 +25,8 @@ from waiting import until
 
 from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
 from spatial_vlm_ros.nodes import liveliness, qos
-from spatial_vlm_ros.nodes.arm import silence
-from spatial_vlm_ros.nodes.arm.silence import Silence
+from spatial_vlm_ros.nodes.arm import supervision as silence
+from spatial_vlm_ros.nodes.arm.supervision import Silence
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.nodes.liveliness import SURE, AliveWatch

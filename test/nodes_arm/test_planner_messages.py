@@ -27,6 +27,7 @@ from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
 from spatial_vlm_ros.manipulation.builtin_planner.robot import fixed_links, panda
+from spatial_vlm_ros.nodes.arm.arm_planner import ServedArm, served_arm
 from spatial_vlm_ros.nodes.arm.motion_messages import (
     attached_box,
     attached_by_name,
@@ -37,7 +38,6 @@ from spatial_vlm_ros.nodes.arm.motion_messages import (
 )
 from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError, check_end, longest, understood
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
-from spatial_vlm_ros.nodes.arm.served_arm import ServedArm, served_arm
 from spatial_vlm_ros.parameters import ArmPlannerConfig
 
 FRAME, LINK = "panda_link0", "panda_hand_tcp"

@@ -37,8 +37,7 @@ from spatial_vlm_ros.nodes.arm.motion_messages import (
     removed_object,
     scene_diff,
 )
-from spatial_vlm_ros.nodes.arm.scene_look import OWNER
-from spatial_vlm_ros.nodes.arm.shown_scene import ShownScene
+from spatial_vlm_ros.nodes.arm.shown_scene import OWNER, ShownScene
 
 TIP, FINGERS = "panda_hand_tcp", ["panda_leftfinger", "panda_rightfinger"]
 

@@ -13,7 +13,7 @@ from tables import tables
 from spatial_vlm_ros import vlm
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.perception import backends
-from spatial_vlm_ros.perception.verdict_cache import SAMPLE, Known, cache_folder, key_of, remember, remembered
+from spatial_vlm_ros.perception.questioning import SAMPLE, Known, cache_folder, key_of, remember, remembered
 
 TABLES = tables(__file__)
 

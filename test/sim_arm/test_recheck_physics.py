@@ -12,8 +12,7 @@ from spatial_vlm_ros.errors import SceneChangedError
 from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject
 from spatial_vlm_ros.manipulation.planning.solids import Solid
-from spatial_vlm_ros.manipulation.recheck import check_plan_holds
-from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance, has_arm_model
+from spatial_vlm_ros.manipulation.recheck import check_clearance, check_plan_holds, has_arm_model
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.sim.arm.worlds import layout
 

@@ -23,7 +23,7 @@ from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlaceConfig, Rel
 from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
-from spatial_vlm_ros.spatial import placement_changes
+from spatial_vlm_ros.spatial import destination as placement_changes
 from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.moved import measured_widths

@@ -37,7 +37,7 @@ from research.replication.words import (  # noqa: E402
     prompt,
 )
 from spatial_vlm_ros.errors import InputError, UnknownNameError  # noqa: E402
-from spatial_vlm_ros.vlm.diagnostics.flat_items import ASKED  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.item_set import ASKED  # noqa: E402
 from spatial_vlm_ros.vlm.parts import Change, Parts, image_tokens_changed  # noqa: E402
 
 SIZES = Sizes(48, 12, 32, 4, 2, 48, 2, 2, 64, 1)

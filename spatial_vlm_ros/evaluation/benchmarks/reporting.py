@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,17 +80,13 @@ def splits_of(graded: Sequence[GradedItem]) -> dict[str, dict[str, SplitShare]]:
     """Split → part → share; including RULE if items are marked as usual or counter-heuristic."""
     found: dict[str, dict[str, SplitShare]] = {}
     for name in dict.fromkeys(name for one in graded for name in one.item.splits):
-        parts = by_part([one for one in graded if name in one.item.splits], _part_of(name))
+        parts = by_part([one for one in graded if name in one.item.splits], lambda one: one.item.splits[name])  # noqa: B023
         found[name] = {part: split_share(items) for part, items in sorted(parts.items())}
     marked = [one for one in graded if one.item.counter_heuristic is not None]
     if marked:
         parts = by_part(marked, lambda one: CONTRARY if one.item.counter_heuristic else USUAL)
         found[RULE] = {part: split_share(parts[part]) for part in (USUAL, CONTRARY) if part in parts}
     return found
-
-
-def _part_of(split: str) -> Callable[[GradedItem], str]:
-    return lambda one: one.item.splits[split]
 
 
 def rule_difference(parts: Mapping[str, SplitShare]) -> Interval | None:

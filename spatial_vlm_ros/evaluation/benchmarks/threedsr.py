@@ -16,11 +16,13 @@ replies: open-compass/VLMEvalKit e8e78f0.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal, get_args
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.benchmarks.choice_replies import after_thinking, vlmevalkit_choice
@@ -35,8 +37,41 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
 )
 from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files
 from spatial_vlm_ros.evaluation.benchmarks.tsv_rows import TsvImage, TsvRow, tsv_rows
-from spatial_vlm_ros.evaluation.benchmarks.variants import VARIANT_RULES, VariantRule, all_right, variant_group
 from spatial_vlm_ros.types.proportions import wilson
+
+VariantRule = Literal["vanilla", "flip", "circular", "flip_circular"]
+VARIANT_RULES: tuple[VariantRule, ...] = get_args(VariantRule)
+
+_PARTS = re.compile(r"(?P<question>.+?)(?P<flip>-flip)?(?P<order>-\d)?", re.DOTALL)
+
+
+def variant_group(qid: str, rule: VariantRule) -> str:
+    """The id that a question shares with the variants that count together with it.
+
+    Args:
+        qid: its id, for example "VIN6MS3J-flip-1".
+    """
+    parts = _PARTS.fullmatch(qid)
+    if parts is None:
+        return qid
+    flip, order = parts["flip"] or "", parts["order"] or ""
+    kept = {"vanilla": flip + order, "flip": order, "circular": flip, "flip_circular": ""}[rule]
+    return parts["question"] + kept
+
+
+def all_right(qids: Sequence[str], right: Sequence[bool], rule: VariantRule) -> Mapping[str, bool]:
+    """Group → whether all its variants are answered correctly, in order of first occurrence.
+
+    Args:
+        qids: N ids.
+        right: N values, whether each was answered correctly.
+    """
+    groups: dict[str, bool] = {}
+    for qid, good in zip(qids, right, strict=True):
+        group = variant_group(qid, rule)
+        groups[group] = groups.get(group, True) and good
+    return groups
+
 
 FILE = "3dsrbench_v1_vlmevalkit_circular.tsv"
 SOURCE = f"download {FILE} of the dataset ccvl/3DSRBench from huggingface.co, and pass the folder that holds it"

@@ -23,7 +23,7 @@ from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.web import STATIC, STATIC_KINDS, TEMPLATES
 from spatial_vlm_ros.web.door import Door
 from spatial_vlm_ros.web.forms import read_form, read_json
-from spatial_vlm_ros.web.guard import Guard, Session
+from spatial_vlm_ros.web.guard import Guard
 from spatial_vlm_ros.web.shield import Shield
 
 _HERE = Path(__file__).resolve().parent
@@ -140,7 +140,9 @@ class _LabelPage:
             session = self._door.session(request)
             if session is None:
                 return _refused("sign in: open the link that the command printed", 401)
-            if self._door.is_foreign(request) or not self._is_ours(session, request):
+            if self._door.is_foreign(request) or not self._guard.is_form_of(
+                session, request.headers.get(_FORM_HEADER, "")
+            ):
                 return _refused("this request is not from your session. Reload the page", 403)
             try:
                 given = await read_json(request, _LARGEST)
@@ -151,9 +153,6 @@ class _LabelPage:
                 return _refused(str(error), 400)
 
         return handle
-
-    def _is_ours(self, session: Session, request: Request) -> bool:
-        return self._guard.is_form_of(session, request.headers.get(_FORM_HEADER, ""))
 
     def cases(self, request: Request) -> dict[str, Any]:  # noqa: ARG002 - as all that read
         return self._labels.overview()

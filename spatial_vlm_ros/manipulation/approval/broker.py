@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -26,7 +28,6 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
-from spatial_vlm_ros.manipulation.approval.facts import content_of, named
 from spatial_vlm_ros.manipulation.approval.proposal import (
     Decision,
     PersonAnswer,
@@ -41,6 +42,42 @@ _REMEMBERED = 1000  # finished goals and questions, for messages and to refuse a
 _LOOK = 0.05  # s between looks at the clock and at `cancelled`
 _LONGEST_OUTCOME = 500  # characters of a refusal: any node on the graph can cause one
 _AGAIN = "look at the current proposal"
+
+
+_RECORDED_AS = {"image": "picture"}
+"""Fields that have another name in the record, because other programs read it."""
+
+
+def named(decision: Decision) -> dict[str, Any]:
+    """The goal, image and plan that a decision names, and its operator."""
+    return {
+        "goal_id": decision.goal_id,
+        "scene_stamp_ns": decision.scene_stamp_ns,
+        "plan_hash": decision.plan_hash,
+        "operator": decision.operator,
+    }
+
+
+def content_of(item: Proposal | PersonQuestion, keep: Callable[[bytes], str] | None = None) -> dict[str, Any]:
+    """All fields of an item, with images, motion and plan replaced by their hashes or file names.
+
+    Args:
+        keep: stores such bytes and returns the name of their file (`AuditLog.keep`); None = they are not stored.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, bytes):
+            kept = {} if keep is None else {"file": keep(value)}
+            return {"sha256": hashlib.sha256(value).hexdigest(), "bytes": len(value), **kept}
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)  # JSON does not have this number
+        if isinstance(value, dict):
+            return {_RECORDED_AS.get(key, key): plain(part) for key, part in value.items()}
+        if isinstance(value, (tuple, list)):
+            return [plain(part) for part in value]
+        return value
+
+    return plain(dataclasses.asdict(item))
 
 
 class ApprovalBroker:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,10 @@ from starlette.routing import Route
 
 from spatial_vlm_ros.errors import AuditError, InputError, SpatialVlmError
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
-from spatial_vlm_ros.manipulation.approval.drawing import side_views
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonAnswer, Proposal, check_operator, media_type
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.types import CHOSEN_BY_MODEL
+from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Vector3
 from spatial_vlm_ros.web import STATIC, STATIC_KINDS, TEMPLATES
 from spatial_vlm_ros.web.door import Door
 from spatial_vlm_ros.web.forms import read_form
@@ -38,6 +38,63 @@ _OWN = {"page.css": "text/css", "page.js": "text/javascript", "player.js": "text
 _STATUS = {"INVALID_INPUT": 400, "REJECTED": 409, "APPROVAL_EXPIRED": 410, "CANCELLED": 410}
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+WIDTH, HEIGHT = 240, 200
+_EDGE = 30  # px around the path
+_LEAST = 0.05  # metres that a drawing spans at least
+_BARS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # metres
+
+
+@dataclass(frozen=True)
+class SideView:
+    """One drawing, in pixels of a WIDTH by HEIGHT image, y down.
+
+    Args:
+        right: axis of the planning frame that points right, "x" or "−y".
+        up: axis that points up.
+        points: (N, 2) points of the path, pixels.
+        bar: length of the scale bar, pixels.
+        bar_metres: length of the scale bar, metres.
+    """
+
+    title: str
+    right: str
+    up: str
+    points: tuple[tuple[float, float], ...]
+    bar: float
+    bar_metres: float
+
+    @property
+    def line(self) -> str:
+        """The points in SVG format."""
+        return " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
+
+
+def side_views(path: Sequence[Vector3]) -> tuple[SideView, SideView]:
+    """Draw a path from above and from the side.
+
+    Args:
+        path: two or more points in the planning frame (x ahead, y left, z up), metres.
+    """
+    above = [(-y, x) for x, y, _ in path]
+    side = [(x, z) for x, _, z in path]
+    span = max(_span(above), _span(side))
+    scale = (HEIGHT - 2 * _EDGE) / span
+    metres = max((bar for bar in _BARS if bar <= span / 2), default=_BARS[0])
+    return (
+        SideView("From above", "−y", "x", _placed(above, scale), metres * scale, metres),
+        SideView("From the side", "x", "z", _placed(side, scale), metres * scale, metres),
+    )
+
+
+def _span(points: Sequence[tuple[float, float]]) -> float:
+    return max(_LEAST, *(max(p[axis] for p in points) - min(p[axis] for p in points) for axis in (0, 1)))
+
+
+def _placed(points: Sequence[tuple[float, float]], scale: float) -> tuple[tuple[float, float], ...]:
+    middle = [(max(p[axis] for p in points) + min(p[axis] for p in points)) / 2 for axis in (0, 1)]
+    return tuple((WIDTH / 2 + (x - middle[0]) * scale, HEIGHT / 2 - (y - middle[1]) * scale) for x, y in points)
 
 
 def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> Shield:

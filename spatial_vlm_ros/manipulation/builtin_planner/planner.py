@@ -4,22 +4,30 @@
 from __future__ import annotations
 
 import functools
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, JointLimitError, NoPathError, StandsWrongError, UnreachableError
+from spatial_vlm_ros.errors import (
+    CancelledError,
+    InputError,
+    JointLimitError,
+    NoPathError,
+    StandsWrongError,
+    UnreachableError,
+)
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker, in_the_base
 from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
-from spatial_vlm_ros.manipulation.builtin_planner.line import follow
 from spatial_vlm_ros.manipulation.builtin_planner.path import Path, rounded, through
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Motion, MotionRequest, Segment
 from spatial_vlm_ros.manipulation.builtin_planner.robot import panda
-from spatial_vlm_ros.manipulation.builtin_planner.search import search
 from spatial_vlm_ros.manipulation.builtin_planner.timing import timed
-from spatial_vlm_ros.manipulation.builtin_planner.watch import PlanningDeadline
+from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 GUESSES = 40  # start configurations of the search for a pose
 POSTURES = 3  # different ones of the same pose, to choose from
@@ -31,6 +39,176 @@ RESOLUTIONS = (
     0.005,
 )  # radians between checked configurations of a search; the next one if a passage is too narrow
 ROUNDING = (0.4, 0.2, 0.1, 0.05, 0.02, 0.005)  # radians before a corner that are rounded; the first that is free
+
+
+STEP = 0.005  # metres
+TURN = 0.04  # radians
+LONGEST_JUMP = 0.12  # radians a joint may move in one step: more means another posture or a singularity
+
+
+LONGEST_EDGE = 1.5  # radians
+SHORTCUTS = 60
+_ONE_AT_A_TIME = threading.Lock()  # OMPL's seed is one for the whole process
+
+
+class PlanningDeadline:
+    """A deadline that starts when it is created; checked in every loop."""
+
+    def __init__(self, seconds: float, cancelled: Callable[[], bool]) -> None:
+        self.seconds, self._cancelled = seconds, cancelled
+        self._start = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._start
+
+    def over(self) -> bool:
+        """Whether to stop."""
+        return self.elapsed > self.seconds or self._cancelled()
+
+    def check(self, segment: int) -> None:
+        """Raise if planning has to stop."""
+        if self._cancelled():
+            raise CancelledError("planning was cancelled")
+        if self.elapsed > self.seconds:
+            repair = "clear the way, choose another grasp, or allow more time"
+            raise NoPathError(segment, f"no path in {self.seconds:g} s", (), repair)
+
+
+def search(
+    robot: ArmModel,
+    checker: Checker,
+    start: Floats,
+    goals: Sequence[Floats],
+    seed: int,
+    over: Callable[[], bool],
+    resolution: float,
+) -> Floats | None:
+    """Find a collision-free path and shorten it.
+
+    Args:
+        start: (J,) radians, collision-free.
+        goals: (J,) radians each, collision-free.
+        resolution: radians between checked configurations; at 0.02 the farthest point of an arm moves less than 2 cm.
+
+    Returns:
+        (N, J) corners from `start` to one of `goals`, or None if none was found before `over` returned true.
+    """
+    base, geometric, util = load("ompl.base"), load("ompl.geometric"), load("ompl.util")
+    with _ONE_AT_A_TIME:
+        level = util.getLogLevel()
+        util.setLogLevel(util.LogLevel.LOG_NONE)  # OMPL logs a second seed in one process as an error, but it works
+        try:
+            util.RNG.setSeed(seed + 1)
+            return _search(base, geometric, robot, checker, start, goals, over, resolution)
+        finally:
+            util.setLogLevel(level)
+
+
+def _search(
+    base: Any,
+    geometric: Any,
+    robot: ArmModel,
+    checker: Checker,
+    start: Floats,
+    goals: Sequence[Floats],
+    over: Callable[[], bool],
+    resolution: float,
+) -> Floats | None:
+    count = len(robot.joints)
+    space = base.RealVectorStateSpace(count)
+    bounds = base.RealVectorBounds(count)
+    for k in range(count):
+        bounds.setLow(k, float(min(robot.lower[k], start[k])))
+        bounds.setHigh(k, float(max(robot.upper[k], start[k])))
+    space.setBounds(bounds)
+    setup = geometric.SimpleSetup(space)
+    # After the deadline nothing counts as free: this also ends the shortening, which keeps its result so far.
+    setup.setStateValidityChecker(lambda state: not over() and checker.free(state))
+    info = setup.getSpaceInformation()
+    info.setStateValidityCheckingResolution(resolution / space.getMaximumExtent())
+
+    def state_of(joints: Floats) -> Any:
+        state = space.allocState()
+        for k in range(count):
+            state[k] = float(joints[k])
+        return state
+
+    ends = base.GoalStates(info)
+    for goal in goals:
+        ends.addState(state_of(goal))
+    setup.addStartState(state_of(start))
+    setup.setGoal(ends)
+    planner = geometric.RRTConnect(info)
+    planner.setRange(LONGEST_EDGE)
+    setup.setPlanner(planner)
+    setup.solve(base.PlannerTerminationCondition(over))
+    if not setup.haveExactSolutionPath():
+        return None
+    path = setup.getSolutionPath()
+    simplifier = geometric.PathSimplifier(info)
+    simplifier.reduceVertices(path)
+    simplifier.partialShortcutPath(path, SHORTCUTS, SHORTCUTS)
+    simplifier.reduceVertices(path)
+    corners = np.array([[state[k] for k in range(count)] for state in path.getStates()])
+    corners[0] = start
+    corners[-1] = min(goals, key=lambda goal: float(np.abs(goal - corners[-1]).max()))
+    return corners
+
+
+@dataclass(frozen=True)
+class Line:
+    """How far a line was followed.
+
+    Args:
+        joints: (N, J) configurations so far.
+        fraction: 1 at the goal.
+        touched: obstacles that stopped it; empty if the arm cannot reach further.
+    """
+
+    joints: Floats
+    fraction: float
+    touched: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it reached the goal."""
+        return self.fraction == 1.0
+
+
+def follow(
+    inverse: Inverse, checker: Checker, start: Floats, goal: Floats, stop: Callable[[], None] = lambda: None
+) -> Line:
+    """Follow the straight line of the tip from the configuration `start` to `goal`, (4, 4) base_T_tip.
+
+    The origin of the tip frame moves straight while the frame turns about one axis at a constant rate.
+
+    Args:
+        start: (J,) radians.
+        goal: (4, 4) metres.
+    """
+    pin = load("pinocchio")
+    begin = inverse.tip(start)
+    axis = pin.log3(begin[:3, :3].T @ goal[:3, :3])
+    way = goal[:3, 3] - begin[:3, 3]
+    n = max(2, int(np.ceil(max(np.linalg.norm(way) / STEP, np.linalg.norm(axis) / TURN))))
+    joints = [np.asarray(start, np.float64)]
+    if not checker.free(start):
+        return Line(np.array(joints), 0.0, checker.touched(start))
+    for k in range(1, n + 1):
+        stop()
+        pose = np.eye(4)
+        pose[:3, :3] = begin[:3, :3] @ pin.exp3(axis * (k / n))
+        pose[:3, 3] = begin[:3, 3] + way * (k / n)
+        reached = inverse.reach(goal if k == n else pose, joints[-1], steps=10)
+        jumped = np.abs(reached.joints - joints[-1]).max() > LONGEST_JUMP
+        if not reached.there or jumped:
+            return Line(np.array(joints), (k - 1) / n)
+        if not checker.free(reached.joints):
+            return Line(np.array(joints), (k - 1) / n, checker.touched(reached.joints))
+        joints.append(reached.joints)
+    return Line(np.array(joints), 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,7 +99,7 @@ def pick_goal(
     tried += [_inside(found, config) for found in on_proposals(scene, proposed or (), config)]
     rejected = [found for found in tried if isinstance(found, Rejection)]
     candidates = [found for found in tried if isinstance(found, GraspCandidate)]
-    ways = [_way(candidate, config) for candidate in candidates]
+    ways = [_swept(one.way, one.tip, one.opening, config) for one in candidates]
     free: list[tuple[GraspCandidate, float]] = []
     for candidate, result in zip(candidates, judged(scene, ways, scene.neighbours, config.goal), strict=True):
         if isinstance(result, Rejection):
@@ -305,10 +305,6 @@ def _rises_into(target: PlanningObject, other: Solid, up: Vector3, clearance: fl
     x, y, z = up
     inside = TurnedBox.of(other).grown(margin).swept((-x, -y, -z)).contains(points)
     return float(inside.mean()) > _STRAY
-
-
-def _way(candidate: GraspCandidate, config: PlanningConfig) -> Way:
-    return _swept(candidate.way, candidate.tip, candidate.opening, config)
 
 
 def _swept(side: Side, tip: Tip, opening: float, config: PlanningConfig) -> Way:

@@ -233,7 +233,7 @@ def known_bodies(scene: Scene, target_id: str, places: tuple[Place, ...] = ()) -
     boxes, entered = [], {}
     for number, body in enumerate(others):
         is_support = body.id in named_tables and abs(body.solid.top - height) < _SAME_LEVEL
-        boxes.append(_below(body.solid, height) if is_support else _doubted(body))
+        boxes.append(_below(body.solid, height) if is_support else body.solid.grown(_doubt(body)))
         heights = [place.pose.position[2] for place in places if place.carrier_id == body.id]
         if heights and not is_support:
             entered[number] = min(heights)
@@ -272,10 +272,6 @@ def _others(scene: Scene, chosen: SceneObject, base_T_camera: Transform) -> tupl
 def _below(solid: Solid, height: float) -> Solid:
     (x, y, _), (sx, sy, _) = solid.centre, solid.size
     return Solid((x, y, height - _DEEP), solid.yaw, (sx, sy, 2 * _DEEP - 2 * _BARE))
-
-
-def _doubted(body: SurroundingObject) -> Solid:
-    return body.solid.grown(_doubt(body))
 
 
 def _doubt(body: SurroundingObject) -> Vector3:

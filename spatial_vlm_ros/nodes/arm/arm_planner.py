@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailableError, SpatialVlmError
+from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm_model
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, MotionRequest
 from spatial_vlm_ros.manipulation.planning.moveit_codes import number_of_error
@@ -32,7 +35,6 @@ from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
 from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
 from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
-from spatial_vlm_ros.nodes.arm.served_arm import served_arm
 from spatial_vlm_ros.nodes.arm.supervision import STOP, StopPaths, planner_topic
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Jobs
@@ -42,6 +44,67 @@ from spatial_vlm_ros.printable import printable
 
 Codes = MoveItErrorCodes
 _LOOK = 0.01  # s: how often joint states are looked at
+
+
+_OF_IT = ("robot_description_semantic", "group", "end_effector", "joint_limits")
+_ITS_OWN = (*_OF_IT, "tip_link", "openings")
+
+
+@dataclass(frozen=True, eq=False)
+class ServedArm:
+    """An arm with its display name and its names in requests."""
+
+    model: ArmModel
+    title: str
+    groups: tuple[str, ...]
+
+
+def served_arm(config: ArmPlannerConfig) -> ServedArm:
+    """The arm that the parameters name."""
+    if not config.robot_description:
+        known = known_arm(config.arm)
+        without = [name for name in _ITS_OWN if getattr(config, name)]
+        if without:
+            repair = f"set it to the URDF of that arm, or leave {without[0]} empty for the {known.title}"
+            raise InputError("parameter robot_description", f"empty, but {without[0]} is set", "a URDF", repair)
+        yaw = config.gripper_yaw_deg
+        if yaw and known.turned is None:
+            repair = f"set robot_description to the URDF of your {known.title}, or leave gripper_yaw_deg at 0"
+            raise InputError("parameter gripper_yaw_deg", f"{yaw:g}, with arm {config.arm}", "0", repair)
+        model = known.turned(yaw) if yaw and known.turned is not None else known.model()
+        return ServedArm(model, known.title, tuple(dict.fromkeys((known.called, known.group))))
+    if config.gripper_yaw_deg:
+        repair = "turn the gripper in the URDF, and leave gripper_yaw_deg at 0"
+        raise InputError(
+            "parameter gripper_yaw_deg", f"{config.gripper_yaw_deg:g}, but robot_description is set", "0", repair
+        )
+    missing = [name for name in _OF_IT if not getattr(config, name)]
+    if missing:
+        repair = "with robot_description, set all of robot_description_semantic, group, end_effector and joint_limits"
+        raise InputError(f"parameter {missing[0]}", "empty, but robot_description is set", "a value", repair)
+    model = arm_model(
+        config.robot_description,
+        config.robot_description_semantic,
+        config.group,
+        config.end_effector,
+        tip_link=config.tip_link,
+        joint_limits=config.joint_limits,
+        openings=_openings(config.openings),
+    )
+    return ServedArm(model, model.name, (config.group,))
+
+
+def _openings(text: str) -> tuple[tuple[float, float], ...]:
+    """Pairs of numbers from "opening:position opening:position"."""
+    pairs = []
+    for word in text.split():
+        opening, _, position = word.partition(":")
+        try:
+            pairs.append((float(opening), float(position)))
+        except ValueError as error:
+            repair = "give pairs of the distance between the fingers in metres and the position of the finger joint"
+            raise InputError("parameter openings", repr(word), 'pairs such as "0:0.79 0.085:0"', repair) from error
+    return tuple(pairs)
 
 
 class _Job:

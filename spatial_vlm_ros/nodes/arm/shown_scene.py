@@ -7,22 +7,195 @@ undone after a failure.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rclpy.node import Node
 
 from spatial_vlm_ros.errors import (
     CancelledError,
+    InputError,
     PlannerUnavailableError,
     PlanningFailedError,
     SceneChangedError,
 )
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.nodes.arm import motion_messages as messages
-from spatial_vlm_ros.nodes.arm.scene_look import OWNER, SceneLook, changes, check_links, look_of, not_taken, shortly
+from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of
 from spatial_vlm_ros.nodes.calls import Asked, Service
 from spatial_vlm_ros.parameters import MotionConfig
 from spatial_vlm_ros.printable import printable
+
+OWNER = "spatial_vlm_ros"
+"""`type.key` of objects that this package puts into a planner's scene. MoveIt reports it with the names and keeps it
+while an object is attached: moveit2, jazzy 4d841063, planning_scene.cpp:862-866, 988-996, 1031-1033.
+"""
+_SAME = 1e-4  # metres, and parts of an axis: MoveIt turns poses into matrices and back
+_SAME_ELSEWHERE = 1e-3  # metres, and parts of an axis: for objects compared by relative poses, in another frame
+_TOLD = 3  # differences that a message lists
+
+
+@dataclass(frozen=True, eq=False)
+class BodyShape:
+    """One shape of an object.
+
+    Args:
+        form: "box", "mesh" etc.
+        size: dimensions, metres.
+        pose: (4, 4) matrix, metres.
+    """
+
+    form: str
+    size: tuple[float, ...]
+    frame: str
+    pose: Array
+
+    def beside(self, other: BodyShape) -> float:
+        """Largest difference of two poses, metres or parts of an axis; infinite for other shapes or frames."""
+        away = float(np.abs(self.pose - other.pose).max())
+        return away if self.is_like(other) and self.frame == other.frame and np.isfinite(away) else float("inf")
+
+    def is_like(self, other: BodyShape) -> bool:
+        """Whether two shapes have the same form and size, at any pose."""
+        if self.form != other.form or len(self.size) != len(other.size):
+            return False
+        return all(abs(a - b) <= _SAME for a, b in zip(self.size, other.size, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class SceneLook:
+    """A planner's scene as the planner reports it. It may leave out links and joints.
+
+    Args:
+        joints: joints of the planner's model.
+    """
+
+    objects: Mapping[str, tuple[BodyShape, ...]]
+    owners: Mapping[str, str]
+    attached: Mapping[str, str]
+    links: frozenset[str]
+    joints: frozenset[str]
+    matrix: Any
+
+    @property
+    def ours(self) -> set[str]:
+        """Ids of world objects that this package has added."""
+        return {name for name in self.objects if self.owners.get(name) == OWNER}
+
+    @property
+    def held(self) -> set[str]:
+        """Ids of objects that this package has attached."""
+        return {name for name in self.attached if self.owners.get(name) == OWNER}
+
+
+def look_of(scene: Any) -> SceneLook:
+    """Read a scene message."""
+    attached = scene.robot_state.attached_collision_objects
+    bodies = [*scene.world.collision_objects, *(each.object for each in attached)]
+    return SceneLook(
+        objects={each.id: shapes_of(each) for each in scene.world.collision_objects},
+        owners={each.id: each.type.key for each in bodies if each.type.key},
+        attached={each.object.id: each.link_name for each in attached},
+        links=frozenset(each.link_name for each in scene.link_padding),
+        joints=frozenset(scene.robot_state.joint_state.name),
+        matrix=scene.allowed_collision_matrix,
+    )
+
+
+def shapes_of(body: Any) -> tuple[BodyShape, ...]:
+    """The shapes of an object message; a shape without its own pose has the object's pose."""
+    found = []
+    frame, whole = body.header.frame_id, matrix_of(body.pose)
+    told: list[tuple[list[tuple[str, tuple[float, ...]]], Any]] = [
+        ([(f"primitive {s.type}", tuple(map(float, s.dimensions))) for s in body.primitives], body.primitive_poses),
+        ([("mesh", (float(len(s.vertices)), float(len(s.triangles)))) for s in body.meshes], body.mesh_poses),
+        ([("plane", tuple(map(float, s.coef))) for s in body.planes], body.plane_poses),
+    ]
+    for shapes, poses in told:
+        for number, (form, size) in enumerate(shapes):
+            own = matrix_of(poses[number]) if number < len(poses) else np.eye(4)
+            found.append(BodyShape(form, size, frame, np.asarray(whole @ own)))
+    return tuple(found)
+
+
+def apart(one: Iterable[BodyShape], other: Iterable[BodyShape]) -> float:
+    """Largest difference of two objects, metres or parts of an axis; infinite for other shapes."""
+    a, b = tuple(one), tuple(other)
+    return max((x.beside(y) for x, y in zip(a, b, strict=True)), default=0.0) if len(a) == len(b) else float("inf")
+
+
+def not_taken(sent: Iterable[Any], there: SceneLook) -> list[str]:
+    """List, as text, the sent objects that the planner's scene lacks or has changed.
+
+    If the planner reports poses in another frame than they were sent in, such as the root of its model, the transform
+    between the two is not known here. The objects must then have the same poses relative to each other as when sent.
+    """
+    said = []
+    frames: dict[tuple[str, str], Array] = {}  # (reported, sent) frame → transform from one to the other
+    for body in sent:
+        found, wanted = there.objects.get(body.id), shapes_of(body)
+        if body.operation == body.REMOVE:
+            said += [f"{body.id!r} is still there"] if found is not None else []
+        elif found is None:
+            said.append(f"{body.id!r} is missing")
+        elif not _is_as(found, wanted, frames):
+            said.append(f"{body.id!r} differs from what was sent")
+    return said
+
+
+def _is_as(found: tuple[BodyShape, ...], wanted: tuple[BodyShape, ...], frames: dict[tuple[str, str], Array]) -> bool:
+    """Whether shapes have the sent form and pose; in another frame, relative to the objects compared before."""
+    if len(found) != len(wanted) or not all(a.is_like(b) for a, b in zip(found, wanted, strict=True)):
+        return False
+    for one, other in zip(found, wanted, strict=True):
+        if not np.isfinite(one.pose).all():
+            return False
+        if one.frame == other.frame:
+            told_T_sent, limit = np.eye(4), _SAME
+        else:
+            own = np.asarray(one.pose @ np.linalg.inv(other.pose))
+            told_T_sent, limit = frames.setdefault((one.frame, other.frame), own), _SAME_ELSEWHERE
+        if not float(np.abs(one.pose - told_T_sent @ other.pose).max()) <= limit:
+            return False
+    return True
+
+
+def changes(before: SceneLook, now: SceneLook) -> list[str]:
+    """List, as text, the changes that may invalidate a plan made before.
+
+    Removed objects of other owners do not count: they only leave more space.
+    """
+    said = [f"{name!r} was added" for name in sorted(now.objects.keys() - before.objects.keys())]
+    for name, shapes in before.objects.items():
+        if name not in now.objects:
+            said += [f"{name!r} is no longer there"] if name in before.ours else []
+        elif (far := apart(shapes, now.objects[name])) > _SAME:
+            said.append(f"{name!r} moved by {far:.3f} m" if far < float("inf") else f"{name!r} has another shape")
+    return said + [
+        f"{name!r} is attached to {now.attached[name]}" for name in sorted(now.attached.keys() - before.attached.keys())
+    ]
+
+
+def shortly(said: list[str]) -> str:
+    """Join the first few texts."""
+    more = f" and {len(said) - _TOLD} more" if len(said) > _TOLD else ""
+    return ", ".join(said[:_TOLD]) + more
+
+
+def check_links(motion: MotionConfig, look: SceneLook) -> None:
+    """Check that the planner's model has the links that may touch, if it reports its links.
+
+    MoveIt silently accepts a matrix with an unknown link, and such an entry allows nothing.
+    """
+    unknown = sorted(set(motion.finger_links.split()) - look.links)
+    if look.links and unknown:
+        expected = f"links with collision geometry: {', '.join(sorted(look.links))}"
+        raise InputError(
+            "parameter motion.finger_links", ", ".join(unknown), expected, "set it to the links of the fingers"
+        )
 
 
 class ShownScene:

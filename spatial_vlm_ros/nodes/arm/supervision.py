@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -22,10 +23,10 @@ from spatial_vlm_ros.manipulation.grippers.judging import REACHED
 from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
 from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.arm.silence import Silence
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Asked, Bridge, Service
 from spatial_vlm_ros.nodes.liveliness import AliveWatch
+from spatial_vlm_ros.nodes.pressure import MOST, Pressure
 from spatial_vlm_ros.parameters.manipulation import MotionConfig
 
 STOP = "stop"
@@ -33,6 +34,46 @@ STOP = "stop"
 _PULSE = 0.08  # s between queries to the planner while it executes
 _HEARD = 1.0  # s to wait for the first joint states
 _SETTLED = 0.06  # s for which the arm has to be still, so that a joint that reverses does not count
+
+
+_SLOWER = 3.0  # times the slowest of the last answers
+_REMEMBERED = 100  # answers
+_HELD_UP = 0.1  # s: if the caller itself was delayed for longer, the extra time does not count
+
+
+class Silence:
+    """Measures how long no answer has come while the caller ran, and whether that is too long.
+
+    The limit is `limit`, or three times the slowest of the last answers up to `pressure.MOST`; before the first answer,
+    and on a busy machine, it is `MOST`. Times are of the monotonic clock.
+
+    Args:
+        limit: seconds, for a node that answers at once.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit, self._pressure = limit, Pressure()
+        self._delays: deque[float] = deque(maxlen=_REMEMBERED)
+        self._answered = self._looked = self._quiet = 0.0
+
+    def begin(self, now: float) -> None:
+        """Start measuring silence."""
+        self._looked, self._quiet = now, 0.0
+
+    def heard(self, asked: float, now: float) -> None:
+        """Note an answer to the question asked at `asked`."""
+        self._answered = now
+        self._delays.append(now - asked)
+        self._pressure.mark()
+
+    def too_long(self, now: float) -> bool:
+        """Whether the silence is too long at `now`; call this often."""
+        self._quiet = 0.0 if self._answered > self._looked else self._quiet + min(now - self._looked, _HELD_UP)
+        self._looked = now
+        if self._quiet <= self._limit:
+            return False
+        slow = min(_SLOWER * max(self._delays), MOST) if self._delays else MOST
+        return self._quiet > self._pressure.patience(max(self._limit, slow))
 
 
 def planner_topic(execute_action: str) -> str:

@@ -3,21 +3,134 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from geometry_msgs.msg import Point, Quaternion, Vector3
+from geometry_msgs.msg import Pose as PoseMessage
 from rclpy.node import Node
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker, MarkerArray
 
+from spatial_vlm_ros.geometry.camera import normalised_axes, rectify
+from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.nodes import messages
+from spatial_vlm_ros.nodes.messages import time_of
 from spatial_vlm_ros.nodes.perception.request_queue import RequestOutcome
-from spatial_vlm_ros.nodes.perception.shown_scene import points_message, region_message
+from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.annotated_image import content_from, draw
+from spatial_vlm_ros.output.answer_content import AnswerContent, ShownRegion, in_camera
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import RgbdFrame
 
 MOST_IMAGES = 5  # images that wait to be drawn; older ones are dropped
+
+
+_MOST = 160_000  # points in a cloud: 2.5 MB
+_THICK = 0.001  # metres: thickness of the region's squares
+_LIFT = 0.003  # metres by which they lie above the surface
+_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4")])
+_HOLDS, _UNCLEAR = 0.6, 0.3  # opacity of squares
+_SIDES = (0.7, 0.35)  # side of a square divided by their spacing: if the relation holds, if unclear
+
+
+def points_message(frame: RgbdFrame) -> PointCloud2:
+    """The frame's measured depth as a coloured point cloud in the camera's optical frame.
+
+    Returns:
+        x, y, z (float32, metres) and rgb (0xRRGGBB packed in a float32, as in PCL); at most 160,000 points.
+    """
+    frame = rectify(frame)
+    every = int(np.ceil(np.sqrt(frame.depth.size / _MOST)))
+    z = frame.depth[::every, ::every]
+    known = np.isfinite(z)
+    xs, ys = (axis[::every] for axis in normalised_axes(frame.camera))
+    red, green, blue = np.moveaxis(frame.rgb[::every, ::every].astype(np.uint32), 2, 0)
+    points = np.empty(int(known.sum()), _POINT)
+    points["x"], points["y"], points["z"] = (xs * z)[known], (ys[:, None] * z)[known], z[known]
+    points["rgb"] = (red << 16 | green << 8 | blue)[known]
+    return PointCloud2(
+        header=Header(stamp=time_of(frame.stamp_ns), frame_id=frame.frame_id),
+        height=1,
+        width=len(points),
+        fields=[
+            PointField(name=name, offset=4 * number, datatype=PointField.FLOAT32, count=1)
+            for number, name in enumerate(("x", "y", "z", "rgb"))
+        ],
+        is_bigendian=False,
+        point_step=_POINT.itemsize,
+        row_step=_POINT.itemsize * len(points),
+        data=array.array("B", points.tobytes()),
+        is_dense=True,
+    )
+
+
+def region_message(content: AnswerContent | None) -> MarkerArray:
+    """Squares on the surface where the deciding relation holds, smaller squares where it is unclear, and its words.
+
+    Args:
+        content: displayed content of the answer; None = nothing to show.
+
+    Returns:
+        Markers in the base frame if there is one, otherwise in the camera's frame. The first marker clears the previous
+        answer's markers; it is the only one if no region is shown (docs/annotated_image.md says when).
+    """
+    markers = [Marker(action=Marker.DELETEALL)]
+    if content is not None and content.region is not None:
+        frame = content.layout.scene.frame
+        base = frame.base_T_camera
+        frame_id = frame.frame_id if base is None else base.parent
+        header = Header(stamp=time_of(frame.stamp_ns), frame_id=frame_id)
+        markers = [Marker(header=header, action=Marker.DELETEALL), *_region_markers(header, content, content.region)]
+    for number, marker in enumerate(markers):
+        marker.id = number
+    return MarkerArray(markers=markers)
+
+
+def _region_markers(header: Header, content: AnswerContent, region: ShownRegion) -> list[Marker]:
+    frame, layout = content.layout.scene.frame, content.layout
+    base_T_camera = np.eye(4) if frame.base_T_camera is None else frame.base_T_camera.matrix
+    side = np.sign(np.linalg.det(layout.axes))  # g1, g2 and up need not be right-handed
+    turn = base_T_camera[:3, :3] @ layout.axes * (1.0, side, 1.0)
+    origin = in_camera(layout, np.zeros((1, 2)), region.height + _LIFT)[0]
+    x, y, z = (base_T_camera[:3, :3] @ origin + base_T_camera[:3, 3]).tolist()
+    qx, qy, qz, qw = quaternion_xyzw_from_matrix(turn)
+    pose = PoseMessage(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
+    g1, g2 = (np.linspace(a, b, n) for a, b, n in zip(region.low, region.high, region.score.shape, strict=True))
+    places = np.stack(np.meshgrid(g1, side * g2, indexing="ij"), axis=2)
+    cell = (region.high - region.low) / (np.array(region.score.shape) - 1)
+    holds, unclear = region.score >= region.limit, np.abs(region.score) < region.limit
+    unclear &= region.score != 0.0  # 0 is "not measured"
+    made = [
+        _squares(header, pose, places[chosen], part * cell, opacity)
+        for chosen, part, opacity in ((holds, _SIDES[0], _HOLDS), (unclear, _SIDES[1], _UNCLEAR))
+        if chosen.any()
+    ]
+    middle = places[holds].mean(axis=0)
+    ground = np.array([middle[0], middle[1], 0.04])
+    tx, ty, tz = (turn @ ground + np.array([x, y, z])).tolist()
+    words = Marker(header=header, ns="region", type=Marker.TEXT_VIEW_FACING, text=region.words)
+    words.pose = PoseMessage(position=Point(x=tx, y=ty, z=tz))
+    words.scale.z = 0.03
+    words.color.r = words.color.g = words.color.b = words.color.a = 1.0
+    return [*made, words]
+
+
+def _squares(
+    header: Header, pose: PoseMessage, places: npt.NDArray[np.float64], sides: npt.NDArray[np.float64], opacity: float
+) -> Marker:  # fmt: skip
+    scale = Vector3(x=float(sides[0]), y=float(sides[1]), z=_THICK)
+    squares = Marker(header=header, ns="region", type=Marker.CUBE_LIST, pose=pose, scale=scale)
+    squares.color.r, squares.color.g, squares.color.b = (part / 255 for part in drawing.HOLDS)
+    squares.color.a = opacity
+    squares.points = [Point(x=x, y=y) for x, y in places.tolist()]
+    return squares
 
 
 class SideOutputs:

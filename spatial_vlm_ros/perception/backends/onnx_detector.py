@@ -22,12 +22,12 @@ from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, Un
 from spatial_vlm_ros.perception.backends import dino_inputs, owl_inputs
 from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
 from spatial_vlm_ros.perception.backends.loading import read_json
-from spatial_vlm_ros.perception.backends.model_inputs import image_config
+from spatial_vlm_ros.perception.backends.model_inputs import Pixels, image_config
 from spatial_vlm_ros.perception.backends.onboard import option, yes_or_no
 from spatial_vlm_ros.perception.backends.onnx_dino import OnnxDino
-from spatial_vlm_ros.perception.backends.onnx_owl import OnnxOwl
-from spatial_vlm_ros.perception.backends.onnx_session import NAME, OnnxDevice, graph_file
-from spatial_vlm_ros.perception.backends.owl_graphs import graphs_of
+from spatial_vlm_ros.perception.backends.onnx_session import NAME, OnnxDevice, boxes_of, check_image, graph_file
+from spatial_vlm_ros.perception.backends.owl_graphs import OneGraph, TwoGraphs, graphs_of
+from spatial_vlm_ros.perception.backends.owl_inputs import PROMPT, OwlPreparation, checked_prompt, scored
 from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded, together
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.model_store.manifest import known_models
@@ -41,6 +41,36 @@ _DINO: Mapping[str, str] = MappingProxyType(
     {"threshold": "0.25", "text_threshold": "0.25", "iou": "0.8", "at_once": "8"}
 )
 _log = logging.getLogger(__name__)
+
+
+class OnnxOwl:
+    """OWL-ViT or OWLv2; see onnx_detector.AskedModel.
+
+    Args:
+        prompt: text in which a category stands for "{}".
+    """
+
+    def __init__(self, graphs: OneGraph | TwoGraphs, prepare: OwlPreparation, prompt: str = PROMPT) -> None:
+        check_image(graphs.pixels, (prepare.height, prepare.width))
+        self.prepare, self.providers = prepare, graphs.providers
+        self._graphs, self._prompt = graphs, checked_prompt(prompt)
+
+    def prompts(self, categories: Sequence[str], at_once: int) -> list[tuple[str, ...]]:
+        """Split categories into groups of `at_once`."""
+        return [tuple(categories[n : n + at_once]) for n in range(0, len(categories), at_once)]
+
+    def prepared(self, rgb: Rgb) -> Pixels:
+        """Prepare the image for the graphs."""
+        return self.prepare(rgb)
+
+    def find(
+        self, image: Pixels, prompt: Sequence[str], categories: Sequence[str], least: float, size: tuple[int, int]
+    ) -> Boxes:
+        """Find the boxes of a prompt; a box's score is the greatest of its category scores."""
+        logits, boxes = boxes_of(self._graphs(image, [self._prompt.format(name) for name in prompt]), len(prompt))
+        every = np.full((len(boxes), len(categories)), -np.inf)
+        every[:, [categories.index(name) for name in prompt]] = logits
+        return scored(every, boxes, self.prepare, least, size)
 
 
 class AskedModel(Protocol):

@@ -15,7 +15,6 @@ from test_surface_grasps import disc, free_of, inside_mug, mug, ring, scene_of, 
 
 from spatial_vlm_ros.errors import GoalError, GraspReplyError, InputError, ModelTimeoutError
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.manipulation.grasping.orientations import hand_axes
 from spatial_vlm_ros.manipulation.grasping.proposals import (
     GraspQuestion,
     GraspReply,
@@ -24,6 +23,7 @@ from spatial_vlm_ros.manipulation.grasping.proposals import (
     faces_of,
     question_of,
 )
+from spatial_vlm_ros.manipulation.grasping.search import hand_axes
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
 from spatial_vlm_ros.manipulation.pick_sequence import Ending

@@ -32,7 +32,7 @@ from spatial_vlm_ros.errors import DependencyError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception.backends.devices import best_device, best_dtype
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, transformers_class
-from spatial_vlm_ros.perception.backends.onnx_files import check_graph
+from spatial_vlm_ros.perception.backends.onnx_session import check_graph
 
 CPU = torch.device("cpu")
 SHA = "0123456789abcdef0123456789abcdef01234567"

@@ -41,8 +41,7 @@ from spatial_vlm_ros.perception.backends.onnx_detector import load as load_graph
 from spatial_vlm_ros.perception.backends.onnx_dino import INPUTS, OUTPUTS, OnnxDino
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, asked_as, merged
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.model_export.dino_export import DinoExport, masks_of_text
-from spatial_vlm_ros.perception.model_export.export import TOLERANCE, export_model
+from spatial_vlm_ros.perception.model_export.export import TOLERANCE, DinoExport, export_model, masks_of_text
 from spatial_vlm_ros.perception.model_export.graphs import convert
 from spatial_vlm_ros.types import Detection, NounPhrase
 

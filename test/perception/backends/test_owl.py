@@ -32,9 +32,8 @@ from spatial_vlm_ros.errors import DependencyError, ModelError, ModelTimeoutErro
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
 from spatial_vlm_ros.perception.backends.loading import short
-from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector
+from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, OnnxOwl
 from spatial_vlm_ros.perception.backends.onnx_detector import load as load_graph
-from spatial_vlm_ros.perception.backends.onnx_owl import OnnxOwl
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
 from spatial_vlm_ros.perception.backends.owl import OwlDetector, load
 from spatial_vlm_ros.perception.backends.owl_graphs import TwoGraphs

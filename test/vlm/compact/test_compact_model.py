@@ -31,8 +31,6 @@ from spatial_vlm_ros.vlm.compact.decoding import (
 )
 from spatial_vlm_ros.vlm.compact.detecting import detector, torch_network
 from spatial_vlm_ros.vlm.compact.letterbox import Letterbox, letterbox, resampled
-from spatial_vlm_ros.vlm.compact.losses import focal, generalised_iou
-from spatial_vlm_ros.vlm.compact.losses import mask_logits as torch_mask_logits
 from spatial_vlm_ros.vlm.compact.model import CompactModel
 from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase, draw_phrases, label_phrases, modified_phrases
 from spatial_vlm_ros.vlm.compact.scoring import PhraseDetections, average_precision, calibrated, score
@@ -48,7 +46,8 @@ from spatial_vlm_ros.vlm.compact.shards import (
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec, read_spec, spec_from
 from spatial_vlm_ros.vlm.compact.split import read_split
 from spatial_vlm_ros.vlm.compact.tokens import encode, meant, word_number
-from spatial_vlm_ros.vlm.compact.training import Told, TrainingRun, TrainingSettings, rate_at
+from spatial_vlm_ros.vlm.compact.training import Told, TrainingRun, TrainingSettings, focal, generalised_iou, rate_at
+from spatial_vlm_ros.vlm.compact.training import mask_logits as torch_mask_logits
 
 
 @pytest.fixture

@@ -16,17 +16,15 @@ from seeing import OTHER_SIDE, PALETTE, Changed, Deaf, First, Guesser, HigherIsF
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.types.proportions import Interval, wilson
+from spatial_vlm_ros.vlm.diagnostics import depth_items as tabletop
 from spatial_vlm_ros.vlm.diagnostics import scores, verdicts
-from spatial_vlm_ros.vlm.diagnostics import tabletop_drawing as tabletop
-from spatial_vlm_ros.vlm.diagnostics.controls import GREY, forms_of
-from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, LARGER
-from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine
+from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, LARGER, DrawnObject
+from spatial_vlm_ros.vlm.diagnostics.examination import GREY, Examined, examine, forms_of
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import SHAPES, Shape, draw_shapes
 from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose, report
 from spatial_vlm_ros.vlm.diagnostics.sheet import answer_sheet, attention_image
-from spatial_vlm_ros.vlm.diagnostics.tabletop_drawing import DrawnObject
 from spatial_vlm_ros.vlm.diagnostics.verdicts import BlindnessFinding, findings_of, words_of
 
 

@@ -48,8 +48,7 @@ from spatial_vlm_ros.sim import relation_pairs
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer, continuations
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.relation_judge.crops import INPUTS
-from spatial_vlm_ros.vlm.relation_judge.network import RelationNet, export
-from spatial_vlm_ros.vlm.relation_judge.training import JudgeTraining, label_weights, trained
+from spatial_vlm_ros.vlm.relation_judge.training import JudgeTraining, RelationNet, export, label_weights, trained
 from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled, one_row
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
 
