@@ -63,7 +63,7 @@ fuzz:
 	@scripts/setup.sh fuzz
 	@$(PY) -m benchmarks.fuzzing $(ARGS)
 
-# docs/faults.md: every fault on the live nodes, as observed; about 15 minutes.
+# Every fault on the live nodes, as observed; about 15 minutes.
 faults:
 	@scripts/setup.sh ros sim bags test arm web
 	@scripts/faults.sh

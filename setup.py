@@ -201,12 +201,12 @@ setup(
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],
         # Evaluation on a cluster, results as Parquet, bags and results in object stores.
         "scale": ["ray>=2.9", "pyarrow>=14", "fsspec>=2025.2", "s3fs>=2025.2"],
-        # The site (docs/adr/0058), and the drawings of relations.
+        # The site (docs/adr/0003), and the drawings of relations.
         "docs": ["sphinx>=8.1", "pydata-sphinx-theme>=0.16", "myst-parser>=4.0", "matplotlib>=3.7"],
         # The answer in three dimensions: `resolve --view`, and `--out scene.ply`.
         "view": ["open3d-cpu>=0.19"],
         "bench": ["open3d-cpu>=0.19"],
-        # Clouds, normals, meshes and ray casting where no robot waits for them (docs/adr/0052).
+        # Clouds, normals, meshes and ray casting where no robot waits for them (docs/adr/0015).
         "clouds": ["open3d-cpu>=0.19"],
         # benchmarks/fuzzing.py; wheels for CPython on x86_64 Linux.
         "fuzz": ["atheris>=3.0"],

@@ -1,21 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documentation site: `make docs` builds it into out/site (docs/adr/0058).
+"""The documentation site: `make docs` builds it into out/site (docs/adr/0003).
 
 The pages are plain Markdown that reads on a Git host, too. Two rules make a site of them. The links that begin a list
 item or a table row on a page of CONTENTS are the navigation. A page of ELSEWHERE shows a file of another folder.
+The pages of docs/generated are written before Sphinx looks for pages.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT))
 
-CONTENTS = ("index", "get_started", "on_a_robot", "concepts", "reference", "research", "python_api", "adr/README")
+from scripts.generate import site_pages  # noqa: E402
+
+CONTENTS = (
+    "index",
+    "get_started",
+    "on_a_robot",
+    "concepts",
+    "reference",
+    "research",
+    "generated/python_api",
+    "adr/README",
+)
 """Pages whose lists and tables of links are the navigation, in their order, by heading."""
 ELSEWHERE = {
     "contributing": "CONTRIBUTING.md",
@@ -71,7 +85,8 @@ _LINK = re.compile(r"(?P<open>\]\()(?P<path>[^)#:\s]+)(?P<rest>(?:#[^)]*)?\))")
 def navigation(page: str) -> list[tuple[str, list[str]]]:
     """Headings of a page of CONTENTS, each with the pages that are listed below it, relative to that page."""
     sections: list[tuple[str, list[str]]] = [("", [])]
-    for line in (DOCS / f"{page}.md").read_text(encoding="utf-8").splitlines():
+    path = f"docs/{page}.md"
+    for line in (site_pages().get(path) or (ROOT / path).read_text(encoding="utf-8")).splitlines():
         if heading := _HEADING.match(line):
             sections.append((heading["words"], []))
         elif (entry := _LISTED.match(line)) and entry["page"] not in sections[-1][1]:
@@ -104,6 +119,13 @@ def read_page(_: Any, page: str, source: list[str]) -> None:
             source[0] += "\n".join(["", "```{toctree}", *lines, "```", ""])
 
 
+def write_pages(_: Any) -> None:
+    """Write the pages that are not kept."""
+    for name, text in site_pages().items():
+        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / name).write_text(text, encoding="utf-8")
+
+
 def set_dashes(_: Any, page: Any) -> None:
     """Give the dashes that Sphinx puts before the text of a parameter the form of dashes."""
     from docutils import nodes
@@ -115,5 +137,6 @@ def set_dashes(_: Any, page: Any) -> None:
 
 def setup(app: Any) -> None:
     """Sphinx calls this."""
+    app.connect("builder-inited", write_pages)
     app.connect("source-read", read_page)
     app.connect("doctree-read", set_dashes)

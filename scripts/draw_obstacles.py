@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the images of docs/obstacles.md: charts of measured runs, and the approval image of an unnamed neighbour.
+"""Draw the images of docs/planning.md: charts of measured runs, and the approval image of an unnamed neighbour.
 
 The charts are of benchmarks/results/watching.json and unnamed.json. Needs matplotlib and the extras `sim` and `arm`.
 

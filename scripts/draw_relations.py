@@ -24,7 +24,7 @@ from matplotlib.patches import Circle, FancyArrow, Polygon, Rectangle
 from spatial_vlm_ros.parameters import DecisionConfig, DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
-from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
 from spatial_vlm_ros.types import (
     Detection,
     Distance,
@@ -198,7 +198,7 @@ def likelihood_of(image: Image, layout: Layout) -> Array:
     elif len(anchors) == 2:
         margin, sigma = measure_two(image.relation, layout, view, targets, anchors[:1], anchors[1:])
     else:
-        margin, sigma = measure(image.relation, Pairs(layout, view, targets, anchors), image.distance)
+        margin, sigma = RELATIONS[image.relation](Pairs(layout, view, targets, anchors), image.distance)
     margin = margin.reshape(STEPS, STEPS)
     return np.where(np.isnan(margin), np.nan, clause_likelihood(margin, sigma.reshape(STEPS, STEPS)))
 

@@ -16,11 +16,11 @@ Observed = Mapping[tuple[str, str], list[str]]
 
 _HEAD = """# Kinds of faults
 
-This page is the reference for [fault injection](fault_injection.md). It lists, for every stream, what each kind of
+This page is the reference for [fault injection](../fault_injection.md). It lists, for every stream, what each kind of
 fault does, the range of its amount, and the default amount. Below each table is how requests to the resolver, or goals
 of the gate, ended with such faults. [faults.md](faults.md) has the details.
 
-Made by `scripts/generate.py` from `spatial_vlm_ros/sim/faults/catalogue.py`.
+Made by `make docs` from `spatial_vlm_ros/sim/faults/catalogue.py`.
 """
 _TITLES = {
     "colour": "Colour: `rgb`",

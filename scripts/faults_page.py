@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make docs/faults.md from test observations: `make faults` runs the tests, and this script collects them.
+"""Make the page of faults from test observations: `make faults` runs the tests, and this script collects them.
 
 No cell is written by hand. `python -m scripts.faults_page FOLDER` reads the records in a folder, one JSON file a row as
-`record` of test/nodes/fault_record.py writes them, into benchmarks/results/faults.json. `make generate` makes the page
+`record` of test/nodes/fault_record.py writes them, into benchmarks/results/faults.json. `make docs` makes the page
 from that, and from benchmarks/results/stopping.json and stopping_move_group.json if stopping was measured.
 """
 
@@ -33,9 +33,9 @@ _HEAD = """# Faults
 This page shows what the resolver, the gate and the approval page do when something fails. Use it to see what to expect
 of your own set-up, and which faults nothing can detect.
 
-Each entry is a test that injects one fault ([how](fault_injection.md), [all kinds](fault_kinds.md)) into a live graph
-and records what it observes. `make faults` runs the tests, and `make generate` writes this page. Nothing is written by
-hand.
+Each entry is a test that injects one fault ([how](../fault_injection.md), [all kinds](fault_kinds.md)) into a live
+graph and records what it observes. `make faults` runs the tests, and `make docs` writes this page. Nothing is written
+by hand.
 
 ## Summary
 """
@@ -271,7 +271,7 @@ def main() -> int:
         return 2
     text = json.dumps(collected(Path(sys.argv[1])), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     (RESULTS / "faults.json").write_text(text, encoding="utf-8")
-    print("benchmarks/results/faults.json; `make generate` writes docs/faults.md and docs/fault_kinds.md of it")
+    print("benchmarks/results/faults.json; `make docs` makes two pages of it")
     return 0
 
 

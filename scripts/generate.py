@@ -8,6 +8,7 @@ of a benchmark, or what pages import from the package. A test compares the files
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from scripts.faults_page import faults_page
 from scripts.figures_page import figures_page
 from scripts.gazebo_world import world_files
 from scripts.grammar_table import grammar_table
-from scripts.reference_pages import item, reference_pages, wrapped
+from scripts.reference_pages import item, reference_pages, status_page, wrapped
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.parameters import (
     ArmPlannerConfig,
@@ -127,13 +128,13 @@ def parameter_page() -> str:
     lines = [
         "# Parameters",
         "",
-        "This page is generated from `spatial_vlm_ros/parameters/` by `make generate`.",
+        "This page is generated from `spatial_vlm_ros/parameters/` by `make docs`.",
         "",
         wrapped(
             """
             `config/resolver.yaml` has the parameters of the resolver with their defaults, as a ROS parameter
             file. The node reads such a file with `--params-file`, the command line with `--config`. The
-            parameters of [planning](planning.md) are in `config/planning.yaml`; the node `planner_gate` reads
+            parameters of [planning](../planning.md) are in `config/planning.yaml`; the node `planner_gate` reads
             them. *Read at start* marks what the resolver reads when it is configured, and another node when it
             starts.
             """
@@ -174,17 +175,25 @@ def section(title: str, config: Any, prefix: str = "") -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------ all
 
 
+@functools.cache
+def site_pages() -> dict[str, str]:
+    """Path and content of the pages that are made with the site, and not kept: those of docs/generated."""
+    return {
+        "docs/generated/parameters.md": parameter_page(),
+        "docs/generated/fault_kinds.md": fault_table(),
+        "docs/generated/faults.md": faults_page(),
+        **reference_pages(),
+    }
+
+
 def files() -> dict[str, str]:
-    """Path, from the repository's root, and content of every generated file."""
+    """Path, from the repository's root, and content of every generated file that is kept."""
     made = {
         "config/resolver.yaml": parameter_yaml(),
         "config/planning.yaml": planning_yaml(),
-        "docs/parameters.md": parameter_page(),
-        "docs/fault_kinds.md": fault_table(),
-        "docs/faults.md": faults_page(),
         "docs/figures.md": figures_page(),
+        "docs/statuses.md": status_page(),
         "spatial_vlm_ros/language/grammar.json": grammar_table(),
-        **reference_pages(),
     }
     for name in ("query", "resolution", "comparison"):
         schema = json_schema(name)

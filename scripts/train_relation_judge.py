@@ -4,7 +4,7 @@
     python -m scripts.train_relation_judge --data build/judge --out models/relation_judge
 
 A third of the images shows usual tables, the others worlds in which height in the image is a poor cue for distance.
-They are rendered into DATA, shard by shard; existing shards are kept. See docs/relation_judge.md.
+They are rendered into DATA, shard by shard; existing shards are kept. See docs/second_opinion.md.
 """
 
 from __future__ import annotations

@@ -35,7 +35,6 @@ from spatial_vlm_ros.perception.grounding_checks import (
     match_of,
     without_supports,
 )
-from spatial_vlm_ros.perception.judging import RelationJudge
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.reader import SentenceReader
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
@@ -153,8 +152,8 @@ class Resolver:
         """
         return self.look_at(frame, detections).ask(instruction, frame_of_reference, follows).resolution
 
-    def readings_of(self, words: str, before: Dialogue | None = None) -> tuple[SpatialQuery, ...]:
-        """Parse words before there is a frame; empty if a model may be asked about them, because that needs a frame.
+    def taken(self, words: str, before: Dialogue | None = None) -> DialogueTurn | None:
+        """Parse words before there is a frame; None if a model may be asked about them, because that needs a frame.
 
         Args:
             words: as in `resolve`.
@@ -165,13 +164,13 @@ class Resolver:
         """
         language = self.config.language
         try:
-            return take(words, before).queries
+            return take(words, before)
         except NotUnderstoodError as error:
             if self._reader is None and language.reader == "grammar":
                 if before is not None or language.free_form != "ask_model":
                     raise
                 FreeWords(words, error)  # raises if no model may be asked
-            return ()
+            return None
 
     def look_at(self, frame: RgbdFrame, detections: Sequence[Detection] | None = None) -> ObservedFrame:
         """Prepare a frame for several instructions; it is lifted at the first one that is understood.
@@ -314,12 +313,14 @@ class ObservedFrame:
         frame_of_reference: FrameOfReference | str | None = None,
         follows: Sequence[str] | Dialogue = (),
         checkpoint: Callable[[], None] = lambda: None,
+        taken: DialogueTurn | None = None,
     ) -> Answered:
         """Answer one instruction.
 
         Problems with the scene or the words give a refusal, never an exception.
 
         Args:
+            taken: what `Resolver.taken` made of the same words in the same dialogue; None = they are parsed.
             checkpoint: called after each stage; an exception from it (CancelledError, DeadlineError) ends the request.
 
         Returns:
@@ -334,7 +335,7 @@ class ObservedFrame:
         except Exception as error:
             answered = self._refused(instruction, error, None)
         else:
-            answered = self._answered(instruction, before, frame, watch)
+            answered = self._answered(instruction, before, frame, watch, taken)
         resolution = dataclasses.replace(
             answered.resolution, ms=watch.total(), timings_ms=watch.laps, model_domain=self._model_domain()
         )
@@ -379,14 +380,19 @@ class ObservedFrame:
         return before
 
     def _answered(
-        self, words: str, before: Dialogue | None, frame: FrameOfReference | None, watch: Stopwatch
+        self,
+        words: str,
+        before: Dialogue | None,
+        frame: FrameOfReference | None,
+        watch: Stopwatch,
+        turn: DialogueTurn | None = None,
     ) -> Answered:
         """Answer words in a dialogue, and return the dialogue after them."""
         detections, scene = self._given or (), None
         try:
             referrer, judge = self._who_refers(), self._resolver.relations.who(given=self._given is not None)
             try:
-                turn = self._taken(words, before)
+                turn = turn or self._taken(words, before)
             except NotUnderstoodError as error:
                 if before is not None or self._resolver.config.language.free_form != "ask_model":
                     raise
@@ -403,7 +409,16 @@ class ObservedFrame:
             if turn.queries[0].question is not None:
                 resolution, dialogue, unknown = question_turn(turn, scorer, partial(_without_robot, scene=scene))
             else:
-                resolution, dialogue, unknown = self._decided(turn, scorer, referrer, judge, watch)
+                choice, scorer, attempt = choose(turn, scorer)
+                if judge is not None and turn.before is None and attempt.doubt is None:  # otherwise a person decides
+                    watch.lap("relate")
+                    choice = self._resolver.relations.judged(choice, scorer, called(attempt, scorer), judge)
+                    watch.lap("judge")
+                if referrer is not None and not scorer.confirmed:  # a model must not dispute what a person chose
+                    watch.lap("relate")
+                    choice = self._resolver.cross_checked(choice, scorer, referrer)
+                    watch.lap("refer")
+                resolution, dialogue, unknown = self._worded(turn, DialogueChoice(choice, scorer, attempt))
             resolution = _with_ignored(_with_unread(resolution, grounding.unread), ignored)
             watch.lap("relate")
         except Exception as error:
@@ -448,26 +463,6 @@ class ObservedFrame:
         watch.lap("refer")
         resolution = _with_unread(_without_robot(answer.resolution, scene), grounding.unread)
         return Answered(resolution, answer.grounding.detections, answer.scene)  # later words must not refer to it
-
-    def _decided(
-        self,
-        turn: DialogueTurn,
-        scorer: PhraseScorer,
-        referrer: Referrer | None,
-        judge: RelationJudge | None,
-        watch: Stopwatch,
-    ) -> tuple[Resolution, Dialogue | None, bool]:
-        """The answer to a command, the dialogue after it, and True if no object has the name in the words."""
-        choice, scorer, attempt = choose(turn, scorer)
-        if judge is not None and turn.before is None and attempt.doubt is None:  # otherwise a person decides
-            watch.lap("relate")
-            choice = self._resolver.relations.judged(choice, scorer, called(attempt, scorer), judge)
-            watch.lap("judge")
-        if referrer is not None and not scorer.confirmed:  # a model must not dispute what a person chose
-            watch.lap("relate")
-            choice = self._resolver.cross_checked(choice, scorer, referrer)
-            watch.lap("refer")
-        return self._worded(turn, DialogueChoice(choice, scorer, attempt))
 
     @staticmethod
     def _worded(turn: DialogueTurn, decided: DialogueChoice) -> tuple[Resolution, Dialogue | None, bool]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/faults.md and docs/figures.md say what was recorded, and nothing else."""
+"""The page of faults and docs/figures.md say what was recorded, and nothing else."""
 
 import json
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the scenes are drawn from, as data. docs/constructed.md shows the same numbers; a test compares them."""
+"""What the scenes are drawn from, as data. docs/evaluation.md shows the same numbers; a test compares them."""
 
 from __future__ import annotations
 

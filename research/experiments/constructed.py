@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Right instances and refusals on scenes built by construction, for every relation of docs/relations.md.
 
-The truth needs no solver. Scenes, margins, bands and noises are described in docs/constructed.md. Each question's
+The truth needs no solver. Scenes, margins, bands and noises are described in docs/evaluation.md. Each question's
 meaning is a SpatialQuery; its words come from `research/speech/`. Seeds from REPORTING_FROM on are for reports;
 failures are printed of smaller ones only.
 

@@ -2,7 +2,7 @@
 """Right answers to questions about space on constructed scenes, and how often intervals of lengths hold the truth.
 
 The truth is `research/constructed/space_truth.py`. A yes/no, which or how many question counts where its truth is clear
-of the band of docs/constructed.md. A length is right where its interval holds the true one.
+of the band of docs/evaluation.md. A length is right where its interval holds the true one.
 
     python -m research.experiments.questions_of_space --scenes 3       a report: so many scenes of each relation
     python -m research.experiments.questions_of_space --first-seed 0 --verbose      development

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published remedies for where objects are, in a small replication; see docs/remedies_replication.md.
+"""Published remedies for where objects are, in a small replication; see docs/remedies.md.
 
     python -m research.experiments.remedies --list                     all cells, and how many seeds of each are there
     python -m research.experiments.remedies --cell axial-norm-multi --seed 0
@@ -92,8 +92,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="a sample of a few steps, which says nothing")
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints")
     parser.add_argument("--results", type=Path, default=RESULTS / "remedies", help="numbers of runs")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "remedies_results.md", help="of --report")
-    parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images", help="of --report")
+    parser.add_argument("--page", type=Path, default=ROOT / "out" / "remedies.md", help="of --report")
+    parser.add_argument("--images", type=Path, default=ROOT / "out" / "images", help="of --report")
     options = parser.parse_args(arguments)  # an unknown option is named first
     if not (options.list or options.cell or options.all or options.report):
         parser.error("one of the arguments --list --cell --all --report is required")

@@ -27,7 +27,7 @@ crossed, `effects.py`). A group of questions counts as one. n is the number of q
 
 
 def report(results: Results) -> str:
-    """A page of Markdown, in docs/; it shows IMAGES."""
+    """A page of Markdown; it shows IMAGES."""
     parts = ["# Results of the small replication", _intro(results), _accuracies(results), _by_type(results)]
     parts.append(_loudness(results))
     found = _effects(results)
@@ -51,9 +51,7 @@ def _intro(results: Results) -> str:
               for run in results.runs.values()]  # fmt: skip
     return f"""\
 This page has all tables of the replication. It is for researchers who want to check a number.
-[remedies.md](remedies.md) says what the numbers mean, and [remedies_replication.md](remedies_replication.md) how they
-were made.
-`python -m research.experiments.remedies --report` writes this page from `research/results/remedies/<cell>-<seed>.json`.
+`python -m research.experiments.remedies --report` writes it from `research/results/remedies/<cell>-<seed>.json`.
 
 There are {sum(seeds.values())} runs of {len(seeds)} cells, with {len(results.questions())} test questions each.
 Stages (c) and (d) of the fastest run took {min(learnt):.0f} s on one core. The other runs shared the machine.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a second opinion does to the answers: how reliable a model is by relation, and the rule with good and bad ones.
 
-Scenes are those of docs/constructed.md. Reliabilities are measured on seeds of their own; the rule is reported on other
+Scenes are those of docs/evaluation.md. Reliabilities are measured on seeds of their own; the rule is reported on other
 seeds, with a model that flips every relation and with honest ones that err now and then, all on the same questions.
 Both are made for the purpose: they know the simulator's truth, and answer with boxes and points of their own drawing.
 

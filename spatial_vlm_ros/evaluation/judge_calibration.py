@@ -2,7 +2,7 @@
 """Calibrates a model's probabilities of single relations on labelled pairs.
 
 A case that expects one of several objects of a name says that its relation holds of that object, and of none of the
-others. What the calibrations do to an answer is in docs/relation_judge.md.
+others. What the calibrations do to an answer is in docs/second_opinion.md.
 
 A model that assumes "higher in the image is farther" is right on most pairs on a bare table. Only pairs that contradict
 this rule distinguish such a model from one that perceives depth, so they are counted, too.

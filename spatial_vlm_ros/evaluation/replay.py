@@ -271,18 +271,18 @@ class _Player:
         for words in instructions:
             self._answered = True
             try:
-                self._resolver.readings_of(words)
+                taken = self._resolver.taken(words)
             except SpatialVlmError as error:  # as live: words that no frame would help wait for none
                 yield ReplayedAnswer(refusal(words, error), None, (), self._now_ns)
                 continue
-            resolution, seen, scene, _ = observed.ask(words, self._frame_of_reference)
+            resolution, seen, scene, _ = observed.ask(words, self._frame_of_reference, taken=taken)
             yield ReplayedAnswer(resolution, frame, seen, self._now_ns, scene)
 
     def _refused(self, instruction: str, error: SpatialVlmError, stamp_ns: int = 0) -> ReplayedAnswer:
         """A refusal for want of a frame, but for words that no frame would help."""
         self._answered = True
         try:
-            self._resolver.readings_of(instruction)
+            self._resolver.taken(instruction)
         except SpatialVlmError as misunderstood:
             return ReplayedAnswer(refusal(instruction, misunderstood), None, (), self._now_ns)
         if isinstance(error, TransformUnavailableError) and not self._has_transforms:

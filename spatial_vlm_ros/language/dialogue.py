@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
-from spatial_vlm_ros.language.parser import parse, parse_after
+from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.question_subjects import asked_phrases, subject_of
 from spatial_vlm_ros.language.stopping import stops
 from spatial_vlm_ros.language.vocabulary import phrase_table
@@ -273,11 +273,11 @@ def parse_answer(answer: str) -> tuple[SpatialQuery, ...]:
 def _counted(words: str) -> tuple[SpatialQuery, ...]:
     """Readings of an answer; an ordinal without a side counts from the left, as in the questions asked back."""
     try:
-        return parse_after(words, later=True)
+        return parse(words, later=True)
     except NotUnderstoodError as error:
         if error.reason != _COUNTS_UNSAID:
             raise
-    return parse_after(f"{words.rstrip(' .!?')} from the left", later=True)
+    return parse(f"{words.rstrip(' .!?')} from the left", later=True)
 
 
 # ------------------------------------------------------------------------------------------------ other than

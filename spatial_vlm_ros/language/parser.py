@@ -23,7 +23,7 @@ from spatial_vlm_ros.language.refusals import DISTANCE_HERE, UNITLESS, unexpecte
 from spatial_vlm_ros.language.reordering import reorder
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
 from spatial_vlm_ros.language.steps import readings_of
-from spatial_vlm_ros.language.stopping import asks_to_stop
+from spatial_vlm_ros.language.stopping import asks_to_stop, stops
 from spatial_vlm_ros.language.tagging import Tagger
 from spatial_vlm_ros.language.words import Word, check, split, without_stumbles
 from spatial_vlm_ros.types import NounPhrase, SpatialQuery
@@ -332,11 +332,13 @@ def flatten(tokens: list[Token], instruction: str) -> Sentence:
     return sentence
 
 
-def parse(instruction: str) -> tuple[SpatialQuery, ...]:
+def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
     """Parse an instruction into all its readings.
 
     Args:
         instruction: one command, question or description in English, or several commands in one sentence.
+        later: True if something was said before. Then "it" is a phrase of the category "it" for the caller to replace,
+            and "the other mug" excludes that object.
 
     Returns:
         The readings, the preferred one first; their preferences sum to 1, and `readings` is their number on each. Words
@@ -346,20 +348,10 @@ def parse(instruction: str) -> tuple[SpatialQuery, ...]:
         InputError: not a string, longer than `MAX_LENGTH` characters, or with control characters.
         NotUnderstoodError: the words are outside the grammar; it carries the span of the first part not understood.
     """
-    return parse_after(instruction, later=False)
-
-
-def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
-    """Parse an instruction that may follow others.
-
-    Args:
-        later: True if something was said before. Then "it" is a phrase of the category "it" for the caller to replace,
-            and "the other mug" excludes that object.
-    """
+    if stops(instruction):
+        return (SpatialQuery(instruction, STOP, NounPhrase("object")),)
     check(instruction)
     words = split(instruction)
-    if asks_to_stop(words):
-        return (SpatialQuery(instruction, STOP, NounPhrase("object")),)
     asked = read_question(without_stumbles(words), instruction, lambda part: _read(part, instruction, later), later)
     return _read(words, instruction, later) if asked is None else asked
 

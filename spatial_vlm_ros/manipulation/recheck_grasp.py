@@ -3,7 +3,7 @@
 
 It compares how far the target's faces shifted along the axes of the grasp, so one rule covers a target that moved,
 turned or changed its size. A change may use up the clearance of the grasp, but not the padding, which represents the
-target's position uncertainty. docs/planner_gate.md derives the limits.
+target's position uncertainty. docs/planner_gate.md has the limits.
 """
 
 from __future__ import annotations

@@ -303,7 +303,7 @@ class DomainGateConfig(Bounded):
 
 @dataclass(frozen=True)
 class OccupancyConfig(Bounded):
-    """How depth becomes unnamed obstacles. docs/obstacles.md explains each."""
+    """How depth becomes unnamed obstacles; see docs/planning.md."""
 
     edge: float = parameter(0.01, "m", 0.004, 0.1, "edge of a voxel of occupied space")
     reach: float = parameter(

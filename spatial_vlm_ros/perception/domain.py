@@ -3,7 +3,7 @@
 
 A detector's score is not evidence that it knows the kind of image: scores are as high on unfamiliar images. So a
 backend declares its domain, and one that was trained only on simulated images is refused if the images are not known to
-be simulated (ADR 0037). A grounder declares it with an attribute `domain`, one of MODEL_DOMAINS; without the attribute
+be simulated (ADR 0005). A grounder declares it with an attribute `domain`, one of MODEL_DOMAINS; without the attribute
 the domain is "unknown", and nothing is refused.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resolve words outside the grammar by asking a model which object they mean (ADR 0044).
+"""Resolve words outside the grammar by asking a model which object they mean (ADR 0033).
 
 `language.free_words` decides whether such words may be asked at all, `pointed_out` handles the model's answer, and
 `spatial.free_words` checks it against geometry.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Combine a model's verdicts on single relations with the measurement. docs/relation_judge.md.
+"""Combine a model's verdicts on single relations with the measurement. docs/second_opinion.md.
 
 Geometry leads: a model is asked about the relations of the candidates, and its answers change their odds by a measured
 ratio, relation by relation. A model never gives a position: an object without measured depth has no pose, and a clear
@@ -44,7 +44,7 @@ _FAR = 30.0  # log-odds beyond which a probability is 0 or 1 in floating point
 _RIDGE = 1e-3  # keeps the slope finite if all probabilities are equal
 _SURE = 2.0  # standard errors by which a slope must be above 0 for a model to count as informative
 _NAMES = ("slope", "error", "offset", "n", "positive")
-_REPAIR = "measure it with `spatial-vlm calibrate --judge`, or write it as docs/relation_judge.md says"
+_REPAIR = "measure it with `spatial-vlm calibrate --judge`, or write it as docs/second_opinion.md says"
 
 
 # ------------------------------------------------------------------------------------------------ calibration

@@ -23,7 +23,7 @@ from spatial_vlm_ros.spatial.judgements import Judgements
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood, normal_cdf
 from spatial_vlm_ros.spatial.model_evidence import ModelEvidence
-from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
 from spatial_vlm_ros.spatial.which_surface import as_said
 from spatial_vlm_ros.types import FrameOfReference, RelationClause
 
@@ -74,12 +74,12 @@ class Asked:
 
     def judged_of(self, pairs: Pairs) -> tuple[Array, Array]:
         """(T, A) margins and likelihoods of these pairs, negation included; read-only."""
-        margins, holds = self.known.judged(self.clause, pairs, self._judge)
-        return margins, self.evidence.weighed(self.clause, pairs, holds)
-
-    def _judge(self, pairs: Pairs) -> tuple[Array, Array]:
-        found = measure(self.clause.relation, pairs, self.clause.distance)
-        return self.judged(*as_said(pairs, self.clause, found))
+        found = self.known.judged(self.clause, pairs)
+        if found is None:
+            measured = RELATIONS[self.clause.relation](pairs, self.clause.distance)
+            found = self.judged(*as_said(pairs, self.clause, measured))
+            self.known.keep(self.clause, pairs, found)
+        return found[0], self.evidence.weighed(self.clause, pairs, found[1])
 
     def judged(self, margin: Array, sigma: Array) -> tuple[Array, Array]:
         """Margins with their likelihoods, reversed if the clause is negated."""
@@ -121,7 +121,7 @@ def each_by_itself(relations: Iterable[RelationClause]) -> Iterator[RelationClau
 
 
 def judge(asked: Asked) -> ClauseBelief:
-    """Judge a clause of a relation in RELATIONS."""
+    """Judge a clause of a relation in RELATIONS: several anchors together, or the likeliest one for each target."""
     relation, first = RELATIONS[asked.clause.relation], asked.anchors[0]
     plural = first.phrase.count not in (None, 1)
     if len(asked.anchors) == 2:
@@ -137,12 +137,7 @@ def judge(asked: Asked) -> ClauseBelief:
         return by_all(asked, first, relation.several == "all" or (first.phrase.count or 0) > 1)
     if asked.clause.negated and len(first.members) > 1:
         return by_all(asked, first, every=True)  # not behind the box: behind none of the boxes that could be meant
-    return by_one(asked, first)
-
-
-def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
-    """Judge with the likeliest single anchor for each target."""
-    rows, tried = _worth_measuring(asked, anchor)
+    rows, tried = _worth_measuring(asked, first)
     out = asked.blank(1)
     contrasted = asked.singles and asked.clause.relation in CONTRASTED
     contrasted = contrasted and not asked.clause.negated and asked.clause.distance is None
@@ -150,7 +145,7 @@ def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
     for some in _blocks(asked.targets, len(rows)):
         pairs = asked.pairs(some, rows)
         margins, holds = asked.judged_of(pairs)
-        joint = holds * anchor.without(some, rows)
+        joint = holds * first.without(some, rows)
         joint[:, ~tried] = 0.0
         joint[some[:, None] == rows[None, :]] = 0.0  # no object has a relation to itself
         pick = (np.arange(len(some)), joint.argmax(axis=1))
@@ -335,7 +330,7 @@ def by_support(asked: Asked, view: Viewpoint) -> ClauseBelief:
     supporting_objects = np.flatnonzero(layout.measured)
     for some in _blocks(targets, len(supporting_objects)):
         pairs = Pairs(layout, view, some, supporting_objects)
-        carried = np.maximum(measure("inside", pairs)[0], measure("on", pairs)[0])
+        carried = np.maximum(RELATIONS["inside"](pairs)[0], RELATIONS["on"](pairs)[0])
         carried[some[:, None] == supporting_objects[None, :]] = -np.inf
         out.margin[some] = np.minimum(out.margin[some], -carried.max(axis=1, initial=-np.inf))
     if asked.clause.negated:

@@ -96,13 +96,13 @@ class ResolvedChoice:
 
 def decide(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedChoice:
     """Weigh all readings on the scene, decide, and check whether another frame of reference decides differently."""
-    verdict = _weigh(queries, scorer)
+    verdict = _ladder(queries, scorer).verdict()
     if verdict.status is not Status.OK or (scorer.confirmed and set(verdict.meant) <= set(scorer.confirmed)):
         return verdict  # a person's choice does not depend on the viewpoint
     frames, meant, chosen = [scorer.default_frame], [set(verdict.meant)], [verdict.chosen]
     for frame in other_frames(scorer):
         try:
-            other = _weigh(queries, scorer.seen_from(frame))
+            other = _ladder(queries, scorer.seen_from(frame)).verdict()
         except FrameUndefinedError:
             continue
         if other.status is Status.OK and set(other.meant) not in meant:
@@ -122,15 +122,6 @@ def other_frames(scorer: PhraseScorer) -> Iterator[FrameOfReference]:
     objects = scorer.layout.scene.objects
     if any(objects[row].detection.front is not None for rows in scorer.unsaid for row in rows):
         yield FrameOfReference.OBJECT
-
-
-def _weigh(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedChoice:
-    """The decision in the scorer's default frame.
-
-    A reading counts by its preference from the words times how well the scene can satisfy it, so that geometry settles
-    attachments; then each object's probability is summed over the readings.
-    """
-    return _ladder(queries, scorer).verdict()
 
 
 @dataclass(frozen=True)
@@ -158,7 +149,11 @@ def all_fitting(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> Fittin
 
 
 def _ladder(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> _Ladder:
-    """Weigh all readings."""
+    """Weigh all readings in the scorer's default frame.
+
+    A reading counts by its preference from the words times how well the scene can satisfy it, so that geometry settles
+    attachments; then each object's probability is summed over the readings.
+    """
     beliefs = [scorer.score_phrase(query.target) for query in queries]
     shares = np.array([q.preference * _satisfied(q, b, scorer) for q, b in zip(queries, beliefs, strict=True)])
     shares /= shares.sum()

@@ -136,10 +136,10 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
     Args:
         before: the dialogue; None = they begin one.
     """
-    if stops(words):
-        raise StopRequestedError(words)
     if before is None:
         return DialogueTurn(words, (Attempt(supported(parse(words))),))
+    if stops(words):
+        raise StopRequestedError(words)
     if len(before.said) >= MOST_SAID:
         repair = "send the whole instruction without a dialogue id"
         raise InputError("dialogue", f"{len(before.said)} turns", f"at most {MOST_SAID}", repair)

@@ -2,7 +2,7 @@
 """Check the object that a model points at for words outside the grammar: an answer, or a refusal.
 
 The model only chooses the object: its position is measured, and everything that can be checked is checked. A person
-must agree before anything moves (ADR 0044), so the answer says that a model chose it.
+must agree before anything moves (ADR 0033), so the answer says that a model chose it.
 """
 
 from __future__ import annotations

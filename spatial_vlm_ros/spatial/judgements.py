@@ -6,7 +6,6 @@ The readings of a sentence share most of their clauses and differ in their attac
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from spatial_vlm_ros.spatial.belief import Rows
@@ -40,14 +39,17 @@ class Judgements:
             self._pairs[key] = pairs
         return pairs
 
-    def judged(
-        self, clause: RelationClause, pairs: Pairs, judge: Callable[[Pairs], tuple[Array, Array]]
-    ) -> tuple[Array, Array]:
-        """(T, A) margins and likelihoods of a clause, read-only; computed by `judge` if they are new."""
-        between = pairs.view.frame, pairs.targets.tobytes(), pairs.anchors.tobytes()
-        if self._pairs.get(between) is not pairs:
-            return judge(pairs)
-        key = between, (clause.relation, clause.preposition, clause.negated, clause.distance)
-        if key not in self._judged:
-            self._judged[key] = judge(pairs)
-        return self._judged[key]
+    def judged(self, clause: RelationClause, pairs: Pairs) -> tuple[Array, Array] | None:
+        """(T, A) margins and likelihoods of a clause, read-only; None if they are new."""
+        return self._judged.get(_key(clause, pairs))
+
+    def keep(self, clause: RelationClause, pairs: Pairs, found: tuple[Array, Array]) -> None:
+        """Keep what was judged of cached pairs."""
+        key = _key(clause, pairs)
+        if self._pairs.get(key[0]) is pairs:
+            self._judged[key] = found
+
+
+def _key(clause: RelationClause, pairs: Pairs) -> tuple[_Between, _Said]:
+    between = pairs.view.frame, pairs.targets.tobytes(), pairs.anchors.tobytes()
+    return between, (clause.relation, clause.preposition, clause.negated, clause.distance)

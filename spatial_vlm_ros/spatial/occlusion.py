@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find where an unseen object could be: ground that hides an object of a given size. See docs/occlusion.md.
+"""Find where an unseen object could be: ground that hides an object of a given size. See docs/shape.md.
 
 Computed on a grid on the ground: the shadows of objects seen from the camera, minus the ground that the objects cover.
 An object can be hidden where its whole outline fits in.

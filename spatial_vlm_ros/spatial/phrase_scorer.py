@@ -110,11 +110,8 @@ class PhraseScorer:
                 distinguish it from others of its name, and no choice among the objects settles that.
         """
         key = phrase, prepositions(phrase), anchor, each
-        if key not in self._known:
-            self._known[key] = self._score(phrase, anchor, each)
-        return self._known[key]
-
-    def _score(self, phrase: NounPhrase, anchor: bool, each: bool) -> PhraseBelief:
+        if key in self._known:
+            return self._known[key]
         name = self.match(phrase)
         if phrase in self.left:
             name = name * self.left[phrase]
@@ -142,7 +139,8 @@ class PhraseScorer:
             if ordered is not None:
                 weight = weight * ordered.chance
                 found.append(ordered)
-        return PhraseBelief(phrase, fit, weight, tuple(found), doubtful, name)
+        belief = self._known[key] = PhraseBelief(phrase, fit, weight, tuple(found), doubtful, name)
+        return belief
 
     def _fit(self, phrase: NounPhrase, name: Array, each: bool) -> tuple[Array, Array, frozenset[int]]:
         """How well each object fits name and attributes; `name` (N,) is how well its name alone fits.
@@ -245,14 +243,8 @@ class PhraseScorer:
         compares = clause.relation in clauses.COMPARED or clause.relation in clauses.CONTRASTED
         among = targets.tobytes(), weight.tobytes() if compares else b""
         key = said, tuple(map(id, believed)), among, anchor, single  # beliefs stay in `_known`, and so do their ids
-        if key not in self._clauses:
-            self._clauses[key] = self._judge(clause, believed, targets, weight, anchor, single)
-        return self._clauses[key]
-
-    def _judge(
-        self, clause: RelationClause, believed: tuple[PhraseBelief, ...], targets: Rows, weight: Array, anchor: bool,
-        single: bool,
-    ) -> ClauseBelief:  # fmt: skip
+        if key in self._clauses:
+            return self._clauses[key]
         found = self.config.decision.found
         part = self.part(clause, believed)
         if part is not None:
@@ -260,7 +252,8 @@ class PhraseScorer:
             asked = clauses.Asked(
                 self.layout, self.config, view, clause, believed, targets, weight, anchor, known=self.known
             )
-            return by_part(asked, part)
+            belief = self._clauses[key] = by_part(asked, part)
+            return belief
         region = regions.as_part(clause, believed, self.layout, found)
         if region is not None:
             clause, believed = region
@@ -271,12 +264,15 @@ class PhraseScorer:
             self.layout, self.config, view, clause, believed, targets, weight, anchor, single, self.known, self.evidence
         )
         if clause.relation in clauses.COMPARED:
-            return clauses.by_distance(asked, weight)
-        if clause.relation == clauses.OTHER_THAN:
-            return clauses.by_identity(asked)
-        if regions.is_support(clause, believed[0], self.layout, found):
-            return clauses.by_support(asked, self._view(FrameOfReference.VIEWER))
-        return clauses.judge(asked)
+            belief = clauses.by_distance(asked, weight)
+        elif clause.relation == clauses.OTHER_THAN:
+            belief = clauses.by_identity(asked)
+        elif regions.is_support(clause, believed[0], self.layout, found):
+            belief = clauses.by_support(asked, self._view(FrameOfReference.VIEWER))
+        else:
+            belief = clauses.judge(asked)
+        self._clauses[key] = belief
+        return belief
 
     def is_so(self, clause: RelationClause, row: int) -> bool:
         """True if a clause holds for one object, whatever its name."""

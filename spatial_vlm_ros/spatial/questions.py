@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choose a question that resolves an ambiguity: the shortest of those that split the candidates best.
 
-See docs/questions.md. The parser understands every answer that a question offers.
+See docs/dialogue.md. The parser understands every answer that a question offers.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy as np
 
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
-from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
+from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure_set, measure_two
 from spatial_vlm_ros.types import Distance
 
 _ALIKE = 0.002  # metres between margins of an object and of its imagined copy at the same place
@@ -85,7 +85,7 @@ def _measured(layout: Layout, targets: Indices, asked: AskedRelation) -> tuple[A
         two = measure_two(relation.name, layout, asked.view, targets, anchors[:1], anchors[1:])
         margin, sigma = two[0][:, 0, 0], two[1][:, 0, 0]
     else:
-        margins, sigmas = measure(relation.name, Pairs(layout, asked.view, targets, anchors), asked.distance)
+        margins, sigmas = relation(Pairs(layout, asked.view, targets, anchors), asked.distance)
         margins = -margins if asked.negated else margins
         certain = np.nan_to_num(margins / np.maximum(sigmas, 1e-6))
         best = (np.argmax if relation.several == "any" and not asked.negated else np.argmin)(certain, axis=1)

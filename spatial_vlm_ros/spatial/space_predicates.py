@@ -19,7 +19,7 @@ from spatial_vlm_ros.spatial.clauses import each_by_itself
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, other_frames, phrases_not_found
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood, normal_cdf, state_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.space_findings import (
     AskedSubject,
     NamedRow,
@@ -181,7 +181,7 @@ def _check_settled(
     if len(rivals) < 2 or weight.max() / weight.sum() >= config.mass or relation.pairwise is None:
         return
     view = scorer.view_for(clause.frame, relation.framed, rivals)
-    margin, sigma = measure(clause.relation, Pairs(scorer.layout, view, np.array([row]), rivals), clause.distance)
+    margin, sigma = RELATIONS[clause.relation](Pairs(scorer.layout, view, np.array([row]), rivals), clause.distance)
     likelihood = clause_likelihood(-margin if clause.negated else margin, sigma)[0]
     if len({state_of(float(one), config.holds) for one in likelihood}) > 1:
         choice = decide([SpatialQuery(reading.instruction, "find", anchor)], scorer)
@@ -240,7 +240,7 @@ def _holds_something(row: int, scorer: PhraseScorer) -> float:
     if not len(others) or not layout.measured[row]:
         return 0.0 if layout.measured[row] else UNKNOWN
     pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), others, np.array([row]))
-    return max(float(clause_likelihood(*measure(name, pairs)).max()) for name in ("inside", "on"))
+    return max(float(clause_likelihood(*RELATIONS[name](pairs)).max()) for name in ("inside", "on"))
 
 
 def _on_a_side(

@@ -22,7 +22,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
-from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
+from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure_set, measure_two
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface, room_for, whole_outline
 from spatial_vlm_ros.types import Detection, Distance, OrientedBox, SceneObject
 from spatial_vlm_ros.types.query import Preposition
@@ -182,7 +182,7 @@ def _measured(scene: Layout, request: PlaceRequest, targets: Indices, anchors: I
     if relation.two is not None and len(anchors) == 2:
         margin, sigma = measure_two(relation.name, scene, request.view, targets, anchors[:1], anchors[1:])
         return margin[:, :, 0], sigma[:, :, 0]
-    return measure(relation.name, Pairs(scene, request.view, targets, anchors), request.distance)
+    return relation(Pairs(scene, request.view, targets, anchors), request.distance)
 
 
 def _imagined(

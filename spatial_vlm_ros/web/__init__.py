@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared parts of the local web pages: access control, slow clients, headers, forms, a server on a thread, style.
 
-Does not know what a page shows. The approval page and the labelling page are built on it (ADR 0021, ADR 0049).
+Does not know what a page shows. The approval page and the labelling page are built on it (ADR 0021, ADR 0013).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import click
 import pytest
 
 import spatial_vlm_ros
+from scripts.generate import site_pages
 from spatial_vlm_ros import parameters
 from spatial_vlm_ros.cli.main import VERBS, main
 from spatial_vlm_ros.streams import frame_assembler
@@ -22,13 +23,13 @@ DOCS = ROOT / "docs"
 
 
 def page(name: str) -> str:
-    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    return site_pages().get(f"docs/{name}.md") or (DOCS / f"{name}.md").read_text(encoding="utf-8")
 
 
 def linked(name: str) -> Iterator[str]:
     """Texts of the pages that a page links to."""
     for target in dict.fromkeys(re.findall(r"\]\(([\w/]+)\.md[)#]", page(name))):
-        yield page(target)
+        yield page((Path(name).parent / target).as_posix())
 
 
 def sections(name: str, level: int) -> dict[str, str]:
@@ -38,14 +39,16 @@ def sections(name: str, level: int) -> dict[str, str]:
 
 
 def test_every_public_name_is_in_the_python_reference() -> None:
-    pages = "".join(linked("python_api"))
+    pages = "".join(linked("generated/python_api"))
     names = set(re.findall(r"^\.\. (?:auto\w+|py:data):: spatial_vlm_ros\.(\w+)$", pages, re.M))
     assert set(spatial_vlm_ros.__all__) - names == set()
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_command_is_in_the_reference_with_each_of_its_options(verb: str) -> None:
-    told = {heading.lstrip("# "): text for level in (2, 3) for heading, text in sections("cli", level).items()}
+    told = {
+        heading.lstrip("# "): text for level in (2, 3) for heading, text in sections("generated/cli", level).items()
+    }
 
     def check(command: click.Command | None, path: str) -> None:
         assert command is not None
@@ -62,7 +65,7 @@ def test_every_command_is_in_the_reference_with_each_of_its_options(verb: str) -
 
 @pytest.mark.parametrize("name", [name for name in parameters.__all__ if name.endswith("Config")])
 def test_every_parameter_is_in_the_reference(name: str) -> None:
-    text = page("parameters")
+    text = page("generated/parameters")
     for field in dataclasses.fields(getattr(parameters, name)):
         if field.metadata or field.name == "frame_of_reference":
             assert re.search(rf"`(\w+\.)?{field.name}`", text), field.name
@@ -95,7 +98,7 @@ def test_every_topic_service_and_action_is_in_the_reference() -> None:
 
 
 def test_every_interface_is_in_the_reference_with_each_of_its_fields() -> None:
-    told = sections("interfaces", 3)
+    told = sections("generated/interfaces", 3)
     for folder in ("action", "msg", "srv"):
         for path in (ROOT / "interfaces" / folder).iterdir():
             assert path.read_text(encoding="utf-8").strip() in told[path.name]
@@ -108,7 +111,7 @@ def test_every_status_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize("path", sorted((DOCS / "schema").glob("*.json")), ids=lambda path: path.stem)
 def test_every_field_of_json_is_in_the_reference(path: Path) -> None:
-    told = sections("json_fields", 2)
+    told = sections("generated/json_fields", 2)
     for name, form in json.loads(path.read_text(encoding="utf-8"))["$defs"].items():
         for field in form.get("properties", {}):
             assert f"\n- `{field}` (" in told[name], f"{name}.{field}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observations of faults, kept as JSON where docs/faults.md is made from them. Not a test."""
+"""Observations of faults, kept as JSON for the page of faults. Not a test."""
 
 from __future__ import annotations
 

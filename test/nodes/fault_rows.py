@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of docs/faults.md that need a camera, of fault_rows.jsonl: the fault, how it is injected, what is right."""
+"""Rows of the page of faults that need a camera, of fault_rows.jsonl: fault, how it is injected, what is right."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ ASKED = 2
 
 @dataclass(frozen=True)
 class Broken:
-    """One row of docs/faults.md; `change`, `begin` and `repair` name methods of Setup; `quick` rows are not slow."""
+    """A row of the page of faults; `change`, `begin` and `repair` name methods of Setup; `quick` rows are not slow."""
 
     id: str
     fault: str

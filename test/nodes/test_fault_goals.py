@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goals that are not as they should be, on the live node: rows of docs/faults.md."""
+"""Goals that are not as they should be, on the live node: rows of the page of faults."""
 
 import time
 from collections import Counter

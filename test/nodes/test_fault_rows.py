@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every fault of a camera, its transforms, clocks, detections and model on the live node: rows of docs/faults.md."""
+"""Every fault of camera, transforms, clocks, detections and model on the live node: rows of the page of faults."""
 
 import time
 from collections.abc import Callable

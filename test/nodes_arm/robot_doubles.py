@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doubles of a robot's controllers in one process, as ros2_control_node has them (docs/drivers.md). Not a test."""
+"""The doubles of a robot's controllers in one process, as ros2_control_node has them (docs/grippers.md). Not a test."""
 
 from __future__ import annotations
 

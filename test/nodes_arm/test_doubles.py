@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doubles do what their sources do, above all where that is not what an interface promises (docs/drivers.md)."""
+"""The doubles do what their sources do, above all where that is not what an interface promises (docs/grippers.md)."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every fault of the controllers and of the joint states under the gate: rows of docs/faults.md."""
+"""Every fault of the controllers and of the joint states under the gate: rows of the page of faults."""
 
 import threading
 import time

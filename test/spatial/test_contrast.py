@@ -21,12 +21,13 @@ from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import COLOURS, Rendering
-from spatial_vlm_ros.spatial import clauses, judgements, superlatives
+from spatial_vlm_ros.spatial import judgements, superlatives
 from spatial_vlm_ros.spatial.attributes import attribute_likelihood, colour_shares
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.relations import RelationMeasure
 from spatial_vlm_ros.spatial.superlatives import Key, middle_of_spread, place_in_order, places_in_order
 from spatial_vlm_ros.spatial.support_check import check_supported
 from spatial_vlm_ros.types import FrameOfReference, Ordinal, Status
@@ -371,20 +372,22 @@ def answer(instruction: str, objects: int) -> dict[str, Any]:
 def test_answers_are_those_of_measuring_everything_anew(instruction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = [answer(instruction, n) for n in (8, 16)]
     monkeypatch.setattr(judgements, "_MOST", -1)
-    judged = PhraseScorer._judge
-    monkeypatch.setattr(PhraseScorer, "_judge", lambda self, *asked: (self._clauses.clear(), judged(self, *asked))[1])
+    judged = PhraseScorer._clause
+    monkeypatch.setattr(
+        PhraseScorer, "_clause", lambda self, *a, **k: (self._clauses.clear(), judged(self, *a, **k))[1]
+    )
     assert [answer(instruction, n) for n in (8, 16)] == kept
 
 
 def test_each_relation_of_the_same_objects_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, bytes, bytes]] = []
-    measured = clauses.measure
+    measured = RelationMeasure.__call__
 
-    def measure(name: str, pairs: Any, distance: Any = None) -> Any:
-        asked.append((name, pairs.targets.tobytes(), pairs.anchors.tobytes()))
-        return measured(name, pairs, distance)
+    def measure(relation: RelationMeasure, pairs: Any, distance: Any = None) -> Any:
+        asked.append((relation.name, pairs.targets.tobytes(), pairs.anchors.tobytes()))
+        return measured(relation, pairs, distance)
 
-    monkeypatch.setattr(clauses, "measure", measure)
+    monkeypatch.setattr(RelationMeasure, "__call__", measure)
     readings = Resolver().answer(scene_of(31), FIVE).query
     assert readings is not None
     assert readings.readings > 30

@@ -29,7 +29,7 @@ from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.likelihood import clause_likelihood, state_of
 from spatial_vlm_ros.spatial.relation_region import AskedRelation, likelihood_over, measured_at, measured_over
-from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
 from spatial_vlm_ros.spatial.relations.distances import stated
 from spatial_vlm_ros.types import ClauseState, Distance, FrameOfReference, Plane, UpSource
 
@@ -245,7 +245,7 @@ def deviation(ground: Ground, relation: str, base: float, up_from: UpSource, til
     support = dataclasses.replace(scene.support or Plane(scene.up, 0.6, 0.0), sigma_tilt=np.radians(tilt_deg))
     layout = lay_out(dataclasses.replace(scene, up_from=up_from, support=support), DepthConfig(), RelationConfig())
     pairs = Pairs(layout, layout.viewpoint(VIEWER), np.array([0]), np.array([1]))
-    return float(measure(relation, pairs)[1][0, 0])
+    return float(RELATIONS[relation](pairs)[1][0, 0])
 
 
 def test_a_difference_in_height_is_no_surer_than_up(ground: Ground) -> None:
@@ -281,7 +281,7 @@ def test_a_stated_distance_is_the_gap_along_the_relations_own_direction(
         ("at least", gap - 0.03, 0.03),
         ("at least", gap + 0.03, -0.03),
     ):
-        got, sigma = measure(relation, pairs, Distance(distance, said))  # type: ignore[arg-type]
+        got, sigma = RELATIONS[relation](pairs, Distance(distance, said))  # type: ignore[arg-type]
         assert got[0, 0] == pytest.approx(min(expected, bound), **EXACT), (said, distance)
         assert sigma[0, 0] > 0
 
@@ -289,19 +289,19 @@ def test_a_stated_distance_is_the_gap_along_the_relations_own_direction(
 def test_the_relation_itself_has_to_hold_and_below_is_measured_from_the_underside(ground: Ground) -> None:
     """14 cm to the right is not 14 cm to the left, and 14 cm off the cone is not behind."""
     pairs = pairs_of(ground, Object(1.0, 0.2), Object(1.0, 0.0))
-    assert measure("left of", pairs, Distance(0.14))[0][0, 0] == pytest.approx(-0.2, **EXACT)
-    assert measure("behind", pairs, Distance(0.0, "at least"))[0][0, 0] < -0.1
+    assert RELATIONS["left of"](pairs, Distance(0.14))[0][0, 0] == pytest.approx(-0.2, **EXACT)
+    assert RELATIONS["behind"](pairs, Distance(0.0, "at least"))[0][0, 0] < -0.1
     pairs = pairs_of(ground, Object(1.0, 0.0), Object(1.0, 0.0, (0.4, 0.4, 0.02), base=0.2))
     for relation in ("below", "under"):
-        assert measure(relation, pairs, Distance(0.14))[0][0, 0] == pytest.approx(0.028, **EXACT)
+        assert RELATIONS[relation](pairs, Distance(0.14))[0][0, 0] == pytest.approx(0.028, **EXACT)
     with pytest.raises(ValueError, match="on"):
-        measure("on", pairs, Distance(0.1))
+        RELATIONS["on"](pairs, Distance(0.1))
 
 
 def test_a_stated_distance_takes_the_place_of_a_vague_word(ground: Ground) -> None:
     """What decides brings its own deviation: that of a measured gap is smaller than that of "near"."""
     pairs = pairs_of(ground, Object(1.0, 0.1), Object(1.0, 0.0))
-    (_, vague), (_, exact) = measure("near", pairs), measure("near", pairs, Distance(0.04))
+    (_, vague), (_, exact) = RELATIONS["near"](pairs), RELATIONS["near"](pairs, Distance(0.04))
     assert exact[0, 0] < vague[0, 0] / 2
 
 

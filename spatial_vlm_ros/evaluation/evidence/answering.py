@@ -84,7 +84,7 @@ def answer_bundle(
         return ReplayedAnswer(refused_in(words, error, before, stamp_ns), None, (), stamp_ns)
 
     try:
-        resolver.readings_of(words, before)
+        taken = resolver.taken(words, before)
     except SpatialVlmError as error:  # as live: no frame would help
         return refused(error)
     _check_frame(bundle)
@@ -103,7 +103,7 @@ def answer_bundle(
     if not finds_anew and record.grounding is not None:
         resolver = Resolver(resolver.config, _kept(bundle, found or ()))
     given = found if not finds_anew and record.grounding is None else None
-    resolution, seen, scene, _ = resolver.look_at(frame, given).ask(words, said_frame, before or ())
+    resolution, seen, scene, _ = resolver.look_at(frame, given).ask(words, said_frame, before or (), taken=taken)
     return ReplayedAnswer(resolution, frame, seen, frame.stamp_ns, scene)
 
 

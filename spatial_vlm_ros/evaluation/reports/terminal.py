@@ -172,7 +172,7 @@ def judge_calibration(name: str, tally: JudgeTally) -> None:
         if count.few:
             console.print(
                 f"Too few pairs of {relation!r} contradict that rule to show what the model knows beyond it. "
-                "Add cases in which the farther object is lower in the image (docs/relation_judge.md)",
+                "Add cases in which the farther object is lower in the image (docs/second_opinion.md)",
                 style="yellow",
             )
     for reason, n in tally.left_out.most_common():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An in-process motion planner for use without MoveIt. See docs/builtin_planner.md; it needs the extra `arm`.
+"""An in-process motion planner for use without MoveIt. See docs/motion.md; it needs the extra `arm`.
 
 Its files, in order of use:
 

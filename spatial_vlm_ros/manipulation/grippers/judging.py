@@ -2,7 +2,7 @@
 """Judges whether a gripper did what it was commanded, by the width between its fingers or its pressure switch.
 
 Drivers disagree on what success is: one reports a stall before the fingers move as a grasp, one never reports a stall,
-one counts 15 mm as closed (docs/drivers.md). So measurements come first, and the driver's report counts only without
+one counts 15 mm as closed (docs/grippers.md). So measurements come first, and the driver's report counts only without
 measurements.
 """
 

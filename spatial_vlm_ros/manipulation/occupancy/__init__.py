@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Obstacles from depth: measured points that are not support, target, known objects or robot. See docs/obstacles.md."""
+"""Obstacles from depth: measured points that are not support, target, known objects or robot. See docs/planning.md."""

@@ -3,7 +3,7 @@
 
 For a pipeline that is not loaded, MoveIt answers FAILURE without a reason, and for an unknown planner OMPL uses its
 default: moveit2, jazzy 4d841063, move_action_capability.cpp:206-212, planning_context_manager.cpp:505-526. So names are
-checked before the first request. See docs/moveit.md.
+checked before the first request. See docs/motion.md.
 """
 
 from __future__ import annotations

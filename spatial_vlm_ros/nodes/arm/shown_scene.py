@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends the scene to a planner, reads it back, and removes it. docs/moveit.md says why it reads it back.
+"""Sends the scene to a planner, reads it back, and removes it. docs/motion.md says why it reads it back.
 
 The planner's own scene never allows contacts: they are sent with the one request that needs them, so nothing has to be
 undone after a failure.

@@ -31,6 +31,7 @@ from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.resolver import Resolver, refused_in
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
+from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
@@ -113,6 +114,7 @@ class InstructionRequest(Wait):
 
     Attributes:
         before: the dialogue that it continues; None if it begins one.
+        taken: its parsed words; None if a model may be asked about them.
         accepted_ns: arrival time, nanoseconds; frames stamped earlier are not used.
         stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of RequestQueue; 0 = waiting for its turn.
         told: when the stage was last reported, seconds of time.monotonic.
@@ -134,6 +136,7 @@ class InstructionRequest(Wait):
         self.instruction, self.frame_of_reference, self.dialogue_id = instruction, frame_of_reference, dialogue_id
         self.reply, self.progress = reply, progress
         self.before: Dialogue | None = None
+        self.taken: DialogueTurn | None = None
         self.accepted_ns = self.stage = 0
         self.told = 0.0
         self.task: ResolvingTask | None = None
@@ -174,6 +177,7 @@ class RequestQueue:
     Attributes:
         grounder_failed: why the grounder made the last request fail; "" if it did not.
         evidence: stores decisions; None = they are not stored.
+        on_stop: called when words ask to stop.
         on_busy: called with true when requests begin to wait, and with false when none is left.
     """
 
@@ -193,6 +197,7 @@ class RequestQueue:
         self._grounder, self._settings, self._resolver = grounder, settings, Resolver(settings.resolver, grounder)
         self._worker = ResolvingWorker(wake)
         self.observer = Observer(self.frames, self._worker, lambda: self._resolver, lambda: self._resolve_timeout)
+        self.on_stop: Callable[[], None] = lambda: None
         self.on_busy: Callable[[bool], None] = lambda _: None
         self._request: InstructionRequest | None = None
         self._queue: deque[InstructionRequest] = deque()
@@ -256,6 +261,7 @@ class RequestQueue:
             if self._closed:
                 raise CancelledError("the node is shutting down")
             if stops(request.instruction):  # before anything else: a stop waits for no turn and no frame
+                self.on_stop()
                 self.cancel_all("a stop was requested")
                 raise StopRequestedError(request.instruction)
             if self.full and self._request is not None:
@@ -264,12 +270,13 @@ class RequestQueue:
                 check_stamped(request.found)
             request.before = self._dialogues.find(request.dialogue_id)
             # The words alone may decide: then no frame is awaited.
-            queries = self._resolver.readings_of(request.instruction, request.before)
+            request.taken = self._resolver.taken(request.instruction, request.before)
         except Exception as error:
             self._reply(request, self._refused(request, error))
             return
         config = self._settings.resolver
         default = request.frame_of_reference or config.frame_of_reference
+        queries = () if request.taken is None else request.taken.queries
         request.needs_speaker = needs_speaker(queries, default, config.relation.second_frame)
         if self._request is None:
             self._serve(request)
@@ -393,7 +400,7 @@ class RequestQueue:
             task.check("resolving")
             observed = resolver.look_at(frame, detections)
             resolution, seen, scene, dialogue = observed.ask(
-                request.instruction, request.frame_of_reference or None, request.before or (), task.check
+                request.instruction, request.frame_of_reference or None, request.before or (), task.check, request.taken
             )
             around = "" if request.around is None or scene is None else request.around(resolution, scene)
             return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, observed.found, around)

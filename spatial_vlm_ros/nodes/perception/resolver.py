@@ -30,7 +30,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmError
-from spatial_vlm_ros.language import parse, stops
+from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.perception.description import heard_description
@@ -258,6 +258,7 @@ class ResolverNode(LifecycleNode):
         poll = self.create_timer(POLL, self._poll, clock=steady)
         poll.cancel()  # until a request waits
         assert self._queue is not None  # noqa: S101 - configure has just made it
+        self._queue.on_stop = self._stop_motion
         self._queue.on_busy = lambda busy: poll.reset() if busy else poll.cancel()
         timers = [report, poll]
         rate = self._settings.node.observer_rate
@@ -349,7 +350,6 @@ class ResolverNode(LifecycleNode):
 
     def _on_instruction(self, message: String) -> None:
         if self._queue is not None and self._active:
-            self._stop_motion(message.data)
             self._queue.accept(InstructionRequest(message.data, "", "", self._publish_outcome, lambda *_: None))
 
     def _on_goal(self, _: ResolveInstruction.Goal) -> GoalResponse:
@@ -371,7 +371,6 @@ class ResolverNode(LifecycleNode):
             asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress, around=around
         )
         if self._queue is not None:
-            self._stop_motion(asked.instruction)
             self._goals[bytes(goal.goal_id.uuid)] = request
             self._queue.accept(request, self._came_ns)
 
@@ -380,9 +379,9 @@ class ResolverNode(LifecycleNode):
         if stopper is not None:
             self.destroy_client(stopper)
 
-    def _stop_motion(self, words: str) -> None:
-        """Call planner_gate's stop service, because the words ask to stop."""
-        if self._stopper is not None and stops(words) and self._stopper.service_is_ready():
+    def _stop_motion(self) -> None:
+        """Call planner_gate's stop service."""
+        if self._stopper is not None and self._stopper.service_is_ready():
             self._stopper.call_async(Trigger.Request())
 
     def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own small relation judge through ONNX Runtime: no depth, no words, no torch. See docs/relation_judge.md."""
+"""Our own small relation judge through ONNX Runtime: no depth, no words, no torch. See docs/second_opinion.md."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""List of all faults: the effect and the unit of the amount for every stream and kind. See docs/fault_kinds.md.
+"""List of all faults: the effect and the unit of the amount for every stream and kind.
 
 A *stream* is the output of one publisher, controller or model. A *part* of a stream is the contents of its messages
 (""), their "stamp" or their "frame_id". The *form* of a stream decides the effect of its faults.

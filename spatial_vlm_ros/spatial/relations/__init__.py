@@ -10,7 +10,6 @@ from spatial_vlm_ros.spatial.relations.pairs import Indices, Measure, Measured, 
 from spatial_vlm_ros.spatial.relations.table import (
     RELATIONS,
     RelationMeasure,
-    measure,
     measure_set,
     measure_two,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "Pairs",
     "RelationMeasure",
     "between",
-    "measure",
     "measure_set",
     "measure_two",
 ]

@@ -14,18 +14,12 @@ from spatial_vlm_ros.types import FrameOfReference
 
 def left_of(pairs: Pairs) -> Measured:
     """Offset of the target's centre to the left of the ray through the anchor's centre."""
-    return _beside(pairs, -pairs.along(pairs.rays[1])), pairs.noise
+    return pairs.only_apart(-pairs.along(pairs.rays[1])), pairs.noise
 
 
 def right_of(pairs: Pairs) -> Measured:
     """Offset of the target's centre to the right of the ray through the anchor's centre."""
-    return _beside(pairs, pairs.along(pairs.rays[1])), pairs.noise
-
-
-def _beside(pairs: Pairs, margin: Array) -> Array:
-    """Exclude targets on, in, over or under an anchor: the ball in the left of a box is not left of it."""
-    within = pairs.overlap_or_none()
-    return np.where(within > 0, np.minimum(margin, -within), margin)
+    return pairs.only_apart(pairs.along(pairs.rays[1])), pairs.noise
 
 
 def behind(pairs: Pairs) -> Measured:
@@ -69,7 +63,7 @@ def _along_ray(pairs: Pairs, ahead: Array, sign: float, begun: Array) -> Measure
     in_cone = np.minimum(farther, centres) * float(np.tan(np.radians(pairs.layout.relation.cone_deg))) - aside
     in_cone = np.where(aside > 0, in_cone, np.inf)
     margin, sigma = least_sure((farther, begun), (centres, pairs.noise), (in_cone, pairs.noise))
-    return _beside(pairs, margin), sigma
+    return pairs.only_apart(margin), sigma
 
 
 def _sideways_gap(pairs: Pairs, right: Array) -> Array:

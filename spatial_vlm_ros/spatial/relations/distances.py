@@ -41,9 +41,7 @@ def at_a_distance(pairs: Pairs) -> Measured:
 
 def _close(pairs: Pairs, sizes: float) -> Array:
     """(T, A) margin of a gap of at most so many mean sizes; targets over, under or in the anchor are not beside it."""
-    margin = sizes * pairs.mean(pairs.layout.reach) - pairs.space
-    within = pairs.overlap_or_none()
-    return np.where(within > 0, np.minimum(margin, -within), margin)
+    return pairs.only_apart(sizes * pairs.mean(pairs.layout.reach) - pairs.space)
 
 
 def _vague(pairs: Pairs) -> Array:

@@ -185,8 +185,11 @@ class Pairs:
         """(T, A) depth of one centre inside the other's outline, metres, whichever is more; negative if apart."""
         return np.maximum(self.inside_anchor, self.inside_target)
 
-    def overlap_or_none(self) -> Array:
-        """(T, A) `overlap` where it is positive, else 0: most pairs are too far apart to compute."""
+    def only_apart(self, margin: Array) -> Array:
+        """(T, A) a margin in metres, negative for targets on, in, over or under an anchor.
+
+        The ball in the left of a box is not left of it. Most pairs are too far apart to compute their overlap.
+        """
         layout = self.layout
         found = np.zeros(self.distance.shape)
         within = np.maximum(layout.radius[self.targets, None], layout.radius[self.anchors])
@@ -196,7 +199,7 @@ class Pairs:
             depth = np.einsum("pc,kpc->kp", self._places(place), layout.edges[:, outline])
             deep = np.minimum(depth.min(axis=0), layout.radius[outline] - self.distance[t, a])
             found[t, a] = np.maximum(found[t, a], deep)
-        return found
+        return np.where(found > 0, np.minimum(margin, -found), margin)
 
 
 Measure = Callable[[Pairs], Measured]

@@ -80,23 +80,16 @@ class RelationMeasure:
         if self.pairwise is None or (distance is not None and self.gap is None):
             raise ValueError(f"'{self.name}' is not measured with {'one anchor' if distance is None else 'a distance'}")
         rows = max(1, _BLOCK // max(len(pairs.anchors), 1))
-        if len(pairs.targets) <= rows:
-            return self._measure(self.pairwise, pairs, distance)
-        shape = (len(pairs.targets), len(pairs.anchors))
-        margin, sigma = np.empty(shape), np.empty(shape)
-        for first in range(0, shape[0], rows):
-            some = slice(first, first + rows)
-            block = Pairs(pairs.layout, pairs.view, pairs.targets[some], pairs.anchors)
-            margin[some], sigma[some] = self._measure(self.pairwise, block, distance)
-        return margin, sigma
-
-    def _measure(self, pairwise: Measure, pairs: Pairs, distance: Distance | None) -> Measured:
+        if len(pairs.targets) > rows:
+            parts_of = (pairs.targets[first : first + rows] for first in range(0, len(pairs.targets), rows))
+            blocks = [self(Pairs(pairs.layout, pairs.view, some, pairs.anchors), distance) for some in parts_of]
+            return np.concatenate([margin for margin, _ in blocks]), np.concatenate([sigma for _, sigma in blocks])
         if distance is None or self.gap is None:
-            return pairwise(pairs)
+            return self.pairwise(pairs)
         stated = distances.stated(self.gap(pairs), distance, pairs.layout.relation)
         if self.only_stated:
             return stated, pairs.noise
-        margin, sigma = pairwise(pairs)
+        margin, sigma = self.pairwise(pairs)
         return np.minimum(margin, stated), np.where(stated < margin, pairs.noise, sigma)
 
 
@@ -182,11 +175,6 @@ def _of_packages() -> Mapping[str, RelationMeasure]:
 RELATIONS: Mapping[str, RelationMeasure] = Extended({relation.name: relation for relation in _TABLE}, _of_packages)
 """All measured relations by canonical name, including those of installed packages. "Closest to", "farthest from" and
 "other than" are not included: they compare or exclude."""
-
-
-def measure(name: str, pairs: Pairs, distance: Distance | None = None) -> Measured:
-    """(T, A) margins and standard deviations, metres, of a relation to single anchors, at a stated distance if any."""
-    return RELATIONS[name](pairs, distance)
 
 
 def measure_two(

@@ -37,7 +37,7 @@ class CompactOutput(NamedTuple):
 
 
 class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
-    """Images and phrases → CompactOutput; see docs/compact_model.md."""
+    """Images and phrases → CompactOutput; see docs/models.md."""
 
     config_class = CompactConfig
     base_model_prefix = "compact"

@@ -6,7 +6,7 @@
 
 The cosines and sines that all layers of the decoder share are replaced where they are computed; weights, masks and the
 model's position ids stay. A scheme applies to the whole prompt, with and without an image, and to the tokens decoded
-after it: the cache remembers the position of the image in its prompt. See docs/remedies_positions.md.
+after it: the cache remembers the position of the image in its prompt. See docs/remedies.md.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to the approval page that must decide nothing: rows of docs/faults.md. Nothing may be begun after any."""
+"""Requests to the approval page that must decide nothing, and begin nothing: rows of the page of faults."""
 
 import contextlib
 import socket
