@@ -17,7 +17,7 @@ from file_server import FileServer
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import BACKENDS
-from spatial_vlm_ros.perception.model_store import download, manifest, store
+from spatial_vlm_ros.perception.model_store import manifest, store
 from spatial_vlm_ros.perception.model_store.manifest import ModelEntry, ModelFile, known_models
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -42,7 +42,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPATIAL_VLM_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(download, "_WAIT", 0.001)
+    monkeypatch.setattr(store, "_WAIT", 0.001)
     return tmp_path / "models"
 
 
