@@ -9,7 +9,7 @@ is an answer, a plan, the plan's check and the recheck as the gate makes them; t
 by the width between the fingers. What is feasible is said by `research.arm_tables.feasible`, which shares nothing with
 the planner or the grasp search. A PLACE is a checkout, a bare git directory, or a URL; without `--sources` the folders
 in SPATIAL_VLM_ARM_SOURCES are taken, or the pinned commits are fetched. `--add` keeps the rows of the last run,
-`--draw` writes an image of each world, `--film` a film. docs/arm_on_others.md defines every figure.
+`--draw` writes an image of each world, `--film` a film. docs/sim_arm.md defines every figure.
 """
 
 from __future__ import annotations
