@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,10 +23,10 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, Si
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
-from waiting import DEADLINE
 
 PERIOD = 0.01  # s: of the control loop and of the joint states
 MOVING = 1e-3  # rad/s or m/s: faster than this a joint moves
+_PATIENCE = 30.0 * float(os.environ.get("SPATIAL_VLM_TEST_SLOWNESS", "1"))  # s: it also runs as a process of its own
 
 
 @dataclass
@@ -81,7 +82,7 @@ class HardwareDouble(Node):
     def stop(self) -> None:
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join(DEADLINE)
+            self._thread.join(_PATIENCE)
 
     @property
     def now(self) -> float:
@@ -160,7 +161,7 @@ class Spun:
         def stop() -> None:
             ended.set_result(None)
             executor.wake()
-            thread.join(DEADLINE)
+            thread.join(_PATIENCE)
             assert not thread.is_alive(), f"{nodes[0].get_name()} did not stop spinning"
             executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
             for node in nodes:

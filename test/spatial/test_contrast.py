@@ -372,10 +372,8 @@ def answer(instruction: str, objects: int) -> dict[str, Any]:
 def test_answers_are_those_of_measuring_everything_anew(instruction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = [answer(instruction, n) for n in (8, 16)]
     monkeypatch.setattr(judgements, "_MOST", -1)
-    judged = PhraseScorer._clause
-    monkeypatch.setattr(
-        PhraseScorer, "_clause", lambda self, *a, **k: (self._clauses.clear(), judged(self, *a, **k))[1]
-    )
+    old = PhraseScorer._clause
+    monkeypatch.setattr(PhraseScorer, "_clause", lambda self, *a, **k: (self._clauses.clear(), old(self, *a, **k))[1])
     assert [answer(instruction, n) for n in (8, 16)] == kept
 
 
