@@ -105,7 +105,6 @@ ALONE = {
     ),
     "real_pairs": Part(("--frames", "1")),
     "recheck": Part(("--n", "1", "--share", "0.05"), (*_ARM, "mujoco"), slow=True),
-    "remedies": Part(("--small", "--cell", "1d-plain-last"), ("torch", "transformers"), slow=True, package=_RESEARCH),
     "replies": Part(("--n", "100")),
     "shapes": Part(("--worlds", "2", "--name", "smallest"), package=_RESEARCH),
     "self_mask": Part(_ONCE, (*_ARM, "rosbags"), slow=True),

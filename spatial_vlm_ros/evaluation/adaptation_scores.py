@@ -15,6 +15,7 @@ from typing import Any
 
 from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, LabelledPair
 from spatial_vlm_ros.evaluation.score import COUNTER_HEURISTIC, USUAL
+from spatial_vlm_ros.geometry import boxes
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, RelationQuestion, check_probabilities
 from spatial_vlm_ros.types import Rgb
@@ -128,17 +129,8 @@ def overlaps(views: Iterable[LabelledView], locate: Callable[[Rgb, str], BoxXyxy
         for obj in view.objects:
             if names.count(obj.name) == 1:
                 box = locate(view.rgb, obj.name)
-                found.append(0.0 if box is None else overlap(box, obj.box_xyxy))
+                found.append(0.0 if box is None else float(boxes.overlaps(box, obj.box_xyxy)[0, 0]))
     return found
-
-
-def overlap(one: BoxXyxy, other: BoxXyxy) -> float:
-    """Intersection over union of two boxes."""
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
-    both = max(wide, 0.0) * max(high, 0.0)
-    areas = sum(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0) for box in (one, other))
-    return both / (areas - both) if areas > both else 0.0
 
 
 def scores_of(views: int, said: Sequence[JudgedLabel], found: Sequence[float]) -> AdaptationScores:

@@ -38,17 +38,7 @@ def comparison_json(comparison: RelationComparison) -> dict[str, Any]:
 
 def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
     """Read a resolution that `resolution_json` wrote."""
-    import msgspec
-
-    try:
-        return msgspec.convert(_with_keyword(dict(value)), Resolution)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise InputError(
-            "resolution",
-            str(error),
-            "JSON as `resolution_json` writes it",
-            "use the same package version on both sides",
-        ) from error
+    return _converted("resolution", dict(value), Resolution)
 
 
 def surroundings_json(surroundings: Surroundings) -> dict[str, Any]:
@@ -58,16 +48,10 @@ def surroundings_json(surroundings: Surroundings) -> dict[str, Any]:
 
 def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
     """Read surroundings that `surroundings_json` wrote."""
-    import msgspec
-
     if not _finite(value):
         repair = "check the depth and transforms of the resolver"
         raise InputError("surroundings", "a number is not finite", "finite numbers", repair)
-    try:
-        return msgspec.convert(dict(value), Surroundings)
-    except (msgspec.ValidationError, ValueError) as error:
-        expected = "JSON as `surroundings_json` writes it"
-        raise InputError("surroundings", str(error), expected, "use the same package version on both sides") from error
+    return _converted("surroundings", dict(value), Surroundings)
 
 
 def dialogue_json(dialogue: Dialogue) -> dict[str, Any]:

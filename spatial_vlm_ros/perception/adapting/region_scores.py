@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.adapting.region_lessons import caption_of, pixels_of, scaled
 from spatial_vlm_ros.perception.adapting.relation_lessons import unique_objects
 from spatial_vlm_ros.types.proportions import wilson
@@ -34,7 +35,7 @@ def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredVie
         fits, places = model.asked(pixels_of(images, [view.rgb], device), boxes, [caption_of(obj) for obj in named])
         right += [int(best) == row for row, best in enumerate(fits.argmax(dim=1).tolist())]
         chance += [1.0 / len(named)] * len(named)
-        found += [_overlap(place, box) for place, box in zip(places.tolist(), boxes, strict=True)]
+        found += [float(overlaps(place, box)[0, 0]) for place, box in zip(places.tolist(), boxes, strict=True)]
     return {
         "views": len(views),
         "captions": asdict(wilson(sum(right), len(right))),
@@ -42,10 +43,3 @@ def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredVie
         "boxes": asdict(wilson(sum(value >= _RIGHT for value in found), len(found))),
         "overlap": sum(found) / len(found) if found else 0.0,
     }
-
-
-def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    wide = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
-    high = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
-    areas = sum(max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]) for box in (one, other))
-    return wide * high / (areas - wide * high) if areas > wide * high else 0.0
