@@ -13,9 +13,10 @@ from fault_record import record_goals
 from lifecycle_msgs.msg import Transition
 from live_graph import Goal, Graph
 from tables import rows
+from waiting import DEADLINE
 
 BURST = 20
-PATIENCE = 15.0  # s: a goal without an answer after this is lost; each of a burst takes far less
+PATIENCE = DEADLINE / 2  # s: a goal without an answer after this is lost; each of a burst takes far less
 
 pytestmark = pytest.mark.slow
 
