@@ -80,11 +80,8 @@ def walk() -> dict[str, float]:
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
-    (frame, detections), words, package = (
-        chicks_and_cup_frame(),
-        "grab me the chick behind the cup",
-        f"{ROOT / PACKAGES[0]}/",
-    )
+    words, package = "grab me the chick behind the cup", f"{ROOT / PACKAGES[0]}/"
+    frame, detections = chicks_and_cup_frame()
     Resolver().resolve(frame, words, detections)
     stack: list[Any] = []
     ran: list[tuple[int, str, str]] = []  # depth, file, function

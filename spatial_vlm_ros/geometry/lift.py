@@ -209,6 +209,11 @@ def _depth_near(frame: RgbdFrame, x: float, y: float) -> float | None:
     return float(np.median(measured)) if len(measured) else None
 
 
+# Masks of tables and drawers that were cut out of boxes: a table is level, and an open drawer has an inside.
+#
+# Depth cuts a box into the pieces that rise over the support. Of a table that supports everything else only stray
+# pixels would be left, and the inside of an open drawer would go to the chest around it.
+
 _TABLE_TOP = 0.01  # metres about the support within which a table's points are its top
 _DRAWERS = frozenset({"drawer"})
 _LAID = frozenset({"rug", "carpet", "workspace"})  # they lie on the support: height cannot separate them from it

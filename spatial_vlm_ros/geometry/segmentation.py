@@ -20,6 +20,10 @@ from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Depth, Detection, Floats, Mask, Plane, RgbdFrame
 
+# Measure how similar pixels are to a model of depth and colour.
+#
+# Colours are 8-bit, so that statistics of many pixels' colours (medians, deviations) are computed on 256 counts.
+
 PixelBox = tuple[int, int, int, int]  # left, top, right, bottom; the last two exclusive
 Counts = npt.NDArray[np.int_]
 

@@ -29,6 +29,12 @@ from spatial_vlm_ros.language.word_classes import TIMES, is_participle
 from spatial_vlm_ros.language.words import Word, split
 from spatial_vlm_ros.types import NounPhrase, RelationClause
 
+# Check the shape that words outside the grammar need before a model may be asked which object they mean.
+#
+# It is a list of what is allowed: after polite words, a verb of picking up, giving or finding, or none, and then one
+# object ("the thing …", "what I …"). Warnings, other actions and statements have other shapes, however many words
+# they have.
+
 _MOVERS = ("take", "bring", "give", "deliver")
 OPENINGS = frozenset(
     phrase

@@ -40,6 +40,12 @@ from spatial_vlm_ros.types import Pose, Resolution, Status, Transform
 if TYPE_CHECKING:
     from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel
 
+# Checks that the approved trajectories stay clear of everything in the second image.
+#
+# For any arm, gripper and held object are checked as boxes on the straight motions of the plan. For the arms of
+# `builtin_planner.known_arms`, with the extra `arm` installed, arm and hand are also checked as convex hulls of their
+# links along every trajectory. Other robots have no model here, so their free motions are not rechecked.
+
 _ROUNDING = 1e-6  # metres
 _STEP = 0.01  # radians of length between configurations that are checked, as the built-in planner checks its own paths
 _CONTACT: dict[Phase, str] = {"lift": "lift", "lower": "lower"}

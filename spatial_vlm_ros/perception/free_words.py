@@ -32,6 +32,11 @@ from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.wording import name_of
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Resolution, RgbdFrame, Scene, SceneObject, Status
 
+# Find the object of a scene, or the new one, that a model names for words outside the grammar.
+#
+# The words go to the model as a whole and quoted, in one request. Its answer gives only image locations: text of its
+# reply is never followed, and never becomes a label.
+
 POINTED_ID = "pointed-at"
 """Id of an object that no detector has found; a number is added if a detection already has this id."""
 _NEAR_PX = 1.5  # pixels around a point within which an object's surface counts as being at it

@@ -31,6 +31,21 @@ from spatial_vlm_ros.vlm.diagnostics.verdicts import Outcome
 if TYPE_CHECKING:
     from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
+# Verdicts on models that were examined before, in the user's cache folder, by a hash of everything they depend on.
+#
+# The hash lets a second start skip the questions, and has a changed model examined again. It covers:
+#
+# - files of the model's own folder that loading reads. For safetensors: name, size, time of the last change, the
+#   header (names, types, shapes and offsets of all tensors) and the bytes in the middle of each tensor, up to SAMPLE.
+#   Training changes practically all numbers of a tensor that it changes at all. For small files (configuration,
+#   tokenizer, template): name and content;
+# - the backend's name and its options, except those of IDLE, which do not change answers;
+# - the code that produces a verdict: drawing the questions, asking them and judging; parts and remedies of models
+#   (vlm, without our own models and trainings); loading and prompting in the backend (perception/backends); and the
+#   versions of torch and transformers.
+#
+# It cannot see a change of numbers outside the sampled bytes if size and time of the file stay the same.
+
 IDLE = frozenset({"blindness", "budget_s", "probe", "warm_up"})
 """Options that say when a backend is used and how long it may take, not what it answers."""
 SAMPLE = 4096

@@ -51,6 +51,11 @@ _CHECK = "find out with `probing.probe` how this model writes places, and set th
 _SPANS = ("list", "object", "tuple")
 
 
+# Read the words beside the locations of a reply: plain negations, and words that contradict the locations.
+#
+# Molmo2 writes "There are none." if nothing that was asked for is there, Molmo "This isn't in the image."; others
+# write "There are no cups in the image." or "I don't see a mug.".
+
 LONGEST = 400  # characters
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 _OTHERWISE = re.compile(

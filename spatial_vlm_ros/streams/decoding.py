@@ -20,6 +20,11 @@ from spatial_vlm_ros.streams.detections import detections_of
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 from spatial_vlm_ros.types import Depth, Detection, PinholeCamera, Rgb, Transform
 
+# Undo the left-right mirroring of images, and of what was measured in them.
+#
+# Column u of an image w pixels wide is column w - 1 - u of the other one, and a direction (x, y, z) of one camera is
+# (-x, y, z) of the other.
+
 _T = TypeVar("_T", bound=np.generic)
 
 _TANGENTIAL = 3  # index of p2 in D, of plumb_bob and of rational_polynomial

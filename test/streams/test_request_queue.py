@@ -19,6 +19,7 @@ from rosbags.typesys import Stores, get_typestore
 from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
 from spatial_vlm_ros.parameters import NodeConfig, ResolverConfig, Settings, StreamConfig, config_from
@@ -26,6 +27,7 @@ from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.spatial import dialogue_turns
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import rosbags_composer
 from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler
@@ -135,6 +137,25 @@ def test_words_that_ask_to_stop_wait_for_no_turn_and_end_what_waits_as_closing_d
     assert desk.statuses == ["CANCELLED"] * 4
     assert desk.replies[-1] == (words, "CANCELLED")
     assert not desk.queue.busy
+
+
+def test_a_stop_ends_what_waits_even_if_the_arm_cannot_be_told(desk: Desk) -> None:
+    def fail() -> None:
+        raise RuntimeError("no service")
+
+    desk.queue.on_stop = fail
+    desk.ask("grab me the cup")
+    desk.ask("stop")
+    assert desk.replies == [("grab me the cup", "CANCELLED"), ("stop", "INTERNAL_ERROR")]
+
+
+def test_a_request_is_parsed_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    monkeypatch.setattr(dialogue_turns, "parse", lambda words: parsed.append(words) or parse(words))
+    desk.ask()
+    desk.frame()
+    desk.until(lambda: desk.replies)
+    assert (desk.statuses, parsed) == (["OK"], [SENTENCE])
 
 
 def test_a_request_that_takes_too_long_ends_at_its_deadline_and_the_next_is_answered() -> None:

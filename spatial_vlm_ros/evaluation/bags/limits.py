@@ -21,6 +21,11 @@ from spatial_vlm_ros.evaluation.bags.mcap_records import LARGEST_RECORD, MOST_TI
 from spatial_vlm_ros.files.documents import read_yaml
 from spatial_vlm_ros.files.reading import MIB, check_regular, inside, member, open_regular
 
+# A zstd module for rosbags that limits the unpacked size.
+#
+# A message is unpacked to at most mcap_records.LARGEST_RECORD, a file to at most MOST_TIMES its size: a few kilobytes
+# of zstd can contain terabytes of zeros.
+
 _ALWAYS = 64 * MIB
 
 

@@ -46,6 +46,12 @@ _OF_THE_DISK = frozenset(
 """OS error numbers when a disk or network drive fails while reading a good file."""
 
 
+# Checks a ROS 1 bag before rosbags opens it: bounded records, and chunks that unpack to a limit.
+#
+# rosbags looks for the first line end however far it is, reads a record of any length at once, and unpacks a chunk to
+# any size. Source of the layout: wiki.ros.org/Bags/Format/2.0. A record is the length of its header (4 bytes, little
+# endian), the header, the length of its data (4) and the data.
+
 _MAGIC = b"#ROSBAG V"
 _LINE = 16  # bytes of the first line, at most
 _LARGEST_HEADER = MIB  # of a connection: it has the definition of its type

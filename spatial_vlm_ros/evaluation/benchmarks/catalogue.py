@@ -35,6 +35,18 @@ from spatial_vlm_ros.evaluation.benchmarks.vsr import VSR
 from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
 from spatial_vlm_ros.evaluation.benchmarks.where2place import WHERE2PLACE
 
+# BLINK: relative depth and spatial relation, the two of its fourteen tasks about space in one image.
+#
+# Relative_Depth/val-00000-of-00001.parquet and Spatial_Relation/… have the columns idx, question, sub_task, image_1 to
+# image_4, choices, answer, prompt.
+#
+# An answer is "(A)". Those of the test files are hidden: they can only be scored by the authors' server. BLINK does
+# not give the positions of the points or objects in its questions, so usual and counter-heuristic depth questions
+# cannot be separated.
+#
+# Source: Fu et al. (2024), BLINK: multimodal large language models can see but not perceive; zeyofu/BLINK_Benchmark
+# at 2d6a779: columns and prompt in eval/test_benchmark.py:67-136, score in eval/evaluate.py:28-67.
+
 SOURCE = (
     "download Relative_Depth/ and Spatial_Relation/ of the dataset BLINK-Benchmark/BLINK from huggingface.co, "
     "and pass the folder that holds them"

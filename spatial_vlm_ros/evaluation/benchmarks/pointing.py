@@ -29,6 +29,18 @@ from spatial_vlm_ros.evaluation.benchmarks.choice_replies import after_thinking
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, BenchmarkImage, FractionPoint
 from spatial_vlm_ros.types import Mask
 
+# Reads points and boxes in a model's reply by the rules of the published scorers of pointing benchmarks.
+#
+# Each scorer has rules of its own, with side effects that are part of the published figures: they are kept and named
+# here. `perception.replies` reads the same replies by what the model's family is known to write; use that to answer a
+# question, and this to compare with published figures.
+#
+# Sources, as of the commits named:
+# - RoboPoint (wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34): `robopoint_cells`;
+# - RoboRefer (Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:11-34): `roborefer_cells`. Its readers of Molmo's
+#   tags and Gemini's JSON (lines 37-63) have no counterpart here: the package reads both, to the same pixels, and
+#   single points of Molmo as well, which the published reader passes over.
+
 Cells = tuple[int, int, int, int]
 """Whole pixels: first column, first row, one past the last column, one past the last row. A point is one pixel."""
 

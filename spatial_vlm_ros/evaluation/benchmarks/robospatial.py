@@ -53,6 +53,15 @@ _YES_NO = ("yes", "no")
 _FORM = "Your answer should be formatted"
 
 
+# Checks replies to RoboSpatial-Home by the rules of its published scorer.
+#
+# Source: chanhee-luke/RoboSpatial-Eval 19f04a5, evaluation.py:11-157. Its rules differ from plain reading:
+#
+# - only the first of several points counts, and it must be a fraction of the image's sides;
+# - "(x, y)" is searched in the whole reply, then "[x, y]", both without a sign; only then a list with other numbers;
+# - a point on the polygon's edge is inside or outside by the ray rule;
+# - for yes and no the first letters of the reply count, so "not sure" and "nothing" are a no.
+
 PolygonPoint = tuple[float, float]
 
 _LONGEST_LIST = 20_000  # characters of a list that is read as Python writes it

@@ -39,6 +39,19 @@ from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files
 from spatial_vlm_ros.evaluation.benchmarks.tsv_rows import TsvImage, TsvRow, tsv_rows
 from spatial_vlm_ros.types.proportions import wilson
 
+# CircularEval and FlipEval: a question counts only if all its variants are answered correctly.
+#
+# 3DSRBench gives a question an id of eight characters, and its variants further parts: "-1" to "-3" the choices in
+# another order, "-flip" the mirrored image, "-flip-1" both. Which variants belong together:
+#
+# - vanilla: each variant separately;
+# - flip: the question and its mirror image, each order of choices separately;
+# - circular: all orders of choices, the mirror image separately. The benchmark's authors publish this one;
+# - flip_circular: all of them.
+#
+# Sources: open-compass/VLMEvalKit e8e78f0, vlmeval/dataset/image_mcq.py:2704-2732 (all four); johnson111788/
+# SpatialReasoner 339b29a, src/eval/compute_3dsrbench_results.py:48-73 (circular, by the benchmark's authors).
+
 VariantRule = Literal["vanilla", "flip", "circular", "flip_circular"]
 VARIANT_RULES: tuple[VariantRule, ...] = get_args(VariantRule)
 

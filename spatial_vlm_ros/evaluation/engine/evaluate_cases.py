@@ -23,6 +23,10 @@ from spatial_vlm_ros.evaluation.sources import FolderImages, Source
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.types import FrameOfReference
 
+# Answers and judges the cases of a shard. Models are loaded once in each worker, images are decoded ahead.
+#
+# One image is lifted once for all its sentences; while they are answered, a thread reads and decodes the next images.
+
 
 @dataclass(frozen=True)
 class CaseSetup:

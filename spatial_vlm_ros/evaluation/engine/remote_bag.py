@@ -32,6 +32,10 @@ _COPIED_AT_ONCE = 8 * 1024 * 1024  # bytes
 _LARGEST_METADATA = 16 * 1024 * 1024  # bytes
 
 
+# A remote file as a stream that fetches only the ranges that are read, and counts them.
+#
+# A reader that seeks by an index thus downloads only the index and the needed chunks.
+
 HEAD = 4096  # bytes fetched at the beginning: magic and header of a file
 TAIL = 64 * 1024  # bytes fetched at the end: footer, and the whole index of most files
 LEAST, MOST = 64 * 1024, 8 * 1024 * 1024  # bytes fetched elsewhere: twice as many each time that reading goes on

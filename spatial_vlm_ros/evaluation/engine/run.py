@@ -48,6 +48,12 @@ from spatial_vlm_ros.evaluation.engine.store import ResultStore, open_store
 from spatial_vlm_ros.evaluation.engine.uris import told
 from spatial_vlm_ros.evaluation.engine.workers import Engine
 
+# Locks the folder of an evaluation, and detects whether the locking process is still alive.
+#
+# The file `lock.json` names host, process and the time of the last sign of life, which a thread renews. A lock is
+# stale where its process is gone (told at once on the same machine), or where no sign of life came for STALE_S
+# seconds.
+
 LOCK = "lock.json"
 BEAT_S, STALE_S = 15.0, 300.0
 _TRIES = 5

@@ -41,6 +41,11 @@ WORDS: dict[str, tuple[Kind, str]] = {
 }
 
 
+# Measures the grasps that a server proposes, by the same rules as the grasps found locally.
+#
+# The server gives the poses; width, opening and hold are measured. Whether the faces are turned towards the fingers
+# only affects the score, because that is what the learned model decides.
+
 _STEEP = math.cos(math.radians(15.0))  # cosine of the approach above which a grasp is named "top_down" or "side"
 _FLAT = math.sin(math.radians(15.0))
 _FEW_POINTS = 6  # measured points between the fingers, below which nothing is known to be there

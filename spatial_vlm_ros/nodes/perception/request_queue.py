@@ -258,12 +258,14 @@ class RequestQueue:
         """
         request.accepted_ns = self.frames.now() if after_ns is None else after_ns
         try:
+            if stops(request.instruction):  # before anything else: a stop waits for no turn and no frame
+                try:
+                    self.on_stop()
+                finally:
+                    self.cancel_all("a stop was requested")
+                raise StopRequestedError(request.instruction)
             if self._closed:
                 raise CancelledError("the node is shutting down")
-            if stops(request.instruction):  # before anything else: a stop waits for no turn and no frame
-                self.on_stop()
-                self.cancel_all("a stop was requested")
-                raise StopRequestedError(request.instruction)
             if self.full and self._request is not None:
                 raise BusyError(self._request.instruction)
             if request.found is not None:

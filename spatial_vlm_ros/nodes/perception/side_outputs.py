@@ -32,6 +32,11 @@ from spatial_vlm_ros.types import RgbdFrame
 MOST_IMAGES = 5  # images that wait to be drawn; older ones are dropped
 
 
+# Builds what RViz and Foxglove show of an answer: depth as a point cloud, and where its relation holds.
+#
+# `markers` has the target, places and hidden regions; these two take longer to build, and are built only if they have
+# a subscriber.
+
 _MOST = 160_000  # points in a cloud: 2.5 MB
 _THICK = 0.001  # metres: thickness of the region's squares
 _LIFT = 0.003  # metres by which they lie above the surface

@@ -19,6 +19,14 @@ from spatial_vlm_ros.files.reading import open_regular
 from spatial_vlm_ros.perception.backends.loading import short
 from spatial_vlm_ros.perception.backends.weights import check_room, free_memory
 
+# Check an ONNX file before ONNX Runtime opens it: whether it is complete, and whether it refers to other files.
+#
+# An ONNX file can refer to other files, which ONNX Runtime then reads: external data of tensors, and compiled engines
+# of EPContext nodes. This module reads only the structure, from the memory-mapped file, without the package `onnx`. A
+# message consists of fields, each with a key (number · 8 + wire type) and a value
+# (https://protobuf.dev/programming-guides/encoding). The field numbers are those of onnx.proto
+# (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 """Domains of the operators built into ONNX Runtime; functions inside a model define their own domains."""
 

@@ -33,6 +33,12 @@ from spatial_vlm_ros.perception.backends.owl import CLASSES as OWL
 from spatial_vlm_ros.perception.model_export.graphs import FORMATS, convert, furthest, write_graph
 from spatial_vlm_ros.perception.model_export.owl_export import OwlExport
 
+# Export Grounding DINO, MM-Grounding-DINO and LLMDet as one ONNX graph, with the other files of the backend `onnx`.
+#
+# The graph is traced for images of one size: `torch.export` takes minutes or more to simplify Swin's windows for a
+# variable height and width (ADR 0034), and a camera has one size anyway. Deformable attention becomes GridSample, a
+# standard operator of ONNX.
+
 IMAGE = (480, 640)  # height and width in pixels if no camera image size is given
 _PROMPTS = (("a cup", "a soup can"), ("box",))
 _MASKS, _ASSERTION = "generate_masks_with_special_tokens_and_transfer_map", "torch_compilable_check"

@@ -30,6 +30,11 @@ HUB = "https://huggingface.co"
 _OFFLINE = ("1", "ON", "YES", "TRUE")
 
 
+# Download a file over HTTP in pieces, resume an interrupted download, and keep it only if its hash is right.
+#
+# `huggingface_hub` (2.4) restarts a file if the process was ended, and works only with a hub; a mirror is often a
+# plain file server.
+
 PART = ".part"
 """Suffix of an incomplete file."""
 Progress = Callable[[str, int, int], None]

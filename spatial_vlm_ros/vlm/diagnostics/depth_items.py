@@ -43,6 +43,10 @@ _AGAIN = {
 }
 
 
+# Draw blocks and cylinders on a table, some on stands, through a pinhole camera.
+#
+# The table's frame: x to the right, y away from the camera, z up, metres; the origin is below the camera.
+
 CAMERA_HEIGHT = 0.75  # metres above the table
 PITCH = math.radians(24.0)  # angle of the optical axis below the horizon
 FOCAL = 0.95 * SIDE  # pixels: 56 degrees in each direction

@@ -15,6 +15,14 @@ from spatial_vlm_ros.vlm.diagnostics.depth_items import depth_group
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES, SIDE, Shape, draw_shapes
 from spatial_vlm_ros.vlm.diagnostics.items import NOTHING, ItemPrompt, ProbeItem
 
+# Questions about the positions of shapes in an image, absolute and relative to each other.
+#
+# They follow the two-dimensional set of Qi et al. (2025), Beyond Semantics: two to six shapes; named by colour, by
+# shape or by both; absolute ("What colour is the shape at the bottom?") and relative. Images and wording are our own.
+#
+# Items come in groups. All items of a group have the same question and the same candidates in the same order, and
+# each candidate is the truth of exactly one of them, so only the image decides the answer.
+
 Naming = Literal["colour", "shape", "both"]
 NAMINGS: tuple[Naming, ...] = ("colour", "shape", "both")
 PLACES: Mapping[str, tuple[int, int]] = MappingProxyType(
