@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import threading
@@ -16,9 +15,8 @@ from typing import Any
 
 import rclpy
 from action_msgs.msg import GoalStatus, GoalStatusArray
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.task import Future
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from spatial_vlm_interfaces.action import PickInstruction
@@ -29,7 +27,7 @@ from std_srvs.srv import Trigger
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.calls import Action, Bridge
+from spatial_vlm_ros.nodes.calls import Action, Bridge, spin_aside
 from spatial_vlm_ros.streams.image import decode_rgb
 
 ARM, GRIPPER = "/arm_controller/follow_joint_trajectory", "/gripper_controller/gripper_cmd"
@@ -131,21 +129,13 @@ class Person:
         for who, action in (("arm", ARM), ("gripper", GRIPPER)):
             heard = partial(self._on_status, who)
             node.create_subscription(GoalStatusArray, f"{action}/_action/status", heard, qos.VERDICTS)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(node)
-        self._closed: Future[None] = Future()
-        self._thread = threading.Thread(target=self._spin, name="person", daemon=True)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin_until_future_complete(self._closed)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        self._end = spin_aside(executor, PATIENCE)
 
     def close(self) -> None:
         """End the thread and the node."""
-        self._closed.set_result(None)
-        self._thread.join(PATIENCE)
-        self._executor.shutdown()  # it removes what a spinning thread uses
+        self._end()
         self._pick.destroy()
         self.node.destroy_node()
         rclpy.try_shutdown()

@@ -23,8 +23,10 @@ from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.exceptions import InvalidHandle, NameValidationException
+from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_action_status_default
+from rclpy.task import Future as Ended
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from rclpy.validate_topic_name import validate_topic_name
 from unique_identifier_msgs.msg import UUID
@@ -56,6 +58,35 @@ def resolved_name(node: Node, name: str) -> str:
 
 def _nothing() -> None:
     """Default `halt`: a goal is only cancelled."""
+
+
+def spin_aside(executor: Executor, seconds: float | None = None) -> Callable[[], None]:
+    """Spin on a thread of its own until the context is shut down, which may happen at any time, or until told to end.
+
+    Returns a function that ends it and shuts the executor down. It raises TimeoutError if a callback is still running
+    after `seconds`.
+    """
+    ended: Any = Ended()
+
+    def run() -> None:
+        try:
+            executor.spin_until_future_complete(ended)
+        except (ExternalShutdownException, RuntimeError):  # the second from a callback that uses what has ended
+            if executor.context.ok():
+                raise
+
+    thread = threading.Thread(target=run, name="spin", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        ended.set_result(None)
+        executor.wake()
+        thread.join(seconds)
+        if thread.is_alive():
+            raise TimeoutError(f"a callback is still running after {seconds} s")
+        executor.shutdown(timeout_sec=5.0)  # it destroys what a spinning thread uses
+
+    return end
 
 
 class GoalOutcome(NamedTuple):

@@ -71,7 +71,7 @@ class AliveWatch:
         self._silent = False  # whether the last process went silent without announcing its end
         self.topic = node.resolve_topic_name(topic)
         events = SubscriptionEventCallbacks(liveliness=self._on_change, use_default_callbacks=False)
-        self._subscription = node.create_subscription(Empty, topic, _nothing, _qos(LEASE), event_callbacks=events)
+        self._subscription = node.create_subscription(Empty, topic, lambda _: None, _qos(LEASE), event_callbacks=events)
 
     @property
     def silent(self) -> bool:
@@ -112,7 +112,3 @@ class AliveWatch:
         self._silent = info.not_alive_count > 0
         self._empty = 0.0
         self._changed()
-
-
-def _nothing(_: Empty) -> None:
-    """Unused callback: nothing is published on these topics."""

@@ -22,7 +22,7 @@ from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.event_handler import PublisherEventCallbacks
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.task import Future
@@ -32,7 +32,7 @@ from visualization_msgs.msg import MarkerArray
 from waiting import DEADLINE, until
 
 from spatial_vlm_ros.nodes import messages, qos
-from spatial_vlm_ros.nodes.calls import Jobs
+from spatial_vlm_ros.nodes.calls import Jobs, spin_aside
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestQueue
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
 from spatial_vlm_ros.streams import frame_assembler as roles
@@ -176,15 +176,10 @@ class Graph:
         self._jobs[node] = Jobs(node)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
-        closed: Future[None] = Future()
-        thread = threading.Thread(target=self._run, args=(executor, closed), daemon=True)
-        thread.start()
+        end = spin_aside(executor, DEADLINE)
 
         def stop() -> None:
-            closed.set_result(None)
-            thread.join(DEADLINE)
-            assert not thread.is_alive(), f"{node.get_name()} did not stop spinning"
-            executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
+            end()
             for client in [made for made, its in self._clients.items() if its is node]:
                 client.destroy()
             if hasattr(node, "stop"):
@@ -210,11 +205,6 @@ class Graph:
         """End one node, as a process that ends before the others."""
         self._stops.pop(node)()
         self._clients = {client: its for client, its in self._clients.items() if its is not node}
-
-    @staticmethod
-    def _run(executor: SingleThreadedExecutor, closed: Future[None]) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            executor.spin_until_future_complete(closed)
 
     def start(self, wait: bool = True, **parameters: Any) -> ResolverNode:
         """The resolver node with these parameters, "__" in a name standing for "."; heard by and hearing the test.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,10 +14,12 @@ import rclpy
 from action_msgs.msg import GoalStatus
 from control_msgs.action import GripperCommand
 from rclpy.action import ActionServer
+from rclpy.executors import SingleThreadedExecutor
+from std_msgs.msg import Empty
 
 from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError, RejectedError
 from spatial_vlm_ros.nodes import calls
-from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome
+from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, spin_aside
 
 if TYPE_CHECKING:
     from live_graph import Graph
@@ -60,16 +62,9 @@ class Hand:
         return node
 
     def run(self, cancelled: Callable[[], bool] = lambda: False, **how: Any) -> Future[GoalOutcome]:
-        ended: Future[GoalOutcome] = Future()
-
-        def run() -> None:
-            try:
-                ended.set_result(self.action.run(GripperCommand.Goal(), math.inf, PATIENCE, cancelled, **how))
-            except Exception as error:
-                ended.set_exception(error)
-
-        threading.Thread(target=run, daemon=True).start()
-        return ended
+        return ThreadPoolExecutor(1).submit(
+            self.action.run, GripperCommand.Goal(), math.inf, PATIENCE, cancelled, **how
+        )
 
 
 @pytest.fixture
@@ -94,6 +89,30 @@ def result_after(hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch, 
     assert gripper.begun.wait(PATIENCE)
     gripper.may_end.set()
     return ended.result(PATIENCE)
+
+
+def test_a_callback_may_use_what_has_just_been_shut_down(graph: Graph) -> None:
+    ended = threading.Event()
+
+    def make(context: Context) -> Node:
+        node = rclpy.create_node("ends", context=context)
+        publisher = node.create_publisher(Empty, "ended", 1)
+        node.create_timer(1e-3, lambda: (rclpy.shutdown(context=context), ended.set(), publisher.publish(Empty())))
+        return node
+
+    graph.spin(make)
+    assert ended.wait(PATIENCE)
+
+
+def test_any_other_error_of_a_callback_is_raised(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    executor = SingleThreadedExecutor(context=graph.node.context)
+    executor.create_task(threading.Lock().release)
+    end = spin_aside(executor, PATIENCE)
+    graph.until(lambda: raised, "the thread has ended")
+    assert "unlocked" in str(raised[0].exc_value)
+    end()
 
 
 def test_a_reply_that_comes_after_the_second_question_is_the_answer(

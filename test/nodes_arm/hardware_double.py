@@ -7,7 +7,6 @@ with a `speed` needs time; one that is `held` stays where it is.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
 import os
@@ -19,10 +18,11 @@ from typing import Any
 
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.task import Future
 from sensor_msgs.msg import JointState
+
+from spatial_vlm_ros.nodes.calls import spin_aside
 
 PERIOD = 0.01  # s: of the control loop and of the joint states
 MOVING = 1e-3  # rad/s or m/s: faster than this a joint moves
@@ -139,7 +139,7 @@ class Spun:
     def __init__(self, domain: int | None = None, args: list[str] | None = None) -> None:
         self.context = Context()
         rclpy.init(args=args, context=self.context, **({} if domain is None else {"domain_id": domain}))
-        self._stops: list[Callable[[], None]] = []
+        self._stops: list[Callable[[], object]] = []
         self.before_close: list[Callable[[], None]] = []
 
     def spin(self, *nodes: Node, threads: int = 1) -> None:
@@ -148,26 +148,7 @@ class Spun:
             executor = MultiThreadedExecutor(num_threads=threads, context=self.context)
         for node in nodes:
             executor.add_node(node)
-
-        ended: Future[None] = Future()
-
-        def run() -> None:
-            with contextlib.suppress(ExternalShutdownException):
-                executor.spin_until_future_complete(ended)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-
-        def stop() -> None:
-            ended.set_result(None)
-            executor.wake()
-            thread.join(_PATIENCE)
-            assert not thread.is_alive(), f"{nodes[0].get_name()} did not stop spinning"
-            executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
-            for node in nodes:
-                node.destroy_node()
-
-        self._stops.append(stop)
+        self._stops += [spin_aside(executor, _PATIENCE), *(node.destroy_node for node in nodes)]
 
     def close(self) -> None:
         for job in (*self.before_close, *self._stops):

@@ -157,7 +157,7 @@ class ArmPlanner(Node):
                 self,
                 form,
                 name,
-                execute_callback=_never,
+                execute_callback=lambda _: None,  # unused: each goal gets its own once the result is there
                 goal_callback=partial(self._on_goal, form),
                 handle_accepted_callback=accept,
                 cancel_callback=self._on_cancel,
@@ -382,10 +382,6 @@ class ArmPlanner(Node):
     def _on_get(self, _: Any, response: Any) -> Any:
         response.scene = self._scene.message()
         return response
-
-
-def _never(_: ServerGoalHandle) -> None:
-    """Unused execute callback: goals are executed with a callback of their own once the result is there."""
 
 
 def _check_ended(ended: GoalOutcome, name: str) -> None:

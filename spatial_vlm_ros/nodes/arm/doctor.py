@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -202,13 +202,7 @@ class _Listening:
 
 def _told(streams: list[JointStream], message: JointState) -> None:
     for stream in streams:
-        pairs = list(_pairs(message))
-        for name, position in pairs:
-            stream.positions[name], stream.stamps[name] = position, stamp_of(message)
-        if pairs:
+        if message.name and len(message.name) == len(message.position):
+            stream.positions |= dict(zip(message.name, map(float, message.position), strict=True))
+            stream.stamps |= dict.fromkeys(message.name, stamp_of(message))
             stream.arrivals.append(time.monotonic())
-
-
-def _pairs(message: JointState) -> Iterator[tuple[str, float]]:
-    if len(message.name) == len(message.position):
-        yield from zip(message.name, map(float, message.position), strict=True)

@@ -76,7 +76,8 @@ def understood(
     if request.planner_id in UNKNOWN:
         words = f"unknown planner {request.planner_id!r}; use LIN for straight motions, or no name for free motions"
         raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, words)
-    if _constrains(request.path_constraints) or request.trajectory_constraints.constraints:
+    c, points = request.path_constraints, request.trajectory_constraints.constraints
+    if c.joint_constraints or c.position_constraints or c.orientation_constraints or c.visibility_constraints or points:
         raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, "path constraints are not supported; remove them")
     if len(request.goal_constraints) != 1:
         raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, f"there are {len(request.goal_constraints)} goals; give one")
@@ -108,11 +109,6 @@ def _factor(given: float) -> float:
     Source: moveit_core/trajectory_processing/src/time_optimal_trajectory_generation.cpp:1290-1312, verifyScalingFactor.
     """
     return float(given) if 0 < given <= 1 else 1.0
-
-
-def _constrains(constraints: Constraints) -> bool:
-    c = constraints
-    return bool(c.joint_constraints or c.position_constraints or c.orientation_constraints or c.visibility_constraints)
 
 
 def _pose(constraints: Constraints, links: Mapping[str, Floats], base: str) -> tuple[Floats, float, Floats]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.task import Future
 from spatial_vlm_interfaces.action import PickInstruction
 
 from spatial_vlm_ros.nodes.arm.bystanders import alive_topic
-from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome
+from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, spin_aside
 from spatial_vlm_ros.nodes.liveliness import Alive
 from spatial_vlm_ros.nodes.perception.ask import client_node
 
@@ -84,19 +82,9 @@ def picker(namespace: str = "") -> Iterator[Picker]:
         client = Picker(node)
         executor = SingleThreadedExecutor(context=node.context)
         executor.add_node(node)
-
-        closed: Future[None] = Future()
-
-        def spin() -> None:
-            with contextlib.suppress(ExternalShutdownException):
-                executor.spin_until_future_complete(closed)
-
-        thread = threading.Thread(target=spin, name="spin", daemon=True)
-        thread.start()
+        end = spin_aside(executor)
         try:
             yield client
         finally:
-            closed.set_result(None)
-            thread.join()
-            executor.shutdown()  # it destroys what a spinning thread uses
+            end()
             client.destroy()

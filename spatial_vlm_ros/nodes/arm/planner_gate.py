@@ -156,7 +156,7 @@ class PlannerGate(Node):
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._starts = self.create_timer(_TICK, self._look_for_gates, clock=steady)
             self._looks = 0
-        self._forget_stop = self._broker.on_stop(self._stopped_by)
+        self._forget_stop = self._broker.on_stop(lambda operator: self._end_for(f"{operator} requested a stop"))
         back = JumpThreshold(min_forward=None, min_backward=ClockDuration(nanoseconds=-1), on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(back, post_callback=lambda _: self._watch.time_jumped())
 
@@ -255,10 +255,6 @@ class PlannerGate(Node):
             return CancelResponse.REJECT
         goal.cancelled.set()
         return CancelResponse.ACCEPT
-
-    def _stopped_by(self, operator: str) -> None:
-        """Handle a stop request; callable from any thread."""
-        self._end_for(f"{operator} requested a stop")
 
     def _end_for(self, why: str) -> None:
         """Stop the running goal for a reason; callable from any thread."""
