@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = "spatial_vlm_ros"
+LAB = "spatial_vlm_lab"
 HERE = Path(__file__).resolve().parent
 """Where the sources are: `colcon build --symlink-install` runs a link to this file, from its build folder."""
 
@@ -27,15 +28,12 @@ setup(
     python_requires=">=3.10",
     # Said although it is the default: only then is an editable install a plain .pth file, which type checkers follow.
     package_dir={"": "."},
-    packages=find_packages(str(HERE), include=[PACKAGE, f"{PACKAGE}.*"]),
+    packages=find_packages(str(HERE), include=[PACKAGE, f"{PACKAGE}.*", LAB, f"{LAB}.*"]),
     package_data={
         PACKAGE: [
             "py.typed",
             "language/grammar.lark",
             "language/grammar.json",
-            "evaluation/reports/templates/*",
-            "evaluation/labelling/templates/*",
-            "evaluation/labelling/static/*",
             "output/font/*",
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",
@@ -45,7 +43,8 @@ setup(
             "perception/model_store/models.json",
             "web/templates/*",
             "web/static/*",
-        ]
+        ],
+        LAB: ["labelling/static/*", "labelling/templates/*", "reports/templates/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
@@ -199,6 +198,15 @@ setup(
         # Tests of that page in a real browser; chromium and its driver are Debian's.
         "browser": ["selenium>=4.20"],
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],
+        # What spatial_vlm_lab needs to score, label and report; `adapt` and `train` are the extras for models.
+        "lab": [
+            "rosbags>=0.10.9",
+            "Jinja2>=3.0",
+            "junitparser>=2.0",
+            "starlette>=0.37",
+            "uvicorn>=0.30",
+            "pyarrow>=14",
+        ],
         # Evaluation on a cluster, results as Parquet, bags and results in object stores.
         "scale": ["ray>=2.9", "pyarrow>=14", "fsspec>=2025.2", "s3fs>=2025.2"],
         # The site (docs/adr/0003), and the drawings of relations.
@@ -213,8 +221,12 @@ setup(
     },
     entry_points={
         "console_scripts": [f"spatial-vlm = {PACKAGE}.cli.main:run"],
+        "spatial_vlm_ros.commands": [
+            f"{verb} = {LAB}.cli.{verb}:{verb}"
+            for verb in ("adapt", "benchmark", "calibrate", "compare", "evaluate", "label", "train")
+        ],
         "spatial_vlm_ros.grounders": ["simulator = spatial_vlm_ros.sim.grounder:load"],
-        "lmms_eval.models": [f"spatial_vlm = {PACKAGE}.evaluation.benchmarks.lmms_model:manifest"],
+        "lmms_eval.models": [f"spatial_vlm = {LAB}.benchmarks.lmms_model:manifest"],
     },
     zip_safe=False,
 )

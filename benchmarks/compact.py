@@ -33,6 +33,7 @@ import numpy as np
 
 from benchmarks.harness import REPETITIONS, Claim, alternate, finish, table
 from benchmarks.simulator import questions
+from spatial_vlm_lab.training.split import read_split
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import load_grounder
@@ -44,7 +45,6 @@ from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 from spatial_vlm_ros.types.proportions import wilson
-from spatial_vlm_ros.vlm.compact.split import read_split
 
 MASSES = (0.8, 0.6)
 CHOSEN = 0.6

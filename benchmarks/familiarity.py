@@ -28,6 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import Claim, finish, table
+from spatial_vlm_lab.sim.training_frames import training_frames
+from spatial_vlm_lab.training.split import read_split
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends.compact import CompactGrounder, load, shipped
@@ -35,10 +37,8 @@ from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 from spatial_vlm_ros.sim.settled import settled_tabletop
-from spatial_vlm_ros.sim.training_frames import training_frames
 from spatial_vlm_ros.types import NounPhrase, Rgb
 from spatial_vlm_ros.types.proportions import wilson
-from spatial_vlm_ros.vlm.compact.split import read_split
 
 REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
 CONFIDENT, OVERLAP = 0.9, 0.5

@@ -8,7 +8,7 @@ wrong more often. Right, wrong and refused answers are counted, and the area und
 answers) over coverage, by falling confidence.
 
     python -m benchmarks.fusing --seeds 200
-    python -m benchmarks.fusing --seeds 200 --raised    on raised worlds (`sim.raised_worlds`)
+    python -m benchmarks.fusing --seeds 200 --raised    on raised worlds (the lab's `sim.raised_worlds`)
     python -m benchmarks.fusing --frames DIR    the cases of a frame folder, taken for simulated images
 """
 
@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.harness import Claim, finish, table
 from benchmarks.simulator import CLEARLY_NOT, Question, questions, well_seen
+from spatial_vlm_lab.sim.raised_worlds import raised_camera, raised_view, raised_world
 from spatial_vlm_ros import Detection, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import load_cases
@@ -38,7 +39,6 @@ from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import understood
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.raised_worlds import raised_camera, raised_view, raised_world
 from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import CLEAR, settled_tabletop

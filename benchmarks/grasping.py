@@ -31,9 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import option, table, word, write
+from spatial_vlm_lab.scoring.score import wilson
 from spatial_vlm_ros import load_frame
 from spatial_vlm_ros.errors import GoalError, SpatialVlmError
-from spatial_vlm_ros.evaluation.score import wilson
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.grasping.seeing import surface_cells

@@ -27,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import alternate, finish, option, repetitions, table
+from spatial_vlm_lab.scoring.score import wilson
 from spatial_vlm_ros import Detection, RgbdFrame, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.evaluation.score import wilson
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.manipulation.occupancy.measuring import (

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from spatial_vlm_ros.sim.random_worlds import random_tabletop
+from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Rendering, World, look_at, render
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Claim, finish, table
+from spatial_vlm_lab.scoring.score import wilson
 from spatial_vlm_ros import Resolver, ResolverConfig, RgbdFrame, Status
-from spatial_vlm_ros.evaluation.score import wilson
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld

@@ -18,7 +18,7 @@ from pathlib import Path
 from spatial_vlm_ros import errors
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "spatial_vlm_ros"
+PACKAGE, LAB = ROOT / "spatial_vlm_ros", ROOT / "spatial_vlm_lab"
 _WORDS = re.compile(r"[A-Za-z]{2,}[^A-Za-z]+[A-Za-z]{2,}[^A-Za-z]+[A-Za-z]{2,}")  # at least three words
 _LETTERS = 0.6  # least share of letters and blanks in a sentence
 _MOST_BARS = 3  # more mean alternatives of a regular expression
@@ -28,8 +28,8 @@ _LONGEST = 60  # characters of an expression in braces
 def messages() -> dict[str, str]:
     """Path of each file, from the repository's root, and its text."""
     found: dict[str, list[str]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).parts
+    for path in sorted((*PACKAGE.rglob("*.py"), *LAB.rglob("*.py"))):
+        parts = path.relative_to(ROOT if LAB in path.parents else PACKAGE).parts
         told = list(dict.fromkeys(_told(ast.parse(path.read_text(encoding="utf-8")))))
         if told:
             found.setdefault(parts[0].removesuffix(".py") if len(parts) > 1 else "top", []).append(

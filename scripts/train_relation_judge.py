@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spatial_vlm_ros.sim.relation_pairs import RelationView, raised_relation_views, relation_views
+from spatial_vlm_lab.sim.relation_pairs import RelationView, raised_relation_views, relation_views
 
 SIZE = (320, 240)
 VIEWS = 6
@@ -47,7 +47,7 @@ def main() -> int:
     views = [view for shard in shards for view in _read(_path(options.data, shard))]
     _say(f"{len(views)} images, {sum(len(view.boxes) for view in views)} pairs")
 
-    from spatial_vlm_ros.vlm.relation_judge.training import JudgeTraining, export, trained
+    from spatial_vlm_lab.training.relation_judge import JudgeTraining, export, trained
 
     begun = time.monotonic()
     network = trained(

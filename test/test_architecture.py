@@ -20,13 +20,13 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "spatial_vlm_ros"
+PACKAGE, LAB = ROOT / "spatial_vlm_ros", ROOT / "spatial_vlm_lab"
 RULES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 MAY_IMPORT, NODE_ROOMS, ONLY_AT_EDGES = (
     {name: set(rooms) for name, rooms in RULES[table].items()} for table in ("may_import", "nodes", "only_at_edges")
 )
 NEVER_IN_CORE = {"torch", "transformers", "safetensors", "tokenizers", "onnx", "onnxruntime", "PIL", "scipy"}
-WITH_MODELS = ("vlm/", "perception/backends/", "perception/adapting/", "perception/model_export/", "cli/train.py")
+WITH_MODELS = ("vlm/", "perception/backends/", "perception/model_export/")
 """Where models are: modules that nothing imports until a backend is loaded or a model is trained."""
 NEVER = {"pickle", "dill", "marshal", "shelve"}
 
@@ -72,13 +72,20 @@ def test_every_module_imports_only_from_below(room: str) -> None:
         assert rooms - {room} <= MAY_IMPORT[room], f"{path} imports upwards"
         if not str(path.relative_to(PACKAGE)).startswith(WITH_MODELS):
             assert not outside & NEVER_IN_CORE, f"{path} needs {outside & NEVER_IN_CORE}"
-        assert not outside & NEVER
+        assert not outside & {*NEVER, "spatial_vlm_lab"}, f"{path} needs {outside & {*NEVER, 'spatial_vlm_lab'}}"
         for package, allowed in ONLY_AT_EDGES.items():
             assert package not in outside or room in allowed, f"{path} imports {package}"
         messages = {name for name in outside if name.endswith(("_msgs", "_interfaces"))}
         assert not messages or room == "nodes", f"{path} imports {messages}"
         if room == "language":
             assert not outside & {"numpy", "cv2"}
+
+
+def test_the_lab_needs_no_ros_and_models_only_to_train_them() -> None:
+    for path in LAB.rglob("*.py"):
+        trains = path.parent.name in ("adaptation", "training") or path.name == "train.py"
+        outside = {re.sub(r"\w+_(msgs|interfaces)", "rclpy", name) for name in imports_of(path)[1]}
+        assert not outside & {*NEVER, "rclpy", *(() if trains else NEVER_IN_CORE)}, path
 
 
 def test_rooms_of_nodes_import_only_what_they_may() -> None:
@@ -91,16 +98,18 @@ def test_rooms_of_nodes_import_only_what_they_may() -> None:
 
 def test_a_class_name_is_used_once() -> None:
     homes: dict[str, list[str]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted((*PACKAGE.rglob("*.py"), *LAB.rglob("*.py"))):
         for node in nodes_of(path):
             if isinstance(node, ast.ClassDef):
-                homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+                homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert not {name: files for name, files in homes.items() if len(files) > 1}
 
 
 def test_no_modules_import_each_other() -> None:
     """Counted are imports inside functions and for type checkers alone, too; a package is its `__init__.py`."""
-    dotted = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PACKAGE.rglob("*.py")}
+    dotted = {
+        path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("spatial_vlm_*/**/*.py")
+    }
     names = {name.removesuffix(".__init__"): path for path, name in dotted.items()}
     imported: dict[str, set[str]] = {}
     for name, path in names.items():
@@ -179,7 +188,7 @@ def test_version_is_the_same_everywhere() -> None:
 
 
 def test_every_source_file_names_its_licence() -> None:
-    for folder in ("spatial_vlm_ros", "test", "research", "scripts", "benchmarks", "examples"):
+    for folder in ("spatial_vlm_ros", "spatial_vlm_lab", "test", "research", "scripts", "benchmarks", "examples"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text()
             assert not text or text.startswith("# SPDX-License-Identifier: Apache-2.0"), path

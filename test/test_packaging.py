@@ -17,8 +17,9 @@ import pytest
 from spatial_vlm_ros.extras import PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILT_FROM = ("config", "executables", "launch", "models", "resource", "spatial_vlm_ros", "test", "worlds", "LICENSE",
-              "MANIFEST.in", "README.md", "package.xml", "pyproject.toml", "setup.cfg", "setup.py")  # fmt: skip
+BUILT_FROM = ("config", "executables", "launch", "models", "resource", "spatial_vlm_lab", "spatial_vlm_ros", "test",
+              "worlds", "LICENSE", "MANIFEST.in", "README.md", "package.xml", "pyproject.toml", "setup.cfg",
+              "setup.py")  # fmt: skip
 INSTALLED = ("config", "launch", "models/compact", "worlds")
 LEFT_OUT = (
     *("labelling_page", "launcher", "manipulation/approval", "manipulation/builtin_planner", "nodes", "nodes_arm"),
@@ -102,7 +103,7 @@ def test_a_wheel_made_from_the_source_archive_has_all_that_is_shipped(wheel: Pat
             if path.is_file():
                 assert f"{data}/share/spatial_vlm_ros/{path.relative_to(ROOT)}" in inside
     assert {f"{data}/lib/spatial_vlm_ros/{path.name}" for path in (ROOT / "executables").iterdir()} <= inside
-    for path in (ROOT / "spatial_vlm_ros").rglob("*"):
+    for path in ROOT.glob("spatial_vlm_*/**/*"):
         if path.is_file() and path.suffix != ".pyc":
             assert str(path.relative_to(ROOT)) in inside
     assert not {name for name in inside if name.startswith("test")}
@@ -187,7 +188,7 @@ def test_messages_name_the_packages_that_extras_install() -> None:
 
 def test_every_ros_package_that_is_imported_is_in_the_manifest() -> None:
     keys = dependencies(ROOT / "package.xml", ("depend", "exec_depend"))
-    found = imports(ROOT / "spatial_vlm_ros") | imports(ROOT / "launch")
+    found = imports(ROOT / "spatial_vlm_ros") | imports(ROOT / "spatial_vlm_lab") | imports(ROOT / "launch")
     ros = {name for name in found if re.fullmatch(r"\w+_(msgs|srvs|interfaces)|rclpy|launch|launch_ros", name)}
     assert {"sensor_msgs", "action_msgs", "std_srvs", "launch_ros"} <= ros
     assert not ros - {key for key, condition in keys.items() if not condition}
@@ -195,7 +196,7 @@ def test_every_ros_package_that_is_imported_is_in_the_manifest() -> None:
 
 def test_nothing_is_used_that_the_oldest_numpy_does_not_have() -> None:
     assert f'"numpy>={NUMPY}"' in (ROOT / "setup.py").read_text(encoding="utf-8")
-    for path in (ROOT / "spatial_vlm_ros").rglob("*.py"):
+    for path in ROOT.glob("spatial_vlm_*/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):
                 module, _, name = ast.unparse(node).partition(".")

@@ -52,8 +52,8 @@ def test_every_parameter_has_bounds_a_unit_and_a_reason(form: type) -> None:
 
 def test_every_parameter_is_read_somewhere() -> None:
     """Outside the modules that declare it: else it can be set and has no effect."""
-    package = Path(parameters.__file__).resolve().parent.parent
-    texts = [path.read_text() for path in package.rglob("*.py") if path.parent.name != "parameters"]
+    root = Path(__file__).resolve().parent.parent
+    texts = [path.read_text() for path in root.glob("spatial_vlm_*/**/*.py") if path.parent.name != "parameters"]
     read = set(re.findall(r"\w+", " ".join(re.findall(r'\.\w+(?:\("\w+)?', "\n".join(texts)))))
     forms = [form for form in vars(parameters).values() if dataclasses.is_dataclass(form) and isinstance(form, type)]
     names = {field.name for form in forms for field in dataclasses.fields(form)}

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from frame_files import case, write_cases
 
+from spatial_vlm_lab.benchmarks.running import read_benchmark
+from spatial_vlm_lab.benchmarks.whatsup import WHATSUP
+from spatial_vlm_lab.scoring.runs import read_run
 from spatial_vlm_ros import Resolver, load_frame
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation import frame_folder as frames
 from spatial_vlm_ros.evaluation.answering import answer_cases, given_answers
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.bags.writer import record
-from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
-from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
-from spatial_vlm_ros.evaluation.runs import read_run
 from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
 from spatial_vlm_ros.manipulation.planning.robot_model import read_hulls

@@ -14,14 +14,14 @@ from click.testing import CliRunner
 from rich.table import Table
 from rich.tree import Tree
 
+from spatial_vlm_lab.reports.markdown_evaluation import escape
 from spatial_vlm_ros.cli.group import Group, print_json, say
 from spatial_vlm_ros.cli.live import print_progress
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.reports.markdown_evaluation import escape
 from spatial_vlm_ros.output.terminal import new_console
 from spatial_vlm_ros.printable import printable, printable_json, printable_line
 
-PACKAGE = Path(__file__).resolve().parent.parent / "spatial_vlm_ros"
+ROOT = Path(__file__).resolve().parent.parent
 EVIL = (
     "\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\r\nOK", "\u202etxt.exe", "\u2066x\u2069", "\u200b", "\u2028", "\ufeff",
     "\x00", "\x7f", "\ud800", "\U000e0041", "\ue000", "\t",
@@ -94,7 +94,7 @@ def test_a_report_shows_words_from_outside_and_obeys_none() -> None:
 
 
 def calls() -> Iterator[tuple[Path, ast.Call]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(ROOT.glob("spatial_vlm_*/**/*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 yield path, node
@@ -112,5 +112,5 @@ def test_logs_and_terminals_are_written_through_printable_alone() -> None:
         if (is_log or is_print) and call.args and not isinstance(call.args[0], ast.Constant):
             words = ast.unparse(call.args[0])
             if not words.startswith("printable(") and "printable(" not in words:
-                found.append(f"{path.relative_to(PACKAGE)}:{call.lineno}: {name}({words})")
+                found.append(f"{path.relative_to(ROOT)}:{call.lineno}: {name}({words})")
     assert not found, "wrap their words in printable()"

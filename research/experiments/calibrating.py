@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.harness import Claim, finish, table
 from research.experiments import RESULTS
-from spatial_vlm_ros.evaluation.calibration import calibrate
+from spatial_vlm_lab.scoring.calibration import calibrate
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.types.proportions import wilson
 

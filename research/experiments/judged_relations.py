@@ -24,9 +24,9 @@ from research.constructed.building import build
 from research.constructed.distribution import REPORTING_FROM
 from research.experiments import RESULTS
 from research.experiments.constructed import Say, speech
+from spatial_vlm_lab.comparison.judge_calibration import labelled_pairs
 from spatial_vlm_ros import ResolverConfig, Status
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
-from spatial_vlm_ros.evaluation.judge_calibration import labelled_pairs
 from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudge, load
 from spatial_vlm_ros.perception.judging import CHOICES
 

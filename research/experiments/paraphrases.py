@@ -26,8 +26,8 @@ import numpy as np
 from benchmarks.harness import Claim, finish, table
 from research.experiments import RESULTS
 from research.speech import canonical, random_query, random_style, say
+from spatial_vlm_lab.scoring.score import wilson
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.evaluation.score import wilson
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
 

@@ -40,9 +40,9 @@ from research.constructed.noise import NOISES
 from research.constructed.plans import RELATIONS
 from research.experiments import RESULTS
 from research.speech import say
+from spatial_vlm_lab.scoring.reliability import OpinionCounts, OpinionTally, measured_key, reliability_json
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.evaluation.reliability import OpinionCounts, OpinionTally, measured_key, reliability_json
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.parameters import SecondOpinionConfig, config_from
 from spatial_vlm_ros.perception.replies import NamedObject

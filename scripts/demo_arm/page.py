@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scripts.demo_arm.story import Story, checks, others
 from spatial_vlm_ros.manipulation.approval.audit import verify
 
-_STYLE = Path(__file__).resolve().parents[2] / "spatial_vlm_ros" / "evaluation" / "reports" / "templates"
+_STYLE = Path(__file__).resolve().parents[2] / "spatial_vlm_lab" / "reports" / "templates"
 _JPEG = 85
 _SHOWN_BY_BROWSERS = "vp09"
 _NAMED = ("event", "utc", "operator", "remote", "reason", "outcome")  # fields of a line of the record

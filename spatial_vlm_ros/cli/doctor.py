@@ -11,6 +11,7 @@ import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, config_option, print_json, read_settings, say
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.frame_doctor import Finding
@@ -78,7 +79,6 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     import dataclasses
 
     from spatial_vlm_ros.evaluation.frame_doctor import Severity
-    from spatial_vlm_ros.evaluation.reports import terminal
 
     if ros_args and ros_args[0] != "--ros-args":
         raise click.UsageError(f"no such option: {ros_args[0]}; put ROS arguments after --ros-args")
@@ -108,8 +108,29 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     if as_json:
         print_json({"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
-        terminal.findings(findings)
+        _print(findings)
     sys.exit(REFUSED if any(finding.level is Severity.ERROR for finding in findings) else ANSWERED)
+
+
+def _print(findings: list[Finding]) -> None:
+    """Print one line per check, with its fix."""
+    from rich.table import Table
+
+    from spatial_vlm_ros.output.terminal import new_console
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in ("level", "check", "found"):
+        table.add_column(overflow="fold")
+    colours = {"ok": "green", "warning": "yellow", "error": "red"}
+    for finding in findings:
+        repair = f"\n→ {printable(finding.repair)}" if finding.repair else ""
+        table.add_row(
+            finding.level.value,
+            printable(finding.check),
+            printable(finding.found) + repair,
+            style=colours[finding.level.value],
+        )
+    new_console().print(table)
 
 
 def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> list[Finding]:

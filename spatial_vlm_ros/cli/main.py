@@ -11,10 +11,10 @@ from spatial_vlm_ros import __version__
 from spatial_vlm_ros.cli.group import ANSWERED, Group
 
 VERBS = (
-    "adapt", "ask", "audit", "benchmark", "calibrate", "compare", "doctor", "evaluate", "evidence", "fault", "label",
-    "models", "parse", "pick", "probe", "record", "replay", "resolve", "schema", "train", "up",
+    "ask", "audit", "doctor", "evidence", "fault", "models", "parse", "pick", "probe", "record", "replay", "resolve",
+    "schema", "up",
 )  # fmt: skip
-"""The commands. `cli/VERB.py` has each one, and is imported when it is called."""
+"""The commands; the lab adds its own. `cli/VERB.py` has each one, and is imported when it is called."""
 
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}

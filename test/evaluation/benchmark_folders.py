@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark, BenchmarkItem, DamagedItem, GradedItem
+from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkItem, DamagedItem, GradedItem
 
 SIDES = ("left_of", "right_of", "on", "under")
 Q = "Which object is closer?"

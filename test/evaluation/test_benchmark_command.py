@@ -17,13 +17,13 @@ from benchmark_folders import image_cell, left_half, png, write_parquet
 from tables import tables
 from waiting import DEADLINE
 
-from spatial_vlm_ros.cli.benchmark import WAYS
+from spatial_vlm_lab.benchmarks import asking
+from spatial_vlm_lab.benchmarks.answers import AnswerLine, open_answers
+from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
+from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer
+from spatial_vlm_lab.benchmarks.whatsup import WHATSUP
+from spatial_vlm_lab.cli.benchmark import WAYS
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.benchmarks import asking
-from spatial_vlm_ros.evaluation.benchmarks.answers import AnswerLine, open_answers
-from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS
-from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer
-from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
 from spatial_vlm_ros.types.proportions import mcnemar, newcombe, newcombe_paired, wilson
 
 TABLES = tables(__file__)

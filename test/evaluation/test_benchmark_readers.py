@@ -16,17 +16,17 @@ import benchmark_folders as folders
 import pytest
 from benchmark_folders import damaged_of, graded, image_cell, items_of, png, values, write_parquet
 
+from spatial_vlm_lab.benchmarks import parquet_rows
+from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
+from spatial_vlm_lab.benchmarks.cv_bench import CV_BENCH, CvTruth
+from spatial_vlm_lab.benchmarks.embspatial import EMBSPATIAL
+from spatial_vlm_lab.benchmarks.parquet_rows import ParquetImage
+from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, ChoiceTruth, shuffled
+from spatial_vlm_lab.benchmarks.scoring import mean_of_accuracies
+from spatial_vlm_lab.benchmarks.spatialsense import SPATIALSENSE
+from spatial_vlm_lab.benchmarks.vsr import VSR
+from spatial_vlm_lab.benchmarks.whatsup import WHATSUP
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
-from spatial_vlm_ros.evaluation.benchmarks import parquet_rows
-from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS, benchmark_of
-from spatial_vlm_ros.evaluation.benchmarks.cv_bench import CV_BENCH, CvTruth
-from spatial_vlm_ros.evaluation.benchmarks.embspatial import EMBSPATIAL
-from spatial_vlm_ros.evaluation.benchmarks.parquet_rows import ParquetImage
-from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark, BenchmarkAnswer, ChoiceTruth, shuffled
-from spatial_vlm_ros.evaluation.benchmarks.scoring import mean_of_accuracies
-from spatial_vlm_ros.evaluation.benchmarks.spatialsense import SPATIALSENSE
-from spatial_vlm_ros.evaluation.benchmarks.vsr import VSR
-from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
 from spatial_vlm_ros.types.proportions import wilson
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
@@ -113,7 +113,7 @@ def test_a_listing_that_is_none_is_refused(
 def test_a_listing_that_is_too_large_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spatial_vlm_ros.evaluation.benchmarks.published_files.LARGEST_LISTING", 10)
+    monkeypatch.setattr("spatial_vlm_lab.benchmarks.published_files.LARGEST_LISTING", 10)
     with pytest.raises(FileError, match="bytes, more than 10"):
         items_of(EMBSPATIAL, folders.embspatial(tmp_path))
 

@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 from tables import tables
 
-from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
-from spatial_vlm_ros.evaluation.benchmarks.asking import BenchmarkModel, prompt_of
-from spatial_vlm_ros.evaluation.benchmarks.choice_replies import (
+from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, prompt_of
+from spatial_vlm_lab.benchmarks.choice_replies import (
     after_thinking,
     blink_choice,
     cambrian_answer,
     vlmevalkit_choice,
 )
-from spatial_vlm_ros.evaluation.benchmarks.images import ImageFile
-from spatial_vlm_ros.evaluation.benchmarks.pointing import (
+from spatial_vlm_lab.benchmarks.images import ImageFile
+from spatial_vlm_lab.benchmarks.pointing import (
     MOST_CHARACTERS,
     MaskTruth,
     robopoint_cells,
@@ -26,10 +25,11 @@ from spatial_vlm_ros.evaluation.benchmarks.pointing import (
     share_in_mask,
     share_inside,
 )
-from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkItem, ChoiceTruth
-from spatial_vlm_ros.evaluation.benchmarks.reply_reading import read_choice
-from spatial_vlm_ros.evaluation.benchmarks.robospatial import first_point, in_polygon, read_polygon, starts_as
-from spatial_vlm_ros.evaluation.benchmarks.threedsr import VARIANT_RULES, all_right, variant_group
+from spatial_vlm_lab.benchmarks.protocol import BenchmarkItem, ChoiceTruth
+from spatial_vlm_lab.benchmarks.reply_reading import read_choice
+from spatial_vlm_lab.benchmarks.robospatial import first_point, in_polygon, read_polygon, starts_as
+from spatial_vlm_lab.benchmarks.threedsr import VARIANT_RULES, all_right, variant_group
+from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.replier import PromptReply
 from spatial_vlm_ros.perception.replies import NamedObject

@@ -21,13 +21,13 @@ from bag_builder import scene
 from frame_files import case, write_cases
 from tables import tables
 
+from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_json, evaluation_of
+from spatial_vlm_lab.scoring.model_run import UnusableCase, by_reason, runs_of_rows
+from spatial_vlm_lab.scoring.model_spec import models_of
+from spatial_vlm_lab.scoring.rows_file import read_rows
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.bags.writer import PERIOD_NS, START_NS, record
-from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json, evaluation_of
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
-from spatial_vlm_ros.evaluation.model_run import UnusableCase, by_reason, runs_of_rows
-from spatial_vlm_ros.evaluation.model_spec import models_of
-from spatial_vlm_ros.evaluation.rows_file import read_rows
 
 TABLES = tables(__file__)
 

@@ -24,19 +24,19 @@ from frame_files import case, write_cases, write_frame
 from tables import tables
 from waiting import DEADLINE
 
+from spatial_vlm_lab.engine import case_shards
+from spatial_vlm_lab.engine.ahead import made_ahead
+from spatial_vlm_lab.engine.bag_window import recording_lag
+from spatial_vlm_lab.engine.case_shards import CaseWork, plan_cases, run_configuration
+from spatial_vlm_lab.engine.evaluate_cases import CaseSetup
+from spatial_vlm_lab.engine.local import LocalEngine
+from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
+from spatial_vlm_lab.engine.shards import Row, Shard
+from spatial_vlm_lab.scoring import truth_file
+from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
+from spatial_vlm_lab.scoring.sources import Source, evaluate_source
 from spatial_vlm_ros.errors import FileError, RunMismatchError
-from spatial_vlm_ros.evaluation import truth_file
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.engine import case_shards
-from spatial_vlm_ros.evaluation.engine.ahead import made_ahead
-from spatial_vlm_ros.evaluation.engine.bag_window import recording_lag
-from spatial_vlm_ros.evaluation.engine.case_shards import CaseWork, plan_cases, run_configuration
-from spatial_vlm_ros.evaluation.engine.evaluate_cases import CaseSetup
-from spatial_vlm_ros.evaluation.engine.local import LocalEngine
-from spatial_vlm_ros.evaluation.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_ros.evaluation.engine.shards import Row, Shard
-from spatial_vlm_ros.evaluation.model_spec import ModelSpec, load_model
-from spatial_vlm_ros.evaluation.sources import Source, evaluate_source
 from spatial_vlm_ros.parameters import ResolverConfig, Settings, StreamConfig
 
 pytest.importorskip("pyarrow")
@@ -174,10 +174,10 @@ def test_parts_of_a_bag_give_the_rows_of_all_of_it(megabytes: float, bag: Source
 
 
 def test_a_part_reads_its_own_chunks_alone(bag: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spatial_vlm_ros.evaluation.engine.bag_window.LEAD_NS", 0)
+    monkeypatch.setattr("spatial_vlm_lab.engine.bag_window.LEAD_NS", 0)
     shards = plan_cases([bag], GIVEN, SETTINGS, bytes_in_shard=600_000)
     part = shards[len(shards) // 2].payload.part
-    from spatial_vlm_ros.evaluation.engine.bag_window import BagWindow
+    from spatial_vlm_lab.engine.bag_window import BagWindow
 
     with BagWindow(bag.uri, part) as window, open_bag(bag.uri) as whole:
         heavy = [m.log_ns for m in window.messages() if m.topic.endswith("/image")]
@@ -356,7 +356,7 @@ def test_what_was_not_evaluated_is_said_and_ends_with_1(
         shards = plan_cases(*given, frames_in_shard=1)
         return [shards[0], dataclasses.replace(shards[1], payload=None), *shards[2:]]
 
-    monkeypatch.setattr("spatial_vlm_ros.evaluation.engine.evaluate_cases.plan_cases", with_a_bad_one)
+    monkeypatch.setattr("spatial_vlm_lab.engine.evaluate_cases.plan_cases", with_a_bad_one)
     done = run("--frames", frames, "--engine", "local", "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert "2 of 12 cases were not evaluated: kitchen, f1" in done.output
@@ -376,7 +376,8 @@ def test_options_that_do_not_fit_are_refused(frames: Path, tmp_path: Path, monke
 _ENDED_MIDWAY = """
 import os, signal, sys
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.evaluation.engine import case_shards, workers
+from spatial_vlm_lab.engine import case_shards
+from spatial_vlm_lab.engine import workers
 
 answer = workers.ShardWorker.answer
 

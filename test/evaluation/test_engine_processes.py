@@ -22,16 +22,16 @@ from engine_bags import COUNT, stamp_of, write_bag, write_truth
 from engine_tasks import CONFIGURATION, DiesAtStart, MadeUp, contents, shards_of
 from s3_server import S3Server, put, running_server
 
+from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
+from spatial_vlm_lab.engine.local import LocalEngine
+from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
+from spatial_vlm_lab.engine.store import LocalStore, open_store
+from spatial_vlm_lab.engine.workers import ATTEMPTS
+from spatial_vlm_lab.scoring.model_spec import ModelSpec
+from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.errors import EngineUnavailableError, FileError, InputError, RunMismatchError, StoreError
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.engine.evaluate_cases import evaluate_cases
-from spatial_vlm_ros.evaluation.engine.local import LocalEngine
-from spatial_vlm_ros.evaluation.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_ros.evaluation.engine.store import LocalStore, open_store
 from spatial_vlm_ros.evaluation.engine.uris import facts_of
-from spatial_vlm_ros.evaluation.engine.workers import ATTEMPTS
-from spatial_vlm_ros.evaluation.model_spec import ModelSpec
-from spatial_vlm_ros.evaluation.sources import Source
 from spatial_vlm_ros.parameters import Settings
 
 pytestmark = pytest.mark.live
@@ -140,7 +140,7 @@ def test_an_evaluation_whose_driver_was_killed_goes_on_with_the_parts_it_has(
 _WRITER = """
 import itertools, sys
 from pathlib import Path
-from spatial_vlm_ros.evaluation.engine.store import LocalStore
+from spatial_vlm_lab.engine.store import LocalStore
 store = LocalStore(Path(sys.argv[1]))
 for n in itertools.count():
     store.write("file", bytes([n % 256]) * (200_000 + n % 7))
@@ -247,12 +247,12 @@ def test_bags_and_results_of_a_store_are_those_of_a_disk(bag: Source, server: S3
 
 _FROM_A_STORE = """
 import sys
-from spatial_vlm_ros.evaluation.engine import case_shards
-from spatial_vlm_ros.evaluation.engine.evaluate_cases import evaluate_cases
-from spatial_vlm_ros.evaluation.engine.local import LocalEngine
-from spatial_vlm_ros.evaluation.engine.ray_engine import RayEngine
-from spatial_vlm_ros.evaluation.model_spec import ModelSpec
-from spatial_vlm_ros.evaluation.sources import Source
+from spatial_vlm_lab.engine import case_shards
+from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
+from spatial_vlm_lab.engine.local import LocalEngine
+from spatial_vlm_lab.engine.ray_engine import RayEngine
+from spatial_vlm_lab.scoring.model_spec import ModelSpec
+from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.parameters import Settings
 
 if __name__ == "__main__":

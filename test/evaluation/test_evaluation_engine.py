@@ -21,6 +21,21 @@ from engine_tasks import CONFIGURATION, MadeUp, contents, shards_of
 from tables import tables
 from waiting import until
 
+from spatial_vlm_lab.engine import run as engine_run
+from spatial_vlm_lab.engine.local import LocalEngine
+from spatial_vlm_lab.engine.parts import fields_of, part_answers, part_bytes, read_merged, write_merged
+from spatial_vlm_lab.engine.ray_engine import RayEngine, check_address
+from spatial_vlm_lab.engine.run import LOCK, FolderLock, LockOwner, MergedRun, evaluate_shards, run_rows
+from spatial_vlm_lab.engine.shards import (
+    Outcome,
+    Row,
+    Shard,
+    ShardAnswers,
+    configuration_digest,
+    digest,
+    in_batches,
+)
+from spatial_vlm_lab.engine.store import HALF, LocalStore, ResultStore, open_store
 from spatial_vlm_ros.errors import (
     DependencyError,
     EngineUnavailableError,
@@ -31,21 +46,6 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StoreError,
 )
-from spatial_vlm_ros.evaluation.engine import run as engine_run
-from spatial_vlm_ros.evaluation.engine.local import LocalEngine
-from spatial_vlm_ros.evaluation.engine.parts import fields_of, part_answers, part_bytes, read_merged, write_merged
-from spatial_vlm_ros.evaluation.engine.ray_engine import RayEngine, check_address
-from spatial_vlm_ros.evaluation.engine.run import LOCK, FolderLock, LockOwner, MergedRun, evaluate_shards, run_rows
-from spatial_vlm_ros.evaluation.engine.shards import (
-    Outcome,
-    Row,
-    Shard,
-    ShardAnswers,
-    configuration_digest,
-    digest,
-    in_batches,
-)
-from spatial_vlm_ros.evaluation.engine.store import HALF, LocalStore, ResultStore, open_store
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("fsspec")
@@ -347,7 +347,7 @@ def test_a_full_disk_ends_the_evaluation_with_what_is_stored(
         if next(calls, None) is None:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("spatial_vlm_ros.evaluation.engine.store.os.fsync", fsync)
+    monkeypatch.setattr("spatial_vlm_lab.engine.store.os.fsync", fsync)
     told = r"No space left.*enough space.*with --resume: [1-6] of 7 parts are stored and kept"
     with pytest.raises(StoreError, match=told):
         evaluated(tmp_path, shards_of(7))
@@ -457,7 +457,7 @@ def test_a_cluster_without_room_for_a_worker_is_said_with_what_it_has(
     ray.is_initialized.return_value = False
     ray.cluster_resources.return_value = {"CPU": 4.0, "memory": 1e9}
     ray.wait.side_effect = lambda asked, **_: ([], asked)
-    monkeypatch.setattr("spatial_vlm_ros.evaluation.engine.ray_engine._ray", lambda: ray)
+    monkeypatch.setattr("spatial_vlm_lab.engine.ray_engine._ray", lambda: ray)
     engine = RayEngine(2, num_gpus=0.5, start_timeout=0.05)
     with pytest.raises(EngineUnavailableError, match=r"1 CPU and 0\.5 GPU for each worker, the cluster has 4 CPU"):
         evaluate_shards(MadeUp(), shards_of(2), tmp_path, engine, CONFIGURATION)

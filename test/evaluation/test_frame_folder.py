@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tables import tables
 
+from spatial_vlm_lab.scoring.truth_file import cases_of_bag, load_truth
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.case import Box3d, Case, Expectation
@@ -27,7 +28,6 @@ from spatial_vlm_ros.evaluation.frame_folder import (
 )
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.evaluation.object_truth import EXPECTED, case_truth
-from spatial_vlm_ros.evaluation.truth_file import cases_of_bag, load_truth
 from spatial_vlm_ros.types import Detection, Status
 
 TABLES = tables(__file__)

@@ -13,16 +13,15 @@ import pytest
 from frame_files import case, write_cases, write_frame
 from tables import tables
 
-from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation, load_cases
-from spatial_vlm_ros.evaluation.judge_calibration import (
+from spatial_vlm_lab.comparison.judge_calibration import (
     JudgeTally,
     LabelledPair,
     ask_relations,
     judge_json,
     labelled_pairs,
 )
-from spatial_vlm_ros.evaluation.reliability import (
+from spatial_vlm_lab.reports import terminal
+from spatial_vlm_lab.scoring.reliability import (
     LabelledPhrase,
     OpinionTally,
     ask_phrases,
@@ -30,7 +29,8 @@ from spatial_vlm_ros.evaluation.reliability import (
     reliability_json,
     weight_of,
 )
-from spatial_vlm_ros.evaluation.reports import terminal
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation, load_cases
 from spatial_vlm_ros.geometry.image_height import is_contrary
 from spatial_vlm_ros.parameters import ResolverConfig, SecondOpinionConfig, config_from
 from spatial_vlm_ros.perception.judging import RelationQuestion

@@ -15,16 +15,16 @@ import pytest
 from benchmark_folders import damaged_of, graded, image_cell, items_of, left_half, png, write_parquet
 from tables import tables
 
+from spatial_vlm_lab.benchmarks.catalogue import BLINK
+from spatial_vlm_lab.benchmarks.lmms_task import credits_of, write_task
+from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem
+from spatial_vlm_lab.benchmarks.refspatial import REFSPATIAL
+from spatial_vlm_lab.benchmarks.robospatial import ROBOSPATIAL
+from spatial_vlm_lab.benchmarks.running import read_benchmark
+from spatial_vlm_lab.benchmarks.threedsr import THREEDSR
+from spatial_vlm_lab.benchmarks.tsv_rows import LONGEST_ROW, TsvImage, tsv_rows
+from spatial_vlm_lab.benchmarks.where2place import WHERE2PLACE
 from spatial_vlm_ros.errors import DependencyError, FileError
-from spatial_vlm_ros.evaluation.benchmarks.catalogue import BLINK
-from spatial_vlm_ros.evaluation.benchmarks.lmms_task import credits_of, write_task
-from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem
-from spatial_vlm_ros.evaluation.benchmarks.refspatial import REFSPATIAL
-from spatial_vlm_ros.evaluation.benchmarks.robospatial import ROBOSPATIAL
-from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
-from spatial_vlm_ros.evaluation.benchmarks.threedsr import THREEDSR
-from spatial_vlm_ros.evaluation.benchmarks.tsv_rows import LONGEST_ROW, TsvImage, tsv_rows
-from spatial_vlm_ros.evaluation.benchmarks.where2place import WHERE2PLACE
 
 pytest.importorskip("pyarrow")
 TABLES = tables(__file__)

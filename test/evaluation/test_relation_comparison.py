@@ -14,16 +14,16 @@ import pytest
 from compared_backends import HigherIsFarther
 from frame_files import case, write_cases
 
-from spatial_vlm_ros import errors
-from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.compared_models import ComparedModel, models_of
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
-from spatial_vlm_ros.evaluation.relation_comparison import (
+from spatial_vlm_lab.comparison.compared_models import ComparedModel, models_of
+from spatial_vlm_lab.comparison.relation_comparison import (
     ComparedSentence,
     ComparisonPlan,
     compare_sentence,
     expected_of,
 )
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.parameters import ResolverConfig, config_from
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame

@@ -21,19 +21,19 @@ import numpy as np
 import pytest
 from evaluation_cases import HOSTILE, some_run
 
+from spatial_vlm_lab.reports import plots
+from spatial_vlm_lab.reports.junit import junit_xml
+from spatial_vlm_lab.reports.markdown_evaluation import escape, markdown_summary
+from spatial_vlm_lab.reports.report import check_installed, evaluation_page, html_report
+from spatial_vlm_lab.scoring.calibration import calibrate
+from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_of
+from spatial_vlm_lab.scoring.model_run import ModelRun, UnusableCase
+from spatial_vlm_lab.scoring.outcome import RunOutcome, judge
+from spatial_vlm_lab.scoring.runs import StoredAnswer
 from spatial_vlm_ros.errors import DependencyError
-from spatial_vlm_ros.evaluation.calibration import calibrate
 from spatial_vlm_ros.evaluation.case_result import judge_case
 from spatial_vlm_ros.evaluation.error_split import Blame, CaseError
-from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_of
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
-from spatial_vlm_ros.evaluation.model_run import ModelRun, UnusableCase
-from spatial_vlm_ros.evaluation.outcome import RunOutcome, judge
-from spatial_vlm_ros.evaluation.reports import plots
-from spatial_vlm_ros.evaluation.reports.junit import junit_xml
-from spatial_vlm_ros.evaluation.reports.markdown_evaluation import escape, markdown_summary
-from spatial_vlm_ros.evaluation.reports.report import check_installed, evaluation_page, html_report
-from spatial_vlm_ros.evaluation.runs import StoredAnswer
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
 

@@ -16,25 +16,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import tables
 
+from spatial_vlm_lab.benchmarks.reporting import corrected
+from spatial_vlm_lab.comparison.comparison import Comparison, ComparisonVerdict, compare
+from spatial_vlm_lab.reports.junit import junit_xml
+from spatial_vlm_lab.reports.markdown_evaluation import markdown_summary
+from spatial_vlm_lab.reports.report import html_report
+from spatial_vlm_lab.reports.terminal import outcome as print_outcome
+from spatial_vlm_lab.scoring.calibration import calibrate
+from spatial_vlm_lab.scoring.clustering import clustered
+from spatial_vlm_lab.scoring.evaluation_outcome import compare_pairs, holm, paired_over_groups
+from spatial_vlm_lab.scoring.outcome import judge, outcome_json
+from spatial_vlm_lab.scoring.runs import StoredAnswer, read_run
+from spatial_vlm_lab.scoring.score import score, wilson
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.benchmarks.reporting import corrected
-from spatial_vlm_ros.evaluation.calibration import calibrate
 from spatial_vlm_ros.evaluation.case_result import CaseResult, judge_case
-from spatial_vlm_ros.evaluation.clustering import clustered
-from spatial_vlm_ros.evaluation.comparison import Comparison, ComparisonVerdict, compare
-from spatial_vlm_ros.evaluation.evaluation_outcome import compare_pairs, holm, paired_over_groups
 from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace, FrameTruth, PlaceOutcome, place_outcome
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation, load_cases
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.evaluation.misses import MissKind, miss_kind
-from spatial_vlm_ros.evaluation.outcome import judge, outcome_json
-from spatial_vlm_ros.evaluation.reports.junit import junit_xml
-from spatial_vlm_ros.evaluation.reports.markdown_evaluation import markdown_summary
-from spatial_vlm_ros.evaluation.reports.report import html_report
-from spatial_vlm_ros.evaluation.reports.terminal import outcome as print_outcome
-from spatial_vlm_ros.evaluation.runs import StoredAnswer, read_run
-from spatial_vlm_ros.evaluation.score import score, wilson
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Destination, NounPhrase, Place, Pose, Resolution, Status, Transform

@@ -14,7 +14,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PACKAGE = Path(__file__).resolve().parents[2] / "spatial_vlm_ros"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE, LAB = ROOT / "spatial_vlm_ros", ROOT / "spatial_vlm_lab"
 METHODS = {"read_bytes", "read_text", "write_bytes", "write_text"}
 """Of a pathlib.Path; functions of these names in files/ are called by their bare names."""
 CALLS = {
@@ -55,8 +56,8 @@ def _is_mode(node: ast.Call) -> bool:
 
 def test_files_are_read_and_written_through_one_layer() -> None:
     found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE).as_posix()
+    for path in (*PACKAGE.rglob("*.py"), *LAB.rglob("*.py")):
+        name = path.relative_to(ROOT if LAB in path.parents else PACKAGE).as_posix()
         if not name.startswith("files/") and (here := calls(path)):
             found[name] = set(here)
     assert found == {name: set(named) for name, named in ALLOWED.items()}
@@ -68,5 +69,5 @@ def test_the_layer_loads_nothing_heavy() -> None:
         "import sys\nfrom spatial_vlm_ros.files import arrays, documents, folders, images, reading, writing\n"
         "print(*sorted({'numpy', 'cv2', 'yaml', 'msgspec', 'xml', 'rosbags', 'torch'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == ""

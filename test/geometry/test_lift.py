@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.geometry.lift import build_scene, with_insides
 from spatial_vlm_ros.geometry.segmentation import Patch
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.sim.examples import CAMERA
-from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Box, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.accuracy import view
 from benchmarks.detection_forms import as_point, measure, tabletops
+from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.geometry.camera import rectified
@@ -21,7 +22,6 @@ from spatial_vlm_ros.geometry.segmentation import STEEPEST, _edges, depth_gap, m
 from spatial_vlm_ros.geometry.support import find_support, find_up, known_up
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame, Status, UpSource

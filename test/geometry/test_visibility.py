@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from research.constructed.building import build
+from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.geometry import extent
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.self_filter import robot_shares
@@ -20,7 +21,6 @@ from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, config_from
-from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Box, Cylinder
 from spatial_vlm_ros.sim.tabletop import Body, Rendering

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from tables import rows
 from waiting import DEADLINE
 
+from spatial_vlm_lab.scoring.truth_file import load_truth
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.evaluation.truth_file import load_truth
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")

@@ -30,11 +30,6 @@ def test_a_length_is_read_as_it_is_or_refused(said: str, metres: float | None) -
         assert distance.metres == pytest.approx(metres, abs=1e-6), words
 
 
-def _grouped(digits: str, by: str) -> str:
-    first = len(digits) % 3 or 3
-    return by.join((digits[:first], *(digits[i : i + 3] for i in range(first, len(digits), 3))))
-
-
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(0, 9_999_999),
@@ -46,7 +41,7 @@ def test_every_rendering_of_a_length_is_that_length_or_refused(
     whole: int, decimals: str, signs: tuple[str, str], unit: tuple[str, float]
 ) -> None:
     by, point = signs
-    number = (_grouped(str(whole), by) if by else str(whole)) + (point + decimals if decimals else "")
+    number = (f"{whole:,}".replace(",", by) if by else str(whole)) + (point + decimals if decimals else "")
     try:
         query = parse(f"put the cup {number}{unit[0]} left of the box")[0]
     except NotUnderstoodError:

@@ -6,6 +6,7 @@ import math
 import sys
 from pathlib import Path
 from types import FrameType
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -125,13 +126,6 @@ def test_there_are_seeds_and_words_to_fuzz_with() -> None:
     assert len(words) == len(set(words))
 
 
-def _raises(error: Exception) -> object:
-    def parse_badly(_text: str) -> object:
-        raise error
-
-    return parse_badly
-
-
 @pytest.mark.parametrize(
     ("error", "kind"),
     [(IndexError("3"), "crash"), (RecursionError(), "crash"),
@@ -139,7 +133,7 @@ def _raises(error: Exception) -> object:
      (NotUnderstoodError("the mug", (3, 3), "nothing", "say more"), "span")],
 )  # fmt: skip
 def test_what_is_wrong_is_noticed(error: Exception, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.sentence_faults.parse", _raises(error))
+    monkeypatch.setattr("benchmarks.sentence_faults.parse", Mock(side_effect=error))
     fault = judge_sentence("the mug").fault
     assert fault is not None
     assert fault.kind == kind

@@ -97,7 +97,8 @@ def test_what_is_copied_and_all_that_setup_installs_is_sent_to_the_builder() -> 
     wanted = re.findall(r'files\("(\w+)"\)|^\s+"(\w+)(?:/\w+)?",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
     folders = {name for pair in wanted for name in pair if name and (ROOT / name).is_dir()}
     assert {"config", "executables", "launch", "models", "worlds"} <= folders <= kept
-    assert {"spatial_vlm_ros", "interfaces", "resource", "package.xml", "setup.py", "setup.cfg", "README.md"} <= kept
+    names = ("interfaces", "resource", "package.xml", "setup.py", "setup.cfg", "README.md")
+    assert {"spatial_vlm_lab", "spatial_vlm_ros", *names} <= kept
 
 
 def test_the_command_of_the_jetson_starts_a_launch_file_with_its_arguments() -> None:

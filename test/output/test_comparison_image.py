@@ -9,11 +9,18 @@ import pytest
 from chicks import FRAME, SEEN, answered
 from rich.console import Console
 
+from spatial_vlm_lab.comparison.comparison_image import WIDTH, draw_comparison
+from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
+from spatial_vlm_lab.comparison.comparison_table import table_of
+from spatial_vlm_lab.comparison.comparison_words import (
+    heading,
+    name_of_row,
+    names_of,
+    opinion_words,
+    says,
+    verdict_words,
+)
 from spatial_vlm_ros.output import drawing, lettering
-from spatial_vlm_ros.output.comparison_image import WIDTH, draw_comparison
-from spatial_vlm_ros.output.comparison_table import comparison as print_table
-from spatial_vlm_ros.output.comparison_table import table_of
-from spatial_vlm_ros.output.comparison_words import heading, name_of_row, names_of, opinion_words, says, verdict_words
 from spatial_vlm_ros.resolver import Answered
 from spatial_vlm_ros.types import (
     ComparedObject,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spatial_vlm_lab.sim.random_worlds import CATALOGUE, random_tabletop
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.camera import normalised_grid, rectify
-from spatial_vlm_ros.sim.random_worlds import CATALOGUE, random_tabletop
 from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Shape, Sphere
 from spatial_vlm_ros.sim.tabletop import COLOURS, Body, World, look_at, render
 from spatial_vlm_ros.types import PinholeCamera

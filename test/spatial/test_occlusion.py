@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from rendered_tables import Table, without_depth
 
+from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig
-from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Cylinder
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World

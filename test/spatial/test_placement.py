@@ -16,11 +16,11 @@ import rendered_tables
 from divided import chest, organiser, shelf_unit
 from rendered_tables import Table, as_one, of_mask, without_depth
 
+from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlaceConfig, RelationConfig
-from spatial_vlm_ros.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.spatial import destination as placement_changes

@@ -16,8 +16,8 @@ from waiting import DEADLINE
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ("config", "executables", "interfaces", "launch", "models", "resource", "spatial_vlm_ros", "test", "worlds",
-           "package.xml", "pyproject.toml", "setup.py", "setup.cfg", "README.md")  # fmt: skip
+SHIPPED = ("config", "executables", "interfaces", "launch", "models", "resource", "spatial_vlm_lab", "spatial_vlm_ros",
+           "test", "worlds", "package.xml", "pyproject.toml", "setup.py", "setup.cfg", "README.md")  # fmt: skip
 BOTH = ("--base-paths", "src", "src/spatial_vlm_ros/interfaces")
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from frame_files import write_two_frames
 
-from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
-from spatial_vlm_ros.evaluation.labelling.label_sources import FolderSource
-from spatial_vlm_ros.evaluation.labelling.session import LabelSession
+from spatial_vlm_lab.labelling.label_file import LabelFile
+from spatial_vlm_lab.labelling.label_sources import FolderSource
+from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros.resolver import Resolver
 
 

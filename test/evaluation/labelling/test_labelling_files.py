@@ -19,14 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waiting import DEADLINE
 
+from spatial_vlm_lab.labelling.label_file import LabelFile
+from spatial_vlm_lab.labelling.label_sources import BagSource, FolderSource
+from spatial_vlm_lab.labelling.session import LabelSession
+from spatial_vlm_lab.scoring.truth_file import load_truth
 from spatial_vlm_ros.errors import FileChangedError, FileError, InputError
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.bags.topics import choose_roles
-from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
-from spatial_vlm_ros.evaluation.labelling.label_sources import BagSource, FolderSource
-from spatial_vlm_ros.evaluation.labelling.session import LabelSession
 from spatial_vlm_ros.evaluation.replay import replay
-from spatial_vlm_ros.evaluation.truth_file import load_truth
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver
 
@@ -165,7 +165,7 @@ def test_a_line_that_both_changed_keeps_theirs_beside_ours_and_one_taken_out_sta
 
 
 WRITES_ON = """
-import sys; from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
+import sys; from spatial_vlm_lab.labelling.label_file import LabelFile
 file = LabelFile(sys.argv[1]); n = 0
 while True:
     n += 1; file.put(file.lines[0], {'frame': 'f1', 'instruction': str(n) * 40000}); file.save()

@@ -18,6 +18,7 @@ from approval_visitor import Visitor
 from tables import tables
 from waiting import DEADLINE
 
+from spatial_vlm_lab.sim.approval_sample import ApprovalSample
 from spatial_vlm_ros.cli.live import print_progress
 from spatial_vlm_ros.cli.up import _link
 from spatial_vlm_ros.errors import AuditError, FileError
@@ -26,7 +27,6 @@ from spatial_vlm_ros.manipulation.approval.address import PageAddress, address_i
 from spatial_vlm_ros.manipulation.approval.audit import FIRST, AuditLog, verify
 from spatial_vlm_ros.manipulation.approval.proposal import PersonAnswer, Proposal
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
-from spatial_vlm_ros.sim.approval_sample import ApprovalSample
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_the_sample_asks_proposes_and_ends(office: Any, aside: Callable[..., Cal
 def test_the_sample_is_served_by_a_command_until_interrupted(tmp_path: Path) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")
-    command = [sys.executable, "-m", "spatial_vlm_ros.sim.approval_sample"]
+    command = [sys.executable, "-m", "spatial_vlm_lab.sim.approval_sample"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:

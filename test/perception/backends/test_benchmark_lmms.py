@@ -22,14 +22,14 @@ from small_scorers import small_scorer
 from tiny_vlms import Lesson, qwen_folder
 from waiting import DEADLINE
 
+from spatial_vlm_lab.benchmarks import lmms_model
+from spatial_vlm_lab.benchmarks.asking import prompt_of
+from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
+from spatial_vlm_lab.benchmarks.lmms_task import write_task
+from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
+from spatial_vlm_lab.benchmarks.running import read_benchmark
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.benchmarks import lmms_model
-from spatial_vlm_ros.evaluation.benchmarks.asking import prompt_of
-from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS
-from spatial_vlm_ros.evaluation.benchmarks.lmms_task import write_task
-from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
-from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
 from spatial_vlm_ros.perception.backends import load_backend
 from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
 
@@ -145,14 +145,14 @@ def test_a_continuation_is_as_likely_as_in_one_pass_over_the_whole() -> None:
 
 
 def test_the_entry_point_that_lmms_eval_loads_is_declared_and_nothing_is_imported_before_it_asks(lmms: Any) -> None:
-    setup = (Path(lmms_model.__file__).parents[3] / "setup.py").read_text()
-    assert '"lmms_eval.models": [f"spatial_vlm = {PACKAGE}.evaluation.benchmarks.lmms_model:manifest"]' in setup
-    assert lmms_model.__name__ == "spatial_vlm_ros.evaluation.benchmarks.lmms_model"
+    setup = (Path(lmms_model.__file__).parents[2] / "setup.py").read_text()
+    assert '"lmms_eval.models": [f"spatial_vlm = {LAB}.benchmarks.lmms_model:manifest"]' in setup
+    assert lmms_model.__name__ == "spatial_vlm_lab.benchmarks.lmms_model"
     assert lmms_model.manifest() == lmms["registry_v2"].ModelManifest(
-        "spatial_vlm", "spatial_vlm_ros.evaluation.benchmarks.lmms_model.SpatialVlmModel"
+        "spatial_vlm", "spatial_vlm_lab.benchmarks.lmms_model.SpatialVlmModel"
     )
     code = (
-        "import sys; from spatial_vlm_ros.evaluation.benchmarks import lmms_model, lmms_task; "
+        "import sys; from spatial_vlm_lab.benchmarks import lmms_model, lmms_task; "
         "assert not [name for name in sys.modules if name.split('.')[0] in ('lmms_eval', 'torch', 'PIL')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=2 * DEADLINE)

@@ -18,6 +18,7 @@ import transformers
 from safetensors.torch import load_file
 from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene
 
+from spatial_vlm_lab.adaptation.encoders import KINDS as ENCODERS
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.backends import qwen_vl, vlm
 from spatial_vlm_ros.perception.backends.composed import ComposedGrounder
@@ -29,7 +30,6 @@ from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import norms, pin
 from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled
-from spatial_vlm_ros.vlm.remedies.encoders import KINDS as ENCODERS
 from spatial_vlm_ros.vlm.remedies.learned import save_learned
 from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark
 from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin

@@ -22,14 +22,21 @@ from safetensors.torch import load_file
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer
 from tiny_bases import base_folder, drawn_views, frames_folder, question_items
 
-from spatial_vlm_ros.cli.adaptation import running
+from spatial_vlm_lab.adaptation import relation_lessons, running
+from spatial_vlm_lab.adaptation.frame_store import read_store, split_groups, write_group
+from spatial_vlm_lab.adaptation.labelled_view import RelationLabel
+from spatial_vlm_lab.adaptation.lessons import (
+    AdaptLesson,
+    LocationWords,
+    answer_losses,
+    lesson_batch,
+)
+from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, ask_relations
 from spatial_vlm_ros.cli.group import Group
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
-from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception import load_grounder
-from spatial_vlm_ros.perception.adapting import relation_lessons
 from spatial_vlm_ros.perception.backends import scoring
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.given_detections import GivenDetections
@@ -37,15 +44,7 @@ from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQues
 from spatial_vlm_ros.perception.relation_marks import QUESTION
 from spatial_vlm_ros.spatial.clause_judge import load_calibrations
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.types.labelled_view import RelationLabel
 from spatial_vlm_ros.types.proportions import wilson
-from spatial_vlm_ros.vlm.adaptation.frame_store import read_store, split_groups, write_group
-from spatial_vlm_ros.vlm.adaptation.lessons import (
-    AdaptLesson,
-    LocationWords,
-    answer_losses,
-    lesson_batch,
-)
 from spatial_vlm_ros.vlm.parts import parts_of
 
 TABLES = tables(__file__)

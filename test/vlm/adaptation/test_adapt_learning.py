@@ -21,23 +21,23 @@ import tiny_bases
 import torch
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS
 
+from spatial_vlm_lab.adaptation.adaptation_scores import judged, scores_of, tally_of
+from spatial_vlm_lab.adaptation.bases import base_kind, load_base, load_encoder
+from spatial_vlm_lab.adaptation.frame_store import StoredView, read_store, write_group
+from spatial_vlm_lab.adaptation.lessons import LocationWords, located
+from spatial_vlm_lab.adaptation.loop import STATE, AdaptLimits, AdaptProgress, AdaptRun
+from spatial_vlm_lab.adaptation.preparing import NewEncoder, PreparedModel, prepare
+from spatial_vlm_lab.adaptation.region_lessons import region_teacher
+from spatial_vlm_lab.adaptation.region_text import seeded_model
+from spatial_vlm_lab.adaptation.relation_lessons import RelationLessons, location_lesson
+from spatial_vlm_lab.adaptation.saving import save_adapted, save_beside
+from spatial_vlm_lab.adaptation.settings import METHODS, AdaptSettings, check_fits
+from spatial_vlm_lab.adaptation.teaching import learnt, teacher
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnknownNameError
-from spatial_vlm_ros.evaluation.adaptation_scores import judged, scores_of, tally_of
-from spatial_vlm_ros.perception.adapting.bases import base_kind, load_base, load_encoder
-from spatial_vlm_ros.perception.adapting.region_lessons import region_teacher
-from spatial_vlm_ros.perception.adapting.relation_lessons import RelationLessons, location_lesson
 from spatial_vlm_ros.perception.backends import scoring
 from spatial_vlm_ros.perception.judging import AskedJudge
 from spatial_vlm_ros.perception.relation_marks import QUESTION
-from spatial_vlm_ros.vlm.adaptation.frame_store import StoredView, read_store, write_group
-from spatial_vlm_ros.vlm.adaptation.lessons import LocationWords, located
-from spatial_vlm_ros.vlm.adaptation.loop import STATE, AdaptLimits, AdaptProgress, AdaptRun
-from spatial_vlm_ros.vlm.adaptation.preparing import NewEncoder, PreparedModel, prepare
-from spatial_vlm_ros.vlm.adaptation.region_text import seeded_model
-from spatial_vlm_ros.vlm.adaptation.saving import save_adapted, save_beside
-from spatial_vlm_ros.vlm.adaptation.settings import METHODS, AdaptSettings, check_fits
-from spatial_vlm_ros.vlm.adaptation.teaching import learnt, teacher
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.remedies.marking import FIELD
 from spatial_vlm_ros.vlm.remedies.position_schemes import Positions

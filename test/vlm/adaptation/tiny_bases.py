@@ -15,20 +15,20 @@ from small_scorers import TEXT, small_scorer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from spatial_vlm_lab.adaptation.bases import load_base, load_encoder
+from spatial_vlm_lab.adaptation.encoders import vision_config
+from spatial_vlm_lab.adaptation.labelled_view import LabelledObject, LabelledView, RelationLabel
+from spatial_vlm_lab.adaptation.lessons import LocationWords
+from spatial_vlm_lab.adaptation.preparing import NewEncoder, PreparedModel, prepare
+from spatial_vlm_lab.adaptation.relation_lessons import location_lesson, relation_lesson
+from spatial_vlm_lab.adaptation.settings import AdaptSettings
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
-from spatial_vlm_ros.perception.adapting.bases import load_base, load_encoder
-from spatial_vlm_ros.perception.adapting.relation_lessons import location_lesson, relation_lesson
 from spatial_vlm_ros.perception.judging import CHOICES
 from spatial_vlm_ros.perception.relation_marks import QUESTION
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
-from spatial_vlm_ros.types.labelled_view import LabelledObject, LabelledView, RelationLabel
-from spatial_vlm_ros.vlm.adaptation.lessons import LocationWords
-from spatial_vlm_ros.vlm.adaptation.preparing import NewEncoder, PreparedModel, prepare
-from spatial_vlm_ros.vlm.adaptation.settings import AdaptSettings
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
-from spatial_vlm_ros.vlm.remedies.encoders import vision_config
 
 ENCODERS = {
     "clip": transformers.CLIPVisionModel,

@@ -6,8 +6,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from spatial_vlm_lab.training.shards import Labelled, LabelledImage, Vocabulary
 from spatial_vlm_ros.vlm.compact.configuration import CompactConfig, config_of
-from spatial_vlm_ros.vlm.compact.shards import Labelled, LabelledImage, Vocabulary
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec
 
 WIDTH, HEIGHT = 160, 112

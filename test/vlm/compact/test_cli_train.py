@@ -15,13 +15,13 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxscript")
+from spatial_vlm_lab.sim.training_frames import training_frames, vocabulary
+from spatial_vlm_lab.training.shards import Samples
 from spatial_vlm_ros.cli.group import Group
 from spatial_vlm_ros.errors import UnfamiliarImageError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.labels import label_fit
-from spatial_vlm_ros.sim.training_frames import training_frames, vocabulary
 from spatial_vlm_ros.types import NounPhrase
-from spatial_vlm_ros.vlm.compact.shards import Samples
 
 TABLES = tables(__file__)
 

@@ -26,6 +26,10 @@ import compact_cases as cases
 import onnxruntime
 import torch
 
+from spatial_vlm_lab.training.batches import make_batch
+from spatial_vlm_lab.training.compact import TrainingRun, TrainingSettings
+from spatial_vlm_lab.training.phrasing import TrainingPhrase, label_phrases, modified_phrases
+from spatial_vlm_lab.training.shards import LabelledImage
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import ModelError, ShapeError, UnfamiliarImageError
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
@@ -35,15 +39,11 @@ from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.sim.cameras import VGA, camera_of
 from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 from spatial_vlm_ros.types import NounPhrase, Status
-from spatial_vlm_ros.vlm.compact.batches import make_batch
 from spatial_vlm_ros.vlm.compact.decoding import Instance
 from spatial_vlm_ros.vlm.compact.export import export, strip_traces
 from spatial_vlm_ros.vlm.compact.model import CompactModel
-from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase, label_phrases, modified_phrases
-from spatial_vlm_ros.vlm.compact.shards import LabelledImage
 from spatial_vlm_ros.vlm.compact.spec import read_spec
 from spatial_vlm_ros.vlm.compact.tokens import encode
-from spatial_vlm_ros.vlm.compact.training import TrainingRun, TrainingSettings
 
 BACKEND = "spatial_vlm_ros.perception.backends.compact:load"
 SHIPPED = Path(__file__).resolve().parents[3] / "models" / "compact"

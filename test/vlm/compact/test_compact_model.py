@@ -16,9 +16,24 @@ pytest.importorskip("compact_cases")
 import compact_cases as cases
 import torch
 
+from spatial_vlm_lab.sim.training_frames import vocabulary
+from spatial_vlm_lab.training.batches import Batches, make_batch
+from spatial_vlm_lab.training.compact import Told, TrainingRun, TrainingSettings, focal, generalised_iou, rate_at
+from spatial_vlm_lab.training.compact import mask_logits as torch_mask_logits
+from spatial_vlm_lab.training.detecting import detector, torch_network
+from spatial_vlm_lab.training.phrasing import TrainingPhrase, draw_phrases, label_phrases, modified_phrases
+from spatial_vlm_lab.training.scoring import PhraseDetections, average_precision, calibrated, score
+from spatial_vlm_lab.training.shards import (
+    Labelled,
+    LabelledImage,
+    Samples,
+    Vocabulary,
+    read_vocabulary,
+    write_shard,
+    write_vocabulary,
+)
+from spatial_vlm_lab.training.split import read_split
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
-from spatial_vlm_ros.sim.training_frames import vocabulary
-from spatial_vlm_ros.vlm.compact.batches import Batches, make_batch
 from spatial_vlm_ros.vlm.compact.configuration import config_of
 from spatial_vlm_ros.vlm.compact.decoding import (
     RawOutput,
@@ -29,25 +44,10 @@ from spatial_vlm_ros.vlm.compact.decoding import (
     masks,
     with_rivals,
 )
-from spatial_vlm_ros.vlm.compact.detecting import detector, torch_network
 from spatial_vlm_ros.vlm.compact.letterbox import Letterbox, letterbox, resampled
 from spatial_vlm_ros.vlm.compact.model import CompactModel
-from spatial_vlm_ros.vlm.compact.phrasing import TrainingPhrase, draw_phrases, label_phrases, modified_phrases
-from spatial_vlm_ros.vlm.compact.scoring import PhraseDetections, average_precision, calibrated, score
-from spatial_vlm_ros.vlm.compact.shards import (
-    Labelled,
-    LabelledImage,
-    Samples,
-    Vocabulary,
-    read_vocabulary,
-    write_shard,
-    write_vocabulary,
-)
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec, read_spec, spec_from
-from spatial_vlm_ros.vlm.compact.split import read_split
 from spatial_vlm_ros.vlm.compact.tokens import encode, meant, word_number
-from spatial_vlm_ros.vlm.compact.training import Told, TrainingRun, TrainingSettings, focal, generalised_iou, rate_at
-from spatial_vlm_ros.vlm.compact.training import mask_logits as torch_mask_logits
 
 
 @pytest.fixture

@@ -39,16 +39,16 @@ pytest.importorskip("onnxscript")
 import torch
 from small_scorers import PALIGEMMA_WARNS, small_scorer
 
+from spatial_vlm_lab.sim import relation_pairs
+from spatial_vlm_lab.training.relation_judge import JudgeTraining, RelationNet, export, label_weights, trained
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
 from spatial_vlm_ros.perception.judging import AskedJudge
 from spatial_vlm_ros.perception.relation_marks import QUESTION, marked
-from spatial_vlm_ros.sim import relation_pairs
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer, continuations
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.relation_judge.crops import INPUTS
-from spatial_vlm_ros.vlm.relation_judge.training import JudgeTraining, RelationNet, export, label_weights, trained
 from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled, one_row
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
 

@@ -24,10 +24,10 @@ from transformers import (
     Siglip2VisionConfig,
 )
 
+from spatial_vlm_lab.adaptation import cloc, encoders
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.vlm.parts import parts_of
-from spatial_vlm_ros.vlm.remedies import cloc, encoders
 from spatial_vlm_ros.vlm.remedies.features import (
     NAME,
     checked_layers,

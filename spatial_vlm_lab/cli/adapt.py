@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm adapt`: trains a vision-language model on relations and locations, with model card and calibration."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import click
+
+from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, REFUSED, json_option, print_json, say
+
+_METHODS = ("projector", "lora", "pin", "cloc")
+
+
+@click.command()
+@click.argument("base", type=FOLDER)
+@click.option(
+    "--out", type=FOLDER, required=True, help="Folder for the result; it appears when the training has finished."
+)
+@click.option("--method", type=click.Choice(_METHODS), required=True, help="Which part of the model is trained.")
+@click.option("--data", type=FOLDER, multiple=True, help="Folder of labelled frames with cases.jsonl; can be repeated.")
+@click.option(
+    "--rendered",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Number of simulated worlds to render for training.",
+)
+@click.option(
+    "--views", type=click.IntRange(1), default=4, show_default=True, help="Number of images of each rendered world."
+)
+@click.option("--scored", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of held-out "
+              "images for the scores; the same number again is used for calibration.")  # fmt: skip
+@click.option("--encoder", type=FOLDER, help="Vision encoder that replaces the one of BASE: CLIP, SigLIP, SigLIP 2 of "
+              "a fixed size, AIMv2, or the output of --method cloc.")  # fmt: skip
+@click.option("--positions", help="Position scheme of the language model: 1d, axial, mrope-chunked, mrope-interleaved, "
+              "learned-absolute.")  # fmt: skip
+@click.option(
+    "--norm", default="none", show_default=True, help="published: scale image tokens to the norm of text tokens."
+)
+@click.option(
+    "--features", default="", metavar="N,N", help="Encoder layers that the projector reads, such as 12,16,20,24."
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="Number of training steps of the whole run.",
+)
+@click.option(
+    "--batch", type=click.IntRange(1), default=16, show_default=True, help="Number of questions per training step."
+)
+@click.option(
+    "--micro", type=click.IntRange(1), default=1, show_default=True, help="Number of questions computed at once."
+)
+@click.option("--rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Peak learning rate. Default: "
+              "depends on --method.")  # fmt: skip
+@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Rank of LoRA.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Random seed for weights, training questions and held-out views.",
+)
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=math.inf, help="Stop after this many "
+              "minutes; run the same command again to continue.")  # fmt: skip
+@click.option("--save-every", type=click.IntRange(1), default=100, show_default=True, help="Steps between checkpoints.")
+@click.option(
+    "--checkpointing", is_flag=True, help="Recompute activations instead of keeping them, which needs less memory."
+)
+@click.option("--device", default="auto", show_default=True, help="Device to train on: auto, cpu, cuda, cuda:1.")
+@click.option("--template", default="", help="Prompt with {question} and the image placeholder, for processors without "
+              "a chat template, such as PaliGemma's.")  # fmt: skip
+@click.option("--lead", default="", help="Text before each answer, for tokenizers that need a space there.")
+@click.option("--compare", is_flag=True, help="Also score BASE on the same held-out frames.")
+@click.option("--force", is_flag=True, help="Start again and replace what an earlier `adapt` wrote to OUT.")
+@json_option
+def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: int, views: int, scored: int,
+          encoder: Path | None, positions: str | None, norm: str, features: str, steps: int, batch: int, micro: int,
+          rate: float | None, rank: int, seed: int, minutes: float, save_every: int, checkpointing: bool, device: str,
+          template: str, lead: str, compare: bool, force: bool, as_json: bool) -> None:  # fmt: skip
+    """Train a vision-language model on object relations.
+
+    BASE is the folder of a model of the class LLaVA (projector, lora, pin, cloc), PaliGemma (projector, lora, pin) or
+    Qwen-VL (projector, lora). It is trained on frames with known truth, rendered (--rendered) or labelled (--data),
+    and OUT contains the checkpoint, README.md with its scores on held-out frames, and calibration.json for
+    judge.calibration.
+
+    The state is kept in OUT.adapting. After an interruption, run the same command again to continue.
+
+    \b
+    Examples:
+      spatial-vlm adapt llava-1.5-7b-hf --rendered 1000 --method projector --norm published --out adapted
+      spatial-vlm adapt llava-1.5-7b-hf --data frames --rendered 1000 --method lora --checkpointing --out adapted
+      spatial-vlm adapt llava-1.5-7b-hf --rendered 1000 --method cloc --out encoder
+      spatial-vlm adapt llava-1.5-7b-hf --encoder encoder --rendered 1000 --method projector --out adapted
+    """
+    if not data and not rendered:
+        raise click.UsageError("give --data, --rendered, or both: there is no training data")
+    from spatial_vlm_lab.adaptation.request import AdaptRequest
+    from spatial_vlm_lab.adaptation.running import run
+
+    request = AdaptRequest(
+        base, out, data, rendered, scored, views, encoder, template, lead, device, minutes, save_every, compare, force,
+        {
+            "method": method, "positions": positions, "norm": norm, "features": _layers(features),
+            "new_encoder": encoder is not None, "steps": steps, "batch": batch, "seed": seed, "rank": rank,
+            "rate": rate, "micro": micro, "checkpointing": checkpointing,
+        },
+    )  # fmt: skip
+    result = run(request)
+    if result is None:
+        say(f"{out}: not finished within --minutes; run the same command again to continue")
+        raise SystemExit(REFUSED)
+    if as_json:
+        print_json(result)
+    else:
+        say(f"{out}: written; its README.md has the scores")
+    raise SystemExit(ANSWERED)
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    """Parse layer numbers from a text."""
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text!r} is not a list of numbers separated by commas", param_hint="--features"
+        ) from error

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm benchmark`: public benchmarks, read in their published layouts and scored as published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import click
+
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, REFUSED, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from spatial_vlm_lab.benchmarks.answers import AnswerFile
+    from spatial_vlm_lab.benchmarks.protocol import Benchmark
+    from spatial_vlm_lab.benchmarks.running import BenchmarkItems, BenchmarkRun
+    from spatial_vlm_lab.comparison.compared_models import ComparedModel
+
+WAYS = ("likelihood", "reply", "choice", "refer")  # asking.WAYS, which loads NumPy
+
+
+@click.command()
+@click.argument("name")
+@click.option("--data", type=FOLDER, help="Folder of the benchmark data, in its published layout.")
+@click.option("--model", "models", multiple=True, metavar="[NAME=]BACKEND [OPTIONS]",
+              help="Model to evaluate: a backend, or the folder of a model; can be repeated.")  # fmt: skip
+@click.option("--options", "options", multiple=True, metavar="OPTIONS",
+              help="Model options, name=value, separated by spaces: given once for all models, or once for each in the "
+              "order of --model.")  # fmt: skip
+@click.option("--remedy", "remedies", multiple=True, metavar="OPTIONS",
+              help="Options added to those of each model, such as \"attention=1.2\"; can be repeated. Each model is "
+              "evaluated without and with each remedy.")  # fmt: skip
+@click.option("--ask", type=click.Choice(WAYS), help="How a model is queried. Default: the first way that it "
+              "supports: likelihood, reply, choice for questions with options; refer, reply for points.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(1), help="Evaluate only this many items, spread over the files.")
+@click.option("--out", type=FILE, help="Write the report as JSON. Answers are kept in FILE.answers.jsonl, from which "
+              "an interrupted run continues.")  # fmt: skip
+@click.option("--lmms-task", type=FOLDER, help="Write the questions as an lmms-eval task into this new folder; no "
+              "model is run.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@json_option
+def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tuple[str, ...],
+              remedies: tuple[str, ...], ask: str | None, limit: int | None, out: Path | None, lmms_task: Path | None,
+              force: bool, as_json: bool) -> None:  # fmt: skip
+    """Score models on the public benchmark NAME.
+
+    `spatial-vlm benchmark list` shows all benchmarks and where to get their data.
+
+    Scores are computed as the authors of the benchmark publish them, with shares by split and 95 % intervals. With
+    several models, each has a column and its difference to the first one. Exit code: 0 if all models answered, 3 if
+    one failed.
+
+    \b
+    Examples:
+      spatial-vlm benchmark list
+      spatial-vlm benchmark whatsup --data whatsup_vlms/data --model /models/llava-1.5-7b-hf --out whatsup.json
+      spatial-vlm benchmark cv-bench --data CV-Bench --model "qwen-vl model=/models/Qwen2.5-VL-3B-Instruct" \\
+          --remedy attention=1.2
+      spatial-vlm benchmark vsr --data visual-spatial-reasoning/data \\
+          --model "a=server model=Qwen3-VL-4B url=http://127.0.0.1:8000/v1" --model "b=/models/llava-1.5-7b-hf"
+    """
+    from spatial_vlm_lab.benchmarks.catalogue import benchmark_of
+
+    if name == "list":
+        _list(as_json)
+        raise SystemExit(ANSWERED)
+    found = benchmark_of(name)
+    if data is None:
+        raise click.UsageError(f"pass the data folder with --data; to get it, {found.source}")
+    if lmms_task is not None:
+        _write_task(found, data, limit, lmms_task)
+        raise SystemExit(ANSWERED)
+    if not models:
+        raise click.UsageError("choose a model with --model")
+    asked = _models(models, options, remedies)
+    raise SystemExit(_run(found, data, asked, ask or "", limit, out, force, as_json))
+
+
+def _list(as_json: bool) -> None:
+    from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
+
+    for one in BENCHMARKS.values():
+        if as_json:
+            told = ("name", "title", "answers", "layout", "source", "licence", "scorer")
+            print_json({field: getattr(one, field) for field in told})
+        else:
+            say(f"{one.name}: {one.title} ({one.answers}; licence of the data: {one.licence})")
+            for line in (f"reads {one.layout}", f"to get it: {one.source}", f"scored as {one.scorer}"):
+                say(f"    {line}")
+
+
+def _write_task(found: Benchmark, data: Path, limit: int | None, out: Path) -> None:
+    from spatial_vlm_lab.benchmarks.lmms_task import write_task
+    from spatial_vlm_lab.benchmarks.running import read_benchmark
+
+    read = read_benchmark(found, data, limit)
+    task = write_task(found, data, read, out)
+    say(f"{len(read.items)} items: python -m lmms_eval --include_path {out} --tasks {task} --model …")
+    for one in read.damaged.values():
+        say(f"skipped as damaged: {one.key}: {one.reason}", err=True)
+
+
+def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[str]) -> tuple[ComparedModel, ...]:
+    """Models with their options, each followed by its variants with one remedy."""
+    from spatial_vlm_lab.comparison.compared_models import models_of
+    from spatial_vlm_ros.perception import parse_options
+
+    if len(options) not in (0, 1, len(models)):
+        raise click.UsageError(f"give --options once, or once for each of the {len(models)} models")
+    given = [parse_options(text) for text in options] or [{}]
+    found = []
+    for n, model in enumerate(models_of(models, option="--model")):
+        more = given[n if len(given) > 1 else 0]
+        model = replace(model, options=MappingProxyType({**more, **model.options}))
+        found.append(model)
+        found += [replace(model.with_remedy(remedy), name=f"{model.name} {remedy}") for remedy in remedies]
+    return tuple(found)
+
+
+def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str, limit: int | None, out: Path | None,
+         force: bool, as_json: bool) -> int:  # fmt: skip
+    from spatial_vlm_lab.benchmarks.answers import open_answers
+    from spatial_vlm_lab.benchmarks.reporting import (
+        check_report_place,
+        print_report,
+        report_of,
+        write_report,
+    )
+    from spatial_vlm_lab.benchmarks.running import read_benchmark
+
+    kept = None if out is None else out.with_name(f"{out.name}.answers.jsonl")
+    if out is not None and kept is not None and not force:
+        check_report_place(out, kept, found.name)
+    read = read_benchmark(found, data, limit)
+    runs: dict[str, BenchmarkRun] = {}
+    with open_answers(kept, found.name) as answers:
+        try:
+            for model in models:
+                runs[model.name] = _asked(model, ask, read, answers)
+        except KeyboardInterrupt:
+            say(
+                "ended" if kept is None else f"interrupted; run the same command again to continue from {kept}",
+                err=True,
+            )
+            return FAILED
+    report = report_of(found, data, read, runs, {model.name: model for model in models})
+    print_json(report) if as_json else print_report(report)
+    if out is not None and kept is not None:
+        write_report(out, report)
+        say(f"report: {out}; answers: {kept}", err=True)
+    return REFUSED if any(run.failed for run in runs.values()) else ANSWERED
+
+
+def _asked(model: ComparedModel, ask: str, read: BenchmarkItems, answers: AnswerFile) -> BenchmarkRun:
+    """Run one model; it is loaded only while it answers."""
+    from spatial_vlm_lab.benchmarks.asking import load_model
+    from spatial_vlm_lab.benchmarks.model_identity import asked_model
+    from spatial_vlm_lab.benchmarks.running import run_model
+    from spatial_vlm_ros.output import terminal
+
+    asked = asked_model(model)
+    answers.begin(asked)  # before the model is loaded
+    loaded = load_model(model, ask)
+    with terminal.counting(f"evaluating {model.name}") as progress:
+        run = run_model(loaded, asked, read, answers, progress)
+    if run.known:
+        say(f"{model.name}: {run.known} answers from an earlier run, {len(run.graded) - run.known} new", err=True)
+    return run

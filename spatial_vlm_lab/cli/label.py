@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm label`: a local page on which a person enters the truth that `evaluate` scores against."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
+from spatial_vlm_ros.cli.group import (
+    ANSWERED,
+    FAILED,
+    FILE,
+    FOLDER,
+    any_domain_option,
+    config_option,
+    frame_option,
+    gated,
+    image_domain_option,
+    read_settings,
+    say,
+)
+from spatial_vlm_ros.errors import FileError
+
+if TYPE_CHECKING:
+    from spatial_vlm_lab.labelling.label_sources import LabelSource
+    from spatial_vlm_lab.labelling.session import LabelSession
+    from spatial_vlm_ros.parameters import Settings
+
+_MOST_SAID = 5  # invalid lines that are listed
+
+
+@click.command()
+@click.option("--frames", type=FOLDER, help="Folder of frames; truth is saved to its cases.jsonl.")
+@click.option("--bag", type=click.Path(path_type=Path), help="Bag; truth is saved to NAME.truth.jsonl beside it.")
+@click.option("--out", type=FILE, help="Another truth file to use. Its contents are kept.")
+@click.option("--instructions", type=FILE, help="Text file with one sentence per line; each is used on every frame.")
+@click.option("--grounder", help="Backend that detects objects, instead of given detections.")
+@click.option("--grounder-options", help="Options of --grounder: name=value, separated by spaces.")
+@image_domain_option
+@any_domain_option
+@click.option("--blind", is_flag=True, help="Hide answers until you have decided, so that they do not bias the truth.")
+@click.option("--apart", type=click.FloatRange(0.0, 1e6), default=1.0, show_default=True, metavar="SECONDS",
+              help="Minimum time between two frames of a bag, in seconds; 0 uses every complete frame.")  # fmt: skip
+@topic_options(without=("instruction",))
+@stream_options
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port of the page on 127.0.0.1; 0 chooses a free one."
+)
+@config_option
+@frame_option
+def label(frames: Path | None, bag: Path | None, out: Path | None, instructions: Path | None, grounder: str | None,
+          grounder_options: str | None, image_domain: str | None, any_domain: bool, blind: bool, apart: float,
+          port: int, config_file: Path | None, frame_of_reference: str | None, **of_bag: Any) -> None:  # fmt: skip
+    """Label frames or a bag on a local web page.
+
+    The page proposes the truth from current answers; you accept or correct it. Open the printed link in a browser on
+    this machine. Press Ctrl-C to close the page. Every decision is saved at once.
+
+    \b
+    Examples:
+      spatial-vlm label --frames recordings/
+      spatial-vlm label --frames recordings/ --instructions sentences.txt --blind
+      spatial-vlm label --bag run1 --instructions sentences.txt --grounder grounding-dino \\
+          --grounder-options "model=grounding-dino-tiny"
+    """
+    from spatial_vlm_lab.labelling.label_file import LabelFile
+    from spatial_vlm_lab.labelling.label_page import serve_labels
+    from spatial_vlm_lab.labelling.line_check import refused_lines
+    from spatial_vlm_lab.labelling.sentences import read_sentences
+    from spatial_vlm_lab.labelling.session import LabelSession
+    from spatial_vlm_ros.perception import load_grounder, parse_options
+    from spatial_vlm_ros.perception.domain import check_domain
+    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.types import FrameOfReference
+    from spatial_vlm_ros.web.serving import check_installed
+
+    if (frames is None) == (bag is None):
+        raise click.UsageError("give either --frames DIR or --bag BAG")
+    if grounder is None and (grounder_options is not None or image_domain is not None or any_domain):
+        raise click.UsageError("--grounder-options, --image-domain and --any-domain need --grounder")
+    topics = named_topics(of_bag)
+    if bag is None and any(value is not None for value in of_bag.values()):
+        raise click.UsageError("options for topics, frames and the robot need --bag")
+    if grounder is not None and "detections" in topics:
+        raise click.UsageError("give either --detections or --grounder")
+    check_installed()
+    sentences = () if instructions is None else read_sentences(instructions)
+    settings = read_settings(config_file)
+    model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
+    gate = gated(settings.resolver, image_domain, any_domain)
+    if bag is not None and model is not None:
+        check_domain(model, gate.domain_gate)  # a bag does not say what made its images: check before reading
+    reference = None if frame_of_reference is None else FrameOfReference(frame_of_reference)
+    path = out or _beside(frames, bag)
+    with LabelFile(path) as file:  # first, so that a page open elsewhere is reported before reading a bag
+        _warn_of(file.path, refused_lines(file))
+        with _source(frames, bag, file.path, model is not None, settings, of_bag, apart) as source:
+            labels = LabelSession(source, file, Resolver(gate, model), sentences, reference, blind=blind)
+            title = (frames or bag or path).resolve().name
+            with serve_labels(labels, title, port) as page:
+                say(f"label at {page.url}")
+                say(f"truth is saved to {file.path}; press Ctrl-C to close the page")
+                sys.stdout.flush()
+                _wait()
+        ended = _ended(labels)
+    sys.exit(ended)
+
+
+def _beside(frames: Path | None, bag: Path | None) -> Path:
+    """The truth file of a folder of frames, or of a bag."""
+    from spatial_vlm_ros.evaluation.frame_folder import CASES_FILE
+
+    if frames is not None:
+        return frames / CASES_FILE
+    assert bag is not None  # noqa: S101 - one of the two is given
+    bag = bag.resolve()
+    return bag.with_name(f"{bag.name if bag.is_dir() else bag.stem}.truth.jsonl")
+
+
+@contextlib.contextmanager
+def _source(
+    frames: Path | None, bag: Path | None, truth: Path, asks_grounder: bool, settings: Settings,
+    of_bag: dict[str, Any], apart: float,
+) -> Iterator[LabelSource]:  # fmt: skip
+    from spatial_vlm_lab.labelling.label_sources import BagSource, FolderSource
+    from spatial_vlm_ros.evaluation.bags import topics as bag_topics
+    from spatial_vlm_ros.evaluation.bags.reader import open_bag
+    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+
+    if frames is not None:
+        yield FolderSource(frames, ask_grounder=asks_grounder)
+        return
+    assert bag is not None  # noqa: S101 - one of the two is given
+    config = changed_streams(settings.streams, of_bag)
+    with open_bag(bag) as opened:
+        named = named_topics(of_bag)
+        roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=not asks_grounder)
+        robot = robot_of(config, settings.resolver.depth)
+        source = BagSource(opened, truth.parent, roles, config, apart, robot)
+    with source:
+        yield source
+
+
+def _warn_of(path: Path, refused: tuple[tuple[int, str], ...]) -> None:
+    """Warn about invalid lines of the file: they are kept, and `evaluate` refuses the whole file."""
+    for n, reason in refused[:_MOST_SAID]:
+        say(f"{path}: line {n} is not a valid case: {reason}", err=True)
+    if refused:
+        more = f" ({len(refused) - _MOST_SAID} more)" if len(refused) > _MOST_SAID else ""
+        say(
+            f"these lines are kept unchanged{more}; `evaluate` refuses the file until they are corrected or removed",
+            err=True,
+        )
+
+
+def _wait() -> None:
+    """Wait until Ctrl-C or SIGTERM."""
+    over = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: over.set())
+    with contextlib.suppress(KeyboardInterrupt):
+        while not over.wait(3600.0):
+            pass
+
+
+def _ended(labels: LabelSession) -> int:
+    try:
+        left = labels.close()
+    except FileError as error:
+        lines = labels.unsaved_lines()
+        say(f"not saved, and no copy could be written beside it: {error}", err=True)
+        say("copy these lines into the truth file; they are saved nowhere else:", err=True)
+        for line in lines:
+            say(line.decode("utf-8", "replace"), err=True)
+        return FAILED
+    if left is None:
+        return ANSWERED
+    say(f"not saved: {labels.saved()['problem']}", err=True)
+    say(f"your decisions are in {left}: copy its lines into the truth file", err=True)
+    return FAILED

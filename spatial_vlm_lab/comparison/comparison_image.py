@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draw a comparison as one image: the photograph with rings for each choice, the view from above, and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from spatial_vlm_lab.comparison.comparison_words import (
+    LEGEND,
+    heading,
+    name_of_row,
+    names_of,
+    opinion_words,
+    reason_of,
+    says,
+    verdict_words,
+)
+from spatial_vlm_ros.output import drawing, lettering
+from spatial_vlm_ros.output.annotated_image import content_from
+from spatial_vlm_ros.output.drawing import Labels
+from spatial_vlm_ros.output.label_placement import Rectangle
+from spatial_vlm_ros.output.lettering import Colour
+from spatial_vlm_ros.output.top_view import draw_top_view
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.resolver import Answered
+from spatial_vlm_ros.types import ComparedObject, ComparedRow, RelationComparison, Rgb, RgbdFrame
+
+WIDTH = 1200
+"""Image width, pixels."""
+_PHOTOGRAPH = (740, 600)  # largest width and height of it, pixels
+_SIZE = 15.0  # letter size, pixels
+_EDGE = 14  # pixels around the table
+_RING, _APART = 3, 6  # pixels: width of a ring, and from ring to ring
+_ROW = 28  # pixels from row to row
+_MOST_RELATIONS = 4  # relations that get a column
+_NUMBER, _SAMPLE, _NAME, _CHOOSES, _TRUTH = 26, 34, 300, 250, 70  # widths of columns, pixels
+_MODELS: tuple[Colour, ...] = (drawing.VERMILLION, drawing.ORANGE, drawing.PURPLE, drawing.YELLOW)
+_FUSED: tuple[Colour, ...] = (drawing.BLUE, drawing.SKY_BLUE)
+
+
+def draw_comparison(
+    frame: RgbdFrame, answered: Answered, compared: RelationComparison, config: ResolverConfig | None = None
+) -> Rgb:
+    """Draw a comparison on its frame.
+
+    Args:
+        answered: the answer by measurement only.
+        config: the resolver's configuration; None = defaults.
+
+    Returns:
+        (H, WIDTH, 3) uint8: the photograph, the view from above beside it, and the table below.
+    """
+    config, colours = config or ResolverConfig(), _colours(compared.rows)
+    content = content_from(frame, answered.detections, answered.resolution, config, answered.scene)
+    rgb = frame.rgb if content is None else content.layout.scene.frame.rgb
+    scale = min(_PHOTOGRAPH[0] / rgb.shape[1], _PHOTOGRAPH[1] / rgb.shape[0])
+    size = round(rgb.shape[1] * scale), round(rgb.shape[0] * scale)
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    photograph = np.asarray(cv2.resize(rgb, size, interpolation=way), np.uint8)
+    _Photograph(photograph, scale, answered, compared, colours).draw()
+    upper = np.full((size[1], WIDTH, 3), drawing.PAPER, np.uint8)
+    upper[:, : size[0]] = photograph
+    upper[:, size[0]] = drawing.LINE
+    if content is not None:
+        upper[:, size[0] + 1 :] = draw_top_view(content, WIDTH - size[0] - 1, size[1], _SIZE - 2)
+    return np.vstack((upper, _table(compared, colours)))
+
+
+def _colours(rows: tuple[ComparedRow, ...]) -> tuple[Colour, ...]:
+    """One colour per row: for measurement, for models and remedies in turn, for fused results in turn."""
+    colours, models, fused = [], 0, 0
+    for row in rows:
+        if row.by == "measurement":
+            colours.append(drawing.GREEN)
+        elif row.by == "fused":
+            colours.append(_FUSED[fused % len(_FUSED)])
+            fused += 1
+        else:
+            colours.append(_MODELS[models % len(_MODELS)])
+            models += 1
+    return tuple(colours)
+
+
+# ------------------------------------------------------------------------------------------------ photograph
+
+
+class _Photograph:
+    """Draws boxes, rings and labels on the photograph."""
+
+    def __init__(
+        self, canvas: Rgb, scale: float, answered: Answered, compared: RelationComparison, colours: tuple[Colour, ...]
+    ) -> None:
+        self._canvas, self._scale, self._compared, self._colours = canvas, scale, compared, colours
+        lifted = () if answered.scene is None else (obj.detection for obj in answered.scene.objects)
+        self._box_of = {one.id: one.box_xyxy for one in (*answered.detections, *lifted)}  # a lifted one is rectified
+        self._labels, self._names = Labels(_SIZE - 1), names_of(compared)
+
+    def draw(self) -> None:
+        """Draw all objects of the sentence; labels last."""
+        for obj in reversed(self._compared.objects):
+            if obj.id in self._box_of:
+                self._object(obj)
+        height, width = self._canvas.shape[:2]
+        self._labels.write(self._canvas, (2.0, 2.0, width - 2.0, height - 2.0))
+
+    def _object(self, obj: ComparedObject) -> None:
+        box = np.array(self._box_of[obj.id], np.float64) * self._scale
+        corners = np.array([(box[0], box[1]), (box[2], box[1]), (box[2], box[3]), (box[0], box[3])])
+        candidate = obj.role == "candidate"
+        drawing.line(self._canvas, corners, drawing.INK, 1, closed=True, dashed=not candidate)
+        by = [n for n, row in enumerate(self._compared.rows) if row.chosen_id == obj.id]
+        around: Rectangle = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+        for ring, number in enumerate(by):
+            around = self._ring(box, ring, self._colours[number])
+        away = "no depth" if obj.distance_m is None else f"{obj.distance_m:.2f} m"
+        said = f"  chosen by {', '.join(str(n + 1) for n in by)}" if by else ""
+        colour = self._colours[by[0]] if by else drawing.FAINT
+        self._labels.ask(
+            f"{self._names[obj.id]} {away}{said}", around, colour, 0.0 if by else 1.0 if candidate else 2.0
+        )
+        (self._labels.clear if by else self._labels.seen).append(around)
+
+    def _ring(self, box: np.ndarray, ring: int, colour: Colour) -> Rectangle:
+        """Draw an ellipse around a box, the first one through its corners; returns the rectangle around it."""
+        middle = (box[:2] + box[2:]) / 2
+        axes = (box[2:] - box[:2]) / 2 * np.sqrt(2.0) + ring * _APART
+        turn = np.linspace(0.0, 2.0 * np.pi, 73)[:-1]
+        points = middle + axes * np.stack((np.cos(turn), np.sin(turn)), axis=1)
+        drawing.line(self._canvas, points, colour, _RING, closed=True)
+        return drawing.rectangle_of(points)
+
+
+# ------------------------------------------------------------------------------------------------ table
+
+
+def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
+    """Draw the table below: the sentence, one line per row, and the reasons."""
+    step, names = lettering.line_height(_SIZE), names_of(compared)
+    shown = compared.relations[:_MOST_RELATIONS]
+    truth = _TRUTH if compared.expected_ids is not None else 0
+    room = WIDTH - 2 * _EDGE - _NUMBER - _SAMPLE - _NAME - _CHOOSES - truth
+    across = room // max(len(shown), 1)
+    heads = [lettering.wrapped(heading(one, names), _SIZE - 1, across - 12) for one in shown]
+    lines = list(_below(compared))
+    high = max([len(head) for head in heads] or [0])
+    height = 2 * _EDGE + step * (4 + high + len(lines)) + _ROW * len(compared.rows)
+    panel = np.full((height, WIDTH, 3), drawing.PAPER, np.uint8)
+    panel[:1] = drawing.LINE
+    y = _EDGE + round(1.1 * _SIZE)
+    title = lettering.shortened(compared.instruction, _SIZE + 3, WIDTH - 2 * _EDGE, True)
+    lettering.write(panel, title, (_EDGE, y), _SIZE + 3, drawing.INK, True)
+    y += round(1.3 * step)
+    left = _EDGE + _NUMBER + _SAMPLE + _NAME
+    for column, head in enumerate(heads):
+        for number, line in enumerate(head):
+            lettering.write(panel, line, (left + column * across, y + number * step), _SIZE - 1, drawing.FAINT)
+    if truth:
+        lettering.write(panel, "truth", (left + room + _CHOOSES, y), _SIZE - 1, drawing.FAINT)
+    lettering.write(panel, "chooses", (left + room, y), _SIZE - 1, drawing.FAINT)
+    y += max(high, 1) * step + 6
+    for number, (row, colour) in enumerate(zip(compared.rows, colours, strict=True)):
+        panel[y - round(0.35 * _SIZE) - _ROW // 2] = drawing.LINE
+        _row(panel, row, says(row, names), colour, number, y, (across, room, truth))
+        y += _ROW
+    y += 4
+    for text in lines:
+        lettering.write(panel, text, (_EDGE, y), _SIZE - 1, drawing.FAINT)
+        y += step
+    return panel[: y - step + _EDGE + 4]
+
+
+def _row(
+    panel: Rgb, row: ComparedRow, choice: str, colour: Colour, number: int, y: int, widths: tuple[int, int, int]
+) -> None:
+    """Draw one line: number, ring, name, opinion on each relation, and the choice.
+
+    Args:
+        panel: (H, W, 3) uint8 image, changed.
+        row: row to draw.
+        number: number of the row, from 0.
+        y: baseline of its letters, pixels.
+        widths: column widths of one relation, of all relations and of the truth, pixels.
+    """
+    x, (across, room, truth) = _EDGE, widths
+    lettering.write(panel, f"{number + 1}", (x, y), _SIZE, drawing.INK)
+    x += _NUMBER
+    middle = (x + _SAMPLE // 3, y - round(0.35 * _SIZE))
+    cv2.circle(panel, middle, round(0.5 * _SIZE), colour, _RING, cv2.LINE_AA)
+    x += _SAMPLE
+    name = lettering.shortened(name_of_row(row), _SIZE, _NAME - 12, True)
+    lettering.write(panel, name, (x, y), _SIZE, drawing.INK, True)
+    x += _NAME
+    for column, opinion in enumerate(row.opinions[:_MOST_RELATIONS]):
+        words = lettering.shortened(opinion_words(opinion), _SIZE, across - 12)
+        lettering.write(panel, words, (x + column * across, y), _SIZE, drawing.INK)
+    x += room
+    lettering.write(panel, lettering.shortened(choice, _SIZE, _CHOOSES - 12), (x, y), _SIZE, drawing.INK)
+    if truth:
+        strong = row.right is not None
+        shade = {True: drawing.GREEN, False: drawing.VERMILLION, None: drawing.FAINT}[row.right]
+        lettering.write(panel, verdict_words(row), (x + _CHOOSES, y), _SIZE, shade, strong)
+
+
+def _below(compared: RelationComparison) -> Iterator[str]:
+    """Lines below the table: reasons, what was left out, and the meaning of the numbers."""
+    width = WIDTH - 2 * _EDGE
+    texts = [f"{n}: {reason_of(row)}" for n, row in enumerate(compared.rows, 1) if row.reason]
+    if compared.reason:
+        texts.append(compared.reason)
+    if compared.unasked and compared.relations:
+        texts.append(f"Models were not asked about: {', '.join(compared.unasked)}.")
+    more = len(compared.relations) - _MOST_RELATIONS
+    if more > 0:
+        texts.append(f"Relations not shown: {more}.")
+    if compared.relations:
+        texts.append(LEGEND)
+    for text in texts:
+        yield from lettering.wrapped(text, _SIZE - 1, width)

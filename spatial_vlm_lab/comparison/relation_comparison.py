@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares measurement, models, models with remedies, and their fusion for one sentence. See docs/compare.md.
+
+Which relations are asked about, how, and what fusing does, is the resolver's own code: `asked_of`,
+`RelationAsking.judged` and `with_judgements`. Unlike the resolver it asks about every candidate, whatever `judge.mode`
+says.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from spatial_vlm_lab.comparison.compared_models import ComparedModel, load_model
+from spatial_vlm_ros.errors import DomainMismatchError, InputError, SpatialVlmError
+from spatial_vlm_ros.evaluation.frame_folder import CASES_FILE, load_cases
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.perception.domain import check_domain
+from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.perception.judging import CHOICES
+from spatial_vlm_ros.perception.relation_asking import RelationAsking
+from spatial_vlm_ros.resolver import Answered, MeasuredSentence, Resolver
+from spatial_vlm_ros.spatial.belief import PhraseBelief
+from spatial_vlm_ros.spatial.clause_judge import (
+    ClauseQuestion,
+    JudgeCalibrations,
+    asked_of,
+    evidence_of,
+    load_calibrations,
+    relations_at,
+)
+from spatial_vlm_ros.spatial.decision import ResolvedChoice
+from spatial_vlm_ros.spatial.model_evidence import PairKey, is_upright, pair_of
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.types import (
+    ComparedObject,
+    ComparedRelation,
+    ComparedRow,
+    Detection,
+    FrameOfReference,
+    RelationComparison,
+    RelationOpinion,
+    RgbdFrame,
+    Status,
+)
+
+MOST_RELATIONS = 24
+"""Default number of relations to ask about."""
+MEASUREMENT = "measurement"
+_ALL = 10**6  # candidates and relations
+_ASKED = (Status.OK, Status.AMBIGUOUS, Status.LOW_CONFIDENCE)
+_EDGE = 1e-9  # from 0 and 1, for the odds of a probability
+_TIE = 1e-6  # relative difference below which two candidates are equally likely
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """Models and limits of a comparison.
+
+    Args:
+        remedies: options that are added to each model's; each is loaded once more with them.
+        most: relations that each is asked about, at most 100.
+        budget_s: seconds after which a model is asked about no further relation, at most 600.
+    """
+
+    models: tuple[ComparedModel, ...]
+    remedies: tuple[str, ...] = ()
+    most: int = MOST_RELATIONS
+    budget_s: float = 600.0
+    told: Callable[[str], None] = field(default=lambda _: None, compare=False)
+
+
+class ComparedSentence(NamedTuple):
+    """A comparison, and the answer of measurement alone that it rests on."""
+
+    comparison: RelationComparison
+    answered: Answered
+
+
+def compare_sentence(
+    frame: RgbdFrame,
+    detections: Sequence[Detection] | None,
+    words: str,
+    plan: ComparisonPlan,
+    config: ResolverConfig,
+    grounder: Grounder | None = None,
+    frame_of_reference: FrameOfReference | str | None = None,
+    name: str = "",
+    expected: tuple[str, ...] | None = None,
+) -> ComparedSentence:
+    """Compare all models on one sentence. A failing model only affects its own rows.
+
+    Args:
+        detections: found in it; None = the grounder is asked.
+        words: a phrase or an order that means one object.
+    """
+    judge = replace(config.judge, mode="fuse", by="grounder", calibration="", most_relations=plan.most,
+                    budget_s=plan.budget_s)  # fmt: skip
+    config = replace(config, judge=judge)
+    calibrations = {m.name: load_calibrations(m.calibration) for m in plan.models if m.calibration is not None}
+    measured = Resolver(config, grounder).look_at(frame, detections).measured(words, frame_of_reference)
+    target = measured.choice.query.target
+    if target.count not in (None, 1) or target.choice is not None:
+        repair = 'name a single object, as in "the chick behind the cup"'
+        raise InputError("instruction", repr(words), "words for one object", repair)
+    asking = _Asking(measured, config, plan, expected)
+    rows = [asking.measurement()]
+    for model in plan.models if asking.asked else ():
+        rows += asking.of_model(model, calibrations.get(model.name))
+    comparison = RelationComparison(
+        name, words, asking.objects(), asking.relations(), tuple(rows), asking.left_out(), asking.unasked(), expected
+    )
+    return ComparedSentence(comparison, measured.answered)
+
+
+def expected_of(folder: str | Path, words: str) -> tuple[str, ...] | None:
+    """Ids of the right objects by a cases.jsonl beside the frame's folder; none if it expects a refusal.
+
+    Returns:
+        None if no case tells it.
+    """
+    folder = Path(folder).resolve()
+    if not (folder.parent / CASES_FILE).is_file():
+        return None
+    for case in load_cases(folder.parent):
+        if case.frame != folder.name or case.instruction.casefold().split() != words.casefold().split():
+            continue
+        if case.expect is not None and case.expect.status is not Status.OK:
+            return ()
+        if case.expect is not None and case.expect.id is not None:
+            return (case.expect.id, *case.expect.id_also)
+    return None
+
+
+class _Asking:
+    """Everybody is asked about the same relations of the same candidates."""
+
+    def __init__(
+        self, measured: MeasuredSentence, config: ResolverConfig, plan: ComparisonPlan,
+        expected: tuple[str, ...] | None,
+    ) -> None:  # fmt: skip
+        self._choice, self._scorer, self._measured = measured.choice, measured.scorer, measured
+        self._config, self._plan, self._expected = config, plan, expected
+        all_of_them = asked_of(self._choice, self._scorer, tuple(CHOICES), _ALL, _ALL).questions
+        self._more = len(all_of_them) - plan.most
+        self._askable = {one.key for one in all_of_them}
+        self.asked = all_of_them[: plan.most]
+        self._ids = [obj.id for obj in self._scorer.layout.scene.objects]
+
+    # ---------------------------------------------------------------------------------------- what is compared
+
+    def _candidates(self) -> list[int]:
+        """Rows that the sentence may mean by name, likeliest first."""
+        choice, found = self._choice, self._config.decision.found
+        return [int(r) for r in np.argsort(-choice.probability, kind="stable") if choice.belief.fit[r] >= found]
+
+    def _asked_at(self, belief: PhraseBelief, row: int, scorer: PhraseScorer) -> list[tuple[PairKey, float, bool]]:
+        """Relations asked about of one candidate: key, probability that it holds, and whether it is denied."""
+        keys = {one.key for one in self.asked}
+        return [
+            (key, _holding(float(clause.likelihood[key[1]]), clause.negated), clause.negated)
+            for key, clause in relations_at(belief, row, scorer)
+            if key in keys
+        ]
+
+    def objects(self) -> tuple[ComparedObject, ...]:
+        rows = self._candidates()
+        anchors = dict.fromkeys(one.key[2] for one in self.asked if one.key[2] not in rows)
+        return tuple(self._object(row, candidate=row in rows) for row in (*rows, *anchors))
+
+    def _object(self, row: int, *, candidate: bool) -> ComparedObject:
+        obj = self._scorer.layout.scene.objects[row]
+        away = None if obj.depth_problem is not None else round(float(np.linalg.norm(obj.box.centre)), 4)
+        return ComparedObject(obj.id, obj.detection.label, "candidate" if candidate else "anchor", away)
+
+    def relations(self) -> tuple[ComparedRelation, ...]:
+        return tuple(
+            ComparedRelation(
+                one.key[0], self._ids[one.key[1]], self._ids[one.key[2]], all(negated for _, negated in one.said_for)
+            )
+            for one in self.asked
+        )
+
+    def unasked(self) -> tuple[str, ...]:
+        row = self._choice.chosen
+        return () if row < 0 else tuple(dict.fromkeys(self._unasked(self._choice.by_row[row], row)))
+
+    def _unasked(self, belief: PhraseBelief, row: int) -> Iterator[str]:
+        for clause in belief.clauses:
+            if pair_of(clause, row, self._scorer.default_frame) not in self._askable:
+                yield ("not " if clause.negated else "") + clause.name
+            for inner, anchor in zip(clause.inner, clause.anchors[row], strict=False):
+                if anchor >= 0:
+                    yield from self._unasked(inner, int(anchor))
+
+    def left_out(self) -> str:
+        """Why nothing, or not everything, is compared."""
+        if self.asked:
+            n = len(self.asked)
+            return f"{n} of {n + self._more} relations are asked: raise --most" if self._more > 0 else ""
+        status = self._choice.status
+        if status not in _ASKED:
+            message = self._measured.answered.resolution.message
+            return f"{status.value} is decided by measurement alone, so no model is asked. {message}"
+        stated = [clause.name for clause in self._choice.belief.clauses if clause.name in CHOICES]
+        if any(RELATIONS[name].framed for name in stated) and not is_upright(self._scorer.layout.scene.up):
+            return "the camera is rolled, or looks straight down: left and behind in the image differ from a viewer's"
+        known = ", ".join(CHOICES)
+        return (
+            f"the phrase has no relation that a model can judge. Use one of {known}, to one object, "
+            "without a distance, in the viewer's frame of reference"
+        )
+
+    # ---------------------------------------------------------------------------------------- rows
+
+    def measurement(self) -> ComparedRow:
+        opinions = tuple(RelationOpinion(round(one.likelihood, 6)) for one in self.asked)
+        reason = "" if self._choice.status is Status.OK else self._measured.answered.resolution.message
+        return self._decided(ComparedRow("measurement", MEASUREMENT, opinions=opinions, reason=reason), self._choice)
+
+    def of_model(self, model: ComparedModel, calibrations: JudgeCalibrations | None) -> list[ComparedRow]:
+        options = " ".join(f"{name}={value}" for name, value in model.options.items())
+        rows = self._rows(model, calibrations, "model", options)
+        if rows[0].opinions:
+            rows += [row for remedy in self._plan.remedies for row in self._with_remedy(model, remedy)]
+        return rows
+
+    def _with_remedy(self, model: ComparedModel, remedy: str) -> list[ComparedRow]:
+        try:
+            return self._rows(model.with_remedy(remedy), None, "remedy", remedy)
+        except InputError as error:  # the model alone could be loaded: it does not take this remedy
+            return [ComparedRow("remedy", model.name, remedy, reason=str(error), failed=True)]
+
+    def _rows(
+        self, model: ComparedModel, calibrations: JudgeCalibrations | None, by: str, options: str
+    ) -> list[ComparedRow]:
+        """Load a model, ask it, and let go of it."""
+        row = ComparedRow("remedy" if by == "remedy" else "model", model.name, options)
+        self._plan.told(f"loading {model.name}{f' with {options}' if options else ''}")
+        try:
+            judge = load_model(model)
+        except InputError:
+            raise
+        except SpatialVlmError as error:
+            return [replace(row, reason=str(error), failed=True)]
+        row = replace(row, load_ms=judge.load_ms)
+        try:
+            check_domain(judge, self._config.domain_gate, self._scorer.layout.scene.frame.domain)
+        except DomainMismatchError as error:
+            return [replace(row, reason=str(error))]
+        self._plan.told(f"asking {model.name} about {len(self.asked)} relations")
+        known = calibrations or JudgeCalibrations()
+        judging = replace(self._config.judge, calibration=str(model.calibration or ""))
+        fused = RelationAsking(replace(self._config, judge=judging), None).judged(
+            self._choice, self._scorer, self._measured.queries, judge, _ALL
+        )
+        report = fused.judge
+        row, late = replace(row, questions=judge.questions, ms=judge.ms), judge.late
+        del judge  # the next model needs its memory
+        gc.collect()
+        if report is None or not report.relations:
+            return [replace(row, reason=report.reason if report is not None else "", failed=True)]
+        said = [one.raw_p for one in report.relations]
+        opinions = tuple(
+            RelationOpinion(one.raw_p, one.model_p, _consistent(one.raw_p, late=late)) for one in report.relations
+        )
+        rows = [self._alone(replace(row, opinions=opinions), said)]
+        if calibrations is not None:
+            weightless = _weightless(self.asked, said, known)
+            counts = any(p is not None and known.of(one.name) for one, p in zip(self.asked, said, strict=True))
+            reason = "; ".join(filter(None, (report.reason if counts or not weightless else "", weightless)))
+            made = ComparedRow(
+                "fused", model.name, options, self._fused(said, known), effect=report.effect, reason=reason
+            )
+            rows.append(self._decided(made, fused))
+        return rows
+
+    def _fused(self, said: Sequence[float | None], known: JudgeCalibrations) -> tuple[RelationOpinion, ...]:
+        """The probabilities of measurement with the model's evidence."""
+        scorer = self._scorer.with_evidence(evidence_of(self.asked, said, known))
+        weighed: dict[PairKey, float] = {}
+        for row in self._candidates():
+            belief = scorer.score_phrase(self._choice.by_row[row].phrase)
+            weighed.update({key: p for key, p, _ in self._asked_at(belief, row, scorer)})
+        return tuple(RelationOpinion(round(weighed[one.key], 6) if one.key in weighed else None) for one in self.asked)
+
+    def _alone(self, row: ComparedRow, said: Sequence[float | None]) -> ComparedRow:
+        """What a model alone would choose: the candidate of the greatest product of its probabilities and the name's.
+
+        A relation without an opinion counts 1/2. None is chosen where the product of odds is not above 1, that is,
+        where the model denies more than it confirms, or where two candidates are equally likely.
+        """
+        by_key = dict(zip([one.key for one in self.asked], said, strict=True))
+        if all(p is None for p in said):
+            return replace(row, reason="it has no opinion on any relation")
+        weights: dict[int, float] = {}
+        odds: dict[int, float] = {}
+        for candidate in self._candidates():
+            belief = self._choice.by_row[candidate]
+            of = self._asked_at(belief, candidate, self._scorer)
+            if not of:
+                continue
+            held = [
+                0.5 if by_key[key] is None else _holding(float(by_key[key] or 0.0), denied) for key, _, denied in of
+            ]
+            weights[candidate] = float(belief.fit[candidate]) * math.prod(held)
+            odds[candidate] = sum(math.log(max(p, _EDGE) / max(1.0 - p, _EDGE)) for p in held)
+        best, *others = sorted(weights, key=lambda candidate: -weights[candidate])
+        if odds[best] <= 0.0:
+            return self._judged(replace(row, reason="it denies the relations of every candidate"))
+        if others and weights[others[0]] >= (1.0 - _TIE) * weights[best]:
+            tied = f"{self._ids[best]} and {self._ids[others[0]]} are equally likely for it"
+            return self._judged(replace(row, reason=tied))
+        share = weights[best] / sum(weights.values())
+        return self._judged(replace(row, chosen_id=self._ids[best], share=round(share, 6)))
+
+    def _decided(self, row: ComparedRow, choice: ResolvedChoice) -> ComparedRow:
+        """A row with what the resolver decided."""
+        row = replace(row, status=choice.status)
+        if choice.status is Status.OK and choice.chosen >= 0:
+            share = round(min(float(choice.probability[choice.chosen]), 1.0), 6)
+            row = replace(row, chosen_id=self._ids[choice.chosen], share=share)
+        return self._judged(row)
+
+    def _judged(self, row: ComparedRow) -> ComparedRow:
+        """A row with whether it agrees with measurement and with the label."""
+        agrees = right = None
+        ours = self._ids[self._choice.chosen] if self._choice.status is Status.OK else None
+        if row.by != "measurement" and row.chosen_id is not None and ours is not None:
+            agrees = row.chosen_id == ours
+        if self._expected is not None and (row.chosen_id is not None or not self._expected):
+            right = row.chosen_id in self._expected if row.chosen_id is not None else True
+        return replace(row, agrees=agrees, right=right)
+
+
+def _holding(p: float, negated: bool) -> float:
+    """Probability that a relation holds, of one that it is as was said; or the other way round."""
+    return 1.0 - p if negated else p
+
+
+def _consistent(p: float | None, *, late: bool) -> bool | None:
+    if p is not None:
+        return True
+    return None if late else False
+
+
+def _weightless(asked: Sequence[ClauseQuestion], said: Sequence[float | None], known: JudgeCalibrations) -> str:
+    """Of which relations a model's answers change nothing, and why, where its calibration is the cause."""
+    spoken = {one.name for one, p in zip(asked, said, strict=True) if p is not None}
+    unknown = sorted(spoken - known.by_relation.keys())
+    useless = sorted(name for name in spoken & known.by_relation.keys() if known.of(name) is None)
+    parts = [f"its calibration has no {name}" for name in unknown]
+    for name in useless:
+        one = known.by_relation[name]
+        parts.append(
+            f"its answers about {name!r} change nothing: its slope {one.slope:.2f} is not above 0 by two standard "
+            f"errors ({one.error:.2f}, {one.n} pairs)"
+        )
+    return "; ".join(parts)

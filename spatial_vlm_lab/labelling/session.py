@@ -1,0 +1,473 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A labelling session without its web server: the cases, the decisions, and their file.
+
+Every decision is saved at once. Where that fails (a full disk, a file that another program has written) it stays in
+memory, the page says so, and `save` tries again. One lock: threads of the server may share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_lab.labelling.case_lines import Maker, case_line, checked_kind, checked_truth
+from spatial_vlm_lab.labelling.label_file import LabelFile, LabelLine, replace_file, words_of
+from spatial_vlm_lab.labelling.label_sources import FrameToLabel, LabelSource
+from spatial_vlm_lab.labelling.sentences import check_sentence
+from spatial_vlm_ros.errors import (
+    FileChangedError,
+    FileError,
+    InputError,
+    InternalError,
+    SpatialVlmError,
+    StaleCaseError,
+)
+from spatial_vlm_ros.evaluation.labelling.ground import Ground, ground_of
+from spatial_vlm_ros.evaluation.labelling.proposal import proposed, same_truth
+from spatial_vlm_ros.geometry.boxes import overlaps
+from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver
+from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb
+
+_SAME_OBJECT = 0.1  # of their union that box and detection share at least, as `evaluate` wants it
+_MOST_CASES = 100_000
+UNSAVED = ".unsaved.jsonl"
+"""What the name of a file ends in that decisions are written to which could not be saved."""
+
+
+_log = logging.getLogger(__name__)
+_FRAMES_KEPT = 3
+_LOOKS_KEPT = 8  # with their masks
+
+
+@dataclass(frozen=True, eq=False)
+class LabelLook:
+    """What a person sees of a case before deciding.
+
+    Args:
+        resolution: the answer; None if the frame cannot be read.
+        detections: objects of the frame, numbered from 1 in this order.
+        ground: the scene from above; None if nothing was lifted.
+        size: (width, height) of the image, pixels; None if the frame cannot be read.
+        problem: why the frame cannot be read; "" if it can.
+    """
+
+    resolution: Resolution | None
+    detections: tuple[Detection, ...] = ()
+    ground: Ground | None = None
+    size: tuple[int, int] | None = None
+    proposal: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+class LabelLooks:
+    """Prepares the views of a source's frames, and caches the latest ones. Not thread-safe.
+
+    Args:
+        frame_of_reference: used if the words state none.
+    """
+
+    def __init__(self, source: LabelSource, resolver: Resolver, frame_of_reference: FrameOfReference | None) -> None:
+        self._source, self._resolver, self._reference = source, resolver, frame_of_reference
+        self._frames: OrderedDict[int, tuple[FrameToLabel, ObservedFrame] | SpatialVlmError] = OrderedDict()
+        self._looks: OrderedDict[tuple[int, str], LabelLook] = OrderedDict()
+
+    def look(self, frame: int, words: str) -> LabelLook:
+        """What a sentence on a frame looks like."""
+        key = frame, words
+        if key not in self._looks:
+            self._looks[key] = self._looked(frame, words)
+            while len(self._looks) > _LOOKS_KEPT:
+                self._looks.popitem(last=False)
+        self._looks.move_to_end(key)
+        return self._looks[key]
+
+    def rgb(self, frame: int) -> Rgb | None:
+        """The colour image of a frame; None if it cannot be read."""
+        loaded = self._loaded(frame)
+        return None if isinstance(loaded, SpatialVlmError) else loaded[0].frame.rgb
+
+    def names_by_id(self, frame: int) -> bool:
+        """Whether object ids are stable beyond one answer, because detections came with the frame."""
+        loaded = self._loaded(frame)
+        return not isinstance(loaded, SpatialVlmError) and loaded[0].detections is not None
+
+    def _loaded(self, frame: int) -> tuple[FrameToLabel, ObservedFrame] | SpatialVlmError:
+        if frame not in self._frames:
+            found: tuple[FrameToLabel, ObservedFrame] | SpatialVlmError
+            try:
+                there = self._source.load(frame)
+                found = there, self._resolver.look_at(there.frame, there.detections)
+            except SpatialVlmError as error:
+                found = error
+            except Exception as error:  # a fault of ours costs one frame, not the page
+                _log.exception("unexpected exception while reading frame %s", self._source.names[frame])
+                found = InternalError.of(error)
+            self._frames[frame] = found
+            while len(self._frames) > _FRAMES_KEPT:
+                self._frames.popitem(last=False)
+        self._frames.move_to_end(frame)
+        return self._frames[frame]
+
+    def _looked(self, frame: int, words: str) -> LabelLook:
+        loaded = self._loaded(frame)
+        if isinstance(loaded, SpatialVlmError):
+            return LabelLook(None, problem=str(loaded))
+        there, observed = loaded
+        answered = observed.ask(words, self._reference)
+        ground = self._ground(there, answered)
+        by_id = there.detections is not None
+        truth = proposed(answered.resolution, answered.detections, ground, by_id=by_id)
+        size = (there.frame.camera.width, there.frame.camera.height)
+        return LabelLook(answered.resolution, answered.detections, ground, size, truth)
+
+    def _ground(self, there: FrameToLabel, answered: Answered) -> Ground | None:
+        scene = answered.scene
+        try:
+            if scene is None:  # refused before it was lifted: the words were not understood
+                scene = self._resolver.observe(there.frame, answered.detections)
+            return ground_of(scene, there.base_T_camera)
+        except SpatialVlmError:
+            return None
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A sentence on a frame; `line` is None until something of it is in the file."""
+
+    frame: int
+    words: str
+    line: LabelLine | None = None
+    decided: bool = False
+    shown: bool = False
+
+    @property
+    def value(self) -> Mapping[str, Any]:
+        return (self.line.value or {}) if self.line is not None else {}
+
+    @property
+    def seen(self) -> str:
+        """Another text for each form of the line; "" if there is none."""
+        return "" if self.line is None else hashlib.sha256(self.line.raw).hexdigest()[:16]
+
+    @property
+    def truth(self) -> Mapping[str, Any] | None:
+        expect = self.value.get("expect")
+        return expect if isinstance(expect, Mapping) else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Change:
+    """How to undo: the line as it was; None = there was none."""
+
+    entry: _Entry
+    before: bytes | None
+    decided: bool
+    adds: bool = False  # the entry itself
+
+
+class LabelSession:
+    """The cases of a source and their truth.
+
+    Args:
+        frame_of_reference: used if the words state none.
+    """
+
+    def __init__(
+        self, source: LabelSource, file: LabelFile, resolver: Resolver, sentences: Sequence[str] = (),
+        frame_of_reference: FrameOfReference | None = None, *, blind: bool = False,
+    ) -> None:  # fmt: skip
+        self.blind, self.file = blind, file
+        self._source, self._looks = source, LabelLooks(source, resolver, frame_of_reference)
+        self._lock = threading.RLock()
+        self._changes: list[_Change] = []
+        self._problem = ""
+        self._by_somebody_else = False
+        self._entries: list[_Entry] = []
+        self._sentences = tuple(dict.fromkeys(one.strip() for one in sentences if one.strip()))
+        for one in self._sentences:
+            check_sentence(one)
+        if len(source.names) * len(self._sentences) + len(file.lines) > _MOST_CASES:
+            got = f"{len(source.names)} frames and {len(self._sentences)} sentences"
+            raise InputError("cases to label", got, f"up to {_MOST_CASES} cases", "label in several runs")
+        self._list_cases()
+
+    def _list_cases(self) -> None:
+        """All cases by frame: those of the file in its order, then the sentences that it does not have there."""
+        by_frame: dict[int, list[_Entry]] = {n: [] for n in range(len(self._source.names))}
+        for line in self.file.lines:
+            number = None if line.value is None else self._source.number_of(line.value)
+            words = None if line.value is None else words_of(line.value)
+            if number is not None and words is not None:
+                by_frame[number].append(_Entry(number, words, line))
+        for number, entries in by_frame.items():
+            known = {entry.words for entry in entries}
+            entries += [_Entry(number, words) for words in self._sentences if words not in known]
+        self._entries = [entry for entries in by_frame.values() for entry in entries]
+
+    # -------------------------------------------------------------------------------------------- reading
+
+    @property
+    def frame_names(self) -> tuple[str, ...]:
+        """Display names of the frames."""
+        return self._source.names
+
+    def overview(self) -> dict[str, Any]:
+        """All cases in a line each, and whether the file holds what was decided."""
+        with self._lock:
+            return {
+                "cases": [self._listed(entry) for entry in self._entries],
+                "frames": list(self._source.names),
+                "others": sum(1 for line in self.file.lines if line.raw.strip()) - sum(
+                    1 for entry in self._entries if entry.line is not None
+                ),
+                **self.saved(),
+            }  # fmt: skip
+
+    def _listed(self, entry: _Entry) -> dict[str, Any]:
+        state = "decided" if entry.decided else "in the file" if entry.truth is not None else "to do"
+        return {"frame": entry.frame, "words": entry.words, "state": state, "by": self._by(entry)}
+
+    @staticmethod
+    def _by(entry: _Entry) -> str:
+        by = entry.value.get("by")
+        return by if isinstance(by, str) else ""
+
+    def saved(self) -> dict[str, Any]:
+        """Whether the file holds what was decided; else how many lines it lacks, and why."""
+        with self._lock:
+            lacking = sum(line.is_changed for line in self.file.lines)
+            return {"saved": self.file.is_saved, "lacking": lacking, "problem": self._problem,
+                    "by_somebody_else": self._by_somebody_else, "undoable": len(self._changes)}  # fmt: skip
+
+    def case(self, number: int, *, reveal: bool = False) -> dict[str, Any]:
+        """Content of the page for a case."""
+        with self._lock:
+            entry = self._entry(number)
+            look = self._looks.look(entry.frame, entry.words)
+            entry.shown |= reveal or entry.decided or not self.blind
+            shows = entry.shown
+            return {
+                **self._listed(entry),
+                "name": self._source.names[entry.frame],
+                "size": look.size,
+                "problem": look.problem,
+                "truth": entry.truth,
+                "seen": entry.seen,
+                "kind": _kinds(entry.value),
+                "detections": [
+                    {"id": one.id, "label": one.label, "score": round(one.score, 3), "box": list(one.box_xyxy)}
+                    for one in look.detections
+                ],
+                "by_id": self._looks.names_by_id(entry.frame),
+                "ground": None if look.ground is None else look.ground.json(),
+                "answer": _answer_words(look.resolution) if shows else None,
+                "proposal": dict(look.proposal) if shows else None,
+                "differs": shows and entry.truth is not None and not same_truth(entry.truth, look.proposal),
+            }
+
+    def image(self, frame: int) -> Rgb | None:
+        """The colour image of a frame; None if it cannot be read."""
+        with self._lock:
+            if not 0 <= frame < len(self._source.names):
+                raise InputError("frame", str(frame), "a frame of the page", "reload the page")
+            return self._looks.rgb(frame)
+
+    def _entry(self, number: int) -> _Entry:
+        if not 0 <= number < len(self._entries):
+            raise InputError("case", str(number), "a case of the page", "reload the page")
+        return self._entries[number]
+
+    # -------------------------------------------------------------------------------------------- deciding
+
+    def decide(
+        self, number: int, truth: object, kind: object = None, words: str | None = None, *, seen: str | None = None
+    ) -> dict[str, Any]:
+        """Store a person's truth for a case, and save the file.
+
+        Args:
+            truth: `expect`, as the page sent it.
+            kind: what the case tries, words; None = as it stands.
+            words: the sentence that the person saw; None = not checked. Numbers change when a sentence is added.
+            seen: "seen" of `case` when the person looked; None = not checked. Another tab may have decided since.
+
+        Returns:
+            The case as `overview` lists it, how its truth was made ("by"), whether the answer is the same, and `saved`.
+        """
+        with self._lock:
+            entry = self._entry(number)
+            if words is not None and words != entry.words:
+                raise StaleCaseError(f"the page shows {words!r}, but case {number + 1} is {entry.words!r} now")
+            if seen is not None and seen != entry.seen:
+                raise StaleCaseError(
+                    "this case was changed elsewhere, such as in another tab, since the page showed it"
+                )
+            look = self._looks.look(entry.frame, entry.words)
+            known = {one.id for one in look.detections} | _named_in(entry.truth)
+            with_place = look.ground is not None and look.ground.frame_id is not None
+            if entry.truth is not None and "place" in entry.truth:
+                with_place = True  # written when the pose was known
+            checked = checked_truth(truth, known, look.size, with_place=with_place)
+            as_it_was = entry.truth is not None and (
+                same_truth(checked, entry.truth) or (isinstance(truth, Mapping) and same_truth(truth, entry.truth))
+            )
+            if _is_elsewhere(checked, look.detections):
+                del checked["id"]  # the box is of another object than the detection; `evaluate` refuses both together
+            kinds = checked_kind(kind)
+            before = None if entry.line is None else entry.line.raw
+            change = _Change(entry, before, entry.decided)
+            unchanged = as_it_was and (kinds is None or kinds == _kinds(entry.value))
+            if not unchanged:  # looked at and left as it is: the line keeps its bytes
+                by: Maker = (
+                    "written" if not entry.shown else "accepted" if same_truth(checked, look.proposal) else "corrected"
+                )
+                value = case_line(entry.value, self._source.naming(entry.frame), entry.words, kinds, checked, by)
+                self._write(entry, value)
+            entry.decided = True
+            self._changes.append(change)
+            self._try_to_save()
+            agrees = same_truth(checked, look.proposal)
+            listed = self._listed(entry)
+            return {"case": listed, "by": listed["by"], "unchanged": unchanged, "agrees": agrees, **self.saved()}
+
+    def add(self, frame: int, words: str) -> int:
+        """Add a sentence to a frame; it is saved at once, without a truth."""
+        with self._lock:
+            words = words.strip()
+            check_sentence(words)
+            if not 0 <= frame < len(self._source.names):
+                raise InputError("frame", str(frame), "a frame of the page", "reload the page")
+            if any(entry.frame == frame and entry.words == words for entry in self._entries):
+                raise InputError(
+                    "sentence", repr(words), "a new sentence for this frame", "choose the existing one in the list"
+                )
+            entry = _Entry(frame, words)
+            last = max((n for n, one in enumerate(self._entries) if one.frame <= frame), default=-1)
+            self._entries.insert(last + 1, entry)
+            self._write(entry, {**self._source.naming(frame), "instruction": words})
+            self._changes.append(_Change(entry, None, decided=False, adds=True))
+            self._try_to_save()
+            return last + 1
+
+    def undo(self) -> int | None:
+        """Undo the last decision, also in the file; returns the number of its case, or None."""
+        with self._lock:
+            if not self._changes:
+                return None
+            change = self._changes.pop()
+            entry, number = change.entry, self._entries.index(change.entry)
+            if change.before is None and entry.line is not None:
+                self.file.remove(entry.line)
+                entry.line = None
+            elif change.before is not None and entry.line is not None:
+                entry.line.set(change.before)
+            entry.decided = change.decided
+            if change.adds:
+                self._entries.remove(entry)
+                number = min(number, len(self._entries) - 1) if self._entries else None  # type: ignore[assignment]
+            self._try_to_save()
+            return number
+
+    def _write(self, entry: _Entry, value: Mapping[str, Any]) -> None:
+        if entry.line is None:
+            entry.line = self.file.add(value)
+        else:
+            self.file.put(entry.line, value)
+
+    # -------------------------------------------------------------------------------------------- saving
+
+    def save(self, *, merge: bool = False) -> dict[str, Any]:
+        """Save unsaved changes."""
+        with self._lock:
+            if merge and self._by_somebody_else:
+                try:
+                    self.file.rebase()
+                except FileError as error:
+                    self._problem = str(error)
+                    return self.saved()
+                self._relist()
+            self._try_to_save()
+            return self.saved()
+
+    def _relist(self) -> None:
+        """The cases of the file as it is now; what was decided stays decided. What was done cannot be undone."""
+        before = {(entry.frame, entry.words): entry for entry in self._entries}
+        self._list_cases()
+        for entry in self._entries:
+            known = before.get((entry.frame, entry.words))
+            if known is not None:
+                entry.shown = known.shown
+                entry.decided = known.decided and entry.truth is not None  # it may be gone from the file
+        self._changes.clear()
+
+    def _try_to_save(self) -> None:
+        self._problem, self._by_somebody_else = "", False
+        try:
+            self.file.save()
+        except FileChangedError as error:
+            self._problem, self._by_somebody_else = str(error), True
+        except FileError as error:
+            self._problem = str(error)
+
+    def close(self) -> Path | None:
+        """Save a last time; if that fails, write this page's lines to another file beside it.
+
+        Returns:
+            That file; None if everything is saved.
+        """
+        with self._lock:
+            self._try_to_save()
+            if self.file.is_saved:
+                return None
+            beside = self.file.path.with_name(self.file.path.name + UNSAVED)
+            replace_file(beside, b"".join(line + b"\n" for line in self.unsaved_lines()))
+            return beside
+
+    def unsaved_lines(self) -> tuple[bytes, ...]:
+        """Lines that the file lacks, without their ends."""
+        with self._lock:
+            return tuple(line.raw for line in self.file.lines if line.is_changed)
+
+
+def _is_elsewhere(truth: Mapping[str, Any], detections: Sequence[Detection]) -> bool:
+    if "id" not in truth or "box" not in truth:
+        return False
+    named = next((one for one in detections if one.id == truth["id"]), None)
+    x1, y1, x2, y2 = truth["box"]
+    return named is not None and float(overlaps((x1, y1, x2, y2), named.box_xyxy)[0, 0]) < _SAME_OBJECT
+
+
+def _kinds(value: Mapping[str, Any]) -> list[str]:
+    kind = value.get("kind")
+    return [one for one in kind if isinstance(one, str)] if isinstance(kind, list) else []
+
+
+def _named_in(truth: Mapping[str, Any] | None) -> set[str]:
+    """Ids that a truth names: it may have been written about other detections."""
+    truth = truth or {}
+    place, answer = truth.get("place"), truth.get("answer")
+    found = [truth.get("id"), *_listed_ids(truth.get("id_also"))]
+    found += [place.get("anchor_id")] if isinstance(place, Mapping) else []
+    found += _listed_ids(answer.get("ids")) if isinstance(answer, Mapping) else []
+    return {one for one in found if isinstance(one, str)}
+
+
+def _listed_ids(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _answer_words(resolution: Resolution | None) -> dict[str, Any] | None:
+    if resolution is None:
+        return None
+    target = resolution.target
+    return {
+        "status": resolution.status.value,
+        "message": resolution.answer.words if resolution.answer is not None else resolution.message,
+        "id": None if target is None else target.id,
+        "confidence": round(resolution.confidence, 4),
+    }

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the images of a bag that cases name by stamp, each with the detections of its stamp.
+
+Reads a bag once, message by message, and holds only a few complete frames. Independent of models and answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from array import array
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_lab.scoring.case_judge import CaseImage
+from spatial_vlm_ros.errors import (
+    FileError,
+    InputError,
+    InternalError,
+    NotSynchronisedError,
+    SpatialVlmError,
+    TransformUnavailableError,
+)
+from spatial_vlm_ros.evaluation.bags.reader import Bag
+from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION, choose_roles
+from spatial_vlm_ros.evaluation.case import Case
+from spatial_vlm_ros.evaluation.expected_place import FrameTruth
+from spatial_vlm_ros.evaluation.replay import without_transforms
+from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+from spatial_vlm_ros.parameters import Settings, StreamConfig
+from spatial_vlm_ros.streams.frame_assembler import (
+    DETECTIONS,
+    RGB,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+    FrameAssembler,
+    PendingFrame,
+    stamp_of,
+)
+from spatial_vlm_ros.streams.synchronizer import RESTART
+
+_log = logging.getLogger(__name__)
+_FOREVER_NS = 1 << 62  # later than any message
+_HELD = 4  # most complete frames that wait for their detections: an image has several megabytes
+
+
+SECOND = 1_000_000_000
+_BACK_NS = SECOND  # a stamp this far before the one before it is no late image but time set back
+_UNITS = ((SECOND, "seconds"), (1_000_000, "milliseconds"), (1_000, "microseconds"))
+_SLACK_NS = SECOND  # where a stamp that was rounded to seconds may still lie
+_MOST_NOTES = 3  # about stamps that repeat
+_GAP = 10.0  # times the usual period: images are missing
+
+
+class SeenStamps:
+    """The stamps of the colour images of a bag, in the order in which they were recorded."""
+
+    def __init__(self, wanted: Collection[int]) -> None:
+        self._all, self._wanted = array("q"), frozenset(wanted)
+        self._repeated: dict[int, int] = {}
+        self._backs: list[tuple[int, int]] = []
+        self._ordered: npt.NDArray[np.int64] | None = None  # all stamps, once they are asked for
+
+    def add(self, stamp_ns: int) -> None:
+        """Add an image."""
+        self._ordered = None
+        if self._all and stamp_ns < self._all[-1] - _BACK_NS:
+            self._backs.append((self._all[-1], stamp_ns))
+        self._all.append(stamp_ns)
+        if stamp_ns in self._wanted:
+            self._repeated[stamp_ns] = self._repeated.get(stamp_ns, 0) + 1
+
+    def __contains__(self, stamp_ns: int) -> bool:
+        return stamp_ns in self._repeated
+
+    def notes(self) -> Iterator[str]:
+        """Yield messages about irregular stamps."""
+        repeated = [(stamp_ns, n) for stamp_ns, n in self._repeated.items() if n > 1]
+        for stamp_ns, n in repeated[:_MOST_NOTES]:
+            yield f"{n} colour images have the stamp {stamp_ns}; its cases use the first complete one"
+        if len(repeated) > _MOST_NOTES:
+            more = len(repeated) - _MOST_NOTES
+            yield f"{more} more stamps of cases belong to several colour images; these cases use the first"
+        if self._backs:
+            last, first = self._backs[0]
+            often = "once" if len(self._backs) == 1 else f"{len(self._backs)} times, first"
+            yield (
+                f"the stamps go back {often} by {(last - first) / SECOND:.1f} s, after the stamp {last}: a stamp may "
+                "belong to two images; cases use the first"
+            )
+
+    def why_absent(self, stamp_ns: int) -> tuple[str, str]:
+        """Why no image has a stamp, as text, and which stamp would be right."""
+        if not self._all:
+            return "the bag has no colour image", "a bag with colour images"
+        if self._ordered is None:
+            self._ordered = np.unique(np.array(self._all, np.int64))
+        stamps = self._ordered
+        low, high = int(stamps[0]), int(stamps[-1])
+        span = f"a stamp between {low} and {high} ns"
+        for factor, unit in _UNITS:
+            if low - _SLACK_NS <= stamp_ns * factor <= high + _SLACK_NS:
+                return f"a stamp in {unit}", f"nanoseconds: {span}"
+        if not low <= stamp_ns <= high:
+            side, off = ("before the first", low - stamp_ns) if stamp_ns < low else ("after the last", stamp_ns - high)
+            return f"a stamp {off / SECOND:.3f} s {side} colour image", span
+        at = int(np.searchsorted(stamps, stamp_ns))
+        before, after = int(stamps[at - 1]), int(stamps[at])
+        near = before if stamp_ns - before <= after - stamp_ns else after
+        words = f"no colour image has this stamp; the nearest is {near}, {_apart(abs(near - stamp_ns))} away"
+        period = float(np.median(np.diff(stamps)))
+        if after - before > _GAP * period:
+            words += f"; it is in a gap of {(after - before) / SECOND:.1f} s"
+        return words, "the header stamp of a colour image"
+
+
+def _apart(ns: int) -> str:
+    """A time between stamps in words; less than a millisecond in nanoseconds, for that is a rounded stamp."""
+    return f"{ns / SECOND:.3f} s" if ns >= 1_000_000 else f"{ns} ns"
+
+
+def images_of_bag(
+    bag: Bag,
+    cases: Sequence[Case],
+    config: Settings,
+    topics: Mapping[str, str],
+    needs_detections: bool,
+    note: Callable[[str], None],
+) -> Iterator[tuple[Case, CaseImage]]:
+    """Yield every case with its image, in the order of the images; then cases without an image, with the reason.
+
+    Args:
+        needs_detections: whether the bag must have a topic of detections.
+    """
+    streams = config.streams
+    roles = _roles(bag, streams, topics, needs_detections)
+    robot = robot_of(streams, config.resolver.depth)
+    player = _StampPlayer(bag, roles, streams, robot, cases)
+    for stamp_ns, image in player.images():
+        for case in player.cases_of(stamp_ns):
+            yield case, image
+    if player.damage is not None:
+        note(f"the bag is damaged: {player.damage}; later cases are not judged")
+    for words in player.seen.notes():
+        note(words)
+    for case in cases:
+        if case.stamp_ns not in player.done:
+            yield case, player.without_image(case.stamp_ns)
+
+
+def _roles(bag: Bag, config: StreamConfig, topics: Mapping[str, str], needs_detections: bool) -> dict[str, str]:
+    """Role → topic; detections if they are needed, or if exactly one topic has them."""
+    given = dict(topics)
+    if needs_detections or DETECTIONS in given:
+        roles = choose_roles(bag.contents, config, given)
+    else:
+        roles = choose_roles(bag.contents, config, given, with_detections=False)
+        with contextlib.suppress(InputError):  # none or several: then only the truth file counts
+            roles = choose_roles(bag.contents, config, given)
+    roles.pop(INSTRUCTION, None)
+    return roles
+
+
+class _StampPlayer:
+    """Reads a bag and yields the images of the wanted stamps.
+
+    Attributes:
+        damage: why reading ended early; None = it did not.
+    """
+
+    def __init__(self, bag: Bag, roles: Mapping[str, str], config: StreamConfig, robot: Any,
+                 cases: Sequence[Case]) -> None:  # fmt: skip
+        self._bag, self._roles = bag, dict(roles)
+        self._has_transforms = TRANSFORMS in roles or STATIC_TRANSFORMS in roles
+        if not self._has_transforms:  # then waiting for one makes no sense
+            config = dataclasses.replace(config, transform_timeout=0.0)
+        self._config = config
+        self._assembler = FrameAssembler(config, with_detections=False, robot=robot)
+        self._cases: dict[int, list[Case]] = {}
+        for case in cases:
+            self._cases.setdefault(case.stamp_ns, []).append(case)
+        self._found: dict[int, Any] = {}  # stamp → message of detections
+        self._newest_found_ns = 0
+        self._waiting: deque[PendingFrame] = deque()
+        self.seen, self.done = SeenStamps(self._cases), set[int]()
+        self.damage: FileError | None = None
+
+    def cases_of(self, stamp_ns: int) -> Sequence[Case]:
+        """The cases of a stamp, in the order of the file."""
+        return self._cases.get(stamp_ns, ())
+
+    def images(self) -> Iterator[tuple[int, CaseImage]]:
+        """Yield stamp and image in the order of completion; each stamp once."""
+        roles_of: dict[str, list[str]] = {}
+        for role, topic in self._roles.items():
+            roles_of.setdefault(topic, []).append(role)
+        now_ns = 0
+        try:
+            for message in self._bag.messages(set(self._roles.values())):
+                now_ns = message.log_ns
+                for role in roles_of[message.topic]:
+                    self._hear(role, message.decode(), now_ns)
+                yield from self._complete(now_ns)
+        except FileError as error:
+            self.damage = error
+        yield from self._complete(_FOREVER_NS)
+        while self._waiting:
+            yield self._given(self._waiting.popleft())
+
+    def _hear(self, role: str, message: Any, now_ns: int) -> None:
+        if role == DETECTIONS:
+            stamp_ns = stamp_of(message)
+            self._newest_found_ns = stamp_ns
+            waits = any(pending.stamp_ns == stamp_ns for pending in self._waiting)
+            if waits or self._is_wanted(stamp_ns):
+                self._found.setdefault(stamp_ns, message)
+            return
+        if role == RGB:
+            stamp_ns = stamp_of(message)
+            self.seen.add(stamp_ns)
+            if stamp_ns < self._newest_found_ns - RESTART:  # time was set back, also for the detections
+                self._newest_found_ns = 0
+        self._assembler.add(role, message, now_ns)
+
+    def _complete(self, now_ns: int) -> Iterator[tuple[int, CaseImage]]:
+        """Yield images that are complete by now, and refusals for those that never will be."""
+        while True:
+            try:
+                pending = self._assembler.take(0, now_ns)
+            except SpatialVlmError as error:
+                stamp_ns = self._assembler.spent_ns
+                if self._is_wanted(stamp_ns):
+                    self.done.add(stamp_ns)
+                    yield stamp_ns, CaseImage(error=self._in_words(error), lost=self.damage is not None)
+                continue
+            if pending is None:
+                break
+            if self._is_wanted(pending.stamp_ns):
+                self.done.add(pending.stamp_ns)
+                self._waiting.append(pending)
+        while self._waiting and (self._has_found(self._waiting[0].stamp_ns) or len(self._waiting) > _HELD):
+            yield self._given(self._waiting.popleft())
+
+    def _is_wanted(self, stamp_ns: int) -> bool:
+        return stamp_ns in self._cases and stamp_ns not in self.done
+
+    def _has_found(self, stamp_ns: int) -> bool:
+        return DETECTIONS not in self._roles or stamp_ns in self._found or self._newest_found_ns > stamp_ns
+
+    def _given(self, pending: PendingFrame) -> tuple[int, CaseImage]:
+        message = self._found.pop(pending.stamp_ns, None)
+        try:
+            frame, known = (pending if message is None else pending.with_detections(message)).decode()
+        except SpatialVlmError as error:
+            return pending.stamp_ns, CaseImage(error=error)
+        except Exception as error:  # a bug here costs the cases of one image, not the bag
+            _log.exception("unexpected exception while decoding the image of stamp %d", pending.stamp_ns)
+            return pending.stamp_ns, CaseImage(error=InternalError.of(error))
+        truth = None if frame.base_T_camera is None else FrameTruth(frame.base_T_camera)
+        return pending.stamp_ns, CaseImage(frame, None, known, truth)
+
+    def _in_words(self, error: SpatialVlmError) -> SpatialVlmError:
+        if isinstance(error, TransformUnavailableError) and not self._has_transforms:
+            return without_transforms(error)
+        return error
+
+    def without_image(self, stamp_ns: int) -> CaseImage:
+        """The refusal for a case whose image was never complete."""
+        if self.damage is not None:  # the image or its companions may lie behind the damage
+            return CaseImage(error=self.damage, lost=True)
+        if stamp_ns not in self.seen:
+            got, expected = self.seen.why_absent(stamp_ns)
+            repair = "use the header stamp of the colour image in the bag, in nanoseconds"
+            problem = InputError("stamp_ns", f"{stamp_ns}, {got}", expected, repair)
+            return CaseImage(error=problem, problem=problem)
+        names = {role: self._roles.get(role, role) for role in self._assembler.streams}
+        return CaseImage(
+            error=NotSynchronisedError(
+                f"the colour image of stamp {stamp_ns} never got a depth image within sync_slop "
+                f"({self._config.sync_slop:g} s) and a camera info ({', '.join(names.values())})",
+                "record these topics together, name others (--depth, --camera-info), or raise sync_slop",
+            )
+        )

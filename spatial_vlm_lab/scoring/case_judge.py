@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks a model and the oracle about each case, and judges both.
+
+Works on images, truth and answers of one source, which are read elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_lab.scoring.model_spec import ORACLE, LoadedModel
+from spatial_vlm_lab.scoring.rows import Row, row_of, unjudged_row
+from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
+from spatial_vlm_ros.evaluation.case import Case, Expectation
+from spatial_vlm_ros.evaluation.case_result import CaseEvidence, CaseResult, judge_case
+from spatial_vlm_ros.evaluation.expected_place import FrameTruth
+from spatial_vlm_ros.evaluation.matching import (
+    Matching,
+    answered_objects,
+    distance_m,
+    found_objects,
+    match_objects,
+    same_objects,
+)
+from spatial_vlm_ros.evaluation.object_truth import CaseTruth, KnownObject, case_truth
+from spatial_vlm_ros.geometry.boxes import box_around
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver, refusal
+from spatial_vlm_ros.types import ANSWERS, Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
+
+_log = logging.getLogger(__name__)
+
+
+class Oracle:
+    """Answers with the true objects. A frame is lifted once for the same objects."""
+
+    def __init__(self, config: ResolverConfig) -> None:
+        self._resolver = Resolver(without_models(config))
+        self._observed: tuple[RgbdFrame, tuple[KnownObject, ...], ObservedFrame] | None = None
+
+    def answer(
+        self, frame: RgbdFrame, truth: CaseTruth, words: str, frame_of_reference: FrameOfReference | None = None
+    ) -> Answered | None:
+        """Answer of the resolver, or None if the truth is incomplete: an object lacks its name or its pixels.
+
+        An object that is known in space alone is left out where others are known: it is one of them.
+        """
+        shown = [one for one in truth.objects if one.box is not None]
+        given = tuple(one for one in map(as_detection, shown) if one is not None)
+        if len(given) < len(shown) or not given:
+            return None
+        known = self._observed
+        if known is None or known[0] is not frame or not _same(known[1], truth.objects):
+            known = self._observed = frame, truth.objects, self._resolver.look_at(frame, given)
+        return known[2].ask(words, frame_of_reference)
+
+
+def without_models(config: ResolverConfig) -> ResolverConfig:
+    """A copy of a configuration that asks no model."""
+    return dataclasses.replace(
+        config,
+        second_opinion=dataclasses.replace(config.second_opinion, ask=False),
+        judge=dataclasses.replace(config.judge, mode="off"),
+        language=dataclasses.replace(config.language, reader="grammar", free_form="refuse"),
+    )
+
+
+def as_detection(true: KnownObject) -> Detection | None:
+    """A true object as a detection; None if its name or its pixels are not known."""
+    if true.detection is not None:
+        return true.detection
+    box = true.box if true.box is not None or true.mask is None else box_around(true.mask)
+    if not true.label or box is None:
+        return None
+    return Detection(true.id, true.label, 1.0, box, true.mask)
+
+
+def anchors_of(answer: Resolution) -> tuple[str, ...]:
+    """Ids of the objects that the likeliest candidate of an answer was measured against."""
+    if not answer.candidates:
+        return ()
+    named = [id_ for clause in answer.candidates[0].clauses for id_ in clause.anchor_ids]
+    return tuple(dict.fromkeys(named))
+
+
+def _same(some: tuple[KnownObject, ...], others: tuple[KnownObject, ...]) -> bool:
+    return len(some) == len(others) and all(
+        a is b or (a.detection is not None and a.detection is b.detection) for a, b in zip(some, others, strict=True)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CaseImage:
+    """The image of some cases, with its truth.
+
+    Args:
+        frame: the frame; None if it could not be read.
+        known: true detections; also the input of a model with given detections.
+        truth: poses and centres for places; None if not known.
+        problem: why the truth cannot be used; None = it can.
+    """
+
+    frame: RgbdFrame | None = None
+    error: SpatialVlmError | None = None
+    known: tuple[Detection, ...] | None = None
+    truth: FrameTruth | None = None
+    problem: SpatialVlmError | None = None
+    lost: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedCase:
+    """A case, a model's answer, and how it was judged.
+
+    Args:
+        resolution: the answer, with the ids of the model's detections.
+        result: the judged result, with the ids of the true objects; None if it cannot be judged.
+        problem: why its truth cannot be used; "" = it can, or there is no expectation.
+        truth: the true objects; None without a result or without an image.
+        frame: the frame; None if it could not be read.
+        scene: scene of the answer; None if refused earlier.
+        oracle: answer of the resolver alone with the true objects; None if not known, or if the model gets them itself.
+    """
+
+    case: Case
+    model: str
+    source: str
+    resolution: Resolution
+    result: CaseResult | None = None
+    problem: str = ""
+    truth: CaseTruth | None = None
+    frame: RgbdFrame | None = None
+    detections: tuple[Detection, ...] = ()
+    scene: Scene | None = None
+    oracle: Resolution | None = None
+    oracle_result: CaseResult | None = None
+
+    def row(self) -> Row:
+        """Convert the case to a row of plain values, see `rows.COLUMNS`."""
+        if self.result is not None:
+            return row_of(self.result)
+        return unjudged_row(self.case, self.resolution, self.model, self.source, self.problem)
+
+
+class CaseJudge:
+    """Asks and judges the cases of one source, image by image.
+
+    Args:
+        source: folder or bag, as rows show it.
+        frame_of_reference: used if the words state none.
+    """
+
+    def __init__(
+        self, model: LoadedModel, config: ResolverConfig, source: str, folder: Path,
+        frame_of_reference: FrameOfReference | None = None,
+    ) -> None:  # fmt: skip
+        self._model, self._source, self._folder, self._frame_of_reference = model, source, folder, frame_of_reference
+        self._resolver, self._oracle = Resolver(config, model.grounder), Oracle(config)
+        self._observed: tuple[RgbdFrame, ObservedFrame] | None = None  # an image is lifted once for all its cases
+
+    def ask(self, case: Case, image: CaseImage) -> EvaluatedCase:
+        """Ask about a case on its image. An error becomes the refusal of the case."""
+        if image.frame is None:
+            error = image.error or InputError("image", "none", "an image", "check the source")
+            answer = refusal(case.instruction, error, case.stamp_ns, case.frame or None)
+            if image.lost:
+                problem = "" if case.expect is None else f"it was not run: {error}"
+                return EvaluatedCase(case, self._model.name, self._source, answer, problem=problem)
+            return self.judge(case, image, answer)
+        given = None
+        if self._model.spec.is_given:
+            if image.known is None:
+                repair = "record or write detections of it, or set --grounder"
+                error = InputError("detections of the image", "none", "detections", repair)
+                return self.judge(case, image, refusal(case.instruction, error, case.stamp_ns, case.frame or None))
+            given = image.known
+        if self._observed is None or self._observed[0] is not image.frame:
+            self._observed = image.frame, self._resolver.look_at(image.frame, given)
+        resolution, seen, scene, _ = self._observed[1].ask(case.instruction, self._frame_of_reference)
+        named = dataclasses.replace(resolution, frame=case.frame or None)
+        return self.judge(case, image, named, seen, scene)
+
+    def judge(
+        self, case: Case, image: CaseImage, answer: Resolution, seen: tuple[Detection, ...] | None = None,
+        scene: Scene | None = None,
+    ) -> EvaluatedCase:  # fmt: skip
+        """Judge an answer.
+
+        Args:
+            seen: detections; None if only the answer is stored.
+        """
+        done = EvaluatedCase(
+            case, self._model.name, self._source, answer, None, "", None, image.frame, seen or (), scene
+        )
+        expect = case.expect
+        if expect is None:
+            return done
+        try:
+            if image.problem is not None:
+                raise image.problem
+            return self._judged(done, expect, image, seen)
+        except SpatialVlmError as error:
+            return dataclasses.replace(done, problem=f"its expected result is invalid: {error}")
+        except Exception as error:  # a bug here costs one case, not the batch
+            _log.exception("unexpected exception while judging %r on %s", case.instruction, self._source)
+            return dataclasses.replace(done, problem=f"it could not be judged: {InternalError.of(error)}")
+
+    def _judged(
+        self, done: EvaluatedCase, expect: Expectation, image: CaseImage, seen: tuple[Detection, ...] | None
+    ) -> EvaluatedCase:
+        frame, answer, case = image.frame, done.resolution, done.case
+        truth = CaseTruth(expect, ())
+        if frame is not None:
+            size = (frame.camera.width, frame.camera.height)
+            truth = case_truth(case, expect, image.known or (), size, self._folder)
+        poses = () if image.truth is None else (image.truth.base_T_camera,)
+        matching = self._matching(truth, done, seen, poses)
+        evidence = CaseEvidence(
+            truth=image.truth,
+            matching=matching,
+            labels={one.id: one.label for one in truth.objects if one.label},
+            truth_is_whole=image.known is not None,
+            **_pose_evidence(truth, answer, frame, poses),
+        )
+        alone: Answered | None = None
+        oracle_result: CaseResult | None = None
+        if frame is not None and seen is not None and not (matching is not None and matching.is_truth):
+            alone = self._oracle.answer(frame, truth, case.instruction, self._frame_of_reference)
+        oracle = None if alone is None else alone.resolution
+        if alone is not None and oracle is not None:
+            beside = dataclasses.replace(
+                evidence,
+                matching=_of_oracle(alone, truth, frame, poses),
+                **_pose_evidence(truth, oracle, frame, poses),
+            )
+            oracle_result = judge_case(case, truth.expect, oracle, beside, ORACLE, self._source)
+        needed = _needed(truth, oracle) if seen is not None else ()
+        evidence = dataclasses.replace(evidence, oracle=oracle_result, needed=needed)
+        result = judge_case(case, truth.expect, answer, evidence, self._model.name, self._source)
+        return dataclasses.replace(done, result=result, truth=truth, oracle=oracle, oracle_result=oracle_result)
+
+    def _matching(
+        self, truth: CaseTruth, done: EvaluatedCase, seen: tuple[Detection, ...] | None, poses: tuple[Transform, ...]
+    ) -> Matching | None:
+        """Match found objects to true ones; None = their ids are the same."""
+        if seen is None:  # a stored answer keeps no more than the box of what it answered with
+            target = done.resolution.target
+            if target is None or target.box is None or not truth.objects:
+                return None
+            return match_objects(answered_objects(done.resolution), truth.objects, done.frame, poses)
+        if self._model.spec.is_given and all(one.detection is not None for one in truth.objects):
+            return same_objects(seen)
+        return match_objects(found_objects(seen, done.scene), truth.objects, done.frame, poses)
+
+
+def _of_oracle(alone: Answered, truth: CaseTruth, frame: RgbdFrame | None, poses: tuple[Transform, ...]) -> Matching:
+    """The oracle's objects are the true ones; but for one that is known in space alone, which is one of them."""
+    if all(one.box is not None for one in truth.objects):
+        return same_objects(alone.detections)
+    return match_objects(found_objects(alone.detections, alone.scene), truth.objects, frame, poses)
+
+
+def _pose_evidence(
+    truth: CaseTruth, answer: Resolution, frame: RgbdFrame | None, poses: tuple[Transform, ...]
+) -> dict[str, Any]:
+    """Distance of the pose's centre from the true one, if it is judged."""
+    expected = truth.expected
+    if expected is None or expected.tolerance_m is None:
+        return {}
+    return {"off_m": distance_m(answer, expected, frame, poses), "tolerance_m": expected.tolerance_m}
+
+
+def _needed(truth: CaseTruth, oracle: Resolution | None) -> tuple[str, ...]:
+    """Ids of the true objects that the right answer rests on: those expected, and what they were measured against.
+
+    Of a refusal that is due they are all that the words may mean.
+    """
+    expect = truth.expect
+    asked = () if expect.answer is None else expect.answer.ids or ()
+    own = () if expect.id is None else (expect.id,)
+    known = {one.id for one in truth.objects}
+    anchors = () if oracle is None else anchors_of(oracle)
+    if oracle is not None and expect.status not in ANSWERS:
+        asked = tuple(candidate.id for candidate in oracle.candidates)
+    return tuple(id_ for id_ in dict.fromkeys((*own, *asked, *anchors)) if id_ in known)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images with pairs of objects and their true relations seen from the camera, for the small judge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_lab.sim.raised_worlds import raised_camera, raised_view, raised_world
+from spatial_vlm_lab.sim.training_frames import training_view, training_world
+from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
+from spatial_vlm_ros.sim.cameras import camera_of
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.relation_truth import margin
+from spatial_vlm_ros.sim.truth import TrueObject
+from spatial_vlm_ros.types import Rgb, Transform
+
+PAIR_RELATIONS = ("right of", "behind", "in front of", "on", "under", "inside")
+"""Relations of each pair, in the order of the small judge's outputs."""
+_CLEAR = 0.02  # metres from the border of a relation, within which it counts as unclear
+_CONTACT = 0.002  # the same for contact
+_VISIBLE = 0.3  # least visible share of an object in a pair
+_MOST = 24  # pairs per view; touching pairs come first
+
+
+@dataclass(frozen=True, eq=False)
+class RelationView:
+    """One image, and the true relations of pairs in it.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        boxes: (P, 2, 4) boxes of target and anchor, pixels.
+        holds: (P, len(PAIR_RELATIONS)) 1 = holds, 0 = does not hold, NaN = unclear.
+    """
+
+    rgb: Rgb
+    boxes: npt.NDArray[np.float32]
+    holds: npt.NDArray[np.float32]
+
+
+def relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[RelationView]:
+    """Render views of one random world; views with fewer than two objects are left out.
+
+    Args:
+        size: width and height, pixels.
+    """
+    rng = np.random.default_rng((seed, 23))
+    camera = camera_of(*size)
+    with training_world(rng) as world:
+        for _ in range(views):
+            pose = training_view(rng)
+            seen = relation_view(world.render(camera, pose), world.truth, pose, rng)
+            if seen is not None:
+                yield seen
+
+
+def raised_relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[RelationView]:
+    """Render views of one world of `sim.raised_worlds`; pairs that contradict "higher is farther" come first.
+
+    Args:
+        size: width and height, pixels.
+    """
+    rng = np.random.default_rng((seed, 29))
+    with raised_world(rng) as world:
+        for _ in range(views):
+            pose = raised_view(rng)
+            shown = world.render(raised_camera(rng, size), pose)
+            seen = relation_view(shown, world.truth, pose, rng, contrary_first=True)
+            if seen is not None:
+                yield seen
+
+
+def relation_view(
+    seen: PhysicsRendering,
+    truth: Mapping[str, TrueObject],
+    pose: Transform,
+    rng: np.random.Generator,
+    contrary_first: bool = False,
+) -> RelationView | None:
+    """Find the true relations of pairs in a view; None if it shows fewer than two objects.
+
+    Args:
+        truth: true poses and shapes of the objects, by id.
+        pose: camera pose in the base frame.
+        contrary_first: choose pairs that contradict "higher is farther" before others.
+    """
+    shown = [d for d in seen.detections if seen.visible_fraction[d.id] >= _VISIBLE and d.id in truth]
+    pairs = [(t, a) for t in shown for a in shown if t is not a]
+    if not pairs:
+        return None
+    holds = np.array([_holds(truth[t.id], truth[a.id], pose.translation) for t, a in pairs], np.float32)
+    touching = (holds[:, PAIR_RELATIONS.index("on") :] == 1.0).any(axis=1)
+    boxes = np.array([(t.box_xyxy, a.box_xyxy) for t, a in pairs], np.float32)
+    contrary = [contrary_first and _contrary(t, a, row) for (t, a), row in zip(boxes.tolist(), holds, strict=True)]
+    rows = np.lexsort((rng.random(len(pairs)), ~np.array(contrary), ~touching))[:_MOST]
+    return RelationView(seen.frame.rgb, boxes[rows], holds[rows])
+
+
+def world_pairs(world: PhysicsWorld, size: tuple[int, int], seed: int) -> RelationView | None:
+    """Render a world from its own camera and find its pairs; for tests."""
+    seen = world.render(camera_of(*size))
+    return relation_view(seen, world.truth, world.base_T_camera, np.random.default_rng(seed))
+
+
+def _contrary(target: list[float], anchor: list[float], row: npt.NDArray[np.float32]) -> bool:
+    """Whether a depth relation holds against "higher is farther"."""
+    told = dict(zip(PAIR_RELATIONS, row.tolist(), strict=True))
+    return any(told[name] == 1.0 and is_contrary(name, target, anchor, True) for name in DEPTH_RELATIONS)
+
+
+def _holds(target: TrueObject, anchor: TrueObject, eye: npt.NDArray[np.float64]) -> list[float]:
+    margins = {
+        **{name: (margin(name, target, anchor, eye), _CLEAR) for name in ("right of", "behind", "in front of")},
+        "on": (margin("on", target, anchor, eye), _CONTACT),
+        "under": (margin("on", anchor, target, eye), _CONTACT),
+        "inside": (margin("in", target, anchor, eye), _CONTACT),
+    }
+    return [math.nan if abs(m) < clear else float(m > 0) for m, clear in (margins[name] for name in PAIR_RELATIONS)]

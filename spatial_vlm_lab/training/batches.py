@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training batches: randomly changed images, random phrases for them, and the target output.
+
+A batch depends only on the seed and its step, so an interrupted run continues with the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_lab.training.phrasing import TrainingPhrase, draw_phrases
+from spatial_vlm_lab.training.shards import Labelled, LabelledImage, Samples, Vocabulary
+from spatial_vlm_ros.vlm.compact.spec import STRIDE, CompactSpec
+from spatial_vlm_ros.vlm.compact.tokens import encode
+
+Floats = npt.NDArray[np.float32]
+LEAST_PIXELS, LEAST_VISIBLE = 16, 0.15
+"""Minimum of training objects; smaller or more hidden objects have no target."""
+_SPREAD, _LEAST_SPREAD = 0.54 / 6, 0.45  # width of a centre's bell: share of the box's side, and least cells
+_INSTANCES = 4  # masks trained per pair of image and phrase
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingBatch:
+    """Images, phrases and targets.
+
+    Args:
+        pixels: (B, 3, H, W) float32, 0 to 255.
+        words: (Q, L) int64.
+        image: (Q,) int64, index of the image of each phrase.
+        heat: (Q, h, w) float32, 0 to 1; exactly 1 at centres; -1 where there is no target.
+        box: (Q, 4, h, w) float32, as CompactOutput.box.
+        box_weight: (Q, h, w) float32, sums to 1 for each object.
+        mask_at: (M, 4) int64: index of the pair, row and column of the centre's cell, index of the image.
+        mask_box: (M, 4) float32 boxes, pixels.
+        mask: (M, H/4, W/4) float32, 0 or 1.
+    """
+
+    pixels: Floats
+    words: npt.NDArray[np.int64]
+    image: npt.NDArray[np.int64]
+    heat: Floats
+    box: Floats
+    box_weight: Floats
+    mask_at: npt.NDArray[np.int64]
+    mask_box: Floats
+    mask: Floats
+
+
+class Batches:
+    """Makes the batches of one part of the images.
+
+    Args:
+        size: images per batch.
+        phrases: phrases per image.
+    """
+
+    def __init__(
+        self, samples: Samples | Sequence[LabelledImage], vocabulary: Vocabulary, spec: CompactSpec, seed: int,
+        size: int = 16,
+        phrases: int = 6,
+    ) -> None:  # fmt: skip
+        self._samples, self._vocabulary, self._spec = samples, vocabulary, spec
+        self._seed, self._size, self._phrases = seed, size, phrases
+
+    def batch(self, step: int) -> TrainingBatch:
+        """The batch of one step."""
+        rng = np.random.default_rng((self._seed, step))
+        changed = [self._changed(rng) for _ in range(self._size)]
+        phrases = [draw_phrases(rng, _learnt(sample), self._vocabulary, self._phrases) for sample in changed]
+        return make_batch(changed, phrases, self._spec)
+
+    def _changed(self, rng: np.random.Generator) -> LabelledImage:
+        sample = fitted(self._samples[int(rng.integers(len(self._samples)))], (self._spec.width, self._spec.height))
+        gain, power = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3), rng.uniform(0.85, 1.2)
+        curves = 255.0 * np.clip(np.linspace(0, 1, 256)[:, None] * gain, 0.0, 1.0) ** power
+        lit = cv2.LUT(sample.rgb, np.asarray(np.rint(curves), np.uint8)[None])
+        if rng.random() < 0.5:
+            lit = cv2.GaussianBlur(lit, (3, 3), float(rng.uniform(0.3, 0.8)))
+        grain = np.multiply(rng.standard_normal(lit.shape, np.float32), rng.uniform(0, 5), dtype=np.float32)
+        return _moved(rng, replace(sample, rgb=np.asarray(cv2.add(lit, grain, dtype=cv2.CV_8U), np.uint8)))
+
+
+def make_batch(
+    samples: Sequence[LabelledImage], phrases: Sequence[Sequence[TrainingPhrase]], spec: CompactSpec
+) -> TrainingBatch:
+    """Make a batch from images and their phrases, with the target output.
+
+    Args:
+        samples: images of the spec's size.
+        phrases: phrases for each image, any number.
+    """
+    pairs = [(b, phrase) for b, asked in enumerate(phrases) for phrase in asked]
+    rows, columns = spec.cells
+    heat = np.zeros((len(pairs), rows, columns), np.float32)
+    box, weight = np.zeros((len(pairs), 4, rows, columns), np.float32), np.zeros_like(heat)
+    masks: list[tuple[tuple[int, int, int, int], Labelled, Floats]] = []
+    learnt = [learnt_numbers(sample) for sample in samples]
+    for q, (b, phrase) in enumerate(pairs):
+        sample = samples[b]
+        meant = [(n, one) for n, one in enumerate(sample.objects, 1) if phrase.names(one)]
+        for n, one in meant:
+            if n not in learnt[b]:
+                _say_nothing(heat[q], one)
+        centres = [(n, one, _paint(heat[q], box[q], weight[q], one)) for n, one in meant if n in learnt[b]]
+        masks += [((q, *cell, b), one, _coarse(sample.numbers == n)) for n, one, cell in centres[:_INSTANCES]]
+    pixels = np.stack([sample.rgb for sample in samples]).transpose(0, 3, 1, 2).astype(np.float32)
+    shape = (spec.height // 4, spec.width // 4)
+    return TrainingBatch(
+        pixels,
+        encode([phrase.text for _, phrase in pairs], spec),
+        np.array([b for b, _ in pairs], np.int64),
+        heat,
+        box,
+        weight,
+        np.array([at for at, _, _ in masks], np.int64).reshape(-1, 4),
+        np.array([one.box_xyxy for _, one, _ in masks], np.float32).reshape(-1, 4),
+        np.stack([mask for _, _, mask in masks]) if masks else np.zeros((0, *shape), np.float32),
+    )
+
+
+def learnt_numbers(sample: LabelledImage) -> frozenset[int]:
+    """Instance numbers of the objects that are visible enough for training and scoring."""
+    pixels = np.bincount(sample.numbers.ravel(), minlength=len(sample.objects) + 1)
+    return frozenset(
+        n for n, one in enumerate(sample.objects, 1) if pixels[n] >= LEAST_PIXELS and one.visible >= LEAST_VISIBLE
+    )
+
+
+def fitted(sample: LabelledImage, size: tuple[int, int]) -> LabelledImage:
+    """Resize an image and its instance numbers to a size of the same shape; unchanged if the size is the same."""
+    height, width = sample.numbers.shape
+    if (width, height) == size:
+        return sample
+    scale = np.tile(np.array(size) / (width, height), 2)
+    objects = tuple(replace(one, box_xyxy=_four(np.array(one.box_xyxy) * scale)) for one in sample.objects)
+    rgb = np.asarray(cv2.resize(sample.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    numbers = np.asarray(cv2.resize(sample.numbers, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    return LabelledImage(rgb, numbers, objects)
+
+
+# ------------------------------------------------------------------------------------------------ targets
+
+
+def _paint(heat: Floats, box: Floats, weight: Floats, one: Labelled) -> tuple[int, int]:
+    """Draw the bell and the box of one object; return row and column of its centre's cell.
+
+    The bell, and training the box at all cells of the bell, follow TTFNet (Liu et al. 2020, alpha 0.54). Where bells
+    overlap, the box of the smaller object is trained.
+    """
+    rows, columns = heat.shape
+    x0, y0, x1, y1 = np.array(one.box_xyxy, np.float32) / STRIDE
+    cx, cy, w, h = (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, 0.1), max(y1 - y0, 0.1)
+    row, column = min(int(cy), rows - 1), min(int(cx), columns - 1)
+    dy, dx = np.arange(rows)[:, None] - row, np.arange(columns)[None] - column
+    sx, sy = max(_SPREAD * w, _LEAST_SPREAD), max(_SPREAD * h, _LEAST_SPREAD)
+    bell = np.exp(-(dx**2 / (2 * sx**2) + dy**2 / (2 * sy**2))).astype(np.float32)
+    np.maximum(heat, bell, out=heat, where=heat >= 0)
+    heat[row, column] = 1.0
+    near = bell > 0.05
+    size = np.exp(box[2] + box[3])
+    near &= (weight == 0) | (size > w * h)
+    near[row, column] = True
+    ys, xs = np.nonzero(near)
+    sides = np.log([w, h])[:, None].repeat(len(xs), 1)
+    box[:, ys, xs] = np.concatenate([[cx - (xs + 0.5), cy - (ys + 0.5)], sides])
+    weight[ys, xs] = bell[ys, xs] / bell[ys, xs].sum()
+    return row, column
+
+
+def _say_nothing(heat: Floats, one: Labelled) -> None:
+    x0, y0, x1, y1 = (int(v) // STRIDE for v in one.box_xyxy)
+    heat[y0 : y1 + 1, x0 : x1 + 1] = -1.0
+
+
+def _coarse(mask: npt.NDArray[np.bool_]) -> Floats:
+    height, width = mask.shape
+    small = cv2.resize(mask.astype(np.float32), (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    return np.asarray(small >= 0.5, np.float32)
+
+
+# ------------------------------------------------------------------------------------------------ chance
+
+
+def _learnt(sample: LabelledImage) -> list[Labelled]:
+    numbers = learnt_numbers(sample)
+    return [one for n, one in enumerate(sample.objects, 1) if n in numbers]
+
+
+def _moved(rng: np.random.Generator, sample: LabelledImage) -> LabelledImage:
+    """Mirror, zoom and shift; boxes follow the remaining pixels."""
+    height, width = sample.numbers.shape
+    zoom, flip = rng.uniform(0.85, 1.25), rng.random() < 0.5
+    shift = rng.uniform(-0.12, 0.12, 2) * (width, height)
+    across = -zoom if flip else zoom
+    matrix = np.array([[across, 0, width / 2 * (1 - across)], [0, zoom, height / 2 * (1 - zoom)]])
+    matrix[:, 2] += shift
+    grey = tuple(int(v) for v in sample.rgb.mean(axis=(0, 1)))
+    rgb = cv2.warpAffine(sample.rgb, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
+    numbers = cv2.warpAffine(sample.numbers, matrix, (width, height), flags=cv2.INTER_NEAREST)
+    return reboxed(LabelledImage(np.asarray(rgb, np.uint8), np.asarray(numbers, np.uint8), sample.objects))
+
+
+def reboxed(sample: LabelledImage) -> LabelledImage:
+    """Fit boxes to the visible pixels of objects; objects without pixels get no box and count as hidden."""
+    objects = []
+    for n, one in enumerate(sample.objects, 1):
+        left, top, w, h = cv2.boundingRect((sample.numbers == n).astype(np.uint8))
+        box = (float(left), float(top), float(left + w), float(top + h))
+        objects.append(replace(one, box_xyxy=box) if w else replace(one, visible=0.0))
+    return replace(sample, objects=tuple(objects))
+
+
+def _four(values: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
+    a, b, c, d = (float(v) for v in values)
+    return a, b, c, d
