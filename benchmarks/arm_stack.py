@@ -182,15 +182,13 @@ class Stack:
     def _on_frame(self, _: Any) -> None:
         self._frames += 1
 
-    def until(self, condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
-        """Spin until a condition holds.
+    slowness = 1.0  # times as long everything is waited for
 
-        Raises:
-            StackError: it does not hold in time, or a process has ended.
-        """
+    def until(self, condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
+        """Spin until a condition holds; StackError if it does not in time, or a process has ended."""
         from rclpy.executors import ExternalShutdownException
 
-        end = time.monotonic() + patience
+        end = time.monotonic() + patience * self.slowness
         while not condition():
             try:
                 self._rclpy.spin_once(self.node, timeout_sec=0.02)

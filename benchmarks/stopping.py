@@ -168,7 +168,7 @@ class Watched(Stack):
             self.begin(hit)
         self.disturb(world={"name": "behind"})
         self.fresh()
-        latest, ends = time.monotonic() + SETTLES, list[str]()
+        latest, ends = time.monotonic() + SETTLES * self.slowness, list[str]()
         while time.monotonic() < latest:
             picking = Picking(len(self.proposals))
             sent = self._pick.send_goal_async(self._forms[0].Goal(instruction=SENTENCE, plan_only=True))

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrow, Polygon, Rectangle
 
 from spatial_vlm_ros.parameters import DecisionConfig, DepthConfig, RelationConfig
+from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
-from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
 from spatial_vlm_ros.types import (
     Detection,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the LALR(1) table of grammar.lark with lark, for spatial_vlm_ros/language/lalr.py.
+"""Make the LALR(1) table of grammar.lark with lark, for spatial_vlm_ros/language/parser.py.
 
 Works with lark (1.0 and newer) and with lark-parser 0.12, which gives the same table.
 """
@@ -65,5 +65,5 @@ def _line(rule: dict[str, Any]) -> tuple[str, str, int]:
     """Result of a grammar line, its name in grammar.py, and its number of parts."""
     makes = rule["origin"]["name"]
     if rule["options"]["expand1"] or any(part.get("filter_out") for part in rule["expansion"]):
-        raise ValueError(f"{makes}: lalr.py knows neither '?' before a rule nor tokens that are left out of the tree")
+        raise ValueError(f"{makes}: parser.py knows neither '?' before a rule nor tokens that are left out of the tree")
     return makes, "" if makes.startswith("_") else rule["alias"] or makes, len(rule["expansion"])

@@ -30,6 +30,7 @@ from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.free_words import FreeWords
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.grounding_checks import (
+    check_detections,
     checked_grounding,
     grounding_of_objects,
     match_of,
@@ -40,10 +41,8 @@ from spatial_vlm_ros.perception.reader import SentenceReader
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.relation_asking import RelationAsking
 from spatial_vlm_ros.perception.stopwatch import Stopwatch
-from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
-from spatial_vlm_ros.spatial.avoidance import with_avoided
-from spatial_vlm_ros.spatial.decision import ResolvedChoice
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, with_avoided
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.dialogue import (
     DialogueChoice,
@@ -57,9 +56,9 @@ from spatial_vlm_ros.spatial.dialogue import (
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take, take_reading
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
-from spatial_vlm_ros.spatial.mentioned_phrases import mentioned
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
+from spatial_vlm_ros.spatial.support_check import mentioned
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,

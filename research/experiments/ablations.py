@@ -35,9 +35,8 @@ from spatial_vlm_ros.parameters import ResolverConfig, config_from
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.decision import decide
-from spatial_vlm_ros.spatial.layout import Layout, lay_out
+from spatial_vlm_ros.spatial.layout import Layout, Viewpoint, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.viewpoint import Viewpoint
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Scene, Status
 from spatial_vlm_ros.types.proportions import mcnemar, wilson
 

@@ -28,7 +28,7 @@ from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, RelationQ
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import Resolver, understood
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted
-from spatial_vlm_ros.spatial.model_evidence import is_shown
+from spatial_vlm_ros.spatial.clauses import is_shown
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import Detection, FrameOfReference, NounPhrase, RgbdFrame, Status
 

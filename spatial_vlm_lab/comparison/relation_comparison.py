@@ -35,8 +35,8 @@ from spatial_vlm_ros.spatial.clause_judge import (
     load_calibrations,
     relations_at,
 )
+from spatial_vlm_ros.spatial.clauses import PairKey, is_upright, pair_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
-from spatial_vlm_ros.spatial.model_evidence import PairKey, is_upright, pair_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import (

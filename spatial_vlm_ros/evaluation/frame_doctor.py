@@ -14,7 +14,7 @@ from spatial_vlm_ros.geometry.depth import check_depth
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.support import find_support
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.types import Detection, RgbdFrame, Scene, UpSource
 
 

@@ -34,7 +34,7 @@ from spatial_vlm_ros.files.arrays import read_npy
 from spatial_vlm_ros.files.images import decode_file
 from spatial_vlm_ros.files.reading import MIB, inside, member, read_bytes, read_lines
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
-from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.types import (
     Depth,
     Detection,

@@ -21,21 +21,64 @@ from spatial_vlm_ros.geometry.camera import normalised_axes, rectified
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of, shape_of
 from spatial_vlm_ros.geometry.segmentation import Patch, depth_gap, masks_from_boxes, raised_pixels, support_tolerance
-from spatial_vlm_ros.geometry.self_filter import robot_shares, unplaced_by_robot
-from spatial_vlm_ros.geometry.support import check_up, find_support, find_up, known_up
-from spatial_vlm_ros.geometry.support_points import tables
-from spatial_vlm_ros.geometry.supporting_objects import standing
-from spatial_vlm_ros.geometry.surface import Surface, visible_surface
-from spatial_vlm_ros.geometry.visibility import (
+from spatial_vlm_ros.geometry.support import check_up, find_support, find_up, known_up, tables
+from spatial_vlm_ros.geometry.supporting_objects import (
     Instances,
     expected_widths,
     owner_image,
     raised,
+    standing,
     touches_border,
     visibility,
 )
+from spatial_vlm_ros.geometry.surface import Surface, visible_surface
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Depth, Detection, Mask, OrientedBox, Plane, RgbdFrame, Scene, SceneObject
+
+# --------------------------------------------------------------------------------------------------
+# Measure how much of a detection is the robot itself: a gripper detected as a cup is not a cup.
+
+_MOST = 0.5  # fraction of the raised pixels in a box from which more of it is the robot than anything else
+
+
+def robot_shares(
+    frame: RgbdFrame, detections: Sequence[Detection], support: Plane | None, lift_config: LiftConfig
+) -> list[float]:
+    """Fraction of each detection's measured pixels that belongs to the robot, 0 to 1.
+
+    All pixels of a mask are counted. In a box only those above the support are, so that the table around a gripper does
+    not count. Pixels that the robot's padding removed from an object count as the object's: being near the robot does
+    not make it a part of the robot.
+
+    Args:
+        frame: rectified frame.
+        support: plane under the objects, or None.
+    """
+    robot = frame.robot
+    if robot is None or not robot.own.any():
+        return [0.0] * len(detections)
+    whole = replace(frame, depth=np.where(np.isfinite(robot.depth), robot.depth, frame.depth), robot=None)
+    measured, raised = np.isfinite(whole.depth), raised_pixels(whole, support, lift_config)
+    shares = []
+    for detection in detections:
+        x0, y0, x1, y1 = detection.box_xyxy
+        box = np.s_[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)]
+        counted = raised[box] if detection.mask is None else measured & detection.mask
+        own = counted & (robot.own[box] if detection.mask is None else robot.own)
+        shares.append(float(np.count_nonzero(own)) / max(1, int(np.count_nonzero(counted))))
+    return shares
+
+
+def unplaced_by_robot(surface: Surface, share: float) -> Surface:
+    """Remove the surface's points if only a box defines it and the box shows more robot than anything else.
+
+    The remaining points could be the object, or another one behind the gripper that was detected.
+    """
+    if surface.detection.mask is not None or share < _MOST:
+        return surface
+    problem = f"{share:.0%} of the measured points in its box belong to the robot"
+    return replace(surface, points=np.empty((0, 3), np.float32), problem=problem)
+
 
 BEYOND = 1.25
 """Times its reach within which a surface must end: a larger surface is not one object."""
@@ -361,7 +404,7 @@ def build_scene(
 
     Args:
         frame: colour and registered depth; distorted images are rectified first.
-        detections: checked detections (see perception.validation), masks or boxes.
+        detections: checked detections (see perception.grounding_checks), masks or boxes.
 
     Returns:
         The scene, in the camera frame. An object whose depth cannot be trusted has `depth_problem` set. Detections that

@@ -10,9 +10,7 @@ from typing import NamedTuple
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE, SURFACE
-from spatial_vlm_ros.language.part_phrases import AT_SIDES, corner_of
-from spatial_vlm_ros.language.part_words import counted_down
-from spatial_vlm_ros.language.prepositions import preposition_of
+from spatial_vlm_ros.language.part_words import AT_SIDES, corner_of, counted_down, preposition_of
 from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.language.wordlists import CONTAINERS, PARTS
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause

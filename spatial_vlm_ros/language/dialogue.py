@@ -14,7 +14,7 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse
-from spatial_vlm_ros.language.question_subjects import asked_phrases, subject_of
+from spatial_vlm_ros.language.rendering import asked_phrases, subject_of
 from spatial_vlm_ros.language.stopping import stops
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import check

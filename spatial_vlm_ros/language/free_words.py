@@ -15,18 +15,16 @@ from dataclasses import dataclass
 from itertools import dropwhile, pairwise
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, RefusedWords
-from spatial_vlm_ros.language.accounting import WordRole
 from spatial_vlm_ros.language.answers import classify
 from spatial_vlm_ros.language.courtesy import WISHES
 from spatial_vlm_ros.language.dialogue import description_of
 from spatial_vlm_ros.language.distances import is_unit
-from spatial_vlm_ros.language.inflection import is_plural
 from spatial_vlm_ros.language.lexicon import ACTIONS
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.parser import account, parse, tokens_of
 from spatial_vlm_ros.language.patterns import expand, word_set
 from spatial_vlm_ros.language.word_classes import TIMES, is_participle
-from spatial_vlm_ros.language.words import Word, split
+from spatial_vlm_ros.language.words import Word, WordRole, is_plural, split
 from spatial_vlm_ros.types import NounPhrase, RelationClause
 
 # Check the shape that words outside the grammar need before a model may be asked which object they mean.

@@ -3,31 +3,121 @@
 
 from __future__ import annotations
 
+import json
+import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.accounting import REWRITTEN, SLIP, WordRole, check_accounted, lost
 from spatial_vlm_ros.language.distances import is_unit
-from spatial_vlm_ros.language.lalr import Branch, Leaf, UnexpectedKindError, tree_of
 from spatial_vlm_ros.language.lexicon import NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
-from spatial_vlm_ros.language.part_phrases import in_parts
+from spatial_vlm_ros.language.part_words import in_parts
 from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phrase_of
-from spatial_vlm_ros.language.possessives import rewrite_possessives
 from spatial_vlm_ros.language.questions_of_space import read_question
 from spatial_vlm_ros.language.refusals import DISTANCE_HERE, UNITLESS, unexpected
 from spatial_vlm_ros.language.reordering import reorder
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
+from spatial_vlm_ros.language.simplifying import rewrite_possessives
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.stopping import asks_to_stop, stops
 from spatial_vlm_ros.language.tagging import Tagger
-from spatial_vlm_ros.language.words import Word, check, split, without_stumbles
+from spatial_vlm_ros.language.words import (
+    REWRITTEN,
+    SLIP,
+    Word,
+    WordRole,
+    check,
+    check_accounted,
+    lost,
+    split,
+    without_stumbles,
+)
 from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 from spatial_vlm_ros.types.query import STOP
+
+# --------------------------------------------------------------------------------------------------
+# Run the LALR(1) table of grammar.lark, which scripts/grammar_table.py makes with lark; the package includes it.
+# Building the table with lark takes longer than parsing a hundred sentences, and gives the same table every time.
+
+TABLE = "grammar.json"
+END = "$END"
+"""Kind of the end marker after the last token."""
+
+
+class Leaf(NamedTuple):
+    """A token in a tree: its kind and its index in the sentence."""
+
+    type: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A line of the grammar applied to its parts: the line's name, and leaves and branches in order."""
+
+    name: str
+    parts: Sequence[Leaf | Branch]
+
+
+class UnexpectedKindError(Exception):
+    """A token that the grammar cannot accept; `position` is its index, or the number of tokens at the end."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        super().__init__(position)
+
+
+class _Line(NamedTuple):
+    """A line of the grammar: its result, its name ("" if its parts go into the line above), and its number of parts."""
+
+    makes: str
+    name: str
+    size: int
+
+
+class _Table(NamedTuple):
+    """States with their steps by kind: the next state, or minus one minus a line; and the first and last state."""
+
+    states: Sequence[Mapping[str, int]]
+    lines: Sequence[_Line]
+    first: int
+    last: int
+
+
+@lru_cache(maxsize=1)
+def _table() -> _Table:
+    found = json.loads(pkgutil.get_data(__package__, TABLE) or b"")
+    return _Table(found["states"], [_Line(*line) for line in found["lines"]], found["first"], found["last"])
+
+
+def tree_of(kinds: Sequence[str]) -> Branch:
+    """Parse the kinds of a sentence's tokens into a tree."""
+    table = _table()
+    states, values = [table.first], list[Any]()
+    for position, kind in enumerate((*kinds, END)):
+        while (step := table.states[states[-1]].get(kind)) is not None and step < 0:
+            line = table.lines[-1 - step]
+            parts = _laid_out(values[-line.size :])
+            del values[-line.size :], states[-line.size :]
+            values.append(Branch(line.name, parts) if line.name else parts)
+            states.append(table.states[states[-1]][line.makes])
+            if kind == END and states[-1] == table.last:
+                return values[-1]
+        if step is None:
+            raise UnexpectedKindError(position)
+        states.append(step)
+        values.append(Leaf(kind, position))
+    raise AssertionError("a table without an end")  # $END is never shifted
+
+
+def _laid_out(values: Sequence[Any]) -> list[Leaf | Branch]:
+    return [each for value in values for each in (value if isinstance(value, list) else (value,))]
+
 
 _WRITTEN = re.compile(r"[\d.,½¼¾/]+([a-z]+)")  # a number with its unit, in one word
 _THINGS_TOO = frozenset({"foot", "feet", "hand", "hands", "finger", "fingers", "yard", "yards", "m"})

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.inflection import MASS_PLURALS, PAIRED, WORN_GLASSES, is_plural, plural, singular
 from spatial_vlm_ros.language.lexicon import ANY, ANY_OF, NOT, ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS, VAGUE, WITH
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_words import ALONG_BOTH
 from spatial_vlm_ros.language.sentence import FrameWords, Phrase
 from spatial_vlm_ros.language.wordlists import CUT, FEATURES
+from spatial_vlm_ros.language.words import MASS_PLURALS, PAIRED, WORN_GLASSES, plural, singular
 
 _SIDEWAYS = frozenset({"leftmost", "rightmost"})
 _DIRECTIONS = _SIDEWAYS | {"nearest", "farthest", "highest", "lowest", "middle"}
@@ -175,7 +175,7 @@ def _number(names: list[str], complements: list[str], count: int | None) -> tupl
     if complements and (head in ("pair", "pairs") or (head in ("piece", "pieces") and complements[-1] not in CUT)):
         *modifiers, head = complements
         complements = []
-    if is_plural(head) or head in PAIRED:
+    if singular(head) != head or head in PAIRED:
         drinking = head == "glasses" and (count is not None or bool(set(modifiers) - WORN_GLASSES))
         kept = (head in PAIRED and not drinking) or head in MASS_PLURALS
         if count is None and not kept:

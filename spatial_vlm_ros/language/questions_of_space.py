@@ -16,9 +16,9 @@ from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language import question_words as tables
 from spatial_vlm_ros.language.question_lengths import LengthReader
 from spatial_vlm_ros.language.question_slots import Readings
-from spatial_vlm_ros.language.question_subjects import merged
 from spatial_vlm_ros.language.refusals import UNITLESS
 from spatial_vlm_ros.language.relations import MEASURED
+from spatial_vlm_ros.language.rendering import merged
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import NounPhrase, SpaceQuestion, SpatialQuery
 

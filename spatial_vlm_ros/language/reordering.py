@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.inflection import singular
 from spatial_vlm_ros.language.lookahead import JOINTS, RELATING, Lookahead
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import INVERSE
 from spatial_vlm_ros.language.simplifying import phrases_of
 from spatial_vlm_ros.language.stating import OTHER_VERBS, Stating
-from spatial_vlm_ros.language.words import Word
+from spatial_vlm_ros.language.words import Word, singular
 from spatial_vlm_ros.types import FrameOfReference
 
 _RELATIVES = frozenset({"that", "which"})

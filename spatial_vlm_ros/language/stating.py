@@ -8,11 +8,10 @@ like the cup moved to the tray" becomes "move the cup to the tray".
 from __future__ import annotations
 
 from spatial_vlm_ros.language import courtesy, lexicon
-from spatial_vlm_ros.language.inflection import singular
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.simplifying import AFTERWARDS, GOAL_VERBS, Simplifier, phrases_of
 from spatial_vlm_ros.language.wordlists import CONTAINERS, PARTS, SURFACES
-from spatial_vlm_ros.language.words import Word
+from spatial_vlm_ros.language.words import Word, singular
 
 _WISHES = frozenset(phrase for pattern in courtesy.WISHES for phrase in expand(pattern))
 _TOPICS = phrases_of("can|could|do you see", "you see", "see", "you know", "do you know", "notice", "take",

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from spatial_vlm_ros.language import courtesy, lexicon, wordlists
-from spatial_vlm_ros.language.inflection import is_plural
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
 from spatial_vlm_ros.language.relating import Verdict
 from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.language.unknown_words import PREMODIFIERS, UnknownWordTagger
+from spatial_vlm_ros.language.words import is_plural
 from spatial_vlm_ros.types import FrameOfReference
 
 _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 from spatial_vlm_ros.language.numerals import ANY_NUMBER, DOUBTFUL, FRACTION, VULGAR, fraction, numeral, spelled
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.wordlists import BASE_COLOURS, HESITATIONS, LOANWORDS, NOUN_COLOURS, REPEATABLE
 
@@ -256,3 +259,155 @@ def _repeats(words: list[Word], length: int) -> bool:
         return again[0].text in _STUMBLED | _ASKING or again[-1].text in _UNFINISHED
     kinds = phrase_table()[0].get(again[0].text, {})
     return again[0].text not in REPEATABLE and "ADJNOUN" not in kinds  # "the orange orange"
+
+
+# --------------------------------------------------------------------------------------------------
+# Account for every word of an instruction: no word is left out of a reading without a reason.
+# A word is a token of the grammar; or a rule of a reviewed list dropped it (courtesy, filler, posture); or it is part
+# of a construction that was rewritten, or a slip of the tongue.
+
+SLIP = "SLIP"
+"""Role of a hesitation, or of a word that was repeated by mistake."""
+REWRITTEN = "REWRITTEN"
+"""Role of a word in a construction that was rewritten."""
+
+
+class WordRole(NamedTuple):
+    """The role that a word, or a phrase, was given.
+
+    Args:
+        start: first character in the instruction.
+        end: one past the last character.
+        role: kind of its token, name of the list that dropped it, `SLIP` or `REWRITTEN`.
+    """
+
+    start: int
+    end: int
+    role: str
+
+
+def lost(before: Sequence[Word], after: Sequence[Word], role: str) -> list[WordRole]:
+    """List the words that a step of the reading dropped or rewrote."""
+    if len(before) == len(after) and all(first is second for first, second in zip(before, after, strict=True)):
+        return []
+    kept = {(word.start, word.end) for word in after}
+    return [WordRole(word.start, word.end, role) for word in before if (word.start, word.end) not in kept]
+
+
+def check_accounted(words: Iterable[Word], roles: Iterable[tuple[int, int, str]], instruction: str) -> None:
+    """Refuse an instruction with a word that has no role."""
+    roles = list(roles)
+    starts = {start for start, _, _ in roles}
+    for word in words:
+        if word.start in starts or word.kind != "word":
+            continue
+        if not any(start <= word.start < end for start, end, _ in roles):
+            reason, repair = "this word was not understood", "leave it out, or rephrase it"
+            raise NotUnderstoodError(instruction, (word.start, word.end), reason, repair)
+
+
+# --------------------------------------------------------------------------------------------------
+# Singular and plural of nouns: a few rules, and exceptions for common household objects.
+
+_IRREGULAR = {
+    "children": "child", "feet": "foot", "geese": "goose", "knives": "knife", "leaves": "leaf", "lives": "life",
+    "loaves": "loaf", "men": "man", "mice": "mouse", "people": "person", "scarves": "scarf", "shelves": "shelf",
+    "teeth": "tooth", "wolves": "wolf", "women": "woman", "halves": "half", "calves": "calf", "elves": "elf",
+    "oxen": "ox", "thieves": "thief", "wives": "wife", "cacti": "cactus", "axes": "axe", "lenses": "lens",
+    "gases": "gas", "irises": "iris", "canvases": "canvas", "quizzes": "quiz", "shoes": "shoe", "toes": "toe",
+    "horseshoes": "horseshoe", "canoes": "canoe", "oboes": "oboe", "hoes": "hoe", "horses": "horse", "caches": "cache",
+    "quiches": "quiche", "atlases": "atlas", "biases": "bias", "christmases": "christmas", "compasses": "compass",
+    "ties": "tie", "pies": "pie", "lies": "lie", "dies": "die", "bookshelves": "bookshelf", "policemen": "policeman",
+}  # fmt: skip
+
+# Nouns whose singular ends in -ie: their plurals do not become -y.
+_ENDS_IN_IE = word_set("""
+    cookie movie brownie smoothie selfie veggie hoodie genie zombie birdie doggie walkie talkie beanie boogie
+    calorie collie magpie necktie pixie rookie tie pie bowtie lassie potpie
+""")
+
+PAIRED = word_set("""
+    scissors tongs pliers glasses sunglasses eyeglasses spectacles jeans pants trousers shorts leggings tights
+    binoculars goggles headphones earphones earbuds tweezers clippers shears forceps snips pyjamas pajamas
+    overalls calipers callipers nippers pincers nunchucks
+""")
+"""Single objects with a plural name."""
+
+MASS_PLURALS = word_set("""
+    wipes chips crisps noodles oats fries beans peas nachos pretzels cornflakes goods leftovers groceries
+    clothes pringles cheerios doritos oreos skittles smarties lays fritos cheetos cheez-its ritz m&ms haribos
+    frosties weetos greens sweets cards dominoes checkers draughts matches tissues breadcrumbs sprinkles suds
+""")
+"""Plurals that often name one package; without a number they stay as said."""
+
+_NEVER_PLURAL = word_set("""
+    glass bus gas lens canvas atlas christmas hummus asparagus cactus compass iris chess lotus octopus dress
+    brass citrus molasses series species cosmos tennis swiss bass grass cross boss class pass mass loss moss
+    floss kiss address mattress princess actress business harness fitness wilderness witness pancreas bias
+    couscous walrus virus status campus bonus focus minus plus venus crocus hibiscus eucalyptus papyrus terminus
+    news billiards dice sheep fish deer aircraft spacecraft basis oasis axis tripos rhinoceros thermos pathos
+    asbestos albatross hippopotamus clematis pelvis ibis mars paris clorox yes this us ps circus fungus genius
+    trellis portcullis chassis debris rendezvous corps
+""")
+
+
+WORN_GLASSES = word_set("""
+    reading safety sun eye swimming 3d protective
+""")
+"""Words that make "glasses" one object; "wine glasses" are several."""
+
+
+def is_plural(word: str) -> bool:
+    """True if a lower-case word is the plural of a countable noun.
+
+    Args:
+        word: one word, lower case.
+
+    Returns:
+        True if `singular` would change it.
+    """
+    return singular(word) != word
+
+
+def singular(word: str) -> str:
+    """The singular of a noun; the word itself if it is not a plural.
+
+    Args:
+        word: one word, lower case.
+    """
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if word in PAIRED and word != "glasses":
+        return word
+    if len(word) < 4 or not word.endswith("s") or word in _NEVER_PLURAL or word.endswith(("ss", "us", "is", "'s")):
+        return word
+    if word.endswith("es") and word[:-2] in _NEVER_PLURAL:
+        return word[:-2]
+    if word.endswith("ies"):
+        return word[:-1] if word[:-1] in _ENDS_IN_IE else word[:-3] + "y"
+    if word.endswith(("sses", "xes", "ches", "shes", "zzes")):
+        return word[:-2]
+    if word.endswith("uses") and not word.endswith("ouses") and word not in ("fuses", "uses", "muses"):
+        return word[:-2]
+    if word.endswith("oes"):
+        return word[:-2]
+    return word[:-1]
+
+
+def plural(word: str) -> str:
+    """The plural of a noun; `singular` turns it back into the noun.
+
+    Args:
+        word: one word, lower case, singular.
+    """
+    for many, one in _IRREGULAR.items():
+        if one == word:
+            return many
+    if word in PAIRED or word in MASS_PLURALS:
+        return word
+    if word.endswith("y") and len(word) > 1 and word[-2] not in "aeiou":
+        return word[:-1] + "ies"
+    candidates = (word + "s", word + "es")
+    if word.endswith(("s", "x", "z", "ch", "sh", "o")):
+        candidates = (word + "es", word + "s")
+    return next((many for many in candidates if singular(many) == word), word)

@@ -20,7 +20,7 @@ from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels
 from spatial_vlm_ros.output.label_placement import Rectangle
 from spatial_vlm_ros.output.top_view import draw_top_view
 from spatial_vlm_ros.parameters import DepthConfig, ResolverConfig
-from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.spatial.layout import Array, lay_out
 from spatial_vlm_ros.types import (
     ANSWERS,

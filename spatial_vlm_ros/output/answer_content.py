@@ -18,11 +18,10 @@ from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.output.answer_roles import Role, places_of, roles_of
 from spatial_vlm_ros.output.deciding_clause import DecidingClause, deciding_clause
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.likelihood import normal_cdf
+from spatial_vlm_ros.spatial.belief import normal_cdf
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relation_region import AskedRelation, measured_over
 from spatial_vlm_ros.spatial.relations import RELATIONS
-from spatial_vlm_ros.spatial.viewpoint import Viewpoint
 from spatial_vlm_ros.types import AnswerObject, FrameOfReference, HiddenRegion, Pose, Resolution, RgbdFrame, Target
 
 _UNMEASURED_LOAD = 0.03  # metres: half a side of a spot if the load was not measured

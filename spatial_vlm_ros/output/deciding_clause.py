@@ -14,10 +14,9 @@ import numpy as np
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.spatial import superlatives
-from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.layout import Layout, Viewpoint
 from spatial_vlm_ros.spatial.relation_region import AskedRelation, measured_at
 from spatial_vlm_ros.spatial.relations import RELATIONS
-from spatial_vlm_ros.spatial.viewpoint import Viewpoint
 from spatial_vlm_ros.types import (
     Candidate,
     ClauseMeasurement,

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 

@@ -18,10 +18,10 @@ import msgspec
 
 from spatial_vlm_ros.errors import InputError, ModelError, NotUnderstoodError
 from spatial_vlm_ros.language import courtesy, lexicon
-from spatial_vlm_ros.language.inflection import singular
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.word_classes import VERBS
+from spatial_vlm_ros.language.words import singular
 from spatial_vlm_ros.perception.reader import ModelReading
 
 SYSTEM = (

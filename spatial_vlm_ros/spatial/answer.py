@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.spatial import clause_judge, naming, second_opinion, wording
+from spatial_vlm_ros.spatial import clause_judge, second_opinion, wording
+from spatial_vlm_ros.spatial.belief import calibrated
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
-from spatial_vlm_ros.spatial.likelihood import calibrated
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
-from spatial_vlm_ros.spatial.parts.telling import told
+from spatial_vlm_ros.spatial.parts.judging import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.questions import Question
@@ -64,7 +64,7 @@ def resolution_of(
         hidden = hidden_regions(layout, size)
     disagreed = verdict.status is Status.DISAGREEMENT
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
-    taken = naming.taken_for(verdict, scorer)
+    taken = wording.taken_for(verdict, scorer)
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
     places = tuple(place_of(spot, layout) for spot in spots)
     sure = verdict.sure

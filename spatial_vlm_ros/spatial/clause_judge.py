@@ -21,18 +21,17 @@ import numpy as np
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.geometry.image_height import in_image, in_line
 from spatial_vlm_ros.spatial import wording
-from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
-from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
-from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.spatial.likelihood import state_of
-from spatial_vlm_ros.spatial.measured_file import read_measured
-from spatial_vlm_ros.spatial.model_evidence import (
+from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, state_of
+from spatial_vlm_ros.spatial.clauses import (
     Box,
     ModelEvidence,
     PairKey,
     is_shown,
     pair_of,
 )
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
+from spatial_vlm_ros.spatial.layout import Array
+from spatial_vlm_ros.spatial.measured_file import read_measured
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import ClauseState, JudgedRelation, JudgeEffect, JudgeReport, SpatialQuery, Status
 

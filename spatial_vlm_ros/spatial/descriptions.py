@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError, InputError, NotUnderstoodError
 from spatial_vlm_ros.language.dialogue import parse_answer
-from spatial_vlm_ros.language.inflection import plural
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 from spatial_vlm_ros.language.rendering import named
+from spatial_vlm_ros.language.words import plural
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.attributes import NO, YES, attribute_likelihood, colour_shares
+from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Ordinal, RelationClause, SceneObject
 

@@ -15,11 +15,10 @@ from spatial_vlm_ros.language.part_words import BURNERS, DRAWERS
 from spatial_vlm_ros.language.wordlists import SURFACES
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial import regions
-from spatial_vlm_ros.spatial.belief import PhraseBelief
+from spatial_vlm_ros.spatial.belief import PhraseBelief, state_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, phrases_not_found
 from spatial_vlm_ros.spatial.free_space import depth_inside
 from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.spatial.likelihood import state_of
 from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.finding import noun_of
 from spatial_vlm_ros.spatial.parts.occupied import standing_on

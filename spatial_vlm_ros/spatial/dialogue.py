@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.question_subjects import subject_of
+from spatial_vlm_ros.language.rendering import subject_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.descriptions import words_of
 from spatial_vlm_ros.spatial.dialogue_state import (

@@ -19,9 +19,8 @@ from spatial_vlm_ros.language.free_words import PartialReading
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
-from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief
+from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, state_of
 from spatial_vlm_ros.spatial.decision import phrases_not_found, usable
-from spatial_vlm_ros.spatial.likelihood import state_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.support_check import check_supported
 from spatial_vlm_ros.spatial.wording import name_of

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError
-from spatial_vlm_ros.language.prepositions import ON_TOP_OF, prepositions
+from spatial_vlm_ros.language.part_words import ON_TOP_OF, prepositions
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import clauses, regions, superlatives
 from spatial_vlm_ros.spatial.attributes import (
@@ -26,11 +26,9 @@ from spatial_vlm_ros.spatial.attributes import (
     is_measured,
     more_than_said,
 )
-from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
-from spatial_vlm_ros.spatial.judgements import Judgements
+from spatial_vlm_ros.spatial.belief import FLOOR, ClauseBelief, PhraseBelief, Rows
+from spatial_vlm_ros.spatial.clauses import Judgements, ModelEvidence
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.likelihood import FLOOR
-from spatial_vlm_ros.spatial.model_evidence import ModelEvidence
 from spatial_vlm_ros.spatial.parts.choosing import Rays
 from spatial_vlm_ros.spatial.parts.finding import Found, find
 from spatial_vlm_ros.spatial.parts.judging import PartClause, by_part, owner_of, with_contents

@@ -16,12 +16,11 @@ import numpy as np
 
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.language.prepositions import IN, ON_TOP_OF
-from spatial_vlm_ros.spatial.belief import SUPPORT_ID
+from spatial_vlm_ros.language.part_words import IN, ON_TOP_OF
+from spatial_vlm_ros.spatial.belief import SUPPORT_ID, clause_likelihood
 from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on
 from spatial_vlm_ros.spatial.free_space import Cells, Level, Relief, Stamp, depth_inside, support_level
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
 from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.surface import surface_in

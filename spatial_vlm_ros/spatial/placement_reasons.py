@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.free_space import Cells, Stamp, depth_inside
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.relations import RELATIONS

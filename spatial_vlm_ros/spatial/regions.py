@@ -7,8 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from spatial_vlm_ros.language.part_words import CENTRES, CORNERS, EDGES
-from spatial_vlm_ros.language.prepositions import IN, ON
+from spatial_vlm_ros.language.part_words import CENTRES, CORNERS, EDGES, IN, ON
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.types import NounPhrase, RelationClause

@@ -12,8 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
+from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure_set, measure_two
 from spatial_vlm_ros.types import Distance
 

@@ -20,9 +20,9 @@ import numpy as np
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.spatial import superlatives, wording
+from spatial_vlm_ros.spatial.belief import FLOOR, calibrated, state_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, other_frames, usable
 from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.spatial.likelihood import FLOOR, calibrated, state_of
 from spatial_vlm_ros.spatial.measured_file import read_measured
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question

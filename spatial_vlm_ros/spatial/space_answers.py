@@ -15,9 +15,8 @@ from spatial_vlm_ros.spatial.answer import dialogue_id, resolution_of, target_of
 from spatial_vlm_ros.spatial.answer import question_of as asked_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.naming import taken_for
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
-from spatial_vlm_ros.spatial.parts.telling import told
+from spatial_vlm_ros.spatial.parts.judging import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.space_findings import NamedRow, QuestionRefused, SpaceFinding, question_of, settle_subject
@@ -26,7 +25,7 @@ from spatial_vlm_ros.spatial.space_places import room, where
 from spatial_vlm_ros.spatial.space_predicates import whether
 from spatial_vlm_ros.spatial.space_sets import count, exists, which
 from spatial_vlm_ros.spatial.typical_sizes import expected_size
-from spatial_vlm_ros.spatial.wording import name_of
+from spatial_vlm_ros.spatial.wording import name_of, taken_for
 from spatial_vlm_ros.types import (
     AnswerObject,
     Candidate,

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spatial_vlm_ros.language.question_subjects import subject_of
+from spatial_vlm_ros.language.rendering import subject_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, phrases_not_found
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer

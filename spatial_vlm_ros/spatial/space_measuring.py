@@ -11,7 +11,7 @@ import numpy as np
 
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.part_words import EDGES
-from spatial_vlm_ros.spatial.likelihood import clause_likelihood, state_of
+from spatial_vlm_ros.spatial.belief import clause_likelihood, state_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.space_findings import (

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.destination import with_place
-from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs

@@ -14,10 +14,9 @@ from spatial_vlm_ros.language.lexicon import NOT
 from spatial_vlm_ros.language.rendering import describe, named
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
-from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief
+from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, clause_likelihood, normal_cdf, state_of
 from spatial_vlm_ros.spatial.clauses import each_by_itself
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, other_frames, phrases_not_found
-from spatial_vlm_ros.spatial.likelihood import clause_likelihood, normal_cdf, state_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.space_findings import (

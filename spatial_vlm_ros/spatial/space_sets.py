@@ -10,12 +10,12 @@ from math import prod
 import numpy as np
 
 from spatial_vlm_ros.language import describe
-from spatial_vlm_ros.language.inflection import plural
 from spatial_vlm_ros.language.rendering import named
+from spatial_vlm_ros.language.words import plural
 from spatial_vlm_ros.spatial import superlatives
+from spatial_vlm_ros.spatial.belief import normal_cdf, state_of
 from spatial_vlm_ros.spatial.clauses import COMPARED
 from spatial_vlm_ros.spatial.decision import FittingObjects, all_fitting, decide
-from spatial_vlm_ros.spatial.likelihood import normal_cdf, state_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.space_findings import (
     NamedRow,

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
+from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.free_space import Stamp, depth_inside, widened
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure_set, measure_two

@@ -8,8 +8,8 @@ import numpy as np
 
 from spatial_vlm_ros.language.part_words import DRAWERS, OPEN_CONTAINERS
 from spatial_vlm_ros.language.patterns import word_set
+from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import FrameOfReference, SceneObject
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.types import FrameOfReference
 
 Rows = npt.NDArray[np.intp]

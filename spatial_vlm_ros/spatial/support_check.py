@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
 from spatial_vlm_ros.language import parse, plugged
 from spatial_vlm_ros.language.lexicon import MOVING, NEVER_TAKEN
-from spatial_vlm_ros.language.question_subjects import asked_phrases
+from spatial_vlm_ros.language.rendering import asked_phrases
 from spatial_vlm_ros.language.steps import AVOID
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.clauses import COMPARED, OTHER_THAN
 from spatial_vlm_ros.spatial.regions import is_person
 from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.spatial.shifts import is_shift
 from spatial_vlm_ros.spatial.spot_judging import placeable
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
 
@@ -175,3 +176,29 @@ def _refusal(query: SpatialQuery, reason: str, repair: str, kind: RefusedWords =
     found = list(re.finditer(rf"\b{re.escape(quoted[1])}\b", query.instruction, re.IGNORECASE)) if quoted else []
     span = found[0].span() if len(found) == 1 else (0, len(query.instruction))
     return NotUnderstoodError(query.instruction, span, reason, repair, kind)
+
+
+# --------------------------------------------------------------------------------------------------
+# List every phrase of a reading that must be found in the image.
+
+
+def mentioned(query: SpatialQuery) -> Iterator[NounPhrase]:
+    """Phrases of the target, its anchors, the destination and the objects to avoid, in the order of appearance."""
+    for phrase in asked_phrases(query):
+        yield from nested(phrase)
+    if query.destination is not None and not is_for_a_person(query.destination):
+        for anchor in () if is_shift(query.destination) else query.destination.anchors:
+            yield from nested(anchor)
+        for clause in (*query.destination.also, *query.destination.excluded):
+            for anchor in clause.anchors:
+                yield from nested(anchor)
+    for avoided in query.avoid:
+        yield from nested(avoided)
+
+
+def nested(phrase: NounPhrase) -> Iterator[NounPhrase]:
+    """A phrase and all phrases inside it."""
+    yield phrase
+    for clause in phrase.relations:
+        for anchor in clause.anchors:
+            yield from nested(anchor)

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.language.part_words import CLOSING, DOORS, DRAWERS, LIDDED, SHELVED
-from spatial_vlm_ros.language.prepositions import IN, ON, ON_TOP_OF
+from spatial_vlm_ros.language.part_words import CLOSING, DOORS, DRAWERS, IN, LIDDED, ON, ON_TOP_OF, SHELVED
 from spatial_vlm_ros.spatial.free_space import Level, depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.drawers import top_panel

@@ -13,9 +13,13 @@ from spatial_vlm_ros.types.domain import IMAGE_DOMAINS, MODEL_DOMAINS, ImageDoma
 from spatial_vlm_ros.types.observation import (
     DISTORTION_LENGTHS,
     Detection,
+    OrientedBox,
     PinholeCamera,
+    Plane,
     RgbdFrame,
     RobotPixels,
+    Scene,
+    SceneObject,
     Transform,
 )
 from spatial_vlm_ros.types.query import (
@@ -62,7 +66,6 @@ from spatial_vlm_ros.types.resolution import (
     Target,
     Vector3,
 )
-from spatial_vlm_ros.types.scene import OrientedBox, Plane, Scene, SceneObject
 from spatial_vlm_ros.types.shape import ObjectShape, ShapeKind
 from spatial_vlm_ros.types.status import ANSWERS, ClauseState, FrameOfReference, Status, UpSource
 

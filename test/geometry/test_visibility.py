@@ -14,8 +14,7 @@ import pytest
 from research.constructed.building import build
 from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.geometry import extent
-from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.geometry.self_filter import robot_shares
+from spatial_vlm_ros.geometry.lift import build_scene, robot_shares
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of

@@ -11,8 +11,7 @@ import pytest
 from scripts.grammar_table import LANGUAGE, grammar_table
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.language.lalr import Branch, Leaf, UnexpectedKindError, _table, tree_of
-from spatial_vlm_ros.language.parser import _Flattener
+from spatial_vlm_ros.language.parser import Branch, Leaf, UnexpectedKindError, _Flattener, _table, tree_of
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKE = """

@@ -9,7 +9,7 @@ from language_outline import outline, phrase_outline, rows
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.language import parse, parse_dialogue
 from spatial_vlm_ros.language.patterns import word_set
-from spatial_vlm_ros.language.question_subjects import subject_of
+from spatial_vlm_ros.language.rendering import subject_of
 from spatial_vlm_ros.types import FrameOfReference, SpatialQuery
 
 

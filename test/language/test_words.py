@@ -9,14 +9,12 @@ from language_outline import rows
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.language.accounting import WordRole, check_accounted
-from spatial_vlm_ros.language.inflection import plural, singular
 from spatial_vlm_ros.language.parser import account
 from spatial_vlm_ros.language.patterns import expand, first_words, phrases_from, slots_of
 from spatial_vlm_ros.language.phrase_index import PhraseIndex
 from spatial_vlm_ros.language.vocabulary import _vocabulary, phrase_table
 from spatial_vlm_ros.language.word_classes import is_outside, is_participle
-from spatial_vlm_ros.language.words import split
+from spatial_vlm_ros.language.words import WordRole, check_accounted, plural, singular, split
 from spatial_vlm_ros.types import SpatialQuery
 
 

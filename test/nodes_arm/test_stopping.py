@@ -12,6 +12,7 @@ pytest.importorskip("mujoco")
 
 from action_msgs.msg import GoalStatus
 from live_domain import free_domain
+from waiting import SLOWNESS
 
 from benchmarks.arm_stack import StackError
 from benchmarks.stopping import EVENTS, PHASES, Watched, possible, trial
@@ -46,6 +47,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     before = dict(os.environ)
     with free_domain() as domain:
         made = Watched(tmp_path_factory.mktemp("stack"), domain)
+        made.slowness = SLOWNESS
         try:
             made.listen()
             yield made

@@ -15,6 +15,7 @@ from tables import tables
 
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.perception import labels
+from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.imported_detections import from_coco, from_supervision
 from spatial_vlm_ros.perception.labels import (
     HEAD_ONLY,
@@ -26,7 +27,6 @@ from spatial_vlm_ros.perception.labels import (
     label_fit,
     label_match,
 )
-from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase
 
 TABLES = tables(__file__)

@@ -9,7 +9,7 @@ from tables import rows
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.grounder import SIMILAR, DetectorErrors, SimulatorGrounder, degraded, load
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld

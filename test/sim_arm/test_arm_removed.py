@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.geometry.self_filter import robot_shares
+from spatial_vlm_ros.geometry.lift import robot_shares
 from spatial_vlm_ros.geometry.support import find_support
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, description_file, link_hulls

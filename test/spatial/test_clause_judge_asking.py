@@ -26,8 +26,8 @@ from spatial_vlm_ros.perception.reader import ModelReading
 from spatial_vlm_ros.resolver import Resolver, understood
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted, load_calibrations
+from spatial_vlm_ros.spatial.clauses import Box, is_upright, shows_side
 from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.spatial.model_evidence import Box, is_upright, shows_side
 from spatial_vlm_ros.types import PinholeCamera, Resolution, Rgb, Status
 
 BEHIND = "the can behind the cup"

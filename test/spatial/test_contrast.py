@@ -21,7 +21,7 @@ from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import COLOURS, Rendering
-from spatial_vlm_ros.spatial import judgements, superlatives
+from spatial_vlm_ros.spatial import clauses, superlatives
 from spatial_vlm_ros.spatial.attributes import attribute_likelihood, colour_shares
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
@@ -371,7 +371,7 @@ def answer(instruction: str, objects: int) -> dict[str, Any]:
 @pytest.mark.parametrize("instruction", INSTRUCTIONS)
 def test_answers_are_those_of_measuring_everything_anew(instruction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = [answer(instruction, n) for n in (8, 16)]
-    monkeypatch.setattr(judgements, "_MOST", -1)
+    monkeypatch.setattr(clauses, "_MOST", -1)
     old = PhraseScorer._clause
     monkeypatch.setattr(PhraseScorer, "_clause", lambda self, *a, **k: (self._clauses.clear(), old(self, *a, **k))[1])
     assert [answer(instruction, n) for n in (8, 16)] == kept
@@ -394,15 +394,15 @@ def test_each_relation_of_the_same_objects_is_measured_once(monkeypatch: pytest.
 
 
 def test_what_is_kept_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[judgements.Judgements] = []
-    monkeypatch.setattr(judgements, "_MOST", 300)
-    started = judgements.Judgements.pairs
+    made: list[clauses.Judgements] = []
+    monkeypatch.setattr(clauses, "_MOST", 300)
+    started = clauses.Judgements.pairs
 
-    def pairs(self: judgements.Judgements, *asked: Any) -> Any:
+    def pairs(self: clauses.Judgements, *asked: Any) -> Any:
         made.append(self)
         return started(self, *asked)
 
-    monkeypatch.setattr(judgements.Judgements, "pairs", pairs)
+    monkeypatch.setattr(clauses.Judgements, "pairs", pairs)
     answer(FIVE, 60)
     assert made
     for known in made:

@@ -17,13 +17,12 @@ from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.answer import answer
+from spatial_vlm_ros.spatial.belief import FLOOR, clause_likelihood
 from spatial_vlm_ros.spatial.clauses import NEGLIGIBLE
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
-from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood
+from spatial_vlm_ros.spatial.layout import Layout, is_own_sided
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.viewpoint import is_own_sided
 from spatial_vlm_ros.types import (
     FrameOfReference,
     NounPhrase,

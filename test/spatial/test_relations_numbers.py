@@ -26,8 +26,8 @@ from relation_scenes import (
 from tables import tables
 
 from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
+from spatial_vlm_ros.spatial.belief import clause_likelihood, state_of
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
-from spatial_vlm_ros.spatial.likelihood import clause_likelihood, state_of
 from spatial_vlm_ros.spatial.relation_region import AskedRelation, likelihood_over, measured_at, measured_over
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
 from spatial_vlm_ros.spatial.relations.distances import stated

@@ -21,7 +21,7 @@ from spatial_vlm_ros.parameters import ResolverConfig, config_from
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
-from spatial_vlm_ros.spatial.likelihood import calibrated
+from spatial_vlm_ros.spatial.belief import calibrated
 from spatial_vlm_ros.spatial.second_opinion import Counts, Reliabilities, load_reliabilities, relations_of
 from spatial_vlm_ros.types import FrameOfReference, Resolution, Rgb, SecondOpinion, Status
 

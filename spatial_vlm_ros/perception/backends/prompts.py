@@ -17,9 +17,9 @@ from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.onboard import option
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import LESS_SPECIFIC, NONE, SAME, label_fit
 from spatial_vlm_ros.perception.replies import NamedObject, printable
-from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 MOST_TOKENS = 8192  # tokens of a reply; a hundred boxes take half of it

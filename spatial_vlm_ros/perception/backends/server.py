@@ -41,13 +41,13 @@ from spatial_vlm_ros.perception.backends.server_wire import Deadline
 from spatial_vlm_ros.perception.backends.written_boxes import family_box_text
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.probing_backends import check_convention
 from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.perception.replier import PromptReply
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, ReplyReading, ended_at_limit, parse_reply
-from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 _UNKNOWN = 1.0  # score of an object if the server gives no probabilities: it has no weight in the choice

@@ -6,9 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError
-from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint, clockwise
 from spatial_vlm_ros.spatial.relations.pairs import SAME_PLACE, Indices, Measured, Pairs, least_sure
-from spatial_vlm_ros.spatial.viewpoint import clockwise
 from spatial_vlm_ros.types import FrameOfReference
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from spatial_vlm_ros.spatial.layout import clockwise
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least
-from spatial_vlm_ros.spatial.viewpoint import clockwise
 
 
 def facing(pairs: Pairs) -> Measured:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.layout import Array, Layout, clockwise
 from spatial_vlm_ros.spatial.relations.directions import ahead_of
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least_sure
-from spatial_vlm_ros.spatial.viewpoint import clockwise
 from spatial_vlm_ros.types import FrameOfReference
 
 _EDGE_SHARE, _CORNER_SHARE, _CENTRE_SHARE = 0.15, 0.25, 0.2  # of the shorter side (twice), of the mean side

@@ -19,7 +19,7 @@ from tiny_folders import SIZE, Folders, answered_without, edit, patches, refusal
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.validation import check_detections
+from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.types import NounPhrase
 
 TABLES = tables(__file__)
