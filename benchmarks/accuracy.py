@@ -23,7 +23,6 @@ import numpy.typing as npt
 
 from benchmarks.harness import RESULTS, machine
 from benchmarks.real_pairs import FOLDER
-from spatial_vlm_lab.scoring.score import wilson
 from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.evaluation.frame_folder import load_cases
@@ -31,6 +30,7 @@ from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Cylinder, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
+from spatial_vlm_ros.types.proportions import wilson
 
 CLEAR = 0.02
 FIRST_SEED = 10_000

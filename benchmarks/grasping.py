@@ -31,7 +31,6 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import option, table, word, write
-from spatial_vlm_lab.scoring.score import wilson
 from spatial_vlm_ros import load_frame
 from spatial_vlm_ros.errors import GoalError, SpatialVlmError
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -44,6 +43,7 @@ from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.parameters import GripperConfig, PlanningConfig, ResolverConfig, WorkspaceConfig
 from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.types import Resolution, RgbdFrame, Scene, SceneObject, Status, Transform
+from spatial_vlm_ros.types.proportions import wilson
 
 REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
 # Robotiq 2F-85, rounded from its data sheet: stroke 85 mm, fingertips 22 mm wide, 149 mm across its open bars, which

@@ -27,7 +27,6 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import alternate, finish, option, repetitions, table
-from spatial_vlm_lab.scoring.score import wilson
 from spatial_vlm_ros import Detection, RgbdFrame, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.camera import normalised_axes
@@ -45,6 +44,7 @@ from spatial_vlm_ros.manipulation.occupancy.unseen import within
 from spatial_vlm_ros.manipulation.planning.surroundings import known_bodies, occupancy_around
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.types import Scene, SceneObject, Transform
+from spatial_vlm_ros.types.proportions import wilson
 
 REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
 CONFIG = ResolverConfig()

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import RESULTS, option
-from spatial_vlm_lab.scoring.score import wilson
 from spatial_vlm_ros import Detection, Resolver, RgbdFrame, load_frame
+from spatial_vlm_ros.types.proportions import wilson
 
 FOLDER = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
 CLEAR_PIXELS, CLEAR_METRES = 35.0, 0.04

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Claim, finish, table
-from spatial_vlm_lab.scoring.score import wilson
 from spatial_vlm_ros import Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.cameras import VGA
@@ -33,6 +32,7 @@ from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import CLEAR, settled_tabletop
 from spatial_vlm_ros.sim.truth import TrueObject
+from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 10_000
 SEEN = 0.6  # least visible fraction of a target, an anchor, or a measured object

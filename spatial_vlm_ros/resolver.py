@@ -59,6 +59,7 @@ from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 from spatial_vlm_ros.spatial.support_check import mentioned
+from spatial_vlm_ros.spatial.wording import with_ignored, with_unread, without_robot
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
@@ -360,7 +361,7 @@ class ObservedFrame:
         scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(takable, scene), frame)
         choice, scorer, attempt = choose(turn, scorer)
         resolution, dialogue, _ = self._worded(turn, DialogueChoice(choice, scorer, attempt))
-        answered = Answered(_with_unread(resolution, grounding.unread), grounding.detections, scene, dialogue)
+        answered = Answered(with_unread(resolution, grounding.unread), grounding.detections, scene, dialogue)
         return MeasuredSentence(choice, scorer, called(attempt, scorer), answered)
 
     def _before(
@@ -406,7 +407,7 @@ class ObservedFrame:
             takable, ignored = without_supports(grounding, phrases, turn.queries, self.frame.camera)
             scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(takable, scene), frame)
             if turn.queries[0].question is not None:
-                resolution, dialogue, unknown = question_turn(turn, scorer, partial(_without_robot, scene=scene))
+                resolution, dialogue, unknown = question_turn(turn, scorer, partial(without_robot, scene=scene))
             else:
                 choice, scorer, attempt = choose(turn, scorer)
                 if judge is not None and turn.before is None and attempt.doubt is None:  # otherwise a person decides
@@ -418,7 +419,7 @@ class ObservedFrame:
                     choice = self._resolver.cross_checked(choice, scorer, referrer)
                     watch.lap("refer")
                 resolution, dialogue, unknown = self._worded(turn, DialogueChoice(choice, scorer, attempt))
-            resolution = _with_ignored(_with_unread(resolution, grounding.unread), ignored)
+            resolution = with_ignored(with_unread(resolution, grounding.unread), ignored)
             watch.lap("relate")
         except Exception as error:
             refused = self._refused(words, error, before)
@@ -460,7 +461,7 @@ class ObservedFrame:
         answer = free.answer(referrer, scene, grounding, resolver.config, resolver.observe, scorer_of)
         self._check_domain()  # by now the worker process has reported what it loaded
         watch.lap("refer")
-        resolution = _with_unread(_without_robot(answer.resolution, scene), grounding.unread)
+        resolution = with_unread(without_robot(answer.resolution, scene), grounding.unread)
         return Answered(resolution, answer.grounding.detections, answer.scene)  # later words must not refer to it
 
     @staticmethod
@@ -468,7 +469,7 @@ class ObservedFrame:
         scorer = decided.scorer
         choice = with_avoided(with_place(decided.choice, scorer), scorer)
         asked = question_of(choice, scorer, turn.unnamed)
-        resolution = _without_robot(resolution_of(choice, scorer, turn.said, asked), scorer.layout.scene)
+        resolution = without_robot(resolution_of(choice, scorer, turn.said, asked), scorer.layout.scene)
         return resolution, after(turn, decided._replace(choice=choice), asked, resolution), decided.attempt.unknown
 
     def _refused(self, words: str, error: Exception, before: Dialogue | None) -> Answered:
@@ -579,31 +580,6 @@ def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None
 def _check_frame(frame: object) -> None:
     if not isinstance(frame, RgbdFrame):
         raise InputError("frame", type(frame).__name__, "an RgbdFrame", "build an RgbdFrame, or use load_frame")
-
-
-def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
-    if not scene.of_robot:
-        return resolution
-    names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
-    message = f"{resolution.message} Detections discarded as part of the robot: {names}."
-    return dataclasses.replace(resolution, message=message)
-
-
-def _with_ignored(resolution: Resolution, ignored: Sequence[Detection]) -> Resolution:
-    """Add to a NOT_FOUND which detections of that name are never taken."""
-    if resolution.status is not Status.NOT_FOUND or not ignored:
-        return resolution
-    names = ", ".join(f"{d.label} ({d.id})" for d in ignored)
-    message = f"{resolution.message} Ignored as a support, or because the box fills over a third of the image: {names}."
-    return dataclasses.replace(resolution, message=message)
-
-
-def _with_unread(resolution: Resolution, unread: tuple[str, ...]) -> Resolution:
-    if not unread:
-        return resolution
-    more = f" ({len(unread) - 1} more)" if len(unread) > 1 else ""
-    message = f"{resolution.message} Objects may be missing, because a part of the model's reply cannot be read: "
-    return dataclasses.replace(resolution, message=f"{message}{unread[0]}{more}.", unread=unread)
 
 
 def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:

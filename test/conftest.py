@@ -175,6 +175,21 @@ def _is_there(name: str) -> bool:
     return (shutil.which if name.startswith("chrom") else importlib.util.find_spec)(name) is not None
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from approval_browser import Browser
+
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Any:
+    chromium.forget()
+    return chromium
+
+
 @pytest.fixture(scope="session")
 def axe_script() -> str:
     path = axe_core()

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from frame_files import case, write_cases
 
+from spatial_vlm_lab.benchmarks.relations import WHATSUP
 from spatial_vlm_lab.benchmarks.running import read_benchmark
-from spatial_vlm_lab.benchmarks.whatsup import WHATSUP
-from spatial_vlm_lab.scoring.runs import read_run
+from spatial_vlm_lab.scoring.runs import read_runs
 from spatial_vlm_ros import Resolver, load_frame
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation import frame_folder as frames
@@ -30,7 +30,7 @@ from spatial_vlm_ros.types import Detection
 PUBLIC = (
     load_frame, frames.load_cases, frames.read_frame, frames.read_rgb, frames.read_depth, frames.read_camera_info,
     frames.read_transform, frames.read_detections, answer_cases, given_answers, open_bag, record,
-    read_run, examine_bag, read_benchmark, read_hulls, load_reliabilities, AuditLog, verify,
+    read_runs, examine_bag, read_benchmark, read_hulls, load_reliabilities, AuditLog, verify,
 )  # fmt: skip
 NEEDS = {open_bag: "rosbags", record: "rosbags", examine_bag: "rosbags", read_hulls: "pinocchio"}
 OTHERS: dict[str, Any] = {

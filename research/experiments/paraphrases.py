@@ -26,10 +26,10 @@ import numpy as np
 from benchmarks.harness import Claim, finish, table
 from research.experiments import RESULTS
 from research.speech import canonical, random_query, random_style, say
-from spatial_vlm_lab.scoring.score import wilson
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
+from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 200_000
 

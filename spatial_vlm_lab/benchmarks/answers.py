@@ -19,7 +19,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,10 +28,13 @@ import msgspec
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
 from spatial_vlm_lab.benchmarks.published_files import LARGEST_LISTING
 from spatial_vlm_lab.benchmarks.reply_reading import read_choice
+from spatial_vlm_lab.comparison.compared_models import ComparedModel
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.evidence.model_files import model_of
 from spatial_vlm_ros.files.reading import check_regular
 
 _SCHEMA = 2
+_OF_MODELS = (".onnx", ".safetensors", ".json", ".bin", ".pt", ".pth", ".npz", ".gguf")
 _OTHER = "choose another file with --out, or remove this one"
 
 
@@ -50,6 +53,30 @@ class AnsweringModel(msgspec.Struct, frozen=True):
     def identity(self) -> str:
         """Key that identifies its answers."""
         return f"{self.backend} weights={self.weights[:16]}" if self.weights else self.backend
+
+
+def asked_model(model: ComparedModel) -> AnsweringModel:
+    """Identify a model by its options and the hash of their files; takes as long as reading them.
+
+    The files are those below a model folder that the backend or an option names, and single files with a suffix of
+    weights or settings. A server's weights are not known.
+    """
+    backend = " ".join([model.backend, *(f"{name}={value}" for name, value in sorted(model.options.items()))])
+    folder = {"folder": model.backend} if (place := _existing(model.backend)) is not None and place.is_dir() else {}
+    named = {
+        name: value
+        for name, value in model.options.items()
+        if (place := _existing(value)) is None or place.is_dir() or place.suffix in _OF_MODELS
+    }
+    return AnsweringModel(model.name, backend, model_of(model.backend, {**folder, **named}, "unknown").sha256_all)
+
+
+def _existing(text: str) -> Path | None:
+    try:
+        place = Path(text).expanduser()
+        return place if place.is_file() or place.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # an option may be anything
+        return None
 
 
 class AnswerLine(msgspec.Struct, omit_defaults=True):
@@ -75,27 +102,29 @@ class _FileHead(msgspec.Struct):
     benchmark: str
 
 
-@dataclass(frozen=True)
-class _OpenAnswers:
-    file: BinaryIO | None
-    known: dict[tuple[str, str, str], AnswerLine]
-    models: dict[str, AnsweringModel]
-
-
+@dataclass
 class AnswerFile:
-    """Known answers, and storage for new ones; see the module docstring."""
+    """Known answers, and storage for new ones; see the module docstring.
 
-    def __init__(self, opened: _OpenAnswers) -> None:
-        self._opened = opened
-        self._model: AnsweringModel | None = None
+    Args:
+        file: None = they are kept only in memory.
+        answers: by model, item and digest of what was asked.
+        models: by name.
+        asked: model that answers now.
+    """
+
+    file: BinaryIO | None = None
+    answers: dict[tuple[str, str, str], AnswerLine] = field(default_factory=dict)
+    models: dict[str, AnsweringModel] = field(default_factory=dict)
+    asked: AnsweringModel | None = None
 
     def begin(self, model: AnsweringModel) -> None:
         """Register the model of a name before its first question; stored with its first new answer."""
-        there = self._opened.models.get(model.name)
-        self._model = model
+        there = self.models.get(model.name)
+        self.asked = model
         if there is not None and there != model:
             same = there.backend == model.backend
-            where = "answers" if self._opened.file is None else self._opened.file.name
+            where = "answers" if self.file is None else self.file.name
             raise InputError(
                 f"{where}, name {model.name!r}",
                 f"answers of other weights of {there.backend!r}" if same else f"answers of {there.backend!r}",
@@ -105,21 +134,20 @@ class AnswerFile:
 
     def known(self, model: str, item: BenchmarkItem) -> AnswerLine | None:
         """Earlier answer of a model to an item, or None."""
-        return self._opened.known.get((model, item.key, asked_digest(item)))
+        return self.answers.get((model, item.key, asked_digest(item)))
 
-    def add(self, model: str, item: BenchmarkItem, answer: BenchmarkAnswer, credit: float) -> AnswerLine:
+    def add(self, model: str, item: BenchmarkItem, answer: BenchmarkAnswer, credit: float) -> None:
         """Store an answer; it is on the disk when this returns."""
         given = (answer.choice, answer.points, answer.text, answer.unread)
         line = AnswerLine(model, item.key, asked_digest(item), credit, *given)
-        self._opened.known[model, item.key, line.asked] = line
+        self.answers[model, item.key, line.asked] = line
         data = msgspec.json.encode(line) + b"\n"
-        begun = self._model
-        if begun is not None and begun.name not in self._opened.models:
-            self._opened.models[begun.name] = begun
+        begun = self.asked
+        if begun is not None and begun.name not in self.models:
+            self.models[begun.name] = begun
             data = msgspec.json.encode(begun) + b"\n" + data
-        if self._opened.file is not None:
-            _written(self._opened.file, data)
-        return line
+        if self.file is not None:
+            _written(self.file, data)
 
 
 @contextmanager
@@ -130,7 +158,7 @@ def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
         path: path of the file; None = keep answers only in memory.
     """
     if path is None:
-        yield AnswerFile(_OpenAnswers(None, {}, {}))
+        yield AnswerFile()
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,10 +174,10 @@ def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
             raise FileError(
                 path, "another run is writing to it", "wait for it, or choose another file with --out"
             ) from error
-        known, models = _known(file, path, benchmark)
+        answers = _known(file, path, benchmark)
         if not file.tell():
             _written(file, json.dumps({"schema": _SCHEMA, "benchmark": benchmark}).encode() + b"\n")
-        yield AnswerFile(_OpenAnswers(file, known, models))
+        yield answers
 
 
 def asked_digest(item: BenchmarkItem) -> str:
@@ -158,9 +186,7 @@ def asked_digest(item: BenchmarkItem) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
-def _known(
-    file: BinaryIO, path: Path, benchmark: str
-) -> tuple[dict[tuple[str, str, str], AnswerLine], dict[str, AnsweringModel]]:
+def _known(file: BinaryIO, path: Path, benchmark: str) -> AnswerFile:
     """Read the complete lines of a file; truncates it after the last one, and leaves the position at the end."""
     file.seek(0)
     data = file.read()
@@ -173,23 +199,23 @@ def _known(
             raise FileError(path, f"not a file of answers: {error}", _OTHER) from error
         if (head.schema, head.benchmark) != (_SCHEMA, benchmark):
             raise FileError(path, f"answers to {head.benchmark!r}, schema {head.schema}", _OTHER)
-    known, models = {}, {}
+    found = AnswerFile(file)
     for n, text in enumerate(lines[1:], 2):
         try:
             if text.startswith(b'{"name":'):
                 model = msgspec.json.decode(text, type=AnsweringModel)
-                models[model.name] = model
+                found.models[model.name] = model
                 continue
             line = msgspec.json.decode(text, type=AnswerLine)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise FileError(path, f"a damaged line: {error}", "remove the line; its item will be asked again",
                             f"line {n}") from error  # fmt: skip
-        known[line.model, line.item, line.asked] = line
+        found.answers[line.model, line.item, line.asked] = line
     if data and not lines and not data.startswith(b'{"schema"'[: len(data)]):
         raise FileError(path, "not a file of answers", _OTHER)
     file.truncate(len(whole) + len(end))
     file.seek(0, os.SEEK_END)
-    return known, models
+    return found
 
 
 def _written(file: BinaryIO, data: bytes) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args
 
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem, FractionPoint
 from spatial_vlm_lab.benchmarks.reply_reading import letters, read_choice
-from spatial_vlm_lab.comparison.compared_models import ComparedModel
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import load_backend, takes_option
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
@@ -82,24 +81,18 @@ class BenchmarkModel:
                 raise ModelError(self.name, reason, "use another number format, or fix the backend")
             return BenchmarkAnswer(scores.index(max(scores)))
         if way == "choice":
-            return self._chosen(item, rgb)
+            said = str(self._scorer.answer(rgb, item.question, item.choices))
+            return BenchmarkAnswer(item.choices.index(said)) if said in item.choices else BenchmarkAnswer(text=said)
         if way == "refer":
-            return self._referred(item, rgb)
+            try:
+                return BenchmarkAnswer(points=_fractions(self._backend.refer(rgb, item.phrase or item.question), rgb))
+            except ReplyError as error:
+                return BenchmarkAnswer(unread=str(error))
         replier: Replier = self._backend  # checked by way_of
         reply = replier.reply(rgb, prompt_of(item))
         if item.choices:
             return BenchmarkAnswer(read_choice(reply.text, item.choices), text=reply.text)
         return BenchmarkAnswer(points=self._points(reply, replier.convention, rgb), text=reply.text)
-
-    def _chosen(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
-        said = str(self._scorer.answer(rgb, item.question, item.choices))
-        return BenchmarkAnswer(item.choices.index(said)) if said in item.choices else BenchmarkAnswer(text=said)
-
-    def _referred(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
-        try:
-            return BenchmarkAnswer(points=_fractions(self._backend.refer(rgb, item.phrase or item.question), rgb))
-        except ReplyError as error:
-            return BenchmarkAnswer(unread=str(error))
 
     def _points(self, reply: PromptReply, own: Convention, rgb: Rgb) -> tuple[FractionPoint, ...]:
         """Points of a reply: fractions if all numbers fit, as prompts ask for them, otherwise the model's own form."""
@@ -122,20 +115,6 @@ def prompt_of(item: BenchmarkItem) -> str:
     options = zip(letters(len(item.choices)), item.choices, strict=True)
     listed = "\n".join(f"({letter}) {choice}" for letter, choice in options)
     return f"{item.question}\n{listed}\nAnswer with the letter of one option and nothing else."
-
-
-def load_model(model: ComparedModel, asked: str = "") -> BenchmarkModel:
-    """Load a model.
-
-    Args:
-        model: backend and options, as in load_benchmark_backend.
-        asked: as in BenchmarkModel.
-
-    Raises:
-        UnknownNameError, InputError, ModelError, DependencyError, FileError: as in the backend's loader.
-        InputError: the model cannot be asked.
-    """
-    return BenchmarkModel(model.name, load_benchmark_backend(model.backend, model.options), asked)
 
 
 def load_benchmark_backend(name: str, options: Mapping[str, str]) -> Any:

@@ -18,18 +18,10 @@ from typing import Any
 
 from spatial_vlm_lab.benchmarks.asking import prompt_of
 from spatial_vlm_lab.benchmarks.catalogue import benchmark_of
-from spatial_vlm_lab.benchmarks.images import ImageFile, JsonImage
-from spatial_vlm_lab.benchmarks.parquet_rows import ParquetImage
-from spatial_vlm_lab.benchmarks.protocol import (
-    Benchmark,
-    BenchmarkAnswer,
-    BenchmarkItem,
-    ChoiceTruth,
-    GradedItem,
-)
+from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem, ChoiceTruth, GradedItem
+from spatial_vlm_lab.benchmarks.published_files import EncodedImage, ImageFile
 from spatial_vlm_lab.benchmarks.reply_reading import read_choice
 from spatial_vlm_lab.benchmarks.running import BenchmarkItems, read_benchmark
-from spatial_vlm_lab.benchmarks.tsv_rows import TsvImage
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.writing import write_bytes, write_text, writing
@@ -101,8 +93,11 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
     with new_folder(out) as folder:
         with writing(folder / "items.jsonl") as file:
             for n, item in enumerate(read.items):
-                line = json.dumps(_document(item, folder, place, f"{n:06}"), ensure_ascii=False)
-                file.write(line.encode("utf-8", "replace") + b"\n")
+                image = _image_file(item, folder, place, f"{n:06}")
+                right = item.truth.right if isinstance(item.truth, ChoiceTruth) else -1
+                line = {"key": item.key, "image": str(image), "prompt": prompt_of(item),
+                        "choices": list(item.choices), "right": right}  # fmt: skip
+                file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         listed = json.dumps(str(place / "items.jsonl"))  # a JSON string is a YAML string
         write_text(folder / f"{task}.yaml", _TASK.format(task=task, items=listed))
         functions = _FUNCTIONS.format(task=task, name=benchmark.name, data=str(data.resolve()))
@@ -143,18 +138,11 @@ def _items_of(name: str, data: str) -> Mapping[str, BenchmarkItem]:
     return {item.key: item for item in read_benchmark(benchmark_of(name), Path(data)).items}
 
 
-def _document(item: BenchmarkItem, folder: Path, place: Path, number: str) -> dict[str, Any]:
-    """A line of items.jsonl; an image inside another file is written to `folder`, which is later named `place`."""
-    truth = item.truth
-    right = truth.right if isinstance(truth, ChoiceTruth) else -1
-    return {"key": item.key, "image": str(_image_file(item, folder, place, number)), "prompt": prompt_of(item),
-            "choices": list(item.choices), "right": right}  # fmt: skip
-
-
 def _image_file(item: BenchmarkItem, folder: Path, place: Path, number: str) -> Path:
+    """File of an item's image; one inside another file is written to `folder`, which is later named `place`."""
     if isinstance(item.image, ImageFile):
         return item.image.path.resolve()
-    if not isinstance(item.image, JsonImage | ParquetImage | TsvImage):
+    if not isinstance(item.image, EncodedImage):
         raise FileError(item.image.name, "an image of a kind without a file", "ask it with `spatial-vlm benchmark`")
     data = item.image.encoded()
     name = Path("images", number + (".png" if data.startswith(b"\x89PNG") else ".jpg"))

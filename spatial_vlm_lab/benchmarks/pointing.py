@@ -1,39 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Truths and credits for points in RefSpatial-Bench and Where2Place.
+"""Benchmarks that ask for points: RefSpatial-Bench, Where2Place, and RoboSpatial-Home, which also asks yes or no.
 
-Both have the same score: the mean over the questions of the share of marked pixels inside the mask. The pixels that an
-answer marks:
-
-1. A reply with fractions in round brackets, which is the form that the published prompts ask for, is read by the
-   published reader, side effects included (`written_points`).
-2. Any other reply (JSON, tags, pixels, thousandths) is read as the model's family is known to write; its points come
-   with the answer. The published readers read such a reply as pixels, or not at all.
-3. A reply that the package could not read is left to the published reader.
-
-RoboRefer's scorer omits questions whose reply it fails to read; here they count 0, like a missing answer.
+The published readers of replies have rules of their own, with side effects that are part of the published figures: they
+are kept and named here. `perception.replies` reads the same replies by what the model's family is known to write; use
+that to answer a question, and this to compare with published figures.
 """
 
 from __future__ import annotations
 
+import ast
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_lab.benchmarks.choice_replies import after_thinking
-from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, BenchmarkImage, FractionPoint
+from spatial_vlm_lab.benchmarks.protocol import (
+    Benchmark,
+    BenchmarkAnswer,
+    BenchmarkImage,
+    BenchmarkItem,
+    ChoiceTruth,
+    DamagedError,
+    DamagedItem,
+    FractionPoint,
+    GradedItem,
+    PublishedScore,
+)
+from spatial_vlm_lab.benchmarks.published_files import ParquetImage, PublishedRow, image_inside, image_of, reader_of
+from spatial_vlm_lab.benchmarks.reply_reading import after_thinking
+from spatial_vlm_lab.benchmarks.scoring import accuracy, by_part, mean_credit, mean_of_accuracies, of_parts
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.types import Mask
 
-# Reads points and boxes in a model's reply by the rules of the published scorers of pointing benchmarks.
+_FORM = "Your answer should be formatted"
+
+# ------------------------------------------------------------------------------------------------ points in a mask
 #
-# Each scorer has rules of its own, with side effects that are part of the published figures: they are kept and named
-# here. `perception.replies` reads the same replies by what the model's family is known to write; use that to answer a
-# question, and this to compare with published figures.
+# RefSpatial-Bench and Where2Place have the same score: the mean over the questions of the share of marked pixels inside
+# the mask. The pixels that an answer marks:
+#
+# 1. A reply with fractions in round brackets, which is the form that the published prompts ask for, is read by the
+#    published reader, side effects included.
+# 2. Any other reply (JSON, tags, pixels, thousandths) is read as the model's family is known to write; its points come
+#    with the answer. The published readers read such a reply as pixels, or not at all.
+# 3. A reply that the package could not read is left to the published reader.
+#
+# RoboRefer's scorer omits questions whose reply it fails to read; here they count 0, like a missing answer.
 #
 # Sources, as of the commits named:
 # - RoboPoint (wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34): `robopoint_cells`;
@@ -49,6 +66,8 @@ MOST_CHARACTERS = 262_144
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?"
 _VECTOR = re.compile(rf"\(({_NUMBER}(?:,\s*{_NUMBER})*)\)")
+_FRACTION = r"(?:0(?:\.\d*)?|1(?:\.0*)?)"
+_FRACTIONS = re.compile(rf"\({_FRACTION}(?:,\s*{_FRACTION})+\)")
 
 
 def robopoint_cells(text: str, width: int = 640, height: int = 480) -> tuple[Cells, ...] | None:
@@ -65,26 +84,7 @@ def robopoint_cells(text: str, width: int = 640, height: int = 480) -> tuple[Cel
     Returns:
         None if a number is too large to be one.
     """
-    found: list[Cells] = []
-    try:
-        for vector in _vectors(text):
-            if len(vector) == 2:
-                x, y = vector
-                if isinstance(x, float) or isinstance(y, float):
-                    x, y = x * width, y * height
-                found.append(_pixel(x, y))
-            elif len(vector) == 4:
-                scaled = isinstance(vector[0], float)
-                left, top, right, bottom = (
-                    int(value * side) if scaled else _whole(value)
-                    for value, side in zip(vector, (width, height, width, height), strict=True)
-                )
-                columns, rows = (slice(left, right).indices(width), slice(top, bottom).indices(height))
-                if columns[0] < columns[1] and rows[0] < rows[1]:
-                    found.append((columns[0], rows[0], columns[1], rows[1]))
-    except (ValueError, OverflowError):
-        return None
-    return tuple(found)
+    return _cells(text, width, height, of_robopoint=True)
 
 
 def roborefer_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | None:
@@ -100,25 +100,48 @@ def roborefer_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | N
     Returns:
         None if the published scorer leaves the question out of the mean (line 81-84).
     """
+    return _cells(text, width, height, of_robopoint=False)
+
+
+def _cells(text: str, width: int, height: int, of_robopoint: bool) -> tuple[Cells, ...] | None:
+    """Pixels of points and boxes; a point's fractions are truncated towards 0, so -0.5 is pixel 0."""
     found: list[Cells] = []
+    sides = (width, height, width, height)
     try:
-        for vector in _vectors(text):
+        for match in _VECTOR.findall(text[:MOST_CHARACTERS]):
+            vector = [float(number) if "." in number else int(number) for number in match.split(",")]
+            if len(vector) not in (2, 4):
+                continue
+            floats = [isinstance(number, float) for number in vector]
+            scaled = [int(number * side) for number, side in zip(vector, sides, strict=False)]
             if len(vector) == 2:
-                x, y = vector
-                if isinstance(x, float) or isinstance(y, float):
-                    x, y = x * width, y * height
-                found.append(_pixel(x, y))
-            elif len(vector) == 4:
-                left, top, right, bottom = (
-                    int(value * side) for value, side in zip(vector, (width, height, width, height), strict=True)
-                )
-                if right < left or bottom < top:
+                column, row = scaled if any(floats) else map(int, vector)
+                found.append((column, row, column + 1, row + 1))
+            else:
+                if of_robopoint and any(floats) and not floats[0]:
+                    return None
+                left, top, right, bottom = scaled if floats[0] or not of_robopoint else map(int, vector)
+                if of_robopoint:
+                    left, right, _ = slice(left, right).indices(width)
+                    top, bottom, _ = slice(top, bottom).indices(height)
+                elif right < left or bottom < top:
                     return None
                 if left < right and top < bottom:
                     found.append((left, top, right, bottom))
     except (ValueError, OverflowError):
         return None
     return tuple(found)
+
+
+def cells_of(points: Sequence[FractionPoint], width: int, height: int) -> tuple[Cells, ...]:
+    """The pixels that points lie in; those of points outside an image are outside it."""
+    if not np.isfinite(np.asarray(points, np.float64)).all():
+        raise InputError("points", str(points), "finite fractions of the image's size", "leave this point out")
+    pixels = [
+        (math.floor(min(max(x * width, -1.0), width)), math.floor(min(max(y * height, -1.0), height)))
+        for x, y in points
+    ]
+    return tuple((x, y, x + 1, y + 1) for x, y in pixels)
 
 
 def share_in_mask(cells: tuple[Cells, ...], weights: npt.NDArray[np.float64]) -> float:
@@ -140,137 +163,383 @@ def share_in_mask(cells: tuple[Cells, ...], weights: npt.NDArray[np.float64]) ->
     return inside / total if total else 0.0
 
 
-def _vectors(text: str) -> list[tuple[float | int, ...]]:
-    return [
-        tuple(float(number) if "." in number else int(number) for number in match.split(","))
-        for match in _VECTOR.findall(text[:MOST_CHARACTERS])
-    ]
-
-
-def _pixel(x: float, y: float) -> Cells:
-    """The pixel of a point; fractions are truncated towards 0, so -0.5 is pixel 0."""
-    column, row = int(x), int(y)
-    return column, row, column + 1, row + 1
-
-
-def _whole(value: float) -> int:
-    """Convert a number that must be an integer."""
-    if isinstance(value, float):
-        raise ValueError(value)
-    return value
-
-
-_FRACTION = r"(?:0(?:\.\d*)?|1(?:\.0*)?)"
-_FRACTIONS = re.compile(rf"\({_FRACTION}(?:,\s*{_FRACTION})+\)")
-
-
 @dataclass(frozen=True)
 class MaskTruth:
     """Mask of the right pixels of an image; see PointTruth.
 
     Args:
-        mask: an image of the size of the item's; pixels that are not 0 in every channel are right.
-        size: required (width, height) of the mask, pixels; None = not checked.
-    """
-
-    mask: BenchmarkImage
-    size: tuple[int, int] | None = None
-
-    def read(self) -> Mask:
-        """(H, W) bool: the right pixels."""
-        mask: Mask = np.any(self.mask.read() > 0, axis=2)
-        if self.size is not None and mask.shape[::-1] != self.size:
-            got = f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the image {self.size[0]}x{self.size[1]}"
-            raise FileError(self.mask.name, got, "download both again")
-        return mask
-
-    def credit(self, answer: BenchmarkAnswer) -> float:
-        """Share of the points inside the mask; see share_inside."""
-        return share_inside(answer.points, self.read()) if answer.points else 0.0
-
-    def described(self) -> str:
-        """What identifies the truth: the mask's name."""
-        return Path(self.mask.name).name
-
-
-def share_inside(points: Sequence[FractionPoint], mask: Mask) -> float:
-    """Share of points inside a mask; points outside the image are not inside, and the share of no points is 0.
-
-    Args:
-        points: (x, y) as fractions of the image's width and height, 0 to 1.
-        mask: (H, W) bool.
-    """
-    if not len(points):
-        return 0.0
-    height, width = mask.shape
-    xy = np.asarray(points, np.float64).reshape(len(points), 2)
-    if not np.isfinite(xy).all():
-        raise InputError("points", str(points), "finite fractions of the image's size", "leave this point out")
-    column, row = np.floor(xy * (width, height)).clip(-1, max(width, height)).astype(int).T
-    there = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return float(mask[row[there], column[there]].sum()) / len(points)
-
-
-@dataclass(frozen=True)
-class RefSpatialTruth:
-    """A mask of RefSpatial-Bench: all its pixels that are not 0 count 1.
-
-    Source: Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:66-98.
-
-    Args:
-        image: image of the question; the mask must have its size.
+        mask: an image of the size of the item's.
+        image: image of the item.
+        published: reads the pixels that a reply marks in an image of a width and height, by the benchmark's rules.
+        graded: whether a pixel counts by its value, 255 as 1; otherwise each that is not 0 in every channel counts 1.
     """
 
     mask: BenchmarkImage
     image: BenchmarkImage
+    published: Callable[[str, int, int], tuple[Cells, ...] | None] = roborefer_cells
+    graded: bool = False
 
     def credit(self, answer: BenchmarkAnswer) -> float:
-        """Share of marked pixels in the mask."""
+        """Mean weight of the marked pixels."""
+        mask = self.mask.read()
         height, width = self.image.read().shape[:2]
-        truth = MaskTruth(self.mask, (width, height))
-        if not as_published(answer):
-            return truth.credit(answer)
-        cells = roborefer_cells(after_thinking(answer.text), width, height)
-        return share_in_mask(cells or (), truth.read().astype(np.float64))
+        if mask.shape[:2] != (height, width):
+            got = f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the image {width}x{height}"
+            raise FileError(self.mask.name, got, "download both again")
+        weights = mask[..., 0] / 255.0 if self.graded else np.any(mask > 0, axis=2).astype(np.float64)
+        said = after_thinking(answer.text)
+        if answer.points and not _FRACTIONS.search(said):
+            return share_in_mask(cells_of(answer.points, width, height), weights)
+        return share_in_mask(self.published(said, width, height) or (), weights)
 
     def described(self) -> str:
         """What identifies the truth: the mask's name."""
         return self.mask.name
 
 
-@dataclass(frozen=True)
-class Where2PlaceTruth:
-    """A mask of Where2Place: a pixel counts by its value, 255 as 1.
+# ------------------------------------------------------------------------------------------------ RefSpatial-Bench
+#
+# "Point at what these words mean", with the right pixels as a mask: all that are not 0 count 1.
+#
+# The raw folders, or the Parquet files of the same data:
+#
+#     Location/question.json    [{"id", "object", "prompt", "suffix", "rgb_path", "mask_path", "step", …}, …]
+#     Location/image/, mask/    images, named relative to Location/
+#     Placement/, Unseen/       the same; Unseen holds relations that are not in the authors' training data
+#     data/location-*.parquet   id, image, mask, object, prompt, suffix, step; likewise placement-* and unseen-*
+#
+# A task that exists in both forms is read from its folder. The authors do not publish scores on Unseen for models
+# that were not trained on their data. There is no split of usual and counter-heuristic questions; `steps` counts the
+# authors' steps of reasoning.
+#
+# Sources: Zhou et al. (2025), RoboRefer; Zhoues/RoboRefer d97a995, Evaluation/test_benchmark.py:18-57 (layout, prompt),
+# Evaluation/summarize_acc.py:66-98 (score); the dataset's card on huggingface.co, BAAI/RefSpatial-Bench (Parquet files,
+# licence).
 
-    The masks are JPEG files, so that pixels at the border of a region have values between 0 and 255, and count in part.
-    Written fractions are those of an image of 640 x 480 pixels, whatever the mask's size.
 
-    Source: wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:52-69.
+class _RefSpatialWords(msgspec.Struct):
+    id: int
+    object: str
+    prompt: str
+    suffix: str
+    step: int
+
+
+class _RefSpatialEntry(_RefSpatialWords, rename={"image": "rgb_path", "mask": "mask_path"}):
+    image: str
+    mask: str
+
+
+class _RefSpatialRow(_RefSpatialWords):
+    image: ParquetImage
+    mask: ParquetImage
+
+
+def _task_of(path: Path) -> str:
+    return path.parent.name if path.suffix == ".json" else path.name.partition("-")[0].capitalize()
+
+
+def _folders_first(found: list[Path]) -> Iterator[Path]:
+    folders = {_task_of(path) for path in found if path.suffix == ".json"}
+    return (path for path in found if path.suffix == ".json" or _task_of(path) not in folders)
+
+
+def _refspatial_item(row: PublishedRow[_RefSpatialEntry | _RefSpatialRow]) -> BenchmarkItem:
+    entry = row.entry
+    image, mask = (image_of(row.path.parent, one) for one in (entry.image, entry.mask))
+    return BenchmarkItem(
+        row.key, image, entry.prompt, MaskTruth(mask, image),
+        splits={"task": _task_of(row.path), "steps": str(entry.step)}, phrase=entry.object,
+        prompt=f"{entry.prompt} {entry.suffix}",
+    )  # fmt: skip
+
+
+_refspatial_rows = reader_of(
+    [
+        *("Location/question.json", "data/location-*.parquet", "Placement/question.json", "data/placement-*.parquet"),
+        *("Unseen/question.json", "data/unseen-*.parquet"),
+    ],
+    {".json": _RefSpatialEntry, ".parquet": _RefSpatialRow},
+    _refspatial_item,
+    lambda row: f"{_task_of(row.path)}/{row.entry.id}",
+    _folders_first,
+)
+
+
+def _read_refspatial(folder: Path, source: str) -> Iterator[BenchmarkItem | DamagedItem]:
+    """Read the questions of all tasks in a folder, task by task."""
+    seen: set[str] = set()
+    for item in _refspatial_rows(folder, source):
+        yield DamagedItem(item.key, "its id occurs twice") if item.key in seen else item
+        seen.add(item.key)
+
+
+REFSPATIAL = Benchmark(
+    name="refspatial",
+    title="RefSpatial-Bench: location, placement, unseen",
+    answers="points",
+    layout="Location/, Placement/ and Unseen/ with question.json, image/ and mask/; or data/location-*.parquet, "
+    "data/placement-*.parquet and data/unseen-*.parquet; existing files are read",
+    source="download the dataset BAAI/RefSpatial-Bench from huggingface.co, and pass the folder that holds Location/, "
+    "Placement/ and Unseen/, or data/",
+    licence="Apache-2.0",
+    scorer="Zhoues/RoboRefer, Evaluation/summarize_acc.py:11-98",
+    reader=_read_refspatial,
+    score=lambda graded: of_parts(graded, "task", score=mean_credit),
+    published=100 + 100 + 77,  # README.md of BAAI/RefSpatial-Bench, dataset_info
+)
+
+# ------------------------------------------------------------------------------------------------ Where2Place
+#
+# "Point at the free space …" in photographs of rooms and tables, with the right pixels as a mask.
+#
+#     point_questions.jsonl    {"question_id", "image", "text", …} on each line; the text is the whole prompt
+#     images/                  named by `image`
+#     masks/00.jpg, 01.jpg, …  named by the number of the line, from 0, whatever `question_id` says
+#
+# The question of an item is its text up to the sentence that asks for the form of the answer. A pixel of a mask counts
+# by its value, 255 as 1: the masks are JPEG files, so that pixels at the border of a region have values between, and
+# count in part. Written fractions are those of an image of 640 x 480 pixels, whatever the mask's size.
+#
+# Sources: Yuan et al. (2024), RoboPoint; wentaoyuan/RoboPoint adbee8d, robopoint/eval/model_vqa.py (fields),
+# robopoint/eval/summarize_vqa.py:45-69 (masks, score); files and licence: the card of wentao-yuan/where2place,
+# README.md.
+
+_LINES = "point_questions.jsonl"
+
+
+class _Where2PlaceEntry(msgspec.Struct):
+    image: str
+    text: str
+
+
+def _where2place_item(row: PublishedRow[_Where2PlaceEntry]) -> BenchmarkItem:
+    image = image_inside(row.path.parent / "images", row.entry.image)
+    mask = image_inside(row.path.parent / "masks", f"{row.key}.jpg")
+    truth = MaskTruth(mask, image, lambda text, _width, _height: robopoint_cells(text), graded=True)
+    question = row.entry.text.partition(_FORM)[0].strip()
+    return BenchmarkItem(row.key, image, question, truth, phrase=question, prompt=row.entry.text)
+
+
+WHERE2PLACE = Benchmark(
+    name="where2place",
+    title="Where2Place",
+    answers="points",
+    layout=f"{_LINES}, images/, masks/00.jpg and so on",
+    source="download the dataset wentao-yuan/where2place from huggingface.co, and pass the folder that holds "
+    f"{_LINES}, images/ and masks/",
+    licence="Apache-2.0",
+    scorer="wentaoyuan/RoboPoint, robopoint/eval/summarize_vqa.py:9-69",
+    reader=reader_of(
+        [_LINES],
+        {".jsonl": _Where2PlaceEntry},
+        _where2place_item,
+        lambda row: f"{row.number:02d}",
+    ),
+    score=lambda graded: (mean_credit("Where2Place", graded),),
+    published=100,  # README.md of wentao-yuan/where2place
+)
+
+# ------------------------------------------------------------------------------------------------ RoboSpatial-Home
+#
+# Configuration and compatibility as yes or no, context as a point in a polygon.
+#
+# The Parquet files, or the folder that the authors' download script makes of them:
+#
+#     data/configuration-*.parquet     category, question, answer, img, depth_image, mask
+#     data/compatibility-*.parquet     the same
+#     data/context-*.parquet           the same; an answer is "[(0.41, 0.52), …]", a polygon in fractions of the sides
+#     annotations.json, images/        a list of the same, images by name relative to the folder
+#
+# Depth images are not read: models of this package answer these questions from colour. Masks come with context alone;
+# other projects count a point in the mask, the authors' scorer one in the polygon, which is used here. There is no
+# split of usual and counter-heuristic questions.
+#
+# The published scorer's rules differ from plain reading:
+#
+# - only the first of several points counts, and it must be a fraction of the image's sides;
+# - "(x, y)" is searched in the whole reply, then "[x, y]", both without a sign; only then a list with other numbers;
+# - a point on the polygon's edge is inside or outside by the ray rule;
+# - for yes and no the first letters of the reply count, so "not sure" and "nothing" are a no.
+#
+# Sources: Song et al. (2025), RoboSpatial; chanhee-luke/RoboSpatial-Eval 19f04a5: download_benchmark.py:60-152
+# (layout), evaluation.py:11-157 (score), README.md, "Leaderboard" (mean of the categories).
+
+_CATEGORIES = ("configuration", "compatibility", "context")
+_YES_NO = ("yes", "no")
+_LONGEST_LIST = 20_000  # characters of a list that is read as Python writes it
+_DEEPEST_LIST = 8  # brackets within brackets
+_UNSIGNED = r"\s*(\d+(?:\.\d*)?)\s*,\s*(\d+(?:\.\d*)?)\s*"
+_IN_ROUND = re.compile(rf"\({_UNSIGNED}\)")
+_IN_SQUARE = re.compile(rf"\[{_UNSIGNED}\]")
+
+
+def first_point(reply: str) -> FractionPoint | None:
+    """The point of a reply that counts, or None if the published scorer reads none (lines 57-153)."""
+    for form in (_IN_ROUND, _IN_SQUARE):
+        if (match := form.search(reply)) is not None:
+            return float(match[1]), float(match[2])
+    start = reply.find("[")
+    end = reply.find("]", start)
+    listed = reply[start + 1 : end].strip().removesuffix(",")
+    values = None if start < 0 or end < 0 else _literal(f"[{listed}]")
+    return _pair(values) or _pair(values[0]) if values and isinstance(values, list) else None
+
+
+def read_polygon(text: str) -> tuple[FractionPoint, ...] | None:
+    """Parse a polygon of the data, "[(0.1, 0.2), …]"; None with fewer than three points (lines 53-55).
 
     Args:
-        image: image of the question; the mask must have its size.
+        text: the item's answer.
+    """
+    value = _literal(text.strip())
+    if not isinstance(value, list) or len(value) < 3:
+        return None
+    points = [_pair(one) for one in value]
+    return None if None in points else tuple(point for point in points if point is not None)
+
+
+def in_polygon(point: FractionPoint, corners: Sequence[FractionPoint]) -> bool:
+    """Whether a point lies in a polygon: a ray from it to the right crosses an odd number of sides (lines 11-25).
+
+    A side counts if exactly one of its ends is above the point.
+
+    Args:
+        corners: N >= 3, in order round the polygon.
+    """
+    x, y = point
+    inside = False
+    for (x0, y0), (x1, y1) in zip(corners, (*corners[-1:], *corners[:-1]), strict=True):
+        if (y0 > y) != (y1 > y) and x < x0 + (y - y0) * (x1 - x0) / (y1 - y0):
+            inside = not inside
+    return inside
+
+
+def _literal(text: str) -> Any:
+    """Lists, tuples and numbers as Python writes them; None for anything else."""
+    deepest = depth = 0
+    for sign in text[: _LONGEST_LIST + 1]:
+        depth += (sign in "([{") - (sign in ")]}")
+        deepest = max(deepest, depth)
+    if len(text) > _LONGEST_LIST or deepest > _DEEPEST_LIST:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+
+
+def _pair(value: Any) -> FractionPoint | None:
+    if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(one, int | float) for one in value):
+        try:
+            return float(value[0]), float(value[1])
+        except OverflowError:
+            return None
+    return None
+
+
+def starts_as_published(reply: str, truth: ChoiceTruth) -> bool | None:
+    """Whether a reply starts with the right one of "yes" and "no", whatever follows (lines 32-45)."""
+    said = after_thinking(reply)
+    return said.strip().lower().startswith(truth.choices[truth.right]) if said else None
+
+
+@dataclass(frozen=True)
+class PolygonTruth:
+    """A polygon in which the first point has to lie.
+
+    A written reply with a fraction is read as published. Any other reply (tags, pixels, thousandths) is read as the
+    model's family is known to write; its first point comes with the answer.
+
+    Args:
+        corners: x, y as fractions of the image's sides, in order.
     """
 
-    mask: BenchmarkImage
-    image: BenchmarkImage
+    corners: tuple[FractionPoint, ...]
 
     def credit(self, answer: BenchmarkAnswer) -> float:
-        """Mean value of the marked pixels."""
-        weights = self.mask.read()[..., 0] / 255.0
-        height, width = self.image.read().shape[:2]
-        if weights.shape != (height, width):
-            got = f"the mask has {weights.shape[1]}x{weights.shape[0]} pixels, the image {width}x{height}"
-            raise FileError(self.mask.name, got, "download both again")
-        if as_published(answer):
-            return share_in_mask(robopoint_cells(after_thinking(answer.text)) or (), weights)
-        pixels = [(math.floor(x * width), math.floor(y * height)) for x, y in answer.points]
-        return share_in_mask(tuple((x, y, x + 1, y + 1) for x, y in pixels), weights)
+        """1 for a first point in the polygon, else 0."""
+        written = first_point(after_thinking(answer.text))
+        if written is None or not all(0.0 <= value <= 1.0 for value in written):
+            written = answer.points[0] if answer.points else written
+        return float(written is not None and in_polygon(written, self.corners))
 
     def described(self) -> str:
-        """What identifies the truth: the mask's name."""
-        return self.mask.name
+        """What identifies the truth."""
+        return repr(self.corners)
 
 
-def as_published(answer: BenchmarkAnswer) -> bool:
-    """Whether to use the published reader: the answer has fractions in round brackets, or nothing else was read."""
-    return not answer.points or _FRACTIONS.search(after_thinking(answer.text)) is not None
+class _HomeWords(msgspec.Struct):
+    category: str
+    question: str
+    answer: str
+
+
+class _HomeEntry(_HomeWords):
+    img: str
+
+
+class _HomeRow(_HomeWords):
+    img: ParquetImage
+
+
+def _home_key(row: PublishedRow[Any]) -> str:
+    part = row.entry.category if row.path.suffix == ".json" else row.path.name.partition("-")[0]
+    return f"{part}/{row.number}"
+
+
+def _home_item(row: PublishedRow[_HomeEntry | _HomeRow]) -> BenchmarkItem:
+    entry = row.entry
+    image = image_of(row.path.parent, entry.img)
+    answer = entry.answer.strip().lower()
+    if entry.category not in _CATEGORIES:
+        raise DamagedError(f"{entry.category!r} is none of {', '.join(_CATEGORIES)}")
+    if not entry.question or not answer:
+        raise DamagedError("it has no question or no answer")
+    splits = {"category": entry.category}
+    if answer in _YES_NO:
+        yes_or_no = ChoiceTruth(_YES_NO, _YES_NO.index(answer), starts_as_published)
+        return BenchmarkItem(row.key, image, entry.question, yes_or_no, splits=splits, prompt=entry.question)
+    corners = read_polygon(entry.answer)
+    if corners is None:
+        raise DamagedError(f"its answer {entry.answer[:80]!r} is not yes, no or a polygon")
+    words = entry.question.partition(_FORM)[0].strip()
+    truth = PolygonTruth(corners)
+    return BenchmarkItem(row.key, image, words, truth, splits=splits, phrase=words, prompt=entry.question)
+
+
+def _score_robospatial(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
+    """Accuracy of each category, of all questions, and the means of the leaderboard.
+
+    Published: chanhee-luke/RoboSpatial-Eval at 19f04a5, evaluation.py:225-232 (categories), main.py:305-307 (all);
+    README.md, "Leaderboard": "VQA avg" of configuration and compatibility, "Total" of all three categories.
+    """
+    parts = by_part(graded, "category")
+    scores = [accuracy(category, parts[category]) for category in _CATEGORIES if category in parts]
+    scores.append(accuracy("all questions", graded))
+    for name, of in (("VQA avg", _CATEGORIES[:2]), ("Total", _CATEGORIES)):
+        if all(category in parts for category in of):
+            scores.append(mean_of_accuracies(name, [(1 / len(of), parts[category]) for category in of]))
+    return tuple(scores)
+
+
+ROBOSPATIAL = Benchmark(
+    name="robospatial",
+    title="RoboSpatial-Home: configuration, compatibility, context",
+    answers="options and points",
+    layout="data/configuration-*.parquet, data/compatibility-*.parquet and data/context-*.parquet, or annotations.json "
+    "with images/; existing files are read",
+    source="download the dataset chanhee-luke/RoboSpatial-Home from huggingface.co, and pass the folder that holds "
+    "data/; or the one that download_benchmark.py of github.com/chanhee-luke/RoboSpatial-Eval makes",
+    licence="Apache-2.0",
+    scorer="chanhee-luke/RoboSpatial-Eval, evaluation.py:11-157, main.py:305-307",
+    reader=reader_of(
+        [*(f"data/{category}-*.parquet" for category in _CATEGORIES), "annotations.json"],
+        {".parquet": _HomeRow, ".json": _HomeEntry},
+        _home_item,
+        _home_key,
+        lambda found: [path for path in found if path.suffix == ".parquet"] or found,
+    ),
+    score=_score_robospatial,
+    published=123 + 105 + 122,  # viewer of chanhee-luke/RoboSpatial-Home
+)

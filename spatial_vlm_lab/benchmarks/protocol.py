@@ -23,7 +23,7 @@ FractionPoint = tuple[float, float]
 
 
 class BenchmarkImage(Protocol):
-    """An image of an item; it is decoded only when read. See `images`."""
+    """An image of an item; it is decoded only when read. See `published_files`."""
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class BenchmarkAnswer:
 
 
 class PointTruth(Protocol):
-    """Truth of an item that asks for points; each such benchmark has its own class, or uses `masks.MaskTruth`."""
+    """Truth of an item that asks for points; see `pointing`."""
 
     def credit(self, answer: BenchmarkAnswer) -> float:
         """Credit by the benchmark's rules, 0 to 1; 0 for an answer without points.
@@ -78,10 +78,13 @@ class ChoiceTruth:
     Args:
         choices: two or more different texts, in the order shown to a model.
         right: index of the right option.
+        rule: whether a written reply is right by published rules; None if they cannot tell, so that the option that
+            the package read counts.
     """
 
     choices: tuple[str, ...]
     right: int
+    rule: Callable[[str, ChoiceTruth], bool | None] | None = None
 
     def __post_init__(self) -> None:
         if len(self.choices) < 2 or len(set(self.choices)) < len(self.choices) or not all(self.choices):
@@ -91,7 +94,8 @@ class ChoiceTruth:
 
     def credit(self, answer: BenchmarkAnswer) -> float:
         """1 for the right option, else 0."""
-        return float(answer.choice == self.right)
+        right = self.rule(answer.text, self) if self.rule is not None and answer.text else None
+        return float(answer.choice == self.right if right is None else right)
 
     def described(self) -> str:
         """What identifies the truth."""
@@ -139,6 +143,10 @@ class DamagedItem:
     reason: str
 
 
+class DamagedError(Exception):
+    """A row of a published file cannot be asked; the text is the reason."""
+
+
 @dataclass(frozen=True)
 class GradedItem:
     """An item with the credit of its answer.
@@ -173,11 +181,11 @@ class PublishedScore:
     note: str = ""
 
 
-ReadItems = Callable[[Path], Iterator[BenchmarkItem | DamagedItem]]
+ReadItems = Callable[[Path, str], Iterator[BenchmarkItem | DamagedItem]]
 """Yields the items of a folder in the order of the published files.
 
-Raises FileError if the data is missing (with `Benchmark.source` as fix) or a complete file does not have the published
-form; a damaged item is yielded as DamagedItem.
+Raises FileError if the data is missing (with `Benchmark.source`, the second argument, as fix) or a complete file does
+not have the published form; a damaged item is yielded as DamagedItem.
 """
 ScoreItems = Callable[[Sequence[GradedItem]], tuple[PublishedScore, ...]]
 """Scores as published; called with one graded item or more."""
@@ -200,9 +208,13 @@ class Benchmark:
     source: str
     licence: str
     scorer: str
-    read: ReadItems
+    reader: ReadItems
     score: ScoreItems
     published: int | None = None
+
+    def read(self, folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
+        """Yield the items of a folder; see ReadItems."""
+        return self.reader(folder, self.source)
 
 
 def shuffled(choices: Sequence[str], right: int, key: str) -> ChoiceTruth:

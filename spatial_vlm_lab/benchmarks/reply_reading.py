@@ -20,6 +20,11 @@ def letters(count: int) -> str:
     return "".join(chr(ord("A") + n) for n in range(count))
 
 
+def after_thinking(text: str) -> str:
+    """The part of a reply after its last "</think>", for published rules, which know no thoughts."""
+    return text.rsplit(_THOUGHT, 1)[-1].lstrip() if _THOUGHT in text else text
+
+
 def read_choice(text: str, choices: Sequence[str]) -> int | None:
     """The only option that a reply names; None if it names none or several.
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from rich.table import Table
 
 from spatial_vlm_lab.benchmarks.protocol import Benchmark, GradedItem, PublishedScore
 from spatial_vlm_lab.benchmarks.published_files import LARGEST_LISTING
-from spatial_vlm_lab.benchmarks.running import BenchmarkItems, BenchmarkRun, chance_of
-from spatial_vlm_lab.benchmarks.scoring import by_part, resampled_mean, share_right
+from spatial_vlm_lab.benchmarks.running import BenchmarkItems, BenchmarkRun
+from spatial_vlm_lab.benchmarks.scoring import by_part, mean_credit, resampled_mean
 from spatial_vlm_lab.comparison.compared_models import ComparedModel
-from spatial_vlm_lab.scoring.clustering import clustered
+from spatial_vlm_lab.scoring.clustering import clustered, holm
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.documents import read_json
 from spatial_vlm_ros.files.writing import REPLACE, write_json
@@ -28,107 +28,50 @@ _MOST_TOGETHER = 4  # most scores with the same note that are listed
 _MOST_NAMED = 20  # most damaged items and failures shown in a terminal
 
 
-@dataclass(frozen=True)
-class SplitShare:
-    """Result for one part of a split.
+def split_share(graded: Sequence[GradedItem]) -> dict[str, Any]:
+    """Mean credit (0 to 1) of items with its 95 % interval: Wilson's, or percentiles over resampled items.
 
-    Args:
-        k: items with full credit, if all credits are 0 or 1; otherwise None.
-        value: mean credit, 0 to 1.
-        low: lower end of its 95 % interval: Wilson for shares, percentiles over resampled items for other credits.
-        high: upper end of the interval.
+    k is None, and the interval by resampling, if credits are not all 0 or 1.
     """
-
-    n: int
-    k: int | None
-    value: float
-    low: float
-    high: float
+    found = _score(mean_credit("", graded))
+    return {name: found[name] for name in ("n", "k", "value", "low", "high")}
 
 
-@dataclass(frozen=True)
-class ModelDifference:
-    """Difference of a model to the first one, on the items that both answered.
-
-    Args:
-        difference: mean credit of the model minus that of the first, with its 95 % interval (Newcombe's for pairs;
-            percentiles over resampled items if credits are not 0 or 1).
-        lost: items that only the first has right; None if credits are not 0 or 1, like the next three.
-        gained: items that only this model has right.
-        p: p-value of McNemar's exact test.
-        p_holm: p-value corrected for the number of models by Holm's method.
-    """
-
-    n: int
-    difference: Interval
-    lost: int | None = None
-    gained: int | None = None
-    p: float | None = None
-    p_holm: float | None = None
-
-
-def split_share(graded: Sequence[GradedItem]) -> SplitShare:
-    """Compute the result for one or more items."""
-    if all(one.credit in (0.0, 1.0) for one in graded):
-        share = share_right(graded)
-        return SplitShare(share.n, share.k, share.share, share.low, share.high)
-    found = resampled_mean([one.credit for one in graded])
-    return SplitShare(len(graded), None, found.value, found.low, found.high)
-
-
-def splits_of(graded: Sequence[GradedItem]) -> dict[str, dict[str, SplitShare]]:
+def splits_of(graded: Sequence[GradedItem]) -> dict[str, dict[str, dict[str, Any]]]:
     """Split → part → share; including RULE if items are marked as usual or counter-heuristic."""
-    found: dict[str, dict[str, SplitShare]] = {}
+    found = {}
     for name in dict.fromkeys(name for one in graded for name in one.item.splits):
-        parts = by_part([one for one in graded if name in one.item.splits], lambda one: one.item.splits[name])  # noqa: B023
-        found[name] = {part: split_share(items) for part, items in sorted(parts.items())}
-    marked = [one for one in graded if one.item.counter_heuristic is not None]
-    if marked:
-        parts = by_part(marked, lambda one: CONTRARY if one.item.counter_heuristic else USUAL)
-        found[RULE] = {part: split_share(parts[part]) for part in (USUAL, CONTRARY) if part in parts}
+        found[name] = {part: split_share(items) for part, items in sorted(by_part(graded, name).items())}
+    for part, contrary in ((USUAL, False), (CONTRARY, True)):
+        items = [one for one in graded if one.item.counter_heuristic is contrary]
+        if items:
+            found.setdefault(RULE, {})[part] = split_share(items)
     return found
 
 
-def rule_difference(parts: Mapping[str, SplitShare]) -> Interval | None:
-    """Usual - counter-heuristic, 95 % by Newcombe's method; None without such items or with partial credits."""
-    usual, contrary = parts.get(USUAL), parts.get(CONTRARY)
-    if usual is None or contrary is None or usual.k is None or contrary.k is None:
-        return None
-    return newcombe(usual.k, usual.n, contrary.k, contrary.n)
+def difference(first: Sequence[GradedItem], other: Sequence[GradedItem]) -> dict[str, Any] | None:
+    """Difference of a model to the first one, on the items that both answered; None without any.
 
-
-def over_groups(graded: Sequence[GradedItem]) -> Interval | None:
-    """Share of right items with its interval over groups with correlated errors; None without groups."""
-    cases = [(one.item.group or one.item.key, one.credit == 1.0) for one in graded]
-    shared = len({group for group, _ in cases}) < len(cases) and all(one.credit in (0.0, 1.0) for one in graded)
-    return clustered(cases) if shared else None
-
-
-def difference(first: Sequence[GradedItem], other: Sequence[GradedItem]) -> ModelDifference | None:
-    """Difference of two models; None if both answered no common item."""
+    Returns:
+        The difference is the mean credit of the model minus that of the first (its interval is Newcombe's for pairs;
+        percentiles over resampled items if credits are not 0 or 1). lost are items that only the first has right,
+        gained those that only this model has, p is that of McNemar's exact test; None if credits are not 0 or 1. The
+        caller fills in p_holm, which is p corrected for the number of models by Holm.
+    """
     known = {one.item.key: one.credit for one in first}
     pairs = [(known[one.item.key], one.credit) for one in other if one.item.key in known]
     if not pairs:
         return None
-    if any(credit not in (0.0, 1.0) for pair in pairs for credit in pair):
-        return ModelDifference(len(pairs), resampled_mean([b - a for a, b in pairs]))
-    both, lost = pairs.count((1.0, 1.0)), pairs.count((1.0, 0.0))
-    gained, neither = pairs.count((0.0, 1.0)), pairs.count((0.0, 0.0))
-    change = newcombe_paired(both, gained, lost, neither)
-    return None if change is None else ModelDifference(len(pairs), change, lost, gained, mcnemar(lost, gained))
-
-
-def corrected(ps: Sequence[float]) -> list[float]:
-    """p-values corrected for their number.
-
-    Source: Holm (1979), A simple sequentially rejective multiple test procedure.
-    """
-    order = sorted(range(len(ps)), key=lambda n: ps[n])
-    found, most = [0.0] * len(ps), 0.0
-    for rank, n in enumerate(order):
-        most = max(most, min(1.0, (len(ps) - rank) * ps[n]))
-        found[n] = most
-    return found
+    found: dict[str, Any] = {"n": len(pairs), "difference": None}
+    found |= dict.fromkeys(("lost", "gained", "p", "p_holm"))
+    if all(credit in (0.0, 1.0) for pair in pairs for credit in pair):
+        both, lost = pairs.count((1.0, 1.0)), pairs.count((1.0, 0.0))
+        gained, neither = pairs.count((0.0, 1.0)), pairs.count((0.0, 0.0))
+        change = newcombe_paired(both, gained, lost, neither)
+        found |= {"lost": lost, "gained": gained, "p": mcnemar(lost, gained)}
+    else:
+        change = resampled_mean([b - a for a, b in pairs])
+    return found | {"difference": _interval(change)}
 
 
 # ------------------------------------------------------------------------------------------------ the report
@@ -144,8 +87,10 @@ def report_of(
     """Build the report as plain values, without times: runs with the same answers give the same bytes."""
     names = list(runs)
     against = {name: difference(runs[names[0]].graded, runs[name].graded) for name in names[1:]}
-    tested = [name for name, found in against.items() if found is not None and found.p is not None]
-    holm = dict(zip(tested, corrected([_p(against[name]) for name in tested]), strict=True))
+    tested = [found for found in against.values() if found is not None and found["p"] is not None]
+    for found, p in zip(tested, holm([found["p"] for found in tested]), strict=True):
+        found["p_holm"] = p
+    chance = sum(1.0 / max(1, len(item.choices)) for item in read.items) / len(read.items)
     return {
         "schema": SCHEMA,
         "benchmark": benchmark.name,
@@ -158,23 +103,18 @@ def report_of(
         "published_items": benchmark.published,
         "asked": sum(item.key not in read.damaged for item in read.items),
         "damaged": [asdict(one) for one in sorted(read.damaged.values(), key=lambda one: one.key)],
-        "chance": chance_of(read.items),
+        # accuracy of guessing, 0 to 1; None if an item asks for points
+        "chance": round(chance, 6) if all(item.choices for item in read.items) else None,
         "models": [_model(benchmark, models[name], run) for name, run in runs.items()],
-        "against_first": {
-            name: None if found is None else {**asdict(found), "p_holm": holm.get(name)}
-            for name, found in against.items()
-        },
+        "against_first": against,
     }  # fmt: skip
 
 
-def _p(found: ModelDifference | None) -> float:
-    return 1.0 if found is None or found.p is None else found.p
-
-
 def _model(benchmark: Benchmark, model: ComparedModel, run: BenchmarkRun) -> dict[str, Any]:
-    groups = over_groups(run.graded) if run.graded else None
     splits = splits_of(run.graded)
-    rule = rule_difference(splits.get(RULE, {}))
+    rule = [(part["k"], part["n"]) for part in splits.get(RULE, {}).values() if part["k"] is not None]
+    cases = [(one.item.group or one.item.key, one.credit) for one in run.graded]
+    grouped = len({group for group, _ in cases}) < len(cases) and all(credit in (0.0, 1.0) for _, credit in cases)
     return {
         "name": model.name,
         "backend": model.backend,
@@ -185,12 +125,16 @@ def _model(benchmark: Benchmark, model: ComparedModel, run: BenchmarkRun) -> dic
         "failed": [{"item": item, "error": error} for item, error in run.failed.items()],
         "unread": [{"item": item, "reason": reason} for item, reason in run.unread.items()],
         "stopped": run.stopped,
-        "all": asdict(split_share(run.graded)) if run.graded else None,
-        "over_groups": None if groups is None else asdict(groups),
+        "all": split_share(run.graded) if run.graded else None,
+        "over_groups": _interval(clustered(cases) if grouped else None),
         "scores": [_score(one) for one in benchmark.score(run.graded)] if run.graded else [],
-        "splits": {name: {part: asdict(share) for part, share in parts.items()} for name, parts in splits.items()},
-        "usual_less_counter_heuristic": None if rule is None else asdict(rule),
+        "splits": splits,
+        "usual_less_counter_heuristic": _interval(newcombe(*rule[0], *rule[1]) if len(rule) == 2 else None),
     }
+
+
+def _interval(found: Interval | None) -> dict[str, Any] | None:
+    return None if found is None else asdict(found)
 
 
 def _score(score: PublishedScore) -> dict[str, Any]:

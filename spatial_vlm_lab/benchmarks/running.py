@@ -3,19 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from spatial_vlm_lab.benchmarks.answers import AnswerFile, AnsweringModel
 from spatial_vlm_lab.benchmarks.asking import BenchmarkModel
-from spatial_vlm_lab.benchmarks.protocol import (
-    Benchmark,
-    BenchmarkAnswer,
-    BenchmarkItem,
-    DamagedItem,
-    GradedItem,
-)
+from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkItem, DamagedItem, GradedItem
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 
 MOST_FAILURES = 3
@@ -114,19 +108,9 @@ def run_model(
                 in_a_row = 0
             if answer.unread:
                 run.unread[item.key] = answer.unread
-            run.graded.append(GradedItem(item, credit, was_answered(answer, credit)))
+            # published rules may read a right answer where the package reads no option and no point
+            answered = answer.choice is not None or bool(answer.points) or credit > 0.0
+            run.graded.append(GradedItem(item, credit, answered))
         if progress is not None:
             progress(n + 1, len(read.items))
     return run
-
-
-def was_answered(answer: BenchmarkAnswer, credit: float) -> bool:
-    """Whether an option or a point was given, or the benchmark's own rules read a right answer."""
-    return answer.choice is not None or bool(answer.points) or credit > 0.0
-
-
-def chance_of(items: Sequence[BenchmarkItem]) -> float | None:
-    """Accuracy of guessing, 0 to 1; None if an item asks for points."""
-    if not all(item.choices for item in items):
-        return None
-    return round(sum(1.0 / len(item.choices) for item in items) / len(items), 6)

@@ -6,25 +6,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from spatial_vlm_lab.benchmarks.protocol import GradedItem, PublishedScore
-from spatial_vlm_lab.scoring.clustering import RESAMPLES
-from spatial_vlm_ros.types.proportions import Interval, Share, wilson
+from spatial_vlm_lab.scoring.clustering import clustered
+from spatial_vlm_ros.types.proportions import Interval, wilson
 
-_SEED = 0
 _DIGITS = 6
 
 
 def accuracy(name: str, graded: Sequence[GradedItem]) -> PublishedScore:
-    """Share of items that are right, with its Wilson interval; an item without an answer is wrong."""
-    share = share_right(graded)
+    """Share of items with full credit, with its Wilson interval; an item without an answer is wrong."""
+    share = wilson(sum(one.credit == 1.0 for one in graded), len(graded))
     return PublishedScore(name, share.share, share.n, share)
-
-
-def share_right(graded: Sequence[GradedItem]) -> Share:
-    """Share of items with full credit."""
-    return wilson(sum(one.credit == 1.0 for one in graded), len(graded))
 
 
 def mean_credit(name: str, graded: Sequence[GradedItem]) -> PublishedScore:
@@ -46,10 +38,8 @@ def resampled_mean(values: Sequence[float]) -> Interval:
     Args:
         values: one or more, 0 to 1.
     """
-    table = np.asarray(values, np.float64)
-    drawn = np.random.default_rng(_SEED).integers(len(table), size=(RESAMPLES, len(table)))
-    low, high = np.percentile(table[drawn].mean(axis=1), (2.5, 97.5))
-    return Interval(round(float(table.mean()), _DIGITS), round(float(low), _DIGITS), round(float(high), _DIGITS))
+    only = round(values[0], _DIGITS)
+    return clustered((str(n), value) for n, value in enumerate(values)) or Interval(only, only, only)
 
 
 def mean_of_accuracies(name: str, parts: Sequence[tuple[float, Sequence[GradedItem]]]) -> PublishedScore:
@@ -62,7 +52,7 @@ def mean_of_accuracies(name: str, parts: Sequence[tuple[float, Sequence[GradedIt
     Args:
         parts: weight and items of each part, at least one item each. The weights sum to 1.
     """
-    shares = [(weight, share_right(graded)) for weight, graded in parts]
+    shares = [(weight, wilson(sum(one.credit == 1.0 for one in graded), len(graded))) for weight, graded in parts]
     value = sum(weight * share.share for weight, share in shares)
     down = math.sqrt(sum((weight * (share.share - share.low)) ** 2 for weight, share in shares))
     up = math.sqrt(sum((weight * (share.high - share.share)) ** 2 for weight, share in shares))
@@ -70,9 +60,24 @@ def mean_of_accuracies(name: str, parts: Sequence[tuple[float, Sequence[GradedIt
     return PublishedScore(name, interval.value, sum(share.n for _, share in shares), interval=interval)
 
 
-def by_part(graded: Sequence[GradedItem], part: Callable[[GradedItem], str]) -> dict[str, list[GradedItem]]:
-    """Group items by a function, in order of first occurrence."""
+def by_part(graded: Sequence[GradedItem], split: str) -> dict[str, list[GradedItem]]:
+    """Group the items of a split by their parts, in order of first occurrence."""
     parts: dict[str, list[GradedItem]] = {}
     for one in graded:
-        parts.setdefault(part(one), []).append(one)
+        if split in one.item.splits:
+            parts.setdefault(one.item.splits[split], []).append(one)
     return parts
+
+
+def of_parts(
+    graded: Sequence[GradedItem],
+    split: str,
+    name: str = "{}",
+    score: Callable[[str, Sequence[GradedItem]], PublishedScore] = accuracy,
+) -> tuple[PublishedScore, ...]:
+    """Score of each part of a split.
+
+    Args:
+        name: of a score; {} is the part.
+    """
+    return tuple(score(name.format(part), items) for part, items in by_part(graded, split).items())

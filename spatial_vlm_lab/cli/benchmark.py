@@ -156,14 +156,14 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
 
 def _asked(model: ComparedModel, ask: str, read: BenchmarkItems, answers: AnswerFile) -> BenchmarkRun:
     """Run one model; it is loaded only while it answers."""
-    from spatial_vlm_lab.benchmarks.asking import load_model
-    from spatial_vlm_lab.benchmarks.model_identity import asked_model
+    from spatial_vlm_lab.benchmarks.answers import asked_model
+    from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, load_benchmark_backend
     from spatial_vlm_lab.benchmarks.running import run_model
     from spatial_vlm_ros.output import terminal
 
     asked = asked_model(model)
     answers.begin(asked)  # before the model is loaded
-    loaded = load_model(model, ask)
+    loaded = BenchmarkModel(model.name, load_benchmark_backend(model.backend, model.options), ask)
     with terminal.counting(f"evaluating {model.name}") as progress:
         run = run_model(loaded, asked, read, answers, progress)
     if run.known:

@@ -108,7 +108,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
       spatial-vlm evaluate --frames recordings/ --baseline scores.json --html report.html --junit report.xml
       spatial-vlm evaluate --frames recordings/ --answers new.jsonl --baseline old.jsonl
     """
-    from spatial_vlm_lab.reports import terminal_evaluation
+    from spatial_vlm_lab.reports import terminal
     from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_json, evaluation_of
     from spatial_vlm_lab.scoring.model_spec import models_of
     from spatial_vlm_lab.scoring.runs import read_runs
@@ -151,7 +151,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         with stopped_cleanly():
             files.write(evaluation, runs, _title(sources))
     finally:  # the figures are printed even if a report cannot be written
-        print_json(evaluation_json(evaluation)) if as_json else terminal_evaluation.evaluation(evaluation)
+        print_json(evaluation_json(evaluation)) if as_json else terminal.evaluation(evaluation)
     if done is not None and not done.is_whole:
         say(f"{done.summary()}; run the same command with --resume to try them again", err=True)
         sys.exit(FAILED)
@@ -169,8 +169,7 @@ def _cases(
     answers: Path | None, notes: list[str],
 ) -> Iterable[EvaluatedCase]:  # fmt: skip
     """Evaluate every case with every model, or with the given answers."""
-    from spatial_vlm_lab.scoring.running import evaluate_models
-    from spatial_vlm_lab.scoring.stored_answers import judge_answers, read_answers
+    from spatial_vlm_lab.scoring.sources import evaluate_models, judge_answers, read_answers
     from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.types import FrameOfReference
 

@@ -82,11 +82,11 @@ class ReportFiles:
     def check_installed(self) -> None:
         """Check before a long run that the packages for the reports are installed."""
         from spatial_vlm_lab.reports import report
-        from spatial_vlm_lab.scoring import rows_file
+        from spatial_vlm_lab.scoring import rows
 
         report.check_installed(html=self.html is not None, junit=self.junit is not None)
         if self.parquet is not None:
-            rows_file.check_installed()
+            rows.check_installed()
 
     def wants_image(self, already: int) -> bool:
         """Whether to show another failure image if a model already has `already` images."""
@@ -103,7 +103,7 @@ class ReportFiles:
         from spatial_vlm_lab.reports.markdown_evaluation import markdown_evaluation
         from spatial_vlm_lab.reports.report import evaluation_page
         from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_json
-        from spatial_vlm_lab.scoring.rows_file import write_rows
+        from spatial_vlm_lab.scoring.rows import write_rows
 
         if self.out is not None:
             text = json.dumps(evaluation_json(evaluation), ensure_ascii=False, allow_nan=False)

@@ -55,34 +55,30 @@ def models_of(
     """
     models: dict[str, ComparedModel] = {}
     for text in judges:
-        model = _model(text, option)
-        if model.name in models:
+        named = _NAMED.fullmatch(text.strip())
+        name, rest = (named[1], named[2].strip()) if named else ("", text.strip())
+        backend, _, options = rest.partition(" ")
+        if not backend:
+            repair = 'write "relation-judge", or "qwen=qwen-vl model=FOLDER"'
+            raise InputError(option, repr(text), "BACKEND OPTIONS or NAME=BACKEND OPTIONS", repair)
+        given, name = parse_options(options), name or backend
+        if name in models:
             repair = 'give each its own name: "small=relation-judge"'
-            raise InputError(option, f"{model.name!r} twice", "each name once", repair)
-        models[model.name] = model
+            raise InputError(option, f"{name!r} twice", "each name once", repair)
+        shipped = backend == SMALL_JUDGE and not given.get("model")
+        models[name] = ComparedModel(
+            name, backend, MappingProxyType(given), _shipped_calibration() if shipped else None
+        )
     for text in calibrations:
         named = _NAMED.fullmatch(text)
-        name, path = (named[1], named[2]) if named and named[1] in models else (None, text)
-        if name is None and len(models) > 1:
+        name, path = (named[1], named[2]) if named and named[1] in models else (next(iter(models)), text)
+        if path == text and len(models) > 1:
             known = ", ".join(models)
             raise InputError(
                 "--calibration", repr(text), f"NAME=FILE, NAME one of {known}", "name the model that it belongs to"
             )
-        name = name or next(iter(models))
         models[name] = replace(models[name], calibration=Path(path))
     return tuple(models.values())
-
-
-def _model(text: str, option: str) -> ComparedModel:
-    named = _NAMED.fullmatch(text.strip())
-    name, rest = (named[1], named[2].strip()) if named else ("", text.strip())
-    backend, _, options = rest.partition(" ")
-    if not backend:
-        repair = 'write "relation-judge", or "qwen=qwen-vl model=FOLDER"'
-        raise InputError(option, repr(text), "BACKEND OPTIONS or NAME=BACKEND OPTIONS", repair)
-    given = parse_options(options)
-    shipped = backend == SMALL_JUDGE and not given.get("model")
-    return ComparedModel(name or backend, backend, MappingProxyType(given), _shipped_calibration() if shipped else None)
 
 
 def _shipped_calibration() -> Path:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from spatial_vlm_ros.types.proportions import Interval, Share, mcnemar, wilson
 _LEVEL = 0.05
 _RESAMPLES = 10_000
 _SEED = 19470618
+_T = TypeVar("_T")
 
 
 class ComparisonVerdict(str, enum.Enum):
@@ -94,7 +96,32 @@ class Comparison:
         return any((change.lost > change.gained) for change in self.changes)
 
 
-_Pair = tuple[CaseResult, StoredAnswer]
+Metric = tuple[str, bool, Callable[[CaseResult], bool], Callable[[CaseResult], bool]]
+"""Name, whether more is better, of which cases, and what counts."""
+
+METRICS: tuple[Metric, ...] = (
+    ("as expected", True, lambda _: True, lambda r: r.as_expected),
+    ("right instance", True, lambda r: r.expected_status is Status.OK, lambda r: r.as_expected),
+    ("wrong pose", False, lambda _: True, lambda r: r.status is Status.OK and not r.as_expected),
+    ("pose on refusal", False, lambda r: r.expected_status is not Status.OK, lambda r: r.status is Status.OK),
+)
+
+
+def paired(
+    some: Sequence[CaseResult], others: Sequence[_T], key: Callable[[CaseResult], Any], key_of: Callable[[_T], Any]
+) -> list[tuple[CaseResult, _T]]:
+    """Cases and others with the same key, repeated ones in their order."""
+    there: dict[Any, list[_T]] = defaultdict(list)
+    for other in reversed(others):
+        there[key_of(other)].append(other)
+    return [(one, there[key(one)].pop()) for one in some if there[key(one)]]
+
+
+def verdict_of(p: float, is_better: bool) -> ComparisonVerdict:
+    """Verdict on what is better, if that is not chance."""
+    if p >= _LEVEL:
+        return ComparisonVerdict.CANNOT_TELL
+    return ComparisonVerdict.BETTER if is_better else ComparisonVerdict.WORSE
 
 
 def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Comparison:
@@ -102,22 +129,26 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
 
     The image is told by the last part of its source, where both runs name one, and by frame or stamp.
     """
-    answers: dict[tuple[str, str, str], list[StoredAnswer]] = defaultdict(list)
     has_sources = any(answer.source for answer in before)
-    for answer in reversed(before):
-        answers[_last(answer.source), answer.frame, answer.instruction].append(answer)
-    pairs: list[_Pair] = []
-    for result in now:
-        found = answers[_last(result.source) if has_sources else "", result.image, result.instruction]
-        if found:
-            pairs.append((result, found.pop()))
-    if not pairs:
+    answered = paired(
+        now,
+        before,
+        lambda r: (_last(r.source) if has_sources else "", r.image, r.instruction),
+        lambda a: (_last(a.source), a.frame, a.instruction),
+    )
+    if not answered:
         raise InputError(
             "baseline", f"{len(before)} answers to other cases", "answers to the same frames and instructions",
             "use a run over the same folder",
         )  # fmt: skip
-    changes = tuple(_changes(pairs))
+    pairs = [(result, _judged(result, answer)) for result, answer in answered]
+    changes = tuple(_change(metric, pairs) for metric in METRICS)
     verdicts = {change.verdict for change in changes}
+    switches = [
+        (then.as_expected, Switch(r.image, r.instruction, r.status, r.id, then.status, then.id))
+        for r, then in pairs
+        if r.as_expected != then.as_expected
+    ]
     return Comparison(
         n=len(pairs),
         only_now=len(now) - len(pairs),
@@ -127,8 +158,8 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
             (v for v in (ComparisonVerdict.WORSE, ComparisonVerdict.BETTER) if v in verdicts),
             ComparisonVerdict.CANNOT_TELL,
         ),
-        lost=tuple(_switch(pair) for pair in pairs if _good_before(pair) and not pair[0].as_expected),
-        gained=tuple(_switch(pair) for pair in pairs if pair[0].as_expected and not _good_before(pair)),
+        lost=tuple(switch for was_good, switch in switches if was_good),
+        gained=tuple(switch for was_good, switch in switches if not was_good),
     )
 
 
@@ -136,59 +167,26 @@ def _last(source: str) -> str:
     return source.rstrip("/").rpartition("/")[2]
 
 
-def _good_before(pair: _Pair) -> bool:
-    result, answer = pair
+def _judged(result: CaseResult, answer: StoredAnswer) -> CaseResult:
+    """A stored answer to a case, judged by what the case expects now."""
     if result.expected_answer is not None and answer.status is Status.ANSWERED:
-        if answer.answer is not None:
-            return result.expected_answer.fits(answer.answer)
-        return bool(answer.as_expected)
-    return is_expected(result.expected_status, result.expected_id, answer.status, answer.id, result.expected_also)
+        fits = None if answer.answer is None else result.expected_answer.fits(answer.answer)
+        good = bool(answer.as_expected) if fits is None else fits
+    else:
+        good = is_expected(result.expected_status, result.expected_id, answer.status, answer.id, result.expected_also)
+    return replace(result, status=answer.status, id=answer.id, as_expected=good)
 
 
-def _switch(pair: _Pair) -> Switch:
-    result, answer = pair
-    return Switch(result.image, result.instruction, result.status, result.id, answer.status, answer.id)
-
-
-def _changes(pairs: Sequence[_Pair]) -> Iterator[Change]:
-    """All metrics. For each: of which cases, its name, its direction, and what counts, now and before."""
-    answerable = [pair for pair in pairs if pair[0].expected_status is Status.OK]
-    refusable = [pair for pair in pairs if pair[0].expected_status is not Status.OK]
-
-    def good(pair: _Pair) -> tuple[bool, bool]:
-        return pair[0].as_expected, _good_before(pair)
-
-    def posed(pair: _Pair) -> tuple[bool, bool]:
-        return pair[0].status is Status.OK, pair[1].status is Status.OK
-
-    def wrong(pair: _Pair) -> tuple[bool, bool]:
-        (now, before), (good_now, good_then) = posed(pair), good(pair)
-        return now and not good_now, before and not good_then
-
-    yield _change("as expected", True, pairs, good)
-    yield _change("right instance", True, answerable, good)
-    yield _change("wrong pose", False, pairs, wrong)
-    yield _change("pose on refusal", False, refusable, posed)
-
-
-def _change(
-    metric: str, more_is_better: bool, pairs: Sequence[_Pair], counts: Callable[[_Pair], tuple[bool, bool]]
-) -> Change:
-    both = [counts(pair) for pair in pairs]
+def _change(metric: Metric, pairs: Sequence[tuple[CaseResult, CaseResult]]) -> Change:
+    name, more_is_better, of, counts = metric
+    both = [(counts(now), counts(before)) for now, before in pairs if of(now)]
     n = len(both)
     up = sum(now and not before for now, before in both)
     down = sum(before and not now for now, before in both)
     gained, lost = (up, down) if more_is_better else (down, up)
     p = mcnemar(lost, gained)
-    verdict = (
-        ComparisonVerdict.CANNOT_TELL
-        if p >= _LEVEL
-        else ComparisonVerdict.WORSE
-        if lost > gained
-        else ComparisonVerdict.BETTER
-    )
     return Change(
-        metric=metric,
+        metric=name,
         more_is_better=more_is_better,
         now=wilson(sum(now for now, _ in both), n),
         before=wilson(sum(before for _, before in both), n),
@@ -196,7 +194,7 @@ def _change(
         gained=gained,
         difference=_difference(up, down, n),
         p=float(f"{p:.3g}"),
-        verdict=verdict,
+        verdict=verdict_of(p, gained > lost),
     )
 
 

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 
 import cv2
 import numpy as np
 
-from spatial_vlm_lab.comparison.comparison_words import (
+from spatial_vlm_lab.comparison.comparison_table import (
     LEGEND,
     heading,
     name_of_row,
@@ -26,7 +27,7 @@ from spatial_vlm_ros.output.lettering import Colour
 from spatial_vlm_ros.output.top_view import draw_top_view
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.resolver import Answered
-from spatial_vlm_ros.types import ComparedObject, ComparedRow, RelationComparison, Rgb, RgbdFrame
+from spatial_vlm_ros.types import ComparedRow, RelationComparison, Rgb, RgbdFrame
 
 WIDTH = 1200
 """Image width, pixels."""
@@ -60,7 +61,7 @@ def draw_comparison(
     size = round(rgb.shape[1] * scale), round(rgb.shape[0] * scale)
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     photograph = np.asarray(cv2.resize(rgb, size, interpolation=way), np.uint8)
-    _Photograph(photograph, scale, answered, compared, colours).draw()
+    _mark(photograph, scale, answered, compared, colours)
     upper = np.full((size[1], WIDTH, 3), drawing.PAPER, np.uint8)
     upper[:, : size[0]] = photograph
     upper[:, size[0]] = drawing.LINE
@@ -71,66 +72,50 @@ def draw_comparison(
 
 def _colours(rows: tuple[ComparedRow, ...]) -> tuple[Colour, ...]:
     """One colour per row: for measurement, for models and remedies in turn, for fused results in turn."""
-    colours, models, fused = [], 0, 0
-    for row in rows:
-        if row.by == "measurement":
-            colours.append(drawing.GREEN)
-        elif row.by == "fused":
-            colours.append(_FUSED[fused % len(_FUSED)])
-            fused += 1
-        else:
-            colours.append(_MODELS[models % len(_MODELS)])
-            models += 1
-    return tuple(colours)
+    models, fused = cycle(_MODELS), cycle(_FUSED)
+    return tuple(
+        drawing.GREEN if row.by == "measurement" else next(fused if row.by == "fused" else models) for row in rows
+    )
 
 
 # ------------------------------------------------------------------------------------------------ photograph
 
 
-class _Photograph:
-    """Draws boxes, rings and labels on the photograph."""
-
-    def __init__(
-        self, canvas: Rgb, scale: float, answered: Answered, compared: RelationComparison, colours: tuple[Colour, ...]
-    ) -> None:
-        self._canvas, self._scale, self._compared, self._colours = canvas, scale, compared, colours
-        lifted = () if answered.scene is None else (obj.detection for obj in answered.scene.objects)
-        self._box_of = {one.id: one.box_xyxy for one in (*answered.detections, *lifted)}  # a lifted one is rectified
-        self._labels, self._names = Labels(_SIZE - 1), names_of(compared)
-
-    def draw(self) -> None:
-        """Draw all objects of the sentence; labels last."""
-        for obj in reversed(self._compared.objects):
-            if obj.id in self._box_of:
-                self._object(obj)
-        height, width = self._canvas.shape[:2]
-        self._labels.write(self._canvas, (2.0, 2.0, width - 2.0, height - 2.0))
-
-    def _object(self, obj: ComparedObject) -> None:
-        box = np.array(self._box_of[obj.id], np.float64) * self._scale
+def _mark(
+    canvas: Rgb, scale: float, answered: Answered, compared: RelationComparison, colours: tuple[Colour, ...]
+) -> None:
+    """Draw boxes, rings and labels of all objects of the sentence on the photograph; labels last."""
+    lifted = () if answered.scene is None else (obj.detection for obj in answered.scene.objects)
+    box_of = {one.id: one.box_xyxy for one in (*answered.detections, *lifted)}  # a lifted one is rectified
+    labels, names = Labels(_SIZE - 1), names_of(compared)
+    for obj in reversed(compared.objects):
+        if obj.id not in box_of:
+            continue
+        box = np.array(box_of[obj.id], np.float64) * scale
         corners = np.array([(box[0], box[1]), (box[2], box[1]), (box[2], box[3]), (box[0], box[3])])
         candidate = obj.role == "candidate"
-        drawing.line(self._canvas, corners, drawing.INK, 1, closed=True, dashed=not candidate)
-        by = [n for n, row in enumerate(self._compared.rows) if row.chosen_id == obj.id]
+        drawing.line(canvas, corners, drawing.INK, 1, closed=True, dashed=not candidate)
+        by = [n for n, row in enumerate(compared.rows) if row.chosen_id == obj.id]
         around: Rectangle = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
         for ring, number in enumerate(by):
-            around = self._ring(box, ring, self._colours[number])
+            around = _ring(canvas, box, ring, colours[number])
         away = "no depth" if obj.distance_m is None else f"{obj.distance_m:.2f} m"
         said = f"  chosen by {', '.join(str(n + 1) for n in by)}" if by else ""
-        colour = self._colours[by[0]] if by else drawing.FAINT
-        self._labels.ask(
-            f"{self._names[obj.id]} {away}{said}", around, colour, 0.0 if by else 1.0 if candidate else 2.0
-        )
-        (self._labels.clear if by else self._labels.seen).append(around)
+        colour = colours[by[0]] if by else drawing.FAINT
+        labels.ask(f"{names[obj.id]} {away}{said}", around, colour, 0.0 if by else 1.0 if candidate else 2.0)
+        (labels.clear if by else labels.seen).append(around)
+    height, width = canvas.shape[:2]
+    labels.write(canvas, (2.0, 2.0, width - 2.0, height - 2.0))
 
-    def _ring(self, box: np.ndarray, ring: int, colour: Colour) -> Rectangle:
-        """Draw an ellipse around a box, the first one through its corners; returns the rectangle around it."""
-        middle = (box[:2] + box[2:]) / 2
-        axes = (box[2:] - box[:2]) / 2 * np.sqrt(2.0) + ring * _APART
-        turn = np.linspace(0.0, 2.0 * np.pi, 73)[:-1]
-        points = middle + axes * np.stack((np.cos(turn), np.sin(turn)), axis=1)
-        drawing.line(self._canvas, points, colour, _RING, closed=True)
-        return drawing.rectangle_of(points)
+
+def _ring(canvas: Rgb, box: np.ndarray, ring: int, colour: Colour) -> Rectangle:
+    """Draw an ellipse around a box, the first one through its corners; returns the rectangle around it."""
+    middle = (box[:2] + box[2:]) / 2
+    axes = (box[2:] - box[:2]) / 2 * np.sqrt(2.0) + ring * _APART
+    turn = np.linspace(0.0, 2.0 * np.pi, 73)[:-1]
+    points = middle + axes * np.stack((np.cos(turn), np.sin(turn)), axis=1)
+    drawing.line(canvas, points, colour, _RING, closed=True)
+    return drawing.rectangle_of(points)
 
 
 # ------------------------------------------------------------------------------------------------ table
@@ -179,8 +164,6 @@ def _row(
 
     Args:
         panel: (H, W, 3) uint8 image, changed.
-        row: row to draw.
-        number: number of the row, from 0.
         y: baseline of its letters, pixels.
         widths: column widths of one relation, of all relations and of the truth, pixels.
     """

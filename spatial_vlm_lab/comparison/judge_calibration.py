@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_lab.scoring.labelled_cases import AskingTally, ask_cases
+from spatial_vlm_lab.scoring.reliability import AskingTally, ask_cases
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import Case
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, in_image, is_contrary
@@ -77,11 +77,8 @@ class JudgeTally(AskingTally):
 
     def calibrations(self) -> dict[str, JudgeCalibration]:
         """By what `in_image` gives."""
-        made = {}
-        for name, said in sorted(self.said.items()):
-            p, holds = zip(*said, strict=True)
-            made[name] = fitted(np.array(p), np.array(holds))
-        return made
+        said = {name: zip(*pairs, strict=True) for name, pairs in sorted(self.said.items())}
+        return {name: fitted(*map(np.array, columns)) for name, columns in said.items()}
 
     def contrary_counts(self) -> dict[str, ContraryCount]:
         """Of the relations of depth that were asked about."""
@@ -122,11 +119,7 @@ def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> di
 def labelled_pairs(
     case: Case, detections: Sequence[Detection], config: ResolverConfig
 ) -> tuple[LabelledPair, ...] | str:
-    """The pairs whose truth follows from a case, or a text that says why there are none.
-
-    Args:
-        detections: detections of its frame.
-    """
+    """The pairs whose truth follows from a case, or a text that says why there are none."""
     expect = case.expect
     if expect is None or expect.id is None or expect.status is not Status.OK:
         return "it does not expect exactly one object"
@@ -159,13 +152,10 @@ def _asks_one_relation(phrase: NounPhrase, default: FrameOfReference) -> bool:
     if phrase.count not in (None, 1) or clause.negated or clause.distance is not None or clause.relation not in CHOICES:
         return False
     (anchor, *more) = clause.anchors
-    plain = not (more or anchor.relations or anchor.attributes or anchor.superlative or anchor.ordinal)
-    relation = RELATIONS[clause.relation]
-    return (
-        plain
-        and anchor.count in (None, 1)
-        and (not relation.framed or (clause.frame or default) is FrameOfReference.VIEWER)
-    )
+    if more or anchor.relations or anchor.attributes or anchor.superlative or anchor.ordinal:
+        return False
+    seen_so = not RELATIONS[clause.relation].framed or (clause.frame or default) is FrameOfReference.VIEWER
+    return anchor.count in (None, 1) and seen_so
 
 
 def ask_relations(

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -99,7 +99,6 @@ def compare_sentence(
 
     Args:
         detections: found in it; None = the grounder is asked.
-        words: a phrase or an order that means one object.
     """
     judge = replace(config.judge, mode="fuse", by="grounder", calibration="", most_relations=plan.most,
                     budget_s=plan.budget_s)  # fmt: skip
@@ -173,12 +172,13 @@ class _Asking:
     def objects(self) -> tuple[ComparedObject, ...]:
         rows = self._candidates()
         anchors = dict.fromkeys(one.key[2] for one in self.asked if one.key[2] not in rows)
-        return tuple(self._object(row, candidate=row in rows) for row in (*rows, *anchors))
-
-    def _object(self, row: int, *, candidate: bool) -> ComparedObject:
-        obj = self._scorer.layout.scene.objects[row]
-        away = None if obj.depth_problem is not None else round(float(np.linalg.norm(obj.box.centre)), 4)
-        return ComparedObject(obj.id, obj.detection.label, "candidate" if candidate else "anchor", away)
+        found = []
+        for row in (*rows, *anchors):
+            obj = self._scorer.layout.scene.objects[row]
+            away = None if obj.depth_problem is not None else round(float(np.linalg.norm(obj.box.centre)), 4)
+            role: Literal["candidate", "anchor"] = "candidate" if row in rows else "anchor"
+            found.append(ComparedObject(obj.id, obj.detection.label, role, away))
+        return tuple(found)
 
     def relations(self) -> tuple[ComparedRelation, ...]:
         return tuple(
@@ -228,21 +228,19 @@ class _Asking:
     def of_model(self, model: ComparedModel, calibrations: JudgeCalibrations | None) -> list[ComparedRow]:
         options = " ".join(f"{name}={value}" for name, value in model.options.items())
         rows = self._rows(model, calibrations, "model", options)
-        if rows[0].opinions:
-            rows += [row for remedy in self._plan.remedies for row in self._with_remedy(model, remedy)]
+        for remedy in self._plan.remedies if rows[0].opinions else ():
+            try:
+                rows += self._rows(model.with_remedy(remedy), None, "remedy", remedy)
+            except InputError as error:  # the model alone could be loaded: it does not take this remedy
+                rows.append(ComparedRow("remedy", model.name, remedy, reason=str(error), failed=True))
         return rows
 
-    def _with_remedy(self, model: ComparedModel, remedy: str) -> list[ComparedRow]:
-        try:
-            return self._rows(model.with_remedy(remedy), None, "remedy", remedy)
-        except InputError as error:  # the model alone could be loaded: it does not take this remedy
-            return [ComparedRow("remedy", model.name, remedy, reason=str(error), failed=True)]
-
     def _rows(
-        self, model: ComparedModel, calibrations: JudgeCalibrations | None, by: str, options: str
-    ) -> list[ComparedRow]:
+        self, model: ComparedModel, calibrations: JudgeCalibrations | None, by: Literal["model", "remedy"],
+        options: str,
+    ) -> list[ComparedRow]:  # fmt: skip
         """Load a model, ask it, and let go of it."""
-        row = ComparedRow("remedy" if by == "remedy" else "model", model.name, options)
+        row = ComparedRow(by, model.name, options)
         self._plan.told(f"loading {model.name}{f' with {options}' if options else ''}")
         try:
             judge = load_model(model)
@@ -268,8 +266,10 @@ class _Asking:
         if report is None or not report.relations:
             return [replace(row, reason=report.reason if report is not None else "", failed=True)]
         said = [one.raw_p for one in report.relations]
+        inconsistent = None if late else False  # without an opinion: it was not asked, or contradicts itself
         opinions = tuple(
-            RelationOpinion(one.raw_p, one.model_p, _consistent(one.raw_p, late=late)) for one in report.relations
+            RelationOpinion(one.raw_p, one.model_p, inconsistent if one.raw_p is None else True)
+            for one in report.relations
         )
         rows = [self._alone(replace(row, opinions=opinions), said)]
         if calibrations is not None:
@@ -297,21 +297,17 @@ class _Asking:
         A relation without an opinion counts 1/2. None is chosen where the product of odds is not above 1, that is,
         where the model denies more than it confirms, or where two candidates are equally likely.
         """
-        by_key = dict(zip([one.key for one in self.asked], said, strict=True))
         if all(p is None for p in said):
             return replace(row, reason="it has no opinion on any relation")
+        by_key = {one.key: 0.5 if p is None else float(p) for one, p in zip(self.asked, said, strict=True)}
         weights: dict[int, float] = {}
         odds: dict[int, float] = {}
         for candidate in self._candidates():
             belief = self._choice.by_row[candidate]
-            of = self._asked_at(belief, candidate, self._scorer)
-            if not of:
-                continue
-            held = [
-                0.5 if by_key[key] is None else _holding(float(by_key[key] or 0.0), denied) for key, _, denied in of
-            ]
-            weights[candidate] = float(belief.fit[candidate]) * math.prod(held)
-            odds[candidate] = sum(math.log(max(p, _EDGE) / max(1.0 - p, _EDGE)) for p in held)
+            held = [_holding(by_key[key], denied) for key, _, denied in self._asked_at(belief, candidate, self._scorer)]
+            if held:
+                weights[candidate] = float(belief.fit[candidate]) * math.prod(held)
+                odds[candidate] = sum(math.log(max(p, _EDGE) / max(1.0 - p, _EDGE)) for p in held)
         best, *others = sorted(weights, key=lambda candidate: -weights[candidate])
         if odds[best] <= 0.0:
             return self._judged(replace(row, reason="it denies the relations of every candidate"))
@@ -345,22 +341,14 @@ def _holding(p: float, negated: bool) -> float:
     return 1.0 - p if negated else p
 
 
-def _consistent(p: float | None, *, late: bool) -> bool | None:
-    if p is not None:
-        return True
-    return None if late else False
-
-
 def _weightless(asked: Sequence[ClauseQuestion], said: Sequence[float | None], known: JudgeCalibrations) -> str:
     """Of which relations a model's answers change nothing, and why, where its calibration is the cause."""
     spoken = {one.name for one, p in zip(asked, said, strict=True) if p is not None}
-    unknown = sorted(spoken - known.by_relation.keys())
-    useless = sorted(name for name in spoken & known.by_relation.keys() if known.of(name) is None)
-    parts = [f"its calibration has no {name}" for name in unknown]
-    for name in useless:
-        one = known.by_relation[name]
-        parts.append(
-            f"its answers about {name!r} change nothing: its slope {one.slope:.2f} is not above 0 by two standard "
-            f"errors ({one.error:.2f}, {one.n} pairs)"
-        )
+    parts = [f"its calibration has no {name}" for name in sorted(spoken - known.by_relation.keys())]
+    for name, one in sorted(known.by_relation.items()):
+        if name in spoken and known.of(name) is None:
+            parts.append(
+                f"its answers about {name!r} change nothing: its slope {one.slope:.2f} is not above 0 by two standard "
+                f"errors ({one.error:.2f}, {one.n} pairs)"
+            )
     return "; ".join(parts)

@@ -14,11 +14,9 @@ from spatial_vlm_lab.engine.shards import Outcome, Row, Shard, ShardAnswers
 from spatial_vlm_lab.engine.workers import Engine
 from spatial_vlm_lab.scoring.bag_cases import images_of_bag
 from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge
-from spatial_vlm_lab.scoring.images_ahead import images_ahead
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
-from spatial_vlm_lab.scoring.sources import FolderImages, Source
+from spatial_vlm_lab.scoring.sources import Source, images_ahead, images_of
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.types import FrameOfReference
@@ -80,21 +78,9 @@ class CaseTask:
         return ShardAnswers(tuple(rows[id(case)] for case in work.cases), tuple(notes))
 
     def _images(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
-        if work.source.kind == "frames":
-            frames = FolderImages(work.source.uri)
-            for case in work.cases:
-                yield case, frames.load(case)
-        elif work.part is None:
-            yield from self._of_bag(work, work.cases, note)
-        else:
-            yield from self._of_part(work, note)
-
-    def _of_bag(
-        self, work: CaseWork, cases: Sequence[Case], note: Callable[[str], None]
-    ) -> Iterator[tuple[Case, CaseImage]]:
-        source = work.source
-        with open_bag(source.uri) as bag:
-            yield from images_of_bag(bag, cases, self._setup.config, source.topics, work.model.is_given, note)
+        if work.part is None:
+            return images_of(work.source, work.cases, self._setup.config, work.model.is_given, note)
+        return self._of_part(work, note)
 
     def _of_part(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
         """Images of a part of a bag; what is not found there is looked for in all of it."""
@@ -116,7 +102,8 @@ class CaseTask:
             note(f"the bag is damaged: {damage}; later cases in the same part are not judged")
         if missing:
             note(f"{len(missing)} cases have stamps without a nearby image; the whole bag was read for them")
-            yield from self._of_bag(work, tuple(missing.values()), note)
+            cases = tuple(missing.values())
+            yield from images_of(source, cases, self._setup.config, work.model.is_given, note)
 
 
 def _say_nothing(words: str) -> None:

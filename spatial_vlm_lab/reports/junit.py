@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run as JUnit XML, which CI systems show: one test case for each judged case, failures in words.
+"""Runs as JUnit XML, which CI systems show: one test case for each judged case, failures in words.
 
 junitparser is imported when it is needed, never before.
 """
@@ -9,40 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from spatial_vlm_lab.scoring.model_run import ModelRun, UnusableCase
-from spatial_vlm_ros.errors import DependencyError
+from spatial_vlm_lab.reports.report import check_installed
+from spatial_vlm_lab.reports.words import ended
+from spatial_vlm_lab.scoring.model_run import ModelRun
 from spatial_vlm_ros.evaluation.case_result import CaseResult
 from spatial_vlm_ros.printable import printable
 
 
-def junit_xml(cases: Sequence[CaseResult], seconds: Sequence[float], name: str) -> str:
-    """JUnit XML of a run.
-
-    Args:
-        seconds: for each, how long the answer took.
-    """
-    return _xml([(name, cases, seconds, ())])
-
-
 def junit_suites(runs: Sequence[ModelRun], name: str) -> str:
     """JUnit XML of some runs: one test suite for each model. A case that was not judged is an error."""
-    several = len(runs) > 1
-    return _xml([(f"{name}: {run.name}" if several else name, run.results, run.seconds, run.unusable) for run in runs])
-
-
-_Suite = tuple[str, Sequence[CaseResult], Sequence[float], Sequence[UnusableCase]]
-
-
-def _xml(suites: Sequence[_Suite]) -> str:
-    try:
-        from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
-    except ImportError as error:
-        raise DependencyError("junitparser", "pip install junitparser, or apt install python3-junitparser") from error
+    check_installed(html=False, junit=True)
+    from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
     report = JUnitXml()
-    for name, cases, seconds, unusable in suites:
-        suite = TestSuite(_text(name))
-        for case, time in zip(cases, seconds, strict=True):
+    for run in runs:
+        suite = TestSuite(_text(f"{name}: {run.name}" if len(runs) > 1 else name))
+        for case, time in zip(run.results, run.seconds, strict=True):
             test = TestCase(_text(case.instruction), _text(case.image), round(time, 6))
             if not case.complete:
                 failure = Failure(_text(_summary(case)), case.status.value)
@@ -50,7 +32,7 @@ def _xml(suites: Sequence[_Suite]) -> str:
                 failure.text = _text(f"{_summary(case)}{kind}\n{case.message}")
                 test.result = [failure]
             suite.add_testcase(test)
-        for left_out in unusable:
+        for left_out in run.unusable:
             test = TestCase(_text(left_out.instruction), _text(left_out.image), 0.0)
             test.result = [Error(_text(left_out.problem), "not judged")]
             suite.add_testcase(test)
@@ -60,9 +42,8 @@ def _xml(suites: Sequence[_Suite]) -> str:
 
 
 def _summary(case: CaseResult) -> str:
-    expected = f"{case.expected_status.value} {case.expected_id or ''}".strip()
     place = f"; the place is {case.place.value}" if case.place and case.as_expected and not case.complete else ""
-    return f"expected {expected}, got {case.status.value} {case.id or ''}".strip() + place
+    return f"expected {ended(case.expected_status, case.expected_id)}, got {ended(case.status, case.id)}{place}"
 
 
 def _text(text: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from spatial_vlm_lab.scoring.calibration import Bin, Calibration, RiskPoint
+from spatial_vlm_lab.scoring.calibration import Calibration
 
 WIDTH, HEIGHT = 320, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 308, 10, 240
@@ -36,40 +37,29 @@ class Axis:
         return round(self.start + (inside - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """Share right over mean confidence, one mark a bin; on the diagonal, confidence is what it says."""
-
-    x: Axis
-    y: Axis
-    bins: tuple[Bin, ...]
-
-
-@dataclass(frozen=True)
-class CoverageRisk:
-    """Share wrong over share answered, as the threshold falls.
+class Plot(NamedTuple):
+    """The axes of a plot, and what is drawn in it beside marks.
 
     Args:
-        line: points of the risk, "x,y x,y …".
+        line: points, "x,y x,y …".
         band: outline of its 95 % Wilson intervals.
     """
 
     x: Axis
     y: Axis
-    line: str
-    band: str
-    last: RiskPoint
+    line: str = ""
+    band: str = ""
 
 
-def reliability(calibration: Calibration) -> Reliability:
-    """The reliability diagram; both axes begin at the tenth below the lowest mark."""
+def reliability(calibration: Calibration) -> Plot:
+    """The reliability diagram: share right over mean confidence; both axes begin at the tenth below the lowest mark."""
     lowest = min(min(b.confidence, b.right.low) for b in calibration.bins)
     low = min(0.8, math.floor(lowest * 10 + 1e-9) / 10)
-    return Reliability(_axis(low, 1.0, _LEFT, _RIGHT), _axis(low, 1.0, _BOTTOM, _TOP), calibration.bins)
+    return Plot(_axis(low, 1.0, _LEFT, _RIGHT), _axis(low, 1.0, _BOTTOM, _TOP))
 
 
-def coverage_risk(calibration: Calibration) -> CoverageRisk:
-    """The coverage-risk curve; the axis of risk ends at the tenth above what enough cases bound."""
+def coverage_risk(calibration: Calibration) -> Plot:
+    """The coverage-risk curve: share wrong over share answered; it ends at the tenth above what enough cases bound."""
     curve = calibration.curve
     highest = max([p.wrong.share for p in curve] + [p.wrong.high for p in curve if p.wrong.n >= _ENOUGH])
     x = _axis(0.0, 1.0, _LEFT, _RIGHT)
@@ -80,7 +70,7 @@ def coverage_risk(calibration: Calibration) -> CoverageRisk:
 
     there = [(p.coverage, p.wrong.low) for p in curve]
     back = [(p.coverage, p.wrong.high) for p in reversed(curve)]
-    return CoverageRisk(x, y, points([(p.coverage, p.wrong.share) for p in curve]), points(there + back), curve[-1])
+    return Plot(x, y, points([(p.coverage, p.wrong.share) for p in curve]), points(there + back))
 
 
 def _axis(low: float, high: float, start: float, end: float) -> Axis:

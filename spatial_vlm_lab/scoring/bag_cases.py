@@ -112,16 +112,13 @@ class SeenStamps:
         at = int(np.searchsorted(stamps, stamp_ns))
         before, after = int(stamps[at - 1]), int(stamps[at])
         near = before if stamp_ns - before <= after - stamp_ns else after
-        words = f"no colour image has this stamp; the nearest is {near}, {_apart(abs(near - stamp_ns))} away"
+        ns = abs(near - stamp_ns)  # less than a millisecond is told in nanoseconds: then a stamp was rounded
+        apart = f"{ns / SECOND:.3f} s" if ns >= 1_000_000 else f"{ns} ns"
+        words = f"no colour image has this stamp; the nearest is {near}, {apart} away"
         period = float(np.median(np.diff(stamps)))
         if after - before > _GAP * period:
             words += f"; it is in a gap of {(after - before) / SECOND:.1f} s"
         return words, "the header stamp of a colour image"
-
-
-def _apart(ns: int) -> str:
-    """A time between stamps in words; less than a millisecond in nanoseconds, for that is a rounded stamp."""
-    return f"{ns / SECOND:.3f} s" if ns >= 1_000_000 else f"{ns} ns"
 
 
 def images_of_bag(
@@ -135,14 +132,20 @@ def images_of_bag(
     """Yield every case with its image, in the order of the images; then cases without an image, with the reason.
 
     Args:
-        needs_detections: whether the bag must have a topic of detections.
+        topics: role → topic.
+        needs_detections: whether the bag must have a topic of detections; else it is used if exactly one has them.
     """
-    streams = config.streams
-    roles = _roles(bag, streams, topics, needs_detections)
+    streams, given = config.streams, dict(topics)
+    must_have = needs_detections or DETECTIONS in given
+    roles = choose_roles(bag.contents, streams, given, with_detections=must_have)
+    if not must_have:
+        with contextlib.suppress(InputError):  # none or several: then only the truth file counts
+            roles = choose_roles(bag.contents, streams, given)
+    roles.pop(INSTRUCTION, None)
     robot = robot_of(streams, config.resolver.depth)
     player = _StampPlayer(bag, roles, streams, robot, cases)
     for stamp_ns, image in player.images():
-        for case in player.cases_of(stamp_ns):
+        for case in player.cases[stamp_ns]:
             yield case, image
     if player.damage is not None:
         note(f"the bag is damaged: {player.damage}; later cases are not judged")
@@ -153,23 +156,11 @@ def images_of_bag(
             yield case, player.without_image(case.stamp_ns)
 
 
-def _roles(bag: Bag, config: StreamConfig, topics: Mapping[str, str], needs_detections: bool) -> dict[str, str]:
-    """Role → topic; detections if they are needed, or if exactly one topic has them."""
-    given = dict(topics)
-    if needs_detections or DETECTIONS in given:
-        roles = choose_roles(bag.contents, config, given)
-    else:
-        roles = choose_roles(bag.contents, config, given, with_detections=False)
-        with contextlib.suppress(InputError):  # none or several: then only the truth file counts
-            roles = choose_roles(bag.contents, config, given)
-    roles.pop(INSTRUCTION, None)
-    return roles
-
-
 class _StampPlayer:
     """Reads a bag and yields the images of the wanted stamps.
 
     Attributes:
+        cases: by stamp, in the order of the file.
         damage: why reading ended early; None = it did not.
     """
 
@@ -181,18 +172,14 @@ class _StampPlayer:
             config = dataclasses.replace(config, transform_timeout=0.0)
         self._config = config
         self._assembler = FrameAssembler(config, with_detections=False, robot=robot)
-        self._cases: dict[int, list[Case]] = {}
+        self.cases: dict[int, list[Case]] = {}
         for case in cases:
-            self._cases.setdefault(case.stamp_ns, []).append(case)
+            self.cases.setdefault(case.stamp_ns, []).append(case)
         self._found: dict[int, Any] = {}  # stamp → message of detections
         self._newest_found_ns = 0
         self._waiting: deque[PendingFrame] = deque()
-        self.seen, self.done = SeenStamps(self._cases), set[int]()
+        self.seen, self.done = SeenStamps(self.cases), set[int]()
         self.damage: FileError | None = None
-
-    def cases_of(self, stamp_ns: int) -> Sequence[Case]:
-        """The cases of a stamp, in the order of the file."""
-        return self._cases.get(stamp_ns, ())
 
     def images(self) -> Iterator[tuple[int, CaseImage]]:
         """Yield stamp and image in the order of completion; each stamp once."""
@@ -234,23 +221,26 @@ class _StampPlayer:
                 pending = self._assembler.take(0, now_ns)
             except SpatialVlmError as error:
                 stamp_ns = self._assembler.spent_ns
+                if isinstance(error, TransformUnavailableError) and not self._has_transforms:
+                    error = without_transforms(error)
                 if self._is_wanted(stamp_ns):
                     self.done.add(stamp_ns)
-                    yield stamp_ns, CaseImage(error=self._in_words(error), lost=self.damage is not None)
+                    yield stamp_ns, CaseImage(error=error, lost=self.damage is not None)
                 continue
             if pending is None:
                 break
             if self._is_wanted(pending.stamp_ns):
                 self.done.add(pending.stamp_ns)
                 self._waiting.append(pending)
-        while self._waiting and (self._has_found(self._waiting[0].stamp_ns) or len(self._waiting) > _HELD):
+        while self._waiting:
+            stamp_ns = self._waiting[0].stamp_ns
+            has_found = DETECTIONS not in self._roles or stamp_ns in self._found or self._newest_found_ns > stamp_ns
+            if not has_found and len(self._waiting) <= _HELD:
+                break
             yield self._given(self._waiting.popleft())
 
     def _is_wanted(self, stamp_ns: int) -> bool:
-        return stamp_ns in self._cases and stamp_ns not in self.done
-
-    def _has_found(self, stamp_ns: int) -> bool:
-        return DETECTIONS not in self._roles or stamp_ns in self._found or self._newest_found_ns > stamp_ns
+        return stamp_ns in self.cases and stamp_ns not in self.done
 
     def _given(self, pending: PendingFrame) -> tuple[int, CaseImage]:
         message = self._found.pop(pending.stamp_ns, None)
@@ -263,11 +253,6 @@ class _StampPlayer:
             return pending.stamp_ns, CaseImage(error=InternalError.of(error))
         truth = None if frame.base_T_camera is None else FrameTruth(frame.base_T_camera)
         return pending.stamp_ns, CaseImage(frame, None, known, truth)
-
-    def _in_words(self, error: SpatialVlmError) -> SpatialVlmError:
-        if isinstance(error, TransformUnavailableError) and not self._has_transforms:
-            return without_transforms(error)
-        return error
 
     def without_image(self, stamp_ns: int) -> CaseImage:
         """The refusal for a case whose image was never complete."""

@@ -106,6 +106,12 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
         Interval(_short(v), _short(a), _short(b))
         for v, a, b in zip(_measures(p, y, once)[:, 0], low, high, strict=True)
     )
+    parts = [(p[a:b], y[a:b]) for a, b in itertools.pairwise(_cuts(p))]
+    bins = (Bin(_short(q[-1]), _short(q[0]), _short(q.mean()), wilson(int(z.sum()), len(z))) for q, z in parts[::-1])
+    ends, wrong = _ends(p), np.cumsum(1.0 - y)
+    if len(ends) > _MOST_POINTS:
+        ends = ends[np.unique(np.linspace(0, len(ends) - 1, _MOST_POINTS).round().astype(int))]
+    curve = (RiskPoint(_short(p[k - 1]), _short(k / n), wilson(round(float(wrong[k - 1])), int(k))) for k in ends)
     return Calibration(
         n=n,
         right=wilson(k, n),
@@ -116,8 +122,8 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
         aurc=aurc,
         aurc_best=_short(_aurc(once, (np.arange(n) >= k)[None].astype(np.float64))[0]),
         aurc_random=_short(1.0 - k / n),
-        bins=_bins(p, y),
-        curve=_curve(p, y),
+        bins=tuple(bins),
+        curve=tuple(curve),
     )
 
 
@@ -154,14 +160,6 @@ def _cuts(p: Array) -> list[int]:
     return [0, *sorted({int(ends[i]) for i in np.searchsorted(ends, wanted - 1e-9)})]
 
 
-def _bins(p: Array, y: Array) -> tuple[Bin, ...]:
-    cuts = _cuts(p)
-    parts = [(p[a:b], y[a:b]) for a, b in itertools.pairwise(cuts)]
-    return tuple(
-        Bin(_short(q[-1]), _short(q[0]), _short(q.mean()), wilson(int(z.sum()), len(z))) for q, z in reversed(parts)
-    )
-
-
 def _aurc(sizes: Array, wrong: Array) -> Array:
     """(R,) mean risk of the k most confident, k = 1 … N.
 
@@ -181,16 +179,6 @@ def _aurc(sizes: Array, wrong: Array) -> Array:
     share = wrong / np.maximum(sizes, 1.0)
     before = np.cumsum(wrong, axis=1) - wrong
     return np.sum((before - start * share) * rise + wrong, axis=1) / n
-
-
-def _curve(p: Array, y: Array) -> tuple[RiskPoint, ...]:
-    ends = _ends(p)
-    if len(ends) > _MOST_POINTS:
-        ends = ends[np.unique(np.linspace(0, len(ends) - 1, _MOST_POINTS).round().astype(int))]
-    wrong = np.cumsum(1.0 - y)
-    return tuple(
-        RiskPoint(_short(p[k - 1]), _short(k / len(p)), wilson(round(float(wrong[k - 1])), int(k))) for k in ends
-    )
 
 
 def _short(value: float) -> float:

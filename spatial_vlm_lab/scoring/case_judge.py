@@ -27,7 +27,6 @@ from spatial_vlm_ros.evaluation.matching import (
     same_objects,
 )
 from spatial_vlm_ros.evaluation.object_truth import CaseTruth, KnownObject, case_truth
-from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver, refusal
 from spatial_vlm_ros.types import ANSWERS, Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
@@ -39,8 +38,14 @@ class Oracle:
     """Answers with the true objects. A frame is lifted once for the same objects."""
 
     def __init__(self, config: ResolverConfig) -> None:
-        self._resolver = Resolver(without_models(config))
-        self._observed: tuple[RgbdFrame, tuple[KnownObject, ...], ObservedFrame] | None = None
+        without_models = dataclasses.replace(
+            config,
+            second_opinion=dataclasses.replace(config.second_opinion, ask=False),
+            judge=dataclasses.replace(config.judge, mode="off"),
+            language=dataclasses.replace(config.language, reader="grammar", free_form="refuse"),
+        )
+        self._resolver = Resolver(without_models)
+        self._observed: tuple[RgbdFrame, tuple[Detection | KnownObject, ...], ObservedFrame] | None = None
 
     def answer(
         self, frame: RgbdFrame, truth: CaseTruth, words: str, frame_of_reference: FrameOfReference | None = None
@@ -49,48 +54,19 @@ class Oracle:
 
         An object that is known in space alone is left out where others are known: it is one of them.
         """
-        shown = [one for one in truth.objects if one.box is not None]
-        given = tuple(one for one in map(as_detection, shown) if one is not None)
-        if len(given) < len(shown) or not given:
+        given = []
+        for one in truth.objects:
+            if one.box is None:
+                continue
+            if one.detection is None and not one.label:
+                return None
+            given.append(one.detection or Detection(one.id, one.label, 1.0, one.box, one.mask))
+        if not given:
             return None
-        known = self._observed
-        if known is None or known[0] is not frame or not _same(known[1], truth.objects):
-            known = self._observed = frame, truth.objects, self._resolver.look_at(frame, given)
+        known, same = self._observed, tuple(one.detection or one for one in truth.objects)
+        if known is None or known[0] is not frame or known[1] != same:
+            known = self._observed = frame, same, self._resolver.look_at(frame, tuple(given))
         return known[2].ask(words, frame_of_reference)
-
-
-def without_models(config: ResolverConfig) -> ResolverConfig:
-    """A copy of a configuration that asks no model."""
-    return dataclasses.replace(
-        config,
-        second_opinion=dataclasses.replace(config.second_opinion, ask=False),
-        judge=dataclasses.replace(config.judge, mode="off"),
-        language=dataclasses.replace(config.language, reader="grammar", free_form="refuse"),
-    )
-
-
-def as_detection(true: KnownObject) -> Detection | None:
-    """A true object as a detection; None if its name or its pixels are not known."""
-    if true.detection is not None:
-        return true.detection
-    box = true.box if true.box is not None or true.mask is None else box_around(true.mask)
-    if not true.label or box is None:
-        return None
-    return Detection(true.id, true.label, 1.0, box, true.mask)
-
-
-def anchors_of(answer: Resolution) -> tuple[str, ...]:
-    """Ids of the objects that the likeliest candidate of an answer was measured against."""
-    if not answer.candidates:
-        return ()
-    named = [id_ for clause in answer.candidates[0].clauses for id_ in clause.anchor_ids]
-    return tuple(dict.fromkeys(named))
-
-
-def _same(some: tuple[KnownObject, ...], others: tuple[KnownObject, ...]) -> bool:
-    return len(some) == len(others) and all(
-        a is b or (a.detection is not None and a.detection is b.detection) for a, b in zip(some, others, strict=True)
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +113,6 @@ class EvaluatedCase:
     detections: tuple[Detection, ...] = ()
     scene: Scene | None = None
     oracle: Resolution | None = None
-    oracle_result: CaseResult | None = None
 
     def row(self) -> Row:
         """Convert the case to a row of plain values, see `rows.COLUMNS`."""
@@ -169,7 +144,7 @@ class CaseJudge:
             answer = refusal(case.instruction, error, case.stamp_ns, case.frame or None)
             if image.lost:
                 problem = "" if case.expect is None else f"it was not run: {error}"
-                return EvaluatedCase(case, self._model.name, self._source, answer, problem=problem)
+                return EvaluatedCase(case, self._model.spec.name, self._source, answer, problem=problem)
             return self.judge(case, image, answer)
         given = None
         if self._model.spec.is_given:
@@ -194,7 +169,7 @@ class CaseJudge:
             seen: detections; None if only the answer is stored.
         """
         done = EvaluatedCase(
-            case, self._model.name, self._source, answer, None, "", None, image.frame, seen or (), scene
+            case, self._model.spec.name, self._source, answer, None, "", None, image.frame, seen or (), scene
         )
         expect = case.expect
         if expect is None:
@@ -227,21 +202,21 @@ class CaseJudge:
             **_pose_evidence(truth, answer, frame, poses),
         )
         alone: Answered | None = None
-        oracle_result: CaseResult | None = None
         if frame is not None and seen is not None and not (matching is not None and matching.is_truth):
             alone = self._oracle.answer(frame, truth, case.instruction, self._frame_of_reference)
-        oracle = None if alone is None else alone.resolution
-        if alone is not None and oracle is not None:
-            beside = dataclasses.replace(
-                evidence,
-                matching=_of_oracle(alone, truth, frame, poses),
-                **_pose_evidence(truth, oracle, frame, poses),
-            )
+        oracle, oracle_result = None, None
+        if alone is not None:
+            oracle = alone.resolution
+            if all(one.box is not None for one in truth.objects):
+                matched = same_objects(alone.detections)
+            else:  # one that is known in space alone is one of the others
+                matched = match_objects(found_objects(alone.detections, alone.scene), truth.objects, frame, poses)
+            beside = dataclasses.replace(evidence, matching=matched, **_pose_evidence(truth, oracle, frame, poses))
             oracle_result = judge_case(case, truth.expect, oracle, beside, ORACLE, self._source)
         needed = _needed(truth, oracle) if seen is not None else ()
         evidence = dataclasses.replace(evidence, oracle=oracle_result, needed=needed)
-        result = judge_case(case, truth.expect, answer, evidence, self._model.name, self._source)
-        return dataclasses.replace(done, result=result, truth=truth, oracle=oracle, oracle_result=oracle_result)
+        result = judge_case(case, truth.expect, answer, evidence, self._model.spec.name, self._source)
+        return dataclasses.replace(done, result=result, truth=truth, oracle=oracle)
 
     def _matching(
         self, truth: CaseTruth, done: EvaluatedCase, seen: tuple[Detection, ...] | None, poses: tuple[Transform, ...]
@@ -255,13 +230,6 @@ class CaseJudge:
         if self._model.spec.is_given and all(one.detection is not None for one in truth.objects):
             return same_objects(seen)
         return match_objects(found_objects(seen, done.scene), truth.objects, done.frame, poses)
-
-
-def _of_oracle(alone: Answered, truth: CaseTruth, frame: RgbdFrame | None, poses: tuple[Transform, ...]) -> Matching:
-    """The oracle's objects are the true ones; but for one that is known in space alone, which is one of them."""
-    if all(one.box is not None for one in truth.objects):
-        return same_objects(alone.detections)
-    return match_objects(found_objects(alone.detections, alone.scene), truth.objects, frame, poses)
 
 
 def _pose_evidence(
@@ -283,7 +251,8 @@ def _needed(truth: CaseTruth, oracle: Resolution | None) -> tuple[str, ...]:
     asked = () if expect.answer is None else expect.answer.ids or ()
     own = () if expect.id is None else (expect.id,)
     known = {one.id for one in truth.objects}
-    anchors = () if oracle is None else anchors_of(oracle)
+    candidates = () if oracle is None else oracle.candidates
+    anchors = (id_ for candidate in candidates[:1] for clause in candidate.clauses for id_ in clause.anchor_ids)
     if oracle is not None and expect.status not in ANSWERS:
-        asked = tuple(candidate.id for candidate in oracle.candidates)
+        asked = tuple(candidate.id for candidate in candidates)
     return tuple(id_ for id_ in dict.fromkeys((*own, *asked, *anchors)) if id_ in known)

@@ -28,19 +28,11 @@ class UnusableCase:
 
 @dataclass(frozen=True)
 class UnusableCases:
-    """Unjudged cases of a source with the same reason.
-
-    Args:
-        count: how many they are, at least 1.
-    """
+    """Unjudged cases of a source with the same reason: the first, and the image of it with how many more there are."""
 
     first: UnusableCase
     count: int
-
-    @property
-    def image(self) -> str:
-        """Name of the first one's image, and how many more there are."""
-        return self.first.image if self.count == 1 else f"{self.first.image} and {self.count - 1} more"
+    image: str
 
 
 def by_reason(cases: Iterable[UnusableCase]) -> list[UnusableCases]:
@@ -48,7 +40,10 @@ def by_reason(cases: Iterable[UnusableCase]) -> list[UnusableCases]:
     groups: dict[tuple[str, str], list[UnusableCase]] = {}
     for case in sorted(set(cases), key=lambda c: (c.source, c.image, c.instruction)):
         groups.setdefault((case.source, case.problem), []).append(case)
-    return [UnusableCases(group[0], len(group)) for group in groups.values()]
+    return [
+        UnusableCases(first, 1 + len(more), f"{first.image} and {len(more)} more" if more else first.image)
+        for first, *more in groups.values()
+    ]
 
 
 @dataclass
@@ -73,7 +68,7 @@ class ModelRun:
     def add(self, one: EvaluatedCase, image: bytes | None = None) -> None:
         """Note a case; `image` is kept with it."""
         if one.result is None:
-            self._unjudged(one.row())
+            self.add_row(one.row())
             return
         number = len(self.results)
         self.results.append(one.result)
@@ -88,15 +83,11 @@ class ModelRun:
         if is_judged(row):
             self.results.append(result_of(row))
             self.seconds.append(0.0)
+        elif row["problem"]:
+            image = row["frame"] or str(row["stamp_ns"])
+            self.unusable.append(UnusableCase(row["source"], image, row["instruction"], row["problem"]))
         else:
-            self._unjudged(row)
-
-    def _unjudged(self, row: Mapping[str, Any]) -> None:
-        if not row["problem"]:
             self.unjudged += 1
-            return
-        image = row["frame"] or str(row["stamp_ns"])
-        self.unusable.append(UnusableCase(row["source"], image, row["instruction"], row["problem"]))
 
 
 def runs_of_rows(rows: Iterable[Row]) -> tuple[ModelRun, ...]:

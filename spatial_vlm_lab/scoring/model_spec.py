@@ -28,9 +28,7 @@ class ModelSpec:
     """A model to be evaluated; it can be pickled.
 
     Args:
-        name: name in rows and reports.
         backend: as in `perception.load_grounder`; "" = the given detections.
-        options: options of the backend, as text.
     """
 
     name: str = GIVEN
@@ -45,19 +43,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A loaded model.
-
-    Args:
-        grounder: the backend; None for given detections.
-    """
+    """A loaded model; without a grounder it is the given detections."""
 
     spec: ModelSpec
     grounder: Grounder | None = None
-
-    @property
-    def name(self) -> str:
-        """Name in rows and reports."""
-        return self.spec.name
 
 
 def load_model(spec: ModelSpec) -> LoadedModel:

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts how often a model that is asked for a whole phrase names the right object, on labelled cases.
+"""Asks a model about labelled cases, and counts how often it names the right object of a whole phrase.
 
 What the counts do to an answer is in docs/second_opinion.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from spatial_vlm_lab.scoring.labelled_cases import AskingTally, ask_cases
 from spatial_vlm_lab.scoring.score import heuristic_kind
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.errors import ModelError, SpatialVlmError
+from spatial_vlm_ros.evaluation.answering import FolderFrames
 from spatial_vlm_ros.evaluation.frame_folder import Case
 from spatial_vlm_ros.parameters import ResolverConfig, SecondOpinionConfig
 from spatial_vlm_ros.perception.labels import label_match
@@ -27,6 +29,49 @@ from spatial_vlm_ros.types.proportions import Share, wilson
 OpinionCounts = dict[str, dict[str, int]]
 """Counts "right", "wrong" and "none" by key: what a file of reliabilities holds."""
 OUTCOMES = ("right", "wrong", "none")
+_FAILURES = 3  # consecutive failures after which asking stops: a server that is gone stays gone
+_log = logging.getLogger(__name__)
+Asked = TypeVar("Asked")
+
+
+@dataclass
+class AskingTally:
+    """Progress of asking a model. It is updated continuously, so that nothing is lost if asking ends early."""
+
+    frames: set[str] = field(default_factory=set)
+    failed: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def ask_cases(
+    folder: str | Path,
+    cases: Iterable[Case],
+    tally: AskingTally,
+    of_case: Callable[[Case, RgbdFrame, Sequence[Detection]], Asked | str],
+    ask: Callable[[Case, RgbdFrame, Sequence[Detection], Asked], None],
+) -> None:
+    """Ask about every case that tells what is right. A request that fails is told in the log."""
+    frames, in_a_row = FolderFrames(folder), 0
+    for case in cases:
+        there = frames.load(case.frame)
+        if isinstance(there, SpatialVlmError):
+            tally.left_out[str(there)] += 1
+            continue
+        frame, detections = there
+        asked = of_case(case, frame, detections)
+        if isinstance(asked, str):
+            tally.left_out[asked] += 1
+            continue
+        try:
+            ask(case, frame, detections, asked)
+        except ModelError as error:
+            tally.failed, in_a_row = tally.failed + 1, in_a_row + 1
+            if in_a_row == _FAILURES:
+                raise
+            _log.warning("%r on %s is not counted: %s", case.instruction, case.frame, error)
+        else:
+            in_a_row = 0
+            tally.frames.add(case.frame)
 
 
 @dataclass
@@ -104,9 +149,6 @@ def labelled_phrase(case: Case, detections: Sequence[Detection], config: Resolve
 
     A relation is measured only where another object has the same name: "the can behind the cup" with one can in view
     is answered rightly by whoever finds cans.
-
-    Args:
-        detections: detections of its frame.
     """
     expect = case.expect
     if expect is None or expect.id is None or expect.status is not Status.OK:

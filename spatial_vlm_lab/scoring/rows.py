@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judged cases as rows of plain values, and back: what processes pass to each other and tables keep.
+"""Judged cases as rows of plain values, and back: what processes pass to each other and Parquet files keep.
 
-No times are in a row: two runs over the same cases give the same rows. Independent of files.
+No times are in a row: two runs over the same cases give the same rows. pyarrow is imported when it is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
 
-from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.case import Case, ExpectedAnswer
+from spatial_vlm_ros.errors import DependencyError, FileError, InputError
+from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_result import CaseResult, relations_of
-from spatial_vlm_ros.evaluation.error_split import Blame, CaseError
-from spatial_vlm_ros.evaluation.expected_place import PlaceOutcome
-from spatial_vlm_ros.evaluation.misses import MissKind
-from spatial_vlm_ros.types import Resolution, Status
+from spatial_vlm_ros.files.writing import write_bytes
+from spatial_vlm_ros.types import Resolution
 
 Column = Literal["text", "whole number", "number", "truth value", "texts"]
 Row = dict[str, Any]
@@ -61,40 +61,12 @@ status, error, confidence, message, relations, expected_also, about and problem 
 
 def row_of(result: CaseResult) -> Row:
     """Convert a judged case to a row."""
-    return _in_order(
-        {
-            "model": result.model,
-            "source": result.source,
-            "frame": result.frame,
-            "stamp_ns": result.stamp_ns,
-            "instruction": result.instruction,
-            "kind": list(result.kind),
-            "expected_status": result.expected_status.value,
-            "expected_id": result.expected_id,
-            "status": result.status.value,
-            "id": result.id,
-            "right": result.complete,
-            "error": result.error.value if result.error else "",
-            "iou": result.iou,
-            "place": result.place.value if result.place else None,
-            "confidence": float(result.confidence),
-            "message": result.message,
-            "frame_of_reference": result.frame_of_reference,
-            "relations": list(result.relations),
-            "blame": result.blame.value if result.blame else None,
-            "oracle_right": result.oracle_right,
-            "as_expected": result.as_expected,
-            "expected_also": list(result.expected_also),
-            "expected_answer": (
-                None if result.expected_answer is None else msgspec.json.encode(result.expected_answer).decode()
-            ),
-            "likeliest_id": result.likeliest_id,
-            "likeliest_is_right": result.likeliest_is_right,
-            "miss": result.miss.value if result.miss else None,
-            "about": result.about,
-            "problem": "",
-        }
-    )
+    values = msgspec.to_builtins(result)
+    answer = result.expected_answer
+    values["right"], values["problem"] = result.complete, ""
+    values["error"], values["confidence"] = values["error"] or "", float(result.confidence)
+    values["expected_answer"] = None if answer is None else msgspec.json.encode(answer).decode()
+    return _in_order(values)
 
 
 def unjudged_row(case: Case, answer: Resolution, model: str, source: str, problem: str) -> Row:
@@ -106,15 +78,15 @@ def unjudged_row(case: Case, answer: Resolution, model: str, source: str, proble
             "frame": case.frame,
             "stamp_ns": case.stamp_ns,
             "instruction": case.instruction,
-            "kind": list(case.kind),
+            "kind": case.kind,
             "status": answer.status.value,
             "id": answer.target.id if answer.target is not None else None,
             "error": "",
             "confidence": float(answer.confidence),
             "message": answer.message,
             "frame_of_reference": answer.frame_of_reference.value if answer.frame_of_reference else None,
-            "relations": list(relations_of(answer)),
-            "expected_also": [],
+            "relations": relations_of(answer),
+            "expected_also": (),
             "about": "",
             "problem": problem,
         }
@@ -129,42 +101,59 @@ def is_judged(row: Mapping[str, Any]) -> bool:
 def result_of(row: Mapping[str, Any]) -> CaseResult:
     """The judged case of a row."""
     try:
-        return CaseResult(
-            frame=row["frame"],
-            instruction=row["instruction"],
-            kind=tuple(row["kind"]),
-            expected_status=Status[row["expected_status"]],
-            expected_id=row["expected_id"],
-            status=Status[row["status"]],
-            id=row["id"],
-            as_expected=bool(row["as_expected"]),
-            likeliest_id=row["likeliest_id"],
-            confidence=float(row["confidence"]),
-            relations=tuple(row["relations"]),
-            frame_of_reference=row["frame_of_reference"],
-            message=row["message"],
-            expected_also=tuple(row["expected_also"]),
-            expected_answer=_answer_of(row["expected_answer"]),
-            place=PlaceOutcome(row["place"]) if row["place"] else None,
-            miss=MissKind(row["miss"]) if row["miss"] else None,
-            model=row["model"],
-            source=row["source"],
-            stamp_ns=int(row["stamp_ns"]),
-            error=CaseError(row["error"]) if row["error"] else None,
-            blame=Blame(row["blame"]) if row["blame"] else None,
-            iou=row["iou"],
-            oracle_right=row["oracle_right"],
-            likeliest_is_right=bool(row["likeliest_is_right"]),
-            about=row["about"],
-        )
+        values = {name: row[name] for name in COLUMNS}
+        answer = values["expected_answer"]
+        values["expected_answer"] = None if answer is None else msgspec.json.decode(answer)
+        values |= {name: values[name] or None for name in ("place", "miss", "error", "blame")}
+        return msgspec.convert(values, CaseResult)
     except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
         repair = "use rows that `evaluate` of this version wrote"
         raise InputError("row", f"{type(error).__name__}: {error}", "a row of a judged case", repair) from error
 
 
-def _answer_of(text: str | None) -> ExpectedAnswer | None:
-    return None if text is None else msgspec.json.decode(text, type=ExpectedAnswer)
-
-
 def _in_order(values: Row) -> Row:
-    return {name: values.get(name) for name in COLUMNS}
+    return {name: list(found) if isinstance(found := values.get(name), tuple) else found for name in COLUMNS}
+
+
+def check_installed() -> None:
+    """Check that pyarrow is installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise DependencyError("pyarrow", "pip install pyarrow, into the Python environment of this command") from error
+
+
+def _schema() -> Any:
+    check_installed()
+    import pyarrow as pa
+
+    types = {"text": pa.string(), "whole number": pa.int64(), "number": pa.float64(), "truth value": pa.bool_(),
+             "texts": pa.list_(pa.string())}  # fmt: skip
+    return pa.schema([(name, types[column]) for name, column in COLUMNS.items()])
+
+
+def write_rows(path: str | Path, rows: Sequence[Row], *, force: bool = False) -> None:
+    """Write rows to one file atomically; creates its parent folders."""
+    types = _schema()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=types), file)
+    write_bytes(path, file.getvalue(), force=force)
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Read the rows of such a file."""
+    types = _schema()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise FileError(path, str(error), "pass a file that `evaluate --parquet` wrote") from error
+    if table.schema.names != types.names:
+        raise FileError(path, "it has other columns", "pass a file that `evaluate --parquet` of this version wrote")
+    found: list[Row] = table.to_pylist()
+    return found

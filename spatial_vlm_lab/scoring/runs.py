@@ -59,6 +59,10 @@ class _Resolution(msgspec.Struct):
     stamp_ns: int = 0
 
 
+class _FirstLine(msgspec.Struct):
+    instruction: str | None = None
+
+
 class _Case(msgspec.Struct):
     frame: str
     instruction: str
@@ -75,14 +79,6 @@ class _Result(msgspec.Struct):
     models: list[_Result] | None = None
 
 
-def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
-    """Read the answers of a stored run of one model, in order; see `read_runs`."""
-    runs = read_runs(path)
-    if len(runs) > 1:
-        raise FileError(path, f"it has several models: {', '.join(runs)}", "pass the run of one model")
-    return next(iter(runs.values()))
-
-
 def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
     """Read the answers of stored runs: model → answers, in order.
 
@@ -97,43 +93,28 @@ def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
     if not stripped:
         raise FileError(path, "the file is empty", _REPAIR)
     above = text.count(b"\n", 0, len(text) - len(stripped))
-    form = _form(stripped)
-    if form is _Result:
-        result = decode_json(text, _Result, path, repair=_REPAIR)
-        return {one.model: _stored(one.cases or (), path) for one in (result.models or [result])}
-    if form is list:
+    if stripped.startswith(b"["):
         listed = decode_json(text, list[_Resolution], path, repair=_REPAIR)
         return {"": _answers(path, [(f"$[{n}]", one) for n, one in enumerate(listed)])}
+    try:
+        has_lines = msgspec.json.decode(stripped.partition(b"\n")[0], type=_FirstLine).instruction is not None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        has_lines = False  # an object over several lines, or nothing that is known
+    if not has_lines:
+        result = decode_json(text, _Result, path, repair=_REPAIR)
+        models = result.models or [result]
+        if not all(one.cases for one in models):
+            raise FileError(path, "it has no cases", _REPAIR)
+        return {
+            one.model: tuple(
+                StoredAnswer(c.frame or str(c.stamp_ns), c.instruction, c.status, c.id, None, c.as_expected, c.source)
+                for c in one.cases or ()
+            )
+            for one in models
+        }
     lines = enumerate(io.BytesIO(stripped), above + 1)
     found = ((f"line {n}", line) for n, line in lines if line.strip())
     return {"": _answers(path, [(at, decode_json(line, _Resolution, path, at, _REPAIR)) for at, line in found])}
-
-
-def _stored(cases: Sequence[_Case], path: str | Path) -> tuple[StoredAnswer, ...]:
-    if not cases:
-        raise FileError(path, "it has no cases", _REPAIR)
-    return tuple(
-        StoredAnswer(
-            case.frame or str(case.stamp_ns), case.instruction, case.status, case.id, None, case.as_expected,
-            case.source,
-        )
-        for case in cases
-    )  # fmt: skip
-
-
-class _FirstLine(msgspec.Struct):
-    instruction: str | None = None
-
-
-def _form(text: bytes) -> type[object]:
-    """Whether a file is one result, a list of resolutions, or one resolution a line."""
-    if text.startswith(b"["):
-        return list
-    try:
-        first = msgspec.json.decode(text.partition(b"\n")[0], type=_FirstLine)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Result  # an object over several lines, or nothing that is known
-    return _Resolution if first.instruction is not None else _Result
 
 
 def _answers(path: str | Path, found: Sequence[tuple[str, _Resolution]]) -> tuple[StoredAnswer, ...]:

@@ -9,15 +9,12 @@ from dataclasses import dataclass, field
 
 from spatial_vlm_lab.scoring.clustering import clustered
 from spatial_vlm_ros.evaluation.case import Case
-from spatial_vlm_ros.evaluation.case_result import CaseEvidence, CaseResult, answered_id, is_expected, judge_case
+from spatial_vlm_ros.evaluation.case_result import CaseEvidence, CaseResult, judge_case
 from spatial_vlm_ros.evaluation.error_split import CaseError
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth, PlaceOutcome
 from spatial_vlm_ros.evaluation.misses import MissKind
 from spatial_vlm_ros.types import Resolution, Status
 from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
-
-__all__ = ["CaseResult", "HeuristicSplit", "Miss", "Score", "Share", "answered_id", "is_expected", "score",
-           "score_results", "wilson"]  # fmt: skip
 
 USUAL, COUNTER_HEURISTIC = "usual", "counter-heuristic"
 """Kinds of cases that a rule of thumb (higher in the image is farther away) gets right, and wrong."""
@@ -44,8 +41,6 @@ class HeuristicSplit:
     """Cases that agree with a rule of thumb against those that contradict it.
 
     Args:
-        usual: `as_expected` of the cases of kind "usual".
-        counter_heuristic: `as_expected` of the cases of kind "counter-heuristic".
         difference: usual - counter_heuristic, 95 % by Newcombe's method; None if one has no case.
     """
 
@@ -95,15 +90,26 @@ class Score:
     over_frames: Mapping[str, Interval | None]
     by_error: Mapping[str, int] = field(default_factory=dict)
 
+    def figures(self) -> dict[str, Share]:
+        """Main shares by name as in `over_frames`; those of places if any was expected."""
+        of_places = {
+            "right place": self.right_place,
+            "wrong place among places": self.wrong_place,
+            "as expected, place and all": self.complete,
+        }
+        return {
+            "as expected": self.as_expected,
+            "right instance": self.right_instance,
+            "wrong pose among answers": self.wrong_pose,
+            "pose where a refusal was expected": self.pose_on_refusal,
+            **(of_places if self.right_place.n else {}),
+        }
+
 
 def score(
     cases: Sequence[Case], resolutions: Sequence[Resolution], truths: Mapping[str, FrameTruth] | None = None
 ) -> Score:
-    """Compare answers with what the cases expect; cases without an expectation are left out.
-
-    Args:
-        resolutions: one for each case.
-    """
+    """Compare answers, one for each case, with what the cases expect; cases without an expectation are left out."""
     pairs, truths = list(zip(cases, resolutions, strict=True)), truths or {}
     results = [
         judge_case(case, case.expect, answer, CaseEvidence(truths.get(case.frame)))
@@ -114,48 +120,50 @@ def score(
 
 
 def score_results(results: Sequence[CaseResult], unjudged: int = 0) -> Score:
-    """The score of judged cases.
-
-    Args:
-        unjudged: cases that do not say what to expect.
-    """
+    """The score of judged cases, beside some that do not say what to expect."""
     placed = [r for r in results if r.place is not None]
     spots = [r for r in placed if r.as_expected and r.place is not PlaceOutcome.NOT_GIVEN]
     answerable = [r for r in results if r.expected_status is Status.OK]
     refusable = [r for r in results if r.expected_status is not Status.OK]
     given = [r for r in results if r.status is Status.OK]
+    figures = {
+        "as expected": [(r, r.as_expected) for r in results],
+        "as expected, place and all": [(r, r.complete) for r in results],
+        "right instance": [(r, r.as_expected) for r in answerable],
+        "wrong pose among answers": [(r, not r.as_expected) for r in given],
+        "pose where a refusal was expected": [(r, r.status is Status.OK) for r in refusable],
+        "right place": [(r, r.complete) for r in placed],
+        "wrong place among places": [(r, not r.complete) for r in spots],
+    }
+    shares = {name: wilson(sum(counts for _, counts in of), len(of)) for name, of in figures.items()}
     confusion: dict[str, Counter[str]] = defaultdict(Counter)
     for r in results:
         confusion[r.expected_status.value][r.status.value] += 1
     return Score(
-        as_expected=_good(results),
-        right_instance=_good(answerable),
-        wrong_pose=wilson(sum(not r.as_expected for r in given), len(given)),
-        pose_on_refusal=wilson(sum(r.status is Status.OK for r in refusable), len(refusable)),
+        as_expected=shares["as expected"],
+        right_instance=shares["right instance"],
+        wrong_pose=shares["wrong pose among answers"],
+        pose_on_refusal=shares["pose where a refusal was expected"],
         by_kind=_by((kind, r) for r in results for kind in r.kind),
         by_relation=_by((name, r) for r in results for name in r.relations),
         confusion={expected: dict(sorted(counts.items())) for expected, counts in sorted(confusion.items())},
-        misses=tuple(_miss(r) for r in results if not r.complete),
+        misses=tuple(
+            Miss(r.image, r.instruction, r.expected_status, r.expected_id, r.status, r.id, r.message, r.miss)
+            for r in results
+            if not r.complete
+        ),
         by_frame_of_reference=_by((r.frame_of_reference or NO_SCENE, r) for r in results),
         by_expected_status=_by((r.expected_status.value, r) for r in results),
         by_given_status=_by((r.status.value, r) for r in results),
         split=_split(results),
         cases=tuple(results),
         unjudged=unjudged,
-        complete=wilson(sum(r.complete for r in results), len(results)),
-        right_place=wilson(sum(r.complete for r in placed), len(placed)),
-        wrong_place=wilson(sum(not r.complete for r in spots), len(spots)),
+        complete=shares["as expected, place and all"],
+        right_place=shares["right place"],
+        wrong_place=shares["wrong place among places"],
         by_miss={kind.value: sum(r.miss is kind for r in results) for kind in MissKind},
         by_error={error.value: sum(r.error is error for r in results) for error in CaseError},
-        over_frames={
-            "as expected": clustered((r.group, r.as_expected) for r in results),
-            "as expected, place and all": clustered((r.group, r.complete) for r in results),
-            "right instance": clustered((r.group, r.as_expected) for r in answerable),
-            "wrong pose among answers": clustered((r.group, not r.as_expected) for r in given),
-            "pose where a refusal was expected": clustered((r.group, r.status is Status.OK) for r in refusable),
-            "right place": clustered((r.group, r.complete) for r in placed),
-            "wrong place among places": clustered((r.group, not r.complete) for r in spots),
-        },
+        over_frames={name: clustered((r.group, counts) for r, counts in of) for name, of in figures.items()},
     )
 
 
@@ -165,29 +173,17 @@ def heuristic_kind(kinds: Iterable[str]) -> str | None:
     return said.pop() if len(said) == 1 else None
 
 
-def _miss(r: CaseResult) -> Miss:
-    return Miss(r.image, r.instruction, r.expected_status, r.expected_id, r.status, r.id, r.message, r.miss)
-
-
-def _good(results: Sequence[CaseResult]) -> Share:
-    return wilson(sum(r.as_expected for r in results), len(results))
-
-
 def _by(named: Iterable[tuple[str, CaseResult]]) -> dict[str, Share]:
-    groups: dict[str, list[CaseResult]] = defaultdict(list)
+    groups: dict[str, list[bool]] = defaultdict(list)
     for name, result in named:
-        groups[name].append(result)
-    return {name: _good(results) for name, results in sorted(groups.items())}
+        groups[name].append(result.as_expected)
+    return {name: wilson(sum(good), len(good)) for name, good in sorted(groups.items())}
 
 
 def _split(results: Sequence[CaseResult]) -> HeuristicSplit | None:
     """Cases that are said to be both, or neither, belong to neither side."""
-    sides: dict[str, list[CaseResult]] = {USUAL: [], COUNTER_HEURISTIC: []}
-    for result in results:
-        side = heuristic_kind(result.kind)
-        if side is not None:
-            sides[side].append(result)
-    if not any(sides.values()):
+    sides = _by((side, r) for r in results if (side := heuristic_kind(r.kind)) is not None)
+    if not sides:
         return None
-    usual, counter = _good(sides[USUAL]), _good(sides[COUNTER_HEURISTIC])
+    usual, counter = (sides.get(side, wilson(0, 0)) for side in (USUAL, COUNTER_HEURISTIC))
     return HeuristicSplit(usual, counter, newcombe(usual.k, usual.n, counter.k, counter.n))

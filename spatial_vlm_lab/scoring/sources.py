@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unit of work of an evaluation: one model on one folder of frames or one bag, case by case.
+"""The unit of work of an evaluation: one model on one folder of frames or one bag, case by case; and all of them.
 
 A source and a model's specification are plain data, so that other processes can do the work. A model is loaded once
 (`model_spec.load_model`) and passed to every source. Cases come one by one, and so do frames, the next ones read ahead
@@ -8,27 +8,35 @@ in a thread: memory does not grow with their number. What goes wrong with one im
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from spatial_vlm_lab.engine.ahead import made_ahead
 from spatial_vlm_lab.scoring.bag_cases import images_of_bag
 from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge, EvaluatedCase
-from spatial_vlm_lab.scoring.images_ahead import images_ahead
-from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec
+from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
 from spatial_vlm_lab.scoring.truth_file import cases_of_bag
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.evaluation.answering import FolderFrames
-from spatial_vlm_ros.evaluation.bags.reader import Bag, open_bag
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth
 from spatial_vlm_ros.evaluation.frame_folder import DETECTIONS_FILE, load_cases
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
+from spatial_vlm_ros.files.documents import parse_json
+from spatial_vlm_ros.files.reading import read_lines
+from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.parameters import Settings
-from spatial_vlm_ros.types import FrameOfReference
+from spatial_vlm_ros.types import FrameOfReference, Resolution
 
+STORED = "answers"
+"""Name of the model of stored answers: they do not tell who gave them."""
+_ANSWERS_REPAIR = "pass what `spatial-vlm resolve --frames DIR --json` or `spatial-vlm replay BAG --json` wrote"
 SourceKind = Literal["frames", "bag"]
 
 
@@ -38,7 +46,6 @@ class Source:
 
     Args:
         uri: folder or bag: a path, or a URI that the worker's `open_bag` supports.
-        kind: "frames" or "bag".
         truth: truth file of a bag; "" for a folder, which has its own cases.jsonl.
         bags: all bags that are evaluated with that file; empty = only this one.
         topics: role → topic, if the names of a bag's topics are not sufficient; see `bag_topics`.
@@ -69,11 +76,7 @@ class Source:
 def sources_of(
     frames: Sequence[str], bags: Sequence[str], truth: str = "", topics: Mapping[str, str] | None = None
 ) -> tuple[Source, ...]:
-    """Make sources from folders and bags.
-
-    Args:
-        truth: a file of cases; "" = none.
-    """
+    """Make sources from folders and bags; the truth file of bags is "" if there are none."""
     if not frames and not bags:
         raise InputError("--frames, --bags", "neither is set", "a folder of frames or a bag")
     if bags and not truth:
@@ -97,75 +100,73 @@ def evaluate_source(
     config: Settings,
     frame_of_reference: FrameOfReference | None = None,
     note: Callable[[str], None] = lambda _: None,
-    opened: Callable[[str], Bag] = open_bag,
-    watch: Callable[[Sequence[Case]], None] = lambda _: None,
 ) -> Iterator[EvaluatedCase]:
     """Ask a model about all cases of a source and judge the answers; the oracle is asked beside it.
 
     Cases of a folder come in their order, cases of a bag in the order of its images, and cases without an image last.
 
     Args:
-        source: the folder or bag.
-        model: loaded.
-        config: configuration of the resolver, and of how messages become frames.
         frame_of_reference: used if the words state none.
         note: called with messages about the source as a whole: repeated stamps, jumps in time, a damaged end.
-        opened: opens a bag.
-        watch: called with all cases before the first is asked, for progress bars.
 
     Raises:
         FileError: the cases cannot be read, or a bag cannot be opened.
         InputError: a bag lacks a topic, or several match; the message lists the topics.
     """
     cases = source.cases()
-    watch(cases)
     judge = CaseJudge(model, config.resolver, source.uri, source.folder, frame_of_reference)
-    if source.kind == "frames":
-        yield from _of_folder(source, cases, judge)
-        return
-    with opened(source.uri) as bag:
-        images = images_of_bag(bag, cases, config, source.topics, needs_detections=model.spec.is_given, note=note)
+    with closing(images_of(source, cases, config, model.spec.is_given, note)) as images:  # the bag, whatever happens
         for case, image in images_ahead(images):
             yield judge.ask(case, image)
 
 
-def _of_folder(source: Source, cases: Sequence[Case], judge: CaseJudge) -> Iterator[EvaluatedCase]:
-    frames = FolderImages(source.uri)
-    for case, image in images_ahead((case, frames.load(case)) for case in cases):
-        yield judge.ask(case, image)
+def images_of(
+    source: Source, cases: Sequence[Case], config: Settings, needs_detections: bool,
+    note: Callable[[str], None] = lambda _: None,
+) -> Generator[tuple[Case, CaseImage], None, None]:  # fmt: skip
+    """Cases of a source with their images, in the order of `evaluate_source`.
+
+    Args:
+        needs_detections: whether a bag must have a topic of detections.
+    """
+    if source.kind == "frames":
+        yield from _images_of_folder(source.folder, cases)
+        return
+    with open_bag(source.uri) as bag:
+        yield from images_of_bag(bag, cases, config, source.topics, needs_detections, note)
 
 
-class FolderImages:
-    """Images of a folder with their truth; caches only the latest."""
+def images_ahead(images: Iterable[tuple[Case, CaseImage]]) -> Iterator[tuple[Case, CaseImage]]:
+    """The same pairs in the same order, the next two images read and decoded in a thread.
 
-    def __init__(self, folder: str | Path) -> None:
-        self._folder, self._frames = Path(folder), FolderFrames(folder)
-        self._latest: tuple[str, CaseImage] | None = None
-        self._truths: tuple[str, bool, FrameTruth | SpatialVlmError | None] | None = None
+    One of 1280×720 with its depth takes 6.4 MB. An error while reading an image is raised at its position.
+    """
+    groups = groupby(images, lambda asked: asked[1].frame or object())  # cases that follow each other on one image
+    for group in made_ahead((list(asked) for _, asked in groups), 2):
+        yield from group
 
-    def load(self, case: Case) -> CaseImage:
-        """Load the image of a case."""
-        there = self._frames.load(case.frame)
-        truth = self._truth(case)
-        problem = truth if isinstance(truth, SpatialVlmError) else None
-        found = truth if isinstance(truth, FrameTruth) else None
-        if isinstance(there, SpatialVlmError):
-            return CaseImage(None, there, None, found, problem)
-        frame, detections = there
-        has_detections = (self._folder / case.frame / DETECTIONS_FILE).exists()
-        return CaseImage(frame, None, detections if has_detections else None, found, problem)
 
-    def _truth(self, case: Case) -> FrameTruth | SpatialVlmError | None:
-        """Truth of the frame, None if not known, or the error."""
-        needed = case.expect is not None and case.expect.place is not None
-        known = self._truths
-        if known is None or known[:2] != (case.frame, needed):
+def _images_of_folder(folder: Path, cases: Sequence[Case]) -> Iterator[tuple[Case, CaseImage]]:
+    """Cases with their images; only the latest image and truth are held."""
+    frames = FolderFrames(folder)
+    asked: tuple[str, bool] | None = None
+    truth: FrameTruth | None = None
+    problem: SpatialVlmError | None = None
+    for case in cases:
+        there = frames.load(case.frame)
+        needs_truth = case.expect is not None and case.expect.place is not None
+        if asked != (case.frame, needs_truth):
+            asked, problem, truth = (case.frame, needs_truth), None, None
             try:
-                found: FrameTruth | SpatialVlmError | None = load_truths(self._folder, [case]).get(case.frame)
+                truth = load_truths(folder, [case]).get(case.frame)
             except SpatialVlmError as error:
-                found = error if needed else None
-            known = self._truths = case.frame, needed, found
-        return known[2]
+                problem = error if needs_truth else None
+        if isinstance(there, SpatialVlmError):
+            yield case, CaseImage(None, there, None, truth, problem)
+            continue
+        frame, detections = there
+        has_detections = (folder / case.frame / DETECTIONS_FILE).exists()
+        yield case, CaseImage(frame, None, detections if has_detections else None, truth, problem)
 
 
 def check_sources(sources: Sequence[Source]) -> None:
@@ -177,7 +178,50 @@ def check_sources(sources: Sequence[Source]) -> None:
         source.cases()
 
 
-def lost_cases(
+def evaluate_models(
+    sources: Sequence[Source],
+    specs: Sequence[ModelSpec],
+    config: Settings,
+    frame_of_reference: FrameOfReference | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[EvaluatedCase]:
+    """Every case of every source by every model; each model is loaded once, and one is held at a time.
+
+    If a source or a model fails, its cases are not judged, and a note says so; an only one raises its error.
+
+    Args:
+        frame_of_reference: used if the words state none.
+    """
+    for spec in specs:
+        try:
+            model = load_model(spec)
+        except SpatialVlmError as error:
+            if len(specs) == 1:
+                raise
+            note(f"{spec.name} could not be loaded, so its cases are not judged: {error}")
+            for source in sources:
+                yield from _lost_cases(source, spec.name, config, error)
+            continue
+        for source in sources:
+            done: list[Case] = []
+
+            def told(words: str, uri: str = source.uri) -> None:
+                note(f"{uri}: {words}")
+
+            try:
+                if source.kind == "bag":  # it does not say what made its images: before it is read
+                    check_images(model, config.resolver.domain_gate)
+                for one in evaluate_source(source, model, config, frame_of_reference, told):
+                    done.append(one.case)
+                    yield one
+            except SpatialVlmError as error:
+                if len(sources) == len(specs) == 1:
+                    raise
+                note(f"{source.uri}: its cases are not judged for {spec.name}: {error}")
+                yield from _lost_cases(source, spec.name, config, error, done)
+
+
+def _lost_cases(
     source: Source, model: str, config: Settings, error: SpatialVlmError, done: Sequence[Case] = ()
 ) -> Iterator[EvaluatedCase]:
     """Yield the remaining cases of a source or a model that failed, without asking them."""
@@ -188,3 +232,51 @@ def lost_cases(
             answered[case] -= 1
         else:
             yield judge.ask(case, CaseImage(error=error, lost=True))
+
+
+# ------------------------------------------------------------------------------------------------ stored answers
+
+
+def read_answers(path: str | Path) -> Iterator[Resolution]:
+    """Yield the resolutions of a file, one per line."""
+    for number, line in read_lines(path, _ANSWERS_REPAIR):  # of bytes: text has line ends that JSON may hold
+        value = parse_json(line, path, _ANSWERS_REPAIR, f"line {number}")
+        try:
+            if not isinstance(value, dict):
+                raise ValueError("not a JSON object")
+            yield resolution_from_json(value)
+        except (ValueError, RecursionError) as error:  # InputError of `resolution_from_json` is one, too
+            raise FileError(path, str(error), _ANSWERS_REPAIR, f"line {number}") from error
+
+
+def judge_answers(
+    source: Source,
+    answers: Iterable[Resolution],
+    config: Settings,
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[EvaluatedCase]:
+    """Judge the cases of a source with given answers; answers without a case are ignored.
+
+    An answer belongs to the case of its frame, or of its image's stamp, and its words; repeated ones in their order.
+    """
+    given: dict[tuple[str, str], deque[Resolution]] = defaultdict(deque)
+    for answer in answers:
+        given[_image(answer.frame, answer.stamp_ns), answer.instruction].append(answer)
+    cases = source.cases()
+    for case in cases:
+        if not given[_image(case.frame, case.stamp_ns), case.instruction]:
+            on = repr(case.frame) if case.frame else f"stamp {case.stamp_ns}"
+            got = f"none for {case.instruction!r} on {on}"
+            raise InputError("answers", got, "one for each case", "use a run over the same folder or bag")
+    asked = Counter((_image(case.frame, case.stamp_ns), case.instruction) for case in cases)
+    more = sum(max(0, len(given[key]) - n) for key, n in asked.items())
+    if more:
+        note(f"{more} answers repeat a case: only the first answer of each case counts")
+    judge = CaseJudge(LoadedModel(ModelSpec(STORED, STORED)), config.resolver, source.uri, source.folder)
+    for case, image in images_of(source, cases, config, False, note):
+        several = given[_image(case.frame, case.stamp_ns), case.instruction]
+        yield judge.judge(case, image, several.popleft() if len(several) > 1 else several[0])
+
+
+def _image(frame: str | None, stamp_ns: int) -> str:
+    return frame or str(stamp_ns)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,8 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     if model is not None:
         check_domain(model, gate.domain_gate)  # a bag does not say what made its images: before it is read
     resolver = Resolver(gate, model)
-    with stopped_cleanly(), _images(out, is_one, force) as place, open_bag(bag) as opened:
+    images = nullcontext(out) if out is None or is_one else image_folder(out, force)
+    with stopped_cleanly(), images as place, open_bag(bag) as opened:
         roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)
         answers = bag_replay.replay(opened, resolver, roles, config, instructions, at=at, every=every,
                                     frame_of_reference=frame_of_reference,
@@ -137,10 +138,6 @@ def _check_out(out: Path | None, is_one: bool, force: bool) -> None:
         check_new(force, out=out)
     else:
         check_new_folder(force, "out", out, is_image)
-
-
-def _images(out: Path | None, is_one: bool, force: bool) -> AbstractContextManager[Path | None]:
-    return nullcontext(out) if out is None or is_one else image_folder(out, force)
 
 
 def _show(

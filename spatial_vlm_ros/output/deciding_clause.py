@@ -23,7 +23,6 @@ from spatial_vlm_ros.types import (
     ClauseState,
     FrameOfReference,
     NounPhrase,
-    RelationClause,
     Resolution,
     Status,
 )
@@ -137,7 +136,7 @@ def _as_relation(
     name = clause.relation.removeprefix(_NOT)
     if name not in RELATIONS or clause.margin_m is None or not layout.measured[list(anchors)].all():
         return None
-    said = [c for c in _clauses(resolution) if c.relation == name]
+    said = [c for phrase in _phrases(resolution) for c in phrase.relations if c.relation == name]
     distances = list(dict.fromkeys([*(c.distance for c in said), None]))
     for view in _views(layout, resolution, [c.frame for c in said]):
         for distance in distances:
@@ -200,7 +199,3 @@ def _phrases(resolution: Resolution) -> list[NounPhrase]:
     for phrase in found:  # grows while it is iterated
         found += [anchor for clause in phrase.relations for anchor in clause.anchors]
     return found
-
-
-def _clauses(resolution: Resolution) -> list[RelationClause]:
-    return [clause for phrase in _phrases(resolution) for clause in phrase.relations]

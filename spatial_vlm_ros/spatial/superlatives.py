@@ -87,14 +87,6 @@ def _check_somebody_looks(view: Viewpoint) -> None:
         raise FrameUndefinedError(view.frame.value, "an order of objects needs a viewer", repair)
 
 
-def _height(layout: Layout, _: Viewpoint) -> Key:
-    return Key(layout.top, np.hypot(layout.sigma_up, 0.005))
-
-
-def _underside(layout: Layout, _: Viewpoint) -> Key:
-    return Key(layout.bottom, np.hypot(layout.sigma_up, 0.005))
-
-
 def _size_key(length: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint], Key]:
     """From small to large, by a length computed from the box's sides (…, 3), with the uncertainty of those sides."""
 
@@ -130,8 +122,8 @@ KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     "rightmost": (_bearing, True),
     "nearest": (_distance, False),
     "farthest": (_distance, True),
-    "lowest": (_underside, False),
-    "highest": (_height, True),
+    "lowest": (lambda layout, _: Key(layout.bottom, np.hypot(layout.sigma_up, 0.005)), False),
+    "highest": (lambda layout, _: Key(layout.top, np.hypot(layout.sigma_up, 0.005)), True),
     "shortest": (_tallness, False),
     "tallest": (_tallness, True),
     "smallest": (_bulk, False),

@@ -21,7 +21,17 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.descriptions import spoken
 from spatial_vlm_ros.spatial.occlusion import is_inside
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, NounPhrase, SceneObject, Status, TakenFor
+from spatial_vlm_ros.types import (
+    Detection,
+    FrameOfReference,
+    HiddenRegion,
+    NounPhrase,
+    Resolution,
+    Scene,
+    SceneObject,
+    Status,
+    TakenFor,
+)
 
 _LISTED = 4  # candidates or regions named in a sentence
 
@@ -257,3 +267,30 @@ def _labels(objects: tuple[SceneObject, ...]) -> Iterator[tuple[int, str]]:
         label = " ".join(obj.detection.label.lower().replace("_", " ").split())
         if label:
             yield row, label
+
+
+def without_robot(resolution: Resolution, scene: Scene) -> Resolution:
+    """Add which detections were discarded as part of the robot."""
+    if not scene.of_robot:
+        return resolution
+    names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
+    message = f"{resolution.message} Detections discarded as part of the robot: {names}."
+    return dataclasses.replace(resolution, message=message)
+
+
+def with_ignored(resolution: Resolution, ignored: Sequence[Detection]) -> Resolution:
+    """Add to a NOT_FOUND which detections of that name are never taken."""
+    if resolution.status is not Status.NOT_FOUND or not ignored:
+        return resolution
+    names = ", ".join(f"{d.label} ({d.id})" for d in ignored)
+    message = f"{resolution.message} Ignored as a support, or because the box fills over a third of the image: {names}."
+    return dataclasses.replace(resolution, message=message)
+
+
+def with_unread(resolution: Resolution, unread: tuple[str, ...]) -> Resolution:
+    """Add that a part of a model's reply could not be read."""
+    if not unread:
+        return resolution
+    more = f" ({len(unread) - 1} more)" if len(unread) > 1 else ""
+    message = f"{resolution.message} Objects may be missing, because a part of the model's reply cannot be read: "
+    return dataclasses.replace(resolution, message=f"{message}{unread[0]}{more}.", unread=unread)

@@ -3,6 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from spatial_vlm_lab.reports.report import evaluation_page
+from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome
+from spatial_vlm_lab.scoring.model_run import ModelRun
+from spatial_vlm_lab.scoring.outcome import ModelOutcome
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
 from spatial_vlm_ros.types import (
     Candidate,
@@ -70,3 +76,11 @@ def some_run() -> tuple[list[Case], list[Resolution]]:
          answer(HOSTILE, Status.OK, HOSTILE, 0.99, HOSTILE, HOSTILE, HOSTILE)),
     ]  # fmt: skip
     return [c for c, _ in pairs], [a for _, a in pairs]
+
+
+def page_of(
+    outcome: ModelOutcome, answers: Sequence[Resolution], title: str, images: Mapping[int, bytes] | None = None
+) -> str:
+    """The HTML report of one run."""
+    run = ModelRun("", list(outcome.score.cases), dict(enumerate(answers)), images=dict(images or {}))
+    return evaluation_page(EvaluationOutcome((outcome,)), [run], title)

@@ -21,7 +21,7 @@ from spatial_vlm_lab.benchmarks import asking
 from spatial_vlm_lab.benchmarks.answers import AnswerLine, open_answers
 from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer
-from spatial_vlm_lab.benchmarks.whatsup import WHATSUP
+from spatial_vlm_lab.benchmarks.relations import WHATSUP
 from spatial_vlm_lab.cli.benchmark import WAYS
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.types.proportions import mcnemar, newcombe, newcombe_paired, wilson

@@ -16,16 +16,13 @@ import benchmark_folders as folders
 import pytest
 from benchmark_folders import damaged_of, graded, image_cell, items_of, png, values, write_parquet
 
-from spatial_vlm_lab.benchmarks import parquet_rows
+from spatial_vlm_lab.benchmarks import published_files
 from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
-from spatial_vlm_lab.benchmarks.cv_bench import CV_BENCH, CvTruth
-from spatial_vlm_lab.benchmarks.embspatial import EMBSPATIAL
-from spatial_vlm_lab.benchmarks.parquet_rows import ParquetImage
+from spatial_vlm_lab.benchmarks.lettered import CV_BENCH, right_in_2d, right_in_3d
 from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, ChoiceTruth, shuffled
+from spatial_vlm_lab.benchmarks.published_files import ParquetImage
+from spatial_vlm_lab.benchmarks.relations import EMBSPATIAL, SPATIALSENSE, VSR, WHATSUP
 from spatial_vlm_lab.benchmarks.scoring import mean_of_accuracies
-from spatial_vlm_lab.benchmarks.spatialsense import SPATIALSENSE
-from spatial_vlm_lab.benchmarks.vsr import VSR
-from spatial_vlm_lab.benchmarks.whatsup import WHATSUP
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.types.proportions import wilson
 
@@ -269,9 +266,9 @@ def test_cv_bench_counts_replies_as_published(tmp_path: Path) -> None:
     for n, text, credit in told:
         assert items[n].truth.credit(BenchmarkAnswer(0, text=text)) == credit, text
     assert [one.truth.credit(BenchmarkAnswer(0)) for one in items] == [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]
-    of_letters = CvTruth(("x", "a"), 1, of_3d=True)  # published: an option of 3D may be written out
+    of_letters = ChoiceTruth(("x", "a"), 1, right_in_3d)  # published: an option of 3D may be written out
     assert of_letters.credit(BenchmarkAnswer(text="a")) == 1.0
-    assert CvTruth(("x", "a"), 1).credit(BenchmarkAnswer(text="a")) == 0.0
+    assert ChoiceTruth(("x", "a"), 1, right_in_2d).credit(BenchmarkAnswer(text="a")) == 0.0
 
 
 def test_cv_bench_reads_parquet_as_it_reads_json_lines(tmp_path: Path) -> None:
@@ -428,14 +425,14 @@ def test_a_row_without_an_image_is_damaged_when_it_is_read(tmp_path: Path) -> No
 
 def test_what_is_decoded_at_once_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
-    monkeypatch.setattr(parquet_rows, "LARGEST_TEXT", 1 << 18)
+    monkeypatch.setattr(published_files, "LARGEST_TEXT", 1 << 18)
     long = "x" * ((1 << 18) + 1)  # compressed, it has a few KiB
     path = tmp_path / "test_2d.parquet"
     write_parquet(path, [one | {"question": long} for one in rows(2)])
     assert path.stat().st_size < 1 << 15
     with pytest.raises(FileError, match=r"have [0-9]+ bytes in one group, more than"):
         items_of(CV_BENCH, tmp_path)
-    monkeypatch.setattr(parquet_rows, "LARGEST_IMAGE", 1000)
+    monkeypatch.setattr(published_files, "LARGEST_IMAGE", 1000)
     write_parquet(path, rows(2, 2000))
     image = items_of(CV_BENCH, tmp_path)[1].image
     assert isinstance(image, ParquetImage)

@@ -10,25 +10,29 @@ import pytest
 from tables import tables
 
 from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, prompt_of
-from spatial_vlm_lab.benchmarks.choice_replies import (
-    after_thinking,
+from spatial_vlm_lab.benchmarks.lettered import (
+    VARIANT_RULES,
     blink_choice,
     cambrian_answer,
+    variant_group,
+    variant_groups,
     vlmevalkit_choice,
 )
-from spatial_vlm_lab.benchmarks.images import ImageFile
 from spatial_vlm_lab.benchmarks.pointing import (
     MOST_CHARACTERS,
     MaskTruth,
+    cells_of,
+    first_point,
+    in_polygon,
+    read_polygon,
     robopoint_cells,
     roborefer_cells,
     share_in_mask,
-    share_inside,
+    starts_as_published,
 )
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkItem, ChoiceTruth
-from spatial_vlm_lab.benchmarks.reply_reading import read_choice
-from spatial_vlm_lab.benchmarks.robospatial import first_point, in_polygon, read_polygon, starts_as
-from spatial_vlm_lab.benchmarks.threedsr import VARIANT_RULES, all_right, variant_group
+from spatial_vlm_lab.benchmarks.published_files import ImageFile
+from spatial_vlm_lab.benchmarks.reply_reading import after_thinking, read_choice
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.replier import PromptReply
@@ -40,8 +44,7 @@ TABLES = tables(__file__)
 SIDES = ("left", "right", "behind", "left of it")
 RGB = np.zeros((100, 200, 3), np.uint8)
 ITEM = BenchmarkItem("k", ImageFile(Path("x.png")), "Where is the cup?", ChoiceTruth(("left", "right"), 1))
-POINT = BenchmarkItem("p", ImageFile(Path("x.png")), "Point at the cup.", MaskTruth(ImageFile(Path("m.png"))),
-                      phrase="the cup")  # fmt: skip
+POINT = BenchmarkItem("p", ITEM.image, "Point at the cup.", MaskTruth(ITEM.image, ITEM.image), phrase="the cup")
 COLOURS = {"A": "red cup", "B": "blue cup"}
 QIDS = ("VIN6MS3J", "VIN6MS3J-1", "VIN6MS3J-flip", "VIN6MS3J-flip-1")
 
@@ -84,9 +87,10 @@ def test_the_first_point_of_a_reply(reply: str, point: tuple[float, float] | Non
 
 
 def test_yes_and_no_are_told_by_the_first_letters() -> None:
-    assert starts_as(" Yes, it is.", "yes")
-    assert not starts_as("It is. Yes.", "yes")
-    assert starts_as("Nothing is there", "no")  # as published
+    yes, no = (ChoiceTruth(("yes", "no"), right) for right in (0, 1))
+    assert starts_as_published(" Yes, it is.", yes)
+    assert starts_as_published("It is. Yes.", yes) is False
+    assert starts_as_published("Nothing is there", no)  # as published
 
 
 def test_polygons_are_read_and_hold_points() -> None:
@@ -152,13 +156,13 @@ def test_the_share_is_that_of_all_marked_pixels() -> None:
 
 
 def test_points_count_by_the_pixels_that_they_lie_in() -> None:
-    mask = np.zeros((10, 20), bool)
-    mask[:, :10] = True
-    assert share_inside([(0.0, 0.0), (0.5, 0.5)], mask) == 0.5
-    assert share_inside([(0.2, 1.0), (-0.001, 0.5), (1e9, -1e9)], mask) == 0.0
-    assert share_inside([], mask) == 0.0
+    weights = np.zeros((10, 20))
+    weights[:, :10] = 1.0
+    assert share_in_mask(cells_of([(0.0, 0.0), (0.5, 0.5)], 20, 10), weights) == 0.5
+    assert share_in_mask(cells_of([(0.2, 1.0), (-0.001, 0.5), (1e9, -1e9)], 20, 10), weights) == 0.0
+    assert share_in_mask(cells_of([], 20, 10), weights) == 0.0
     with pytest.raises(InputError, match="finite"):
-        share_inside([(float("nan"), 0.5)], mask)
+        cells_of([(float("nan"), 0.5)], 20, 10)
 
 
 GROUPS = {
@@ -171,10 +175,11 @@ GROUPS = {
 
 def test_variants_that_belong_together_are_right_together() -> None:
     assert set(VARIANT_RULES) == set(GROUPS)
+    good = dict(zip(QIDS, (True, False, True, True), strict=True))
     for rule in VARIANT_RULES:
         groups, right = GROUPS[rule]
         assert tuple(variant_group(qid, rule) for qid in QIDS) == groups
-        assert tuple(all_right(QIDS, (True, False, True, True), rule).values()) == right
+        assert tuple(all(map(good.get, qids)) for qids in variant_groups(QIDS, rule).values()) == right
 
 
 class _Scorer:

@@ -24,7 +24,7 @@ from tables import tables
 from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_json, evaluation_of
 from spatial_vlm_lab.scoring.model_run import UnusableCase, by_reason, runs_of_rows
 from spatial_vlm_lab.scoring.model_spec import models_of
-from spatial_vlm_lab.scoring.rows_file import read_rows
+from spatial_vlm_lab.scoring.rows import read_rows
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.bags.writer import PERIOD_NS, START_NS, record
 from spatial_vlm_ros.evaluation.frame_writer import write_frame

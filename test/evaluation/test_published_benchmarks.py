@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from benchmark_folders import damaged_of, graded, image_cell, items_of, left_half, png, write_parquet
 from tables import tables
 
-from spatial_vlm_lab.benchmarks.catalogue import BLINK
+from spatial_vlm_lab.benchmarks.lettered import BLINK, THREEDSR
 from spatial_vlm_lab.benchmarks.lmms_task import credits_of, write_task
+from spatial_vlm_lab.benchmarks.pointing import REFSPATIAL, ROBOSPATIAL, WHERE2PLACE
 from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem
-from spatial_vlm_lab.benchmarks.refspatial import REFSPATIAL
-from spatial_vlm_lab.benchmarks.robospatial import ROBOSPATIAL
+from spatial_vlm_lab.benchmarks.published_files import LONGEST_ROW, Base64Image, rows_of
 from spatial_vlm_lab.benchmarks.running import read_benchmark
-from spatial_vlm_lab.benchmarks.threedsr import THREEDSR
-from spatial_vlm_lab.benchmarks.tsv_rows import LONGEST_ROW, TsvImage, tsv_rows
-from spatial_vlm_lab.benchmarks.where2place import WHERE2PLACE
 from spatial_vlm_ros.errors import DependencyError, FileError
 
 pytest.importorskip("pyarrow")
@@ -326,15 +324,19 @@ def test_threedsr_names_what_is_not_as_published(tmp_path: Path) -> None:
             list(THREEDSR.read(tmp_path))
 
 
+class NameAndImage(msgspec.Struct):
+    name: str
+    image: str
+
+
 def test_rows_of_a_tsv_file_are_found_again_and_long_ones_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.tsv"
     path.write_text(f'name\timage\none\t{IMAGE}\n\n"two\nlines ""and"" quotes"\t{IMAGE}\nthree', encoding="utf-8")
-    columns, rows = tsv_rows(path, "get it")
-    found = list(rows)
-    assert columns == ("name", "image")
-    assert [one.fields["name"] for one in found] == ["one", 'two\nlines "and" quotes', "three"]
-    assert found[2].fields["image"] == ""
-    images = [TsvImage(path, one.start, one.size, 1, one.number) for one in found]
+    found = list(rows_of(path, NameAndImage, "get it"))
+    assert [one.columns for one in found] == [("name", "image")] * 3
+    assert [one.entry.name for one in found] == ["one", 'two\nlines "and" quotes', "three"]
+    assert found[2].entry.image == ""
+    images = [Base64Image(path, one.place, one.start, len(one.text), 1) for one in found]
     assert images[1].read().shape == (10, 20, 3)
     with pytest.raises(FileError, match=r"row 2.*changed"):
         images[2].read()
@@ -342,7 +344,7 @@ def test_rows_of_a_tsv_file_are_found_again_and_long_ones_refused(tmp_path: Path
         file.write(b'name\timage\n"')
         file.truncate(LONGEST_ROW + 100)
     with pytest.raises(FileError, match="longer than"):
-        list(tsv_rows(path, "get it")[1])
+        list(rows_of(path, NameAndImage, "get it"))
 
 
 SIZE = (640, 480)

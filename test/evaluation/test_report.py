@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pytest
-from evaluation_cases import HOSTILE, some_run
+from evaluation_cases import HOSTILE, page_of, some_run
 
 from spatial_vlm_lab.reports import plots
-from spatial_vlm_lab.reports.junit import junit_xml
-from spatial_vlm_lab.reports.markdown_evaluation import escape, markdown_summary
-from spatial_vlm_lab.reports.report import check_installed, evaluation_page, html_report
+from spatial_vlm_lab.reports.junit import junit_suites
+from spatial_vlm_lab.reports.markdown_evaluation import escape, markdown_evaluation
+from spatial_vlm_lab.reports.report import check_installed, evaluation_page
 from spatial_vlm_lab.scoring.calibration import calibrate
-from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_of
+from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome, evaluation_of
 from spatial_vlm_lab.scoring.model_run import ModelRun, UnusableCase
-from spatial_vlm_lab.scoring.outcome import RunOutcome, judge
+from spatial_vlm_lab.scoring.outcome import ModelOutcome, judge
 from spatial_vlm_lab.scoring.runs import StoredAnswer
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.evaluation.case_result import judge_case
@@ -74,15 +74,15 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def outcome() -> RunOutcome:
+def outcome() -> ModelOutcome:
     cases, answers = some_run()
     before = [StoredAnswer(c.frame, c.instruction, c.expect.status, c.expect.id) for c in cases[:-1] if c.expect]
     return judge(cases, answers, before)
 
 
 @pytest.fixture(scope="module")
-def page(outcome: RunOutcome) -> str:
-    return html_report(outcome, some_run()[1], {12: JPEG, 14: JPEG}, f"Evaluation of {HOSTILE}")
+def page(outcome: ModelOutcome) -> str:
+    return page_of(outcome, some_run()[1], f"Evaluation of {HOSTILE}", {12: JPEG, 14: JPEG})
 
 
 def test_the_page_is_well_nested_and_has_one_heading_and_every_section(page: str) -> None:
@@ -118,7 +118,7 @@ def test_the_page_needs_nothing_else_and_runs_only_its_own_script(page: str) -> 
 
 
 def test_every_failure_has_its_words_candidates_and_image_and_hostile_words_do_nothing(
-    page: str, outcome: RunOutcome
+    page: str, outcome: ModelOutcome
 ) -> None:
     read = Page(page)
     assert len(read.all("article")) == len(outcome.score.misses) == 3
@@ -133,7 +133,7 @@ def test_every_failure_has_its_words_candidates_and_image_and_hostile_words_do_n
     assert not {"\u202e", "\x1b"} & {*page}
 
 
-def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: RunOutcome) -> None:
+def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: ModelOutcome) -> None:
     text = re.sub(r"<[^>]+>", " ", page).replace("\u00a0", " ")
     share = outcome.score.as_expected
     assert f"{share.k} of {share.n}" in text
@@ -146,12 +146,12 @@ def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: RunOu
 
 def test_a_run_without_failures_and_without_a_baseline_is_a_page_too() -> None:
     cases, answers = some_run()
-    text = html_report(judge(cases[:3], answers[:3]), answers[:3], {}, "fine")
+    text = page_of(judge(cases[:3], answers[:3]), answers[:3], "fine")
     assert "Every case ended as expected." in text
     assert "Baseline" not in text
     refused = [Case("f1", "gibberish", Expectation(Status.NOT_UNDERSTOOD))]
     answer = Resolution("gibberish", Status.NOT_UNDERSTOOD, "no", frame="f1")
-    assert "(not understood)" in html_report(judge(refused, [answer]), [answer], {}, "no answers")
+    assert "(not understood)" in page_of(judge(refused, [answer]), [answer], "no answers")
 
 
 def test_marks_of_plots_stay_inside_their_frames() -> None:
@@ -167,8 +167,8 @@ def test_marks_of_plots_stay_inside_their_frames() -> None:
     assert places[len(found.curve) - 1] == (curve.x.at(1.0), curve.y.at(found.aurc_random))
 
 
-def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome: RunOutcome) -> None:
-    text = markdown_summary(outcome, "Run")
+def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome: ModelOutcome) -> None:
+    text = markdown_evaluation(EvaluationOutcome((outcome,)), "Run")
     assert text.startswith("# Run\n")
     assert "**Against the baseline: cannot tell** (14 common cases; 1 only here, 0 only there)" in text
     assert "| as expected | 12 / 15 | 80.0% (54.8% to 93.0%) |" in text
@@ -182,10 +182,10 @@ def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome
     assert escape("[x](http://y)") == "\\[x\\]\\(http\\://y\\)"
 
 
-def test_junit_has_one_test_case_for_each_case_and_failures_in_words(outcome: RunOutcome) -> None:
+def test_junit_has_one_test_case_for_each_case_and_failures_in_words(outcome: ModelOutcome) -> None:
     junitparser: Any = pytest.importorskip("junitparser")
-    cases = outcome.score.cases
-    text = junit_xml(cases, [0.0125] * len(cases), "evaluate")
+    cases = list(outcome.score.cases)
+    text = junit_suites([ModelRun("", cases, seconds=[0.0125] * len(cases))], "evaluate")
     suite = next(iter(junitparser.JUnitXml.fromstring(text)))
     assert (suite.tests, suite.failures, suite.errors) == (15, 3, 0)
     assert math.isclose(suite.time, 15 * 0.0125, abs_tol=1e-3)
@@ -205,7 +205,7 @@ def test_a_missing_library_is_named_with_its_repair(monkeypatch: pytest.MonkeyPa
         with pytest.raises(DependencyError, match=rf"pip install {name}"):
             check_installed(**wanted)
     with pytest.raises(DependencyError, match="junitparser"):
-        junit_xml((), (), "none")
+        junit_suites([], "none")
 
 
 SHOWN = "return [...document.querySelectorAll('article')].filter(a => !a.hidden).map(a => a.id)"

@@ -9,25 +9,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_cases import answer, some_run
+from evaluation_cases import answer, page_of, some_run
 from evaluation_cases import case as asked
 from evaluation_cases import case as made_up
 from hypothesis import given
 from hypothesis import strategies as st
 from tables import tables
 
-from spatial_vlm_lab.benchmarks.reporting import corrected
 from spatial_vlm_lab.comparison.comparison import Comparison, ComparisonVerdict, compare
-from spatial_vlm_lab.reports.junit import junit_xml
-from spatial_vlm_lab.reports.markdown_evaluation import markdown_summary
-from spatial_vlm_lab.reports.report import html_report
-from spatial_vlm_lab.reports.terminal import outcome as print_outcome
+from spatial_vlm_lab.reports.junit import junit_suites
+from spatial_vlm_lab.reports.markdown_evaluation import markdown_evaluation
+from spatial_vlm_lab.reports.terminal import evaluation as print_evaluation
 from spatial_vlm_lab.scoring.calibration import calibrate
-from spatial_vlm_lab.scoring.clustering import clustered
-from spatial_vlm_lab.scoring.evaluation_outcome import compare_pairs, holm, paired_over_groups
+from spatial_vlm_lab.scoring.clustering import clustered, holm
+from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome, compare_pairs, paired_over_groups
+from spatial_vlm_lab.scoring.model_run import ModelRun
 from spatial_vlm_lab.scoring.outcome import judge, outcome_json
-from spatial_vlm_lab.scoring.runs import StoredAnswer, read_run
-from spatial_vlm_lab.scoring.score import score, wilson
+from spatial_vlm_lab.scoring.runs import StoredAnswer, read_runs
+from spatial_vlm_lab.scoring.score import score
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.case_result import CaseResult, judge_case
@@ -38,6 +37,7 @@ from spatial_vlm_ros.evaluation.misses import MissKind, miss_kind
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Destination, NounPhrase, Place, Pose, Resolution, Status, Transform
+from spatial_vlm_ros.types.proportions import wilson
 
 TABLES = tables(__file__)
 
@@ -193,16 +193,17 @@ def test_places_are_counted_beside_instances(capsys: pytest.CaptureFixture[str])
     written = outcome_json(outcome)
     assert written["cases"][2]["place"] == "elsewhere"
     assert written["by_miss"]["place"] == 2
-    print_outcome(outcome)
+    evaluation = EvaluationOutcome((outcome,))
+    print_evaluation(evaluation)
     printed = capsys.readouterr().out
     assert "right place" in printed
     assert "misses: 1 object, 2 place, 1 needless refusal" in printed
-    summary = markdown_summary(outcome, "x")
+    summary = markdown_evaluation(evaluation, "x")
     assert "| right place | 2 / 6 |" in summary
     assert "| needless refusal | 1 |" in summary
     assert "## 4 not as expected" in summary
-    assert "the place is elsewhere" in junit_xml(result.cases, [0.0] * 7, "evaluate")
-    page = html_report(outcome, answers, {}, "x")
+    assert "the place is elsewhere" in junit_suites([ModelRun("", list(result.cases), seconds=[0.0] * 7)], "evaluate")
+    page = page_of(outcome, answers, "x")
     assert "Right place" in page
     assert "4 not as expected" in page
     alone = score([Case("f1", "put", Expectation(Status.OK, "a", (), ON))], [put("put", "a", None)])
@@ -420,7 +421,7 @@ def test_a_run_can_be_stored_as_a_result_as_lines_or_as_a_list(tmp_path: Path) -
     lines.write_text("".join(json.dumps(resolution_json(a)) + "\n" for a in answers))
     listed.write_text(json.dumps([resolution_json(a) for a in answers], indent=1))
     result_file.write_text(json.dumps(outcome_json(judge(cases, answers)), indent=1))
-    runs = [read_run(path) for path in (lines, listed, result_file)]
+    runs = [read_runs(path)[""] for path in (lines, listed, result_file)]
     assert runs[0] == runs[1] == runs[2]
     assert runs[0][1] == StoredAnswer("f2", "the can", Status.AMBIGUOUS, None)
     assert compare(score(cases, answers).cases, runs[0]).verdict is ComparisonVerdict.CANNOT_TELL
@@ -433,9 +434,9 @@ def test_what_is_no_run_is_refused_by_place(tmp_path: Path, text: str, words: st
     path = tmp_path / "run.json"
     path.write_text(text)
     with pytest.raises(FileError, match=f"(?s){words}"):
-        read_run(path)
+        read_runs(path)
     with pytest.raises(FileError, match="evaluate --out"):
-        read_run(tmp_path / "absent.json")
+        read_runs(tmp_path / "absent.json")
 
 
 def results(right: int, of: int = 12, refused: int = 0) -> list[CaseResult]:
@@ -452,10 +453,9 @@ def results(right: int, of: int = 12, refused: int = 0) -> list[CaseResult]:
 
 def test_holm_by_hand() -> None:
     """Sorted 0.01, 0.02, 0.03, 0.04: times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04; none falls below one before it."""
-    for correct in (holm, corrected):  # of pairs of models, and of models of a benchmark
-        assert correct([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-        assert correct([0.9, 0.8]) == [1.0, 1.0]
-        assert correct([]) == []
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def test_each_pair_has_every_figure_once() -> None:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.scoring.runs import read_run
-from spatial_vlm_lab.scoring.stored_answers import read_answers
+from spatial_vlm_lab.scoring.runs import read_runs
+from spatial_vlm_lab.scoring.sources import read_answers
 from spatial_vlm_lab.training.split import read_split
 from spatial_vlm_ros.cli.group import read_settings
 from spatial_vlm_ros.errors import FileError
@@ -51,7 +51,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "detections": lambda path: frame_folder.read_detections(path, (64, 48)),
     "frame": frame_folder.load_frame,
     "cases": frame_folder.load_cases,
-    "run": read_run,
+    "run": read_runs,
     "answers": lambda path: list(read_answers(path)),
     "measured": lambda path: read_measured(path, "measure again"),
     "split": read_split,

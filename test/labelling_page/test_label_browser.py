@@ -4,7 +4,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,19 +27,6 @@ FOCUSED = """
     const e = document.activeElement, s = getComputedStyle(e);
     return [e.id || e.className || e.tagName, s.outlineStyle === "none" ? 0 : parseFloat(s.outlineWidth)]
 """
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    browser = Browser()
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Browser:
-    chromium.forget()
-    return chromium
 
 
 def labelling(browser: Browser, desk: Any, words: str) -> None:

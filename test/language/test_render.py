@@ -113,11 +113,6 @@ def commands(draw: st.DrawFn) -> tuple[Step, ...]:
     return draw(st.sampled_from(((opened, placed), (placed, last), (opened, placed, last))))
 
 
-def _same(query: SpatialQuery, other: SpatialQuery) -> bool:
-    names = ("action", "target", "destination", "steps")
-    return all(getattr(query, name) == getattr(other, name) for name in names)
-
-
 few_and_many = pytest.mark.parametrize("n", [50, pytest.param(300, marks=pytest.mark.slow)])
 
 
@@ -128,7 +123,8 @@ def hold_of(n: int, check: Callable[..., None], *drawn: st.SearchStrategy[Any]) 
 
 def is_read_again(query: SpatialQuery) -> None:
     text = render(query)
-    assert any(_same(query, reading) for reading in parse(text)), text
+    names = ("action", "target", "destination", "steps")
+    assert any(all(getattr(query, n) == getattr(reading, n) for n in names) for reading in parse(text)), text
 
 
 @few_and_many

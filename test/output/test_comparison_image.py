@@ -11,13 +11,13 @@ from rich.console import Console
 
 from spatial_vlm_lab.comparison.comparison_image import WIDTH, draw_comparison
 from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
-from spatial_vlm_lab.comparison.comparison_table import table_of
-from spatial_vlm_lab.comparison.comparison_words import (
+from spatial_vlm_lab.comparison.comparison_table import (
     heading,
     name_of_row,
     names_of,
     opinion_words,
     says,
+    table_of,
     verdict_words,
 )
 from spatial_vlm_ros.output import drawing, lettering

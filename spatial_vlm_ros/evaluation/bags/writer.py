@@ -259,7 +259,8 @@ def _poses(folder: Path, names: Sequence[str]) -> dict[str, list[Transform]]:
     speakers: dict[str, str | None] = {}
     for name in names:
         camera = read_camera_info(folder / name / CAMERA_FILE)[1]
-        base, speaker = (_pose(folder / name / file) for file in (BASE_FILE, SPEAKER_FILE))
+        files = (folder / name / file for file in (BASE_FILE, SPEAKER_FILE))
+        base, speaker = (read_transform(path) if path.exists() else None for path in files)
         _check_same(BASE_FILE, "base", bases, camera, None if base is None else base.parent)
         _check_same(SPEAKER_FILE, "speaker", speakers, camera, None if speaker is None else speaker.child)
         poses[name] = told_by_transforms(base, speaker)
@@ -268,10 +269,6 @@ def _poses(folder: Path, names: Sequence[str]) -> dict[str, list[Transform]]:
         raise InputError(SPEAKER_FILE, "one speaker seen by two cameras", "a different name for each camera's speaker",
                          "record them as separate bags: a frame has one parent in TF")  # fmt: skip
     return poses
-
-
-def _pose(path: Path) -> Transform | None:
-    return read_transform(path) if path.exists() else None
 
 
 def _check_same(file: str, what: str, known: dict[str, str | None], camera: str, named: str | None) -> None:

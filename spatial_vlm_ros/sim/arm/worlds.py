@@ -186,7 +186,8 @@ def _drawn(rng: np.random.Generator, name: str) -> TableLayout | None:
         yaw = 0.0 if kind == "tray" else float(rng.uniform(-math.pi, math.pi))
         placed = Placed(relation, ("cup",)) if relation else None
         obj = PlacedModel(id_, _small(kind, rng), (float(spot[0]), float(spot[1]), _LET_GO), yaw, placed)
-        if (not _within(spot) and kind != "tray") or not _free(obj, objects):
+        within = all(low <= value <= high for value, (low, high) in zip(spot, _REACH, strict=True))
+        if (not within and kind != "tray") or not _free(obj, objects):
             return None
         objects.append(obj)
     for kind in rng.permutation(list(_OTHERS))[: int(rng.integers(3, 6))]:
@@ -209,10 +210,6 @@ def _add_anywhere(
             objects.append(obj)
             return True
     return False
-
-
-def _within(spot: tuple[float, float] | np.ndarray) -> bool:
-    return all(low <= value <= high for value, (low, high) in zip(spot, _REACH, strict=True))
 
 
 def _free(obj: PlacedModel, objects: list[PlacedModel]) -> bool:

@@ -63,7 +63,7 @@ def read_faults(words: str, forms: Mapping[str, str] = FORMS) -> tuple[Fault, ..
             raise InputError(_WHAT, repr(word), "stream=kind", _REPAIR)
         name, part = _parted(target, forms)
         kind, colon, amount = told.partition(":")
-        for stream in _streams(name, forms):
+        for stream in [name] if name in forms else [each for each in GROUPS[name] if each in forms]:
             if (stream, part) in found:
                 raise InputError(_WHAT, f"{target} twice", "each stream once", "remove one of them")
             effect = effect_of(forms[stream], part, kind, f"{stream}.{part}" if part else stream)
@@ -104,10 +104,6 @@ def as_words(faults: Iterable[Fault]) -> str:
         + (f":{fault.amount:g}" if fault.amount else "")
         for fault in faults
     )
-
-
-def _streams(name: str, forms: Mapping[str, str]) -> list[str]:
-    return [name] if name in forms else [stream for stream in GROUPS[name] if stream in forms]
 
 
 def _parted(target: str, forms: Mapping[str, str]) -> tuple[str, str]:

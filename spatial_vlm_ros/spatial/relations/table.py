@@ -104,10 +104,6 @@ def _any(
     return RelationMeasure(name, "any", measure, framed=framed, gap=gap)
 
 
-def _between(layout: Layout, _: Viewpoint, targets: Indices, first: Indices, second: Indices) -> Measured:
-    return groups.between(layout, targets, first, second)
-
-
 def _one(name: str, measure: Measure, *, framed: bool = False, two: MeasureTwo | None = None) -> RelationMeasure:
     return RelationMeasure(name, "one", measure, framed=framed, two=two)
 
@@ -136,7 +132,7 @@ _TABLE = (
     _all("far from", distances.far_from),
     _all("at a distance from", distances.at_a_distance, gap=distances.space_between, only_stated=True),
     _any("around", distances.around),
-    RelationMeasure("between", "two", two=_between),
+    RelationMeasure("between", "two", two=lambda layout, _, targets, *pair: groups.between(layout, targets, *pair)),
     RelationMeasure("among", "set", group=groups.among),
     _any("at the edge of", parts.at_the_edge),
     _any("at the corner of", parts.at_the_corner),

@@ -5,7 +5,7 @@ import dataclasses
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,6 @@ from spatial_vlm_ros.manipulation.approval.proposal import Proposal
 
 pytestmark = pytest.mark.live
 APPROVE, REJECT = "Approve this plan", "Reject this plan"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    browser = Browser()
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Browser:
-    chromium.forget()
-    return chromium
 
 
 def sign_in(browser: Browser, page: Page) -> None:

@@ -27,6 +27,7 @@ from tiny_models import (
     SAM_PREPARATION,
     SAM_SIDE,
     WIDTH,
+    iou,
     post_processing,
     sam3,
     sam3_video,
@@ -78,11 +79,6 @@ def taught(folder: Path) -> Segmenter:
 def found(*masks: Mask | None) -> GivenDetections:
     boxes = zip(("cat", "soup can"), BOTH, masks, strict=True)
     return GivenDetections([Detection(f"d{n}", label, 0.9, box, mask) for n, (label, box, mask) in enumerate(boxes)])
-
-
-def iou(mask: Mask | None, truth: Mask) -> float:
-    assert mask is not None
-    return float((mask & truth).sum() / (mask | truth).sum())
 
 
 @contextlib.contextmanager

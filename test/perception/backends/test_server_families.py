@@ -10,7 +10,7 @@ from contract_server import Handler, finds, says, serving
 pytest.importorskip("tiny_folders")
 from contract_server import client, image
 from tiny_folders import Folders
-from tiny_models import HEIGHT, LEFT, RIGHT, WIDTH, shapes
+from tiny_models import HEIGHT, LEFT, RIGHT, WIDTH, iou, shapes
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends.families import FAMILIES
@@ -20,7 +20,7 @@ from spatial_vlm_ros.perception.relation_marks import MarksError
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.types import Mask, NounPhrase, Status
+from spatial_vlm_ros.types import NounPhrase, Status
 
 CAT, CAN = NounPhrase("cat"), NounPhrase("soup can")
 RESIZED = (84, 56)  # the nearest multiples of 28 of the shapes' 96 x 64
@@ -78,11 +78,6 @@ POINTS = {
 }
 JSON = {"qwen2.5-vl": "Qwen/Qwen2.5-VL-7B-Instruct", "qwen3-vl": "Qwen/Qwen3-VL-8B-Instruct"}
 NOWHERE = "http://127.0.0.1:9/v1"
-
-
-def iou(mask: Mask | None, truth: Mask) -> float:
-    assert mask is not None
-    return float((mask & truth).sum() / (mask | truth).sum())
 
 
 def test_every_family_that_chats_and_is_known_whole_is_here() -> None:

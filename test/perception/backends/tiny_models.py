@@ -18,6 +18,7 @@ import transformers
 from transformers.models.sam3 import configuration_sam3 as sam3_parts
 
 from spatial_vlm_ros.perception.backends.sam2 import Preparation
+from spatial_vlm_ros.types import Mask
 
 Rgb = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -438,3 +439,8 @@ def post_processing() -> Callable[..., Any]:
     names: dict[str, Any] = {"torch": torch}
     exec(compile(ast.Module(functions, []), str(found.origin), "exec"), names)  # noqa: S102 - transformers' own
     return lambda *given, **named: names["post_process_instance_segmentation"](None, *given, **named)
+
+
+def iou(mask: Mask | None, truth: Mask) -> float:
+    assert mask is not None
+    return float((mask & truth).sum() / (mask | truth).sum())
