@@ -69,11 +69,14 @@ def spin_aside(executor: Executor, seconds: float | None = None) -> Callable[[],
     ended: Any = Ended()
 
     def run() -> None:
-        try:
-            executor.spin_until_future_complete(ended)
-        except (ExternalShutdownException, RuntimeError):  # the second from a callback that uses what has ended
-            if executor.context.ok():
-                raise
+        while executor.context.ok() and not ended.done():
+            try:
+                executor.spin_until_future_complete(ended)
+            except InvalidHandle:  # what another thread destroyed while rclpy prepared to wait for it
+                continue
+            except (ExternalShutdownException, RuntimeError):  # the second from a callback that uses what has ended
+                if executor.context.ok():
+                    raise
 
     thread = threading.Thread(target=run, name="spin", daemon=True)
     thread.start()

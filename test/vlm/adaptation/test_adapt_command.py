@@ -32,7 +32,7 @@ from spatial_vlm_lab.adaptation.lessons import (
     lesson_batch,
 )
 from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, ask_relations
-from spatial_vlm_ros.cli.group import Group
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -55,7 +55,7 @@ RELATIONS = ("left of", "right of")
 def adapt(base: Path, out: Path, *words: object, data: Path | None = None, steps: int = 4) -> Result:
     given = ["adapt", base, "--out", out, "--batch", 2, "--steps", steps, "--device", "cpu", "--save-every", 1, *words]
     given += ["--data", data] if data else []
-    return CliRunner().invoke(Group(verbs=("adapt",)), [str(word) for word in given], catch_exceptions=False)
+    return CliRunner().invoke(main, [str(word) for word in given], catch_exceptions=False)
 
 
 def told(out: Path) -> dict[str, Any]:

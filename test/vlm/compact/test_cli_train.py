@@ -17,7 +17,7 @@ pytest.importorskip("mujoco")
 pytest.importorskip("onnxscript")
 from spatial_vlm_lab.sim.training_frames import training_frames, vocabulary
 from spatial_vlm_lab.training.shards import Samples
-from spatial_vlm_ros.cli.group import Group
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import UnfamiliarImageError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.labels import label_fit
@@ -42,8 +42,7 @@ def _quiet() -> Iterator[None]:
 
 
 def train(*words: object) -> Result:
-    group = Group(verbs=("train",))
-    return CliRunner().invoke(group, ["train", *map(str, words)], catch_exceptions=False)
+    return CliRunner().invoke(main, ["train", *map(str, words)], catch_exceptions=False)
 
 
 def test_from_images_to_a_model_that_answers(tmp_path: Path) -> None:
