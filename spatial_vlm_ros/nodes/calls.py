@@ -63,20 +63,18 @@ def _nothing() -> None:
 def spin_aside(executor: Executor, seconds: float | None = None) -> Callable[[], None]:
     """Spin on a thread of its own until the context is shut down, which may happen at any time, or until told to end.
 
-    Returns a function that ends it and shuts the executor down. It raises TimeoutError if a callback is still running
-    after `seconds`.
+    Meanwhile, destroy publishers and the like on that thread only: rclpy raises InvalidHandle if one that it is about
+    to wait for is destroyed beside it. Returns a function that ends it and shuts the executor down; it raises
+    TimeoutError if a callback is still running after `seconds`.
     """
     ended: Any = Ended()
 
     def run() -> None:
-        while executor.context.ok() and not ended.done():
-            try:
-                executor.spin_until_future_complete(ended)
-            except InvalidHandle:  # what another thread destroyed while rclpy prepared to wait for it
-                continue
-            except (ExternalShutdownException, RuntimeError):  # the second from a callback that uses what has ended
-                if executor.context.ok():
-                    raise
+        try:
+            executor.spin_until_future_complete(ended)
+        except (ExternalShutdownException, RuntimeError):  # the second from a callback that uses what has ended
+            if executor.context.ok():
+                raise
 
     thread = threading.Thread(target=run, name="spin", daemon=True)
     thread.start()

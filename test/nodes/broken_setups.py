@@ -119,7 +119,7 @@ class Setup:
         self.static(parts)
 
     def new_publisher(self, _: Parts, role: str) -> None:
-        self.graph.node.destroy_publisher(self.graph.camera._publishers.pop(role))
+        self.graph.remove(self.graph.camera._publishers.pop(role))
 
     def best_effort(self, parts: Parts) -> None:
         self.static(parts)

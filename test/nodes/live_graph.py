@@ -424,6 +424,12 @@ class Graph:
         self._jobs[node or self.node].put(begin)
         return response
 
+    def remove(self, publisher: Any) -> None:
+        """Destroy one of the test's, on the executor's thread (see spin_aside)."""
+        done = threading.Event()
+        self._jobs[self.node].put(lambda: (self.node.destroy_publisher(publisher), done.set()))
+        assert done.wait(DEADLINE)
+
     def settle(self) -> None:
         """As it was after `start`, for the next test: active, idle, its parameters, nobody else who hears or asks."""
         for node in [node for node in self._stops if node not in self._own]:
@@ -432,7 +438,7 @@ class Graph:
             self._jobs[self.node].put(lambda each=subscription: self.node.destroy_subscription(each))
         if self.resolver is None:
             for publisher in self.camera._publishers.values():  # what it told once is told to those who come later
-                self.node.destroy_publisher(publisher)
+                self.remove(publisher)
             self.camera._publishers.clear()
             return
         if self._transitions:

@@ -73,7 +73,7 @@ def test_a_publisher_that_cannot_be_heard_is_an_error_until_one_can(board: Board
     words = "depth/image offers a different QoS reliability", "reliability: best_effort"
     board.until("streams", ERROR, *words, frames=everything)
     graph.assert_refused(graph.ask(), "STALE_INPUT", words[0], f"set {words[1]}")
-    graph.node.destroy_publisher(graph.camera._publishers.pop(roles.DEPTH))
+    graph.remove(graph.camera._publishers.pop(roles.DEPTH))
     board.until("streams", OK, "all streams are arriving", frames=everything)
     assert "offers a different" not in board["streams"].message
 

@@ -185,7 +185,7 @@ class Cell:
             self.until(lambda: "another gate" in gate.output[len(before) :], "the gate hears of it")
             yield
         finally:
-            mark.end()
+            self._bridge.put(mark.end)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         until(condition, what, 3 * DEADLINE)

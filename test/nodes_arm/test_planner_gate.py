@@ -253,7 +253,7 @@ def test_the_arm_is_drawn_as_the_topic_robot_description_has_it(still: Cell, sou
             assert still.approve(proposal, approve=False, approving=still.other_approving) == "OK"
             assert still.end(picking).name == "REJECTED"
     finally:
-        still.node.destroy_publisher(told)
+        still._bridge.put(lambda: still.node.destroy_publisher(told))
     drawn = proposals(still.other_audit)[-1]
     preview = drawn.content["preview"]
     if source == "''":
