@@ -39,6 +39,7 @@ _GATE = {
     "motion.duration_scaling": 20.0, "motion.server_timeout": 30.0, "motion.answer_timeout": 30.0,
     "motion.planning_time": 10.0, "motion.most_time": 120.0, "motion.stop_timeout": 30.0, "observation.max_age": 60.0,
 }  # fmt: skip
+_PLANNER = {"duration_scaling": 20.0, "joint_state_age": 20.0}
 """Time limits for simulated time that runs faster than wall time, and for a busy machine."""
 
 
@@ -121,7 +122,7 @@ class Stack:
                 "resolver": {
                     "base_frame": arm.base_link, "robot_description": str(arm.urdf()), "frame_timeout": 30.0, **clock,
                 },
-                planner: {"arm": robot, "duration_scaling": 20.0, **clock} if planner == "arm_planner" else clock,
+                planner: {"arm": robot, **_PLANNER, **clock} if planner == "arm_planner" else clock,
                 "planner_gate": {"audit_log": str(log / "audit.jsonl"), **_GATE, **arm.gate, **clock, **(gate or {})},
             }  # fmt: skip
             for name in self._given:

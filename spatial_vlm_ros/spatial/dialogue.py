@@ -46,15 +46,32 @@ class DialogueChoice(NamedTuple):
 
 def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
     """Decide by the first attempt that leaves an object, else by the first one."""
+    scene = scorer.layout.scene
     first: DialogueChoice | None = None
     for attempt in turn.attempts:
-        found = _tried(attempt, scorer)
-        if found is None:
+        queries = called(attempt, scorer)
+        if not queries:
             continue
-        status = found.choice.status
-        if attempt.agreed and found.choice.doubt is None and status is not Status.OK:
+        among, denied, confirmed, doubt = _left(attempt, scorer)
+        within = _restricted(scorer, queries, among, denied, confirmed if doubt is None else ())
+        choice = decide(queries, within)
+        if doubt is None and choice.status is Status.OK and attempt.refuted:
+            refuted, _ = rows_of(attempt.refuted, scene)
+            others = tuple(row for row in denied if row not in refuted)
+            before = decide(queries, _restricted(scorer, queries, among, others, ()))
+            doubt = _CONTRARY if before.status is Status.OK and set(before.meant) & set(refuted) else None
+        if choice.status is Status.OK:
+            category = choice.query.target.category.split()
+            if doubt is None and attempt.noun and attempt.noun not in category and category != ["object"]:
+                doubt = _ELSE
+            if attempt.agreed and set(choice.meant) == set(rows_of(attempt.agreed, scene)[0]):
+                doubt = None
+            if doubt is not None:
+                choice = dataclasses.replace(choice, status=Status.LOW_CONFIDENCE, doubt=doubt)
+        found, status = DialogueChoice(choice, within, attempt), choice.status
+        if attempt.agreed and choice.doubt is None and status is not Status.OK:
             continue
-        if status not in _LEAVES_NOTHING or (status is Status.NOT_FOUND and not _of_target(found.choice)):
+        if status not in _LEAVES_NOTHING or (status is Status.NOT_FOUND and not _of_target(choice)):
             return found
         if first is None or (
             turn.denies and first.choice.status is Status.NOT_FOUND and status is not first.choice.status
@@ -68,31 +85,6 @@ def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
 def _of_target(choice: ResolvedChoice) -> bool:
     """True if the target itself was not found."""
     return choice.phrase is None or choice.phrase == choice.query.target
-
-
-def _tried(attempt: Attempt, scorer: PhraseScorer) -> DialogueChoice | None:
-    """The decision of an attempt; None if no object has its names."""
-    scene = scorer.layout.scene
-    queries = called(attempt, scorer)
-    if not queries:
-        return None
-    among, denied, confirmed, doubt = _left(attempt, scorer)
-    within = _restricted(scorer, queries, among, denied, confirmed if doubt is None else ())
-    choice = decide(queries, within)
-    if doubt is None and choice.status is Status.OK and attempt.refuted:
-        refuted, _ = rows_of(attempt.refuted, scene)
-        others = tuple(row for row in denied if row not in refuted)
-        before = decide(queries, _restricted(scorer, queries, among, others, ()))
-        doubt = _CONTRARY if before.status is Status.OK and set(before.meant) & set(refuted) else None
-    if choice.status is Status.OK:
-        category = choice.query.target.category.split()
-        if doubt is None and attempt.noun and attempt.noun not in category and category != ["object"]:
-            doubt = _ELSE
-        if attempt.agreed and set(choice.meant) == set(rows_of(attempt.agreed, scene)[0]):
-            doubt = None
-    if doubt is not None and choice.status is Status.OK:
-        choice = dataclasses.replace(choice, status=Status.LOW_CONFIDENCE, doubt=doubt)
-    return DialogueChoice(choice, within, attempt)
 
 
 def question_turn(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +50,8 @@ def _by_name(place: Path, size: int) -> None:
         path.write_bytes(bytes(size))
 
 
-def _folder(place: Path, size: int) -> None:
-    with new_folder(place, force=True) as folder:
-        for number in range(4):
-            write_bytes(folder / f"{number}.bin", bytes(size // 4))
-
-
-def _changed(place: Path, size: int) -> None:
-    with changed_folder(place) as folder:
+def _filled(made: AbstractContextManager[Path], size: int) -> None:
+    with made as folder:
         for number in range(4):
             write_bytes(folder / f"{number}.bin", bytes(size // 4), force=True)
 
@@ -65,10 +61,6 @@ def _bag(place: Path, size: int, storage: str = "mcap") -> None:
     with BagWriter(place, storage, force=True) as writer:
         for number in range(2):
             writer.write_frame(frame, (), (number + 1) * 1_000_000_000)
-
-
-def _sqlite_bag(place: Path, size: int) -> None:
-    _bag(place, size, "sqlite3")
 
 
 def _frame_folder(place: Path, size: int) -> None:
@@ -84,10 +76,10 @@ WRITERS: dict[str, Writer] = {
     "image": lambda place, size: save_image(place.with_suffix(".png"), _noise(size), force=True),
     "stream": _streamed,
     "by name": _by_name,
-    "folder": _folder,
-    "changed folder": _changed,
+    "folder": lambda place, size: _filled(new_folder(place, force=True), size),
+    "changed folder": lambda place, size: _filled(changed_folder(place), size),
     "bag": _bag,
-    "sqlite bag": _sqlite_bag,
+    "sqlite bag": partial(_bag, storage="sqlite3"),
     "frame": _frame_folder,
 }
 

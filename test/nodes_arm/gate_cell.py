@@ -52,6 +52,7 @@ ODOMETRY_NS = 100_000_000
 STILL = 0.02  # rad/s
 PASSED_NS = 2_000_000_000  # of simulated time, in which images from before are done with
 CLOCK = {"use_sim_time": True}
+PLANNER = {"duration_scaling": 20.0, "joint_state_age": 20.0}  # wall-clock time
 GATE = {
     "plan_only": False, "page": False, "motion.gripper_scale": 0.5,
     "motion.duration_scaling": 20.0, "motion.server_timeout": 10.0, "motion.answer_timeout": 30.0,
@@ -99,7 +100,7 @@ class Cell:
                 frame_timeout=30.0,
                 **CLOCK,
             ),
-            "arm_planner": begin("arm_planner", arm=robot.name, duration_scaling=20.0, **CLOCK),
+            "arm_planner": begin("arm_planner", arm=robot.name, **PLANNER, **CLOCK),
             "planner_gate": begin("planner_gate", audit_log=str(audit), **self.given, **gate),
         }
         self.proposals: list[Proposal] = []

@@ -74,7 +74,7 @@ def patient(robot: str, planner: str, folder: Path) -> Path:
     values["parameters"]["motion"] |= PATIENT | {"duration_scaling": SLOWER}
     values["parameters"].setdefault("observation", {})["max_age"] = 60.0  # simulated time passes four times as fast
     if planner == "built-in":
-        values["planners"][planner]["arm_planner"]["duration_scaling"] = SLOWER
+        values["planners"][planner]["arm_planner"] |= {"duration_scaling": SLOWER, "joint_state_age": SLOWER}
     path = folder / f"{robot}.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
