@@ -7,13 +7,12 @@ more from the border of a relation. Seeds from 10,000 on are for reporting; test
 
     python -m benchmarks.accuracy                 scores, by relation; pose errors, by shape
     python -m benchmarks.accuracy --sensitivity   the same for each parameter halved and doubled
+    python -m benchmarks.accuracy --development   seeds from 0: prints every failure, keeps nothing
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import RESULTS, machine
-from benchmarks.real_pairs import FOLDER
+from benchmarks.harness import REAL_FRAMES, arguments, write
 from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.evaluation.frame_folder import load_cases
@@ -239,14 +237,14 @@ def measure(views: Sequence[View], config: ResolverConfig, show: bool = False) -
 
 def _real_frames(config: ResolverConfig) -> dict[str, int] | None:
     """Cases of the real frames that end as expected, and poses where none should be; None without those frames."""
-    if not FOLDER.is_dir():
+    if not REAL_FRAMES.is_dir():
         return None
     resolver, loaded = Resolver(config), {}
     good = posed = 0
-    cases = load_cases(FOLDER)
+    cases = load_cases(REAL_FRAMES)
     for case in cases:
         if case.frame not in loaded:
-            loaded[case.frame] = load_frame(FOLDER / case.frame)
+            loaded[case.frame] = load_frame(REAL_FRAMES / case.frame)
         frame, objects = loaded[case.frame]
         answer = resolver.resolve(frame, case.instruction, objects)
         assert case.expect is not None
@@ -288,38 +286,28 @@ def _line(name: str, result: dict) -> str:  # type: ignore[type-arg]
     )
 
 
-def _keep(name: str, result: dict[str, object]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": machine(), **result}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
-
-
 def main() -> None:
     """Run and write benchmarks/results/accuracy.json or sensitivity.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--sensitivity", action="store_true")
-    parser.add_argument("--development", action="store_true", help="seeds from 0: print every failure, keep nothing")
-    arguments = parser.parse_args()
-    first = 0 if arguments.development else FIRST_SEED
-    seeds = range(first, first + arguments.seeds)
+    given = arguments(__doc__, seeds=200, sensitivity=False, development=False)
+    first = 0 if given.development else FIRST_SEED
+    seeds = range(first, first + given.seeds)
     views = [view(seed) for seed in seeds]
-    base = measure(views, ResolverConfig(), show=arguments.development)
+    base = measure(views, ResolverConfig(), show=given.development)
     print(_line("defaults", base))
-    if not arguments.sensitivity:
+    if not given.sensitivity:
         for kind, share in base["by_kind"].items():  # type: ignore[attr-defined]
             print(f"  {kind:18} {share['k']:5d}/{share['n']:<5d} {share['low']:.1%} to {share['high']:.1%}")
         for name, error in base["pose_error_mm"].items():  # type: ignore[attr-defined]
             print(f"  {name:18} n {error['n']:5d}  median {error['median']:5.1f} mm  p95 {error['p95']:5.1f} mm")
-        if not arguments.development:
-            _keep("accuracy", {"seeds": [seeds.start, seeds.stop], **base})
+        if not given.development:
+            write("accuracy", {"seeds": [seeds.start, seeds.stop], **base}, ())
         return
     rows = {"defaults": {**base, "real_frames": _real_frames(ResolverConfig())}}
     for name, value, config in _varied(ResolverConfig()):
         row = {**measure(views, config), "real_frames": _real_frames(config)}
         rows[f"{name} = {value:g}"] = row
         print(_line(f"{name} = {value:g}", row), "  real frames", row["real_frames"], flush=True)
-    _keep("sensitivity", {"seeds": [seeds.start, seeds.stop], "rows": rows})
+    write("sensitivity", {"seeds": [seeds.start, seeds.stop], "rows": rows}, ())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from benchmarks.harness import finish, repetitions, table
+from benchmarks.harness import arguments, finish, table
 
 PROCESSES = 15
 LATER = 19
@@ -86,14 +86,14 @@ def measure(rounds: int) -> dict[str, list[tuple[float, float]]]:
 
 def main() -> int:
     """Measure, print and write benchmarks/results/cold_start.json."""
-    rounds = repetitions(PROCESSES)
+    rounds = arguments(__doc__, repetitions=PROCESSES).repetitions
     times = {name: np.array(pairs) * 1e3 for name, pairs in measure(rounds).items()}
     wall = {name: round(float(np.median(pairs[:, 0])), 2) for name, pairs in times.items()}
     cpu = {name: round(float(np.median(pairs[:, 1])), 2) for name, pairs in times.items()}
     rows = [(name, wall[name], round(float(np.percentile(times[name][:, 0], 95)), 2), cpu[name]) for name in times]
     table("a fresh process", ("what", "median ms", "p95 ms", "median ms of the processor"), rows)
     measured = {
-        "n": rounds, "later": LATER, "load_average": [round(value, 2) for value in os.getloadavg()], "median_ms": wall,
+        "n": rounds, "later": LATER, "median_ms": wall,
         "p95_ms": {name: p95 for name, _, p95, _ in rows}, "cpu_median_ms": cpu,
     }  # fmt: skip
     return finish("cold_start", measured, ())

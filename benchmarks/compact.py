@@ -15,7 +15,6 @@ worlds outside the split (seeds 4,000,000 to 4,000,059; no wrong answer in 179).
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
 import json
@@ -31,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import REPETITIONS, Claim, alternate, finish, table
+from benchmarks.harness import REPETITIONS, Claim, alternate, arguments, finish, table
 from benchmarks.simulator import questions
 from spatial_vlm_lab.training.split import read_split
 from spatial_vlm_ros import Resolver
@@ -191,13 +190,9 @@ def speed(model: str, repetitions: int) -> dict[str, Any]:
 def main() -> int:
     """Run and write benchmarks/results/compact.json; for worlds outside the test part nothing is written."""
     split = read_split(shipped() / "split.json")
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", default="", help="folder; the shipped one by default")
-    parser.add_argument("--first-seed", type=int, default=split.test.first)
-    parser.add_argument("--worlds", type=int, default=split.test.worlds)
-    parser.add_argument("--repetitions", type=int, default=REPETITIONS, help="timed runs for each number of phrases")
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    options, rest = parser.parse_known_args()
+    options = arguments(
+        __doc__, model="", first_seed=split.test.first, worlds=split.test.worlds, repetitions=REPETITIONS, jobs=2
+    )
     model = str(Path(options.model).resolve()) if options.model else ""
     os.environ.setdefault("LP_NUM_THREADS", "1")
     seeds = range(options.first_seed, options.first_seed + options.worlds)
@@ -225,7 +220,6 @@ def main() -> int:
         Claim("640x480, four phrases, two threads", measured["times"]["4 phrases"]["median_ms"], 200, "ms"),
         Claim("private memory", measured["private_mb"], 400, "MB"),
     ]
-    sys.argv = [sys.argv[0], *rest]  # the rest is for the harness
     return finish("compact", {"seeds": [seeds.start, seeds.stop - 1], "questions": score, **measured}, claims)
 
 

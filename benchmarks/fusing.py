@@ -14,7 +14,6 @@ answers) over coverage, by falling confidence.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections import Counter, defaultdict
@@ -26,7 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import Claim, arguments, finish, table
 from benchmarks.simulator import CLEARLY_NOT, Question, questions, well_seen
 from spatial_vlm_lab.sim.raised_worlds import raised_camera, raised_view, raised_world
 from spatial_vlm_ros import Detection, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
@@ -231,13 +230,7 @@ def curve(outcomes: Sequence[FusedOutcome]) -> list[tuple[float, float]]:
 
 def main() -> int:
     """Measure and write benchmarks/results/fusing.json, fusing_raised.json or fusing_on_frames.json."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], add_help=False)
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--processes", type=int, default=4)
-    parser.add_argument("--raised", action="store_true", help="raised worlds instead of settled tabletops")
-    parser.add_argument("--frames", type=Path)
-    given, sys.argv[1:] = parser.parse_known_args()
+    given = arguments(__doc__, seeds=100, first_seed=FIRST_SEED, processes=4, raised=False, frames=Path)
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     if given.frames:
         outcomes = folder(given.frames)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, alternate, finish, repetitions, table
+from benchmarks.harness import Claim, alternate, arguments, finish, table
 from benchmarks.scenes import camera, tabletop
 
 STATEMENTS = {
@@ -94,7 +94,7 @@ def private_memory(processes: int) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print and write."""
-    rounds = repetitions(INTERPRETERS)
+    rounds = arguments(__doc__, repetitions=INTERPRETERS).repetitions
     times = alternate({name: partial(interpreter, code) for name, code in STATEMENTS.items()}, rounds, 2)
     base = times[BASELINE].median_ms
     imports = {name: {**time.summary(), "ratio": round(time.median_ms / base, 2)} for name, time in times.items()}

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import Claim, Timing, alternate, finish, option, repetitions, table
+from benchmarks.harness import REPETITIONS, Claim, Timing, alternate, arguments, finish, table
 from benchmarks.scenes import camera, tabletop
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -171,7 +171,8 @@ def _cut(detection: Detection) -> bool:
 
 def main() -> int:
     """Measure, print and write."""
-    rounds, judged, masks = repetitions(), int(option("worlds", WORLDS)), int(option("masks", MASKS))
+    given = arguments(__doc__, repetitions=REPETITIONS, worlds=WORLDS, masks=MASKS)
+    rounds, judged, masks = given.repetitions, given.worlds, given.masks
     routes: dict[str, Lift] = {"ours": ours, **open3d_routes(), NUMPY: plain_numpy}
     sizes: dict[str, Any] = {}
     for wanted, distance in DISTANCES.items():

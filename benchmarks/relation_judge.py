@@ -11,14 +11,13 @@ ratio changes the prior odds of the relation in that source. "Gain" is the impro
 odds, in nats per pair; below 0 the verdicts do harm. The calibration error is the mean distance between predicted and
 true frequency, in ten groups of equal size.
 
-    python -m benchmarks.relation_judge --seeds 200 --raised 100
-    python -m benchmarks.relation_judge --frames DIR DIR --calibrate 200
+    python -m benchmarks.relation_judge --seeds 200 --raised 100           tabletops and raised worlds
+    python -m benchmarks.relation_judge --frames DIR DIR --calibrate 200   frame folders; worlds that are fitted on
     python -m benchmarks.relation_judge --calibrate 200 --write models/relation_judge/calibration.json
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -31,7 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import Claim, arguments, finish, table
 from benchmarks.judged_pairs import JudgedPair, folder, groups_of, raised, tabletops
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
 from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudge, load
@@ -174,16 +173,10 @@ def _show_transfer(name: str, found: Mapping[str, Mapping[str, Any]]) -> None:
 
 def main() -> int:
     """Measure and write benchmarks/results/relation_judge.json."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], add_help=False)
-    parser.add_argument("--model", default="", help="folder of the model; default: the one that is shipped")
-    parser.add_argument("--seeds", type=int, default=0, help="settled tabletops that it is tested on")
-    parser.add_argument("--raised", type=int, default=0, help="raised worlds that it is tested on")
-    parser.add_argument("--calibrate", type=int, default=0, help="other worlds of each kind to fit calibrations on")
-    parser.add_argument("--frames", type=Path, nargs="*", default=[], help="frame folders that it is tested on")
-    parser.add_argument("--write", type=Path, help="file of these calibrations, for judge.calibration")
-    given, sys.argv[1:] = parser.parse_known_args()
+    given = arguments(__doc__, model="", seeds=0, raised=0, calibrate=0, frames=[Path], write=Path)
     if given.write and not given.calibrate:
-        parser.error("--write needs --calibrate N: the worlds that calibrations are fitted on")
+        print("--write needs --calibrate N: the worlds that calibrations are fitted on", file=sys.stderr)
+        return 2
     judge = load(given.model)
     sources = {"settled tabletops": tabletops(judge, FIRST_TEST, given.seeds)} if given.seeds else {}
     if given.raised:

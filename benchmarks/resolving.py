@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import WARM_UP, Claim, Timing, alternate, finish, repetitions, table
+from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, alternate, arguments, finish, table
 from benchmarks.scenes import LABELS, camera, tabletop
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -141,7 +141,7 @@ def python_loop(scene: Scene) -> int:
 
 def main() -> int:
     """Measure, print and write."""
-    rounds = repetitions()
+    rounds = arguments(__doc__, repetitions=REPETITIONS).repetitions
     counts: dict[str, Any] = {}
     for n in COUNTS:
         scene = scene_of(n)

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arm_stack import PATIENCE, Picking, Stack, StackError, log_folder, reap
-from benchmarks.harness import RESULTS, Claim, finish, option, table, word, write
+from benchmarks.harness import RESULTS, Claim, arguments, finish, table, write
 from benchmarks.live_graph import ROOT
 
 SENTENCE = "put the chick behind the cup on the tray"
@@ -389,7 +389,7 @@ def keep(name: str, records: list[Record], faults: list[str]) -> tuple[Record, l
         Claim("trajectories begun after the event", float(late), 0.0, "trials"),
         Claim("grippers that opened", float(opened), 0.0, "trials"),
     ]
-    measured = {"rows": rows(records), "trials": records, "not_measured": faults, "load": list(os.getloadavg())}
+    measured = {"rows": rows(records), "trials": records, "not_measured": faults}
     write(name, measured, claims)
     return measured, claims
 
@@ -428,21 +428,20 @@ def chosen(given: str, known: Iterable[str]) -> list[str]:
 
 def main() -> int:
     """Measure, print and write."""
-    n, minutes = int(option("n", 3)), option("minutes", 1e6)
-    load, calm = int(option("load", 8)), option("nuisance", 0.0)
-    planner = chosen(word("planner", ""), PLANNERS)[0]
-    phases, events = chosen(word("phases", ""), PHASES), chosen(word("events", ""), EVENTS)
-    add = "--add" in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != "--add"]
+    given = arguments(
+        __doc__, n=3, minutes=1e6, load=8, nuisance=0.0, planner=tuple(PLANNERS), phases="", events="", add=False
+    )
+    planner, calm = given.planner, given.nuisance
+    phases, events = chosen(given.phases, PHASES), chosen(given.events, EVENTS)
     result = "stopping" if planner == "arm_planner" else f"stopping_{planner}"
     stack = Watched(log_folder(), planner=planner)
     try:
         stack.listen()
         if calm:
-            measured = nuisance(stack, calm, load)
+            measured = nuisance(stack, calm, given.load)
             claims = [Claim("motions stopped without an event", float(len(measured["stopped"])), 0.0, "motions")]
         else:
-            measured, claims = trials(stack, result, n, minutes, phases, events, add)
+            measured, claims = trials(stack, result, given.n, given.minutes, phases, events, given.add)
     finally:
         stack.close()
     if not calm:

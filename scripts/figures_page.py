@@ -122,9 +122,9 @@ def figures_page(root: Path = ROOT) -> str:
     """
     lines, missing = [_HEAD], [*MISSING]
     for section in SECTIONS:
-        there = [row for row in section.rows if (root / row.file).is_file()]
+        there = [row for row in section.rows if (root / row.run.file).is_file()]
         missing += [
-            Missing(f"{section.title}: {row.name}", f"`{row.command}`") for row in section.rows if row not in there
+            Missing(f"{section.title}: {row.name}", f"`{row.run.command}`") for row in section.rows if row not in there
         ]
         if there:
             lines += [f"## {section.title}", section.words, *_table(root, section, there), "", *_notes(there), ""]
@@ -139,7 +139,7 @@ def _table(root: Path, section: Section, rows: Sequence[Row]) -> Iterator[str]:
     yield f"| | {' | '.join(section.header)} |"
     yield f"|---{'|---' * len(section.header)}|"
     for row in rows:
-        cells = row.cells(json.loads((root / row.file).read_text(encoding="utf-8")))
+        cells = row.cells(json.loads((root / row.run.file).read_text(encoding="utf-8")))
         if len(cells) != len(section.header):
             raise ValueError(f"{row.name}: {len(cells)} cells for {len(section.header)} columns")
         yield f"| {row.name} | {' | '.join(cells)} |"
@@ -147,13 +147,13 @@ def _table(root: Path, section: Section, rows: Sequence[Row]) -> Iterator[str]:
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
     """For each command its file, and the condition of each row; rows with the same condition share a line."""
-    for command, file in dict.fromkeys((row.command, row.file) for row in rows):
-        program, _, options = command.partition(" --")
-        split = f"`{program}` with `--{options}`" if len(command) > _LONGEST - 10 else f"`{command}`"
-        yield from _wrapped(f"- {split} → `{file}`")
+    for run in dict.fromkeys(row.run for row in rows):
+        program, _, options = run.command.partition(" --")
+        split = f"`{program}` with `--{options}`" if len(run.command) > _LONGEST - 10 else f"`{run.command}`"
+        yield from _wrapped(f"- {split} → `{run.file}`")
         conditions: dict[str, list[str]] = {}
         for row in rows:
-            if (row.command, row.file) == (command, file):
+            if row.run == run:
                 conditions.setdefault(row.note, []).append(row.group or row.name)
         for note, names in conditions.items():
             yield from _wrapped(f"  - *{'*, *'.join(dict.fromkeys(names))}*: {note}.", 4)
