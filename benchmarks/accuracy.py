@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import REAL_FRAMES, arguments, write
+from benchmarks.harness import REAL_FRAMES, arguments, share, write
 from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.evaluation.frame_folder import load_cases
@@ -219,11 +219,11 @@ def measure(views: Sequence[View], config: ResolverConfig, show: bool = False) -
                 errors["boxes" if one.boxed else "masks"].append(1000 * float(error))
                 errors[body.label].append(1000 * float(error))
     return {
-        "as_expected": _share([ok for oks in good.values() for ok in oks]),
-        "right_of_answers": _share(given),
+        "as_expected": share([ok for oks in good.values() for ok in oks]),
+        "right_of_answers": share(given),
         "coverage": dataclasses.asdict(wilson(answered, answerable)),
         "pose_on_refusal": dataclasses.asdict(wilson(poses_on_refusals, refusals)),
-        "by_kind": {kind: _share(oks) for kind, oks in sorted(good.items())},
+        "by_kind": {kind: share(oks) for kind, oks in sorted(good.items())},
         "pose_error_mm": {
             name: {
                 "n": len(values),
@@ -251,10 +251,6 @@ def _real_frames(config: ResolverConfig) -> dict[str, int] | None:
         good += answer.status is case.expect.status and case.expect.id in (None, answer.target and answer.target.id)
         posed += answer.status is Status.OK and case.expect.status is not Status.OK
     return {"as_expected": good, "poses_on_refusals": posed, "n": len(cases)}
-
-
-def _share(oks: Sequence[bool]) -> dict[str, float]:
-    return dataclasses.asdict(wilson(sum(oks), len(oks)))
 
 
 def _varied(config: ResolverConfig) -> Iterator[tuple[str, float, ResolverConfig]]:
@@ -295,8 +291,8 @@ def main() -> None:
     base = measure(views, ResolverConfig(), show=given.development)
     print(_line("defaults", base))
     if not given.sensitivity:
-        for kind, share in base["by_kind"].items():  # type: ignore[attr-defined]
-            print(f"  {kind:18} {share['k']:5d}/{share['n']:<5d} {share['low']:.1%} to {share['high']:.1%}")
+        for kind, found in base["by_kind"].items():  # type: ignore[attr-defined]
+            print(f"  {kind:18} {found['k']:5d}/{found['n']:<5d} {found['low']:.1%} to {found['high']:.1%}")
         for name, error in base["pose_error_mm"].items():  # type: ignore[attr-defined]
             print(f"  {name:18} n {error['n']:5d}  median {error['median']:5.1f} mm  p95 {error['p95']:5.1f} mm")
         if not given.development:

@@ -15,7 +15,6 @@ worlds outside the split (seeds 4,000,000 to 4,000,059; no wrong answer in 179).
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import os
@@ -30,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import REPETITIONS, Claim, alternate, arguments, finish, table
+from benchmarks.harness import REPETITIONS, Claim, alternate, arguments, finish, share, table
 from benchmarks.simulator import questions
 from spatial_vlm_lab.training.split import read_split
 from spatial_vlm_ros import Resolver
@@ -43,7 +42,6 @@ from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
-from spatial_vlm_ros.types.proportions import wilson
 
 MASSES = (0.8, 0.6)
 CHOSEN = 0.6
@@ -149,9 +147,6 @@ def is_withheld(id_: str, words: str, world: PhysicsWorld, withheld: frozenset[t
 
 def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Shares with Wilson intervals."""
-
-    def share(oks: Sequence[bool]) -> dict[str, float]:
-        return dataclasses.asdict(wilson(sum(oks), len(oks)))
 
     def of(some: Sequence[Outcome]) -> dict[str, Any]:
         asked = [o for o in some if o.asked_for]

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from benchmarks import RESULTS_VARIABLE
+from spatial_vlm_ros.types.proportions import wilson
 
 RESULTS = Path(os.environ.get(RESULTS_VARIABLE) or Path(__file__).parent / "results")
 REAL_FRAMES = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
@@ -198,6 +199,11 @@ class Claim:
             "bound": "at least" if self.least else "at most",
             "met": self.met,
         }
+
+
+def share(oks: Sequence[bool]) -> dict[str, float]:
+    """Count, number, share and its 95 % Wilson interval for JSON."""
+    return asdict(wilson(sum(oks), len(oks)))
 
 
 def machine() -> dict[str, str | int]:

@@ -12,7 +12,6 @@ smaller ones.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish, share, table
 from spatial_vlm_ros import Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.cameras import VGA
@@ -31,7 +30,6 @@ from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import CLEAR, settled_tabletop
 from spatial_vlm_ros.sim.truth import TrueObject
-from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 10_000
 SEEN = 0.6  # least visible fraction of a target, an anchor, or a measured object
@@ -192,18 +190,14 @@ def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     for outcome in outcomes:
         kinds[outcome.kind].append(outcome)
     return {
-        "right_of_all_that_have_an_answer": _share([o.right for o in asked]),
-        "right_of_those_with_a_relation": _share([o.right for o in asked if o.kind != "attribute"]),
-        "right_of_answers": _share([o.right for o in answered]),
-        "refused_of_all_that_have_an_answer": _share([not o.answered for o in asked]),
-        "pose_where_nothing_fits": _share([o.answered for o in outcomes if not o.asked_for]),
-        "as_expected_by_kind": {kind: _share([o.right for o in some]) for kind, some in sorted(kinds.items())},
+        "right_of_all_that_have_an_answer": share([o.right for o in asked]),
+        "right_of_those_with_a_relation": share([o.right for o in asked if o.kind != "attribute"]),
+        "right_of_answers": share([o.right for o in answered]),
+        "refused_of_all_that_have_an_answer": share([not o.answered for o in asked]),
+        "pose_where_nothing_fits": share([o.answered for o in outcomes if not o.asked_for]),
+        "as_expected_by_kind": {kind: share([o.right for o in some]) for kind, some in sorted(kinds.items())},
         "not_as_expected": [o.text for o in outcomes if not o.right],
     }
-
-
-def _share(oks: Sequence[bool]) -> dict[str, float]:
-    return dataclasses.asdict(wilson(sum(oks), len(oks)))
 
 
 def by_class(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:

@@ -101,7 +101,6 @@ BOWL = Object(size=(0.18, 0.18, 0.1))
 CABINET = Object(size=(0.3, 0.3, 0.36))
 CROWD = (Object(-0.16, -0.1, disc=True), Object(0.14, -0.14, disc=True), Object(0.16, 0.12, disc=True),
          Object(-0.1, 0.15, disc=True))  # fmt: skip
-BLOCK = Object(size=(TARGET, TARGET, TARGET))
 ON_TRAY = Object(base=0.02, size=(TARGET, TARGET, TARGET))
 TO_THE_RIGHT = Object(size=(TARGET, TARGET, TARGET), front=(1.0, 0.0))
 

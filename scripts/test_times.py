@@ -28,7 +28,6 @@ from scripts import markdown
 FOLDER = "SPATIAL_VLM_TEST_TIMES"
 """The variable with the folder to write to; without it nothing is recorded."""
 STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn")
-SUMS = ("setup", "call", "teardown", "cpu")
 
 
 # ------------------------------------------------------------------------------------------------ recording

@@ -29,7 +29,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish, share, table
 from research.constructed.building import build
 from research.constructed.distribution import REPORTING_FROM
 from research.constructed.item import Item
@@ -40,7 +40,7 @@ from research.experiments import RESULTS
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.types import Resolution, SpatialQuery, Status
-from spatial_vlm_ros.types.proportions import newcombe, wilson
+from spatial_vlm_ros.types.proportions import newcombe
 
 Say = Callable[[SpatialQuery, np.random.Generator], str]
 ITEMS = 52
@@ -179,11 +179,6 @@ def grouped(outcomes: Sequence[Outcome], key: Callable[[Outcome], str]) -> dict[
     for outcome in outcomes:
         groups[key(outcome)].append(outcome)
     return dict(sorted(groups.items()))
-
-
-def share(oks: Sequence[bool]) -> dict[str, float]:
-    """As kept in JSON."""
-    return dataclasses.asdict(wilson(sum(oks), len(oks)))
 
 
 # ------------------------------------------------------------------------------------------------ report
