@@ -15,7 +15,7 @@ from waiting import DEADLINE
 
 from benchmarks import RESULTS_VARIABLE
 from benchmarks.__main__ import ACCURACY, PARTS, SPEED, file_of, main, run
-from benchmarks.harness import arguments
+from benchmarks.harness import arguments, in_processes, spreads
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT / "benchmarks", ROOT / "research" / "experiments")
@@ -222,6 +222,20 @@ def test_the_command_answers_help_and_refuses_an_unknown_option_without_work(nam
     assert first in helped.stdout
     assert refused.returncode == 2, refused.stderr
     assert "--no-such-option" in refused.stderr
+
+
+@pytest.mark.live
+def test_jobs_run_in_processes_until_the_end_or_until_the_results_are_enough() -> None:
+    jobs = [(n, 10) for n in range(6)]
+    assert sorted(in_processes(divmod, jobs, 2)) == [divmod(*job) for job in jobs]
+    assert len(list(in_processes(divmod, jobs, 2, end=0.0))) == 2  # those that had begun
+    results = in_processes(divmod, iter(jobs))
+    assert [next(results), next(results)] == [(0, 0), (0, 1)]
+    results.close()
+
+
+def test_a_spread_has_its_values_in_order_and_none_without_values() -> None:
+    assert spreads({"a": [1.0, 3.0, 2.0], "none": []}, 1) == {"a": {"p50": 2.0, "p95": 2.9, "most": 3.0, "n": 3}}
 
 
 def test_the_whole_answers_help_too(capsys: pytest.CaptureFixture[str]) -> None:
