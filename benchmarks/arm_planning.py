@@ -55,7 +55,7 @@ TIMES = ("wall_s", "processor_s", "motion_lasts_s")
 Floats = npt.NDArray[np.float64]
 
 
-class Clock:
+class PlanningClock:
     """Plans, and notes how long each request took and how it ended.
 
     Attributes:
@@ -122,7 +122,7 @@ def free_configuration(planner: BuiltinPlanner, checker: Checker, draw: np.rando
 def goals_of(name: str, robot: ArmModel, urdf: Path, srdf: Path, n: int) -> dict[str, Any]:
     """Times and collisions of one arm."""
     planner = BuiltinPlanner(robot)
-    clock, fingers = Clock(planner), {finger.name: finger.at(robot.widest) for finger in robot.fingers}
+    clock, fingers = PlanningClock(planner), {finger.name: finger.at(robot.widest) for finger in robot.fingers}
     moments = hit = 0
     depths: Counter[str] = Counter()
     for seed in range(FIRST_SEED, FIRST_SEED + n):
@@ -213,7 +213,7 @@ def picks(n: int) -> int:
     """Measure picks, print and write."""
     planner = BuiltinPlanner()
     planner.plan(pick(planner, FIRST_PICK - 1))  # the first one loads modules
-    clock = Clock(planner)
+    clock = PlanningClock(planner)
     for seed in range(FIRST_PICK, FIRST_PICK + n):
         clock.plan(pick(planner, seed), str(seed))
     found = clock.summary()

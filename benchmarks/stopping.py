@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -201,55 +202,48 @@ class Watched(Stack):
         self.settle("")
 
 
-EVENTS: dict[str, Callable[[Watched, Picking], str]] = {}
+@dataclass(frozen=True)
+class StoppingEvent:
+    """What ends a motion.
+
+    Args:
+        act: does it.
+        hits: process that has to be restarted afterwards, or "".
+    """
+
+    act: Callable[[Watched, Picking], object]
+    hits: str = ""
 
 
-def event(name: str, hits: str = "") -> Callable[[Any], Any]:
-    """Register an event; `hits` is the process that has to be restarted afterwards."""
-
-    def register(act: Callable[[Watched, Picking], None]) -> Callable[[Watched, Picking], None]:
-        EVENTS[name] = lambda stack, picking: (act(stack, picking), hits)[1]  # type: ignore[func-returns-value]
-        return act
-
-    return register
-
-
-@event("stop service")
-def _stop(stack: Watched, _: Picking) -> None:
-    stack.call_stop()
-
-
-@event("Stop of the page")
-def _page(stack: Watched, _: Picking) -> None:
+def press_stop(stack: Watched, _: Picking) -> None:
+    """Press Stop on the page."""
     threading.Thread(target=stack.press_stop, daemon=True).start()
 
 
-@event("cancel")
-def _cancel(_: Watched, picking: Picking) -> None:
-    picking.handle.cancel_goal_async()
-
-
-@event("controller cancelled")
-def _abort(stack: Watched, _: Picking) -> None:
-    stack.call_cancel()
-
-
-@event("client killed")
-def _client(stack: Watched, _: Picking) -> None:
+def kill_client(stack: Watched, _: Picking) -> None:
+    """Kill the program that asked."""
     if stack.client is not None:
         stack.client.kill()
 
 
-for _name in ("planner_gate", "planner", "resolver"):
-    for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        event(f"{_number.name} {_name}", _name)(
-            lambda stack, _, name=_name, number=_number: (
-                stack.end_process(stack.planner if name == "planner" else name, number) and None
-            )
-        )
-event("hang of planner_gate", "planner_gate")(
-    lambda stack, _: stack.end_process("planner_gate", signal.SIGSTOP) and None
-)
+def signalled(name: str, number: int) -> StoppingEvent:
+    """A signal to a process."""
+    return StoppingEvent(lambda stack, _: stack.end_process(stack.planner if name == "planner" else name, number), name)
+
+
+EVENTS = {
+    "stop service": StoppingEvent(lambda stack, _: stack.call_stop()),
+    "Stop of the page": StoppingEvent(press_stop),
+    "cancel": StoppingEvent(lambda _, picking: picking.handle.cancel_goal_async()),
+    "controller cancelled": StoppingEvent(lambda stack, _: stack.call_cancel()),
+    "client killed": StoppingEvent(kill_client),
+    **{
+        f"{number.name} {name}": signalled(name, number)
+        for name in ("planner_gate", "planner", "resolver")
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+    },
+    "hang of planner_gate": signalled("planner_gate", signal.SIGSTOP),
+}
 
 
 def begun(stack: Watched, phase: str, by_command: bool, later: float = 0.0) -> Picking:
@@ -303,7 +297,8 @@ def trial(stack: Watched, name: str, phase: str) -> Record:
         stack.open_page()
     held, opening = phase in HOLDS, stack.gripper[-1]
     moved_at, goals = time.monotonic(), len(stack.taken)
-    hit = EVENTS[name](stack, picking)
+    EVENTS[name].act(stack, picking)
+    hit = EVENTS[name].hits
     stack.until(lambda: stack.still_since(moved_at) is not None, "the arm stands still", 60.0)
     seconds, gap = stack.still_since(moved_at), stack.longest_gap(moved_at)
     answer = ""

@@ -19,7 +19,7 @@ Cells = Callable[[Json], Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Run:
+class ResultRun:
     """A run of a benchmark, with its result file.
 
     Args:
@@ -57,7 +57,7 @@ class Row:
     """
 
     name: str
-    run: Run
+    run: ResultRun
     note: str
     cells: Cells
     group: str = ""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from scripts.figure_rows import Cells, Count, Json, Row, Run, counted, read, share
+from scripts.figure_rows import Cells, Count, Json, ResultRun, Row, counted, read, share
 
 NO, YES, HELD_OUT, GUESS = "no", "yes", "held out", "a guess"
 
@@ -99,20 +99,22 @@ def _kind(*path: str) -> Cells:
 
 # ------------------------------------------------------------------------------------------------ rows
 
-_GENERATED, _SIMULATED, _MODEL = Run("accuracy"), Run("simulator", "--seeds 200"), Run("compact")
-_BENCH = Run("constructed", "", "constructed_bench")
-_BOTH = Run("constructed", "--first-seed 120000 --items 26 --name both --with constructed", "constructed_both")
-_DEPTH = Run(
+_GENERATED, _SIMULATED, _MODEL = ResultRun("accuracy"), ResultRun("simulator", "--seeds 200"), ResultRun("compact")
+_BENCH = ResultRun("constructed", "", "constructed_bench")
+_BOTH = ResultRun("constructed", "--first-seed 120000 --items 26 --name both --with constructed", "constructed_both")
+_DEPTH = ResultRun(
     "constructed",
     '--first-seed 300000 --items 7000 --only behind --only "in front of" --only near --only "far from" --name depth',
     "constructed_depth",
 )
-_STEREO = Run("constructed", "--first-seed 120000 --items 14 --noise stereo --errors", "constructed_stereo_errors")
-_TOF = Run("constructed", "--first-seed 130000 --items 14 --noise tof --errors", "constructed_tof_errors")
-_SETS, _CAUTION = Run("capabilities", "--frames DIR …"), Run("caution", "--frames DIR …")
-_FORMS = Run("detection_forms")
+_STEREO = ResultRun(
+    "constructed", "--first-seed 120000 --items 14 --noise stereo --errors", "constructed_stereo_errors"
+)
+_TOF = ResultRun("constructed", "--first-seed 130000 --items 14 --noise tof --errors", "constructed_tof_errors")
+_SETS, _CAUTION = ResultRun("capabilities", "--frames DIR …"), ResultRun("caution", "--frames DIR …")
+_FORMS = ResultRun("detection_forms")
 _OUTSIDE, _REAL = (
-    Run("detection_forms", "--frames DIR", f"detection_forms_{name}") for name in ("outside", "real_rgbd")
+    ResultRun("detection_forms", "--frames DIR", f"detection_forms_{name}") for name in ("outside", "real_rgbd")
 )
 _EARLIER = "by the version before contrast, parts and contact"
 ACCURACY = (
@@ -242,7 +244,7 @@ AMBIGUOUS = tuple(
     )
 )
 DIALOGUES = tuple(
-    Row(name, Run("dialogues"), where, _dialogues(group))
+    Row(name, ResultRun("dialogues"), where, _dialogues(group))
     for name, group, where in (
         ("real frames", "real_rgbd", "the 8 real frames"),
         ("development set", "outside", "the 51 rendered frames"),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from scripts.figure_rows import Cells, Json, Row, Run, ms, read
+from scripts.figure_rows import Cells, Json, ResultRun, Row, ms, read
 
 Path = tuple[str, ...]
 
@@ -57,8 +57,8 @@ _START = "start of the process to its first answer"
 
 # ------------------------------------------------------------------------------------------------ rows
 
-_LIFTING, _PARSING, _LIVE, _MODEL = Run("lifting"), Run("parsing"), Run("live"), Run("compact")
-_COLD, _IMPORTING = Run("cold_start"), Run("importing")
+_LIFTING, _PARSING, _LIVE = ResultRun("lifting"), ResultRun("parsing"), ResultRun("live")
+_MODEL, _COLD, _IMPORTING = ResultRun("compact"), ResultRun("cold_start"), ResultRun("importing")
 _CROPPED = "open3d, cropped to the region of interest"
 _ROUTES = (
     ("Open3D, cropped", _CROPPED, "a cloud of each mask's own box, outliers removed, oriented box"),
@@ -76,7 +76,7 @@ SPEED = (
     *(
         Row(
             f"relate {objects} objects: Python loop",
-            Run("resolving"),
+            ResultRun("resolving"),
             "three clauses over every pair; the loop uses box centres alone, ours 16-cornered outlines",
             _times(
                 ("objects", objects, "ours, every pair", "median_ms"), ("objects", objects, "Python loop", "median_ms")
@@ -100,7 +100,7 @@ SPEED = (
     *(
         Row(
             f"{short}: Grounding DINO",
-            Run("onnx_detectors"),
+            ResultRun("onnx_detectors"),
             "processor time of a frame, one thread, random weights; the baseline is Grounding DINO tiny by torch",
             _times(
                 ("detectors", name, "cpu_s", "median"),
@@ -157,7 +157,7 @@ REST = (
     ),
     Row(
         "idle resolver",
-        Run("idle"),
+        ResultRun("idle"),
         "median of five rounds against a bare subscriber of the same topics, 1280x720 at 30 Hz; in brackets the rounds",
         _idle,
     ),
