@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import REPETITIONS, Claim, alternate, arguments, finish, share, table
-from benchmarks.simulator import questions
+from benchmarks.simulator import Outcome, questions
 from spatial_vlm_lab.training.split import read_split
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.parameters import config_from
@@ -65,26 +65,16 @@ print(json.dumps(private()))
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ModelOutcome(Outcome):
     """Result of a question.
 
     Args:
         mass: probability mass that an answer needs.
-        kind: kind of the question.
-        asked_for: whether an object fits.
         unseen: whether the question is about a withheld pair of colour and kind.
-        answered: whether there was a pose.
-        right: whether the answer is the object that is meant, or a refusal if nothing fits.
-        text: the result in words.
     """
 
     mass: float
-    kind: str
-    asked_for: bool
     unseen: bool
-    answered: bool
-    right: bool
-    text: str
 
 
 class Watched:
@@ -104,7 +94,7 @@ class Watched:
         return grounding
 
 
-def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> list[Outcome]:
+def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> list[ModelOutcome]:
     """Answer all questions of one world."""
     watched = Watched(load_grounder("compact", {"model": model, "threads": "1", "unfamiliar": "answer"}))
     resolvers = {mass: Resolver(config_from({"decision": {"mass": mass}}), watched) for mass in MASSES}
@@ -120,11 +110,8 @@ def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> li
                 given = object_of(chosen, seen) or "nothing"
             unseen = question.id is not None and is_withheld(question.id, question.words, world, withheld)
             text = f"seed {seed}: {question.words!r} means {question.id}, got {answer.status.value} {given}"
-            outcomes.append(
-                Outcome(
-                    mass, question.kind, question.id is not None, unseen, given is not None, given == question.id, text
-                )
-            )
+            ended = (question.kind, question.id is not None, given is not None, given == question.id, text)
+            outcomes.append(ModelOutcome(*ended, mass, unseen))
     return outcomes
 
 
@@ -145,10 +132,10 @@ def is_withheld(id_: str, words: str, world: PhysicsWorld, withheld: frozenset[t
     return any((word, true.label) in withheld for true in named for word in true.attributes)
 
 
-def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def scores(outcomes: Sequence[ModelOutcome]) -> dict[str, Any]:
     """Shares with Wilson intervals."""
 
-    def of(some: Sequence[Outcome]) -> dict[str, Any]:
+    def of(some: Sequence[ModelOutcome]) -> dict[str, Any]:
         asked = [o for o in some if o.asked_for]
         return {
             "right_of_answers": share([o.right for o in asked if o.answered]),
