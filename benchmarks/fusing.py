@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -144,23 +144,32 @@ def raised_questions(
 
 
 def _asked(seed: int, seen: PhysicsRendering, asked: Sequence[Question]) -> list[FusedOutcome]:
-    found = []
-    resolvers = {name: Resolver(config) for name, config in rivals().items()}
+    found, resolvers = [], {name: Resolver(config) for name, config in rivals().items()}
     for question in asked:
-        for depth, frame in depths(seen, question, seed):
-            for name, resolver in resolvers.items():
-                answer = resolver.resolve(frame, question.words, seen.detections)
-                given = answer.target.id if answer.status is Status.OK and answer.target else None
-                words, outcome = f"{seed} {question.words}", _outcome(question.id, given)
-                answerable = question.id is not None
-                found.append(FusedOutcome(depth, name, words, outcome, answer.confidence, answerable))
+        kinds = depths(seen, question, seed)
+        found += _outcomes(resolvers, str(seed), question.words, question.id, kinds, seen.detections)
     return found
+
+
+def _outcomes(
+    resolvers: Mapping[str, Resolver], key: str, words: str, id_: str | None,
+    kinds: Iterable[tuple[str, RgbdFrame]], detections: Sequence[Detection], also: Sequence[str] = (),
+) -> Iterator[FusedOutcome]:  # fmt: skip
+    """One question on each kind of depth by each rival; an object of `also` is as right as the one with the id."""
+    for depth, frame in kinds:
+        for name, resolver in resolvers.items():
+            answer = resolver.resolve(frame, words, detections)
+            given = answer.target.id if answer.status is Status.OK and answer.target else None
+            if given is None:
+                outcome = "rightly refused" if id_ is None else "needlessly refused"
+            else:
+                outcome = "right" if given in (id_, *also) else "wrong"
+            yield FusedOutcome(depth, name, f"{key} {words}", outcome, answer.confidence, id_ is not None)
 
 
 def folder(root: Path) -> list[FusedOutcome]:
     """The same for all cases of a frame folder; the anchor is the object named in the first relation."""
-    found = []
-    resolvers = {name: Resolver(config) for name, config in rivals().items()}
+    found, resolvers = [], {name: Resolver(config) for name, config in rivals().items()}
     for number, case in enumerate(load_cases(root)):
         expect = case.expect
         if expect is None:
@@ -179,14 +188,7 @@ def folder(root: Path) -> list[FusedOutcome]:
         anchors = _anchors(case.instruction, detections)
         if anchors is not None:
             kinds["none on the anchor"] = _without(frame, anchors)
-        for depth, shown in kinds.items():
-            for name, resolver in resolvers.items():
-                answer = resolver.resolve(shown, case.instruction, detections)
-                given = answer.target.id if answer.status is Status.OK and answer.target else None
-                given = id_ if given in expect.id_also else given
-                outcome = _outcome(id_, given)
-                words = f"{number} {case.instruction}"
-                found.append(FusedOutcome(depth, name, words, outcome, answer.confidence, id_ is not None))
+        found += _outcomes(resolvers, str(number), case.instruction, id_, kinds.items(), detections, expect.id_also)
     return found
 
 
@@ -201,12 +203,6 @@ def _anchors(words: str, detections: Sequence[Detection]) -> np.ndarray | None:
     fits = label_match(relations[0].anchors[:1], detections)[0] >= ResolverConfig().decision.found
     masks = [one.mask for one, fit in zip(detections, fits, strict=True) if fit and one.mask is not None]
     return np.any(masks, axis=0) if masks else None
-
-
-def _outcome(id_: str | None, given: str | None) -> str:
-    if given is None:
-        return "rightly refused" if id_ is None else "needlessly refused"
-    return "right" if given == id_ else "wrong"
 
 
 def risks(outcomes: Sequence[FusedOutcome]) -> np.ndarray:
