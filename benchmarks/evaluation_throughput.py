@@ -121,12 +121,14 @@ def evaluated(bag: Path, truth: Path) -> None:
 def throughput(folder: Path, frames: int, rounds: int) -> dict[str, Any]:
     """Milliseconds an image with one and with eight sentences, by the wall clock and by processor time."""
     bag = write_bag(folder / "hd", worlds(), frames)
-    rivals = {f"evaluate {n}": partial(evaluated, bag, write_truth(folder / f"hd_{n}.jsonl", frames, n))
-              for n in SENTENCES}  # fmt: skip
+    truths = {n: write_truth(folder / f"hd_{n}.jsonl", frames, n) for n in SENTENCES}
+    rivals = {f"evaluate {n}": partial(evaluated, bag, truth) for n, truth in truths.items()}
     clocks = {"wall": time.perf_counter, "cpu": time.process_time}
     times = {clock: alternate(rivals, rounds, 1, read) for clock, read in clocks.items()}
-    return {name: {f"{clock}_ms_per_frame": timings[name].median_ms / frames for clock, timings in times.items()}
-            for name in rivals}  # fmt: skip
+    return {
+        name: {f"{clock}_ms_per_frame": timings[name].median_ms / frames for clock, timings in times.items()}
+        for name in rivals
+    }
 
 
 def efficiency(folder: Path, frames: int) -> dict[str, float]:

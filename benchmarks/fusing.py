@@ -152,9 +152,14 @@ def _asked(seed: int, seen: PhysicsRendering, asked: Sequence[Question]) -> list
 
 
 def _outcomes(
-    resolvers: Mapping[str, Resolver], key: str, words: str, id_: str | None,
-    kinds: Iterable[tuple[str, RgbdFrame]], detections: Sequence[Detection], also: Sequence[str] = (),
-) -> Iterator[FusedOutcome]:  # fmt: skip
+    resolvers: Mapping[str, Resolver],
+    key: str,
+    words: str,
+    id_: str | None,
+    kinds: Iterable[tuple[str, RgbdFrame]],
+    detections: Sequence[Detection],
+    also: Sequence[str] = (),
+) -> Iterator[FusedOutcome]:
     """One question on each kind of depth by each rival; an object of `also` is as right as the one with the id."""
     for depth, frame in kinds:
         for name, resolver in resolvers.items():

@@ -49,10 +49,9 @@ def arguments(doc: str | None, **options: Any) -> argparse.Namespace:
         SystemExit: 0 after `--help`, 2 for an option that it does not have.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {spec.name}" if spec is not None else None, description=doc, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    prog = f"python -m {spec.name}" if spec is not None else None
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=prog, description=doc, allow_abbrev=False, formatter_class=plain)
     for name, default in options.items():
         flag = f"--{name.replace('_', '-')}"
         if default is False:

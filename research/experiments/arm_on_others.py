@@ -166,6 +166,8 @@ def rows_of(
     waiting, found = iter(seeds), 0
     while found < n and time.monotonic() < end:
         jobs = [(seed, *options) for seed in islice(waiting, min(n - found, BATCH * processes))]
+        if not jobs:
+            return
         for row in in_processes(one, jobs, processes, end, begin, (catalogue,)):
             found += "ended" in row
             yield row
@@ -196,10 +198,8 @@ def lines_of(name: str, value: Any) -> list[tuple[str, str]]:
 
 def main() -> int:
     """Measure, print and write."""
-    given = arguments(
-        __doc__, n=WORLDS, first_seed=FIRST_SEED, robot=PANDA.name, processes=1, minutes=math.inf, add=False, into="",
-        drop=float, sources="",
-    )  # fmt: skip
+    run = {"n": WORLDS, "first_seed": FIRST_SEED, "processes": 1, "minutes": math.inf, "add": False}
+    given = arguments(__doc__, **run, robot=PANDA.name, into="", drop=float, sources="")
     n, first, robot, into = given.n, given.first_seed, given.robot, given.into
     end = time.monotonic() + 60 * given.minutes
     setting: Row = {"robot": robot, "asked_for": n, "first_seed": first, "into": into, "drop": given.drop}

@@ -241,10 +241,9 @@ def keep_confidences(name: str, outcomes: Sequence[Outcome]) -> None:
 
 def main() -> int:
     """Run and write research/results/constructed….json and .jsonl; development and unnamed parts write nothing."""
-    options = arguments(
-        __doc__, items=ITEMS, first_seed=REPORTING_FROM, only=[str], name="", noise=tuple(NOISES), errors=False, jobs=2,
-        verbose=False, **{"with": [str]},
-    )  # fmt: skip
+    kept = {"name": "", "with": [str], "verbose": False}
+    scenes = {"items": ITEMS, "first_seed": REPORTING_FROM, "only": [str], "noise": NOISES, "errors": False}
+    options = arguments(__doc__, **scenes, jobs=2, **kept)
     unknown = [name for name in options.only if name not in RELATIONS]
     if unknown:
         raise SystemExit(f"no relation {unknown[0]!r}; there are: {', '.join(RELATIONS)}")
