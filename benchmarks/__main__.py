@@ -50,7 +50,7 @@ _ARM = ("pinocchio", "coal", "ompl", "daqp")
 SPEED = {
     "parsing": Part((*_ONCE, "--n", "20"), slow=True),
     "resolving": Part(_ONCE, slow=True),
-    "importing": Part(_ONCE, slow=True),
+    "cold_start": Part(_ONCE, slow=True),
     "lifting": Part((*_ONCE, "--worlds", "1", "--masks", "3"), ("open3d",), slow=True),
     "live": Part(("--requests", "5", "--seconds", "2"), _LIVE, slow=True),
 }
@@ -76,7 +76,6 @@ ALONE = {
     "idle": Part(("--seconds", "2", "--rounds", "1"), _LIVE, slow=True),
     "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "caution": Part(("--most", "1", "--name", "smallest"), slow=True, package=_RESEARCH),
-    "cold_start": Part(_ONCE, slow=True),
     "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime"), slow=True),
     "arm_planning": Part(("--n", "1"), (*_ARM, "mujoco")),
     "dialogues": Part(("--tables", "1", "--constructed", "1"), slow=True, package=_RESEARCH),

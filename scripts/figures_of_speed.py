@@ -58,7 +58,7 @@ _START = "start of the process to its first answer"
 # ------------------------------------------------------------------------------------------------ rows
 
 _LIFTING, _PARSING, _LIVE = ResultRun("lifting"), ResultRun("parsing"), ResultRun("live")
-_MODEL, _COLD, _IMPORTING = ResultRun("compact"), ResultRun("cold_start"), ResultRun("importing")
+_MODEL, _COLD = ResultRun("compact"), ResultRun("cold_start")
 _CROPPED = "open3d, cropped to the region of interest"
 _ROUTES = (
     ("Open3D, cropped", _CROPPED, "a cloud of each mask's own box, outliers removed, oriented box"),
@@ -142,11 +142,11 @@ COLD = (
     ),
     Row(
         "import the package: empty",
-        _IMPORTING,
+        _COLD,
         "a whole interpreter; the baseline is one that does nothing",
         _import("spatial_vlm_ros"),
     ),
-    Row("import the resolver: empty", _IMPORTING, "the same", _import("spatial_vlm_ros.resolver")),
+    Row("import the resolver: empty", _COLD, "the same", _import("spatial_vlm_ros.resolver")),
 )
 REST = (
     Row(
@@ -163,7 +163,7 @@ REST = (
     ),
     Row(
         "memory after one frame",
-        _IMPORTING,
+        _COLD,
         "private memory of a process that resolves one 640x480 frame",
         _said("{} MB; interpreter {} MB", ("private_mb", "resolved"), ("private_mb", "interpreter")),
     ),

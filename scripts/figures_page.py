@@ -58,8 +58,8 @@ a 1280x720 frame: ours is depth check, support plane, cleaning, volume, box, cov
 box for each mask and nothing else.
 """
 _COLD = """
-A process that has just started. No model is loaded: detections are given. `cold_start` ran on a machine that did
-other work, so its rows are the processor's time.
+A process that has just started. No model is loaded: detections are given. Imports are wall time of whole
+interpreters; the other rows are the processor's time, because the machine did other work.
 """
 MISSING = (
     Missing(
