@@ -1,31 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy on generated scenes, and the effect of every parameter on it.
+"""Accuracy on generated scenes.
 
 Scenes are random tabletops with sensor noise. The truth of a sentence comes from the positions of the bodies, by the
 definitions in docs/relations.md, never from the package's own measurements. Only clear cases are asked: CLEAR metres or
 more from the border of a relation. Seeds from 10,000 on are for reporting; tests and development use smaller ones.
 
     python -m benchmarks.accuracy                 scores, by relation; pose errors, by shape
-    python -m benchmarks.accuracy --sensitivity   the same for each parameter halved and doubled
+    python -m benchmarks.accuracy --development   seeds from 0: prints every failure, keeps nothing
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import RESULTS, machine
-from benchmarks.real_pairs import FOLDER
+from benchmarks.harness import arguments, share, write
 from spatial_vlm_lab.sim.random_worlds import random_tabletop
-from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
-from spatial_vlm_ros.evaluation.frame_folder import load_cases
+from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Cylinder, Sphere
@@ -192,9 +189,9 @@ def _ordered(one: View, label: str, group: Sequence[Body]) -> Iterator[Question]
         yield Question("ordinal", f"take the second {label} from the left", Status.OK, group[rank[1]].id)
 
 
-def measure(views: Sequence[View], config: ResolverConfig, show: bool = False) -> dict[str, object]:
-    """Measure scores and pose errors of one configuration."""
-    resolver = Resolver(config)
+def measure(views: Sequence[View], show: bool = False) -> dict[str, Any]:
+    """Measure scores and pose errors."""
+    resolver, config = Resolver(), ResolverConfig()
     good: dict[str, list[bool]] = defaultdict(list)
     given, poses_on_refusals, refusals, answered, answerable = [], 0, 0, 0, 0
     errors: dict[str, list[float]] = defaultdict(list)
@@ -221,11 +218,11 @@ def measure(views: Sequence[View], config: ResolverConfig, show: bool = False) -
                 errors["boxes" if one.boxed else "masks"].append(1000 * float(error))
                 errors[body.label].append(1000 * float(error))
     return {
-        "as_expected": _share([ok for oks in good.values() for ok in oks]),
-        "right_of_answers": _share(given),
+        "as_expected": share([ok for oks in good.values() for ok in oks]),
+        "right_of_answers": share(given),
         "coverage": dataclasses.asdict(wilson(answered, answerable)),
         "pose_on_refusal": dataclasses.asdict(wilson(poses_on_refusals, refusals)),
-        "by_kind": {kind: _share(oks) for kind, oks in sorted(good.items())},
+        "by_kind": {kind: share(oks) for kind, oks in sorted(good.items())},
         "pose_error_mm": {
             name: {
                 "n": len(values),
@@ -237,89 +234,19 @@ def measure(views: Sequence[View], config: ResolverConfig, show: bool = False) -
     }
 
 
-def _real_frames(config: ResolverConfig) -> dict[str, int] | None:
-    """Cases of the real frames that end as expected, and poses where none should be; None without those frames."""
-    if not FOLDER.is_dir():
-        return None
-    resolver, loaded = Resolver(config), {}
-    good = posed = 0
-    cases = load_cases(FOLDER)
-    for case in cases:
-        if case.frame not in loaded:
-            loaded[case.frame] = load_frame(FOLDER / case.frame)
-        frame, objects = loaded[case.frame]
-        answer = resolver.resolve(frame, case.instruction, objects)
-        assert case.expect is not None
-        good += answer.status is case.expect.status and case.expect.id in (None, answer.target and answer.target.id)
-        posed += answer.status is Status.OK and case.expect.status is not Status.OK
-    return {"as_expected": good, "poses_on_refusals": posed, "n": len(cases)}
-
-
-def _share(oks: Sequence[bool]) -> dict[str, float]:
-    return dataclasses.asdict(wilson(sum(oks), len(oks)))
-
-
-def _varied(config: ResolverConfig) -> Iterator[tuple[str, float, ResolverConfig]]:
-    """Every number halved and doubled, within its bounds; whole numbers changed by one."""
-    for group_field in dataclasses.fields(config):
-        group = getattr(config, group_field.name)
-        if not dataclasses.is_dataclass(group):
-            continue
-        for field in dataclasses.fields(group):
-            value, m = getattr(group, field.name), field.metadata
-            if isinstance(value, (bool, str)):
-                continue
-            steps = (value - 1, value + 1) if isinstance(value, int) else (value / 2, value * 2)
-            for step in steps:
-                bounded = min(max(step, m["low"]), m["high"])
-                if bounded != value:
-                    changed = dataclasses.replace(group, **{field.name: bounded})
-                    name = f"{group_field.name}.{field.name}"
-                    yield name, bounded, dataclasses.replace(config, **{group_field.name: changed})
-
-
-def _line(name: str, result: dict) -> str:  # type: ignore[type-arg]
-    e, r = result["as_expected"], result["right_of_answers"]
-    pose = result["pose_error_mm"]["all"]
-    return (
-        f"{name:34} {e['share']:7.2%} ({e['k']}/{e['n']})  right of answers {r['share']:7.2%}  "
-        f"coverage {result['coverage']['share']:7.2%}  pose on refusal {result['pose_on_refusal']['k']:3d}"
-        f"/{result['pose_on_refusal']['n']}  error {pose['median']:.1f} / {pose['p95']:.1f} mm"
-    )
-
-
-def _keep(name: str, result: dict[str, object]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": machine(), **result}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
-
-
 def main() -> None:
-    """Run and write benchmarks/results/accuracy.json or sensitivity.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--sensitivity", action="store_true")
-    parser.add_argument("--development", action="store_true", help="seeds from 0: print every failure, keep nothing")
-    arguments = parser.parse_args()
-    first = 0 if arguments.development else FIRST_SEED
-    seeds = range(first, first + arguments.seeds)
-    views = [view(seed) for seed in seeds]
-    base = measure(views, ResolverConfig(), show=arguments.development)
-    print(_line("defaults", base))
-    if not arguments.sensitivity:
-        for kind, share in base["by_kind"].items():  # type: ignore[attr-defined]
-            print(f"  {kind:18} {share['k']:5d}/{share['n']:<5d} {share['low']:.1%} to {share['high']:.1%}")
-        for name, error in base["pose_error_mm"].items():  # type: ignore[attr-defined]
-            print(f"  {name:18} n {error['n']:5d}  median {error['median']:5.1f} mm  p95 {error['p95']:5.1f} mm")
-        if not arguments.development:
-            _keep("accuracy", {"seeds": [seeds.start, seeds.stop], **base})
-        return
-    rows = {"defaults": {**base, "real_frames": _real_frames(ResolverConfig())}}
-    for name, value, config in _varied(ResolverConfig()):
-        row = {**measure(views, config), "real_frames": _real_frames(config)}
-        rows[f"{name} = {value:g}"] = row
-        print(_line(f"{name} = {value:g}", row), "  real frames", row["real_frames"], flush=True)
-    _keep("sensitivity", {"seeds": [seeds.start, seeds.stop], "rows": rows})
+    """Run and write benchmarks/results/accuracy.json."""
+    given = arguments(__doc__, seeds=200, development=False)
+    first = 0 if given.development else FIRST_SEED
+    seeds = range(first, first + given.seeds)
+    found = measure([view(seed) for seed in seeds], show=given.development)
+    shares = {name: found[name] for name in ("as_expected", "right_of_answers", "coverage", "pose_on_refusal")}
+    for kind, one in {**shares, **found["by_kind"]}.items():
+        print(f"  {kind:18} {one['k']:5d}/{one['n']:<5d} {one['low']:.1%} to {one['high']:.1%}")
+    for name, error in found["pose_error_mm"].items():
+        print(f"  {name:18} n {error['n']:5d}  median {error['median']:5.1f} mm  p95 {error['p95']:5.1f} mm")
+    if not given.development:
+        write("accuracy", {"seeds": [seeds.start, seeds.stop], **found}, ())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ world starts after `--minutes M`.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter
@@ -20,12 +19,12 @@ import numpy as np
 
 from benchmarks.arm_reach import TABLES, MakersTable, reaches, within_reach
 from benchmarks.arm_stack import Picking, Stack, StackError, log_folder
-from benchmarks.harness import Claim, finish, option, table, word, write
+from benchmarks.harness import Claim, arguments, finish, spreads, table, write
 from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
 from spatial_vlm_ros.types.proportions import wilson
 
 WORLDS = 100
-FIRST_SEED = 60000  # different from those of tests, development and arm_cell
+FIRST_SEED = 60000  # different from those of tests, development and other benchmarks
 AMBIGUOUS = "put the chick on the tray"
 WANTED = 0.8  # share of tasks within reach that must be done
 FORCE = 5.0  # N on a neighbour
@@ -176,8 +175,8 @@ def summary(records: list[Record], faults: list[Record]) -> tuple[Record, list[C
     return figures, claims
 
 
-def seconds_of(records: list[Record]) -> list[tuple[str, float, float, float, int]]:
-    """p50, p95 and maximum of each stage, wall seconds; and of the motion in simulated seconds."""
+def seconds_of(records: list[Record]) -> dict[str, dict[str, float]]:
+    """Spread of each stage, wall seconds; and of the motion in simulated seconds."""
     series: dict[str, list[float]] = {}
     for record in records:
         for name, seconds in record["seconds"].items():
@@ -185,15 +184,14 @@ def seconds_of(records: list[Record]) -> list[tuple[str, float, float, float, in
         if record["moving_simulated_s"] is not None:
             series.setdefault("MOVING, simulated s", []).append(record["moving_simulated_s"])
         series.setdefault("most on a neighbour, N", []).append(max(record["on_neighbours_n"].values(), default=0.0))
-    return [(name, *np.round(np.percentile(v, [50, 95, 100]), 2).tolist(), len(v)) for name, v in series.items()]
+    return spreads(series, 2)
 
 
 def keep(records: list[Record], faults: list[Record], setting: Record) -> tuple[Record, list[Claim]]:
     """Write the current results."""
     figures, claims = summary(records, faults)
-    times = {name: {"p50": a, "p95": b, "most": c, "n": n} for name, a, b, c, n in seconds_of(records)}
-    setting = {**setting, "worlds": sum(not r["far"] for r in records), "load_average": list(os.getloadavg())}
-    measured = {"setting": setting, **figures, "times": times, "records": records}
+    setting = {**setting, "worlds": sum(not r["far"] for r in records)}
+    measured = {"setting": setting, **figures, "times": seconds_of(records), "records": records}
     write(title_of(setting), measured, claims)
     return measured, claims
 
@@ -205,9 +203,9 @@ def title_of(setting: Record) -> str:
 
 def main() -> int:
     """Measure, print and write."""
-    n, first, minutes = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED)), option("minutes", 1e6)
-    robot = word("robot", "panda")
-    end, setting = time.monotonic() + 60 * minutes, {"robot": robot, "asked_for": n, "first_seed": first}
+    given = arguments(__doc__, n=WORLDS, first_seed=FIRST_SEED, minutes=1e6, robot="panda")
+    n, first, robot = given.n, given.first_seed, given.robot
+    end, setting = time.monotonic() + 60 * given.minutes, {"robot": robot, "asked_for": n, "first_seed": first}
     records: list[Record] = []
     faults: list[Record] = []
     stack: Stack | None = None
@@ -240,7 +238,8 @@ def main() -> int:
         if stack is not None:
             stack.close()
     measured, claims = keep(records, faults, setting)
-    table("seconds and forces", ("", "p50", "p95", "most", "n"), seconds_of(records))
+    rows = [(name, *spread.values()) for name, spread in measured["times"].items()]
+    table("seconds and forces", ("", "p50", "p95", "most", "n"), rows)
     rows = [(k, str(v)) for k, v in measured.items() if k not in ("records", "times", "setting", "failures")]
     table(f"{measured['setting']['worlds']} worlds from seed {first}", ("", ""), rows)
     table("failures", ("seed", "reason", "words"), measured["failures"])

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time of a fresh process's first answer, against its later answers.
+"""Claim: the package is quick to import, and a process that has resolved a frame is small; and its first answer.
 
-A process imports the resolver, makes a frame of 640x480 with three detections and resolves one sentence twenty times.
-The whole process is timed from its start to its first answer. Its parts are timed by its own clock, as wall time and as
-processor time, which other programs disturb less. The baseline is a process that imports NumPy and OpenCV and ends.
-Bytecode exists, as in an installed package. Neither a model nor ROS is loaded: detections are given.
+Imports: each time is that of a fresh interpreter, from start to exit; the baseline is one that does nothing.
+
+First answer: a process imports the resolver, makes a frame of 640x480 with three detections and resolves one sentence
+twenty times. The whole process is timed from its start to its first answer. Its parts are timed by its own clock, as
+wall time and as processor time, which other programs disturb less. The baseline is a process that imports NumPy and
+OpenCV and ends. Bytecode exists, as in an installed package. Neither a model nor ROS is loaded: detections are given.
+
+Memory: private memory along a process that resolves one 640x480 frame with ten masks.
 
     python -m benchmarks.cold_start
 """
@@ -16,15 +20,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import finish, repetitions, table
+from benchmarks.harness import Claim, alternate, arguments, finish, table
+from benchmarks.scenes import camera, tabletop
 
-PROCESSES = 15
+IMPORTS = {
+    "nothing": "pass",
+    "numpy": "import numpy",
+    "numpy and opencv": "import numpy, cv2",
+    "spatial_vlm_ros": "import spatial_vlm_ros",
+    "spatial_vlm_ros.language": "import spatial_vlm_ros.language",
+    "spatial_vlm_ros.resolver": "import spatial_vlm_ros.resolver",
+}
+INTERPRETERS, PROCESSES, MEMORY_RUNS = 21, 15, 5
 LATER = 19
 WHOLE, BASELINE = "start of the process to its first answer", "baseline: import NumPy and OpenCV"
-IMPORT, FIRST, LATER_ONES = "import of the resolver", "first answer", "later answers"
+PARTS = ("import of the resolver", "first answer", "later answers")
+STAGES = ("interpreter", "imports", "frame_loaded", "resolved")
 FRESH = f"""
 import time
 now = lambda: (time.perf_counter(), time.process_time())
@@ -46,6 +63,37 @@ for clock in (0, 1):
     print(imported[clock] - begun[clock], took[0][clock], later)
 """
 BARE = "import time, numpy, cv2; print(time.process_time(), flush=True)"
+MEMORY = """
+import sys
+from pathlib import Path
+
+def private_mb():
+    rollup = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    kb = sum(int(line.split()[1]) for line in rollup if line.startswith(("Private_Clean:", "Private_Dirty:")))
+    return kb / 1024
+
+started = private_mb()
+import numpy as np
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
+imported = private_mb()
+with np.load(sys.argv[1], allow_pickle=False) as data:
+    camera = PinholeCamera(data["K"], data["rgb"].shape[1], data["rgb"].shape[0])
+    pose = Transform("world", "camera", data["pose"])
+    frame = RgbdFrame(data["rgb"], data["depth"], camera, 0, "camera", pose)
+    detections = [
+        Detection(f"d{k}", str(label), 1.0, tuple(box), mask)
+        for k, (label, box, mask) in enumerate(zip(data["labels"], data["boxes"], data["masks"]))
+    ]
+loaded = private_mb()
+status = Resolver().resolve(frame, "the mug left of the box", detections).status.value
+print(started, imported, loaded, private_mb(), status)
+"""
+
+
+def interpreter(statement: str) -> None:
+    """Run a statement in a fresh interpreter."""
+    subprocess.run([sys.executable, "-c", statement], check=True)
 
 
 def run(program: str, bytecode: str) -> tuple[float, list[float]]:
@@ -69,9 +117,9 @@ def run(program: str, bytecode: str) -> tuple[float, list[float]]:
     return took, numbers
 
 
-def measure(rounds: int) -> dict[str, list[tuple[float, float]]]:
+def first_answers(rounds: int) -> dict[str, list[tuple[float, float]]]:
     """Wall and processor seconds of each part, one pair per process; the first processes fill the caches."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in (WHOLE, BASELINE, IMPORT, FIRST, LATER_ONES)}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in (WHOLE, BASELINE, *PARTS)}
     with tempfile.TemporaryDirectory() as bytecode:
         for turn in range(rounds + 1):
             took, numbers = run(FRESH, bytecode)
@@ -79,24 +127,60 @@ def measure(rounds: int) -> dict[str, list[tuple[float, float]]]:
             if turn:
                 times[WHOLE].append((took, numbers[0]))
                 times[BASELINE].append((bare, bare_cpu))
-                for part, name in enumerate((IMPORT, FIRST, LATER_ONES), 1):
+                for part, name in enumerate(PARTS, 1):
                     times[name].append((numbers[part], numbers[part + 3]))
     return times
 
 
+def private_memory(processes: int) -> dict[str, Any]:
+    """Private memory (USS: Private_Clean + Private_Dirty) along a process that resolves one 640x480 frame, MB.
+
+    Args:
+        processes: number of processes to measure; their median counts.
+    """
+    _, seen, frame = tabletop(4, 10, camera(640, 480, 525.0), 1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.npz"
+        np.savez(
+            path, rgb=frame.rgb, depth=frame.depth, K=frame.camera.K, pose=frame.base_T_camera.matrix,
+            labels=np.array([d.label for d in seen.detections]),
+            boxes=np.array([d.box_xyxy for d in seen.detections]),
+            masks=np.array([d.mask for d in seen.detections]),
+        )  # fmt: skip
+        command = [sys.executable, "-c", MEMORY, str(path)]
+        runs = [
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() for _ in range(processes)
+        ]
+    megabytes = np.median([[float(mb) for mb in run[:4]] for run in runs], axis=0).tolist()
+    stages = {name: round(mb, 1) for name, mb in zip(STAGES, megabytes, strict=True)}
+    return {**stages, "n": processes, "status": runs[0][4]}
+
+
 def main() -> int:
-    """Measure, print and write benchmarks/results/cold_start.json."""
-    rounds = repetitions(PROCESSES)
-    times = {name: np.array(pairs) * 1e3 for name, pairs in measure(rounds).items()}
-    wall = {name: round(float(np.median(pairs[:, 0])), 2) for name, pairs in times.items()}
-    cpu = {name: round(float(np.median(pairs[:, 1])), 2) for name, pairs in times.items()}
-    rows = [(name, wall[name], round(float(np.percentile(times[name][:, 0], 95)), 2), cpu[name]) for name in times]
-    table("a fresh process", ("what", "median ms", "p95 ms", "median ms of the processor"), rows)
-    measured = {
-        "n": rounds, "later": LATER, "load_average": [round(value, 2) for value in os.getloadavg()], "median_ms": wall,
-        "p95_ms": {name: p95 for name, _, p95, _ in rows}, "cpu_median_ms": cpu,
-    }  # fmt: skip
-    return finish("cold_start", measured, ())
+    """Measure, print and write."""
+    asked = arguments(__doc__, repetitions=int).repetitions
+    rounds, processes = asked or INTERPRETERS, asked or PROCESSES
+    timed = alternate({name: partial(interpreter, code) for name, code in IMPORTS.items()}, rounds, 2)
+    base = timed["nothing"].median_ms
+    imports = {name: {**time.summary(), "ratio": round(time.median_ms / base, 2)} for name, time in timed.items()}
+    header = ("what", "median ms", "p95 ms", "n", "time / nothing")
+    table("a fresh interpreter that imports", header, [(name, *row.values()) for name, row in imports.items()])
+    times = {name: np.array(pairs) * 1e3 for name, pairs in first_answers(processes).items()}
+    wall, cpu = ({name: round(float(np.median(ms[:, k])), 2) for name, ms in times.items()} for k in (0, 1))
+    p95 = {name: round(float(np.percentile(ms[:, 0], 95)), 2) for name, ms in times.items()}
+    header = ("what", "median ms", "p95 ms", "median ms of the processor")
+    table("a fresh process", header, [(name, wall[name], p95[name], cpu[name]) for name in times])
+    claims = [Claim("import spatial_vlm_ros, whole interpreter", timed["spatial_vlm_ros"].median_ms / 1e3, 0.2, "s")]
+    memory: dict[str, Any] | None = None
+    if Path("/proc/self/smaps_rollup").exists():
+        memory = private_memory(min(MEMORY_RUNS, rounds))
+        title = f"private memory of a process that resolves one 640x480 frame ({memory['status']})"
+        table(title, ("after", "MB"), [(name, memory[name]) for name in STAGES])
+        claims.append(Claim("private memory after one 640x480 frame", memory["resolved"], 200.0, "MB"))
+    else:
+        print("\nprivate memory is not measured: /proc/self/smaps_rollup exists on Linux only")
+    first = {"n": processes, "later": LATER, "median_ms": wall, "p95_ms": p95, "cpu_median_ms": cpu}
+    return finish("cold_start", {"interpreters": rounds, "imports": imports, "private_mb": memory, **first}, claims)
 
 
 if __name__ == "__main__":

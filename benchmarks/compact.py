@@ -15,8 +15,6 @@ worlds outside the split (seeds 4,000,000 to 4,000,059; no wrong answer in 179).
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import itertools
 import json
 import os
@@ -31,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import REPETITIONS, Claim, alternate, finish, table
-from benchmarks.simulator import questions
+from benchmarks.harness import REPETITIONS, Claim, alternate, arguments, finish, share, table
+from benchmarks.simulator import Outcome, questions
 from spatial_vlm_lab.training.split import read_split
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.parameters import config_from
@@ -44,7 +42,6 @@ from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
-from spatial_vlm_ros.types.proportions import wilson
 
 MASSES = (0.8, 0.6)
 CHOSEN = 0.6
@@ -68,26 +65,16 @@ print(json.dumps(private()))
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ModelOutcome(Outcome):
     """Result of a question.
 
     Args:
         mass: probability mass that an answer needs.
-        kind: kind of the question.
-        asked_for: whether an object fits.
         unseen: whether the question is about a withheld pair of colour and kind.
-        answered: whether there was a pose.
-        right: whether the answer is the object that is meant, or a refusal if nothing fits.
-        text: the result in words.
     """
 
     mass: float
-    kind: str
-    asked_for: bool
     unseen: bool
-    answered: bool
-    right: bool
-    text: str
 
 
 class Watched:
@@ -107,7 +94,7 @@ class Watched:
         return grounding
 
 
-def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> list[Outcome]:
+def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> list[ModelOutcome]:
     """Answer all questions of one world."""
     watched = Watched(load_grounder("compact", {"model": model, "threads": "1", "unfamiliar": "answer"}))
     resolvers = {mass: Resolver(config_from({"decision": {"mass": mass}}), watched) for mass in MASSES}
@@ -123,11 +110,8 @@ def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> li
                 given = object_of(chosen, seen) or "nothing"
             unseen = question.id is not None and is_withheld(question.id, question.words, world, withheld)
             text = f"seed {seed}: {question.words!r} means {question.id}, got {answer.status.value} {given}"
-            outcomes.append(
-                Outcome(
-                    mass, question.kind, question.id is not None, unseen, given is not None, given == question.id, text
-                )
-            )
+            ended = (question.kind, question.id is not None, given is not None, given == question.id, text)
+            outcomes.append(ModelOutcome(*ended, mass, unseen))
     return outcomes
 
 
@@ -148,13 +132,10 @@ def is_withheld(id_: str, words: str, world: PhysicsWorld, withheld: frozenset[t
     return any((word, true.label) in withheld for true in named for word in true.attributes)
 
 
-def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def scores(outcomes: Sequence[ModelOutcome]) -> dict[str, Any]:
     """Shares with Wilson intervals."""
 
-    def share(oks: Sequence[bool]) -> dict[str, float]:
-        return dataclasses.asdict(wilson(sum(oks), len(oks)))
-
-    def of(some: Sequence[Outcome]) -> dict[str, Any]:
+    def of(some: Sequence[ModelOutcome]) -> dict[str, Any]:
         asked = [o for o in some if o.asked_for]
         return {
             "right_of_answers": share([o.right for o in asked if o.answered]),
@@ -191,13 +172,9 @@ def speed(model: str, repetitions: int) -> dict[str, Any]:
 def main() -> int:
     """Run and write benchmarks/results/compact.json; for worlds outside the test part nothing is written."""
     split = read_split(shipped() / "split.json")
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", default="", help="folder; the shipped one by default")
-    parser.add_argument("--first-seed", type=int, default=split.test.first)
-    parser.add_argument("--worlds", type=int, default=split.test.worlds)
-    parser.add_argument("--repetitions", type=int, default=REPETITIONS, help="timed runs for each number of phrases")
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    options, rest = parser.parse_known_args()
+    options = arguments(
+        __doc__, model="", first_seed=split.test.first, worlds=split.test.worlds, repetitions=REPETITIONS, jobs=2
+    )
     model = str(Path(options.model).resolve()) if options.model else ""
     os.environ.setdefault("LP_NUM_THREADS", "1")
     seeds = range(options.first_seed, options.first_seed + options.worlds)
@@ -225,7 +202,6 @@ def main() -> int:
         Claim("640x480, four phrases, two threads", measured["times"]["4 phrases"]["median_ms"], 200, "ms"),
         Claim("private memory", measured["private_mb"], 400, "MB"),
     ]
-    sys.argv = [sys.argv[0], *rest]  # the rest is for the harness
     return finish("compact", {"seeds": [seeds.start, seeds.stop - 1], "questions": score, **measured}, claims)
 
 

@@ -1,31 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of answers if a detector gives masks, boxes, or only points.
+"""Quality of answers by what is given: masks, boxes or points, with and without the transform of the camera.
 
 The same detections of a perfect detector are used in three forms: with their masks; as boxes, from which depth segments
 masks; and as points in the middle of the masks, from which the connected surface is followed (`geometry.pointed`).
-Scenes and questions are those of `benchmarks.accuracy`, with other seeds; or those of frame folders with cases.jsonl.
+Without the transform, "up" comes from the surface that the objects stand on. Scenes and questions are those of
+`benchmarks.accuracy`, with seeds reserved for reports; or those of frame folders with cases.jsonl.
 
-    python -m benchmarks.detection_forms                random tabletops
-    python -m benchmarks.detection_forms --frames DIR   frame folders whose detections have masks
+    python -m benchmarks.detection_forms                30 random tabletops
+    python -m benchmarks.detection_forms --frames DIR   frame folders with cases; "transform" is then as recorded
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.accuracy import FIRST_SEED, questions, view
-from benchmarks.harness import finish, option, table
+from benchmarks.harness import arguments, finish, table
 from spatial_vlm_ros import Detection, Resolver, RgbdFrame, Status
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.types.proportions import wilson
 
+SEEDS = 30
 Asked = tuple[RgbdFrame, tuple[Detection, ...], list[tuple[str, Status, str | None]]]
 
 
@@ -45,6 +46,11 @@ def as_point(detection: Detection) -> Detection:
 
 
 FORMS: dict[str, Callable[[Detection], Detection]] = {"masks": lambda one: one, "boxes": as_box, "points": as_point}
+CONDITIONS = {
+    "transform, masks": (True, "masks"), "transform, boxes": (True, "boxes"), "transform, points": (True, "points"),
+    "no transform, masks": (False, "masks"), "no transform, boxes": (False, "boxes"),
+}  # fmt: skip
+"""Name → whether the camera transform is given, and the form of the detections."""
 
 
 def tabletops(seeds: int) -> Iterator[Asked]:
@@ -64,17 +70,19 @@ def folders(root: Path) -> Iterator[Asked]:
         yield frame, detections, [(words, expect.status, expect.id) for words, expect in mine if expect is not None]
 
 
-def measure(scenes: list[Asked]) -> dict[str, dict[str, int]]:
-    """Counts by form and kind of outcome."""
-    resolver, counts = Resolver(), {form: Counter[str]() for form in FORMS}
+def measure(scenes: Iterator[Asked], conditions: Sequence[str] = tuple(CONDITIONS)) -> dict[str, dict[str, int]]:
+    """Counts by condition and kind of outcome."""
+    resolver, counts = Resolver(), {name: Counter[str]() for name in conditions}
     for frame, detections, asked in scenes:
-        for form, made in FORMS.items():
-            observed = resolver.look_at(frame, [made(one) for one in detections])
+        for name in conditions:
+            transform, form = CONDITIONS[name]
+            seen = frame if transform else dataclasses.replace(frame, base_T_camera=None)
+            observed = resolver.look_at(seen, [FORMS[form](one) for one in detections])
             for words, status, id_ in asked:
                 answer = observed.ask(words).resolution
                 given = answer.target.id if answer.target is not None else None
-                counts[form][judged(answer.status, given, status, id_)] += 1
-    return {form: dict(counted) for form, counted in counts.items()}
+                counts[name][judged(answer.status, given, status, id_)] += 1
+    return {name: dict(counted) for name, counted in counts.items()}
 
 
 def judged(status: Status, given: str | None, expected: Status, id_: str | None) -> str:
@@ -87,20 +95,22 @@ def judged(status: Status, given: str | None, expected: Status, id_: str | None)
 
 
 def main() -> int:
-    """Measure and write benchmarks/results/detection_forms.json."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--frames", type=Path)
-    given, sys.argv[1:] = parser.parse_known_args()
-    frames = given.frames
-    counts = measure(list(folders(frames) if frames else tabletops(int(option("seeds", 100)))))
+    """Measure and write benchmarks/results/detection_forms.json, for a folder detection_forms_FOLDER.json."""
+    given = arguments(__doc__, frames=Path, seeds=SEEDS)
+    counts = measure(folders(given.frames) if given.frames else tabletops(given.seeds))
     rows = []
-    for form, counted in counts.items():
-        answerable = sum(counted.get(kind, 0) for kind in ("right", "wrong", "needlessly refused"))
-        wrong = counted.get("wrong", 0) + counted.get("answered where it must refuse", 0)
-        shares = wilson(counted.get("right", 0), answerable), wilson(wrong, sum(counted.values()))
-        rows.append((form, *(f"{s.k}/{s.n}, {s.low:.1%} to {s.high:.1%}" for s in shares)))
-    table("answers by form of the detections", ("form", "right", "wrong"), rows)
-    return finish("detection_forms", {"frames": str(frames or "random tabletops"), "answers": counts}, ())
+    for name, counted in counts.items():
+        right, wrong, needless = (counted.get(kind, 0) for kind in ("right", "wrong", "needlessly refused"))
+        refusals = counted.get("rightly refused", 0), counted.get("answered where it must refuse", 0)
+        due = right + wrong + needless
+        shares = wilson(wrong, due), wilson(needless, due), wilson(refusals[1], sum(refusals))
+        rows.append((name, *(f"{s.k}/{s.n}, {s.low:.1%} to {s.high:.1%}" for s in shares)))
+    header = ("condition", "wrong", "needlessly refused", "answered where it must refuse")
+    table("answers by what is given", header, rows)
+    if given.frames:
+        name = given.frames.resolve().name
+        return finish(f"detection_forms_{name}", {"scenes": name, "answers": counts}, ())
+    return finish("detection_forms", {"scenes": "random tabletops", "seeds": given.seeds, "answers": counts}, ())
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 
 Distances of the shipped model (`vlm/compact/familiarity.py`; its limit comes from simulated images of the validation
 seeds) are measured on simulated images of the test seeds, on real frames, and on frames of other renderers. A real or
-foreign frame is caught if its distance is above the limit. AUROC: probability that such a frame is farther than a
-simulated one; its interval is a bootstrap over frames (2,000 samples), which is uninformative if the distances do not
-overlap.
+foreign frame is caught if its distance is above the limit.
 
 On the same real frames it also counts boxes with a score of 0.9 or more when the model is asked for all kinds it knows.
 A box is right if an object of that name in detections.json overlaps by half (intersection over union).
@@ -16,9 +14,7 @@ A box is right if an object of that name in detections.json overlaps by half (in
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish, table
 from spatial_vlm_lab.sim.training_frames import training_frames
 from spatial_vlm_lab.training.split import read_split
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
@@ -40,9 +36,7 @@ from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.types import NounPhrase, Rgb
 from spatial_vlm_ros.types.proportions import wilson
 
-REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
 CONFIDENT, OVERLAP = 0.9, 0.5
-SAMPLES = 2000
 HD_SHARE = 5  # every this-many-th settled world is also rendered at 1280x720
 Distances = npt.NDArray[np.float64]
 
@@ -67,23 +61,9 @@ def frames_of(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("*/rgb.png"))
 
 
-def auroc(inside: Distances, outside: Distances) -> float:
-    """Probability that one of `outside` is farther than one of `inside`; ties count half."""
-    more, same = outside[:, None] > inside[None], outside[:, None] == inside[None]
-    return float((more + 0.5 * same).mean())
-
-
-def compared(inside: Distances, outside: Distances, limit: float) -> dict[str, Any]:
-    """AUROC with its interval, and the number of caught frames."""
-    rng = np.random.default_rng(0)
-    drawn = [auroc(rng.choice(inside, len(inside)), rng.choice(outside, len(outside))) for _ in range(SAMPLES)]
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return {
-        "auroc": round(auroc(inside, outside), 4),
-        "auroc_interval": [round(float(low), 4), round(float(high), 4)],
-        "caught": dataclasses.asdict(wilson(int((outside > limit).sum()), len(outside))),
-        "distances": summary(outside),
-    }
+def beyond(distances: Distances, limit: float) -> dict[str, Any]:
+    """Number of frames above the limit, with its interval."""
+    return dataclasses.asdict(wilson(int((distances > limit).sum()), len(distances)))
 
 
 def summary(distances: Distances) -> dict[str, float]:
@@ -109,11 +89,7 @@ def confident_boxes(grounder: CompactGrounder, folders: Sequence[Path]) -> tuple
 
 def main() -> int:
     """Run and write benchmarks/results/familiarity.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--worlds", type=int, default=200, help="test seeds")
-    parser.add_argument("--rendered", type=Path, help="frame folders of another renderer")
-    options, rest = parser.parse_known_args()
-    sys.argv[1:] = rest
+    options = arguments(__doc__, worlds=200, rendered=Path)
     grounder, limit = load(threads="1"), load().limit
     by_kind: dict[str, list[float]] = {}
     for kind, rgb in simulated(options.worlds):
@@ -122,20 +98,19 @@ def main() -> int:
     results: dict[str, Any] = {
         "limit": round(limit, 4),
         "simulated": {
-            kind: {"refused": dataclasses.asdict(wilson(sum(d > limit for d in some), len(some))),
-                   "distances": summary(np.array(some))}
+            kind: {"refused": beyond(np.array(some), limit), "distances": summary(np.array(some))}
             for kind, some in by_kind.items()
         },
-        "all simulated": {"refused": dataclasses.asdict(wilson(int((inside > limit).sum()), len(inside)))},
-    }  # fmt: skip
+        "all simulated": {"refused": beyond(inside, limit)},
+    }
     claims = [Claim("simulated images that are refused", float((inside > limit).mean()), 0.03, "")]
-    for name, folder in (("real", REAL), ("other renderers", options.rendered)):
+    for name, folder in (("real", REAL_FRAMES), ("other renderers", options.rendered)):
         folders = [] if folder is None else frames_of(folder)
         if folders:
             far = np.array([grounder.distance(load_frame(one)[0].rgb) for one in folders])
-            results[name] = compared(inside, far, limit)
+            results[name] = {"caught": beyond(far, limit), "distances": summary(far)}
             claims += [Claim(f"{name}: caught", float((far > limit).mean()), 0.9, "", True)] if name == "real" else []
-    if folders := frames_of(REAL):
+    if folders := frames_of(REAL_FRAMES):
         given, right = confident_boxes(load(threads="1", unfamiliar="answer"), folders)
         results["confident boxes on real frames"] = {"given": given, "right": right}
     rows = [(kind, *values["refused"].values(), *values["distances"].values())

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.accuracy import Question, View, questions, view
 from benchmarks.detection_forms import as_point
-from benchmarks.harness import finish, option, table
+from benchmarks.harness import arguments, finish, table
 from spatial_vlm_ros import Detection, Resolver, Status
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.replies import NamedObject
@@ -157,7 +157,7 @@ def with_cabinet(
 
 def main() -> int:
     """Measure and write benchmarks/results/free_words.json."""
-    seeds = int(option("seeds", 60))
+    seeds = arguments(__doc__, seeds=60).seeds
     views = [view(seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
     counts, errors = measure(views)
     parts = answered_parts(views)

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, option, table
+from benchmarks.harness import Claim, arguments, finish, table
 from spatial_vlm_ros.errors import SpatialVlmError, StaleInputError
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND, FrameAssembler
@@ -178,7 +178,7 @@ def summary(trials: list[Trial]) -> dict[str, Any]:
 
 def main() -> int:
     """Run all settings, print and write them."""
-    trials = int(option("trials", 12))
+    trials = arguments(__doc__, trials=12).trials
     measured: dict[str, Any] = {"trials_per_cell": trials, "settings": {}}
     stale = total = 0
     for setting in SETTINGS:

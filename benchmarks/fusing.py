@@ -14,11 +14,10 @@ answers) over coverage, by falling confidence.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import Claim, arguments, finish, table
 from benchmarks.simulator import CLEARLY_NOT, Question, questions, well_seen
 from spatial_vlm_lab.sim.raised_worlds import raised_camera, raised_view, raised_world
 from spatial_vlm_ros import Detection, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
@@ -145,23 +144,37 @@ def raised_questions(
 
 
 def _asked(seed: int, seen: PhysicsRendering, asked: Sequence[Question]) -> list[FusedOutcome]:
-    found = []
-    resolvers = {name: Resolver(config) for name, config in rivals().items()}
+    found, resolvers = [], {name: Resolver(config) for name, config in rivals().items()}
     for question in asked:
-        for depth, frame in depths(seen, question, seed):
-            for name, resolver in resolvers.items():
-                answer = resolver.resolve(frame, question.words, seen.detections)
-                given = answer.target.id if answer.status is Status.OK and answer.target else None
-                words, outcome = f"{seed} {question.words}", _outcome(question.id, given)
-                answerable = question.id is not None
-                found.append(FusedOutcome(depth, name, words, outcome, answer.confidence, answerable))
+        kinds = depths(seen, question, seed)
+        found += _outcomes(resolvers, str(seed), question.words, question.id, kinds, seen.detections)
     return found
+
+
+def _outcomes(
+    resolvers: Mapping[str, Resolver],
+    key: str,
+    words: str,
+    id_: str | None,
+    kinds: Iterable[tuple[str, RgbdFrame]],
+    detections: Sequence[Detection],
+    also: Sequence[str] = (),
+) -> Iterator[FusedOutcome]:
+    """One question on each kind of depth by each rival; an object of `also` is as right as the one with the id."""
+    for depth, frame in kinds:
+        for name, resolver in resolvers.items():
+            answer = resolver.resolve(frame, words, detections)
+            given = answer.target.id if answer.status is Status.OK and answer.target else None
+            if given is None:
+                outcome = "rightly refused" if id_ is None else "needlessly refused"
+            else:
+                outcome = "right" if given in (id_, *also) else "wrong"
+            yield FusedOutcome(depth, name, f"{key} {words}", outcome, answer.confidence, id_ is not None)
 
 
 def folder(root: Path) -> list[FusedOutcome]:
     """The same for all cases of a frame folder; the anchor is the object named in the first relation."""
-    found = []
-    resolvers = {name: Resolver(config) for name, config in rivals().items()}
+    found, resolvers = [], {name: Resolver(config) for name, config in rivals().items()}
     for number, case in enumerate(load_cases(root)):
         expect = case.expect
         if expect is None:
@@ -180,14 +193,7 @@ def folder(root: Path) -> list[FusedOutcome]:
         anchors = _anchors(case.instruction, detections)
         if anchors is not None:
             kinds["none on the anchor"] = _without(frame, anchors)
-        for depth, shown in kinds.items():
-            for name, resolver in resolvers.items():
-                answer = resolver.resolve(shown, case.instruction, detections)
-                given = answer.target.id if answer.status is Status.OK and answer.target else None
-                given = id_ if given in expect.id_also else given
-                outcome = _outcome(id_, given)
-                words = f"{number} {case.instruction}"
-                found.append(FusedOutcome(depth, name, words, outcome, answer.confidence, id_ is not None))
+        found += _outcomes(resolvers, str(number), case.instruction, id_, kinds.items(), detections, expect.id_also)
     return found
 
 
@@ -202,12 +208,6 @@ def _anchors(words: str, detections: Sequence[Detection]) -> np.ndarray | None:
     fits = label_match(relations[0].anchors[:1], detections)[0] >= ResolverConfig().decision.found
     masks = [one.mask for one, fit in zip(detections, fits, strict=True) if fit and one.mask is not None]
     return np.any(masks, axis=0) if masks else None
-
-
-def _outcome(id_: str | None, given: str | None) -> str:
-    if given is None:
-        return "rightly refused" if id_ is None else "needlessly refused"
-    return "right" if given == id_ else "wrong"
 
 
 def risks(outcomes: Sequence[FusedOutcome]) -> np.ndarray:
@@ -231,13 +231,7 @@ def curve(outcomes: Sequence[FusedOutcome]) -> list[tuple[float, float]]:
 
 def main() -> int:
     """Measure and write benchmarks/results/fusing.json, fusing_raised.json or fusing_on_frames.json."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], add_help=False)
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--processes", type=int, default=4)
-    parser.add_argument("--raised", action="store_true", help="raised worlds instead of settled tabletops")
-    parser.add_argument("--frames", type=Path)
-    given, sys.argv[1:] = parser.parse_known_args()
+    given = arguments(__doc__, seeds=100, first_seed=FIRST_SEED, processes=4, raised=False, frames=Path)
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     if given.frames:
         outcomes = folder(given.frames)

@@ -3,7 +3,7 @@
 
     pip install 'spatial-vlm-ros[fuzz]'           atheris, libFuzzer for Python: CPython 3.11 on x86_64 Linux
     python -m benchmarks.fuzzing --minutes 30     continues the last run; sentences in out/fuzzing
-    python -m benchmarks.fuzzing --minutes 30 --answer_every 5    every fifth readable sentence also on a scene
+    python -m benchmarks.fuzzing --minutes 30 --answer-every 5    every fifth readable sentence also on a scene
 
 It starts from sentences of every form, those of test/language/regressions, and the words of the grammar's own tables.
 Failures are repeated without the fuzzer's instruments, which slow everything down, and written to out/fuzzing/found,
@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmarks.harness import Claim, finish, option, table
+from benchmarks.harness import Claim, arguments, finish, table
 
 OUT = Path("out/fuzzing")
 REGRESSIONS = Path(__file__).resolve().parents[1] / "test" / "language" / "regressions"
@@ -142,8 +142,9 @@ def faults_again(files: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 def main() -> int:
     """Prepare, fuzz in another process, judge the failures, print and write."""
-    minutes, seed, answer_every = option("minutes", 30.0), int(option("seed", 1)), int(option("answer_every", 10))
-    if "--child" in sys.argv:
+    given = arguments(__doc__, minutes=30.0, seed=1, answer_every=10, child=False)
+    minutes, seed, answer_every = given.minutes, given.seed, given.answer_every
+    if given.child:
         fuzz(round(60 * minutes), seed, answer_every)
     if importlib.util.find_spec("atheris") is None:
         print("atheris is not installed: pip install 'spatial-vlm-ros[fuzz]' (CPython 3.11 on x86_64 Linux)")
@@ -152,7 +153,7 @@ def main() -> int:
     (OUT / "counts.json").unlink(missing_ok=True)
     start = time.perf_counter()
     child = [sys.executable, "-m", "benchmarks.fuzzing", "--child", "--minutes", str(minutes), "--seed", str(seed),
-             "--answer_every", str(answer_every)]  # fmt: skip
+             "--answer-every", str(answer_every)]  # fmt: skip
     code = subprocess.run(child, check=False).returncode
     took = time.perf_counter() - start
     path = OUT / "counts.json"

@@ -9,11 +9,12 @@ benchmarks/results/gpu_check.json and prints the rows of the table in docs/backe
     python -m benchmarks.gpu_check                        the preset that fits this machine
     python -m benchmarks.gpu_check --presets desktop-cuda,jetson-orin
     python -m benchmarks.gpu_check --tiny --device cpu    models of one layer, to see that it runs
+
+After `--minutes` no further model is measured; `--frames` requests of each are timed.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import subprocess
@@ -28,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import random_models
-from benchmarks.harness import write
+from benchmarks.harness import arguments, write
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends.devices import no_cuda
 from spatial_vlm_ros.perception.backends.onboard import fitting_preset
@@ -230,14 +231,8 @@ def _cell(value: object) -> str:
 
 def main() -> int:
     """Run, and write benchmarks/results/gpu_check.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--presets", default="", help="names, with commas; default: the one that fits this machine")
-    parser.add_argument("--models", default=",".join(MODELS), help="names, with commas")
-    parser.add_argument("--frames", type=int, default=20, help="timed requests of each model")
-    parser.add_argument("--minutes", type=float, default=10.0, help="after these no further model is measured")
-    parser.add_argument("--tiny", action="store_true", help="models of one layer")
-    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: to see that it runs")
-    asked = parser.parse_args()
+    models = ",".join(MODELS)
+    asked = arguments(__doc__, presets="", models=models, frames=20, minutes=10.0, tiny=False, device=("cuda", "cpu"))
     why = no_cuda() if asked.device == "cuda" else None
     if why is not None:
         print(f"gpu_check: there is no CUDA device: {why[0]}; {why[1]}", file=sys.stderr)

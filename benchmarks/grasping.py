@@ -11,13 +11,11 @@ of --draw whether a grasp is sensible.
     python -m benchmarks.grasping --folder DIR          another folder of frames; widths are compared with truth.json
     python -m benchmarks.grasping --draw DIR            one image for each target, and contact sheets
     python -m benchmarks.grasping --frames 1            the first frame only
-    python -m benchmarks.grasping --normals             normals only: ours against Open3D's (its extra: clouds)
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from collections import Counter
@@ -30,12 +28,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import option, table, word, write
+from benchmarks.harness import REAL_FRAMES, arguments, table, write
 from spatial_vlm_ros import load_frame
 from spatial_vlm_ros.errors import GoalError, SpatialVlmError
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
-from spatial_vlm_ros.manipulation.grasping.seeing import surface_cells
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.scene import planning_scene
@@ -45,7 +42,6 @@ from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.types import Resolution, RgbdFrame, Scene, SceneObject, Status, Transform
 from spatial_vlm_ros.types.proportions import wilson
 
-REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
 # Robotiq 2F-85, rounded from its data sheet: stroke 85 mm, fingertips 22 mm wide, 149 mm across its open bars, which
 # count as palm. Only a stand-in for this count, not for a robot.
 ROBOTIQ = GripperConfig(
@@ -222,49 +218,16 @@ def counted(found: list[Try]) -> dict[str, Any]:
     return summary
 
 
-def normals(folder: Path, count: int) -> dict[str, Any]:
-    """Milliseconds for an object's cells and normals, ours and Open3D's, and the angles between them."""
-    import open3d as o3d
-
-    ours, theirs, angles = [], [], []
-    for _, scene in scenes(folder, count):
-        transform = scene.frame.base_T_camera
-        for obj in scene.objects:
-            if transform is None or obj.depth_problem is not None:
-                continue
-            points, eye = transform.apply(obj.points), transform.translation
-            begun = time.perf_counter()
-            cells, found = surface_cells(points, eye)
-            ours.append((time.perf_counter() - begun) * 1e3)
-            begun = time.perf_counter()
-            cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points)).voxel_down_sample(0.004)
-            cloud.estimate_normals(o3d.geometry.KDTreeSearchParamHybrid(radius=0.008, max_nn=60))
-            cloud.orient_normals_towards_camera_location(eye)
-            theirs.append((time.perf_counter() - begun) * 1e3)
-            tree = o3d.geometry.KDTreeFlann(cloud)
-            nearest = [tree.search_knn_vector_3d(cell, 1)[1][0] for cell in cells]
-            cosines = np.einsum("ij,ij->i", found, np.asarray(cloud.normals)[nearest])
-            angles += np.degrees(np.arccos(np.clip(cosines, -1, 1))).tolist()
-    return {
-        "objects": len(ours), "cells": len(angles),
-        "ours_ms": round(float(np.median(ours)), 2), "open3d_ms": round(float(np.median(theirs)), 2),
-        "angle_deg": {str(q): round(float(np.percentile(angles, q)), 1) for q in (50, 90)},
-    }  # fmt: skip
-
-
 def main() -> int:
     """Try, print, draw and keep."""
-    if "--normals" in sys.argv:
-        print(normals(Path(word("folder", "") or REAL), int(option("frames", 10_000))))
-        return 0
-    draw, folder = word("draw", ""), Path(word("folder", "") or REAL)
-    count = int(option("frames", 10_000))
+    given = arguments(__doc__, draw=Path, folder=REAL_FRAMES, frames=10_000)
+    draw, folder = given.draw, given.folder
     if not folder.is_dir():
         print(f"frames not found at {folder}; set SPATIAL_VLM_REAL_RGBD or pass --folder")
         return 1
     found: list[Try] = []
     tiles: list[npt.NDArray[np.uint8]] = []
-    for name, scene in scenes(folder, count):
+    for name, scene in scenes(folder, given.frames):
         for obj in scene.objects:
             if obj.detection.label in FURNITURE:
                 continue
@@ -273,8 +236,8 @@ def main() -> int:
                 if draw:
                     tiles.append(drawn(found[-1], scene, obj))
     if draw:
-        Path(draw).mkdir(parents=True, exist_ok=True)
-        write_sheets(tiles, Path(draw))
+        draw.mkdir(parents=True, exist_ok=True)
+        write_sheets(tiles, draw)
     summary = counted(found)
     table(
         f"targets of {folder.name} with a grasp",
@@ -289,7 +252,7 @@ def main() -> int:
         "targets": [t.row for t in found],
     }
     print(f"\nscene export and goal: median {measured['ms']['median']} ms, p95 {measured['ms']['p95']} ms")
-    print(f"written to {write('grasping' if folder == REAL else f'grasping_{folder.name}', measured, [])}")
+    print(f"written to {write('grasping' if folder == REAL_FRAMES else f'grasping_{folder.name}', measured, [])}")
     return 0
 
 

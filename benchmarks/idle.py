@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, option, table
+from benchmarks.harness import Claim, arguments, finish, table
 from benchmarks.live_graph import PATIENCE, ROOT, Bench, prepare, resolver
 
 RATE = 30.0  # Hz
@@ -51,7 +51,8 @@ executor.spin()
 
 def main() -> int:
     """Measure, print, write, check."""
-    seconds, rounds, width = option("seconds", SECONDS), int(option("rounds", ROUNDS)), int(option("width", 1280))
+    given = arguments(__doc__, seconds=SECONDS, rounds=ROUNDS, width=1280)
+    seconds, rounds, width = given.seconds, given.rounds, given.width
     prepare()
     measured = [run(seconds, width) for _ in range(rounds)]
     ratios = {name: [shares[name] / shares[BARE_NAME] for shares in measured] for name in NAMES}

@@ -4,8 +4,8 @@
 Ours is one whole `build_scene` call: checks of the depth image, support plane, cleaning, volume, box, covariance and
 visibility of all objects. The rivals only give a box for each mask. The main Open3D route crops the depth image to the
 box of the mask before it makes a cloud, removes statistical outliers, and fits an oriented box. Two variants of it thin
-the cloud before that, or keep the outliers. Others make a cloud of the whole image: once for each object, as ROS
-packages commonly do, or once for each frame. Plain NumPy back-projects the pixels of the mask and takes the box between
+the cloud before that, or keep the outliers. Another makes one cloud of the whole image, and fits the box of least
+volume. Plain NumPy back-projects the pixels of the mask and takes the box between
 two percentiles along the axes of the base frame, without cleaning, support plane or far side.
 
     python -m benchmarks.lifting
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import Claim, Timing, alternate, finish, option, repetitions, table
+from benchmarks.harness import REPETITIONS, Claim, Timing, alternate, arguments, finish, table
 from benchmarks.scenes import camera, tabletop
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -108,17 +108,8 @@ def open3d_routes() -> dict[str, Lift]:
             o3d.geometry.Image(depth), lens, depth_scale=1.0, depth_trunc=FAR, project_valid_depth_only=measured_only
         )
 
-    def whole(frame: RgbdFrame) -> Any:
-        return cloud_of(np.nan_to_num(frame.depth), frame.camera.K)
-
     def cleaned(part: Any) -> Any:
         return part.remove_statistical_outlier(nb_neighbors=NEIGHBOURS, std_ratio=DEVIATIONS)[0]
-
-    def centre_of(cloud: Any, frame: RgbdFrame, detection: Detection, minimal: bool) -> npt.NDArray[np.float64]:
-        usable = detection.mask & np.isfinite(frame.depth)
-        part = cleaned(cloud.select_by_index(np.flatnonzero(usable)))
-        box = part.get_minimal_oriented_bounding_box() if minimal else part.get_oriented_bounding_box()
-        return np.asarray(box.center)
 
     def cropped(
         frame: RgbdFrame, detections: Sequence[Detection], voxel: float | None = None, clean: bool = True
@@ -134,20 +125,19 @@ def open3d_routes() -> dict[str, Lift]:
             centres[detection.id] = np.asarray(part.get_oriented_bounding_box().center)
         return centres
 
-    def each(frame: RgbdFrame, detections: Sequence[Detection]) -> Centres:
-        return {d.id: centre_of(whole(frame), frame, d, minimal=False) for d in detections}
-
-    def shared(frame: RgbdFrame, detections: Sequence[Detection], minimal: bool) -> Centres:
-        cloud = whole(frame)
-        return {d.id: centre_of(cloud, frame, d, minimal) for d in detections}
+    def shared(frame: RgbdFrame, detections: Sequence[Detection]) -> Centres:
+        cloud, centres = cloud_of(np.nan_to_num(frame.depth), frame.camera.K), {}
+        for detection in detections:
+            usable = detection.mask & np.isfinite(frame.depth)
+            part = cleaned(cloud.select_by_index(np.flatnonzero(usable)))
+            centres[detection.id] = np.asarray(part.get_minimal_oriented_bounding_box().center)
+        return centres
 
     return {
         CROPPED: cropped,
         THINNED: partial(cropped, voxel=VOXEL),
         "open3d, cropped, outliers kept": partial(cropped, clean=False),
-        "open3d, whole image for each object": each,
-        "open3d, one cloud": partial(shared, minimal=False),
-        "open3d, one cloud, minimal box": partial(shared, minimal=True),
+        "open3d, one cloud, minimal box": shared,
     }
 
 
@@ -171,7 +161,8 @@ def _cut(detection: Detection) -> bool:
 
 def main() -> int:
     """Measure, print and write."""
-    rounds, judged, masks = repetitions(), int(option("worlds", WORLDS)), int(option("masks", MASKS))
+    given = arguments(__doc__, repetitions=REPETITIONS, worlds=WORLDS, masks=MASKS)
+    rounds, judged, masks = given.repetitions, given.worlds, given.masks
     routes: dict[str, Lift] = {"ours": ours, **open3d_routes(), NUMPY: plain_numpy}
     sizes: dict[str, Any] = {}
     for wanted, distance in DISTANCES.items():

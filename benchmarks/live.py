@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, Timing, alternate, finish, option, table
+from benchmarks.harness import Claim, Timing, alternate, arguments, finish, table
 from benchmarks.live_graph import SENTENCE, Bench, prepare, resolver
 
 REQUESTS = 150  # the node keeps the last 200 latencies
@@ -26,7 +26,8 @@ LIMIT_MS = {640: 10.0, 1280: 20.0}
 
 def main() -> int:
     """Measure both, print, write, check."""
-    requests, seconds = int(option("requests", REQUESTS)), option("seconds", SECONDS)
+    given = arguments(__doc__, requests=REQUESTS, seconds=SECONDS)
+    requests, seconds = given.requests, given.seconds
     prepare()
     latency = {width: measure_latency(width, requests) for width in LIMIT_MS}
     stream = measure_stream(seconds)

@@ -6,8 +6,7 @@ voxels or in the box of another object. Complete: with all detections, voxels ab
 every measured point of a named object; in rendered frames, where everything on the table is detected, these are
 phantoms, in real frames walls, chairs and the rims of bins, too. Thin: posts of 5 mm by 5 mm, 2 cm tall, drawn into the
 depth of free places of the support, with the errors that the depth has there; a post counts as found if there is a
-voxel at its position. Time: NumPy against Open3D, which removes statistical outliers and makes voxels of the same
-points.
+voxel at its position. Time: all of the occupied space around a target.
 
     python -m benchmarks.obstacles                      SPATIAL_VLM_REAL_RGBD, and the folder `outside` beside it
     python -m benchmarks.obstacles --frames 1           the first of each
@@ -16,7 +15,6 @@ points.
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -26,27 +24,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import alternate, finish, option, repetitions, table
+from benchmarks.harness import REAL_FRAMES, alternate, arguments, finish, table
 from spatial_vlm_ros import Detection, RgbdFrame, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.manipulation.occupancy.measuring import (
-    KnownBodies,
-    Occupancy,
-    filled_cells,
-    in_region,
-    obstacle_pixels,
-    off_support,
-    points_of,
-)
+from spatial_vlm_ros.manipulation.occupancy.measuring import KnownBodies, Occupancy, points_of
 from spatial_vlm_ros.manipulation.occupancy.unseen import within
 from spatial_vlm_ros.manipulation.planning.surroundings import known_bodies, occupancy_around
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.types import Scene, SceneObject, Transform
 from spatial_vlm_ros.types.proportions import wilson
 
-REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
 CONFIG = ResolverConfig()
 AWAY = 0.03  # metres from every named object
 POST = np.array((0.005, 0.005, 0.02))
@@ -171,37 +160,13 @@ def with_post(frame: RgbdFrame, scene: Scene, place: Array) -> RgbdFrame:
     return dataclasses.replace(frame, depth=np.where(hit & np.isnan(frame.depth), np.float32(np.nan), depth))
 
 
-def open3d_voxels(scene: Scene, known: KnownBodies) -> Array:
-    """(N, 3) centres of voxels by Open3D: statistical outliers removed (its tutorial's 20 neighbours, 2 sigma)."""
-    import open3d
-
-    pixels = np.isfinite(scene.frame.depth) & off_support(scene, placed(scene), known, CONFIG.depth, CONFIG.occupancy)
-    points = placed(scene).apply(points_of(scene.frame, pixels))
-    kept = in_region(points, known, CONFIG.occupancy)
-    for body, margin in bodies(known):
-        kept &= ~within(body.grown((margin,) * 3), points)
-    if np.count_nonzero(kept) < 2:
-        return np.zeros((0, 3))
-    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points[kept]))
-    cloud, _ = cloud.remove_statistical_outlier(20, 2.0)
-    grid = open3d.geometry.VoxelGrid.create_from_point_cloud(cloud, CONFIG.occupancy.edge)
-    return np.array([grid.get_voxel_center_coordinate(v.grid_index) for v in grid.get_voxels()]).reshape(-1, 3)
-
-
-def numpy_voxels(scene: Scene, known: KnownBodies) -> Array:
-    """(N, 3) centres of voxels by the package, from the same pixels."""
-    pixels = obstacle_pixels(scene, placed(scene), known, CONFIG.depth, CONFIG.occupancy)
-    cells = filled_cells(points_of(scene.frame, pixels), placed(scene), scene.frame.camera.K[0, 0], CONFIG.occupancy)
-    return np.asarray((cells + 0.5) * CONFIG.occupancy.edge, np.float64)
-
-
 def measured(folder: Path, most: int, rounds: int) -> dict[str, Any] | None:
     """All measurements on the frames of one folder."""
     frames = sorted(path for path in folder.iterdir() if (path / "rgb.png").is_file())[:most] if folder.is_dir() else []
     if not frames:
         return None
     left_out: list[tuple[str, float, float]] = []
-    volumes, by_open3d, found, times, by_frame = [], [], [], [], []
+    volumes, found, times, by_frame = [], [], [], []
     for path in frames:
         frame, detections = load_frame(path)
         scene = scene_of(frame, detections)
@@ -220,13 +185,8 @@ def measured(folder: Path, most: int, rounds: int) -> dict[str, Any] | None:
             assert seen is not None
             centres = seen.measured.centres()
             found.append(bool((np.linalg.norm(centres - place - (0, 0, 0.01), axis=1) < 0.02).any()))
-        routes = {
-            "all": partial(occupancy_around, scene, target.id, CONFIG),
-            "voxels, NumPy": partial(numpy_voxels, scene, known),
-            "voxels, Open3D": partial(open3d_voxels, scene, known),
-        }
-        times.append({name: time.median_ms for name, time in alternate(routes, rounds).items()})
-        by_open3d.append(phantoms(scene, open3d_voxels(scene, known), known.support_height))
+        whole = {"all": partial(occupancy_around, scene, target.id, CONFIG)}
+        times.append(alternate(whole, rounds)["all"].median_ms)
     shares = np.array([share for _, share, _ in left_out])
     total, away = np.array(volumes).T
     half = int((shares >= 0.5).sum())
@@ -244,8 +204,7 @@ def measured(folder: Path, most: int, rounds: int) -> dict[str, Any] | None:
             "frames_without": int((away == 0).sum()),
         },
         "posts": {"drawn": len(found), "found": sum(found)},
-        "litres_a_frame_by_open3d": {f"{AWAY * 100:g}_cm_from_named": _spread(np.array(by_open3d)[:, 1])},
-        "ms": {name: round(float(np.median([t[name] for t in times])), 1) for name in times[0]},
+        "ms": {"all": round(float(np.median(times)), 1)},
         "by_frame": by_frame,
     }  # fmt: skip
 
@@ -257,10 +216,10 @@ def _spread(values: Array) -> dict[str, float]:
 
 def main() -> int:
     """Measure, print and write."""
-    most, rounds = int(option("frames", 1000)), repetitions(3)
+    given = arguments(__doc__, frames=1000, repetitions=3)
     results = {}
-    for name, folder in (("real", REAL), ("rendered", REAL.parent / "outside")):
-        found = measured(folder, most, rounds)
+    for name, folder in (("real", REAL_FRAMES), ("rendered", REAL_FRAMES.parent / "outside")):
+        found = measured(folder, given.frames, given.repetitions)
         if found is None:
             print(f"no frame folders at {folder}; set SPATIAL_VLM_REAL_RGBD")
             continue

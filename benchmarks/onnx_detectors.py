@@ -10,11 +10,11 @@ turns, round by round.
 
     python -m benchmarks.onnx_detectors                      three rounds of three frames
     python -m benchmarks.onnx_detectors --small --rounds 1   models of one layer, to see that it runs
+    python -m benchmarks.onnx_detectors --models DIR         keeps the models, or uses them again
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import Claim, arguments, finish, table
 from benchmarks.random_models import save_grounding_dino
 
 FORMATS = ("fp32", "fp16", "int8")
@@ -119,12 +119,7 @@ def measure(backend: str, options: dict[str, str], frames: int) -> dict[str, Any
 
 def main() -> int:
     """Run and write benchmarks/results/onnx_detectors.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=3, help="timed frames of each detector in a round")
-    parser.add_argument("--models", help="folder for the models, to use them again; default: one that is removed")
-    parser.add_argument("--small", action="store_true", help="models of one layer")
-    options, rest = parser.parse_known_args()
+    options = arguments(__doc__, rounds=3, frames=3, models="", small=False)
     with contextlib.nullcontext(options.models) if options.models else tempfile.TemporaryDirectory() as folder:
         size = "small" if options.small else "real"
         subprocess.run([sys.executable, "-c", _PREPARE, folder, size], check=True)
@@ -167,7 +162,6 @@ def main() -> int:
               measured[f"{NAMES['mm-grounding-dino']}, fp32"]["cpu_s"]["median"]
               / measured[BASELINE]["cpu_s"]["median"], 0.7, "times"),
     ]  # fmt: skip
-    sys.argv = [sys.argv[0], *rest]  # the rest is for the harness
     return finish("onnx_detectors", {"random_weights": True, "detectors": measured}, claims)
 
 

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from benchmarks.harness import WARM_UP, Claim, Timing, finish, option, repetitions, table
+from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, arguments, finish, table
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.language import parse
 
@@ -117,7 +117,8 @@ def first_parse(text: str) -> float:
 
 def main() -> int:
     """Measure, print and write."""
-    count, rounds = int(option("n", SENTENCES)), repetitions()
+    given = arguments(__doc__, n=SENTENCES, repetitions=REPETITIONS)
+    count, rounds = given.n, given.repetitions
     texts = sentences(count)
     readings(texts[0])
     first = Timing(tuple(first_parse(text) for text in texts[:PROCESSES]))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.scenes import camera
+from benchmarks.scenes import camera, lifted, upright
 from spatial_vlm_ros.sim.tabletop import COLOURS, look_at
 from spatial_vlm_ros.types import (
     Detection,
@@ -30,7 +30,6 @@ from spatial_vlm_ros.types import (
 LENS = camera(320, 240, 262.5)
 STATES = ("red", "blue", "empty", "open", "metal", "wooden", "striped", "large")
 SIZES = ((0.05, 0.05, 0.05), (0.08, 0.08, 0.12), (0.20, 0.15, 0.10), (0.35, 0.25, 0.02), (0.5, 0.3, 0.4))
-FOOTPRINT = ((1, 1), (-1, 1), (-1, -1), (1, -1))
 _FACES = np.array([(x, y, 1) for x in (-0.8, 0, 0.8) for y in (-0.8, 0, 0.8)]
                   + [(x, -1, z) for x in (-0.8, 0, 0.8) for z in (-0.8, 0, 0.8)], np.float64)  # fmt: skip
 
@@ -83,26 +82,15 @@ def _object(
         centre = np.array([*rng.uniform((-0.6, -0.4), (0.6, 0.6)), size[2] / 2])
     placed.append((centre, size))
     yaw = rng.uniform(-math.pi / 2, math.pi / 2)
-    axes = np.array([[math.cos(yaw), -math.sin(yaw), 0.0], [math.sin(yaw), math.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
-    camera_T_base = pose.inverse()
-    seen = camera_T_base.apply(centre + (_FACES * size / 2) @ axes.T)
+    seen = pose.inverse().apply(centre + (_FACES * size / 2) @ upright(yaw).T)
     u, v = (seen[:, :2] / np.maximum(seen[:, 2:], 0.1) * LENS.K[0, 0] + LENS.K[:2, 2]).T
     x0, y0 = np.clip(u.min(), 0, LENS.width - 5), np.clip(v.min(), 0, LENS.height - 5)
     box = (x0, y0, np.clip(u.max(), x0 + 4, LENS.width - 1), np.clip(v.max(), y0 + 4, LENS.height - 1))
     words = tuple(str(w) for w in rng.choice((*COLOURS, *STATES), 0 if plain else rng.integers(3), replace=False))
     front = tuple(rng.normal(size=3)) if not plain and rng.random() < 0.2 else None
     detection = Detection(id_, label, float(rng.uniform(0.5, 1.0)), tuple(float(b) for b in box), None, words, front)
-    corners = np.array([(a, b, 0.0) for a, b in FOOTPRINT for _ in range(4)])
-    middle = camera_T_base.apply(centre[None])[0]
-    made = SceneObject(
-        detection=detection,
-        points=seen.astype(np.float32),
-        surface_centre=np.median(seen, axis=0),
-        box=OrientedBox(middle, camera_T_base.rotation @ axes, size),
-        footprint=camera_T_base.apply(centre + (corners * size / 2) @ axes.T),
-        covariance=np.eye(6) * 1e-6,
-        yaw_known=bool(size[0] > 1.1 * size[1]),
-    )
+    made = lifted(detection, centre, size, yaw, pose, seen)
+    made = dataclasses.replace(made, yaw_known=bool(size[0] > 1.1 * size[1]))
     if plain:
         return made
     if rng.random() < 0.1:

@@ -13,20 +13,16 @@ independent of how the package segments and lifts.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, option
+from benchmarks.harness import REAL_FRAMES, arguments, write
 from spatial_vlm_ros import Detection, Resolver, RgbdFrame, load_frame
 from spatial_vlm_ros.types.proportions import wilson
 
-FOLDER = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
 CLEAR_PIXELS, CLEAR_METRES = 35.0, 0.04
 
 
@@ -72,12 +68,12 @@ def questions(frame: RgbdFrame, objects: Sequence[Detection]) -> Iterator[tuple[
 
 def main() -> int:
     """Ask, print and write the confusion matrix."""
-    if not FOLDER.is_dir():
-        print(f"real RGB-D frames not found at {FOLDER}; set SPATIAL_VLM_REAL_RGBD")
+    most = arguments(__doc__, frames=1000).frames
+    if not REAL_FRAMES.is_dir():
+        print(f"real RGB-D frames not found at {REAL_FRAMES}; set SPATIAL_VLM_REAL_RGBD")
         return 1
     resolver, given = Resolver(), Counter[tuple[str, str]]()
-    folders = sorted(path for path in FOLDER.iterdir() if (path / "rgb.png").is_file())
-    for folder in folders[: int(option("frames", len(folders)))]:
+    for folder in sorted(path for path in REAL_FRAMES.iterdir() if (path / "rgb.png").is_file())[:most]:
         frame, objects = load_frame(folder)
         for words, expected in questions(frame, objects):
             status = resolver.resolve(frame, words, objects).status.value
@@ -90,9 +86,7 @@ def main() -> int:
     print(f"as expected {right.k}/{n} ({right.low:.1%} to {right.high:.1%}); pose where none should be: {wrong.k}")
     for (expected, status), k in sorted(given.items()):
         print(f"  expected {expected:22} got {status:22} {k}")
-    kept = {"n": n, "confusion": {f"{e} -> {s}": k for (e, s), k in sorted(given.items())}}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "real_pairs.json").write_text(json.dumps(kept, indent=1) + "\n")
+    write("real_pairs", {"n": n, "confusion": {f"{e} -> {s}": k for (e, s), k in sorted(given.items())}}, ())
     return 0
 
 

@@ -13,23 +13,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, option, table, write
-from benchmarks.recheck_cell import PRESSED, Planned, execute, look, planned, without
-from spatial_vlm_ros.errors import SceneChangedError, SpatialVlmError
+from benchmarks import recheck_cell
+from benchmarks.harness import Claim, arguments, finish, in_processes, table, write
+from benchmarks.recheck_cell import PRESSED, Planned, execute, planned, without
+from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
-from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING
-from spatial_vlm_ros.manipulation.recheck import check_plan_holds, check_same
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
@@ -120,27 +116,10 @@ def stagings(world: TableLayout, spare: str, cell: ArmCell, made: Planned) -> It
 
 def judged(cell: ArmCell, made: Planned, seed: int, config: PlanningConfig) -> tuple[str, str]:
     """Run the recheck as the gate does: "passed", or a refusal's status, and its message."""
-    doubted, needed = "", 1
-    for number in range(1 + CONFIRMING):
-        resolution, now = look(cell, 2_000_000_000 + number, seed + number)
-        try:
-            check_same(made.seen, resolution, now, config.observation)
-        except SpatialVlmError as error:
-            return error.status_name, str(error)
-        assert now is not None
-        try:
-            check_plan_holds(made.scene, made.goal, made.plan, made.seen, now, config)
-        except SceneChangedError as error:
-            if doubted:
-                return error.status_name, str(error)
-            doubted, needed = str(error), CONFIRMING
-        except SpatialVlmError as error:
-            return error.status_name, str(error)
-        else:
-            needed -= 1
-            if not needed:
-                break
-    return "passed", doubted
+    try:
+        return "passed", recheck_cell.recheck(cell, made, seed, config)
+    except SpatialVlmError as error:
+        return error.status_name, str(error)
 
 
 def one(seed: int, share: float = 1.0) -> list[Record]:
@@ -208,7 +187,6 @@ def keep(found: list[Record], setting: Record) -> tuple[Record, list[Claim]]:
     passed = [r for r in records if r["said"] == "passed"]
     figures = {
         "setting": {**setting, "planned": len({r["seed"] for r in records}), "without a plan": unplanned},
-        "load_average": [round(load, 2) for load in os.getloadavg()],
         "rows": [dict(zip(COLUMNS, r, strict=True)) for r in rows],
         "records": records,
     }
@@ -224,21 +202,15 @@ def keep(found: list[Record], setting: Record) -> tuple[Record, list[Claim]]:
 
 def main() -> int:
     """Measure, print and write."""
-    n, first, share = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED)), option("share", 1.0)
-    processes, end = int(option("processes", 1)), time.monotonic() + 60 * option("minutes", 1e6)
-    setting = {"worlds": n, "first_seed": first, "share_of_changes": share}
+    given = arguments(__doc__, n=WORLDS, first_seed=FIRST_SEED, share=1.0, processes=1, minutes=1e6)
+    n, first, end = given.n, given.first_seed, time.monotonic() + 60 * given.minutes
+    setting = {"worlds": n, "first_seed": first, "share_of_changes": given.share}
     found: list[Record] = []
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        runs = {pool.submit(one, seed, share): seed for seed in range(first, first + n)}
-        for done in as_completed(runs):
-            if done.cancelled():
-                continue
-            found += done.result()
-            keep(found, setting)
-            print(f"{runs[done]}: {len(found)} runs", file=sys.stderr, flush=True)
-            if time.monotonic() > end:
-                for run in runs:
-                    run.cancel()
+    jobs = ((seed, given.share) for seed in range(first, first + n))
+    for records in in_processes(one, jobs, given.processes, end):
+        found += records
+        keep(found, setting)
+        print(f"{records[0]['seed']}: {len(found)} runs", file=sys.stderr, flush=True)
     measured, claims = keep(found, setting)
     rows = [tuple(r.values()) for r in measured["rows"]]
     table(f"worlds from seed {first}: {measured['setting']}", COLUMNS, rows)

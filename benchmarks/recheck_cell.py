@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated arm without ROS for `benchmarks.recheck`: it renders, plans as the gate does, and executes by physics."""
+"""A simulated arm without ROS: it renders, plans and rechecks as the gate does, and executes by physics."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
-from benchmarks.arm_cell import Floats
-from spatial_vlm_ros.errors import GoalError, PlanningFailedError, SpatialVlmError
+from spatial_vlm_ros.errors import GoalError, PlanningFailedError, SceneChangedError, SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
 from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_held
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE
+from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import carrier_at, place_goal
@@ -26,6 +27,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, Planning
 from spatial_vlm_ros.manipulation.planning.self_filter import remove_self, self_mask
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings, surroundings_of
+from spatial_vlm_ros.manipulation.recheck import check_plan_holds, check_same
 from spatial_vlm_ros.parameters import PlanningConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
@@ -35,7 +37,7 @@ from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.types import Detection, Pose, Resolution, Transform
+from spatial_vlm_ros.types import Detection, Pose, Resolution
 
 ROBOT_PADDING = 0.02  # metres: the resolver's default
 PLANNER_PADDING = 0.002  # metres: arm_planner's default
@@ -45,6 +47,7 @@ RESTS = 1.0  # simulated seconds for a released object to come to rest
 PRESSED = 1.0  # N on the target before the fingers close; more counts as a press, not a touch
 _FLOOR = " up to the place"  # suffix of a support's id: fingers come down within its rim
 _BEFORE_CLOSING: tuple[Phase, ...] = ("open", "reach", "approach")
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -89,27 +92,19 @@ class Executed:
 
 
 def look(
-    cell: ArmCell,
-    stamp_ns: int,
-    seed: int,
-    told: Callable[[Detection], bool] | None = None,
-    base_T_camera: Transform | None = None,
-    instruction: str = "",
+    cell: ArmCell, stamp_ns: int, seed: int, told: Callable[[Detection], bool] | None = None
 ) -> tuple[Resolution, Surroundings | None]:
-    """Resolve a noisy frame with perfect detections, of all objects or only those for which `told` is true.
-
-    The camera and the instruction are those of the world, unless others are given.
-    """
+    """Resolve a noisy frame with perfect detections, of all objects or only those for which `told` is true."""
     view = ArmView(cell, VGA, seed=seed)
     try:
-        frame, detections = view.look(cell.data.qpos.copy(), base_T_camera or cell.layout.base_T_camera, stamp_ns)
+        frame, detections = view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, stamp_ns)
     finally:
         view.close()
     arm, fingers = cell.arm_joints().position, cell.joints().position[len(cell.arm.arm_joints) :]
     links = known_arm(cell.arm.name).model().link_hulls(arm, float(fingers.sum()))
     frame = remove_self(frame, self_mask(frame, links, ROBOT_PADDING))
     all_objects, known = told is None, tuple(d for d in detections if told is None or told(d))
-    answer = Resolver().look_at(frame, known).ask(instruction or cell.layout.instruction)
+    answer = Resolver().look_at(frame, known).ask(cell.layout.instruction)
     resolution = answer.resolution
     if resolution.target is None or answer.scene is None:
         return resolution, None
@@ -123,8 +118,6 @@ def planned(
     config: PlanningConfig,
     told: Callable[[Detection], bool] | None = None,
     occupied: bool = True,
-    base_T_camera: Transform | None = None,
-    instruction: str = "",
 ) -> Planned:
     """Plan the instruction of a world from one image, with all detections or only those for which `told` is true.
 
@@ -133,7 +126,7 @@ def planned(
     Raises:
         SpatialVlmError: there is no plan; the message says why.
     """
-    resolution, seen = look(cell, 1_000_000_000, seed, told, base_T_camera, instruction)
+    resolution, seen = look(cell, 1_000_000_000, seed, told)
     if seen is None:
         raise GoalError("answer the instruction", [("refused", resolution.message)], "take another world")
     if not occupied:
@@ -257,6 +250,33 @@ def _end(motion: Motion) -> Floats:
 
 def _box(obj: PlanningObject, solid: Solid, suffix: str = "") -> BoxObstacle:
     return BoxObstacle(obj.id + suffix, solid_matrix(solid), np.array(solid.size), PLANNER_PADDING)
+
+
+def recheck(
+    cell: ArmCell, made: Planned, seed: int, config: PlanningConfig, told: Callable[[Detection], bool] | None = None
+) -> str:
+    """Recheck as the gate does, by up to three further images; returns the doubt that they did not confirm, or "".
+
+    Raises:
+        SpatialVlmError: the plan does not hold.
+    """
+    doubted, needed = "", 1
+    for number in range(1 + CONFIRMING):
+        resolution, now = look(cell, 2_000_000_000 + number, seed + number, told)
+        check_same(made.seen, resolution, now, config.observation)
+        if now is None:
+            raise GoalError("look again", [("seen", resolution.message)], "say it again")
+        try:
+            check_plan_holds(made.scene, made.goal, made.plan, made.seen, now, config)
+        except SceneChangedError as error:
+            if doubted:
+                raise
+            doubted, needed = str(error), CONFIRMING
+        else:
+            needed -= 1
+            if not needed:
+                break
+    return doubted
 
 
 def execute(cell: ArmCell, plan: MotionPlan, config: PlanningConfig, judged: bool = False) -> Executed:

@@ -6,19 +6,15 @@ The pairs and their truth are those of `benchmarks.judged_pairs`: settled tablet
 contact. Pairs of a frame are not independent: intervals are those of a bootstrap over frames. Intervals of shares are
 at least as wide as Wilson's over pairs, because a bootstrap is uninformative if all are right.
 
-Calibrations are fitted on one source and tested on the others, as `judge.mode: fuse` uses them: a verdict's likelihood
-ratio changes the prior odds of the relation in that source. "Gain" is the improvement of the prediction over the prior
-odds, in nats per pair; below 0 the verdicts do harm. The calibration error is the mean distance between predicted and
-true frequency, in ten groups of equal size.
+Calibrations for `judge.mode: fuse` are fitted on each frame folder, and on other worlds of each kind.
 
-    python -m benchmarks.relation_judge --seeds 200 --raised 100
-    python -m benchmarks.relation_judge --frames DIR DIR --calibrate 200
+    python -m benchmarks.relation_judge --seeds 200 --raised 100           tabletops and raised worlds
+    python -m benchmarks.relation_judge --frames DIR DIR --calibrate 200   frame folders; worlds that are fitted on
     python -m benchmarks.relation_judge --calibrate 200 --write models/relation_judge/calibration.json
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -31,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import Claim, arguments, finish, table
 from benchmarks.judged_pairs import JudgedPair, folder, groups_of, raised, tabletops
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
 from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudge, load
@@ -43,9 +39,6 @@ FIRST_TEST, FIRST_CALIBRATION = 4_900_000, 4_800_000  # for both kinds of worlds
 _TIMED = 30
 _LONG = 600.0
 _RESAMPLES = 1000
-_GROUPS = 10  # groups of probabilities, for the calibration error
-_FEWEST = 10  # least pairs that hold, and that fail, for a calibration to be tested
-_EDGE = 1e-6
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 Interval = tuple[float, float, float]
@@ -84,42 +77,8 @@ def calibrations(pairs: Sequence[JudgedPair]) -> dict[str, JudgeCalibration]:
     return made
 
 
-def transfer(fits: Mapping[str, JudgeCalibration], pairs: Sequence[JudgedPair]) -> dict[str, dict[str, object]]:
-    """Gain and calibration error on other pairs, by relation, for calibrations of one source."""
-    found: dict[str, dict[str, object]] = {}
-    for relation, fit in fits.items():
-        of = [one for one in pairs if one.name == relation and one.p is not None]
-        holds = np.array([one.holds for one in of], np.float64)
-        if min(holds.sum(), len(of) - holds.sum()) < _FEWEST:
-            continue
-        share = float(holds.mean())
-        ratios = np.array([fit.ratio(one.p or 0.0) for one in of])
-        odds = share / (1.0 - share) * ratios
-        p = np.clip(odds / (1.0 + odds), _EDGE, 1.0 - _EDGE)
-        better = _log_likelihood(p, holds) - _log_likelihood(np.full(len(of), share), holds)
-        frames = [one.frame for one in of]
-        found[relation] = {
-            "n": len(of), "frames": len(set(frames)), "holds": int(holds.sum()), "informs": fit.informs,
-            "gain": _over_frames(frames, partial(_mean, better)),
-            "gain_at_most": round(float(-_log_likelihood(np.full(len(of), share), holds).mean()), 4),
-            "error": _over_frames(frames, partial(_error, p, holds)),
-        }  # fmt: skip
-    return found
-
-
-def _log_likelihood(p: Floats, holds: Floats) -> Floats:
-    return np.asarray(np.log(np.where(holds > 0.5, p, 1.0 - p)), np.float64)
-
-
 def _mean(values: Floats, rows: Rows) -> float:
     return float(values[rows].mean())
-
-
-def _error(foretold: Floats, true: Floats, rows: Rows) -> float:
-    """Expected calibration error in groups of equal size."""
-    p, holds = foretold[rows], true[rows]
-    parts = np.array_split(np.argsort(p, kind="stable"), _GROUPS)
-    return float(sum(abs(p[part].mean() - holds[part].mean()) * len(part) for part in parts if len(part)) / len(p))
 
 
 def _over_frames(frames: Sequence[str], measure: Callable[[Rows], float]) -> Interval:
@@ -164,26 +123,12 @@ def show(name: str, counted: Mapping[str, Mapping[str, Any]]) -> None:
     table(f"{name}: right", ("relation", "no opinion", "where it holds", "where it fails"), rows)
 
 
-def _show_transfer(name: str, found: Mapping[str, Mapping[str, Any]]) -> None:
-    rows = []
-    for relation, one in found.items():
-        shown = (f"{v[0]:.3f}, {v[1]:.3f} to {v[2]:.3f}" for v in (one["gain"], one["error"]))
-        rows.append((relation, f"{one['holds']}/{one['n']}", one["frames"], *shown, one["gain_at_most"]))
-    table(f"calibrated on {name}", ("relation", "holds", "frames", "gain", "error", "gain at most"), rows)
-
-
 def main() -> int:
     """Measure and write benchmarks/results/relation_judge.json."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], add_help=False)
-    parser.add_argument("--model", default="", help="folder of the model; default: the one that is shipped")
-    parser.add_argument("--seeds", type=int, default=0, help="settled tabletops that it is tested on")
-    parser.add_argument("--raised", type=int, default=0, help="raised worlds that it is tested on")
-    parser.add_argument("--calibrate", type=int, default=0, help="other worlds of each kind to fit calibrations on")
-    parser.add_argument("--frames", type=Path, nargs="*", default=[], help="frame folders that it is tested on")
-    parser.add_argument("--write", type=Path, help="file of these calibrations, for judge.calibration")
-    given, sys.argv[1:] = parser.parse_known_args()
+    given = arguments(__doc__, model="", seeds=0, raised=0, calibrate=0, frames=[Path], write=Path)
     if given.write and not given.calibrate:
-        parser.error("--write needs --calibrate N: the worlds that calibrations are fitted on")
+        print("--write needs --calibrate N: the worlds that calibrations are fitted on", file=sys.stderr)
+        return 2
     judge = load(given.model)
     sources = {"settled tabletops": tabletops(judge, FIRST_TEST, given.seeds)} if given.seeds else {}
     if given.raised:
@@ -198,12 +143,6 @@ def main() -> int:
         fitted_on["raised worlds"] = raised(judge, FIRST_CALIBRATION, given.calibrate)
         fitted_on["both"] = [*fitted_on["settled tabletops"], *fitted_on["raised worlds"]]
     fits = {name: calibrations(pairs) for name, pairs in fitted_on.items()}
-    moved = {}
-    for name, fit in fits.items():
-        for other, pairs in sources.items():
-            if other != name or other not in {path.name for path in given.frames}:
-                moved[f"{name}, looked at on {other}"] = found = transfer(fit, pairs)
-                _show_transfer(f"{name}, looked at on {other}", found)
     shares = {name: contrary_shares(pairs) for name, pairs in {**sources, **fitted_on}.items()}
     if given.write:
         both = fitted_on["both"]
@@ -218,7 +157,7 @@ def main() -> int:
     took = milliseconds(judge)
     claim = Claim("one pair, both images, one thread", took, 20.0, "ms")
     kept = {
-        "figures": figures, "transfer": moved, "contrary": shares, "pair_ms": round(took, 2),
+        "figures": figures, "contrary": shares, "pair_ms": round(took, 2),
         "calibrations": {name: {r: asdict(one) for r, one in fit.items()} for name, fit in fits.items()},
     }  # fmt: skip
     return finish("relation_judge", kept, [claim])

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, option, table
+from benchmarks.harness import Claim, arguments, finish, table
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, to_pixels
 from spatial_vlm_ros.perception.replies import BEYOND, NamedObject, ReplyError, parse_reply
@@ -232,8 +232,8 @@ def _sound(place: NamedObject) -> bool:
 
 def main() -> int:
     """Measure, print and write."""
-    seed = int(option("seed", 0))
-    found = soak(int(option("n", 200_000)), seed)
+    given = arguments(__doc__, n=200_000, seed=0)
+    found = soak(given.n, given.seed)
     table(
         "damaged replies",
         ("replies", "read", "refused", "crashes", "unsound", "invented", "slowest ms"),
@@ -242,9 +242,7 @@ def main() -> int:
                 found.n,
                 found.read,
                 found.refused,
-                len(found.crashes),
-                len(found.unsound),
-                len(found.invented),
+                *map(len, (found.crashes, found.unsound, found.invented)),
                 round(found.slowest_ms, 2),
             )
         ],
@@ -259,7 +257,7 @@ def main() -> int:
         Claim("slowest reply", found.slowest_ms, SLOWEST_MS, "ms"),
     ]
     measured = {
-        "setting": {"replies": found.n, "seed": seed},
+        "setting": {"replies": found.n, "seed": given.seed},
         "read": found.read,
         "refused": found.refused,
         "crashes": len(found.crashes),

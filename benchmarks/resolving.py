@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import WARM_UP, Claim, Timing, alternate, finish, repetitions, table
-from benchmarks.scenes import LABELS, camera, tabletop
+from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, alternate, arguments, finish, table
+from benchmarks.scenes import LABELS, camera, lifted, tabletop
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.labels import label_match
@@ -30,13 +30,11 @@ from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
     NounPhrase,
-    OrientedBox,
     Plane,
     RelationClause,
     Resolution,
     RgbdFrame,
     Scene,
-    SceneObject,
     SpatialQuery,
     UpSource,
 )
@@ -65,28 +63,13 @@ def scene_of(n: int) -> Scene:
         size = rng.uniform((0.06, 0.05, 0.05), (0.10, 0.06, 0.15))
         centre = np.array([x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03), size[2] / 2])
         label, colour = LABELS[k % len(LABELS)], colours[k % len(colours)]
-        objects.append(_object(f"o{k}", label, colour, centre, size, rng.uniform(-math.pi / 2, math.pi / 2), pose))
+        detection = Detection(f"o{k}", label, 1.0, (0.0, 0.0, 10.0, 10.0), None, (colour,))
+        middle = pose.inverse().apply(centre[None])
+        objects.append(lifted(detection, centre, size, rng.uniform(-math.pi / 2, math.pi / 2), pose, middle))
     depth = np.ones((LENS.height, LENS.width), np.float32)
     image = np.zeros((LENS.height, LENS.width, 3), np.uint8)
     frame = RgbdFrame(image, depth, LENS, 0, pose.child, pose)
     return Scene(tuple(objects), up, UpSource.TF, Plane(up, float(pose.translation[2]), 0.001), frame)
-
-
-def _object(
-    id_: str, label: str, colour: str, centre: np.ndarray, size: np.ndarray, yaw: float, pose: Any
-) -> SceneObject:
-    axes = np.array([[math.cos(yaw), -math.sin(yaw), 0.0], [math.sin(yaw), math.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
-    corners = np.array([(a, b, 0.0) for a, b in ((1, 1), (-1, 1), (-1, -1), (1, -1)) for _ in range(4)])
-    camera_T_world = pose.inverse()
-    middle = camera_T_world.apply(centre[None])[0]
-    return SceneObject(
-        detection=Detection(id_, label, 1.0, (0.0, 0.0, 10.0, 10.0), None, (colour,)),
-        points=np.array([middle], np.float32),
-        surface_centre=middle,
-        box=OrientedBox(middle, camera_T_world.rotation @ axes, size),
-        footprint=camera_T_world.apply(centre + corners * size / 2 @ axes.T),
-        covariance=np.eye(6) * 1e-6,
-    )
 
 
 def everything_to_everything() -> tuple[SpatialQuery, ...]:
@@ -141,7 +124,7 @@ def python_loop(scene: Scene) -> int:
 
 def main() -> int:
     """Measure, print and write."""
-    rounds = repetitions()
+    rounds = arguments(__doc__, repetitions=REPETITIONS).repetitions
     counts: dict[str, Any] = {}
     for n in COUNTS:
         scene = scene_of(n)

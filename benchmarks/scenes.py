@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames with known truth that several benchmarks share."""
+"""Frames with known truth, and objects made from numbers, that several benchmarks share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Rendering, World, look_at, render
-from spatial_vlm_ros.types import PinholeCamera, RgbdFrame
+from spatial_vlm_ros.types import Detection, OrientedBox, PinholeCamera, RgbdFrame, SceneObject, Transform
 
 LABELS = ("cup", "mug", "can", "box")
 
@@ -49,3 +49,35 @@ def tabletop(
     pose = look_at((0.0, -distance * math.cos(angle), distance * math.sin(angle)), (0.0, 0.0, 0.05))
     seen = render(world, lens, pose)
     return world, seen, noisy(seen.frame, rng)
+
+
+def lifted(
+    detection: Detection, centre: np.ndarray, size: np.ndarray, yaw: float, pose: Transform, points: np.ndarray
+) -> SceneObject:
+    """Make an upright box as if it was lifted from an image.
+
+    Args:
+        detection: its detection.
+        centre: (3,) metres, base frame.
+        size: (3,) metres along its own axes.
+        yaw: heading, radians.
+        pose: base_T_camera.
+        points: (N, 3) points of its surface in the camera frame, metres.
+    """
+    axes = upright(yaw)
+    corners = np.array([(a, b, 0.0) for a, b in ((1, 1), (-1, 1), (-1, -1), (1, -1)) for _ in range(4)])
+    camera_T_base = pose.inverse()
+    middle = camera_T_base.apply(centre[None])[0]
+    return SceneObject(
+        detection=detection,
+        points=points.astype(np.float32),
+        surface_centre=np.median(points, axis=0),
+        box=OrientedBox(middle, camera_T_base.rotation @ axes, size),
+        footprint=camera_T_base.apply(centre + (corners * size / 2) @ axes.T),
+        covariance=np.eye(6) * 1e-6,
+    )
+
+
+def upright(yaw: float) -> np.ndarray:
+    """(3, 3) rotation about the vertical."""
+    return np.array([[math.cos(yaw), -math.sin(yaw), 0.0], [math.sin(yaw), math.cos(yaw), 0.0], [0.0, 0.0, 1.0]])

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from benchmarks.harness import Claim, finish, option, table
+from benchmarks.harness import Claim, arguments, finish, table
 from benchmarks.parsing import sentence
 from benchmarks.sentence_faults import SLOWEST_MS, judge_answer
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
@@ -214,8 +214,8 @@ def _say_again(readings: tuple[SpatialQuery, ...], found: Soak, text: str) -> No
 
 def main() -> int:
     """Measure, print and write."""
-    seed = int(option("seed", 0))
-    found = soak(int(option("n", 100_000)), seed, int(option("asked", 0)))
+    given = arguments(__doc__, n=100_000, seed=0, asked=0)
+    found = soak(given.n, given.seed, given.asked)
     middle = statistics.median(found.times_ms or [0.0])
     table(
         "damaged sentences",
@@ -243,7 +243,7 @@ def main() -> int:
         Claim("wrong or slow answers", len(found.wrong_answers), 0.0, "sentences"),
     ]
     measured = {
-        "setting": {"sentences": found.n, "seed": seed},
+        "setting": {"sentences": found.n, "seed": given.seed},
         "answered": found.answered,
         "crashes": len(found.crashes),
         "slowest_ms": round(found.slowest_ms, 3),

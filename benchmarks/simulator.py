@@ -7,14 +7,12 @@ computes none of it. Only clear cases are asked. Seeds from 10,000 on are for re
 smaller ones.
 
     python -m benchmarks.simulator --seeds 200    scores by relation; errors by class
+    python -m benchmarks.simulator --development  seeds from 0: prints every failure, keeps nothing
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import itertools
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import Claim, arguments, finish, share, table
 from spatial_vlm_ros import Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.cameras import VGA
@@ -32,7 +30,6 @@ from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import CLEAR, settled_tabletop
 from spatial_vlm_ros.sim.truth import TrueObject
-from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 10_000
 SEEN = 0.6  # least visible fraction of a target, an anchor, or a measured object
@@ -193,18 +190,14 @@ def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     for outcome in outcomes:
         kinds[outcome.kind].append(outcome)
     return {
-        "right_of_all_that_have_an_answer": _share([o.right for o in asked]),
-        "right_of_those_with_a_relation": _share([o.right for o in asked if o.kind != "attribute"]),
-        "right_of_answers": _share([o.right for o in answered]),
-        "refused_of_all_that_have_an_answer": _share([not o.answered for o in asked]),
-        "pose_where_nothing_fits": _share([o.answered for o in outcomes if not o.asked_for]),
-        "as_expected_by_kind": {kind: _share([o.right for o in some]) for kind, some in sorted(kinds.items())},
+        "right_of_all_that_have_an_answer": share([o.right for o in asked]),
+        "right_of_those_with_a_relation": share([o.right for o in asked if o.kind != "attribute"]),
+        "right_of_answers": share([o.right for o in answered]),
+        "refused_of_all_that_have_an_answer": share([not o.answered for o in asked]),
+        "pose_where_nothing_fits": share([o.answered for o in outcomes if not o.asked_for]),
+        "as_expected_by_kind": {kind: share([o.right for o in some]) for kind, some in sorted(kinds.items())},
         "not_as_expected": [o.text for o in outcomes if not o.right],
     }
-
-
-def _share(oks: Sequence[bool]) -> dict[str, float]:
-    return dataclasses.asdict(wilson(sum(oks), len(oks)))
 
 
 def by_class(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:
@@ -253,11 +246,7 @@ def report(score: Mapping[str, Any], classes: Mapping[str, Mapping[str, float]])
 
 def main() -> int:
     """Run and write benchmarks/results/simulator.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--development", action="store_true", help="seeds from 0: print every failure, keep nothing")
-    options, rest = parser.parse_known_args()
+    options = arguments(__doc__, seeds=200, jobs=2, development=False)
     first = 0 if options.development else FIRST_SEED
     seeds = range(first, first + options.seeds)
     with ProcessPoolExecutor(options.jobs) as pool:
@@ -269,7 +258,6 @@ def main() -> int:
         print(*score["not_as_expected"], sep="\n")
         return 0
     counts = {name: sum(c[name] for _, _, c in results) for name in ("things", "well_seen")}
-    sys.argv = [sys.argv[0], *rest]  # the rest is for the harness
     return finish(
         "simulator",
         {"seeds": [seeds.start, seeds.stop], "clear_m": dict(CLEAR), **counts, "questions": score, "errors": classes},

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, option, table
+from benchmarks.harness import Claim, arguments, finish, table
 from benchmarks.live_graph import PATIENCE, SENTENCE, Bench, prepare, private_mb, resolver
 
 RATE = 30.0  # Hz
@@ -141,7 +141,7 @@ class Soak:
 
 def main() -> int:
     """Run, print, write, check."""
-    minutes = option("minutes", 10.0)
+    minutes = arguments(__doc__, minutes=10.0).minutes
     prepare()
     samples, soak, counted = run(minutes * 60.0)
     times, sizes = np.array(samples).T

@@ -26,13 +26,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.arm_stack import PATIENCE, Picking, Stack, StackError, log_folder, reap
-from benchmarks.harness import RESULTS, Claim, finish, option, table, word, write
+from benchmarks.harness import RESULTS, Claim, arguments, finish, table, write
 from benchmarks.live_graph import ROOT
 
 SENTENCE = "put the chick behind the cup on the tray"
@@ -201,55 +202,48 @@ class Watched(Stack):
         self.settle("")
 
 
-EVENTS: dict[str, Callable[[Watched, Picking], str]] = {}
+@dataclass(frozen=True)
+class StoppingEvent:
+    """What ends a motion.
+
+    Args:
+        act: does it.
+        hits: process that has to be restarted afterwards, or "".
+    """
+
+    act: Callable[[Watched, Picking], object]
+    hits: str = ""
 
 
-def event(name: str, hits: str = "") -> Callable[[Any], Any]:
-    """Register an event; `hits` is the process that has to be restarted afterwards."""
-
-    def register(act: Callable[[Watched, Picking], None]) -> Callable[[Watched, Picking], None]:
-        EVENTS[name] = lambda stack, picking: (act(stack, picking), hits)[1]  # type: ignore[func-returns-value]
-        return act
-
-    return register
-
-
-@event("stop service")
-def _stop(stack: Watched, _: Picking) -> None:
-    stack.call_stop()
-
-
-@event("Stop of the page")
-def _page(stack: Watched, _: Picking) -> None:
+def press_stop(stack: Watched, _: Picking) -> None:
+    """Press Stop on the page."""
     threading.Thread(target=stack.press_stop, daemon=True).start()
 
 
-@event("cancel")
-def _cancel(_: Watched, picking: Picking) -> None:
-    picking.handle.cancel_goal_async()
-
-
-@event("controller cancelled")
-def _abort(stack: Watched, _: Picking) -> None:
-    stack.call_cancel()
-
-
-@event("client killed")
-def _client(stack: Watched, _: Picking) -> None:
+def kill_client(stack: Watched, _: Picking) -> None:
+    """Kill the program that asked."""
     if stack.client is not None:
         stack.client.kill()
 
 
-for _name in ("planner_gate", "planner", "resolver"):
-    for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        event(f"{_number.name} {_name}", _name)(
-            lambda stack, _, name=_name, number=_number: (
-                stack.end_process(stack.planner if name == "planner" else name, number) and None
-            )
-        )
-event("hang of planner_gate", "planner_gate")(
-    lambda stack, _: stack.end_process("planner_gate", signal.SIGSTOP) and None
-)
+def signalled(name: str, number: int) -> StoppingEvent:
+    """A signal to a process."""
+    return StoppingEvent(lambda stack, _: stack.end_process(stack.planner if name == "planner" else name, number), name)
+
+
+EVENTS = {
+    "stop service": StoppingEvent(lambda stack, _: stack.call_stop()),
+    "Stop of the page": StoppingEvent(press_stop),
+    "cancel": StoppingEvent(lambda _, picking: picking.handle.cancel_goal_async()),
+    "controller cancelled": StoppingEvent(lambda stack, _: stack.call_cancel()),
+    "client killed": StoppingEvent(kill_client),
+    **{
+        f"{number.name} {name}": signalled(name, number)
+        for name in ("planner_gate", "planner", "resolver")
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+    },
+    "hang of planner_gate": signalled("planner_gate", signal.SIGSTOP),
+}
 
 
 def begun(stack: Watched, phase: str, by_command: bool, later: float = 0.0) -> Picking:
@@ -303,7 +297,8 @@ def trial(stack: Watched, name: str, phase: str) -> Record:
         stack.open_page()
     held, opening = phase in HOLDS, stack.gripper[-1]
     moved_at, goals = time.monotonic(), len(stack.taken)
-    hit = EVENTS[name](stack, picking)
+    EVENTS[name].act(stack, picking)
+    hit = EVENTS[name].hits
     stack.until(lambda: stack.still_since(moved_at) is not None, "the arm stands still", 60.0)
     seconds, gap = stack.still_since(moved_at), stack.longest_gap(moved_at)
     answer = ""
@@ -389,7 +384,7 @@ def keep(name: str, records: list[Record], faults: list[str]) -> tuple[Record, l
         Claim("trajectories begun after the event", float(late), 0.0, "trials"),
         Claim("grippers that opened", float(opened), 0.0, "trials"),
     ]
-    measured = {"rows": rows(records), "trials": records, "not_measured": faults, "load": list(os.getloadavg())}
+    measured = {"rows": rows(records), "trials": records, "not_measured": faults}
     write(name, measured, claims)
     return measured, claims
 
@@ -428,21 +423,20 @@ def chosen(given: str, known: Iterable[str]) -> list[str]:
 
 def main() -> int:
     """Measure, print and write."""
-    n, minutes = int(option("n", 3)), option("minutes", 1e6)
-    load, calm = int(option("load", 8)), option("nuisance", 0.0)
-    planner = chosen(word("planner", ""), PLANNERS)[0]
-    phases, events = chosen(word("phases", ""), PHASES), chosen(word("events", ""), EVENTS)
-    add = "--add" in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != "--add"]
+    given = arguments(
+        __doc__, n=3, minutes=1e6, load=8, nuisance=0.0, planner=tuple(PLANNERS), phases="", events="", add=False
+    )
+    planner, calm = given.planner, given.nuisance
+    phases, events = chosen(given.phases, PHASES), chosen(given.events, EVENTS)
     result = "stopping" if planner == "arm_planner" else f"stopping_{planner}"
     stack = Watched(log_folder(), planner=planner)
     try:
         stack.listen()
         if calm:
-            measured = nuisance(stack, calm, load)
+            measured = nuisance(stack, calm, given.load)
             claims = [Claim("motions stopped without an event", float(len(measured["stopped"])), 0.0, "motions")]
         else:
-            measured, claims = trials(stack, result, n, minutes, phases, events, add)
+            measured, claims = trials(stack, result, given.n, given.minutes, phases, events, given.add)
     finally:
         stack.close()
     if not calm:

@@ -18,19 +18,16 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, Claim, finish, option, table, write
-from benchmarks.recheck_cell import Executed, Planned, execute, look, planned
-from spatial_vlm_ros.errors import GoalError, SceneChangedError, SpatialVlmError
+from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, table, write
+from benchmarks.recheck_cell import Executed, Planned, execute, planned, recheck
+from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
-from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING
 from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
-from spatial_vlm_ros.manipulation.recheck import check_plan_holds, check_same
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
@@ -81,34 +78,12 @@ def attempted(world: TableLayout, seed: int, config: PlanningConfig, seen: bool)
         made = planned(planner, cell, seed, config, named, occupied=seen)
         if seen:
             check_way_seen(made.seen, config.observation)
-            rechecked(cell, made, seed, config)
+            recheck(cell, made, seed + 1, config, named)
     except SpatialVlmError as error:
         return {"ended": "refused", "status": error.status_name, "reason": str(error)[:700]}
     done: Executed = execute(cell, made.plan, config)
     return {"ended": "delivered" if done.delivered else "not delivered", "reason": done.failure, "on": done.on,
             "force_N": round(done.others, 2), "pressed_N": round(done.pressed, 2)}  # fmt: skip
-
-
-def rechecked(
-    cell: ArmCell, made: Planned, seed: int, config: PlanningConfig, told: Callable[[Detection], bool] = named
-) -> None:
-    """Recheck as the gate does, with the detections for which `told` is true; raises if the plan does not hold."""
-    doubted, needed = False, 1
-    for number in range(1 + CONFIRMING):
-        resolution, now = look(cell, 2_000_000_000 + number, seed + 1 + number, told)
-        check_same(made.seen, resolution, now, config.observation)
-        if now is None:
-            raise GoalError("look again", [("seen", resolution.message)], "say it again")
-        try:
-            check_plan_holds(made.scene, made.goal, made.plan, made.seen, now, config)
-        except SceneChangedError:
-            if doubted:
-                raise
-            doubted, needed = True, CONFIRMING
-        else:
-            needed -= 1
-            if not needed:
-                return
 
 
 def one(seed: int) -> list[Row]:
@@ -151,37 +126,22 @@ def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
     return figures, [Claim("contacts above 1 N with anything but target and tray", touched, 0, "runs")]
 
 
-def rows_of(seeds: Iterable[int], worlds: int, processes: int, end: float) -> Iterator[list[Row]]:
-    """Rows of worlds as they are done, until there are enough, or the time is over."""
-    waiting, found = iter(seeds), 0
-    with ProcessPoolExecutor(max(1, processes)) as pool:
-        running: set[Future[list[Row]]] = {pool.submit(one, next(waiting)) for _ in range(max(1, processes))}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for each in done:
-                rows = each.result()
-                found += any("with" in row for row in rows)
-                if found + len(running) < worlds and time.monotonic() < end:
-                    running.add(pool.submit(one, next(waiting)))
-                yield rows
-
-
 def main() -> int:
     """Measure, print and write."""
-    worlds, first = int(option("worlds", 20)), int(option("first-seed", FIRST_SEED))
-    processes, end = int(option("processes", 1)), time.monotonic() + 60 * option("minutes", math.inf)
-    rows: list[Row] = []
-    if "--add" in sys.argv:
-        sys.argv.remove("--add")
-        rows = json.loads((RESULTS / "unnamed.json").read_text())["rows"]
+    given = arguments(__doc__, worlds=20, first_seed=FIRST_SEED, processes=1, minutes=math.inf, add=False)
+    end = time.monotonic() + 60 * given.minutes
+    rows: list[Row] = json.loads((RESULTS / "unnamed.json").read_text())["rows"] if given.add else []
     there = {row["seed"] for row in rows}
-    worlds -= len({row["seed"] for row in rows if "with" in row})
-    seeds = (seed for seed in range(first, first + 100 * max(1, worlds)) if seed not in there)
+    left = given.worlds - len({row["seed"] for row in rows if "with" in row})
+    seeds = range(given.first_seed, given.first_seed + 100 * max(0, left))
+    jobs = ((seed,) for seed in seeds if seed not in there)
     setting = {"gaps_m": GAPS, "named": NAMED}
-    for more in rows_of(seeds, worlds, processes, end) if worlds > 0 else ():
+    for more in in_processes(one, jobs, given.processes, end):
         rows += more
         figures, claims = summary(rows)
         write("unnamed", {"setting": setting, **figures, "rows": rows}, claims)
+        if figures["worlds"] >= given.worlds:
+            break
     rows.sort(key=lambda row: (row["seed"], row.get("gap_m", 0.0)))
     figures, claims = summary(rows)
     table(

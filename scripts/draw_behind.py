@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import sys
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
-from scripts.tutorials import FOLDER as TUTORIALS
-from scripts.tutorials import blocks_of
+from scripts.images import IMAGES, svg
+from scripts.tutorials import FOLDER, blocks_of
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 GREEN, RED, BLUE, GREY, INK = "#2f8f5b", "#c4553d", "#2866a8", "#8a919c", "#1f2933"
 NAMES = {"cup": "cup", "high": "chick on the box", "far": "other chick", "box": "box"}
 COLOURS = {"cup": BLUE, "high": RED, "far": GREEN, "box": GREY}
@@ -36,7 +32,7 @@ Array = npt.NDArray[np.float64]
 def page_names() -> dict[str, Any]:
     """Names that the Python blocks of the page define."""
     names: dict[str, Any] = {"__name__": "behind"}
-    for block in blocks_of(TUTORIALS / "behind.md"):
+    for block in blocks_of(FOLDER / "behind.md"):
         if block.language == "python":
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(compile(block.text, block.place, "exec"), names)  # noqa: S102 - our own page
@@ -144,22 +140,12 @@ def draw_likelihood(names: dict[str, Any]) -> Figure:
     return figure
 
 
-def svg(figure: Figure) -> str:
-    """Write a figure as SVG text that is the same each time."""
-    with mpl.rc_context({"svg.hashsalt": "behind", "svg.fonttype": "path"}):
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
-    text = re.sub(r"[ \t]+\n", "\n", buffer.getvalue())
-    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", text)
-
-
 def main() -> int:
     """Draw all of them."""
     names = page_names()
-    image = draw_image(names)
-    image.savefig(FOLDER / "behind_image.jpg", dpi=100, pil_kwargs={"quality": 88})
-    (FOLDER / "behind_ground.svg").write_text(svg(draw_ground(names)), encoding="utf-8")
-    (FOLDER / "behind_likelihood.svg").write_text(svg(draw_likelihood(names)), encoding="utf-8")
+    draw_image(names).savefig(IMAGES / "behind_image.jpg", dpi=100, pil_kwargs={"quality": 88})
+    for name, figure in (("behind_ground", draw_ground(names)), ("behind_likelihood", draw_likelihood(names))):
+        (IMAGES / f"{name}.svg").write_text(svg(figure, "behind", "path"), encoding="utf-8")
     return 0
 
 

@@ -15,9 +15,9 @@ import json
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from scripts.images import save_jpeg
 from spatial_vlm_lab.comparison.compared_models import SMALL_JUDGE, models_of
 from spatial_vlm_lab.comparison.comparison_image import draw_comparison
 from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
@@ -34,8 +34,6 @@ from spatial_vlm_ros.sim.scenery import random_scenery
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import look_at
 
-IMAGE = Path(__file__).resolve().parent.parent / "docs" / "images" / "compare_behind.jpg"
-QUALITY = 88  # of JPEG
 NAME, WORDS = "behind", "the chick behind the cup"
 RULE = "rule=examples.higher_is_farther:HigherIsFarther"
 SEED, EYE_HEIGHT = 137, 0.341
@@ -86,9 +84,7 @@ def main() -> int:
         expected = expected_of(folder, WORDS)
         compared, answered = compare_sentence(frame, detections, WORDS, plan, config, name=NAME, expected=expected)
         print_table(compared)
-        image = draw_comparison(frame, answered, compared, config)
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(IMAGE), bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        save_jpeg(draw_comparison(frame, answered, compared, config), "compare_behind")
     return 0
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from scripts.images import IMAGES, demo_frame
 from spatial_vlm_ros import Resolver, ResolverConfig
 from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.output.annotated_image import content_from, draw_camera_view
@@ -22,12 +23,9 @@ from spatial_vlm_ros.output.answer_content import AnswerContent
 from spatial_vlm_ros.output.top_view import draw_top_view
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.resolver import Answered
-from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
-from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.types import Resolution, Rgb, RgbdFrame, Status
 
-FILE = Path(__file__).resolve().parent.parent / "docs" / "images" / "demo.gif"
+FILE = IMAGES / "demo.gif"
 LARGEST = 1_500_000  # bytes
 TOP, BOTTOM = 76, 396  # rows of the image that are shown
 SIDE = 360  # pixels: width of the view from above
@@ -44,8 +42,7 @@ Step = tuple[Rgb, int]
 
 def main() -> int:
     """Draw it; returns 1 if the file is too large."""
-    with DEMO_WORLDS["behind"]() as simulated:
-        frame = noisy(simulated.render(VGA).frame, np.random.default_rng(0))
+    frame, _ = demo_frame("behind")
     steps = list(story(frame))
     write(FILE, steps)
     size = FILE.stat().st_size

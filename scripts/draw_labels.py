@@ -20,17 +20,14 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
+from scripts.images import demo_frame, save_jpeg
 from spatial_vlm_lab.labelling.label_file import LabelFile
 from spatial_vlm_lab.labelling.label_page import serve_labels
 from spatial_vlm_lab.labelling.label_sources import FolderSource
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
-from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
-from spatial_vlm_ros.sim.sensor import noisy
 
-IMAGE = Path(__file__).resolve().parent.parent / "docs" / "images" / "label.jpg"
 SENTENCES = ("grab me the chick behind the cup", "put the mug to the right of the cup", "how many chicks are there?")
 WIDTH, HEIGHT = 1280, 830  # CSS pixels
 QUALITY = 72  # of JPEG
@@ -41,17 +38,13 @@ def main() -> int:
     """Draw it."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "recordings"
-        with DEMO_WORLDS["behind"]() as simulated:
-            seen = simulated.render(VGA)
-            write_frame(folder / "kitchen", noisy(seen.frame, np.random.default_rng(0)), seen.detections)
+        write_frame(folder / "kitchen", *demo_frame("behind"))
         with LabelFile(folder / "cases.jsonl") as file:
             session = LabelSession(FolderSource(folder, ask_grounder=False), file, Resolver(), SENTENCES)
             session.decide(0, session.case(0)["proposal"], ["2 behind"])
             with serve_labels(session, folder.name) as page:
                 png = screenshot(page.url)
-    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    cv2.imwrite(str(IMAGE), image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    print(f"{IMAGE.name}: {IMAGE.stat().st_size / 1000:.0f} kB")
+    save_jpeg(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1], "label", QUALITY)
     return 0
 
 

@@ -13,28 +13,19 @@ import base64
 import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import cv2
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS, IMAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "images"
+from scripts.images import IMAGES, ROOT, save_jpeg, svg
+
+RESULTS = ROOT / "benchmarks" / "results"
 BLUE, GREEN, ORANGE, RED, GREY, LIGHT = "#0072b2", "#009e73", "#e69f00", "#d55e00", "#999999", "#dddddd"
 TOUCHED = 1.0  # N
-QUALITY = 88  # of JPEG
 SEED, GAP = 95000, 0.03  # the drawn world
-
-
-def saved(figure: Figure, name: str) -> None:
-    """Write a chart; the same rows give the same bytes."""
-    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(IMAGES / f"{name}.svg", format="svg", metadata={"Date": None, "Creator": None})
-    print(f"docs/images/{name}.svg")
 
 
 def intrusions(rows: list[dict[str, Any]]) -> Figure:
@@ -143,12 +134,12 @@ def drawing() -> np.ndarray:
 
 def main() -> int:
     """Write the images."""
-    saved(intrusions(json.loads((RESULTS / "watching.json").read_text())["rows"]), "intrusions")
-    saved(neighbours(json.loads((RESULTS / "unnamed.json").read_text())["rows"]), "unnamed_neighbours")
+    charts = ("intrusions", "watching", intrusions), ("unnamed_neighbours", "unnamed", neighbours)
+    for name, result, draw in charts:
+        figure = draw(json.loads((RESULTS / f"{result}.json").read_text())["rows"])
+        (IMAGES / f"{name}.svg").write_text(svg(figure, name), encoding="utf-8")
     if "--charts" not in sys.argv:
-        path = IMAGES / "unnamed_neighbour.jpg"
-        cv2.imwrite(str(path), np.ascontiguousarray(drawing()[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        print(f"docs/images/{path.name}")
+        save_jpeg(drawing(), "unnamed_neighbour")
     return 0
 
 

@@ -7,20 +7,18 @@ holds, red where it fails, white where it is unclear. Needs matplotlib. Run: pyt
 
 from __future__ import annotations
 
-import io
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrow, Polygon, Rectangle
 
+from scripts.images import ROOT, svg
 from spatial_vlm_ros.parameters import DecisionConfig, DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
@@ -38,7 +36,6 @@ from spatial_vlm_ros.types import (
     UpSource,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "relations"
 
 HOLDS, FAILS, UNCLEAR, OBJECT = "#7fbf9b", "#f0b3a6", "#ffffff", "#3b4252"
@@ -104,7 +101,6 @@ BOWL = Object(size=(0.18, 0.18, 0.1))
 CABINET = Object(size=(0.3, 0.3, 0.36))
 CROWD = (Object(-0.16, -0.1, disc=True), Object(0.14, -0.14, disc=True), Object(0.16, 0.12, disc=True),
          Object(-0.1, 0.15, disc=True))  # fmt: skip
-BLOCK = Object(size=(TARGET, TARGET, TARGET))
 ON_TRAY = Object(base=0.02, size=(TARGET, TARGET, TARGET))
 TO_THE_RIGHT = Object(size=(TARGET, TARGET, TARGET), front=(1.0, 0.0))
 
@@ -206,8 +202,8 @@ def likelihood_of(image: Image, layout: Layout) -> Array:
 # ------------------------------------------------------------------------------------------------ drawing
 
 
-def drawn(image: Image) -> bytes:
-    """Draw the image as SVG; always the same bytes."""
+def drawn(image: Image) -> str:
+    """Draw the image as SVG."""
     layout, across, along = layout_of(image)
     likelihood = likelihood_of(image, layout)
     figure = Figure(figsize=(2.4, 2.4))
@@ -225,10 +221,7 @@ def drawn(image: Image) -> bytes:
         _draw_viewer(axes, image, low)
     _draw_scale(axes, image, across, along)
     axes.set(xlim=(across[0], across[-1]), ylim=(low, along[-1]), aspect="equal")
-    out = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "relations", "svg.fonttype": "none", "path.simplify_threshold": 0.3}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return re.sub(rb"\d+\.\d{3,}", lambda number: b"%.2f" % float(number[0]), out.getvalue())
+    return svg(figure, "relations", transparent=True)
 
 
 def _draw_object(axes: Axes, obj: Object, side: bool) -> None:
@@ -273,15 +266,13 @@ def file_of(image: Image) -> Path:
 def main() -> int:
     """Write all images, and remove those that are no longer drawn."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    wanted = {}
-    for image in images():
-        wanted[file_of(image)] = drawn(image)
+    wanted = {file_of(image): drawn(image) for image in images()}
     for path in FOLDER.glob("*.svg"):
         if path not in wanted:
             path.unlink()
-    for path, data in wanted.items():
-        path.write_bytes(data)
-        print(f"{path.relative_to(ROOT)}: {len(data) / 1000:.0f} kB")
+    for path, text in wanted.items():
+        path.write_text(text, encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: {len(text) / 1000:.0f} kB")
     return 0
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import queue
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from scripts.markdown import table
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
@@ -27,7 +27,7 @@ WORDS = "grab me the chick behind the cup"
 BUNDLES = 6  # images with different noise
 ROUNDS = 6
 WIDTHS = (640, 1280)
-TICK = 0.001  # seconds between two ticks of the thread that measures delays
+TICK = 0.001  # seconds until a bundle that is not yet written is looked for again
 
 
 class Asker:
@@ -68,25 +68,7 @@ class Asker:
         return time.perf_counter() - begun
 
 
-def longest_pause(work: Callable[[], object]) -> float:
-    """Longest delay of a thread that wakes every millisecond while `work` runs, seconds."""
-    done, late = threading.Event(), [0.0]
-
-    def watch() -> None:
-        while not done.is_set():
-            begun = time.perf_counter()
-            time.sleep(TICK)
-            late[0] = max(late[0], time.perf_counter() - begun - TICK)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    work()
-    done.set()
-    thread.join()
-    return late[0]
-
-
-def row(width: int) -> str:
+def row(width: int) -> tuple[str, ...]:
     """One row of the table: sizes and times at one width."""
     shots = list(simulated_frames("behind", width, {}, BUNDLES))
     times: dict[str, list[float]] = {"off": [], "all": []}
@@ -104,24 +86,17 @@ def row(width: int) -> str:
         medians = {keep: statistics.median(each[1:]) for keep, each in times.items()}  # the first one loads code
         written = statistics.median(writing[1:])
         sizes = [path.stat().st_size for path in Path(name).glob("*.mcap")]
-        asker, calm = Asker(Path(name), "all"), Asker(Path(name), "off")
-        pauses = {
-            "off": longest_pause(lambda: [calm.ask(*shot) for shot in shots[:6]]),
-            "all": longest_pause(lambda: ([asker.ask(*shot) for shot in shots[:6]], asker.keeper.close(30.0))),
-        }
     frame = shots[0][0]
     raw = frame.rgb.nbytes + 2 * frame.depth.size
     return (
-        f"| {width} x {frame.camera.height} | {raw / 1e6:.2f} | {statistics.median(sizes) / 1e6:.2f} "
-        f"({min(sizes) / 1e6:.2f} to {max(sizes) / 1e6:.2f}, n = {len(sizes)}) | {medians['off'] * 1e3:.1f} / "
-        f"{medians['all'] * 1e3:.1f} | {written * 1e3:.0f} | {pauses['off'] * 1e3:.1f} / "
-        f"{pauses['all'] * 1e3:.1f} |"
+        f"{width} x {frame.camera.height}",
+        f"{raw / 1e6:.2f}",
+        f"{statistics.median(sizes) / 1e6:.2f} ({min(sizes) / 1e6:.2f} to {max(sizes) / 1e6:.2f}, n = {len(sizes)})",
+        f"{medians['off'] * 1e3:.1f} / {medians['all'] * 1e3:.1f}",
+        f"{written * 1e3:.0f}",
     )
 
 
 if __name__ == "__main__":
-    print("| image | its raw messages MB | bundle MB: median (range) | answer ms, off / all | then writing ms | "
-          "longest pause of another thread ms, off / all |")  # fmt: skip
-    print("|---|---|---|---|---|---|")
-    for each in WIDTHS:
-        print(row(each), flush=True)
+    header = ("image", "its raw messages MB", "bundle MB: median (range)", "answer ms, off / all", "then writing ms")
+    print(table(header, map(row, WIDTHS)))

@@ -9,23 +9,19 @@ from that, and from benchmarks/results/stopping.json and stopping_move_group.jso
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.markdown import item, table, wrapped
 from spatial_vlm_ros.sim.faults.catalogue import IMPOSSIBLE
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 _LONGEST = 220  # characters of one message
-_WIDTH = 124  # characters of a line
-_MARKER = re.compile(r"^(\s*)([-+*#>]|\d+[.)])(?=\s)")  # would start a list, a heading or a quotation
-_CODE, _KEPT = re.compile(r"`[^`]+`"), "\x01"  # stays in one line; placeholder for its blanks meanwhile
 _STANDING = ("plan", "grasp", "place")  # phases in which the arm stands still
 STOP_LIMIT = 0.6  # s: 0.5 s, and 0.1 s for the controller to brake
 _HEAD = """# Faults
@@ -71,33 +67,18 @@ def faults_page(results: Path = RESULTS) -> str:
     rows = json.loads((results / "faults.json").read_text(encoding="utf-8"))
     stops = _stops([results / "stopping.json", results / "stopping_move_group.json"])
     lines = [_HEAD]
-    for line in (*_summary(rows), *_summary_of_stops(stops)):
-        lines += _wrapped("- ", line)
+    lines += [item(line) for line in (*_summary(rows), *_summary_of_stops(stops))]
     lines.append(_CAMERA.rstrip())
     rows += stops
     for section, of_section in _SECTIONS.items():
         chosen = [row for row in rows if row["section"] == section]
         if chosen:
             lines += ["", f"## {section}", ""]
-            lines += [*_wrapped("", _NOTES[section]), ""] if section in _NOTES else []
+            lines += [wrapped(_NOTES[section]), ""] if section in _NOTES else []
             lines += of_section(chosen)
-    lines += ["", "## Faults that do not exist", "", "| stream or part | kind | reason |", "|---|---|---|"]
-    lines += [f"| {room} | {kind} | {why} |" for (room, kind), why in IMPOSSIBLE.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _wrapped(first: str, text: str) -> list[str]:
-    """Wrap a paragraph or a list item.
-
-    Args:
-        first: prefix of the first line; the other lines are indented by its width.
-        text: text in one line; code in it is not broken.
-    """
-    text = text.replace("\n", " ").replace("<camera", "&lt;camera")
-    text = _CODE.sub(lambda code: code[0].replace(" ", _KEPT), text)
-    lines = textwrap.wrap(text, _WIDTH - len(first), break_long_words=False, break_on_hyphens=False)
-    head, *rest = [line.replace(_KEPT, " ") for line in lines] or [""]
-    return [first + head, *(" " * len(first) + _MARKER.sub(r"\1\\\2", line) for line in rest)]
+    none = [(room, kind, why) for (room, kind), why in IMPOSSIBLE.items()]
+    lines += ["", "## Faults that do not exist", "", table(("stream or part", "kind", "reason"), none)]
+    return "\n".join(lines).replace("<camera", "&lt;camera") + "\n"
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -154,7 +135,7 @@ def _of_requests(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         ended = ", ".join(f"{name} {count}" for name, count in row["statuses"].items())
         when = ", from the start" if row["at_start"] else ""
         poses = f"wrong poses: {row['wrong_poses']} of {row['requests']}; recovery: {row['recovery_s']:g} s"
-        yield from _wrapped("- ", f"**{row['fault']}** (`{row['injected']}`{when}): {ended}; {poses}; {_judged(row)}.")
+        yield item(f"**{row['fault']}** (`{row['injected']}`{when}): {ended}; {poses}; {_judged(row)}.")
         yield from _reported("Message", row["says"])
         for name in ("diagnostics", "doctor"):
             if row[name] is not None:
@@ -165,7 +146,7 @@ def _of_requests(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _reported(name: str, words: Sequence[str]) -> Iterator[str]:
     for each in words[:3]:
-        yield from _wrapped("  - ", f"{name}: {_short(each)}")
+        yield item(f"{name}: {_short(each)}", 1)
 
 
 def _of_controllers(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -175,11 +156,10 @@ def _of_controllers(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         wrongly = [*row["moved_wrongly"], *([f"{row['unapproved_goals']} goals"] if row["unapproved_goals"] else [])]
         when = ", before the goal" if row["at_start"] else ""
         moved = f"; moved although it should not: {', '.join(wrongly)}" if wrongly else ""
-        yield from _wrapped(
-            "- ",
+        yield item(
             f"**{row['fault']}** (`{row['injected']}`{when}): {row['status']}{stopped}; goals of the controllers: "
             f"{row['goals']}; the object is {'' if row['done'] else 'not '}on the tray; recovery: "
-            f"{row['recovery_s']:g} s{moved}; {_judged(row)}.",
+            f"{row['recovery_s']:g} s{moved}; {_judged(row)}."
         )
         yield from _reported("Message", [row["says"]])
 
@@ -188,10 +168,9 @@ def _of_pages(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """For each request to the approval page: its answer, and then the content of the page and the record."""
     for row in rows:
         recorded = ", ".join(row["on_record"]) or "nothing"
-        yield from _wrapped(
-            "- ",
+        yield item(
             f"**{row['fault']}** (`{row['injected']}`): {row['status']}; on record: {recorded}; the page then shows "
-            f'"{row["stage"]}"; motions: {row["motions"]}; {_judged(row)}.',
+            f'"{row["stage"]}"; motions: {row["motions"]}; {_judged(row)}.'
         )
 
 
@@ -206,8 +185,7 @@ def _stops(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 def _of_stops(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Make a table: event × phase × planner."""
-    yield "| event | phase | planner | n | median | worst | answer | motions after it |"
-    yield "|---|---|---|---|---|---|---|---|"
+    lines = []
     for row in rows:
         trials = row["trials"]
         seconds = [trial["seconds"] for trial in trials]
@@ -215,13 +193,14 @@ def _of_stops(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         later, opened = sum(trial["later_goals"] for trial in trials), sum(trial["opened"] for trial in trials)
         cells = (
             *row["key"],
-            str(len(trials)),
+            len(trials),
             f"{statistics.median(seconds):.2f} s",
             f"{max(seconds):.2f} s",
             ", ".join(f"{name} {count}" for name, count in sorted(answers.items())),
             f"{later} trajectories, {opened} grippers opened" if later or opened else "none",
         )
-        yield f"| {' | '.join(cells)} |"
+        lines.append(cells)
+    yield table(("event", "phase", "planner", "n", "median", "worst", "answer", "motions after it"), lines)
 
 
 _SECTIONS: dict[str, Callable[[Sequence[dict[str, Any]]], Iterable[str]]] = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A row of docs/figures.md: its name, its source file, and the format of a cell."""
+"""A row of docs/figures.md: its name, the run that it is read from, and the format of a cell."""
 
 from __future__ import annotations
 
@@ -19,31 +19,48 @@ Cells = Callable[[Json], Sequence[str]]
 
 
 @dataclass(frozen=True)
+class ResultRun:
+    """A run of a benchmark, with its result file.
+
+    Args:
+        module: name of the benchmark.
+        options: options of its command.
+        name: name of its file; "" = that of the benchmark.
+    """
+
+    module: str
+    options: str = ""
+    name: str = ""
+
+    @property
+    def file(self) -> str:
+        """Its file, from the root of the repository."""
+        folder = OURS if PARTS[self.module].package == "benchmarks" else RESEARCH
+        return f"{folder}/{self.name or self.module}.json"
+
+    @property
+    def command(self) -> str:
+        """Command that makes the file."""
+        return f"python -m {PARTS[self.module].package}.{self.module} {self.options}".rstrip()
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of a table.
 
     Args:
         name: short name of the line.
-        file: file that its figures are read from.
-        module: benchmark that makes the file.
-        options: options of its command.
+        run: where its figures come from.
         note: condition under which the figure holds.
         cells: cells after the name, from the file's content.
         group: its name in the note; "" = `name`.
     """
 
     name: str
-    file: str
-    module: str
-    options: str
+    run: ResultRun
     note: str
     cells: Cells
     group: str = ""
-
-    @property
-    def command(self) -> str:
-        """Command that makes the file."""
-        return f"python -m {PARTS[self.module].package}.{self.module}{' ' if self.options else ''}{self.options}"
 
 
 @dataclass(frozen=True)
@@ -65,11 +82,6 @@ def share(count: Count) -> str:
     return f"{k:,} / {n:,} ({low} to {high} %)"
 
 
-def errors(wrong: Count, needless: Count, posed: Count, developed: str) -> tuple[str, ...]:
-    """The three error shares, and whether the data was used in development."""
-    return share(wrong), share(needless), share(posed), developed
-
-
 def counted(value: Json) -> Count:
     """Both numbers of a share in a result file."""
     return int(value["k"]), int(value["n"])
@@ -85,8 +97,3 @@ def read(result: Json, *path: str) -> Json:
 def ms(value: float) -> str:
     """Milliseconds with a sensible number of digits."""
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.1f} ms" if value >= 1 else f"{value:.3f} ms"
-
-
-def against(ours: float, baseline: float) -> tuple[str, str, str]:
-    """Both times, and the ratio of the baseline's to ours."""
-    return ms(ours), ms(baseline), f"{baseline / ours:.3g}"

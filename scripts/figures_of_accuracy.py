@@ -3,29 +3,38 @@
 
 from __future__ import annotations
 
-from scripts.figure_rows import OURS, RESEARCH, Cells, Json, Row, counted, errors, read, share
+from scripts.figure_rows import Cells, Count, Json, ResultRun, Row, counted, read, share
 
 NO, YES, HELD_OUT, GUESS = "no", "yes", "held out", "a guess"
+
+
+def _errors(wrong: Count, needless: Count, posed: Count, developed: str) -> tuple[str, ...]:
+    """The three error shares, and whether the data was used in development."""
+    return share(wrong), share(needless), share(posed), developed
+
+
+def _of_due(right: Count, wrong: Count, posed: Count, developed: str) -> tuple[str, ...]:
+    """The same where right and wrong answers are counted among the same questions."""
+    return _errors(wrong, (right[1] - right[0] - wrong[0], right[1]), posed, developed)
 
 
 def _generated(result: Json) -> tuple[str, ...]:
     answered, right = counted(result["coverage"]), counted(result["right_of_answers"])
     due = answered[1]
-    return errors((right[1] - right[0], due), (due - answered[0], due), counted(result["pose_on_refusal"]), NO)
+    return _errors((right[1] - right[0], due), (due - answered[0], due), counted(result["pose_on_refusal"]), NO)
 
 
 def _settled(result: Json) -> tuple[str, ...]:
     asked = result["questions"]
     given, due = counted(asked["right_of_answers"]), asked["right_of_all_that_have_an_answer"]["n"]
     needless = counted(asked["refused_of_all_that_have_an_answer"])
-    return errors((given[1] - given[0], due), needless, counted(asked["pose_where_nothing_fits"]), NO)
+    return _errors((given[1] - given[0], due), needless, counted(asked["pose_where_nothing_fits"]), NO)
 
 
 def _constructed(result: Json) -> tuple[str, ...]:
     clear = result["scores"]["outside_the_band"]
-    right, wrong = counted(clear["right_of_answerable"]), counted(clear["wrong_pose_of_answerable"])
-    needless = right[1] - right[0] - wrong[0], right[1]
-    return errors(wrong, needless, counted(clear["pose_where_to_be_refused"]), NO)
+    parts = ("right_of_answerable", "wrong_pose_of_answerable", "pose_where_to_be_refused")
+    return _of_due(*(counted(clear[part]) for part in parts), NO)
 
 
 def _compact(mass: str) -> Cells:
@@ -34,7 +43,7 @@ def _compact(mass: str) -> Cells:
         answered, right = counted(asked["all"]["answered"]), counted(asked["all"]["right"])
         due = answered[1]
         posed = counted(asked["pose_where_nothing_fits"]["answered"])
-        return errors((answered[0] - right[0], due), (due - answered[0], due), posed, NO)
+        return _errors((answered[0] - right[0], due), (due - answered[0], due), posed, NO)
 
     return cells
 
@@ -42,9 +51,7 @@ def _compact(mass: str) -> Cells:
 def _folder(name: str, developed: str) -> Cells:
     def cells(result: Json) -> tuple[str, ...]:
         scores = result["folders"][name]["nothing"]
-        right, wrong = counted(scores["right"]), counted(scores["wrong"])
-        needless = right[1] - right[0] - wrong[0], right[1]
-        return errors(wrong, needless, counted(scores["pose_where_refusal_due"]), developed)
+        return _of_due(*(counted(scores[part]) for part in ("right", "wrong", "pose_where_refusal_due")), developed)
 
     return cells
 
@@ -52,10 +59,8 @@ def _folder(name: str, developed: str) -> Cells:
 def _guess(name: str, guess: str) -> Cells:
     def cells(result: Json) -> tuple[str, ...]:
         scores = result["folders"][name]["guesses"][guess]
-        right, wrong = counted(scores["coverage"]), counted(scores["wrong_of_due"])
-        return errors(
-            wrong, (right[1] - right[0] - wrong[0], right[1]), counted(scores["pose_where_refusal_due"]), GUESS
-        )
+        parts = ("coverage", "wrong_of_due", "pose_where_refusal_due")
+        return _of_due(*(counted(scores[part]) for part in parts), GUESS)
 
     return cells
 
@@ -80,7 +85,7 @@ def _dialogues(group: str) -> Cells:
     return cells
 
 
-def _errors_of_place(*path: str, median: str = "median", p95: str = "p95") -> Cells:
+def _place(*path: str, median: str = "median", p95: str = "p95") -> Cells:
     def cells(result: Json) -> tuple[str, ...]:
         found = read(result, *path)
         return f"{found['n']:,}", f"{found[median]} mm", f"{found[p95]} mm"
@@ -89,236 +94,157 @@ def _errors_of_place(*path: str, median: str = "median", p95: str = "p95") -> Ce
 
 
 def _kind(*path: str) -> Cells:
-    def cells(result: Json) -> tuple[str, ...]:
-        return (share(counted(read(result, *path))),)
-
-    return cells
+    return lambda result: (share(counted(read(result, *path))),)
 
 
 # ------------------------------------------------------------------------------------------------ rows
 
-_FRAMES = "--frames DIR …"
-_SETS = f"{RESEARCH}/capabilities.json"
-_EARLIER = "by the version before contrast, parts and contact"
-_BENCH = f"{RESEARCH}/constructed_bench.json", "constructed", ""
-_BOTH = (
-    f"{RESEARCH}/constructed_both.json",
-    "constructed",
-    "--first-seed 120000 --items 26 --name both --with constructed",
-)
-_DEPTH = (
-    f"{RESEARCH}/constructed_depth.json",
+_GENERATED, _SIMULATED, _MODEL = ResultRun("accuracy"), ResultRun("simulator", "--seeds 200"), ResultRun("compact")
+_BENCH = ResultRun("constructed", "", "constructed_bench")
+_BOTH = ResultRun("constructed", "--first-seed 120000 --items 26 --name both --with constructed", "constructed_both")
+_DEPTH = ResultRun(
     "constructed",
     '--first-seed 300000 --items 7000 --only behind --only "in front of" --only near --only "far from" --name depth',
+    "constructed_depth",
 )
-_STEREO = (
-    f"{RESEARCH}/constructed_stereo_errors.json",
-    "constructed",
-    "--first-seed 120000 --items 14 --noise stereo --errors",
+_STEREO = ResultRun(
+    "constructed", "--first-seed 120000 --items 14 --noise stereo --errors", "constructed_stereo_errors"
 )
-_TOF = (f"{RESEARCH}/constructed_tof_errors.json", "constructed", "--first-seed 130000 --items 14 --noise tof --errors")
+_TOF = ResultRun("constructed", "--first-seed 130000 --items 14 --noise tof --errors", "constructed_tof_errors")
+_SETS, _CAUTION = ResultRun("capabilities", "--frames DIR …"), ResultRun("caution", "--frames DIR …")
+_FORMS = ResultRun("detection_forms")
+_OUTSIDE, _REAL = (
+    ResultRun("detection_forms", "--frames DIR", f"detection_forms_{name}") for name in ("outside", "real_rgbd")
+)
+_EARLIER = "by the version before contrast, parts and contact"
 ACCURACY = (
     Row(
         "generated tabletops",
-        f"{OURS}/accuracy.json",
-        "accuracy",
-        "",
-        "200 random tabletops of boxes, cylinders, balls and hollow cylinders, sensor noise, half of them with "
-        "boxes alone; clear by 2 cm or more",
+        _GENERATED,
+        "200 random tabletops of boxes, cylinders, balls and hollow cylinders, "
+        "sensor noise, half of them with boxes alone; clear by 2 cm or more",
         _generated,
     ),
     Row(
         "settled tabletops",
-        f"{OURS}/simulator.json",
-        "simulator",
-        "--seeds 200",
+        _SIMULATED,
         "200 tabletops of about nine meshes that settled in MuJoCo, stereo-like noise, masks of the simulator",
         _settled,
     ),
     Row(
         "constructed, exact depth",
-        *_BENCH,
-        "scenes and sentences that share no code with the package, exact depth and masks; the command writes "
-        "`constructed.json`, kept under this name; "
-        "[evaluation.md](evaluation.md#constructed-scenes) says what the wrong "
-        "answers were",
+        _BENCH,
+        "scenes and sentences that share no code with the package, exact depth "
+        "and masks; the command writes `constructed.json`, kept under this name; "
+        "[evaluation.md](evaluation.md#constructed-scenes) says what the wrong answers were",
         _constructed,
     ),
-    Row("constructed, earlier version", *_BOTH, f"the same generator at other seeds; {_EARLIER}", _constructed),
+    Row("constructed, earlier version", _BOTH, f"the same generator at other seeds; {_EARLIER}", _constructed),
     Row(
         "constructed, depth relations",
-        *_DEPTH,
+        _DEPTH,
         f"behind, in front of, near and far from, exact depth; {_EARLIER}",
         _constructed,
     ),
     Row(
         "constructed, stereo, errors",
-        *_STEREO,
+        _STEREO,
         f"stereo noise and an erring detector; of the questions whose answer the detector left in place; {_EARLIER}",
         _constructed,
     ),
-    Row("constructed, ToF, errors", *_TOF, f"the same with time-of-flight noise; {_EARLIER}", _constructed),
+    Row("constructed, ToF, errors", _TOF, f"the same with time-of-flight noise; {_EARLIER}", _constructed),
     Row(
         "compact model, default",
-        f"{OURS}/compact.json",
-        "compact",
-        "",
+        _MODEL,
         "the compact model finds the objects, 300 settled worlds that it has not seen; `decision.mass` 0.8 (default)",
         _compact("0.8"),
     ),
-    Row(
-        "compact model, mass 0.6",
-        f"{OURS}/compact.json",
-        "compact",
-        "",
-        "the same with `decision.mass` 0.6",
-        _compact("0.6"),
-    ),
+    Row("compact model, mass 0.6", _MODEL, "the same with `decision.mass` 0.6", _compact("0.6")),
     Row(
         "real frames",
         _SETS,
-        "capabilities",
-        _FRAMES,
         "8 RGB-D frames of four sensors' data sets, detections by hand, no transform; the frames do not ship",
         _folder("real_rgbd", YES),
     ),
     Row(
         "rendered, development set",
         _SETS,
-        "capabilities",
-        _FRAMES,
-        "51 rendered frames of objects from public repositories, spoken-style instructions; like all rendered frames "
-        "they do not ship, and the file was made before the last change of words",
+        "51 rendered frames of objects from public repositories, spoken-style "
+        "instructions; like all rendered frames they do not ship, and the file was made before the last change of "
+        "words",
         _folder("outside", YES),
     ),
-    Row(
-        "rendered, ravens", _SETS, "capabilities", _FRAMES, "objects of google-research/ravens", _folder("ravens", YES)
-    ),
-    Row("rendered, VIMABench", _SETS, "capabilities", _FRAMES, "objects of vimalabs/VIMABench", _folder("vima", YES)),
-    Row(
-        "rendered, Drake models",
-        _SETS,
-        "capabilities",
-        _FRAMES,
-        "objects of RobotLocomotion/models",
-        _folder("drake_models", YES),
-    ),
-    Row(
-        "rendered, Gazebo models",
-        _SETS,
-        "capabilities",
-        _FRAMES,
-        "objects of osrf/gazebo_models",
-        _folder("gazebo", YES),
-    ),
+    Row("rendered, ravens", _SETS, "objects of google-research/ravens", _folder("ravens", YES)),
+    Row("rendered, VIMABench", _SETS, "objects of vimalabs/VIMABench", _folder("vima", YES)),
+    Row("rendered, Drake models", _SETS, "objects of RobotLocomotion/models", _folder("drake_models", YES)),
+    Row("rendered, Gazebo models", _SETS, "objects of osrf/gazebo_models", _folder("gazebo", YES)),
     Row(
         "rendered, aloha_sim",
         _SETS,
-        "capabilities",
-        _FRAMES,
-        "21 frames of objects of google-deepmind/aloha_sim, sentences of eight imagined people; the file was made "
-        "before anything was changed because of this set",
+        "21 frames of objects of google-deepmind/aloha_sim, sentences of eight imagined "
+        "people; the file was made before anything was changed because of this set",
         _folder("aloha_sim", HELD_OUT),
     ),
-    Row(
-        "first match, development set",
-        f"{RESEARCH}/caution.json",
-        "caution",
-        _FRAMES,
-        "the first detection whose label fits the noun",
-        _guess("outside", "first match"),
-    ),
-    Row(
-        "highest score, development set",
-        f"{RESEARCH}/caution.json",
-        "caution",
-        _FRAMES,
-        "the fitting detection with the highest score",
-        _guess("outside", "highest score"),
-    ),
-    Row(
-        "nearest label, development set",
-        f"{RESEARCH}/caution.json",
-        "caution",
-        _FRAMES,
-        "the detection whose label is spelt most like the noun",
-        _guess("outside", "nearest label"),
+    *(
+        Row(f"{guess}, development set", _CAUTION, note, _guess("outside", guess))
+        for guess, note in (
+            ("first match", "the first detection whose label fits the noun"),
+            ("highest score", "the fitting detection with the highest score"),
+            ("nearest label", "the detection whose label is spelt most like the noun"),
+        )
     ),
 )
-_ABOVE = "as in the table of data sets"
 _TABLETOPS = "30 random tabletops, a perfect detector"
-_RECORDED = "as recorded: half of the frames without a transform, a third with boxes only"
 CONDITIONS = (
     *(
-        Row(
-            f"tabletops, {name}",
-            f"{OURS}/without_transform.json",
-            "without_transform",
-            "",
-            _TABLETOPS,
-            _condition(name),
-            "tabletops",
-        )
+        Row(f"tabletops, {name}", _FORMS, _TABLETOPS, _condition(name), "tabletops")
         for name in ("transform, masks", "transform, boxes", "no transform, masks", "no transform, boxes")
     ),
     Row(
         "tabletops, points",
-        f"{OURS}/detection_forms.json",
-        "detection_forms",
-        "--seeds 30",
+        _FORMS,
         f"{_TABLETOPS}; a point in the middle of each mask in place of a box",
-        _condition("points"),
+        _condition("transform, points"),
     ),
     Row(
         "development set, as recorded",
-        f"{OURS}/without_transform_outside.json",
-        "without_transform",
-        "--frames DIR",
-        f"51 rendered frames, {_RECORDED}; developed on",
+        _OUTSIDE,
+        "51 rendered frames, as recorded: half of the frames without a "
+        "transform, a third with boxes only; developed on",
         _condition("transform, masks"),
     ),
-    Row(
-        "development set, boxes",
-        f"{OURS}/without_transform_outside.json",
-        "without_transform",
-        "--frames DIR",
-        "the same without any mask",
-        _condition("transform, boxes"),
-    ),
+    Row("development set, boxes", _OUTSIDE, "the same without any mask", _condition("transform, boxes")),
     Row(
         "development set, no transform",
-        f"{OURS}/without_transform_outside.json",
-        "without_transform",
-        "--frames DIR",
+        _OUTSIDE,
         "the same with every transform taken away",
         _condition("no transform, masks"),
     ),
     Row(
         "development set, neither",
-        f"{OURS}/without_transform_outside.json",
-        "without_transform",
-        "--frames DIR",
+        _OUTSIDE,
         "the same without masks and without transforms",
         _condition("no transform, boxes"),
     ),
     Row(
         "real frames, boxes",
-        f"{OURS}/without_transform_real_rgbd.json",
-        "without_transform",
-        "--frames DIR",
+        _REAL,
         "8 real frames, which have no transform, without the masks that two of them have; developed on",
         _condition("no transform, boxes"),
     ),
 )
-AMBIGUOUS = (
-    Row("generated tabletops", f"{OURS}/accuracy.json", "accuracy", "", _ABOVE, _kind("by_kind", "ambiguous")),
-    Row("constructed, exact depth", *_BENCH, _ABOVE, _kind("scores", "by_kind", "ambiguous")),
-    Row("constructed, depth relations", *_DEPTH, _ABOVE, _kind("scores", "by_kind", "ambiguous")),
-    Row("constructed, stereo, errors", *_STEREO, _ABOVE, _kind("scores", "by_kind", "ambiguous")),
-    Row("constructed, ToF, errors", *_TOF, _ABOVE, _kind("scores", "by_kind", "ambiguous")),
+AMBIGUOUS = tuple(
+    Row(name, run, "as in the table of data sets", _kind(*path, "by_kind", "ambiguous"))
+    for name, run, path in (
+        ("generated tabletops", _GENERATED, ()),
+        ("constructed, exact depth", _BENCH, ("scores",)),
+        ("constructed, depth relations", _DEPTH, ("scores",)),
+        ("constructed, stereo, errors", _STEREO, ("scores",)),
+        ("constructed, ToF, errors", _TOF, ("scores",)),
+    )
 )
 DIALOGUES = tuple(
-    Row(name, f"{RESEARCH}/dialogues.json", "dialogues", "", where, _dialogues(group))
+    Row(name, ResultRun("dialogues"), where, _dialogues(group))
     for name, group, where in (
         ("real frames", "real_rgbd", "the 8 real frames"),
         ("development set", "outside", "the 51 rendered frames"),
@@ -326,39 +252,22 @@ DIALOGUES = tuple(
         ("constructed scenes", "constructed", "constructed scenes"),
     )
 )
+_SEEN = "the tabletops of the first table; centre of the tight gravity-up box, at least 60 % in sight"
 PLACES = (
-    Row(
-        "generated, all",
-        f"{OURS}/accuracy.json",
-        "accuracy",
-        "",
-        "the tabletops of the first table; centre of the volume",
-        _errors_of_place("pose_error_mm", "all"),
-    ),
-    Row(
-        "generated, masks",
-        f"{OURS}/accuracy.json",
-        "accuracy",
-        "",
-        "the half with masks",
-        _errors_of_place("pose_error_mm", "masks"),
-    ),
-    Row(
-        "generated, boxes alone",
-        f"{OURS}/accuracy.json",
-        "accuracy",
-        "",
-        "the half with boxes",
-        _errors_of_place("pose_error_mm", "boxes"),
+    *(
+        Row(f"generated, {name}", _GENERATED, note, _place("pose_error_mm", key))
+        for name, key, note in (
+            ("all", "all", "the tabletops of the first table; centre of the volume"),
+            ("masks", "masks", "the half with masks"),
+            ("boxes alone", "boxes", "the half with boxes"),
+        )
     ),
     *(
         Row(
             f"settled, {kind}",
-            f"{OURS}/simulator.json",
-            "simulator",
-            "--seeds 200",
-            "the tabletops of the first table; centre of the tight gravity-up box, at least 60 % in sight",
-            _errors_of_place("errors", kind, median="volume_median_mm", p95="volume_p95_mm"),
+            _SIMULATED,
+            _SEEN,
+            _place("errors", kind, median="volume_median_mm", p95="volume_p95_mm"),
             "settled",
         )
         for kind in ("can", "cup", "box", "apple", "chick", "plate", "mug", "banana")

@@ -16,6 +16,7 @@ from benchmarks.__main__ import PARTS
 from scripts.figure_rows import OURS, RESEARCH, Json, Missing, Row
 from scripts.figures_of_accuracy import ACCURACY, AMBIGUOUS, CONDITIONS, DIALOGUES, PLACES
 from scripts.figures_of_speed import CENTRES, COLD, REST, SPEED
+from scripts.markdown import item, table, wrapped
 
 ROOT = Path(__file__).resolve().parent.parent
 _LONGEST = 128  # characters of a line of the page
@@ -57,8 +58,8 @@ a 1280x720 frame: ours is depth check, support plane, cleaning, volume, box, cov
 box for each mask and nothing else.
 """
 _COLD = """
-A process that has just started. No model is loaded: detections are given. `cold_start` ran on a machine that did
-other work, so its rows are the processor's time.
+A process that has just started. No model is loaded: detections are given. Imports are wall time of whole
+interpreters; the other rows are the processor's time, because the machine did other work.
 """
 MISSING = (
     Missing(
@@ -122,60 +123,40 @@ def figures_page(root: Path = ROOT) -> str:
     """
     lines, missing = [_HEAD], [*MISSING]
     for section in SECTIONS:
-        there = [row for row in section.rows if (root / row.file).is_file()]
+        there = [row for row in section.rows if (root / row.run.file).is_file()]
         missing += [
-            Missing(f"{section.title}: {row.name}", f"`{row.command}`") for row in section.rows if row not in there
+            Missing(f"{section.title}: {row.name}", f"`{row.run.command}`") for row in section.rows if row not in there
         ]
         if there:
-            lines += [f"## {section.title}", section.words, *_table(root, section, there), "", *_notes(there), ""]
+            lines += [f"## {section.title}", section.words, _table(root, section, there), "", *_notes(there), ""]
     lines += ["## Targets", "", *_targets(root), "", "## Machines", "", *_machines(root), ""]
-    lines += ["## Not measured", "", "| what | why |", "|---|---|"]
-    lines += [f"| {each.what} | {each.why} |" for each in missing]
-    lines += ["", *_without_file(root)]
+    lines += ["## Not measured", "", table(("what", "why"), [(each.what, each.why) for each in missing])]
+    lines += ["", _without_file(root)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _table(root: Path, section: Section, rows: Sequence[Row]) -> Iterator[str]:
-    yield f"| | {' | '.join(section.header)} |"
-    yield f"|---{'|---' * len(section.header)}|"
+def _table(root: Path, section: Section, rows: Sequence[Row]) -> str:
+    lines = []
     for row in rows:
-        cells = row.cells(json.loads((root / row.file).read_text(encoding="utf-8")))
+        cells = row.cells(json.loads((root / row.run.file).read_text(encoding="utf-8")))
         if len(cells) != len(section.header):
             raise ValueError(f"{row.name}: {len(cells)} cells for {len(section.header)} columns")
-        yield f"| {row.name} | {' | '.join(cells)} |"
+        lines.append((row.name, *cells))
+    return table(("", *section.header), lines)
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
     """For each command its file, and the condition of each row; rows with the same condition share a line."""
-    for command, file in dict.fromkeys((row.command, row.file) for row in rows):
-        program, _, options = command.partition(" --")
-        split = f"`{program}` with `--{options}`" if len(command) > _LONGEST - 10 else f"`{command}`"
-        yield from _wrapped(f"- {split} → `{file}`")
+    for run in dict.fromkeys(row.run for row in rows):
+        program, _, options = run.command.partition(" --")
+        split = f"`{program}` with `--{options}`" if len(run.command) > _LONGEST - 10 else f"`{run.command}`"
+        yield item(f"{split} → `{run.file}`", 0, _LONGEST)
         conditions: dict[str, list[str]] = {}
         for row in rows:
-            if (row.command, row.file) == (command, file):
+            if row.run == run:
                 conditions.setdefault(row.note, []).append(row.group or row.name)
         for note, names in conditions.items():
-            yield from _wrapped(f"  - *{'*, *'.join(dict.fromkeys(names))}*: {note}.", 4)
-
-
-def _wrapped(text: str, indent: int = 2) -> Iterator[str]:
-    """Lines of limited length, broken at spaces outside code."""
-    words, code = [""], False
-    for char in text.strip():
-        code ^= char == "`"
-        if char == " " and not code:
-            words.append("")
-        else:
-            words[-1] += char
-    line = " " * (len(text) - len(text.lstrip())) + words[0]
-    for word in words[1:]:
-        if len(line) + 1 + len(word) > _LONGEST:
-            yield line
-            line = " " * indent + word
-        else:
-            line += " " + word
-    yield line
+            yield item(f"*{'*, *'.join(dict.fromkeys(names))}*: {note}.", 1, _LONGEST)
 
 
 def results(root: Path) -> dict[str, Json]:
@@ -197,7 +178,7 @@ def _targets(root: Path) -> Iterator[str]:
     yield ""
     for file, claim in missed:
         limit = f"{claim['bound']} {claim['limit']:g} {claim['unit']}".rstrip()
-        yield from _wrapped(f"- `{file}`: {claim['text']}: {claim['value']:g}, target {limit}")
+        yield item(f"`{file}`: {claim['text']}: {claim['value']:g}, target {limit}", 0, _LONGEST)
 
 
 def _machines(root: Path) -> Iterator[str]:
@@ -209,11 +190,11 @@ def _machines(root: Path) -> Iterator[str]:
             cores = f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"
             made.setdefault(f"{machine['cpu']}, {cores}, Python {machine['python']}", []).append(file)
     for machine, files in sorted(made.items()):
-        yield from _wrapped(f"- {machine}: {', '.join(f'`{Path(file).stem}`' for file in files)}")
+        yield item(f"{machine}: {', '.join(f'`{Path(file).stem}`' for file in files)}", 0, _LONGEST)
 
 
-def _without_file(root: Path) -> Iterator[str]:
+def _without_file(root: Path) -> str:
     """Benchmarks whose result file is not committed."""
     there = {path.stem for folder in (OURS, RESEARCH) for path in (root / folder).iterdir()}
     absent = [name for name in PARTS if not any(stem == name or stem.startswith(f"{name}_") for stem in there)]
-    yield from _wrapped(f"Benchmarks without a committed result: {', '.join(f'`{name}`' for name in absent)}.", 0)
+    return wrapped(f"Benchmarks without a committed result: {', '.join(f'`{name}`' for name in absent)}.")

@@ -22,7 +22,8 @@ from scripts.faults_page import faults_page
 from scripts.figures_page import figures_page
 from scripts.gazebo_world import world_files
 from scripts.grammar_table import grammar_table
-from scripts.reference_pages import item, reference_pages, status_page, wrapped
+from scripts.markdown import item, wrapped
+from scripts.reference_pages import reference_pages, status_page
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.parameters import (
     ArmPlannerConfig,

@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from scripts.markdown import item, page, wrapped
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.types import Status
@@ -26,7 +27,6 @@ from spatial_vlm_ros.types.status import ANSWERS
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "spatial_vlm_ros"
 SCHEMAS = ("query", "resolution", "comparison")
-WIDTH = 120
 
 MADE = "This page is generated from the code by `make docs`."
 
@@ -39,24 +39,6 @@ def reference_pages() -> dict[str, str]:
         "docs/generated/interfaces.md": interface_page(),
         **api_pages(),
     }
-
-
-def page(title: str, *blocks: str) -> str:
-    """Make a page from its title and its blocks."""
-    return "\n\n".join([f"# {title}", *(block for block in blocks if block)]) + "\n"
-
-
-def wrapped(text: str, first: str = "", rest: str = "") -> str:
-    """Wrap a paragraph in lines of WIDTH."""
-    words = " ".join(text.split())
-    return textwrap.fill(
-        words, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False, break_long_words=False
-    )
-
-
-def item(text: str) -> str:
-    """A list item, wrapped."""
-    return wrapped(text, "- ", "  ")
 
 
 # ------------------------------------------------------------------------------------------------ commands

@@ -35,6 +35,16 @@ FRAME, DETECTIONS = chicks_and_cup_frame()
 SECOND = 1_000_000_000
 NOW = 1_700_000_000 * SECOND
 TOPICS = {"rgb/image": "/rgb/image", "depth/image": "/depth/image", "rgb/camera_info": "/rgb/camera_info"}
+SAID = {
+    "not_understood": "the chick behind the cup that sings",
+    "frame_undefined": "the chick on my left",
+    "not_found": "the duck",
+    "ambiguous": "the chick",
+    "relation_unsatisfied": "the box behind the cup",
+    "no_place": "put the box in the cup",
+    "cancelled": "stop",
+}
+"""Status → words about the example's frame; the other statuses have a function of their name below."""
 
 
 def examples() -> dict[str, str]:
@@ -45,15 +55,15 @@ def examples() -> dict[str, str]:
     """
     made = {}
     for status in Status:
-        example = _EXAMPLES.get(status)
-        if example is None:
+        name = status.value.lower()
+        if name not in SAID and name not in globals():
             continue
         try:
-            answer = example()
+            answer = _asked(SAID[name]) if name in SAID else globals()[name]()
         except SpatialVlmError as error:
             found, message = error.status_name, str(error)
         else:
-            found, message = answer.status.value, _with_question(answer)
+            found, message = ("no refusal", "") if answer is None else (answer.status.value, _with_question(answer))
         if found != status.value:
             raise RuntimeError(f"the example of {status.value} is {found}: {message}")
         made[status.value] = message
@@ -77,11 +87,6 @@ def _table(words: str, *bodies: Body, config: ResolverConfig | None = None) -> R
 # ------------------------------------------------------------------------------------------------ input
 
 
-def not_understood() -> Resolution:
-    """A word without meaning here."""
-    return _asked("the chick behind the cup that sings")
-
-
 def invalid_input() -> Resolution:
     """A box outside the image."""
     return _asked("the cup", [Detection("d0", "cup", 0.9, (700.0, 100.0, 760.0, 180.0))])
@@ -102,12 +107,12 @@ def _assembler() -> Any:
     return FrameAssembler(StreamConfig(base_frame="", clocks_in_step=True), with_detections=False)
 
 
-def stale_input() -> Resolution:
+def stale_input() -> None:
     """Streams without messages."""
     raise _assembler().why_none(NOW, TOPICS)
 
 
-def not_synchronised() -> Resolution:
+def not_synchronised() -> None:
     """Depth with a stamp 50 ms after colour."""
     assembler = _assembler()
     for number in range(5):
@@ -121,35 +126,14 @@ def not_synchronised() -> Resolution:
     raise assembler.why_none(NOW - SECOND, TOPICS)
 
 
-def tf_unavailable() -> Resolution:
+def tf_unavailable() -> None:
     """A base frame that is not published."""
     from spatial_vlm_ros.streams.transforms import TransformBuffer
 
     TransformBuffer(10 * SECOND).lookup("base_link", FRAME.frame_id, NOW)
-    raise AssertionError
-
-
-def frame_undefined() -> Resolution:
-    """A speaker at an unknown position."""
-    return _asked("the chick on my left")
 
 
 # ------------------------------------------------------------------------------------------------ scene
-
-
-def not_found() -> Resolution:
-    """No such object."""
-    return _asked("the duck")
-
-
-def ambiguous() -> Resolution:
-    """Two such objects."""
-    return _asked("the chick")
-
-
-def relation_unsatisfied() -> Resolution:
-    """The object exists, but the relation does not hold."""
-    return _asked("the box behind the cup")
 
 
 def occluded() -> Resolution:
@@ -186,11 +170,6 @@ def disagreement() -> Resolution:
     return resolver.resolve(FRAME, "the chick behind the cup")
 
 
-def no_place() -> Resolution:
-    """A box that is larger than the cup."""
-    return _asked("put the box in the cup")
-
-
 # ------------------------------------------------------------------------------------------------ model
 
 
@@ -207,7 +186,7 @@ def model_error() -> Resolution:
     return Resolver(grounder=MyDetector()).resolve(FRAME, "the cup")
 
 
-def timeout() -> Resolution:
+def timeout() -> None:
     """A deadline that has passed."""
     from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask
     from spatial_vlm_ros.parameters import NodeConfig
@@ -216,7 +195,6 @@ def timeout() -> Resolution:
     task.check()
     time.sleep(0.21)
     task.check()
-    raise AssertionError
 
 
 # ------------------------------------------------------------------------------------------------ request
@@ -249,15 +227,10 @@ def busy() -> Resolution:
     return replies[0]
 
 
-def cancelled() -> Resolution:
-    """The user says stop."""
-    return _asked("stop")
-
-
 # ------------------------------------------------------------------------------------------------ acting
 
 
-def _pick(**planning: dict[str, object]) -> Resolution:
+def _pick(**planning: dict[str, object]) -> None:
     """Grasps of the chick behind the cup, with some parameters."""
     from spatial_vlm_ros.manipulation.planning.pick import pick_goal
     from spatial_vlm_ros.manipulation.planning.scene import planning_scene
@@ -268,21 +241,20 @@ def _pick(**planning: dict[str, object]) -> Resolution:
     scene = resolver.observe(FRAME, DETECTIONS)
     answer = resolver.answer(scene, "the chick behind the cup")
     pick_goal(planning_scene(surroundings_of(scene, answer, config=resolver.config), config), config)
-    raise AssertionError
 
 
-def out_of_workspace() -> Resolution:
+def out_of_workspace() -> None:
     """An object beyond the workspace."""
-    return _pick(gripper={"opening_max": 0.12}, workspace={"x_max": 0.1}, goal={"support_clearance": 0.0})
+    _pick(gripper={"opening_max": 0.12}, workspace={"x_max": 0.1}, goal={"support_clearance": 0.0})
 
 
-def unreachable() -> Resolution:
+def unreachable() -> None:
     """An object wider than the gripper's opening."""
-    return _pick(gripper={"opening_max": 0.05})
+    _pick(gripper={"opening_max": 0.05})
 
 
-def _approval(act: Callable[[Any, Any, Any], None]) -> Resolution:
-    """Return the result of a proposal.
+def _approval(act: Callable[[Any, Any, Any], None]) -> None:
+    """Propose a motion.
 
     Args:
         act: called with the broker, the proposal and the clock.
@@ -312,7 +284,6 @@ def _approval(act: Callable[[Any, Any, Any], None]) -> Resolution:
         broker = ApprovalBroker(audit, lambda: clock.now)
         broker.propose(proposal)
         act(broker, proposal, clock)
-    raise AssertionError
 
 
 def _decision(proposal: Any, approve: bool, reason: str = "") -> Any:
@@ -321,27 +292,27 @@ def _decision(proposal: Any, approve: bool, reason: str = "") -> Any:
     return Decision(proposal.goal_id, proposal.scene_stamp_ns, proposal.plan_hash, approve, "Ann", reason)
 
 
-def rejected() -> Resolution:
+def rejected() -> None:
     """A person rejects the proposal."""
 
     def act(broker: Any, proposal: Any, _: Any) -> None:
         broker.decide(_decision(proposal, approve=False, reason="the wrong cup"))
         broker.begin(broker.wait(proposal.goal_id))
 
-    return _approval(act)
+    _approval(act)
 
 
-def approval_expired() -> Resolution:
+def approval_expired() -> None:
     """Nobody answers in time."""
 
     def act(broker: Any, proposal: Any, clock: Any) -> None:
         clock.now += 61.0
         broker.wait(proposal.goal_id)
 
-    return _approval(act)
+    _approval(act)
 
 
-def scene_changed() -> Resolution:
+def scene_changed() -> None:
     """The chick has moved between the plan and the recheck."""
     from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
     from spatial_vlm_ros.manipulation.recheck import check_same
@@ -355,32 +326,29 @@ def scene_changed() -> Resolution:
     after = resolver.observe(seen.frame, seen.detections)
     answer = resolver.answer(after, words)
     check_same(then, answer, surroundings_of(after, answer, config=resolver.config), PlanningConfig().observation)
-    raise AssertionError
 
 
-def planner_unavailable() -> Resolution:
+def planner_unavailable() -> None:
     """The action of move_group is not available."""
     from spatial_vlm_ros.nodes.arm.motion_client import _START_PLANNER
     from spatial_vlm_ros.nodes.calls import Server
 
     bridge: Any = SimpleNamespace(wait=lambda *_: None)
     Server(bridge, "/move_action", _START_PLANNER, lambda: False).await_it(5.0, lambda: False)
-    raise AssertionError
 
 
-def planning_failed() -> Resolution:
+def planning_failed() -> None:
     """MoveIt finds the arm in collision at the start."""
     from spatial_vlm_ros.nodes.arm.strategies import Refused
 
     refused = Refused(-10, "", "/move_action")
     refused.phase = "reach"
     error = refused.final()
-    if error is None:
-        raise AssertionError
-    raise error
+    if error is not None:
+        raise error
 
 
-def execution_failed() -> Resolution:
+def execution_failed() -> None:
     """The fingers close on nothing."""
     from spatial_vlm_ros.manipulation.grippers.judging import GripReport
     from spatial_vlm_ros.manipulation.planning.planner import PlanStep
@@ -393,7 +361,6 @@ def execution_failed() -> Resolution:
         _driven=lambda *_: SimpleNamespace(withdrawn=False, report=GripReport(reached=True)),
     )
     MotionClient._grip(client, PlanStep("close", None, 0.0, holds=0.06), lambda: False, False, 0.08)
-    raise AssertionError
 
 
 # ------------------------------------------------------------------------------------------------ faults
@@ -415,8 +382,3 @@ def internal_error() -> Resolution:
         return _Faulty().resolve(FRAME, "the cup", DETECTIONS)
     finally:
         logging.disable(logging.NOTSET)
-
-
-_EXAMPLES: dict[Status, Callable[[], Resolution]] = {
-    status: globals()[status.value.lower()] for status in Status if status.value.lower() in globals()
-}

@@ -10,8 +10,6 @@ children it has waited for. A worker is idle while it runs neither set-up, call 
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
 import json
 import os
 import resource
@@ -19,31 +17,30 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts import markdown
+
 FOLDER = "SPATIAL_VLM_TEST_TIMES"
 """The variable with the folder to write to; without it nothing is recorded."""
-HEAVY = ("torch", "transformers", "mujoco", "open3d", "rclpy", "pinocchio", "onnxruntime", "cv2", "ray", "scipy")
 STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn")
-SUMS = ("setup", "call", "teardown", "cpu")
 
 
 # ------------------------------------------------------------------------------------------------ recording
 
 
-class Recorder(importlib.abc.MetaPathFinder):
-    """What one process of pytest did since the last report of a phase; a finder, to time imports of HEAVY packages."""
+class Recorder:
+    """What one process of pytest did since the last report of a phase."""
 
     def __init__(self) -> None:
         self.fixtures: list[tuple[str, float]] = []
-        self.imports: list[tuple[str, float]] = []
         self.processes = 0
         self.cpu = self._cpu()
         sys.addaudithook(self._heard)
-        sys.meta_path.insert(0, self)
 
     def _heard(self, event: str, _arguments: tuple[Any, ...]) -> None:
         if event in STARTS:
@@ -54,29 +51,11 @@ class Recorder(importlib.abc.MetaPathFinder):
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
-    def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        """The spec of a HEAVY package, whose loading is timed; None for every other module."""
-        if name not in HEAVY:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            load = spec.loader.exec_module
-
-            def timed(module: Any) -> None:
-                start = time.perf_counter()
-                load(module)
-                self.imports.append((name, time.perf_counter() - start))
-
-            spec.loader.exec_module = timed  # type: ignore[method-assign]
-        return spec
-
     def taken(self) -> dict[str, Any]:
         """The measurements since the last call."""
         now = self._cpu()
-        measured = {
-            "cpu": now - self.cpu, "processes": self.processes, "fixtures": self.fixtures, "imports": self.imports,
-        }  # fmt: skip
-        self.fixtures, self.imports, self.processes, self.cpu = [], [], 0, now
+        measured = {"cpu": now - self.cpu, "processes": self.processes, "fixtures": self.fixtures}
+        self.fixtures, self.processes, self.cpu = [], 0, now
         return measured
 
 
@@ -137,12 +116,6 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; the first column is text, the others are right-aligned."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
 def _folder(test: str) -> str:
     parts = test.split("::")[0].split("/")
     return "/".join(parts[: 3 if parts[1] in ("perception", "manipulation", "vlm") and len(parts) > 3 else 2][:3]) \
@@ -150,11 +123,11 @@ def _folder(test: str) -> str:
 
 
 def report(rows: Sequence[dict[str, Any]], most: int = 15) -> str:
-    """The report, in Markdown: runs and workers, folders, fixtures, packages, and the `most` slowest tests."""
+    """The report, in Markdown: runs and workers, folders, fixtures, and the `most` slowest tests."""
+    table = partial(markdown.table, others="---:")
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     folders: dict[str, Counter[str]] = defaultdict(Counter)
     fixtures: dict[str, list[float]] = defaultdict(list)
-    packages: dict[str, list[float]] = defaultdict(list)
     tests: Counter[str] = Counter()
     for row in rows:
         took, sums = row["stop"] - row["start"], folders[_folder(row["test"])]
@@ -166,8 +139,6 @@ def report(rows: Sequence[dict[str, Any]], most: int = 15) -> str:
         sums["processes"] += row["processes"]
         for name, seconds in row["fixtures"]:
             fixtures[name].append(seconds)
-        for name, seconds in row["imports"]:
-            packages[name].append(seconds)
     workers = []
     for number, run in enumerate(runs.values(), 1):
         first, last = min(row["start"] for row in run), max(row["stop"] for row in run)
@@ -197,10 +168,6 @@ def report(rows: Sequence[dict[str, Any]], most: int = 15) -> str:
         table(
             ("fixture", "set up", "s"),
             [(f"`{k}`", len(v), f"{sum(v):.1f}") for k, v in sorted(fixtures.items(), key=lambda i: -sum(i[1]))[:most]],
-        ),
-        table(
-            ("imported in a test", "times", "s"),
-            [(f"`{k}`", len(v), f"{sum(v):.1f}") for k, v in sorted(packages.items(), key=lambda i: -sum(i[1]))],
         ),
         table(("test", "s"), [(f"`{name}`", f"{seconds:.1f}") for name, seconds in tests.most_common(most)]),
     ]

@@ -15,7 +15,7 @@ from waiting import DEADLINE
 
 from benchmarks import RESULTS_VARIABLE
 from benchmarks.__main__ import ACCURACY, PARTS, SPEED, file_of, main, run
-from benchmarks.command_line import checked, options_of
+from benchmarks.harness import arguments, in_processes, spreads
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT / "benchmarks", ROOT / "research" / "experiments")
@@ -55,7 +55,7 @@ def test_every_benchmark_has_a_name_and_a_smallest_size() -> None:
     [pytest.param(name, marks=[pytest.mark.slow] if name in PARTS and PARTS[name].slow else []) for name in RUNNABLE],
 )
 def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    if name in ("grasping", "obstacles", "real_pairs", "caution", "capabilities", "contrast", "questions_on_frames"):
+    if name in ("grasping", "obstacles", "real_pairs", "caution", "capabilities"):
         request.getfixturevalue("real_frames")
     missing = [package for package in PARTS[name].needs if importlib.util.find_spec(package) is None]
     if missing:
@@ -69,24 +69,33 @@ def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path, reques
     assert kept() == before
 
 
-IMPORTS = """
-import importlib, sys
-for name in sys.argv[1:]:
-    assert callable(importlib.import_module(name).main), name
+IMPORTED = """
+import contextlib, importlib, io, json, sys
+for name, smallest in json.loads(sys.argv[1]).items():
+    main, first = importlib.import_module(name).main, sys.modules[name].__doc__.splitlines()[0]
+    for asked, code, words in ((["--help"], 0, first), ([*smallest, "--no-such-option"], 2, "ts: --no-such-option\\n")):
+        sys.argv = [name, *asked]
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                main()
+        except SystemExit as ended:
+            assert ended.code == code, (name, asked, ended.code)
+        assert words in said.getvalue(), (name, asked, said.getvalue())
 """
 
 
 @pytest.mark.live
-def test_every_benchmark_that_needs_no_model_is_imported() -> None:
+def test_every_benchmark_that_needs_no_model_answers_help_and_knows_the_options_of_its_smallest_size() -> None:
     """The slow ones, too: none is broken by a name that is gone."""
     heavy = {"torch", "transformers", "atheris", "rclpy"}
-    names = [
-        f"{part.package}.{name}" for name, part in PARTS.items()
+    smallest = {
+        f"{part.package}.{name}": part.smallest for name, part in PARTS.items()
         if not heavy & set(part.needs) and all(map(importlib.util.find_spec, part.needs))
-    ]  # fmt: skip
-    assert len(names) > 20
-    done = subprocess.run([sys.executable, "-c", IMPORTS, *names], cwd=ROOT, text=True, capture_output=True,
-                          timeout=SLOWEST_S, check=False)  # fmt: skip
+    }  # fmt: skip
+    assert len(smallest) > 20
+    done = subprocess.run([sys.executable, "-c", IMPORTED, json.dumps(smallest)], cwd=ROOT, text=True,
+                          capture_output=True, timeout=SLOWEST_S, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
@@ -138,76 +147,48 @@ def test_the_page_of_benchmarks_has_every_name() -> None:
     assert sorted(named) == sorted(PARTS)
 
 
-SOURCE = '''"""One line.
+DOC = """One line.
 
 More of it.
 """
-parser.add_argument("--seeds", type=int, help="tabletops")
-parser.add_argument("-m", "--most", help="at most " + "so many")
-n, robot, add = int(option("n", 3)), harness.word("robot", ""), "--add" in sys.argv
-subprocess.run(["program", "--of-another-program"])
-'''
 
 
-def sources() -> dict[str, str]:
-    return {name: file_of(name).read_text(encoding="utf-8") for name in PARTS}
+def given(monkeypatch: pytest.MonkeyPatch, *asked: str) -> dict[str, object]:
+    monkeypatch.setattr(sys, "argv", ["made", *asked])
+    return vars(arguments(DOC, n=3, share=0.5, robot="", add=False, noise=("none", "tof"), only=[str], frames=Path))
 
 
-def test_the_options_of_a_file_are_found_and_no_others() -> None:
-    assert options_of(SOURCE) == {
-        "--add": "", "--help": "say this and end", "--most": "", "--n": "", "--robot": "", "--seeds": "tabletops",
-    }  # fmt: skip
-    assert options_of("rounds = repetitions()\nfinish('a', {}, ())").keys() == {"--check", "--help", "--repetitions"}
-    assert list(options_of("")) == ["--help"]
+def test_options_have_the_type_of_their_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    unasked = {"n": 3, "share": 0.5, "robot": "", "add": False, "noise": "none"}
+    assert given(monkeypatch) == {**unasked, "only": [], "frames": None, "check": False}
+    asked = ["--n=5", "--share", "1", "--robot", "a=b", "--add", "--noise", "tof", "--only", "on", "--only", "in", "at"]
+    changed = {"n": 5, "share": 1.0, "robot": "a=b", "add": True, "noise": "tof", "only": ["on", "in", "at"]}
+    assert given(monkeypatch, *asked, "--frames", "x", "--check") == {**changed, "frames": Path("x"), "check": True}
 
 
 @pytest.mark.parametrize("asked", [("--help",), ("-h",), ("--n", "4", "--help"), ("--no-such-option", "--help")])
 def test_help_shows_the_docstring_and_the_options_and_ends_with_0(
-    asked: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    asked: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        checked(SOURCE, asked, "benchmarks.made")
+        given(monkeypatch, *asked)
     assert ended.value.code == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[:5] == ["python -m benchmarks.made", "", "One line.", "", "More of it."]
-    assert [line.split()[0] for line in said[said.index("options:") + 1 :]] == list(options_of(SOURCE))
-    assert "  --seeds  tabletops" in said
+    said = capsys.readouterr().out
+    assert DOC in said
+    assert all(f"  --{name}" in said for name in ("n", "share", "robot", "add", "noise", "only", "frames", "check"))
 
 
-@pytest.mark.parametrize("asked", [("--m", "4"), ("--n", "4", "--m=4"), ("--of-another-program",)])
-def test_an_unknown_option_ends_with_2_and_the_known_ones(
-    asked: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "asked", [("--m", "4"), ("--n", "4", "--m=4"), ("--rob", "a"), ("--noise", "loud"), ("--n", "a")]
+)
+def test_an_unknown_option_or_value_ends_with_2_and_the_known_ones(
+    asked: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        checked(SOURCE, asked, "benchmarks.made")
+        given(monkeypatch, *asked)
     assert ended.value.code == 2
     said = capsys.readouterr()
-    assert said.out == ""
-    unknown = asked[-1] if len(asked) == 1 else "--m"
-    assert said.err.startswith(f"benchmarks.made: no option {unknown}; there are:\n")
-    assert all(name in said.err for name in options_of(SOURCE))
-
-
-def test_values_stay_as_they_are_and_an_equals_sign_divides() -> None:
-    asked = ["--n=5", "--robot", "a=b", "-1", "--seeds=--x=y"]
-    assert checked(SOURCE, asked, "benchmarks.made") == ["--n", "5", "--robot", "a=b", "-1", "--seeds", "--x=y"]
-
-
-def test_every_benchmark_knows_the_options_of_its_smallest_size() -> None:
-    for name, source in sources().items():
-        assert checked(source, PARTS[name].smallest, name) == list(PARTS[name].smallest), name
-
-
-def test_every_benchmark_says_what_it_is_and_refuses_an_option_of_nobody(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, source in sources().items():
-        with pytest.raises(SystemExit) as helped:
-            checked(source, ["--help"], name)
-        told = capsys.readouterr().out
-        with pytest.raises(SystemExit) as refused:
-            checked(source, ["--no-such-option"], name)
-        assert (helped.value.code, refused.value.code) == (0, 2), name
-        assert len(told.splitlines()) > 5, name
-        assert f"{name}: no option --no-such-option; there are:" in capsys.readouterr().err
+    assert (said.out, "--robot" in said.err, asked[-1] in said.err or asked[0] in said.err) == ("", True, True)
 
 
 # Some by the command that a person types; the others, which import much, are slow.
@@ -230,6 +211,20 @@ def test_the_command_answers_help_and_refuses_an_unknown_option_without_work(nam
     assert first in helped.stdout
     assert refused.returncode == 2, refused.stderr
     assert "--no-such-option" in refused.stderr
+
+
+@pytest.mark.live
+def test_jobs_run_in_processes_until_the_end_or_until_the_results_are_enough() -> None:
+    jobs = [(n, 10) for n in range(6)]
+    assert sorted(in_processes(divmod, jobs, 2)) == [divmod(*job) for job in jobs]
+    assert len(list(in_processes(divmod, jobs, 2, end=0.0))) == 2  # those that had begun
+    results = in_processes(divmod, iter(jobs))
+    assert [next(results), next(results)] == [(0, 0), (0, 1)]
+    results.close()
+
+
+def test_a_spread_has_its_values_in_order_and_none_without_values() -> None:
+    assert spreads({"a": [1.0, 3.0, 2.0], "none": []}, 1) == {"a": {"p50": 2.0, "p95": 2.9, "most": 3.0, "n": 3}}
 
 
 def test_the_whole_answers_help_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,13 +102,14 @@ def copied(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.name))
 def test_each_row_names_a_benchmark_that_exists_and_the_file_that_it_is_read_from(row: Row) -> None:
-    assert file_of(row.module).is_file()
-    assert Path(row.file).stem.startswith(row.module)
-    assert (ROOT / row.file).is_file()
-    assert f"`{row.file}`" in PAGE
-    assert f"`python -m {PARTS[row.module].package}.{row.module}" in PAGE
-    options = set(re.findall(r"--[\w-]+", row.options))
-    assert all(option.removeprefix("--") in file_of(row.module).read_text() for option in options)
+    run = row.run
+    assert file_of(run.module).is_file()
+    assert Path(run.file).stem.startswith(run.module)
+    assert (ROOT / run.file).is_file()
+    assert f"`{run.file}`" in PAGE
+    assert f"`python -m {PARTS[run.module].package}.{run.module}" in PAGE
+    options = set(re.findall(r"--([\w-]+)", run.options))
+    assert all(option.replace("-", "_") in file_of(run.module).read_text() for option in options)
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: str(section.title))

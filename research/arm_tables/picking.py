@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arm_timing import time_optimal
-from benchmarks.recheck_cell import ACCELERATION, VELOCITY, Executed, Planned, execute, look, matrix, planned_from
+from benchmarks.recheck_cell import Planned, execute, look, matrix, planned_from, recheck
 from research.arm_tables.catalogue import Catalogue
 from research.arm_tables.feasible import feasible
 from research.arm_tables.layouts import TARGET, TWIN, OthersTable
 from research.arm_tables.pieces import corners_of
 from research.rendered.meshes import Floats
-from spatial_vlm_ros.errors import GoalError, NoPathError, SceneChangedError, SpatialVlmError
+from spatial_vlm_ros.errors import GoalError, SpatialVlmError
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
@@ -28,48 +27,42 @@ from spatial_vlm_ros.manipulation.builtin_planner.request import (
     MotionRequest,
     PlannedTrajectory,
 )
-from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING, ObservedAnswer, Offer, Words
+from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, Words
 from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
 from spatial_vlm_ros.manipulation.planned_motion import HOLDING
 from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
 from spatial_vlm_ros.manipulation.planning.goal import Placement
-from spatial_vlm_ros.manipulation.recheck import check_plan_holds, check_same
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.parameters.manipulation import planning_from
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.machines import SimulatedArm
 from spatial_vlm_ros.sim.arm.witness import HELD, CollisionWitness, ConvexBody
 from spatial_vlm_ros.sim.arm.worlds import TRAY
-from spatial_vlm_ros.types import Detection, Resolution
+from spatial_vlm_ros.types import Detection
 
 TOUCHED = 1.0  # N
 TABLE = "table"
-MOTIONS = 4  # requests of a plan: to the object, up, onto the tray, away
 Row = dict[str, Any]
 
 
 class ClockedPlanner(BuiltinPlanner):
-    """The built-in planner, which notes how long each request took, and what it answered.
+    """The built-in planner, which notes how long each request took.
 
     Attributes:
         walls: wall seconds of each request.
-        planned: requests that were answered, with their motions.
     """
 
     def __init__(self, arm: SimulatedArm) -> None:
         super().__init__(known_arm(arm.name).model())
         self.walls: list[float] = []
-        self.answered: list[tuple[MotionRequest, Motion]] = []
 
     def plan(self, request: MotionRequest, cancelled: Callable[[], bool] = lambda: False) -> Motion:
         """As the planner's."""
         begun = time.perf_counter()
         try:
-            motion = super().plan(request, cancelled)
+            return super().plan(request, cancelled)
         finally:
             self.walls.append(time.perf_counter() - begun)
-        self.answered.append((request, motion))
-        return motion
 
 
 @dataclass(frozen=True)
@@ -115,8 +108,8 @@ class Pick:
         self.planner = ClockedPlanner(arm)
         self.made: Planned | None = None
 
-    def run(self, carry_out: Callable[[Pick], Executed] | None = None) -> Row:
-        """From the sentence to the end; `carry_out` does what `execute` does, and may look on."""
+    def run(self) -> Row:
+        """From the sentence to the end."""
         table = self.table
         row: Row = {
             "seed": self.seed,
@@ -138,7 +131,8 @@ class Pick:
                 "status": status,
                 "reason": str(refused.error)[:500],
             }
-        return row | self._looked_at() | self._timed() | self._carried_out(carry_out)
+        duration = {"duration_s": round(self._planned.plan.duration, 3)}
+        return row | self._looked_at() | duration | self._carried_out()
 
     # -------------------------------------------------------------------------------------------- before anything moves
 
@@ -172,7 +166,7 @@ class Pick:
         try:
             check_plan_clear(self._offer(), self.config, self._kinematics())
             stage = "recheck"
-            self._recheck()
+            recheck(self.cell, self._planned, self.seed + 1, self.config, self._named)
         except SpatialVlmError as error:
             return _Stage(stage, error)
         return None
@@ -186,25 +180,6 @@ class Pick:
         motion, known = self.config.motion, known_arm(self.arm.name)
         return kinematics_of(str(known.urdf()), motion.planning_frame, motion.tip_link, known.joints)
 
-    def _recheck(self) -> None:
-        """As the gate looks again; raises where the plan does not hold."""
-        made, doubted, needed = self._planned, False, 1
-        for number in range(1 + CONFIRMING):
-            resolution, now = look(self.cell, 2_000_000_000 + number, self.seed + 1 + number, self._named)
-            check_same(made.seen, resolution, now, self.config.observation)
-            if now is None:
-                raise GoalError("look again", [("seen", resolution.message)], "say it again")
-            try:
-                check_plan_holds(made.scene, made.goal, made.plan, made.seen, now, self.config)
-            except SceneChangedError:
-                if doubted:
-                    raise
-                doubted, needed = True, CONFIRMING
-            else:
-                needed -= 1
-                if not needed:
-                    return
-
     def _named(self, detection: Detection) -> bool:
         return detection.label in self.table.named
 
@@ -214,22 +189,6 @@ class Pick:
         return self.made
 
     # -------------------------------------------------------------------------------------------- the plan, looked at
-
-    def _timed(self) -> Row:
-        """How long the trajectories last, and against TOPP-RA's times where toppra is installed."""
-        robot, ratios = self.planner.robot, []
-        for request, motion in self.planner.answered[-MOTIONS:]:
-            try:
-                paths = self.planner.paths(request)
-            except NoPathError:  # searched again, and too slowly on a busy machine
-                continue
-            for path, trajectory in zip(paths, motion.trajectories, strict=True):
-                try:
-                    best = time_optimal(path, robot.velocity * VELOCITY, robot.acceleration * ACCELERATION)
-                except ModuleNotFoundError:
-                    continue
-                ratios += [float(trajectory.times[-1]) / best] if math.isfinite(best) else []
-        return {"duration_s": round(self._planned.plan.duration, 3), "against_toppra": [round(r, 4) for r in ratios]}
 
     def _looked_at(self) -> Row:
         """What MuJoCo finds to run into what on the plan, among the true shapes."""
@@ -296,11 +255,9 @@ class Pick:
 
     # -------------------------------------------------------------------------------------------- carried out
 
-    def _carried_out(self, carry_out: Callable[[Pick], Executed] | None) -> Row:
+    def _carried_out(self) -> Row:
         """What physics says of the plan."""
-        done = (
-            execute(self.cell, self._planned.plan, self.config, judged=True) if carry_out is None else carry_out(self)
-        )
+        done = execute(self.cell, self._planned.plan, self.config, judged=True)
         verdict, target = self.cell.judge.verdict(self.cell.data), self._planned.plan.target_id
         moved = sorted(set(verdict.moved) - {TARGET, TRAY})
         wrong = sorted(id_ for id_, state in verdict.objects.items() if state.delivered and id_ != TARGET)
@@ -324,8 +281,3 @@ class Pick:
 def possible(row: Mapping[str, Any]) -> bool:
     """Whether a row's task is feasible."""
     return all(row["feasible"].values())
-
-
-def answer_of(resolution: Resolution) -> str:
-    """The id that was chosen, or the status."""
-    return resolution.target.id if resolution.target is not None else resolution.status.name

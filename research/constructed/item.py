@@ -63,7 +63,3 @@ class Item:
         if answer.answer is not None:
             given = {obj.id for obj in answer.answer.objects if obj.role in ("subject", "fits")}
         return bool(given) and given <= set(self.ids) if "any" in self.tags else given == set(self.ids)
-
-    def poses_given(self, answer: Resolution) -> bool:
-        """Whether a pose came back."""
-        return answer.target is not None

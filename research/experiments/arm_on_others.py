@@ -2,14 +2,13 @@
 """The simulated arms on other people's objects: from the sentence to the tray, judged by contact physics.
 
 `python -m research.experiments.arm_on_others --n 200 --first-seed S [--robot ur5e] [--processes 2] [--minutes M]
-[--add] [--into bowl [--drop METRES]] [--sources "object_sim=PLACE ycb=PLACE vima=PLACE"] [--draw FOLDER]
-[--film FOLDER]`: random tables of `research.arm_tables`; with `--into`, the target is put into that container instead
-of onto the tray, with `goal.drop` as given. The detector sees only what the sentence names. From one noisy image there
-is an answer, a plan, the plan's check and the recheck as the gate makes them; the plan is carried out, the grip judged
-by the width between the fingers. What is feasible is said by `research.arm_tables.feasible`, which shares nothing with
-the planner or the grasp search. A PLACE is a checkout, a bare git directory, or a URL; without `--sources` the folders
-in SPATIAL_VLM_ARM_SOURCES are taken, or the pinned commits are fetched. `--add` keeps the rows of the last run,
-`--draw` writes an image of each world, `--film` a film. docs/sim_arm.md defines every figure.
+[--add] [--into bowl [--drop METRES]] [--sources "object_sim=PLACE ycb=PLACE vima=PLACE"]`: random tables of
+`research.arm_tables`; with `--into`, the target is put into that container instead of onto the tray, with `goal.drop`
+as given. The detector sees only what the sentence names. From one noisy image there is an answer, a plan, the plan's
+check and the recheck as the gate makes them; the plan is carried out, the grip judged by the width between the fingers.
+What is feasible is said by `research.arm_tables.feasible`, which shares nothing with the planner or the grasp search. A
+PLACE is a checkout, a bare git directory, or a URL; without `--sources` the folders in SPATIAL_VLM_ARM_SOURCES are
+taken, or the pinned commits are fetched. `--add` keeps the rows of the last run. docs/sim_arm.md defines every figure.
 """
 
 from __future__ import annotations
@@ -21,17 +20,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.harness import RESULTS, Claim, finish, option, table, word, write
+from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, spreads, table, write
 from research.arm_tables.catalogue import Catalogue, catalogue_of, places_of
 from research.arm_tables.layouts import TARGET, random_table
 from research.arm_tables.picking import TOUCHED, Pick, possible
-from research.arm_tables.showing import Camera
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim.arm.machines import PANDA, simulated_arm
 from spatial_vlm_ros.types.proportions import wilson
@@ -43,7 +39,7 @@ BATCH = 20  # worlds of one process
 CONTACTS = 0.01  # share of worlds with another contact
 
 Row = dict[str, Any]
-Options = tuple[str, str, str, str, float | None]  # robot, images, film, into, drop
+Options = tuple[str, str, float | None]  # robot, into, drop
 _catalogue: list[Catalogue] = []
 
 
@@ -52,7 +48,7 @@ def begin(catalogue: Catalogue) -> None:
     _catalogue[:] = [catalogue]
 
 
-def one(seed: int, robot: str, images: str = "", film: str = "", into: str = "", drop: float | None = None) -> Row:
+def one(seed: int, robot: str, into: str = "", drop: float | None = None) -> Row:
     """One world from beginning to end; what went wrong in this benchmark itself is a row, too."""
     begun = time.process_time()
     try:
@@ -60,11 +56,7 @@ def one(seed: int, robot: str, images: str = "", film: str = "", into: str = "",
     except InputError as error:
         return {"seed": seed, "no_world": str(error)[:200]}
     pick = Pick(world, simulated_arm(robot), seed, _catalogue[0], drop)
-    camera = Camera(pick, images, film) if images or film else None
-    row = pick.run(camera.carry_out if camera is not None else None)
-    if camera is not None:
-        camera.keep(row)
-    return row | {"seconds": round(time.process_time() - begun, 2)}
+    return pick.run() | {"seconds": round(time.process_time() - begun, 2)}
 
 
 def verdict_of(row: Row) -> str:
@@ -150,23 +142,18 @@ def families(rows: Sequence[Row]) -> dict[str, str]:
     return {name: f"{sum(done)} of {len(done)}" for name, done in sorted(found.items())}
 
 
-def series(rows: Sequence[Row]) -> list[tuple[str, float, float, float, int]]:
-    """p50, p95 and most of each measure."""
+def series(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Spread of each measure."""
     worlds = [row for row in rows if "ended" in row]
     every: Mapping[str, list[float]] = {
         "planning one motion, wall s": [wall for row in worlds for wall in row["planning_s"]],
         "a plan lasts, s": [row["duration_s"] for row in worlds if "duration_s" in row],
-        "one trajectory / TOPP-RA": [ratio for row in worlds for ratio in row.get("against_toppra", ())],
         "on the target before the grip, N": [row["pressed_n"] for row in worlds if "pressed_n" in row],
         "on another object, N": [row["others_n"] for row in worlds if "others_n" in row],
         "turned while carried, at the end, degrees": [r["tilt_deg"] for r in worlds if r["ended"] == "delivered"],
         "a world, processor s": [row["seconds"] for row in worlds],
     }
-    return [
-        (name, *np.round(np.percentile(values, [50, 95, 100]), 3).tolist(), len(values))
-        for name, values in every.items()
-        if values
-    ]
+    return spreads(every)
 
 
 def rows_of(
@@ -178,34 +165,19 @@ def rows_of(
     """
     waiting, found = iter(seeds), 0
     while found < n and time.monotonic() < end:
-        for row in _batch(waiting, min(n - found, BATCH * processes), catalogue, processes, end, options):
+        jobs = [(seed, *options) for seed in islice(waiting, min(n - found, BATCH * processes))]
+        if not jobs:
+            return
+        for row in in_processes(one, jobs, processes, end, begin, (catalogue,)):
             found += "ended" in row
             yield row
-
-
-def _batch(
-    waiting: Iterator[int], n: int, catalogue: Catalogue, processes: int, end: float, options: Options
-) -> Iterator[Row]:
-    """Rows of so many worlds, by processes of their own."""
-    found = 0
-    with ProcessPoolExecutor(processes, initializer=begin, initargs=(catalogue,)) as pool:
-        running: set[Future[Row]] = {pool.submit(one, next(waiting), *options) for _ in range(min(processes, n))}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for each in done:
-                row = each.result()
-                found += "ended" in row
-                if found + len(running) < n and time.monotonic() < end:
-                    running.add(pool.submit(one, next(waiting), *options))
-                yield row
 
 
 def keep(rows: list[Row], setting: Row) -> tuple[Row, list[Claim]]:
     """Write what there is."""
     rows.sort(key=lambda row: row["seed"])
     figures, claims = summary(rows)
-    times = {name: {"p50": a, "p95": b, "most": c, "n": n} for name, a, b, c, n in series(rows)}
-    measured = {"setting": setting, **figures, "times": times, "rows": rows}
+    measured = {"setting": setting, **figures, "times": series(rows), "rows": rows}
     write(title_of(setting), measured, claims)
     return measured, claims
 
@@ -226,25 +198,21 @@ def lines_of(name: str, value: Any) -> list[tuple[str, str]]:
 
 def main() -> int:
     """Measure, print and write."""
-    n, first = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED))
-    processes, end = max(1, int(option("processes", 1))), time.monotonic() + 60 * option("minutes", math.inf)
-    robot, sources = word("robot", PANDA.name), word("sources", "")
-    images, film, into = word("draw", ""), word("film", ""), word("into", "")
-    drop = option("drop", 0.0) if "--drop" in sys.argv else None
-    setting: Row = {"robot": robot, "asked_for": n, "first_seed": first, "into": into, "drop": drop}
-    rows: list[Row] = []
-    if "--add" in sys.argv:
-        sys.argv.remove("--add")
-        rows = json.loads((RESULTS / f"{title_of(setting)}.json").read_text())["rows"]
+    run = {"n": WORLDS, "first_seed": FIRST_SEED, "processes": 1, "minutes": math.inf, "add": False}
+    given = arguments(__doc__, **run, robot=PANDA.name, into="", drop=float, sources="")
+    n, first, robot, into = given.n, given.first_seed, given.robot, given.into
+    end = time.monotonic() + 60 * given.minutes
+    setting: Row = {"robot": robot, "asked_for": n, "first_seed": first, "into": into, "drop": given.drop}
+    rows: list[Row] = json.loads((RESULTS / f"{title_of(setting)}.json").read_text())["rows"] if given.add else []
     simulated_arm(robot)
     there = {row["seed"] for row in rows}
     left = n - sum("ended" in row for row in rows)
     seeds = (seed for seed in range(first, first + 100 * max(1, n)) if seed not in there)
     if left > 0:
-        places = places_of(sources.split())
+        places = places_of(given.sources.split())
         with tempfile.TemporaryDirectory() as folder, catalogue_of(places, Path(folder)) as catalogue:
             setting["objects"] = len(catalogue.files)
-            for row in rows_of(seeds, left, catalogue, processes, end, (robot, images, film, into, drop)):
+            for row in rows_of(seeds, left, catalogue, max(1, given.processes), end, (robot, into, given.drop)):
                 rows.append(row)
                 print(line_of(row), file=sys.stderr, flush=True)
                 keep(rows, setting)
@@ -252,7 +220,7 @@ def main() -> int:
     told = [line for k, v in measured.items() if k not in ("rows", "times", "setting") for line in lines_of(k, v)]
     where = f"{robot}, into the {into}" if into else robot
     table(f"{measured['worlds']} tables of others' objects, {where}, from seed {first}", ("", ""), told)
-    table("times and forces", ("", "p50", "p95", "most", "n"), series(rows))
+    table("times and forces", ("", "p50", "p95", "most", "n"), [(k, *v.values()) for k, v in measured["times"].items()])
     return finish(title_of(setting), measured, claims)
 
 

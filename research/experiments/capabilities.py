@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claim: contrast, parts, contact, places, votes for "up", and names each answer what nothing else does.
 
-    python -m research.experiments.capabilities --frames DIR [--frames DIR ...] [--before CHECKOUT] [--name NAME]
+    python -m research.experiments.capabilities --frames DIR [--frames DIR ...] [--name NAME]
 
 Each DIR is a folder of frames with cases (docs/evaluation.md). The resolver as it is, against resolvers that have one
-capability taken out, by the same code otherwise; and with --before against an older version: CHECKOUT is a working
-copy with an environment of its own in .venv, whose answers are scored by this version.
+capability taken out, by the same code otherwise.
 
-What is taken out: *contrast*: as in research.experiments.contrast; *parts*: compartments, boards, drawers and burners
-in the geometry of the whole, so that only the stated share is left; *contact*: the surface beneath an object, so that
-its supporting object's highest point counts; *places*: the measured foot, what is hidden behind a rim, stacks, and
-room beneath; *up*: votes of the objects for the plane they stand on, so that it is the largest one in the image;
-*names*: labels that fit by their head noun alone, or as less or more specific ones; *symmetry*: hidden sides.
+What is taken out: *contrast*: of distances, directions of spread and colours (docs/relations.md), so that an object is
+what its own limits say; *parts*: compartments, boards, drawers and burners in the geometry of the whole, so that only
+the stated share is left; *contact*: the surface beneath an object, so that its supporting object's highest point
+counts; *places*: the measured foot, what is hidden behind a rim, stacks, and room beneath; *up*: votes of the objects
+for the plane they stand on, so that it is the largest one in the image; *names*: labels that fit by their head noun
+alone, or as less or more specific ones; *symmetry*: hidden sides.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -29,19 +26,16 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish, table
 from research.experiments import RESULTS
-from research.experiments.caution import REAL_FRAMES
-from research.experiments.contrast import without_contrast
 from spatial_vlm_lab.scoring.score import score
-from spatial_vlm_ros.evaluation.answering import AnsweredCase, answer_cases, given_answers
+from spatial_vlm_ros.evaluation.answering import answer_cases
 from spatial_vlm_ros.evaluation.frame_folder import Case
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.geometry import extent, support
-from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.perception import labels
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.spatial import placement, tops
+from spatial_vlm_ros.spatial import clauses, phrase_scorer, placement, superlatives, tops
 from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts import finding
 from spatial_vlm_ros.spatial.relations import pairs
@@ -56,6 +50,24 @@ def _none(*_: Any) -> tuple[()]:
 
 def _nothing(*_: Any) -> None:
     return None
+
+
+@contextmanager
+def without_contrast() -> Iterator[None]:
+    """The middle one is that across, and further colours do not matter."""
+
+    def across(layout: Any, view: Any, member: Any) -> Any:
+        return superlatives.in_the_middle(superlatives.key_of("leftmost", layout, view), member)
+
+    def no_more(_: Any, layout: Any, __: Any) -> Any:
+        return np.zeros(len(layout), np.bool_)
+
+    with (
+        mock.patch.object(clauses, "CONTRASTED", {}),
+        mock.patch.object(superlatives, "middle_of_spread", across),
+        mock.patch.object(phrase_scorer, "more_than_said", no_more),
+    ):
+        yield
 
 
 @contextmanager
@@ -152,18 +164,7 @@ def run(folder: Path, most: int | None) -> dict[str, Share]:
             if most is None or len(frames) <= most:
                 yield case
 
-    return _shares(folder, answer_cases(folder, Resolver(), watch=first))
-
-
-def run_of(checkout: Path, folder: Path) -> dict[str, Share]:
-    """Shares of what another version answers of a folder, by its own command."""
-    command = (".venv/bin/python", "-m", "spatial_vlm_ros.cli", "resolve", "--frames", str(folder.resolve()), "--json")
-    lines = subprocess.run(command, cwd=checkout, stdout=subprocess.PIPE, check=False).stdout.splitlines()
-    return _shares(folder, given_answers(folder, (resolution_from_json(json.loads(line)) for line in lines)))
-
-
-def _shares(folder: Path, answered: Iterable[AnsweredCase]) -> dict[str, Share]:
-    found = list(answered)
+    found = list(answer_cases(folder, Resolver(), watch=first))
     cases = [one.case for one in found]
     result = score(cases, [one.resolution for one in found], load_truths(folder, cases))
     due = [case for case in result.cases if case.expected_status is Status.OK]
@@ -176,20 +177,13 @@ def _shares(folder: Path, answered: Iterable[AnsweredCase]) -> dict[str, Share]:
 
 def main() -> int:
     """Measure and write."""
-    parser = argparse.ArgumentParser(prog="python -m research.experiments.capabilities")
-    parser.add_argument("--frames", type=Path, action="append", help="folder of frames; may be repeated")
-    parser.add_argument("--before", type=Path, help="working copy of an older version, with its .venv")
-    parser.add_argument("--most", type=int, help="frames looked at of each folder")
-    parser.add_argument("--name", default="capabilities", help="of the file of figures")
-    options, sys.argv[1:] = parser.parse_known_args()
+    options = arguments(__doc__, frames=[Path], most=int, name="capabilities")
     found: dict[str, dict[str, dict[str, Share]]] = {}
     for folder in options.frames or [REAL_FRAMES]:
         found[folder.name] = {}
         for name, without in WITHOUT.items():
             with without():
                 found[folder.name][name] = run(folder, options.most)
-        if options.before is not None:
-            found[folder.name]["older version"] = run_of(options.before, folder)
     table(
         "the resolver without one of its capabilities",
         ("frames", "without", "right", "wrong", "right place", "wrong place", "pose where a refusal is due"),

@@ -6,27 +6,23 @@
 Each DIR is a folder of frames with cases (docs/evaluation.md). For every folder: coverage (right answers of those
 that are due) and risk (wrong poses of all poses given, also where a refusal is due) at eleven cautions, the area
 under the risk-coverage curve by confidence, and three guesses that never refuse a name that they find: the first
-detection that fits the noun, the one with the highest score, the one whose label is spelt most like it. Calibration
-of the confidence (Brier, reliability) is reported on each folder with slope and offset fitted on the others.
-Intervals are Wilson's without regard to frames.
+detection that fits the noun, the one with the highest score, the one whose label is spelt most like it. Intervals are
+Wilson's without regard to frames. `--plot` draws the curves of docs/evaluation.md.
 """
 
 from __future__ import annotations
 
-import argparse
 import difflib
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish, table
 from research.experiments import RESULTS
-from research.experiments.calibrating import figures, fit
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases, load_frame
 from spatial_vlm_ros.parameters import DecisionConfig, config_from
@@ -35,19 +31,17 @@ from spatial_vlm_ros.resolver import Resolver, understood
 from spatial_vlm_ros.types import Detection, Resolution, Status
 from spatial_vlm_ros.types.proportions import wilson
 
-REAL_FRAMES = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[3] / "shared" / "data" / "real_rgbd"))
 CAUTIONS = tuple(round(0.1 * step, 1) for step in range(11))
 _FITS = 0.3  # fit of a label from which a guess takes it
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One case: whether an answer is due, whether a pose was given, whether it was the right one, and how sure."""
+    """One case: whether an answer is due, whether a pose was given, and whether it was the right one."""
 
     due: bool
     given: bool
     right: bool
-    posterior: float = 1.0
 
 
 def cases_of(folder: Path, most: int | None) -> list[Case]:
@@ -57,14 +51,10 @@ def cases_of(folder: Path, most: int | None) -> list[Case]:
     return [case for case in cases if case.frame in frames]
 
 
-def of_resolver(
-    folder: Path, cases: Sequence[Case], caution: float | None = None, config: Mapping[str, Any] | None = None
-) -> list[Outcome]:
-    """Answers of the package; the posterior is the confidence before calibration."""
-    plain = {"calibration_slope": 1.0, "calibration_offset": 0.0}
-    if caution is not None:
-        plain["caution"] = caution
-    resolver = Resolver(config_from({**(config or {}), "decision": plain}))
+def of_resolver(folder: Path, cases: Sequence[Case], caution: float) -> list[Outcome]:
+    """Answers of the package, by the confidence before calibration."""
+    plain = {"calibration_slope": 1.0, "calibration_offset": 0.0, "caution": caution}
+    resolver = Resolver(config_from({"decision": plain}))
     outcomes, observed, name = [], None, None
     for case in cases:
         if observed is None or case.frame != name:
@@ -77,7 +67,7 @@ def of_resolver(
 def _outcome(case: Case, answer: Resolution) -> Outcome:
     due = case.expect is not None and case.expect.status is Status.OK
     right = due and answer.target is not None and case.expect is not None and answer.target.id == case.expect.id
-    return Outcome(due, answer.target is not None, right, answer.confidence)
+    return Outcome(due, answer.target is not None, right)
 
 
 def of_guess(folder: Path, cases: Sequence[Case], choose: Callable[[str, Sequence[Detection]], int]) -> list[Outcome]:
@@ -120,33 +110,6 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def calibrations(runs: dict[str, list[Outcome]]) -> dict[str, Any]:
-    """Brier score and the like of the answers of each folder, fitted on the answers of all others."""
-    config, found = DecisionConfig(), {}
-    for name, outcomes in runs.items():
-        p, right = _answers([outcomes])
-        if len(p) == 0:
-            continue
-        odds = np.log(p / (1 - p))
-        ways = {"as configured": figures(_logistic(config.calibration_slope * odds + config.calibration_offset), right)}
-        others = [run for other, run in runs.items() if other != name]
-        if others and len(_answers(others)[0]):
-            slope, offset = fit(*_answers(others))
-            ways["fitted on the others"] = figures(_logistic(slope * odds + offset), right)
-        found[name] = ways
-    return found
-
-
-def _answers(runs: Sequence[Sequence[Outcome]]) -> tuple[np.ndarray, np.ndarray]:
-    given = [o for run in runs for o in run if o.given]
-    posterior = np.clip(np.array([o.posterior for o in given]), 1e-6, 1 - 1e-6)
-    return posterior, np.array([o.right for o in given], np.float64)
-
-
-def _logistic(x: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-x))
-
-
 def draw(found: dict[str, Any], path: Path) -> None:
     """Risk over coverage, one panel for each folder."""
     import matplotlib as mpl
@@ -184,25 +147,17 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 
 def main() -> int:
     """Measure, draw, write."""
-    parser = argparse.ArgumentParser(prog="python -m research.experiments.caution")
-    parser.add_argument("--frames", type=Path, action="append", help="folder of frames; may be repeated")
-    parser.add_argument("--most", type=int, help="frames looked at of each folder")
-    parser.add_argument("--name", default="caution", help="of the file of figures")
-    parser.add_argument("--plot", type=Path, help="write the curves to this SVG file")
-    options, sys.argv[1:] = parser.parse_known_args()
-    found, at_default = {}, {}
+    options = arguments(__doc__, frames=[Path], most=int, name="caution", plot=Path)
+    found = {}
     for folder in options.frames or [REAL_FRAMES]:
         cases = cases_of(folder, options.most)
         runs = {str(caution): of_resolver(folder, cases, caution) for caution in CAUTIONS}
         guesses = {guess: of_guess(folder, cases, choose) for guess, choose in GUESSES.items()}
-        at_default[folder.name] = runs[str(DecisionConfig().caution)]
         found[folder.name] = {
             "cases": len(cases),
             "caution": {caution: summary(run) for caution, run in runs.items()},
             "guesses": {guess: summary(run) for guess, run in guesses.items()},
         }
-    for name, ways in calibrations(at_default).items():
-        found[name]["calibration"] = ways
     head = ("frames", "way", "right of due (95 %)", "wrong of given (95 %)", "pose where a refusal is due (95 %)")
     table("coverage and risk", head, list(_rows(found)))
     if options.plot:

@@ -7,15 +7,16 @@ failures are printed of smaller ones only.
 
     python -m research.experiments.constructed --items 52 --noise stereo --errors      a report
     python -m research.experiments.constructed --first-seed 0 --only behind --verbose  development
+
+A run of some relations is kept as constructed_NAME, with `--name NAME`. `--with NAME` scores a run together with an
+earlier one of other seeds that is kept under this name.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
-import sys
 import time
 import zlib
 from collections import Counter, defaultdict
@@ -28,7 +29,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import Claim, arguments, finish, share, table
 from research.constructed.building import build
 from research.constructed.distribution import REPORTING_FROM
 from research.constructed.item import Item
@@ -39,7 +40,7 @@ from research.experiments import RESULTS
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.types import Resolution, SpatialQuery, Status
-from spatial_vlm_ros.types.proportions import newcombe, wilson
+from spatial_vlm_ros.types.proportions import newcombe
 
 Say = Callable[[SpatialQuery, np.random.Generator], str]
 ITEMS = 52
@@ -180,11 +181,6 @@ def grouped(outcomes: Sequence[Outcome], key: Callable[[Outcome], str]) -> dict[
     return dict(sorted(groups.items()))
 
 
-def share(oks: Sequence[bool]) -> dict[str, float]:
-    """As kept in JSON."""
-    return dataclasses.asdict(wilson(sum(oks), len(oks)))
-
-
 # ------------------------------------------------------------------------------------------------ report
 
 
@@ -238,55 +234,23 @@ def kept_before(names: Sequence[str]) -> list[Outcome]:
 def keep_confidences(name: str, outcomes: Sequence[Outcome]) -> None:
     """One line of JSON for each item: what calibration needs."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    kept = (
-        "relation",
-        "kind",
-        "tags",
-        "band",
-        "usable",
-        "seed",
-        "expected",
-        "given",
-        "answered",
-        "right",
-        "confidence",
-    )
-    lines = (json.dumps({k: getattr(o, k) for k in kept}) for o in outcomes)
+    told = ("sentence", "text", "ms")  # what `kept_before` does without
+    lines = (json.dumps({k: v for k, v in vars(o).items() if k not in told}) for o in outcomes)
     (RESULTS / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-
-
-def options_of(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """What the command line says, and what is left for the harness."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--items", type=int, default=ITEMS, help="of each relation")
-    parser.add_argument("--first-seed", type=int, default=REPORTING_FROM)
-    parser.add_argument("--only", metavar="RELATION", action="append", help="its scenes only; may be repeated")
-    parser.add_argument("--name", help="where a run of some relations is kept: constructed_NAME")
-    parser.add_argument(
-        "--with",
-        dest="earlier",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="score together with an earlier run of other seeds, kept under this name; may be repeated",
-    )
-    parser.add_argument("--noise", choices=NOISES, default="none")
-    parser.add_argument("--errors", action="store_true", help="the detector errs")
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--verbose", action="store_true", help="print failures; of development seeds only")
-    options, rest = parser.parse_known_args(arguments)
-    unknown = [name for name in options.only or () if name not in RELATIONS]
-    if unknown:
-        parser.error(f"no relation {unknown[0]!r}; there are: {', '.join(RELATIONS)}")
-    return options, rest
 
 
 def main() -> int:
     """Run and write research/results/constructed….json and .jsonl; development and unnamed parts write nothing."""
-    options, rest = options_of(sys.argv[1:])
+    kept = {"name": "", "with": [str], "verbose": False}
+    scenes = {"items": ITEMS, "first_seed": REPORTING_FROM, "only": [str], "noise": NOISES, "errors": False}
+    options = arguments(__doc__, **scenes, jobs=2, **kept)
+    unknown = [name for name in options.only if name not in RELATIONS]
+    if unknown:
+        raise SystemExit(f"no relation {unknown[0]!r}; there are: {', '.join(RELATIONS)}")
     os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's threads would fight with the other processes
     start = time.perf_counter()
-    earlier = kept_before(options.earlier)
+    names = vars(options)["with"]
+    earlier = kept_before(names)
     run = partial(one_relation, say=None, items=options.items, first=options.first_seed, noise=options.noise,
                   errors=options.errors)  # fmt: skip
     with ProcessPoolExecutor(options.jobs) as pool:
@@ -305,21 +269,14 @@ def main() -> int:
         return 0
     if options.verbose:
         print("failures of reporting seeds are not shown: who looks at one makes its seed a development seed")
-    name = "_".join(
-        [
-            "constructed",
-            *([options.noise] if options.noise != "none" else []),
-            *["errors"][: options.errors],
-            *([options.name] if options.name else []),
-        ]
-    )
+    parts = ("constructed", options.noise.replace("none", ""), "errors" * options.errors, options.name)
+    name = "_".join(part for part in parts if part)
     keep_confidences(name, outcomes)
-    sys.argv = [sys.argv[0], *rest]  # what is left is for the harness
     measured = {
         "noise": options.noise,
         "errors": options.errors,
         "seeds": list(used),
-        "with": options.earlier,
+        "with": names,
         "seconds": round(time.perf_counter() - start, 1),
         "seconds_making": round(sum(making for _, _, making in results), 1),
         "resolver_ms_median": round(float(np.median([o.ms for o in outcomes])), 2),

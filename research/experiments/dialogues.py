@@ -22,7 +22,6 @@ The offered answers are checked against the truth where there is one: "the left 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -35,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import Claim, arguments, finish, table
 from research.experiments import RESULTS
 from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros import Resolver
@@ -390,15 +389,9 @@ def of_constructed(n: int, first_seed: int) -> Iterator[Setting]:
 
 def main() -> int:
     """Hold the dialogues, print and keep the counts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=Path, action="append", default=[], help="folder of frames with cases")
-    parser.add_argument("--most", type=int, help="frames of each folder")
-    parser.add_argument("--tables", type=int, default=0, help="random tables")
-    parser.add_argument("--constructed", type=int, default=0, help="scenes built by construction")
-    parser.add_argument("--first-seed", type=int, default=0, help="of the scenes that are made")
-    parser.add_argument("--name", default="dialogues", help="of the file of results")
-    parser.add_argument("--verbose", action="store_true", help="print the dialogues that did not end right")
-    options, sys.argv[1:] = parser.parse_known_args()
+    options = arguments(
+        __doc__, frames=[Path], most=int, tables=0, constructed=0, first_seed=0, name="dialogues", verbose=False
+    )
     ended: list[Ended] = []
     false_offers: list[str] = []
     questions: Counter[str] = Counter()

@@ -12,9 +12,7 @@ development.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import Claim, arguments, finish, table
 from research.experiments import RESULTS
 from research.speech import canonical, random_query, random_style, say
 from spatial_vlm_ros.errors import NotUnderstoodError
@@ -255,11 +253,7 @@ def report(score: Mapping[str, Any]) -> list[Claim]:
 
 def main() -> int:
     """Run and write research/results/paraphrases.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--n", type=int, default=5000)
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--verbose", action="store_true", help="seeds from 0: print every failure, keep nothing")
-    options, rest = parser.parse_known_args()
+    options = arguments(__doc__, n=5000, jobs=2, verbose=False)
     first = 0 if options.verbose else FIRST_SEED
     with ProcessPoolExecutor(options.jobs) as pool:
         outcomes = list(pool.map(one_seed, range(first, first + options.n), chunksize=50))
@@ -269,7 +263,6 @@ def main() -> int:
         for outcome in sorted((o for o in outcomes if o.problem), key=lambda o: o.problem):
             print(f"{outcome.problem} | {outcome.seed} {outcome.style} | {outcome.sentence} | {outcome.meaning}")
         return 0
-    sys.argv = [sys.argv[0], *rest]  # what is left is for the harness
     return finish("paraphrases", {"seeds": [first, first + options.n], **score}, claims, RESULTS)
 
 

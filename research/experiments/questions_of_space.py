@@ -10,10 +10,8 @@ of the band of docs/evaluation.md. A length is right where its interval holds th
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.harness import Claim, finish, table
+from benchmarks.harness import Claim, arguments, finish, table
 from research.constructed.building import build_scene
 from research.constructed.distribution import EXACT, REPORTING_FROM
 from research.constructed.noise import NOISES, measured
@@ -109,12 +107,7 @@ def share(outcomes: Sequence[SpaceOutcome]) -> dict[str, float]:
 
 def main() -> int:
     """Run and write research/results/questions_of_space.json; development seeds write nothing."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--scenes", type=int, default=3, help="seeds")
-    parser.add_argument("--every", type=int, default=3, help="of the relations of a seed every so many are built")
-    parser.add_argument("--first-seed", type=int, default=REPORTING_FROM)
-    parser.add_argument("--verbose", action="store_true", help="print misses; of development seeds only")
-    options, rest = parser.parse_known_args()
+    options = arguments(__doc__, scenes=3, every=3, first_seed=REPORTING_FROM, verbose=False)
     os.environ.setdefault("LP_NUM_THREADS", "1")
     cv2.setNumThreads(1)
     outcomes = list(asked(range(options.first_seed, options.first_seed + options.scenes), options.every))
@@ -160,7 +153,6 @@ def main() -> int:
         Claim("distances within their interval", covered, 90, "%", least=True),
         Claim("distances within their interval, at most", covered, 97, "%"),
     ]
-    sys.argv = [sys.argv[0], *rest]
     return finish("questions_of_space", found, claims, RESULTS)
 
 

@@ -35,7 +35,6 @@ SHOWN = ("crock", "screwdriver", "shears", "can opener", "magnifying glass", "di
 HEADSET = 101.3
 """About which the headset is turned to lie on its ear cups and its band, degrees."""
 PLAIN = ("red", "blue", "green", "yellow", "white")
-STICKS = ("black", "blue", "red")
 POT = ((0, 0), (0.038, 0), (0.055, 0.085), (0.06, 0.085), (0.06, 0.1), (0.052, 0.1), (0.034, 0.012), (0, 0.012))
 BOWL = (
     (0, 0), (0.04, 0), (0.075, 0.03), (0.09, 0.065), (0.085, 0.065), (0.07, 0.034), (0.038, 0.007), (0, 0.007)

@@ -5,7 +5,7 @@
 
 psi is a perceptron 64 -> 512 -> 768 -> d with SiLU and LayerNorm after each hidden layer; it does not depend on the
 image (Dorkenwald et al., CVPR 2024, arXiv 2402.08657). For d = 1024 it has 1,217,280 parameters, and only these are
-trained: Adam, rate 1e-3, no decay, on pasted images (`paste.py`), with next-token cross-entropy on the words of the
+trained: Adam, rate 1e-3, no decay, on images with pasted objects, with next-token cross-entropy on the words of the
 location. It was published for OpenFlamingo (patch tokens only) and BLIP-2; here it goes before the projector.
 
 As published, psi is not zero at first: an untrained PIN disturbs a model.
