@@ -17,8 +17,15 @@ from spatial_vlm_ros.perception import cost
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.probing import ConventionVerdict, Refer, probe
-from spatial_vlm_ros.perception.probing_backends import ConventionError, Writer, check_convention, probe_grounder
+from spatial_vlm_ros.perception.probing import (
+    ConventionError,
+    ConventionVerdict,
+    Refer,
+    Writer,
+    check_convention,
+    probe,
+    probe_grounder,
+)
 from spatial_vlm_ros.perception.probing_images import EXTENT, PLACES, SIZES, probe_images, read_numbers
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 

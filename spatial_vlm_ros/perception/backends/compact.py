@@ -14,7 +14,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnfamiliarImageError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.language.lexicon import NOT
-from spatial_vlm_ros.perception.backends.shipped import shipped_model
+from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb

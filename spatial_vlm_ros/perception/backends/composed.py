@@ -13,6 +13,7 @@ from typing import Any
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends.loading import learnt_from
+from spatial_vlm_ros.perception.backends.sam2 import with_masks
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.judging import AskedJudge, RelationJudge, RelationQuestion
@@ -94,16 +95,7 @@ def load(
     judge: str = "",
     judge_options: str = "",
 ) -> Grounder:
-    """Load the backends.
-
-    Args:
-        options: options of that backend, "name=value name=value".
-        masks: "" or "sam2": adds masks to boxes that have none.
-        masks_options: options of SAM 2: model=… and the settings of onboard.RuntimeSettings.
-        second_opinion: name of the backend that is asked for the whole phrase; "" = the grounder, if it can refer.
-        judge: folder of a model that judges relations, of a class in vlm/parts.py, for example from `spatial-vlm
-            adapt`; "" = the grounder or the second opinion, if they can judge.
-    """
+    """Load the backends. Options: docs/backends.md."""
     for name, backend, given in (
         ("masks_options", masks, masks_options),
         ("second_opinion_options", second_opinion, second_opinion_options),
@@ -114,12 +106,16 @@ def load(
             raise InputError(f"option {name}", repr(given), f"none without {kind}", f"name {kind}, or leave it out")
     found = load_grounder(grounder, parse_options(options))
     if masks:
-        from spatial_vlm_ros.perception.backends.sam2 import with_masks
-
         chosen = parse_options(masks_options)
         found = with_masks(found, masks, chosen.pop("model", ""), **chosen)
     if judge:
-        found = JudgedGrounder(found, _judge(judge, judge_options), learnt_from(Path(judge).expanduser()))
+        from spatial_vlm_ros.perception.backends import scoring  # needs torch
+
+        asked_as = parse_options(judge_options)
+        if unknown := [name for name in asked_as if name not in _JUDGE_OPTIONS]:
+            raise InputError("judge_options", ", ".join(unknown), ", ".join(_JUDGE_OPTIONS))
+        asked_judge = AskedJudge(scoring.load(model=judge, **asked_as))
+        found = JudgedGrounder(found, asked_judge, learnt_from(Path(judge).expanduser()))
     if not second_opinion:
         return found
     asked = load_grounder(second_opinion, parse_options(second_opinion_options))
@@ -128,14 +124,3 @@ def load(
         repair = "set it to server, vlm, qwen-vl or florence-2"
         raise InputError("option second_opinion", repr(second_opinion), expected, repair)
     return ComposedGrounder(found, asked)  # type: ignore[arg-type]
-
-
-def _judge(folder: str, options: str) -> RelationJudge:
-    """Load a model that judges relations; raises as `scoring.load`, and InputError for unknown options."""
-    from spatial_vlm_ros.perception.backends import scoring
-
-    given = parse_options(options)
-    unknown = [name for name in given if name not in _JUDGE_OPTIONS]
-    if unknown:
-        raise InputError("judge_options", ", ".join(unknown), ", ".join(_JUDGE_OPTIONS))
-    return AskedJudge(scoring.load(model=folder, **given))

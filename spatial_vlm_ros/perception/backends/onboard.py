@@ -17,17 +17,29 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, SpatialVlmError, UnknownNameError
-from spatial_vlm_ros.perception.backends.devices import best_device, best_dtype, is_out_of_memory, needed_torch
+from spatial_vlm_ros.perception.backends.devices import (
+    QUANTIZATION,
+    WeightPlacement,
+    best_device,
+    best_dtype,
+    is_out_of_memory,
+    needed_torch,
+    share_or_size,
+)
 from spatial_vlm_ros.perception.backends.loading import (
     NO_ARGUMENTS,
+    check_room,
+    free_memory,
     model_folder,
     pretrained,
     transformers_class,
+    weight_bytes,
     weight_files,
 )
-from spatial_vlm_ros.perception.backends.placement import QUANTIZATION, WeightPlacement, share_or_size
-from spatial_vlm_ros.perception.backends.weights import check_room, free_memory, weight_bytes
+from spatial_vlm_ros.types import Rgb
 
 if TYPE_CHECKING:
     import torch
@@ -174,7 +186,6 @@ class Runner:
     """Runs the items of a request through a model, within limits of memory and time.
 
     Args:
-        model: the backend's name, for messages.
         resizes: whether the model takes images of any size, so that a smaller one saves memory.
         clock: monotonic time, seconds.
     """
@@ -223,10 +234,19 @@ class Runner:
         if self.settings.compile:
             encoder.compile()
 
-    def warm_up(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> float:
-        """Run once without a time limit; returns the seconds it took. Later requests start at the rung that fitted."""
-        started = self._clock()
-        _, self.top = self._over(items, forward, math.inf)
+    def warm_up(
+        self, item: Item, forward_of: Callable[[Rgb], Callable[[Sequence[Item], int], Sequence[Result]]]
+    ) -> float:
+        """Run once on a grey image with a full batch, without a time limit; returns the seconds it took.
+
+        Later requests start at the rung that fitted.
+
+        Args:
+            item: for example one prompt.
+            forward_of: image → function as for `over`.
+        """
+        started, grey = self._clock(), np.full((480, 640, 3), 127, np.uint8)
+        _, self.top = self._over([item] * self.settings.batch, forward_of(grey), math.inf)
         return self._clock() - started
 
     def over(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> list[Result]:
@@ -318,11 +338,7 @@ class Runner:
 
 
 def check_finite(model: str, **outputs: torch.Tensor) -> None:
-    """Refuse outputs with NaN or infinity; after a threshold they would look like an image without objects.
-
-    Args:
-        model: the backend's name, for messages.
-    """
+    """Refuse outputs with NaN or infinity; after a threshold they would look like an image without objects."""
     for name, values in outputs.items():
         wrong = int((~values.isfinite()).sum())
         if wrong:

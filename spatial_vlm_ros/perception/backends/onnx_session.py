@@ -16,8 +16,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.files.reading import open_regular
-from spatial_vlm_ros.perception.backends.loading import short
-from spatial_vlm_ros.perception.backends.weights import check_room, free_memory
+from spatial_vlm_ros.perception.backends.loading import check_room, free_memory, short
 
 # Check an ONNX file before ONNX Runtime opens it: whether it is complete, and whether it refers to other files.
 #
@@ -63,7 +62,6 @@ def check_graph(path: Path, model: str) -> int:
 
     Args:
         path: an .onnx file; its external data are in the same folder or below it.
-        model: the backend's name, for messages.
 
     Returns:
         Size in bytes of the file and its external data.

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
-from spatial_vlm_ros.perception.backends.shipped import shipped_model
 from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.types import ModelDomain, Rgb

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
-from spatial_vlm_ros.perception.backends.onnx_session import NAME, OnnxDevice
-from spatial_vlm_ros.perception.backends.owl_graphs import (
+from spatial_vlm_ros.perception.backends.model_inputs import tokens_of
+from spatial_vlm_ros.perception.backends.onnx_detector import (
     EMBEDDINGS,
     IMAGE_FILE,
     IMAGE_INPUTS,
@@ -22,6 +21,7 @@ from spatial_vlm_ros.perception.backends.owl_graphs import (
     TEXT_INPUTS,
     TwoGraphs,
 )
+from spatial_vlm_ros.perception.backends.onnx_session import NAME, OnnxDevice
 from spatial_vlm_ros.perception.backends.owl_inputs import preparation
 from spatial_vlm_ros.perception.model_export.graphs import furthest, write_graph
 

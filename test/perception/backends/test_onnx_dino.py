@@ -33,12 +33,17 @@ from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends import grounding_dino
-from spatial_vlm_ros.perception.backends.dino_inputs import DinoTokens, image_size, preparation, scaled
-from spatial_vlm_ros.perception.backends.dino_prompts import joined, read_boxes
+from spatial_vlm_ros.perception.backends.dino_inputs import (
+    DinoTokens,
+    image_size,
+    joined,
+    preparation,
+    read_boxes,
+    scaled,
+)
 from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino, detector_of, load
-from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector
+from spatial_vlm_ros.perception.backends.onnx_detector import INPUTS, OUTPUTS, OnnxDetector, OnnxDino
 from spatial_vlm_ros.perception.backends.onnx_detector import load as load_graph
-from spatial_vlm_ros.perception.backends.onnx_dino import INPUTS, OUTPUTS, OnnxDino
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, asked_as, merged
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.model_export.export import TOLERANCE, DinoExport, export_model, masks_of_text

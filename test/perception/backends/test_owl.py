@@ -30,13 +30,12 @@ from transformers import Owlv2ImageProcessorPil, OwlViTImageProcessorPil
 
 from spatial_vlm_ros.errors import DependencyError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
-from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
 from spatial_vlm_ros.perception.backends.loading import short
-from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, OnnxOwl
+from spatial_vlm_ros.perception.backends.model_inputs import tokens_of
+from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, OnnxOwl, TwoGraphs
 from spatial_vlm_ros.perception.backends.onnx_detector import load as load_graph
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
 from spatial_vlm_ros.perception.backends.owl import OwlDetector, load
-from spatial_vlm_ros.perception.backends.owl_graphs import TwoGraphs
 from spatial_vlm_ros.perception.backends.owl_inputs import preparation
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes
 from spatial_vlm_ros.perception.model_export.export import export_model

@@ -72,7 +72,7 @@ def lessons(kind: str) -> list[Lesson]:
 def _asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be read is asked again in the same words: by hand a model is asked once."""
     rows = {name: dataclasses.replace(row, again="") for name, row in FAMILIES.items()}
-    monkeypatch.setattr(qwen_vl, "ROWS", rows)
+    monkeypatch.setattr(qwen_vl, "FAMILIES", rows)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(KINDS[0], marks=SLOW), *KINDS[1:]])
@@ -148,7 +148,7 @@ def by_hand(folder: Path, put: Putting) -> list[tuple[str, float, float]]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     images = Qwen2VLImageProcessorPil.from_pretrained(folder)
     kind = json.loads((folder / "config.json").read_text())["model_type"]
-    model = getattr(transformers, qwen_vl.FAMILIES[kind].model_class).from_pretrained(folder).eval()
+    model = getattr(transformers, qwen_vl.CLASSES[kind]).from_pretrained(folder).eval()
     results, held = [], None
     for rgb in (CUP_LEFT, CUP_RIGHT):
         seen = dict(images(images=[Image.fromarray(rgb)], return_tensors="pt"))
@@ -262,7 +262,7 @@ def test_a_remedy_is_the_one_put_on_by_hand(plain: Answers, folder: Path, kind: 
 
 
 def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, kind: str, tmp_path: Path) -> None:
-    model = getattr(transformers, qwen_vl.FAMILIES[kind].model_class).from_pretrained(folder)
+    model = getattr(transformers, qwen_vl.CLASSES[kind]).from_pretrained(folder)
     words = model.get_input_embeddings().weight.shape[0]
     model.resize_token_embeddings(words + 40, mean_resizing=False)
     with torch.no_grad():

@@ -283,7 +283,7 @@ def test_what_it_writes_can_be_probed_and_a_model_that_says_the_same_of_every_im
     text, resized = taught.written(CUP_RIGHT, "cup")
     assert text == reply(kind, "cup", RIGHT)
     assert resized == (RESIZED if kind == "qwen2_5_vl" else (192, 96))
-    assert taught.convention.name == qwen_vl.FAMILIES[kind].convention
+    assert taught.convention.name == {"qwen2_5_vl": "resized-absolute", "qwen3_vl": "thousand"}[kind]
     qwen_vl.load(model=str(folder), device="cpu", max_new_tokens="80", probe="yes")
     assert "is not confirmed" in caplog.text
 

@@ -27,12 +27,10 @@ from tiny_vlms import Lesson, scene
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception.backends import devices, florence2, grounding_dino, onboard, qwen_vl, vlm
-from spatial_vlm_ros.perception.backends.devices import is_out_of_memory
+from spatial_vlm_ros.perception.backends.devices import WeightPlacement, is_out_of_memory, on_device, share_or_size
 from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino
-from spatial_vlm_ros.perception.backends.loading import check_tokens
-from spatial_vlm_ros.perception.backends.placement import WeightPlacement, on_device, share_or_size
+from spatial_vlm_ros.perception.backends.loading import check_room, check_tokens, free_memory, weight_bytes
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
-from spatial_vlm_ros.perception.backends.weights import check_room, free_memory, weight_bytes
 from spatial_vlm_ros.perception.backends.word_model import WordModel
 from spatial_vlm_ros.types import NounPhrase
 
