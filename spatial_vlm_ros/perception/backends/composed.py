@@ -13,13 +13,13 @@ from typing import Any
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends.loading import learnt_from
-from spatial_vlm_ros.perception.backends.sam2 import with_masks
+from spatial_vlm_ros.perception.backends.sam2 import WrappedGrounder, with_masks
 from spatial_vlm_ros.perception.domain import domain_of
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.judging import AskedJudge, RelationJudge, RelationQuestion
 from spatial_vlm_ros.perception.referring import Referrer
 from spatial_vlm_ros.perception.replies import NamedObject
-from spatial_vlm_ros.types import ModelDomain, NounPhrase, Rgb
+from spatial_vlm_ros.types import ModelDomain, Rgb
 
 NAME = "composed"
 
@@ -28,21 +28,18 @@ _JUDGE_OPTIONS = ("device", "dtype", "template", "lead")
 _QUESTIONS = ("judge", "scorer", "answer", "box_text")
 
 
-class ComposedGrounder:
-    """A grounder with a second opinion from another model. All other methods are the grounder's.
+class ComposedGrounder(WrappedGrounder):
+    """A grounder with a second opinion from another model.
 
     Questions about relations go to the grounder, or to the other model if the grounder answers none. If one of the two
     accepts only simulated images, real images are refused.
     """
 
     def __init__(self, grounder: Grounder, second_opinion: Referrer) -> None:
-        self.grounder, self.second_opinion = grounder, second_opinion
-        other = domain_of(second_opinion)
-        self.domain: ModelDomain = other if other == "simulated" else domain_of(grounder)
-
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Call the grounder; see Grounder.ground."""
-        return self.grounder.ground(rgb, phrases)
+        super().__init__(grounder)
+        self.second_opinion = second_opinion
+        if domain_of(second_opinion) == "simulated":
+            self.domain = "simulated"
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Call the model of the second opinion; see Referrer.refer."""
@@ -51,37 +48,27 @@ class ComposedGrounder:
     def __getattr__(self, name: str) -> Any:
         if name in ("grounder", "second_opinion"):  # not yet made
             raise AttributeError(name)
-        first = self.grounder
-        if name == "masked" and not hasattr(first, name):
-            return getattr(self.second_opinion, name)
-        if name in _QUESTIONS and not any(hasattr(first, other) for other in _QUESTIONS):
-            return getattr(self.second_opinion, name)
-        return getattr(first, name)
+        asked = _QUESTIONS if name in _QUESTIONS else ("masked",) if name == "masked" else ()
+        other = asked and not any(hasattr(self.grounder, one) for one in asked)
+        return getattr(self.second_opinion if other else self.grounder, name)
 
 
-class JudgedGrounder:
-    """A grounder with another model that judges relations. All other methods are the grounder's.
+class JudgedGrounder(WrappedGrounder):
+    """A grounder with another model that judges relations.
 
     Args:
         domain: domain of the judge; if it is "simulated", real images are refused, whatever the grounder's domain is.
     """
 
     def __init__(self, grounder: Grounder, judge: RelationJudge, domain: ModelDomain = "unknown") -> None:
-        self.grounder, self.judging = grounder, judge
-        self.domain = domain if domain == "simulated" else domain_of(grounder)
-
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Call the grounder; see Grounder.ground."""
-        return self.grounder.ground(rgb, phrases)
+        super().__init__(grounder)
+        self.judging = judge
+        if domain == "simulated":
+            self.domain = domain
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
         """Call the judge; see RelationJudge.judge."""
         return self.judging.judge(rgb, questions, budget_s)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("grounder", "judging"):  # not yet made
-            raise AttributeError(name)
-        return getattr(self.grounder, name)
 
 
 def load(

@@ -144,20 +144,29 @@ class Segmenter:
         return forward
 
 
-class MaskedGrounder:
-    """A grounder whose boxes get masks; masks from the grounder itself are kept.
+class WrappedGrounder:
+    """A grounder around another one; all methods that it does not have (`refer`, `answer`, …) are the other's."""
 
-    All other methods of the grounder (`refer`, `answer`, `written`) are available too.
-    """
-
-    def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
-        self.grounder, self.segmenter = grounder, segmenter
+    def __init__(self, grounder: Grounder) -> None:
+        self.grounder = grounder
         self.domain = domain_of(grounder)
 
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Call the grounder; see Grounder.ground."""
+        return self.grounder.ground(rgb, phrases)
+
     def __getattr__(self, name: str) -> Any:
-        if name in ("grounder", "segmenter"):  # not yet made
+        if name == "grounder":  # not yet made
             raise AttributeError(name)
         return getattr(self.grounder, name)
+
+
+class MaskedGrounder(WrappedGrounder):
+    """A grounder whose boxes get masks; masks from the grounder itself are kept."""
+
+    def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
+        super().__init__(grounder)
+        self.segmenter = segmenter
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Call the grounder and add masks; see Grounder.ground."""

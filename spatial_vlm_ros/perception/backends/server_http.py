@@ -84,7 +84,8 @@ class Address:
         """
         parts = _split(url)
         if parts is None or parts.scheme not in _PORTS or not parts.hostname:
-            raise InputError("url of the model server", _shown(url), "an http or https address", _WRITE)
+            shown = "one that cannot be read" if "@" in url else repr(url[:80])
+            raise InputError("url of the model server", shown, "an http or https address", _WRITE)
         if "@" in parts.netloc:
             repair = "leave user and password out; set key_env to the variable that holds the API key"
             raise InputError("url of the model server", "a user or a password in it", "an address without them", repair)
@@ -134,10 +135,6 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts
-
-
-def _shown(url: str) -> str:
-    return "one that cannot be read" if "@" in url else repr(url[:80])
 
 
 @dataclass(frozen=True)
@@ -411,18 +408,13 @@ class Client:
             return ServerDownError(self.name, reason, _START, transient=True, retry_after_s=after)
         if status >= 500:
             return ServerDownError(self.name, reason, _SEE_LOG)
-        return ModelError(self.name, reason, self._repair(status))
-
-    def _repair(self, status: int) -> str:
-        if status in (401, 403):
-            if self._credential is None:
-                return "set the option key_env to the environment variable that holds the API key"
-            return f"check the API key in the environment variable {self._credential.variable}"
-        if status in (404, 405):
-            return f"check url and model; {self._address} should list its models at /models"
-        if status == 413:
-            return "lower longest_side"
-        return "check model, and set schema=none or logprobs=no if the server does not know them"
+        key = "set the option key_env to the environment variable that holds the API key"
+        if self._credential is not None:
+            key = f"check the API key in the environment variable {self._credential.variable}"
+        there = f"check url and model; {self._address} should list its models at /models"
+        otherwise = "check model, and set schema=none or logprobs=no if the server does not know them"
+        repairs = {401: key, 403: key, 404: there, 405: there, 413: "lower longest_side"}
+        return ModelError(self.name, reason, repairs.get(status, otherwise))
 
 
 def _message(data: bytes) -> bytes:
