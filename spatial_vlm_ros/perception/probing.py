@@ -41,6 +41,7 @@ BINS_OF_TOKENS: Mapping[str, int] = MappingProxyType({"<loc_": 1000, "<loc": 102
 ROUNDING = 0.003
 """Share of a side: an error that never counts against a convention; models round to a pixel or a thousandth."""
 
+_log = logging.getLogger(__name__)
 _RESIZED_YX = Convention("resized-absolute-yx", "resized", "yx")
 _OTHER_HYPOTHESES = (
     Convention("absolute-yx", "pixel", "yx"),
@@ -326,9 +327,6 @@ _RESIZES: Mapping[str, Callable[[Size], Size]] = MappingProxyType(
     }
 )
 """Ways in which processors are known to resize: whole patches, one longest side, a square."""
-
-
-_log = logging.getLogger(__name__)
 
 
 @runtime_checkable

@@ -86,10 +86,13 @@ _FIRST: dict[str, tuple[str, type, float, str, str]] = {
     "refer": ("words", str, _LONGEST_TEXT, f"text of {_LONGEST_TEXT} bytes at most", "shorten or correct the text"),
     "masked": ("detections", Detection, math.inf, "Detection objects", "build Detection(...) of each"),
     "judge": (
-        "questions", RelationQuestion, MOST_QUESTIONS, f"{MOST_QUESTIONS} RelationQuestions of plain numbers at most",
+        "questions",
+        RelationQuestion,
+        MOST_QUESTIONS,
+        f"{MOST_QUESTIONS} RelationQuestions of plain numbers at most",
         "use float, and ask fewer questions",
     ),
-}  # fmt: skip
+}
 """Method → name, class and greatest length of its first argument, and what to say of another one."""
 
 

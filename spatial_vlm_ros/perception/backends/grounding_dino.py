@@ -9,22 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends.devices import on_device
 from spatial_vlm_ros.perception.backends.dino_inputs import joined, prompts_of, read_boxes, spans_of
-from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json
+from spatial_vlm_ros.perception.backends.loading import model_folder, processor, read_json
 from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, settings
 from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds, together
 from spatial_vlm_ros.perception.backends.sam2 import with_masks
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.types import Rgb
-
-if TYPE_CHECKING:
-    import torch
 
 NAME = "grounding-dino"
 CLASSES = MappingProxyType(
@@ -73,12 +70,6 @@ def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
         repair = f"use a model whose model_type is {' or '.join(CLASSES)}"
         raise ModelError(model, f"{path_or_id} holds a model of type {kind!r}", repair)
     return CLASSES[kind], {name: False for name in _SHARED if kind == "mm-grounding-dino" and name not in told}
-
-
-def detector_of(path_or_id: str, *, model: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load a detector of CLASSES with its weights; arguments and errors as `loading.pretrained`."""
-    cls, unsaid = class_of(path_or_id, model)
-    return pretrained(cls, path_or_id, model=model, device=device, dtype=dtype, arguments=unsaid)
 
 
 class GroundingDino(PhraseDetector):

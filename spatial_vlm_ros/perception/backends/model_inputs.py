@@ -152,11 +152,6 @@ class ClipTokens:
         return ids, mask
 
 
-def tokens_of(folder: Path, length: int, *, model: str) -> ClipTokens:
-    """Load the tokenizer of a model whose folder holds tokenizer.json."""
-    return ClipTokens(read_tokenizer(folder, model), length, model=model)
-
-
 def tokens_for(text_config: Any, path_or_id: str, *, model: str) -> ClipTokens:
     """Load the tokenizer of a transformers model, from whichever files it was published in."""
     tokenizer = processor(path_or_id, model=model, cls="CLIPTokenizer").backend_tokenizer

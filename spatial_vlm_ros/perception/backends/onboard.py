@@ -214,7 +214,7 @@ class Runner:
         arguments: Mapping[str, Any] = NO_ARGUMENTS,
     ) -> Any:
         """Load the model with these settings; arguments as `loading.pretrained`."""
-        found = transformers_class(cls, model=self.model) if isinstance(cls, str) else cls
+        found = transformers_class(cls, model=self.model)
         self.check_class(found)
         self._check_room(model_folder(path_or_id, model=self.model))
         self.settings.limit_memory(self.device)
@@ -265,7 +265,11 @@ class Runner:
         tried: list[Rung] = []
         rung, started = self.top, self._clock()
         while len(done) < len(items):
-            self._check_time(started, budget_s, len(done), len(items))
+            spent = self._clock() - started
+            if spent >= budget_s:
+                reason = f"{spent:.1f} s of {budget_s:g} s are spent with {len(done)} of {len(items)} items done"
+                repair = "raise budget_s, lower longest_px, ask for fewer objects, or use a smaller model or a GPU"
+                raise ModelTimeoutError(self.model, reason, repair)
             results = self._attempt(forward, items[len(done) : len(done) + rung.batch], rung.longest_px)
             if results is not None:
                 done.extend(results)
@@ -294,7 +298,11 @@ class Runner:
         except Exception as error:
             if is_out_of_memory(error):
                 return None
-            raise ModelError(self.model, f"it failed: {type(error).__name__}: {error}", self._repair(error)) from error
+            repair = "set compile=no" if self.settings.compile else "load it again"
+            repair += "; if it fails again, try dtype=float32 or device=cpu"
+            if "no kernel image" in str(error):
+                repair = "this torch is not built for this GPU: install one that is, or use device=cpu"
+            raise ModelError(self.model, f"it failed: {type(error).__name__}: {error}", repair) from error
         if len(results) != len(batch):
             raise ModelError(self.model, f"{len(results)} results for {len(batch)} items", "fix the backend")
         return results
@@ -321,20 +329,6 @@ class Runner:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _repair(self, error: Exception) -> str:
-        if "no kernel image" in str(error):
-            return "this torch is not built for this GPU: install one that is, or use device=cpu"
-        if self.settings.compile:
-            return "set compile=no; if it fails again, try dtype=float32 or device=cpu"
-        return "load it again; if it fails again, try dtype=float32 or device=cpu"
-
-    def _check_time(self, started: float, budget_s: float, done: int, of: int) -> None:
-        spent = self._clock() - started
-        if spent >= budget_s:
-            reason = f"{spent:.1f} s of {budget_s:g} s are spent with {done} of {of} items done"
-            repair = "raise budget_s, lower longest_px, ask for fewer objects, or use a smaller model or a GPU"
-            raise ModelTimeoutError(self.model, reason, repair)
 
 
 def check_finite(model: str, **outputs: torch.Tensor) -> None:

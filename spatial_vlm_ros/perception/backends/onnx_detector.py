@@ -36,7 +36,7 @@ from spatial_vlm_ros.perception.backends.dino_inputs import (
     spans_of,
 )
 from spatial_vlm_ros.perception.backends.loading import read_json
-from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, Ids, Pixels, image_config, tokens_of
+from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, Ids, Pixels, image_config, read_tokenizer
 from spatial_vlm_ros.perception.backends.onboard import option, yes_or_no
 from spatial_vlm_ros.perception.backends.onnx_session import (
     NAME,
@@ -293,7 +293,7 @@ def load(
         side = _number(config.get("vision_config"), "image_size")
         prepare = owl_inputs.preparation(kind, image_config(folder, NAME), side)
         length = _number(config.get("text_config"), "max_position_embeddings") or owl_inputs.LENGTH
-        words = tokens_of(folder, length, model=NAME)
+        words = ClipTokens(read_tokenizer(folder, NAME), length, model=NAME)
         two = not graph and ((folder / TEXT_FILE).exists() or (folder / IMAGE_FILE).exists())
         graphs = TwoGraphs(folder, words, target) if two else OneGraph(graph_file(folder, graph), words, target)
         asked: OnnxOwl | OnnxDino = OnnxOwl(graphs, prepare, prompt or PROMPT)

@@ -21,7 +21,7 @@ from spatial_vlm_ros.geometry.boxes import box_around, overlaps
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.backends.onboard import option
-from spatial_vlm_ros.perception.backends.sam2 import chosen_segmenter
+from spatial_vlm_ros.perception.backends.sam2 import segmenter
 from spatial_vlm_ros.perception.coordinates import Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.grounding_checks import check_detections
@@ -237,7 +237,7 @@ def mask_model_of(
             )
             raise InputError("option masks", got, "a setting that turns points into objects", repair)
         return None
-    return chosen_segmenter(masks, masks_model, **given)
+    return segmenter(masks_model, masks=masks, **given)
 
 
 def _found(mask: Mask | None, point: tuple[float, float], model: str) -> Mask:

@@ -191,23 +191,18 @@ def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "
         masks_model: folder or id of the hub, for example "facebook/sam2.1-hiera-tiny".
         preset: see onboard.PRESETS.
     """
-    return MaskedGrounder(grounder, chosen_segmenter(masks, masks_model, preset, **given)) if masks else grounder
+    return MaskedGrounder(grounder, segmenter(masks_model, preset, masks=masks, **given)) if masks else grounder
 
 
-def chosen_segmenter(masks: str, masks_model: str, preset: str = "auto", **given: str) -> Segmenter:
-    """Load the mask model that the options ask for; arguments and errors as `with_masks`."""
+def segmenter(masks_model: str, preset: str = "auto", *, masks: str = NAME, **given: str) -> Segmenter:
+    """Load the mask model that the options ask for; arguments as `with_masks`."""
     if masks not in KINDS:
         raise UnknownNameError("kind of masks", masks, KINDS)
     if not masks_model:
         raise InputError("option masks_model", "nothing", "a folder or a Hugging Face id", "name the SAM 2 model")
-    return segmenter(masks_model, preset, **given)
-
-
-def segmenter(model: str, preset: str = "auto", **given: str) -> Segmenter:
-    """Load SAM 2; arguments and errors as `with_masks`."""
     runner = Runner(NAME, settings(preset, **given), resizes=False)
-    prepare = preparation(model_folder(model, model=NAME))
-    loaded = runner.load("Sam2Model", model, also=_SAME_WEIGHTS)
+    prepare = preparation(model_folder(masks_model, model=NAME))
+    loaded = runner.load("Sam2Model", masks_model, also=_SAME_WEIGHTS)
     runner.compile(loaded.vision_encoder)
     made = Segmenter(loaded, prepare, runner)
     if runner.settings.warm_up:

@@ -41,7 +41,6 @@ from spatial_vlm_ros.perception.backends.prompts import (
 from spatial_vlm_ros.perception.backends.server_http import (
     DEFAULT_URL,
     Client,
-    Deadline,
     ServerDownError,
     chosen,
     number,
@@ -189,12 +188,12 @@ class ServerGrounder:
             return chat.refer_request(words, sent, self._asking)
         return chat.prompt_request(family.one.format(quoted(words)), sent, self._asking)
 
-    def _said(self, request: dict[str, Any], deadline: Deadline | None = None, partly: bool = False) -> chat.ChatReply:
+    def _said(self, request: dict[str, Any], deadline: float | None = None, partly: bool = False) -> chat.ChatReply:
         body = json.dumps(request).encode("ascii")
         return chat.said(self._client.post("/chat/completions", body, deadline), self.name, partly)
 
     def _ask(
-        self, request: dict[str, Any], rgb: Rgb, sent: chat.SentImage, deadline: Deadline | None = None
+        self, request: dict[str, Any], rgb: Rgb, sent: chat.SentImage, deadline: float | None = None
     ) -> ReplyReading:
         said = self._said(request, deadline, partly=True)
         read = read_reply(

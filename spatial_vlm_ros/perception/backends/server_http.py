@@ -171,26 +171,12 @@ class Credential:
     variable: str
 
 
-@dataclass(frozen=True)
-class Deadline:
-    """A point in time at which an operation must end.
-
-    Args:
-        at: value of time.monotonic, seconds.
-    """
-
-    at: float
-
-    def remaining(self) -> float:
-        """Seconds left; negative after the deadline."""
-        return self.at - time.monotonic()
-
-    def left(self, most: float = math.inf) -> float:
-        """Return the seconds left, at most `most`."""
-        seconds = min(self.remaining(), most)
-        if seconds <= 0.0:
-            raise TimeoutError
-        return seconds
+def _left(deadline: float, most: float = math.inf) -> float:
+    """Seconds until a deadline (time.monotonic), at most `most`; raises TimeoutError after it."""
+    seconds = min(deadline - time.monotonic(), most)
+    if seconds <= 0.0:
+        raise TimeoutError
+    return seconds
 
 
 class Wire(io.RawIOBase):
@@ -203,7 +189,7 @@ class Wire(io.RawIOBase):
         silence_s: longest pause of the other side, seconds.
     """
 
-    def __init__(self, sock: socket.socket, silence_s: float, deadline: Deadline) -> None:
+    def __init__(self, sock: socket.socket, silence_s: float, deadline: float) -> None:
         self._sock, self._silence_s, self._deadline = sock, silence_s, deadline
 
     def makefile(self, _mode: str) -> io.BufferedReader:
@@ -216,14 +202,14 @@ class Wire(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Receive the available bytes, at least one unless the other side has closed the connection."""
-        self._sock.settimeout(self._deadline.left(self._silence_s))
+        self._sock.settimeout(_left(self._deadline, self._silence_s))
         return self._sock.recv_into(buffer)
 
     def sendall(self, data: bytes) -> None:
         """Send all data in pieces, checking the clock before each."""
         view = memoryview(data)
         for start in range(0, len(view), _CHUNK):
-            self._sock.settimeout(self._deadline.left(self._silence_s))
+            self._sock.settimeout(_left(self._deadline, self._silence_s))
             self._sock.sendall(view[start : start + _CHUNK])
 
     def close(self) -> None:
@@ -247,15 +233,13 @@ class Client:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._address, self._limits, self.name, self._credential = address, limits, name, credential
-        self._tls = tls
-        if address.scheme == "https" and tls is None:
-            self._tls = ssl.create_default_context()
+        self._tls = tls or (ssl.create_default_context() if address.scheme == "https" else None)
 
-    def deadline(self) -> Deadline:
-        """Deadline of a request that begins now."""
-        return Deadline(time.monotonic() + self._limits.budget_s)
+    def deadline(self) -> float:
+        """Deadline of a request that begins now, as time.monotonic has it, seconds."""
+        return time.monotonic() + self._limits.budget_s
 
-    def post(self, path: str, body: bytes, deadline: Deadline | None = None) -> bytes:
+    def post(self, path: str, body: bytes, deadline: float | None = None) -> bytes:
         """Send a JSON body and return the body of the response 200; retry if the server is busy or unreachable.
 
         Args:
@@ -263,7 +247,7 @@ class Client:
             body: JSON bytes.
             deadline: deadline shared by several posts of one request; None = one of its own.
         """
-        deadline = deadline or self.deadline()
+        deadline = self.deadline() if deadline is None else deadline
         attempt = 0
         while True:
             attempt += 1
@@ -271,14 +255,14 @@ class Client:
                 return self._follow(self._address.path + path, body, deadline)
             except ServerDownError as error:
                 pause = error.retry_after_s if error.retry_after_s is not None else _FIRST_PAUSE_S * 2 ** (attempt - 1)
-                if not error.transient or attempt > self._limits.retries or pause >= deadline.remaining():
+                if not error.transient or attempt > self._limits.retries or pause >= deadline - time.monotonic():
                     if attempt == 1:
                         raise
                     reason = f"{error.reason} (attempt {attempt})"
                     raise type(error)(self.name, reason, error.repair) from error
             time.sleep(pause)
 
-    def _follow(self, target: str, body: bytes, deadline: Deadline) -> bytes:
+    def _follow(self, target: str, body: bytes, deadline: float) -> bytes:
         """Make one attempt and follow redirects that stay on the same server."""
         for _ in range(_MOST_REDIRECTS + 1):
             status, headers, data = self._exchange(target, body, deadline)
@@ -295,7 +279,7 @@ class Client:
             target = moved
         raise ModelError(self.name, f"it redirected more than {_MOST_REDIRECTS} times", "set url to the final address")
 
-    def _exchange(self, target: str, body: bytes, deadline: Deadline) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _exchange(self, target: str, body: bytes, deadline: float) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Make one request on its own connection: status, headers, body."""
         headers = {
             "Content-Type": "application/json",
@@ -328,19 +312,19 @@ class Client:
             raise ServerDownError(self.name, reason, _SEE_LOG)
         return data
 
-    def _connected(self, deadline: Deadline) -> socket.socket:
+    def _connected(self, deadline: float) -> socket.socket:
         """Open a socket, with TLS if the address needs it."""
-        connecting = Deadline(min(deadline.at, time.monotonic() + self._limits.connect_s))
+        connecting = min(deadline, time.monotonic() + self._limits.connect_s)
         failure: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in self._addresses(connecting):
             sock = socket.socket(family, kind, protocol)
             try:
-                sock.settimeout(connecting.left())
+                sock.settimeout(_left(connecting))
                 sock.connect(address)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._tls is None:
                     return sock
-                sock.settimeout(connecting.left())
+                sock.settimeout(_left(connecting))
                 return self._tls.wrap_socket(sock, server_hostname=self._address.host)
             except ssl.SSLError:
                 sock.close()
@@ -350,7 +334,7 @@ class Client:
                 failure = error
         raise failure
 
-    def _addresses(self, deadline: Deadline) -> list[Any]:
+    def _addresses(self, deadline: float) -> list[Any]:
         """Look the host up on a separate thread, because the system's resolver has no time limit."""
         answer: queue.SimpleQueue[list[Any] | OSError] = queue.SimpleQueue()
 
@@ -362,7 +346,7 @@ class Client:
 
         threading.Thread(target=look, name="model server look-up", daemon=True).start()
         try:
-            found = answer.get(timeout=deadline.left())
+            found = answer.get(timeout=_left(deadline))
         except queue.Empty:
             raise TimeoutError from None
         if isinstance(found, OSError):
@@ -370,12 +354,12 @@ class Client:
         return found
 
     @contextlib.contextmanager
-    def _failures_translated(self, deadline: Deadline, late: str) -> Iterator[None]:
+    def _failures_translated(self, deadline: float, late: str) -> Iterator[None]:
         """Turn network and HTTP errors into a ModelError with advice; `late` says what a timeout means."""
         try:
             yield
         except TimeoutError as error:
-            spent = deadline.remaining() <= 0.0
+            spent = time.monotonic() >= deadline
             reason = f"it gave no complete reply within {self._limits.budget_s:g} s" if spent else f"it {late}"
             raise ServerTimeoutError(self.name, reason, _SLOW) from error
         except ssl.SSLCertVerificationError as error:

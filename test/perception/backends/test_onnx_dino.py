@@ -41,7 +41,8 @@ from spatial_vlm_ros.perception.backends.dino_inputs import (
     read_boxes,
     scaled,
 )
-from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino, detector_of, load
+from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino, class_of, load
+from spatial_vlm_ros.perception.backends.loading import pretrained
 from spatial_vlm_ros.perception.backends.onnx_detector import INPUTS, OUTPUTS, OnnxDetector, OnnxDino
 from spatial_vlm_ros.perception.backends.onnx_detector import load as load_graph
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, asked_as, merged
@@ -150,7 +151,9 @@ def test_heads_of_a_config_that_does_not_speak_of_them_are_each_layers_own(tmp_p
     kept = {name: value for name, value in config.items() if not name.endswith("_embed_share")}
     assert len(kept) == len(config) - 2
     (tmp_path / "config.json").write_text(json.dumps(kept))
-    read = detector_of(str(tmp_path), model="test", device=torch.device("cpu"), dtype=torch.float32)
+    cls, unsaid = class_of(str(tmp_path), "test")
+    where = {"device": torch.device("cpu"), "dtype": torch.float32}
+    read = pretrained(cls, str(tmp_path), model="test", arguments=unsaid, **where)
     expected, got = made.state_dict(), read.state_dict()
     assert not torch.equal(expected["bbox_embed.0.layers.0.weight"], expected["bbox_embed.1.layers.0.weight"])
     for name in expected:
@@ -327,7 +330,7 @@ def test_boxes_and_scores_are_those_of_the_backend_with_torch(
 ) -> None:
     options = {"threshold": "0.5", "at_once": at_once}
     found = opened(exported[1], **options).boxes(patches(size), CATEGORIES)
-    expected = by_torch(exported[0], **options)._found(patches(size), CATEGORIES)
+    expected = by_torch(exported[0], **options).boxes(patches(size), CATEGORIES)
     assert len(expected.score) > 10
     np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=0.01)
     np.testing.assert_allclose(found.score, expected.score, atol=1e-4)
