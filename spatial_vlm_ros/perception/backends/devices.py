@@ -197,11 +197,24 @@ class WeightPlacement:
         if self.attn_implementation != "auto":
             given["attn_implementation"] = self.attn_implementation
         if self.quantization:
-            given |= {"quantization_config": _quantization(self.quantization, dtype), "device_map": {"": device}}
+            transformers = importlib.import_module("transformers")
+            if self.quantization == "torchao-int8":
+                int8 = importlib.import_module("torchao.quantization").Int8WeightOnlyConfig()
+                config = transformers.TorchAoConfig(int8)
+            elif self.quantization == "bnb-8bit":
+                config = transformers.BitsAndBytesConfig(load_in_8bit=True)
+            else:  # NF4 (2305.14314)
+                four = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+                config = transformers.BitsAndBytesConfig(load_in_4bit=True, **four)
+            given |= {"quantization_config": config, "device_map": {"": device}}
         if self.device_map:
             given["device_map"] = self.device_map
-            if self.memory != 1.0:
-                given["max_memory"] = self._most_memory()
+        if self.device_map and self.memory != 1.0:  # free memory, counted as accelerate does; on GPUs up to the limit
+            cuda = importlib.import_module("torch").cuda
+            free: dict[int | str, int] = importlib.import_module("accelerate.utils").get_max_memory()
+            totals = {n: cuda.mem_get_info(n)[1] for n in free if n != "cpu"}
+            limits = {n: int(self.share_of(total) * total) for n, total in totals.items()}
+            given["max_memory"] = {n: min(room, limits.get(n, room)) for n, room in free.items()}
         return given
 
     def limit_memory(self, device: torch.device) -> None:
@@ -220,13 +233,6 @@ class WeightPlacement:
             raise InputError("option memory", got, f"{total / 1e9:.1f} GB, which the GPU has, or less", "lower it")
         return share
 
-    def _most_memory(self) -> dict[int | str, int]:
-        """Bytes by device: the limit for GPUs, and free memory for the CPU, counted as accelerate does."""
-        cuda = importlib.import_module("torch").cuda
-        free: dict[int | str, int] = importlib.import_module("accelerate.utils").get_max_memory()
-        limits = {n: int(self.share_of(cuda.mem_get_info(n)[1]) * cuda.mem_get_info(n)[1]) for n in free if n != "cpu"}
-        return {n: min(room, limits.get(n, room)) for n, room in free.items()}
-
 
 def share_or_size(text: str) -> float:
     """Parse a limit: "0.5" is a share, "6GB" or "4096 MiB" a size in bytes."""
@@ -240,13 +246,3 @@ def share_or_size(text: str) -> float:
 def on_device(images: Any, device: torch.device) -> dict[str, Any]:
     """Keyword argument that makes an image processor prepare images on the GPU, if it can."""
     return {"device": device} if device.type == "cuda" and getattr(images, "backend", "") == "torchvision" else {}
-
-
-def _quantization(name: str, dtype: torch.dtype) -> Any:
-    """The transformers configuration for a name of QUANTIZATION; 4 bits are NF4 (2305.14314)."""
-    transformers = importlib.import_module("transformers")
-    if name == "torchao-int8":
-        return transformers.TorchAoConfig(importlib.import_module("torchao.quantization").Int8WeightOnlyConfig())
-    if name == "bnb-8bit":
-        return transformers.BitsAndBytesConfig(load_in_8bit=True)
-    return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)

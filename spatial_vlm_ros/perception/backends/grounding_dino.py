@@ -101,13 +101,13 @@ class GroundingDino(PhraseDetector):
 
     def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[tuple[str, ...]], int], list[Boxes]]:
         """Return the function that the runner calls with a batch of prompts and a longest side."""
-        image = np.ascontiguousarray(rgb)
+        image, size = np.ascontiguousarray(rgb), (rgb.shape[0], rgb.shape[1])
 
         def forward(prompts: Sequence[tuple[str, ...]], longest_px: int) -> list[Boxes]:
             device, dtype = self.runner.device, self.runner.dtype
             prepare = self._processor.image_processor
-            size = capped(dict(prepare.size), longest_px)
-            images = prepare(images=[image], size=size, return_tensors="pt", **on_device(prepare, device))
+            sides = capped(dict(prepare.size), longest_px)
+            images = prepare(images=[image], size=sides, return_tensors="pt", **on_device(prepare, device))
             images = images.to(device, non_blocking=True)
             texts = self._processor.tokenizer(
                 [joined(prompt) for prompt in prompts], padding=True, return_token_type_ids=True, return_tensors="pt"
@@ -118,26 +118,15 @@ class GroundingDino(PhraseDetector):
                 pixel_mask=images["pixel_mask"].expand(n, -1, -1),
                 **texts,
             )
-            return self._read(output, texts, prompts, categories, (image.shape[0], image.shape[1]))
+            ids = texts["input_ids"]
+            logits, boxes = output.logits[..., : ids.shape[1]].float(), output.pred_boxes.float()
+            asked = texts["attention_mask"].bool()[:, None, :].expand_as(logits)
+            check_finite(NAME, logits=logits[asked], boxes=boxes)
+            found = []
+            for row, prompt in enumerate(prompts):
+                spans = dict(zip(prompt, spans_of(ids[row].tolist(), self._stop, prompt, NAME), strict=True))
+                said, there = logits[row].cpu().numpy(), boxes[row].cpu().numpy()
+                found.append(read_boxes(said, there, spans, categories, self.thresholds.score, size))
+            return found
 
         return forward
-
-    def _read(
-        self,
-        output: Any,
-        texts: Any,
-        prompts: Sequence[tuple[str, ...]],
-        categories: Sequence[str],
-        size: tuple[int, int],
-    ) -> list[Boxes]:
-        """Read the boxes of each prompt from the model's output; size is (height, width) in pixels."""
-        length = texts["input_ids"].shape[1]
-        logits, boxes = output.logits[..., :length].float(), output.pred_boxes.float()
-        asked = texts["attention_mask"].bool()[:, None, :].expand_as(logits)
-        check_finite(NAME, logits=logits[asked], boxes=boxes)
-        found = []
-        for row, prompt in enumerate(prompts):
-            spans = spans_of(texts["input_ids"][row].tolist(), self._stop, prompt, NAME)
-            given = logits[row].cpu().numpy(), boxes[row].cpu().numpy(), dict(zip(prompt, spans, strict=True))
-            found.append(read_boxes(*given, categories, self.thresholds.score, size))
-        return found

@@ -178,11 +178,16 @@ def learnt_from(folder: Path) -> ModelDomain:
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """List the safetensors files of a model's folder."""
+    """List the safetensors files of a model's folder; those of an index must be in the same folder."""
     single, index = (folder / name for name in WEIGHTS)
-    if single.is_file():
-        return (single,)
-    return tuple(folder / shard for shard in _shards(index)) if index.is_file() else ()
+    if single.is_file() or not index.is_file():
+        return (single,) if single.is_file() else ()
+    listed = read_json(index, "index of weights").get("weight_map")
+    names = sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
+    if not names or not all(name.endswith(".safetensors") and Path(name).name == name for name in names):
+        reason = f"{index} does not list safetensors files of its own folder"
+        raise ModelError("index of weights", reason, "fetch the model again")
+    return tuple(folder / name for name in names)
 
 
 def _cached(repository: str, model: str) -> Path | None:
@@ -204,16 +209,6 @@ def _cached(repository: str, model: str) -> Path | None:
 def _complete(folder: Path) -> bool:
     files = weight_files(folder)
     return bool(files) and all(file.is_file() for file in files)
-
-
-def _shards(index: Path) -> tuple[str, ...]:
-    """Names of the weight files in an index; each must be a safetensors file in the same folder."""
-    listed = read_json(index, "index of weights").get("weight_map")
-    names = sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
-    if not names or not all(name.endswith(".safetensors") and Path(name).name == name for name in names):
-        reason = f"{index} does not list safetensors files of its own folder"
-        raise ModelError("index of weights", reason, "fetch the model again")
-    return tuple(names)
 
 
 def _check_config(folder: Path, model_class: Any, model: str, also: tuple[str, ...]) -> None:

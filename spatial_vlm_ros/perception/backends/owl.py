@@ -117,30 +117,24 @@ class OwlDetector(PhraseDetector):
         """
 
         def forward(categories: Sequence[str], _: int) -> list[npt.NDArray[np.float32]]:
+            import torch
+
+            device, model = self.runner.device, self._model
             if not seen:
-                seen.append(self._seen(rgb))
-            logits = self._model.class_predictor(seen[0][0], self._embedded(categories)[None])[0].float()
+                grid = model.image_embedder(torch.from_numpy(self._prepare(rgb)).to(device, self.runner.dtype))[0]
+                features = grid.flatten(1, 2)
+                boxes = model.box_predictor(features, grid).float()
+                check_finite(NAME, boxes=boxes)
+                seen.append((features, boxes[0].cpu().numpy()))
+            base = getattr(model, model.config.model_type)
+            texts = self._tokens([self._prompt.format(category) for category in categories])
+            ids, mask = (torch.from_numpy(part).to(device) for part in texts)
+            pooled = base.text_model(input_ids=ids, attention_mask=mask).pooler_output
+            embedded = torch.nn.functional.normalize(
+                base.text_projection(pooled), dim=-1
+            )  # (C, D), as in the whole model
+            logits = model.class_predictor(seen[0][0], embedded[None])[0].float()
             check_finite(NAME, logits=logits)
             return list(logits[0].T.cpu().numpy())
 
         return forward
-
-    def _seen(self, rgb: Rgb) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
-        import torch
-
-        pixels = torch.from_numpy(self._prepare(rgb)).to(self.runner.device, self.runner.dtype)
-        grid = self._model.image_embedder(pixels)[0]
-        features = grid.flatten(1, 2)
-        boxes = self._model.box_predictor(features, grid).float()
-        check_finite(NAME, boxes=boxes)
-        return features, boxes[0].cpu().numpy()
-
-    def _embedded(self, categories: Sequence[str]) -> torch.Tensor:
-        """(C, D) embeddings of unit length, as in the whole model."""
-        import torch
-
-        base = getattr(self._model, self._model.config.model_type)
-        texts = self._tokens([self._prompt.format(category) for category in categories])
-        ids, mask = (torch.from_numpy(part).to(self.runner.device) for part in texts)
-        pooled = base.text_model(input_ids=ids, attention_mask=mask).pooler_output
-        return torch.nn.functional.normalize(base.text_projection(pooled), dim=-1)

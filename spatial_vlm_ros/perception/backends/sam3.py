@@ -113,7 +113,11 @@ class ConceptDetector(PhraseDetector):
             if not seen:
                 seen.append(self._model.get_vision_features(self._prepare(rgb, device).to(dtype)))
             ids, mask = (torch.from_numpy(part).to(device) for part in self._tokens(asked))
-            output = self._model(vision_embeds=_repeated(seen[0], len(asked)), input_ids=ids, attention_mask=mask)
+            many = {  # a batch of the same image; nothing is copied
+                name: tuple(level.expand(len(asked), -1, -1, -1) for level in seen[0][name])
+                for name in ("fpn_hidden_states", "fpn_position_encoding")
+            }
+            output = self._model(vision_embeds=type(seen[0])(**many), input_ids=ids, attention_mask=mask)
             places = np.array([[category == one for category in categories] for one in asked], np.float64)
             return [self._read(output, n, place, (rgb.shape[0], rgb.shape[1])) for n, place in enumerate(places)]
 
@@ -149,9 +153,3 @@ class ConceptDetector(PhraseDetector):
             box = (left - slack, top - slack, right + slack, bottom + slack)
             masks[n] = mask_above(one.float().sigmoid(), self.mask_threshold, size, box)
         return masks
-
-
-def _repeated(seen: Any, times: int) -> Any:
-    """Expand the features of one image to a batch of the same image; nothing is copied."""
-    levels = {name: seen[name] for name in ("fpn_hidden_states", "fpn_position_encoding")}
-    return type(seen)(**{name: tuple(one.expand(times, -1, -1, -1) for one in some) for name, some in levels.items()})

@@ -309,22 +309,21 @@ def _scored(one: NamedObject) -> NamedObject:
     return dataclasses.replace(one, score=_UNKNOWN if one.score is None else one.score)
 
 
-def _one_place(one: Detection, other: Detection) -> bool:
-    if one.pointed and other.pointed:
-        return math.dist(one.box_xyxy[:2], other.box_xyxy[:2]) <= SAME_POINT
-    return bool(overlaps(one.box_xyxy, other.box_xyxy)[0, 0] >= SAME_BOX)
-
-
 def _same_objects(detections: Sequence[Detection]) -> list[list[int]]:
     """Group detections that are one object under different labels; indices, each group in order."""
+
+    def same(one: Detection, other: Detection) -> bool:
+        if one.label == other.label:
+            return False
+        if one.pointed and other.pointed:
+            return math.dist(one.box_xyxy[:2], other.box_xyxy[:2]) <= SAME_POINT
+        return bool(overlaps(one.box_xyxy, other.box_xyxy)[0, 0] >= SAME_BOX)
+
     groups: list[list[int]] = []
     for n, one in enumerate(detections):
-        for group in groups:
-            others = [detections[m] for m in group]
-            named_otherwise = all(other.label != one.label for other in others)
-            if named_otherwise and all(_one_place(one, other) for other in others):
-                group.append(n)
-                break
-        else:
+        group = next((group for group in groups if all(same(one, detections[m]) for m in group)), None)
+        if group is None:
             groups.append([n])
+        else:
+            group.append(n)
     return groups

@@ -98,14 +98,16 @@ def load(
 
 
 class ChatPrompts:
-    """Makes inputs with a processor's chat template; implements PreparePrompts.
+    """Makes inputs with a processor's chat template, or of image and prompt; implements PreparePrompts.
 
     Args:
         square: whether images are padded to a square first.
+        chat: False for a model without chat template (PaliGemma).
     """
 
-    def __init__(self, processor: Any, device: torch.device, square: bool = False) -> None:
-        self._processor, self._images, self._square = processor, on_device(processor.image_processor, device), square
+    def __init__(self, processor: Any, device: torch.device, *, square: bool = False, chat: bool = True) -> None:
+        self._processor, self._images = processor, on_device(processor.image_processor, device)
+        self._square, self._chat = square, chat
 
     def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
         """See PreparePrompts."""
@@ -114,18 +116,8 @@ class ChatPrompts:
 
             image = Image.fromarray(padded(np.asarray(image.convert("RGB"))))
         shown = reduced(image, longest_px)
-        return chat_inputs(self._processor, shown, prompts, self._images), shown.size
-
-
-class TaskPrompts:
-    """Makes inputs of models without chat template (PaliGemma): image, then prompt; implements PreparePrompts."""
-
-    def __init__(self, processor: Any, device: torch.device) -> None:
-        self._processor, self._images = processor, on_device(processor.image_processor, device)
-
-    def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
-        """See PreparePrompts."""
-        shown = reduced(image, longest_px)
+        if self._chat:
+            return chat_inputs(self._processor, shown, prompts, self._images), shown.size
         inputs = self._processor(
             images=[[shown]] * len(prompts),
             text=[f"{self._processor.image_token}{prompt}" for prompt in prompts],
@@ -165,14 +157,14 @@ def _preparation(processor: Any, kind: str, row: ModelFamily, device: torch.devi
         repair = "set convention=absolute if its pixels are those of the input image"
         raise InputError("option convention", row.convention, f"another one for a model of type {kind}", repair)
     elif kind == "paligemma":
-        return TaskPrompts(processor, device)
+        return ChatPrompts(processor, device, chat=False)
     else:
         square = CONVENTIONS[row.convention].unit == "square"
         if not square and cuts_sides(processor.image_processor):
             got = f"{row.convention}, with a processor that crops the sides of an image"
             repair = "set convention=square-fraction if the model was trained on padded images"
             raise InputError("option convention", got, "the whole image in a square", repair)
-        prepare = ChatPrompts(processor, device, square)
+        prepare = ChatPrompts(processor, device, square=square)
     check_chat_template(NAME, processor)
     return prepare
 
