@@ -335,6 +335,8 @@ def checked(method: str, answer: Any, size: tuple[int, int], n: int, model: str)
         ModelError: the probabilities are not those of `n` questions.
         ShapeError: a mask has another size than the image.
     """
+    if method == "load":
+        return answer
     if method == "judge":
         return check_probabilities(answer, n, model)
     if method == "refer":

@@ -95,6 +95,8 @@ def test_nonsense_is_refused(frame: bytes, words: str) -> None:
 
 
 def test_nothing_found_and_a_request_for_a_phrase_and_its_answer_are_the_same_after_the_wire() -> None:
+    able = wire.Abilities(("ground", "judge"), True, "simulated")
+    assert passed_on("load", able) == able
     again = passed_on("ground", Grounding((), np.zeros((3, 0))), (4, 4))
     assert (again.detections, again.match.shape) == ((), (3, 0))
     request, image = wire.call(7, "refer", IMAGE, "the cup")

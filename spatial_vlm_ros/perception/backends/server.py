@@ -47,13 +47,12 @@ from spatial_vlm_ros.perception.backends.server_http import (
     server_client,
 )
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding, PromptReply
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.probing import check_convention
 from spatial_vlm_ros.perception.relation_marks import Box
-from spatial_vlm_ros.perception.replier import PromptReply
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 

@@ -33,11 +33,10 @@ from spatial_vlm_ros.perception.backends.prompts import (
     read_reply,
 )
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
-from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.grounder import Grounding, PromptReply
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.probing import check_convention
 from spatial_vlm_ros.perception.relation_marks import Box
-from spatial_vlm_ros.perception.replier import PromptReply
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, printable
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
