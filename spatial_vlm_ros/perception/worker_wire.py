@@ -199,7 +199,10 @@ class Channel:
                     raise EOFError
                 self._filled += got
                 if self._filled == _LEAD.size and not self._header:
-                    self._begin(*_lengths(self._buffer))
+                    magic, header_size, body_size = _LEAD.unpack(self._buffer)
+                    if magic != _MAGIC or not 0 < header_size <= LONGEST_HEADER or body_size > LONGEST_BODY:
+                        raise WireError(f"it sent {bytes(self._buffer)!r} at the beginning of a frame")
+                    self._begin(header_size + body_size, header_size)
         except BlockingIOError:
             return None
         except ConnectionError as error:
@@ -210,13 +213,6 @@ class Channel:
             return self._decoder.decode(header), body
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise WireError(f"its header has the wrong form: {error}") from error
-
-
-def _lengths(lead: memoryview) -> tuple[int, int]:
-    magic, header, body = _LEAD.unpack(lead)
-    if magic != _MAGIC or not 0 < header <= LONGEST_HEADER or body > LONGEST_BODY:
-        raise WireError(f"it sent {bytes(lead)!r} at the beginning of a frame")
-    return header + body, header
 
 
 # ------------------------------------------------------------------------------------------------ calls

@@ -191,7 +191,12 @@ def with_boxes(
         raise ModelError(model, "it returns points where boxes are needed", NO_MASKS)
     if pointed and masks is not None:
         points = [point for _, _, point in pointed]
-        at = [_found(mask, point, model) for mask, point in zip(masks.point_masks(rgb, points), points, strict=True)]
+        at: list[Mask] = []
+        for mask, point in zip(masks.point_masks(rgb, points), points, strict=True):
+            if mask is None:
+                reason = f"the model of masks finds no object at its point ({point[0]:.0f}, {point[1]:.0f})"
+                raise ModelError(model, reason, "ask again, or use a model that writes boxes")
+            at.append(mask)
         for group in _groups(points, at, several):
             mask = max((at[n] for n in group), key=lambda mask: sum(_holds(mask, points[n]) for n in group))
             row, one, _ = pointed[group[0]]
@@ -240,27 +245,20 @@ def mask_model_of(
     return segmenter(masks_model, masks=masks, **given)
 
 
-def _found(mask: Mask | None, point: tuple[float, float], model: str) -> Mask:
-    if mask is None:
-        reason = f"the model of masks finds no object at its point ({point[0]:.0f}, {point[1]:.0f})"
-        raise ModelError(model, reason, "ask again, or use a model that writes boxes")
-    return mask
-
-
 def _groups(points: Sequence[tuple[float, float]], masks: Sequence[Mask], several: bool) -> list[list[int]]:
     """Group the points of each object; indices in order."""
+
+    def same(a: int, b: int) -> bool:
+        if several and (_holds(masks[a], points[b]) or _holds(masks[b], points[a])):
+            return True
+        union = np.count_nonzero(masks[a] | masks[b])
+        return bool(np.count_nonzero(masks[a] & masks[b]) >= SAME_MASK * union)
+
     groups: list[list[int]] = []
     for n in range(len(points)):
-        mine = [group for group in groups if any(_same(points, masks, n, other, several) for other in group)]
+        mine = [group for group in groups if any(same(n, other) for other in group)]
         groups = [group for group in groups if group not in mine] + [sorted([n, *(m for group in mine for m in group)])]
     return sorted(groups)
-
-
-def _same(points: Sequence[tuple[float, float]], masks: Sequence[Mask], a: int, b: int, several: bool) -> bool:
-    if several and (_holds(masks[a], points[b]) or _holds(masks[b], points[a])):
-        return True
-    union = np.count_nonzero(masks[a] | masks[b])
-    return bool(np.count_nonzero(masks[a] & masks[b]) >= SAME_MASK * union)
 
 
 def _holds(mask: Mask, point: tuple[float, float]) -> bool:

@@ -90,24 +90,15 @@ class QwenPrompts:
     def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
         """See PreparePrompts."""
         images = self._processor.image_processor
-        size = _areas(dict(images.size), image.size, longest_px)
+        own, (width, height) = dict(images.size), image.size
+        most, scale = int(own["longest_edge"]), longest_px / max(width, height)
+        if scale < 1.0:  # roughly: the processor rounds sides to its patches
+            most = min(most, max(1, round(width * height * scale**2)))
+        # least and most pixels of the resized image; this processor calls them shortest and longest edge
+        size = {"shortest_edge": min(int(own["shortest_edge"]), most), "longest_edge": most}
         inputs = chat_inputs(self._processor, image, prompts, {"size": size, **self._images})
         _, down, across = (int(n) * int(images.patch_size) for n in inputs["image_grid_thw"][0])
         return inputs, (across, down)
-
-
-def _areas(own: Mapping[str, int], size: tuple[int, int], longest_px: int) -> dict[str, int]:
-    """Least and most pixels of the resized image; this processor calls them shortest and longest edge.
-
-    Args:
-        own: the processor's own limits.
-        size: (width, height) of the image.
-        longest_px: most pixels of the longest side, roughly: the processor rounds sides to its patches.
-    """
-    most, scale = int(own["longest_edge"]), longest_px / max(size)
-    if scale < 1.0:
-        most = min(most, max(1, round(size[0] * size[1] * scale**2)))
-    return {"shortest_edge": min(int(own["shortest_edge"]), most), "longest_edge": most}
 
 
 def processor_class(kind: str, model: str) -> str | type[Any]:

@@ -446,7 +446,15 @@ def server_client(
         budget_s=number("budget", budget, float),
         retries=number("retries", retries, int),
     )
-    key, certificates = _credential(key_env, address), _certificates(ca_file, address)
+    key, certificates = _credential(key_env, address), None
+    if ca_file:
+        if address.scheme != "https":
+            raise InputError("ca_file", f"a file, with url {address}", "an https url", "leave it out, or use https")
+        try:
+            certificates = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            repair = "pass a PEM file of the authority that signed the certificate"
+            raise FileError(ca_file, str(error), repair) from error
     return Client(address, limits, f"{model} at {address.origin}", key, certificates)
 
 
@@ -480,15 +488,3 @@ def _credential(variable: str, address: Address) -> Credential | None:
         repair = "use https, or forward a port of this machine to the server (ssh -L)"
         raise InputError("url of the model server", f"{address} with an API key", "https", repair)
     return Credential(key, variable)
-
-
-def _certificates(path: str, address: Address) -> ssl.SSLContext | None:
-    """Load the certificates that the server's certificate is checked against; None = those the system trusts."""
-    if not path:
-        return None
-    if address.scheme != "https":
-        raise InputError("ca_file", f"a file, with url {address}", "an https url", "leave it out, or use https")
-    try:
-        return ssl.create_default_context(cafile=path)
-    except OSError as error:
-        raise FileError(path, str(error), "pass a PEM file of the authority that signed the certificate") from error
