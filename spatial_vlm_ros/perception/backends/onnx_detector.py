@@ -295,6 +295,7 @@ def load(
         length = _number(config.get("text_config"), "max_position_embeddings") or owl_inputs.LENGTH
         words = ClipTokens(read_tokenizer(folder, NAME), length, model=NAME)
         two = not graph and ((folder / TEXT_FILE).exists() or (folder / IMAGE_FILE).exists())
+        graphs: OneGraph | TwoGraphs
         graphs = TwoGraphs(folder, words, target) if two else OneGraph(graph_file(folder, graph), words, target)
         asked: OnnxOwl | OnnxDino = OnnxOwl(graphs, prepare, prompt or PROMPT)
     elif prompt:

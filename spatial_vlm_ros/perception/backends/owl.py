@@ -130,9 +130,7 @@ class OwlDetector(PhraseDetector):
             texts = self._tokens([self._prompt.format(category) for category in categories])
             ids, mask = (torch.from_numpy(part).to(device) for part in texts)
             pooled = base.text_model(input_ids=ids, attention_mask=mask).pooler_output
-            embedded = torch.nn.functional.normalize(
-                base.text_projection(pooled), dim=-1
-            )  # (C, D), as in the whole model
+            embedded = torch.nn.functional.normalize(base.text_projection(pooled), dim=-1)  # (C, D)
             logits = model.class_predictor(seen[0][0], embedded[None])[0].float()
             check_finite(NAME, logits=logits)
             return list(logits[0].T.cpu().numpy())

@@ -207,6 +207,8 @@ def with_boxes(
 def with_masks_of(grounding: Grounding, objects: Sequence[MaskedObject]) -> Grounding:
     """Give detections the masks of the objects that have the same boxes."""
     masks = {one.named.box_xyxy: one.mask for one in objects if one.mask is not None}
+    if not masks:
+        return grounding
     detections = tuple(replace(one, mask=masks.get(one.box_xyxy, one.mask)) for one in grounding.detections)
     return replace(grounding, detections=detections)
 

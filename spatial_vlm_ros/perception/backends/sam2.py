@@ -136,7 +136,7 @@ class Segmenter:
             logits, scores = output.pred_masks[0].float(), output.iou_scores[0].float()  # (B, M, h, w), (B, M)
             check_finite(NAME, masks=logits, scores=scores)
             best = scores.cpu().numpy().argmax(axis=1)  # M is 1 for boxes, 3 for points
-            boxes = [None] * len(prompts) if pointed else prompts
+            boxes: Sequence[Sequence[float] | None] = [None] * len(prompts) if pointed else prompts
             chosen = zip(logits, best, boxes, strict=True)
             masks = (mask_above(some[int(n)], 0.0, (height, width), box) for some, n, box in chosen)
             return [mask if mask.any() else None for mask in masks]

@@ -446,7 +446,8 @@ def server_client(
         budget_s=number("budget", budget, float),
         retries=number("retries", retries, int),
     )
-    key, certificates = _credential(key_env, address), None
+    key = _credential(key_env, address)
+    certificates: ssl.SSLContext | None = None  # those that the system trusts
     if ca_file:
         if address.scheme != "https":
             raise InputError("ca_file", f"a file, with url {address}", "an https url", "leave it out, or use https")

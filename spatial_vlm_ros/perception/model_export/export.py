@@ -270,7 +270,7 @@ def export_model(
     if (image or longest_px) and family in OWL:
         raise InputError("image or longest_px", f"one for {family}", "none: its input has one size", "leave it out")
     on_cpu: dict[str, Any] = {"model": NAME, "device": torch.device("cpu"), "dtype": torch.float32}
-    cls, unsaid = (OWL[family], {}) if family in OWL else class_of(str(source), NAME)
+    cls, unsaid = (OWL[family], dict[str, bool]()) if family in OWL else class_of(str(source), NAME)
     model = pretrained(cls, str(source), arguments=unsaid, **on_cpu)
     prepared_by = processor(str(source), model=NAME)
     try:
