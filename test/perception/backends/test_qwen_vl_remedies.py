@@ -19,7 +19,7 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene
+from tiny_vlms import CUP_LEFT, CUP_RIGHT, KINDS, LEFT, RIGHT, Lesson, noted, written
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from spatial_vlm_ros.errors import InputError, ModelError
@@ -43,19 +43,10 @@ from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_traine
 from spatial_vlm_ros.vlm.remedies.positions import install
 
 SLOW = pytest.mark.slow
-KINDS = ("qwen2_5_vl", "qwen3_vl")
-LEFT, RIGHT = (20, 30, 60, 80), (110, 10, 170, 50)
-CUP_LEFT, CUP_RIGHT = scene(*LEFT, colour=(220, 40, 40)), scene(*RIGHT, colour=(40, 220, 240))
-RESIZED = (168, 112)  # what the processor of Qwen2.5-VL makes of 180 x 100
 TOKENS = 80
 
 Putting = Callable[[Parts, Any], object]
 """Puts a remedy on a model that is used for nothing else, whose prompts have these tokens; returns what keeps it on."""
-
-
-def written(kind: str, box: tuple[int, ...]) -> list[int]:
-    across, down = RESIZED if kind == "qwen2_5_vl" else (1000, 1000)
-    return [round(v * s) for v, s in zip(box, (across / WIDTH, down / HEIGHT) * 2, strict=True)]
 
 
 def lessons(kind: str) -> list[Lesson]:

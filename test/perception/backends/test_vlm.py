@@ -20,7 +20,7 @@ from tiny_folders import Folders
 from tiny_models import HEIGHT as SHAPES_HEIGHT
 from tiny_models import WIDTH as SHAPES_WIDTH
 from tiny_models import shapes
-from tiny_vlms import HEIGHT, WIDTH, Lesson, scene
+from tiny_vlms import CUP_LEFT, CUP_RIGHT, HEIGHT, KINDS, LEFT, RESIZED, RIGHT, WIDTH, Lesson, scene, written
 
 from spatial_vlm_ros.errors import (
     DependencyError,
@@ -41,21 +41,10 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 
 TABLES = tables(__file__)
 
-KINDS = ("qwen2_5_vl", "qwen3_vl")
-LEFT, RIGHT = (20, 30, 60, 80), (110, 10, 170, 50)
-CUP_LEFT, CUP_RIGHT = scene(*LEFT, colour=(220, 40, 40)), scene(*RIGHT, colour=(40, 220, 240))
 CHICK = "chick behind the cup"
-# 180 x 100 pixels become 168 x 112 for patches of 14 merged two by two: each side to the nearest multiple of 28.
-RESIZED = (168, 112)
 LARGE = np.kron(CUP_LEFT, np.ones((3, 3, 1), np.uint8))
 # 540 x 300 pixels, 256 at most: to multiples of 28, and of 32 for patches of 16.
 SMALL = {"qwen2_5_vl": (252, 140), "qwen3_vl": (256, 128)}
-
-
-def written(kind: str, box: tuple[int, ...]) -> list[int]:
-    across, down = RESIZED if kind == "qwen2_5_vl" else (1000, 1000)
-    spans = (across / WIDTH, down / HEIGHT) * 2
-    return [round(value * span) for value, span in zip(box, spans, strict=True)]
 
 
 def tolerance(kind: str) -> float:
