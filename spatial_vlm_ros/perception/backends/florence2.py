@@ -116,14 +116,7 @@ class Florence2:
         return grounding(dict(zip(categories, asked, strict=True)), phrases, rgb, NAME)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """Ask what a whole phrase refers to, relations and all: "the chick behind the cup".
-
-        Args:
-            rgb: (H, W, 3) uint8.
-
-        Returns:
-            The box, in pixels of `rgb`, around the outline that the model gives; empty if it gives none.
-        """
+        """See Referrer.refer; the box is that around the outline that the model gives."""
         return self._ask(rgb, REFERRING, [quoted(words)], _OUTLINES)[0]
 
     @property

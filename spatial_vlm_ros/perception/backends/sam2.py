@@ -84,27 +84,11 @@ class Segmenter:
             raise ModelError(NAME, reason, "use the preprocessor_config.json that was saved with the model")
 
     def masks(self, rgb: Rgb, boxes: Sequence[Box]) -> tuple[Mask | None, ...]:
-        """Make masks of the objects in boxes.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-            boxes: left, top, right, bottom in pixels.
-
-        Returns:
-            For each box (H, W) bool with pixels only inside the box, or None if there are none.
-        """
+        """See MaskModel.masks; a mask has pixels only inside its box."""
         return tuple(self.runner.over(boxes, self._forward(rgb, "input_boxes")))
 
     def point_masks(self, rgb: Rgb, points: Sequence[Point]) -> tuple[Mask | None, ...]:
-        """Make masks of the objects at points.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-            points: x, y in pixels, (0, 0) being the top-left corner of the image.
-
-        Returns:
-            For each point (H, W) bool, or None if the model finds nothing.
-        """
+        """See MaskModel.point_masks; (0, 0) is the top-left corner of the image."""
         return tuple(self.runner.over(points, self._forward(rgb, "input_points")))
 
     def warm_up(self) -> float:

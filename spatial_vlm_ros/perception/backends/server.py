@@ -86,15 +86,9 @@ class ServerGrounder:
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask for all objects that the phrases' categories name; see Grounder.ground.
 
-        A family that answers in JSON gets one request for all categories; others get one request per category.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-
-        Returns:
-            Detections with boxes in pixels of `rgb`. Their score is the model's confidence in its whole answer, 1 if
-            the server does not give it. The match is that of labels. An object given under two names, with boxes that
-            overlap by SAME_BOX, is one object that fits both.
+        A family that answers in JSON gets one request for all categories; others get one request per category. A score
+        is the model's confidence in its whole answer, 1 if the server does not give it. The match is that of labels. An
+        object given under two names, with boxes that overlap by SAME_BOX, is one object that fits both.
         """
         names = tuple(dict.fromkeys(phrase.category for phrase in phrases))
         sent = chat.image(rgb, self._asking)
@@ -112,16 +106,10 @@ class ServerGrounder:
         return with_masks_of(self._grounding([one.named for one in objects], rgb, phrases, reading.unread), objects)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """Find the object that a description means. The fallback is not asked: its reliability differs.
+        """See Referrer.refer. The fallback is not asked: its reliability differs.
 
-        Args:
-            rgb: (H, W, 3) uint8.
-            words: a description: "the mug nearest to the door".
-
-        Returns:
-            What was found, boxes and points in pixels of `rgb`; its score is the model's confidence in its whole
-            answer, None if the server does not give it. Empty if a part of the reply cannot be read, because that part
-            may mean another object.
+        A score is the model's confidence in its whole answer, None if the server does not give it. Empty if a part of
+        the reply cannot be read, because that part may mean another object.
         """
         sent = chat.image(rgb, self._asking)
         reading = self._ask(self._refer_request(words, sent), rgb, sent)

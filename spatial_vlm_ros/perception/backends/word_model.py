@@ -114,15 +114,7 @@ class WordModel:
         return grounding(found, phrases, rgb, self.name, unread, self._masks, several=several)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """Ask what a whole phrase refers to, relations and all: "the chick behind the cup".
-
-        Args:
-            rgb: (H, W, 3) uint8.
-
-        Returns:
-            The objects that the model names, in pixels of `rgb`; empty if it sees nothing that fits, or if a part of
-            its reply cannot be read, because that part may mean another object.
-        """
+        """See Referrer.refer; empty if a part of the reply cannot be read, because that may mean another object."""
         reading = self._ask(rgb, [self.family.one.format(quoted(words))], boxes=False)[0]
         return () if reading.unread else reading.places
 
