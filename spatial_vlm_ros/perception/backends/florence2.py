@@ -113,7 +113,7 @@ class Florence2:
         """Ask for every category once, and match the boxes to the phrases; see prompts.grounding."""
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
         asked = self._ask(rgb, self._task, categories, _NAMED)
-        return grounding(dict(zip(categories, asked, strict=True)), phrases, rgb, NAME)
+        return grounding(zip(categories, asked, strict=True), phrases, rgb, NAME)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """See Referrer.refer; the box is that around the outline that the model gives."""

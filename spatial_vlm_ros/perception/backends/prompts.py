@@ -10,7 +10,7 @@ import logging
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,7 +77,7 @@ def quoted(words: str) -> str:
 
 
 def grounding(
-    asked: Mapping[str, Sequence[NamedObject]],
+    asked: Iterable[tuple[str, Sequence[NamedObject]]],
     phrases: Sequence[NounPhrase],
     rgb: Rgb,
     model: str,
@@ -94,10 +94,11 @@ def grounding(
     "object".
 
     Args:
+        asked: each category and what was found for it.
         rgb: (H, W, 3) uint8.
         masks: as for `with_boxes`, like `several`.
     """
-    found = {name: with_boxes(given, rgb, masks, several=several, model=model) for name, given in asked.items()}
+    found = {name: with_boxes(given, rgb, masks, several=several, model=model) for name, given in asked}
     objects = _objects({name: [one.named for one in given] for name, given in found.items()})
     try:
         given = []

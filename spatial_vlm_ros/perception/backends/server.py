@@ -11,7 +11,7 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -158,16 +158,17 @@ class ServerGrounder:
         self, family: ModelFamily, rgb: Rgb, phrases: Sequence[NounPhrase], sent: chat.SentImage
     ) -> Grounding:
         """Ask for each category with the family's own prompt, all within one time budget."""
-        deadline = self._client.deadline()
-        found: dict[str, tuple[NamedObject, ...]] = {}
-        unread: list[str] = []
-        for category in dict.fromkeys(quoted(phrase.category) for phrase in phrases):
-            request = chat.prompt_request(family.every.format(category), sent, self._asking)
-            reading = self._ask(request, rgb, sent, deadline)
-            unread += reading.unread
-            found[category] = tuple(_scored(one) for one in reading.places)
-        several = family.several_points
-        return grounding(found, phrases, rgb, self.name, tuple(unread), self._masks, several=several)
+        deadline, unread = self._client.deadline(), list[str]()
+
+        def found() -> Iterator[tuple[str, list[NamedObject]]]:
+            for category in dict.fromkeys(quoted(phrase.category) for phrase in phrases):
+                request = chat.prompt_request(family.every.format(category), sent, self._asking)
+                reading = self._ask(request, rgb, sent, deadline)
+                unread.extend(reading.unread)
+                yield category, [_scored(one) for one in reading.places]
+
+        grounded = grounding(found(), phrases, rgb, self.name, (), self._masks, several=family.several_points)
+        return dataclasses.replace(grounded, unread=tuple(unread))
 
     def _refer_request(self, words: str, sent: chat.SentImage) -> dict[str, Any]:
         family = self._asking.family

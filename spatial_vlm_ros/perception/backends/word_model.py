@@ -108,7 +108,7 @@ class WordModel:
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
         prompts = [self.family.every.format(category) for category in categories]
         readings = self._ask(rgb, prompts, boxes=self._masks is None)
-        found = {category: reading.places for category, reading in zip(categories, readings, strict=True)}
+        found = zip(categories, (reading.places for reading in readings), strict=True)
         unread = tuple(note for reading in readings for note in reading.unread)
         several = self.family.several_points
         return grounding(found, phrases, rgb, self.name, unread, self._masks, several=several)

@@ -201,7 +201,7 @@ def test_a_phrase_without_a_name_and_a_box_outside_the_image_are_refused() -> No
         assert quoted(words) == words
     outside = NamedObject("cup", (200.0, 0.0, 250.0, 50.0), None, 0.8)
     with pytest.raises(ModelError, match="inside the image"):
-        grounding({"cup": (outside,)}, [NounPhrase("cup")], CUP_LEFT, "m")
+        grounding([("cup", (outside,))], [NounPhrase("cup")], CUP_LEFT, "m")
 
 
 def test_a_model_that_knows_nothing_or_whose_weights_are_no_numbers_ends_in_a_model_error(
@@ -283,7 +283,7 @@ def test_boxes_become_objects_that_fit_what_was_asked(row: dict[str, Any]) -> No
         category: tuple(NamedObject(label, tuple(corners), None, score) for label, corners, score in found)
         for category, found in row["asked"].items()
     }
-    grounded = grounding(asked, [NounPhrase(category) for category in asked], CUP_LEFT, "m")
+    grounded = grounding(asked.items(), [NounPhrase(category) for category in asked], CUP_LEFT, "m")
     assert [(one.label, one.score, list(one.box_xyxy)) for one in grounded.detections] == [
         (label, score, corners) for label, score, corners in row["objects"]
     ]
