@@ -32,8 +32,8 @@ from spatial_vlm_ros import Detection, Resolver, ResolverConfig, RgbdFrame, Stat
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import load_cases
 from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.backends.relation_judge import NAME
-from spatial_vlm_ros.perception.backends.shipped import shipped_model
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import understood
 from spatial_vlm_ros.sim.cameras import VGA

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import devices, loading
-from spatial_vlm_ros.perception.backends.scoring import processor_class
+from spatial_vlm_ros.perception.backends.qwen_vl import processor_class
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES
 
 if TYPE_CHECKING:

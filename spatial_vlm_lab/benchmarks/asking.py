@@ -12,8 +12,8 @@ from spatial_vlm_lab.benchmarks.reply_reading import letters, read_choice
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import load_backend, takes_option
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.grounder import PromptReply, Replier, replier_of
 from spatial_vlm_ros.perception.questioning import SCORING
-from spatial_vlm_ros.perception.replier import PromptReply, Replier, replier_of
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, parse_reply
 from spatial_vlm_ros.types import Rgb
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from spatial_vlm_lab.benchmarks.asking import load_benchmark_backend
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.perception.replier import replier_of
+from spatial_vlm_ros.perception.grounder import replier_of
 from spatial_vlm_ros.types import Rgb
 
 MODEL_ID = "spatial_vlm"

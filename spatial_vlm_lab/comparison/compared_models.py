@@ -82,8 +82,8 @@ def models_of(
 
 
 def _shipped_calibration() -> Path:
+    from spatial_vlm_ros.perception.backends import shipped_model
     from spatial_vlm_ros.perception.backends.relation_judge import NAME
-    from spatial_vlm_ros.perception.backends.shipped import shipped_model
 
     return shipped_model(NAME) / "calibration.json"
 

@@ -97,7 +97,7 @@ def _convention(grounder: str, options: dict[str, str], as_json: bool) -> None:
     from spatial_vlm_ros.output import terminal_models
     from spatial_vlm_ros.perception import load_grounder
     from spatial_vlm_ros.perception.backends import takes_option
-    from spatial_vlm_ros.perception.probing_backends import probe_grounder
+    from spatial_vlm_ros.perception.probing import probe_grounder
 
     if takes_option(grounder, "probe"):
         options["probe"] = "no"  # done here, and reported in full

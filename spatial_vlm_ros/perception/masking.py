@@ -21,14 +21,14 @@ _Box = tuple[float, float, float, float]
 
 
 class MaskModel(Protocol):
-    """Makes masks of objects from boxes and points; `sam2.Segmenter` is one."""
+    """Makes masks of objects from boxes and points, pixels of an (H, W, 3) uint8 image; `sam2.Segmenter` is one."""
 
     def masks(self, rgb: Rgb, boxes: Sequence[_Box]) -> tuple[Mask | None, ...]:
-        """Make an (H, W) bool mask of the object in each box, or None; raises ModelError."""
+        """Make an (H, W) bool mask of the object in each box (left, top, right, bottom), or None; raises ModelError."""
         ...
 
     def point_masks(self, rgb: Rgb, points: Sequence[tuple[float, float]]) -> tuple[Mask | None, ...]:
-        """Make an (H, W) bool mask of the object at each point, or None; raises ModelError."""
+        """Make an (H, W) bool mask of the object at each point (x, y), or None; raises ModelError."""
         ...
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import CancelledError, InputError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.perception.backends.shipped import shipped_model
+from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.judging import (

@@ -10,7 +10,7 @@ convention. An empty list means "nothing found", and so does a plain negation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from spatial_vlm_ros.errors import InputError, ModelError
@@ -48,7 +48,7 @@ LEAST_INSIDE = 0.5
 """Share of a box that has to lie inside the image if the box is clipped."""
 _MOST_NOTES = 20
 _CHECK = "find out with `probing.probe` how this model writes places, and set that convention"
-_SPANS = ("list", "object", "tuple")
+_FAMILIES = {"locations": "locations", **dict.fromkeys(("list", "object", "tuple"), "spans")}
 
 
 # Read the words beside the locations of a reply: plain negations, and words that contradict the locations.
@@ -100,11 +100,6 @@ _OF_OTHERS = re.compile(
 _LABEL_DENIES = re.compile(
     r"\b(?:not (?:visible|present|found|shown)|none found|no [\w -]{1,40} found)\b", re.IGNORECASE
 )
-
-
-def denies(label: str) -> bool:
-    """Whether a label says that its object is missing ("no cup found")."""
-    return _LABEL_DENIES.search(label[:LONGEST]) is not None
 
 
 def contradicted(text: str, pieces: Sequence[ReplyPiece]) -> str:
@@ -213,7 +208,7 @@ def parse_reply(
         if len(text) > MOST_CHARACTERS:
             raise Unreadable(f"it has {len(text)} characters, more than {MOST_CHARACTERS}")
         items, cut = _items(text, convention)
-        places, notes, unread = _placed(items, convention, size, resized, probed)
+        places, notes, unread = _Pixels(convention, size, resized, probed).placed(items)
         if len(places) > most:
             raise Unreadable(f"it names {len(places)} places, more than {most}")
         if cut is not None:
@@ -239,7 +234,7 @@ def _items(text: str, convention: Convention) -> tuple[tuple[Item, ...], CutOff 
     pieces, cut = scan(text)
     text = text if cut is None else text[: cut.at]
     cut = cut or unclosed
-    families = {_family(piece) for piece in pieces}
+    families = {_FAMILIES.get(piece.kind, "tags") for piece in pieces}
     if len(families) > 1:
         raise Unreadable("it gives places in two different forms")
     if families == {"locations"}:
@@ -256,127 +251,101 @@ def _items(text: str, convention: Convention) -> tuple[tuple[Item, ...], CutOff 
     return items, cut
 
 
-def _family(piece: ReplyPiece) -> str:
-    if piece.kind == "locations":
-        return "locations"
-    return "spans" if piece.kind in _SPANS else "tags"
-
-
-def _placed(
-    items: Sequence[Item], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, probed: bool
-) -> tuple[tuple[NamedObject, ...], tuple[str, ...], tuple[str, ...]]:
-    """Convert items to pixels without duplicates; also what was clipped or negated, and what could not be read."""
-    found: dict[object, NamedObject] = {}
-    left: list[Unreadable] = []
-    clipped: list[str] = []
-    doubts: list[Misfit] = []
-    for item in dict.fromkeys(items):  # a model may write the same item without end
-        if isinstance(item, Unreadable):
-            left.append(item)
-            continue
-        try:
-            place, outside = _object(item, convention, size, resized, probed)
-        except Misfit as error:
-            doubts.append(error)
-            continue
-        except Unreadable as error:
-            left.append(error)
-            continue
-        if outside:
-            clipped.append(outside)
-        found.setdefault((place.label, place.box_xyxy, place.point_xy), place)
-    if doubts and (not probed or len(doubts) >= len(found)):
-        raise doubts[0]
-    faults = [*left, *doubts]
-    if not found and any(not isinstance(fault, NotPlaced) for fault in faults):
-        raise next(fault for fault in faults if not isinstance(fault, NotPlaced))
-    denied: list[str] = []
-    unread: list[str] = []
-    for fault in faults:
-        said = denied if isinstance(fault, NotPlaced) else unread
-        said.append(f"1 of {len(items)} items was left out: {fault.reason}")
-    return tuple(found.values()), (*clipped, *denied)[:_MOST_NOTES], tuple(unread[:_MOST_NOTES])
-
-
-def _object(
-    item: WrittenPlace, convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, probed: bool
-) -> tuple[NamedObject, str]:
-    """Convert a location to pixels; the text notes if it was clipped."""
-    if denies(item.label):
-        raise NotPlaced(f"its label negates it: {printable(item.label, LONGEST_LABEL)!r}")
-    used = replace(convention, order="xy") if item.named else convention
-    pixels = {what: _pixels(values, used, size, resized, probed) for what, values in _written(item)}
-    box, point = pixels.get("box"), pixels.get("point")
-    if box is not None and item.box is not None:
-        _check_corners(box, item.box, size, resized)
-    if box is not None and point is not None and not _inside(point, box):
-        raise Unreadable(f"a point {_shown(item.point)} is outside its own box {_shown(item.box)}")
-    outside = [values for _, values in _written(item) if probed and not _fits(values, used, size, resized)]
-    if outside and item.box is not None and share_inside(item.box, used, size, resized) < LEAST_INSIDE:
-        raise Misfit(f"the box {_shown(item.box)} is mostly outside the image", _CHECK)
-    place = NamedObject(
-        printable(without_special(item.label[:_MOST_OF_A_LABEL]), LONGEST_LABEL),
-        None if box is None else (box[0], box[1], box[2], box[3]),
-        None if point is None else (point[0], point[1]),
-        item.score,
-    )
-    return place, f"{_shown(outside[0])} was outside the image and was clipped to it" if outside else ""
-
-
-def _written(item: WrittenPlace) -> Iterator[tuple[str, tuple[float, ...]]]:
-    for what, values in (("box", item.box), ("point", item.point)):
-        if values is not None:
-            yield what, values
-
-
-def _fits(
-    values: tuple[float, ...], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
-) -> bool:
-    try:
-        to_pixels([values], convention, size, resized)
-    except InputError:
-        return False
-    return True
-
-
 class Misfit(Unreadable):
     """A location that contradicts the convention."""
 
 
-def _pixels(
-    values: tuple[float, ...],
-    convention: Convention,
-    size: tuple[int, int],
-    resized: tuple[int, int] | None,
-    probed: bool,
-) -> tuple[float, ...]:
-    if convention.unit == "bin" and any(not value.is_integer() for value in values):
-        raise Misfit(f"{_shown(values)} are not numbers of bins{_hint(values, size, resized)}", _CHECK)
-    if convention.unit not in FRACTIONS and looks_like_fractions(values):
-        reason = f"{_shown(values)} look like fractions of the image, but the convention is {convention.name!r}"
-        raise Misfit(reason, _CHECK)
-    try:
-        return tuple(to_pixels([values], convention, size, resized, BEYOND if probed else 0.0)[0].tolist())
-    except InputError as error:
-        hint = _hint(values, size, resized)
-        reason = f"{_shown(values)} cannot be in the convention {convention.name!r}{hint}"
-        raise Misfit(reason, _CHECK) from error
+@dataclass(frozen=True)
+class _Pixels:
+    """Converts locations to pixels; arguments as of `parse_reply`."""
 
+    convention: Convention
+    size: tuple[int, int]
+    resized: tuple[int, int] | None
+    probed: bool
 
-def _check_corners(
-    box: tuple[float, ...], written: tuple[float, ...], size: tuple[int, int], resized: tuple[int, int] | None
-) -> None:
-    if box[0] < box[2] and box[1] < box[3]:
-        return
-    hint = _hint(written, size, resized)
-    if box[0] <= box[2] and box[1] <= box[3]:
-        raise Unreadable(f"the box {_shown(written)} has no area{hint}", _CHECK)
-    raise Misfit(f"the box {_shown(written)} has its corners in another order{hint}", _CHECK)
+    def placed(self, items: Sequence[Item]) -> tuple[tuple[NamedObject, ...], tuple[str, ...], tuple[str, ...]]:
+        """Convert items without duplicates; also what was clipped or negated, and what could not be read."""
+        found: dict[object, NamedObject] = {}
+        left: list[Unreadable] = []
+        clipped: list[str] = []
+        doubts: list[Misfit] = []
+        for item in dict.fromkeys(items):  # a model may write the same item without end
+            if isinstance(item, Unreadable):
+                left.append(item)
+                continue
+            try:
+                place, outside = self._object(item)
+            except Misfit as error:
+                doubts.append(error)
+                continue
+            except Unreadable as error:
+                left.append(error)
+                continue
+            if outside:
+                clipped.append(outside)
+            found.setdefault((place.label, place.box_xyxy, place.point_xy), place)
+        if doubts and (not self.probed or len(doubts) >= len(found)):
+            raise doubts[0]
+        faults = [*left, *doubts]
+        if not found and any(not isinstance(fault, NotPlaced) for fault in faults):
+            raise next(fault for fault in faults if not isinstance(fault, NotPlaced))
+        denied: list[str] = []
+        unread: list[str] = []
+        for fault in faults:
+            said = denied if isinstance(fault, NotPlaced) else unread
+            said.append(f"1 of {len(items)} items was left out: {fault.reason}")
+        return tuple(found.values()), (*clipped, *denied)[:_MOST_NOTES], tuple(unread[:_MOST_NOTES])
 
+    def _object(self, item: WrittenPlace) -> tuple[NamedObject, str]:
+        """Convert a location; the text notes if it was clipped."""
+        if _LABEL_DENIES.search(item.label[:LONGEST]):  # "no cup found"
+            raise NotPlaced(f"its label negates it: {printable(item.label, LONGEST_LABEL)!r}")
+        used = replace(self.convention, order="xy") if item.named else self.convention
+        written = {what: values for what, values in (("box", item.box), ("point", item.point)) if values is not None}
+        pixels = {what: self._converted(values, used) for what, values in written.items()}
+        box, point = pixels.get("box"), pixels.get("point")
+        if box is not None and item.box is not None and not (box[0] < box[2] and box[1] < box[3]):
+            hint = self._hint(item.box)
+            if box[0] <= box[2] and box[1] <= box[3]:
+                raise Unreadable(f"the box {_shown(item.box)} has no area{hint}", _CHECK)
+            raise Misfit(f"the box {_shown(item.box)} has its corners in another order{hint}", _CHECK)
+        if box is not None and point is not None and not _inside(point, box):
+            raise Unreadable(f"a point {_shown(item.point)} is outside its own box {_shown(item.box)}")
+        outside = [values for values in written.values() if self.probed and not self._fits(values, used)]
+        if outside and item.box is not None and share_inside(item.box, used, self.size, self.resized) < LEAST_INSIDE:
+            raise Misfit(f"the box {_shown(item.box)} is mostly outside the image", _CHECK)
+        place = NamedObject(
+            printable(without_special(item.label[:_MOST_OF_A_LABEL]), LONGEST_LABEL),
+            None if box is None else (box[0], box[1], box[2], box[3]),
+            None if point is None else (point[0], point[1]),
+            item.score,
+        )
+        return place, f"{_shown(outside[0])} was outside the image and was clipped to it" if outside else ""
 
-def _hint(values: tuple[float, ...], size: tuple[int, int], resized: tuple[int, int] | None) -> str:
-    names = fitting(values, size, resized)
-    return f"; they would fit {' or '.join(names)}" if names else "; they fit no known convention"
+    def _fits(self, values: tuple[float, ...], convention: Convention) -> bool:
+        try:
+            to_pixels([values], convention, self.size, self.resized)
+        except InputError:
+            return False
+        return True
+
+    def _converted(self, values: tuple[float, ...], convention: Convention) -> tuple[float, ...]:
+        if convention.unit == "bin" and any(not value.is_integer() for value in values):
+            raise Misfit(f"{_shown(values)} are not numbers of bins{self._hint(values)}", _CHECK)
+        if convention.unit not in FRACTIONS and looks_like_fractions(values):
+            reason = f"{_shown(values)} look like fractions of the image, but the convention is {convention.name!r}"
+            raise Misfit(reason, _CHECK)
+        beyond = BEYOND if self.probed else 0.0
+        try:
+            return tuple(to_pixels([values], convention, self.size, self.resized, beyond)[0].tolist())
+        except InputError as error:
+            reason = f"{_shown(values)} cannot be in the convention {convention.name!r}{self._hint(values)}"
+            raise Misfit(reason, _CHECK) from error
+
+    def _hint(self, values: tuple[float, ...]) -> str:
+        names = fitting(values, self.size, self.resized)
+        return f"; they would fit {' or '.join(names)}" if names else "; they fit no known convention"
 
 
 def _shown(values: tuple[float, ...] | None) -> str:

@@ -9,38 +9,18 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType, TracebackType
+from typing import Any, Literal
 
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, UnfamiliarImageError
-from spatial_vlm_ros.perception import replies
+from spatial_vlm_ros.perception import worker_wire as wire
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import CannotJudgeError, RelationQuestion
 from spatial_vlm_ros.perception.referring import cannot_refer
 from spatial_vlm_ros.perception.relation_marks import BOXES, MarksError
-from spatial_vlm_ros.perception.worker_masks import ask_masks
+from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.perception.worker_process import GRACE_S, WorkerProcess
-from spatial_vlm_ros.perception.worker_wire import (
-    Ask,
-    Body,
-    Failed,
-    FromWorker,
-    Judged,
-    JudgeRequest,
-    Load,
-    MaskRequest,
-    Ready,
-    Refer,
-    Referred,
-    WireError,
-    WorkerReply,
-    ask,
-    error_of,
-    grounding_of,
-    judge,
-    judgements_of,
-    refer,
-    references_of,
-)
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 _SLICE_S = 0.02  # a cancellation or a death is noticed within this time
@@ -85,7 +65,7 @@ class WorkerGrounder:
         self._state = threading.Lock()  # guards the flags that other threads change
         self._busy, self._closed, self._cancelled = False, False, ""
         self._process: WorkerProcess | None = None
-        self._ready, self._refers, self._judges, self._masks = False, False, False, False
+        self._abilities: wire.Abilities | None = None  # None = not loaded
         self.tells_likelihoods = False  # for relations; known once it is loaded
         self.domain: ModelDomain = "unknown"
         self._numbers = itertools.count(1)
@@ -161,30 +141,18 @@ class WorkerGrounder:
             ModelTimeoutError: no answer within timeout_s; the process is ended.
             CancelledError: `cancel` or `close` was called meanwhile.
         """
-        header, body = ask(next(self._numbers), rgb, phrases)
-        with self._own_turn():
-            reply, data = self._answered(header, body)
-            if not isinstance(reply, WorkerReply):
-                raise WireError(f"it answered with {type(reply).__name__} to a request for phrases")
-            grounding = grounding_of(reply, data, rgb.shape[:2])
-            self._failures = 0
-            return grounding
+        grounding: Grounding = self._asked("ground", rgb, tuple(phrases))
+        return grounding
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[replies.NamedObject, ...]:
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Ask the backend for a whole phrase; see Referrer.refer. It has its own timeout_s, like `ground`.
 
         Raises:
             InputError: the backend cannot refer, `rgb` is not an image, `words` are not text, or see `start`.
             ModelError, ModelTimeoutError, CancelledError: as `ground`.
         """
-        header, body = refer(next(self._numbers), rgb, words)
-        with self._own_turn():
-            reply, data = self._answered(header, body)
-            if not isinstance(reply, Referred):
-                raise WireError(f"it answered with {type(reply).__name__} to a request for a whole phrase")
-            references = references_of(reply, data)
-            self._failures = 0
-            return references
+        objects: tuple[NamedObject, ...] = self._asked("refer", rgb, words)
+        return objects
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
         """Ask the backend for masks; see Masker.masked. Without a mask model detections stay as they are.
@@ -193,19 +161,9 @@ class WorkerGrounder:
             InputError: `rgb` is not an image, `detections` are not Detections, or see `start`.
             ModelError, ModelTimeoutError, CancelledError: as `ground`.
         """
-        header, body = ask_masks(next(self._numbers), rgb, detections)
-        with self._own_turn():
-            self._started()
-            if not self._masks:
-                return tuple(detections)
-            reply, data = self._answered(header, body)
-            if not isinstance(reply, WorkerReply):
-                raise WireError(f"it answered with {type(reply).__name__} to a request for masks")
-            masked = grounding_of(reply, data, rgb.shape[:2]).detections
-            if [one.id for one in masked] != [one.id for one in detections]:
-                raise WireError(f"masks of {len(masked)} objects for {len(detections)}")
-            self._failures = 0
-            return masked
+        bare = tuple(one if getattr(one, "mask", None) is None else replace(one, mask=None) for one in detections)
+        masked: tuple[Detection, ...] | None = self._asked("masked", rgb, bare)
+        return tuple(detections) if masked is None else masked
 
     def judge(
         self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float, marks: str = BOXES
@@ -219,71 +177,69 @@ class WorkerGrounder:
                 see `start`.
             ModelError, ModelTimeoutError, CancelledError: as `ground`.
         """
-        header, body = judge(next(self._numbers), rgb, questions, min(budget_s, _SHARE * self.timeout_s), marks)
-        with self._own_turn():
-            reply, data = self._answered(header, body)
-            if not isinstance(reply, Judged):
-                raise WireError(f"it answered with {type(reply).__name__} to a request about relations")
-            probabilities = judgements_of(reply, data, len(questions))
-            self._failures = 0
-            return probabilities
+        budget = min(budget_s, _SHARE * self.timeout_s)
+        probabilities: tuple[float | None, ...] = self._asked("judge", rgb, tuple(questions), budget, marks)
+        return probabilities
 
-    def _answered(
-        self, header: Ask | Refer | JudgeRequest | MaskRequest, body: Sequence[memoryview | bytes]
-    ) -> tuple[WorkerReply | Referred | Judged, Body]:
-        """Wait for the turn, send a request and wait for its answer; a failure of the backend is raised."""
-        process = self._started()
-        if isinstance(header, Refer) and not self._refers:
-            raise cannot_refer(self.name)
-        if isinstance(header, JudgeRequest) and not self._judges:
-            raise CannotJudgeError(self.name)
-        deadline = time.monotonic() + self.timeout_s
-        if self._late is not None:
-            self._reply(process, self._late, deadline)
-        process.post(header, body)
-        self._late = header.number
-        reply, data = self._reply(process, header.number, deadline)
-        if not isinstance(reply, Failed):
-            return reply, data
-        error = error_of(reply, self.name)
-        self._failures += not isinstance(error, (UnfamiliarImageError, MarksError))  # not its fault
-        if self._failures >= _FAILURES:
-            self._end()
-        raise error
+    def _asked(
+        self, method: Literal["ground", "refer", "masked", "judge"], rgb: Rgb, first: Any, *others: object
+    ) -> Any:
+        """Wait for the turn, send a call and wait for its answer; a failure of the backend is raised.
+
+        Returns:
+            What the method returns; None if it is "masked" and the backend has no mask model.
+        """
+        header, body = wire.call(next(self._numbers), method, rgb, first, *others)
+        with self._own_turn():
+            process, abilities = self._started()
+            if method not in abilities.methods:
+                if method == "masked":
+                    return None
+                raise CannotJudgeError(self.name) if method == "judge" else cannot_refer(self.name)
+            deadline = time.monotonic() + self.timeout_s
+            if self._late is not None:
+                self._reply(process, self._late, deadline)
+            process.post(header, body)
+            self._late = header.number
+            reply, data = self._reply(process, header.number, deadline)
+            if isinstance(reply, wire.Failed):
+                error = wire.error_of(reply, self.name)
+                self._failures += not isinstance(error, (UnfamiliarImageError, MarksError))  # not its fault
+                if self._failures >= _FAILURES:
+                    self._end()
+                raise error
+            answer = wire.answer_of(method, reply, data, rgb.shape[:2], len(first))
+            if method == "masked" and [one.id for one in answer] != [one.id for one in first]:
+                raise wire.WireError(f"masks of {len(answer)} objects for {len(first)}")
+            self._failures = 0
+            return answer
+
+    def _started(self) -> tuple[WorkerProcess, wire.Abilities]:
+        """The process with its backend loaded; starts one if there is none."""
+        if self._process is None:
+            self._process, self._abilities, self._late, self._failures = WorkerProcess(self.name), None, None, 0
+            self._process.post(wire.load_call(self.name, self.options))
+        if self._abilities is None:
+            reply, body = self._reply(self._process, 0, self._process.started + self.startup_timeout_s)
+            if isinstance(reply, wire.Failed):
+                self._end()
+                raise wire.error_of(reply, self.name)
+            found: wire.Abilities = wire.answer_of("load", reply, body, (0, 0), 0)
+            self._abilities, self.domain, self.tells_likelihoods = found, found.domain, found.likelihoods
+        return self._process, self._abilities
 
     def _reply(
         self, process: WorkerProcess, number: int, deadline: float
-    ) -> tuple[WorkerReply | Referred | Judged | Failed, Body]:
-        reply, body = self._frame(process, deadline)
-        if isinstance(reply, Ready) or reply.number != number:
-            raise WireError(f"it answered with {type(reply).__name__} to no request")
-        self._late = None
-        return reply, body
-
-    def _started(self) -> WorkerProcess:
-        """The process with its backend loaded; starts one if there is none."""
-        if self._process is None:
-            self._process, self._ready, self._late, self._failures = WorkerProcess(self.name), False, None, 0
-            self._process.post(Load(self.name, self.options))
-        if not self._ready:
-            reply, _ = self._frame(self._process, self._process.started + self.startup_timeout_s)
-            if isinstance(reply, Failed):
-                self._end()
-                raise error_of(reply, self.name)
-            if not isinstance(reply, Ready):
-                raise WireError("it answered before it was asked")
-            self._ready, self._refers, self._judges, self.domain = True, reply.refers, reply.judges, reply.domain
-            self.tells_likelihoods = reply.likelihoods
-            self._masks = reply.masks
-        return self._process
-
-    def _frame(self, process: WorkerProcess, deadline: float) -> tuple[FromWorker, Body]:
-        """The next frame from the process."""
+    ) -> tuple[wire.WorkerReply | wire.Failed, wire.Body]:
+        """The next frame from the process, which has to answer the call of this number."""
         while True:
             if self._cancelled:
                 raise CancelledError(self._cancelled)
             left = deadline - time.monotonic()
             if (frame := process.step(min(_SLICE_S, left))) is not None:
+                if frame[0].number != number:
+                    raise wire.WireError(f"it answered with {type(frame[0]).__name__} to no request")
+                self._late = None
                 return frame
             if left <= 0:
                 raise TimeoutError
@@ -302,14 +258,14 @@ class WorkerGrounder:
                 yield
             except EOFError:
                 raise self._died() from None
-            except WireError as error:
+            except wire.WireError as error:
                 self._end()
                 raise ModelError(
                     self.name, f"its process sent invalid data: {error}", f"fix the backend; {_NEXT}"
                 ) from error
             except TimeoutError:
-                what = "answer" if self._ready else "load"
-                seconds = self.timeout_s if self._ready else self.startup_timeout_s
+                loaded = self._abilities is not None
+                what, seconds = ("answer", self.timeout_s) if loaded else ("load", self.startup_timeout_s)
                 self._end()
                 reason = f"it did not {what} within {seconds:g} s and was ended"
                 raise ModelTimeoutError(self.name, reason, f"raise the time limit; {_NEXT}") from None
@@ -326,5 +282,5 @@ class WorkerGrounder:
         return ModelError(self.name, ending, f"fix the cause; {_NEXT}")
 
     def _end(self, grace_s: float = 0.0) -> str:
-        process, self._process, self._ready = self._process, None, False
+        process, self._process, self._abilities = self._process, None, None
         return "" if process is None else process.end(grace_s)

@@ -16,41 +16,13 @@ import socket
 import sys
 import threading
 import traceback
-from typing import cast
+from typing import Any
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception import worker_wire as wire
 from spatial_vlm_ros.perception.domain import domain_of
-from spatial_vlm_ros.perception.grounder import Grounder
-from spatial_vlm_ros.perception.judging import (
-    CannotJudgeError,
-    RelationJudge,
-    check_probabilities,
-    judge_of,
-    tells_likelihoods,
-    with_marks,
-)
-from spatial_vlm_ros.perception.masking import Masker
-from spatial_vlm_ros.perception.referring import referrer_of
-from spatial_vlm_ros.perception.worker_masks import detections_of, masks_reply
-from spatial_vlm_ros.perception.worker_wire import (
-    Ask,
-    Body,
-    Channel,
-    FromWorker,
-    Judged,
-    JudgeRequest,
-    Load,
-    MaskRequest,
-    Ready,
-    Refer,
-    ToWorker,
-    WireError,
-    failed,
-    found,
-    image_of,
-    referred,
-)
+from spatial_vlm_ros.perception.judging import judge_of, tells_likelihoods, with_marks
 
 
 def main() -> None:
@@ -65,7 +37,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     with socket.socket(fileno=channel_fd) as connection:
-        _serve(Channel(connection, ToWorker))
+        _serve(wire.Channel(connection, wire.WorkerCall))
 
 
 def _die_with_owner(lifeline: int) -> None:
@@ -86,64 +58,43 @@ def _die_with_owner(lifeline: int) -> None:
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
-def _serve(channel: Channel) -> None:
+def _serve(channel: wire.Channel) -> None:
     try:
         load, _ = _next(channel)
-        if not isinstance(load, Load):
-            raise WireError("the first message must name the backend to load")
+        if load.method != "load":
+            raise wire.WireError("the first message must name the backend to load")
         try:
-            grounder = load_grounder(load.name, load.options)
-            refers, judge = callable(getattr(grounder, "refer", None)), judge_of(grounder)
+            grounder: Any = load_grounder(*wire.arguments_of(load))
+            judge = judge_of(grounder)
         except Exception as error:
             if not isinstance(error, SpatialVlmError):  # its message already says everything
                 traceback.print_exc()
-            _send(channel, failed(0, error))
+            channel.post(wire.failed(0, error))
+            channel.flush()
             sys.exit(1)
-        masks = callable(getattr(grounder, "masked", None))
-        _send(channel, Ready(refers, judge is not None, tells_likelihoods(judge), domain_of(grounder), masks))
-        while True:
-            ask, body = _next(channel)
-            if not isinstance(ask, (Ask, Refer, JudgeRequest, MaskRequest)):
-                raise WireError("the backend is already loaded")
-            _answer(channel, grounder, judge, ask, body)
+        own = {name: getattr(grounder, name, None) for name in ("ground", "refer", "masked")}
+        methods: dict[str, Any] = {name: method for name, method in own.items() if callable(method)}
+        if judge is not None:
+            methods["judge"] = lambda rgb, asked, budget_s, marks: with_marks(judge, marks).judge(rgb, asked, budget_s)
+        abilities = wire.Abilities(tuple(methods), tells_likelihoods(judge), domain_of(grounder))
+        channel.post(*wire.reply(0, abilities))
+        while channel.flush():
+            call, body = _next(channel)
+            if call.method == "load":
+                raise wire.WireError("the backend is already loaded")
+            rgb, arguments = wire.image_of(call, body), wire.arguments_of(call)
+            try:
+                answer = methods[call.method](rgb, *arguments)
+                name, n = type(grounder).__name__, len(arguments[0])
+                channel.post(*wire.reply(call.number, wire.checked(call.method, answer, rgb.shape[:2], n, name)))
+            except Exception as error:
+                traceback.print_exc()
+                channel.post(wire.failed(call.number, error))
     except (EOFError, ConnectionError):
         return
 
 
-def _answer(
-    channel: Channel,
-    grounder: Grounder,
-    judge: RelationJudge | None,
-    ask: Ask | Refer | JudgeRequest | MaskRequest,
-    body: Body,
-) -> None:
-    rgb = image_of(ask, body)
-    try:
-        if isinstance(ask, JudgeRequest):
-            if judge is None:
-                raise CannotJudgeError(type(grounder).__name__)
-            told = with_marks(judge, ask.marks).judge(rgb, ask.questions, ask.budget_s)
-            name = type(grounder).__name__
-            channel.post(Judged(ask.number, check_probabilities(told, len(ask.questions), name)))
-        elif isinstance(ask, MaskRequest):
-            masked = cast(Masker, grounder).masked(rgb, detections_of(ask))
-            channel.post(*masks_reply(ask.number, masked, rgb.shape[:2]))
-        elif isinstance(ask, Refer):
-            channel.post(referred(ask.number, referrer_of(grounder).refer(rgb, ask.words)))
-        else:
-            channel.post(*found(ask.number, grounder.ground(rgb, ask.phrases), rgb.shape[:2]))
-    except Exception as error:
-        traceback.print_exc()
-        channel.post(failed(ask.number, error))
-    channel.flush()
-
-
-def _next(channel: Channel) -> tuple[ToWorker, Body]:
+def _next(channel: wire.Channel) -> tuple[wire.WorkerCall, wire.Body]:
     while True:
         if (frame := channel.receive()) is not None:
             return frame
-
-
-def _send(channel: Channel, header: FromWorker) -> None:
-    channel.post(header)
-    channel.flush()

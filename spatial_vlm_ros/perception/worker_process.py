@@ -15,13 +15,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import spatial_vlm_ros
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.worker_wire import Body, Channel, FromWorker, ToWorker
+from spatial_vlm_ros.perception.worker_wire import Body, Channel, FromWorker, Parts, WorkerCall
 
 GRACE_S = 2.0  # between asking a process to end and killing it
 _TAIL_LINES, _TAIL_BYTES, _TAIL_WIDTH = 20, 8192, 200
@@ -47,7 +46,10 @@ class WorkerProcess:
         self.started = time.monotonic()
         ours, theirs = socket.socketpair()
         read_end, write_end = os.pipe()
-        command = [sys.executable, "-c", _CODE, str(theirs.fileno()), str(read_end), *_own_folder()]
+        folder = Path(str(spatial_vlm_ros.__file__)).resolve().parent.parent
+        # unless Python already searches it; it must not come before Python's own libraries
+        own = [] if folder.name in ("site-packages", "dist-packages") else [str(folder)]
+        command = [sys.executable, "-c", _CODE, str(theirs.fileno()), str(read_end), *own]
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
@@ -83,7 +85,7 @@ class WorkerProcess:
         except ChildProcessError:  # the owner's program ignores SIGCHLD: reaped already
             return False
 
-    def post(self, header: ToWorker, body: Sequence[memoryview | bytes] = ()) -> None:
+    def post(self, header: WorkerCall, body: Parts = ()) -> None:
         """Begin to send a frame; `step` sends the rest."""
         self._channel.post(header, body)
         self._all_sent = False
@@ -134,11 +136,14 @@ class WorkerProcess:
         self._lifeline.close()
         self._channel.close()
         self._log.join(timeout=1.0)
-        return (
-            _ending(self._process.returncode) + self._log.tail()
-            if by_itself
-            else "its process closed the connection and was ended"
-        )
+        if not by_itself:
+            return "its process closed the connection and was ended"
+        code = self._process.returncode
+        if code >= 0:
+            return f"its process ended with exit code {code}" + self._log.tail()
+        known = {one.value: one.name for one in signal.Signals}
+        memory = " (out of memory?)" if -code == signal.SIGKILL else ""
+        return f"its process was killed by {known.get(-code, f'signal {-code}')}{memory}" + self._log.tail()
 
     def wait_gone(self, seconds: float) -> None:
         """Wait until it is dead, at most `seconds`: a process closes its socket shortly before it dies."""
@@ -165,19 +170,3 @@ class _Log(threading.Thread):
         lines = [line.rstrip()[:_TAIL_WIDTH] for line in self._kept.decode(errors="replace").splitlines()]
         lines = [line for line in lines if line][-_TAIL_LINES:]
         return "; it last printed:\n" + "\n".join(lines) if lines else ""
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"its process was killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
-
-
-def _own_folder() -> list[str]:
-    """Path of this package, unless Python already searches it; it must not come before Python's own libraries."""
-    folder = Path(str(spatial_vlm_ros.__file__)).resolve().parent.parent
-    return [] if folder.name in ("site-packages", "dist-packages") else [str(folder)]

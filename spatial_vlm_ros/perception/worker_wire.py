@@ -2,7 +2,8 @@
 """Messages between a grounder's process and its owner, byte for byte.
 
 A frame consists of 16 bytes (magic, length of header, length of body), a MessagePack header that is checked against the
-classes below, and a body of raw arrays. Nothing that arrives is ever executed, and no memory is reserved beyond
+classes below, and a body of raw arrays. A request is the name of a method with its arguments, an answer what the method
+returns; ARGUMENTS and ANSWERS hold the types. Nothing that arrives is ever executed, and no memory is reserved beyond
 LONGEST_HEADER and LONGEST_BODY, whatever length the other side claims.
 """
 
@@ -12,6 +13,7 @@ import math
 import socket
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -27,11 +29,11 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     UnfamiliarImageError,
 )
-from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.referring import MOST_FOUND
-from spatial_vlm_ros.perception.relation_marks import BOXES, MarksError
+from spatial_vlm_ros.perception.relation_marks import MarksError
+from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 LONGEST_HEADER = 1 << 24  # bytes; 5,000 detections take about 1 MB
@@ -42,122 +44,79 @@ _LONGEST_TEXT = 4000  # characters of an error's own words
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 Body = memoryview
+Parts = list[memoryview]
+"""The body of a frame to be sent; its arrays are not copied."""
 
 
 class WireError(Exception):
     """The other side broke the protocol; what it sends next cannot be understood."""
 
 
-class Load(msgspec.Struct, tag=True, frozen=True):
-    """First frame to the process: which backend to load."""
-
-    name: str
-    options: dict[str, str]
-
-
-class Ready(msgspec.Struct, tag=True, frozen=True):
-    """First frame from the process: the backend is loaded.
+class Abilities(msgspec.Struct, frozen=True):
+    """What a loaded backend can do.
 
     Args:
-        refers: whether it also accepts whole phrases.
-        judges: whether it can be asked about relations.
-        likelihoods: whether it then gives probabilities; see judging.tells_likelihoods.
-        masks: whether it can be asked for masks.
+        methods: those of ANSWERS that it has.
+        likelihoods: whether its judge gives probabilities; see judging.tells_likelihoods.
         domain: domain that it declares.
     """
 
-    refers: bool = False
-    judges: bool = False
+    methods: tuple[str, ...]
     likelihoods: bool = False
     domain: ModelDomain = "unknown"
-    masks: bool = False
 
 
-class Ask(msgspec.Struct, tag=True, frozen=True):
-    """A request to find the objects of phrases; its body is the (height, width, 3) uint8 image."""
-
-    number: Count
-    height: Count
-    width: Count
-    phrases: tuple[NounPhrase, ...]
-
-
-class Refer(msgspec.Struct, tag=True, frozen=True):
-    """A request for the object of a whole phrase; its body is the (height, width, 3) uint8 image."""
-
-    number: Count
-    height: Count
-    width: Count
-    words: str
-
-
-class JudgeRequest(msgspec.Struct, tag=True, frozen=True):
-    """A request for relations between marked objects; its body is the (height, width, 3) uint8 image."""
-
-    number: Count
-    height: Count
-    width: Count
-    questions: tuple[RelationQuestion, ...]
-    budget_s: float
-    marks: str = BOXES
-
-
-class WireDetection(msgspec.Struct, frozen=True):
-    """One detection; its mask, if it has one, is in the body."""
-
-    id: str
-    label: str
-    score: float
-    box: tuple[float, float, float, float]
-    attributes: tuple[str, ...]
-    masked: bool
-    front: tuple[float, float, float] | None = None
-    pointed: bool = False
+ARGUMENTS: dict[str, Any] = {
+    "load": tuple[str, dict[str, str]],
+    "ground": tuple[tuple[NounPhrase, ...]],
+    "refer": tuple[str],
+    "masked": tuple[tuple[Detection, ...]],
+    "judge": tuple[tuple[RelationQuestion, ...], float, str],
+}
+"""Method → its arguments beside the image; "load" is the first call, with name and options of the backend."""
+ANSWERS: dict[str, Any] = {
+    "load": Abilities,
+    "ground": Grounding,
+    "refer": tuple[NamedObject, ...],
+    "masked": tuple[Detection, ...],
+    "judge": tuple[float | None, ...],
+}
+_FIRST: dict[str, tuple[str, type, float, str, str]] = {
+    "ground": ("phrases", NounPhrase, math.inf, "NounPhrases of text and numbers", "pass what parse() returns"),
+    "refer": ("words", str, _LONGEST_TEXT, f"text of {_LONGEST_TEXT} bytes at most", "shorten or correct the text"),
+    "masked": ("detections", Detection, math.inf, "Detection objects", "build Detection(...) of each"),
+    "judge": (
+        "questions",
+        RelationQuestion,
+        MOST_QUESTIONS,
+        f"{MOST_QUESTIONS} RelationQuestions of plain numbers at most",
+        "use float, and ask fewer questions",
+    ),
+}
+"""Method → name, class and greatest length of its first argument, and what to say of another one."""
 
 
-class MaskRequest(msgspec.Struct, tag=True, frozen=True):
-    """A request for masks of objects; its body is the (height, width, 3) uint8 image. The answer is a WorkerReply."""
+class WorkerCall(msgspec.Struct, tag=True, frozen=True):
+    """A call of a method; its body is the (height, width, 3) uint8 image."""
 
     number: Count
-    height: Count
-    width: Count
-    objects: tuple[WireDetection, ...]
+    method: Literal["load", "ground", "refer", "masked", "judge"]
+    arguments: msgspec.Raw
+    height: Count = 0
+    width: Count = 0
 
 
 class WorkerReply(msgspec.Struct, tag=True, frozen=True):
-    """The answer to a request; its body is the match matrix (float64), then the masks, one bit per pixel."""
+    """What a method returned; its body are the arrays in it, bool ones with one bit per pixel."""
 
     number: Count
-    rows: Count
-    columns: Count
-    objects: tuple[WireDetection, ...]
-    unread: tuple[str, ...] = ()
+    value: msgspec.Raw
 
 
-class Named(msgspec.Struct, frozen=True):
-    """One box or point in the answer to a whole phrase."""
+class WireArray(msgspec.Struct, frozen=True):
+    """Stands in an answer for the next array of the body."""
 
-    label: str
-    box: tuple[float, float, float, float] | None
-    point: tuple[float, float] | None
-    score: float | None
-
-
-class Referred(msgspec.Struct, tag=True, frozen=True):
-    """The answer to a request for a whole phrase; it has no body."""
-
-    number: Count
-    objects: tuple[Named, ...]
-
-
-class Judged(msgspec.Struct, tag=True, frozen=True):
-    """The answer to a request for relations; it has no body."""
-
-    number: Count
-    probabilities: tuple[float | None, ...]
-
-
-FailureKind = Literal["model", "timeout", "input", "unfamiliar", "marks"]
+    shape: tuple[Count, ...]
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
@@ -170,12 +129,11 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     """
 
     number: Count
-    kind: FailureKind
+    kind: Literal["model", "timeout", "input", "unfamiliar", "marks"]
     words: tuple[str, ...]
 
 
-ToWorker = Load | Ask | Refer | JudgeRequest | MaskRequest
-FromWorker = Ready | WorkerReply | Referred | Judged | Failed
+FromWorker = WorkerReply | Failed
 
 
 class Channel:
@@ -205,9 +163,9 @@ class Channel:
         """Close the socket."""
         self._connection.close()
 
-    def post(self, header: ToWorker | FromWorker, body: Sequence[memoryview | bytes] = ()) -> None:
+    def post(self, header: WorkerCall | FromWorker, body: Sequence[memoryview] = ()) -> None:
         """Append a frame to what `flush` sends. The body's arrays are not copied."""
-        parts = [memoryview(part).cast("B") for part in body if len(part)]
+        parts = [part.cast("B") for part in body if len(part)]
         encoded = msgspec.msgpack.encode(header)
         lead = _LEAD.pack(_MAGIC, len(encoded), sum(len(part) for part in parts))
         self._unsent += [memoryview(lead + encoded), *parts]
@@ -241,7 +199,10 @@ class Channel:
                     raise EOFError
                 self._filled += got
                 if self._filled == _LEAD.size and not self._header:
-                    self._begin(*_lengths(self._buffer))
+                    magic, header_size, body_size = _LEAD.unpack(self._buffer)
+                    if magic != _MAGIC or not 0 < header_size <= LONGEST_HEADER or body_size > LONGEST_BODY:
+                        raise WireError(f"it sent {bytes(self._buffer)!r} at the beginning of a frame")
+                    self._begin(header_size + body_size, header_size)
         except BlockingIOError:
             return None
         except ConnectionError as error:
@@ -254,91 +215,50 @@ class Channel:
             raise WireError(f"its header has the wrong form: {error}") from error
 
 
-def _lengths(lead: memoryview) -> tuple[int, int]:
-    magic, header, body = _LEAD.unpack(lead)
-    if magic != _MAGIC or not 0 < header <= LONGEST_HEADER or body > LONGEST_BODY:
-        raise WireError(f"it sent {bytes(lead)!r} at the beginning of a frame")
-    return header + body, header
+# ------------------------------------------------------------------------------------------------ calls
 
 
-# ------------------------------------------------------------------------------------------------ questions
+def load_call(name: str, options: dict[str, str]) -> WorkerCall:
+    """Make the first call: which backend to load."""
+    return WorkerCall(0, "load", msgspec.Raw(msgspec.msgpack.encode((name, options))))
 
 
-def ask(number: int, rgb: Rgb, phrases: Sequence[NounPhrase]) -> tuple[Ask, list[memoryview | bytes]]:
-    """Make header and body of a request.
+def call(
+    number: int, method: Literal["ground", "refer", "masked", "judge"], rgb: Rgb, first: Any, *others: object
+) -> tuple[WorkerCall, Parts]:
+    """Make a call about an image: header and body.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        first: the first argument after the image; a tuple, or a text for "refer".
 
     Raises:
-        InputError: `phrases` are not NounPhrases.
+        InputError: the first argument is something else or too long, an argument has a part that cannot be sent, or the
+            image is too large.
         ShapeError: `rgb` is not (H, W, 3) uint8.
-    """
-    for phrase in phrases:
-        if not isinstance(phrase, NounPhrase):
-            raise InputError("phrases", type(phrase).__name__, "NounPhrases", "pass what parse() returns")
-    body = image_body(rgb)
-    header = Ask(number, rgb.shape[0], rgb.shape[1], tuple(phrases))
-    try:
-        msgspec.msgpack.encode(header)
-    except (UnicodeEncodeError, TypeError, OverflowError) as error:
-        raise InputError("phrases", str(error), "text and numbers", "pass what parse() returns") from error
-    return header, body
-
-
-def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | bytes]]:
-    """Make header and body of a request for a whole phrase.
-
-    Raises:
-        InputError: `words` are not a text that can be sent.
-        ShapeError: `rgb` is not (H, W, 3) uint8.
-    """
-    body = image_body(rgb)
-    header = Refer(number, rgb.shape[0], rgb.shape[1], words)
-    try:
-        if not isinstance(words, str) or len(words.encode()) > _LONGEST_TEXT:
-            raise InputError(
-                "words", f"{str(words)[:60]!r}", f"text of {_LONGEST_TEXT} bytes at most", "shorten the text"
-            )
-    except UnicodeEncodeError as error:
-        raise InputError("words", str(error), "text", "remove invalid characters") from error
-    return header, body
-
-
-def judge(
-    number: int, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float, marks: str = BOXES
-) -> tuple[JudgeRequest, list[memoryview | bytes]]:
-    """Make header and body of a request for relations.
-
-    Raises:
-        InputError: `questions` are not RelationQuestions, too many, or not plain numbers.
-        ShapeError: `rgb` is not (H, W, 3) uint8.
-    """
-    if len(questions) > MOST_QUESTIONS or not all(isinstance(one, RelationQuestion) for one in questions):
-        expected = f"{MOST_QUESTIONS} RelationQuestions at most"
-        raise InputError("questions", f"{len(questions)} questions", expected, "ask fewer questions")
-    body = image_body(rgb)
-    header = JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s, marks)
-    try:  # an unreadable request would end the process
-        msgspec.msgpack.decode(msgspec.msgpack.encode(header), type=JudgeRequest)
-    except (UnicodeEncodeError, TypeError, OverflowError, msgspec.ValidationError) as error:
-        raise InputError("questions", str(error), "relations and boxes of plain numbers", "use float") from error
-    return header, body
-
-
-def image_body(rgb: Rgb) -> list[memoryview | bytes]:
-    """Turn an image into the body of a request.
-
-    Raises:
-        InputError: the image is too large.
-        ShapeError: the image is not (H, W, 3) uint8.
     """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ShapeError("rgb", "(H, W, 3) uint8", f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}")
     if rgb.nbytes > LONGEST_BODY:
         raise InputError("rgb", f"{rgb.nbytes} bytes", f"{LONGEST_BODY} at most", "use a smaller image")
-    return [np.ascontiguousarray(rgb).data] if rgb.size else []
+    what, kind, most, expected, repair = _FIRST[method]
+    for one in first if isinstance(first, tuple) else (first,):
+        if not isinstance(one, kind):
+            raise InputError(what, type(one).__name__, expected, repair)
+    try:
+        length = len(first.encode() if isinstance(first, str) else first)
+        encoded = msgspec.msgpack.encode((first, *others))
+        msgspec.msgpack.decode(encoded, type=ARGUMENTS[method])  # an unreadable call would end the process
+    except (UnicodeEncodeError, TypeError, OverflowError, RecursionError, msgspec.ValidationError) as error:
+        raise InputError(what, str(error), expected, repair) from error
+    if length > most:
+        raise InputError(what, f"a length of {length}", expected, repair)
+    header = WorkerCall(number, method, msgspec.Raw(encoded), rgb.shape[0], rgb.shape[1])
+    return header, [np.ascontiguousarray(rgb).data] if rgb.size else []
 
 
-def image_of(header: Ask | Refer | JudgeRequest | MaskRequest, body: Body) -> Rgb:
-    """Return the image of a request, (H, W, 3) uint8, writable.
+def image_of(header: WorkerCall, body: Body) -> Rgb:
+    """Return the image of a call, (H, W, 3) uint8, writable.
 
     Raises:
         WireError: the body does not have the size given in the header.
@@ -348,123 +268,137 @@ def image_of(header: Ask | Refer | JudgeRequest | MaskRequest, body: Body) -> Rg
     return np.frombuffer(body, np.uint8).reshape(header.height, header.width, 3)
 
 
-def asked(header: Ask, body: Body) -> tuple[Rgb, tuple[NounPhrase, ...]]:
-    """Return the image, (H, W, 3) uint8, writable, and the phrases of a request.
-
-    Raises:
-        WireError: the body does not have the size given in the header.
-    """
-    return image_of(header, body), header.phrases
+def arguments_of(header: WorkerCall) -> tuple[Any, ...]:
+    """Return the arguments of a call beside the image; raises WireError if they do not have the method's types."""
+    found: tuple[Any, ...] = _decoded(header.arguments, ARGUMENTS[header.method], memoryview(b""))
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ answers
 
 
-def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[WorkerReply, list[memoryview | bytes]]:
-    """Make header and body of an answer about an image of `size` (height, width), pixels.
+def reply(number: int, value: object) -> tuple[WorkerReply, Parts]:
+    """Make header and body of an answer.
 
     Raises:
-        InputError: an element is not a Detection, the match is not a matrix, or there is too much data.
-        ShapeError: a mask has another size than the image.
+        InputError: its arrays are too large.
+        TypeError: it has a part that is not of a type of ANSWERS.
     """
-    match = np.ascontiguousarray(grounding.match, np.float64)
-    if match.ndim != 2:
-        raise ShapeError("match", "(P, N)", str(match.shape))
-    objects, masks = [], []
-    for one in grounding.detections:
-        if not isinstance(one, Detection):
-            raise InputError("detections", type(one).__name__, "Detection objects", "build Detection(...) of each")
-        if one.mask is not None:
-            if one.mask.shape != size:
-                raise ShapeError(f"mask of detection {one.id!r}", str(size), str(one.mask.shape))
-            masks.append(np.packbits(one.mask).data)
-        words = tuple(str(word) for word in one.attributes)
-        masked = one.mask is not None
-        objects.append(
-            WireDetection(
-                str(one.id), str(one.label), one.score, one.box_xyxy, words, masked, one.front, bool(one.pointed)
-            )
-        )
-    if match.nbytes + sum(len(mask) for mask in masks) > LONGEST_BODY:
-        raise InputError("masks", f"{len(masks)} of them", f"{LONGEST_BODY} bytes at most", "raise the score threshold")
-    rows, columns = match.shape
-    unread = tuple(str(note)[:_LONGEST_TEXT] for note in grounding.unread)
-    return WorkerReply(number, rows, columns, tuple(objects), unread), [*([match.data] if match.size else []), *masks]
+    body: Parts = []
+
+    def hooked(part: object) -> object:
+        if isinstance(part, np.ndarray):
+            body.append((np.packbits(part) if part.dtype == np.bool_ else np.ascontiguousarray(part)).data)
+            return WireArray(part.shape)
+        if isinstance(part, np.generic):
+            return part.item()
+        raise TypeError(f"{type(part).__name__} in an answer")
+
+    encoded = msgspec.msgpack.encode(value, enc_hook=hooked)
+    if sum(part.nbytes for part in body) > LONGEST_BODY:
+        raise InputError("masks", f"{len(body)} of them", f"{LONGEST_BODY} bytes at most", "raise the score threshold")
+    return WorkerReply(number, msgspec.Raw(encoded)), body
 
 
-def grounding_of(header: WorkerReply, body: Body, size: tuple[int, int]) -> Grounding:
-    """Read the grounding of an answer about an image of `size` (height, width), pixels.
+def answer_of(method: str, header: WorkerReply, body: Body, size: tuple[int, int], n: int) -> Any:
+    """Read the answer to a call; see `checked`.
 
     Raises:
-        WireError: the body does not have the size given in the header, or a detection is invalid.
-    """
-    numbers, pixels = header.rows * header.columns, size[0] * size[1]
-    step, masked = (pixels + 7) // 8, sum(obj.masked for obj in header.objects)
-    if len(body) != numbers * 8 + masked * step:
-        raise WireError(f"an answer of {len(body)} bytes for {numbers} numbers and {masked} masks")
-    match: npt.NDArray[np.float64] = np.frombuffer(body[: numbers * 8], np.float64).copy()
-    bits = np.frombuffer(body[numbers * 8 :], np.uint8)
-    detections, at = [], 0
-    for obj in header.objects:
-        mask = None
-        if obj.masked:
-            mask = np.unpackbits(bits[at : at + step], count=pixels).view(np.bool_).reshape(size)
-            at += step
-        try:
-            detections.append(
-                Detection(obj.id, obj.label, obj.score, obj.box, mask, obj.attributes, obj.front, obj.pointed)
-            )
-        except InputError as error:
-            raise WireError(f"an invalid detection: {error}") from error
-    return Grounding(tuple(detections), match.reshape(header.rows, header.columns), header.unread)
-
-
-def referred(number: int, answer: Sequence[replies.NamedObject]) -> Referred:
-    """Make the header of an answer to a whole phrase.
-
-    Raises:
-        InputError: an element is not a NamedObject, or there is too much data.
-    """
-    objects = []
-    for one in answer:
-        if not isinstance(one, replies.NamedObject):
-            raise InputError("objects found", type(one).__name__, "a NamedObject", "build NamedObject(...) of each")
-        box = None if one.box_xyxy is None else tuple(float(v) for v in one.box_xyxy)
-        point = None if one.point_xy is None else tuple(float(v) for v in one.point_xy)
-        score = None if one.score is None else float(one.score)
-        objects.append(Named(str(one.label), box, point, score))  # type: ignore[arg-type]  # lengths are checked there
-    if len(objects) > MOST_FOUND:
-        raise InputError("what was found", f"{len(objects)} objects", f"{MOST_FOUND} at most", "ask for one object")
-    return Referred(number, tuple(objects))
-
-
-def references_of(header: Referred, body: Body) -> tuple[replies.NamedObject, ...]:
-    """Read the answer to a whole phrase.
-
-    Raises:
-        WireError: it has a body, too many objects, or an invalid number.
-    """
-    if len(body) or len(header.objects) > MOST_FOUND:
-        raise WireError(f"an answer of {len(header.objects)} references and {len(body)} bytes")
-    for obj in header.objects:
-        numbers = (*(obj.box or ()), *(obj.point or ()), *(() if obj.score is None else (obj.score,)))
-        if not all(math.isfinite(number) for number in numbers):
-            raise WireError(f"an invalid object for a phrase: {obj}")
-    return tuple(replies.NamedObject(t.label, t.box, t.point, t.score) for t in header.objects)
-
-
-def judgements_of(header: Judged, body: Body, n: int) -> tuple[float | None, ...]:
-    """Read the probabilities of an answer to `n` questions about relations.
-
-    Raises:
-        WireError: it has a body, a wrong number of probabilities, or an invalid one.
+        WireError: it does not have the method's type, its arrays are not those of the body, or `checked` refuses it.
     """
     try:
-        if not len(body):
-            return check_probabilities(header.probabilities, n, "worker")
+        return checked(method, _decoded(header.value, ANSWERS[method], body), size, n, "worker")
     except ModelError as error:
         raise WireError(error.reason) from error
-    raise WireError(f"an answer about relations with {len(body)} bytes")
+    except InputError as error:
+        raise WireError(str(error)) from error
+
+
+def checked(method: str, answer: Any, size: tuple[int, int], n: int, model: str) -> Any:
+    """Check what a method returned, in its process and again at its owner.
+
+    Args:
+        size: (height, width) of the image, pixels.
+        n: length of the first argument of the call.
+        model: name of the backend, for messages.
+
+    Returns:
+        The answer with plain numbers and texts.
+
+    Raises:
+        InputError: an element is not a Detection or NamedObject or not finite, the match is not a matrix, or there are
+            too many objects.
+        ModelError: the probabilities are not those of `n` questions.
+        ShapeError: a mask has another size than the image.
+    """
+    if method == "load":
+        return answer
+    if method == "judge":
+        return check_probabilities(answer, n, model)
+    if method == "refer":
+        return _named(answer)
+    if method == "masked":
+        return _detections(answer, size)
+    match = np.ascontiguousarray(answer.match, np.float64)
+    if match.ndim != 2:
+        raise ShapeError("match", "(P, N)", str(match.shape))
+    unread = tuple(str(note)[:_LONGEST_TEXT] for note in answer.unread)
+    return Grounding(_detections(answer.detections, size), match, unread)
+
+
+def _detections(found: Sequence[Detection], size: tuple[int, int]) -> tuple[Detection, ...]:
+    for one in found:
+        if not isinstance(one, Detection):
+            raise InputError("detections", type(one).__name__, "Detection objects", "build Detection(...) of each")
+        if one.mask is not None and one.mask.shape != size:
+            raise ShapeError(f"mask of detection {one.id!r}", str(size), str(one.mask.shape))
+    return tuple(
+        replace(one, id=str(one.id), label=str(one.label), attributes=tuple(str(word) for word in one.attributes))
+        for one in found
+    )
+
+
+def _named(found: Sequence[NamedObject]) -> tuple[NamedObject, ...]:
+    objects = []
+    for one in found:
+        if not isinstance(one, NamedObject):
+            raise InputError("objects found", type(one).__name__, "a NamedObject", "build NamedObject(...) of each")
+        box, point = (
+            None if values is None else tuple(float(v) for v in values) for values in (one.box_xyxy, one.point_xy)
+        )
+        score = None if one.score is None else float(one.score)
+        if not all(math.isfinite(v) for v in (*(box or ()), *(point or ()), score or 0.0)):
+            raise InputError("an object found", str(one), "finite numbers", "fix the backend")
+        objects.append(NamedObject(str(one.label), box, point, score))  # type: ignore[arg-type]  # see ANSWERS
+    if len(objects) > MOST_FOUND:
+        raise InputError("what was found", f"{len(objects)} objects", f"{MOST_FOUND} at most", "ask for one object")
+    return tuple(objects)
+
+
+def _decoded(encoded: msgspec.Raw, kind: Any, body: Body) -> Any:
+    """Read a value of a type, with its arrays from the body in the order in which they were written."""
+    left = body
+
+    def hooked(wanted: Any, part: object) -> npt.NDArray[Any]:
+        nonlocal left
+        shape = msgspec.convert(part, WireArray).shape
+        dtype = np.dtype(wanted.__args__[1].__args__[0])
+        numbers = math.prod(shape)
+        size = (numbers + 7) // 8 if dtype == np.bool_ else numbers * dtype.itemsize
+        if size > len(left):
+            raise ValueError(f"an array of {size} bytes, with {len(left)} left")
+        data, left = np.frombuffer(left[:size], np.uint8), left[size:]
+        if dtype == np.bool_:
+            return np.unpackbits(data, count=numbers).view(np.bool_).reshape(shape)
+        return data.copy().view(dtype).reshape(shape)
+
+    try:
+        value = msgspec.msgpack.decode(encoded, type=kind, dec_hook=hooked)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise WireError(f"it has the wrong form: {error}") from error
+    if len(left):
+        raise WireError(f"it has {len(left)} bytes more than its arrays")
+    return value
 
 
 # ------------------------------------------------------------------------------------------------ failures
@@ -472,7 +406,7 @@ def judgements_of(header: Judged, body: Body, n: int) -> tuple[float | None, ...
 
 def failed(number: int, error: Exception) -> Failed:
     """Make the failure message for an error."""
-    kind: FailureKind = "model"
+    kind: Literal["model", "timeout", "input", "unfamiliar", "marks"] = "model"
     if isinstance(error, UnfamiliarImageError):
         kind, words = "unfamiliar", [error.model, repr(error.distance), repr(error.limit)]
     elif isinstance(error, ModelError):

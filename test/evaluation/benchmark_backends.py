@@ -9,9 +9,8 @@ from pathlib import Path
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
-from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.grounder import Grounding, PromptReply
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.replier import PromptReply
 from spatial_vlm_ros.perception.replies import NamedObject, parse_reply
 from spatial_vlm_ros.types import NounPhrase, Rgb
 

@@ -13,8 +13,8 @@ from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, core_position
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer
 
+from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.backends.relation_judge import NAME
-from spatial_vlm_ros.perception.backends.shipped import shipped_model
 from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion
 from spatial_vlm_ros.perception.relation_marks import QUESTION
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem

@@ -14,19 +14,21 @@ from tables import tables
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import relation_marks
-from spatial_vlm_ros.perception.backends.families import FAMILIES
-from spatial_vlm_ros.perception.backends.written_boxes import family_box_text
+from spatial_vlm_ros.perception.backends.families import FAMILIES, family_box_text
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.judging import (
     CHOICES,
+    SCENES_OF_A_FORM,
     AskedJudge,
+    MarkProbe,
     RelationQuestion,
     check_probabilities,
     judge_of,
+    least_right,
+    mark_scenes,
     with_marks,
 )
-from spatial_vlm_ros.perception.mark_probe import SCENES_OF_A_FORM, MarkProbe, least_right, mark_scenes
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Rgb, Status

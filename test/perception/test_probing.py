@@ -13,12 +13,11 @@ from click.testing import CliRunner
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception import cost
+from spatial_vlm_ros.perception import cost, probing
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.probing import ConventionVerdict, Refer, probe
-from spatial_vlm_ros.perception.probing_backends import ConventionError, Writer, check_convention, probe_grounder
+from spatial_vlm_ros.perception.probing import ConventionVerdict, Refer, check_convention, probe, probe_grounder
 from spatial_vlm_ros.perception.probing_images import EXTENT, PLACES, SIZES, probe_images, read_numbers
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
@@ -316,7 +315,7 @@ def in_pixels() -> Boxes:
 def test_a_model_that_writes_as_stated_starts_and_answers_that_do_not_tell_are_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert isinstance(Written(), Writer)
+    assert isinstance(Written(), probing.Writer)
     check_convention("tiny", Written())
     assert caplog.records == []
     check_convention("tiny", Written(blind=True))
@@ -326,7 +325,9 @@ def test_a_model_that_writes_as_stated_starts_and_answers_that_do_not_tell_are_w
 
 @pytest.mark.parametrize("stated", ["absolute", "resized-absolute", "percent", "thousand-yx"])
 def test_a_model_that_writes_otherwise_is_refused_with_the_evidence(stated: str) -> None:
-    with pytest.raises(ConventionError, match=f"not write places as {stated}.*Set convention=thousand") as caught:
+    with pytest.raises(
+        probing.ConventionError, match=f"not write places as {stated}.*Set convention=thousand"
+    ) as caught:
         check_convention("tiny", Written(stated))
     assert caught.value.verdict.outcome == "refuted"
     assert len(caught.value.verdict.trials) == 18
@@ -338,7 +339,7 @@ def test_boxes_of_any_grounder_have_to_be_in_pixels() -> None:
             return Grounding((), label_match(phrases, ()))
 
     assert probe_grounder(in_pixels()).outcome == "confirmed"
-    with pytest.raises(ConventionError, match="as absolute: thousand explains 18 of 18"):
+    with pytest.raises(probing.ConventionError, match="as absolute: thousand explains 18 of 18"):
         check_convention("own", Boxes(lambda size: (1000 / size[0], 1000 / size[1])))
     verdict = probe_grounder(Nothing())
     assert verdict.outcome == "undecided"
@@ -352,7 +353,7 @@ def test_a_model_that_fails_is_not_a_convention() -> None:
 
     with pytest.raises(ModelError, match="no the red rectangle") as caught:
         check_convention("tiny", Failing())
-    assert not isinstance(caught.value, ConventionError)
+    assert not isinstance(caught.value, probing.ConventionError)
 
 
 def test_the_command_shows_the_evidence_and_ends_with_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

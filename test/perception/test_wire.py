@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes between a grounder and its process; how a backend is found by its name, and given its options."""
 
+import math
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,9 @@ from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNa
 from spatial_vlm_ros.perception import backends, load_grounder, parse_options
 from spatial_vlm_ros.perception import worker_wire as wire
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.judging import RelationQuestion
+from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, RelationQuestion
 from spatial_vlm_ros.perception.referring import MOST_FOUND
 from spatial_vlm_ros.perception.replies import NamedObject
-from spatial_vlm_ros.perception.worker_masks import ask_masks, detections_of, masks_reply
 from spatial_vlm_ros.types import Detection
 
 TABLES = tables(__file__)
@@ -29,10 +29,21 @@ TABLES = tables(__file__)
 SIZE = (48, 64)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
 A, B = (10.0, 10.0, 60.0, 60.0), (100.0, 100.0, 160.0, 170.0)
-OBJECT = wire.WireDetection("a", "cup", 0.5, (0.0, 0.0, 1.0, 1.0), (), False)
-MASKED = msgspec.structs.replace(OBJECT, masked=True)
-INVERTED = msgspec.structs.replace(OBJECT, box=(5.0, 5.0, 1.0, 1.0))
 POINTS = (NamedObject("", None, (0.0, 0.0), None),) * (MOST_FOUND + 1)
+OBJECT = {"id": "a", "label": "cup", "score": 0.5, "box_xyxy": (0.0, 0.0, 1.0, 1.0)}
+
+
+def answered(value: object, body: bytes = b"", number: int = 1) -> bytes:
+    """A frame with an answer, which may not be one."""
+    return framed(wire.WorkerReply(number, msgspec.Raw(msgspec.msgpack.encode(value))), body)
+
+
+def named(*values: Any) -> bytes:
+    return answered([NamedObject("", *values, *(None,) * (3 - len(values)))])
+
+
+def grounded(rows: int, columns: int, *objects: dict[str, Any]) -> dict[str, Any]:
+    return {"detections": objects, "match": {"shape": (rows, columns)}}
 
 
 def framed(header: object, body: bytes = b"", header_size: int | None = None, body_size: int | None = None) -> bytes:
@@ -42,14 +53,21 @@ def framed(header: object, body: bytes = b"", header_size: int | None = None, bo
     return lead + encoded + body
 
 
-def received(frame: bytes) -> Any:
-    """What an owner makes of a frame: its header and body, or the grounding in it."""
+def received(frame: bytes, method: str = "ground", n: int = 1) -> Any:
+    """What an owner makes of a frame that answers a call."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(frame)
         theirs.shutdown(socket.SHUT_WR)
         header, body = wire.Channel(ours, wire.FromWorker).receive()  # type: ignore[misc]
-    return wire.grounding_of(header, body, SIZE) if isinstance(header, wire.WorkerReply) else (header, body)
+    return wire.answer_of(method, header, body, SIZE, n)
+
+
+def passed_on(method: str, value: object, size: tuple[int, int] = SIZE, n: int = 1) -> Any:
+    """An answer as the owner gets it."""
+    header, body = wire.reply(1, wire.checked(method, value, size, n, "m"))
+    data = memoryview(b"".join(bytes(part) for part in body))
+    return wire.answer_of(method, header, data, size, n)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +79,18 @@ def received(frame: bytes) -> Any:
         (framed(b""), "at the beginning of a frame"),
         (framed(b"\xc1\xc1"), "wrong form"),
         (framed({"type": "WorkerReply", "number": "one"}), "wrong form"),
-        (framed({"type": "WorkerReply", "number": 1, "rows": -1, "columns": -1, "objects": []}), "wrong form"),
         (framed(b"\x91" * 100_000), "wrong form"),
-        (framed(wire.WorkerReply(1, 1, 1, (OBJECT,)), b"1234"), "4 bytes for 1 numbers and 0 masks"),
-        (framed(wire.WorkerReply(1, 0, 0, (MASKED,))), "0 bytes for 0 numbers and 1 masks"),
-        (framed(wire.WorkerReply(1, 0, 0, (MASKED,)), bytes(384)), "an invalid detection"),
-        (framed(wire.WorkerReply(1, 0, 0, (INVERTED,))), "an invalid detection"),
+        (answered([]), "wrong form"),
+        (answered({"detections": [], "match": 3}), "wrong form"),
+        (answered(grounded(-1, -1)), "wrong form"),
+        (answered(grounded(1 << 31, 1 << 31), bytes(64)), r"an array of \d+ bytes, with 64 left"),
+        (answered(grounded(1, 1, OBJECT), b"1234"), "an array of 8 bytes, with 4 left"),
+        (answered(grounded(1, 1, OBJECT), bytes(12)), "4 bytes more than its arrays"),
+        (answered({"detections": [], "match": {"shape": [3]}}, bytes(24)), "match"),
+        (answered(grounded(0, 0, {**OBJECT, "mask": {"shape": SIZE}})), "an array of 384 bytes, with 0 left"),
+        (answered(grounded(0, 0, {**OBJECT, "mask": {"shape": SIZE}}), bytes(384)), "no pixel is set"),
+        (answered(grounded(0, 0, {**OBJECT, "mask": {"shape": (2, 2)}}), b"\xf0"), "mask of detection 'a'"),
+        (answered(grounded(0, 0, {**OBJECT, "box_xyxy": (5.0, 5.0, 1.0, 1.0)})), "box of detection 'a'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -76,16 +100,18 @@ def test_nonsense_is_refused(frame: bytes, words: str) -> None:
 
 
 def test_nothing_found_and_a_request_for_a_phrase_and_its_answer_are_the_same_after_the_wire() -> None:
-    header, body = wire.found(1, Grounding((), np.zeros((3, 0))), (4, 4))
-    again = wire.grounding_of(header, memoryview(b"".join(bytes(part) for part in body)), (4, 4))
+    able = wire.Abilities(("ground", "judge"), True, "simulated")
+    assert passed_on("load", able) == able
+    again = passed_on("ground", Grounding((), np.zeros((3, 0))), (4, 4))
     assert (again.detections, again.match.shape) == ((), (3, 0))
-    request, image = wire.refer(7, IMAGE, "the cup")
-    sent = msgspec.msgpack.Decoder(wire.ToWorker).decode(msgspec.msgpack.encode(request))
-    assert (sent.number, sent.words) == (7, "the cup")
+    request, image = wire.call(7, "refer", IMAGE, "the cup")
+    sent = msgspec.msgpack.Decoder(wire.WorkerCall).decode(msgspec.msgpack.encode(request))
+    assert (sent.number, sent.method, wire.arguments_of(sent)) == (7, "refer", ("the cup",))
     assert np.array_equal(wire.image_of(sent, memoryview(bytes(image[0]))), IMAGE)
     found = (NamedObject("can", (0, 1, 2, 3.5), None, None), NamedObject("both", (0, 0, 1, 1), (0.5, 0.5), 0.25))
-    answer, data = received(framed(wire.referred(7, found)))
-    assert wire.references_of(answer, data) == found
+    assert passed_on("refer", found) == found
+    numpys = NamedObject("can", np.array([0, 1, 2, 3.5]), None, np.float32(0.5))  # type: ignore[arg-type]
+    assert passed_on("refer", (numpys,)) == (replace(found[0], score=0.5),)
     with pytest.raises(wire.WireError, match="bytes for 64x48"):
         wire.image_of(request, memoryview(bytes(image[0]))[:-1])
 
@@ -94,32 +120,49 @@ def test_a_request_for_masks_keeps_every_field() -> None:
     box = Detection("b", "thing", 1.0, (10.0, 10.0, 30.0, 30.0))
     point = Detection("p", "thing", 1.0, (19.0, 19.0, 21.0, 21.0), pointed=True)
     front = Detection("f", "chair", 0.5, (1.0, 2.0, 3.0, 4.0), None, ("red",), (0.0, 0.0, 1.0))
-    header, body = ask_masks(7, IMAGE, (box, point, front))
-    assert [vars(one) for one in detections_of(header)] == [vars(one) for one in (box, point, front)]
+    header, body = wire.call(7, "masked", IMAGE, (box, point, front))
+    assert [vars(one) for one in wire.arguments_of(header)[0]] == [vars(one) for one in (box, point, front)]
     assert (header.number, header.height, header.width) == (7, *SIZE)
-    assert sum(len(memoryview(part).cast("B")) for part in body) == IMAGE.nbytes
+    assert sum(part.nbytes for part in body) == IMAGE.nbytes
     mask = np.zeros(SIZE, np.bool_)
     mask[10:30, 10:30] = True
-    reply, masks = masks_reply(7, (replace(box, mask=mask),), SIZE)
-    (made,) = wire.grounding_of(reply, memoryview(b"".join(bytes(part) for part in masks)), SIZE).detections
+    made, other = passed_on("masked", (replace(box, mask=mask), front))
     np.testing.assert_array_equal(made.mask, mask)
+    assert vars(other) == vars(front)
+
+
+def question(box: Any = A) -> tuple[RelationQuestion]:
+    return (RelationQuestion("left of", box, B),)
+
+
+NO_BOXES: list[Any] = [
+    np.array(A), tuple(np.float32(one) for one in A), tuple(np.int64(one) for one in A), tuple(map(np.float64, A)),
+    A[:3], (*A, 1.0), tuple(map(str, A)), (None,) * 4, (True, *A[1:]), 3, (10**400, *A[1:]),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("call", "arguments", "error", "words"),
     [
-        (wire.refer, (1, IMAGE, "x" * 5000), InputError, "words"),
-        (wire.refer, (1, IMAGE, "\ud800"), InputError, "words"),
-        (wire.refer, (1, IMAGE, 3), InputError, "words"),
-        (wire.refer, (1, IMAGE[..., 0], "the cup"), ShapeError, "rgb"),
-        (wire.referred, (1, POINTS), InputError, "1001 objects"),
-        (wire.references_of, (wire.Referred(1, (wire.Named("", None, (0, 0), None),) * 1001), b""), wire.WireError,
-         "1001 references"),
-        (wire.references_of, (wire.Referred(1, ()), b"abc"), wire.WireError, "3 bytes"),
+        (wire.call, (1, "refer", IMAGE, "x" * 5000), InputError, "words"),
+        (wire.call, (1, "refer", IMAGE, "\ud800"), InputError, "words"),
+        (wire.call, (1, "refer", IMAGE, 3), InputError, "words"),
+        (wire.call, (1, "refer", IMAGE[..., 0], "the cup"), ShapeError, "rgb"),
+        (wire.call, (1, "masked", IMAGE, ("cup",)), InputError, "detections"),
+        (wire.call, (1, "judge", IMAGE, question(), np.float64(5.0), "boxes"), InputError, "questions"),
+        (wire.call, (1, "judge", IMAGE, ("left of",), 5.0, "boxes"), InputError, "questions"),
+        (wire.call, (1, "judge", IMAGE, question() * (MOST_QUESTIONS + 1), 5.0, "boxes"), InputError, "questions"),
+        (passed_on, ("refer", POINTS), InputError, "1001 objects"),
+        (received, (answered([msgspec.to_builtins(POINTS[0])] * 1001), "refer"), wire.WireError, "1001 objects"),
+        (received, (answered([], b"abc"), "refer"), wire.WireError, "3 bytes"),
+        (received, (named((0.0, 0.0, math.nan, 1.0), None), "refer"), wire.WireError, "an object found"),
+        (received, (named(None, (math.inf, 0.0)), "refer"), wire.WireError, "an object found"),
+        (received, (named(None, (0.0, 0.0), math.nan), "refer"), wire.WireError, "an object found"),
+        (received, (answered([0.5, 7.0]), "judge", 2), wire.WireError, "it judged 2 relations"),
+        (received, (answered([0.5]), "judge", 2), wire.WireError, "it judged 2 relations"),
+        *((wire.call, (1, "judge", IMAGE, question(box), 5.0, "boxes"), InputError, "questions") for box in NO_BOXES),
         (wire.error_of, (wire.Failed(1, "model", ()), "m"), wire.WireError, "model with 0 words"),
-        (detections_of, (wire.MaskRequest(1, *SIZE, (INVERTED,)),), wire.WireError, "an invalid detection"),
-        (wire.judge, (1, IMAGE, [RelationQuestion("left of", A, B)], np.float64(5.0)), InputError, "questions"),
-        (wire.judge, (1, IMAGE, ["left of"], 5.0), InputError, "questions"),
+        (wire.arguments_of, (wire.WorkerCall(1, "ground", msgspec.Raw(b"\x91\xc0")),), wire.WireError, "wrong form"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_sent_or_read_is_refused(
@@ -127,31 +170,6 @@ def test_what_cannot_be_sent_or_read_is_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         call(*arguments)
-
-
-@pytest.mark.parametrize(
-    "named",
-    [
-        wire.Named("", (0.0, 0.0, float("nan"), 1.0), None, None),
-        wire.Named("", None, (float("inf"), 0.0), None),
-        wire.Named("", None, (0.0, 0.0), float("nan")),
-    ],
-)
-def test_numbers_that_are_none_are_nonsense(named: wire.Named) -> None:
-    with pytest.raises(wire.WireError, match="an invalid object"):
-        wire.references_of(wire.Referred(1, (named,)), memoryview(b""))
-
-
-@pytest.mark.parametrize(
-    "box",
-    [
-        np.array(A), tuple(np.float32(one) for one in A), tuple(np.int64(one) for one in A), tuple(map(np.float64, A)),
-        A[:3], (*A, 1.0), tuple(map(str, A)), (None,) * 4, (True, *A[1:]), 3, (10**400, *A[1:]),
-    ],
-)  # fmt: skip
-def test_boxes_of_anything_but_four_plain_numbers_are_no_question(box: Sequence[Any]) -> None:
-    with pytest.raises(InputError, match="questions"):
-        wire.judge(1, IMAGE, [RelationQuestion("left of", box, B)], 5.0)  # type: ignore[arg-type]
 
 
 def installed(folder: Path, entry_points: str) -> None:

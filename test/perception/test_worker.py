@@ -14,12 +14,11 @@ import pytest
 import worker_models
 from live_process import Started
 from tables import tables
-from test_wire import framed
+from test_wire import OBJECT, answered, grounded
 from waiting import DEADLINE, until
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, ShapeError
-from spatial_vlm_ros.perception import worker_wire as wire
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
@@ -243,11 +242,9 @@ def test_an_answer_that_is_no_grounding_is_an_error_of_the_model() -> None:
 
 SAID = {
     "text": b"Traceback (most recent call last)",
-    "ready again": framed(wire.Ready()),
-    "another request's number": framed(wire.WorkerReply(999, 1, 0, ())),
-    "an inverted box": framed(
-        wire.WorkerReply(2, 0, 0, (wire.WireDetection("a", "cup", 0.5, (5, 5, 1, 1), (), False),))
-    ),
+    "ready again": answered({"methods": ["ground"]}, number=0),
+    "another request's number": answered(grounded(1, 0), number=999),
+    "an inverted box": answered(grounded(0, 0, {**OBJECT, "box_xyxy": (5, 5, 1, 1)}), number=2),
 }
 """More nonsense is in test_wire.py."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.evaluation.evidence.bundle import KeptModel
 from spatial_vlm_ros.evaluation.evidence.store import hash_of
-from spatial_vlm_ros.perception.backends.shipped import shipped_model
+from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.model_store.manifest import known_models
 from spatial_vlm_ros.perception.model_store.store import folder_of
 from spatial_vlm_ros.types import ModelDomain

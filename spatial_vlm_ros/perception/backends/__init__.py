@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backends that need a heavy library, one per file. A file is imported only when its backend is loaded."""
+"""Backends that need a heavy library, one per file. A file is imported only when its backend is loaded.
+
+In all files the argument `model` of a helper is the backend's name, for messages, and `path_or_id` a folder with a
+model's files, or the id "owner/name" of a model in the hub's cache.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import inspect
+import os
+import sysconfig
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -58,6 +65,21 @@ def takes_option(name: str, option: str) -> bool:
         return option in inspect.signature(_loader(name)).parameters
     except (TypeError, ValueError):  # not a function, or a C function without a signature
         return False
+
+
+def shipped_model(name: str, file: str = "model.onnx") -> Path:
+    """Find the folder of a shipped model: in the checkout, else in an overlay, else in this environment.
+
+    Args:
+        file: file that the folder must contain.
+    """
+    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sysconfig.get_path("data")]
+    tried = [Path(__file__).resolve().parents[3], *(Path(p) / "share" / "spatial_vlm_ros" for p in prefixes)]
+    for place in tried:
+        folder = place / "models" / name
+        if (folder / file).is_file():
+            return folder
+    raise ModelError(name, "no model is shipped with this installation", "set model=FOLDER")
 
 
 def _loader(name: str) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnfamiliarImageError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.language.lexicon import NOT
-from spatial_vlm_ros.perception.backends.shipped import shipped_model
+from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
@@ -71,7 +71,10 @@ class CompactGrounder:
             raise InputError("phrases", str(len(phrases)), f"{_MOST_PHRASES} at most", "split the request")
         if not phrases:
             return Grounding((), np.zeros((0, 0)))
-        said, looks = [phrase.category for phrase in phrases], self._looks(phrases)
+        said = [phrase.category for phrase in phrases]
+        pairs = dict.fromkeys((p.category, word.removeprefix(NOT)) for p in phrases for word in p.attributes)
+        known = [pair for pair in pairs if pair[1] in self.spec.words and colour_family(pair[1]) is None]
+        looks = known[:_MOST_PHRASES]
         pixels, box = letterbox(rgb, self.spec.width, self.spec.height)
         phrased = [*said, *(f"{word} {category}" for category, word in looks)]
         everything = asked(phrased, self.spec)
@@ -94,12 +97,6 @@ class CompactGrounder:
             for n, (one, mask, words) in enumerate(zip(best, seen, attributes, strict=True), 1)
         )
         return Grounding(detections, match[: len(said)])
-
-    def _looks(self, phrases: Sequence[NounPhrase]) -> tuple[tuple[str, str], ...]:
-        pairs = ((p.category, word.removeprefix(NOT)) for p in phrases for word in p.attributes)
-        return tuple(dict.fromkeys(
-            (category, word) for category, word in pairs if word in self.spec.words and colour_family(word) is None
-        ))[:_MOST_PHRASES]  # fmt: skip
 
     @property
     def limit(self) -> float:

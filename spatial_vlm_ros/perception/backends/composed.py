@@ -13,12 +13,13 @@ from typing import Any
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends.loading import learnt_from
+from spatial_vlm_ros.perception.backends.sam2 import WrappedGrounder, with_masks
 from spatial_vlm_ros.perception.domain import domain_of
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.judging import AskedJudge, RelationJudge, RelationQuestion
 from spatial_vlm_ros.perception.referring import Referrer
 from spatial_vlm_ros.perception.replies import NamedObject
-from spatial_vlm_ros.types import ModelDomain, NounPhrase, Rgb
+from spatial_vlm_ros.types import ModelDomain, Rgb
 
 NAME = "composed"
 
@@ -27,21 +28,18 @@ _JUDGE_OPTIONS = ("device", "dtype", "template", "lead")
 _QUESTIONS = ("judge", "scorer", "answer", "box_text")
 
 
-class ComposedGrounder:
-    """A grounder with a second opinion from another model. All other methods are the grounder's.
+class ComposedGrounder(WrappedGrounder):
+    """A grounder with a second opinion from another model.
 
     Questions about relations go to the grounder, or to the other model if the grounder answers none. If one of the two
     accepts only simulated images, real images are refused.
     """
 
     def __init__(self, grounder: Grounder, second_opinion: Referrer) -> None:
-        self.grounder, self.second_opinion = grounder, second_opinion
-        other = domain_of(second_opinion)
-        self.domain: ModelDomain = other if other == "simulated" else domain_of(grounder)
-
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Call the grounder; see Grounder.ground."""
-        return self.grounder.ground(rgb, phrases)
+        super().__init__(grounder)
+        self.second_opinion = second_opinion
+        if domain_of(second_opinion) == "simulated":
+            self.domain = "simulated"
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Call the model of the second opinion; see Referrer.refer."""
@@ -50,37 +48,27 @@ class ComposedGrounder:
     def __getattr__(self, name: str) -> Any:
         if name in ("grounder", "second_opinion"):  # not yet made
             raise AttributeError(name)
-        first = self.grounder
-        if name == "masked" and not hasattr(first, name):
-            return getattr(self.second_opinion, name)
-        if name in _QUESTIONS and not any(hasattr(first, other) for other in _QUESTIONS):
-            return getattr(self.second_opinion, name)
-        return getattr(first, name)
+        asked = _QUESTIONS if name in _QUESTIONS else ("masked",) if name == "masked" else ()
+        other = asked and not any(hasattr(self.grounder, one) for one in asked)
+        return getattr(self.second_opinion if other else self.grounder, name)
 
 
-class JudgedGrounder:
-    """A grounder with another model that judges relations. All other methods are the grounder's.
+class JudgedGrounder(WrappedGrounder):
+    """A grounder with another model that judges relations.
 
     Args:
         domain: domain of the judge; if it is "simulated", real images are refused, whatever the grounder's domain is.
     """
 
     def __init__(self, grounder: Grounder, judge: RelationJudge, domain: ModelDomain = "unknown") -> None:
-        self.grounder, self.judging = grounder, judge
-        self.domain = domain if domain == "simulated" else domain_of(grounder)
-
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Call the grounder; see Grounder.ground."""
-        return self.grounder.ground(rgb, phrases)
+        super().__init__(grounder)
+        self.judging = judge
+        if domain == "simulated":
+            self.domain = domain
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
         """Call the judge; see RelationJudge.judge."""
         return self.judging.judge(rgb, questions, budget_s)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("grounder", "judging"):  # not yet made
-            raise AttributeError(name)
-        return getattr(self.grounder, name)
 
 
 def load(
@@ -94,16 +82,7 @@ def load(
     judge: str = "",
     judge_options: str = "",
 ) -> Grounder:
-    """Load the backends.
-
-    Args:
-        options: options of that backend, "name=value name=value".
-        masks: "" or "sam2": adds masks to boxes that have none.
-        masks_options: options of SAM 2: model=… and the settings of onboard.RuntimeSettings.
-        second_opinion: name of the backend that is asked for the whole phrase; "" = the grounder, if it can refer.
-        judge: folder of a model that judges relations, of a class in vlm/parts.py, for example from `spatial-vlm
-            adapt`; "" = the grounder or the second opinion, if they can judge.
-    """
+    """Load the backends. Options: docs/backends.md."""
     for name, backend, given in (
         ("masks_options", masks, masks_options),
         ("second_opinion_options", second_opinion, second_opinion_options),
@@ -114,12 +93,16 @@ def load(
             raise InputError(f"option {name}", repr(given), f"none without {kind}", f"name {kind}, or leave it out")
     found = load_grounder(grounder, parse_options(options))
     if masks:
-        from spatial_vlm_ros.perception.backends.sam2 import with_masks
-
         chosen = parse_options(masks_options)
         found = with_masks(found, masks, chosen.pop("model", ""), **chosen)
     if judge:
-        found = JudgedGrounder(found, _judge(judge, judge_options), learnt_from(Path(judge).expanduser()))
+        from spatial_vlm_ros.perception.backends import scoring  # needs torch
+
+        asked_as = parse_options(judge_options)
+        if unknown := [name for name in asked_as if name not in _JUDGE_OPTIONS]:
+            raise InputError("judge_options", ", ".join(unknown), ", ".join(_JUDGE_OPTIONS))
+        asked_judge = AskedJudge(scoring.load(model=judge, **asked_as))
+        found = JudgedGrounder(found, asked_judge, learnt_from(Path(judge).expanduser()))
     if not second_opinion:
         return found
     asked = load_grounder(second_opinion, parse_options(second_opinion_options))
@@ -128,14 +111,3 @@ def load(
         repair = "set it to server, vlm, qwen-vl or florence-2"
         raise InputError("option second_opinion", repr(second_opinion), expected, repair)
     return ComposedGrounder(found, asked)  # type: ignore[arg-type]
-
-
-def _judge(folder: str, options: str) -> RelationJudge:
-    """Load a model that judges relations; raises as `scoring.load`, and InputError for unknown options."""
-    from spatial_vlm_ros.perception.backends import scoring
-
-    given = parse_options(options)
-    unknown = [name for name in given if name not in _JUDGE_OPTIONS]
-    if unknown:
-        raise InputError("judge_options", ", ".join(unknown), ", ".join(_JUDGE_OPTIONS))
-    return AskedJudge(scoring.load(model=folder, **given))

@@ -24,7 +24,7 @@ from spatial_vlm_ros.perception.backends.prompts import (
     Probabilities,
     Reply,
     check_rgb,
-    check_whole,
+    cut_off,
     greedy,
     grounding,
     quoted,
@@ -32,7 +32,7 @@ from spatial_vlm_ros.perception.backends.prompts import (
 )
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.probing_backends import check_convention
+from spatial_vlm_ros.perception.probing import check_convention
 from spatial_vlm_ros.perception.replies import LONGEST_LABEL, NamedObject, printable
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
@@ -71,14 +71,7 @@ def load(
 ) -> Florence2:
     """Load a Florence-2 model in the layout of transformers (florence-community/Florence-2-base, -large).
 
-    Args:
-        model: folder with config, safetensors weights and processor, or a hub id.
-        task: key of TASKS.
-        preset: see onboard.PRESETS.
-        probe: "yes" or "no": whether to ask for shapes at known positions, to refuse a model that writes locations in
-            another way; default: as warm_up.
-        **given: fields of onboard.RuntimeSettings. The model takes images of one size only, so longest_px changes
-            nothing.
+    Options: docs/backends.md.
     """
     limit = token_limit(max_new_tokens)
     if task not in TASKS:
@@ -113,24 +106,17 @@ class Florence2:
         self, model: Any, processor: Any, runner: Runner, task: str = "detection", max_new_tokens: int = 512
     ) -> None:
         self.runner = runner
-        self._model, self._processor, self._task = model, processor, TASKS[task]
+        self._model, self._processor, self._task, self._longest = model, processor, TASKS[task], max_new_tokens
         model.generation_config = greedy(model, processor.tokenizer, max_new_tokens, keep=_KEPT)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask for every category once, and match the boxes to the phrases; see prompts.grounding."""
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
         asked = self._ask(rgb, self._task, categories, _NAMED)
-        return grounding(dict(zip(categories, asked, strict=True)), phrases, rgb, NAME)
+        return grounding(zip(categories, asked, strict=True), phrases, rgb, NAME)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """Ask what a whole phrase refers to, relations and all: "the chick behind the cup".
-
-        Args:
-            rgb: (H, W, 3) uint8.
-
-        Returns:
-            The box, in pixels of `rgb`, around the outline that the model gives; empty if it gives none.
-        """
+        """See Referrer.refer; the box is that around the outline that the model gives."""
         return self._ask(rgb, REFERRING, [quoted(words)], _OUTLINES)[0]
 
     @property
@@ -145,9 +131,8 @@ class Florence2:
         return reply.text, (int(rgb.shape[1]), int(rgb.shape[0]))
 
     def warm_up(self) -> float:
-        """Ask a full batch about a grey image; returns the seconds it took."""
-        grey = np.full((480, 640, 3), 127, np.uint8)
-        return self.runner.warm_up([f"{self._task}object"] * self.runner.settings.batch, self._forward(grey))
+        """See Runner.warm_up."""
+        return self.runner.warm_up(f"{self._task}object", self._forward)
 
     def _ask(self, rgb: Rgb, task: str, words: Sequence[str], form: re.Pattern[str]) -> list[tuple[NamedObject, ...]]:
         """Find the objects for each of the words."""
@@ -160,7 +145,8 @@ class Florence2:
         self, reply: Reply, task: str, words: str, form: re.Pattern[str], size: tuple[int, int]
     ) -> tuple[NamedObject, ...]:
         """Read the objects that an answer names; `size` is (width, height) in pixels."""
-        check_whole(reply, self._model.generation_config, NAME)
+        if error := cut_off(reply, self._longest, NAME):
+            raise error
         answer = _PADDING.sub("", reply.text).strip()
         if not answer and not reply.text.startswith(self._processor.tokenizer.bos_token):
             raise _unusable(reply.text, "it is empty")  # a model that sees nothing writes this

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backend "grounding-dino": Grounding DINO (2303.05499), MM-Grounding-DINO (2401.02361) and LLMDet (2501.18954).
 
-Detectors with text prompts; see dino_prompts.py. LLMDet's checkpoints use transformers' class of MM-Grounding-DINO
+Detectors with text prompts; see dino_inputs.py. LLMDet's checkpoints use transformers' class of MM-Grounding-DINO
 (transformers, model_doc/mm-grounding-dino).
 """
 
@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.backends.dino_prompts import joined, prompts_of, read_boxes, spans_of
-from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json
-from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, option, settings
-from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded, together
-from spatial_vlm_ros.perception.backends.placement import on_device
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.types import NounPhrase, Rgb
-
-if TYPE_CHECKING:
-    import torch
+from spatial_vlm_ros.perception.backends.devices import on_device
+from spatial_vlm_ros.perception.backends.dino_inputs import joined, prompts_of, read_boxes, spans_of
+from spatial_vlm_ros.perception.backends.loading import model_folder, processor, read_json
+from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, settings
+from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds, together
+from spatial_vlm_ros.perception.backends.sam2 import with_masks
+from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.types import Rgb
 
 NAME = "grounding-dino"
 CLASSES = MappingProxyType(
@@ -46,25 +44,8 @@ def load(
     preset: str = "auto",
     **given: str,
 ) -> Grounder:
-    """Load the backend.
-
-    Args:
-        model: folder, or id of the hub such as "IDEA-Research/grounding-dino-tiny".
-        threshold: least score of a box.
-        text_threshold: least score of a phrase for a box.
-        at_once: most categories asked at once.
-        most: most boxes per image.
-        masks: "" or "sam2".
-        masks_model: folder or id of the SAM 2 model, if masks are wanted.
-        preset: see onboard.PRESETS.
-    """
-    thresholds = Thresholds(
-        option("threshold", threshold, float),
-        option("text_threshold", text_threshold, float),
-        option("iou", iou, float),
-        option("at_once", at_once, int),
-        option("most", most, int),
-    )
+    """Load the backend. Options: docs/backends.md."""
+    thresholds = Thresholds.read(threshold, iou, most, text_threshold=text_threshold, at_once=at_once)
     runner = Runner(NAME, settings(preset, **given))
     cls, unsaid = class_of(model, NAME)
     detector = runner.load(cls, model, arguments=unsaid)
@@ -72,10 +53,6 @@ def load(
     grounder = GroundingDino(detector, processor(model, model=NAME), runner, thresholds)
     if runner.settings.warm_up:
         grounder.warm_up()
-    if not masks:
-        return grounder
-    from spatial_vlm_ros.perception.backends.sam2 import with_masks
-
     return with_masks(grounder, masks, masks_model, preset, **given)
 
 
@@ -86,10 +63,6 @@ def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
     transformers 4.55 to 4.57, which wrote such configs, had one head per layer, as MM-Grounding-DINO and LLMDet were
     trained (huggingface/transformers#37925). Transformers 5 assumes that they are shared, and then refines boxes only
     with the head of the first layer (seen with 5.23).
-
-    Args:
-        path_or_id: folder, or id of the hub.
-        model: the backend's name, for messages.
     """
     told = read_json(model_folder(path_or_id, model=model) / "config.json", model)
     kind = str(told.get("model_type"))
@@ -99,13 +72,7 @@ def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
     return CLASSES[kind], {name: False for name in _SHARED if kind == "mm-grounding-dino" and name not in told}
 
 
-def detector_of(path_or_id: str, *, model: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load a detector of CLASSES with its weights; arguments and errors as `loading.pretrained`."""
-    cls, unsaid = class_of(path_or_id, model)
-    return pretrained(cls, path_or_id, model=model, device=device, dtype=dtype, arguments=unsaid)
-
-
-class GroundingDino:
+class GroundingDino(PhraseDetector):
     """A detector with text prompts.
 
     Args:
@@ -113,46 +80,34 @@ class GroundingDino:
     """
 
     def __init__(self, model: Any, prepared_by: Any, runner: Runner, thresholds: Thresholds | None = None) -> None:
-        self.runner, self.thresholds = runner, thresholds or Thresholds()
+        super().__init__(thresholds or Thresholds())
+        self.runner = runner
         self._model, self._processor = model, prepared_by
         self._stop = prepared_by.tokenizer.convert_tokens_to_ids(".")
         if self._stop not in model.model.special_tokens.tolist():
             reason = f"its tokenizer gives the full stop the number {self._stop}, which the model does not know"
             raise ModelError(NAME, reason, "use the processor that was saved with the model")
 
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Find what the phrases' categories name; see Grounder.ground.
-
-        `match` compares categories within one box: the best one gets 1, the others their score relative to it. The
-        detection's score says how sure the model is of the box.
-        """
-        return grounded(phrases, lambda categories: self._found(rgb, categories), self.thresholds)
-
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; returns the seconds it took."""
-        grey = np.full((480, 640, 3), 127, np.uint8)
-        prompts = [(ANYTHING,)] * self.runner.settings.batch
-        return self.runner.warm_up(prompts, self._forward(grey, (ANYTHING,)))
+        """See Runner.warm_up."""
+        return self.runner.warm_up((ANYTHING,), lambda grey: self._forward(grey, (ANYTHING,)))
 
-    def _found(self, rgb: Rgb, categories: tuple[str, ...]) -> Boxes:
+    def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
+        """See PhraseDetector.boxes."""
         longest = int(self._model.config.max_text_len)
-        prompts = prompts_of(categories, self.thresholds.at_once, longest, self._tokens)
+        tokens = self._processor.tokenizer
+        prompts = prompts_of(categories, self.thresholds.at_once, longest, lambda text: len(tokens(text)["input_ids"]))
         return together(self.runner.over(prompts, self._forward(rgb, categories)))
 
-    def _tokens(self, text: str) -> int:
-        return len(self._processor.tokenizer(text)["input_ids"])
-
-    def _forward(
-        self, rgb: Rgb, categories: tuple[str, ...]
-    ) -> Callable[[Sequence[tuple[str, ...]], int], list[Boxes]]:
+    def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[tuple[str, ...]], int], list[Boxes]]:
         """Return the function that the runner calls with a batch of prompts and a longest side."""
-        image = np.ascontiguousarray(rgb)
+        image, size = np.ascontiguousarray(rgb), (rgb.shape[0], rgb.shape[1])
 
         def forward(prompts: Sequence[tuple[str, ...]], longest_px: int) -> list[Boxes]:
             device, dtype = self.runner.device, self.runner.dtype
             prepare = self._processor.image_processor
-            size = capped(dict(prepare.size), longest_px)
-            images = prepare(images=[image], size=size, return_tensors="pt", **on_device(prepare, device))
+            sides = capped(dict(prepare.size), longest_px)
+            images = prepare(images=[image], size=sides, return_tensors="pt", **on_device(prepare, device))
             images = images.to(device, non_blocking=True)
             texts = self._processor.tokenizer(
                 [joined(prompt) for prompt in prompts], padding=True, return_token_type_ids=True, return_tensors="pt"
@@ -163,26 +118,15 @@ class GroundingDino:
                 pixel_mask=images["pixel_mask"].expand(n, -1, -1),
                 **texts,
             )
-            return self._read(output, texts, prompts, categories, (image.shape[0], image.shape[1]))
+            ids = texts["input_ids"]
+            logits, boxes = output.logits[..., : ids.shape[1]].float(), output.pred_boxes.float()
+            asked = texts["attention_mask"].bool()[:, None, :].expand_as(logits)
+            check_finite(NAME, logits=logits[asked], boxes=boxes)
+            found = []
+            for row, prompt in enumerate(prompts):
+                spans = dict(zip(prompt, spans_of(ids[row].tolist(), self._stop, prompt, NAME), strict=True))
+                said, there = logits[row].cpu().numpy(), boxes[row].cpu().numpy()
+                found.append(read_boxes(said, there, spans, categories, self.thresholds.score, size))
+            return found
 
         return forward
-
-    def _read(
-        self,
-        output: Any,
-        texts: Any,
-        prompts: Sequence[tuple[str, ...]],
-        categories: tuple[str, ...],
-        size: tuple[int, int],
-    ) -> list[Boxes]:
-        """Read the boxes of each prompt from the model's output; size is (height, width) in pixels."""
-        length = texts["input_ids"].shape[1]
-        logits, boxes = output.logits[..., :length].float(), output.pred_boxes.float()
-        asked = texts["attention_mask"].bool()[:, None, :].expand_as(logits)
-        check_finite(NAME, logits=logits[asked], boxes=boxes)
-        found = []
-        for row, prompt in enumerate(prompts):
-            spans = spans_of(texts["input_ids"][row].tolist(), self._stop, prompt, NAME)
-            given = logits[row].cpu().numpy(), boxes[row].cpu().numpy(), dict(zip(prompt, spans, strict=True))
-            found.append(read_boxes(*given, categories, self.thresholds.score, size))
-        return found

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load models and processors of `transformers` from a folder or the hub's cache: only safetensors, no remote code.
 
-Search order: a folder of that name, a model of `spatial-vlm models`, the hub's cache. Nothing is downloaded.
+Search order: a folder of that name, a model of `spatial-vlm models`, the hub's cache. Nothing is downloaded. Whether
+weights fit in memory is checked before they are read, because a process killed for memory cannot report it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 _LARGEST_JSON = 1 << 24  # bytes: the index of 40,000 tensors takes about 3 MB
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-
+_MEMINFO = Path("/proc/meminfo")
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_FREE_MEMORY = "use a smaller model or dtype=float16, free memory, or run it on another computer"
 NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -46,11 +49,10 @@ def pretrained(
     Args:
         cls: class of transformers, or its name; an Auto class takes the architecture from the folder's config.
         path_or_id: folder with config.json and safetensors weights, or an id "owner/name" of the hub.
-        model: the backend's name, for messages.
         also: other `model_type`s whose weights fit `cls`.
         arguments: further arguments of `from_pretrained`; with "device_map" it places the model itself.
     """
-    model_class = transformers_class(cls, model=model) if isinstance(cls, str) else cls
+    model_class = transformers_class(cls, model=model)
     folder = model_folder(path_or_id, model=model)
     _check_config(folder, model_class, model, also)
     _check_weights(folder, model)
@@ -78,15 +80,8 @@ def pretrained(
 
 
 def processor(path_or_id: str, *, model: str, cls: str | type[Any] = "AutoProcessor") -> Any:
-    """Load the processor (image and text preparation) that belongs to a model.
-
-    Args:
-        model: the backend's name, for messages.
-
-    Returns:
-        The processor; with AutoProcessor never only a tokenizer or an image processor.
-    """
-    wanted = transformers_class(cls, model=model) if isinstance(cls, str) else cls
+    """Load the processor that belongs to a model; with AutoProcessor never only a tokenizer or an image processor."""
+    wanted = transformers_class(cls, model=model)
     folder = model_folder(path_or_id, model=model)
     try:
         loaded = wanted.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -98,13 +93,10 @@ def processor(path_or_id: str, *, model: str, cls: str | type[Any] = "AutoProces
     return loaded
 
 
-def transformers_class(name: str, *, model: str) -> Any:
-    """Return a class of transformers by its name.
-
-    Args:
-        name: for example "GroundingDinoForObjectDetection".
-        model: the backend's name, for messages.
-    """
+def transformers_class(name: str | type[Any], *, model: str) -> Any:
+    """Return a class of transformers by its name, for example "GroundingDinoForObjectDetection"; a class as it is."""
+    if not isinstance(name, str):
+        return name
     try:
         importlib.import_module("torch")
         return getattr(importlib.import_module("transformers"), name)
@@ -116,11 +108,7 @@ def transformers_class(name: str, *, model: str) -> Any:
 
 
 def check_tokens(tokenizer: Any, tokens: Sequence[str], weights: Any, *, model: str) -> None:
-    """Refuse a tokenizer that does not fit its model; on a GPU a token id without an embedding ends the whole process.
-
-    Args:
-        model: the backend's name, for messages.
-    """
+    """Refuse a tokenizer that does not fit its model; on a GPU a token id without an embedding ends the process."""
     rows = getattr(weights.get_input_embeddings(), "num_embeddings", math.inf)  # Molmo 2 has two tables in one
     repair = "use the tokenizer that was saved with the model"
     for token in tokens:
@@ -134,12 +122,7 @@ def check_tokens(tokenizer: Any, tokens: Sequence[str], weights: Any, *, model: 
 
 
 def model_folder(path_or_id: str, *, model: str) -> Path:
-    """Find the folder that holds a model's files.
-
-    Args:
-        path_or_id: folder, name of a model of `spatial-vlm models list`, or an id "owner/name" of the hub.
-        model: the backend's name, for messages.
-    """
+    """Find the folder of a model: a folder, a name of `spatial-vlm models list`, or an id "owner/name" of the hub."""
     given = Path(path_or_id).expanduser()
     if given.is_dir():
         return given
@@ -153,11 +136,7 @@ def model_folder(path_or_id: str, *, model: str) -> Path:
     entry = next((e for e in known_models().values() if path_or_id in (e.name, e.repository)), None)
     if entry is not None and not missing(entry):
         return folder_of(entry)
-    try:
-        found = _cached(path_or_id) if "/" in path_or_id else None
-    except ImportError as error:
-        raise _not_installed(error, model) from error
-    if found is not None:
+    if "/" in path_or_id and (found := _cached(path_or_id, model)) is not None:
         return found
     if entry is not None:
         raise ModelError(model, f"{path_or_id} is missing or incomplete", by_hand(entry))
@@ -199,45 +178,37 @@ def learnt_from(folder: Path) -> ModelDomain:
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """List the safetensors files of a model's folder."""
+    """List the safetensors files of a model's folder; those of an index must be in the same folder."""
     single, index = (folder / name for name in WEIGHTS)
-    if single.is_file():
-        return (single,)
-    return tuple(folder / shard for shard in _shards(index)) if index.is_file() else ()
-
-
-def _cached(repository: str) -> Path | None:
-    """The cached snapshot of a hub id if it has config and all weights, else None; uses no network."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(repository, "config.json")
-    except HFValidationError as error:
-        raise _no_such_id(repository) from error
-    if not isinstance(found, str):
-        return None
-    folder = Path(found).parent
-    return folder if _complete(folder) else None
-
-
-def _complete(folder: Path) -> bool:
-    files = weight_files(folder)
-    return bool(files) and all(file.is_file() for file in files)
-
-
-def _shards(index: Path) -> tuple[str, ...]:
-    """Names of the weight files in an index; each must be a safetensors file in the same folder."""
+    if single.is_file() or not index.is_file():
+        return (single,) if single.is_file() else ()
     listed = read_json(index, "index of weights").get("weight_map")
     names = sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
     if not names or not all(name.endswith(".safetensors") and Path(name).name == name for name in names):
         reason = f"{index} does not list safetensors files of its own folder"
         raise ModelError("index of weights", reason, "fetch the model again")
-    return tuple(names)
+    return tuple(folder / name for name in names)
 
 
-def _no_such_id(repository: str) -> UnknownNameError:
-    return UnknownNameError("model", repository, ('an id "owner/name" of the hub', "a folder with config.json"))
+def _cached(repository: str, model: str) -> Path | None:
+    """The cached snapshot of a hub id if it has config and all weights, else None; uses no network."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError as error:
+        raise _not_installed(error, model) from error
+    try:
+        found = try_to_load_from_cache(repository, "config.json")
+    except HFValidationError as error:
+        known = ('an id "owner/name" of the hub', "a folder with config.json")
+        raise UnknownNameError("model", repository, known) from error
+    folder = Path(found).parent if isinstance(found, str) else None
+    return folder if folder is not None and _complete(folder) else None
+
+
+def _complete(folder: Path) -> bool:
+    files = weight_files(folder)
+    return bool(files) and all(file.is_file() for file in files)
 
 
 def _check_config(folder: Path, model_class: Any, model: str, also: tuple[str, ...]) -> None:
@@ -305,3 +276,49 @@ def short(error: BaseException) -> str:
     """Type and text of an exception in one line of at most 300 characters."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text if len(text) <= 300 else text[:297] + '...'}"
+
+
+def weight_bytes(files: Iterable[Path], item_bytes: float) -> int:
+    """Least memory for the weights of safetensors files, bytes; only the headers are read.
+
+    Args:
+        files: safetensors files; a damaged file counts as 0 bytes, and loading it reports why.
+        item_bytes: bytes of a floating-point number once it is loaded; other numbers keep their size.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    total = 0.0
+    for file in files:
+        try:
+            with safe_open(file, "numpy") as opened:
+                for name in opened.keys():  # noqa: SIM118 - it has no __iter__
+                    tensor = opened.get_slice(name)
+                    kind = tensor.get_dtype()
+                    size = item_bytes if kind in _FLOATS else 8.0 if kind.endswith("64") else 1.0
+                    total += size * math.prod(tensor.get_shape())
+        except (SafetensorError, OSError):
+            continue
+    return int(total)
+
+
+def free_memory(path: Path = _MEMINFO) -> int | None:
+    """Free RAM and swap in bytes (man 5 proc: MemAvailable, SwapFree); None if unknown."""
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return None
+    free = {line[0]: int(line[1]) * 1024 for line in lines if line[0] in ("MemAvailable:", "SwapFree:")}
+    return sum(free.values()) if "MemAvailable:" in free else None
+
+
+def check_room(model: str, needed: int, free: int | None, where: str) -> None:
+    """Refuse weights that do not fit. Even if they fit, a request may still run out of memory.
+
+    Args:
+        needed: bytes of the weights.
+        free: free bytes; None = unknown, nothing is refused.
+        where: device named in the message, "cpu" or "cuda:0".
+    """
+    if free is not None and needed > free:
+        reason = f"its weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {where}"
+        raise ModelError(model, reason, _FREE_MEMORY)

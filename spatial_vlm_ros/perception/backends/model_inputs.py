@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read preprocessor_config.json and tokenizer.json of a published model; without torch and transformers."""
+"""Read preprocessor_config.json and tokenizer.json of a published model; without torch and transformers.
+
+The tokens are those of CLIP's text model, as OWL-ViT, OWLv2 and SAM 3 use them.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import DependencyError, ModelError
+from spatial_vlm_ros.errors import DependencyError, InputError, ModelError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.perception.backends.loading import read_json, short
+from spatial_vlm_ros.perception.backends.loading import processor, read_json, short
 from spatial_vlm_ros.types import Rgb
 
 Pixels = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
 BILINEAR, BICUBIC = 2, 3  # filter numbers in preprocessor_config.json, as in Pillow
+BEGIN, END = "<|startoftext|>", "<|endoftext|>"
+_PADDING = 0  # id of "!", the padding of OWL-ViT and OWLv2; a text that begins with it counts as empty
 
 
 def image_config(folder: Path, model: str) -> dict[str, Any]:
-    """Read preprocessor_config.json, or its newer form in processor_config.json; empty if neither exists.
-
-    Args:
-        model: the backend's name, for messages.
-    """
+    """Read preprocessor_config.json, or its newer form in processor_config.json; empty if neither exists."""
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             told = read_json(folder / name, model)
@@ -98,11 +99,7 @@ def resized(rgb: Rgb, height: int, width: int, filter_number: int) -> Rgb:
 
 
 def read_tokenizer(folder: Path, model: str) -> Any:
-    """Load the tokenizers.Tokenizer of a folder, without padding and truncation.
-
-    Args:
-        model: the backend's name, for messages.
-    """
+    """Load the tokenizers.Tokenizer of a folder, without padding and truncation."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
@@ -122,3 +119,41 @@ def whole(tokenizer: Any) -> Any:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+class ClipTokens:
+    """Turns phrases into tokens of a model.
+
+    Args:
+        words: words that the model knows; None = not known.
+    """
+
+    def __init__(self, tokenizer: Any, length: int, *, model: str, words: int | None = None) -> None:
+        self._tokenizer, self.length = whole(tokenizer), length
+        begin, end = (self._tokenizer.token_to_id(token) for token in (BEGIN, END))
+        said = self._tokenizer.encode("a cup").ids
+        repair = "use the tokenizer.json that was published with the model"
+        if None in (begin, end) or said[:1] != [begin] or said[-1:] != [end] or max(said[:-1]) >= end:
+            reason = f"its tokenizer does not put words between {BEGIN} and {END}, or numbers a token higher than {END}"
+            raise ModelError(model, reason, repair)
+        if words is not None and end >= words:
+            raise ModelError(model, f"its tokenizer has {end + 1} words and its model {words}", repair)
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
+        """Tokenize N texts: input_ids and attention_mask, both (N, length) int64."""
+        ids = np.full((len(texts), self.length), _PADDING, np.int64)
+        mask = np.zeros((len(texts), self.length), np.int64)
+        for n, encoding in enumerate(self._tokenizer.encode_batch(list(texts))):
+            if len(encoding.ids) > self.length:
+                expected = f"a text of {self.length - 2} tokens at most"
+                raise InputError("category", repr(texts[n]), expected, "use fewer words")
+            ids[n, : len(encoding.ids)] = encoding.ids
+            mask[n, : len(encoding.ids)] = 1
+        return ids, mask
+
+
+def tokens_for(text_config: Any, path_or_id: str, *, model: str) -> ClipTokens:
+    """Load the tokenizer of a transformers model, from whichever files it was published in."""
+    tokenizer = processor(path_or_id, model=model, cls="CLIPTokenizer").backend_tokenizer
+    length, words = text_config.max_position_embeddings, text_config.vocab_size
+    return ClipTokens(tokenizer, length, model=model, words=words)

@@ -17,17 +17,29 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, SpatialVlmError, UnknownNameError
-from spatial_vlm_ros.perception.backends.devices import best_device, best_dtype, is_out_of_memory, needed_torch
+from spatial_vlm_ros.perception.backends.devices import (
+    QUANTIZATION,
+    WeightPlacement,
+    best_device,
+    best_dtype,
+    is_out_of_memory,
+    needed_torch,
+    share_or_size,
+)
 from spatial_vlm_ros.perception.backends.loading import (
     NO_ARGUMENTS,
+    check_room,
+    free_memory,
     model_folder,
     pretrained,
     transformers_class,
+    weight_bytes,
     weight_files,
 )
-from spatial_vlm_ros.perception.backends.placement import QUANTIZATION, WeightPlacement, share_or_size
-from spatial_vlm_ros.perception.backends.weights import check_room, free_memory, weight_bytes
+from spatial_vlm_ros.types import Rgb
 
 if TYPE_CHECKING:
     import torch
@@ -174,7 +186,6 @@ class Runner:
     """Runs the items of a request through a model, within limits of memory and time.
 
     Args:
-        model: the backend's name, for messages.
         resizes: whether the model takes images of any size, so that a smaller one saves memory.
         clock: monotonic time, seconds.
     """
@@ -203,7 +214,7 @@ class Runner:
         arguments: Mapping[str, Any] = NO_ARGUMENTS,
     ) -> Any:
         """Load the model with these settings; arguments as `loading.pretrained`."""
-        found = transformers_class(cls, model=self.model) if isinstance(cls, str) else cls
+        found = transformers_class(cls, model=self.model)
         self.check_class(found)
         self._check_room(model_folder(path_or_id, model=self.model))
         self.settings.limit_memory(self.device)
@@ -223,10 +234,19 @@ class Runner:
         if self.settings.compile:
             encoder.compile()
 
-    def warm_up(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> float:
-        """Run once without a time limit; returns the seconds it took. Later requests start at the rung that fitted."""
-        started = self._clock()
-        _, self.top = self._over(items, forward, math.inf)
+    def warm_up(
+        self, item: Item, forward_of: Callable[[Rgb], Callable[[Sequence[Item], int], Sequence[Result]]]
+    ) -> float:
+        """Run once on a grey image with a full batch, without a time limit; returns the seconds it took.
+
+        Later requests start at the rung that fitted.
+
+        Args:
+            item: for example one prompt.
+            forward_of: image → function as for `over`.
+        """
+        started, grey = self._clock(), np.full((480, 640, 3), 127, np.uint8)
+        _, self.top = self._over([item] * self.settings.batch, forward_of(grey), math.inf)
         return self._clock() - started
 
     def over(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> list[Result]:
@@ -245,7 +265,11 @@ class Runner:
         tried: list[Rung] = []
         rung, started = self.top, self._clock()
         while len(done) < len(items):
-            self._check_time(started, budget_s, len(done), len(items))
+            spent = self._clock() - started
+            if spent >= budget_s:
+                reason = f"{spent:.1f} s of {budget_s:g} s are spent with {len(done)} of {len(items)} items done"
+                repair = "raise budget_s, lower longest_px, ask for fewer objects, or use a smaller model or a GPU"
+                raise ModelTimeoutError(self.model, reason, repair)
             results = self._attempt(forward, items[len(done) : len(done) + rung.batch], rung.longest_px)
             if results is not None:
                 done.extend(results)
@@ -274,7 +298,11 @@ class Runner:
         except Exception as error:
             if is_out_of_memory(error):
                 return None
-            raise ModelError(self.model, f"it failed: {type(error).__name__}: {error}", self._repair(error)) from error
+            repair = "set compile=no" if self.settings.compile else "load it again"
+            repair += "; if it fails again, try dtype=float32 or device=cpu"
+            if "no kernel image" in str(error):
+                repair = "this torch is not built for this GPU: install one that is, or use device=cpu"
+            raise ModelError(self.model, f"it failed: {type(error).__name__}: {error}", repair) from error
         if len(results) != len(batch):
             raise ModelError(self.model, f"{len(results)} results for {len(batch)} items", "fix the backend")
         return results
@@ -302,27 +330,9 @@ class Runner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _repair(self, error: Exception) -> str:
-        if "no kernel image" in str(error):
-            return "this torch is not built for this GPU: install one that is, or use device=cpu"
-        if self.settings.compile:
-            return "set compile=no; if it fails again, try dtype=float32 or device=cpu"
-        return "load it again; if it fails again, try dtype=float32 or device=cpu"
-
-    def _check_time(self, started: float, budget_s: float, done: int, of: int) -> None:
-        spent = self._clock() - started
-        if spent >= budget_s:
-            reason = f"{spent:.1f} s of {budget_s:g} s are spent with {done} of {of} items done"
-            repair = "raise budget_s, lower longest_px, ask for fewer objects, or use a smaller model or a GPU"
-            raise ModelTimeoutError(self.model, reason, repair)
-
 
 def check_finite(model: str, **outputs: torch.Tensor) -> None:
-    """Refuse outputs with NaN or infinity; after a threshold they would look like an image without objects.
-
-    Args:
-        model: the backend's name, for messages.
-    """
+    """Refuse outputs with NaN or infinity; after a threshold they would look like an image without objects."""
     for name, values in outputs.items():
         wrong = int((~values.isfinite()).sum())
         if wrong:

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backend "onnx": detectors with text prompts, through ONNX Runtime; needs no torch.
 
-OWL-ViT and OWLv2 (onnx_owl.py) can be read as published, with one graph for text and image, or as `spatial-vlm models
-export` writes them, with two graphs; then a phrase goes through the text model once and is cached. Grounding DINO,
-MM-Grounding-DINO and LLMDet (onnx_dino.py) are read as `spatial-vlm models export` writes them.
+OWL-ViT and OWLv2 can be read as published, with one graph for text and image, or as `spatial-vlm models export` writes
+them, with two graphs; then a phrase goes through the text model once and is cached.
+
+Grounding DINO, MM-Grounding-DINO and LLMDet are read as `spatial-vlm models export` writes them. Inputs of the graph:
+pixel_values (1, 3, H, W) float32, normalised; pixel_mask (1, H, W) int64, 1 where the image is; input_ids (1, T) int64,
+T tokens. H and W are fixed, T is not. Outputs: logits (1, Q, T) of Q boxes for T tokens; pred_boxes (1, Q, 4), centre
+and size relative to the image without its padding; proposals (1, Q) int64, the index in the image features at which
+each box started, best first; only the export's own check reads them.
 """
 
 from __future__ import annotations
@@ -11,28 +16,44 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception.backends import dino_inputs, owl_inputs
-from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
+from spatial_vlm_ros.perception.backends.dino_inputs import (
+    DinoPreparation,
+    DinoTokens,
+    joined,
+    prompts_of,
+    read_boxes,
+    spans_of,
+)
 from spatial_vlm_ros.perception.backends.loading import read_json
-from spatial_vlm_ros.perception.backends.model_inputs import Pixels, image_config
+from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, Ids, Pixels, image_config, read_tokenizer
 from spatial_vlm_ros.perception.backends.onboard import option, yes_or_no
-from spatial_vlm_ros.perception.backends.onnx_dino import OnnxDino
-from spatial_vlm_ros.perception.backends.onnx_session import NAME, OnnxDevice, boxes_of, check_image, graph_file
-from spatial_vlm_ros.perception.backends.owl_graphs import OneGraph, TwoGraphs, graphs_of
+from spatial_vlm_ros.perception.backends.onnx_session import (
+    NAME,
+    Arrays,
+    OnnxDevice,
+    OnnxGraph,
+    boxes_of,
+    check_image,
+    graph_file,
+)
 from spatial_vlm_ros.perception.backends.owl_inputs import PROMPT, OwlPreparation, checked_prompt, scored
-from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded, together
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds, together
+from spatial_vlm_ros.perception.backends.sam2 import with_masks
+from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.model_store.manifest import known_models
 from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
-from spatial_vlm_ros.types import NounPhrase, Rgb
+from spatial_vlm_ros.types import Rgb
 
 FAMILIES = (*owl_inputs.FAMILIES, *dino_inputs.FAMILIES)
 """Values of `model_type` in a config.json."""
@@ -40,11 +61,82 @@ _OWL: Mapping[str, str] = MappingProxyType({"threshold": "0.1", "text_threshold"
 _DINO: Mapping[str, str] = MappingProxyType(
     {"threshold": "0.25", "text_threshold": "0.25", "iou": "0.8", "at_once": "8"}
 )
+TEXT_FILE, IMAGE_FILE = "text.onnx", "image.onnx"
+TEXT_INPUTS, IMAGE_INPUTS = ("input_ids", "attention_mask"), ("pixel_values", "query_embeds")
+EMBEDDINGS, OUTPUTS = "text_embeds", ("logits", "pred_boxes")
+_REMEMBERED = 1024  # phrases; 2 KB each
+GRAPH_FILE, INPUTS, PROPOSALS = "model.onnx", ("pixel_values", "pixel_mask", "input_ids"), "proposals"
 _log = logging.getLogger(__name__)
 
 
+class OneGraph:
+    """One graph for both text and image."""
+
+    def __init__(self, path: Path, tokens: ClipTokens, device: OnnxDevice) -> None:
+        self._graph = OnnxGraph(path, ("pixel_values", *TEXT_INPUTS), OUTPUTS, device)
+        self._tokens, self.providers = tokens, self._graph.providers
+        self.pixels, texts = self._graph.shapes["pixel_values"], self._graph.shapes["input_ids"]
+        _check_length(path, texts, tokens)
+        self._rows = texts[0]
+
+    def __call__(self, pixels: Pixels, texts: Sequence[str]) -> Arrays:
+        """Score texts in one image; for a graph with a fixed number of texts, empty texts fill the rest.
+
+        Args:
+            pixels: (1, 3, H, W) float32.
+
+        Returns:
+            "logits" (1, K, Q) and "pred_boxes" (1, K, 4).
+        """
+        rows = self._rows or len(texts)
+        tokens, parts = self._tokens(texts), []
+        for first in range(0, len(texts), rows):
+            some = min(rows, len(texts) - first)
+            ids, mask = (np.pad(part[first : first + some], ((0, rows - some), (0, 0))) for part in tokens)
+            output = self._graph.run(pixel_values=pixels, input_ids=ids, attention_mask=mask)
+            parts.append(output["logits"][..., :some])
+        return {"logits": np.concatenate(parts, axis=-1), "pred_boxes": output["pred_boxes"]}
+
+
+class TwoGraphs:
+    """One graph for texts, whose results are cached, and one for the image.
+
+    Args:
+        folder: folder that holds TEXT_FILE and IMAGE_FILE.
+    """
+
+    def __init__(self, folder: Path, tokens: ClipTokens, device: OnnxDevice) -> None:
+        self._text = OnnxGraph(folder / TEXT_FILE, TEXT_INPUTS, (EMBEDDINGS,), device)
+        self._image = OnnxGraph(folder / IMAGE_FILE, IMAGE_INPUTS, OUTPUTS, device)
+        self._tokens, self.providers = tokens, self._image.providers
+        self.pixels = self._image.shapes["pixel_values"]
+        _check_length(folder / TEXT_FILE, self._text.shapes["input_ids"], tokens)
+        self._known: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
+
+    def __call__(self, pixels: Pixels, texts: Sequence[str]) -> Arrays:
+        """Score texts in one image; see OneGraph."""
+        return self._image.run(pixel_values=pixels, query_embeds=self.embeddings(texts)[None])
+
+    def embeddings(self, texts: Sequence[str]) -> npt.NDArray[Any]:
+        """(Q, D) embeddings of Q texts; texts embedded before come from a cache."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            ids, mask = self._tokens(new)
+            found = self._text.run(input_ids=ids, attention_mask=mask)[EMBEDDINGS]
+            if found.ndim != 2 or len(found) != len(new):
+                reason = f"{self._text.path} returns {EMBEDDINGS} of shape {found.shape} for {len(new)} texts"
+                raise ModelError(NAME, reason, "export the model again")
+            self._known.update(zip(new, found, strict=True))
+        for text in texts:
+            self._known.move_to_end(text)
+        asked = np.stack([self._known[text] for text in texts])
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return asked
+
+
 class OnnxOwl:
-    """OWL-ViT or OWLv2; see onnx_detector.AskedModel.
+    """OWL-ViT or OWLv2; asked for a few categories at a time.
 
     Args:
         prompt: text in which a category stands for "{}".
@@ -59,48 +151,69 @@ class OnnxOwl:
         """Split categories into groups of `at_once`."""
         return [tuple(categories[n : n + at_once]) for n in range(0, len(categories), at_once)]
 
-    def prepared(self, rgb: Rgb) -> Pixels:
-        """Prepare the image for the graphs."""
-        return self.prepare(rgb)
-
     def find(
         self, image: Pixels, prompt: Sequence[str], categories: Sequence[str], least: float, size: tuple[int, int]
     ) -> Boxes:
-        """Find the boxes of a prompt; a box's score is the greatest of its category scores."""
+        """Find the boxes of a prompt; a box's score is the greatest of its category scores.
+
+        Args:
+            image: result of `prepare`.
+            prompt: one of `prompts`.
+            categories: categories of the whole request, the columns of the boxes' fit.
+            least: score that a box has to exceed.
+            size: (height, width) of the image in pixels, to which the boxes are clipped.
+        """
         logits, boxes = boxes_of(self._graphs(image, [self._prompt.format(name) for name in prompt]), len(prompt))
         every = np.full((len(boxes), len(categories)), -np.inf)
         every[:, [categories.index(name) for name in prompt]] = logits
         return scored(every, boxes, self.prepare, least, size)
 
 
-class AskedModel(Protocol):
-    """A model that searches for a few categories at a time."""
+class OnnxDino:
+    """Grounding DINO or a relative; see OnnxOwl."""
 
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """Execution providers of ONNX Runtime in use, in order of priority."""
+    def __init__(
+        self,
+        path: Path,
+        prepare: DinoPreparation,
+        tokens: DinoTokens,
+        device: OnnxDevice,
+        outputs: Sequence[str] = OUTPUTS,
+    ) -> None:
+        self._graph = OnnxGraph(path, INPUTS, outputs, device)
+        check_image(self._graph.shapes["pixel_values"], (prepare.height, prepare.width))
+        self.prepare, self.tokens, self.providers = prepare, tokens, self._graph.providers
 
     def prompts(self, categories: Sequence[str], at_once: int) -> list[tuple[str, ...]]:
-        """Split categories into groups of at most `at_once` that fit in one prompt."""
+        """Group categories that fit in one text."""
+        return prompts_of(categories, at_once, self.tokens.longest, lambda text: len(self.tokens(text)))
 
-    def prepared(self, rgb: Rgb) -> Any:
-        """Prepare (H, W, 3) uint8 as input of the model."""
+    def run(self, image: tuple[Pixels, Ids], ids: Sequence[int]) -> Arrays:
+        """Run the graph on an image and the tokens of a text."""
+        return self._graph.run(pixel_values=image[0], pixel_mask=image[1], input_ids=np.array([ids]))
 
     def find(
-        self, image: Any, prompt: Sequence[str], categories: Sequence[str], least: float, size: tuple[int, int]
+        self,
+        image: tuple[Pixels, Ids],
+        prompt: Sequence[str],
+        categories: Sequence[str],
+        least: float,
+        size: tuple[int, int],
     ) -> Boxes:
-        """Find the objects of one group of categories.
-
-        Args:
-            image: result of `prepared`.
-            prompt: the group.
-            categories: categories of the whole request, the columns of the boxes' fit.
-            least: score that a box has to exceed.
-            size: (height, width) of the image in pixels, to which the boxes are clipped.
-        """
+        """Find the boxes of a prompt; see OnnxOwl.find and dino_inputs.read_boxes."""
+        ids = self.tokens(joined(prompt))
+        spans = dict(zip(prompt, spans_of(ids, self.tokens.stop, prompt, NAME), strict=True))
+        logits, boxes = boxes_of(self.run(image, ids), len(ids))
+        return read_boxes(logits, boxes, spans, categories, least, size)
 
 
-class OnnxDetector:
+def _check_length(path: Path, shape: Sequence[int | None], tokens: ClipTokens) -> None:
+    if len(shape) != 2 or shape[1] not in (None, tokens.length):
+        reason = f"{path} takes texts of shape {shape}, but its config says {tokens.length} tokens"
+        raise ModelError(NAME, reason, "use graph and config.json of the same model")
+
+
+class OnnxDetector(PhraseDetector):
     """A detector with text prompts; see Grounder.
 
     Args:
@@ -110,36 +223,24 @@ class OnnxDetector:
 
     def __init__(
         self,
-        model: AskedModel,
+        model: OnnxOwl | OnnxDino,
         thresholds: Thresholds,
         budget_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 0.0 < budget_s < math.inf:
             raise InputError("budget_s", str(budget_s), "seconds, more than 0")
-        self.model, self.thresholds = model, thresholds
-        self.providers = model.providers
+        super().__init__(thresholds)
+        self.model: Any = model
+        self.providers: tuple[str, ...] = model.providers
         """Execution providers of ONNX Runtime in use, in order of priority."""
         self._budget_s, self._clock = budget_s, clock
 
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Find what the phrases' categories name; see Grounder.ground.
-
-        A box's score is the greatest score of all categories, or with Grounding DINO of all tokens. See
-        `phrase_boxes.grounded` for `match`.
-        """
-        return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
-
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
-        """Find the boxes whose score passes the threshold, clipped to the image, before they are merged.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-            categories: C categories, C >= 1.
-        """
+        """See PhraseDetector.boxes; a score is the greatest of all categories, or with Grounding DINO of all tokens."""
         started, size = self._clock(), (rgb.shape[0], rgb.shape[1])
         prompts = self.model.prompts(categories, self.thresholds.at_once)
-        image = self.model.prepared(rgb)
+        image = self.model.prepare(rgb)
         found: list[Boxes] = []
         for n, prompt in enumerate(prompts):
             spent = self._clock() - started
@@ -176,52 +277,37 @@ def load(
     masks_model: str = "",
     masks_preset: str = "auto",
 ) -> Grounder:
-    """Load the backend.
-
-    Args:
-        graph: file of one graph within the folder, for example onnx/model_quantized.onnx; "" = the graphs from
-            `spatial-vlm models export`, else as `graph_file`.
-        family: a name of FAMILIES, or "auto": as config.json says.
-        prompt: OWL-ViT and OWLv2: text in which a category stands for "{}"; "" = owl_inputs.PROMPT.
-        threshold: least score of a box; "" = 0.1 for OWL-ViT and OWLv2, else 0.25.
-        text_threshold: least score of a phrase for a box; "" = as threshold for OWL-ViT and OWLv2, else 0.25.
-        iou: overlap from which boxes are one object; "" = 0.5 for OWL-ViT and OWLv2, else 0.8.
-        at_once: most phrases in one run of the graph; "" = 64 for OWL-ViT and OWLv2, else 8.
-        most: most boxes of an image.
-        device: see onnx_session.OnnxDevice.
-        threads: CPU threads, 0 = all cores.
-        budget_s: seconds that a request may take.
-        warm_up: "yes" or "no": run once at load.
-        masks: "" or "sam2"; needs torch.
-        masks_model: folder or id of the SAM 2 model, if masks are wanted.
-        masks_preset: preset of the SAM 2 model, see onboard.PRESETS.
-    """
+    """Load the backend. Options: docs/backends.md."""
     target, warm = OnnxDevice(device, option("threads", threads, int)), option("warm_up", warm_up, yes_or_no)
     folder = _folder(model)
     kind, config = _described(folder, family)
-    told = {"threshold": threshold, "text_threshold": text_threshold, "iou": iou, "at_once": at_once}
     own = _OWL if kind in owl_inputs.FAMILIES else _DINO
-    told = {name: text or own[name] for name, text in told.items()}
-    thresholds = Thresholds(
-        option("threshold", told["threshold"], float),
-        option("text_threshold", told["text_threshold"] or told["threshold"], float),
-        option("iou", told["iou"], float),
-        option("at_once", told["at_once"], int),
-        option("most", most, int),
+    thresholds = Thresholds.read(
+        threshold or own["threshold"],
+        iou or own["iou"],
+        most,
+        text_threshold=text_threshold or own["text_threshold"],
+        at_once=at_once or own["at_once"],
     )
-    asked = (
-        _owl(folder, graph, kind, config, prompt, target)
-        if own is _OWL
-        else _dino(folder, graph, config, prompt, target)
-    )
+    if own is _OWL:
+        side = _number(config.get("vision_config"), "image_size")
+        prepare = owl_inputs.preparation(kind, image_config(folder, NAME), side)
+        length = _number(config.get("text_config"), "max_position_embeddings") or owl_inputs.LENGTH
+        words = ClipTokens(read_tokenizer(folder, NAME), length, model=NAME)
+        two = not graph and ((folder / TEXT_FILE).exists() or (folder / IMAGE_FILE).exists())
+        graphs: OneGraph | TwoGraphs
+        graphs = TwoGraphs(folder, words, target) if two else OneGraph(graph_file(folder, graph), words, target)
+        asked: OnnxOwl | OnnxDino = OnnxOwl(graphs, prepare, prompt or PROMPT)
+    elif prompt:
+        raise InputError("option prompt", repr(prompt), "nothing for Grounding DINO", "leave it out")
+    else:
+        tokens = DinoTokens(folder, _number(config, "max_text_len") or dino_inputs.LENGTH)
+        squared = dino_inputs.preparation(image_config(folder, NAME))
+        asked = OnnxDino(graph_file(folder, graph), squared, tokens, target)
     detector = OnnxDetector(asked, thresholds, option("budget_s", budget_s, float))
     _log.info("%s runs on %s", model, ", ".join(detector.providers))
     if warm:
         detector.warm_up()
-    if not masks:
-        return detector
-    from spatial_vlm_ros.perception.backends.sam2 import with_masks
-
     return with_masks(detector, masks, masks_model, masks_preset)
 
 
@@ -239,22 +325,6 @@ def _folder(model: str) -> Path:
     if missing(entry):
         raise ModelError(NAME, f"{model} is missing or incomplete", by_hand(entry))
     return folder_of(entry)
-
-
-def _owl(folder: Path, graph: str, kind: str, config: dict[str, Any], prompt: str, device: OnnxDevice) -> OnnxOwl:
-    side = _number(config.get("vision_config"), "image_size")
-    prepare = owl_inputs.preparation(kind, image_config(folder, NAME), side)
-    length = _number(config.get("text_config"), "max_position_embeddings") or owl_inputs.LENGTH
-    graphs = graphs_of(folder, graph, tokens_of(folder, length, model=NAME), device)
-    return OnnxOwl(graphs, prepare, prompt or owl_inputs.PROMPT)
-
-
-def _dino(folder: Path, graph: str, config: dict[str, Any], prompt: str, device: OnnxDevice) -> OnnxDino:
-    if prompt:
-        raise InputError("option prompt", repr(prompt), "nothing for Grounding DINO", "leave it out")
-    tokens = dino_inputs.DinoTokens(folder, _number(config, "max_text_len") or dino_inputs.LENGTH)
-    prepare = dino_inputs.preparation(image_config(folder, NAME))
-    return OnnxDino(graph_file(folder, graph), prepare, tokens, device)
 
 
 def _described(folder: Path, family: str) -> tuple[str, dict[str, Any]]:

@@ -16,8 +16,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.files.reading import open_regular
-from spatial_vlm_ros.perception.backends.loading import short
-from spatial_vlm_ros.perception.backends.weights import check_room, free_memory
+from spatial_vlm_ros.perception.backends.loading import check_room, free_memory, short
 
 # Check an ONNX file before ONNX Runtime opens it: whether it is complete, and whether it refers to other files.
 #
@@ -63,7 +62,6 @@ def check_graph(path: Path, model: str) -> int:
 
     Args:
         path: an .onnx file; its external data are in the same folder or below it.
-        model: the backend's name, for messages.
 
     Returns:
         Size in bytes of the file and its external data.
@@ -123,7 +121,10 @@ class _Look:
             elif kind == "tensor" and number == _DATA_LOCATION and wire == _VARINT:
                 external = external or part[0] == 1
         if kind == "tensor" and (external or entries):
-            told = [self._entry(entry) for entry in entries]
+            told = []
+            for entry in entries:
+                texts = {number: self._text(part) for number, wire, part in self._fields(entry) if wire == _BYTES}
+                told.append((texts.get(_KEY, ""), texts.get(_VALUE, "")))
             if len(dict(told)) != len(told):
                 raise _Damaged("external data are described twice")
             self._check_external(dict(told))
@@ -136,10 +137,6 @@ class _Look:
         if strange:
             reason = f"uses operators of {', '.join(strange)}, which ONNX Runtime does not have"
             raise self._refusal(reason, "use a model of standard operators; libraries of operators are never loaded")
-
-    def _entry(self, span: Span) -> tuple[str, str]:
-        texts = {number: self._text(part) for number, wire, part in self._fields(span) if wire == _BYTES}
-        return texts.get(_KEY, ""), texts.get(_VALUE, "")
 
     def _check_external(self, entries: dict[str, str]) -> None:
         """Check that external data are inside the folder and exist."""
@@ -275,7 +272,21 @@ class OnnxGraph:
     def __init__(self, path: Path, inputs: Sequence[str], outputs: Sequence[str], device: OnnxDevice) -> None:
         self.path, self._outputs = path, list(outputs)
         check_room(NAME, check_graph(path, NAME), free_memory(), "cpu")
-        self._session = _session(path, device)
+        try:
+            import onnxruntime  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise DependencyError("onnxruntime", INSTALL) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = device.threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # failures are raised, or seen in the session's providers
+        providers = device.providers(onnxruntime.get_available_providers())
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:
+            repair = "export the model again, or install a newer onnxruntime"
+            raise ModelError(NAME, f"ONNX Runtime cannot read {path}: {short(error)}", repair) from error
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         device.check(self.providers)
         found = {one.name: one for one in self._session.get_inputs()}
@@ -363,21 +374,3 @@ def boxes_of(output: Arrays, columns: int) -> tuple[npt.NDArray[Any], npt.NDArra
         reason = f"{wrong} of its {logits.size + boxes.size} numbers are NaN or infinite"
         raise ModelError(NAME, reason, "use a graph in fp32, or fetch the model again")
     return logits[0], boxes[0]
-
-
-def _session(path: Path, device: OnnxDevice) -> Any:
-    try:
-        import onnxruntime  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise DependencyError("onnxruntime", INSTALL) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = device.threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # failures are raised, or seen in the session's providers
-    providers = device.providers(onnxruntime.get_available_providers())
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:
-        repair = "export the model again, or install a newer onnxruntime"
-        raise ModelError(NAME, f"ONNX Runtime cannot read {path}: {short(error)}", repair) from error

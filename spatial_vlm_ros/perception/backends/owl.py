@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens, tokens_for
 from spatial_vlm_ros.perception.backends.loading import model_folder, read_json
-from spatial_vlm_ros.perception.backends.model_inputs import image_config
-from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, option, settings
+from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, image_config, tokens_for
+from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.backends.owl_inputs import (
     PROMPT,
     OwlPreparation,
@@ -27,9 +26,10 @@ from spatial_vlm_ros.perception.backends.owl_inputs import (
     preparation,
     scored,
 )
-from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.types import NounPhrase, Rgb
+from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds
+from spatial_vlm_ros.perception.backends.sam2 import with_masks
+from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.types import Rgb
 
 if TYPE_CHECKING:
     import torch
@@ -53,20 +53,8 @@ def load(
     preset: str = "auto",
     **given: str,
 ) -> Grounder:
-    """Load the backend.
-
-    Args:
-        model: folder, or id of the hub such as "google/owlv2-base-patch16-ensemble".
-        prompt: text in which a category stands for "{}".
-        threshold: least score of a box, and of a phrase for it.
-        most: most boxes per image.
-        masks: "" or "sam2".
-        masks_model: folder or id of the SAM 2 model, if masks are wanted.
-        preset: see onboard.PRESETS.
-        **given: device, dtype, batch, budget_s, warm_up: see onboard.RuntimeSettings; longest_px is not used.
-    """
-    least = option("threshold", threshold, float)
-    thresholds = Thresholds(least, least, option("iou", iou, float), most=option("most", most, int))
+    """Load the backend. Options: docs/backends.md."""
+    thresholds = Thresholds.read(threshold, iou, most)
     checked_prompt(prompt)
     runner = Runner(NAME, settings(preset, **given), resizes=False)
     folder = model_folder(model, model=NAME)
@@ -81,20 +69,15 @@ def load(
     grounder = OwlDetector(detector, prepare, tokens, runner, thresholds, prompt)
     if runner.settings.warm_up:
         grounder.warm_up()
-    if not masks:
-        return grounder
-    from spatial_vlm_ros.perception.backends.sam2 import with_masks
-
     return with_masks(grounder, masks, masks_model, preset, **given)
 
 
-class OwlDetector:
+class OwlDetector(PhraseDetector):
     """A detector with text prompts.
 
     Args:
         model: OwlViTForObjectDetection or Owlv2ForObjectDetection, on the runner's device.
         runner: memory and time; its image size is not used, because the model takes one size only.
-        thresholds: what counts as found; `text` is the least score of a phrase, `score` that of a box.
         prompt: text in which a category stands for "{}".
     """
 
@@ -107,33 +90,21 @@ class OwlDetector:
         thresholds: Thresholds,
         prompt: str = PROMPT,
     ) -> None:
-        self.runner, self.thresholds = runner, thresholds
+        super().__init__(thresholds)
+        self.runner = runner
         self._model, self._prepare, self._tokens = model, prepare, tokens
         self._prompt = checked_prompt(prompt)
 
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Find what the phrases' categories name; see Grounder.ground.
-
-        A box's score is the greatest score of all categories. See `phrase_boxes.grounded` for `match`.
-        """
-        return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
-
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
-        """Find the boxes whose score passes the threshold, clipped to the image, before they are merged.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-            categories: C categories, C >= 1.
-        """
+        """See PhraseDetector.boxes; a box's score is the greatest score of all categories."""
         seen: list[tuple[torch.Tensor, npt.NDArray[np.float32]]] = []
         logits = self.runner.over(categories, self._forward(rgb, seen))
         size = (rgb.shape[0], rgb.shape[1])
         return scored(np.stack(logits, axis=1), seen[0][1], self._prepare, self.thresholds.score, size)
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; returns the seconds it took."""
-        grey = np.full((480, 640, 3), 127, np.uint8)
-        return self.runner.warm_up([ANYTHING] * self.runner.settings.batch, self._forward(grey, []))
+        """See Runner.warm_up."""
+        return self.runner.warm_up(ANYTHING, lambda grey: self._forward(grey, []))
 
     def _forward(
         self, rgb: Rgb, seen: list[tuple[torch.Tensor, npt.NDArray[np.float32]]]
@@ -146,30 +117,22 @@ class OwlDetector:
         """
 
         def forward(categories: Sequence[str], _: int) -> list[npt.NDArray[np.float32]]:
+            import torch
+
+            device, model = self.runner.device, self._model
             if not seen:
-                seen.append(self._seen(rgb))
-            logits = self._model.class_predictor(seen[0][0], self._embedded(categories)[None])[0].float()
+                grid = model.image_embedder(torch.from_numpy(self._prepare(rgb)).to(device, self.runner.dtype))[0]
+                features = grid.flatten(1, 2)
+                boxes = model.box_predictor(features, grid).float()
+                check_finite(NAME, boxes=boxes)
+                seen.append((features, boxes[0].cpu().numpy()))
+            base = getattr(model, model.config.model_type)
+            texts = self._tokens([self._prompt.format(category) for category in categories])
+            ids, mask = (torch.from_numpy(part).to(device) for part in texts)
+            pooled = base.text_model(input_ids=ids, attention_mask=mask).pooler_output
+            embedded = torch.nn.functional.normalize(base.text_projection(pooled), dim=-1)  # (C, D)
+            logits = model.class_predictor(seen[0][0], embedded[None])[0].float()
             check_finite(NAME, logits=logits)
             return list(logits[0].T.cpu().numpy())
 
         return forward
-
-    def _seen(self, rgb: Rgb) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
-        import torch
-
-        pixels = torch.from_numpy(self._prepare(rgb)).to(self.runner.device, self.runner.dtype)
-        grid = self._model.image_embedder(pixels)[0]
-        features = grid.flatten(1, 2)
-        boxes = self._model.box_predictor(features, grid).float()
-        check_finite(NAME, boxes=boxes)
-        return features, boxes[0].cpu().numpy()
-
-    def _embedded(self, categories: Sequence[str]) -> torch.Tensor:
-        """(C, D) embeddings of unit length, as in the whole model."""
-        import torch
-
-        base = getattr(self._model, self._model.config.model_type)
-        texts = self._tokens([self._prompt.format(category) for category in categories])
-        ids, mask = (torch.from_numpy(part).to(self.runner.device) for part in texts)
-        pooled = base.text_model(input_ids=ids, attention_mask=mask).pooler_output
-        return torch.nn.functional.normalize(base.text_projection(pooled), dim=-1)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn boxes, masks and phrase scores of an open-vocabulary detector into a Grounding: thresholds and merging.
 
-The detectors with and without torch share this module; it imports neither.
+The detectors with and without torch share this module; it needs neither.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import overlaps
+from spatial_vlm_ros.perception.backends.onboard import option
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.types import Detection, Mask, NounPhrase
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 Array = npt.NDArray[np.float64]
 
@@ -51,6 +52,17 @@ class Thresholds:
         for name in ("at_once", "most"):
             if getattr(self, name) < 1:
                 raise InputError(name, str(getattr(self, name)), "1 or more")
+
+    @classmethod
+    def read(cls, threshold: str, iou: str, most: str, *, text_threshold: str = "", at_once: str = "8") -> Thresholds:
+        """Read the options of a detector; without text_threshold it is `threshold`."""
+        return cls(
+            option("threshold", threshold, float),
+            option("text_threshold", text_threshold or threshold, float),
+            option("iou", iou, float),
+            option("at_once", at_once, int),
+            option("most", most, int),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,19 +108,31 @@ def asked_as(category: str) -> str:
     return words
 
 
-def grounded(
-    phrases: Sequence[NounPhrase], found: Callable[[tuple[str, ...]], Boxes], thresholds: Thresholds
-) -> Grounding:
-    """Make a grounding by searching for each category once, however many phrases have it.
+class PhraseDetector:
+    """A detector with text prompts; see Grounder."""
 
-    Args:
-        phrases: P phrases; if P is 0, nothing is searched.
-    """
-    said = [asked_as(phrase.category) for phrase in phrases]
-    categories = tuple(dict.fromkeys(said))
-    if not categories:
-        return Grounding((), np.zeros((0, 0)))
-    return grounding_of(found(categories), said, categories, thresholds)
+    def __init__(self, thresholds: Thresholds) -> None:
+        self.thresholds = thresholds
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Find what the phrases' categories name; see Grounder.ground, and `grounding_of` for scores and match.
+
+        Each category is searched once, however many phrases have it.
+        """
+        said = [asked_as(phrase.category) for phrase in phrases]
+        categories = tuple(dict.fromkeys(said))
+        if not categories:
+            return Grounding((), np.zeros((0, 0)))
+        return grounding_of(self.boxes(rgb, categories), said, categories, self.thresholds)
+
+    def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
+        """Find the boxes whose score passes the threshold, clipped to the image, before they are merged.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            categories: C categories, C >= 1, the columns of `fit`.
+        """
+        raise NotImplementedError
 
 
 def grounding_of(found: Boxes, said: Sequence[str], categories: Sequence[str], thresholds: Thresholds) -> Grounding:
@@ -123,18 +147,16 @@ def grounding_of(found: Boxes, said: Sequence[str], categories: Sequence[str], t
     """
     fitting = found.fit.max(axis=1, initial=0.0) >= thresholds.text
     best = merged(_taken(found, np.flatnonzero(fitting)), thresholds.iou, thresholds.most)
-    detections = tuple(
-        Detection(
-            f"d{n}", categories[int(best.fit[n].argmax())], float(best.score[n]), _inside(best.xyxy[n]), _mask(best, n)
-        )
-        for n in range(len(best.score))
-    )
+    detections = []
+    for n, (box, score, fit) in enumerate(zip(best.xyxy.tolist(), best.score.tolist(), best.fit, strict=True)):
+        mask = None if best.masks is None or not best.masks[n].any() else best.masks[n]
+        detections.append(Detection(f"d{n}", categories[int(fit.argmax())], score, box, mask))
     relative = best.fit / best.fit.max(axis=1, keepdims=True, initial=1e-9)
     relative[best.fit < thresholds.text] = 0.0
     if ANYTHING in categories:
         relative[:, categories.index(ANYTHING)] = 1.0
     match = relative.T[[categories.index(category) for category in said]]
-    return Grounding(detections, match.reshape(len(said), len(detections)))
+    return Grounding(tuple(detections), match.reshape(len(said), len(detections)))
 
 
 def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
@@ -197,12 +219,3 @@ def _shares(boxes: Boxes, one: int, others: Sequence[int]) -> Array:
             if mask.any() and other.any():
                 shares[n] = np.count_nonzero(mask & other) / np.count_nonzero(mask | other)
     return shares
-
-
-def _mask(boxes: Boxes, n: int) -> Mask | None:
-    return boxes.masks[n] if boxes.masks is not None and boxes.masks[n].any() else None
-
-
-def _inside(box: Array) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (float(value) for value in box)
-    return left, top, right, bottom

@@ -1,26 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by all models that answer in words: quoting phrases, greedy decoding, and turning replies into detections."""
+"""Shared by all models that answer in words: quoting phrases, greedy decoding, and turning replies into detections.
+
+Points that a model puts on objects become objects with masks and boxes.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
-from spatial_vlm_ros.geometry.boxes import overlaps
+from spatial_vlm_ros.geometry.boxes import box_around, overlaps
 from spatial_vlm_ros.perception.backends import loading
+from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.backends.onboard import option
+from spatial_vlm_ros.perception.backends.sam2 import segmenter
+from spatial_vlm_ros.perception.coordinates import Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import LESS_SPECIFIC, NONE, SAME, label_fit
-from spatial_vlm_ros.perception.replies import NamedObject, printable
-from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth
+from spatial_vlm_ros.perception.replies import (
+    NamedObject,
+    ReplyError,
+    ReplyReading,
+    ended_at_limit,
+    parse_reply,
+    printable,
+)
+from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb
 
 MOST_TOKENS = 8192  # tokens of a reply; a hundred boxes take half of it
 LONGEST_PHRASE = 200  # characters; object names are shorter, injected orders are often longer
@@ -29,6 +44,14 @@ SAME_POINT = 8.0  # pixels within which points found under different names are o
 
 _TOKEN_LIKE = re.compile(r"<[^<>]*>|\[/?[A-Z_]{2,}\]")
 _NOT_IN_PHRASES = re.compile(r"[^\w\s\-'’.,%/&+]|_")
+SAME_MASK = 0.8
+"""Overlap (IoU) of masks from which two points are on one object."""
+
+NO_MASKS = (
+    "set masks=sam2 masks_model=…, or masks=depth, so that its points become objects, or use a model that writes boxes"
+)
+"""Advice if a model writes points and nothing turns them into objects."""
+_log = logging.getLogger(__name__)
 
 
 def quoted(words: str) -> str:
@@ -54,13 +77,16 @@ def quoted(words: str) -> str:
 
 
 def grounding(
-    asked: Mapping[str, tuple[NamedObject, ...]],
+    asked: Iterable[tuple[str, Sequence[NamedObject]]],
     phrases: Sequence[NounPhrase],
     rgb: Rgb,
     model: str,
     unread: tuple[str, ...] = (),
+    masks: MaskModel | PointsByDepth | None = None,
+    *,
+    several: bool = False,
 ) -> Grounding:
-    """Make detections and the match matrix from boxes found by name.
+    """Make detections and the match matrix from objects found by name.
 
     Boxes found under different names are one object if they overlap by SAME_BOX. An object fits the phrases that it was
     found for: fully, or partly (labels.LESS_SPECIFIC) if the model called it something else in that reply. Its label
@@ -68,11 +94,17 @@ def grounding(
     "object".
 
     Args:
+        asked: each category and what was found for it.
         rgb: (H, W, 3) uint8.
+        masks: as for `with_boxes`, like `several`.
     """
-    objects = _objects(asked)
+    found = {name: with_boxes(given, rgb, masks, several=several, model=model) for name, given in asked}
+    objects = _objects({name: [one.named for one in given] for name, given in found.items()})
     try:
-        given = [_detection(number, one, next(iter(labels))) for number, (one, labels) in enumerate(objects, 1)]
+        given = []
+        for number, (one, labels) in enumerate(objects, 1):
+            category = next(iter(labels))
+            given.append(detection_of(one, f"{category} {number}", one.label or category))
         detections = check_detections(given, rgb.shape[1], rgb.shape[0])
     except InputError as error:
         raise ModelError(model, f"its boxes cannot be used: {error}", "try another model or image size") from error
@@ -85,10 +117,10 @@ def grounding(
                 match[p, n] = SAME if fits else LESS_SPECIFIC
         if label_fit(phrase.category, "object") == SAME:
             match[p] = SAME
-    return Grounding(detections, match, unread)
+    return with_masks_of(Grounding(detections, match, unread), [one for given in found.values() for one in given])
 
 
-def _objects(asked: Mapping[str, tuple[NamedObject, ...]]) -> list[tuple[NamedObject, dict[str, str]]]:
+def _objects(asked: Mapping[str, Sequence[NamedObject]]) -> list[tuple[NamedObject, dict[str, str]]]:
     """Merge found objects: the surest box of each, with the label for each name it was found under."""
     objects: list[tuple[NamedObject, dict[str, str]]] = []
     for category, found in asked.items():
@@ -102,10 +134,6 @@ def _objects(asked: Mapping[str, tuple[NamedObject, ...]]) -> list[tuple[NamedOb
                 surer = max(kept, one, key=lambda either: either.score or 0.0)
                 objects[best] = (surer, {**labels, category: one.label})
     return objects
-
-
-def _detection(number: int, found: NamedObject, category: str) -> Detection:
-    return detection_of(found, f"{category} {number}", found.label or category)
 
 
 def detection_of(found: NamedObject, id_: str, label: str) -> Detection:
@@ -126,6 +154,157 @@ def overlap(one: NamedObject, other: NamedObject) -> float:
     if one.box_xyxy is not None or other.box_xyxy is not None or one.point_xy is None or other.point_xy is None:
         return 0.0
     return float(math.dist(one.point_xy, other.point_xy) <= SAME_POINT)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedObject:
+    """An object named in a reply, with a box or, for depth, a point, and with its (H, W) bool mask if there is one."""
+
+    named: NamedObject
+    mask: Mask | None
+
+
+def with_boxes(
+    found: Sequence[NamedObject], rgb: Rgb, masks: MaskModel | PointsByDepth | None, *, several: bool, model: str
+) -> tuple[MaskedObject, ...]:
+    """Give each object of one reply a box: its own, or the box around the mask at its point.
+
+    With PointsByDepth, points stay points. Two points are on one object if their masks overlap by SAME_MASK. For a
+    model that puts several points on an object, they also are if one lies in the mask of the other. The object gets the
+    mask that holds most of its points.
+
+    Args:
+        found: objects of one reply about one name, pixels of `rgb`.
+        rgb: (H, W, 3) uint8.
+        masks: model that gives masks; None if the user wants none.
+    """
+    if isinstance(masks, PointsByDepth):
+        return tuple(MaskedObject(one, None) for one in found)
+    objects: dict[int, MaskedObject] = {}
+    boxed = [(row, one, one.box_xyxy) for row, one in enumerate(found) if one.box_xyxy is not None]
+    if boxed:
+        cut = (None,) * len(boxed) if masks is None else masks.masks(rgb, [box for _, _, box in boxed])
+        objects |= {row: MaskedObject(one, mask) for (row, one, _), mask in zip(boxed, cut, strict=True)}
+    pointed = [
+        (row, one, one.point_xy) for row, one in enumerate(found) if one.box_xyxy is None and one.point_xy is not None
+    ]
+    if pointed and masks is None:
+        raise ModelError(model, "it returns points where boxes are needed", NO_MASKS)
+    if pointed and masks is not None:
+        points = [point for _, _, point in pointed]
+        at: list[Mask] = []
+        for mask, point in zip(masks.point_masks(rgb, points), points, strict=True):
+            if mask is None:
+                reason = f"the model of masks finds no object at its point ({point[0]:.0f}, {point[1]:.0f})"
+                raise ModelError(model, reason, "ask again, or use a model that writes boxes")
+            at.append(mask)
+        for group in _groups(points, at, several):
+            mask = max((at[n] for n in group), key=lambda mask: sum(_holds(mask, points[n]) for n in group))
+            row, one, _ = pointed[group[0]]
+            objects[row] = MaskedObject(replace(one, box_xyxy=box_around(mask)), mask)
+    return tuple(objects[row] for row in sorted(objects))
+
+
+def with_masks_of(grounding: Grounding, objects: Sequence[MaskedObject]) -> Grounding:
+    """Give detections the masks of the objects that have the same boxes."""
+    masks = {one.named.box_xyxy: one.mask for one in objects if one.mask is not None}
+    if not masks:
+        return grounding
+    detections = tuple(replace(one, mask=masks.get(one.box_xyxy, one.mask)) for one in grounding.detections)
+    return replace(grounding, detections=detections)
+
+
+def mask_model_of(
+    masks: str, masks_model: str, family: ModelFamily | None, **given: str
+) -> MaskModel | PointsByDepth | None:
+    """Load the mask model that the options ask for, or its replacement.
+
+    Args:
+        masks: option: "" for none, "sam2", "depth", or "none": points are only for `refer`.
+        masks_model: option: folder or id of SAM 2.
+        family: family of the model that is asked for places; None = a family that writes boxes.
+        **given: preset and settings; see `sam2.with_masks`.
+    """
+    if masks == "none":
+        return None
+    if masks == "depth":
+        if masks_model:
+            raise InputError("option masks_model", repr(masks_model), "none with masks=depth", "leave it out")
+        if family is not None and family.several_points:
+            got = f"depth, but {family.name} models put several points on an object"
+            raise InputError(
+                "option masks", got, "a model of masks that assigns points to objects", "set masks=sam2 masks_model=…"
+            )
+        return PointsByDepth()
+    if not masks:
+        if family is not None and family.places == "point":
+            got = f"none, but {family.name} models write points, not boxes"
+            repair = (
+                "set masks=sam2 masks_model=…, or masks=depth, so that its points become objects; or masks=none, to "
+                "use it for a second opinion only"
+            )
+            raise InputError("option masks", got, "a setting that turns points into objects", repair)
+        return None
+    return segmenter(masks_model, masks=masks, **given)
+
+
+def _groups(points: Sequence[tuple[float, float]], masks: Sequence[Mask], several: bool) -> list[list[int]]:
+    """Group the points of each object; indices in order."""
+
+    def same(a: int, b: int) -> bool:
+        if several and (_holds(masks[a], points[b]) or _holds(masks[b], points[a])):
+            return True
+        union = np.count_nonzero(masks[a] | masks[b])
+        return bool(np.count_nonzero(masks[a] & masks[b]) >= SAME_MASK * union)
+
+    groups: list[list[int]] = []
+    for n in range(len(points)):
+        mine = [group for group in groups if any(same(n, other) for other in group)]
+        groups = [group for group in groups if group not in mine] + [sorted([n, *(m for group in mine for m in group)])]
+    return sorted(groups)
+
+
+def _holds(mask: Mask, point: tuple[float, float]) -> bool:
+    """Whether a point lies on a mask; (0, 0) is the corner of the first pixel."""
+    column, row = (min(max(int(v), 0), side - 1) for v, side in zip(point, mask.shape[::-1], strict=True))
+    return bool(mask[row, column])
+
+
+def read_reply(
+    text: str,
+    rgb: Rgb,
+    *,
+    model: str,
+    convention: Convention,
+    resized: tuple[int, int],
+    probed: bool,
+    cut_off: ModelError | None,
+    most: int = 100,
+) -> ReplyReading:
+    """Read the locations of a reply, and log what was left out.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        resized: (width, height) in pixels of the image that the model saw.
+        probed: see `replies.parse_reply`, like `most`.
+        cut_off: None for a reply that ended by itself, else the error to raise if it has no location.
+    """
+    size = (int(rgb.shape[1]), int(rgb.shape[0]))
+    try:
+        read = parse_reply(
+            text, model=model, convention=convention, size=size, resized=resized, most=most, probed=probed
+        )
+    except ReplyError as error:
+        if cut_off is None:
+            raise
+        raise cut_off from error
+    if cut_off is not None:
+        if not read.places:
+            raise cut_off
+        read = ended_at_limit(read)
+    for note in (*read.notes, *read.unread):
+        _log.warning("model %r: %s", model, note)
+    return read
 
 
 @dataclass(frozen=True)
@@ -196,11 +375,12 @@ def greedy(model: Any, tokenizer: Any, longest: int, keep: Sequence[str] = ()) -
     )
 
 
-def check_whole(reply: Reply, settings: Any, model: str) -> None:
-    """Refuse a reply that was cut off."""
-    if not reply.whole:
-        reason = f"its reply was cut off at {settings.max_new_tokens} tokens; it begins {printable(reply.text, 120)!r}"
-        raise ModelError(model, reason, "raise max_new_tokens, or ask for objects of which there are fewer")
+def cut_off(reply: Reply, longest: int, model: str) -> ModelError | None:
+    """The error for a reply that was cut off at `longest` tokens; None if it is whole."""
+    if reply.whole:
+        return None
+    reason = f"its reply was cut off at {longest} tokens; it begins {printable(reply.text, 120)!r}"
+    return ModelError(model, reason, "raise max_new_tokens, or ask for objects of which there are fewer")
 
 
 def check_rgb(rgb: Rgb) -> None:

@@ -10,17 +10,21 @@ evaluated, and never put into another prompt.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import UnknownNameError
 from spatial_vlm_ros.perception.backends import loading
-from spatial_vlm_ros.perception.backends.families import FAMILIES as ROWS
-from spatial_vlm_ros.perception.backends.placement import on_device
+from spatial_vlm_ros.perception.backends.devices import on_device
+from spatial_vlm_ros.perception.backends.families import FAMILIES
 from spatial_vlm_ros.perception.backends.prompts import token_limit
-from spatial_vlm_ros.perception.backends.remedied import RemedyOptions, check_chat_template, finished
-from spatial_vlm_ros.perception.backends.word_model import WordModel, conversation
+from spatial_vlm_ros.perception.backends.word_model import (
+    RemedyOptions,
+    WordModel,
+    chat_inputs,
+    check_chat_template,
+    finished,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -28,24 +32,19 @@ if TYPE_CHECKING:
 NAME = "qwen-vl"
 
 
-@dataclass(frozen=True)
-class Family:
-    """One generation of the model: its classes in transformers and the coordinates of its answers."""
-
-    model_class: str
-    processor_class: str
-    convention: str
-
-
-FAMILIES: Mapping[str, Family] = MappingProxyType(
+CLASSES: Mapping[str, str] = MappingProxyType(
+    {"qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration"}
+)
+"""`model_type` of config.json → class of transformers."""
+PROCESSORS: Mapping[str, str] = MappingProxyType(
     {
-        "qwen2_5_vl": Family(
-            "Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLProcessor", ROWS["qwen2.5-vl"].convention
-        ),
-        "qwen3_vl": Family("Qwen3VLForConditionalGeneration", "Qwen3VLProcessor", ROWS["qwen3-vl"].convention),
+        "qwen2_vl": "Qwen2VLProcessor",
+        "qwen2_5_vl": "Qwen2_5_VLProcessor",
+        "qwen3_vl": "Qwen3VLProcessor",
+        "qwen3_vl_moe": "Qwen3VLProcessor",
     }
 )
-"""`model_type` of config.json → family."""
+"""`model_type` → class of the processor, whose video part is left out."""
 
 
 def load(
@@ -60,31 +59,18 @@ def load(
     allow_untrained: str = "no",
     **given: str,
 ) -> WordModel:
-    """Load a Qwen2.5-VL or Qwen3-VL model, with the remedies that it was trained with and the requested ones.
-
-    Args:
-        model: folder with config, safetensors weights, tokenizer and chat template, or a hub id.
-        max_new_tokens: longest reply, tokens; one box takes about 40.
-        preset: see onboard.PRESETS.
-        probe: "yes" or "no": whether to ask for shapes at known positions, to refuse a model that writes locations in
-            another way; default: as warm_up.
-        norm_dose: 0 to 1: how far norms of image tokens are moved towards the mean of text tokens (`norms.MeanNorm`);
-            above 0 only with allow_untrained=yes.
-        positions: name of a position scheme (`position_schemes.AXES`).
-        allow_untrained: "yes" or "no": whether to apply remedies that the checkpoint was not trained with.
-    """
+    """Load a model with the remedies that it was trained with and the requested ones. Options: docs/backends.md."""
     limit = token_limit(max_new_tokens)
     remedies = RemedyOptions(norm_dose, positions, attention, allow_untrained)
     runner, requested = remedies.runner(NAME, preset, given), remedies.requested(NAME, model)
     folder = loading.model_folder(model, model=NAME)
     kind = str(loading.read_json(folder / "config.json", NAME).get("model_type"))
-    if kind not in FAMILIES:
-        raise UnknownNameError("model_type of a Qwen-VL model", kind, FAMILIES)
-    weights = runner.load(FAMILIES[kind].model_class, model)
-    base = loading.transformers_class(FAMILIES[kind].processor_class, model=NAME)
-    processor = loading.processor(model, model=NAME, cls=without_videos(base))
+    if kind not in CLASSES:
+        raise UnknownNameError("model_type of a Qwen-VL model", kind, CLASSES)
+    weights = runner.load(CLASSES[kind], model)
+    processor = loading.processor(model, model=NAME, cls=processor_class(kind, NAME))
     check_chat_template(NAME, processor)
-    row = next(row for row in ROWS.values() if kind in row.model_types)
+    row = next(row for row in FAMILIES.values() if kind in row.model_types)
     prepare = QwenPrompts(processor, runner.device)
     return finished(
         NAME, weights, processor, row, prepare, runner, limit, folder=folder, requested=requested, probe=probe
@@ -104,33 +90,26 @@ class QwenPrompts:
     def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
         """See PreparePrompts."""
         images = self._processor.image_processor
-        inputs = self._processor.apply_chat_template(
-            [conversation(image, prompt) for prompt in prompts],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={
-                "text_kwargs": {"padding": True, "padding_side": "left"},
-                "images_kwargs": {"size": _areas(dict(images.size), image.size, longest_px), **self._images},
-            },
-        )
+        own, (width, height) = dict(images.size), image.size
+        most, scale = int(own["longest_edge"]), longest_px / max(width, height)
+        if scale < 1.0:  # roughly: the processor rounds sides to its patches
+            most = min(most, max(1, round(width * height * scale**2)))
+        # least and most pixels of the resized image; this processor calls them shortest and longest edge
+        size = {"shortest_edge": min(int(own["shortest_edge"]), most), "longest_edge": most}
+        inputs = chat_inputs(self._processor, image, prompts, {"size": size, **self._images})
         _, down, across = (int(n) * int(images.patch_size) for n in inputs["image_grid_thw"][0])
         return inputs, (across, down)
 
 
-def _areas(own: Mapping[str, int], size: tuple[int, int], longest_px: int) -> dict[str, int]:
-    """Least and most pixels of the resized image; this processor calls them shortest and longest edge.
+def processor_class(kind: str, model: str) -> str | type[Any]:
+    """Return what loads the processor of a model class, without its video part.
 
     Args:
-        own: the processor's own limits.
-        size: (width, height) of the image.
-        longest_px: most pixels of the longest side, roughly: the processor rounds sides to its patches.
+        kind: `model_type`.
     """
-    most, scale = int(own["longest_edge"]), longest_px / max(size)
-    if scale < 1.0:
-        most = min(most, max(1, round(size[0] * size[1] * scale**2)))
-    return {"shortest_edge": min(int(own["shortest_edge"]), most), "longest_edge": most}
+    if kind not in PROCESSORS:
+        return "AutoProcessor"
+    return without_videos(loading.transformers_class(PROCESSORS[kind], model=model))
 
 
 def without_videos(base: Any) -> Any:

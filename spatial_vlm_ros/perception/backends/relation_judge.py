@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
-from spatial_vlm_ros.perception.backends.shipped import shipped_model
 from spatial_vlm_ros.perception.judging import RelationQuestion
-from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.types import ModelDomain, Rgb
 from spatial_vlm_ros.vlm.relation_judge.crops import (
     INPUTS,
@@ -52,7 +51,8 @@ class SmallRelationJudge:
         """See RelationJudge.judge."""
         end = time.monotonic() + budget_s
         asked = dict.fromkeys((one.target, one.anchor) for one in questions)
-        pairs = [pair for pair in asked if max(map(_area, pair)) <= _LARGEST * rgb.shape[0] * rgb.shape[1]]
+        most = _LARGEST * rgb.shape[0] * rgb.shape[1]
+        pairs = [pair for pair in asked if all((x1 - x0) * (y1 - y0) <= most for x0, y0, x1, y1 in pair)]
         known: dict[tuple[object, object], tuple[Floats64, Floats64]] = {}
         for first in range(0, len(pairs), _MOST):
             if time.monotonic() >= end:
@@ -61,22 +61,16 @@ class SmallRelationJudge:
             seen = stacked([crop(rgb, *pair) for pair in some])
             both = [self._probabilities(seen), unmirrored(self._probabilities(mirrored(seen)))]
             known.update(zip(some, zip(*both, strict=True), strict=True))
-        return tuple(self._said(known.get((one.target, one.anchor)), one.relation) for one in questions)
+        said: list[float | None] = []
+        for one in questions:
+            views = [holds(p, one.relation) for p in known.get((one.target, one.anchor), ())]
+            agree = len({p > 0.5 for p in views}) == 1
+            said.append(sum(views) / len(views) if agree else None)
+        return tuple(said)
 
     def _probabilities(self, seen: JudgeInput) -> Floats64:
         odds = self._graph.run(**seen._asdict())[_OUTPUT].astype(np.float64)
         return 1.0 / (1.0 + np.exp(-odds))
-
-    @staticmethod
-    def _said(seen: tuple[Floats64, Floats64] | None, relation: str) -> float | None:
-        if seen is None:
-            return None
-        straight, turned = (holds(p, relation) for p in seen)
-        return (straight + turned) / 2 if (straight > 0.5) == (turned > 0.5) else None
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def load(model: str = "", threads: int = 1) -> SmallRelationJudge:

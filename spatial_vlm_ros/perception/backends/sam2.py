@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends.loading import model_folder, short
-from spatial_vlm_ros.perception.backends.mask_upsampling import mask_above
 from spatial_vlm_ros.perception.backends.model_inputs import image_config
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.domain import domain_of
@@ -85,69 +84,25 @@ class Segmenter:
             raise ModelError(NAME, reason, "use the preprocessor_config.json that was saved with the model")
 
     def masks(self, rgb: Rgb, boxes: Sequence[Box]) -> tuple[Mask | None, ...]:
-        """Make masks of the objects in boxes.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-            boxes: left, top, right, bottom in pixels.
-
-        Returns:
-            For each box (H, W) bool with pixels only inside the box, or None if there are none.
-        """
-        return tuple(self.runner.over(boxes, self._forward(rgb)))
+        """See MaskModel.masks; a mask has pixels only inside its box."""
+        return tuple(self.runner.over(boxes, self._forward(rgb, "input_boxes")))
 
     def point_masks(self, rgb: Rgb, points: Sequence[Point]) -> tuple[Mask | None, ...]:
-        """Make masks of the objects at points.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-            points: x, y in pixels, (0, 0) being the top-left corner of the image.
-
-        Returns:
-            For each point (H, W) bool, or None if the model finds nothing.
-        """
-        return tuple(self.runner.over(points, self._at_points(rgb)))
+        """See MaskModel.point_masks; (0, 0) is the top-left corner of the image."""
+        return tuple(self.runner.over(points, self._forward(rgb, "input_points")))
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; returns the seconds it took."""
-        grey = np.full((480, 640, 3), 127, np.uint8)
-        boxes = [(160.0, 120.0, 480.0, 360.0)] * self.runner.settings.batch
-        return self.runner.warm_up(boxes, self._forward(grey))
+        """See Runner.warm_up."""
+        return self.runner.warm_up((160.0, 120.0, 480.0, 360.0), lambda grey: self._forward(grey, "input_boxes"))
 
-    def _forward(self, rgb: Rgb) -> Callable[[Sequence[Box], int], list[Mask | None]]:
-        """Return the function that the runner calls with a batch of boxes."""
-        decode, size = self._decoder(rgb), (rgb.shape[0], rgb.shape[1])
-
-        def forward(boxes: Sequence[Box], _: int) -> list[Mask | None]:
-            logits, _scores = decode(boxes, "input_boxes")
-            masks = (mask_above(one[0], 0.0, size, box) for one, box in zip(logits, boxes, strict=True))
-            return [mask if mask.any() else None for mask in masks]
-
-        return forward
-
-    def _at_points(self, rgb: Rgb) -> Callable[[Sequence[Point], int], list[Mask | None]]:
-        """Return the function that the runner calls with a batch of points."""
-        decode, size = self._decoder(rgb), (rgb.shape[0], rgb.shape[1])
-
-        def forward(points: Sequence[Point], _: int) -> list[Mask | None]:
-            logits, scores = decode(points, "input_points")
-            best = (some[int(score.argmax())] for some, score in zip(logits, scores, strict=True))
-            masks = (mask_above(one, 0.0, size) for one in best)
-            return [mask if mask.any() else None for mask in masks]
-
-        return forward
-
-    def _decoder(
-        self, rgb: Rgb
-    ) -> Callable[[Sequence[Sequence[float]], str], tuple[torch.Tensor, npt.NDArray[np.float32]]]:
-        """Return a function that decodes B prompts in pixels; it encodes the image at its first call.
-
-        It returns logits (B, M, h, w) of the model's grid and (B, M) float32; M is 1 for boxes, 3 for points.
-        """
+    def _forward(
+        self, rgb: Rgb, kind: Literal["input_boxes", "input_points"]
+    ) -> Callable[[Sequence[Sequence[float]], int], list[Mask | None]]:
+        """Return the function that the runner calls with a batch of prompts, in pixels; it encodes the image once."""
         height, width = rgb.shape[:2]
-        encoded: list[Any] = []
+        pointed, encoded = kind == "input_points", list[Any]()
 
-        def decode(prompts: Sequence[Sequence[float]], kind: str) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
+        def forward(prompts: Sequence[Sequence[float]], _: int) -> list[Mask | None]:
             import torch
 
             device, dtype = self.runner.device, self.runner.dtype
@@ -156,33 +111,46 @@ class Segmenter:
             scale = torch.tensor([self._prepare.side / width, self._prepare.side / height], device=device)
             prompt = torch.tensor(prompts, device=device)[None] * scale.repeat(len(prompts[0]) // 2)
             given: dict[str, Any] = {kind: prompt.to(dtype)}
-            if kind == "input_points":
+            if pointed:
                 given = {
                     kind: prompt[:, :, None].to(dtype),  # one point per object
                     "input_labels": torch.ones((1, len(prompts), 1), dtype=torch.int32, device=device),
                 }
-            output = self._model(image_embeddings=list(encoded[0]), multimask_output=kind == "input_points", **given)
-            logits, scores = output.pred_masks[0].float(), output.iou_scores[0].float()
+            output = self._model(image_embeddings=list(encoded[0]), multimask_output=pointed, **given)
+            logits, scores = output.pred_masks[0].float(), output.iou_scores[0].float()  # (B, M, h, w), (B, M)
             check_finite(NAME, masks=logits, scores=scores)
-            return logits, scores.cpu().numpy()
+            best = scores.cpu().numpy().argmax(axis=1)  # M is 1 for boxes, 3 for points
+            boxes: Sequence[Sequence[float] | None] = [None] * len(prompts) if pointed else prompts
+            chosen = zip(logits, best, boxes, strict=True)
+            masks = (mask_above(some[int(n)], 0.0, (height, width), box) for some, n, box in chosen)
+            return [mask if mask.any() else None for mask in masks]
 
-        return decode
+        return forward
 
 
-class MaskedGrounder:
-    """A grounder whose boxes get masks; masks from the grounder itself are kept.
+class WrappedGrounder:
+    """A grounder around another one; all methods that it does not have (`refer`, `answer`, …) are the other's."""
 
-    All other methods of the grounder (`refer`, `answer`, `written`) are available too.
-    """
-
-    def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
-        self.grounder, self.segmenter = grounder, segmenter
+    def __init__(self, grounder: Grounder) -> None:
+        self.grounder = grounder
         self.domain = domain_of(grounder)
 
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Call the grounder; see Grounder.ground."""
+        return self.grounder.ground(rgb, phrases)
+
     def __getattr__(self, name: str) -> Any:
-        if name in ("grounder", "segmenter"):  # not yet made
+        if name == "grounder":  # not yet made
             raise AttributeError(name)
         return getattr(self.grounder, name)
+
+
+class MaskedGrounder(WrappedGrounder):
+    """A grounder whose boxes get masks; masks from the grounder itself are kept."""
+
+    def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
+        super().__init__(grounder)
+        self.segmenter = segmenter
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Call the grounder and add masks; see Grounder.ground."""
@@ -207,23 +175,18 @@ def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "
         masks_model: folder or id of the hub, for example "facebook/sam2.1-hiera-tiny".
         preset: see onboard.PRESETS.
     """
-    return MaskedGrounder(grounder, chosen_segmenter(masks, masks_model, preset, **given)) if masks else grounder
+    return MaskedGrounder(grounder, segmenter(masks_model, preset, masks=masks, **given)) if masks else grounder
 
 
-def chosen_segmenter(masks: str, masks_model: str, preset: str = "auto", **given: str) -> Segmenter:
-    """Load the mask model that the options ask for; arguments and errors as `with_masks`."""
+def segmenter(masks_model: str, preset: str = "auto", *, masks: str = NAME, **given: str) -> Segmenter:
+    """Load the mask model that the options ask for; arguments as `with_masks`."""
     if masks not in KINDS:
         raise UnknownNameError("kind of masks", masks, KINDS)
     if not masks_model:
         raise InputError("option masks_model", "nothing", "a folder or a Hugging Face id", "name the SAM 2 model")
-    return segmenter(masks_model, preset, **given)
-
-
-def segmenter(model: str, preset: str = "auto", **given: str) -> Segmenter:
-    """Load SAM 2; arguments and errors as `with_masks`."""
     runner = Runner(NAME, settings(preset, **given), resizes=False)
-    prepare = preparation(model_folder(model, model=NAME))
-    loaded = runner.load("Sam2Model", model, also=_SAME_WEIGHTS)
+    prepare = preparation(model_folder(masks_model, model=NAME))
+    loaded = runner.load("Sam2Model", masks_model, also=_SAME_WEIGHTS)
     runner.compile(loaded.vision_encoder)
     made = Segmenter(loaded, prepare, runner)
     if runner.settings.warm_up:
@@ -232,23 +195,12 @@ def segmenter(model: str, preset: str = "auto", **given: str) -> Segmenter:
 
 
 def load(*, grounder: str, model: str, options: str = "", preset: str = "auto", **given: str) -> Grounder:
-    """Load another backend and add masks to it.
-
-    Args:
-        model: folder or id of the SAM 2 model.
-        options: options of that backend, "name=value name=value".
-        preset: see onboard.PRESETS.
-        **given: options of SAM 2; fields of onboard.RuntimeSettings.
-    """
+    """Load another backend and add masks to it. Options: docs/backends.md."""
     return with_masks(load_grounder(grounder, parse_options(options)), NAME, model, preset, **given)
 
 
 def preparation(folder: Path, *, model: str = NAME) -> Preparation:
-    """Read the image preparation of a model.
-
-    Args:
-        model: the backend's name, for messages.
-    """
+    """Read the image preparation of a model."""
     content = image_config(folder, model)
     if not content:
         raise ModelError(model, f"{folder / 'preprocessor_config.json'} is missing", "pass the model's whole folder")
@@ -268,3 +220,67 @@ def preparation(folder: Path, *, model: str = NAME) -> Preparation:
 def _three(values: Sequence[float]) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
+
+
+def mask_above(
+    coarse: torch.Tensor, threshold: float, size: tuple[int, int], box: Sequence[float] | None = None
+) -> Mask:
+    """Enlarge a coarse grid to the image and mark the pixels above a threshold.
+
+    Args:
+        coarse: (h, w) values.
+        threshold: lower limit of the pixels to set.
+        size: (height, width) of the image.
+        box: left, top, right, bottom in pixels; pixels outside it are not set. None = the whole image.
+
+    Returns:
+        (height, width) bool mask.
+    """
+    import torch
+
+    mask: Mask = np.zeros(size, np.bool_)
+    rows, columns = (
+        _span(
+            coarse.amax(dim=1 - axis) > threshold, size[axis], None if box is None else (box[1 - axis], box[3 - axis])
+        )
+        for axis in (0, 1)
+    )
+    if rows.start < rows.stop and columns.start < columns.stop:
+        (top, bottom, down), (left, right, across) = (
+            _neighbours(n, length, span, coarse)
+            for n, length, span in zip(coarse.shape, size, (rows, columns), strict=True)
+        )
+        above = torch.lerp(coarse[top][:, left], coarse[top][:, right], across)
+        below = torch.lerp(coarse[bottom][:, left], coarse[bottom][:, right], across)
+        mask[rows, columns] = (torch.lerp(above, below, down[:, None]) > threshold).cpu().numpy()
+    return mask
+
+
+def _span(reached: torch.Tensor, length: int, limits: tuple[float, float] | None) -> slice:
+    """Range of pixels along one axis that can be above the threshold, within limits.
+
+    Args:
+        reached: (n,) whether any cell of each row or column lies above.
+        length: length of the axis, pixels.
+        limits: first and last coordinate of the box, pixels.
+    """
+    cells: npt.NDArray[np.intp] = np.flatnonzero(reached.cpu().numpy())
+    if not len(cells):
+        return slice(0, 0)
+    scale = length / len(reached)
+    first, last = math.floor((cells[0] - 0.5) * scale) - 1, math.ceil((cells[-1] + 1.5) * scale) + 1
+    if limits is not None:
+        first, last = max(first, math.floor(limits[0])), min(last, math.ceil(limits[1]))
+    return slice(max(first, 0), max(min(last, length), 0))
+
+
+def _neighbours(
+    n: int, length: int, span: slice, coarse: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    """For each pixel of a span: the two cells of one axis it lies between, and the weight of the second."""
+    import torch
+
+    pixels = torch.arange(span.start, span.stop, device=coarse.device, dtype=torch.float32)
+    places = ((pixels + 0.5) * (n / length) - 0.5).clamp(min=0.0)
+    first = places.floor().long().clamp(max=n - 1)
+    return first, (first + 1).clamp(max=n - 1), places - first

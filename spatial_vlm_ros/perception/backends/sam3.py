@@ -19,22 +19,21 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens, tokens_for
 from spatial_vlm_ros.perception.backends.loading import model_folder
-from spatial_vlm_ros.perception.backends.mask_upsampling import mask_above
+from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, tokens_for
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, option, settings
 from spatial_vlm_ros.perception.backends.phrase_boxes import (
     ANYTHING,
     Array,
     Boxes,
+    PhraseDetector,
     Thresholds,
     clipped,
-    grounded,
     together,
 )
-from spatial_vlm_ros.perception.backends.sam2 import Preparation, preparation
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.types import NounPhrase, Rgb
+from spatial_vlm_ros.perception.backends.sam2 import Preparation, mask_above, preparation
+from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.types import Rgb
 
 if TYPE_CHECKING:
     import torch
@@ -53,18 +52,8 @@ def load(
     preset: str = "auto",
     **given: str,
 ) -> Grounder:
-    """Load the backend.
-
-    Args:
-        model: folder, or id of the hub such as "facebook/sam3".
-        threshold: least score of an object.
-        mask_threshold: least probability of a mask pixel.
-        most: most objects per image.
-        preset: see onboard.PRESETS.
-        **given: device, dtype, batch, budget_s, warm_up: see onboard.RuntimeSettings; longest_px is not used.
-    """
-    least = option("threshold", threshold, float)
-    thresholds = Thresholds(least, least, option("iou", iou, float), most=option("most", most, int))
+    """Load the backend. Options: docs/backends.md."""
+    thresholds = Thresholds.read(threshold, iou, most)
     likely = option("mask_threshold", mask_threshold, float)
     runner = Runner(NAME, settings(preset, **given), resizes=False)
     prepare = preparation(model_folder(model, model=NAME), model=NAME)
@@ -77,13 +66,12 @@ def load(
     return grounder
 
 
-class ConceptDetector:
+class ConceptDetector(PhraseDetector):
     """A detector that takes one noun phrase at a time and gives masks.
 
     Args:
         model: Sam3Model on the runner's device.
         runner: memory and time; its image size is not used, because the model takes one size only.
-        thresholds: what counts as found; `text` is the least score of a phrase, `score` that of an object.
         mask_threshold: least probability of a pixel of a mask, 0 to 1.
     """
 
@@ -102,33 +90,17 @@ class ConceptDetector:
         if (np.ravel(side) != prepare.side).any():
             reason = f"its preprocessor makes images of {prepare.side} px, but its model takes {side} px"
             raise ModelError(NAME, reason, "use the preprocessor_config.json that was saved with the model")
-        self.runner, self.thresholds, self.mask_threshold = runner, thresholds, mask_threshold
+        super().__init__(thresholds)
+        self.runner, self.mask_threshold = runner, mask_threshold
         self._model, self._prepare, self._tokens = model, prepare, tokens
 
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Find what the phrases' categories name; see Grounder.ground.
-
-        An object found under several categories is one detection with the mask of the best. See `phrase_boxes.grounded`
-        for `match`.
-        """
-        return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
-
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
-        """Find the objects whose score passes the threshold, clipped to the image, before they are merged.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-            categories: C categories, C >= 1.
-
-        Returns:
-            The `most` best objects of each category, by falling score, with masks; each fits only its category.
-        """
+        """See PhraseDetector.boxes: the `most` best objects of each category, with masks; they fit only that one."""
         return together(self.runner.over(categories, self._forward(rgb, categories)))
 
     def warm_up(self) -> float:
-        """Run once on a grey image with a full batch; returns the seconds it took."""
-        grey = np.full((480, 640, 3), 127, np.uint8)
-        return self.runner.warm_up([ANYTHING] * self.runner.settings.batch, self._forward(grey, (ANYTHING,)))
+        """See Runner.warm_up."""
+        return self.runner.warm_up(ANYTHING, lambda grey: self._forward(grey, (ANYTHING,)))
 
     def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[str], int], list[Boxes]]:
         """Return the function that the runner calls with a batch of categories; the first call encodes the image."""
@@ -141,7 +113,11 @@ class ConceptDetector:
             if not seen:
                 seen.append(self._model.get_vision_features(self._prepare(rgb, device).to(dtype)))
             ids, mask = (torch.from_numpy(part).to(device) for part in self._tokens(asked))
-            output = self._model(vision_embeds=_repeated(seen[0], len(asked)), input_ids=ids, attention_mask=mask)
+            many = {  # a batch of the same image; nothing is copied
+                name: tuple(level.expand(len(asked), -1, -1, -1) for level in seen[0][name])
+                for name in ("fpn_hidden_states", "fpn_position_encoding")
+            }
+            output = self._model(vision_embeds=type(seen[0])(**many), input_ids=ids, attention_mask=mask)
             places = np.array([[category == one for category in categories] for one in asked], np.float64)
             return [self._read(output, n, place, (rgb.shape[0], rgb.shape[1])) for n, place in enumerate(places)]
 
@@ -177,9 +153,3 @@ class ConceptDetector:
             box = (left - slack, top - slack, right + slack, bottom + slack)
             masks[n] = mask_above(one.float().sigmoid(), self.mask_threshold, size, box)
         return masks
-
-
-def _repeated(seen: Any, times: int) -> Any:
-    """Expand the features of one image to a batch of the same image; nothing is copied."""
-    levels = {name: seen[name] for name in ("fpn_hidden_states", "fpn_position_encoding")}
-    return type(seen)(**{name: tuple(one.expand(times, -1, -1, -1) for one in some) for name, some in levels.items()})

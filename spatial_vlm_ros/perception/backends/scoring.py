@@ -3,20 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
-
 from spatial_vlm_ros.errors import UnknownNameError
 from spatial_vlm_ros.perception.backends import devices, loading
-from spatial_vlm_ros.perception.backends.qwen_vl import without_videos
+from spatial_vlm_ros.perception.backends.qwen_vl import processor_class
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES
-
-_QWEN: Mapping[str, str] = MappingProxyType(
-    {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
-)
-"""`model_type` → processor class whose video part is left out; others load with AutoProcessor."""
 
 
 def load(
@@ -43,12 +34,3 @@ def load(
     processor = loading.processor(model, model=model, cls=processor_class(kind, model))
     treat(weights, RequestedRemedies(), folder, processor.tokenizer)
     return CandidateScorer(weights, processor, template, lead)
-
-
-def processor_class(kind: str, model: str) -> str | type[Any]:
-    """Return what loads the processor of a model class.
-
-    Args:
-        kind: `model_type`, a key of ARCHITECTURES.
-    """
-    return without_videos(loading.transformers_class(_QWEN[kind], model=model)) if kind in _QWEN else "AutoProcessor"

@@ -6,19 +6,26 @@ Limits, secrets and certificates are those of the backend "server": see docs/mod
 
 from __future__ import annotations
 
-import inspect
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters.bounds import check_names
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.backends import server_chat as chat
-from spatial_vlm_ros.perception.backends.server_http import Client
-from spatial_vlm_ros.perception.backends.server_options import DEFAULT_URL, number, server_client
+from spatial_vlm_ros.perception.backends.server_http import DEFAULT_URL, Client, number, server_client
 from spatial_vlm_ros.perception.reader import ModelReading
 from spatial_vlm_ros.perception.sentence_reading import model_reading, reading_request
 
 MOST_TOKENS = 32768
+_OPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        **{"model": "", "url": DEFAULT_URL, "key_env": "", "ca_file": "", "max_tokens": "2048"},
+        **{"connect_timeout": "3", "read_timeout": "10", "budget": "12", "retries": "1"},
+    }
+)
+"""Option → its default."""
 
 
 class ServerReader:
@@ -28,8 +35,8 @@ class ServerReader:
         max_tokens: most tokens of an answer.
     """
 
-    def __init__(self, client: Client, model: str, name: str, max_tokens: int) -> None:
-        self.name = name
+    def __init__(self, client: Client, model: str, max_tokens: int) -> None:
+        self.name = client.name
         self._client, self._model, self._max_tokens = client, model, max_tokens
 
     def read(self, instruction: str) -> ModelReading:
@@ -39,35 +46,19 @@ class ServerReader:
         return model_reading(instruction, chat.said(answer, self.name).text, self.name)
 
 
-def load(
-    model: str,
-    url: str = DEFAULT_URL,
-    key_env: str = "",
-    ca_file: str = "",
-    max_tokens: str = "2048",
-    connect_timeout: str = "3",
-    read_timeout: str = "10",
-    budget: str = "12",
-    retries: str = "1",
-) -> ServerReader:
-    """Load the reader without contacting the server. Options: docs/model_server.md."""
-    most = number("max_tokens", max_tokens, int)
-    if not model.strip() or not 1 <= most <= MOST_TOKENS:
-        got, wanted = f"model {model!r}, max_tokens {most}", f"a name, and 1 to {MOST_TOKENS}"
-        raise InputError("options of the language model", got, wanted, "the server's /models lists the names")
-    client, name = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
-    return ServerReader(client, model, name, most)
-
-
 def load_reader(options: str) -> ServerReader:
-    """Load the reader of a model server from one text of options.
+    """Make the reader of a model server from one text of options, without contacting the server.
 
     Args:
         options: "model=NAME url=http://… name=value", see docs/model_server.md.
     """
-    given = parse_options(options)
-    known = list(inspect.signature(load).parameters)
-    check_names("option of language.model", given, known)
-    if "model" not in given:
+    stated = parse_options(options)
+    check_names("option of language.model", stated, list(_OPTIONS))
+    if "model" not in stated:
         raise InputError("language.model", repr(options), "model=NAME url=…", "name the model and its server")
-    return load(**given)
+    given = {**_OPTIONS, **stated}
+    model, most = given["model"], number("max_tokens", given.pop("max_tokens"), int)
+    if not model.strip() or not 1 <= most <= MOST_TOKENS:
+        got, wanted = f"model {model!r}, max_tokens {most}", f"a name, and 1 to {MOST_TOKENS}"
+        raise InputError("options of the language model", got, wanted, "the server's /models lists the names")
+    return ServerReader(server_client(**given), model, most)

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -26,28 +26,34 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends import server_chat as chat
-from spatial_vlm_ros.perception.backends.families import ModelFamily
-from spatial_vlm_ros.perception.backends.family_choice import asked, warn_of_one
-from spatial_vlm_ros.perception.backends.point_objects import (
-    MaskedObject,
+from spatial_vlm_ros.perception.backends.families import ModelFamily, asked, family_box_text, warn_of_one
+from spatial_vlm_ros.perception.backends.prompts import (
+    SAME_BOX,
+    SAME_POINT,
+    detection_of,
+    grounding,
     mask_model_of,
+    quoted,
+    read_reply,
     with_boxes,
     with_masks_of,
 )
-from spatial_vlm_ros.perception.backends.prompts import SAME_BOX, SAME_POINT, detection_of, grounding, quoted
-from spatial_vlm_ros.perception.backends.server_http import Client, ServerDownError
-from spatial_vlm_ros.perception.backends.server_options import DEFAULT_URL, chosen, number, server_client
-from spatial_vlm_ros.perception.backends.server_wire import Deadline
-from spatial_vlm_ros.perception.backends.written_boxes import family_box_text
+from spatial_vlm_ros.perception.backends.server_http import (
+    DEFAULT_URL,
+    Client,
+    ServerDownError,
+    chosen,
+    number,
+    server_client,
+)
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding, PromptReply
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
-from spatial_vlm_ros.perception.probing_backends import check_convention
+from spatial_vlm_ros.perception.probing import check_convention
 from spatial_vlm_ros.perception.relation_marks import Box
-from spatial_vlm_ros.perception.replier import PromptReply
-from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, ReplyReading, ended_at_limit, parse_reply
+from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 _UNKNOWN = 1.0  # score of an object if the server gives no probabilities: it has no weight in the choice
@@ -69,27 +75,20 @@ class ServerGrounder:
         self,
         client: Client,
         asking: chat.ChatPrompt,
-        name: str,
         fallback: Grounder | None = None,
         fallback_name: str = "",
         masks: MaskModel | PointsByDepth | None = None,
     ) -> None:
-        self.name, self.fallback_name = name, fallback_name
+        self.name, self.fallback_name = client.name, fallback_name
         self._client, self._asking, self._fallback, self._masks = client, asking, fallback, masks
         self.probed = False
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask for all objects that the phrases' categories name; see Grounder.ground.
 
-        A family that answers in JSON gets one request for all categories; others get one request per category.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-
-        Returns:
-            Detections with boxes in pixels of `rgb`. Their score is the model's confidence in its whole answer, 1 if
-            the server does not give it. The match is that of labels. An object given under two names, with boxes that
-            overlap by SAME_BOX, is one object that fits both.
+        A family that answers in JSON gets one request for all categories; others get one request per category. A score
+        is the model's confidence in its whole answer, 1 if the server does not give it. The match is that of labels. An
+        object given under two names, with boxes that overlap by SAME_BOX, is one object that fits both.
         """
         names = tuple(dict.fromkeys(phrase.category for phrase in phrases))
         sent = chat.image(rgb, self._asking)
@@ -104,20 +103,13 @@ class ServerGrounder:
         if self._masks is None:
             return self._grounding(reading.places, rgb, phrases, reading.unread)
         objects = with_boxes(reading.places, rgb, self._masks, several=False, model=self.name)
-        named = [one.named for one in objects]
-        return with_masks_of(self._grounding(named, rgb, phrases, reading.unread), objects)
+        return with_masks_of(self._grounding([one.named for one in objects], rgb, phrases, reading.unread), objects)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """Find the object that a description means. The fallback is not asked: its reliability differs.
+        """See Referrer.refer. The fallback is not asked: its reliability differs.
 
-        Args:
-            rgb: (H, W, 3) uint8.
-            words: a description: "the mug nearest to the door".
-
-        Returns:
-            What was found, boxes and points in pixels of `rgb`; its score is the model's confidence in its whole
-            answer, None if the server does not give it. Empty if a part of the reply cannot be read, because that part
-            may mean another object.
+        A score is the model's confidence in its whole answer, None if the server does not give it. Empty if a part of
+        the reply cannot be read, because that part may mean another object.
         """
         sent = chat.image(rgb, self._asking)
         reading = self._ask(self._refer_request(words, sent), rgb, sent)
@@ -166,21 +158,17 @@ class ServerGrounder:
         self, family: ModelFamily, rgb: Rgb, phrases: Sequence[NounPhrase], sent: chat.SentImage
     ) -> Grounding:
         """Ask for each category with the family's own prompt, all within one time budget."""
-        deadline = self._client.deadline()
-        objects: dict[str, tuple[MaskedObject, ...]] = {}
-        unread: list[str] = []
-        for category in dict.fromkeys(quoted(phrase.category) for phrase in phrases):
-            request = chat.prompt_request(family.every.format(category), sent, self._asking)
-            reading = self._ask(request, rgb, sent, deadline)
-            unread += reading.unread
-            found = [
-                dataclasses.replace(one, score=_UNKNOWN if one.score is None else one.score) for one in reading.places
-            ]
-            several = family.several_points
-            objects[category] = with_boxes(found, rgb, self._masks, several=several, model=self.name)
-        named = {category: tuple(one.named for one in given) for category, given in objects.items()}
-        grounded = grounding(named, phrases, rgb, self.name, tuple(unread))
-        return with_masks_of(grounded, [one for given in objects.values() for one in given])
+        deadline, unread = self._client.deadline(), list[str]()
+
+        def found() -> Iterator[tuple[str, list[NamedObject]]]:
+            for category in dict.fromkeys(quoted(phrase.category) for phrase in phrases):
+                request = chat.prompt_request(family.every.format(category), sent, self._asking)
+                reading = self._ask(request, rgb, sent, deadline)
+                unread.extend(reading.unread)
+                yield category, [_scored(one) for one in reading.places]
+
+        grounded = grounding(found(), phrases, rgb, self.name, (), self._masks, several=family.several_points)
+        return dataclasses.replace(grounded, unread=tuple(unread))
 
     def _refer_request(self, words: str, sent: chat.SentImage) -> dict[str, Any]:
         family = self._asking.family
@@ -188,34 +176,24 @@ class ServerGrounder:
             return chat.refer_request(words, sent, self._asking)
         return chat.prompt_request(family.one.format(quoted(words)), sent, self._asking)
 
-    def _said(self, request: dict[str, Any], deadline: Deadline | None = None, partly: bool = False) -> chat.ChatReply:
+    def _said(self, request: dict[str, Any], deadline: float | None = None, partly: bool = False) -> chat.ChatReply:
         body = json.dumps(request).encode("ascii")
         return chat.said(self._client.post("/chat/completions", body, deadline), self.name, partly)
 
     def _ask(
-        self, request: dict[str, Any], rgb: Rgb, sent: chat.SentImage, deadline: Deadline | None = None
+        self, request: dict[str, Any], rgb: Rgb, sent: chat.SentImage, deadline: float | None = None
     ) -> ReplyReading:
         said = self._said(request, deadline, partly=True)
-        try:
-            read = parse_reply(
-                said.text,
-                model=self.name,
-                convention=self.convention,
-                size=(rgb.shape[1], rgb.shape[0]),
-                resized=sent.size,
-                most=chat.MOST_PLACES,
-                probed=self.probed,
-            )
-        except ReplyError as error:
-            if not said.whole:
-                raise chat.cut_off(self.name) from error
-            raise
-        if not said.whole:
-            if not read.places:
-                raise chat.cut_off(self.name)
-            read = ended_at_limit(read)
-        for note in (*read.notes, *read.unread):
-            _log.warning("model %r: %s", self.name, note)
+        read = read_reply(
+            said.text,
+            rgb,
+            model=self.name,
+            convention=self.convention,
+            resized=sent.size,
+            probed=self.probed,
+            cut_off=None if said.whole else chat.cut_off(self.name),
+            most=chat.MOST_PLACES,
+        )
         places = tuple(dataclasses.replace(one, score=said.confidence) for one in read.places)
         return dataclasses.replace(read, places=places)
 
@@ -243,8 +221,7 @@ class ServerGrounder:
             lacks = f"of {one.label!r} without a box" if label else "without a label"
             repair = "set schema=strict, or use a model that returns boxes and labels"
             raise ModelError(self.name, f"it returned a place {lacks}", repair)
-        score = _UNKNOWN if one.score is None else one.score
-        return detection_of(dataclasses.replace(one, score=score), str(number), label)
+        return detection_of(_scored(one), str(number), label)
 
     def _by_fallback(self, down: ServerDownError, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask the fallback if the server is down; it does not hide a refusal or a wrong answer."""
@@ -288,7 +265,7 @@ def load(
     probe: str = "yes",
 ) -> ServerGrounder:
     """Load the backend; a server that does not run yet is not probed. Options: docs/model_server.md."""
-    client, name = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
+    client = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
     row = asked(model, family=family, prompt=prompt, convention=convention)
     if row is not None and not row.chat:
         backend = f"use the backend {' or '.join(row.in_process)}"
@@ -307,31 +284,34 @@ def load(
     )
     mask_model = mask_model_of(masks, masks_model, row)
     other = load_grounder(fallback, parse_options(fallback_options)) if fallback else None
-    grounder = ServerGrounder(client, asking, name, other, fallback, mask_model)
+    grounder = ServerGrounder(client, asking, other, fallback, mask_model)
     if chosen("probe", probe, _ANSWERS):
         try:
-            grounder.probed = check_convention(name, grounder)
+            grounder.probed = check_convention(client.name, grounder)
         except ServerDownError as error:
             _log.warning("not probed, so its coordinate convention is taken as stated: %s", error)
     return grounder
 
 
-def _one_place(one: Detection, other: Detection) -> bool:
-    if one.pointed and other.pointed:
-        return math.dist(one.box_xyxy[:2], other.box_xyxy[:2]) <= SAME_POINT
-    return bool(overlaps(one.box_xyxy, other.box_xyxy)[0, 0] >= SAME_BOX)
+def _scored(one: NamedObject) -> NamedObject:
+    return dataclasses.replace(one, score=_UNKNOWN if one.score is None else one.score)
 
 
 def _same_objects(detections: Sequence[Detection]) -> list[list[int]]:
     """Group detections that are one object under different labels; indices, each group in order."""
+
+    def same(one: Detection, other: Detection) -> bool:
+        if one.label == other.label:
+            return False
+        if one.pointed and other.pointed:
+            return math.dist(one.box_xyxy[:2], other.box_xyxy[:2]) <= SAME_POINT
+        return bool(overlaps(one.box_xyxy, other.box_xyxy)[0, 0] >= SAME_BOX)
+
     groups: list[list[int]] = []
     for n, one in enumerate(detections):
-        for group in groups:
-            others = [detections[m] for m in group]
-            named_otherwise = all(other.label != one.label for other in others)
-            if named_otherwise and all(_one_place(one, other) for other in others):
-                group.append(n)
-                break
-        else:
+        group = next((group for group in groups if all(same(one, detections[m]) for m in group)), None)
+        if group is None:
             groups.append([n])
+        else:
+            group.append(n)
     return groups

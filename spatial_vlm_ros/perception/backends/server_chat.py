@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import cv2
@@ -151,9 +151,7 @@ def refer_request(words: str, sent: SentImage, asking: ChatPrompt) -> dict[str, 
 
 def prompt_request(prompt: str, sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
     """Make the request with a family's own prompt, without system prompt and schema: it was not trained with them."""
-    request = _chat("", prompt, sent, replace(asking, schema=False), "", {})
-    request["messages"] = request["messages"][1:]
-    return request
+    return _chat(prompt, sent, asking)
 
 
 def answer_request(question: str, choices: Sequence[str], sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
@@ -162,7 +160,7 @@ def answer_request(question: str, choices: Sequence[str], sent: SentImage, askin
     if asking.schema:
         words += ' Write it as a JSON object {"answer": …}.'
     fields = {"answer": {"type": "string", "enum": list(choices)}}
-    return _chat(ANSWER, words, sent, asking, "answer", _object(fields))
+    return _chat(words, sent, asking, ANSWER, ("answer", _object(fields)))
 
 
 def quoted(text: str) -> str:
@@ -198,30 +196,27 @@ def _request(words: str, labels: Sequence[str], sent: SentImage, asking: ChatPro
     answer = f'a JSON object {{"{_PLACES}": […]}} with' if asking.schema else "a JSON list of"
     words += f"Answer with {answer} one {form} for each thing, where {_unit(convention, sent.size)}; "
     words += "where there is none, the list is empty."
-    return _chat(SYSTEM, words, sent, asking, "places", _schema(labels, box, convention))
+    return _chat(words, sent, asking, SYSTEM, ("places", _schema(labels, box, convention)))
 
 
 def _chat(
-    system: str, words: str, sent: SentImage, asking: ChatPrompt, name: str, schema: dict[str, Any]
+    words: str, sent: SentImage, asking: ChatPrompt, system: str = "", schema: tuple[str, dict[str, Any]] | None = None
 ) -> dict[str, Any]:
+    """Make a request; `schema` is the name and the schema of the answer, used if the settings ask for one."""
+    content = [{"type": "image_url", "image_url": {"url": sent.url}}, {"type": "text", "text": words}]
     request: dict[str, Any] = {
         "model": asking.model,
         "messages": [
-            {"role": "system", "content": system},
-            {
-                "role": "user",
-                "content": [{"type": "image_url", "image_url": {"url": sent.url}}, {"type": "text", "text": words}],
-            },
+            *([{"role": "system", "content": system}] if system else []),
+            {"role": "user", "content": content},
         ],
         "temperature": 0,
         "frequency_penalty": 0,  # set, because a model's own default would penalise the digits that repeat in a box
         "max_tokens": asking.max_tokens,
     }
-    if asking.schema:
-        request["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": name, "strict": True, "schema": schema},
-        }
+    if asking.schema and schema is not None:
+        strict = {"name": schema[0], "strict": True, "schema": schema[1]}
+        request["response_format"] = {"type": "json_schema", "json_schema": strict}
     if asking.logprobs:
         request["logprobs"] = True
     return request

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One JSON request to one HTTP server, within limits of time and size that hold whatever the server does.
 
-Handles HTTP, time and secrets, not images or models. Every attempt has its own connection, so that no failure reaches
-the next request. Proxies of the environment are not used: an image goes only to the named host.
+Handles addresses, HTTP, time and secrets, not images or models. Every attempt has its own connection, so that no
+failure reaches the next request. Proxies of the environment are not used: an image goes only to the named host.
 """
 
 from __future__ import annotations
@@ -10,25 +10,35 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import http.client
+import io
+import ipaddress
 import json
 import math
+import os
 import queue
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urljoin, urlsplit
 
-from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
-from spatial_vlm_ros.perception.backends.server_address import Address
-from spatial_vlm_ros.perception.backends.server_wire import Connection, Deadline, Wire
+from spatial_vlm_ros.errors import FileError, InputError, ModelError, ModelTimeoutError, UnknownNameError
 
+DEFAULT_URL = "http://127.0.0.1:8000/v1"
+_T = TypeVar("_T")
+_PORTS = {"http": 80, "https": 443}
 _BUSY_OR_AWAY = frozenset({429, 502, 503, 504})  # worth another attempt
 _MOST_REDIRECTS = 3
 _FIRST_PAUSE_S = 0.25  # doubled before each further attempt
 _LONGEST_WORDS = 300  # characters of a server's own message
+_CHUNK = 1 << 16  # bytes sent between two checks of the clock
+_WRITE = "write it like http://127.0.0.1:8000/v1"
+_START = "start the server, check url, or set a fallback"
+_SEE_LOG = "see the server's log"
+_SLOW = "raise connect_timeout, read_timeout or budget, or use a faster model"
 
 
 class ServerDownError(ModelError):
@@ -47,6 +57,84 @@ class ServerDownError(ModelError):
 
 class ServerTimeoutError(ServerDownError, ModelTimeoutError):
     """The server exceeded a time limit."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Address of a server's API.
+
+    Args:
+        scheme: "http" or "https".
+        port: 1 to 65535.
+        path: prefix of the API's own paths, without a final slash; usually "/v1".
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Parse a URL.
+
+        Raises:
+            InputError: it is not an http or https URL, or it contains a user, a password, a query or a fragment. The
+                message does not repeat a URL with a password.
+        """
+        parts = _split(url)
+        if parts is None or parts.scheme not in _PORTS or not parts.hostname:
+            shown = "one that cannot be read" if "@" in url else repr(url[:80])
+            raise InputError("url of the model server", shown, "an http or https address", _WRITE)
+        if "@" in parts.netloc:
+            repair = "leave user and password out; set key_env to the variable that holds the API key"
+            raise InputError("url of the model server", "a user or a password in it", "an address without them", repair)
+        if parts.query or parts.fragment or not all(33 <= ord(c) <= 126 for c in url):
+            what = "a query, a fragment, a space or a character outside ASCII"
+            raise InputError("url of the model server", what, "scheme, host, port and path", _WRITE)
+        port = parts.port if parts.port is not None else _PORTS[parts.scheme]
+        if port == 0:
+            raise InputError("url of the model server", "port 0", "1 to 65535", _WRITE)
+        return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether data sent to this address stay on this machine."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def redirected(self, target: str, location: str) -> str | None:
+        """Path and query that a redirect from `target` leads to; None if it leaves this server."""
+        parts = _split(urljoin(self.origin + target, location)) if location else None
+        if parts is None or "@" in parts.netloc or not all(33 <= ord(c) <= 126 for c in location):
+            return None
+        port = parts.port if parts.port is not None else _PORTS.get(parts.scheme)
+        if (parts.scheme, parts.hostname, port) != (self.scheme, self.host, self.port):
+            return None
+        return parts.path + (f"?{parts.query}" if parts.query else "")
+
+    def __str__(self) -> str:
+        return self.origin + self.path
+
+
+def _split(url: str) -> SplitResult | None:
+    """Split a URL into its parts; None if it is malformed."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
 
 
 @dataclass(frozen=True)
@@ -83,6 +171,51 @@ class Credential:
     variable: str
 
 
+def _left(deadline: float, most: float = math.inf) -> float:
+    """Seconds until a deadline (time.monotonic), at most `most`; raises TimeoutError after it."""
+    seconds = min(deadline - time.monotonic(), most)
+    if seconds <= 0.0:
+        raise TimeoutError
+    return seconds
+
+
+class Wire(io.RawIOBase):
+    """A socket for http.client, with one deadline for everything, however slow the other side is.
+
+    A socket's own timeout starts again with every byte; here every read and write checks the clock first. The owner
+    closes the socket.
+
+    Args:
+        silence_s: longest pause of the other side, seconds.
+    """
+
+    def __init__(self, sock: socket.socket, silence_s: float, deadline: float) -> None:
+        self._sock, self._silence_s, self._deadline = sock, silence_s, deadline
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """A file that reads from the socket."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Receive the available bytes, at least one unless the other side has closed the connection."""
+        self._sock.settimeout(_left(self._deadline, self._silence_s))
+        return self._sock.recv_into(buffer)
+
+    def sendall(self, data: bytes) -> None:
+        """Send all data in pieces, checking the clock before each."""
+        view = memoryview(data)
+        for start in range(0, len(view), _CHUNK):
+            self._sock.settimeout(_left(self._deadline, self._silence_s))
+            self._sock.sendall(view[start : start + _CHUNK])
+
+    def close(self) -> None:
+        """Do nothing: http.client calls this while a reply is still being read."""
+
+
 class Client:
     """Posts JSON to one server.
 
@@ -99,16 +232,14 @@ class Client:
         credential: Credential | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._address, self._limits, self._name, self._credential = address, limits, name, credential
-        self._tls = tls
-        if address.scheme == "https" and tls is None:
-            self._tls = ssl.create_default_context()
+        self._address, self._limits, self.name, self._credential = address, limits, name, credential
+        self._tls = tls or (ssl.create_default_context() if address.scheme == "https" else None)
 
-    def deadline(self) -> Deadline:
-        """Deadline of a request that begins now."""
-        return Deadline(time.monotonic() + self._limits.budget_s)
+    def deadline(self) -> float:
+        """Deadline of a request that begins now, as time.monotonic has it, seconds."""
+        return time.monotonic() + self._limits.budget_s
 
-    def post(self, path: str, body: bytes, deadline: Deadline | None = None) -> bytes:
+    def post(self, path: str, body: bytes, deadline: float | None = None) -> bytes:
         """Send a JSON body and return the body of the response 200; retry if the server is busy or unreachable.
 
         Args:
@@ -116,7 +247,7 @@ class Client:
             body: JSON bytes.
             deadline: deadline shared by several posts of one request; None = one of its own.
         """
-        deadline = deadline or self.deadline()
+        deadline = self.deadline() if deadline is None else deadline
         attempt = 0
         while True:
             attempt += 1
@@ -124,14 +255,14 @@ class Client:
                 return self._follow(self._address.path + path, body, deadline)
             except ServerDownError as error:
                 pause = error.retry_after_s if error.retry_after_s is not None else _FIRST_PAUSE_S * 2 ** (attempt - 1)
-                if not error.transient or attempt > self._limits.retries or pause >= deadline.remaining():
+                if not error.transient or attempt > self._limits.retries or pause >= deadline - time.monotonic():
                     if attempt == 1:
                         raise
                     reason = f"{error.reason} (attempt {attempt})"
-                    raise type(error)(self._name, reason, error.repair) from error
+                    raise type(error)(self.name, reason, error.repair) from error
             time.sleep(pause)
 
-    def _follow(self, target: str, body: bytes, deadline: Deadline) -> bytes:
+    def _follow(self, target: str, body: bytes, deadline: float) -> bytes:
         """Make one attempt and follow redirects that stay on the same server."""
         for _ in range(_MOST_REDIRECTS + 1):
             status, headers, data = self._exchange(target, body, deadline)
@@ -144,42 +275,12 @@ class Client:
             if moved is None:
                 where = _printable(location.encode("latin-1", "replace"), self._credential) or "nowhere"
                 reason = f"it answered {status} and redirects to {where}, which is not followed"
-                raise ModelError(self._name, reason, "set url to the final address, if you trust it")
+                raise ModelError(self.name, reason, "set url to the final address, if you trust it")
             target = moved
-        raise ModelError(self._name, f"it redirected more than {_MOST_REDIRECTS} times", "set url to the final address")
+        raise ModelError(self.name, f"it redirected more than {_MOST_REDIRECTS} times", "set url to the final address")
 
-    def _exchange(self, target: str, body: bytes, deadline: Deadline) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _exchange(self, target: str, body: bytes, deadline: float) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Make one request on its own connection: status, headers, body."""
-        with self._failures_translated(deadline, f"did not connect within {self._limits.connect_s:g} s"):
-            sock = self._connected(deadline)
-        silent = f"was silent for {self._limits.read_s:g} s"
-        with contextlib.closing(sock), self._failures_translated(deadline, silent):
-            connection = Connection(self._address, Wire(sock, self._limits.read_s, deadline))
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before closing
-                connection.request("POST", target, body, self._headers())
-            with connection.getresponse() as response:
-                return response.status, response.headers, self._body(response)
-
-    def _body(self, response: http.client.HTTPResponse) -> bytes:
-        most = self._limits.most_bytes
-        if (response.length or 0) > most:
-            raise self._too_long()
-        data = response.read(most + 1)
-        if len(data) > most:
-            raise self._too_long()
-        if response.length:
-            raise ServerDownError(
-                self._name, f"it closed the connection {response.length} bytes before its reply ended", _SEE_LOG
-            )
-        return data
-
-    def _too_long(self) -> ModelError:
-        reason = f"its reply is longer than {self._limits.most_bytes} bytes"
-        return ModelError(
-            self._name, reason, "check that url belongs to a model server; lower max_tokens, or logprobs=no"
-        )
-
-    def _headers(self) -> dict[str, str]:
         headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -189,21 +290,41 @@ class Client:
         }
         if self._credential is not None:
             headers["Authorization"] = f"Bearer {self._credential.key}"
-        return headers
+        with self._failures_translated(deadline, f"did not connect within {self._limits.connect_s:g} s"):
+            sock = self._connected(deadline)
+        silent = f"was silent for {self._limits.read_s:g} s"
+        with contextlib.closing(sock), self._failures_translated(deadline, silent):
+            connection: Any = http.client.HTTPConnection(self._address.host, self._address.port)
+            connection.sock = Wire(sock, self._limits.read_s, deadline)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before closing
+                connection.request("POST", target, body, headers)
+            with connection.getresponse() as response:
+                return response.status, response.headers, self._body(response)
 
-    def _connected(self, deadline: Deadline) -> socket.socket:
+    def _body(self, response: http.client.HTTPResponse) -> bytes:
+        most = self._limits.most_bytes
+        data = b"" if (response.length or 0) > most else response.read(most + 1)
+        if len(data) > most or (response.length or 0) > most:
+            repair = "check that url belongs to a model server; lower max_tokens, or logprobs=no"
+            raise ModelError(self.name, f"its reply is longer than {most} bytes", repair)
+        if response.length:
+            reason = f"it closed the connection {response.length} bytes before its reply ended"
+            raise ServerDownError(self.name, reason, _SEE_LOG)
+        return data
+
+    def _connected(self, deadline: float) -> socket.socket:
         """Open a socket, with TLS if the address needs it."""
-        connecting = Deadline(min(deadline.at, time.monotonic() + self._limits.connect_s))
+        connecting = min(deadline, time.monotonic() + self._limits.connect_s)
         failure: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in self._addresses(connecting):
             sock = socket.socket(family, kind, protocol)
             try:
-                sock.settimeout(connecting.left())
+                sock.settimeout(_left(connecting))
                 sock.connect(address)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._tls is None:
                     return sock
-                sock.settimeout(connecting.left())
+                sock.settimeout(_left(connecting))
                 return self._tls.wrap_socket(sock, server_hostname=self._address.host)
             except ssl.SSLError:
                 sock.close()
@@ -213,21 +334,19 @@ class Client:
                 failure = error
         raise failure
 
-    def _addresses(self, deadline: Deadline) -> list[Any]:
+    def _addresses(self, deadline: float) -> list[Any]:
         """Look the host up on a separate thread, because the system's resolver has no time limit."""
         answer: queue.SimpleQueue[list[Any] | OSError] = queue.SimpleQueue()
 
         def look() -> None:
             try:
                 answer.put(socket.getaddrinfo(self._address.host, self._address.port, type=socket.SOCK_STREAM))
-            except OSError as error:
-                answer.put(error)
-            except UnicodeError as error:
-                answer.put(socket.gaierror(socket.EAI_NONAME, str(error)))
+            except (OSError, UnicodeError) as error:
+                answer.put(error if isinstance(error, OSError) else socket.gaierror(socket.EAI_NONAME, str(error)))
 
         threading.Thread(target=look, name="model server look-up", daemon=True).start()
         try:
-            found = answer.get(timeout=deadline.left())
+            found = answer.get(timeout=_left(deadline))
         except queue.Empty:
             raise TimeoutError from None
         if isinstance(found, OSError):
@@ -235,33 +354,33 @@ class Client:
         return found
 
     @contextlib.contextmanager
-    def _failures_translated(self, deadline: Deadline, late: str) -> Iterator[None]:
+    def _failures_translated(self, deadline: float, late: str) -> Iterator[None]:
         """Turn network and HTTP errors into a ModelError with advice; `late` says what a timeout means."""
         try:
             yield
         except TimeoutError as error:
-            spent = deadline.remaining() <= 0.0
+            spent = time.monotonic() >= deadline
             reason = f"it gave no complete reply within {self._limits.budget_s:g} s" if spent else f"it {late}"
-            raise ServerTimeoutError(self._name, reason, _SLOW) from error
+            raise ServerTimeoutError(self.name, reason, _SLOW) from error
         except ssl.SSLCertVerificationError as error:
             reason = f"its certificate is not valid: {error.verify_message}"
-            raise ModelError(self._name, reason, "set ca_file to the certificate authority that signed it") from error
+            raise ModelError(self.name, reason, "set ca_file to the certificate authority that signed it") from error
         except ssl.SSLError as error:
             reason = f"TLS failed: {error.reason or 'it closed the connection'}"
-            raise ModelError(self._name, reason, "use http in url if the server has no TLS") from error
+            raise ModelError(self.name, reason, "use http in url if the server has no TLS") from error
         except ConnectionRefusedError as error:
-            raise ServerDownError(self._name, "no server listens there", _START, transient=True) from error
+            raise ServerDownError(self.name, "no server listens there", _START, transient=True) from error
         except socket.gaierror as error:
             reason = f"its host has no address: {error.strerror}"
-            raise ServerDownError(self._name, reason, "check url and the name service") from error
+            raise ServerDownError(self.name, reason, "check url and the name service") from error
         except (ConnectionError, http.client.IncompleteRead) as error:
             reason = f"it closed the connection before its reply ended ({type(error).__name__})"
-            raise ServerDownError(self._name, reason, _SEE_LOG) from error
+            raise ServerDownError(self.name, reason, _SEE_LOG) from error
         except http.client.HTTPException as error:
             reason = f"its reply is not valid HTTP ({type(error).__name__})"
-            raise ModelError(self._name, reason, "check that url belongs to a model server") from error
+            raise ModelError(self.name, reason, "check that url belongs to a model server") from error
         except OSError as error:
-            raise ServerDownError(self._name, f"it cannot be reached: {error.strerror or error}", _START) from error
+            raise ServerDownError(self.name, f"it cannot be reached: {error.strerror or error}", _START) from error
 
     def _refusal(self, status: int, headers: http.client.HTTPMessage, data: bytes) -> ModelError:
         """The error for a response other than 200, with the server's own message shortened and printable."""
@@ -270,26 +389,16 @@ class Client:
         reason = f"it answered {status} {phrase}" + (f": {said}" if said else "")
         if status in _BUSY_OR_AWAY:
             after = _retry_after(headers.get("Retry-After"))
-            return ServerDownError(self._name, reason, _START, transient=True, retry_after_s=after)
+            return ServerDownError(self.name, reason, _START, transient=True, retry_after_s=after)
         if status >= 500:
-            return ServerDownError(self._name, reason, _SEE_LOG)
-        return ModelError(self._name, reason, self._repair(status))
-
-    def _repair(self, status: int) -> str:
-        if status in (401, 403):
-            if self._credential is None:
-                return "set the option key_env to the environment variable that holds the API key"
-            return f"check the API key in the environment variable {self._credential.variable}"
-        if status in (404, 405):
-            return f"check url and model; {self._address} should list its models at /models"
-        if status == 413:
-            return "lower longest_side"
-        return "check model, and set schema=none or logprobs=no if the server does not know them"
-
-
-_START = "start the server, check url, or set a fallback"
-_SEE_LOG = "see the server's log"
-_SLOW = "raise connect_timeout, read_timeout or budget, or use a faster model"
+            return ServerDownError(self.name, reason, _SEE_LOG)
+        key = "set the option key_env to the environment variable that holds the API key"
+        if self._credential is not None:
+            key = f"check the API key in the environment variable {self._credential.variable}"
+        there = f"check url and model; {self._address} should list its models at /models"
+        otherwise = "check model, and set schema=none or logprobs=no if the server does not know them"
+        repairs = {401: key, 403: key, 404: there, 405: there, 413: "lower longest_side"}
+        return ModelError(self.name, reason, repairs.get(status, otherwise))
 
 
 def _message(data: bytes) -> bytes:
@@ -324,3 +433,59 @@ def _retry_after(value: str | None) -> float | None:
     except ValueError:
         return None
     return max(0.0, then - time.time())
+
+
+def server_client(
+    model: str, url: str, key_env: str, ca_file: str, connect_timeout: str, read_timeout: str, budget: str, retries: str
+) -> Client:
+    """Make the client of a model server, which is named by model and server. Options: docs/model_server.md."""
+    address = Address.parse(url)
+    limits = RequestLimits(
+        connect_s=number("connect_timeout", connect_timeout, float),
+        read_s=number("read_timeout", read_timeout, float),
+        budget_s=number("budget", budget, float),
+        retries=number("retries", retries, int),
+    )
+    key = _credential(key_env, address)
+    certificates: ssl.SSLContext | None = None  # those that the system trusts
+    if ca_file:
+        if address.scheme != "https":
+            raise InputError("ca_file", f"a file, with url {address}", "an https url", "leave it out, or use https")
+        try:
+            certificates = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            repair = "pass a PEM file of the authority that signed the certificate"
+            raise FileError(ca_file, str(error), repair) from error
+    return Client(address, limits, f"{model} at {address.origin}", key, certificates)
+
+
+def chosen(option: str, name: str, choices: Mapping[str, _T]) -> _T:
+    """Return the value that a word of an option stands for."""
+    if name not in choices:
+        raise UnknownNameError(option, name, choices)
+    return choices[name]
+
+
+def number(option: str, text: str, kind: Callable[[str], _T]) -> _T:
+    """Read a number from an option."""
+    try:
+        return kind(text)
+    except ValueError as error:
+        wanted = "a whole number" if kind is int else "a number"
+        raise InputError(option, repr(text), wanted) from error
+
+
+def _credential(variable: str, address: Address) -> Credential | None:
+    """Read the API key from an environment variable; it is never shown."""
+    if not variable:
+        return None
+    key = os.environ.get(variable, "").strip()
+    what = f"environment variable {variable!r}"
+    if not key:
+        raise InputError(what, "nothing", "the model server's API key", "export it, or leave key_env out")
+    if not all(33 <= ord(c) <= 126 for c in key):
+        raise InputError(what, "characters that a key cannot have", "printable ASCII without spaces", "export it again")
+    if address.scheme == "http" and not address.on_this_machine:
+        repair = "use https, or forward a port of this machine to the server (ssh -L)"
+        raise InputError("url of the model server", f"{address} with an API key", "https", repair)
+    return Credential(key, variable)

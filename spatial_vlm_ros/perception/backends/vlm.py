@@ -18,20 +18,20 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.padding import padded
 from spatial_vlm_ros.perception.backends import loading
-from spatial_vlm_ros.perception.backends.families import AUTO_CLASS, FAMILIES, ModelFamily
-from spatial_vlm_ros.perception.backends.family_choice import asked, warn_of_one
-from spatial_vlm_ros.perception.backends.placement import LANGUAGE_OPTIONS, on_device
-from spatial_vlm_ros.perception.backends.point_objects import mask_model_of
-from spatial_vlm_ros.perception.backends.prompts import token_limit
-from spatial_vlm_ros.perception.backends.qwen_vl import QwenPrompts, without_videos
-from spatial_vlm_ros.perception.backends.remedied import (
+from spatial_vlm_ros.perception.backends.devices import LANGUAGE_OPTIONS, on_device
+from spatial_vlm_ros.perception.backends.families import AUTO_CLASS, FAMILIES, ModelFamily, asked, warn_of_one
+from spatial_vlm_ros.perception.backends.prompts import mask_model_of, token_limit
+from spatial_vlm_ros.perception.backends.qwen_vl import PROCESSORS, QwenPrompts, processor_class
+from spatial_vlm_ros.perception.backends.word_model import (
+    PreparePrompts,
     RemedyOptions,
+    WordModel,
+    chat_inputs,
     check_chat_template,
     finished,
     has_parts,
     refuse_remedies,
 )
-from spatial_vlm_ros.perception.backends.word_model import PreparePrompts, WordModel, conversation
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 
 if TYPE_CHECKING:
@@ -39,13 +39,6 @@ if TYPE_CHECKING:
 
 NAME = "vlm"
 
-_QWEN = {
-    "qwen2_vl": "Qwen2VLProcessor",
-    "qwen2_5_vl": "Qwen2_5_VLProcessor",
-    "qwen3_vl": "Qwen3VLProcessor",
-    "qwen3_vl_moe": "Qwen3VLProcessor",
-}
-"""`model_type` → class of its processor, whose video part is left out."""
 _BY_SERVER = "serve it with a program that has its code, and use the backend server"
 _TOKENS = {"paligemma": ("<loc0000>", "<loc1023>")}
 """`model_type` → location tokens of the model, the first and the last."""
@@ -68,22 +61,7 @@ def load(
     allow_untrained: str = "no",
     **given: str,
 ) -> WordModel:
-    """Load a vision-language model from a folder, with the remedies that it was trained with and the requested ones.
-
-    Args:
-        model: folder with config, safetensors weights and processor, or a hub id.
-        family: a name of FAMILIES; default: from the folder's name, else from `model_type` in its config.
-        prompt: prompt for the objects of a category and for the object of a phrase, with {} for the words; replaces the
-            family's prompts.
-        convention: key of CONVENTIONS in which it writes locations; replaces the family's.
-        masks: "" for none, "sam2", "depth" (points become the surfaces at them), or "none": points are only for
-            `refer`.
-        masks_model: folder or id of the SAM 2 model.
-        preset: see onboard.PRESETS.
-        probe: "yes" or "no": whether to ask for shapes at known positions, to refuse a model that writes locations in
-            another way; default: as warm_up.
-        norm_dose: as in qwen_vl.load; like the other remedies only for a class that vlm/parts.py knows.
-    """
+    """Load a model with the remedies that it was trained with and the requested ones. Options: docs/backends.md."""
     limit = token_limit(max_new_tokens)
     remedies = RemedyOptions(norm_dose, positions, attention, allow_untrained)
     runner = remedies.runner(NAME, preset, given)
@@ -93,7 +71,9 @@ def load(
     row = asked(loading.model_name(model), family=family, prompt=prompt, convention=convention, model_type=kind)
     if row is None:
         raise InputError("option prompt", "nothing", "a text with {}", f"set prompt, or family: {', '.join(FAMILIES)}")
-    _check_loadable(row, folder.name)
+    if row.name in FAMILIES and NAME not in row.in_process:
+        repair = f"use the backend {row.in_process[0]}" if row.in_process else _BY_SERVER
+        raise ModelError(NAME, f"{folder.name} is of the family {row.name}: {row.why_not}", repair)
     cls = _class_of(kind, folder.name, brings_code="auto_map" in config)
     runner.check_class(cls)
     if not has_parts(kind):
@@ -102,7 +82,12 @@ def load(
     warn_of_one(row, model)
     shared = {name: value for name, value in given.items() if name not in LANGUAGE_OPTIONS}
     maker = mask_model_of(masks, masks_model, row, preset=preset, **shared)
-    processor = loading.processor(model, model=NAME, cls=_processor_class(kind))  # the first to report what is missing
+    prepared_by = (
+        _internvl_without_videos(loading.transformers_class("InternVLProcessor", model=NAME))
+        if kind == "internvl"
+        else processor_class(kind, NAME)
+    )
+    processor = loading.processor(model, model=NAME, cls=prepared_by)  # the first to report what is missing
     prepare = _preparation(processor, kind, row, runner.device)
     weights = runner.load(AUTO_CLASS, model)
     loading.check_tokens(processor.tokenizer, _TOKENS.get(kind, ()), weights, model=NAME)
@@ -113,41 +98,26 @@ def load(
 
 
 class ChatPrompts:
-    """Makes inputs with a processor's chat template; implements PreparePrompts.
+    """Makes inputs with a processor's chat template, or of image and prompt; implements PreparePrompts.
 
     Args:
         square: whether images are padded to a square first.
+        chat: False for a model without chat template (PaliGemma).
     """
 
-    def __init__(self, processor: Any, device: torch.device, square: bool = False) -> None:
-        self._processor, self._images, self._square = processor, on_device(processor.image_processor, device), square
-
-    def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
-        """See PreparePrompts."""
-        shown = reduced(_squared(image) if self._square else image, longest_px)
-        inputs = self._processor.apply_chat_template(
-            [conversation(shown, prompt) for prompt in prompts],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={
-                "text_kwargs": {"padding": True, "padding_side": "left"},
-                "images_kwargs": self._images,
-            },
-        )
-        return inputs, shown.size
-
-
-class TaskPrompts:
-    """Makes inputs of models without chat template (PaliGemma): image, then prompt; implements PreparePrompts."""
-
-    def __init__(self, processor: Any, device: torch.device) -> None:
+    def __init__(self, processor: Any, device: torch.device, *, square: bool = False, chat: bool = True) -> None:
         self._processor, self._images = processor, on_device(processor.image_processor, device)
+        self._square, self._chat = square, chat
 
     def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
         """See PreparePrompts."""
+        if self._square:
+            from PIL import Image
+
+            image = Image.fromarray(padded(np.asarray(image.convert("RGB"))))
         shown = reduced(image, longest_px)
+        if self._chat:
+            return chat_inputs(self._processor, shown, prompts, self._images), shown.size
         inputs = self._processor(
             images=[[shown]] * len(prompts),
             text=[f"{self._processor.image_token}{prompt}" for prompt in prompts],
@@ -165,12 +135,6 @@ def reduced(image: Any, longest_px: int) -> Any:
     return image if scale >= 1.0 else image.resize(tuple(max(1, round(side * scale)) for side in image.size))
 
 
-def _check_loadable(row: ModelFamily, folder: str) -> None:
-    if row.name in FAMILIES and NAME not in row.in_process:
-        repair = f"use the backend {row.in_process[0]}" if row.in_process else _BY_SERVER
-        raise ModelError(NAME, f"{folder} is of the family {row.name}: {row.why_not}", repair)
-
-
 def _class_of(kind: str, folder: str, *, brings_code: bool) -> Any:
     """Return the class of transformers for a `model_type`."""
     loading.transformers_class(AUTO_CLASS, model=NAME)
@@ -183,41 +147,26 @@ def _class_of(kind: str, folder: str, *, brings_code: bool) -> Any:
     return loading.transformers_class(names[kind], model=NAME)
 
 
-def _processor_class(kind: str) -> Any:
-    if kind in _QWEN:
-        return without_videos(loading.transformers_class(_QWEN[kind], model=NAME))
-    if kind == "internvl":
-        return _internvl_without_videos(loading.transformers_class("InternVLProcessor", model=NAME))
-    return "AutoProcessor"
-
-
 def _preparation(processor: Any, kind: str, row: ModelFamily, device: torch.device) -> PreparePrompts:
     """Return what makes the inputs of a model."""
     from spatial_vlm_ros.vlm.diagnostics.candidates import cuts_sides
 
-    if kind in _QWEN:
+    if kind in PROCESSORS:
         prepare: PreparePrompts = QwenPrompts(processor, device)
     elif CONVENTIONS[row.convention].unit == "resized":
         repair = "set convention=absolute if its pixels are those of the input image"
         raise InputError("option convention", row.convention, f"another one for a model of type {kind}", repair)
     elif kind == "paligemma":
-        return TaskPrompts(processor, device)
+        return ChatPrompts(processor, device, chat=False)
     else:
         square = CONVENTIONS[row.convention].unit == "square"
         if not square and cuts_sides(processor.image_processor):
             got = f"{row.convention}, with a processor that crops the sides of an image"
             repair = "set convention=square-fraction if the model was trained on padded images"
             raise InputError("option convention", got, "the whole image in a square", repair)
-        prepare = ChatPrompts(processor, device, square)
+        prepare = ChatPrompts(processor, device, square=square)
     check_chat_template(NAME, processor)
     return prepare
-
-
-def _squared(image: Any) -> Any:
-    """Pad a PIL image to a square."""
-    from PIL import Image
-
-    return Image.fromarray(padded(np.asarray(image.convert("RGB"))))
 
 
 def _internvl_without_videos(base: Any) -> Any:

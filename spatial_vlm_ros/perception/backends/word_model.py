@@ -6,43 +6,46 @@ A reply is data: it is parsed strictly, never evaluated, and never put into anot
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.backends.families import ModelFamily
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.backends import loading
+from spatial_vlm_ros.perception.backends.families import ModelFamily, family_box_text
 from spatial_vlm_ros.perception.backends.loading import check_tokens
-from spatial_vlm_ros.perception.backends.onboard import Runner
-from spatial_vlm_ros.perception.backends.point_objects import (
-    NO_MASKS,
-    with_boxes,
-    with_masks_of,
-)
+from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
 from spatial_vlm_ros.perception.backends.prompts import (
+    NO_MASKS,
     Probabilities,
     Reply,
     check_rgb,
-    check_whole,
+    cut_off,
     greedy,
     grounding,
     quoted,
+    read_reply,
 )
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
-from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.grounder import Grounding, PromptReply
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
-from spatial_vlm_ros.perception.replier import PromptReply
-from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, ended_at_limit, parse_reply, printable
+from spatial_vlm_ros.perception.probing import check_convention
+from spatial_vlm_ros.perception.relation_marks import Box
+from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, printable
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+    from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies
 
 _WARM_UP_TOKENS = 8
 _CACHE_STEP = 256  # tokens; prompts of nearly the same length share a cache size, and with it the compiled code
-_log = logging.getLogger(__name__)
 
 
 class PreparePrompts(Protocol):
@@ -105,26 +108,13 @@ class WordModel:
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
         prompts = [self.family.every.format(category) for category in categories]
         readings = self._ask(rgb, prompts, boxes=self._masks is None)
-        replies = [reading.places for reading in readings]
+        found = zip(categories, (reading.places for reading in readings), strict=True)
         unread = tuple(note for reading in readings for note in reading.unread)
-        if self._masks is None:
-            return grounding(dict(zip(categories, replies, strict=True)), phrases, rgb, self.name, unread)
         several = self.family.several_points
-        objects = [with_boxes(found, rgb, self._masks, several=several, model=self.name) for found in replies]
-        named = [tuple(one.named for one in found) for found in objects]
-        grounded = grounding(dict(zip(categories, named, strict=True)), phrases, rgb, self.name, unread)
-        return with_masks_of(grounded, [one for found in objects for one in found])
+        return grounding(found, phrases, rgb, self.name, unread, self._masks, several=several)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """Ask what a whole phrase refers to, relations and all: "the chick behind the cup".
-
-        Args:
-            rgb: (H, W, 3) uint8.
-
-        Returns:
-            The objects that the model names, in pixels of `rgb`; empty if it sees nothing that fits, or if a part of
-            its reply cannot be read, because that part may mean another object.
-        """
+        """See Referrer.refer; empty if a part of the reply cannot be read, because that may mean another object."""
         reading = self._ask(rgb, [self.family.one.format(quoted(words))], boxes=False)[0]
         return () if reading.unread else reading.places
 
@@ -139,9 +129,8 @@ class WordModel:
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
         """Return the raw reply, and (width, height) in pixels of the image as resized; see Writer.written."""
-        check_rgb(rgb)
-        reply, resized = self.runner.over([self.family.one.format(quoted(words))], self._forward(rgb))[0]
-        return reply.text, resized
+        reply = self.reply(rgb, self.family.one.format(quoted(words)))
+        return reply.text, reply.seen_px
 
     def reply(self, rgb: Rgb, prompt: str) -> PromptReply:
         """Return the reply to a prompt; see Replier.reply."""
@@ -150,57 +139,56 @@ class WordModel:
         return PromptReply(reply.text, resized, reply.whole)
 
     def warm_up(self) -> float:
-        """Prompt a full batch about a grey image, decode a few tokens, and return the seconds it took."""
-        grey = np.full((480, 640, 3), 127, np.uint8)
-        prompts = [self.family.every.format("object")] * self.runner.settings.batch
-        return self.runner.warm_up(prompts, self._forward(grey, max_new_tokens=_WARM_UP_TOKENS))
+        """Decode a few tokens; see Runner.warm_up."""
+        prompt = self.family.every.format("object")
+        return self.runner.warm_up(prompt, lambda grey: self._forward(grey, max_new_tokens=_WARM_UP_TOKENS))
 
     def _ask(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[ReplyReading]:
         """Read the objects in each prompt's reply; if a reply cannot be read, ask once more in other words."""
         check_rgb(rgb)
         answers = self._answers(rgb, prompts, boxes)
-        unread = [number for number, answer in enumerate(answers) if isinstance(answer, ModelError)]
-        if not self.family.again:
-            return [_read(answer) for answer in answers]
-        again = self._answers(rgb, [prompts[number] + self.family.again for number in unread], boxes)
-        for number, answer in zip(unread, again, strict=True):
-            answers[number] = answer
-        return [_read(answer) for answer in answers]
+        if again := self.family.again:
+            unread = [number for number, answer in enumerate(answers) if isinstance(answer, ModelError)]
+            second = self._answers(rgb, [prompts[number] + again for number in unread], boxes)
+            for number, answer in zip(unread, second, strict=True):
+                answers[number] = answer
+        readings = []
+        for answer in answers:
+            if isinstance(answer, ModelError):
+                raise answer
+            readings.append(answer)
+        return readings
 
     def _answers(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[ReplyReading | ModelError]:
-        """Read the objects in each reply, or why it cannot be read."""
+        """Read the objects in each reply, or why it cannot be read; raises ModelError for one that was cut off."""
         results: list[ReplyReading | ModelError] = []
-        size = (int(rgb.shape[1]), int(rgb.shape[0]))
         for reply, resized in self.runner.over(prompts, self._forward(rgb)):
+            cut = cut_off(reply, self._longest, self.name)
             try:
-                read = parse_reply(
+                read = read_reply(
                     reply.text,
+                    rgb,
                     model=self.name,
                     convention=self._convention,
-                    size=size,
                     resized=resized,
                     probed=self.probed,
+                    cut_off=cut,
                 )
-                if not reply.whole:
-                    if not read.places:
-                        check_whole(reply, self._model.generation_config, self.name)
-                    read = ended_at_limit(read)
-                for note in (*read.notes, *read.unread):
-                    _log.warning("model %r: %s", self.name, note)
-                results.append(replace(read, places=self._scored(read.places, reply, boxes)))
+                if boxes and any(one.box_xyxy is None for one in read.places):
+                    shown = printable(reply.text, 120)
+                    if not self.family.json_boxes:
+                        raise ModelError(self.name, f"it returns points where boxes are needed: {shown!r}", NO_MASKS)
+                    repair = "use a larger or newer model: this one does not answer in the requested form"
+                    raise ModelError(self.name, f"it returns points where boxes were requested: {shown!r}", repair)
             except ModelError as error:
-                check_whole(reply, self._model.generation_config, self.name)
+                if error is cut:
+                    raise
+                if cut is not None:
+                    raise cut from error
                 results.append(error)
+                continue
+            results.append(replace(read, places=tuple(replace(one, score=reply.score) for one in read.places)))
         return results
-
-    def _scored(self, found: tuple[NamedObject, ...], reply: Reply, boxes: bool) -> tuple[NamedObject, ...]:
-        if boxes and any(one.box_xyxy is None for one in found):
-            repair = "use a larger or newer model: this one does not answer in the requested form"
-            shown = printable(reply.text, 120)
-            if not self.family.json_boxes:
-                raise ModelError(self.name, f"it returns points where boxes are needed: {shown!r}", NO_MASKS)
-            raise ModelError(self.name, f"it returns points where boxes were requested: {shown!r}", repair)
-        return tuple(replace(one, score=reply.score) for one in found)
 
     def _forward(self, rgb: Rgb, **limits: Any) -> Callable[[Sequence[str], int], list[tuple[Reply, tuple[int, int]]]]:
         """Return the function that the runner calls with a batch of prompts and a longest side.
@@ -226,24 +214,176 @@ class WordModel:
             replies = recorder.replies(rows, ends, tokenizer, plain=not marked)
             if marked:
                 words = tokenizer.convert_ids_to_tokens([*ends.eos_token_id, ends.pad_token_id])
-                replies = [replace(reply, text=_without(reply.text, words)) for reply in replies]
+                shown = re.compile("|".join(map(re.escape, words)))
+                replies = [replace(reply, text=shown.sub("", reply.text)) for reply in replies]
             return [(reply, resized) for reply in replies]
 
         return forward
 
 
-def conversation(image: Any, prompt: str) -> list[dict[str, Any]]:
-    """Make a chat with one image and one prompt, the image first."""
-    return [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt}]}]
+def chat_inputs(processor: Any, image: Any, prompts: Sequence[str], images: Mapping[str, Any]) -> Any:
+    """Make the inputs of chats with one image and one prompt each, the image first, with the chat template.
+
+    Args:
+        image: PIL image.
+        images: keyword arguments of the image processor.
+    """
+    chats = [
+        [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt}]}]
+        for prompt in prompts
+    ]
+    return processor.apply_chat_template(
+        chats,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"text_kwargs": {"padding": True, "padding_side": "left"}, "images_kwargs": images},
+    )
 
 
-def _without(text: str, words: Sequence[str]) -> str:
-    for word in words:
-        text = text.replace(word, "")
-    return text
+@dataclass(frozen=True)
+class RemedyOptions:
+    """Options of remedies as texts; empty options request nothing.
+
+    Args:
+        norm_dose: 0 to 1.
+        allow_untrained: "yes" or "no".
+    """
+
+    norm_dose: str = ""
+    positions: str = ""
+    attention: str = ""
+    allow_untrained: str = "no"
+
+    def asked_for(self) -> tuple[str, ...]:
+        """Names of the options that request a remedy."""
+        return tuple(name for name, text in asdict(self).items() if text and name != "allow_untrained")
+
+    def runner(self, name: str, preset: str, given: Mapping[str, str]) -> Runner:
+        """Make the model's runner; with scaled attention it takes one prompt at a time.
+
+        Args:
+            preset: see onboard.PRESETS.
+        """
+        run = settings(preset, **given)
+        option("allow_untrained", self.allow_untrained, yes_or_no)
+        if run.compile and self.asked_for():
+            raise InputError("option compile", "yes together with a remedy", "no", "leave compile or the remedy out")
+        if self.attention:
+            if given.get("batch") and run.batch > 1:
+                repair = "leave batch out: attention is scaled for one question at a time"
+                raise InputError("option batch", given["batch"], "1 together with attention", repair)
+            run = replace(run, batch=1)
+        return Runner(name, run, language=True)
+
+    def requested(self, name: str, model: str) -> RequestedRemedies:
+        """Return the requested remedies as values.
+
+        Args:
+            model: folder or hub id; a calibration has to belong to it.
+        """
+        loading.transformers_class("AttentionMaskInterface", model=name)  # raises with install advice
+        from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, read_attention
+
+        return RequestedRemedies(
+            option("norm_dose", self.norm_dose, float) if self.norm_dose else None,
+            self.positions or None,
+            read_attention(self.attention, loading.model_name(model)) if self.attention else None,
+            option("allow_untrained", self.allow_untrained, yes_or_no),
+        )
 
 
-def _read(answer: ReplyReading | ModelError) -> ReplyReading:
-    if isinstance(answer, ModelError):
-        raise answer
-    return answer
+class QuestionedModel(WordModel):
+    """A WordModel of a class that vlm/parts.py knows; it can also be asked questions with candidate answers."""
+
+    @property
+    def scorer(self) -> CandidateScorer:
+        """Scores candidates with the same model, by likelihood and with its remedies; see questioning.answerer_of."""
+        from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+
+        question = self.family.question.replace("{}", "{question}")
+        return CandidateScorer(
+            self._model,
+            self._processor,
+            "" if self._processor.chat_template else self._processor.image_token + question,
+            answering=None if self._answering is nullcontext else self._answering,
+            square=self.convention.unit == "square",
+            batch=self.runner.settings.batch,
+        )
+
+    def box_text(self, rgb: Rgb, box: Box) -> str:
+        """Write a box as the model does, for a question about it; see relation_marks."""
+        return family_box_text(self.name, self.family, self.convention, rgb, box, self.scorer.seen_size)
+
+
+def has_parts(kind: str) -> bool:
+    """Whether remedies and questions by likelihood support a `model_type`; needs torch."""
+    from spatial_vlm_ros.vlm.parts import ARCHITECTURES
+
+    return kind in ARCHITECTURES
+
+
+def refuse_remedies(name: str, config: Mapping[str, Any], cls: str, options: RemedyOptions) -> None:
+    """Refuse remedies on a model of an unknown class.
+
+    Args:
+        config: content of the model's config.json.
+    """
+    from spatial_vlm_ros.vlm.parts import ARCHITECTURES
+    from spatial_vlm_ros.vlm.remedies.marking import FIELD
+
+    repair = f"leave it out, or use a model of one of the classes {', '.join(ARCHITECTURES)}"
+    for option_name in options.asked_for():
+        got = f"{getattr(options, option_name)} for a model of class {cls}, which cannot take it"
+        raise InputError(f"option {option_name}", got, "no remedy for this class", repair)
+    marks = config.get(FIELD)
+    if marks:
+        named = ", ".join(marks) if isinstance(marks, Mapping) else repr(marks)
+        reason = f"it was trained with {named}, which cannot be applied to its class {cls}: its parts are not named"
+        raise ModelError(name, reason, "name its parts in vlm/parts.py, or load a checkpoint trained without")
+
+
+def finished(
+    name: str,
+    weights: Any,
+    processor: Any,
+    row: ModelFamily,
+    prepare: Any,
+    runner: Runner,
+    limit: int,
+    *,
+    folder: Path,
+    requested: RequestedRemedies | None,
+    probe: str = "",
+    masks: Any = None,
+) -> WordModel:
+    """Make the grounder: apply remedies to its model, warm it up and probe it, as the options say.
+
+    Args:
+        requested: requested remedies; None = the class of the model is not known.
+        probe: option; "" = as warm_up.
+    """
+    answering: Callable[[Any], AbstractContextManager[Any]] = nullcontext
+    made: type[WordModel] = WordModel
+    if requested is not None:
+        from spatial_vlm_ros.vlm.remedies.requested import treat
+
+        applied = treat(weights, requested, folder, processor.tokenizer)
+        answering = nullcontext if requested.attention is None else applied.answering
+        made = QuestionedModel if processor.chat_template or row.question else WordModel
+    grounder = made(
+        name, weights, processor, row, row.convention, prepare, runner, limit, answering=answering, masks=masks
+    )
+    grounder.domain = loading.learnt_from(folder)
+    if runner.settings.warm_up:
+        grounder.warm_up()
+    if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
+        grounder.probed = check_convention(name, grounder)
+    return grounder
+
+
+def check_chat_template(name: str, processor: Any) -> None:
+    """Refuse a processor without a chat template; raises ModelError."""
+    if not processor.chat_template:
+        raise ModelError(name, "its processor has no chat template", "pass the model's whole folder")

@@ -21,13 +21,12 @@ from torch.overrides import TorchFunctionMode
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.writing import write_text
-from spatial_vlm_ros.perception.backends.dino_inputs import TOKENS, DinoTokens, edges, preparation, scaled
-from spatial_vlm_ros.perception.backends.dino_prompts import joined
+from spatial_vlm_ros.perception.backends.dino_inputs import TOKENS, DinoTokens, edges, joined, preparation, scaled
 from spatial_vlm_ros.perception.backends.grounding_dino import CLASSES as GROUNDING_DINO
-from spatial_vlm_ros.perception.backends.grounding_dino import detector_of
+from spatial_vlm_ros.perception.backends.grounding_dino import class_of
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json, short
 from spatial_vlm_ros.perception.backends.onboard import LEAST_LONGEST_PX, capped
-from spatial_vlm_ros.perception.backends.onnx_dino import GRAPH_FILE, INPUTS, OUTPUTS, PROPOSALS, OnnxDino
+from spatial_vlm_ros.perception.backends.onnx_detector import GRAPH_FILE, INPUTS, OUTPUTS, PROPOSALS, OnnxDino
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
 from spatial_vlm_ros.perception.backends.owl import CLASSES as OWL
 from spatial_vlm_ros.perception.model_export.graphs import FORMATS, convert, furthest, write_graph
@@ -64,7 +63,7 @@ class DinoExport:
         self._prepare = preparation({**told, "size": size, "pad_size": {"height": height, "width": width}})
 
     def write_graphs(self, folder: Path) -> None:
-        """Write model.onnx in float32; onnx_dino.py documents its inputs and outputs."""
+        """Write model.onnx in float32; onnx_detector.py documents its inputs and outputs."""
         height, width = self._prepare.height, self._prepare.width
         ids = torch.tensor([[TOKENS["[CLS]"], 1, TOKENS["."], 2, 3, TOKENS["."], TOKENS["[SEP]"]]])
         mask = torch.ones(1, height, width, dtype=torch.int64)
@@ -271,7 +270,8 @@ def export_model(
     if (image or longest_px) and family in OWL:
         raise InputError("image or longest_px", f"one for {family}", "none: its input has one size", "leave it out")
     on_cpu: dict[str, Any] = {"model": NAME, "device": torch.device("cpu"), "dtype": torch.float32}
-    model = pretrained(OWL[family], str(source), **on_cpu) if family in OWL else detector_of(str(source), **on_cpu)
+    cls, unsaid = (OWL[family], dict[str, bool]()) if family in OWL else class_of(str(source), NAME)
+    model = pretrained(cls, str(source), arguments=unsaid, **on_cpu)
     prepared_by = processor(str(source), model=NAME)
     try:
         with new_folder(out) as unfinished:

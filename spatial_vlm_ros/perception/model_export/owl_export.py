@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
-from spatial_vlm_ros.perception.backends.onnx_session import NAME, OnnxDevice
-from spatial_vlm_ros.perception.backends.owl_graphs import (
+from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, read_tokenizer
+from spatial_vlm_ros.perception.backends.onnx_detector import (
     EMBEDDINGS,
     IMAGE_FILE,
     IMAGE_INPUTS,
@@ -22,6 +21,7 @@ from spatial_vlm_ros.perception.backends.owl_graphs import (
     TEXT_INPUTS,
     TwoGraphs,
 )
+from spatial_vlm_ros.perception.backends.onnx_session import NAME, OnnxDevice
 from spatial_vlm_ros.perception.backends.owl_inputs import preparation
 from spatial_vlm_ros.perception.model_export.graphs import furthest, write_graph
 
@@ -108,7 +108,9 @@ class OwlExport:
         """Measure the greatest difference of scores and boxes from transformers, on a random image."""
         length = self.model.config.text_config.max_position_embeddings
         pixels = self._prepare(np.random.default_rng(0).integers(0, 256, (*_IMAGE, 3), dtype=np.uint8))
-        got = TwoGraphs(folder, tokens_of(folder, length, model=NAME), OnnxDevice("cpu"))(pixels, _TEXTS)
+        got = TwoGraphs(folder, ClipTokens(read_tokenizer(folder, NAME), length, model=NAME), OnnxDevice("cpu"))(
+            pixels, _TEXTS
+        )
         texts = self._tokenizer(list(_TEXTS), padding="max_length", max_length=length, return_tensors="pt")
         with torch.inference_mode():
             output = self.model(**texts, pixel_values=torch.from_numpy(pixels))

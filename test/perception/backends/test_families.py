@@ -12,8 +12,7 @@ from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import BACKENDS
-from spatial_vlm_ros.perception.backends.families import AGAIN, EVERY, FAMILIES, ONE
-from spatial_vlm_ros.perception.backends.family_choice import asked, recognised, warn_of_one
+from spatial_vlm_ros.perception.backends.families import AGAIN, EVERY, FAMILIES, ONE, asked, recognised, warn_of_one
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.replies import parse_reply
 

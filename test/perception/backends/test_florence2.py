@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("tiny_vlms")
 
 import tiny_vlms
-from tiny_vlms import HEIGHT, WIDTH, Lesson, scene
+from tiny_vlms import CUP_LEFT, CUP_RIGHT, HEIGHT, LEFT, RIGHT, WIDTH, Lesson
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.perception import load_grounder
@@ -19,8 +19,6 @@ from spatial_vlm_ros.perception.backends.florence2 import REFERRING, TASKS, Flor
 from spatial_vlm_ros.types import NounPhrase
 
 DETECT, GROUND = TASKS["detection"], TASKS["grounding"]
-LEFT, RIGHT = (20, 30, 60, 80), (110, 10, 170, 50)
-CUP_LEFT, CUP_RIGHT = scene(*LEFT, colour=(220, 40, 40)), scene(*RIGHT, colour=(40, 220, 240))
 STRIP = (WIDTH / 1000, HEIGHT / 1000) * 2  # pixels
 
 

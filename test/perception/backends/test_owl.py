@@ -30,13 +30,12 @@ from transformers import Owlv2ImageProcessorPil, OwlViTImageProcessorPil
 
 from spatial_vlm_ros.errors import DependencyError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
-from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
 from spatial_vlm_ros.perception.backends.loading import short
-from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, OnnxOwl
+from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, read_tokenizer
+from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, OnnxOwl, TwoGraphs
 from spatial_vlm_ros.perception.backends.onnx_detector import load as load_graph
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
 from spatial_vlm_ros.perception.backends.owl import OwlDetector, load
-from spatial_vlm_ros.perception.backends.owl_graphs import TwoGraphs
 from spatial_vlm_ros.perception.backends.owl_inputs import preparation
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes
 from spatial_vlm_ros.perception.model_export.export import export_model
@@ -201,7 +200,8 @@ def test_a_graph_for_a_fixed_number_of_texts_is_filled_up(tmp_path: Path, folder
 
 def test_phrases_are_embedded_once(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folders["owlvit graphs"]
-    graphs = TwoGraphs(folder, tokens_of(folder, 32, model="onnx"), OnnxDevice("cpu"))
+    tokens = ClipTokens(read_tokenizer(folder, "onnx"), 32, model="onnx")
+    graphs = TwoGraphs(folder, tokens, OnnxDevice("cpu"))
     first = graphs.embeddings(["a cat", "a dog", "a cat"])
     assert first.shape[0] == 3
     monkeypatch.setattr(graphs, "_text", None)  # asking it again would fail

@@ -19,7 +19,7 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene
+from tiny_vlms import CUP_LEFT, CUP_RIGHT, KINDS, LEFT, RIGHT, Lesson, noted, written
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from spatial_vlm_ros.errors import InputError, ModelError
@@ -43,19 +43,10 @@ from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_traine
 from spatial_vlm_ros.vlm.remedies.positions import install
 
 SLOW = pytest.mark.slow
-KINDS = ("qwen2_5_vl", "qwen3_vl")
-LEFT, RIGHT = (20, 30, 60, 80), (110, 10, 170, 50)
-CUP_LEFT, CUP_RIGHT = scene(*LEFT, colour=(220, 40, 40)), scene(*RIGHT, colour=(40, 220, 240))
-RESIZED = (168, 112)  # what the processor of Qwen2.5-VL makes of 180 x 100
 TOKENS = 80
 
 Putting = Callable[[Parts, Any], object]
 """Puts a remedy on a model that is used for nothing else, whose prompts have these tokens; returns what keeps it on."""
-
-
-def written(kind: str, box: tuple[int, ...]) -> list[int]:
-    across, down = RESIZED if kind == "qwen2_5_vl" else (1000, 1000)
-    return [round(v * s) for v, s in zip(box, (across / WIDTH, down / HEIGHT) * 2, strict=True)]
 
 
 def lessons(kind: str) -> list[Lesson]:
@@ -72,7 +63,7 @@ def lessons(kind: str) -> list[Lesson]:
 def _asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be read is asked again in the same words: by hand a model is asked once."""
     rows = {name: dataclasses.replace(row, again="") for name, row in FAMILIES.items()}
-    monkeypatch.setattr(qwen_vl, "ROWS", rows)
+    monkeypatch.setattr(qwen_vl, "FAMILIES", rows)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(KINDS[0], marks=SLOW), *KINDS[1:]])
@@ -148,7 +139,7 @@ def by_hand(folder: Path, put: Putting) -> list[tuple[str, float, float]]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     images = Qwen2VLImageProcessorPil.from_pretrained(folder)
     kind = json.loads((folder / "config.json").read_text())["model_type"]
-    model = getattr(transformers, qwen_vl.FAMILIES[kind].model_class).from_pretrained(folder).eval()
+    model = getattr(transformers, qwen_vl.CLASSES[kind]).from_pretrained(folder).eval()
     results, held = [], None
     for rgb in (CUP_LEFT, CUP_RIGHT):
         seen = dict(images(images=[Image.fromarray(rgb)], return_tensors="pt"))
@@ -262,7 +253,7 @@ def test_a_remedy_is_the_one_put_on_by_hand(plain: Answers, folder: Path, kind: 
 
 
 def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, kind: str, tmp_path: Path) -> None:
-    model = getattr(transformers, qwen_vl.FAMILIES[kind].model_class).from_pretrained(folder)
+    model = getattr(transformers, qwen_vl.CLASSES[kind]).from_pretrained(folder)
     words = model.get_input_embeddings().weight.shape[0]
     model.resize_token_embeddings(words + 40, mean_resizing=False)
     with torch.no_grad():

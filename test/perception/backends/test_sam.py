@@ -39,13 +39,13 @@ from tiny_models import (
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.loading import model_folder
-from spatial_vlm_ros.perception.backends.mask_upsampling import mask_above
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, Thresholds, grounding_of, merged
-from spatial_vlm_ros.perception.backends.point_objects import _groups, with_boxes
+from spatial_vlm_ros.perception.backends.prompts import _groups, with_boxes
 from spatial_vlm_ros.perception.backends.sam2 import (
     MaskedGrounder,
     Preparation,
     Segmenter,
+    mask_above,
     preparation,
     segmenter,
     with_masks,

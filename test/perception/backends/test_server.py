@@ -37,8 +37,7 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.sentence_server import load_reader
 from spatial_vlm_ros.perception.backends.server import load
-from spatial_vlm_ros.perception.backends.server_address import Address
-from spatial_vlm_ros.perception.backends.server_http import RequestLimits
+from spatial_vlm_ros.perception.backends.server_http import Address, RequestLimits
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyError
 from spatial_vlm_ros.perception.sentence_reading import model_reading

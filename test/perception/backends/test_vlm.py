@@ -20,7 +20,7 @@ from tiny_folders import Folders
 from tiny_models import HEIGHT as SHAPES_HEIGHT
 from tiny_models import WIDTH as SHAPES_WIDTH
 from tiny_models import shapes
-from tiny_vlms import HEIGHT, WIDTH, Lesson, scene
+from tiny_vlms import CUP_LEFT, CUP_RIGHT, HEIGHT, KINDS, LEFT, RESIZED, RIGHT, WIDTH, Lesson, scene, written
 
 from spatial_vlm_ros.errors import (
     DependencyError,
@@ -41,21 +41,10 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 
 TABLES = tables(__file__)
 
-KINDS = ("qwen2_5_vl", "qwen3_vl")
-LEFT, RIGHT = (20, 30, 60, 80), (110, 10, 170, 50)
-CUP_LEFT, CUP_RIGHT = scene(*LEFT, colour=(220, 40, 40)), scene(*RIGHT, colour=(40, 220, 240))
 CHICK = "chick behind the cup"
-# 180 x 100 pixels become 168 x 112 for patches of 14 merged two by two: each side to the nearest multiple of 28.
-RESIZED = (168, 112)
 LARGE = np.kron(CUP_LEFT, np.ones((3, 3, 1), np.uint8))
 # 540 x 300 pixels, 256 at most: to multiples of 28, and of 32 for patches of 16.
 SMALL = {"qwen2_5_vl": (252, 140), "qwen3_vl": (256, 128)}
-
-
-def written(kind: str, box: tuple[int, ...]) -> list[int]:
-    across, down = RESIZED if kind == "qwen2_5_vl" else (1000, 1000)
-    spans = (across / WIDTH, down / HEIGHT) * 2
-    return [round(value * span) for value, span in zip(box, spans, strict=True)]
 
 
 def tolerance(kind: str) -> float:
@@ -212,7 +201,7 @@ def test_a_phrase_without_a_name_and_a_box_outside_the_image_are_refused() -> No
         assert quoted(words) == words
     outside = NamedObject("cup", (200.0, 0.0, 250.0, 50.0), None, 0.8)
     with pytest.raises(ModelError, match="inside the image"):
-        grounding({"cup": (outside,)}, [NounPhrase("cup")], CUP_LEFT, "m")
+        grounding([("cup", (outside,))], [NounPhrase("cup")], CUP_LEFT, "m")
 
 
 def test_a_model_that_knows_nothing_or_whose_weights_are_no_numbers_ends_in_a_model_error(
@@ -283,7 +272,7 @@ def test_what_it_writes_can_be_probed_and_a_model_that_says_the_same_of_every_im
     text, resized = taught.written(CUP_RIGHT, "cup")
     assert text == reply(kind, "cup", RIGHT)
     assert resized == (RESIZED if kind == "qwen2_5_vl" else (192, 96))
-    assert taught.convention.name == qwen_vl.FAMILIES[kind].convention
+    assert taught.convention.name == {"qwen2_5_vl": "resized-absolute", "qwen3_vl": "thousand"}[kind]
     qwen_vl.load(model=str(folder), device="cpu", max_new_tokens="80", probe="yes")
     assert "is not confirmed" in caplog.text
 
@@ -294,7 +283,7 @@ def test_boxes_become_objects_that_fit_what_was_asked(row: dict[str, Any]) -> No
         category: tuple(NamedObject(label, tuple(corners), None, score) for label, corners, score in found)
         for category, found in row["asked"].items()
     }
-    grounded = grounding(asked, [NounPhrase(category) for category in asked], CUP_LEFT, "m")
+    grounded = grounding(asked.items(), [NounPhrase(category) for category in asked], CUP_LEFT, "m")
     assert [(one.label, one.score, list(one.box_xyxy)) for one in grounded.detections] == [
         (label, score, corners) for label, score, corners in row["objects"]
     ]

@@ -27,12 +27,10 @@ from tiny_vlms import Lesson, scene
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception.backends import devices, florence2, grounding_dino, onboard, qwen_vl, vlm
-from spatial_vlm_ros.perception.backends.devices import is_out_of_memory
+from spatial_vlm_ros.perception.backends.devices import WeightPlacement, is_out_of_memory, on_device, share_or_size
 from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino
-from spatial_vlm_ros.perception.backends.loading import check_tokens
-from spatial_vlm_ros.perception.backends.placement import WeightPlacement, on_device, share_or_size
+from spatial_vlm_ros.perception.backends.loading import check_room, check_tokens, free_memory, weight_bytes
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
-from spatial_vlm_ros.perception.backends.weights import check_room, free_memory, weight_bytes
 from spatial_vlm_ros.perception.backends.word_model import WordModel
 from spatial_vlm_ros.types import NounPhrase
 
@@ -458,7 +456,7 @@ def test_running_out_of_memory_neither_spoils_nor_shrinks_the_next_request() -> 
 
 def test_warming_up_finds_what_fits_and_requests_start_there() -> None:
     bench = Bench(most_values=2 * values_at(1024))
-    bench.runner.warm_up([0.0] * 4, bench.forward)
+    bench.runner.warm_up(0.0, lambda _: bench.forward)
     assert bench.runner.top == onboard.Rung(2, 1024)
     bench.seen = []
     bench.runner.over([1.0] * 4, bench.forward)
@@ -508,9 +506,9 @@ def test_the_budget_is_checked_between_batches_and_ends_the_ladder_and_warming_u
     bench.network.register_forward_pre_hook(lambda *_: setattr(bench, "now", bench.now + 1.0), prepend=True)
     with pytest.raises(ModelTimeoutError, match="0 of 4 items"):
         bench.runner.over([1.0] * 4, bench.forward)
-    bench = Bench(batch=1, budget_s=0.5)
-    bench.network.register_forward_hook(lambda *_: setattr(bench, "now", bench.now + 7.0))
-    assert bench.runner.warm_up([0.0, 0.0], bench.forward) == 14.0
+    bench = Bench(most_values=values_at(1024), batch=2, budget_s=0.5)
+    bench.network.register_forward_pre_hook(lambda *_: setattr(bench, "now", bench.now + 7.0), prepend=True)
+    assert bench.runner.warm_up(0.0, lambda _: bench.forward) == 21.0  # a batch of two, then one by one
 
 
 def test_outputs_that_are_no_numbers_are_refused() -> None:

@@ -61,6 +61,19 @@ def scene(left: int, top: int, right: int, bottom: int, colour: tuple[int, int, 
     return rgb
 
 
+KINDS = ("qwen2_5_vl", "qwen3_vl")
+LEFT, RIGHT = (20, 30, 60, 80), (110, 10, 170, 50)
+CUP_LEFT, CUP_RIGHT = scene(*LEFT, colour=(220, 40, 40)), scene(*RIGHT, colour=(40, 220, 240))
+# 180 x 100 pixels become 168 x 112 for patches of 14 merged two by two: each side to the nearest multiple of 28.
+RESIZED = (168, 112)
+
+
+def written(kind: str, box: tuple[int, ...]) -> list[int]:
+    """A box as a model of one of KINDS writes it."""
+    across, down = RESIZED if kind == "qwen2_5_vl" else (1000, 1000)
+    return [round(v * s) for v, s in zip(box, (across / WIDTH, down / HEIGHT) * 2, strict=True)]
+
+
 def qwen_folder(
     folder: Path,
     kind: str,
