@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.labelling.case_lines import Maker, case_line, checked_kind, checked_truth
+from spatial_vlm_lab.labelling.case_lines import Maker, case_line, check_sentence, checked_kind, checked_truth
 from spatial_vlm_lab.labelling.label_file import LabelFile, LabelLine, replace_file, words_of
 from spatial_vlm_lab.labelling.label_sources import FrameToLabel, LabelSource
-from spatial_vlm_lab.labelling.sentences import check_sentence
 from spatial_vlm_ros.errors import (
     FileChangedError,
     FileError,
@@ -28,8 +27,7 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleCaseError,
 )
-from spatial_vlm_ros.evaluation.labelling.ground import Ground, ground_of
-from spatial_vlm_ros.evaluation.labelling.proposal import proposed, same_truth
+from spatial_vlm_ros.evaluation.truth_proposal import Ground, ground_of, proposed, same_truth
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb
@@ -70,22 +68,15 @@ class LabelLooks:
 
     Args:
         frame_of_reference: used if the words state none.
+
+    Attributes:
+        look: number of a frame and a sentence → what they look like.
     """
 
     def __init__(self, source: LabelSource, resolver: Resolver, frame_of_reference: FrameOfReference | None) -> None:
         self._source, self._resolver, self._reference = source, resolver, frame_of_reference
-        self._frames: OrderedDict[int, tuple[FrameToLabel, ObservedFrame] | SpatialVlmError] = OrderedDict()
-        self._looks: OrderedDict[tuple[int, str], LabelLook] = OrderedDict()
-
-    def look(self, frame: int, words: str) -> LabelLook:
-        """What a sentence on a frame looks like."""
-        key = frame, words
-        if key not in self._looks:
-            self._looks[key] = self._looked(frame, words)
-            while len(self._looks) > _LOOKS_KEPT:
-                self._looks.popitem(last=False)
-        self._looks.move_to_end(key)
-        return self._looks[key]
+        self._loaded = lru_cache(_FRAMES_KEPT)(self._load)
+        self.look = lru_cache(_LOOKS_KEPT)(self._look)
 
     def rgb(self, frame: int) -> Rgb | None:
         """The colour image of a frame; None if it cannot be read."""
@@ -97,24 +88,17 @@ class LabelLooks:
         loaded = self._loaded(frame)
         return not isinstance(loaded, SpatialVlmError) and loaded[0].detections is not None
 
-    def _loaded(self, frame: int) -> tuple[FrameToLabel, ObservedFrame] | SpatialVlmError:
-        if frame not in self._frames:
-            found: tuple[FrameToLabel, ObservedFrame] | SpatialVlmError
-            try:
-                there = self._source.load(frame)
-                found = there, self._resolver.look_at(there.frame, there.detections)
-            except SpatialVlmError as error:
-                found = error
-            except Exception as error:  # a fault of ours costs one frame, not the page
-                _log.exception("unexpected exception while reading frame %s", self._source.names[frame])
-                found = InternalError.of(error)
-            self._frames[frame] = found
-            while len(self._frames) > _FRAMES_KEPT:
-                self._frames.popitem(last=False)
-        self._frames.move_to_end(frame)
-        return self._frames[frame]
+    def _load(self, frame: int) -> tuple[FrameToLabel, ObservedFrame] | SpatialVlmError:
+        try:
+            there = self._source.load(frame)
+            return there, self._resolver.look_at(there.frame, there.detections)
+        except SpatialVlmError as error:
+            return error
+        except Exception as error:  # a fault of ours costs one frame, not the page
+            _log.exception("unexpected exception while reading frame %s", self._source.names[frame])
+            return InternalError.of(error)
 
-    def _looked(self, frame: int, words: str) -> LabelLook:
+    def _look(self, frame: int, words: str) -> LabelLook:
         loaded = self._loaded(frame)
         if isinstance(loaded, SpatialVlmError):
             return LabelLook(None, problem=str(loaded))
@@ -304,9 +288,8 @@ class LabelSession:
             if words is not None and words != entry.words:
                 raise StaleCaseError(f"the page shows {words!r}, but case {number + 1} is {entry.words!r} now")
             if seen is not None and seen != entry.seen:
-                raise StaleCaseError(
-                    "this case was changed elsewhere, such as in another tab, since the page showed it"
-                )
+                elsewhere = "this case was changed elsewhere, such as in another tab, since the page showed it"
+                raise StaleCaseError(elsewhere)
             look = self._looks.look(entry.frame, entry.words)
             known = {one.id for one in look.detections} | _named_in(entry.truth)
             with_place = look.ground is not None and look.ground.frame_id is not None
@@ -343,9 +326,8 @@ class LabelSession:
             if not 0 <= frame < len(self._source.names):
                 raise InputError("frame", str(frame), "a frame of the page", "reload the page")
             if any(entry.frame == frame and entry.words == words for entry in self._entries):
-                raise InputError(
-                    "sentence", repr(words), "a new sentence for this frame", "choose the existing one in the list"
-                )
+                repair = "choose the existing one in the list"
+                raise InputError("sentence", repr(words), "a new sentence for this frame", repair)
             entry = _Entry(frame, words)
             last = max((n for n, one in enumerate(self._entries) if one.frame <= frame), default=-1)
             self._entries.insert(last + 1, entry)
