@@ -29,10 +29,9 @@ import numpy as np
 from benchmarks.bags import COLOUR, DEPTH, SAID, SMALL, worlds, write_bag, write_truth
 from benchmarks.harness import Claim, finish, option, table
 from spatial_vlm_lab.engine.case_shards import plan_cases, run_configuration
+from spatial_vlm_lab.engine.engines import Engine, LocalEngine
 from spatial_vlm_lab.engine.evaluate_cases import CaseSetup
-from spatial_vlm_lab.engine.local import LocalEngine
 from spatial_vlm_lab.engine.run import evaluate_shards
-from spatial_vlm_lab.engine.workers import Engine
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.evaluation.bags.reader import open_bag
@@ -200,7 +199,7 @@ def small_bags(folder: Path, count: int) -> dict[str, float]:
 
 def efficiency(folder: Path, frames: int) -> dict[str, float]:
     """Shards per second of two workers against twice those of one, after start-up, locally and on Ray."""
-    from spatial_vlm_lab.engine.ray_engine import RayEngine
+    from spatial_vlm_lab.engine.engines import RayEngine
 
     seen = worlds(WORLDS, OBJECTS)
     count = 24

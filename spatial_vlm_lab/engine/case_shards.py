@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans an evaluation: cuts models and sources into shards, each with a hash of its input.
+"""Plans an evaluation: cuts models and sources into shards, each with a hash of its input; and reads parts of bags.
 
 Frames are cut into batches of images, large bags into parts by their chunks, small bags are one shard each. The plan
 depends only on sources, truth and models.
+
+A part of a bag gives the same frames as the whole bag. Only the chunks of the part are read, and before them what still
+holds in it: static transforms, the transforms that are kept, the last camera info.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import enum
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -20,20 +25,20 @@ from typing import Any
 
 import spatial_vlm_lab
 import spatial_vlm_ros
-from spatial_vlm_lab.engine.bag_window import BagPart, bytes_before, place_of, recording_lag
 from spatial_vlm_lab.engine.shards import Shard, digest
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.rows import COLUMNS
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.reader import Bag, BagMessage, open_bag
 from spatial_vlm_ros.evaluation.bags.topics import choose_roles
+from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, TF_MESSAGE
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.engine.remote_bag import files_of, is_indexed, summary_bytes
 from spatial_vlm_ros.evaluation.engine.uris import facts_of, is_remote, local_path, name_of
 from spatial_vlm_ros.files.reading import sha256_of
 from spatial_vlm_ros.parameters import Settings
-from spatial_vlm_ros.streams.frame_assembler import RGB, SECOND
+from spatial_vlm_ros.streams.frame_assembler import RGB, SECOND, STATIC_TRANSFORMS, stamp_of
 from spatial_vlm_ros.types import FrameOfReference
 
 FRAMES_IN_SHARD = 32
@@ -41,6 +46,21 @@ BYTES_IN_SHARD = 256 * 1024 * 1024
 """Of a bag's chunks; a bag of less than twice as many is one shard."""
 _READERS = 16  # threads that hash files or ask stores
 _MOST_FILES = 10_000  # of one frame
+LEAD_NS = 3 * SECOND
+"""Messages of all topics are read from so long before a part's first image on: its partners may come before it."""
+LAG_NS = 30 * SECOND
+"""... and until so long after its last image, at most: detectors are slow. Reading ends with the last image's case."""
+_IN_STEP_NS = SECOND  # by which recording may lag behind stamps by more or less within one bag
+_PROBES = 7  # chunks that are looked at
+
+
+@dataclass(frozen=True)
+class BagPart:
+    """A part of a bag: its images were recorded from `first_ns` to `last_ns`; transforms are kept for `cache_ns`."""
+
+    first_ns: int
+    last_ns: int
+    cache_ns: int
 
 
 @dataclass(frozen=True)
@@ -76,13 +96,15 @@ def plan_cases(
     """
     with ThreadPoolExecutor(_READERS) as readers:
         cut = list(readers.map(lambda source: _pieces(source, config, frames_in_shard, bytes_in_shard), sources))
-    return [
-        Shard(source.uri, piece.name, piece.titles, digest([model_identity(model), piece.content]),
-              CaseWork(source.uri, _placed(source), model, piece.cases, piece.part))
-        for model in models
-        for source, pieces in zip(sources, cut, strict=True)
-        for piece in pieces
-    ]  # fmt: skip
+    shards = []
+    for model in models:
+        for source, pieces in zip(sources, cut, strict=True):
+            for piece in pieces:
+                titles = tuple(f"{case.frame or case.stamp_ns}: {case.instruction}" for case in piece.cases)
+                work = CaseWork(source.uri, _placed(source), model, piece.cases, piece.part)
+                content = digest([model_identity(model), piece.content])
+                shards.append(Shard(source.uri, piece.name, titles, content, work))
+    return shards
 
 
 def _placed(source: Source) -> Source:
@@ -136,10 +158,6 @@ class _Piece:
     cases: tuple[Case, ...]
     content: str
     part: BagPart | None = None
-
-    @property
-    def titles(self) -> tuple[str, ...]:
-        return tuple(f"{case.frame or case.stamp_ns}: {case.instruction}" for case in self.cases)
 
 
 def _pieces(source: Source, config: Settings, frames_in_shard: int, bytes_in_shard: int) -> list[_Piece]:
@@ -198,13 +216,15 @@ def _cut(
     images = [chunk for chunk in chunks if colour in chunk.topics]
     if lag is None or sum(chunk.size for chunk in chunks) < 2 * most:
         return []
-    starts, sizes = bytes_before(chunks)
+    ordered = sorted(chunks, key=lambda chunk: chunk.start_ns)
+    starts, before = [chunk.start_ns for chunk in ordered], [0, *itertools.accumulate(chunk.size for chunk in ordered)]
     first, last = min(chunk.start_ns for chunk in images), max(chunk.end_ns for chunk in images)
     groups: dict[int, list[Case]] = {}
     outside = []
     for case in sorted(cases, key=lambda case: case.stamp_ns):
         if first - lag[1] <= case.stamp_ns <= last - lag[0]:
-            groups.setdefault(place_of(case.stamp_ns + lag[0], starts, sizes) // most, []).append(case)
+            place = before[max(bisect.bisect_right(starts, case.stamp_ns + lag[0]) - 1, 0)]
+            groups.setdefault(place // most, []).append(case)
         else:
             outside.append(case)
     cache_ns = int(config.streams.transform_cache * SECOND)
@@ -223,6 +243,61 @@ def _may_be_cut(uri: str, most: int) -> bool:
         return large and all(file.endswith(".mcap") and is_indexed(file) for file in messages)
     except FileError:
         return False
+
+
+# ------------------------------------------------------------------------------------------------ parts of bags
+
+
+class BagWindow(Bag):
+    """An open part of a bag; see Bag."""
+
+    def __init__(self, path: str | Path, part: BagPart) -> None:
+        super().__init__(path)
+        self.part = part
+
+    def messages(
+        self, names: Collection[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[BagMessage]:
+        """Yield the messages that the part's frames need, in recording order."""
+        del start_ns, stop_ns
+        wanted = set(self.topics if names is None else names)
+        begin = self.part.first_ns - LEAD_NS
+        yield from sorted(self._before(wanted, begin), key=lambda message: message.log_ns)
+        yield from super().messages(wanted, begin, self.part.last_ns + LAG_NS)
+
+    def _before(self, wanted: set[str], begin: int) -> Iterator[BagMessage]:
+        """What was recorded before the part and still holds in it."""
+        moving = {name for name in wanted if self.topics[name] == TF_MESSAGE}
+        static = {name for name in moving if name.endswith(STATIC_TRANSFORMS)}
+        yield from super().messages(static, None, begin)
+        yield from super().messages(moving - static, begin - self.part.cache_ns, begin)
+        for name in sorted(name for name in wanted if self.topics[name] == CAMERA_INFO):
+            before = [chunk for chunk in self.chunks() if name in chunk.topics and chunk.start_ns < begin]
+            if before:
+                newest = max(before, key=lambda chunk: (chunk.end_ns, chunk.start_ns))
+                yield from deque(super().messages({name}, newest.start_ns, begin), maxlen=1)
+
+
+def recording_lag(bag: Bag, topic: str) -> tuple[int, int] | None:
+    """Least and most nanoseconds by which messages of a topic were recorded after their stamps.
+
+    First, last and some messages between are looked at. None if the lag is not the same throughout, as in a bag
+    whose time is set back: then no part of it can be found by stamps.
+    """
+    chunks = [chunk for chunk in bag.chunks() if topic in chunk.topics]
+    if not chunks:
+        return None
+    places = sorted({round(k * (len(chunks) - 1) / (_PROBES - 1)) for k in range(_PROBES)})
+    lags = []
+    for place in places:
+        chunk = chunks[place]
+        try:
+            seen = [m.log_ns - stamp_of(m.decode()) for m in bag.messages({topic}, chunk.start_ns, chunk.end_ns + 1)]
+        except SpatialVlmError:
+            return None
+        lags += seen
+    least, most = min(lags), max(lags)
+    return (least, most) if most - least <= _IN_STEP_NS else None
 
 
 # ------------------------------------------------------------------------------------------------ hashes
@@ -259,27 +334,21 @@ def _frame_hash(folder: Path) -> str:
     """Hash of names and bytes of the files of a frame; of one that cannot be read, of that."""
     try:
         files = sorted(file for file in folder.rglob("*") if file.is_file())[:_MOST_FILES]
-        return digest([[str(file.relative_to(folder)), _file_hash(file)] for file in files])
-    except FileError as error:
-        return f"unreadable: {error.got}"
     except OSError as error:
         return f"unreadable: {error.strerror}"
+    return digest([[str(file.relative_to(folder)), _file_hash(file)] for file in files])
 
 
 def _mask_hashes(cases: Sequence[Case], folder: Path) -> list[list[str]]:
     names = {case.expect.mask for case in cases if case.expect is not None and case.expect.mask is not None}
-    return [[name, _state_or_hash(folder / name)] for name in sorted(names)]
-
-
-def _state_or_hash(path: Path) -> str:
-    try:
-        return _file_hash(path)
-    except FileError as error:
-        return f"unreadable: {error.got}"
+    return [[name, _file_hash(folder / name)] for name in sorted(names)]
 
 
 def _file_hash(path: Path) -> str:
-    return sha256_of(path, "check its permissions")
+    try:
+        return sha256_of(path, "check its permissions")
+    except FileError as error:
+        return f"unreadable: {error.got}"
 
 
 def _files_state(value: str) -> list[list[Any]]:

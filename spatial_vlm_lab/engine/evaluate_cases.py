@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluates models on sources in shards into a folder; combines plan, setup and configuration."""
+"""Evaluates models on sources in shards into a folder; combines plan, setup and configuration.
+
+Models are loaded once in each worker. One image is lifted once for all its sentences; while they are answered, a thread
+reads and decodes the next images.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spatial_vlm_lab.engine.bag_window import BagWindow
-from spatial_vlm_lab.engine.case_shards import CaseWork, plan_cases, run_configuration
+from spatial_vlm_lab.engine.case_shards import BagWindow, CaseWork, plan_cases, run_configuration
+from spatial_vlm_lab.engine.engines import Engine
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards
 from spatial_vlm_lab.engine.shards import Outcome, Row, Shard, ShardAnswers
-from spatial_vlm_lab.engine.workers import Engine
 from spatial_vlm_lab.scoring.bag_cases import images_of_bag
 from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
@@ -20,10 +23,6 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.types import FrameOfReference
-
-# Answers and judges the cases of a shard. Models are loaded once in each worker, images are decoded ahead.
-#
-# One image is lifted once for all its sentences; while they are answered, a thread reads and decodes the next images.
 
 
 @dataclass(frozen=True)
@@ -78,18 +77,15 @@ class CaseTask:
         return ShardAnswers(tuple(rows[id(case)] for case in work.cases), tuple(notes))
 
     def _images(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
+        """Images of a source; what is not found in a part of a bag is looked for in all of it."""
+        source, config, is_given = work.source, self._setup.config, work.model.is_given
         if work.part is None:
-            return images_of(work.source, work.cases, self._setup.config, work.model.is_given, note)
-        return self._of_part(work, note)
-
-    def _of_part(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
-        """Images of a part of a bag; what is not found there is looked for in all of it."""
-        source, missing = work.source, {id(case): case for case in work.cases}
+            yield from images_of(source, work.cases, config, is_given, note)
+            return
+        missing = {id(case): case for case in work.cases}
         damage: FileError | None = None
-        assert work.part is not None  # noqa: S101
         with BagWindow(source.uri, work.part) as bag:
-            found = images_of_bag(bag, work.cases, self._setup.config, source.topics, work.model.is_given, _say_nothing)
-            for case, image in found:
+            for case, image in images_of_bag(bag, work.cases, config, source.topics, is_given, lambda _: None):
                 if isinstance(image.problem, FileError):
                     damage = image.problem
                 elif image.problem is not None:  # no image of the part has its stamp
@@ -102,12 +98,7 @@ class CaseTask:
             note(f"the bag is damaged: {damage}; later cases in the same part are not judged")
         if missing:
             note(f"{len(missing)} cases have stamps without a nearby image; the whole bag was read for them")
-            cases = tuple(missing.values())
-            yield from images_of(source, cases, self._setup.config, work.model.is_given, note)
-
-
-def _say_nothing(words: str) -> None:
-    del words
+            yield from images_of(source, tuple(missing.values()), config, is_given, note)
 
 
 def evaluate_cases(
@@ -128,7 +119,7 @@ def evaluate_cases(
         models: the models to ask.
         config: configuration of the resolver, and of how messages become frames.
         folder: path or URI, new or of the same evaluation.
-        engine: `local.LocalEngine` or `ray_engine.RayEngine`.
+        engine: `engines.LocalEngine` or `engines.RayEngine`.
         frame_of_reference: used if the words state none.
         resume: whether to keep existing parts of the folder.
         watch: called after every shard, with the total number of shards.

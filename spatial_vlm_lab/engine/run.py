@@ -26,25 +26,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from spatial_vlm_lab.engine.parts import (
+from spatial_vlm_lab.engine.engines import Engine
+from spatial_vlm_lab.engine.shards import (
+    NotEvaluated,
+    Outcome,
+    Row,
     RowFields,
-    check_pyarrow,
+    Setup,
+    Shard,
+    ShardAnswers,
+    digest,
+    needed_parquet,
     part_answers,
     part_bytes,
     part_name,
     write_merged,
 )
-from spatial_vlm_lab.engine.shards import (
-    NotEvaluated,
-    Outcome,
-    Row,
-    Setup,
-    Shard,
-    ShardAnswers,
-    configuration_digest,
-)
 from spatial_vlm_lab.engine.store import ResultStore, open_store
-from spatial_vlm_lab.engine.workers import Engine
 from spatial_vlm_ros.errors import FolderInUseError, RunMismatchError, StoreError
 from spatial_vlm_ros.evaluation.engine.uris import told
 
@@ -254,14 +252,19 @@ def evaluate_shards(
     Returns:
         The result; the rows are in `rows.parquet` of the folder, and `run_rows` reads them.
     """
-    check_pyarrow()
+    needed_parquet()
     store = open_store(str(folder))
     with FolderLock(store) as lock:
-        configured = configuration_digest(configuration)
+        configured = digest(dict(configuration))
         _check_folder(store, configured, configuration, resume)
         store.tidy()
         keys = [shard.key(configured) for shard in shards]
-        store.write(RUN, _plan_bytes(configuration, configured, shards, keys))
+        planned = [
+            {"key": key, "source": shard.source, "name": shard.name, "cases": len(shard.cases)}
+            for shard, key in zip(shards, keys, strict=True)
+        ]
+        plan = {"digest": configured, "configuration": dict(configuration), "shards": planned}
+        store.write(RUN, _json(plan))
         there = store.names("parts") if resume else set()
         due: dict[str, Shard] = {}
         kept, fields = 0, RowFields()
@@ -273,8 +276,7 @@ def evaluate_shards(
                 fields.add(answers.rows)
                 kept += 1
         missing: dict[str, NotEvaluated] = {}
-        seconds = 0.0
-        stored = kept
+        seconds, stored = 0.0, kept
         for outcome in engine.run(setup, list(due.values())):
             key = outcome.shard.key(configured)
             if isinstance(outcome, NotEvaluated):
@@ -282,11 +284,10 @@ def evaluate_shards(
             else:
                 lock.check()
                 fields.add(outcome.answers.rows)
-                count = len(shards)
                 try:
                     store.write(part_name(key), part_bytes(outcome.answers, key))
                 except StoreError as error:
-                    done = f"{stored} of {count} parts are stored and kept"
+                    done = f"{stored} of {len(shards)} parts are stored and kept"
                     repair = f"{error.repair.rstrip('.')}; then run the same command with --resume: {done}."
                     raise StoreError(error.uri, error.reason.removeprefix(f"{error.uri}: "), repair) from error
                 stored += 1
@@ -326,20 +327,15 @@ def _check_folder(store: ResultStore, configured: str, configuration: Mapping[st
             raise RunMismatchError(store.uri, f"holds something else: {listed}", f"{other.capitalize()}.")
         return
     if plan["digest"] != configured:
-        changed = _differences(plan["configuration"], configuration)
-        reason = f"holds an evaluation of another configuration: {changed}"
+        before = plan["configuration"]
+        names = sorted(name for name in {*before, *configuration} if before.get(name) != configuration.get(name))
+        changed = ", ".join(f"{name} was {json.dumps(before.get(name))[:80]}" for name in names[:3])
+        reason = f"holds an evaluation of another configuration: {changed or 'its format differs'}"
         raise RunMismatchError(store.uri, reason, f"{other.capitalize()}, or use the same models, options and version.")
     if not resume:
         done = len(store.names("parts") & {f"{shard['key']}.parquet" for shard in plan["shards"]})
         reason = f"holds {done} of {len(plan['shards'])} parts of this evaluation"
         raise RunMismatchError(store.uri, reason, f"Continue it with --resume, or {other}.")
-
-
-def _differences(before: Any, now: Mapping[str, Any]) -> str:
-    if not isinstance(before, dict):
-        return "it cannot be read"
-    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    return ", ".join(f"{name} was {json.dumps(before.get(name))[:80]}" for name in names[:3]) or "its format differs"
 
 
 def _plan(store: ResultStore) -> dict[str, Any] | None:
@@ -354,16 +350,6 @@ def _plan(store: ResultStore) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         pass
     raise RunMismatchError(store.uri, f"holds a {RUN} that is damaged", "Choose another folder with --out.")
-
-
-def _plan_bytes(
-    configuration: Mapping[str, Any], configured: str, shards: Sequence[Shard], keys: Sequence[str]
-) -> bytes:
-    listed = [
-        {"key": key, "source": shard.source, "name": shard.name, "cases": len(shard.cases)}
-        for shard, key in zip(shards, keys, strict=True)
-    ]
-    return _json({"digest": configured, "configuration": dict(configuration), "shards": listed})
 
 
 def _json(value: Any) -> bytes:

@@ -12,8 +12,9 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.engine.uris import filesystem, is_remote, joined, local_path, name_of, told
@@ -83,42 +84,20 @@ class LocalStore:
     def write(self, name: str, data: bytes) -> None:
         """See ResultStore."""
         with told(joined(self.uri, name)):
-            half = self._half(name, data)
-            try:
-                half.replace(self._folder / name)
-            except BaseException:
-                half.unlink(missing_ok=True)
-                raise
-            _sync_folder((self._folder / name).parent)
+            self._put(name, lambda file: file.write(data), Path.replace)
 
     def write_from(self, name: str, path: Path) -> None:
         """See ResultStore."""
-        with told(joined(self.uri, name)):
-            target = self._folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            half = self._half_of(target)
-            try:
-                with path.open("rb") as source, half.open("xb") as written:
-                    shutil.copyfileobj(source, written)
-                    written.flush()
-                    os.fsync(written.fileno())
-                half.replace(target)
-            except BaseException:
-                half.unlink(missing_ok=True)
-                raise
-            _sync_folder(target.parent)
+        with told(joined(self.uri, name)), path.open("rb") as source:
+            self._put(name, lambda file: shutil.copyfileobj(source, file), Path.replace)
 
     def create(self, name: str, data: bytes) -> bool:
         """See ResultStore. A link to what is written is made, so that the new file is whole from the beginning."""
         with told(joined(self.uri, name)):
-            half = self._half(name, data)
             try:
-                _link(half, self._folder / name)
+                self._put(name, lambda file: file.write(data), _link)
             except FileExistsError:
                 return False
-            finally:
-                half.unlink(missing_ok=True)
-            _sync_folder((self._folder / name).parent)
             return True
 
     def remove(self, name: str) -> None:
@@ -140,24 +119,20 @@ class LocalStore:
                 if pid == str(os.getpid()) or not Path("/proc", pid).exists():
                     half.unlink(missing_ok=True)
 
-    @staticmethod
-    def _half_of(target: Path) -> Path:
-        return target.with_name(f"{HALF}{os.getpid()}-{secrets.token_hex(8)}")
-
-    def _half(self, name: str, data: bytes) -> Path:
-        """The bytes, synced, under a name of their own beside their place."""
+    def _put(self, name: str, fill: Callable[[BinaryIO], object], take_name: Callable[[Path, Path], object]) -> None:
+        """Write a file, synced, under a name of its own beside its place, then give it its name."""
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        half = self._half_of(target)
+        half = target.with_name(f"{HALF}{os.getpid()}-{secrets.token_hex(8)}")
         try:
             with half.open("xb") as file:
-                file.write(data)
+                fill(file)
                 file.flush()
                 os.fsync(file.fileno())
-        except BaseException:
+            take_name(half, target)
+        finally:
             half.unlink(missing_ok=True)
-            raise
-        return half
+        _sync_folder(target.parent)
 
 
 class RemoteStore:

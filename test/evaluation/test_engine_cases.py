@@ -26,10 +26,9 @@ from waiting import DEADLINE
 
 from spatial_vlm_lab.engine import case_shards
 from spatial_vlm_lab.engine.ahead import made_ahead
-from spatial_vlm_lab.engine.bag_window import recording_lag
-from spatial_vlm_lab.engine.case_shards import CaseWork, plan_cases, run_configuration
+from spatial_vlm_lab.engine.case_shards import BagWindow, CaseWork, plan_cases, recording_lag, run_configuration
+from spatial_vlm_lab.engine.engines import LocalEngine
 from spatial_vlm_lab.engine.evaluate_cases import CaseSetup
-from spatial_vlm_lab.engine.local import LocalEngine
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_lab.engine.shards import Row, Shard
 from spatial_vlm_lab.scoring import truth_file
@@ -174,11 +173,9 @@ def test_parts_of_a_bag_give_the_rows_of_all_of_it(megabytes: float, bag: Source
 
 
 def test_a_part_reads_its_own_chunks_alone(bag: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spatial_vlm_lab.engine.bag_window.LEAD_NS", 0)
+    monkeypatch.setattr("spatial_vlm_lab.engine.case_shards.LEAD_NS", 0)
     shards = plan_cases([bag], GIVEN, SETTINGS, bytes_in_shard=600_000)
     part = shards[len(shards) // 2].payload.part
-    from spatial_vlm_lab.engine.bag_window import BagWindow
-
     with BagWindow(bag.uri, part) as window, open_bag(bag.uri) as whole:
         heavy = [m.log_ns for m in window.messages() if m.topic.endswith("/image")]
         images = [m.log_ns for m in whole.messages() if m.topic.endswith("/image")]
@@ -310,9 +307,9 @@ def test_what_is_not_taken_is_closed_with_its_thread() -> None:
 
     ahead = made_ahead(items())
     next(ahead)
-    ahead.close()  # type: ignore[attr-defined]
+    ahead.close()
     assert closed.is_set()
-    assert "made-ahead" not in {thread.name for thread in threading.enumerate()}
+    assert not any(thread.name.startswith("made-ahead") for thread in threading.enumerate())
 
 
 def test_the_truth_of_many_bags_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,17 +373,16 @@ def test_options_that_do_not_fit_are_refused(frames: Path, tmp_path: Path, monke
 _ENDED_MIDWAY = """
 import os, signal, sys
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_lab.engine import case_shards
-from spatial_vlm_lab.engine import workers
+from spatial_vlm_lab.engine import case_shards, engines
 
-answer = workers.ShardWorker.answer
+answer = engines.ShardWorker.answer
 
 def ended(self, shard):
     if shard.name.endswith("f1"):
         os.kill(os.getpid(), int(sys.argv[1]))
     return answer(self, shard)
 
-workers.ShardWorker.answer = ended
+engines.ShardWorker.answer = ended
 case_shards.plan_cases.__defaults__ = (1, 2**30)  # frames and bytes in a shard
 main(sys.argv[2:])
 """

@@ -22,11 +22,10 @@ from engine_bags import COUNT, stamp_of, write_bag, write_truth
 from engine_tasks import CONFIGURATION, DiesAtStart, MadeUp, contents, shards_of
 from s3_server import S3Server, put, running_server
 
+from spatial_vlm_lab.engine.engines import ATTEMPTS, LocalEngine
 from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
-from spatial_vlm_lab.engine.local import LocalEngine
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_lab.engine.store import LocalStore, open_store
-from spatial_vlm_lab.engine.workers import ATTEMPTS
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.errors import EngineUnavailableError, FileError, InputError, RunMismatchError, StoreError
@@ -249,8 +248,8 @@ _FROM_A_STORE = """
 import sys
 from spatial_vlm_lab.engine import case_shards
 from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
-from spatial_vlm_lab.engine.local import LocalEngine
-from spatial_vlm_lab.engine.ray_engine import RayEngine
+from spatial_vlm_lab.engine.engines import LocalEngine
+from spatial_vlm_lab.engine.engines import RayEngine
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.parameters import Settings
