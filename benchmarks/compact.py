@@ -33,7 +33,7 @@ import numpy as np
 
 from benchmarks.harness import REPETITIONS, Claim, alternate, finish, table
 from benchmarks.simulator import questions
-from spatial_vlm_lab.training.split import read_split
+from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import load_grounder

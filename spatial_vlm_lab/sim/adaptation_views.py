@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from spatial_vlm_lab.adaptation.labelled_view import BoxXyxy, LabelledObject, LabelledView, RelationLabel
+from spatial_vlm_lab.adaptation.views import BoxXyxy, LabelledObject, LabelledView, RelationLabel
 from spatial_vlm_lab.sim.relation_pairs import PAIR_RELATIONS, RelationView, relation_view
 from spatial_vlm_lab.sim.training_frames import training_view, training_world
 from spatial_vlm_ros.sim.cameras import camera_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spatial_vlm_lab.engine.ahead import computed_ahead
+from spatial_vlm_lab.training.loop import TrainingLoop
 from spatial_vlm_ros.errors import DependencyError, InputError
 from spatial_vlm_ros.files.writing import written_by_name
 from spatial_vlm_ros.geometry.image_height import is_contrary
@@ -164,26 +166,30 @@ def trained(
     torch.manual_seed(settings.seed)
     network = RelationNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
-    warm, losses = max(settings.steps // 20, 1), []
-    for step, (seen, holds, weights) in enumerate(_batches(views, settings)):
-        rate = settings.rate * min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * step / settings.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    trained_values, warm, losses = list(network.parameters()), max(settings.steps // 20, 1), []
+
+    def rates(step: int) -> list[float]:
+        return [settings.rate * min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * step / settings.steps))]
+
+    def learn(_: int) -> float:
+        seen, holds, weights = next(coming)
         truth, weight = torch.from_numpy(holds), torch.from_numpy(weights)
         images = (torch.from_numpy(one).to(memory_format=torch.channels_last) for one in (seen.planes, seen.whole))
         with torch.autocast("cpu", torch.bfloat16):  # a third less time on processors with bfloat16 instructions
             output = network(*images, torch.from_numpy(seen.told)).float()
         each = F.binary_cross_entropy_with_logits(output, truth.clamp(min=0.0), reduction="none")
         loss = (each * weight).sum() / weight.sum().clamp(min=1.0)
-        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
-        optimizer.step()
-        losses.append(float(loss.detach()))
-        if (step + 1) % 100 == 0:
-            told(step + 1, float(np.mean(losses)))
-            losses.clear()
+        return float(loss.detach())
+
+    optimizer = torch.optim.AdamW(trained_values, lr=settings.rate, weight_decay=settings.decay)
+    loop = TrainingLoop(trained_values, optimizer, rates, _CLIP, settings.steps)
+    with closing(_batches(views, settings)) as coming:
+        for step in loop.left():
+            losses.append(loop.one_step(learn))
+            if (step + 1) % 100 == 0:
+                told(step + 1, float(np.mean(losses)))
+                losses.clear()
     network.train(False)
     return network
 
@@ -219,7 +225,9 @@ def _groups(view: PairsOfImage) -> npt.NDArray[np.int64]:
     return found
 
 
-def _batches(views: Sequence[PairsOfImage], settings: JudgeTraining) -> Iterator[tuple[JudgeInput, Floats, Floats]]:
+def _batches(
+    views: Sequence[PairsOfImage], settings: JudgeTraining
+) -> Generator[tuple[JudgeInput, Floats, Floats], None, None]:
     """Iterate over batches: input, truth and label weights; the next ones are prepared while one is trained."""
     rng = np.random.default_rng(settings.seed)
     ends, weights = np.cumsum([len(view.boxes) for view in views]), label_weights(views)
@@ -243,20 +251,16 @@ def _batches(views: Sequence[PairsOfImage], settings: JudgeTraining) -> Iterator
             holds[side] = holds[side] if holds[side] == _NO_LABEL else 1.0 - holds[side]
         return seen, holds, weights[at][row]
 
-    def make(rows: list[int], seeds: list[int]) -> tuple[JudgeInput, Floats, Floats]:
-        seen, holds, weight = zip(*map(one, rows, seeds), strict=True)
+    def make(drawn: tuple[list[int], list[int]]) -> tuple[JudgeInput, Floats, Floats]:
+        seen, holds, weight = zip(*map(one, *drawn), strict=True)
         return stacked(seen), np.stack(holds), np.stack(weight)
 
-    def drawn() -> tuple[list[int], list[int]]:
-        return rng.integers(ends[-1], size=settings.batch).tolist(), rng.integers(2**32, size=settings.batch).tolist()
-
-    with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(make, *drawn()) for _ in range(min(_AHEAD, settings.steps))]
-        for step in range(settings.steps):
-            batch = waiting.pop(0).result()
-            if step + _AHEAD < settings.steps:
-                waiting.append(pool.submit(make, *drawn()))
-            yield batch
+    size = settings.batch
+    drawn = (
+        (rng.integers(ends[-1], size=size).tolist(), rng.integers(2**32, size=size).tolist())
+        for _ in range(settings.steps)
+    )
+    return computed_ahead(make, drawn, _AHEAD, threads=2)
 
 
 def _shaken(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from spatial_vlm_lab.training.shards import Labelled, LabelledImage, Vocabulary
+from spatial_vlm_lab.training.images import Labelled, LabelledImage, Vocabulary
 from spatial_vlm_ros.vlm.compact.configuration import CompactConfig, config_of
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec
 

@@ -15,24 +15,37 @@ from hypothesis import strategies as st
 pytest.importorskip("compact_cases")
 import compact_cases as cases
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from spatial_vlm_lab.sim.training_frames import vocabulary
-from spatial_vlm_lab.training.batches import Batches, make_batch
+from spatial_vlm_lab.training.batches import (
+    Batches,
+    TrainingPhrase,
+    draw_phrases,
+    label_phrases,
+    make_batch,
+    modified_phrases,
+)
 from spatial_vlm_lab.training.compact import Told, TrainingRun, TrainingSettings, focal, generalised_iou, rate_at
 from spatial_vlm_lab.training.compact import mask_logits as torch_mask_logits
-from spatial_vlm_lab.training.detecting import detector, torch_network
-from spatial_vlm_lab.training.phrasing import TrainingPhrase, draw_phrases, label_phrases, modified_phrases
-from spatial_vlm_lab.training.scoring import PhraseDetections, average_precision, calibrated, score
-from spatial_vlm_lab.training.shards import (
+from spatial_vlm_lab.training.images import (
     Labelled,
     LabelledImage,
     Samples,
     Vocabulary,
+    read_split,
     read_vocabulary,
     write_shard,
     write_vocabulary,
 )
-from spatial_vlm_lab.training.split import read_split
+from spatial_vlm_lab.training.scoring import (
+    PhraseDetections,
+    average_precision,
+    calibrated,
+    detector,
+    score,
+)
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.vlm.compact.configuration import config_of
 from spatial_vlm_ros.vlm.compact.decoding import (
@@ -234,19 +247,42 @@ def test_bfloat16_learns_nearly_the_same_with_weights_in_float32(tmp_path: Path)
     assert {value.dtype for value in short.model.state_dict().values()} == {torch.float32, torch.int64}
 
 
-def test_a_checkpoint_survives_an_interruption_between_its_renames_and_damage_is_refused(tmp_path: Path) -> None:
-    current, folder = run(tmp_path), tmp_path / "checkpoint"
+def in_four_files(state: Path, folder: Path) -> None:
+    """The state of a run in the form of earlier versions."""
+    with safe_open(state, "pt") as opened:
+        notes = opened.metadata()
+    progress, files = json.loads(notes["progress"]), {"model": {}, "optimizer": {}}
+    for name, value in load_file(state).items():
+        kind, _, rest = name.partition(".")
+        files.setdefault(kind, {})[rest.replace(".", "/") if kind == "optimizer" else rest or "torch"] = value
+    folder.mkdir()
+    for kind, tensors in files.items():
+        save_file(tensors, folder / f"{kind}.safetensors")
+    former = {"step": progress["step"], "settings": json.loads(notes["identity"]), "best": progress["best"]}
+    (folder / "progress.json").write_text(json.dumps(former))
+
+
+def test_checkpoints_of_earlier_versions_go_on_and_damage_is_refused(tmp_path: Path) -> None:
+    current, folder = run(tmp_path / "new"), tmp_path / "former" / "checkpoint"
     current.one_step(batches().batch(0))
     current.save()
-    folder.rename(tmp_path / "checkpoint.old")
-    assert run(tmp_path).step == 1
-    assert json.loads((folder / "progress.json").read_text())["step"] == 1
-    for name in ("model.safetensors", "optimizer.safetensors", "progress.json", "random.safetensors"):
-        whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(b"\x80\x04damaged")
+    state = tmp_path / "new" / "checkpoint" / "state.safetensors"
+    folder.parent.mkdir()
+    in_four_files(state, folder.with_name("checkpoint.old"))  # one was interrupted between two renames
+    for begun in (current, run(tmp_path / "former")):
+        assert begun.step == 1
+        begun.one_step(batches().batch(1))
+    again = run(tmp_path / "former")
+    again.one_step(batches().batch(1))
+    weights, others = current.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    names = ("model.safetensors", "optimizer.safetensors", "progress.json", "random.safetensors")
+    for path in (state, *(folder / name for name in names)):
+        whole = path.read_bytes()
+        path.write_bytes(b"\x80\x04damaged")
         with pytest.raises(FileError, match="train again"):
-            run(tmp_path)
-        (folder / name).write_bytes(whole)
+            run(path.parent.parent)
+        path.write_bytes(whole)
 
 
 def test_the_rate_rises_and_falls() -> None:
@@ -271,13 +307,13 @@ def test_four_images_are_learnt_by_heart(tmp_path: Path) -> None:
         last = run.one_step(batch)
     assert last["total"] < 0.1 * first["total"]
 
-    figures = score(detector(torch_network(run.model), cases.SPEC, least=0.3, with_masks=True), samples, phrases)
+    figures = score(detector(run.model, cases.SPEC, least=0.3, with_masks=True), samples, phrases)
 
     assert set(figures.ap50) == {phrase.text for phrase in phrases} - {"zebra"}
     assert min(figures.ap50.values()) == 1.0
     assert figures.mask_iou > 0.8
     for sample in samples:
-        (nothing,) = detector(torch_network(run.model), cases.SPEC, least=0.3)(sample.rgb, ["zebra"])
+        (nothing,) = detector(run.model, cases.SPEC, least=0.3)(sample.rgb, ["zebra"])
         assert len(nothing.scores) == 0
 
 

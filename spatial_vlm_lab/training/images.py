@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled images in a folder: NumPy arrays without pickle, and JSON. A shard is complete or does not exist.
+"""Labelled images in a folder: NumPy arrays without pickle, and JSON; and which worlds they are of.
+
+A shard is complete or does not exist.
 
 DIR/vocabulary.json                 {"modifiers": [...], "names": {"tin": ["can"], ...}, "withheld": [...]}
-DIR/training_00003.rgb.npy          (N, H, W, 3) uint8 DIR/training_00003.numbers.npy      (N, H, W) uint8, instance
-numbers, 0 = none DIR/training_00003.json             N lists of objects, instance 1 first; written last
+DIR/training_00003.rgb.npy          (N, H, W, 3) uint8
+DIR/training_00003.numbers.npy      (N, H, W) uint8, instance numbers, 0 = none
+DIR/training_00003.json             N lists of objects, instance 1 first; written last
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +26,12 @@ from spatial_vlm_ros.files.reading import check_regular
 from spatial_vlm_ros.files.writing import write_json, writing
 from spatial_vlm_ros.types import Rgb
 
+PARTS = ("training", "validation", "test")
+CALIBRATION = "calibration"
+"""Part with validation seeds, rendered like the test part: settled, from the robot's own camera."""
 _LARGEST = 1 << 26  # bytes of the JSON of a shard: 240 images
 _REPAIR = "remove the shard and render it again with `spatial-vlm train`"
+_SPLIT_REPAIR = "write it like models/compact/split.json"
 
 
 @dataclass(frozen=True)
@@ -73,14 +81,14 @@ class Vocabulary:
 
 def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
     """Write the vocabulary into a folder, which is created if missing."""
-    values = {"modifiers": vocabulary.modifiers, "names": dict(vocabulary.names)}
-    _write(folder / "vocabulary.json", {**values, "withheld": sorted(vocabulary.withheld)})
+    values = {**asdict(vocabulary), "withheld": sorted(vocabulary.withheld)}
+    write_json(folder / "vocabulary.json", values, force=True)
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
     """Read the vocabulary of a folder."""
     path = folder / "vocabulary.json"
-    values = _read(path)
+    values = read_json(path, _REPAIR, _LARGEST)
     try:
         names = {str(name): tuple(str(label) for label in labels) for name, labels in values["names"].items()}
         withheld = frozenset((str(modifier), str(label)) for modifier, label in values["withheld"])
@@ -102,7 +110,7 @@ def write_shard(folder: Path, part: str, number: int, samples: Sequence[Labelled
     for suffix, arrays in ((".rgb.npy", [s.rgb for s in samples]), (".numbers.npy", [s.numbers for s in samples])):
         with writing(path.with_suffix(suffix), force=True) as file:
             np.save(file, np.stack(arrays), allow_pickle=False)
-    _write(path, [[asdict(one) for one in sample.objects] for sample in samples])
+    write_json(path, [[asdict(one) for one in sample.objects] for sample in samples], force=True)
 
 
 class Samples:
@@ -133,7 +141,7 @@ class _Shard:
     """One shard; its arrays stay on disk until they are accessed."""
 
     def __init__(self, path: Path) -> None:
-        values = _read(path)
+        values = read_json(path, _REPAIR, _LARGEST)
         try:
             self.objects = [tuple(_labelled(one) for one in objects) for objects in values]
             for suffix in (".rgb.npy", ".numbers.npy"):
@@ -143,13 +151,8 @@ class _Shard:
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
         n, fits = len(self.objects), self._rgb.dtype == self._numbers.dtype == np.uint8
-        if (
-            not fits
-            or self._rgb.ndim != 4
-            or self._rgb.shape[:3] != self._numbers.shape
-            or len(self._rgb) != n
-            or n < 1
-        ):
+        fits = fits and self._rgb.ndim == 4 and self._rgb.shape[:3] == self._numbers.shape
+        if not fits or len(self._rgb) != n or n < 1:
             got = f"{self._rgb.shape} and {self._numbers.shape} for {n} images"
             raise FileError(path, got, _REPAIR)
 
@@ -163,10 +166,56 @@ def _labelled(values: Mapping[str, Any]) -> Labelled:
     return Labelled(str(values["label"]), attributes, (x0, y0, x1, y1), float(values["visible"]))
 
 
-def _write(path: Path, values: object) -> None:
-    """Write JSON atomically."""
-    write_json(path, values, force=True)
+# ------------------------------------------------------------------------------------------------ worlds
 
 
-def _read(path: Path) -> Any:
-    return read_json(path, _REPAIR, _LARGEST)
+@dataclass(frozen=True)
+class SplitPart:
+    """Worlds for one purpose.
+
+    Args:
+        views: images per world.
+    """
+
+    first: int
+    last: int
+    views: int
+
+    @property
+    def worlds(self) -> int:
+        """Number of worlds."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True)
+class WorldSplit:
+    """All parts of the split."""
+
+    training: SplitPart
+    validation: SplitPart
+    test: SplitPart
+    withheld: frozenset[tuple[str, str]]
+
+
+def read_split(path: Path) -> WorldSplit:
+    """Read a split such as models/compact/split.json."""
+    try:
+        values = read_json(path, _SPLIT_REPAIR)
+        parts = {name: _part(values[name]) for name in PARTS}
+        withheld = frozenset((str(colour), str(kind)) for colour, kind in values["held_out_pairs"])
+    except FileError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(path, f"{type(error).__name__}: {error}", _SPLIT_REPAIR) from error
+    ranges = sorted((part.first, part.last) for part in parts.values())
+    if any(last >= first for (_, last), (first, _) in itertools.pairwise(ranges)):
+        raise FileError(path, "parts that share seeds", "give each part its own seeds")
+    return WorldSplit(**parts, withheld=withheld)
+
+
+def _part(values: Any) -> SplitPart:
+    first, last = (int(seed) for seed in values["seeds"])
+    views = int(values["views"])
+    if not (0 <= first <= last and views > 0):
+        raise ValueError(f"seeds {first} to {last}, {views} views")
+    return SplitPart(first, last, views)
