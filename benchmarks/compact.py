@@ -202,7 +202,7 @@ def main() -> int:
     os.environ.setdefault("LP_NUM_THREADS", "1")
     seeds = range(options.first_seed, options.first_seed + options.worlds)
     with ProcessPoolExecutor(options.jobs) as pool:
-        run = partial(one_world, model=model, withheld=split.withheld)
+        run = partial(one_world, model=model, withheld=split.held_out_pairs)
         outcomes = [o for some in pool.map(run, seeds, chunksize=4) for o in some]
     score = {str(mass): scores([o for o in outcomes if o.mass == mass]) for mass in MASSES}
     flat = [

@@ -30,7 +30,7 @@ from benchmarks.bags import COLOUR, DEPTH, SAID, SMALL, worlds, write_bag, write
 from benchmarks.harness import Claim, finish, option, table
 from spatial_vlm_lab.engine.case_shards import plan_cases, run_configuration
 from spatial_vlm_lab.engine.engines import Engine, LocalEngine
-from spatial_vlm_lab.engine.evaluate_cases import CaseSetup
+from spatial_vlm_lab.engine.evaluate_cases import CaseTask
 from spatial_vlm_lab.engine.run import evaluate_shards
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
@@ -59,7 +59,7 @@ def source_of(bag: str | Path, truth: str | Path) -> Source:
 def evaluated(bag: str | Path, truth: str | Path) -> int:
     """Evaluate a bag in this process; returns the number of resolved images, which must be all of them."""
     shards = plan_cases([source_of(bag, truth)], MODELS, SETTINGS)
-    task = CaseSetup(SETTINGS, MODELS)()
+    task = CaseTask(SETTINGS, MODELS)
     rows = [row for shard in shards for row in task(shard).rows]
     refused = {
         row["message"] for row in rows if row["status"] in ("TF_UNAVAILABLE", "INVALID_INPUT", "NOT_SYNCHRONISED")
@@ -180,7 +180,7 @@ def small_bags(folder: Path, count: int) -> dict[str, float]:
     def note(_: object) -> None:
         seconds.append(time.perf_counter())
 
-    run = partial(evaluate_shards, CaseSetup(SETTINGS, MODELS), configuration=run_configuration(SETTINGS, None))
+    run = partial(evaluate_shards, partial(CaseTask, SETTINGS, MODELS), configuration=run_configuration(SETTINGS, None))
     began = time.perf_counter()
     done = run(shards, folder / "many", LocalEngine(), watch=note)
     total = time.perf_counter() - began
@@ -209,7 +209,7 @@ def efficiency(folder: Path, frames: int) -> dict[str, float]:
 
     def rate(engine: Engine, workers: int, name: str) -> float:
         at: list[float] = []
-        setup, configuration = CaseSetup(SETTINGS, MODELS), run_configuration(SETTINGS, None)
+        setup, configuration = partial(CaseTask, SETTINGS, MODELS), run_configuration(SETTINGS, None)
         done = evaluate_shards(setup, shards, folder / name, engine, configuration,
                                watch=lambda _: at.append(time.perf_counter()))  # fmt: skip
         assert done.is_whole

@@ -211,40 +211,6 @@ def _patches(vision: Any) -> int:
 # ------------------------------------------------------------------------------------------------ preparing
 
 
-class LoraAdapter:
-    """Adapters on the four projections of every attention layer: W + (2 r / r) B A, B zero at first; no dropout.
-
-    Args:
-        parts: parts of a model; its language model is changed in place.
-    """
-
-    def __init__(self, parts: Parts, rank: int) -> None:
-        try:
-            from peft import LoraConfig, LoraModel
-        except ImportError as error:
-            raise DependencyError("peft", install_command("adapt")) from error
-        targets = list(LORA_TARGETS)
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, lora_dropout=0.0, bias="none")
-        try:
-            self._adapted: Any = LoraModel(parts.language, {_LORA: config}, _LORA)
-        except ValueError as error:
-            reason = f"LoRA does not fit its language model: {error}"
-            raise ModelError(type(parts.model).__name__, reason, "use --method projector") from error
-        self._language = parts.language
-        for value in self.parameters().values():  # created in the number format of the weights
-            value.data = value.data.float()
-
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """Trained parameters, by name."""
-        return {f"lora.{n}": p for n, p in self._language.named_parameters() if "lora_" in n}
-
-    def merge(self) -> None:
-        """Add the adapters to the weights and remove them."""
-        self._adapted.merge_and_unload()
-        for value in self._language.parameters():
-            value.requires_grad_(False)
-
-
 @dataclass(eq=False)
 class PreparedModel:
     """A model that is being adapted.
@@ -254,7 +220,7 @@ class PreparedModel:
         second: parameters trained at its second rate, by name.
         learned: mark → the remedy that is trained, or its tensors.
         table: table of learned-absolute positions.
-        lora: adapters in the language model, until `finish`.
+        lora: peft's adapters in the language model, until `finish`.
     """
 
     model: Any
@@ -264,7 +230,7 @@ class PreparedModel:
     second: dict[str, nn.Parameter] = field(default_factory=dict)
     learned: dict[str, nn.Module | Mapping[str, Tensor]] = field(default_factory=dict)
     table: LearnedPositions | None = None
-    lora: LoraAdapter | None = None
+    lora: Any = None
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
@@ -274,7 +240,8 @@ class PreparedModel:
     def finish(self) -> None:
         """Merge LoRA into plain weights; a second call changes nothing."""
         if self.lora is not None:
-            self.lora.merge()
+            self.lora.merge_and_unload()
+            self.parts.language.requires_grad_(False)
             self.lora = None
 
 
@@ -379,8 +346,26 @@ def _with_remedies(made: PreparedModel, settings: AdaptSettings) -> None:
         value.requires_grad_(True)
     made.first = named
     if settings.method == "lora":
-        made.lora = LoraAdapter(parts, settings.rank)
-        made.first, made.second = made.lora.parameters(), named
+        made.lora = _with_lora(parts, settings.rank)
+        added = {f"lora.{n}": p for n, p in parts.language.named_parameters() if "lora_" in n}
+        for value in added.values():  # created in the number format of the weights
+            value.data = value.data.float()
+        made.first, made.second = added, named
+
+
+def _with_lora(parts: Parts, rank: int) -> Any:
+    """Put adapters on the four projections of every attention layer: W + (2 r / r) B A, B zero at first; no dropout."""
+    try:
+        from peft import LoraConfig, LoraModel
+    except ImportError as error:
+        raise DependencyError("peft", install_command("adapt")) from error
+    targets = list(LORA_TARGETS)
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, lora_dropout=0.0, bias="none")
+    try:
+        return LoraModel(parts.language, {_LORA: config}, _LORA)
+    except ValueError as error:
+        reason = f"LoRA does not fit its language model: {error}"
+        raise ModelError(type(parts.model).__name__, reason, "use --method projector") from error
 
 
 def _with_norm(made: PreparedModel) -> nn.Module:

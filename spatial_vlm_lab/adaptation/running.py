@@ -102,7 +102,7 @@ class AdaptRequest:
         return self.work / "whole"
 
 
-class AdaptRun:
+class AdaptRun(TrainingLoop):
     """One training run.
 
     Args:
@@ -124,22 +124,15 @@ class AdaptRun:
         kind = torch.optim.AdamW if rates.decay else torch.optim.Adam
         given = [{"params": list(group.values()), "lr": 0.0} for group in groups if group]
         optimizer = kind(given, betas=rates.betas, weight_decay=rates.decay)
-        self._loop = TrainingLoop(
-            list(self.trained.values()),
-            optimizer,
-            lambda step: [rate * settings.factor(step) for rate in highest],
-            CLIPPED,
-            settings.steps,
-        )
+
+        def rates_at(step: int) -> list[float]:
+            return [rate * settings.factor(step) for rate in highest]
+
+        super().__init__(list(self.trained.values()), optimizer, rates_at, CLIPPED, settings.steps)
         check = partial(check_identity, place=folder)
-        self._loop.keep(folder / STATE, self.trained, identity, check, "start again with --force")
+        self.keep(folder / STATE, self.trained, identity, check, "start again with --force")
         if not self.progress.rates or self.progress.rates[-1][1] != settings.highest[0]:
             self.progress.rates.append((self.progress.step, settings.highest[0]))
-
-    @property
-    def progress(self) -> TrainingProgress:
-        """Progress so far."""
-        return self._loop.progress
 
     def train(
         self,
@@ -151,31 +144,31 @@ class AdaptRun:
         """Train until the steps or the minutes are used up.
 
         Args:
-            learn: as for `TrainingLoop.one_step`.
+            learn: as for `TrainingLoop.make_step`.
             minutes: wall time, minutes.
             every: steps between states.
             told: called after each state.
         """
         done, since = self.progress, list[float]()
 
-        def save() -> None:
+        def note() -> None:
             done.losses.append((done.step, sum(since) / len(since)))
             since.clear()
-            self._loop.save()
+            self.save()
             told(done)
 
         try:
-            for _ in self._loop.left(minutes):
-                since.append(self._loop.one_step(learn))
-                if done.step % every == 0 or self._loop.is_over:
-                    save()
+            for _ in self.left(minutes):
+                since.append(self.make_step(learn))
+                if done.step % every == 0 or not self.to_come:
+                    note()
         except torch.OutOfMemoryError as error:
-            self._loop.save()
+            self.save()
             reason = f"the GPU's memory ran out at step {done.step + 1}; the weights of step {done.step} are kept"
             raise ModelError("training", reason, "run the command again with --checkpointing --micro 1") from error
         if since:
-            save()
-        return self._loop.is_over
+            note()
+        return not self.to_come
 
 
 def check_identity(found: str, wanted: str, place: Path) -> None:

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,8 +23,8 @@ import numpy as np
 from spatial_vlm_lab.comparison.judge_calibration import labelled_pairs
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.evaluation.answering import FolderFrames
-from spatial_vlm_ros.evaluation.frame_folder import load_cases
-from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.evaluation.frame_folder import decode_json, load_cases
+from spatial_vlm_ros.files.documents import read_json_bytes
 from spatial_vlm_ros.files.images import decode_file
 from spatial_vlm_ros.files.writing import write_bytes, write_json
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -150,9 +149,15 @@ def write_group(folder: Path, source: str, group: str, views: Iterable[LabelledV
         if not done:
             raise FileError(path, f"PNG cannot store an image of shape {view.rgb.shape}", _REPAIR)
         write_bytes(_image_path(path, view.name), data.tobytes(), force=True)
-        objects, relations = ([asdict(one) for one in some] for some in (view.objects, view.relations))
-        told.append({"name": view.name, "objects": objects, "relations": relations})
+        told.append(asdict(_StoredLabels(view.name, view.objects, view.relations)))
     write_json(path, told, force=True)
+
+
+@dataclass(frozen=True)
+class _StoredLabels:
+    name: str
+    objects: tuple[LabelledObject, ...]
+    relations: tuple[RelationLabel, ...]
 
 
 @dataclass(frozen=True)
@@ -197,28 +202,9 @@ def split_groups(names: Sequence[str], seed: int) -> Mapping[str, list[str]]:
 
 
 def _read(path: Path) -> list[StoredView]:
-    def stored(told: Mapping[str, Any]) -> StoredView:
-        objects = tuple(
-            LabelledObject(str(o["label"]), tuple(map(str, o["attributes"])), _box(o["box_xyxy"]))
-            for o in told["objects"]
-        )
-        relations = tuple(
-            RelationLabel(str(r["relation"]), _box(r["target"]), _box(r["anchor"]), bool(r["holds"]))
-            for r in told["relations"]
-        )
-        return StoredView(path.parent.name, str(told["name"]), _image_path(path, told["name"]), objects, relations)
-
-    try:
-        return [stored(one) for one in read_json(path, _REPAIR, _LARGEST)]
-    except FileError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
-
-
-def _box(values: Sequence[float]) -> BoxXyxy:
-    x0, y0, x1, y1 = (float(v) for v in values)
-    return x0, y0, x1, y1
+    told = decode_json(read_json_bytes(path, _REPAIR, _LARGEST), list[_StoredLabels], path, repair=_REPAIR)
+    source = path.parent.name
+    return [StoredView(source, one.name, _image_path(path, one.name), one.objects, one.relations) for one in told]
 
 
 def _image_path(group: Path, name: str) -> Path:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import click
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from spatial_vlm_lab.scoring.runs import StoredAnswer
     from spatial_vlm_lab.scoring.sources import Source
     from spatial_vlm_ros.parameters import Settings
+    from spatial_vlm_ros.types import FrameOfReference
 
 ENGINES = ("local", "ray")
 SHARDS = "shards"
@@ -136,6 +138,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     from spatial_vlm_lab.scoring.model_spec import models_of
     from spatial_vlm_lab.scoring.runs import read_runs
     from spatial_vlm_lab.scoring.sources import check_sources, sources_of
+    from spatial_vlm_ros.types import FrameOfReference
 
     if significant and baseline is None:
         raise click.UsageError("--significant needs --baseline")
@@ -143,7 +146,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         raise click.UsageError("--answers needs exactly one folder or bag, without --detections and --grounder")
     if not grounders and (image_domain is not None or any_domain):
         raise click.UsageError("--image-domain and --any-domain need --grounder")
-    shards = shard_request(streams, out, answers)
+    shards = _shard_request(streams, out, answers)
     paths = {"out": out, "html": html, "markdown": markdown, "junit": junit, "parquet": parquet}
     files = ReportFiles.of(paths, force or bool(shards and shards.resume), SHARDS if shards else "")
     files.check([*(folder / "cases.jsonl" for folder in frames), truth, answers, config_file])
@@ -157,13 +160,14 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         resolver=gated(settings.resolver, image_domain, any_domain),
         streams=changed_streams(settings.streams, streams),
     )
+    reference = FrameOfReference(frame_of_reference) if frame_of_reference else None
     notes = _left_out(truth, bags)
     if shards is not None:
         with stopped_cleanly():
-            runs, done = shards.run(sources, specs, settings, frame_of_reference, files.note_row)
+            runs, done = _in_shards(shards, sources, specs, settings, reference, files.note_row)
         notes += [*done.notes, *(() if done.is_whole else (done.summary(),))]
     else:
-        cases = _cases(sources, specs, settings, frame_of_reference, answers, notes)
+        cases = _cases(sources, specs, settings, reference, answers, notes)
         runs, done = _collected(cases, settings, files), None
     evaluation = evaluation_of(runs, _baselines(before, runs, notes), notes)
     try:
@@ -184,21 +188,19 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
 
 
 def _cases(
-    sources: Sequence[Source], specs: Sequence[ModelSpec], settings: Settings, frame_of_reference: str | None,
+    sources: Sequence[Source], specs: Sequence[ModelSpec], settings: Settings, reference: FrameOfReference | None,
     answers: Path | None, notes: list[str],
 ) -> Iterable[EvaluatedCase]:  # fmt: skip
     """Evaluate every case with every model, or with the given answers."""
     from spatial_vlm_lab.scoring.sources import evaluate_models, judge_answers, read_answers
     from spatial_vlm_ros.output import terminal
-    from spatial_vlm_ros.types import FrameOfReference
 
     if answers is not None:
         yield from judge_answers(sources[0], read_answers(answers), settings, notes.append)
         return
-    chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
     total, done = sum(len(source.cases()) for source in sources) * len(specs), 0
     with terminal.counting("evaluating") as tell:
-        for one in evaluate_models(sources, specs, settings, chosen, notes.append):
+        for one in evaluate_models(sources, specs, settings, reference, notes.append):
             done += 1
             tell(done, total)
             yield one
@@ -258,56 +260,15 @@ def _title(sources: Sequence[Source]) -> str:
 # ------------------------------------------------------------------------------------------------ in shards
 
 
-@dataclass(frozen=True)
-class ShardRequest:
+class ShardRequest(NamedTuple):
     """Request for an evaluation in shards, from the command line."""
 
     engine: Engine
     folder: str
     resume: bool
 
-    def run(
-        self, sources: Sequence[Source], models: Sequence[ModelSpec], config: Settings, frame_of_reference: str | None,
-        note_row: Callable[[Row], None],
-    ) -> tuple[list[ModelRun], MergedRun]:  # fmt: skip
-        """Run all models; returns their runs, and what was and was not evaluated."""
-        from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
-        from spatial_vlm_lab.engine.run import run_rows
-        from spatial_vlm_lab.scoring.model_run import ModelRun
-        from spatial_vlm_ros.output import terminal
-        from spatial_vlm_ros.types import FrameOfReference
 
-        chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
-        seen = 0
-        with terminal.counting("evaluating shards") as tell:
-
-            def watch(_: object, total: int) -> None:
-                nonlocal seen
-                seen += 1
-                tell(seen, total)
-
-            try:
-                done = evaluate_cases(
-                    sources, models, config, self.folder, self.engine, frame_of_reference=chosen, resume=self.resume,
-                    watch=watch,
-                )  # fmt: skip
-            except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
-                say(
-                    f"stopped; the shards in {self.folder} are kept. Run the same command with --resume to continue",
-                    err=True,
-                )
-                raise
-        runs: dict[str, ModelRun] = {}
-        for row in run_rows(self.folder):
-            name = str(row["model"])
-            runs.setdefault(name, ModelRun(name)).add_row(row)
-            note_row(dict(row))
-        if not runs:
-            raise EvaluationError(done.summary(), "Fix the cause, then run the same command with --resume.")
-        return list(runs.values()), done
-
-
-def shard_request(given: dict[str, Any], out: Path | None, answers: Path | None) -> ShardRequest | None:
+def _shard_request(given: dict[str, Any], out: Path | None, answers: Path | None) -> ShardRequest | None:
     """Take the engine options out of `given`; None if the cases are evaluated one after another in this process."""
     engine, workers, address, num_gpus, resume, shards = (
         given.pop(name) for name in ("engine", "workers", "address", "num_gpus", "resume", "shards")
@@ -326,6 +287,37 @@ def shard_request(given: dict[str, Any], out: Path | None, answers: Path | None)
     if engine == "ray":
         return ShardRequest(RayEngine(count, address, num_gpus=num_gpus or 0.0), folder, resume)
     return ShardRequest(LocalEngine(count), folder, resume)
+
+
+def _in_shards(
+    request: ShardRequest, sources: Sequence[Source], models: Sequence[ModelSpec], config: Settings,
+    frame_of_reference: FrameOfReference | None, note_row: Callable[[Row], None],
+) -> tuple[list[ModelRun], MergedRun]:  # fmt: skip
+    """Run all models; returns their runs, and what was and was not evaluated."""
+    from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
+    from spatial_vlm_lab.engine.run import run_rows
+    from spatial_vlm_lab.scoring.model_run import ModelRun
+    from spatial_vlm_ros.output import terminal
+
+    seen = itertools.count(1)
+    with terminal.counting("evaluating shards") as tell:
+        try:
+            done = evaluate_cases(
+                sources, models, config, request.folder, request.engine, frame_of_reference=frame_of_reference,
+                resume=request.resume, watch=lambda _, total: tell(next(seen), total),
+            )  # fmt: skip
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
+            kept = f"the shards in {request.folder} are kept"
+            say(f"stopped; {kept}. Run the same command with --resume to continue", err=True)
+            raise
+    runs: dict[str, ModelRun] = {}
+    for row in run_rows(request.folder):
+        name = str(row["model"])
+        runs.setdefault(name, ModelRun(name)).add_row(row)
+        note_row(dict(row))
+    if not runs:
+        raise EvaluationError(done.summary(), "Fix the cause, then run the same command with --resume.")
+    return list(runs.values()), done
 
 
 # ------------------------------------------------------------------------------------------------ reports

@@ -150,7 +150,7 @@ def _render(
     from spatial_vlm_lab.training.images import CALIBRATION, Vocabulary, shard_path, write_shard, write_vocabulary
 
     modifiers, names = vocabulary()
-    write_vocabulary(data, Vocabulary(modifiers, names, split.withheld))
+    write_vocabulary(data, Vocabulary(modifiers, names, split.held_out_pairs))
     own = split.validation.worlds
     wanted = {"validation": own, CALIBRATION: own, "training": worlds, "test": split.test.worlds * with_test}
     shards = [(name, number) for name, count in wanted.items() for number in range(math.ceil(count / _WORLDS))]
@@ -167,9 +167,9 @@ def _samples(name: str, seed: int, split: WorldSplit) -> Iterator[LabelledImage]
     from spatial_vlm_lab.training.images import CALIBRATION
 
     if name not in ("test", CALIBRATION):
-        yield from training_frames(seed, getattr(split, name).views, _SIZE, split.withheld)
+        yield from training_frames(seed, getattr(split, name).views, _SIZE, split.held_out_pairs)
         return
     frame = settled_frame(seed, _TEST_SIZE)
     seen = {(word, one.label) for one in frame.objects for word in one.attributes}
-    if name == "test" or not seen & split.withheld:
+    if name == "test" or not seen & split.held_out_pairs:
         yield frame

@@ -107,26 +107,12 @@ class _WorkerEnd:
     how: str
 
 
-class _Pool(Protocol):
-    """Workers by their numbers. Each loads its models, then answers what it is given."""
+def _outcomes(pool: _Processes | _Actors, shards: Sequence[Shard], size: int) -> Iterator[Outcome]:
+    """Give shards to so many workers, and give up shards on which workers keep dying.
 
-    def start(self, number: int) -> None: ...
-
-    def heard(self) -> Iterator[tuple[int, Any]]:
-        """Wait for workers: each says None once it is ready, or why it is not; an Outcome for each shard; its end."""
-        ...
-
-    def give(self, number: int, shard: Shard | None) -> None:
-        """The next shard; None = there is none, and the worker ends."""
-        ...
-
-    def close(self) -> None:
-        """End every worker, even in the middle of a shard."""
-        ...
-
-
-def _outcomes(pool: _Pool, shards: Sequence[Shard], size: int) -> Iterator[Outcome]:
-    """Give shards to so many workers, and give up shards on which workers keep dying."""
+    A pool has workers by their numbers. It hears None of one that is ready, the error of one that could not begin, an
+    Outcome for each shard that was given, and a _WorkerEnd of one that died. A worker that is given None ends.
+    """
     waiting = deque((shard, 0) for shard in shards)  # and how many workers died over it
     busy: dict[int, tuple[Shard, int]] = {}
     ready, alive, started, deaths_at_start = set[int](), set[int](), 0, 0

@@ -8,7 +8,7 @@ reads and decodes the next images.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from spatial_vlm_lab.engine.case_shards import BagWindow, CaseWork, plan_cases, run_configuration
@@ -25,32 +25,20 @@ from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.types import FrameOfReference
 
 
-@dataclass(frozen=True)
-class CaseSetup:
-    """Setup of a worker; can be sent to other processes.
+class CaseTask:
+    """Answers shards of `case_shards.plan_cases`; one model is held at a time. An only one is loaded at once.
 
     Args:
         frame_of_reference: used if the words state none.
     """
 
-    config: Settings = field(default_factory=Settings)
-    models: tuple[ModelSpec, ...] = ()
-    frame_of_reference: FrameOfReference | None = None
-
-    def __call__(self) -> CaseTask:
-        """Load the model if there is only one."""
-        task = CaseTask(self)
-        if len(self.models) == 1:
-            task.model(self.models[0])
-        return task
-
-
-class CaseTask:
-    """Answers shards of `case_shards.plan_cases`; one model is held at a time."""
-
-    def __init__(self, setup: CaseSetup) -> None:
-        self._setup = setup
+    def __init__(
+        self, config: Settings, models: Sequence[ModelSpec], frame_of_reference: FrameOfReference | None = None
+    ) -> None:
+        self._config, self._reference = config, frame_of_reference
         self._model: LoadedModel | None = None
+        if len(models) == 1:
+            self.model(models[0])
 
     def model(self, spec: ModelSpec) -> LoadedModel:
         """A model, loaded where it is not the one that is there."""
@@ -64,8 +52,8 @@ class CaseTask:
         work: CaseWork = shard.payload
         model, source = self.model(work.model), work.source
         if source.kind == "bag":  # which does not say what made its images
-            check_images(model, self._setup.config.resolver.domain_gate)
-        judge = CaseJudge(model, self._setup.config.resolver, work.shown, source.folder, self._setup.frame_of_reference)
+            check_images(model, self._config.resolver.domain_gate)
+        judge = CaseJudge(model, self._config.resolver, work.shown, source.folder, self._reference)
         rows: dict[int, Row] = {}
         notes: list[str] = []
 
@@ -78,7 +66,7 @@ class CaseTask:
 
     def _images(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
         """Images of a source; what is not found in a part of a bag is looked for in all of it."""
-        source, config, is_given = work.source, self._setup.config, work.model.is_given
+        source, config, is_given = work.source, self._config, work.model.is_given
         if work.part is None:
             yield from images_of(source, work.cases, config, is_given, note)
             return
@@ -129,7 +117,7 @@ def evaluate_cases(
     """
     shards = plan_cases(sources, models, config)
     return evaluate_shards(
-        CaseSetup(config, tuple(models), frame_of_reference),
+        partial(CaseTask, config, tuple(models), frame_of_reference),
         shards,
         folder,
         engine,

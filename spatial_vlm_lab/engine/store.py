@@ -14,61 +14,28 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.engine.uris import filesystem, is_remote, joined, local_path, name_of, told
+from spatial_vlm_ros.files.writing import sync_folder
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 HALF = ".half-"
 """What the names of files begin with that are being written."""
-_NOT_KNOWN = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
-"""What file systems say that have no links, or whose folders cannot be synced."""
-
-
-class ResultStore(Protocol):
-    """A folder of results. All methods raise StoreError if the disk or store fails."""
-
-    uri: str
-
-    def read(self, name: str) -> bytes | None:
-        """Read a whole file; None if it does not exist."""
-        ...
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file atomically; replaces an existing one."""
-        ...
-
-    def write_from(self, name: str, path: Path) -> None:
-        """Like `write`, with the bytes of a local file."""
-        ...
-
-    def create(self, name: str, data: bytes) -> bool:
-        """Write a file that must not exist yet; returns False if it does."""
-        ...
-
-    def remove(self, name: str) -> None:
-        """Remove a file if it exists."""
-        ...
-
-    def names(self, folder: str = "") -> set[str]:
-        """Names of the files in the folder, or in a folder of it."""
-        ...
-
-    def tidy(self) -> None:
-        """Remove leftovers of killed writers; only for the holder of the folder's lock."""
-        ...
+_NO_LINKS = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What file systems say that have no links."""
 
 
 def open_store(uri: str) -> ResultStore:
     """Open the store of a folder's path or URI; creates a local folder."""
-    return RemoteStore(uri) if is_remote(uri) else LocalStore(local_path(uri))
+    return _RemoteStore(uri) if is_remote(uri) else ResultStore(local_path(uri))
 
 
-class LocalStore:
-    """A folder on a disk of this machine."""
+class ResultStore:
+    """A folder of results, on a disk of this machine. All methods raise StoreError if the disk or store fails."""
 
     def __init__(self, folder: Path) -> None:
         self.uri, self._folder = str(folder), folder
@@ -76,44 +43,44 @@ class LocalStore:
             folder.mkdir(parents=True, exist_ok=True)
 
     def read(self, name: str) -> bytes | None:
-        """See ResultStore."""
+        """Read a whole file; None if it does not exist."""
         with told(joined(self.uri, name)), contextlib.suppress(FileNotFoundError):
             return (self._folder / name).read_bytes()
         return None
 
     def write(self, name: str, data: bytes) -> None:
-        """See ResultStore."""
+        """Write a file atomically; replaces an existing one."""
         with told(joined(self.uri, name)):
             self._put(name, lambda file: file.write(data), Path.replace)
 
     def write_from(self, name: str, path: Path) -> None:
-        """See ResultStore."""
+        """Like `write`, with the bytes of a local file."""
         with told(joined(self.uri, name)), path.open("rb") as source:
             self._put(name, lambda file: shutil.copyfileobj(source, file), Path.replace)
 
     def create(self, name: str, data: bytes) -> bool:
-        """See ResultStore. A link to what is written is made, so that the new file is whole from the beginning."""
+        """Write a file that must not exist yet; returns False if it does."""
         with told(joined(self.uri, name)):
             try:
-                self._put(name, lambda file: file.write(data), _link)
+                self._put(name, lambda file: file.write(data), _link)  # so that it is whole from the beginning
             except FileExistsError:
                 return False
             return True
 
     def remove(self, name: str) -> None:
-        """See ResultStore."""
+        """Remove a file if it exists."""
         with told(joined(self.uri, name)):
             (self._folder / name).unlink(missing_ok=True)
 
     def names(self, folder: str = "") -> set[str]:
-        """See ResultStore."""
+        """Names of the files in the folder, or in a folder of it."""
         with told(joined(self.uri, folder)), contextlib.suppress(FileNotFoundError):
             return {file.name for file in (self._folder / folder).iterdir() if not file.name.startswith(HALF)}
         return set()
 
     def tidy(self) -> None:
-        """See ResultStore. Others may be about to ask for the lock: what living processes write stays."""
-        with told(self.uri):
+        """Remove leftovers of killed writers; only for the holder of the folder's lock."""
+        with told(self.uri):  # others may be about to ask for the lock: what living processes write stays
             for half in self._folder.rglob(f"{HALF}*"):
                 pid = half.name.removeprefix(HALF).partition("-")[0]
                 if pid == str(os.getpid()) or not Path("/proc", pid).exists():
@@ -132,10 +99,10 @@ class LocalStore:
             take_name(half, target)
         finally:
             half.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
 
-class RemoteStore:
+class _RemoteStore(ResultStore):
     """A folder of an object store, through fsspec."""
 
     def __init__(self, uri: str) -> None:
@@ -144,7 +111,6 @@ class RemoteStore:
         self._fs, self._root = filesystem(self.uri)
 
     def read(self, name: str) -> bytes | None:
-        """See ResultStore."""
         uri = joined(self.uri, name)
         try:
             with told(uri):
@@ -153,17 +119,16 @@ class RemoteStore:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        """See ResultStore."""
         with told(joined(self.uri, name)):
             self._fs.pipe_file(self._path(name), data)
 
     def write_from(self, name: str, path: Path) -> None:
-        """See ResultStore. Large files are put in parts, which the store joins at the end or drops."""
+        """Large files are put in parts, which the store joins at the end or drops."""
         with told(joined(self.uri, name)):
             self._fs.put_file(str(path), self._path(name))
 
     def create(self, name: str, data: bytes) -> bool:
-        """See ResultStore. The store must know conditional requests ("If-None-Match"), as S3 does."""
+        """The store must know conditional requests ("If-None-Match"), as S3 does."""
         with told(joined(self.uri, name)):
             try:
                 self._fs.pipe_file(self._path(name), data, mode="create")
@@ -172,12 +137,10 @@ class RemoteStore:
             return True
 
     def remove(self, name: str) -> None:
-        """See ResultStore."""
         with told(joined(self.uri, name)), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 
     def names(self, folder: str = "") -> set[str]:
-        """See ResultStore."""
         path = self._path(folder)
         with told(joined(self.uri, folder)), contextlib.suppress(FileNotFoundError):
             self._fs.invalidate_cache(path)
@@ -185,22 +148,10 @@ class RemoteStore:
         return set()
 
     def tidy(self) -> None:
-        """See ResultStore. A store keeps nothing of a request that did not end."""
+        """A store keeps nothing of a request that did not end."""
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the name itself survive a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in _NOT_KNOWN:
-            raise
-    finally:
-        os.close(handle)
 
 
 def _link(half: Path, target: Path) -> None:
@@ -208,7 +159,7 @@ def _link(half: Path, target: Path) -> None:
     try:
         os.link(half, target)
     except OSError as error:
-        if error.errno not in _NOT_KNOWN:
+        if error.errno not in _NO_LINKS:
             raise
         with target.open("xb") as file:  # a file system without links: new, and whole a moment later
             file.write(half.read_bytes())

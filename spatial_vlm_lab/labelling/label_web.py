@@ -38,12 +38,11 @@ _FREQUENT = ("OK", "ANSWERED", "NOT_FOUND", "AMBIGUOUS", "RELATION_UNSATISFIED",
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def serve_labels(labels: LabelSession, title: str, port: int = 0, token: str | None = None) -> Page:
+def serve_labels(labels: LabelSession, title: str, port: int = 0) -> Page:
     """Serve the page of a session on 127.0.0.1: anyone with its `url` can change the truth file.
 
     Args:
         port: 0 = any free port.
-        token: 32 or more letters, digits, "-" and "_"; None = make a new one.
     """
 
     def application(guard: Guard, names: frozenset[str]) -> Shield:
@@ -62,7 +61,7 @@ def serve_labels(labels: LabelSession, title: str, port: int = 0, token: str | N
         ]
         return Shield(Starlette(routes=routes, exception_handlers={Exception: _failed}), names, _unrecorded)
 
-    return serve_page(application, "127.0.0.1", port, token, thread="labelling page")
+    return serve_page(application, "127.0.0.1", port, thread="labelling page")
 
 
 class _LabelPage:

@@ -203,7 +203,7 @@ class Told:
 Watcher = Callable[[Told], None]
 
 
-class TrainingRun:
+class TrainingRun(TrainingLoop):
     """One training run in a folder.
 
     Args:
@@ -221,24 +221,16 @@ class TrainingRun:
         begun = start_from(start, self.model) if start else ""
         nn.Module.to(self.model, device)
         optimizer = torch.optim.AdamW(_groups(self.model, settings.decay), lr=settings.rate)
-        self._loop = TrainingLoop(
-            list(self.model.parameters()), optimizer, lambda step: [rate_at(step, settings)] * 2, _CLIP, settings.steps
-        )
+
+        def rates(step: int) -> list[float]:
+            return [rate_at(step, settings)] * 2
+
+        super().__init__(list(self.model.parameters()), optimizer, rates, _CLIP, settings.steps)
         state, left = folder / CHECKPOINT, folder / f"{CHECKPOINT}.old"
         if not state.exists() and left.exists():  # by an earlier version that was interrupted between two renames
             left.rename(state)
         identity = {**asdict(settings), "words": list(config.words), "channels": list(config.channels), "start": begun}
-        self._loop.keep(state / STATE, self.model.state_dict(), identity, _check_settings, _CHECKPOINT_REPAIR)
-
-    @property
-    def step(self) -> int:
-        """Number of steps made."""
-        return self._loop.progress.step
-
-    @property
-    def best(self) -> float:
-        """Best mean average precision on the validation images; -1 before the first validation."""
-        return self._loop.progress.best
+        self.keep(state / STATE, self.model.state_dict(), identity, _check_settings, _CHECKPOINT_REPAIR)
 
     def train(
         self,
@@ -257,17 +249,18 @@ class TrainingRun:
             validate: mean average precision of the model; the best one is kept in FOLDER/best.
         """
         since: list[dict[str, float]] = []
-        with _sums_in_one_order(), closing(computed_ahead(batches.batch, self._loop.to_come)) as coming:
-            for _ in self._loop.left(minutes):
+        done = self.progress
+        with _sums_in_one_order(), closing(computed_ahead(batches.batch, self.to_come)) as coming:
+            for _ in self.left(minutes):
                 since.append(self.one_step(next(coming)))
                 if len(since) == tell_every:
-                    watch(Told(self.step, {name: sum(one[name] for one in since) / tell_every for name in since[0]}))
+                    watch(Told(done.step, {name: sum(one[name] for one in since) / tell_every for name in since[0]}))
                     since.clear()
-                if self.step % every == 0 or self._loop.is_over:
+                if done.step % every == 0 or not self.to_come:
                     self._validate(validate, watch)
                     self.save()
         self.save()
-        return self._loop.is_over
+        return not self.to_come
 
     def one_step(self, batch: TrainingBatch) -> dict[str, float]:
         """Make one optimiser step and return the parts of its loss."""
@@ -277,12 +270,8 @@ class TrainingRun:
             parts.update(self._learn(batch))
             return parts["total"]
 
-        self._loop.one_step(learn)
+        self.make_step(learn)
         return parts
-
-    def save(self) -> None:
-        """Save the state."""
-        self._loop.save()
 
     def _learn(self, batch: TrainingBatch) -> dict[str, float]:
         """The parts of the loss of a batch; the gradient of their sum is added to the parameters."""
@@ -293,7 +282,8 @@ class TrainingRun:
         names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
         parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
         if not torch.isfinite(parts["total"]):
-            raise ModelError("compact", f"the loss is not a number after {self.step} steps", "train with a lower rate")
+            reason = f"the loss is not a number after {self.progress.step} steps"
+            raise ModelError("compact", reason, "train with a lower rate")
         torch.autograd.backward(parts["total"])
         return {name: float(value.detach()) for name, value in parts.items()}
 
@@ -304,9 +294,9 @@ class TrainingRun:
         if validate is None:
             return
         value = validate(self.model)
-        watch(Told(self.step, map50=value))
-        if value >= self.best:
-            self._loop.progress.best = value
+        watch(Told(self.progress.step, map50=value))
+        if value >= self.progress.best:
+            self.progress.best = value
             with new_folder(self.folder / "best", force=True) as best:
                 self.model.save_pretrained(best)
 
@@ -388,7 +378,7 @@ def run(
     batches = Batches(Samples(data, "training"), vocabulary, spec, settings.seed, settings.batch, settings.phrases)
     return current.train(
         batches,
-        _watcher(bars, out, settings.steps, current.step),
+        _watcher(bars, out, settings.steps, current.progress.step),
         minutes=minutes,
         every=every,
         validate=lambda model: figures_of(model, data, "validation", vocabulary, most=_SHOWN).map50,

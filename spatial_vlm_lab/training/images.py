@@ -15,23 +15,21 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.evaluation.frame_folder import decode_json
+from spatial_vlm_ros.files.documents import read_json_bytes
 from spatial_vlm_ros.files.reading import check_regular
 from spatial_vlm_ros.files.writing import write_json, writing
 from spatial_vlm_ros.types import Rgb
 
-PARTS = ("training", "validation", "test")
 CALIBRATION = "calibration"
 """Part with validation seeds, rendered like the test part: settled, from the robot's own camera."""
 _LARGEST = 1 << 26  # bytes of the JSON of a shard: 240 images
 _REPAIR = "remove the shard and render it again with `spatial-vlm train`"
-_SPLIT_REPAIR = "write it like models/compact/split.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Vocabulary:
 
     modifiers: tuple[str, ...]
     names: Mapping[str, tuple[str, ...]]
-    withheld: frozenset[tuple[str, str]] = frozenset()
+    withheld: frozenset[tuple[str, str]]
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -88,13 +86,8 @@ def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
 def read_vocabulary(folder: Path) -> Vocabulary:
     """Read the vocabulary of a folder."""
     path = folder / "vocabulary.json"
-    values = read_json(path, _REPAIR, _LARGEST)
-    try:
-        names = {str(name): tuple(str(label) for label in labels) for name, labels in values["names"].items()}
-        withheld = frozenset((str(modifier), str(label)) for modifier, label in values["withheld"])
-        return Vocabulary(tuple(str(word) for word in values["modifiers"]), names, withheld)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileError(path, f"not a vocabulary: {error!r}", "render the images again") from error
+    repair = "render the images again"
+    return decode_json(read_json_bytes(path, repair, _LARGEST), Vocabulary, path, repair=repair)
 
 
 def shard_path(folder: Path, part: str, number: int) -> Path:
@@ -141,14 +134,14 @@ class _Shard:
     """One shard; its arrays stay on disk until they are accessed."""
 
     def __init__(self, path: Path) -> None:
-        values = read_json(path, _REPAIR, _LARGEST)
+        text = read_json_bytes(path, _REPAIR, _LARGEST)
+        self.objects = decode_json(text, list[tuple[Labelled, ...]], path, repair=_REPAIR)
         try:
-            self.objects = [tuple(_labelled(one) for one in objects) for objects in values]
             for suffix in (".rgb.npy", ".numbers.npy"):
                 check_regular(path.with_suffix(suffix), _REPAIR)
             self._rgb = np.load(path.with_suffix(".rgb.npy"), mmap_mode="r", allow_pickle=False)
             self._numbers = np.load(path.with_suffix(".numbers.npy"), mmap_mode="r", allow_pickle=False)
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
         n, fits = len(self.objects), self._rgb.dtype == self._numbers.dtype == np.uint8
         fits = fits and self._rgb.ndim == 4 and self._rgb.shape[:3] == self._numbers.shape
@@ -160,12 +153,6 @@ class _Shard:
         return LabelledImage(np.array(self._rgb[number]), np.array(self._numbers[number]), self.objects[number])
 
 
-def _labelled(values: Mapping[str, Any]) -> Labelled:
-    x0, y0, x1, y1 = (float(v) for v in values["box_xyxy"])
-    attributes = tuple(str(word) for word in values["attributes"])
-    return Labelled(str(values["label"]), attributes, (x0, y0, x1, y1), float(values["visible"]))
-
-
 # ------------------------------------------------------------------------------------------------ worlds
 
 
@@ -174,48 +161,42 @@ class SplitPart:
     """Worlds for one purpose.
 
     Args:
+        seeds: of the first and of the last world.
         views: images per world.
     """
 
-    first: int
-    last: int
+    seeds: tuple[int, int]
     views: int
+
+    @property
+    def first(self) -> int:
+        """Seed of the first world."""
+        return self.seeds[0]
 
     @property
     def worlds(self) -> int:
         """Number of worlds."""
-        return self.last - self.first + 1
+        return self.seeds[1] - self.seeds[0] + 1
 
 
 @dataclass(frozen=True)
 class WorldSplit:
-    """All parts of the split."""
+    """All parts of the split, and the pairs of colour and kind that only the test part has."""
 
     training: SplitPart
     validation: SplitPart
     test: SplitPart
-    withheld: frozenset[tuple[str, str]]
+    held_out_pairs: frozenset[tuple[str, str]]
 
 
 def read_split(path: Path) -> WorldSplit:
     """Read a split such as models/compact/split.json."""
-    try:
-        values = read_json(path, _SPLIT_REPAIR)
-        parts = {name: _part(values[name]) for name in PARTS}
-        withheld = frozenset((str(colour), str(kind)) for colour, kind in values["held_out_pairs"])
-    except FileError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileError(path, f"{type(error).__name__}: {error}", _SPLIT_REPAIR) from error
-    ranges = sorted((part.first, part.last) for part in parts.values())
-    if any(last >= first for (_, last), (first, _) in itertools.pairwise(ranges)):
+    repair = "write it like models/compact/split.json"
+    split = decode_json(read_json_bytes(path, repair), WorldSplit, path, repair=repair)
+    parts = sorted((split.training, split.validation, split.test), key=lambda part: part.seeds)
+    for part in parts:
+        if part.first < 0 or part.worlds < 1 or part.views < 1:
+            raise FileError(path, f"seeds {part.first} to {part.seeds[1]}, {part.views} views", repair)
+    if any(before.seeds[1] >= after.first for before, after in itertools.pairwise(parts)):
         raise FileError(path, "parts that share seeds", "give each part its own seeds")
-    return WorldSplit(**parts, withheld=withheld)
-
-
-def _part(values: Any) -> SplitPart:
-    first, last = (int(seed) for seed in values["seeds"])
-    views = int(values["views"])
-    if not (0 <= first <= last and views > 0):
-        raise ValueError(f"seeds {first} to {last}, {views} views")
-    return SplitPart(first, last, views)
+    return split

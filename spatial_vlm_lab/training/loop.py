@@ -8,6 +8,7 @@ uninterrupted run, on the same machine with the same number of threads.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import resource
@@ -72,11 +73,6 @@ class TrainingLoop:
         self._identity = ""
 
     @property
-    def is_over(self) -> bool:
-        """Whether all steps were made."""
-        return self.progress.step >= self._steps
-
-    @property
     def to_come(self) -> range:
         """Numbers of the steps that are not yet made."""
         return range(self.progress.step, self._steps)
@@ -88,10 +84,9 @@ class TrainingLoop:
             minutes: wall time, minutes.
         """
         end = time.monotonic() + 60.0 * minutes
-        while not self.is_over and time.monotonic() < end:
-            yield self.progress.step
+        return itertools.takewhile(lambda _: time.monotonic() < end, self.to_come)
 
-    def one_step(self, learn: Callable[[int], float]) -> float:
+    def make_step(self, learn: Callable[[int], float]) -> float:
         """Make one step and return its loss.
 
         Args:

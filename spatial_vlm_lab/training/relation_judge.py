@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,6 @@ from spatial_vlm_lab.training.loop import TrainingLoop
 from spatial_vlm_ros.errors import DependencyError, InputError
 from spatial_vlm_ros.files.writing import written_by_name
 from spatial_vlm_ros.geometry.image_height import is_contrary
-from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.compact.export import OPSET, strip_traces
 from spatial_vlm_ros.vlm.compact.layers import Residual, convolution
 from spatial_vlm_ros.vlm.relation_judge.crops import (
@@ -38,6 +37,9 @@ from spatial_vlm_ros.vlm.relation_judge.crops import (
     mirrored,
     stacked,
 )
+
+if TYPE_CHECKING:
+    from spatial_vlm_lab.sim.relation_pairs import RelationView
 
 _JITTER = 0.06  # share of a box's sides by which detectors are off
 _NO_LABEL = -1.0
@@ -116,25 +118,6 @@ def export(network: RelationNet, path: Path) -> None:
         raise DependencyError(str(error.name), f"pip install {error.name}") from error
 
 
-class PairsOfImage(Protocol):
-    """An image and the true relations of pairs in it, such as `sim.relation_pairs.RelationView`."""
-
-    @property
-    def rgb(self) -> Rgb:
-        """(H, W, 3) uint8."""
-        ...
-
-    @property
-    def boxes(self) -> Floats:
-        """(P, 2, 4) boxes of target and anchor, pixels."""
-        ...
-
-    @property
-    def holds(self) -> Floats:
-        """(P, len(OUTPUTS)) 1 = holds, 0 = does not hold, NaN = unclear."""
-        ...
-
-
 @dataclass(frozen=True)
 class JudgeTraining:
     """Settings of the training.
@@ -156,7 +139,7 @@ class JudgeTraining:
 
 
 def trained(
-    views: Sequence[PairsOfImage], settings: JudgeTraining, told: Callable[[int, float], None] = lambda *_: None
+    views: Sequence[RelationView], settings: JudgeTraining, told: Callable[[int, float], None] = lambda *_: None
 ) -> RelationNet:
     """Train a network on views.
 
@@ -186,7 +169,7 @@ def trained(
     loop = TrainingLoop(trained_values, optimizer, rates, _CLIP, settings.steps)
     with closing(_batches(views, settings)) as coming:
         for step in loop.left():
-            losses.append(loop.one_step(learn))
+            losses.append(loop.make_step(learn))
             if (step + 1) % 100 == 0:
                 told(step + 1, float(np.mean(losses)))
                 losses.clear()
@@ -194,7 +177,7 @@ def trained(
     return network
 
 
-def label_weights(views: Sequence[PairsOfImage]) -> list[Floats]:
+def label_weights(views: Sequence[RelationView]) -> list[Floats]:
     """Compute the weight of each label: (P, len(OUTPUTS)) for each view, 0 where there is no label.
 
     The labels of a relation fall into groups by whether it holds and whether that contradicts "higher is farther". The
@@ -214,7 +197,7 @@ def label_weights(views: Sequence[PairsOfImage]) -> list[Floats]:
     return [np.where(one >= 0, weights[columns, one], 0.0).astype(np.float32) for one in groups]
 
 
-def _groups(view: PairsOfImage) -> npt.NDArray[np.int64]:
+def _groups(view: RelationView) -> npt.NDArray[np.int64]:
     """(P, len(OUTPUTS)) 0 to 3, 2 · holds + contrary; -1 where there is no label."""
     found = np.full(view.holds.shape, -1, np.int64)
     for pair, (target, anchor) in enumerate(view.boxes.tolist()):
@@ -226,7 +209,7 @@ def _groups(view: PairsOfImage) -> npt.NDArray[np.int64]:
 
 
 def _batches(
-    views: Sequence[PairsOfImage], settings: JudgeTraining
+    views: Sequence[RelationView], settings: JudgeTraining
 ) -> Generator[tuple[JudgeInput, Floats, Floats], None, None]:
     """Iterate over batches: input, truth and label weights; the next ones are prepared while one is trained."""
     rng = np.random.default_rng(settings.seed)

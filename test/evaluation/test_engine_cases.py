@@ -28,7 +28,7 @@ from spatial_vlm_lab.engine import case_shards
 from spatial_vlm_lab.engine.ahead import made_ahead
 from spatial_vlm_lab.engine.case_shards import BagWindow, CaseWork, plan_cases, recording_lag, run_configuration
 from spatial_vlm_lab.engine.engines import LocalEngine
-from spatial_vlm_lab.engine.evaluate_cases import CaseSetup
+from spatial_vlm_lab.engine.evaluate_cases import CaseTask
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_lab.engine.shards import Row, Shard
 from spatial_vlm_lab.scoring import truth_file
@@ -47,7 +47,7 @@ NOTES: list[str] = []  # of the latest answers
 
 
 def answered(shards: Sequence[Shard], settings: Settings = SETTINGS) -> list[Row]:
-    task = CaseSetup(settings, GIVEN)()
+    task = CaseTask(settings, GIVEN)
     answers = [task(shard) for shard in shards]
     NOTES[:] = [note for one in answers for note in one.notes]
     return [row for one in answers for row in one.rows]
@@ -58,7 +58,7 @@ def in_order(rows: Sequence[Any]) -> list[Any]:
 
 
 def evaluated(folder: Path, shards: Sequence[Shard], **options: Any) -> MergedRun:
-    setup = CaseSetup(SETTINGS, GIVEN)
+    setup = partial(CaseTask, SETTINGS, GIVEN)
     return evaluate_shards(setup, shards, folder, LocalEngine(), run_configuration(SETTINGS, None), **options)
 
 
@@ -136,7 +136,7 @@ def test_models_are_added_to_what_is_there_and_other_parameters_are_refused(fram
     config = ResolverConfig()
     other = Settings(resolver=dataclasses.replace(config, relation=dataclasses.replace(config.relation, cone_deg=30.0)))
     with pytest.raises(RunMismatchError, match="another configuration: resolver was"):
-        evaluate_shards(CaseSetup(other, GIVEN), plan_cases([source], GIVEN, other), tmp_path, LocalEngine(),
+        evaluate_shards(partial(CaseTask, other, GIVEN), plan_cases([source], GIVEN, other), tmp_path, LocalEngine(),
                         run_configuration(other, None), resume=True)  # fmt: skip
     assert run_configuration(SETTINGS, None)["code"] == case_shards._code()
     changed = Settings(streams=StreamConfig(sync_slop=0.05))

@@ -35,7 +35,7 @@ from spatial_vlm_lab.engine.shards import (
     part_bytes,
     write_merged,
 )
-from spatial_vlm_lab.engine.store import HALF, LocalStore, ResultStore, open_store
+from spatial_vlm_lab.engine.store import HALF, ResultStore, open_store
 from spatial_vlm_ros.errors import (
     DependencyError,
     EngineUnavailableError,
@@ -162,7 +162,7 @@ def test_only_what_dead_writers_left_is_tidied_away(tmp_path: Path) -> None:
     kept = {f"{HALF}1-of-init", "parts/a.parquet"}
     for name in (*kept, f"{HALF}4999999-of-nobody", f"parts/{HALF}damaged"):
         (tmp_path / name).touch()
-    LocalStore(tmp_path).tidy()
+    open_store(str(tmp_path)).tidy()
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == kept | {"parts"}
 
 
@@ -172,7 +172,7 @@ def test_a_file_system_without_links_will_do(number: int, tmp_path: Path, monkey
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "link", refuse)
-    store = LocalStore(tmp_path)
+    store = open_store(str(tmp_path))
     assert store.create(LOCK, b"mine")
     assert not store.create(LOCK, b"yours")
     assert contents(tmp_path) == {LOCK: b"mine"}
@@ -189,7 +189,7 @@ def leave(folder: Path, **changes: object) -> LockOwner:
 
 
 def test_a_second_evaluation_is_told_who_writes_since_when(tmp_path: Path) -> None:
-    owner, lock = leave(tmp_path, since=time.time() - 1000), FolderLock(LocalStore(tmp_path))
+    owner, lock = leave(tmp_path, since=time.time() - 1000), FolderLock(open_store(str(tmp_path)))
     told = rf"in use by process {owner.pid} on .* for \d+ s"
     with pytest.raises(FolderInUseError, match=told) as caught, lock:
         pass
@@ -224,17 +224,17 @@ def test_a_lock_is_taken_over_once_its_owner_is_gone(
 ) -> None:
     leave(tmp_path, seen=time.time() - age, **changes)
     if is_stale:
-        with FolderLock(LocalStore(tmp_path)):
+        with FolderLock(open_store(str(tmp_path))):
             assert json.loads((tmp_path / LOCK).read_text())["token"] != OTHER
     else:
-        with pytest.raises(FolderInUseError, match="on far-away"), FolderLock(LocalStore(tmp_path)):
+        with pytest.raises(FolderInUseError, match="on far-away"), FolderLock(open_store(str(tmp_path))):
             pass
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"host": 1}'])
 def test_a_damaged_lock_holds_nobody_up(text: str, tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text(text)
-    with FolderLock(LocalStore(tmp_path)):
+    with FolderLock(open_store(str(tmp_path))):
         assert (tmp_path / LOCK).read_text() != text
 
 
@@ -250,7 +250,7 @@ def test_signs_of_life_are_given_and_a_lock_that_was_taken_is_noticed(
         return False
 
     monkeypatch.setattr(engine_run, "BEAT_S", 0.02)
-    with FolderLock(LocalStore(tmp_path)) as lock:
+    with FolderLock(open_store(str(tmp_path))) as lock:
         first = json.loads((tmp_path / LOCK).read_text())
         until(lambda: json.loads((tmp_path / LOCK).read_text())["seen"] > first["seen"], "a sign of life is written")
         lock.check()

@@ -200,7 +200,7 @@ def test_an_interrupted_run_goes_on_bit_by_bit(tmp_path: Path) -> None:
     first.save()
     torch.rand(5)
     second = run(tmp_path / "parts")
-    assert second.step == 3
+    assert second.progress.step == 3
     assert second.train(batches(), lambda _: None)
 
     state, again = whole.model.state_dict(), second.model.state_dict()
@@ -215,7 +215,7 @@ def test_minutes_stop_a_run_and_the_same_call_ends_it(tmp_path: Path) -> None:
     assert [one.step for one in told if one.losses] == [2, 4, 6]
     assert [one.map50 for one in told if one.map50 is not None] == [0.25, 0.25]
     assert (tmp_path / "best" / "model.safetensors").is_file()
-    assert run(tmp_path).best == 0.25
+    assert run(tmp_path).progress.best == 0.25
 
 
 def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     second = TrainingRun(cases.small_config(), SETTINGS, tmp_path / "second", cpu, tmp_path / "first" / "best")
     state, again = first.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(state[name], again[name]) for name in state)
-    assert second.step == 0
+    assert second.progress.step == 0
     second.save()
     with pytest.raises(InputError, match="other start"):
         run(tmp_path / "second")
@@ -270,7 +270,7 @@ def test_checkpoints_of_earlier_versions_go_on_and_damage_is_refused(tmp_path: P
     folder.parent.mkdir()
     in_four_files(state, folder.with_name("checkpoint.old"))  # one was interrupted between two renames
     for begun in (current, run(tmp_path / "former")):
-        assert begun.step == 1
+        assert begun.progress.step == 1
         begun.one_step(batches().batch(1))
     again = run(tmp_path / "former")
     again.one_step(batches().batch(1))
@@ -536,8 +536,8 @@ def test_the_split_has_parts_apart_and_holds_pairs_of_the_simulator(tmp_path: Pa
 
     split = read_split(SPLIT)
     assert split.test.worlds == 300
-    assert len(split.withheld) == 8
-    assert all(colour in COLOURS and kind in KINDS for colour, kind in split.withheld)
+    assert len(split.held_out_pairs) == 8
+    assert all(colour in COLOURS and kind in KINDS for colour, kind in split.held_out_pairs)
     values = json.loads(SPLIT.read_text())
     values["test"]["seeds"] = [2000000, 2000001]
     (tmp_path / "split.json").write_text(json.dumps(values))
