@@ -3,20 +3,31 @@
 
 A local file is written beside its place, synced, and renamed onto it; a file of an object store is put by one request,
 which stores take whole or not at all. So a kill, a full disk or a lost network never leaves half a file under its name.
+
+The file `lock.json` names the process that writes to a folder, its host and the time of its last sign of life, which a
+thread renews. A lock is stale if its process is gone (told at once on the same machine), or if no sign of life came for
+STALE_S seconds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import logging
 import os
 import secrets
 import shutil
+import socket
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
-from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.errors import FileError, FolderInUseError, StoreError
 from spatial_vlm_ros.evaluation.engine.uris import filesystem, is_remote, joined, local_path, name_of, told
 from spatial_vlm_ros.files.writing import sync_folder
 
@@ -25,8 +36,13 @@ if TYPE_CHECKING:
 
 HALF = ".half-"
 """What the names of files begin with that are being written."""
+LOCK = "lock.json"
+BEAT_S, STALE_S = 15.0, 300.0
+_TRIES = 5
 _NO_LINKS = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 """What file systems say that have no links."""
+
+_log = logging.getLogger(__name__)
 
 
 def open_store(uri: str) -> ResultStore:
@@ -163,3 +179,148 @@ def _link(half: Path, target: Path) -> None:
             raise
         with target.open("xb") as file:  # a file system without links: new, and whole a moment later
             file.write(half.read_bytes())
+
+
+# ------------------------------------------------------------------------------------------------ lock
+
+
+@dataclass(frozen=True)
+class LockOwner:
+    """Holder of a lock.
+
+    Args:
+        born: start time of the process in the machine's ticks; distinguishes it from a later process with the same id.
+        since: when the lock was taken, seconds since 1970.
+        seen: last sign of life, seconds since 1970.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    born: str
+    token: str
+    since: float
+    seen: float
+
+    @classmethod
+    def this_process(cls) -> LockOwner:
+        """This process, now."""
+        now = time.time()
+        return cls(socket.gethostname(), _boot(), os.getpid(), _born(os.getpid()), secrets.token_hex(8), now, now)
+
+    @property
+    def name(self) -> str:
+        """The process, for people."""
+        return f"process {self.pid} on {self.host}"
+
+    def json(self) -> bytes:
+        """Content of the lock file."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    def is_gone(self, now: float) -> bool:
+        """Whether the process has certainly ended, as far as this machine can tell."""
+        if (self.host, self.boot) == (socket.gethostname(), _boot()):
+            return _born(self.pid) != self.born
+        return now - self.seen > STALE_S
+
+
+class FolderLock:
+    """Holds the lock of a folder in a `with` statement."""
+
+    def __init__(self, store: ResultStore) -> None:
+        self._store = store
+        self._owner = LockOwner.this_process()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="evaluation-lock", daemon=True)
+        self._lost = False
+
+    def __enter__(self) -> FolderLock:
+        for _ in range(_TRIES):
+            if self._store.create(LOCK, self._owner.json()):
+                self._thread.start()
+                return self
+            self._take_over()
+        raise FolderInUseError(self._store.uri, "a process that starts at the same time", 0.0, 0.0, "Try again.")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join(BEAT_S)
+        try:
+            if self._is_ours():
+                self._store.remove(LOCK)
+        except StoreError as problem:
+            if kind is None:
+                raise
+            _log.warning("the lock was not removed: %s", problem)
+
+    def check(self) -> None:
+        """Check that this process still holds the lock."""
+        if self._lost:
+            found = self._found()
+            repair = "This process was stopped for a long time, and another one has taken over. End this one."
+            raise _in_use(self._store.uri, found or self._owner, repair)
+
+    def _take_over(self) -> None:
+        """Remove a stale lock, or say whose it is."""
+        found = self._found()
+        if found is None:  # it was given back in this moment, or is damaged: written by no one who lives
+            if self._store.read(LOCK) is not None:
+                self._store.remove(LOCK)
+            return
+        if not found.is_gone(time.time()):
+            repair = f"Wait until it has ended. If that process no longer exists, remove {LOCK} from the folder."
+            raise _in_use(self._store.uri, found, repair)
+        _log.warning("the lock of %s is stale: %s is gone", self._store.uri, found.name)
+        if self._found() == found:
+            self._store.remove(LOCK)
+
+    def _beat(self) -> None:
+        while not self._done.wait(BEAT_S):
+            try:
+                if not self._is_ours():
+                    self._lost = True
+                    return
+                self._owner = replace(self._owner, seen=time.time())
+                self._store.write(LOCK, self._owner.json())
+            except StoreError as error:  # the store may come back; others see how old the last sign of life is
+                _log.warning("the lock could not be refreshed: %s", error)
+
+    def _is_ours(self) -> bool:
+        found = self._found()
+        return found is not None and found.token == self._owner.token
+
+    def _found(self) -> LockOwner | None:
+        data = self._store.read(LOCK)
+        try:
+            return None if data is None else LockOwner(**json.loads(data))
+        except (ValueError, TypeError):
+            return None
+
+
+def _in_use(uri: str, owner: LockOwner, repair: str) -> FolderInUseError:
+    now = time.time()
+    return FolderInUseError(uri, owner.name, max(now - owner.since, 0.0), max(now - owner.seen, 0.0), repair)
+
+
+def _boot() -> str:
+    """Which start of this machine; "" if the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _born(pid: int) -> str:
+    """When a process began, in ticks of this machine; "" if there is none.
+
+    A process that has ended but was not waited for counts as ended.
+
+    Source: proc(5), /proc/[pid]/stat: the name stands in parentheses, state is field 3, starttime field 22.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]

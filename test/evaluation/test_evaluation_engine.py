@@ -21,9 +21,9 @@ from engine_tasks import CONFIGURATION, MadeUp, contents, shards_of
 from tables import tables
 from waiting import until
 
-from spatial_vlm_lab.engine import run as engine_run
+from spatial_vlm_lab.engine import store as engine_store
 from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine, check_address
-from spatial_vlm_lab.engine.run import LOCK, FolderLock, LockOwner, MergedRun, evaluate_shards, run_rows
+from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_lab.engine.shards import (
     Outcome,
     Row,
@@ -35,7 +35,7 @@ from spatial_vlm_lab.engine.shards import (
     part_bytes,
     write_merged,
 )
-from spatial_vlm_lab.engine.store import HALF, ResultStore, open_store
+from spatial_vlm_lab.engine.store import HALF, LOCK, FolderLock, LockOwner, ResultStore, open_store
 from spatial_vlm_ros.errors import (
     DependencyError,
     EngineUnavailableError,
@@ -215,8 +215,8 @@ FAR = {"host": "far-away", "boot": "other"}
         ({"pid": 4_999_999}, 0.0, True),  # no such process
         ({"born": "1"}, 0.0, True),  # another process of the same number
         (FAR, 0.0, False),  # of another machine the last sign of life counts
-        (FAR, engine_run.STALE_S - 60, False),
-        (FAR, engine_run.STALE_S + 1, True),
+        (FAR, engine_store.STALE_S - 60, False),
+        (FAR, engine_store.STALE_S + 1, True),
     ],
 )
 def test_a_lock_is_taken_over_once_its_owner_is_gone(
@@ -249,7 +249,7 @@ def test_signs_of_life_are_given_and_a_lock_that_was_taken_is_noticed(
             return True
         return False
 
-    monkeypatch.setattr(engine_run, "BEAT_S", 0.02)
+    monkeypatch.setattr(engine_store, "BEAT_S", 0.02)
     with FolderLock(open_store(str(tmp_path))) as lock:
         first = json.loads((tmp_path / LOCK).read_text())
         until(lambda: json.loads((tmp_path / LOCK).read_text())["seen"] > first["seen"], "a sign of life is written")
