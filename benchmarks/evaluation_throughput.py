@@ -28,9 +28,8 @@ import numpy as np
 
 from benchmarks.bags import COLOUR, DEPTH, SAID, SMALL, worlds, write_bag, write_truth
 from benchmarks.harness import Claim, finish, option, table
-from spatial_vlm_lab.engine.case_shards import plan_cases, run_configuration
 from spatial_vlm_lab.engine.engines import Engine, LocalEngine
-from spatial_vlm_lab.engine.evaluate_cases import CaseTask
+from spatial_vlm_lab.engine.evaluate_cases import CaseTask, plan_cases, run_configuration
 from spatial_vlm_lab.engine.run import evaluate_shards
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source

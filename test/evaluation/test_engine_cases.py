@@ -24,11 +24,17 @@ from frame_files import case, write_cases, write_frame
 from tables import tables
 from waiting import DEADLINE
 
-from spatial_vlm_lab.engine import case_shards
+from spatial_vlm_lab.engine import evaluate_cases
 from spatial_vlm_lab.engine.ahead import made_ahead
-from spatial_vlm_lab.engine.case_shards import BagWindow, CaseWork, plan_cases, recording_lag, run_configuration
 from spatial_vlm_lab.engine.engines import LocalEngine
-from spatial_vlm_lab.engine.evaluate_cases import CaseTask
+from spatial_vlm_lab.engine.evaluate_cases import (
+    BagWindow,
+    CaseTask,
+    CaseWork,
+    plan_cases,
+    recording_lag,
+    run_configuration,
+)
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_lab.engine.shards import Row, Shard
 from spatial_vlm_lab.scoring import truth_file
@@ -138,7 +144,7 @@ def test_models_are_added_to_what_is_there_and_other_parameters_are_refused(fram
     with pytest.raises(RunMismatchError, match="another configuration: resolver was"):
         evaluate_shards(partial(CaseTask, other, GIVEN), plan_cases([source], GIVEN, other), tmp_path, LocalEngine(),
                         run_configuration(other, None), resume=True)  # fmt: skip
-    assert run_configuration(SETTINGS, None)["code"] == case_shards._code()
+    assert run_configuration(SETTINGS, None)["code"] == evaluate_cases._code()
     changed = Settings(streams=StreamConfig(sync_slop=0.05))
     assert run_configuration(changed, None) != run_configuration(SETTINGS, None)
     with pytest.raises(FileError, match=r"cases\.jsonl"):
@@ -173,7 +179,7 @@ def test_parts_of_a_bag_give_the_rows_of_all_of_it(megabytes: float, bag: Source
 
 
 def test_a_part_reads_its_own_chunks_alone(bag: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spatial_vlm_lab.engine.case_shards.LEAD_NS", 0)
+    monkeypatch.setattr("spatial_vlm_lab.engine.evaluate_cases.LEAD_NS", 0)
     shards = plan_cases([bag], GIVEN, SETTINGS, bytes_in_shard=600_000)
     part = shards[len(shards) // 2].payload.part
     with BagWindow(bag.uri, part) as window, open_bag(bag.uri) as whole:
@@ -373,7 +379,7 @@ def test_options_that_do_not_fit_are_refused(frames: Path, tmp_path: Path, monke
 _ENDED_MIDWAY = """
 import os, signal, sys
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_lab.engine import case_shards, engines
+from spatial_vlm_lab.engine import engines, evaluate_cases
 
 answer = engines.ShardWorker.answer
 
@@ -383,7 +389,7 @@ def ended(self, shard):
     return answer(self, shard)
 
 engines.ShardWorker.answer = ended
-case_shards.plan_cases.__defaults__ = (1, 2**30)  # frames and bytes in a shard
+evaluate_cases.plan_cases.__defaults__ = (1, 2**30)  # frames and bytes in a shard
 main(sys.argv[2:])
 """
 

@@ -246,8 +246,7 @@ def test_bags_and_results_of_a_store_are_those_of_a_disk(bag: Source, server: S3
 
 _FROM_A_STORE = """
 import sys
-from spatial_vlm_lab.engine import case_shards
-from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
+from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases, plan_cases
 from spatial_vlm_lab.engine.engines import LocalEngine
 from spatial_vlm_lab.engine.engines import RayEngine
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
@@ -256,7 +255,7 @@ from spatial_vlm_ros.parameters import Settings
 
 if __name__ == "__main__":
     source = Source(sys.argv[1], "bag", sys.argv[2])
-    case_shards.plan_cases.__defaults__ = (1, 2_000_000)  # frames and bytes in a shard
+    plan_cases.__defaults__ = (1, 2_000_000)  # frames and bytes in a shard
     for engine, folder in ((LocalEngine(), sys.argv[3]), (RayEngine(4), sys.argv[4])):
         print(evaluate_cases([source], [ModelSpec()], Settings(), folder, engine).summary())
 """
