@@ -34,7 +34,8 @@ from spatial_vlm_lab.adaptation.lessons import with_article
 from spatial_vlm_lab.adaptation.models import select_strategy, show_whole_images
 from spatial_vlm_lab.adaptation.scores import RIGHT_PLACE
 from spatial_vlm_lab.adaptation.settings import AdaptSettings
-from spatial_vlm_lab.adaptation.views import BoxXyxy, LabelledView, StoredView, unique_objects
+from spatial_vlm_lab.adaptation.views import LabelledView, StoredView, unique_objects
+from spatial_vlm_lab.training.images import BoxXyxy
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Rgb

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spatial_vlm_lab.adaptation.views import BoxXyxy, LabelledView, RelationLabel, unique_objects
+from spatial_vlm_lab.adaptation.views import LabelledView, RelationLabel, unique_objects
 from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, LabelledPair
 from spatial_vlm_lab.scoring.score import COUNTER_HEURISTIC, USUAL
+from spatial_vlm_lab.training.images import BoxXyxy
 from spatial_vlm_ros.geometry import boxes
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, RelationQuestion, check_probabilities

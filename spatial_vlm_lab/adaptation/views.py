@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from spatial_vlm_lab.comparison.judge_calibration import labelled_pairs
+from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.evaluation.answering import FolderFrames
 from spatial_vlm_ros.evaluation.frame_folder import decode_json, load_cases
@@ -30,33 +31,11 @@ from spatial_vlm_ros.files.writing import write_bytes, write_json
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.types.arrays import Rgb
 
-BoxXyxy = tuple[float, float, float, float]
-"""Left, top, right, bottom, pixels."""
 PARTS = ("training", "calibration", "test")
 HELD_OUT = 0.15
 """Share of the groups of a source used for calibration, and the same share for the test; at least one group each."""
 _LARGEST = 1 << 26  # bytes of the JSON of a group
 _REPAIR = "start again with --force"
-
-
-@dataclass(frozen=True)
-class LabelledObject:
-    """An object in an image.
-
-    Args:
-        label: name of the object.
-        attributes: further words that are true for it, such as its colour.
-        box_xyxy: left, top, right, bottom, pixels.
-    """
-
-    label: str
-    attributes: tuple[str, ...]
-    box_xyxy: BoxXyxy
-
-    @property
-    def name(self) -> str:
-        """Attributes and label: "red cup"."""
-        return " ".join((*self.attributes, self.label))
 
 
 @dataclass(frozen=True)

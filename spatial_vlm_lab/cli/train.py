@@ -99,7 +99,8 @@ def train(data: Path, out: Path | None, split_file: Path | None, worlds: int, re
         raise InputError("--worlds", str(worlds), f"at most {split.training.worlds}", "the split has no more seeds")
     if not render_only:
         try:
-            from spatial_vlm_lab.training.compact import TrainingSettings, finish, run
+            from spatial_vlm_lab.training.compact import finish, run
+            from spatial_vlm_lab.training.loop import TrainingSettings
         except ModuleNotFoundError as error:
             raise DependencyError(str(error.name), install("train")) from error
     with progress_bars() as bars:

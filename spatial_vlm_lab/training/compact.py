@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from spatial_vlm_lab.engine.ahead import computed_ahead
 from spatial_vlm_lab.training.batches import Batches, TrainingBatch, label_phrases, modified_phrases
 from spatial_vlm_lab.training.images import CALIBRATION, Samples, Vocabulary, read_vocabulary
-from spatial_vlm_lab.training.loop import STATE, TrainingLoop
+from spatial_vlm_lab.training.loop import STATE, TrainingLoop, TrainingSettings
 from spatial_vlm_lab.training.scoring import Figures, detector, features_of, score
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.files.folders import new_folder
@@ -152,38 +152,6 @@ def _places(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     x = (torch.arange(width, device=boxes.device) + 0.5) * MASK_STRIDE
     y = (torch.arange(height, device=boxes.device) + 0.5) * MASK_STRIDE
     return (x[None] - centre[:, :1]) / half[:, :1], (y[None] - centre[:, 1:]) / half[:, 1:]
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Settings of a training run; they cannot change during the run.
-
-    Args:
-        steps: steps of the whole run; the rate follows a half cosine over them.
-        batch: images per step.
-        phrases: phrases per image.
-        decay: weight decay (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
-        warm: share of the steps in which the rate rises.
-        bfloat16: compute the network in bfloat16, its losses and weights in float32; faster on machines that support
-            it.
-    """
-
-    steps: int = 6000
-    seed: int = 0
-    batch: int = 16
-    phrases: int = 6
-    rate: float = 2e-3
-    decay: float = 0.02
-    warm: float = 0.05
-    bfloat16: bool = False
-
-    def __post_init__(self) -> None:
-        if not (self.steps > 0 and self.seed >= 0 and self.batch > 0 and self.phrases > 0):
-            got = f"{self.steps} steps, seed {self.seed}, batch {self.batch}, {self.phrases} phrases"
-            raise InputError("training settings", got, "positive numbers")
-        if not (0 < self.rate < 1 and 0 <= self.decay < 1 and 0 <= self.warm < 1):
-            got = f"rate {self.rate}, decay {self.decay}, warm {self.warm}"
-            raise InputError("training settings", got, "numbers below 1")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from spatial_vlm_ros.files.reading import check_regular
 from spatial_vlm_ros.files.writing import write_json, writing
 from spatial_vlm_ros.types import Rgb
 
+BoxXyxy = tuple[float, float, float, float]
+"""Left, top, right, bottom, pixels."""
 CALIBRATION = "calibration"
 """Part with validation seeds, rendered like the test part: settled, from the robot's own camera."""
 _LARGEST = 1 << 26  # bytes of the JSON of a shard: 240 images
@@ -33,18 +35,33 @@ _REPAIR = "remove the shard and render it again with `spatial-vlm train`"
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """One object in an image.
+class LabelledObject:
+    """An object in an image.
 
     Args:
-        attributes: further words that are true of it.
-        box_xyxy: (4,) box of its visible pixels, pixels of the image.
-        visible: visible share, 0 to 1.
+        label: name of the object.
+        attributes: further words that are true for it, such as its colour.
+        box_xyxy: left, top, right, bottom, pixels.
     """
 
     label: str
     attributes: tuple[str, ...]
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: BoxXyxy
+
+    @property
+    def name(self) -> str:
+        """Attributes and label: "red cup"."""
+        return " ".join((*self.attributes, self.label))
+
+
+@dataclass(frozen=True)
+class Labelled(LabelledObject):
+    """One object in an image of the simulator; its box is that of its visible pixels.
+
+    Args:
+        visible: visible share, 0 to 1.
+    """
+
     visible: float
 
 

@@ -24,11 +24,43 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from spatial_vlm_ros.errors import FileError, ModelError
+from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.files.documents import read_json
 from spatial_vlm_ros.files.writing import written_by_name
 
 STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of a training run; they cannot change during the run.
+
+    Args:
+        steps: steps of the whole run; the rate follows a half cosine over them.
+        batch: images per step; for the relation judge pairs.
+        phrases: phrases per image of the compact model.
+        decay: weight decay (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
+        warm: share of the steps in which the rate rises.
+        bfloat16: compute the compact model in bfloat16, its losses and weights in float32; faster on machines that
+            support it. The relation judge is always computed so.
+    """
+
+    steps: int = 6000
+    seed: int = 0
+    batch: int = 16
+    phrases: int = 6
+    rate: float = 2e-3
+    decay: float = 0.02
+    warm: float = 0.05
+    bfloat16: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.steps > 0 and self.seed >= 0 and self.batch > 0 and self.phrases > 0):
+            got = f"{self.steps} steps, seed {self.seed}, batch {self.batch}, {self.phrases} phrases"
+            raise InputError("training settings", got, "positive numbers")
+        if not (0 < self.rate < 1 and 0 <= self.decay < 1 and 0 <= self.warm < 1):
+            got = f"rate {self.rate}, decay {self.decay}, warm {self.warm}"
+            raise InputError("training settings", got, "numbers below 1")
 
 
 @dataclass

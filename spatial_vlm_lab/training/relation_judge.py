@@ -7,7 +7,6 @@ import math
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatial_vlm_lab.engine.ahead import computed_ahead
-from spatial_vlm_lab.training.loop import TrainingLoop
-from spatial_vlm_ros.errors import DependencyError, InputError
+from spatial_vlm_lab.training.loop import TrainingLoop, TrainingSettings
+from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.files.writing import written_by_name
 from spatial_vlm_ros.geometry.image_height import is_contrary
 from spatial_vlm_ros.vlm.compact.export import OPSET, strip_traces
@@ -118,28 +117,8 @@ def export(network: RelationNet, path: Path) -> None:
         raise DependencyError(str(error.name), f"pip install {error.name}") from error
 
 
-@dataclass(frozen=True)
-class JudgeTraining:
-    """Settings of the training.
-
-    Args:
-        steps: steps of the whole run; the rate follows a half cosine over them.
-        batch: pairs per step.
-    """
-
-    steps: int = 4000
-    batch: int = 128
-    rate: float = 2e-3
-    decay: float = 0.02
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not (self.steps > 0 and self.batch > 0 and 0 < self.rate < 1 and 0 <= self.decay < 1 and self.seed >= 0):
-            raise InputError("training settings", str(self), "numbers in their ranges")
-
-
 def trained(
-    views: Sequence[RelationView], settings: JudgeTraining, told: Callable[[int, float], None] = lambda *_: None
+    views: Sequence[RelationView], settings: TrainingSettings, told: Callable[[int, float], None] = lambda *_: None
 ) -> RelationNet:
     """Train a network on views.
 
@@ -209,7 +188,7 @@ def _groups(view: RelationView) -> npt.NDArray[np.int64]:
 
 
 def _batches(
-    views: Sequence[RelationView], settings: JudgeTraining
+    views: Sequence[RelationView], settings: TrainingSettings
 ) -> Generator[tuple[JudgeInput, Floats, Floats], None, None]:
     """Iterate over batches: input, truth and label weights; the next ones are prepared while one is trained."""
     rng = np.random.default_rng(settings.seed)

@@ -27,8 +27,9 @@ import onnxruntime
 import torch
 
 from spatial_vlm_lab.training.batches import TrainingPhrase, label_phrases, make_batch, modified_phrases
-from spatial_vlm_lab.training.compact import TrainingRun, TrainingSettings
+from spatial_vlm_lab.training.compact import TrainingRun
 from spatial_vlm_lab.training.images import LabelledImage
+from spatial_vlm_lab.training.loop import TrainingSettings
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import ModelError, ShapeError, UnfamiliarImageError
 from spatial_vlm_ros.evaluation.frame_folder import load_frame

@@ -27,7 +27,7 @@ from spatial_vlm_lab.training.batches import (
     make_batch,
     modified_phrases,
 )
-from spatial_vlm_lab.training.compact import Told, TrainingRun, TrainingSettings, focal, generalised_iou, rate_at
+from spatial_vlm_lab.training.compact import Told, TrainingRun, focal, generalised_iou, rate_at
 from spatial_vlm_lab.training.compact import mask_logits as torch_mask_logits
 from spatial_vlm_lab.training.images import (
     Labelled,
@@ -39,6 +39,7 @@ from spatial_vlm_lab.training.images import (
     write_shard,
     write_vocabulary,
 )
+from spatial_vlm_lab.training.loop import TrainingSettings
 from spatial_vlm_lab.training.scoring import (
     PhraseDetections,
     average_precision,
