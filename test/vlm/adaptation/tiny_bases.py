@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers
 from frame_files import case, write_cases
-from small_scorers import TEXT, small_scorer, vision_config
+from small_scorers import ENCODERS, TEXT, small_scorer, vision_config
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
@@ -28,12 +28,6 @@ from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 
-ENCODERS = {
-    "clip": transformers.CLIPVisionModel,
-    "siglip": transformers.SiglipVisionModel,
-    "siglip2": transformers.SiglipVisionModel,
-    "aimv2": transformers.Aimv2VisionModel,
-}
 WIDTH, HEIGHT = 96, 72
 COLOURS = {"red": (210, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 220)}
 
@@ -86,7 +80,7 @@ def encoder_folder(folder: Path, kind: str, seed: int = 1) -> Path:
     import torch
 
     torch.manual_seed(seed)
-    ENCODERS[kind](vision_config(kind, 48, 3, 2, 32, 8, 64)).save_pretrained(folder)
+    ENCODERS[kind][0](vision_config(kind, 48, 3, 2, 32, 8, 64)).save_pretrained(folder)
     images: Any = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     if kind.startswith("siglip"):
         images = SiglipImageProcessorPil(size={"height": 32, "width": 32})
