@@ -6,7 +6,7 @@ A batch depends only on the seed and its step, so an interrupted run continues w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -196,8 +196,8 @@ def draw_phrases(
     Half name a visible object. A sixth each names a visible object with a true modifier, a visible object with a false
     modifier, or an absent or unknown object.
     """
-    makers = (_true, _modified, _true, _wrongly_modified, _true, _absent)
-    return [makers[n % len(makers)](rng, objects, vocabulary) for n in range(number)]
+    makers: tuple[Callable[..., TrainingPhrase], ...] = (_true, _modified, _true, _wrongly_modified, _true, _absent)
+    return [(makers[n % len(makers)] if objects else _absent)(rng, objects, vocabulary) for n in range(number)]
 
 
 def _pick(rng: np.random.Generator, objects: Sequence[Labelled]) -> Labelled:
@@ -205,8 +205,6 @@ def _pick(rng: np.random.Generator, objects: Sequence[Labelled]) -> Labelled:
 
 
 def _true(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
-    if not objects:
-        return _absent(rng, objects, vocabulary)
     name = _pick(rng, objects).label
     if rng.random() > _PLAIN:
         name = str(rng.choice([other for other, labels in vocabulary.names.items() if name in labels]))
@@ -214,9 +212,7 @@ def _true(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Voc
     return TrainingPhrase(text, frozenset(vocabulary.names[name]))
 
 
-def _modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
-    if not objects:
-        return _absent(rng, objects, vocabulary)
+def _modified(rng: np.random.Generator, objects: Sequence[Labelled], _: Vocabulary) -> TrainingPhrase:
     one = _pick(rng, objects)
     if not one.attributes:
         return TrainingPhrase(one.label, frozenset({one.label}))
@@ -226,8 +222,6 @@ def _modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary:
 
 def _wrongly_modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
     """A visible label with a modifier that few or none of its objects have."""
-    if not objects:
-        return _absent(rng, objects, vocabulary)
     label = _pick(rng, objects).label
     said = [modifier for modifier in vocabulary.modifiers if (modifier, label) not in vocabulary.withheld]
     modifier = str(rng.choice(said))
@@ -236,11 +230,9 @@ def _wrongly_modified(rng: np.random.Generator, objects: Sequence[Labelled], voc
 
 def _absent(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
     """The name of an absent object; sometimes a word that names nothing."""
-    if rng.random() < _STRANGE_NOUN:
-        return TrainingPhrase(_strange(rng), frozenset())
-    seen = {one.label for one in objects}
+    is_strange, seen = rng.random() < _STRANGE_NOUN, {one.label for one in objects}
     absent = [name for name, labels in vocabulary.names.items() if not seen & set(labels)]
-    if not absent:
+    if is_strange or not absent:
         return TrainingPhrase(_strange(rng), frozenset())
     name = str(rng.choice(absent))
     return TrainingPhrase(name, frozenset(vocabulary.names[name]))
