@@ -31,7 +31,7 @@ import numpy as np
 
 from benchmarks.harness import REPETITIONS, Claim, alternate, arguments, finish, share, table
 from benchmarks.simulator import Outcome, questions
-from spatial_vlm_lab.training.split import read_split
+from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import load_grounder
@@ -179,7 +179,7 @@ def main() -> int:
     os.environ.setdefault("LP_NUM_THREADS", "1")
     seeds = range(options.first_seed, options.first_seed + options.worlds)
     with ProcessPoolExecutor(options.jobs) as pool:
-        run = partial(one_world, model=model, withheld=split.withheld)
+        run = partial(one_world, model=model, withheld=split.held_out_pairs)
         outcomes = [o for some in pool.map(run, seeds, chunksize=4) for o in some]
     score = {str(mass): scores([o for o in outcomes if o.mass == mass]) for mass in MASSES}
     flat = [

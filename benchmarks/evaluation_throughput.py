@@ -24,11 +24,9 @@ import numpy as np
 
 from benchmarks.harness import Claim, alternate, arguments, finish, table
 from benchmarks.scenes import camera, tabletop
-from spatial_vlm_lab.engine.case_shards import plan_cases, run_configuration
-from spatial_vlm_lab.engine.evaluate_cases import CaseSetup
-from spatial_vlm_lab.engine.local import LocalEngine
+from spatial_vlm_lab.engine.engines import Engine, LocalEngine
+from spatial_vlm_lab.engine.evaluate_cases import CaseTask, plan_cases, run_configuration
 from spatial_vlm_lab.engine.run import evaluate_shards
-from spatial_vlm_lab.engine.workers import Engine
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.evaluation.bags.types import COMPRESSED_IMAGE, default_store
@@ -112,7 +110,7 @@ def write_truth(path: Path, frames: int, sentences: int, bags: Sequence[str] = (
 
 def evaluated(bag: Path, truth: Path) -> None:
     """Evaluate a bag in this process; all of its images have to be resolved."""
-    task = CaseSetup(SETTINGS, MODELS)()
+    task = CaseTask(SETTINGS, MODELS)
     for shard in plan_cases([Source(str(bag), "bag", str(truth))], MODELS, SETTINGS):
         refused = {row["message"] for row in task(shard).rows if row["status"] in UNREAD}
         assert not refused, refused
@@ -133,7 +131,7 @@ def throughput(folder: Path, frames: int, rounds: int) -> dict[str, Any]:
 
 def efficiency(folder: Path, frames: int) -> dict[str, float]:
     """Shards per second of two workers against twice those of one, after start-up, locally and on Ray."""
-    from spatial_vlm_lab.engine.ray_engine import RayEngine
+    from spatial_vlm_lab.engine.engines import RayEngine
 
     seen = worlds()
     bags = [str(write_bag(folder / f"e{n}", seen, frames)) for n in range(BAGS)]
@@ -142,7 +140,7 @@ def efficiency(folder: Path, frames: int) -> dict[str, float]:
 
     def rate(engine: Engine, workers: int, name: str) -> float:
         at: list[float] = []
-        setup, configuration = CaseSetup(SETTINGS, MODELS), run_configuration(SETTINGS, None)
+        setup, configuration = partial(CaseTask, SETTINGS, MODELS), run_configuration(SETTINGS, None)
         done = evaluate_shards(setup, shards, folder / name, engine, configuration,
                                watch=lambda _: at.append(time.perf_counter()))  # fmt: skip
         assert done.is_whole

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish, table
 from spatial_vlm_lab.sim.training_frames import training_frames
-from spatial_vlm_lab.training.split import read_split
+from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends.compact import CompactGrounder, load, shipped

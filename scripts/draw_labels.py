@@ -22,8 +22,8 @@ from selenium.webdriver.chrome.service import Service
 
 from scripts.images import demo_frame, save_jpeg
 from spatial_vlm_lab.labelling.label_file import LabelFile
-from spatial_vlm_lab.labelling.label_page import serve_labels
 from spatial_vlm_lab.labelling.label_sources import FolderSource
+from spatial_vlm_lab.labelling.label_web import serve_labels
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.evaluation.frame_writer import write_frame

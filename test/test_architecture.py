@@ -83,7 +83,7 @@ def test_every_module_imports_only_from_below(room: str) -> None:
 
 def test_the_lab_needs_no_ros_and_models_only_to_train_them() -> None:
     for path in LAB.rglob("*.py"):
-        trains = path.parent.name in ("adaptation", "training") or path.name == "train.py"
+        trains = path.parent.name in ("adaptation", "training")
         outside = {re.sub(r"\w+_(msgs|interfaces)", "rclpy", name) for name in imports_of(path)[1]}
         assert not outside & {*NEVER, "rclpy", *(() if trains else NEVER_IN_CORE)}, path
 

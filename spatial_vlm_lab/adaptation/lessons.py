@@ -1,24 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training lessons as tensors: a question about an image with its answer; and how locations are written."""
+"""What a model is taught: the questions of `judging.AskedJudge` with their answers, and object locations; as tensors.
+
+The question of a step depends only on the numbers of the step and the row.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spatial_vlm_lab.adaptation.labelled_view import BoxXyxy
+from spatial_vlm_lab.adaptation.settings import AdaptSettings
+from spatial_vlm_lab.adaptation.views import LabelledView, RelationLabel, StoredView, unique_objects
+from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.judging import CHOICES
+from spatial_vlm_ros.perception.relation_marks import QUESTION, marked, mirror
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import Parts
 
 IGNORED = -100
+BESIDE = "beside"
+"""Answer for two objects of which none is on, under or inside the other; never asked for itself."""
+_OPPOSITE = {"left": "right", "right": "left"}
 _WITH_SIZE = ("llava", "paligemma")
 _SCALE, _SCALE_STEP = 1000, 10
 _NUMBERS = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]")
@@ -93,6 +104,67 @@ def with_article(name: str) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
+class RelationLessons:
+    """The lessons of a run.
+
+    The relation is drawn first, so that all relations are equally frequent; then a pair for which it holds. As in the
+    judge's questions, choices come in both orders, and questions about sides also use the mirrored image.
+
+    Args:
+        places: share of lessons that ask for the location of an object.
+    """
+
+    def __init__(self, views: Sequence[StoredView], seed: int, places: float, words: LocationWords) -> None:
+        self._views, self._seed, self._places, self._words = views, seed, places, words
+        groups: dict[str, list[tuple[int, RelationLabel]]] = {}
+        for number, view in enumerate(views):
+            for label in view.relations:
+                if label.holds and (label.relation in CHOICES or label.relation == BESIDE):
+                    groups.setdefault(label.relation, []).append((number, label))
+        self._relations = [groups[name] for name in sorted(groups)]
+        self._named = [(number, obj) for number, view in enumerate(views) for obj in unique_objects(view.objects)]
+        if (places < 1.0 and not self._relations) or (places > 0.0 and not self._named):
+            got = f"{len(self._named)} objects with a unique name, {len(self._relations)} relations that hold"
+            repair = "add labelled frames, or use --rendered"
+            raise InputError("training views", f"{len(views)} with {got}", "some of both", repair)
+
+    def __call__(self, step: int, row: int) -> AdaptLesson:
+        """Return the lesson of a row of a step."""
+        rng = np.random.default_rng((self._seed, step, row, 31))
+        if rng.random() < self._places:
+            number, obj = self._named[int(rng.integers(len(self._named)))]
+            return location_lesson(self._views[number].load(), obj, self._words)
+        group = self._relations[int(rng.integers(len(self._relations)))]
+        number, label = group[int(rng.integers(len(group)))]
+        return relation_lesson(self._views[number].load(), label, *(bool(rng.random() < 0.5) for _ in range(2)))
+
+
+def relation_lesson(view: LabelledView, label: RelationLabel, swapped: bool, mirrored: bool) -> AdaptLesson:
+    """Make a question about a pair for which a relation holds.
+
+    Args:
+        swapped: whether the choices come in the other order.
+        mirrored: whether left and right are exchanged, in the image and in the answer; only if they are the choices.
+    """
+    choices, answer = CHOICES["on"][0], BESIDE
+    if label.relation != BESIDE:
+        choices, answer = CHOICES[label.relation]
+    image, target, anchor = view.rgb, label.target, label.anchor
+    if mirrored and answer in _OPPOSITE:
+        image, target, anchor = mirror(image, target, anchor)
+        answer = _OPPOSITE[answer]
+    return AdaptLesson(marked(image, target, anchor), QUESTION, choices[::-1] if swapped else choices, answer)
+
+
+def location_lesson(view: LabelledView, obj: LabelledObject, words: LocationWords) -> AdaptLesson:
+    """Make a question about the location of an object."""
+    height, width = view.rgb.shape[:2]
+    return AdaptLesson(view.rgb, words.question(obj.name), (), words.words(obj.box_xyxy, width, height))
+
+
+# ------------------------------------------------------------------------------------------------ tensors
+
+
 def lesson_batch(scorer: CandidateScorer, lessons: Sequence[AdaptLesson]) -> tuple[dict[str, Tensor], Tensor]:
     """Combine lessons into one model call: the scorer's prompt, followed by the answer.
 
@@ -102,15 +174,16 @@ def lesson_batch(scorer: CandidateScorer, lessons: Sequence[AdaptLesson]) -> tup
     Returns:
         Inputs, rows padded on the right; labels (B, N) int64, IGNORED except for answers.
     """
-    rows = [_row(scorer, lesson) for lesson in lessons]
+    rows, words = [_row(scorer, lesson) for lesson in lessons], scorer.processor.tokenizer
+    padding = words.pad_token_id if words.pad_token_id is not None else words.eos_token_id or 0
     longest = max(labels.shape[1] for _, labels in rows)
     inputs: dict[str, Tensor] = {}
     for name in rows[0][0]:
         parts = []
         for given, labels in rows:
-            value = given[name]
+            value, short = given[name], longest - labels.shape[1]
             if value.ndim == 2 and value.shape == labels.shape:
-                value = F.pad(value, (0, longest - value.shape[1]), value=_padding(scorer, name))
+                value = F.pad(value, (0, short), value=int(padding) if name == "input_ids" else 0)
             parts.append(value)
         inputs[name] = torch.cat(parts)
     return inputs, torch.cat([F.pad(labels, (0, longest - labels.shape[1]), value=IGNORED) for _, labels in rows])
@@ -136,13 +209,6 @@ def _row(scorer: CandidateScorer, lesson: AdaptLesson) -> tuple[dict[str, Tensor
     }
     labels = torch.cat([torch.full_like(given["input_ids"], IGNORED), answer], dim=1)
     return made, labels
-
-
-def _padding(scorer: CandidateScorer, name: str) -> int:
-    if name != "input_ids":
-        return 0
-    tokenizer = scorer.processor.tokenizer
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
 
 
 def answer_losses(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
@@ -176,3 +242,38 @@ def located(scorer: CandidateScorer, rgb: Rgb, name: str, most_tokens: int = 32)
         raise ModelError(type(scorer.model).__name__, reason, "use another device or number format") from error
     text = scorer.processor.tokenizer.decode(told[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return words.box(str(text), rgb.shape[1], rgb.shape[0])
+
+
+# ------------------------------------------------------------------------------------------------ steps
+
+
+def teacher(scorer: CandidateScorer, lessons: RelationLessons, settings: AdaptSettings) -> Callable[[int], float]:
+    """Return the function that `AdaptRun.train` calls for each step: the mean loss of its lessons, with gradients.
+
+    Args:
+        settings: rows per step, and rows per forward pass.
+    """
+
+    def learn(step: int) -> float:
+        rows = [lessons(step, row) for row in range(settings.batch)]
+        return learnt(scorer, rows, settings.micro)
+
+    return learn
+
+
+def learnt(scorer: CandidateScorer, rows: Sequence[AdaptLesson], micro: int) -> float:
+    """Return the mean loss of some lessons and add its gradient to the parameters.
+
+    Arithmetic is in bfloat16 if the frozen weights are stored in it; trained parameters stay float32.
+
+    Args:
+        micro: lessons per forward pass.
+    """
+    total, own = 0.0, next(scorer.model.parameters())
+    for first in range(0, len(rows), micro):
+        inputs, labels = lesson_batch(scorer, rows[first : first + micro])
+        with torch.autocast(own.device.type, torch.bfloat16, enabled=own.dtype is not torch.float32):
+            loss = answer_losses(scorer.model, inputs, labels).sum() / len(rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total

@@ -145,8 +145,5 @@ def check_fits(settings: AdaptSettings, kind: str) -> None:
             raise ModelError(kind, f"does not accept {' and '.join(wrong)}: {own}", repair)
     if settings.method == "pin" and kind not in WITH_PATCHES:
         takes = "--method projector or lora, with --norm and --positions"
-        raise ModelError(
-            kind,
-            f"does not accept a positional insert (PIN): {own}",
-            f"use {takes}, or a base of {', '.join(WITH_PATCHES)}",
-        )
+        repair = f"use {takes}, or a base of {', '.join(WITH_PATCHES)}"
+        raise ModelError(kind, f"does not accept a positional insert (PIN): {own}", repair)

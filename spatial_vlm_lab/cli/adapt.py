@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
-import math
+import importlib.util
 from pathlib import Path
+from typing import Any
 
 import click
 
+from spatial_vlm_lab.cli.train import count_option, minutes_option
 from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, REFUSED, json_option, print_json, say
+from spatial_vlm_ros.errors import DependencyError
+from spatial_vlm_ros.extras import install
 
 _METHODS = ("projector", "lora", "pin", "cloc")
+_SETTINGS = ("method", "positions", "norm", "steps", "batch", "seed", "rank", "rate", "micro", "checkpointing")
 
 
 @click.command()
@@ -20,18 +25,12 @@ _METHODS = ("projector", "lora", "pin", "cloc")
 )
 @click.option("--method", type=click.Choice(_METHODS), required=True, help="Which part of the model is trained.")
 @click.option("--data", type=FOLDER, multiple=True, help="Folder of labelled frames with cases.jsonl; can be repeated.")
-@click.option(
-    "--rendered",
-    type=click.IntRange(0),
-    default=0,
-    metavar="N",
-    help="Number of simulated worlds to render for training.",
+@count_option(
+    "--rendered", 0, "Number of simulated worlds to render for training.", least=0, metavar="N", show_default=False
 )
-@click.option(
-    "--views", type=click.IntRange(1), default=4, show_default=True, help="Number of images of each rendered world."
-)
-@click.option("--scored", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of held-out "
-              "images for the scores; the same number again is used for calibration.")  # fmt: skip
+@count_option("--views", 4, "Number of images of each rendered world.")
+@count_option("--scored", 100, "Maximum number of held-out images for the scores; the same number again is used for "
+              "calibration.")  # fmt: skip
 @click.option("--encoder", type=FOLDER, help="Vision encoder that replaces the one of BASE: CLIP, SigLIP, SigLIP 2 of "
               "a fixed size, AIMv2, or the output of --method cloc.")  # fmt: skip
 @click.option("--positions", help="Position scheme of the language model: 1d, axial, mrope-chunked, mrope-interleaved, "
@@ -42,32 +41,15 @@ _METHODS = ("projector", "lora", "pin", "cloc")
 @click.option(
     "--features", default="", metavar="N,N", help="Encoder layers that the projector reads, such as 12,16,20,24."
 )
-@click.option(
-    "--steps",
-    type=click.IntRange(1),
-    default=2000,
-    show_default=True,
-    help="Number of training steps of the whole run.",
-)
-@click.option(
-    "--batch", type=click.IntRange(1), default=16, show_default=True, help="Number of questions per training step."
-)
-@click.option(
-    "--micro", type=click.IntRange(1), default=1, show_default=True, help="Number of questions computed at once."
-)
+@count_option("--steps", 2000, "Number of training steps of the whole run.")
+@count_option("--batch", 16, "Number of questions per training step.")
+@count_option("--micro", 1, "Number of questions computed at once.")
 @click.option("--rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Peak learning rate. Default: "
               "depends on --method.")  # fmt: skip
-@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Rank of LoRA.")
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Random seed for weights, training questions and held-out views.",
-)
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=math.inf, help="Stop after this many "
-              "minutes; run the same command again to continue.")  # fmt: skip
-@click.option("--save-every", type=click.IntRange(1), default=100, show_default=True, help="Steps between checkpoints.")
+@count_option("--rank", 16, "Rank of LoRA.")
+@count_option("--seed", 0, "Random seed for weights, training questions and held-out views.", least=0)
+@minutes_option
+@count_option("--save-every", 100, "Steps between checkpoints.")
 @click.option(
     "--checkpointing", is_flag=True, help="Recompute activations instead of keeping them, which needs less memory."
 )
@@ -78,10 +60,8 @@ _METHODS = ("projector", "lora", "pin", "cloc")
 @click.option("--compare", is_flag=True, help="Also score BASE on the same held-out frames.")
 @click.option("--force", is_flag=True, help="Start again and replace what an earlier `adapt` wrote to OUT.")
 @json_option
-def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: int, views: int, scored: int,
-          encoder: Path | None, positions: str | None, norm: str, features: str, steps: int, batch: int, micro: int,
-          rate: float | None, rank: int, seed: int, minutes: float, save_every: int, checkpointing: bool, device: str,
-          template: str, lead: str, compare: bool, force: bool, as_json: bool) -> None:  # fmt: skip
+def adapt(out: Path, data: tuple[Path, ...], rendered: int, encoder: Path | None, features: str, as_json: bool,
+          **given: Any) -> None:  # fmt: skip
     """Train a vision-language model on object relations.
 
     BASE is the folder of a model of the class LLaVA (projector, lora, pin, cloc), PaliGemma (projector, lora, pin) or
@@ -100,18 +80,14 @@ def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: 
     """
     if not data and not rendered:
         raise click.UsageError("give --data, --rendered, or both: there is no training data")
-    from spatial_vlm_lab.adaptation.request import AdaptRequest
-    from spatial_vlm_lab.adaptation.running import run
+    for package in ("torch", "transformers", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            raise DependencyError(package, install("adapt"))
+    from spatial_vlm_lab.adaptation.running import AdaptRequest, run
 
-    request = AdaptRequest(
-        base, out, data, rendered, scored, views, encoder, template, lead, device, minutes, save_every, compare, force,
-        {
-            "method": method, "positions": positions, "norm": norm, "features": _layers(features),
-            "new_encoder": encoder is not None, "steps": steps, "batch": batch, "seed": seed, "rank": rank,
-            "rate": rate, "micro": micro, "checkpointing": checkpointing,
-        },
-    )  # fmt: skip
-    result = run(request)
+    settings = {name: given.pop(name) for name in _SETTINGS}
+    settings |= {"features": _layers(features), "new_encoder": encoder is not None}
+    result = run(AdaptRequest(out=out, data=data, rendered=rendered, encoder=encoder, settings=settings, **given))
     if result is None:
         say(f"{out}: not finished within --minutes; run the same command again to continue")
         raise SystemExit(REFUSED)

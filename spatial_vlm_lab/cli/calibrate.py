@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,7 @@ from spatial_vlm_ros.files.writing import write_json
 if TYPE_CHECKING:
     from spatial_vlm_lab.comparison.judge_calibration import JudgeTally
     from spatial_vlm_lab.scoring.reliability import OpinionTally
-    from spatial_vlm_ros.parameters import SecondOpinionConfig
+    from spatial_vlm_ros.parameters import ResolverConfig
 
 _START_S = 600.0  # s for loading a model: a person waits, and can abort
 
@@ -67,8 +67,8 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
     check_new(force, out=out)
     check_no_input([frames / "cases.jsonl", config_file], out=out)
     options, cases, config = parse_options(grounder_options), load_cases(frames), read_settings(config_file).resolver
-    asked = str(options["judge"]) if judge and options.get("judge") else _model_of(grounder, options)
-    name, watched = asked, bars.progress("asking")(cases)
+    name = str(options["judge"]) if judge and options.get("judge") else _model_of(grounder, options)
+    watched = bars.progress("asking")(cases)
     tally: OpinionTally | JudgeTally = JudgeTally() if judge else OpinionTally()
     try:
         with WorkerGrounder(grounder, options, timeout, _START_S) as model:
@@ -77,10 +77,8 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
             else:
                 ask_phrases(frames, watched, model, config, tally)
     finally:
-        if isinstance(tally, JudgeTally) and (tally.said or tally.none or tally.late):
-            _report_judge(name, tally, out, as_json, config.judge.marks, force)
-        elif isinstance(tally, OpinionTally) and tally.counts:
-            _report(name, tally, config.second_opinion, out, as_json, force)
+        if tally.counts if isinstance(tally, OpinionTally) else tally.said or tally.none or tally.late:
+            _report(name, tally, config, out, as_json, force)
     if not tally.frames:
         left_out = "; ".join(f"{n} where {reason}" for reason, n in tally.left_out.items())
         repair = "add cases that expect one object by its id (docs/evaluation.md)"
@@ -97,34 +95,26 @@ def _model_of(backend: str, options: Mapping[str, str]) -> str:
     return " ".join(filter(None, (backend, options.get("model"))))
 
 
-def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Path, as_json: bool, force: bool) -> None:
+def _report(
+    name: str, tally: OpinionTally | JudgeTally, config: ResolverConfig, out: Path, as_json: bool, force: bool
+) -> None:
     """Print the counts, then write them, so that they are not lost if the file cannot be written."""
+    from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, judge_json
     from spatial_vlm_lab.reports import terminal
     from spatial_vlm_lab.scoring.reliability import reliability_json
 
-    measured = {
-        "date": _today(), "frames": len(tally.frames),
-        "cases": sum(sum(one.values()) for one in tally.counts.values()), "failed": tally.failed,
-        "left_out": dict(tally.left_out), "kinds": tally.kinds,
-    }  # fmt: skip
-    result = reliability_json(name, tally.counts, measured)
-    print_json(result) if as_json else terminal.reliability(name, tally, config)
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    measured: dict[str, Any] = {"date": today, "frames": len(tally.frames)}
+    counted = {"failed": tally.failed, "left_out": dict(tally.left_out)}
+    if isinstance(tally, JudgeTally):
+        result = judge_json(name, tally, {**measured, **counted, "marks": config.judge.marks})
+    else:
+        measured["cases"] = sum(sum(one.values()) for one in tally.counts.values())
+        result = reliability_json(name, tally.counts, {**measured, **counted, "kinds": tally.kinds})
+    if as_json:
+        print_json(result)
+    elif isinstance(tally, JudgeTally):
+        terminal.judge_calibration(name, tally)
+    else:
+        terminal.reliability(name, tally, config.second_opinion)
     write_json(out, result, force=force, indent=2)
-
-
-def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool, marks: str, force: bool) -> None:
-    """Print and write the counts of single relations."""
-    from spatial_vlm_lab.comparison.judge_calibration import judge_json
-    from spatial_vlm_lab.reports import terminal
-
-    measured = {
-        "date": _today(), "frames": len(tally.frames), "failed": tally.failed, "left_out": dict(tally.left_out),
-        "marks": marks,
-    }  # fmt: skip
-    result = judge_json(name, tally, measured)
-    print_json(result) if as_json else terminal.judge_calibration(name, tally)
-    write_json(out, result, force=force, indent=2)
-
-
-def _today() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).date().isoformat()

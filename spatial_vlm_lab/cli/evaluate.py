@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import click
 
-from spatial_vlm_lab.cli.engine_options import SHARDS, engine_options, shard_request
-from spatial_vlm_lab.cli.evaluation_files import ReportFiles
 from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
@@ -29,18 +32,29 @@ from spatial_vlm_ros.cli.group import (
     read_settings,
     say,
 )
-from spatial_vlm_ros.cli.outputs import force_option, stopped_cleanly
+from spatial_vlm_ros.cli.outputs import check_new, check_new_folder, check_no_input, force_option, stopped_cleanly
 from spatial_vlm_ros.errors import DependencyError, EvaluationError, InputError, SpatialVlmError
+from spatial_vlm_ros.files.folders import new_folder
+from spatial_vlm_ros.files.writing import write_bytes, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
+    from spatial_vlm_lab.engine.engines import Engine
+    from spatial_vlm_lab.engine.run import MergedRun
     from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
+    from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome
     from spatial_vlm_lab.scoring.model_run import ModelRun
     from spatial_vlm_lab.scoring.model_spec import ModelSpec
+    from spatial_vlm_lab.scoring.rows import Row
     from spatial_vlm_lab.scoring.runs import StoredAnswer
     from spatial_vlm_lab.scoring.sources import Source
     from spatial_vlm_ros.parameters import Settings
+    from spatial_vlm_ros.types import FrameOfReference
+
+ENGINES = ("local", "ray")
+SHARDS = "shards"
+"""Name of the folder of the parts inside the folder of --out."""
+_MOST_IMAGES = 300  # per model: a page with more images is slow in a browser
+_FOLDER_FILES = {"out": "scores.json", "html": "report.html", "markdown": "report.md", "junit": "junit.xml"}
 
 
 class _Gate(click.Command):
@@ -83,7 +97,18 @@ class _Gate(click.Command):
 @click.option("--markdown", type=FILE, help="Summary as Markdown, with images of failures in NAME_images/ beside it.")
 @click.option("--junit", type=FILE, help="JUnit XML file with one test case for each case.")
 @click.option("--parquet", type=FILE, help="Parquet file with one row for each model and case (needs the extra scale).")
-@engine_options
+@click.option("--engine", type=click.Choice(ENGINES), help="Evaluate in shards, on this machine or on Ray.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Number of processes (with Ray: actors); each loads the models once."
+)
+@click.option("--address", help='Ray cluster: "auto" or "host:6379". Default: start one here.')
+@click.option(
+    "--num-gpus", type=click.FloatRange(0), help="GPUs for each Ray worker; with 0.25, four workers share one."
+)
+@click.option("--resume", is_flag=True, help="Continue an evaluation in shards and keep its results.")
+@click.option(
+    "--shards", metavar="URI", help="Folder of the shards, local or in an object store. Default: shards/ in --out."
+)
 @force_option
 @json_option
 def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None, given: bool,
@@ -113,6 +138,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     from spatial_vlm_lab.scoring.model_spec import models_of
     from spatial_vlm_lab.scoring.runs import read_runs
     from spatial_vlm_lab.scoring.sources import check_sources, sources_of
+    from spatial_vlm_ros.types import FrameOfReference
 
     if significant and baseline is None:
         raise click.UsageError("--significant needs --baseline")
@@ -120,14 +146,10 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         raise click.UsageError("--answers needs exactly one folder or bag, without --detections and --grounder")
     if not grounders and (image_domain is not None or any_domain):
         raise click.UsageError("--image-domain and --any-domain need --grounder")
-    shards = shard_request(streams, out, answers)
-    files = ReportFiles.of(
-        out, html, markdown, junit, parquet, force=force or bool(shards and shards.resume),
-        beside=SHARDS if shards else "",
-    )  # fmt: skip
-    files.check_new()
-    files.check_no_input([*(folder / "cases.jsonl" for folder in frames), truth, answers, config_file])
-    files.check_installed()
+    shards = _shard_request(streams, out, answers)
+    paths = {"out": out, "html": html, "markdown": markdown, "junit": junit, "parquet": parquet}
+    files = ReportFiles.of(paths, force or bool(shards and shards.resume), SHARDS if shards else "")
+    files.check([*(folder / "cases.jsonl" for folder in frames), truth, answers, config_file])
     sources = sources_of([str(folder) for folder in frames], bags, str(truth or ""), named_topics(streams))
     specs = models_of(grounders, given)
     check_sources(sources)
@@ -138,13 +160,14 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         resolver=gated(settings.resolver, image_domain, any_domain),
         streams=changed_streams(settings.streams, streams),
     )
+    reference = FrameOfReference(frame_of_reference) if frame_of_reference else None
     notes = _left_out(truth, bags)
     if shards is not None:
         with stopped_cleanly():
-            runs, done = shards.run(sources, specs, settings, frame_of_reference, files.note_row)
+            runs, done = _in_shards(shards, sources, specs, settings, reference, files.note_row)
         notes += [*done.notes, *(() if done.is_whole else (done.summary(),))]
     else:
-        cases = _cases(sources, specs, settings, frame_of_reference, answers, notes)
+        cases = _cases(sources, specs, settings, reference, answers, notes)
         runs, done = _collected(cases, settings, files), None
     evaluation = evaluation_of(runs, _baselines(before, runs, notes), notes)
     try:
@@ -165,21 +188,19 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
 
 
 def _cases(
-    sources: Sequence[Source], specs: Sequence[ModelSpec], settings: Settings, frame_of_reference: str | None,
+    sources: Sequence[Source], specs: Sequence[ModelSpec], settings: Settings, reference: FrameOfReference | None,
     answers: Path | None, notes: list[str],
 ) -> Iterable[EvaluatedCase]:  # fmt: skip
     """Evaluate every case with every model, or with the given answers."""
     from spatial_vlm_lab.scoring.sources import evaluate_models, judge_answers, read_answers
     from spatial_vlm_ros.output import terminal
-    from spatial_vlm_ros.types import FrameOfReference
 
     if answers is not None:
         yield from judge_answers(sources[0], read_answers(answers), settings, notes.append)
         return
-    chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
     total, done = sum(len(source.cases()) for source in sources) * len(specs), 0
     with terminal.counting("evaluating") as tell:
-        for one in evaluate_models(sources, specs, settings, chosen, notes.append):
+        for one in evaluate_models(sources, specs, settings, reference, notes.append):
             done += 1
             tell(done, total)
             yield one
@@ -234,3 +255,170 @@ def _title(sources: Sequence[Source]) -> str:
     names = [Path(source.uri).resolve().name if "://" not in source.uri else source.uri for source in sources]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"Evaluation of {', '.join(names[:3])}{more}"
+
+
+# ------------------------------------------------------------------------------------------------ in shards
+
+
+class ShardRequest(NamedTuple):
+    """Request for an evaluation in shards, from the command line."""
+
+    engine: Engine
+    folder: str
+    resume: bool
+
+
+def _shard_request(given: dict[str, Any], out: Path | None, answers: Path | None) -> ShardRequest | None:
+    """Take the engine options out of `given`; None if the cases are evaluated one after another in this process."""
+    engine, workers, address, num_gpus, resume, shards = (
+        given.pop(name) for name in ("engine", "workers", "address", "num_gpus", "resume", "shards")
+    )
+    if engine != "ray" and (address is not None or num_gpus is not None):
+        raise click.UsageError("--address and --num-gpus need --engine ray")
+    if engine is None and workers is None and shards is None and not resume:
+        return None
+    if answers is not None:
+        raise click.UsageError("--answers does not work with --engine, --workers, --resume or --shards")
+    if shards is None and (out is None or out.suffix):
+        raise click.UsageError("an evaluation in shards needs a folder: give --out FOLDER or --shards")
+    from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine
+
+    folder, count = shards or str(Path(out or "", SHARDS)), workers or 1
+    if engine == "ray":
+        return ShardRequest(RayEngine(count, address, num_gpus=num_gpus or 0.0), folder, resume)
+    return ShardRequest(LocalEngine(count), folder, resume)
+
+
+def _in_shards(
+    request: ShardRequest, sources: Sequence[Source], models: Sequence[ModelSpec], config: Settings,
+    frame_of_reference: FrameOfReference | None, note_row: Callable[[Row], None],
+) -> tuple[list[ModelRun], MergedRun]:  # fmt: skip
+    """Run all models; returns their runs, and what was and was not evaluated."""
+    from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
+    from spatial_vlm_lab.engine.run import run_rows
+    from spatial_vlm_lab.scoring.model_run import ModelRun
+    from spatial_vlm_ros.output import terminal
+
+    seen = itertools.count(1)
+    with terminal.counting("evaluating shards") as tell:
+        try:
+            done = evaluate_cases(
+                sources, models, config, request.folder, request.engine, frame_of_reference=frame_of_reference,
+                resume=request.resume, watch=lambda _, total: tell(next(seen), total),
+            )  # fmt: skip
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
+            kept = f"the shards in {request.folder} are kept"
+            say(f"stopped; {kept}. Run the same command with --resume to continue", err=True)
+            raise
+    runs: dict[str, ModelRun] = {}
+    for row in run_rows(request.folder):
+        name = str(row["model"])
+        runs.setdefault(name, ModelRun(name)).add_row(row)
+        note_row(dict(row))
+    if not runs:
+        raise EvaluationError(done.summary(), "Fix the cause, then run the same command with --resume.")
+    return list(runs.values()), done
+
+
+# ------------------------------------------------------------------------------------------------ reports
+
+
+@dataclass
+class ReportFiles:
+    """The requested reports.
+
+    Attributes:
+        paths: option (out, html, markdown, junit, parquet) → file; None = not requested.
+        force: whether existing files are replaced.
+        rows: collected rows, one per case.
+    """
+
+    paths: Mapping[str, Path | None]
+    force: bool = False
+    rows: list[Row] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, paths: Mapping[str, Path | None], force: bool, beside: str) -> ReportFiles:
+        """Make it from command-line options; an `out` without a suffix is a folder for all reports.
+
+        Args:
+            force: whether existing reports are replaced.
+            beside: name of a folder that may be in that folder.
+        """
+        out, named = paths["out"], dict(paths)
+        if out is not None and (out.is_dir() or not (out.suffix or out.exists())):  # /dev/stdout is not a folder
+            if not force and out.is_dir() and any(one.name != beside for one in out.iterdir()):
+                more = ", or --resume to continue an evaluation in shards" if beside else ""
+                raise click.UsageError(f"--out {out}: the folder is not empty. Choose a new one, or pass --force{more}")
+            named |= {name: out / file for name, file in _FOLDER_FILES.items() if name == "out" or not named[name]}
+        return cls(named, force)
+
+    def check(self, inputs: Iterable[Path | None]) -> None:
+        """Check before a long run that no report exists or replaces an input, and that its packages are installed."""
+        from spatial_vlm_lab.reports import report
+        from spatial_vlm_lab.scoring import rows
+
+        check_new(self.force, **self.paths)
+        markdown = self.paths["markdown"]
+        if markdown is not None:
+            check_new_folder(self.force, "markdown", _images_beside(markdown), _is_failure_image)
+        check_no_input(inputs, **self.paths)
+        report.check_installed(html=self.paths["html"] is not None, junit=self.paths["junit"] is not None)
+        if self.paths["parquet"] is not None:
+            rows.check_installed()
+
+    def wants_image(self, already: int) -> bool:
+        """Whether to show another failure image if a model already has `already` images."""
+        return (self.paths["html"] or self.paths["markdown"]) is not None and already < _MOST_IMAGES
+
+    def note_row(self, row: Row) -> None:
+        """Store a row if rows are requested."""
+        if self.paths["parquet"] is not None:
+            self.rows.append(row)
+
+    def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> None:
+        """Write all reports."""
+        from spatial_vlm_lab.reports.junit import junit_suites
+        from spatial_vlm_lab.reports.markdown_evaluation import markdown_evaluation
+        from spatial_vlm_lab.reports.report import evaluation_page
+        from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_json
+        from spatial_vlm_lab.scoring.rows import write_rows
+
+        for name, path in self.paths.items():
+            if path is None:
+                continue
+            if name == "parquet":
+                write_rows(path, self.rows, force=self.force)
+                continue
+            if name == "out":
+                text = json.dumps(evaluation_json(evaluation), ensure_ascii=False, allow_nan=False) + "\n"
+            elif name == "html":
+                text = evaluation_page(evaluation, runs, title)
+            elif name == "markdown":
+                text = markdown_evaluation(evaluation, title, _write_images(path, runs, self.force))
+            else:
+                text = junit_suites(runs, f"spatial-vlm evaluate {title.removeprefix('Evaluation of ')}")
+            write_text(path, text, force=self.force)
+
+
+def _images_beside(document: Path) -> Path:
+    """Folder of a document's images."""
+    return document.with_name(document.stem + "_images")
+
+
+def _is_failure_image(path: Path) -> bool:
+    return path.suffix == ".jpg" and path.stem.rpartition("_")[2].isdecimal()
+
+
+def _write_images(beside: Path, runs: Sequence[ModelRun], force: bool) -> Mapping[str, Mapping[int, str]]:
+    """Write failure images into a folder beside a document; returns model → relative paths."""
+    folder, names = _images_beside(beside), dict[str, dict[int, str]]()
+    for run in runs:
+        head = "".join(c if c.isalnum() and c.isascii() else "_" for c in run.name) + "_" if len(runs) > 1 else ""
+        names[run.name] = {number: f"{head}{number + 1}.jpg" for number in run.images}
+    if any(names.values()) or folder.is_dir():
+        with new_folder(folder, force=force, ours=_is_failure_image) as unfinished:
+            for run in runs:
+                for number, data in run.images.items():
+                    write_bytes(unfinished / names[run.name][number], data, sync=False)
+    return {model: {n: f"{quote(folder.name)}/{name}" for n, name in own.items()} for model, own in names.items()}

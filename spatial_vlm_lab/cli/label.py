@@ -71,10 +71,8 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
       spatial-vlm label --bag run1 --instructions sentences.txt --grounder grounding-dino \\
           --grounder-options "model=grounding-dino-tiny"
     """
-    from spatial_vlm_lab.labelling.label_file import LabelFile
-    from spatial_vlm_lab.labelling.label_page import serve_labels
-    from spatial_vlm_lab.labelling.line_check import refused_lines
-    from spatial_vlm_lab.labelling.sentences import read_sentences
+    from spatial_vlm_lab.labelling.case_lines import read_sentences
+    from spatial_vlm_lab.labelling.label_file import LabelFile, refused_lines
     from spatial_vlm_lab.labelling.session import LabelSession
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.perception.domain import check_domain
@@ -92,6 +90,8 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     if grounder is not None and "detections" in topics:
         raise click.UsageError("give either --detections or --grounder")
     check_installed()
+    from spatial_vlm_lab.labelling.label_web import serve_labels
+
     sentences = () if instructions is None else read_sentences(instructions)
     settings = read_settings(config_file)
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None

@@ -1,64 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes items ahead in a thread, so that reading and decoding continue while earlier items are used.
+"""Makes items ahead in threads, so that reading and computing continue while earlier items are used.
 
-Independent of the items. It helps with image decoders, because they release the interpreter's lock.
+Independent of the items. It helps with image decoders and NumPy, because they release the interpreter's lock.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
-_POLL_S = 0.1
-_END = object()
+_END: Any = object()
 
 
-def made_ahead(items: Iterable[_T], most: int = 2) -> Iterator[_T]:
+def made_ahead(items: Iterable[_T], most: int = 2) -> Generator[_T, None, None]:
     """The same items in the same order, made by a thread that is at most `most` items ahead.
 
     An exception while making an item is raised at that item's position. If not all items are taken, the thread ends
     after its current item and closes the generator.
     """
-    ready: queue.Queue[tuple[object, BaseException | None]] = queue.Queue(most)
-    is_over = threading.Event()
-
-    def put(item: object, error: BaseException | None = None) -> bool:
-        while not is_over.is_set():
-            try:
-                ready.put((item, error), timeout=_POLL_S)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def make() -> None:
-        source = iter(items)
-        try:
-            for item in source:
-                if not put(item):
-                    return
-            put(_END)
-        except BaseException as error:
-            put(_END, error)
-        finally:
-            close = getattr(source, "close", None)
-            if close is not None:
-                close()
-
-    thread = threading.Thread(target=make, name="made-ahead", daemon=True)
-    thread.start()
+    source = iter(items)
+    close = getattr(source, "close", lambda: None)
+    made = computed_ahead(lambda _: next(source, _END), itertools.repeat(None), most, at_end=close)
     try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is _END:
-                return
-            yield item  # type: ignore[misc]
-            del item  # or the last image is held while the next one is awaited
+        yield from itertools.takewhile(lambda item: item is not _END, made)
     finally:
-        is_over.set()
-        thread.join()
+        made.close()
+
+
+def computed_ahead(
+    make: Callable[[Any], _T], inputs: Iterable[Any], most: int = 1, threads: int = 1,
+    at_end: Callable[[], object] = lambda: None,
+) -> Generator[_T, None, None]:  # fmt: skip
+    """What a function makes of each input, in their order, at most `most` ahead.
+
+    Args:
+        threads: number of threads that make items.
+        at_end: called in such a thread, after the last item that is made.
+    """
+    coming = iter(inputs)
+    with ThreadPoolExecutor(threads, "made-ahead") as pool:
+        waiting = deque(pool.submit(make, one) for one in itertools.islice(coming, most))
+        try:
+            while waiting:
+                item = waiting.popleft().result()
+                waiting.extend(pool.submit(make, one) for one in itertools.islice(coming, 1))
+                yield item
+                del item  # or the last image is held while the next one is awaited
+        finally:
+            for one in waiting:
+                one.cancel()
+            pool.submit(at_end)

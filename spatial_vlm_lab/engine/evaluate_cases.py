@@ -1,113 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluates models on sources in shards into a folder; combines plan, setup and configuration."""
+"""Evaluates models on sources in shards into a folder: plans the shards, and answers them.
+
+Frames are cut into batches of images, large bags into parts by their chunks, small bags are one shard each. The plan
+depends only on sources, truth and models.
+
+A part of a bag gives the same frames as the whole bag. Only the chunks of the part are read, and before them what still
+holds in it: static transforms, the transforms that are kept, the last camera info.
+
+Models are loaded once in each worker. One image is lifted once for all its sentences; while they are answered, a thread
+reads and decodes the next images.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import bisect
+import dataclasses
+import enum
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
-from spatial_vlm_lab.engine.bag_window import BagWindow
-from spatial_vlm_lab.engine.case_shards import CaseWork, plan_cases, run_configuration
+import spatial_vlm_lab
+import spatial_vlm_ros
+from spatial_vlm_lab.engine.engines import Engine
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards
-from spatial_vlm_lab.engine.shards import Outcome, Row, Shard, ShardAnswers
-from spatial_vlm_lab.engine.workers import Engine
+from spatial_vlm_lab.engine.shards import Outcome, Row, Shard, ShardAnswers, digest
 from spatial_vlm_lab.scoring.bag_cases import images_of_bag
 from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
+from spatial_vlm_lab.scoring.rows import COLUMNS
 from spatial_vlm_lab.scoring.sources import Source, images_ahead, images_of
-from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.errors import FileError, SpatialVlmError
+from spatial_vlm_ros.evaluation.bags.reader import Bag, BagMessage, open_bag
+from spatial_vlm_ros.evaluation.bags.topics import choose_roles
+from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, TF_MESSAGE
 from spatial_vlm_ros.evaluation.case import Case
+from spatial_vlm_ros.evaluation.engine.remote_bag import files_of, is_indexed, summary_bytes
+from spatial_vlm_ros.evaluation.engine.uris import facts_of, is_remote, local_path, name_of
+from spatial_vlm_ros.files.reading import sha256_of
 from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.streams.frame_assembler import RGB, SECOND, STATIC_TRANSFORMS, stamp_of
 from spatial_vlm_ros.types import FrameOfReference
 
-# Answers and judges the cases of a shard. Models are loaded once in each worker, images are decoded ahead.
-#
-# One image is lifted once for all its sentences; while they are answered, a thread reads and decodes the next images.
+FRAMES_IN_SHARD = 32
+BYTES_IN_SHARD = 256 * 1024 * 1024
+"""Of a bag's chunks; a bag of less than twice as many is one shard."""
+_READERS = 16  # threads that hash files or ask stores
+_MOST_FILES = 10_000  # of one frame
+LEAD_NS = 3 * SECOND
+"""Messages of all topics are read from so long before a part's first image on: its partners may come before it."""
+LAG_NS = 30 * SECOND
+"""... and until so long after its last image, at most: detectors are slow. Reading ends with the last image's case."""
+_IN_STEP_NS = SECOND  # by which recording may lag behind stamps by more or less within one bag
+_PROBES = 7  # chunks that are looked at
 
 
 @dataclass(frozen=True)
-class CaseSetup:
-    """Setup of a worker; can be sent to other processes.
+class BagPart:
+    """A part of a bag: its images were recorded from `first_ns` to `last_ns`; transforms are kept for `cache_ns`."""
+
+    first_ns: int
+    last_ns: int
+    cache_ns: int
+
+
+@dataclass(frozen=True)
+class CaseWork:
+    """Input of a worker for a shard.
 
     Args:
-        frame_of_reference: used if the words state none.
+        shown: the folder or bag as shown in rows.
+        source: its absolute path, because a worker may run in another folder.
+        cases: the cases, in the order of their rows.
+        part: part of a bag; None = all of it.
     """
 
-    config: Settings = field(default_factory=Settings)
-    models: tuple[ModelSpec, ...] = ()
-    frame_of_reference: FrameOfReference | None = None
-
-    def __call__(self) -> CaseTask:
-        """Load the model if there is only one."""
-        task = CaseTask(self)
-        if len(self.models) == 1:
-            task.model(self.models[0])
-        return task
-
-
-class CaseTask:
-    """Answers shards of `case_shards.plan_cases`; one model is held at a time."""
-
-    def __init__(self, setup: CaseSetup) -> None:
-        self._setup = setup
-        self._model: LoadedModel | None = None
-
-    def model(self, spec: ModelSpec) -> LoadedModel:
-        """A model, loaded where it is not the one that is there."""
-        if self._model is None or self._model.spec != spec:
-            self._model = None  # or two models are in memory at once
-            self._model = load_model(spec)
-        return self._model
-
-    def __call__(self, shard: Shard) -> ShardAnswers:
-        """Answer a shard: a row for each case, in order, and notes about the source."""
-        work: CaseWork = shard.payload
-        model, source = self.model(work.model), work.source
-        if source.kind == "bag":  # which does not say what made its images
-            check_images(model, self._setup.config.resolver.domain_gate)
-        judge = CaseJudge(model, self._setup.config.resolver, work.shown, source.folder, self._setup.frame_of_reference)
-        rows: dict[int, Row] = {}
-        notes: list[str] = []
-
-        def note(words: str) -> None:
-            notes.append(f"{work.shown}: {words}")
-
-        for case, image in images_ahead(self._images(work, note)):
-            rows[id(case)] = judge.ask(case, image).row()
-        return ShardAnswers(tuple(rows[id(case)] for case in work.cases), tuple(notes))
-
-    def _images(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
-        if work.part is None:
-            return images_of(work.source, work.cases, self._setup.config, work.model.is_given, note)
-        return self._of_part(work, note)
-
-    def _of_part(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
-        """Images of a part of a bag; what is not found there is looked for in all of it."""
-        source, missing = work.source, {id(case): case for case in work.cases}
-        damage: FileError | None = None
-        assert work.part is not None  # noqa: S101
-        with BagWindow(source.uri, work.part) as bag:
-            found = images_of_bag(bag, work.cases, self._setup.config, source.topics, work.model.is_given, _say_nothing)
-            for case, image in found:
-                if isinstance(image.problem, FileError):
-                    damage = image.problem
-                elif image.problem is not None:  # no image of the part has its stamp
-                    continue
-                del missing[id(case)]
-                yield case, image
-                if not missing:
-                    break
-        if damage is not None:
-            note(f"the bag is damaged: {damage}; later cases in the same part are not judged")
-        if missing:
-            note(f"{len(missing)} cases have stamps without a nearby image; the whole bag was read for them")
-            cases = tuple(missing.values())
-            yield from images_of(source, cases, self._setup.config, work.model.is_given, note)
-
-
-def _say_nothing(words: str) -> None:
-    del words
+    shown: str
+    source: Source
+    model: ModelSpec
+    cases: tuple[Case, ...]
+    part: BagPart | None = None
 
 
 def evaluate_cases(
@@ -128,7 +106,7 @@ def evaluate_cases(
         models: the models to ask.
         config: configuration of the resolver, and of how messages become frames.
         folder: path or URI, new or of the same evaluation.
-        engine: `local.LocalEngine` or `ray_engine.RayEngine`.
+        engine: `engines.LocalEngine` or `engines.RayEngine`.
         frame_of_reference: used if the words state none.
         resume: whether to keep existing parts of the folder.
         watch: called after every shard, with the total number of shards.
@@ -138,7 +116,7 @@ def evaluate_cases(
     """
     shards = plan_cases(sources, models, config)
     return evaluate_shards(
-        CaseSetup(config, tuple(models), frame_of_reference),
+        partial(CaseTask, config, tuple(models), frame_of_reference),
         shards,
         folder,
         engine,
@@ -146,3 +124,360 @@ def evaluate_cases(
         resume=resume,
         watch=None if watch is None else lambda outcome: watch(outcome, len(shards)),
     )
+
+
+# ------------------------------------------------------------------------------------------------ plan
+
+
+def plan_cases(
+    sources: Sequence[Source],
+    models: Sequence[ModelSpec],
+    config: Settings,
+    frames_in_shard: int = FRAMES_IN_SHARD,
+    bytes_in_shard: int = BYTES_IN_SHARD,
+) -> list[Shard]:
+    """Plan shards of all models on all sources, model by model in the order of the sources.
+
+    Args:
+        frames_in_shard: images of a folder per shard.
+        bytes_in_shard: bytes of a bag's chunks per shard.
+    """
+    with ThreadPoolExecutor(_READERS) as readers:
+        cut = list(readers.map(lambda source: _pieces(source, config, frames_in_shard, bytes_in_shard), sources))
+    shards = []
+    for model in models:
+        for source, pieces in zip(sources, cut, strict=True):
+            for piece in pieces:
+                titles = tuple(f"{case.frame or case.stamp_ns}: {case.instruction}" for case in piece.cases)
+                work = CaseWork(source.uri, _placed(source), model, piece.cases, piece.part)
+                content = digest([model_identity(model), piece.content])
+                shards.append(Shard(source.uri, piece.name, titles, content, work))
+    return shards
+
+
+def _placed(source: Source) -> Source:
+    uri = source.uri if is_remote(source.uri) else str(local_path(source.uri).absolute())
+    truth = str(Path(source.truth).absolute()) if source.truth else ""
+    return dataclasses.replace(source, uri=uri, truth=truth, bags=())
+
+
+def run_configuration(config: Settings, frame_of_reference: FrameOfReference | None) -> dict[str, Any]:
+    """Everything except models and data that rows depend on, JSON-like: parameters, form of rows, code version."""
+    return {
+        "version": spatial_vlm_ros.__version__,
+        "code": _code(),
+        "columns": list(COLUMNS),
+        "resolver": plain(config.resolver),
+        "streams": plain(config.streams),
+        "frame_of_reference": None if frame_of_reference is None else frame_of_reference.value,
+    }
+
+
+def model_identity(model: ModelSpec) -> dict[str, Any]:
+    """Identity of a model, JSON-like; files named in its options count by name, size and time."""
+    return {
+        "name": model.name,
+        "backend": model.backend,
+        "options": {key: [value, _files_state(value)] for key, value in sorted(model.options.items())},
+    }
+
+
+def plain(value: Any) -> Any:
+    """Parameters and cases as JSON-like values."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(one) for one in value)
+    return value
+
+
+@dataclass(frozen=True)
+class _Piece:
+    name: str
+    cases: tuple[Case, ...]
+    content: str
+    part: BagPart | None = None
+
+
+def _pieces(source: Source, config: Settings, frames_in_shard: int, bytes_in_shard: int) -> list[_Piece]:
+    cases = source.cases()
+    if source.kind == "frames":
+        return _of_frames(source, cases, frames_in_shard)
+    return _of_bag(source, cases, config, bytes_in_shard)
+
+
+def _of_frames(source: Source, cases: Sequence[Case], most: int) -> list[_Piece]:
+    """Batches of images with all their cases; cases of an image that do not follow each other stay where they are."""
+    runs = [(name, list(group)) for name, group in itertools.groupby(cases, key=lambda case: case.frame)]
+    pieces = []
+    for n in range(0, len(runs), most):
+        batch = runs[n : n + most]
+        names = [name for name, _ in batch]
+        own = tuple(case for _, group in batch for case in group)
+        span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        seen = [[name, _frame_hash(source.folder / name)] for name in dict.fromkeys(names)]
+        content = digest([plain(own), seen, _mask_hashes(own, source.folder)])
+        pieces.append(_Piece(f"{name_of(source.uri)}, {span}", own, content))
+    return pieces
+
+
+def _of_bag(source: Source, cases: Sequence[Case], config: Settings, most: int) -> list[_Piece]:
+    identity = _bag_identity(source.uri)
+    masks, topics = _mask_hashes(cases, source.folder), sorted(source.topics.items())
+
+    def piece(name: str, own: Sequence[Case], part: BagPart | None = None) -> _Piece:
+        content = digest([identity, topics, masks, plain(own), plain(part)])
+        return _Piece(f"{name_of(source.uri)}{name}", tuple(own), content, part)
+
+    cut = _cut(source, cases, config, most)
+    if not cut:
+        return [piece("", cases)]
+    pieces = []
+    for own, part in cut:
+        name = "" if part is None else f", images {own[0].stamp_ns} to {own[-1].stamp_ns} ns"
+        pieces.append(piece(name or ", stamps outside of its images", own, part))
+    return pieces
+
+
+def _cut(
+    source: Source, cases: Sequence[Case], config: Settings, most: int
+) -> list[tuple[list[Case], BagPart | None]]:  # fmt: skip
+    """Cases of a large bag with the parts that hold their images; none if the bag stays whole."""
+    if not _may_be_cut(source.uri, most):
+        return []
+    try:
+        with open_bag(source.uri) as bag:
+            chunks = bag.chunks()
+            colour = choose_roles(bag.contents, config.streams, source.topics, with_detections=False)[RGB]
+            lag = recording_lag(bag, colour)
+    except SpatialVlmError:
+        return []  # whoever evaluates it says what is wrong
+    images = [chunk for chunk in chunks if colour in chunk.topics]
+    if lag is None or sum(chunk.size for chunk in chunks) < 2 * most:
+        return []
+    ordered = sorted(chunks, key=lambda chunk: chunk.start_ns)
+    starts, before = [chunk.start_ns for chunk in ordered], [0, *itertools.accumulate(chunk.size for chunk in ordered)]
+    first, last = min(chunk.start_ns for chunk in images), max(chunk.end_ns for chunk in images)
+    groups: dict[int, list[Case]] = {}
+    outside = []
+    for case in sorted(cases, key=lambda case: case.stamp_ns):
+        if first - lag[1] <= case.stamp_ns <= last - lag[0]:
+            place = before[max(bisect.bisect_right(starts, case.stamp_ns + lag[0]) - 1, 0)]
+            groups.setdefault(place // most, []).append(case)
+        else:
+            outside.append(case)
+    cache_ns = int(config.streams.transform_cache * SECOND)
+    found: list[tuple[list[Case], BagPart | None]] = [
+        (own, BagPart(own[0].stamp_ns + lag[0], own[-1].stamp_ns + lag[1], cache_ns)) for own in groups.values()
+    ]
+    return [*found, (outside, None)] if outside else found
+
+
+def _may_be_cut(uri: str, most: int) -> bool:
+    """Whether all files of a bag are indexed MCAP and they are large enough."""
+    try:
+        files = _files(uri)
+        large = sum(facts_of(file).size for file in files) >= 2 * most
+        messages = [file for file in files if not file.endswith(".yaml")]
+        return large and all(file.endswith(".mcap") and is_indexed(file) for file in messages)
+    except FileError:
+        return False
+
+
+# ------------------------------------------------------------------------------------------------ hashes
+
+
+def _bag_identity(uri: str) -> list[list[Any]]:
+    """What tells a bag from another one without reading its messages: size, version and index of each file."""
+    found = []
+    for file in _files(uri):
+        facts = facts_of(file)
+        index = b"" if not file.endswith(".mcap") or facts.size == 0 else _summary(file)
+        found.append([name_of(file), facts.size, facts.version, hashlib.sha256(index).hexdigest()])
+    return found
+
+
+def _summary(file: str) -> bytes:
+    """The index of an MCAP file; nothing of a damaged one, which whoever evaluates it says."""
+    try:
+        return summary_bytes(file)
+    except SpatialVlmError:
+        return b""
+
+
+def _files(uri: str) -> list[str]:
+    if is_remote(uri):
+        return files_of(uri)
+    path = local_path(uri)
+    if path.is_dir():
+        return [str(file) for file in sorted(path.iterdir()) if file.is_file()]
+    return [str(path)]
+
+
+def _frame_hash(folder: Path) -> str:
+    """Hash of names and bytes of the files of a frame; of one that cannot be read, of that."""
+    try:
+        files = sorted(file for file in folder.rglob("*") if file.is_file())[:_MOST_FILES]
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    return digest([[str(file.relative_to(folder)), _file_hash(file)] for file in files])
+
+
+def _mask_hashes(cases: Sequence[Case], folder: Path) -> list[list[str]]:
+    names = {case.expect.mask for case in cases if case.expect is not None and case.expect.mask is not None}
+    return [[name, _file_hash(folder / name)] for name in sorted(names)]
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        return sha256_of(path, "check its permissions")
+    except FileError as error:
+        return f"unreadable: {error.got}"
+
+
+def _files_state(value: str) -> list[list[Any]]:
+    """Names, sizes and times of the files that an option names; none if it names none."""
+    try:
+        path = Path(value).expanduser()
+        if not path.exists():
+            return []
+        files = sorted(path.rglob("*"))[:_MOST_FILES] if path.is_dir() else [path]
+        return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+    except (OSError, ValueError, RuntimeError):
+        return []
+
+
+@cache
+def _code() -> str:
+    """Hash of this package's own files: another version gives other rows."""
+    roots = [Path(str(package.__file__)).parent for package in (spatial_vlm_ros, spatial_vlm_lab)]
+    files = [(root.parent, file) for root in roots for file in sorted(root.rglob("*.py"))]
+    return digest([[str(file.relative_to(top)), _file_hash(file)] for top, file in files])
+
+
+# ------------------------------------------------------------------------------------------------ parts of bags
+
+
+class BagWindow(Bag):
+    """An open part of a bag; see Bag."""
+
+    def __init__(self, path: str | Path, part: BagPart) -> None:
+        super().__init__(path)
+        self.part = part
+
+    def messages(
+        self, names: Collection[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[BagMessage]:
+        """Yield the messages that the part's frames need, in recording order."""
+        del start_ns, stop_ns
+        wanted = set(self.topics if names is None else names)
+        begin = self.part.first_ns - LEAD_NS
+        yield from sorted(self._before(wanted, begin), key=lambda message: message.log_ns)
+        yield from super().messages(wanted, begin, self.part.last_ns + LAG_NS)
+
+    def _before(self, wanted: set[str], begin: int) -> Iterator[BagMessage]:
+        """What was recorded before the part and still holds in it."""
+        moving = {name for name in wanted if self.topics[name] == TF_MESSAGE}
+        static = {name for name in moving if name.endswith(STATIC_TRANSFORMS)}
+        yield from super().messages(static, None, begin)
+        yield from super().messages(moving - static, begin - self.part.cache_ns, begin)
+        for name in sorted(name for name in wanted if self.topics[name] == CAMERA_INFO):
+            before = [chunk for chunk in self.chunks() if name in chunk.topics and chunk.start_ns < begin]
+            if before:
+                newest = max(before, key=lambda chunk: (chunk.end_ns, chunk.start_ns))
+                yield from deque(super().messages({name}, newest.start_ns, begin), maxlen=1)
+
+
+def recording_lag(bag: Bag, topic: str) -> tuple[int, int] | None:
+    """Least and most nanoseconds by which messages of a topic were recorded after their stamps.
+
+    First, last and some messages between are looked at. None if the lag is not the same throughout, as in a bag
+    whose time is set back: then no part of it can be found by stamps.
+    """
+    chunks = [chunk for chunk in bag.chunks() if topic in chunk.topics]
+    if not chunks:
+        return None
+    places = sorted({round(k * (len(chunks) - 1) / (_PROBES - 1)) for k in range(_PROBES)})
+    lags = []
+    for place in places:
+        chunk = chunks[place]
+        try:
+            seen = [m.log_ns - stamp_of(m.decode()) for m in bag.messages({topic}, chunk.start_ns, chunk.end_ns + 1)]
+        except SpatialVlmError:
+            return None
+        lags += seen
+    least, most = min(lags), max(lags)
+    return (least, most) if most - least <= _IN_STEP_NS else None
+
+
+# ------------------------------------------------------------------------------------------------ answers
+
+
+class CaseTask:
+    """Answers shards of `plan_cases`; one model is held at a time. An only one is loaded at once.
+
+    Args:
+        frame_of_reference: used if the words state none.
+    """
+
+    def __init__(
+        self, config: Settings, models: Sequence[ModelSpec], frame_of_reference: FrameOfReference | None = None
+    ) -> None:
+        self._config, self._reference = config, frame_of_reference
+        self._model: LoadedModel | None = None
+        if len(models) == 1:
+            self.model(models[0])
+
+    def model(self, spec: ModelSpec) -> LoadedModel:
+        """A model, loaded where it is not the one that is there."""
+        if self._model is None or self._model.spec != spec:
+            self._model = None  # or two models are in memory at once
+            self._model = load_model(spec)
+        return self._model
+
+    def __call__(self, shard: Shard) -> ShardAnswers:
+        """Answer a shard: a row for each case, in order, and notes about the source."""
+        work: CaseWork = shard.payload
+        model, source = self.model(work.model), work.source
+        if source.kind == "bag":  # which does not say what made its images
+            check_images(model, self._config.resolver.domain_gate)
+        judge = CaseJudge(model, self._config.resolver, work.shown, source.folder, self._reference)
+        rows: dict[int, Row] = {}
+        notes: list[str] = []
+
+        def note(words: str) -> None:
+            notes.append(f"{work.shown}: {words}")
+
+        for case, image in images_ahead(self._images(work, note)):
+            rows[id(case)] = judge.ask(case, image).row()
+        return ShardAnswers(tuple(rows[id(case)] for case in work.cases), tuple(notes))
+
+    def _images(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
+        """Images of a source; what is not found in a part of a bag is looked for in all of it."""
+        source, config, is_given = work.source, self._config, work.model.is_given
+        if work.part is None:
+            yield from images_of(source, work.cases, config, is_given, note)
+            return
+        missing = {id(case): case for case in work.cases}
+        damage: FileError | None = None
+        with BagWindow(source.uri, work.part) as bag:
+            for case, image in images_of_bag(bag, work.cases, config, source.topics, is_given, lambda _: None):
+                if isinstance(image.problem, FileError):
+                    damage = image.problem
+                elif image.problem is not None:  # no image of the part has its stamp
+                    continue
+                del missing[id(case)]
+                yield case, image
+                if not missing:
+                    break
+        if damage is not None:
+            note(f"the bag is damaged: {damage}; later cases in the same part are not judged")
+        if missing:
+            note(f"{len(missing)} cases have stamps without a nearby image; the whole bag was read for them")
+            yield from images_of(source, tuple(missing.values()), config, is_given, note)

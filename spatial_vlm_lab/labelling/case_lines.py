@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a line of the truth file from a person's decision; other fields are kept.
+"""Makes a line of the truth file from a person's decision, with other fields kept; checks decisions and sentences.
 
 Fields of the old line stay. Those that describe the object that was right before (`mask`, `box_3d`, …) would be wrong
 beside another object: they move to the field "replaced" of the line, which nothing reads.
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.case import CaseLine
-from spatial_vlm_ros.evaluation.labelling.proposal import OWN_FIELDS, OWN_PARTS, rounded_box
+from spatial_vlm_ros.evaluation.truth_proposal import OWN_FIELDS, OWN_PARTS, rounded_box
+from spatial_vlm_ros.files.reading import read_bytes
 from spatial_vlm_ros.types import ANSWERS, Status
 
 Maker = Literal["accepted", "corrected", "written"]
@@ -26,6 +28,9 @@ _TELLS_OBJECT = ("id", "label", "box")
 _LONGEST = 2000  # characters of a word or name
 _MOST = 200  # of ids and kinds
 _FARTHEST = 1000.0  # metres
+_LONGEST_SENTENCE = 1000  # characters, as the parser takes
+_LARGEST = 10 * 1024 * 1024  # bytes of a file of sentences
+_SHOWN = 60  # characters
 
 
 def case_line(
@@ -47,7 +52,7 @@ def case_line(
         value = before.get(name)
         if name in expect and isinstance(value, Mapping) and _is_about_the_same(value, expect[name]):
             merged[name] = {**expect[name], **{key: value[key] for key in value if key not in own}}
-    line["expect"] = {**_ordered(merged), **kept}
+    line["expect"] = {**{name: merged[name] for name in OWN_FIELDS if name in merged}, **kept}
     if kind is not None and (kind or "kind" in old):
         line["kind"] = list(kind)
     line["by"] = by
@@ -81,11 +86,46 @@ def _is_about_the_same(before: Mapping[str, Any], now: Mapping[str, Any] | None)
     return now is not None and all(before.get(name) == now.get(name) for name in ("relation", "anchor_id"))
 
 
-def _ordered(expect: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: expect[name] for name in OWN_FIELDS if name in expect}
+# ------------------------------------------------------------------------------------------------ sentences
 
 
-# ------------------------------------------------------------------------------------------------ checks
+def check_sentence(words: str) -> None:
+    """Check that words are a valid sentence."""
+    unseen = next((sign for sign in words if not sign.isprintable()), None)
+    if not words.strip():
+        raise InputError("sentence", "no words", "a sentence")
+    if len(words) > _LONGEST_SENTENCE:
+        got = f"{words[:_SHOWN]!r} and more, {len(words)} characters"
+        raise InputError("sentence", got, f"up to {_LONGEST_SENTENCE} characters", "write a shorter one")
+    if unseen is not None:
+        name = "a tab" if unseen == "\t" else f"the sign U+{ord(unseen):04X}"
+        got = f"{name} in {words[:_SHOWN]!r}"
+        raise InputError("sentence", got, "visible characters", "remove it, or replace it with a space")
+
+
+def read_sentences(path: Path) -> tuple[str, ...]:
+    """Read the sentences of a text file, one per line; blank lines are skipped."""
+    repair = "pass a text file in UTF-8 with one sentence per line"
+    try:
+        text = read_bytes(path, repair, _LARGEST).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(path, str(error), repair) from error
+    found = []
+    for n, line in enumerate(text.splitlines(), 1):
+        words = line.strip()
+        if not words:
+            continue
+        try:
+            check_sentence(words)
+        except InputError as error:
+            raise FileError(path, error.got, error.repair, f"line {n}") from error
+        found.append(words)
+    if not found:
+        raise FileError(path, "it has no sentences", "write one sentence per line")
+    return tuple(found)
+
+
+# ------------------------------------------------------------------------------------------------ decisions
 
 
 def checked_truth(

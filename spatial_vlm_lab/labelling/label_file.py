@@ -2,8 +2,7 @@
 """The truth file as lines. A line that is not changed keeps its bytes, whether or not this package understands it.
 
 A change is written to a temporary file beside it, synced and renamed: after a crash the file is either the old or the
-new one. Changes by another program are detected first, and a lock file prevents two writers. It handles JSON lines and
-does not interpret them.
+new one. Changes by another program are detected first, and a lock file prevents two writers.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileChangedError, FileError
+from spatial_vlm_ros.evaluation.case import CaseLine
+from spatial_vlm_ros.evaluation.frame_folder import CASE_REPAIR, decode_json
 from spatial_vlm_ros.files.reading import read_bytes, real
 from spatial_vlm_ros.files.writing import PART, write_bytes
 
@@ -164,6 +165,19 @@ class LabelFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def refused_lines(file: LabelFile) -> tuple[tuple[int, str], ...]:
+    """Numbers, from 1, of the non-blank lines that `evaluate` refuses, and why; the page leaves them as they are."""
+    found = []
+    for n, line in enumerate(file.lines, 1):
+        if not line.raw.strip():
+            continue
+        try:
+            decode_json(line.raw, CaseLine, file.path, f"line {n}", CASE_REPAIR)
+        except FileError as error:
+            found.append((n, error.got))
+    return tuple(found)
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -42,33 +42,12 @@ class FrameToLabel:
     base_T_camera: Transform | None
 
 
-class LabelSource(Protocol):
-    """Interface of sources: frames by number."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Display names of the frames, in order."""
-        ...
-
-    def number_of(self, case: Mapping[str, Any]) -> int | None:
-        """Frame number of a line of the truth file; None if it is about another frame."""
-        ...
-
-    def naming(self, number: int) -> dict[str, Any]:
-        """The fields that name a frame in the truth file."""
-        ...
-
-    def load(self, number: int) -> FrameToLabel:
-        """A frame.
-
-        Raises:
-            SpatialVlmError: it cannot be read.
-        """
-        ...
-
-
 class FolderSource:
-    """The frames of a folder: its subfolders with an rgb.png."""
+    """The frames of a folder, by number: its subfolders with an rgb.png.
+
+    Attributes:
+        names: display names of the frames, in order.
+    """
 
     def __init__(self, folder: str | Path, *, ask_grounder: bool) -> None:
         self._folder, self._ask_grounder = Path(folder), ask_grounder
@@ -82,16 +61,20 @@ class FolderSource:
         self._frames = FolderFrames(self._folder)
 
     def number_of(self, case: Mapping[str, Any]) -> int | None:
-        """See LabelSource."""
+        """Frame number of a line of the truth file; None if it is about another frame."""
         name = case.get("frame")
         return self._number.get(name) if isinstance(name, str) else None
 
     def naming(self, number: int) -> dict[str, Any]:
-        """See LabelSource."""
+        """The fields that name a frame in the truth file."""
         return {"frame": self.names[number]}
 
     def load(self, number: int) -> FrameToLabel:
-        """See LabelSource."""
+        """A frame.
+
+        Raises:
+            SpatialVlmError: it cannot be read.
+        """
         name = self.names[number]
         found = self._frames.load(name)
         if isinstance(found, SpatialVlmError):
@@ -171,18 +154,18 @@ class BagSource:
         return Path(self._folder.name) / f"{number}.npz"
 
     def number_of(self, case: Mapping[str, Any]) -> int | None:
-        """See LabelSource. A line that names no bag is about this one."""
+        """See FolderSource. A line that names no bag is about this one."""
         stamp, named = case.get("stamp_ns"), case.get("bag", "")
         is_ours = isinstance(named, str) and (not named or is_same_bag(named, self._path, self._truth_folder))
         return self._number.get(stamp) if is_ours and isinstance(stamp, int) else None
 
     def naming(self, number: int) -> dict[str, Any]:
-        """See LabelSource."""
+        """See FolderSource."""
         named = self._path if "://" in self._path else os.path.relpath(self._path, self._truth_folder)
         return {"bag": named, "stamp_ns": self._stamps[number]}
 
     def load(self, number: int) -> FrameToLabel:
-        """See LabelSource."""
+        """See FolderSource."""
         _, fields, listed = self._frames[number]
         with np.load(self._file(number), allow_pickle=False) as kept:
             frame = RgbdFrame(kept["rgb"], kept["depth"], **fields)
@@ -201,6 +184,9 @@ class BagSource:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+LabelSource = FolderSource | BagSource
 
 
 def _unpacked(bits: Any, frame: RgbdFrame) -> Any:

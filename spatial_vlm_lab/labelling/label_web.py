@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The labelling page as a web application. Imported when a page is served, for it needs Starlette."""
+"""The labelling page as a web application, and how it is served on this machine. Needs Starlette."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from spatial_vlm_ros.web import STATIC, STATIC_KINDS, TEMPLATES
 from spatial_vlm_ros.web.door import Door
 from spatial_vlm_ros.web.forms import read_form, read_json
 from spatial_vlm_ros.web.guard import Guard
+from spatial_vlm_ros.web.serving import Page, serve_page
 from spatial_vlm_ros.web.shield import Shield
 
 _HERE = Path(__file__).resolve().parent
@@ -37,22 +38,30 @@ _FREQUENT = ("OK", "ANSWERED", "NOT_FOUND", "AMBIGUOUS", "RELATION_UNSATISFIED",
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def application(labels: LabelSession, title: str, guard: Guard, names: frozenset[str]) -> Shield:
-    """The application."""
-    page = _LabelPage(labels, title, guard, names)
-    routes = [
-        Route("/", page.show, methods=["GET"]),
-        Route("/cases", page.reads(page.cases), methods=["GET"]),
-        Route("/case/{number:int}", page.reads(page.case), methods=["GET"]),
-        Route("/case/{number:int}", page.writes(page.decide), methods=["POST"]),
-        Route("/image/{number:int}", page.image, methods=["GET"]),
-        Route("/add", page.writes(page.add), methods=["POST"]),
-        Route("/undo", page.writes(page.undo), methods=["POST"]),
-        Route("/save", page.writes(page.save), methods=["POST"]),
-        Route("/static/{name}", _static, methods=["GET"]),
-        Route("/sign-in", page.sign_in, methods=["POST"]),
-    ]
-    return Shield(Starlette(routes=routes, exception_handlers={Exception: _failed}), names, _unrecorded)
+def serve_labels(labels: LabelSession, title: str, port: int = 0) -> Page:
+    """Serve the page of a session on 127.0.0.1: anyone with its `url` can change the truth file.
+
+    Args:
+        port: 0 = any free port.
+    """
+
+    def application(guard: Guard, names: frozenset[str]) -> Shield:
+        page = _LabelPage(labels, title, guard, names)
+        routes = [
+            Route("/", page.show, methods=["GET"]),
+            Route("/cases", page.answers(lambda *_: labels.overview()), methods=["GET"]),
+            Route("/case/{number:int}", page.answers(page.case), methods=["GET"]),
+            Route("/case/{number:int}", page.answers(page.decide, changes=True), methods=["POST"]),
+            Route("/image/{number:int}", page.image, methods=["GET"]),
+            Route("/add", page.answers(page.add, changes=True), methods=["POST"]),
+            Route("/undo", page.answers(page.undo, changes=True), methods=["POST"]),
+            Route("/save", page.answers(page.save, changes=True), methods=["POST"]),
+            Route("/static/{name}", _static, methods=["GET"]),
+            Route("/sign-in", page.sign_in, methods=["POST"]),
+        ]
+        return Shield(Starlette(routes=routes, exception_handlers={Exception: _failed}), names, _unrecorded)
+
+    return serve_page(application, "127.0.0.1", port, thread="labelling page")
 
 
 class _LabelPage:
@@ -120,32 +129,23 @@ class _LabelPage:
 
     # -------------------------------------------------------------------------------------------- data
 
-    def reads(self, answer: Callable[[Request], Any]) -> Handler:
-        """A handler that answers a session in JSON; `answer` runs in a thread."""
+    def answers(self, answer: Callable[[Request, Mapping[str, Any]], Any], *, changes: bool = False) -> Handler:
+        """A handler that answers a session in JSON; `answer` runs in a thread.
 
-        async def handle(request: Request) -> Response:
-            if self._door.session(request) is None:
-                return _refused("sign in: open the link that the command printed", 401)
-            try:
-                return JSONResponse(await run_in_threadpool(answer, request))
-            except SpatialVlmError as error:
-                return _refused(str(error), 400)
-
-        return handle
-
-    def writes(self, answer: Callable[[Request, Mapping[str, Any]], Any]) -> Handler:
-        """The same for what changes something: only from our own page, with the token of the session's forms."""
+        Args:
+            answer: gets the request and its JSON.
+            changes: whether it changes something: then only from our own page, with the token of the session's forms.
+        """
 
         async def handle(request: Request) -> Response:
             session = self._door.session(request)
             if session is None:
                 return _refused("sign in: open the link that the command printed", 401)
-            if self._door.is_foreign(request) or not self._guard.is_form_of(
-                session, request.headers.get(_FORM_HEADER, "")
-            ):
+            token = request.headers.get(_FORM_HEADER, "")
+            if changes and (self._door.is_foreign(request) or not self._guard.is_form_of(session, token)):
                 return _refused("this request is not from your session. Reload the page", 403)
             try:
-                given = await read_json(request, _LARGEST)
+                given = await read_json(request, _LARGEST) if changes else {}
                 return JSONResponse(await run_in_threadpool(answer, request, given))
             except StaleCaseError as error:
                 return _refused(str(error), 409)
@@ -154,10 +154,7 @@ class _LabelPage:
 
         return handle
 
-    def cases(self, request: Request) -> dict[str, Any]:  # noqa: ARG002 - as all that read
-        return self._labels.overview()
-
-    def case(self, request: Request) -> dict[str, Any]:
+    def case(self, request: Request, _: Mapping[str, Any]) -> dict[str, Any]:
         return self._labels.case(request.path_params["number"], reveal="reveal" in request.query_params)
 
     def decide(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,20 +163,19 @@ class _LabelPage:
             raise InputError("case", "no sentence", "the sentence that was shown", "reload the page")
         if seen is not None and not isinstance(seen, str):
             raise InputError("case", "no text in `seen`", "the case as the page showed it", "reload the page")
-        return self._labels.decide(
-            request.path_params["number"], given.get("expect"), given.get("kind"), words, seen=seen
-        )
+        number = request.path_params["number"]
+        return self._labels.decide(number, given.get("expect"), given.get("kind"), words, seen=seen)
 
-    def add(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def add(self, _: Request, given: Mapping[str, Any]) -> dict[str, Any]:
         frame, words = given.get("frame"), given.get("words")
         if not isinstance(frame, int) or isinstance(frame, bool) or not isinstance(words, str):
             raise InputError("sentence", "no sentence or no frame", "both", "type a sentence")
         return {"case": self._labels.add(frame, words), **self._labels.saved()}
 
-    def undo(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def undo(self, *_: object) -> dict[str, Any]:
         return {"case": self._labels.undo(), **self._labels.saved()}
 
-    def save(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def save(self, _: Request, given: Mapping[str, Any]) -> dict[str, Any]:
         return self._labels.save(merge=given.get("merge") is True)
 
     def _page(self, template: str, status: int, **values: Any) -> Response:

@@ -7,19 +7,19 @@ memory, the page says so, and `save` tries again. One lock: threads of the serve
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.labelling.case_lines import Maker, case_line, checked_kind, checked_truth
+from spatial_vlm_lab.labelling.case_lines import Maker, case_line, check_sentence, checked_kind, checked_truth
 from spatial_vlm_lab.labelling.label_file import LabelFile, LabelLine, replace_file, words_of
 from spatial_vlm_lab.labelling.label_sources import FrameToLabel, LabelSource
-from spatial_vlm_lab.labelling.sentences import check_sentence
 from spatial_vlm_ros.errors import (
     FileChangedError,
     FileError,
@@ -28,10 +28,9 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleCaseError,
 )
-from spatial_vlm_ros.evaluation.labelling.ground import Ground, ground_of
-from spatial_vlm_ros.evaluation.labelling.proposal import proposed, same_truth
+from spatial_vlm_ros.evaluation.truth_proposal import Ground, ground_of, proposed, same_truth
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver
+from spatial_vlm_ros.resolver import ObservedFrame, Resolver
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb
 
 _SAME_OBJECT = 0.1  # of their union that box and detection share at least, as `evaluate` wants it
@@ -54,6 +53,7 @@ class LabelLook:
         detections: objects of the frame, numbered from 1 in this order.
         ground: the scene from above; None if nothing was lifted.
         size: (width, height) of the image, pixels; None if the frame cannot be read.
+        by_id: whether object ids are stable beyond one answer, because detections came with the frame.
         problem: why the frame cannot be read; "" if it can.
     """
 
@@ -62,78 +62,8 @@ class LabelLook:
     ground: Ground | None = None
     size: tuple[int, int] | None = None
     proposal: Mapping[str, Any] = field(default_factory=dict)
+    by_id: bool = False
     problem: str = ""
-
-
-class LabelLooks:
-    """Prepares the views of a source's frames, and caches the latest ones. Not thread-safe.
-
-    Args:
-        frame_of_reference: used if the words state none.
-    """
-
-    def __init__(self, source: LabelSource, resolver: Resolver, frame_of_reference: FrameOfReference | None) -> None:
-        self._source, self._resolver, self._reference = source, resolver, frame_of_reference
-        self._frames: OrderedDict[int, tuple[FrameToLabel, ObservedFrame] | SpatialVlmError] = OrderedDict()
-        self._looks: OrderedDict[tuple[int, str], LabelLook] = OrderedDict()
-
-    def look(self, frame: int, words: str) -> LabelLook:
-        """What a sentence on a frame looks like."""
-        key = frame, words
-        if key not in self._looks:
-            self._looks[key] = self._looked(frame, words)
-            while len(self._looks) > _LOOKS_KEPT:
-                self._looks.popitem(last=False)
-        self._looks.move_to_end(key)
-        return self._looks[key]
-
-    def rgb(self, frame: int) -> Rgb | None:
-        """The colour image of a frame; None if it cannot be read."""
-        loaded = self._loaded(frame)
-        return None if isinstance(loaded, SpatialVlmError) else loaded[0].frame.rgb
-
-    def names_by_id(self, frame: int) -> bool:
-        """Whether object ids are stable beyond one answer, because detections came with the frame."""
-        loaded = self._loaded(frame)
-        return not isinstance(loaded, SpatialVlmError) and loaded[0].detections is not None
-
-    def _loaded(self, frame: int) -> tuple[FrameToLabel, ObservedFrame] | SpatialVlmError:
-        if frame not in self._frames:
-            found: tuple[FrameToLabel, ObservedFrame] | SpatialVlmError
-            try:
-                there = self._source.load(frame)
-                found = there, self._resolver.look_at(there.frame, there.detections)
-            except SpatialVlmError as error:
-                found = error
-            except Exception as error:  # a fault of ours costs one frame, not the page
-                _log.exception("unexpected exception while reading frame %s", self._source.names[frame])
-                found = InternalError.of(error)
-            self._frames[frame] = found
-            while len(self._frames) > _FRAMES_KEPT:
-                self._frames.popitem(last=False)
-        self._frames.move_to_end(frame)
-        return self._frames[frame]
-
-    def _looked(self, frame: int, words: str) -> LabelLook:
-        loaded = self._loaded(frame)
-        if isinstance(loaded, SpatialVlmError):
-            return LabelLook(None, problem=str(loaded))
-        there, observed = loaded
-        answered = observed.ask(words, self._reference)
-        ground = self._ground(there, answered)
-        by_id = there.detections is not None
-        truth = proposed(answered.resolution, answered.detections, ground, by_id=by_id)
-        size = (there.frame.camera.width, there.frame.camera.height)
-        return LabelLook(answered.resolution, answered.detections, ground, size, truth)
-
-    def _ground(self, there: FrameToLabel, answered: Answered) -> Ground | None:
-        scene = answered.scene
-        try:
-            if scene is None:  # refused before it was lifted: the words were not understood
-                scene = self._resolver.observe(there.frame, answered.detections)
-            return ground_of(scene, there.base_T_camera)
-        except SpatialVlmError:
-            return None
 
 
 @dataclass(eq=False)
@@ -183,7 +113,9 @@ class LabelSession:
         frame_of_reference: FrameOfReference | None = None, *, blind: bool = False,
     ) -> None:  # fmt: skip
         self.blind, self.file = blind, file
-        self._source, self._looks = source, LabelLooks(source, resolver, frame_of_reference)
+        self._source, self._resolver, self._reference = source, resolver, frame_of_reference
+        self._loaded = lru_cache(_FRAMES_KEPT)(self._load)
+        self._look = lru_cache(_LOOKS_KEPT)(self._look_at)
         self._lock = threading.RLock()
         self._changes: list[_Change] = []
         self._problem = ""
@@ -231,12 +163,8 @@ class LabelSession:
 
     def _listed(self, entry: _Entry) -> dict[str, Any]:
         state = "decided" if entry.decided else "in the file" if entry.truth is not None else "to do"
-        return {"frame": entry.frame, "words": entry.words, "state": state, "by": self._by(entry)}
-
-    @staticmethod
-    def _by(entry: _Entry) -> str:
         by = entry.value.get("by")
-        return by if isinstance(by, str) else ""
+        return {"frame": entry.frame, "words": entry.words, "state": state, "by": by if isinstance(by, str) else ""}
 
     def saved(self) -> dict[str, Any]:
         """Whether the file holds what was decided; else how many lines it lacks, and why."""
@@ -249,7 +177,7 @@ class LabelSession:
         """Content of the page for a case."""
         with self._lock:
             entry = self._entry(number)
-            look = self._looks.look(entry.frame, entry.words)
+            look = self._look(entry.frame, entry.words)
             entry.shown |= reveal or entry.decided or not self.blind
             shows = entry.shown
             return {
@@ -264,7 +192,7 @@ class LabelSession:
                     {"id": one.id, "label": one.label, "score": round(one.score, 3), "box": list(one.box_xyxy)}
                     for one in look.detections
                 ],
-                "by_id": self._looks.names_by_id(entry.frame),
+                "by_id": look.by_id,
                 "ground": None if look.ground is None else look.ground.json(),
                 "answer": _answer_words(look.resolution) if shows else None,
                 "proposal": dict(look.proposal) if shows else None,
@@ -276,7 +204,34 @@ class LabelSession:
         with self._lock:
             if not 0 <= frame < len(self._source.names):
                 raise InputError("frame", str(frame), "a frame of the page", "reload the page")
-            return self._looks.rgb(frame)
+            loaded = self._loaded(frame)
+            return None if isinstance(loaded, SpatialVlmError) else loaded[0].frame.rgb
+
+    def _load(self, frame: int) -> tuple[FrameToLabel, ObservedFrame] | SpatialVlmError:
+        try:
+            there = self._source.load(frame)
+            return there, self._resolver.look_at(there.frame, there.detections)
+        except SpatialVlmError as error:
+            return error
+        except Exception as error:  # a fault of ours costs one frame, not the page
+            _log.exception("unexpected exception while reading frame %s", self._source.names[frame])
+            return InternalError.of(error)
+
+    def _look_at(self, frame: int, words: str) -> LabelLook:
+        loaded = self._loaded(frame)
+        if isinstance(loaded, SpatialVlmError):
+            return LabelLook(None, problem=str(loaded))
+        there, observed = loaded
+        answered, ground = observed.ask(words, self._reference), None
+        with contextlib.suppress(SpatialVlmError):
+            scene = answered.scene
+            if scene is None:  # refused before it was lifted: the words were not understood
+                scene = self._resolver.observe(there.frame, answered.detections)
+            ground = ground_of(scene, there.base_T_camera)
+        by_id = there.detections is not None
+        truth = proposed(answered.resolution, answered.detections, ground, by_id=by_id)
+        size = (there.frame.camera.width, there.frame.camera.height)
+        return LabelLook(answered.resolution, answered.detections, ground, size, truth, by_id)
 
     def _entry(self, number: int) -> _Entry:
         if not 0 <= number < len(self._entries):
@@ -304,10 +259,9 @@ class LabelSession:
             if words is not None and words != entry.words:
                 raise StaleCaseError(f"the page shows {words!r}, but case {number + 1} is {entry.words!r} now")
             if seen is not None and seen != entry.seen:
-                raise StaleCaseError(
-                    "this case was changed elsewhere, such as in another tab, since the page showed it"
-                )
-            look = self._looks.look(entry.frame, entry.words)
+                elsewhere = "this case was changed elsewhere, such as in another tab, since the page showed it"
+                raise StaleCaseError(elsewhere)
+            look = self._look(entry.frame, entry.words)
             known = {one.id for one in look.detections} | _named_in(entry.truth)
             with_place = look.ground is not None and look.ground.frame_id is not None
             if entry.truth is not None and "place" in entry.truth:
@@ -343,9 +297,8 @@ class LabelSession:
             if not 0 <= frame < len(self._source.names):
                 raise InputError("frame", str(frame), "a frame of the page", "reload the page")
             if any(entry.frame == frame and entry.words == words for entry in self._entries):
-                raise InputError(
-                    "sentence", repr(words), "a new sentence for this frame", "choose the existing one in the list"
-                )
+                repair = "choose the existing one in the list"
+                raise InputError("sentence", repr(words), "a new sentence for this frame", repair)
             entry = _Entry(frame, words)
             last = max((n for n, one in enumerate(self._entries) if one.frame <= frame), default=-1)
             self._entries.insert(last + 1, entry)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from spatial_vlm_lab.adaptation.labelled_view import BoxXyxy, LabelledObject, LabelledView, RelationLabel
+from spatial_vlm_lab.adaptation.views import LabelledView, RelationLabel
 from spatial_vlm_lab.sim.relation_pairs import PAIR_RELATIONS, RelationView, relation_view
 from spatial_vlm_lab.sim.training_frames import training_view, training_world
+from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.physics import PhysicsRendering
 

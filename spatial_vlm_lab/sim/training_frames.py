@@ -11,11 +11,11 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_lab.training.images import Labelled, LabelledImage
 from spatial_vlm_ros.perception.labels import HYPERNYM, label_fit
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
@@ -24,7 +24,7 @@ from spatial_vlm_ros.sim.placing import Placer
 from spatial_vlm_ros.sim.scenery import Light, Scenery, random_scenery
 from spatial_vlm_ros.sim.settled import random_view, settled_tabletop
 from spatial_vlm_ros.sim.tabletop import COLOURS, as_bytes, look_at
-from spatial_vlm_ros.types import Rgb, Transform
+from spatial_vlm_ros.types import Transform
 
 Pair = tuple[str, str]
 """Colour and kind."""
@@ -42,40 +42,9 @@ SYNONYMS = (
 """Names beside the trained labels; `perception.labels` decides which labels each means."""
 
 
-@dataclass(frozen=True)
-class SeenObject:
-    """One object in an image; its instance number is its index in the list plus one.
-
-    Args:
-        attributes: further words that are true of it, its colour among them.
-        box_xyxy: (4,) box of its visible pixels, pixels.
-        visible: visible share of its part inside the image, 0 to 1.
-    """
-
-    label: str
-    attributes: tuple[str, ...]
-    box_xyxy: tuple[float, float, float, float]
-    visible: float
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingFrame:
-    """An image with its labelled objects.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        numbers: (H, W) uint8, instance number of each pixel; 0 = none.
-    """
-
-    seed: int
-    rgb: Rgb
-    numbers: npt.NDArray[np.uint8]
-    objects: tuple[SeenObject, ...]
-
-
 def training_frames(
     seed: int, views: int, size: tuple[int, int], without: Collection[Pair] = ()
-) -> Iterator[TrainingFrame]:
+) -> Iterator[LabelledImage]:
     """Render views of one random world.
 
     Args:
@@ -86,15 +55,15 @@ def training_frames(
     camera = camera_of(*size)
     with training_world(rng, frozenset(without)) as world:
         for _ in range(views):
-            frame = _frame(seed, world.render(camera, training_view(rng)))
+            frame = _frame(world.render(camera, training_view(rng)))
             if frame.objects:
                 yield frame
 
 
-def settled_frame(seed: int, size: tuple[int, int]) -> TrainingFrame:
+def settled_frame(seed: int, size: tuple[int, int]) -> LabelledImage:
     """Render a settled tabletop from its own camera, for testing models; raises as `settled_tabletop`."""
     with settled_tabletop(seed) as world:
-        return _frame(seed, world.render(camera_of(*size)))
+        return _frame(world.render(camera_of(*size)))
 
 
 def vocabulary() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
@@ -183,11 +152,11 @@ def training_view(rng: np.random.Generator) -> Transform:
     return Transform(pose.parent, pose.child, matrix)
 
 
-def _frame(seed: int, seen: PhysicsRendering) -> TrainingFrame:
+def _frame(seen: PhysicsRendering) -> LabelledImage:
     numbers = np.zeros(seen.frame.depth.shape, np.uint8)
     objects = []
     for detection in seen.detections[:255]:
-        objects.append(SeenObject(detection.label, detection.attributes, detection.box_xyxy,
-                                  float(seen.visible_fraction[detection.id])))  # fmt: skip
+        visible = float(seen.visible_fraction[detection.id])
+        objects.append(Labelled(detection.label, detection.attributes, detection.box_xyxy, visible))
         numbers[seen.masks[detection.id]] = len(objects)
-    return TrainingFrame(seed, seen.frame.rgb, numbers, tuple(objects))
+    return LabelledImage(seen.frame.rgb, numbers, tuple(objects))

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compact grounding model: from phrases and an image to boxes and masks. See docs/models.md.
+"""Training of the compact grounding model and of the small relation judge. See docs/models.md.
 
-`spec`, `tokens`, `letterbox`, `decoding`, `shards` and `scoring` need only NumPy: running an exported model needs no
-torch. The others need torch and transformers.
+`images` and `batches` need only NumPy and OpenCV; the others need torch.
 """

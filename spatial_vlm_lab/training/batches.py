@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training batches: randomly changed images, random phrases for them, and the target output.
+"""Training batches: randomly changed images, random phrases for them, true and false, and the target output.
 
 A batch depends only on the seed and its step, so an interrupted run continues with the same batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_lab.training.phrasing import TrainingPhrase, draw_phrases
-from spatial_vlm_lab.training.shards import Labelled, LabelledImage, Samples, Vocabulary
+from spatial_vlm_lab.training.images import Labelled, LabelledImage, Samples, Vocabulary
 from spatial_vlm_ros.vlm.compact.spec import STRIDE, CompactSpec
 from spatial_vlm_ros.vlm.compact.tokens import encode
 
@@ -23,6 +22,45 @@ LEAST_PIXELS, LEAST_VISIBLE = 16, 0.15
 """Minimum of training objects; smaller or more hidden objects have no target."""
 _SPREAD, _LEAST_SPREAD = 0.54 / 6, 0.45  # width of a centre's bell: share of the box's side, and least cells
 _INSTANCES = 4  # masks trained per pair of image and phrase
+_PLAIN = 0.7  # share of names that are the label itself
+_STRANGE_MODIFIER, _STRANGE_NOUN = 0.15, 0.35
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class TrainingPhrase:
+    """A phrase whose meaning is known.
+
+    Args:
+        text: for example "red cup".
+        modifiers: modifiers that they must have.
+    """
+
+    text: str
+    labels: frozenset[str]
+    modifiers: frozenset[str] = frozenset()
+
+    def names(self, one: Labelled) -> bool:
+        """Whether it is true of an object."""
+        return one.label in self.labels and self.modifiers <= set(one.attributes)
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Modifier and label, if it has one of each."""
+        return (*self.modifiers, *self.labels) if len(self.modifiers) == len(self.labels) == 1 else None  # type: ignore[return-value]
+
+
+def label_phrases(samples: Iterable[LabelledImage]) -> list[TrainingPhrase]:
+    """Make a phrase for each label that occurs, in alphabetical order."""
+    labels = {one.label for sample in samples for one in sample.objects}
+    return [TrainingPhrase(label, frozenset({label})) for label in sorted(labels)]
+
+
+def modified_phrases(samples: Iterable[LabelledImage]) -> list[TrainingPhrase]:
+    """Make a phrase for each pair of attribute and label that occurs, in alphabetical order."""
+    objects = [one for sample in samples for one in sample.objects]
+    pairs = {(modifier, one.label) for one in objects for modifier in one.attributes}
+    return [TrainingPhrase(f"{m} {label}", frozenset({label}), frozenset({m})) for m, label in sorted(pairs)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +110,8 @@ class Batches:
         """The batch of one step."""
         rng = np.random.default_rng((self._seed, step))
         changed = [self._changed(rng) for _ in range(self._size)]
-        phrases = [draw_phrases(rng, _learnt(sample), self._vocabulary, self._phrases) for sample in changed]
+        learnt = [list(learnt_objects(sample).values()) for sample in changed]
+        phrases = [draw_phrases(rng, objects, self._vocabulary, self._phrases) for objects in learnt]
         return make_batch(changed, phrases, self._spec)
 
     def _changed(self, rng: np.random.Generator) -> LabelledImage:
@@ -100,7 +139,7 @@ def make_batch(
     heat = np.zeros((len(pairs), rows, columns), np.float32)
     box, weight = np.zeros((len(pairs), 4, rows, columns), np.float32), np.zeros_like(heat)
     masks: list[tuple[tuple[int, int, int, int], Labelled, Floats]] = []
-    learnt = [learnt_numbers(sample) for sample in samples]
+    learnt = [learnt_objects(sample) for sample in samples]
     for q, (b, phrase) in enumerate(pairs):
         sample = samples[b]
         meant = [(n, one) for n, one in enumerate(sample.objects, 1) if phrase.names(one)]
@@ -124,12 +163,12 @@ def make_batch(
     )
 
 
-def learnt_numbers(sample: LabelledImage) -> frozenset[int]:
-    """Instance numbers of the objects that are visible enough for training and scoring."""
+def learnt_objects(sample: LabelledImage) -> dict[int, Labelled]:
+    """Objects that are visible enough for training and scoring, by their instance numbers."""
     pixels = np.bincount(sample.numbers.ravel(), minlength=len(sample.objects) + 1)
-    return frozenset(
-        n for n, one in enumerate(sample.objects, 1) if pixels[n] >= LEAST_PIXELS and one.visible >= LEAST_VISIBLE
-    )
+    return {
+        n: one for n, one in enumerate(sample.objects, 1) if pixels[n] >= LEAST_PIXELS and one.visible >= LEAST_VISIBLE
+    }
 
 
 def fitted(sample: LabelledImage, size: tuple[int, int]) -> LabelledImage:
@@ -137,11 +176,70 @@ def fitted(sample: LabelledImage, size: tuple[int, int]) -> LabelledImage:
     height, width = sample.numbers.shape
     if (width, height) == size:
         return sample
-    scale = np.tile(np.array(size) / (width, height), 2)
-    objects = tuple(replace(one, box_xyxy=_four(np.array(one.box_xyxy) * scale)) for one in sample.objects)
+    scale, objects = np.tile(np.array(size) / (width, height), 2), []
+    for one in sample.objects:
+        x0, y0, x1, y1 = (np.array(one.box_xyxy) * scale).tolist()
+        objects.append(replace(one, box_xyxy=(x0, y0, x1, y1)))
     rgb = np.asarray(cv2.resize(sample.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     numbers = np.asarray(cv2.resize(sample.numbers, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    return LabelledImage(rgb, numbers, objects)
+    return LabelledImage(rgb, numbers, tuple(objects))
+
+
+# ------------------------------------------------------------------------------------------------ phrases
+
+
+def draw_phrases(
+    rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary, number: int
+) -> list[TrainingPhrase]:
+    """Draw training phrases for one image.
+
+    Half name a visible object. A sixth each names a visible object with a true modifier, a visible object with a false
+    modifier, or an absent or unknown object.
+    """
+    makers: tuple[Callable[..., TrainingPhrase], ...] = (_true, _modified, _true, _wrongly_modified, _true, _absent)
+    return [(makers[n % len(makers)] if objects else _absent)(rng, objects, vocabulary) for n in range(number)]
+
+
+def _pick(rng: np.random.Generator, objects: Sequence[Labelled]) -> Labelled:
+    return objects[int(rng.integers(len(objects)))]
+
+
+def _true(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
+    name = _pick(rng, objects).label
+    if rng.random() > _PLAIN:
+        name = str(rng.choice([other for other, labels in vocabulary.names.items() if name in labels]))
+    text = f"{_strange(rng)} {name}" if rng.random() < _STRANGE_MODIFIER else name
+    return TrainingPhrase(text, frozenset(vocabulary.names[name]))
+
+
+def _modified(rng: np.random.Generator, objects: Sequence[Labelled], _: Vocabulary) -> TrainingPhrase:
+    one = _pick(rng, objects)
+    if not one.attributes:
+        return TrainingPhrase(one.label, frozenset({one.label}))
+    modifier = str(rng.choice(list(one.attributes)))
+    return TrainingPhrase(f"{modifier} {one.label}", frozenset({one.label}), frozenset({modifier}))
+
+
+def _wrongly_modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
+    """A visible label with a modifier that few or none of its objects have."""
+    label = _pick(rng, objects).label
+    said = [modifier for modifier in vocabulary.modifiers if (modifier, label) not in vocabulary.withheld]
+    modifier = str(rng.choice(said))
+    return TrainingPhrase(f"{modifier} {label}", frozenset({label}), frozenset({modifier}))
+
+
+def _absent(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
+    """The name of an absent object; sometimes a word that names nothing."""
+    is_strange, seen = rng.random() < _STRANGE_NOUN, {one.label for one in objects}
+    absent = [name for name, labels in vocabulary.names.items() if not seen & set(labels)]
+    if is_strange or not absent:
+        return TrainingPhrase(_strange(rng), frozenset())
+    name = str(rng.choice(absent))
+    return TrainingPhrase(name, frozenset(vocabulary.names[name]))
+
+
+def _strange(rng: np.random.Generator) -> str:
+    return "q" + "".join(str(letter) for letter in rng.choice(list(_LETTERS), 7))
 
 
 # ------------------------------------------------------------------------------------------------ targets
@@ -187,11 +285,6 @@ def _coarse(mask: npt.NDArray[np.bool_]) -> Floats:
 # ------------------------------------------------------------------------------------------------ chance
 
 
-def _learnt(sample: LabelledImage) -> list[Labelled]:
-    numbers = learnt_numbers(sample)
-    return [one for n, one in enumerate(sample.objects, 1) if n in numbers]
-
-
 def _moved(rng: np.random.Generator, sample: LabelledImage) -> LabelledImage:
     """Mirror, zoom and shift; boxes follow the remaining pixels."""
     height, width = sample.numbers.shape
@@ -214,8 +307,3 @@ def reboxed(sample: LabelledImage) -> LabelledImage:
         box = (float(left), float(top), float(left + w), float(top + h))
         objects.append(replace(one, box_xyxy=box) if w else replace(one, visible=0.0))
     return replace(sample, objects=tuple(objects))
-
-
-def _four(values: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    a, b, c, d = (float(v) for v in values)
-    return a, b, c, d

@@ -1,34 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the compact model: seeded, limited in steps and minutes, and resumable."""
+"""Train the compact model, seeded, limited in steps and minutes, and resumable; then export and score it."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
-import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from rich.progress import Progress
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatial_vlm_lab.training import checkpoint
-from spatial_vlm_lab.training.batches import Batches, TrainingBatch
-from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_lab.engine.ahead import computed_ahead
+from spatial_vlm_lab.training.batches import Batches, TrainingBatch, label_phrases, modified_phrases
+from spatial_vlm_lab.training.images import CALIBRATION, Samples, Vocabulary, read_vocabulary
+from spatial_vlm_lab.training.loop import STATE, TrainingLoop, TrainingSettings
+from spatial_vlm_lab.training.scoring import Figures, detector, features_of, score
+from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.files.folders import new_folder
-from spatial_vlm_ros.vlm.compact.configuration import CompactConfig
+from spatial_vlm_ros.files.reading import sha256_of
+from spatial_vlm_ros.vlm.compact.configuration import CompactConfig, config_of
+from spatial_vlm_ros.vlm.compact.export import export
+from spatial_vlm_ros.vlm.compact.familiarity import Familiarity, fitted
 from spatial_vlm_ros.vlm.compact.model import CompactModel, CompactOutput
-from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE
+from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, CompactSpec
 
+CHECKPOINT = "checkpoint"
+"""Folder of the state in the folder of a run."""
 _CLIP = 10.0  # norm of the gradient
-
-
+_CHECKPOINT_REPAIR = "remove the checkpoint folder and train again"
 _BOX, _SIDES, _MASK = 2.0, 0.5, 1.0  # weights of the parts relative to the heat-map's
+_MOST_FAMILIAR = 1800  # approximate number of images per part for the familiarity statistics
+_SHOWN = 60  # validation images used to monitor a run
 _MARGIN = 0.15  # share of a box's sides: a mask is trained within the box and this margin
 
 
@@ -142,38 +155,6 @@ def _places(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """Settings of a training run; they cannot change during the run.
-
-    Args:
-        steps: steps of the whole run; the rate follows a half cosine over them.
-        batch: images per step.
-        phrases: phrases per image.
-        decay: weight decay (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
-        warm: share of the steps in which the rate rises.
-        bfloat16: compute the network in bfloat16, its losses and weights in float32; faster on machines that support
-            it.
-    """
-
-    steps: int = 6000
-    seed: int = 0
-    batch: int = 16
-    phrases: int = 6
-    rate: float = 2e-3
-    decay: float = 0.02
-    warm: float = 0.05
-    bfloat16: bool = False
-
-    def __post_init__(self) -> None:
-        if not (self.steps > 0 and self.seed >= 0 and self.batch > 0 and self.phrases > 0):
-            got = f"{self.steps} steps, seed {self.seed}, batch {self.batch}, {self.phrases} phrases"
-            raise InputError("training settings", got, "positive numbers")
-        if not (0 < self.rate < 1 and 0 <= self.decay < 1 and 0 <= self.warm < 1):
-            got = f"rate {self.rate}, decay {self.decay}, warm {self.warm}"
-            raise InputError("training settings", got, "numbers below 1")
-
-
-@dataclass(frozen=True)
 class Told:
     """One report to a watcher.
 
@@ -190,7 +171,7 @@ class Told:
 Watcher = Callable[[Told], None]
 
 
-class TrainingRun:
+class TrainingRun(TrainingLoop):
     """One training run in a folder.
 
     Args:
@@ -205,13 +186,19 @@ class TrainingRun:
         torch.manual_seed(settings.seed)
         self.settings, self.folder, self.device = settings, folder, device
         self.model = CompactModel(config)
-        begun = checkpoint.start_from(start, self.model) if start else ""
+        begun = start_from(start, self.model) if start else ""
         nn.Module.to(self.model, device)
-        self._optimizer = torch.optim.AdamW(_groups(self.model, settings.decay), lr=settings.rate)
-        self._named = {**asdict(settings), "words": list(config.words), "channels": list(config.channels)}
-        self._named["start"] = begun
-        found = checkpoint.load(folder, self.model, self._optimizer, self._named)
-        self.step, self.best = (found.step, found.best) if found else (0, -1.0)
+        optimizer = torch.optim.AdamW(_groups(self.model, settings.decay), lr=settings.rate)
+
+        def rates(step: int) -> list[float]:
+            return [rate_at(step, settings)] * 2
+
+        super().__init__(list(self.model.parameters()), optimizer, rates, _CLIP, settings.steps)
+        state, left = folder / CHECKPOINT, folder / f"{CHECKPOINT}.old"
+        if not state.exists() and left.exists():  # by an earlier version that was interrupted between two renames
+            left.rename(state)
+        identity = {**asdict(settings), "words": list(config.words), "channels": list(config.channels), "start": begun}
+        self.keep(state / STATE, self.model.state_dict(), identity, _check_settings, _CHECKPOINT_REPAIR)
 
     def train(
         self,
@@ -229,46 +216,44 @@ class TrainingRun:
             minutes: wall time for this call, minutes.
             validate: mean average precision of the model; the best one is kept in FOLDER/best.
         """
-        end, sums, since = time.monotonic() + 60 * minutes, dict[str, float](), 0
-        with _sums_in_one_order(), closing(_ahead(batches, self.step, self.settings.steps)) as coming:
-            while self.step < self.settings.steps and time.monotonic() < end:
-                parts = self.one_step(next(coming))
-                since += 1
-                for name, value in parts.items():
-                    sums[name] = sums.get(name, 0.0) + value
-                if since == tell_every:
-                    watch(Told(self.step, {name: value / since for name, value in sums.items()}))
-                    sums, since = {}, 0
-                if self.step % every == 0 or self.step == self.settings.steps:
+        since: list[dict[str, float]] = []
+        done = self.progress
+        with _sums_in_one_order(), closing(computed_ahead(batches.batch, self.to_come)) as coming:
+            for _ in self.left(minutes):
+                since.append(self.one_step(next(coming)))
+                if len(since) == tell_every:
+                    watch(Told(done.step, {name: sum(one[name] for one in since) / tell_every for name in since[0]}))
+                    since.clear()
+                if done.step % every == 0 or not self.to_come:
                     self._validate(validate, watch)
                     self.save()
         self.save()
-        return self.step >= self.settings.steps
+        return not self.to_come
 
     def one_step(self, batch: TrainingBatch) -> dict[str, float]:
         """Make one optimiser step and return the parts of its loss."""
+        parts: dict[str, float] = {}
+
+        def learn(_: int) -> float:
+            parts.update(self._learn(batch))
+            return parts["total"]
+
+        self.make_step(learn)
+        return parts
+
+    def _learn(self, batch: TrainingBatch) -> dict[str, float]:
+        """The parts of the loss of a batch; the gradient of their sum is added to the parameters."""
         self.model.train()
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate_at(self.step, self.settings)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
             output = self.model(*self._tensors(batch.pixels, batch.words, batch.image))
         output = CompactOutput(*(part.float() for part in output))
         names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
         parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
         if not torch.isfinite(parts["total"]):
-            raise ModelError("compact", f"the loss is not a number after {self.step} steps", "train with a lower rate")
-        self._optimizer.zero_grad(set_to_none=True)
+            reason = f"the loss is not a number after {self.progress.step} steps"
+            raise ModelError("compact", reason, "train with a lower rate")
         torch.autograd.backward(parts["total"])
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
-        self._optimizer.step()
-        self.step += 1
         return {name: float(value.detach()) for name, value in parts.items()}
-
-    def save(self) -> None:
-        """Save the state."""
-        checkpoint.save(
-            self.folder, self.model, self._optimizer, checkpoint.Progress(self.step, self._named, self.best)
-        )
 
     def _tensors(self, *arrays: Any) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
@@ -277,11 +262,34 @@ class TrainingRun:
         if validate is None:
             return
         value = validate(self.model)
-        watch(Told(self.step, map50=value))
-        if value >= self.best:
-            self.best = value
+        watch(Told(self.progress.step, map50=value))
+        if value >= self.progress.best:
+            self.progress.best = value
             with new_folder(self.folder / "best", force=True) as best:
                 self.model.save_pretrained(best)
+
+
+def start_from(folder: Path, model: CompactModel) -> str:
+    """Load the weights of a saved model, such as FOLDER/best of another run, into a model.
+
+    Returns:
+        SHA-256 of the file, which identifies the start of the run.
+    """
+    path = folder / "model.safetensors"
+    try:
+        model.load_state_dict(load_file(path))
+        return sha256_of(path, _CHECKPOINT_REPAIR)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise FileError(path, reason, "pass a folder with a model of the same words and sizes") from error
+
+
+def _check_settings(found: str, wanted: str) -> None:
+    before, now = json.loads(found or "{}"), json.loads(wanted)
+    if before != now:
+        changed = [name for name in now if before.get(name) != now[name]]
+        raise InputError("settings of the run", f"other {', '.join(changed)}", "those of its checkpoint",
+                         "repeat them, or train in another folder")  # fmt: skip
 
 
 def rate_at(step: int, settings: TrainingSettings) -> float:
@@ -293,39 +301,10 @@ def rate_at(step: int, settings: TrainingSettings) -> float:
     return settings.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
 
 
-def tensorboard_watcher(folder: Path) -> Watcher | None:
-    """Return a watcher that writes TensorBoard events; None if tensorboard is not installed."""
-    if importlib.util.find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(str(folder))
-
-    def watch(told: Told) -> None:
-        for name, value in told.losses.items():
-            writer.add_scalar(f"loss/{name}", value, told.step)
-        if told.map50 is not None:
-            writer.add_scalar("validation/map50", told.map50, told.step)
-        writer.flush()
-
-    return watch
-
-
 def _groups(model: CompactModel, decay: float) -> list[dict[str, Any]]:
     decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and not name.startswith("phrases.")]
     rest = [p for name, p in model.named_parameters() if p.ndim <= 1 or name.startswith("phrases.")]
     return [{"params": decayed, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
-
-
-def _ahead(batches: Batches, first: int, end: int) -> Generator[TrainingBatch, None, None]:
-    """Iterate over the batches from step `first` on, each prepared while the previous one is trained."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(batches.batch, first)
-        for step in range(first, end):
-            made = coming.result()
-            if step + 1 < end:
-                coming = pool.submit(batches.batch, step + 1)
-            yield made
 
 
 @contextmanager
@@ -337,3 +316,134 @@ def _sums_in_one_order() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+# ------------------------------------------------------------------------------------------------ a whole run
+
+
+def run(
+    data: Path, out: Path, settings: TrainingSettings, bars: Progress, start: Path | None, device: str, threads: int,
+    every: int, minutes: float,
+) -> bool:  # fmt: skip
+    """Train on the images of a folder.
+
+    Args:
+        data: folder of images.
+        out: folder of the run.
+        start: as for TrainingRun.
+        device: name of a torch device.
+        threads: CPU threads; 0 = all.
+        every: steps between validations.
+        minutes: wall time for this call, minutes.
+
+    Returns:
+        Whether all steps were made.
+    """
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    vocabulary = read_vocabulary(data)
+    spec = CompactSpec(vocabulary.words)
+    current = TrainingRun(config_of(spec), settings, out, _device(device), start)
+    batches = Batches(Samples(data, "training"), vocabulary, spec, settings.seed, settings.batch, settings.phrases)
+    return current.train(
+        batches,
+        _watcher(bars, out, settings.steps, current.progress.step),
+        minutes=minutes,
+        every=every,
+        validate=lambda model: figures_of(model, data, "validation", vocabulary, most=_SHOWN).map50,
+    )
+
+
+def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int]) -> dict[str, Figures]:
+    """Calibrate the best weights on the calibration part, export them to OUT/model, score them.
+
+    Args:
+        size: width and height of the exported model's input, pixels.
+
+    Returns:
+        Part → figures.
+    """
+    if not (out / "best" / "model.safetensors").is_file():
+        raise FileError(out / "best", "there are no weights", "train at least until the first validation (--every)")
+    vocabulary = read_vocabulary(data)
+    model = CompactModel.from_pretrained(out / "best", local_files_only=True)
+    spec = replace(model.config.spec, names=vocabulary.names, width=size[0], height=size[1])
+    scale, rival, shift = figures_of(model, data, CALIBRATION, vocabulary, spec=spec).line
+    spec = replace(spec, score_scale=scale, score_rival=rival, score_shift=shift)
+    with new_folder(out / "model", force=True) as folder:
+        export(model, folder, spec)
+        _familiarity(model, data, spec).write(folder)
+    parts = ["validation", CALIBRATION, *(["test"] if on_test else [])]
+    figures = {part: figures_of(model, data, part, vocabulary, spec=spec, with_masks=True) for part in parts}
+    if on_test:
+        figures["test, colours"] = figures_of(model, data, "test", vocabulary, spec=spec, coloured="shown")
+        figures["test, colours held out"] = figures_of(model, data, "test", vocabulary, spec=spec, coloured="held out")
+    return figures
+
+
+def _familiarity(model: CompactModel, data: Path, spec: CompactSpec) -> Familiarity:
+    """Feature statistics of training images; the limit comes from the validation and calibration parts."""
+    found = {}
+    for part in ("training", "validation", CALIBRATION):
+        samples = Samples(data, part)
+        chosen = range(0, len(samples), max(1, len(samples) // _MOST_FAMILIAR))
+        found[part] = np.array([features_of(model, samples[n].rgb, spec) for n in chosen])
+    return fitted(found["training"], np.concatenate([found["validation"], found[CALIBRATION]]))
+
+
+def figures_of(
+    model: CompactModel, data: Path, part: str, vocabulary: Vocabulary, most: int | None = None,
+    spec: CompactSpec | None = None, with_masks: bool = False, coloured: str | None = None,
+) -> Figures:  # fmt: skip
+    """Scores of a model.
+
+    Args:
+        most: number of images; None = all.
+        spec: names and calibration of the scores; None = the model's own.
+        coloured: None = one phrase for each label; "shown" or "held out" = phrases of colour and label.
+    """
+    samples = Samples(data, part)
+    number = min(len(samples), most or len(samples))
+    chosen = [samples[n] for n in range(number)]
+    phrases = label_phrases(chosen)
+    if coloured is not None:
+        phrases = [p for p in modified_phrases(chosen) if (p.pair in vocabulary.withheld) == (coloured == "held out")]
+    return score(detector(model, spec or model.config.spec, with_masks=with_masks), chosen, phrases)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        got = f"{name!r} cannot be used ({str(error).splitlines()[0]})"
+        raise InputError("--device", got, "a device that this machine has", "use cpu") from error
+    return device
+
+
+def _watcher(bars: Progress, out: Path, steps: int, done: int) -> Watcher:
+    """Shows losses and scores, and stores them in OUT/log.jsonl and, if tensorboard is installed, as its events."""
+    task, events = bars.add_task("training", total=steps, completed=done), None
+    if importlib.util.find_spec("tensorboard") is not None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        events = SummaryWriter(str(out / "events"))
+
+    def watch(told: Told) -> None:
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in told.losses.items())
+        if told.map50 is not None:
+            shown = f"validation mAP@50 {told.map50:.3f}"
+            bars.console.print(f"step {told.step}: {shown}", highlight=False)
+        bars.update(task, completed=told.step, description=f"training  {shown}")
+        try:
+            with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(asdict(told)) + "\n")
+        except OSError as error:
+            raise FileError(out / "log.jsonl", str(error), "choose a writable folder") from error
+        if events is not None:
+            for name, value in told.losses.items():
+                events.add_scalar(f"loss/{name}", value, told.step)
+            if told.map50 is not None:
+                events.add_scalar("validation/map50", told.map50, told.step)
+            events.flush()
+
+    return watch

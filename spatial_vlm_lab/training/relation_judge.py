@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spatial_vlm_ros.errors import DependencyError, InputError
+from spatial_vlm_lab.engine.ahead import computed_ahead
+from spatial_vlm_lab.training.loop import TrainingLoop, TrainingSettings
+from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.files.writing import written_by_name
 from spatial_vlm_ros.geometry.image_height import is_contrary
-from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.compact.export import OPSET, strip_traces
 from spatial_vlm_ros.vlm.compact.layers import Residual, convolution
 from spatial_vlm_ros.vlm.relation_judge.crops import (
@@ -36,6 +36,9 @@ from spatial_vlm_ros.vlm.relation_judge.crops import (
     mirrored,
     stacked,
 )
+
+if TYPE_CHECKING:
+    from spatial_vlm_lab.sim.relation_pairs import RelationView
 
 _JITTER = 0.06  # share of a box's sides by which detectors are off
 _NO_LABEL = -1.0
@@ -114,47 +117,8 @@ def export(network: RelationNet, path: Path) -> None:
         raise DependencyError(str(error.name), f"pip install {error.name}") from error
 
 
-class PairsOfImage(Protocol):
-    """An image and the true relations of pairs in it, such as `sim.relation_pairs.RelationView`."""
-
-    @property
-    def rgb(self) -> Rgb:
-        """(H, W, 3) uint8."""
-        ...
-
-    @property
-    def boxes(self) -> Floats:
-        """(P, 2, 4) boxes of target and anchor, pixels."""
-        ...
-
-    @property
-    def holds(self) -> Floats:
-        """(P, len(OUTPUTS)) 1 = holds, 0 = does not hold, NaN = unclear."""
-        ...
-
-
-@dataclass(frozen=True)
-class JudgeTraining:
-    """Settings of the training.
-
-    Args:
-        steps: steps of the whole run; the rate follows a half cosine over them.
-        batch: pairs per step.
-    """
-
-    steps: int = 4000
-    batch: int = 128
-    rate: float = 2e-3
-    decay: float = 0.02
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not (self.steps > 0 and self.batch > 0 and 0 < self.rate < 1 and 0 <= self.decay < 1 and self.seed >= 0):
-            raise InputError("training settings", str(self), "numbers in their ranges")
-
-
 def trained(
-    views: Sequence[PairsOfImage], settings: JudgeTraining, told: Callable[[int, float], None] = lambda *_: None
+    views: Sequence[RelationView], settings: TrainingSettings, told: Callable[[int, float], None] = lambda *_: None
 ) -> RelationNet:
     """Train a network on views.
 
@@ -164,31 +128,35 @@ def trained(
     torch.manual_seed(settings.seed)
     network = RelationNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
-    warm, losses = max(settings.steps // 20, 1), []
-    for step, (seen, holds, weights) in enumerate(_batches(views, settings)):
-        rate = settings.rate * min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * step / settings.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    trained_values, warm, losses = list(network.parameters()), max(settings.steps // 20, 1), []
+
+    def rates(step: int) -> list[float]:
+        return [settings.rate * min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * step / settings.steps))]
+
+    def learn(_: int) -> float:
+        seen, holds, weights = next(coming)
         truth, weight = torch.from_numpy(holds), torch.from_numpy(weights)
         images = (torch.from_numpy(one).to(memory_format=torch.channels_last) for one in (seen.planes, seen.whole))
         with torch.autocast("cpu", torch.bfloat16):  # a third less time on processors with bfloat16 instructions
             output = network(*images, torch.from_numpy(seen.told)).float()
         each = F.binary_cross_entropy_with_logits(output, truth.clamp(min=0.0), reduction="none")
         loss = (each * weight).sum() / weight.sum().clamp(min=1.0)
-        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
-        optimizer.step()
-        losses.append(float(loss.detach()))
-        if (step + 1) % 100 == 0:
-            told(step + 1, float(np.mean(losses)))
-            losses.clear()
+        return float(loss.detach())
+
+    optimizer = torch.optim.AdamW(trained_values, lr=settings.rate, weight_decay=settings.decay)
+    loop = TrainingLoop(trained_values, optimizer, rates, _CLIP, settings.steps)
+    with closing(_batches(views, settings)) as coming:
+        for step in loop.left():
+            losses.append(loop.make_step(learn))
+            if (step + 1) % 100 == 0:
+                told(step + 1, float(np.mean(losses)))
+                losses.clear()
     network.train(False)
     return network
 
 
-def label_weights(views: Sequence[PairsOfImage]) -> list[Floats]:
+def label_weights(views: Sequence[RelationView]) -> list[Floats]:
     """Compute the weight of each label: (P, len(OUTPUTS)) for each view, 0 where there is no label.
 
     The labels of a relation fall into groups by whether it holds and whether that contradicts "higher is farther". The
@@ -208,7 +176,7 @@ def label_weights(views: Sequence[PairsOfImage]) -> list[Floats]:
     return [np.where(one >= 0, weights[columns, one], 0.0).astype(np.float32) for one in groups]
 
 
-def _groups(view: PairsOfImage) -> npt.NDArray[np.int64]:
+def _groups(view: RelationView) -> npt.NDArray[np.int64]:
     """(P, len(OUTPUTS)) 0 to 3, 2 · holds + contrary; -1 where there is no label."""
     found = np.full(view.holds.shape, -1, np.int64)
     for pair, (target, anchor) in enumerate(view.boxes.tolist()):
@@ -219,7 +187,9 @@ def _groups(view: PairsOfImage) -> npt.NDArray[np.int64]:
     return found
 
 
-def _batches(views: Sequence[PairsOfImage], settings: JudgeTraining) -> Iterator[tuple[JudgeInput, Floats, Floats]]:
+def _batches(
+    views: Sequence[RelationView], settings: TrainingSettings
+) -> Generator[tuple[JudgeInput, Floats, Floats], None, None]:
     """Iterate over batches: input, truth and label weights; the next ones are prepared while one is trained."""
     rng = np.random.default_rng(settings.seed)
     ends, weights = np.cumsum([len(view.boxes) for view in views]), label_weights(views)
@@ -243,20 +213,16 @@ def _batches(views: Sequence[PairsOfImage], settings: JudgeTraining) -> Iterator
             holds[side] = holds[side] if holds[side] == _NO_LABEL else 1.0 - holds[side]
         return seen, holds, weights[at][row]
 
-    def make(rows: list[int], seeds: list[int]) -> tuple[JudgeInput, Floats, Floats]:
-        seen, holds, weight = zip(*map(one, rows, seeds), strict=True)
+    def make(drawn: tuple[list[int], list[int]]) -> tuple[JudgeInput, Floats, Floats]:
+        seen, holds, weight = zip(*map(one, *drawn), strict=True)
         return stacked(seen), np.stack(holds), np.stack(weight)
 
-    def drawn() -> tuple[list[int], list[int]]:
-        return rng.integers(ends[-1], size=settings.batch).tolist(), rng.integers(2**32, size=settings.batch).tolist()
-
-    with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(make, *drawn()) for _ in range(min(_AHEAD, settings.steps))]
-        for step in range(settings.steps):
-            batch = waiting.pop(0).result()
-            if step + _AHEAD < settings.steps:
-                waiting.append(pool.submit(make, *drawn()))
-            yield batch
+    size = settings.batch
+    drawn = (
+        (rng.integers(ends[-1], size=size).tolist(), rng.integers(2**32, size=size).tolist())
+        for _ in range(settings.steps)
+    )
+    return computed_ahead(make, drawn, _AHEAD, threads=2)
 
 
 def _shaken(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Average precision of boxes, agreement of masks, and the line that calibrates scores; needs only NumPy."""
+"""Scores a compact model as a detector: average precision of boxes, agreement of masks, and the calibrating line."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from spatial_vlm_lab.training.phrasing import TrainingPhrase
-from spatial_vlm_lab.training.shards import LabelledImage
+from spatial_vlm_lab.training.batches import LEAST_VISIBLE, TrainingPhrase
+from spatial_vlm_lab.training.images import LabelledImage
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Mask, Rgb
+from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, instances, masks, with_rivals
+from spatial_vlm_ros.vlm.compact.familiarity import pooled
+from spatial_vlm_ros.vlm.compact.letterbox import letterbox
+from spatial_vlm_ros.vlm.compact.model import CompactModel
+from spatial_vlm_ros.vlm.compact.spec import CompactSpec
+from spatial_vlm_ros.vlm.compact.tokens import encode
 
 LEAST_OVERLAP = 0.5
-LEAST_VISIBLE, LEAST_PART = 0.15, 16 / (320 * 240)
-"""Least visible share and least share of the image's pixels; less visible objects are neither required nor
-forbidden."""
+LEAST_PART = 16 / (320 * 240)
+"""Least share of the image's pixels; smaller objects, and less visible ones, are neither required nor forbidden."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +45,46 @@ class PhraseDetections:
 
 Detector = Callable[[Rgb, Sequence[str]], Sequence[PhraseDetections]]
 """An image and phrases → an answer for each phrase."""
+
+
+def detector(model: CompactModel, spec: CompactSpec, least: float = 0.05, with_masks: bool = False) -> Detector:
+    """Make a detector of phrases from a model, which is set to evaluation mode.
+
+    Args:
+        least: probability from which an object is reported.
+    """
+    model.train(False)
+    device = next(model.parameters()).device
+
+    def detect(rgb: Rgb, phrases: Sequence[str]) -> list[PhraseDetections]:
+        pixels, box = letterbox(rgb, spec.width, spec.height)
+        words = encode(asked(phrases, spec), spec)
+        with torch.inference_mode():
+            said = model(torch.from_numpy(pixels).to(device), torch.from_numpy(words).to(device))
+        heat, boxes, kernel, prototypes = (np.asarray(t.float().cpu().numpy(), np.float32) for t in said)
+        output = with_rivals(RawOutput(heat, boxes, kernel, prototypes[0]), phrases, spec)
+        found = instances(output, box, spec, least)
+        made = masks(found, output, box) if with_masks else []
+        answers = []
+        for p in range(len(phrases)):
+            mine = [n for n, one in enumerate(found) if one.phrase == p]
+            scores = np.array([found[n].score for n in mine], np.float64)
+            places = np.array([found[n].box_xyxy for n in mine], np.float64).reshape(-1, 4)
+            evidence = np.array([found[n].evidence for n in mine], np.float64).reshape(-1, 2)
+            answers.append(PhraseDetections(scores, places, evidence, tuple(made[n] for n in mine) if made else ()))
+        return answers
+
+    return detect
+
+
+def features_of(model: CompactModel, rgb: Rgb, spec: CompactSpec) -> npt.NDArray[np.float64]:
+    """(D,) mean features of an image at stride 16, for `familiarity`; the model is set to evaluation mode."""
+    model.train(False)
+    pixels, box = letterbox(rgb, spec.width, spec.height)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        features = model.backbone(torch.from_numpy(pixels).to(device) / 127.5 - 1.0)[2]
+    return pooled(np.asarray(features.float().cpu().numpy(), np.float32), box)
 
 
 @dataclass(frozen=True)

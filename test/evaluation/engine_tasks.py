@@ -12,8 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from spatial_vlm_lab.engine.local import LocalEngine
-from spatial_vlm_lab.engine.ray_engine import RayEngine
+from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine
 from spatial_vlm_lab.engine.run import evaluate_shards
 from spatial_vlm_lab.engine.shards import Row, Shard, ShardAnswers, digest
 from spatial_vlm_ros.errors import DepthError, InputError

@@ -24,12 +24,17 @@ from frame_files import case, write_cases, write_frame
 from tables import tables
 from waiting import DEADLINE
 
-from spatial_vlm_lab.engine import case_shards
+from spatial_vlm_lab.engine import evaluate_cases
 from spatial_vlm_lab.engine.ahead import made_ahead
-from spatial_vlm_lab.engine.bag_window import recording_lag
-from spatial_vlm_lab.engine.case_shards import CaseWork, plan_cases, run_configuration
-from spatial_vlm_lab.engine.evaluate_cases import CaseSetup
-from spatial_vlm_lab.engine.local import LocalEngine
+from spatial_vlm_lab.engine.engines import LocalEngine
+from spatial_vlm_lab.engine.evaluate_cases import (
+    BagWindow,
+    CaseTask,
+    CaseWork,
+    plan_cases,
+    recording_lag,
+    run_configuration,
+)
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_lab.engine.shards import Row, Shard
 from spatial_vlm_lab.scoring import truth_file
@@ -48,7 +53,7 @@ NOTES: list[str] = []  # of the latest answers
 
 
 def answered(shards: Sequence[Shard], settings: Settings = SETTINGS) -> list[Row]:
-    task = CaseSetup(settings, GIVEN)()
+    task = CaseTask(settings, GIVEN)
     answers = [task(shard) for shard in shards]
     NOTES[:] = [note for one in answers for note in one.notes]
     return [row for one in answers for row in one.rows]
@@ -59,7 +64,7 @@ def in_order(rows: Sequence[Any]) -> list[Any]:
 
 
 def evaluated(folder: Path, shards: Sequence[Shard], **options: Any) -> MergedRun:
-    setup = CaseSetup(SETTINGS, GIVEN)
+    setup = partial(CaseTask, SETTINGS, GIVEN)
     return evaluate_shards(setup, shards, folder, LocalEngine(), run_configuration(SETTINGS, None), **options)
 
 
@@ -137,9 +142,9 @@ def test_models_are_added_to_what_is_there_and_other_parameters_are_refused(fram
     config = ResolverConfig()
     other = Settings(resolver=dataclasses.replace(config, relation=dataclasses.replace(config.relation, cone_deg=30.0)))
     with pytest.raises(RunMismatchError, match="another configuration: resolver was"):
-        evaluate_shards(CaseSetup(other, GIVEN), plan_cases([source], GIVEN, other), tmp_path, LocalEngine(),
+        evaluate_shards(partial(CaseTask, other, GIVEN), plan_cases([source], GIVEN, other), tmp_path, LocalEngine(),
                         run_configuration(other, None), resume=True)  # fmt: skip
-    assert run_configuration(SETTINGS, None)["code"] == case_shards._code()
+    assert run_configuration(SETTINGS, None)["code"] == evaluate_cases._code()
     changed = Settings(streams=StreamConfig(sync_slop=0.05))
     assert run_configuration(changed, None) != run_configuration(SETTINGS, None)
     with pytest.raises(FileError, match=r"cases\.jsonl"):
@@ -174,11 +179,9 @@ def test_parts_of_a_bag_give_the_rows_of_all_of_it(megabytes: float, bag: Source
 
 
 def test_a_part_reads_its_own_chunks_alone(bag: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spatial_vlm_lab.engine.bag_window.LEAD_NS", 0)
+    monkeypatch.setattr("spatial_vlm_lab.engine.evaluate_cases.LEAD_NS", 0)
     shards = plan_cases([bag], GIVEN, SETTINGS, bytes_in_shard=600_000)
     part = shards[len(shards) // 2].payload.part
-    from spatial_vlm_lab.engine.bag_window import BagWindow
-
     with BagWindow(bag.uri, part) as window, open_bag(bag.uri) as whole:
         heavy = [m.log_ns for m in window.messages() if m.topic.endswith("/image")]
         images = [m.log_ns for m in whole.messages() if m.topic.endswith("/image")]
@@ -310,9 +313,9 @@ def test_what_is_not_taken_is_closed_with_its_thread() -> None:
 
     ahead = made_ahead(items())
     next(ahead)
-    ahead.close()  # type: ignore[attr-defined]
+    ahead.close()
     assert closed.is_set()
-    assert "made-ahead" not in {thread.name for thread in threading.enumerate()}
+    assert not any(thread.name.startswith("made-ahead") for thread in threading.enumerate())
 
 
 def test_the_truth_of_many_bags_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,18 +379,17 @@ def test_options_that_do_not_fit_are_refused(frames: Path, tmp_path: Path, monke
 _ENDED_MIDWAY = """
 import os, signal, sys
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_lab.engine import case_shards
-from spatial_vlm_lab.engine import workers
+from spatial_vlm_lab.engine import engines, evaluate_cases
 
-answer = workers.ShardWorker.answer
+answer = engines.ShardWorker.answer
 
 def ended(self, shard):
     if shard.name.endswith("f1"):
         os.kill(os.getpid(), int(sys.argv[1]))
     return answer(self, shard)
 
-workers.ShardWorker.answer = ended
-case_shards.plan_cases.__defaults__ = (1, 2**30)  # frames and bytes in a shard
+engines.ShardWorker.answer = ended
+evaluate_cases.plan_cases.__defaults__ = (1, 2**30)  # frames and bytes in a shard
 main(sys.argv[2:])
 """
 

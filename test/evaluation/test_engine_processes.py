@@ -22,11 +22,10 @@ from engine_bags import COUNT, stamp_of, write_bag, write_truth
 from engine_tasks import CONFIGURATION, DiesAtStart, MadeUp, contents, shards_of
 from s3_server import S3Server, put, running_server
 
+from spatial_vlm_lab.engine.engines import ATTEMPTS, LocalEngine
 from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
-from spatial_vlm_lab.engine.local import LocalEngine
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_lab.engine.store import LocalStore, open_store
-from spatial_vlm_lab.engine.workers import ATTEMPTS
+from spatial_vlm_lab.engine.store import open_store
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.errors import EngineUnavailableError, FileError, InputError, RunMismatchError, StoreError
@@ -140,8 +139,8 @@ def test_an_evaluation_whose_driver_was_killed_goes_on_with_the_parts_it_has(
 _WRITER = """
 import itertools, sys
 from pathlib import Path
-from spatial_vlm_lab.engine.store import LocalStore
-store = LocalStore(Path(sys.argv[1]))
+from spatial_vlm_lab.engine.store import open_store
+store = open_store(sys.argv[1])
 for n in itertools.count():
     store.write("file", bytes([n % 256]) * (200_000 + n % 7))
     print(n, flush=True)
@@ -159,7 +158,7 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(writes: int, 
     writer.communicate(timeout=LIMIT_S)
     data = (tmp_path / "file").read_bytes()
     assert (len(data) >= 200_000, len(set(data))) == (True, 1)
-    LocalStore(tmp_path).tidy()
+    open_store(str(tmp_path)).tidy()
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
@@ -247,17 +246,16 @@ def test_bags_and_results_of_a_store_are_those_of_a_disk(bag: Source, server: S3
 
 _FROM_A_STORE = """
 import sys
-from spatial_vlm_lab.engine import case_shards
-from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
-from spatial_vlm_lab.engine.local import LocalEngine
-from spatial_vlm_lab.engine.ray_engine import RayEngine
+from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases, plan_cases
+from spatial_vlm_lab.engine.engines import LocalEngine
+from spatial_vlm_lab.engine.engines import RayEngine
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.parameters import Settings
 
 if __name__ == "__main__":
     source = Source(sys.argv[1], "bag", sys.argv[2])
-    case_shards.plan_cases.__defaults__ = (1, 2_000_000)  # frames and bytes in a shard
+    plan_cases.__defaults__ = (1, 2_000_000)  # frames and bytes in a shard
     for engine, folder in ((LocalEngine(), sys.argv[3]), (RayEngine(4), sys.argv[4])):
         print(evaluate_cases([source], [ModelSpec()], Settings(), folder, engine).summary())
 """

@@ -17,7 +17,7 @@ from typing import Any
 
 from spatial_vlm_lab.scoring.runs import read_runs
 from spatial_vlm_lab.scoring.sources import read_answers
-from spatial_vlm_lab.training.split import read_split
+from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros.cli.group import read_settings
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation import frame_folder

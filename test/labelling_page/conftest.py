@@ -15,7 +15,6 @@ import pytest
 from frame_files import write_two_frames
 
 from spatial_vlm_lab.labelling.label_file import LabelFile
-from spatial_vlm_lab.labelling.label_page import serve_labels
 from spatial_vlm_lab.labelling.label_sources import FolderSource
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros.resolver import Resolver
@@ -43,6 +42,8 @@ class Desk:
 
 @pytest.fixture
 def served(recorded: Path, tmp_path: Path) -> Iterator[Callable[..., Desk]]:
+    from spatial_vlm_lab.labelling.label_web import serve_labels
+
     with ExitStack() as stack:
 
         def serve(*sentences: str, lines: list[dict[str, Any]] | None = None, frames: int = 1, bare: bool = False,

@@ -20,6 +20,23 @@ PALIGEMMA = "<image>{question}"
 PALIGEMMA_WARNS = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 """Filter of a warning that its processor causes in torch, of what it makes labels from."""
 PIECE = r"[A-Za-z]+|[\s\S]"
+ENCODERS: dict[str, tuple[Any, dict[str, bool]]] = {
+    "clip": (transformers.CLIPVisionModel, {}),
+    "siglip": (transformers.SiglipVisionModel, {"vision_use_head": False}),
+    "siglip2": (transformers.SiglipVisionModel, {"vision_use_head": False}),
+    "aimv2": (transformers.Aimv2VisionModel, {"use_head": False}),
+}
+"""Kind of vision encoder that LLaVA takes → its class, and what leaves out its pooling head."""
+
+
+def vision_config(
+    kind: str, hidden_size: int, layers: int, heads: int, image_size: int, patch_size: int, wide: int | None = None
+) -> Any:
+    model, without = ENCODERS[kind]
+    return model.config_class(
+        hidden_size=hidden_size, num_hidden_layers=layers, num_attention_heads=heads, image_size=image_size,
+        patch_size=patch_size, intermediate_size=wide or (256 if kind == "aimv2" else 4 * hidden_size), **without,
+    )  # fmt: skip
 
 
 def tokenizer(items: Sequence[ProbeItem]) -> Any:

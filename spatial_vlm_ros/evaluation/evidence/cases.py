@@ -24,8 +24,7 @@ from spatial_vlm_ros.evaluation.frame_folder import (
 )
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
-from spatial_vlm_ros.evaluation.labelling.ground import ground_of
-from spatial_vlm_ros.evaluation.labelling.proposal import proposed
+from spatial_vlm_ros.evaluation.truth_proposal import ground_of, proposed
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import MIB, read_bytes
 from spatial_vlm_ros.files.writing import write_bytes, write_json

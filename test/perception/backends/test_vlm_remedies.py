@@ -16,9 +16,9 @@ import tiny_vlms
 import torch
 import transformers
 from safetensors.torch import load_file
+from small_scorers import ENCODERS
 from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene
 
-from spatial_vlm_lab.adaptation.encoders import KINDS as ENCODERS
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.backends import qwen_vl, vlm
 from spatial_vlm_ros.perception.backends.composed import ComposedGrounder

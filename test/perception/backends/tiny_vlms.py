@@ -409,7 +409,9 @@ def llava_folder(
     before: str = "USER: ",
 ) -> Path:
     """Save a tiny LLaVA that learnt the lessons on padded squares; the words of `known` are in its tokenizer only."""
-    from spatial_vlm_lab.adaptation.encoders import vision_config, with_encoder
+    from small_scorers import vision_config
+
+    from spatial_vlm_lab.adaptation.models import with_encoder
 
     torch.manual_seed(SEED)
     roles = {

@@ -13,7 +13,8 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a base of the class LLaVA, an encoder of each kind, and labelled frames."""
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    from tiny_bases import ENCODERS, base_folder, encoder_folder, frames_folder
+    from small_scorers import ENCODERS
+    from tiny_bases import base_folder, encoder_folder, frames_folder
 
     folder = tmp_path_factory.mktemp("bases")
     base_folder(folder / "llava")

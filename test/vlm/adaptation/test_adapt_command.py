@@ -22,15 +22,17 @@ from safetensors.torch import load_file
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer
 from tiny_bases import base_folder, drawn_views, frames_folder, question_items
 
-from spatial_vlm_lab.adaptation import relation_lessons, running
-from spatial_vlm_lab.adaptation.frame_store import read_store, split_groups, write_group
-from spatial_vlm_lab.adaptation.labelled_view import RelationLabel
+from spatial_vlm_lab.adaptation import running
 from spatial_vlm_lab.adaptation.lessons import (
     AdaptLesson,
     LocationWords,
+    RelationLessons,
     answer_losses,
     lesson_batch,
+    location_lesson,
+    relation_lesson,
 )
+from spatial_vlm_lab.adaptation.views import RelationLabel, read_store, split_groups, write_group
 from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, ask_relations
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
@@ -355,16 +357,14 @@ def test_lessons_ask_what_the_judge_asks(relation: str) -> None:
     model = Noting()
     AskedJudge(model).judge(VIEW.rgb, [RelationQuestion(relation, LEFT, RIGHT)], 60.0)
     label = RelationLabel(relation, LEFT, RIGHT, holds=True)
-    lessons = [relation_lessons.relation_lesson(VIEW, label, swapped, mirrored) for swapped, mirrored in
+    lessons = [relation_lesson(VIEW, label, swapped, mirrored) for swapped, mirrored in
                ((False, False), (True, False), (False, True))][: len(model.asked)]  # fmt: skip
     for lesson, (rgb, question, choices) in zip(lessons, model.asked, strict=True):
         assert np.array_equal(lesson.rgb, rgb)
         assert (lesson.question, lesson.choices) == (question, choices)
     answers = [lesson.answer for lesson in lessons]
     assert answers == [CHOICES[relation][1]] * 2 + (["right"] if relation == "left of" else [])
-    beside = relation_lessons.relation_lesson(
-        VIEW, RelationLabel("beside", LEFT, RIGHT, holds=True), swapped=True, mirrored=True
-    )
+    beside = relation_lesson(VIEW, RelationLabel("beside", LEFT, RIGHT, holds=True), swapped=True, mirrored=True)
     assert (beside.answer, beside.choices) == ("beside", CHOICES["on"][0][::-1])  # no contact holds
 
 
@@ -376,7 +376,7 @@ def test_places_are_written_in_whole_patches_and_read_again() -> None:
     assert words.box("It is at [0, 14, 112, 224].", 640, 480) == (0.0, 30.0, 320.0, 480.0)
     assert words.box("nowhere", 640, 480) is None
     assert words.box("[20,20,10,30]", 640, 480) is None
-    lesson = relation_lessons.location_lesson(VIEW, VIEW.objects[0], LocationWords(32, 8))
+    lesson = location_lesson(VIEW, VIEW.objects[0], LocationWords(32, 8))
     assert VIEW.objects[0].name in lesson.question
     assert lesson.choices == ()
 
@@ -389,7 +389,7 @@ def store(folder: Path, views: int) -> Path:
 
 def test_lessons_depend_on_step_and_row_alone_and_take_relations_in_turn(tmp_path: Path) -> None:
     views = read_store(store(tmp_path, 8), 0)["training"]
-    lessons, again = (relation_lessons.RelationLessons(views, 3, 0.25, LocationWords(32, 8)) for _ in range(2))
+    lessons, again = (RelationLessons(views, 3, 0.25, LocationWords(32, 8)) for _ in range(2))
     drawn = [lessons(step, row) for step in range(60) for row in range(2)]
     for number in (0, 7, 119):
         other = again(number // 2, number % 2)
@@ -429,9 +429,9 @@ def test_too_few_views_and_answers_without_tokens_are_refused(tmp_path: Path) ->
     with pytest.raises(InputError, match="at least 3 scenes"):
         read_store(store(tmp_path / "two", 2), 0)
     with pytest.raises(InputError, match="some of both"):
-        relation_lessons.RelationLessons([], 0, 0.25, LocationWords(32, 8))
+        RelationLessons([], 0, 0.25, LocationWords(32, 8))
     views = read_store(store(tmp_path / "three", 3), 0)["training"]
-    assert relation_lessons.RelationLessons(views, 0, 1.0, LocationWords(32, 8))(0, 0).choices == ()
+    assert RelationLessons(views, 0, 1.0, LocationWords(32, 8))(0, 0).choices == ()
     scorer = small_scorer("llava", question_items())
     with pytest.raises(InputError, match="token"):
         lesson_batch(scorer, [AdaptLesson(VIEW.rgb, QUESTION, ("left",), "")])

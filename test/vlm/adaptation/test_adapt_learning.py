@@ -21,18 +21,22 @@ import tiny_bases
 import torch
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS
 
-from spatial_vlm_lab.adaptation.adaptation_scores import judged, scores_of, tally_of
-from spatial_vlm_lab.adaptation.bases import base_kind, load_base, load_encoder
-from spatial_vlm_lab.adaptation.frame_store import StoredView, read_store, write_group
-from spatial_vlm_lab.adaptation.lessons import LocationWords, located
-from spatial_vlm_lab.adaptation.loop import STATE, AdaptLimits, AdaptProgress, AdaptRun
-from spatial_vlm_lab.adaptation.preparing import NewEncoder, PreparedModel, prepare
-from spatial_vlm_lab.adaptation.region_lessons import region_teacher
-from spatial_vlm_lab.adaptation.region_text import seeded_model
-from spatial_vlm_lab.adaptation.relation_lessons import RelationLessons, location_lesson
-from spatial_vlm_lab.adaptation.saving import save_adapted, save_beside
+from spatial_vlm_lab.adaptation.lessons import LocationWords, RelationLessons, learnt, located, location_lesson, teacher
+from spatial_vlm_lab.adaptation.models import (
+    PreparedModel,
+    base_kind,
+    load_base,
+    load_encoder,
+    prepare,
+    save_adapted,
+    save_beside,
+)
+from spatial_vlm_lab.adaptation.regions import region_teacher, seeded_model
+from spatial_vlm_lab.adaptation.running import AdaptRun
+from spatial_vlm_lab.adaptation.scores import judged, scores_of, tally_of
 from spatial_vlm_lab.adaptation.settings import METHODS, AdaptSettings, check_fits
-from spatial_vlm_lab.adaptation.teaching import learnt, teacher
+from spatial_vlm_lab.adaptation.views import StoredView, read_store, write_group
+from spatial_vlm_lab.training.loop import STATE, TrainingProgress
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import scoring
@@ -61,7 +65,7 @@ def trained(made: PreparedModel, settings: AdaptSettings, folder: Path) -> list[
         losses.append(learnt(scorer, tiny_bases.LESSONS, 2))
         return losses[-1]
 
-    assert AdaptRun((made.first, made.second), settings, {}, folder).train(learn, AdaptLimits())
+    assert AdaptRun((made.first, made.second), settings, {}, folder).train(learn)
     return losses
 
 
@@ -124,7 +128,7 @@ def test_other_classes_take_what_applies_to_them(tmp_path: Path, kind: str, fiel
         losses.append(learnt(scorer, tiny_bases.LESSONS[:2], 1))
         return losses[-1]
 
-    AdaptRun((made.first, made.second), settings, {}, tmp_path).train(learn, AdaptLimits())
+    AdaptRun((made.first, made.second), settings, {}, tmp_path).train(learn)
     assert losses[-1] < 0.9 * losses[0]
     made.finish()
     expected = scores(scorer)
@@ -166,7 +170,7 @@ def test_a_kept_encoder_keeps_its_projector_and_the_whole_image_is_shown_to_each
 
 def test_half_precision_weights_stay_as_they_are_and_the_rest_learns(bases: Path, tmp_path: Path) -> None:
     base = bases / "llava"
-    encoder = NewEncoder(*load_encoder(bases / "siglip", tiny_bases.CPU, torch.bfloat16))
+    encoder = load_encoder(bases / "siglip", tiny_bases.CPU, torch.bfloat16)
     settings = AdaptSettings(**{**tiny_bases.CASES["all"], "steps": 10, "rate": 0.02})
     made = prepare(*load_base(base, tiny_bases.CPU, torch.bfloat16), base, settings, encoder)
     assert {value.dtype for value in made.trained.values()} == {torch.float32}
@@ -205,7 +209,7 @@ def test_a_model_says_where_objects_are_and_none_where_it_would_write_an_image_t
     scorer, obj = tiny_bases.scorer_of(made), tiny_bases.VIEWS[0].objects[1]
     lesson = location_lesson(tiny_bases.VIEWS[0], obj, LocationWords.of(made.parts))
     run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
-    assert run.train(lambda _: learnt(scorer, [lesson], 1), AdaptLimits())
+    assert run.train(lambda _: learnt(scorer, [lesson], 1))
     box = located(scorer, tiny_bases.VIEWS[0].rgb, obj.name)
     assert box is not None
     height, width = tiny_bases.VIEWS[0].rgb.shape[:2]
@@ -293,12 +297,12 @@ def run_of(bases: Path, name: str, folder: Path, stop: int = 99, **more: Any) ->
         return learnt(scorer, [tiny_bases.LESSONS[step % len(tiny_bases.LESSONS)]], 1)
 
     run = AdaptRun((made.first, made.second), settings, {"name": name}, folder)
-    run.train(learn, AdaptLimits(every=2))
+    run.train(learn, every=2)
     return run
 
 
 def weights(run: AdaptRun) -> dict[str, Any]:
-    return {name: value.detach().clone() for name, value in run._named.items()}
+    return {name: value.detach().clone() for name, value in run.trained.items()}
 
 
 @pytest.mark.parametrize(
@@ -323,7 +327,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(bases: Path, tmp_path: Path, name:
         told.append(step)
         return learnt(scorer, [tiny_bases.LESSONS[step % len(tiny_bases.LESSONS)]], 1)
 
-    assert again.train(learn, AdaptLimits(every=2))
+    assert again.train(learn, every=2)
     assert told == list(range(stop - stop % 2, 6))
     for key, value in weights(again).items():
         assert torch.allclose(value, whole[key], atol=1e-7), key
@@ -348,7 +352,7 @@ def cloc_run(bases: Path, folder: Path, views: tuple[StoredView, ...], stop: int
         return teach(step)
 
     run = AdaptRun(model.groups(), settings, {}, folder)
-    run.train(learn, AdaptLimits(every=1))
+    run.train(learn, every=1)
     return run
 
 
@@ -374,14 +378,14 @@ def test_a_loss_that_is_no_number_stops_and_the_last_good_weights_go_on_with_a_l
     scorer = tiny_bases.scorer_of(made)
     run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
     with pytest.raises(ModelError, match=r"step 4; the weights of step 3 are kept.*lower --rate"):
-        run.train(lambda step: math.nan if step == 3 else learnt(scorer, tiny_bases.LESSONS, 3), AdaptLimits())
+        run.train(lambda step: math.nan if step == 3 else learnt(scorer, tiny_bases.LESSONS, 3))
     good = weights(run)
     assert all(bool(torch.isfinite(value).all()) for value in good.values())
     made, slower = tiny_bases.prepared(bases, "norm", steps=4, rate=0.001)
     scorer = tiny_bases.scorer_of(made)
     run = AdaptRun((made.first, made.second), slower, {}, tmp_path)
     assert all(torch.equal(value, good[key]) for key, value in weights(run).items())
-    assert run.train(lambda _: learnt(scorer, tiny_bases.LESSONS, 3), AdaptLimits())
+    assert run.train(lambda _: learnt(scorer, tiny_bases.LESSONS, 3))
     assert run.progress.rates == [(0, 0.02), (3, 0.001)]
 
 
@@ -396,7 +400,7 @@ def test_memory_that_runs_out_keeps_the_weights_and_says_what_needs_less(bases: 
 
     run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
     with pytest.raises(ModelError, match=r"step 2 are kept.*--checkpointing --micro 1"):
-        run.train(learn, AdaptLimits())
+        run.train(learn)
     made, settings = tiny_bases.prepared(bases, "norm", steps=4, checkpointing=True)
     assert AdaptRun((made.first, made.second), settings, {}, tmp_path).progress.step == 2
 
@@ -412,7 +416,7 @@ def test_a_gradient_that_is_no_number_changes_no_weight(bases: Path, tmp_path: P
         return 1.0
 
     with pytest.raises(ModelError, match="gradient"):
-        run.train(spoilt, AdaptLimits())
+        run.train(spoilt)
     assert all(torch.equal(value, before[key]) for key, value in weights(run).items())
 
 
@@ -431,15 +435,13 @@ def test_states_of_other_settings_and_damaged_ones_are_refused(bases: Path, tmp_
 
 def test_minutes_end_a_part_and_the_watcher_is_told(bases: Path, tmp_path: Path) -> None:
     made, settings = tiny_bases.prepared(bases, "norm", steps=6)
-    told: list[AdaptProgress] = []
+    told: list[TrainingProgress] = []
     run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
     scorer = tiny_bases.scorer_of(made)
-    assert not run.train(
-        lambda _: learnt(scorer, tiny_bases.LESSONS[:1], 1), AdaptLimits(minutes=1e-9, told=told.append)
-    )
+    assert not run.train(lambda _: learnt(scorer, tiny_bases.LESSONS[:1], 1), minutes=1e-9, told=told.append)
     assert run.progress.step == 0
     assert not told
-    assert run.train(lambda _: learnt(scorer, tiny_bases.LESSONS[:1], 1), AdaptLimits(every=3, told=told.append))
+    assert run.train(lambda _: learnt(scorer, tiny_bases.LESSONS[:1], 1), every=3, told=told.append)
     assert [step for step, _ in told[-1].losses] == [3, 6]
     assert told[-1].memory > 0
 
@@ -459,7 +461,7 @@ def test_sides_are_learnt_and_the_calibration_says_that_the_model_knows_them(tmp
     scorer = tiny_bases.scorer_of(made)
     lessons = RelationLessons(parts["training"], 0, 0.0, LocationWords.of(made.parts))
     run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
-    assert run.train(teacher(scorer, lessons, settings), AdaptLimits())
+    assert run.train(teacher(scorer, lessons, settings))
     made.finish()
     judge = AskedJudge(scorer)
     said = judged((view.load() for view in parts["test"]), judge)

@@ -11,17 +11,15 @@ import numpy as np
 import torch
 import transformers
 from frame_files import case, write_cases
-from small_scorers import TEXT, small_scorer
+from small_scorers import ENCODERS, TEXT, small_scorer, vision_config
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from spatial_vlm_lab.adaptation.bases import load_base, load_encoder
-from spatial_vlm_lab.adaptation.encoders import vision_config
-from spatial_vlm_lab.adaptation.labelled_view import LabelledObject, LabelledView, RelationLabel
-from spatial_vlm_lab.adaptation.lessons import LocationWords
-from spatial_vlm_lab.adaptation.preparing import NewEncoder, PreparedModel, prepare
-from spatial_vlm_lab.adaptation.relation_lessons import location_lesson, relation_lesson
+from spatial_vlm_lab.adaptation.lessons import LocationWords, location_lesson, relation_lesson
+from spatial_vlm_lab.adaptation.models import PreparedModel, load_base, load_encoder, prepare
 from spatial_vlm_lab.adaptation.settings import AdaptSettings
+from spatial_vlm_lab.adaptation.views import LabelledView, RelationLabel
+from spatial_vlm_lab.training.images import LabelledObject
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.perception.judging import CHOICES
 from spatial_vlm_ros.perception.relation_marks import QUESTION
@@ -30,12 +28,6 @@ from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 
-ENCODERS = {
-    "clip": transformers.CLIPVisionModel,
-    "siglip": transformers.SiglipVisionModel,
-    "siglip2": transformers.SiglipVisionModel,
-    "aimv2": transformers.Aimv2VisionModel,
-}
 WIDTH, HEIGHT = 96, 72
 COLOURS = {"red": (210, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 220)}
 
@@ -88,7 +80,7 @@ def encoder_folder(folder: Path, kind: str, seed: int = 1) -> Path:
     import torch
 
     torch.manual_seed(seed)
-    ENCODERS[kind](vision_config(kind, 48, 3, 2, 32, 8, 64)).save_pretrained(folder)
+    ENCODERS[kind][0](vision_config(kind, 48, 3, 2, 32, 8, 64)).save_pretrained(folder)
     images: Any = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     if kind.startswith("siglip"):
         images = SiglipImageProcessorPil(size={"height": 32, "width": 32})
@@ -172,7 +164,7 @@ def prepared(bases: Path, name: str, **more: Any) -> tuple[PreparedModel, AdaptS
     encoder = None
     if settings.new_encoder:
         kind = name.split()[-1] if "encoder" in name else "siglip"
-        encoder = NewEncoder(*load_encoder(bases / kind, CPU, torch.float32))
+        encoder = load_encoder(bases / kind, CPU, torch.float32)
     base = bases / "llava"
     return prepare(*load_base(base, CPU, torch.float32), base, settings, encoder), settings
 

@@ -6,14 +6,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from spatial_vlm_lab.training.shards import Labelled, LabelledImage, Vocabulary
+from spatial_vlm_lab.training.images import Labelled, LabelledImage, Vocabulary
 from spatial_vlm_ros.vlm.compact.configuration import CompactConfig, config_of
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec
 
 WIDTH, HEIGHT = 160, 112
 PAINTS = {"red": (210, 40, 40), "blue": (40, 70, 210), "green": (40, 170, 60)}
 VOCABULARY = Vocabulary(
-    (*sorted(PAINTS), "striped"), {"ball": ("ball",), "box": ("box",), "sphere": ("ball",), "object": ("ball", "box")}
+    (*sorted(PAINTS), "striped"),
+    {"ball": ("ball",), "box": ("box",), "sphere": ("ball",), "object": ("ball", "box")},
+    frozenset(),
 )
 SPEC = CompactSpec(VOCABULARY.words, WIDTH, HEIGHT, buckets=8, length=4, prototypes=8)
 

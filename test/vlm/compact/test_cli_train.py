@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxscript")
 from spatial_vlm_lab.sim.training_frames import training_frames, vocabulary
-from spatial_vlm_lab.training.shards import Samples
+from spatial_vlm_lab.training.images import Samples
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import UnfamiliarImageError
 from spatial_vlm_ros.perception import load_grounder
@@ -81,7 +81,7 @@ def test_from_images_to_a_model_that_answers(tmp_path: Path) -> None:
     assert config["names"]["bird"] == ["chick"]
     assert (config["width"], config["height"]) == (336, 256)
     assert config["score_scale"] > 0 >= config["score_rival"]
-    assert (out / "checkpoint" / "optimizer.safetensors").is_file()
+    assert (out / "checkpoint" / "state.safetensors").is_file()
 
     black, nouns = np.zeros((480, 640, 3), np.uint8), [NounPhrase("cup"), NounPhrase("chick")]
     with pytest.raises(UnfamiliarImageError):

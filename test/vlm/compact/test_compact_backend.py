@@ -26,10 +26,10 @@ import compact_cases as cases
 import onnxruntime
 import torch
 
-from spatial_vlm_lab.training.batches import make_batch
-from spatial_vlm_lab.training.compact import TrainingRun, TrainingSettings
-from spatial_vlm_lab.training.phrasing import TrainingPhrase, label_phrases, modified_phrases
-from spatial_vlm_lab.training.shards import LabelledImage
+from spatial_vlm_lab.training.batches import TrainingPhrase, label_phrases, make_batch, modified_phrases
+from spatial_vlm_lab.training.compact import TrainingRun
+from spatial_vlm_lab.training.images import LabelledImage
+from spatial_vlm_lab.training.loop import TrainingSettings
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import ModelError, ShapeError, UnfamiliarImageError
 from spatial_vlm_ros.evaluation.frame_folder import load_frame

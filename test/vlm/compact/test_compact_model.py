@@ -15,24 +15,38 @@ from hypothesis import strategies as st
 pytest.importorskip("compact_cases")
 import compact_cases as cases
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from spatial_vlm_lab.sim.training_frames import vocabulary
-from spatial_vlm_lab.training.batches import Batches, make_batch
-from spatial_vlm_lab.training.compact import Told, TrainingRun, TrainingSettings, focal, generalised_iou, rate_at
+from spatial_vlm_lab.training.batches import (
+    Batches,
+    TrainingPhrase,
+    draw_phrases,
+    label_phrases,
+    make_batch,
+    modified_phrases,
+)
+from spatial_vlm_lab.training.compact import Told, TrainingRun, focal, generalised_iou, rate_at
 from spatial_vlm_lab.training.compact import mask_logits as torch_mask_logits
-from spatial_vlm_lab.training.detecting import detector, torch_network
-from spatial_vlm_lab.training.phrasing import TrainingPhrase, draw_phrases, label_phrases, modified_phrases
-from spatial_vlm_lab.training.scoring import PhraseDetections, average_precision, calibrated, score
-from spatial_vlm_lab.training.shards import (
+from spatial_vlm_lab.training.images import (
     Labelled,
     LabelledImage,
     Samples,
     Vocabulary,
+    read_split,
     read_vocabulary,
     write_shard,
     write_vocabulary,
 )
-from spatial_vlm_lab.training.split import read_split
+from spatial_vlm_lab.training.loop import TrainingSettings
+from spatial_vlm_lab.training.scoring import (
+    PhraseDetections,
+    average_precision,
+    calibrated,
+    detector,
+    score,
+)
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.vlm.compact.configuration import config_of
 from spatial_vlm_ros.vlm.compact.decoding import (
@@ -187,7 +201,7 @@ def test_an_interrupted_run_goes_on_bit_by_bit(tmp_path: Path) -> None:
     first.save()
     torch.rand(5)
     second = run(tmp_path / "parts")
-    assert second.step == 3
+    assert second.progress.step == 3
     assert second.train(batches(), lambda _: None)
 
     state, again = whole.model.state_dict(), second.model.state_dict()
@@ -202,7 +216,7 @@ def test_minutes_stop_a_run_and_the_same_call_ends_it(tmp_path: Path) -> None:
     assert [one.step for one in told if one.losses] == [2, 4, 6]
     assert [one.map50 for one in told if one.map50 is not None] == [0.25, 0.25]
     assert (tmp_path / "best" / "model.safetensors").is_file()
-    assert run(tmp_path).best == 0.25
+    assert run(tmp_path).progress.best == 0.25
 
 
 def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
@@ -213,7 +227,7 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     second = TrainingRun(cases.small_config(), SETTINGS, tmp_path / "second", cpu, tmp_path / "first" / "best")
     state, again = first.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(state[name], again[name]) for name in state)
-    assert second.step == 0
+    assert second.progress.step == 0
     second.save()
     with pytest.raises(InputError, match="other start"):
         run(tmp_path / "second")
@@ -234,19 +248,42 @@ def test_bfloat16_learns_nearly_the_same_with_weights_in_float32(tmp_path: Path)
     assert {value.dtype for value in short.model.state_dict().values()} == {torch.float32, torch.int64}
 
 
-def test_a_checkpoint_survives_an_interruption_between_its_renames_and_damage_is_refused(tmp_path: Path) -> None:
-    current, folder = run(tmp_path), tmp_path / "checkpoint"
+def in_four_files(state: Path, folder: Path) -> None:
+    """The state of a run in the form of earlier versions."""
+    with safe_open(state, "pt") as opened:
+        notes = opened.metadata()
+    progress, files = json.loads(notes["progress"]), {"model": {}, "optimizer": {}}
+    for name, value in load_file(state).items():
+        kind, _, rest = name.partition(".")
+        files.setdefault(kind, {})[rest.replace(".", "/") if kind == "optimizer" else rest or "torch"] = value
+    folder.mkdir()
+    for kind, tensors in files.items():
+        save_file(tensors, folder / f"{kind}.safetensors")
+    former = {"step": progress["step"], "settings": json.loads(notes["identity"]), "best": progress["best"]}
+    (folder / "progress.json").write_text(json.dumps(former))
+
+
+def test_checkpoints_of_earlier_versions_go_on_and_damage_is_refused(tmp_path: Path) -> None:
+    current, folder = run(tmp_path / "new"), tmp_path / "former" / "checkpoint"
     current.one_step(batches().batch(0))
     current.save()
-    folder.rename(tmp_path / "checkpoint.old")
-    assert run(tmp_path).step == 1
-    assert json.loads((folder / "progress.json").read_text())["step"] == 1
-    for name in ("model.safetensors", "optimizer.safetensors", "progress.json", "random.safetensors"):
-        whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(b"\x80\x04damaged")
+    state = tmp_path / "new" / "checkpoint" / "state.safetensors"
+    folder.parent.mkdir()
+    in_four_files(state, folder.with_name("checkpoint.old"))  # one was interrupted between two renames
+    for begun in (current, run(tmp_path / "former")):
+        assert begun.progress.step == 1
+        begun.one_step(batches().batch(1))
+    again = run(tmp_path / "former")
+    again.one_step(batches().batch(1))
+    weights, others = current.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    names = ("model.safetensors", "optimizer.safetensors", "progress.json", "random.safetensors")
+    for path in (state, *(folder / name for name in names)):
+        whole = path.read_bytes()
+        path.write_bytes(b"\x80\x04damaged")
         with pytest.raises(FileError, match="train again"):
-            run(tmp_path)
-        (folder / name).write_bytes(whole)
+            run(path.parent.parent)
+        path.write_bytes(whole)
 
 
 def test_the_rate_rises_and_falls() -> None:
@@ -271,13 +308,13 @@ def test_four_images_are_learnt_by_heart(tmp_path: Path) -> None:
         last = run.one_step(batch)
     assert last["total"] < 0.1 * first["total"]
 
-    figures = score(detector(torch_network(run.model), cases.SPEC, least=0.3, with_masks=True), samples, phrases)
+    figures = score(detector(run.model, cases.SPEC, least=0.3, with_masks=True), samples, phrases)
 
     assert set(figures.ap50) == {phrase.text for phrase in phrases} - {"zebra"}
     assert min(figures.ap50.values()) == 1.0
     assert figures.mask_iou > 0.8
     for sample in samples:
-        (nothing,) = detector(torch_network(run.model), cases.SPEC, least=0.3)(sample.rgb, ["zebra"])
+        (nothing,) = detector(run.model, cases.SPEC, least=0.3)(sample.rgb, ["zebra"])
         assert len(nothing.scores) == 0
 
 
@@ -500,8 +537,8 @@ def test_the_split_has_parts_apart_and_holds_pairs_of_the_simulator(tmp_path: Pa
 
     split = read_split(SPLIT)
     assert split.test.worlds == 300
-    assert len(split.withheld) == 8
-    assert all(colour in COLOURS and kind in KINDS for colour, kind in split.withheld)
+    assert len(split.held_out_pairs) == 8
+    assert all(colour in COLOURS and kind in KINDS for colour, kind in split.held_out_pairs)
     values = json.loads(SPLIT.read_text())
     values["test"]["seeds"] = [2000000, 2000001]
     (tmp_path / "split.json").write_text(json.dumps(values))

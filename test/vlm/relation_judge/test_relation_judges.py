@@ -40,7 +40,8 @@ import torch
 from small_scorers import PALIGEMMA_WARNS, small_scorer
 
 from spatial_vlm_lab.sim import relation_pairs
-from spatial_vlm_lab.training.relation_judge import JudgeTraining, RelationNet, export, label_weights, trained
+from spatial_vlm_lab.training.loop import TrainingSettings
+from spatial_vlm_lab.training.relation_judge import RelationNet, export, label_weights, trained
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
@@ -179,7 +180,7 @@ def test_it_learns_and_the_exported_network_says_the_same(
     views: list[relation_pairs.RelationView], tmp_path: Path, steps: int
 ) -> None:
     said: list[float] = []
-    network = trained(views, JudgeTraining(steps=steps, batch=8), lambda _, loss: said.append(loss))
+    network = trained(views, TrainingSettings(steps=steps, batch=8), lambda _, loss: said.append(loss))
     assert len(said) == steps // 100
     assert steps < 200 or said[-1] < 0.75 * said[0]
     export(network, tmp_path / "model.onnx")
@@ -192,7 +193,7 @@ def test_it_learns_and_the_exported_network_says_the_same(
 
 def test_settings_out_of_range_and_a_folder_without_the_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        JudgeTraining(steps=0)
+        TrainingSettings(steps=0)
     assert sum(p.numel() for p in RelationNet().parameters()) < 1_500_000
     with pytest.raises(ModelError):
         load(str(tmp_path))

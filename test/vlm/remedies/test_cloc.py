@@ -14,9 +14,8 @@ from tables import tables
 pytest.importorskip("torch")
 import numpy as np
 import torch
-from small_scorers import IMAGE, prompt, small_vlm
+from small_scorers import ENCODERS, IMAGE, prompt, small_vlm, vision_config
 from transformers import (
-    Aimv2VisionConfig,
     BertConfig,
     CLIPVisionConfig,
     LlavaConfig,
@@ -24,9 +23,9 @@ from transformers import (
     Siglip2VisionConfig,
 )
 
-from spatial_vlm_lab.adaptation import cloc, encoders
+from spatial_vlm_lab.adaptation import models, regions
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import parts_of
 from spatial_vlm_ros.vlm.remedies.features import (
     NAME,
@@ -38,23 +37,19 @@ from spatial_vlm_ros.vlm.remedies.marking import mark
 
 TABLES = tables(__file__)
 
-CLASSES = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel", "siglip2": "SiglipVisionModel",
-           "aimv2": "Aimv2VisionModel"}  # fmt: skip
 ENCODER_SIZES = {"hidden_size": 32, "layers": 3, "heads": 2, "image_size": 32, "patch_size": 8}
 
 
 def swapped(kind: str, **sizes: int) -> LlavaForConditionalGeneration:
     torch.manual_seed(0)
-    config = encoders.with_encoder(
-        small_vlm("llava").config, encoders.vision_config(kind, **{**ENCODER_SIZES, **sizes})
-    )
+    config = models.with_encoder(small_vlm("llava").config, vision_config(kind, **{**ENCODER_SIZES, **sizes}))
     return LlavaForConditionalGeneration(config).eval()
 
 
-@pytest.mark.parametrize("kind", encoders.KINDS)
+@pytest.mark.parametrize("kind", ENCODERS)
 def test_each_encoder_answers_from_every_patch_and_no_class_token_and_is_saved(kind: str, tmp_path: Path) -> None:
     model, inputs, seen = swapped(kind), prompt("llava"), []
-    assert type(parts_of(model).vision).__name__ == CLASSES[kind]
+    assert type(parts_of(model).vision) is ENCODERS[kind][0]
     model.model.multi_modal_projector.register_forward_pre_hook(lambda _m, given: seen.append(given[0]))
     with torch.no_grad():
         logits = model(**inputs).logits
@@ -78,20 +73,19 @@ def test_each_encoder_answers_from_every_patch_and_no_class_token_and_is_saved(k
 
 @pytest.mark.parametrize("size", [(224, 14), (256, 14), (336, 14), (256, 16)])
 def test_the_number_of_image_tokens_is_the_same_for_all(size: tuple[int, int]) -> None:
-    configs = [encoders.vision_config(kind, 32, 1, 2, *size) for kind in encoders.KINDS]
-    assert {encoders.image_tokens(config) for config in configs} == {(size[0] // size[1]) ** 2}
+    configs = [vision_config(kind, 32, 1, 2, *size) for kind in ENCODERS]
     pixels = torch.zeros(1, 3, size[0], size[0])
     for config in configs:
-        model = LlavaForConditionalGeneration(encoders.with_encoder(small_vlm("llava").config, config))
+        model = LlavaForConditionalGeneration(models.with_encoder(small_vlm("llava").config, config))
         with torch.no_grad():
             features = model.model.get_image_features(pixels).pooler_output[0]
-        assert len(features) == encoders.image_tokens(config) == model.config.image_seq_length
+        assert len(features) == model.config.image_seq_length == (size[0] // size[1]) ** 2
 
 
-@pytest.mark.parametrize("kind", encoders.KINDS)
+@pytest.mark.parametrize("kind", ENCODERS)
 def test_everything_but_the_encoder_is_fixed(kind: str) -> None:
     base = small_vlm("llava").config
-    changed = encoders.with_encoder(base, encoders.vision_config(kind, **ENCODER_SIZES)).to_dict()
+    changed = models.with_encoder(base, vision_config(kind, **ENCODER_SIZES)).to_dict()
     before = base.to_dict()
     differ = {name for name in before if before[name] != changed[name]}
     assert differ <= {"vision_config", "vision_feature_select_strategy", "image_seq_length"}
@@ -103,12 +97,7 @@ def test_everything_but_the_encoder_is_fixed(kind: str) -> None:
     assert not any("head" in name for name, _ in swapped(kind).model.vision_tower.named_parameters())
 
 
-def test_defaults_are_the_published_sizes_and_the_naflex_class_cannot_be_used_in_llava() -> None:
-    large = {"hidden_size": 1024, "layers": 24, "image_size": 336, "patch_size": 14}
-    clip, aimv2 = encoders.vision_config("clip", heads=16, **large), encoders.vision_config("aimv2", heads=8, **large)
-    assert clip.intermediate_size == LlavaConfig().vision_config.intermediate_size == 4096
-    assert aimv2.intermediate_size == Aimv2VisionConfig().intermediate_size == 2816
-    assert encoders.vision_config("siglip", 32, 1, 2, 32, 8, 70).intermediate_size == 70
+def test_the_naflex_class_cannot_be_used_in_llava() -> None:
     vision = Siglip2VisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, num_patches=16, patch_size=8
     )
@@ -117,23 +106,18 @@ def test_defaults_are_the_published_sizes_and_the_naflex_class_cannot_be_used_in
     with pytest.raises(TypeError, match=r"pixel_attention_mask.*spatial_shapes"):
         LlavaForConditionalGeneration(config)(**prompt("llava"))
     with pytest.raises(ModelError, match="NaFlex"):
-        encoders.with_encoder(small_vlm("llava").config, vision)
+        models.with_encoder(small_vlm("llava").config, vision)
 
 
-def test_impossible_encoders_and_configurations_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(UnknownNameError, match=r"dino.*clip, siglip"):
-        encoders.vision_config("dino", **ENCODER_SIZES)
-    for wrong in ({"heads": 3}, {"layers": 0}, {"patch_size": 33}):
-        with pytest.raises(InputError, match="heads divide"):
-            encoders.vision_config("clip", **{**ENCODER_SIZES, **wrong})
+def test_configurations_that_do_not_fit_are_refused() -> None:
     base = small_vlm("llava").config
     with pytest.raises(ModelError, match=r"qwen3_vl.*not of the class llava"):
-        encoders.with_encoder(small_vlm("qwen3_vl").config, encoders.vision_config("clip", **ENCODER_SIZES))
+        models.with_encoder(small_vlm("qwen3_vl").config, vision_config("clip", **ENCODER_SIZES))
     with pytest.raises(ModelError, match=r"bert.*class token"):
-        encoders.select_strategy(BertConfig())
+        models.select_strategy(BertConfig())
     base.vision_feature_layer = [1, 4]
     with pytest.raises(ModelError, match=r"3 layers do not have the vision_feature_layer \[1, 4\]"):
-        encoders.with_encoder(base, encoders.vision_config("siglip", **ENCODER_SIZES))
+        models.with_encoder(base, vision_config("siglip", **ENCODER_SIZES))
     assert isinstance(base.vision_config, CLIPVisionConfig)
 
 
@@ -209,9 +193,7 @@ def test_models_trained_with_other_layers_or_that_cannot_take_them_are_refused_b
         put_layers(parts_of(model), LAYERS, allow_untrained=True)
     assert model.config.vision_feature_layer == -2
     assert not model.model.vision_tower._forward_hooks
-    config = multilayer_config(
-        encoders.with_encoder(model.config, encoders.vision_config("aimv2", 32, 4, 2, 32, 8)), LAYERS
-    )
+    config = multilayer_config(models.with_encoder(model.config, vision_config("aimv2", 32, 4, 2, 32, 8)), LAYERS)
     with pytest.raises(ModelError, match="Aimv2VisionModel has no post_layernorm"):
         put_layers(parts_of(LlavaForConditionalGeneration(config)), LAYERS, allow_untrained=True)
 
@@ -225,7 +207,7 @@ def test_other_classes_are_refused_with_the_reason(kind: str) -> None:
         multilayer_config(model.config, LAYERS)
 
 
-SIZES = cloc.ClocSizes(width=16, text=12)
+SIZES = regions.ClocSizes(width=16, text=12)
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -261,30 +243,30 @@ def by_loops(regions: np.ndarray, texts: np.ndarray, tau: float, conflict: float
 @pytest.mark.parametrize("conflict", [0.9, 2.0])
 def test_the_contrastive_loss_is_the_published_sum(conflict: float) -> None:
     regions, texts = drawn(7, 5), captions()
-    found = cloc.region_text_loss(regions, texts, 0.2, conflict)
+    found = regions.region_text_loss(regions, texts, 0.2, conflict)
     assert found.item() == pytest.approx(by_loops(regions.numpy(), texts.numpy(), 0.2, conflict), rel=1e-9)
 
 
 def test_captions_that_say_the_same_are_no_negatives_and_gradients_agree_with_finite_differences() -> None:
     regions, texts = drawn(7, 5), captions()
     assert (
-        cloc.region_text_loss(regions, texts, 0.2).item()
-        < cloc.region_text_loss(regions, texts, 0.2, 2.0).item() - 0.01
+        regions.region_text_loss(regions, texts, 0.2).item()
+        < regions.region_text_loss(regions, texts, 0.2, 2.0).item() - 0.01
     )
     alike = texts[[0, 6, 0]]
-    assert cloc.region_text_loss(regions[:3], alike, 0.2).item() == 0.0
+    assert regions.region_text_loss(regions[:3], alike, 0.2).item() == 0.0
     regions, texts = drawn(7, 5).requires_grad_(True), captions().requires_grad_(True)
     tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(cloc.region_text_loss, (regions, texts, tau))
+    assert torch.autograd.gradcheck(regions.region_text_loss, (regions, texts, tau))
     predicted, wanted = drawn(6, 4).requires_grad_(True), drawn(6, 4, seed=1)
-    assert torch.autograd.gradcheck(lambda given: cloc.grounding_loss(given, wanted), (predicted,))
+    assert torch.autograd.gradcheck(lambda given: regions.grounding_loss(given, wanted), (predicted,))
 
 
 def test_corners_are_sines_and_cosines_the_grounding_loss_a_mean_of_squares_and_the_weight_a_share() -> None:
     predicted, boxes = drawn(3, 2, 4), drawn(3, 2, 4, seed=1)
     wanted = sum(float(((predicted[i, m] - boxes[i, m]) ** 2).sum()) for i in range(3) for m in range(2)) / (4 * 3 * 2)
-    assert cloc.grounding_loss(predicted, boxes).item() == pytest.approx(wanted)
-    encoded = cloc.corner_encoding(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 16)
+    assert regions.grounding_loss(predicted, boxes).item() == pytest.approx(wanted)
+    encoded = regions.corner_encoding(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 16)
     assert encoded.shape == (1, 2, 16)
     for corner, (x, y) in enumerate([(0.25, 0.5), (0.75, 1.0)]):
         turns = [
@@ -292,12 +274,12 @@ def test_corners_are_sines_and_cosines_the_grounding_loss_a_mean_of_squares_and_
             for k in range(4)
         ]  # fmt: skip
         assert encoded[0, corner].tolist() == pytest.approx(turns, abs=1e-5)
-    assert [cloc.cloc_weight(0, 8), cloc.cloc_weight(6, 8), cloc.cloc_weight(8, 8)] == [0.0, 0.75, 1.0]
+    assert [regions.cloc_weight(0, 8), regions.cloc_weight(6, 8), regions.cloc_weight(8, 8)] == [0.0, 0.75, 1.0]
 
 
 def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
     torch.manual_seed(0)
-    prompter, tokens, boxes = cloc.Prompter(SIZES).double(), drawn(2, 9, 16), boxes_of(6).double().reshape(2, 3, 4)
+    prompter, tokens, boxes = regions.Prompter(SIZES).double(), drawn(2, 9, 16), boxes_of(6).double().reshape(2, 3, 4)
     found = prompter.of_boxes(tokens, boxes)
     assert found.shape == (2, 3, 12)
     layer = prompter.layer
@@ -308,7 +290,7 @@ def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
         return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt() * norm.weight
 
     for row, number in ((0, 0), (0, 2), (1, 1)):
-        x = torch.cat([cloc.corner_encoding(boxes[row, number], 16), tokens[row]])
+        x = torch.cat([regions.corner_encoding(boxes[row, number], 16), tokens[row]])
         y = normalised(x, layer.norm1)
         weights = ((y @ q.T + bq) @ (y @ k.T + bk).T / 4).softmax(-1)
         out = layer.self_attn.out_proj
@@ -321,7 +303,7 @@ def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
 
 def test_regions_of_an_image_do_not_see_each_other() -> None:
     torch.manual_seed(0)
-    prompter, tokens = cloc.Prompter(SIZES).double(), drawn(1, 9, 16)
+    prompter, tokens = regions.Prompter(SIZES).double(), drawn(1, 9, 16)
     boxes, texts = boxes_of(3).double()[None], drawn(1, 3, 12)
     for ask, prompts in ((prompter.of_boxes, boxes), (prompter.of_texts, texts)):
         together, alone = ask(tokens, prompts), [ask(tokens, prompts[:, m : m + 1]) for m in range(3)]
@@ -334,7 +316,7 @@ class Images:
 
     def __init__(self, objects: int, width: int) -> None:
         self.rng = torch.Generator().manual_seed(0)
-        self.objects, self.sizes = objects, cloc.ClocSizes(width, text=16)
+        self.objects, self.sizes = objects, regions.ClocSizes(width, text=16)
         self.captions = torch.nn.functional.normalize(torch.randn(8, 16, generator=self.rng), dim=-1)
         self.seen, self.places = (torch.randn(count, width, generator=self.rng) for count in (8, 16))
 
@@ -367,11 +349,11 @@ def learnt(modules: list[torch.nn.Module], steps: int, loss_of: Callable[[], tor
 def test_the_prompter_learns_which_caption_a_box_has() -> None:
     torch.manual_seed(0)
     images = Images(objects=4, width=32)
-    prompter = cloc.Prompter(images.sizes)
+    prompter = regions.Prompter(images.sizes)
 
     def loss_of() -> torch.Tensor:
         tokens, boxes, texts = images.batch()
-        return cloc.region_text_loss(prompter.of_boxes(tokens, boxes).flatten(0, 1), texts.flatten(0, 1), 0.1)
+        return regions.region_text_loss(prompter.of_boxes(tokens, boxes).flatten(0, 1), texts.flatten(0, 1), 0.1)
 
     without_looking = math.log(64 - 7)  # 64 regions; the same caption is eight times there on average
     assert learnt([prompter], 150, loss_of) < 0.5 * without_looking
@@ -381,11 +363,11 @@ def test_the_prompter_learns_which_caption_a_box_has() -> None:
 def test_prompter_and_head_learn_where_the_object_of_a_caption_is() -> None:
     torch.manual_seed(0)
     images = Images(objects=2, width=64)
-    prompter, head = cloc.Prompter(images.sizes), cloc.BoxHead(images.sizes)
+    prompter, head = regions.Prompter(images.sizes), regions.BoxHead(images.sizes)
 
     def loss_of() -> torch.Tensor:
         tokens, boxes, texts = images.batch()
-        return cloc.grounding_loss(head(prompter.of_texts(tokens, texts)), boxes)
+        return regions.grounding_loss(head(prompter.of_texts(tokens, texts)), boxes)
 
     without_looking = float(np.var([0, 0.25, 0.5, 0.75]))  # the mean box, always
     assert learnt([prompter, head], 250, loss_of) < 0.5 * without_looking
@@ -394,7 +376,7 @@ def test_prompter_and_head_learn_where_the_object_of_a_caption_is() -> None:
 @pytest.mark.parametrize(("call", "given", "error", "words"), TABLES["other shapes and numbers"])
 def test_other_shapes_and_numbers_are_refused(call: str, given: list[Any], error: str, words: str) -> None:
     """A list stands for numbers of that shape."""
-    asked = getattr(cloc.Prompter(SIZES) if call.startswith("of_") else cloc, call)
+    asked = getattr(regions.Prompter(SIZES) if call.startswith("of_") else regions, call)
     told = [torch.zeros(one) if isinstance(one, list) else float(one) if one == "nan" else one for one in given]
     with pytest.raises(getattr(errors, error), match=words):
         asked(*told)

@@ -1,44 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled images in a folder: NumPy arrays without pickle, and JSON. A shard is complete or does not exist.
+"""Labelled images in a folder: NumPy arrays without pickle, and JSON; and which worlds they are of.
+
+A shard is complete or does not exist.
 
 DIR/vocabulary.json                 {"modifiers": [...], "names": {"tin": ["can"], ...}, "withheld": [...]}
-DIR/training_00003.rgb.npy          (N, H, W, 3) uint8 DIR/training_00003.numbers.npy      (N, H, W) uint8, instance
-numbers, 0 = none DIR/training_00003.json             N lists of objects, instance 1 first; written last
+DIR/training_00003.rgb.npy          (N, H, W, 3) uint8
+DIR/training_00003.numbers.npy      (N, H, W) uint8, instance numbers, 0 = none
+DIR/training_00003.json             N lists of objects, instance 1 first; written last
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.evaluation.frame_folder import decode_json
+from spatial_vlm_ros.files.documents import read_json_bytes
 from spatial_vlm_ros.files.reading import check_regular
 from spatial_vlm_ros.files.writing import write_json, writing
 from spatial_vlm_ros.types import Rgb
 
+BoxXyxy = tuple[float, float, float, float]
+"""Left, top, right, bottom, pixels."""
+CALIBRATION = "calibration"
+"""Part with validation seeds, rendered like the test part: settled, from the robot's own camera."""
 _LARGEST = 1 << 26  # bytes of the JSON of a shard: 240 images
 _REPAIR = "remove the shard and render it again with `spatial-vlm train`"
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """One object in an image.
+class LabelledObject:
+    """An object in an image.
 
     Args:
-        attributes: further words that are true of it.
-        box_xyxy: (4,) box of its visible pixels, pixels of the image.
-        visible: visible share, 0 to 1.
+        label: name of the object.
+        attributes: further words that are true for it, such as its colour.
+        box_xyxy: left, top, right, bottom, pixels.
     """
 
     label: str
     attributes: tuple[str, ...]
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: BoxXyxy
+
+    @property
+    def name(self) -> str:
+        """Attributes and label: "red cup"."""
+        return " ".join((*self.attributes, self.label))
+
+
+@dataclass(frozen=True)
+class Labelled(LabelledObject):
+    """One object in an image of the simulator; its box is that of its visible pixels.
+
+    Args:
+        visible: visible share, 0 to 1.
+    """
+
     visible: float
 
 
@@ -63,7 +86,7 @@ class Vocabulary:
 
     modifiers: tuple[str, ...]
     names: Mapping[str, tuple[str, ...]]
-    withheld: frozenset[tuple[str, str]] = frozenset()
+    withheld: frozenset[tuple[str, str]]
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -73,20 +96,15 @@ class Vocabulary:
 
 def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
     """Write the vocabulary into a folder, which is created if missing."""
-    values = {"modifiers": vocabulary.modifiers, "names": dict(vocabulary.names)}
-    _write(folder / "vocabulary.json", {**values, "withheld": sorted(vocabulary.withheld)})
+    values = {**asdict(vocabulary), "withheld": sorted(vocabulary.withheld)}
+    write_json(folder / "vocabulary.json", values, force=True)
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
     """Read the vocabulary of a folder."""
     path = folder / "vocabulary.json"
-    values = _read(path)
-    try:
-        names = {str(name): tuple(str(label) for label in labels) for name, labels in values["names"].items()}
-        withheld = frozenset((str(modifier), str(label)) for modifier, label in values["withheld"])
-        return Vocabulary(tuple(str(word) for word in values["modifiers"]), names, withheld)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileError(path, f"not a vocabulary: {error!r}", "render the images again") from error
+    repair = "render the images again"
+    return decode_json(read_json_bytes(path, repair, _LARGEST), Vocabulary, path, repair=repair)
 
 
 def shard_path(folder: Path, part: str, number: int) -> Path:
@@ -102,7 +120,7 @@ def write_shard(folder: Path, part: str, number: int, samples: Sequence[Labelled
     for suffix, arrays in ((".rgb.npy", [s.rgb for s in samples]), (".numbers.npy", [s.numbers for s in samples])):
         with writing(path.with_suffix(suffix), force=True) as file:
             np.save(file, np.stack(arrays), allow_pickle=False)
-    _write(path, [[asdict(one) for one in sample.objects] for sample in samples])
+    write_json(path, [[asdict(one) for one in sample.objects] for sample in samples], force=True)
 
 
 class Samples:
@@ -133,23 +151,18 @@ class _Shard:
     """One shard; its arrays stay on disk until they are accessed."""
 
     def __init__(self, path: Path) -> None:
-        values = _read(path)
+        text = read_json_bytes(path, _REPAIR, _LARGEST)
+        self.objects = decode_json(text, list[tuple[Labelled, ...]], path, repair=_REPAIR)
         try:
-            self.objects = [tuple(_labelled(one) for one in objects) for objects in values]
             for suffix in (".rgb.npy", ".numbers.npy"):
                 check_regular(path.with_suffix(suffix), _REPAIR)
             self._rgb = np.load(path.with_suffix(".rgb.npy"), mmap_mode="r", allow_pickle=False)
             self._numbers = np.load(path.with_suffix(".numbers.npy"), mmap_mode="r", allow_pickle=False)
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
         n, fits = len(self.objects), self._rgb.dtype == self._numbers.dtype == np.uint8
-        if (
-            not fits
-            or self._rgb.ndim != 4
-            or self._rgb.shape[:3] != self._numbers.shape
-            or len(self._rgb) != n
-            or n < 1
-        ):
+        fits = fits and self._rgb.ndim == 4 and self._rgb.shape[:3] == self._numbers.shape
+        if not fits or len(self._rgb) != n or n < 1:
             got = f"{self._rgb.shape} and {self._numbers.shape} for {n} images"
             raise FileError(path, got, _REPAIR)
 
@@ -157,16 +170,50 @@ class _Shard:
         return LabelledImage(np.array(self._rgb[number]), np.array(self._numbers[number]), self.objects[number])
 
 
-def _labelled(values: Mapping[str, Any]) -> Labelled:
-    x0, y0, x1, y1 = (float(v) for v in values["box_xyxy"])
-    attributes = tuple(str(word) for word in values["attributes"])
-    return Labelled(str(values["label"]), attributes, (x0, y0, x1, y1), float(values["visible"]))
+# ------------------------------------------------------------------------------------------------ worlds
 
 
-def _write(path: Path, values: object) -> None:
-    """Write JSON atomically."""
-    write_json(path, values, force=True)
+@dataclass(frozen=True)
+class SplitPart:
+    """Worlds for one purpose.
+
+    Args:
+        seeds: of the first and of the last world.
+        views: images per world.
+    """
+
+    seeds: tuple[int, int]
+    views: int
+
+    @property
+    def first(self) -> int:
+        """Seed of the first world."""
+        return self.seeds[0]
+
+    @property
+    def worlds(self) -> int:
+        """Number of worlds."""
+        return self.seeds[1] - self.seeds[0] + 1
 
 
-def _read(path: Path) -> Any:
-    return read_json(path, _REPAIR, _LARGEST)
+@dataclass(frozen=True)
+class WorldSplit:
+    """All parts of the split, and the pairs of colour and kind that only the test part has."""
+
+    training: SplitPart
+    validation: SplitPart
+    test: SplitPart
+    held_out_pairs: frozenset[tuple[str, str]]
+
+
+def read_split(path: Path) -> WorldSplit:
+    """Read a split such as models/compact/split.json."""
+    repair = "write it like models/compact/split.json"
+    split = decode_json(read_json_bytes(path, repair), WorldSplit, path, repair=repair)
+    parts = sorted((split.training, split.validation, split.test), key=lambda part: part.seeds)
+    for part in parts:
+        if part.first < 0 or part.worlds < 1 or part.views < 1:
+            raise FileError(path, f"seeds {part.first} to {part.seeds[1]}, {part.views} views", repair)
+    if any(before.seeds[1] >= after.first for before, after in itertools.pairwise(parts)):
+        raise FileError(path, "parts that share seeds", "give each part its own seeds")
+    return split

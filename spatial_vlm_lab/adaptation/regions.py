@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLOC: an image encoder that embeds a region, given by its box or its caption (arXiv 2410.02746, ICML 2025).
+
+    L = L_CLIP + w (L_CLOC + L_grounding)
+
+The prompter puts a box (two corners, sines and cosines) or a text embedding before the tokens of the encoder, passes
+them all through one transformer layer with one head, averages them and maps the mean to the size of the text embedding.
+L_CLOC contrasts the regions of a batch with their captions, in both directions; L_grounding is the squared error of the
+box that the head reads from the prompter's output for the caption; w is the share of images with regions.
+
+No code or weights were published. Where the paper gives no detail, these choices are ours: a corner is a token, the
+averaged tokens include the prompt, the layer normalises first, is four times as wide inside and uses GELU.
+
+These parts differ from the paper: the text encoder (two layers on bytes, trained from scratch; the paper trains a CLIP
+text tower with 32,768 images per step), the captions (true object names; the paper labels 300 million to 2 billion
+images with a captioner and a detector), the use of a pretrained encoder, its low rate, images squashed to a square, and
+the pooling of images, which is the mean of the patch tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spatial_vlm_lab.adaptation.lessons import with_article
+from spatial_vlm_lab.adaptation.models import select_strategy, show_whole_images
+from spatial_vlm_lab.adaptation.scores import RIGHT_PLACE
+from spatial_vlm_lab.adaptation.settings import AdaptSettings
+from spatial_vlm_lab.adaptation.views import LabelledView, StoredView, unique_objects
+from spatial_vlm_lab.training.images import BoxXyxy
+from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.geometry.boxes import overlaps
+from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.types.proportions import wilson
+
+BASE = 10_000.0
+CONFLICT = 0.9
+"""Cosine of two captions above which neither is a negative of the other."""
+REGIONS = 4
+"""Regions of an image, as published."""
+TEMPERATURE = 0.07
+_LONGEST, _LAYERS, _BYTES = 128, 2, 257
+_BESIDE = 16  # most objects that the caption of an image names
+
+
+@dataclass(frozen=True)
+class ClocSizes:
+    """Sizes of the prompter.
+
+    Args:
+        width: W, size of the encoder's tokens, a multiple of four.
+    """
+
+    width: int
+    text: int
+
+    def __post_init__(self) -> None:
+        if self.width < 4 or self.width % 4 or self.text < 1:
+            got = f"width {self.width}, text {self.text}"
+            expected = "a width in multiples of 4 and a text size above 0"
+            raise InputError("sizes of the prompter", got, expected, "use the encoder's sizes")
+
+
+def corner_encoding(boxes: Tensor, width: int) -> Tensor:
+    """Encode corners as sines and cosines: half of the numbers per axis, at W/4 frequencies 2 pi / BASE^(k / (W/4)).
+
+    Args:
+        boxes: (..., 4) x1, y1, x2, y2, 0 to 1 of the image.
+
+    Returns:
+        (..., 2, W): the upper left corner, then the lower right one; sines of x, its cosines, then those of y.
+    """
+    count = width // 4
+    steps = torch.arange(count, dtype=boxes.dtype, device=boxes.device)
+    angles = boxes.unflatten(-1, (2, 2))[..., None] * (2 * math.pi * BASE ** (-steps / count))
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
+class Prompter(nn.Module):
+    """Embeds a region of an image, given by a box or a caption."""
+
+    def __init__(self, sizes: ClocSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.read_text = nn.Linear(sizes.text, sizes.width)
+        self.layer = nn.TransformerEncoderLayer(
+            sizes.width, 1, 4 * sizes.width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.project = nn.Linear(sizes.width, sizes.text)
+
+    def of_boxes(self, tokens: Tensor, boxes: Tensor) -> Tensor:
+        """Embed regions given by boxes: (B, M, T).
+
+        Args:
+            tokens: (B, N, W) tokens of the encoder, before its pooling.
+            boxes: (B, M, 4) x1, y1, x2, y2, 0 to 1.
+        """
+        self._check(tokens, boxes, 4)
+        return self._asked(tokens, corner_encoding(boxes.to(tokens.dtype), self.sizes.width))
+
+    def of_texts(self, tokens: Tensor, texts: Tensor) -> Tensor:
+        """Embed regions given by captions; tokens as in `of_boxes`, texts (B, M, T), returns (B, M, T)."""
+        self._check(tokens, texts, self.sizes.text)
+        return self._asked(tokens, self.read_text(texts)[..., None, :])
+
+    def _asked(self, tokens: Tensor, prompts: Tensor) -> Tensor:
+        """(B, N, W) and (B, M, P, W) → (B, M, T)."""
+        asked = prompts.shape[1]
+        rows = torch.cat([prompts, tokens[:, None].expand(-1, asked, -1, -1)], dim=2)
+        return self.project(self.layer(rows.flatten(0, 1)).mean(dim=1)).unflatten(0, (-1, asked))
+
+    def _check(self, tokens: Tensor, prompts: Tensor, numbers: int) -> None:
+        width = self.sizes.width
+        fits = tokens.ndim == prompts.ndim == 3 and len(tokens) == len(prompts) and prompts.shape[1] > 0
+        if not fits or tokens.shape[-1] != width or prompts.shape[-1] != numbers:
+            received = f"{tuple(tokens.shape)}, {tuple(prompts.shape)}"
+            raise ShapeError("tokens and prompts", f"(B, N, {width}), (B, M, {numbers})", received)
+
+
+class BoxHead(nn.Module):
+    """Two layers with GELU from the prompter's embedding (..., T) to a box (..., 4) in units of the image, 0 to 1."""
+
+    def __init__(self, sizes: ClocSizes) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(sizes.text, sizes.text), nn.GELU(), nn.Linear(sizes.text, 4))
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """(..., T) → (..., 4)."""
+        return self.layers(regions)
+
+
+def region_text_loss(regions: Tensor, texts: Tensor, temperature: Tensor | float, conflict: float = CONFLICT) -> Tensor:
+    """L_CLOC: mean of the cross-entropies region → text and text → region over all regions of a batch.
+
+    Args:
+        regions: (R, T) prompter output for boxes; R = all regions of all images.
+        texts: (R, T) embeddings of their captions.
+        temperature: tau, above 0.
+        conflict: negatives whose caption has a cosine above this with the positive's caption are left out; the filter
+            passes no gradient.
+
+    Returns:
+        Scalar, at least 0.
+    """
+    if regions.ndim != 2 or regions.shape != texts.shape or not len(regions):
+        received = f"{tuple(regions.shape)}, {tuple(texts.shape)}"
+        raise ShapeError("regions and texts", "(R, T) twice, R above 0", received)
+    tau = float(torch.as_tensor(temperature).detach())
+    if not tau > 0:
+        raise InputError("temperature", str(tau), "a number above 0", "learn its logarithm")
+    regions, texts = F.normalize(regions, dim=-1), F.normalize(texts, dim=-1)
+    with torch.no_grad():
+        left_out = texts @ texts.T > conflict
+        left_out.fill_diagonal_(False)
+    logits = (regions @ texts.T / temperature).masked_fill(left_out, -math.inf)
+    own = torch.arange(len(regions), device=regions.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
+    """L_grounding: mean squared error of the coordinates.
+
+    Args:
+        predicted: (..., 4) output of the box head.
+        boxes: (..., 4) x1, y1, x2, y2, 0 to 1.
+    """
+    if predicted.shape != boxes.shape or predicted.shape[-1:] != (4,) or not predicted.numel():
+        raise ShapeError("boxes", "(..., 4) twice", f"{tuple(predicted.shape)}, {tuple(boxes.shape)}")
+    return F.mse_loss(predicted, boxes)
+
+
+def cloc_weight(with_regions: int, images: int) -> float:
+    """Return the weight w of L_CLOC + L_grounding: the share of images in the batch with region captions."""
+    if not 0 <= with_regions <= images or images < 1:
+        got = f"{with_regions} of {images} images"
+        raise InputError("images with regions", got, "at least one image", "count those of the batch")
+    return with_regions / images
+
+
+# ------------------------------------------------------------------------------------------------ the encoder
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionedImage:
+    """An image, its caption, and regions with captions of their own.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        regions: (box 0 to 1 as left, top, right, bottom; caption), REGIONS of them or none.
+    """
+
+    rgb: Rgb
+    caption: str
+    regions: tuple[tuple[tuple[float, float, float, float], str], ...]
+
+
+class ByteTextEncoder(nn.Module):
+    """A transformer over the bytes of a caption, averaged over positions.
+
+    Args:
+        size: size of the embedding, a multiple of 8.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(_BYTES, size, padding_idx=0)
+        self.places = nn.Parameter(torch.randn(_LONGEST, size) * 0.02)
+        layer = nn.TransformerEncoderLayer(size, max(1, size // 64), 4 * size, 0.0, "gelu", 1e-5, True, True)
+        self.layers = nn.TransformerEncoder(layer, _LAYERS, enable_nested_tensor=False)
+        self.project = nn.Linear(size, size)
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Return (R, size) embeddings of R captions; captions longer than 128 bytes are cut."""
+        given = [list(text.encode()[:_LONGEST]) or [0] for text in texts]
+        longest = max(len(one) for one in given)
+        rows = [[byte + 1 for byte in one] + [0] * (longest - len(one)) for one in given]
+        ids = torch.tensor(rows, device=self.places.device)
+        states = self.layers(self.words(ids) + self.places[:longest], src_key_padding_mask=ids == 0)
+        kept = (ids != 0)[..., None].to(states)
+        return self.project((states * kept).sum(dim=1) / kept.sum(dim=1))
+
+
+class RegionTextModel(nn.Module):
+    """The encoder with the new modules that are trained with it."""
+
+    def __init__(self, vision: Any) -> None:
+        super().__init__()
+        width = int(vision.config.hidden_size)
+        sizes = ClocSizes(width, width)
+        self.vision, self._first = vision, int(select_strategy(vision.config) == "default")
+        self.text, self.prompter, self.head = ByteTextEncoder(width), Prompter(sizes), BoxHead(sizes)
+        self.of_image = nn.Linear(width, width)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1.0 / TEMPERATURE)))
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Return (B, N, W) patch tokens of images (B, 3, S, S), without the class token."""
+        seen: Tensor = self.vision(pixel_values=pixels).last_hidden_state
+        return seen[:, self._first :].float()
+
+    def loss(self, pixels: Tensor, images: Sequence[CaptionedImage]) -> Tensor:
+        """Return the loss of a batch, a scalar.
+
+        Args:
+            pixels: (B, 3, S, S) of the images.
+            images: B images, B >= 2.
+        """
+        if len(images) < 2:
+            raise InputError("--batch", "1 image", "at least 2, for the contrastive loss")
+        tokens, temperature = self.tokens(pixels), 1.0 / self.log_scale.exp().clamp(max=100.0)
+        loss = region_text_loss(
+            self.of_image(tokens.mean(dim=1)), self.text([one.caption for one in images]), temperature
+        )
+        rows = [row for row, one in enumerate(images) if one.regions]
+        if not rows:
+            return loss
+        boxes = torch.tensor([[box for box, _ in images[row].regions] for row in rows], device=tokens.device)
+        captions = self.text([caption for row in rows for _, caption in images[row].regions])
+        own, asked = tokens[rows], captions.unflatten(0, (len(rows), -1))
+        contrast = region_text_loss(self.prompter.of_boxes(own, boxes).flatten(0, 1), captions, temperature)
+        found = self.head(self.prompter.of_texts(own, asked))
+        return loss + cloc_weight(len(rows), len(images)) * (contrast + grounding_loss(found, boxes))
+
+    def groups(self) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+        """Parameters by name: the new ones, and those of the encoder that receive a gradient."""
+        named = dict(self.named_parameters())
+        kept = {name: value for name, value in named.items() if name.startswith("vision.")}
+        return {name: value for name, value in named.items() if name not in kept}, kept
+
+    @torch.no_grad()
+    def asked(self, pixels: Tensor, boxes: Sequence[Sequence[float]], captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Score captions against regions of one image, and locate each caption.
+
+        Args:
+            pixels: (1, 3, S, S).
+            boxes: R boxes, 0 to 1 of the image.
+
+        Returns:
+            (R, R) cosines of regions and captions; (R, 4) boxes, 0 to 1.
+        """
+        tokens, texts = self.tokens(pixels), self.text(captions)
+        given = torch.tensor([[list(box) for box in boxes]], device=tokens.device)
+        regions = F.normalize(self.prompter.of_boxes(tokens, given)[0], dim=-1)
+        found = self.head(self.prompter.of_texts(tokens, texts[None]))[0]
+        return regions @ F.normalize(texts, dim=-1).T, found
+
+
+def seeded_model(vision: Any, images: Any, seed: int) -> RegionTextModel:
+    """Make a model with seeded new weights around a trainable encoder that sees whole images."""
+    torch.manual_seed(seed)
+    model = RegionTextModel(vision)
+    show_whole_images(images, vision.config)
+    return model.requires_grad_(True)
+
+
+# ------------------------------------------------------------------------------------------------ lessons and scores
+
+
+def region_teacher(
+    model: RegionTextModel, images: Any, views: Sequence[StoredView], settings: AdaptSettings
+) -> Callable[[int], float]:
+    """Return the function that `AdaptRun.train` calls for each step; it gives the loss, with gradients."""
+    shown = [view for view in views if view.objects]
+    if not shown:
+        got = f"{len(views)} without named objects"
+        raise InputError("training views", got, "some with named objects", "add frames")
+
+    def learn(step: int) -> float:
+        rng = np.random.default_rng((settings.seed, step, 37))
+        chosen = [shown[int(rng.integers(len(shown)))].load() for _ in range(settings.batch)]
+        batch = [captioned(view, rng) for view in chosen]
+        pixels = pixels_of(images, [one.rgb for one in batch], next(model.parameters()).device)
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
+            loss = model.loss(pixels, batch)
+        loss.backward()
+        return float(loss.detach())
+
+    return learn
+
+
+def captioned(view: LabelledView, rng: np.random.Generator) -> CaptionedImage:
+    """Choose REGIONS regions with unique names in a view, with repetition if it has fewer; empty if it has none."""
+    named = unique_objects(view.objects)
+    order = rng.permutation(len(view.objects))[:_BESIDE]
+    caption = ", ".join(with_article(view.objects[int(n)].name) for n in order)
+    if not named:
+        return CaptionedImage(view.rgb, caption, ())
+    rows = rng.permutation(len(named))[:REGIONS]
+    rows = np.concatenate([rows, rng.integers(len(named), size=REGIONS - len(rows))])
+    chosen = [named[int(n)] for n in rows]
+    regions = tuple((scaled(obj.box_xyxy, view.rgb), with_article(obj.name)) for obj in chosen)
+    return CaptionedImage(view.rgb, caption, regions)
+
+
+def scaled(box: BoxXyxy, rgb: Rgb) -> BoxXyxy:
+    """Convert a box from pixels to shares of the image, 0 to 1."""
+    height, width = rgb.shape[:2]
+    return box[0] / width, box[1] / height, box[2] / width, box[3] / height
+
+
+def pixels_of(images: Any, rgbs: Sequence[Rgb], device: torch.device) -> Tensor:
+    """Prepare images as (B, 3, S, S) float32 for the encoder."""
+    given = images(images=[Image.fromarray(rgb) for rgb in rgbs], return_tensors="pt")
+    pixels: Tensor = given["pixel_values"].to(device, torch.float32)
+    return pixels
+
+
+def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredView]) -> dict[str, Any]:
+    """Score an encoder on held-out views. Objects that share a name with another object are left out.
+
+    Returns:
+        Number of views; shares of right captions and of right boxes, with intervals; the share of captions that chance
+        gives; the mean overlap of boxes, or None.
+    """
+    right, chance, found = list[bool](), list[float](), list[float]()
+    device = next(model.parameters()).device
+    for stored in views:
+        view = stored.load()
+        named = unique_objects(view.objects)
+        if not named:
+            continue
+        boxes = [scaled(obj.box_xyxy, view.rgb) for obj in named]
+        captions = [with_article(obj.name) for obj in named]
+        fits, places = model.asked(pixels_of(images, [view.rgb], device), boxes, captions)
+        right += [int(best) == row for row, best in enumerate(fits.argmax(dim=1).tolist())]
+        chance += [1.0 / len(named)] * len(named)
+        found += [float(overlaps(place, box)[0, 0]) for place, box in zip(places.tolist(), boxes, strict=True)]
+    return {
+        "views": len(views),
+        "captions": asdict(wilson(sum(right), len(right))),
+        "chance": sum(chance) / len(chance) if chance else 0.0,
+        "boxes": asdict(wilson(sum(value >= RIGHT_PLACE for value in found), len(found))),
+        "overlap": sum(found) / len(found) if found else 0.0,
+    }
