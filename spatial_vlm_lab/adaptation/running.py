@@ -111,6 +111,8 @@ class AdaptRun(TrainingLoop):
         folder: folder for its state; the run continues from one that exists.
     """
 
+    advice = "run the command again with a lower --rate, or on another --device"
+
     def __init__(
         self,
         groups: tuple[Mapping[str, nn.Parameter], Mapping[str, nn.Parameter]],
@@ -157,15 +159,18 @@ class AdaptRun(TrainingLoop):
             self.save()
             told(done)
 
-        try:
-            for _ in self.left(minutes):
-                since.append(self.make_step(learn))
-                if done.step % every == 0 or not self.to_come:
-                    note()
-        except torch.OutOfMemoryError as error:
-            self.save()
-            reason = f"the GPU's memory ran out at step {done.step + 1}; the weights of step {done.step} are kept"
-            raise ModelError("training", reason, "run the command again with --checkpointing --micro 1") from error
+        def learned(step: int) -> float:
+            try:
+                return learn(step)
+            except torch.OutOfMemoryError as error:
+                self.save()
+                reason = f"the GPU's memory ran out at step {step + 1}; the weights of step {step} are kept"
+                raise ModelError("training", reason, "run the command again with --checkpointing --micro 1") from error
+
+        for _ in self.left(minutes):
+            since.append(self.make_step(learned))
+            if done.step % every == 0 or not self.to_come:
+                note()
         if since:
             note()
         return not self.to_come

@@ -80,7 +80,7 @@ def adapt(out: Path, data: tuple[Path, ...], rendered: int, encoder: Path | None
     """
     if not data and not rendered:
         raise click.UsageError("give --data, --rendered, or both: there is no training data")
-    for package in ("torch", "transformers", "safetensors"):
+    for package in ("torch", "transformers", "safetensors", "PIL"):
         if importlib.util.find_spec(package) is None:
             raise DependencyError(package, install("adapt"))
     from spatial_vlm_lab.adaptation.running import AdaptRequest, run

@@ -285,7 +285,11 @@ def start_from(folder: Path, model: CompactModel) -> str:
 
 
 def _check_settings(found: str, wanted: str) -> None:
-    before, now = json.loads(found or "{}"), json.loads(wanted)
+    now = json.loads(wanted)
+    try:
+        before = dict(json.loads(found))
+    except (ValueError, TypeError):
+        before = {}
     if before != now:
         changed = [name for name in now if before.get(name) != now[name]]
         raise InputError("settings of the run", f"other {', '.join(changed)}", "those of its checkpoint",

@@ -84,7 +84,7 @@ class TrainingProgress:
 
 
 class TrainingLoop:
-    """The steps of a run.
+    """The steps of a run; `advice` says what to do if a loss is not finite.
 
     Args:
         trained: all trained parameters.
@@ -93,6 +93,8 @@ class TrainingLoop:
         clip: largest norm of the gradient.
         steps: number of steps of the whole run.
     """
+
+    advice = "train in another folder with a lower rate"
 
     def __init__(
         self, trained: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer,
@@ -136,7 +138,7 @@ class TrainingLoop:
         if not math.isfinite(norm):
             self.save()
             reason = f"loss {loss}, gradient {norm} at step {step + 1}; the weights of step {step} are kept"
-            raise ModelError("training", reason, "run the command again with a lower --rate, or on another --device")
+            raise ModelError("training", reason, self.advice)
         self._optimizer.step()
         self.progress.step, self.progress.seconds = step + 1, self.progress.seconds + time.monotonic() - began
         return loss
@@ -198,6 +200,9 @@ class TrainingLoop:
             if first == "optimizer":
                 number, what = rest.split(".", 1)
                 state.setdefault(int(number), {})[what] = value
+        extra = {name for name in tensors if name.startswith("model.")} - {f"model.{name}" for name in self._kept}
+        if extra:
+            raise ValueError(f"it has {min(extra)}, which the model does not have")
         with torch.no_grad():
             for name, value in self._kept.items():
                 if tensors[f"model.{name}"].shape != value.shape:

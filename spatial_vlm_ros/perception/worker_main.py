@@ -66,13 +66,13 @@ def _serve(channel: wire.Channel) -> None:
         try:
             grounder: Any = load_grounder(*wire.arguments_of(load))
             judge = judge_of(grounder)
+            own = {name: getattr(grounder, name, None) for name in ("ground", "refer", "masked")}
         except Exception as error:
             if not isinstance(error, SpatialVlmError):  # its message already says everything
                 traceback.print_exc()
             channel.post(wire.failed(0, error))
             channel.flush()
             sys.exit(1)
-        own = {name: getattr(grounder, name, None) for name in ("ground", "refer", "masked")}
         methods: dict[str, Any] = {name: method for name, method in own.items() if callable(method)}
         if judge is not None:
             methods["judge"] = lambda rgb, asked, budget_s, marks: with_marks(judge, marks).judge(rgb, asked, budget_s)

@@ -165,7 +165,7 @@ class Channel:
 
     def post(self, header: WorkerCall | FromWorker, body: Sequence[memoryview] = ()) -> None:
         """Append a frame to what `flush` sends. The body's arrays are not copied."""
-        parts = [part.cast("B") for part in body if len(part)]
+        parts = [part.cast("B") for part in body if part.nbytes]
         encoded = msgspec.msgpack.encode(header)
         lead = _LEAD.pack(_MAGIC, len(encoded), sum(len(part) for part in parts))
         self._unsent += [memoryview(lead + encoded), *parts]
@@ -307,7 +307,7 @@ def answer_of(method: str, header: WorkerReply, body: Body, size: tuple[int, int
         WireError: it does not have the method's type, its arrays are not those of the body, or `checked` refuses it.
     """
     try:
-        return checked(method, _decoded(header.value, ANSWERS[method], body), size, n, "worker")
+        return checked(method, _decoded(header.value, ANSWERS[method], body, size), size, n, "worker")
     except ModelError as error:
         raise WireError(error.reason) from error
     except InputError as error:
@@ -375,19 +375,25 @@ def _named(found: Sequence[NamedObject]) -> tuple[NamedObject, ...]:
     return tuple(objects)
 
 
-def _decoded(encoded: msgspec.Raw, kind: Any, body: Body) -> Any:
-    """Read a value of a type, with its arrays from the body in the order in which they were written."""
+def _decoded(encoded: msgspec.Raw, kind: Any, body: Body, size: tuple[int, int] | None = None) -> Any:
+    """Read a value of a type, with its arrays from the body in the order in which they were written.
+
+    Args:
+        size: (height, width) of every mask in it.
+    """
     left = body
 
     def hooked(wanted: Any, part: object) -> npt.NDArray[Any]:
         nonlocal left
         shape = msgspec.convert(part, WireArray).shape
         dtype = np.dtype(wanted.__args__[1].__args__[0])
+        if dtype == np.bool_ and shape != size:
+            raise ValueError(f"a mask of {shape} for an image of {size}")
         numbers = math.prod(shape)
-        size = (numbers + 7) // 8 if dtype == np.bool_ else numbers * dtype.itemsize
-        if size > len(left):
-            raise ValueError(f"an array of {size} bytes, with {len(left)} left")
-        data, left = np.frombuffer(left[:size], np.uint8), left[size:]
+        length = (numbers + 7) // 8 if dtype == np.bool_ else numbers * dtype.itemsize
+        if length > len(left):
+            raise ValueError(f"an array of {length} bytes, with {len(left)} left")
+        data, left = np.frombuffer(left[:length], np.uint8), left[length:]
         if dtype == np.bool_:
             return np.unpackbits(data, count=numbers).view(np.bool_).reshape(shape)
         return data.copy().view(dtype).reshape(shape)

@@ -66,8 +66,10 @@ def received(frame: bytes, method: str = "ground", n: int = 1) -> Any:
 def passed_on(method: str, value: object, size: tuple[int, int] = SIZE, n: int = 1) -> Any:
     """An answer as the owner gets it."""
     header, body = wire.reply(1, wire.checked(method, value, size, n, "m"))
-    data = memoryview(b"".join(bytes(part) for part in body))
-    return wire.answer_of(method, header, data, size, n)
+    with socket.socket() as unused:
+        channel = wire.Channel(unused, wire.WorkerCall)
+        channel.post(header, body)
+    return wire.answer_of(method, header, memoryview(b"".join(channel._unsent[1:])), size, n)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def passed_on(method: str, value: object, size: tuple[int, int] = SIZE, n: int =
         (answered({"detections": [], "match": {"shape": [3]}}, bytes(24)), "match"),
         (answered(grounded(0, 0, {**OBJECT, "mask": {"shape": SIZE}})), "an array of 384 bytes, with 0 left"),
         (answered(grounded(0, 0, {**OBJECT, "mask": {"shape": SIZE}}), bytes(384)), "no pixel is set"),
-        (answered(grounded(0, 0, {**OBJECT, "mask": {"shape": (2, 2)}}), b"\xf0"), "mask of detection 'a'"),
+        (answered(grounded(0, 0, {**OBJECT, "mask": {"shape": (2, 2)}}), b"\xf0"), r"a mask of \(2, 2\)"),
         (answered(grounded(0, 0, {**OBJECT, "box_xyxy": (5.0, 5.0, 1.0, 1.0)})), "box of detection 'a'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -114,6 +116,10 @@ def test_nothing_found_and_a_request_for_a_phrase_and_its_answer_are_the_same_af
     assert passed_on("refer", (numpys,)) == (replace(found[0], score=0.5),)
     with pytest.raises(wire.WireError, match="bytes for 64x48"):
         wire.image_of(request, memoryview(bytes(image[0]))[:-1])
+
+
+def test_nothing_found_is_an_answer() -> None:
+    assert passed_on("ground", Grounding((), np.zeros((2, 0)))).match.shape == (2, 0)
 
 
 def test_a_request_for_masks_keeps_every_field() -> None:

@@ -2,8 +2,8 @@
 """Backend "vlm": vision-language models of the families in `families`, run in this process.
 
 transformers' AutoModelForImageTextToText chooses the class from the folder's config; code in a folder is never run.
-Prompts and reply formats come from the row of the family or from options. See `remedied` for remedies and questions by
-likelihood.
+Prompts and reply formats come from the row of the family or from options. docs/remedies.md has remedies and questions
+by likelihood.
 """
 
 from __future__ import annotations
