@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from spatial_vlm_ros.errors import SpatialVlmError
@@ -65,33 +66,38 @@ def _serve(channel: wire.Channel) -> None:
             raise wire.WireError("the first message must name the backend to load")
         try:
             grounder: Any = load_grounder(*wire.arguments_of(load))
-            judge = judge_of(grounder)
             own = {name: getattr(grounder, name, None) for name in ("ground", "refer", "masked")}
+            methods: dict[str, Any] = {name: method for name, method in own.items() if callable(method)}
+            judge = judge_of(grounder)
         except Exception as error:
             if not isinstance(error, SpatialVlmError):  # its message already says everything
                 traceback.print_exc()
             channel.post(wire.failed(0, error))
             channel.flush()
             sys.exit(1)
-        methods: dict[str, Any] = {name: method for name, method in own.items() if callable(method)}
         if judge is not None:
             methods["judge"] = lambda rgb, asked, budget_s, marks: with_marks(judge, marks).judge(rgb, asked, budget_s)
         abilities = wire.Abilities(tuple(methods), tells_likelihoods(judge), domain_of(grounder))
         channel.post(*wire.reply(0, abilities))
         while channel.flush():
-            call, body = _next(channel)
-            if call.method == "load":
-                raise wire.WireError("the backend is already loaded")
-            rgb, arguments = wire.image_of(call, body), wire.arguments_of(call)
-            try:
-                answer = methods[call.method](rgb, *arguments)
-                name, n = type(grounder).__name__, len(arguments[0])
-                channel.post(*wire.reply(call.number, wire.checked(call.method, answer, rgb.shape[:2], n, name)))
-            except Exception as error:
-                traceback.print_exc()
-                channel.post(wire.failed(call.number, error))
+            channel.post(*_answer(methods, type(grounder).__name__, *_next(channel)))
     except (EOFError, ConnectionError):
         return
+
+
+def _answer(
+    methods: Mapping[str, Any], name: str, call: wire.WorkerCall, body: wire.Body
+) -> tuple[wire.FromWorker, wire.Parts]:
+    """Header and body of the answer to a call; `name` is the grounder's, for messages."""
+    if call.method == "load":
+        raise wire.WireError("the backend is already loaded")
+    rgb, arguments = wire.image_of(call, body), wire.arguments_of(call)
+    try:
+        answer = methods[call.method](rgb, *arguments)
+        return wire.reply(call.number, wire.checked(call.method, answer, rgb.shape[:2], len(arguments[0]), name))
+    except Exception as error:
+        traceback.print_exc()
+        return wire.failed(call.number, error), []
 
 
 def _next(channel: wire.Channel) -> tuple[wire.WorkerCall, wire.Body]:

@@ -115,7 +115,7 @@ class Address:
 
     def redirected(self, target: str, location: str) -> str | None:
         """Path and query that a redirect from `target` leads to; None if it leaves this server."""
-        parts = _split(urljoin(self.origin + target, location)) if location else None
+        parts = _split(location, self.origin + target) if location else None
         if parts is None or "@" in parts.netloc or not all(33 <= ord(c) <= 126 for c in location):
             return None
         port = parts.port if parts.port is not None else _PORTS.get(parts.scheme)
@@ -127,10 +127,10 @@ class Address:
         return self.origin + self.path
 
 
-def _split(url: str) -> SplitResult | None:
-    """Split a URL into its parts; None if it is malformed."""
+def _split(url: str, base: str = "") -> SplitResult | None:
+    """Split a URL, which may be relative to a base, into its parts; None if it is malformed."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(urljoin(base, url))
         _ = parts.port
     except ValueError:
         return None
