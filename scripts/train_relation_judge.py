@@ -23,7 +23,6 @@ from spatial_vlm_lab.sim.relation_pairs import RelationView, raised_relation_vie
 SIZE = (320, 240)
 VIEWS = 6
 WORLDS_OF_A_SHARD = 20
-PAIRS_PER_STEP = 128
 KINDS = {"pairs": (relation_views, 4_000_000), "raised": (raised_relation_views, 4_200_000)}
 """Kinds of worlds by the name of their shards, with the first seed; no other model and no benchmark uses these."""
 
@@ -48,15 +47,14 @@ def main() -> int:
     views = [view for shard in shards for view in _read(_path(options.data, shard))]
     _say(f"{len(views)} images, {sum(len(view.boxes) for view in views)} pairs")
 
-    from spatial_vlm_lab.training.loop import TrainingSettings
-    from spatial_vlm_lab.training.relation_judge import export, trained
+    from spatial_vlm_lab.training import loop, relation_judge
 
     begun = time.monotonic()
-    network = trained(
-        views, TrainingSettings(steps=options.steps, batch=PAIRS_PER_STEP),
+    network = relation_judge.trained(
+        views, loop.TrainingSettings(steps=options.steps, batch=128),
         lambda step, loss: _say(f"step {step}: loss {loss:.4f}, {time.monotonic() - begun:.0f} s"),
     )  # fmt: skip
-    export(network, options.out / "model.onnx")
+    relation_judge.export(network, options.out / "model.onnx")
     return 0
 
 

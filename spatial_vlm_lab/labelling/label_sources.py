@@ -141,8 +141,9 @@ class BagSource:
         if detections is not None:
             listed = [{one.name: getattr(d, one.name) for one in dataclasses.fields(d)} for d in detections]
             for n, each in enumerate(listed):
-                if each.pop("mask") is not None:
-                    arrays[f"mask_{n}"] = np.packbits(detections[n].mask)  # type: ignore[arg-type] # is not None
+                mask = each.pop("mask")
+                if mask is not None:
+                    arrays[f"mask_{n}"] = mask
         try:
             np.savez_compressed(self._file(len(self._frames)), **arrays)
         except OSError as error:
@@ -170,7 +171,7 @@ class BagSource:
         with np.load(self._file(number), allow_pickle=False) as kept:
             frame = RgbdFrame(kept["rgb"], kept["depth"], **fields)
             detections = None if listed is None else tuple(
-                Detection(**each, mask=_unpacked(kept[f"mask_{n}"], frame) if f"mask_{n}" in kept else None)
+                Detection(**each, mask=kept.get(f"mask_{n}"))
                 for n, each in enumerate(listed)
             )  # fmt: skip
         return FrameToLabel(frame, detections if self._with_detections else None, frame.base_T_camera)
@@ -187,11 +188,6 @@ class BagSource:
 
 
 LabelSource = FolderSource | BagSource
-
-
-def _unpacked(bits: Any, frame: RgbdFrame) -> Any:
-    shape = frame.depth.shape
-    return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
 
 
 def _complete(

@@ -145,7 +145,8 @@ def make_batch(
         meant = [(n, one) for n, one in enumerate(sample.objects, 1) if phrase.names(one)]
         for n, one in meant:
             if n not in learnt[b]:
-                _say_nothing(heat[q], one)
+                x0, y0, x1, y1 = (int(v) // STRIDE for v in one.box_xyxy)
+                heat[q, y0 : y1 + 1, x0 : x1 + 1] = -1.0  # nothing is said there
         centres = [(n, one, _paint(heat[q], box[q], weight[q], one)) for n, one in meant if n in learnt[b]]
         masks += [((q, *cell, b), one, _coarse(sample.numbers == n)) for n, one, cell in centres[:_INSTANCES]]
     pixels = np.stack([sample.rgb for sample in samples]).transpose(0, 3, 1, 2).astype(np.float32)
@@ -269,11 +270,6 @@ def _paint(heat: Floats, box: Floats, weight: Floats, one: Labelled) -> tuple[in
     box[:, ys, xs] = np.concatenate([[cx - (xs + 0.5), cy - (ys + 0.5)], sides])
     weight[ys, xs] = bell[ys, xs] / bell[ys, xs].sum()
     return row, column
-
-
-def _say_nothing(heat: Floats, one: Labelled) -> None:
-    x0, y0, x1, y1 = (int(v) // STRIDE for v in one.box_xyxy)
-    heat[y0 : y1 + 1, x0 : x1 + 1] = -1.0
 
 
 def _coarse(mask: npt.NDArray[np.bool_]) -> Floats:

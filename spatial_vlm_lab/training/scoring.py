@@ -218,9 +218,6 @@ def _match(
         if wanted[best]:
             hits.append(Hit(float(answer.scores[n]), (own, rival), 1.0))
             if answer.masks:
-                masks.append(_agreement(answer.masks[n], sample.numbers == meant[best][0]))
+                mask, truth_mask = answer.masks[n], sample.numbers == meant[best][0]
+                masks.append(float((mask & truth_mask).sum() / max(int((mask | truth_mask).sum()), 1)))
     return hits, sum(wanted), masks
-
-
-def _agreement(mask: Mask, truth: Mask) -> float:
-    return float((mask & truth).sum() / max(int((mask | truth).sum()), 1))

@@ -46,7 +46,7 @@ from spatial_vlm_ros.errors import (
     StoreError,
 )
 
-pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
 
 KEY, NOTES = "0" * 40, ("the bag's end is damaged",)
@@ -85,15 +85,11 @@ def test_what_is_no_row_is_refused(rows: list[Row], words: str) -> None:
         made(rows)
 
 
-def merged(path: Path) -> list[Row]:
-    return pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()  # type: ignore[no-any-return]
-
-
 def test_parts_merge_into_one_file_in_their_order(tmp_path: Path) -> None:
     parts, paths = [ROWS, [], ROWS[::-1]], [tmp_path / "rows.parquet", tmp_path / "again.parquet"]
     for path in paths:
         assert write_merged(path, iter(parts), fields_of([*ROWS, *ROWS]), {"configuration": "c"}) == 4
-        assert merged(path) == [*ROWS, *ROWS[::-1]]
+        assert parquet.read_table(path).to_pylist() == [*ROWS, *ROWS[::-1]]
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
@@ -285,7 +281,7 @@ def test_rows_are_in_the_order_of_the_plan(tmp_path: Path) -> None:
     assert (done.is_whole, done.summary()) == (True, "all 8 cases were evaluated")
     words = [f"f{n:03}: case {k}" for n in range(4) for k in range(2)]
     assert [row["instruction"] for row in run_rows(tmp_path)] == words
-    assert [row["instruction"] for row in merged(tmp_path / "rows.parquet")] == words
+    assert [row["instruction"] for row in parquet.read_table(tmp_path / "rows.parquet").to_pylist()] == words
 
 
 def test_a_shard_that_cannot_be_evaluated_costs_itself_alone_and_every_outcome_is_seen(tmp_path: Path) -> None:

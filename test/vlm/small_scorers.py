@@ -30,8 +30,9 @@ ENCODERS: dict[str, tuple[Any, dict[str, bool]]] = {
 
 
 def vision_config(
-    kind: str, hidden_size: int, layers: int, heads: int, image_size: int, patch_size: int, wide: int | None = None
-) -> Any:
+    kind: str, hidden_size: int = 32, layers: int = 3, heads: int = 2, image_size: int = 32, patch_size: int = 8,
+    wide: int | None = None,
+) -> Any:  # fmt: skip
     model, without = ENCODERS[kind]
     return model.config_class(
         hidden_size=hidden_size, num_hidden_layers=layers, num_attention_heads=heads, image_size=image_size,

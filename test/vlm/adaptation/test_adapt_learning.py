@@ -57,12 +57,13 @@ def scores(scorer: CandidateScorer) -> list[float]:
     return [value for one in tiny_bases.LESSONS[:2] for value in scorer.scores(one.rgb, one.question, one.choices)]
 
 
-def trained(made: PreparedModel, settings: AdaptSettings, folder: Path) -> list[float]:
-    losses: list[float] = []
-    scorer = tiny_bases.scorer_of(made)
+def trained(
+    made: PreparedModel, settings: AdaptSettings, folder: Path, scorer: CandidateScorer | None = None, count: int = 3
+) -> list[float]:
+    losses, scorer = list[float](), scorer or tiny_bases.scorer_of(made)
 
     def learn(_: int) -> float:
-        losses.append(learnt(scorer, tiny_bases.LESSONS, 2))
+        losses.append(learnt(scorer, tiny_bases.LESSONS[:count], count - 1))
         return losses[-1]
 
     assert AdaptRun((made.first, made.second), settings, {}, folder).train(learn)
@@ -122,13 +123,8 @@ def test_other_classes_take_what_applies_to_them(tmp_path: Path, kind: str, fiel
     base, template = tiny_bases.base_folder(tmp_path / "base", kind), PALIGEMMA if kind == "paligemma" else ""
     settings = AdaptSettings(**fields, steps=8, rate=0.02)
     made = prepare(*load_base(base, tiny_bases.CPU, torch.float32), base, settings)
-    scorer, losses = CandidateScorer(made.model, made.processor, template), list[float]()
-
-    def learn(_: int) -> float:
-        losses.append(learnt(scorer, tiny_bases.LESSONS[:2], 1))
-        return losses[-1]
-
-    AdaptRun((made.first, made.second), settings, {}, tmp_path).train(learn)
+    scorer = CandidateScorer(made.model, made.processor, template)
+    losses = trained(made, settings, tmp_path, scorer, 2)
     assert losses[-1] < 0.9 * losses[0]
     made.finish()
     expected = scores(scorer)
@@ -286,14 +282,16 @@ class KilledError(Exception):
     """In place of a signal."""
 
 
-def run_of(bases: Path, name: str, folder: Path, stop: int = 99, **more: Any) -> AdaptRun:
+def run_of(bases: Path, name: str, folder: Path, stop: int = 99, told: list[int] | None = None) -> AdaptRun:
     """Train six steps, or until a step at which the process ends; a state every two steps."""
-    made, settings = tiny_bases.prepared(bases, name, steps=6, **more)
+    made, settings = tiny_bases.prepared(bases, name, steps=6)
     scorer = tiny_bases.scorer_of(made)
 
     def learn(step: int) -> float:
         if step == stop:
             raise KilledError
+        if told is not None:
+            told.append(step)
         return learnt(scorer, [tiny_bases.LESSONS[step % len(tiny_bases.LESSONS)]], 1)
 
     run = AdaptRun((made.first, made.second), settings, {"name": name}, folder)
@@ -317,18 +315,9 @@ def test_a_killed_run_ends_as_an_unbroken_one(bases: Path, tmp_path: Path, name:
     whole = weights(run_of(bases, name, tmp_path / "whole"))
     with pytest.raises(KilledError):
         run_of(bases, name, tmp_path / "killed", stop)
-    told = []
-    made, settings = tiny_bases.prepared(bases, name, steps=6)
-    again = AdaptRun((made.first, made.second), settings, {"name": name}, tmp_path / "killed")
-    assert again.progress.step == stop - stop % 2  # what was learnt since the last state alone is learnt again
-    scorer = tiny_bases.scorer_of(made)
-
-    def learn(step: int) -> float:
-        told.append(step)
-        return learnt(scorer, [tiny_bases.LESSONS[step % len(tiny_bases.LESSONS)]], 1)
-
-    assert again.train(learn, every=2)
-    assert told == list(range(stop - stop % 2, 6))
+    told: list[int] = []
+    again = run_of(bases, name, tmp_path / "killed", told=told)
+    assert told == list(range(stop - stop % 2, 6))  # what was learnt since the last state alone is learnt again
     for key, value in weights(again).items():
         assert torch.allclose(value, whole[key], atol=1e-7), key
     assert [step for step, _ in again.progress.losses] == [2, 4, 6]

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("compact_cases")
 import compact_cases as cases
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from spatial_vlm_lab.sim.training_frames import vocabulary
 from spatial_vlm_lab.training.batches import (
@@ -248,37 +247,30 @@ def test_bfloat16_learns_nearly_the_same_with_weights_in_float32(tmp_path: Path)
     assert {value.dtype for value in short.model.state_dict().values()} == {torch.float32, torch.int64}
 
 
-def in_four_files(state: Path, folder: Path) -> None:
-    """The state of a run in the form of earlier versions."""
-    with safe_open(state, "pt") as opened:
-        notes = opened.metadata()
-    progress, files = json.loads(notes["progress"]), {"model": {}, "optimizer": {}}
-    for name, value in load_file(state).items():
-        kind, _, rest = name.partition(".")
-        files.setdefault(kind, {})[rest.replace(".", "/") if kind == "optimizer" else rest or "torch"] = value
-    folder.mkdir()
-    for kind, tensors in files.items():
-        save_file(tensors, folder / f"{kind}.safetensors")
-    former = {"step": progress["step"], "settings": json.loads(notes["identity"]), "best": progress["best"]}
-    (folder / "progress.json").write_text(json.dumps(former))
+def in_four_files(run: TrainingRun, folder: Path) -> None:
+    """Write the state of a run as earlier versions did."""
+    folder.mkdir(parents=True)
+    moments = run._optimizer.state_dict()["state"]
+    moments = {f"{number}/{name}": value for number, state in moments.items() for name, value in state.items()}
+    files = {"model": run.model.state_dict(), "optimizer": moments, "random": {"torch": torch.get_rng_state()}}
+    for name, tensors in files.items():
+        save_file(tensors, folder / f"{name}.safetensors")
+    told = {"step": run.progress.step, "settings": json.loads(run._identity), "best": run.progress.best}
+    (folder / "progress.json").write_text(json.dumps(told))
 
 
 def test_checkpoints_of_earlier_versions_go_on_and_damage_is_refused(tmp_path: Path) -> None:
     current, folder = run(tmp_path / "new"), tmp_path / "former" / "checkpoint"
     current.one_step(batches().batch(0))
     current.save()
-    state = tmp_path / "new" / "checkpoint" / "state.safetensors"
-    folder.parent.mkdir()
-    in_four_files(state, folder.with_name("checkpoint.old"))  # one was interrupted between two renames
-    for begun in (current, run(tmp_path / "former")):
-        assert begun.progress.step == 1
-        begun.one_step(batches().batch(1))
+    in_four_files(current, folder.with_name("checkpoint.old"))  # one was interrupted between two renames
     again = run(tmp_path / "former")
-    again.one_step(batches().batch(1))
+    assert again.progress.step == 1
+    for one in (current, again):
+        one.one_step(batches().batch(1))
     weights, others = current.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
-    names = ("model.safetensors", "optimizer.safetensors", "progress.json", "random.safetensors")
-    for path in (state, *(folder / name for name in names)):
+    for path in (*folder.iterdir(), tmp_path / "new" / "checkpoint" / "state.safetensors"):
         whole = path.read_bytes()
         path.write_bytes(b"\x80\x04damaged")
         with pytest.raises(FileError, match="train again"):

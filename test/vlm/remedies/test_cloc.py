@@ -27,22 +27,15 @@ from spatial_vlm_lab.adaptation import models, regions
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import parts_of
-from spatial_vlm_ros.vlm.remedies.features import (
-    NAME,
-    checked_layers,
-    multilayer_config,
-    put_layers,
-)
+from spatial_vlm_ros.vlm.remedies.features import NAME, checked_layers, multilayer_config, put_layers
 from spatial_vlm_ros.vlm.remedies.marking import mark
 
 TABLES = tables(__file__)
 
-ENCODER_SIZES = {"hidden_size": 32, "layers": 3, "heads": 2, "image_size": 32, "patch_size": 8}
 
-
-def swapped(kind: str, **sizes: int) -> LlavaForConditionalGeneration:
+def swapped(kind: str) -> LlavaForConditionalGeneration:
     torch.manual_seed(0)
-    config = models.with_encoder(small_vlm("llava").config, vision_config(kind, **{**ENCODER_SIZES, **sizes}))
+    config = models.with_encoder(small_vlm("llava").config, vision_config(kind))
     return LlavaForConditionalGeneration(config).eval()
 
 
@@ -73,10 +66,10 @@ def test_each_encoder_answers_from_every_patch_and_no_class_token_and_is_saved(k
 
 @pytest.mark.parametrize("size", [(224, 14), (256, 14), (336, 14), (256, 16)])
 def test_the_number_of_image_tokens_is_the_same_for_all(size: tuple[int, int]) -> None:
-    configs = [vision_config(kind, 32, 1, 2, *size) for kind in ENCODERS]
     pixels = torch.zeros(1, 3, size[0], size[0])
-    for config in configs:
-        model = LlavaForConditionalGeneration(models.with_encoder(small_vlm("llava").config, config))
+    for kind in ENCODERS:
+        config = models.with_encoder(small_vlm("llava").config, vision_config(kind, 32, 1, 2, *size))
+        model = LlavaForConditionalGeneration(config)
         with torch.no_grad():
             features = model.model.get_image_features(pixels).pooler_output[0]
         assert len(features) == model.config.image_seq_length == (size[0] // size[1]) ** 2
@@ -85,7 +78,7 @@ def test_the_number_of_image_tokens_is_the_same_for_all(size: tuple[int, int]) -
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_everything_but_the_encoder_is_fixed(kind: str) -> None:
     base = small_vlm("llava").config
-    changed = models.with_encoder(base, vision_config(kind, **ENCODER_SIZES)).to_dict()
+    changed = models.with_encoder(base, vision_config(kind)).to_dict()
     before = base.to_dict()
     differ = {name for name in before if before[name] != changed[name]}
     assert differ <= {"vision_config", "vision_feature_select_strategy", "image_seq_length"}
@@ -112,12 +105,12 @@ def test_the_naflex_class_cannot_be_used_in_llava() -> None:
 def test_configurations_that_do_not_fit_are_refused() -> None:
     base = small_vlm("llava").config
     with pytest.raises(ModelError, match=r"qwen3_vl.*not of the class llava"):
-        models.with_encoder(small_vlm("qwen3_vl").config, vision_config("clip", **ENCODER_SIZES))
+        models.with_encoder(small_vlm("qwen3_vl").config, vision_config("clip"))
     with pytest.raises(ModelError, match=r"bert.*class token"):
         models.select_strategy(BertConfig())
     base.vision_feature_layer = [1, 4]
     with pytest.raises(ModelError, match=r"3 layers do not have the vision_feature_layer \[1, 4\]"):
-        models.with_encoder(base, vision_config("siglip", **ENCODER_SIZES))
+        models.with_encoder(base, vision_config("siglip"))
     assert isinstance(base.vision_config, CLIPVisionConfig)
 
 
