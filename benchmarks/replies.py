@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, to_pixels
 from spatial_vlm_ros.perception.replies import BEYOND, NamedObject, ReplyError, parse_reply
@@ -237,7 +237,6 @@ def main() -> int:
     faults = {"crashes": found.crashes, "unsound": found.unsound, "invented": found.invented}
     counts = {"read": found.read, "refused": found.refused, **{kind: len(those) for kind, those in faults.items()}}
     slowest = round(found.slowest_ms, 3)
-    table("damaged replies", ("replies", *counts, "slowest ms"), [(found.n, *counts.values(), slowest)])
     for kind, replies in faults.items():
         for reply in replies[:10]:
             print(f"{kind}: {reply!a}")

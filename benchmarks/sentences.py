@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 from benchmarks.parsing import sentence
 from benchmarks.sentence_faults import SLOWEST_MS, judge_answer
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
@@ -231,9 +231,7 @@ def main() -> int:
         "answers_99_ms": round(answers[int(0.99 * len(answers))], 3),
         "answers_slowest_ms": round(answers[-1], 3),
     }
-    table("damaged sentences", ("sentences", *read), [(found.n, *read.values())])
     wrong = len(found.wrong_answers)
-    table(f"asked of scenes of up to {OBJECTS} objects", (*asked, "wrong or slow"), [(*asked.values(), wrong)])
     for kind, those in faults.items():
         for words in those[:10]:
             print(f"{kind}: {words!a}")
