@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import arguments, share, write
+from benchmarks.harness import arguments, finish, share, show
 from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -189,7 +189,7 @@ def _ordered(one: View, label: str, group: Sequence[Body]) -> Iterator[Question]
         yield Question("ordinal", f"take the second {label} from the left", Status.OK, group[rank[1]].id)
 
 
-def measure(views: Sequence[View], show: bool = False) -> dict[str, Any]:
+def measure(views: Sequence[View], told: bool = False) -> dict[str, Any]:
     """Measure scores and pose errors."""
     resolver, config = Resolver(), ResolverConfig()
     good: dict[str, list[bool]] = defaultdict(list)
@@ -200,7 +200,7 @@ def measure(views: Sequence[View], show: bool = False) -> dict[str, Any]:
             answer = resolver.resolve(one.frame, question.instruction, one.detections)
             right = answer.status is question.status and question.id in (None, answer.target and answer.target.id)
             good[question.kind].append(right)
-            if show and not right:
+            if told and not right:
                 print(f"seed {one.seed} {question} got {answer.status.value} {answer.message} {answer.candidates[:2]}")
             answerable += question.status is Status.OK
             refusals += question.status is not Status.OK
@@ -239,14 +239,11 @@ def main() -> None:
     given = arguments(__doc__, seeds=200, development=False)
     first = 0 if given.development else FIRST_SEED
     seeds = range(first, first + given.seeds)
-    found = measure([view(seed) for seed in seeds], show=given.development)
-    shares = {name: found[name] for name in ("as_expected", "right_of_answers", "coverage", "pose_on_refusal")}
-    for kind, one in {**shares, **found["by_kind"]}.items():
-        print(f"  {kind:18} {one['k']:5d}/{one['n']:<5d} {one['low']:.1%} to {one['high']:.1%}")
-    for name, error in found["pose_error_mm"].items():
-        print(f"  {name:18} n {error['n']:5d}  median {error['median']:5.1f} mm  p95 {error['p95']:5.1f} mm")
-    if not given.development:
-        write("accuracy", {"seeds": [seeds.start, seeds.stop], **found}, ())
+    found = measure([view(seed) for seed in seeds], told=given.development)
+    if given.development:
+        show("accuracy", found)
+    else:
+        finish("accuracy", {"seeds": [seeds.start, seeds.stop], **found}, ())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import Claim, arguments, finish, spreads, table
+from benchmarks.harness import Claim, arguments, finish, spreads
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm_model
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
@@ -120,11 +120,6 @@ def main() -> int:
         robot = arm_model(given.urdf, given.srdf, given.group, given.end_effector, **named)
         title, asked = f"arm_planning_{robot.name}", {robot.name: (robot, Path(given.urdf), Path(given.srdf))}
     found = {name: measure(name, *arm, given.n) for name, arm in asked.items()}
-    for name, one in found.items():
-        print(f"{name}: {one['outcomes']}, {one['motions_with_a_collision']} with a collision in "
-              f"{one['checked_moments']} moments")  # fmt: skip
-    rows = [(f"{name}, {what}", *one[what].values()) for name, one in found.items() for what in TIMES]
-    table(f"{given.n} random goals for each arm among {BOXES} boxes", ("", "p50", "p95", "most", "n"), rows)
     hit = sum(one["motions_with_a_collision"] for one in found.values())
     claim = Claim("motions with a collision that MuJoCo finds", hit, 0, "motions")
     setting = {"tasks": given.n, "boxes": BOXES, "first_seed": FIRST_SEED, "time_limit_s": TIME_LIMIT,

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.arm_reach import TABLES, MakersTable, reaches, within_reach
 from benchmarks.arm_stack import Picking, Stack, StackError, log_folder
-from benchmarks.harness import Claim, arguments, finish, spreads, table, write
+from benchmarks.harness import Claim, arguments, finish, spreads, write
 from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
 from spatial_vlm_ros.types.proportions import wilson
 
@@ -238,11 +238,6 @@ def main() -> int:
         if stack is not None:
             stack.close()
     measured, claims = keep(records, faults, setting)
-    rows = [(name, *spread.values()) for name, spread in measured["times"].items()]
-    table("seconds and forces", ("", "p50", "p95", "most", "n"), rows)
-    rows = [(k, str(v)) for k, v in measured.items() if k not in ("records", "times", "setting", "failures")]
-    table(f"{measured['setting']['worlds']} worlds from seed {first}", ("", ""), rows)
-    table("failures", ("seed", "reason", "words"), measured["failures"])
     return finish(title_of(setting), measured, claims)
 
 

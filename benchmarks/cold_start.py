@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, alternate, arguments, finish, table
+from benchmarks.harness import Claim, alternate, arguments, finish
 from benchmarks.scenes import camera, tabletop
 
 IMPORTS = {
@@ -163,19 +163,13 @@ def main() -> int:
     timed = alternate({name: partial(interpreter, code) for name, code in IMPORTS.items()}, rounds, 2)
     base = timed["nothing"].median_ms
     imports = {name: {**time.summary(), "ratio": round(time.median_ms / base, 2)} for name, time in timed.items()}
-    header = ("what", "median ms", "p95 ms", "n", "time / nothing")
-    table("a fresh interpreter that imports", header, [(name, *row.values()) for name, row in imports.items()])
     times = {name: np.array(pairs) * 1e3 for name, pairs in first_answers(processes).items()}
     wall, cpu = ({name: round(float(np.median(ms[:, k])), 2) for name, ms in times.items()} for k in (0, 1))
     p95 = {name: round(float(np.percentile(ms[:, 0], 95)), 2) for name, ms in times.items()}
-    header = ("what", "median ms", "p95 ms", "median ms of the processor")
-    table("a fresh process", header, [(name, wall[name], p95[name], cpu[name]) for name in times])
     claims = [Claim("import spatial_vlm_ros, whole interpreter", timed["spatial_vlm_ros"].median_ms / 1e3, 0.2, "s")]
     memory: dict[str, Any] | None = None
     if Path("/proc/self/smaps_rollup").exists():
         memory = private_memory(min(MEMORY_RUNS, rounds))
-        title = f"private memory of a process that resolves one 640x480 frame ({memory['status']})"
-        table(title, ("after", "MB"), [(name, memory[name]) for name in STAGES])
         claims.append(Claim("private memory after one 640x480 frame", memory["resolved"], 200.0, "MB"))
     else:
         print("\nprivate memory is not measured: /proc/self/smaps_rollup exists on Linux only")

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import REPETITIONS, Claim, alternate, arguments, finish, share, table
+from benchmarks.harness import REPETITIONS, Claim, alternate, arguments, finish, share, show
 from benchmarks.simulator import Outcome, questions
 from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros import Resolver
@@ -182,20 +182,12 @@ def main() -> int:
         run = partial(one_world, model=model, withheld=split.held_out_pairs)
         outcomes = [o for some in pool.map(run, seeds, chunksize=4) for o in some]
     score = {str(mass): scores([o for o in outcomes if o.mass == mass]) for mass in MASSES}
-    flat = [
-        (mass, part, name, v) for mass, parts in score.items() for part, vs in parts.items() for name, v in vs.items()
-    ]
-    rows = [
-        (mass, f"{part}: {name}", *(v[c] for c in ("k", "n", "share", "low", "high"))) for mass, part, name, v in flat
-    ]
-    table("compact: questions", ("mass", "what", "k", "n", "share", "low", "high"), rows)
     if options.first_seed != split.test.first:
+        show("compact", score)
         print(*(o.text for o in outcomes if not o.right and o.mass == CHOSEN), sep="\n")
         return 0
     chosen = score[str(CHOSEN)]["pairs_shown"]
     measured = speed(model, options.repetitions)
-    table("compact: time", ("phrases", "median ms", "p95 ms"),
-          [(name, t["median_ms"], t["p95_ms"]) for name, t in measured["times"].items()])  # fmt: skip
     claims = [
         Claim("right, of answers", 100 * chosen["right_of_answers"]["share"], 95, "%", least=True),
         Claim("answered, of questions with an answer", 100 * chosen["answered"]["share"], 75, "%", least=True),

@@ -21,10 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy import FIRST_SEED, questions, view
-from benchmarks.harness import arguments, finish, table
+from benchmarks.harness import arguments, finish
 from spatial_vlm_ros import Detection, Resolver, RgbdFrame, Status
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
-from spatial_vlm_ros.types.proportions import wilson
 
 SEEDS = 30
 Asked = tuple[RgbdFrame, tuple[Detection, ...], list[tuple[str, Status, str | None]]]
@@ -98,15 +97,6 @@ def main() -> int:
     """Measure and write benchmarks/results/detection_forms.json, for a folder detection_forms_FOLDER.json."""
     given = arguments(__doc__, frames=Path, seeds=SEEDS)
     counts = measure(folders(given.frames) if given.frames else tabletops(given.seeds))
-    rows = []
-    for name, counted in counts.items():
-        right, wrong, needless = (counted.get(kind, 0) for kind in ("right", "wrong", "needlessly refused"))
-        refusals = counted.get("rightly refused", 0), counted.get("answered where it must refuse", 0)
-        due = right + wrong + needless
-        shares = wilson(wrong, due), wilson(needless, due), wilson(refusals[1], sum(refusals))
-        rows.append((name, *(f"{s.k}/{s.n}, {s.low:.1%} to {s.high:.1%}" for s in shares)))
-    header = ("condition", "wrong", "needlessly refused", "answered where it must refuse")
-    table("answers by what is given", header, rows)
     if given.frames:
         name = given.frames.resolve().name
         return finish(f"detection_forms_{name}", {"scenes": name, "answers": counts}, ())

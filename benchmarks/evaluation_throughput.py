@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.harness import Claim, alternate, arguments, finish, table
+from benchmarks.harness import Claim, alternate, arguments, finish
 from benchmarks.scenes import camera, tabletop
 from spatial_vlm_lab.engine.engines import Engine, LocalEngine
 from spatial_vlm_lab.engine.evaluate_cases import CaseTask, plan_cases, run_configuration
@@ -164,12 +164,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         speed = throughput(Path(name), given.frames, given.repetitions)
         pair = efficiency(Path(name), max(2, given.frames // 6)) if given.workers == 2 else {}
-    table(
-        f"a bag of {given.frames} images, {OBJECTS} detections",
-        ("step", "wall ms / image", "CPU ms / image"),
-        [(name, *step.values()) for name, step in speed.items()],
-    )
-    table("two workers", ("what", "value"), pair.items())
     claims = [
         Claim(f"efficiency of two workers, {name}", pair[f"{name} efficiency"], 0.8, "x", least=True)
         for name in ("local", "ray")

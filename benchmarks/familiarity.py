@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish, table
+from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish
 from spatial_vlm_lab.sim.training_frames import training_frames
 from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
@@ -113,11 +113,6 @@ def main() -> int:
     if folders := frames_of(REAL_FRAMES):
         given, right = confident_boxes(load(threads="1", unfamiliar="answer"), folders)
         results["confident boxes on real frames"] = {"given": given, "right": right}
-    rows = [(kind, *values["refused"].values(), *values["distances"].values())
-            for kind, values in results["simulated"].items()]  # fmt: skip
-    rows += [(name, *results[name]["caught"].values(), *results[name]["distances"].values())
-             for name in ("real", "other renderers") if name in results]  # fmt: skip
-    table("familiarity", ("images", *dataclasses.asdict(wilson(1, 1)), "least", "median", "greatest"), rows)
     return finish("familiarity", results, claims)
 
 

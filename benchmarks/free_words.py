@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.accuracy import Question, View, questions, view
 from benchmarks.detection_forms import as_point
-from benchmarks.harness import arguments, finish, table
+from benchmarks.harness import arguments, finish
 from spatial_vlm_ros import Detection, Resolver, Status
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.replies import NamedObject
@@ -31,7 +31,6 @@ from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Box
 from spatial_vlm_ros.sim.tabletop import Body, look_at, render
 from spatial_vlm_ros.types import Rgb, RgbdFrame
-from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 650_000
 JITTER = 0.04  # share of the box's size
@@ -161,27 +160,8 @@ def main() -> int:
     views = [view(seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
     counts, errors = measure(views)
     parts = answered_parts(views)
-    rows = []
-    for key, counted in counts.items():
-        share = wilson(counted.get("OK", 0), sum(counted.values()))
-        rest = ", ".join(f"{name} {n}" for name, n in sorted(counted.items()) if name != "OK")
-        rows.append((*key.split(" | "), f"{share.k}/{share.n}, {share.low:.1%} to {share.high:.1%}", rest))
-    table("free words", ("detected", "the words say", "pointed at", "answered", "refused"), rows)
-    table(
-        "boxes around parts, not detected",
-        ("pointed at", "answered", "statuses"),
-        [
-            (
-                name,
-                f"{counted.get('OK', 0)}/{sum(counted.values())}",
-                str({k: n for k, n in counted.items() if k != "OK"}),
-            )
-            for name, counted in parts.items()
-        ],
-    )
     found = np.array(errors or [np.nan])
     quantiles = {name: float(np.quantile(found, q)) for name, q in (("median", 0.5), ("p95", 0.95))}
-    print(f"\nobjects that no detector has found: {len(errors)}, metres off: {quantiles}")
     figures = {"seeds": seeds, "statuses": counts, "parts": parts, "added": len(errors), "error_m": quantiles}
     return finish("free_words", figures, ())
 

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 from spatial_vlm_ros.errors import SpatialVlmError, StaleInputError
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND, FrameAssembler
@@ -187,14 +187,6 @@ def main() -> int:
         measured["settings"][setting] = listed
         stale += sum(entry["stale"] for entry in listed)
         total += sum(entry["trials"] for entry in listed)
-        header = ("offset [s]", "latency [s]", "n", "answered", "stale", "baseline stale", "waited median", "p90 [s]")
-        rows = [
-            (e["offset_s"], e["latency_s"], e["trials"], e["ends"].get("OK", 0), e["stale"], e["baseline_stale"],
-             "-" if e["waited_median_s"] is None else e["waited_median_s"],
-             "-" if e["waited_p90_s"] is None else e["waited_p90_s"])
-            for e in listed
-        ]  # fmt: skip
-        table(f"freshness: {setting}", header, rows)
     measured["trials"] = total
     return finish("freshness", measured, [Claim("answers from before the request", stale, 0, "answers")])
 

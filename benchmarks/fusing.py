@@ -25,7 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 from benchmarks.simulator import CLEARLY_NOT, Question, questions, well_seen
 from spatial_vlm_lab.sim.raised_worlds import raised_camera, raised_view, raised_world
 from spatial_vlm_ros import Detection, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
@@ -243,29 +243,21 @@ def main() -> int:
     groups: dict[tuple[str, str], list[FusedOutcome]] = defaultdict(list)
     for one in outcomes:
         groups[one.depth, one.rival].append(one)
-    rows, figures, more = [], {}, 0
+    figures, more = {}, 0
     for (depth, rival), group in groups.items():
         answerable = [one for one in group if one.answerable]
         right, wrong = (
             wilson(sum(one.outcome == name for one in group), len(of))
             for name, of in (("right", answerable), ("wrong", group))
         )
-        reached = curve(group)
         figures[f"{depth}, {rival}"] = {
-            "right": asdict(right), "wrong": asdict(wrong), "area": area(group), "curve": reached,
+            "right": asdict(right), "wrong": asdict(wrong), "area": area(group), "curve": curve(group),
         }  # fmt: skip
-        coverage = f"{reached[-1][0]:.1%}" if reached else "0.0%"
-        rows.append((
-            depth, rival, f"{right.k}/{right.n}", f"{right.low:.1%} to {right.high:.1%}", f"{wrong.k}/{wrong.n}",
-            f"{wrong.low:.1%} to {wrong.high:.1%}", coverage, f"{area(group):.4f}",
-        ))  # fmt: skip
         if rival == "fused":
             before = {one.question: one.outcome for one in groups[depth, "measurement"]}
             more += sum(one.outcome == "wrong" and before[one.question] != "wrong" for one in group)
-    header = ("depth", "by", "right", "", "wrong", "", "coverage", "area")
     kind = "raised worlds" if given.raised else "settled tabletops"
     source = f"cases of {given.frames.name}" if given.frames else f"relations in {kind}"
-    table(source, header, rows)
     claim = Claim("answers that fusing made wrong", more, 0, "answers")
     seeds_of = {} if given.frames else {"first_seed": given.first_seed, "seeds": given.seeds}
     name = "fusing_on_frames" if given.frames else "fusing_raised" if given.raised else "fusing"

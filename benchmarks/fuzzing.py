@@ -19,11 +19,10 @@ import logging
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 
 OUT = Path("out/fuzzing")
 REGRESSIONS = Path(__file__).resolve().parents[1] / "test" / "language" / "regressions"
@@ -151,22 +150,14 @@ def main() -> int:
         return 2
     prepare()
     (OUT / "counts.json").unlink(missing_ok=True)
-    start = time.perf_counter()
     child = [sys.executable, "-m", "benchmarks.fuzzing", "--child", "--minutes", str(minutes), "--seed", str(seed),
              "--answer-every", str(answer_every)]  # fmt: skip
     code = subprocess.run(child, check=False).returncode
-    took = time.perf_counter() - start
     path = OUT / "counts.json"
     counts = {"sentences": 0, "readable": 0, "answered": 0, "slowest_ms": 0.0}
     counts |= json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     corpus = sum(1 for _ in (OUT / "corpus").iterdir())
     wrong = list(faults_again((OUT / "found").glob("*.txt")))
-    table(
-        f"fuzzing for {took / 60:.1f} minutes, seed {seed}: corpus of {corpus} sentences",
-        ("sentences", "readable", "asked of a scene", "faults", "slowest ms, instrumented"),
-        [(*(counts[name] for name in ("sentences", "readable", "answered")), len(wrong),
-          round(counts["slowest_ms"], 1))],
-    )  # fmt: skip
     for file, why in wrong:
         print(f"{file}: {why}: {file.read_text(encoding='utf-8')[:120]!a}")
     claims = [Claim("faults", len(wrong), 0.0, "sentences"), Claim("exit code of the fuzzer", abs(code), 0.0, "")]

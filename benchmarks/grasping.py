@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import REAL_FRAMES, arguments, table, write
+from benchmarks.harness import REAL_FRAMES, arguments, finish
 from spatial_vlm_ros import load_frame
 from spatial_vlm_ros.errors import GoalError, SpatialVlmError
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -238,22 +238,14 @@ def main() -> int:
     if draw:
         draw.mkdir(parents=True, exist_ok=True)
         write_sheets(tiles, draw)
-    summary = counted(found)
-    table(
-        f"targets of {folder.name} with a grasp",
-        ("hand", "targets", "with grasp", "kinds", "refused"),
-        [(hand, s["targets"], s["with_grasp"], str(s["kinds"]), str(s["refused"])) for hand, s in summary.items()],
-    )
     times = sorted(t.ms for t in found)
     measured = {
         "folder": folder.name,
-        "by_hand": summary,
+        "by_hand": counted(found),
         "ms": {"median": round(times[len(times) // 2], 2), "p95": round(times[int(0.95 * (len(times) - 1))], 2)},
         "targets": [t.row for t in found],
     }
-    print(f"\nscene export and goal: median {measured['ms']['median']} ms, p95 {measured['ms']['p95']} ms")
-    print(f"written to {write('grasping' if folder == REAL_FRAMES else f'grasping_{folder.name}', measured, [])}")
-    return 0
+    return finish("grasping" if folder == REAL_FRAMES else f"grasping_{folder.name}", measured, [])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
@@ -31,6 +32,8 @@ REAL_FRAMES = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parent
 REPETITIONS = 31
 WARM_UP = 3
 CHECK = "--check"
+LISTED = 60  # longest list that is printed as a table
+LONGEST = 100  # characters of a printed value
 _T = TypeVar("_T")
 
 
@@ -235,13 +238,47 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -
 
 
 def _cell(value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    text = "-" if value is None else str(value)
+    if parts := _parts(value):
+        text = ", ".join(f"{name} {_cell(part)}" for name, part in parts.items())
+    elif isinstance(value, Mapping) and value:
+        text = f"{value['k']}/{value['n']}, {value['low']:.1%} to {value['high']:.1%}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def show(title: str, values: Mapping[str, Any]) -> None:
+    """Print JSON-like values in tables; mappings with names in common are rows of one table."""
+    rows = {name: parts for name, value in values.items() if (parts := _parts(value))}
+    single = [(name, value) for name, value in values.items() if name not in rows]
+    if single:
+        table(title, ("", "value"), single)
+    common = {name for name, n in Counter(name for row in rows.values() for name in row).items() if n > 1}
+    alike = {name: row for name, row in rows.items() if common & row.keys() and _is_row(row)}
+    columns = list(dict.fromkeys(name for row in alike.values() for name in row))
+    if alike:
+        table(title, ("", *columns), [(name, *map(row.get, columns)) for name, row in alike.items()])
+    for name in rows:
+        if name not in alike:
+            show(f"{title}, {name}", rows[name])
+
+
+def _parts(value: object) -> Mapping[str, Any] | None:
+    """What a value consists of, by name; None for a share, a longer list and a single value."""
+    if isinstance(value, list) and len(value) <= LISTED and all(isinstance(one, Mapping) for one in value):
+        return {str(number): one for number, one in enumerate(value, 1)}
+    return value if isinstance(value, Mapping) and set(value) != {"k", "n", "share", "low", "high"} else None
+
+
+def _is_row(values: Mapping[str, Any]) -> bool:
+    """Whether there is a single value among them, and none consists of more than single values."""
+    parts = [_parts(value) for value in values.values()]
+    return None in parts and not any(_parts(value) for part in parts if part for value in part.values())
 
 
 def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], results: Path = RESULTS) -> int:
-    """Print the claims, write `results/NAME.json`, and return the exit code.
+    """Print what was measured and the claims, write `results/NAME.json`, and return the exit code.
 
     Args:
         name: name of the benchmark.
@@ -252,6 +289,7 @@ def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], resu
     Returns:
         1 if `--check` was given and a claim was missed, else 0.
     """
+    show(name, measured)
     table(
         f"{name}: claims",
         ("claim", "measured", "target", "unit", ""),

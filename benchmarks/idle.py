@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 from benchmarks.live_graph import PATIENCE, ROOT, Bench, prepare, resolver
 
 RATE = 30.0  # Hz
@@ -56,10 +56,6 @@ def main() -> int:
     prepare()
     measured = [run(seconds, width) for _ in range(rounds)]
     ratios = {name: [shares[name] / shares[BARE_NAME] for shares in measured] for name in NAMES}
-    rows = [(name, *(f"{shares[name] * 100:.1f}" for shares in measured), float(np.median(ratios[name])))
-            for name in NAMES]  # fmt: skip
-    header = ("process", *(f"round {n + 1}" for n in range(rounds)), "times bare (median)")
-    table("processor's time while nobody asks, % of a core", header, rows)
     observer = [shares[WHOLE_NAME] - shares[QUIET_NAME] for shares in measured]
     claims = [Claim("idle resolver against a bare subscriber", float(np.median(ratios[QUIET_NAME])), LIMIT, "times")]
     figures = {

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import REPETITIONS, Claim, Timing, alternate, arguments, finish, table
+from benchmarks.harness import REPETITIONS, Claim, Timing, alternate, arguments, finish
 from benchmarks.scenes import camera, tabletop
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -171,7 +171,6 @@ def main() -> int:
         times = alternate({name: partial(lift, frame, seen.detections) for name, lift in routes.items()}, rounds)
         errors = {name: centre_errors(lift, worlds) for name, lift in routes.items()}
         sizes[wanted] = _summary(seen, times, errors)
-        _show(wanted, sizes[wanted])
     claims = []
     for wanted, size in sizes.items():
         each = size["routes"]
@@ -211,20 +210,6 @@ def _summary(seen: Rendering, times: dict[str, Timing], errors: dict[str, list[f
             for name, time in times.items()
         },
     }
-
-
-def _show(wanted: str, size: dict[str, Any]) -> None:
-    pixels = size["pixels"]
-    table(
-        f"lifting {pixels['masks']} masks of about {wanted} px (median {pixels['median']}, {pixels['least']} to "
-        f"{pixels['most']}) at {LENS.width}x{LENS.height}",
-        ("route", "median ms", "p95 ms", "ms a mask", "time / ours", "centre error mm", "p95 mm", "n"),
-        [
-            (name, r["median_ms"], r["p95_ms"], r["per_mask_ms"], r["ratio"], r["centre_error_mm"]["median"],
-             r["centre_error_mm"]["p95"], r["centre_error_mm"]["n"])
-            for name, r in size["routes"].items()
-        ],
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, Timing, alternate, arguments, finish, table
+from benchmarks.harness import Claim, Timing, alternate, arguments, finish
 from benchmarks.live_graph import SENTENCE, Bench, prepare, resolver
 
 REQUESTS = 150  # the node keeps the last 200 latencies
@@ -31,14 +31,6 @@ def main() -> int:
     prepare()
     latency = {width: measure_latency(width, requests) for width in LIMIT_MS}
     stream = measure_stream(seconds)
-    rows = [(f"{w} px", *(m[k] for k in ("node_p50_ms", "node_p95_ms", "client_p50_ms", "resolve_p50_ms", "ratio")))
-            for w, m in latency.items()]  # fmt: skip
-    table(
-        "latency",
-        ("picture", "node p50", "node p95", "as the client sees it p50", "resolve alone p50", "node / alone"),
-        rows,
-    )
-    table("stream", ("", ""), [(key, value) for key, value in stream.items()])
     claims = [
         *(
             Claim(f"node latency at {w} px wide, p50", latency[w]["node_p50_ms"], limit, "ms")

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import REAL_FRAMES, alternate, arguments, finish, table
+from benchmarks.harness import REAL_FRAMES, alternate, arguments, finish
 from spatial_vlm_ros import Detection, RgbdFrame, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.camera import normalised_axes
@@ -224,8 +224,6 @@ def main() -> int:
             print(f"no frame folders at {folder}; set SPATIAL_VLM_REAL_RGBD")
             continue
         results[name] = found
-        rows = [(key, str(value)) for key, value in found.items() if key != "by_frame"]
-        table(f"obstacles from depth, {name} frames", ("measured", "values"), rows)
     return finish("obstacles", {"sets": results}, []) if results else 1
 
 

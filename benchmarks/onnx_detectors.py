@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 from benchmarks.random_models import save_grounding_dino
 
 FORMATS = ("fp32", "fp16", "int8")
@@ -144,14 +144,6 @@ def main() -> int:
             "wall_s": {"median": round(float(np.median(spent[:, 1])), 3), "least": round(float(spent[:, 1].min()), 3)},
             "peak_mb": round(float(np.median([one[name]["peak_mb"] for one in rounds]))),
         }
-    table(
-        "onnx_detectors: a frame, one thread, random weights",
-        ("detector", "CPU s", "least", "wall s", "peak MB", "n"),
-        [
-            (name, m["cpu_s"]["median"], m["cpu_s"]["least"], m["wall_s"]["median"], m["peak_mb"], m["n"])
-            for name, m in measured.items()
-        ],
-    )
     first = measured[f"{NAMES['owlvit']}, fp32"]["cpu_s"]["median"]
     claims = [
         Claim("Grounding DINO tiny takes so many times OWL-ViT's CPU time, fp32",

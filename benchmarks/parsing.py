@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, arguments, finish, table
+from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, arguments, finish
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.language import parse
 
@@ -150,16 +150,6 @@ def main() -> int:
         }
         for name in rivals
     }
-    table(
-        f"parsing {count} different sentences ({sum(c > 1 for c in counts)} with several readings, "
-        f"{sum(counts)} readings in all); first of a process {first.median_ms:.0f} ms",
-        ("route", "median ms", "p95 ms", "slowest ms", f"all {count:,}, s", "time / ours", "answered"),
-        [
-            (name, r["sentence"]["median_ms"], r["sentence"]["p95_ms"], r["slowest_ms"], r["pass"]["median_ms"] / 1e3,
-             r["ratio"], r["answered"])
-            for name, r in rows.items()
-        ],
-    )  # fmt: skip
     claims = [
         Claim("a sentence, median", per_sentence["ours"].median_ms, 5.0, "ms"),
         Claim("first sentence of a process, median", first.median_ms, FIRST_MS, "ms"),

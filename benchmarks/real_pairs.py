@@ -19,9 +19,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.harness import REAL_FRAMES, arguments, write
+from benchmarks.harness import REAL_FRAMES, arguments, finish
 from spatial_vlm_ros import Detection, Resolver, RgbdFrame, load_frame
-from spatial_vlm_ros.types.proportions import wilson
 
 CLEAR_PIXELS, CLEAR_METRES = 35.0, 0.04
 
@@ -80,14 +79,8 @@ def main() -> int:
             given[expected, status] += 1
             if status != expected:
                 print(f"{folder.name}  {words}: expected {expected}, got {status}")
-    n = sum(given.values())
-    right = wilson(sum(k for (expected, status), k in given.items() if expected == status), n)
-    wrong = wilson(sum(k for (expected, status), k in given.items() if expected != "OK" and status == "OK"), n)
-    print(f"as expected {right.k}/{n} ({right.low:.1%} to {right.high:.1%}); pose where none should be: {wrong.k}")
-    for (expected, status), k in sorted(given.items()):
-        print(f"  expected {expected:22} got {status:22} {k}")
-    write("real_pairs", {"n": n, "confusion": {f"{e} -> {s}": k for (e, s), k in sorted(given.items())}}, ())
-    return 0
+    confusion = {f"{expected} -> {status}": k for (expected, status), k in sorted(given.items())}
+    return finish("real_pairs", {"n": sum(given.values()), "confusion": confusion}, ())
 
 
 if __name__ == "__main__":

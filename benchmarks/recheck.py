@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import recheck_cell
-from benchmarks.harness import Claim, arguments, finish, in_processes, table, write
+from benchmarks.harness import Claim, arguments, finish, in_processes, show, write
 from benchmarks.recheck_cell import PRESSED, Planned, execute, planned, without
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
@@ -212,16 +212,8 @@ def main() -> int:
         keep(found, setting)
         print(f"{records[0]['seed']}: {len(found)} runs", file=sys.stderr, flush=True)
     measured, claims = keep(found, setting)
-    rows = [tuple(r.values()) for r in measured["rows"]]
-    table(f"worlds from seed {first}: {measured['setting']}", COLUMNS, rows)
     wrong = [r for r in measured["records"] if r["said"] == "passed" and not r["safe"]]
-    words = [
-        f"pressed {r['pressed']:.1f} N, {r['others']:.1f} N on {r['on'] or 'nothing'}, "
-        f"{'delivered' if r['delivered'] else 'not delivered'} {r['failure']}"
-        for r in wrong
-    ]
-    lines = [(r["seed"], r["kind"], r["size"], what) for r, what in zip(wrong, words, strict=True)]
-    table("passed, and wrong", ("seed", "change", "by", "what"), lines)
+    show("passed, and wrong", {"runs": wrong})
     return finish("recheck", measured, claims)
 
 

@@ -18,16 +18,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 from benchmarks.judged_pairs import JudgedPair, folder, groups_of, raised, tabletops
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
 from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudge, load
@@ -110,19 +109,6 @@ def contrary_shares(pairs: Sequence[JudgedPair]) -> dict[str, float]:
     return {name: round(float(np.mean(contrary)), 3) for name, contrary in of.items() if contrary}
 
 
-def show(name: str, counted: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print a summary."""
-    rows = []
-    for relation, counts in counted.items():
-        shown = []
-        for truth in ("holds", "fails"):
-            right, of = counts[truth]
-            ends = " to ".join(f"{share:.1%}" for share in counts.get(f"{truth}_95", ()))
-            shown.append(f"{right}/{of}, {ends}" if of else "-")
-        rows.append((relation, f"{counts['none']}/{counts['n']}", *shown))
-    table(f"{name}: right", ("relation", "no opinion", "where it holds", "where it fails"), rows)
-
-
 def main() -> int:
     """Measure and write benchmarks/results/relation_judge.json."""
     given = arguments(__doc__, model="", seeds=0, raised=0, calibrate=0, frames=[Path], write=Path)
@@ -135,8 +121,6 @@ def main() -> int:
         sources["raised worlds"] = raised(judge, FIRST_TEST, given.raised)
     sources.update({path.name: folder(judge, path) for path in given.frames})
     figures = {name: summary(pairs) for name, pairs in sources.items()}
-    for name, counted in figures.items():
-        show(name, counted)
     fitted_on = {path.name: sources[path.name] for path in given.frames}
     if given.calibrate:
         fitted_on["settled tabletops"] = tabletops(judge, FIRST_CALIBRATION, given.calibrate)

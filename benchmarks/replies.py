@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, to_pixels
 from spatial_vlm_ros.perception.replies import BEYOND, NamedObject, ReplyError, parse_reply
@@ -234,20 +234,10 @@ def main() -> int:
     """Measure, print and write."""
     given = arguments(__doc__, n=200_000, seed=0)
     found = soak(given.n, given.seed)
-    table(
-        "damaged replies",
-        ("replies", "read", "refused", "crashes", "unsound", "invented", "slowest ms"),
-        [
-            (
-                found.n,
-                found.read,
-                found.refused,
-                *map(len, (found.crashes, found.unsound, found.invented)),
-                round(found.slowest_ms, 2),
-            )
-        ],
-    )
-    for kind, replies in (("crash", found.crashes), ("unsound", found.unsound), ("invented", found.invented)):
+    faults = {"crashes": found.crashes, "unsound": found.unsound, "invented": found.invented}
+    counts = {"read": found.read, "refused": found.refused, **{kind: len(those) for kind, those in faults.items()}}
+    slowest = round(found.slowest_ms, 3)
+    for kind, replies in faults.items():
         for reply in replies[:10]:
             print(f"{kind}: {reply!a}")
     claims = [
@@ -256,16 +246,8 @@ def main() -> int:
         Claim("invented places", len(found.invented), 0.0, "replies"),
         Claim("slowest reply", found.slowest_ms, SLOWEST_MS, "ms"),
     ]
-    measured = {
-        "setting": {"replies": found.n, "seed": given.seed},
-        "read": found.read,
-        "refused": found.refused,
-        "crashes": len(found.crashes),
-        "unsound": len(found.unsound),
-        "invented": len(found.invented),
-        "slowest_ms": round(found.slowest_ms, 3),
-        "slowest": ascii(found.slowest),
-    }
+    setting = {"replies": found.n, "seed": given.seed}
+    measured = {"setting": setting, **counts, "slowest_ms": slowest, "slowest": ascii(found.slowest)}
     return finish("replies", measured, claims)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, alternate, arguments, finish, table
+from benchmarks.harness import REPETITIONS, WARM_UP, Claim, Timing, alternate, arguments, finish
 from benchmarks.scenes import LABELS, camera, lifted, tabletop
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -139,11 +139,6 @@ def main() -> int:
             rounds,
         )
         counts[str(n)] = _summary(times)
-        table(
-            f"answering among {n} lifted objects, three clauses (sentence: {len(sentence)} readings)",
-            ("route", "median ms", "p95 ms", "time / every pair", "n"),
-            [(name, r["median_ms"], r["p95_ms"], r["ratio"], r["n"]) for name, r in counts[str(n)].items()],
-        )
     steps = whole_resolve(rounds)
     claims = [
         Claim("100 objects, every pair, 3 clauses", counts["100"]["ours, every pair"]["median_ms"], 5.0, "ms"),
@@ -176,11 +171,6 @@ def whole_resolve(rounds: int) -> dict[str, Any]:
     runs = [resolver.resolve(frame, FRAME_INSTRUCTION, seen.detections) for _ in range(WARM_UP + rounds)][WARM_UP:]
     times = {step: Timing(tuple(run.timings_ms[step] / 1e3 for run in runs)) for step in runs[0].timings_ms}
     times["whole"] = Timing(tuple(run.ms / 1e3 for run in runs))
-    table(
-        f"Resolver.resolve, 640x480, {len(seen.detections)} masks given: {runs[0].status.value}",
-        ("step", "median ms", "p95 ms", "n"),
-        [(step, time.median_ms, time.p95_ms, len(runs)) for step, time in times.items()],
-    )
     return {
         "instruction": FRAME_INSTRUCTION,
         "status": runs[0].status.value,

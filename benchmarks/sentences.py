@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 from benchmarks.parsing import sentence
 from benchmarks.sentence_faults import SLOWEST_MS, judge_answer
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
@@ -216,44 +216,35 @@ def main() -> int:
     """Measure, print and write."""
     given = arguments(__doc__, n=100_000, seed=0, asked=0)
     found = soak(given.n, given.seed, given.asked)
-    middle = statistics.median(found.times_ms or [0.0])
-    table(
-        "damaged sentences",
-        ("sentences", "answered", "crashes", "median ms", "slowest ms", "not said again"),
-        [(found.n, found.answered, len(found.crashes), round(middle, 3), round(found.slowest_ms, 1),
-          len(found.unrendered))],
-    )  # fmt: skip
+    faults = {"answer": found.wrong_answers, "crash": found.crashes, "not said again": found.unrendered}
+    read = {
+        "answered": found.answered,
+        "crashes": len(found.crashes),
+        "median_ms": round(statistics.median(found.times_ms or [0.0]), 4),
+        "slowest_ms": round(found.slowest_ms, 3),
+        "not_said_again": len(found.unrendered),
+    }
     answers = sorted(found.answers_ms) or [0.0]
-    late = answers[int(0.99 * len(answers))]
-    table(
-        f"asked of scenes of up to {OBJECTS} objects",
-        ("sentences", "wrong or slow", "median ms", "99 % ms", "slowest ms"),
-        [(len(found.answers_ms), len(found.wrong_answers), round(statistics.median(answers), 1), round(late, 1),
-          round(answers[-1], 1))],
-    )  # fmt: skip
-    for words in found.wrong_answers[:10]:
-        print("answer:", ascii(words))
-    for crash in found.crashes[:10]:
-        print("crash:", crash)
-    for words in found.unrendered[:10]:
-        print("not said again:", words)
+    asked = {
+        "asked": len(answers),
+        "answers_median_ms": round(statistics.median(answers), 3),
+        "answers_99_ms": round(answers[int(0.99 * len(answers))], 3),
+        "answers_slowest_ms": round(answers[-1], 3),
+    }
+    wrong = len(found.wrong_answers)
+    for kind, those in faults.items():
+        for words in those[:10]:
+            print(f"{kind}: {words!a}")
     claims = [
         Claim("crashes", len(found.crashes), 0.0, "sentences"),
         Claim("slowest sentence", found.slowest_ms, SLOWEST_MS, "ms"),
-        Claim("wrong or slow answers", len(found.wrong_answers), 0.0, "sentences"),
+        Claim("wrong or slow answers", wrong, 0.0, "sentences"),
     ]
     measured = {
         "setting": {"sentences": found.n, "seed": given.seed},
-        "answered": found.answered,
-        "crashes": len(found.crashes),
-        "slowest_ms": round(found.slowest_ms, 3),
+        **read,
         "slowest": found.slowest,
-        "median_ms": round(middle, 4),
-        "not_said_again": len(found.unrendered),
-        "asked": len(answers),
-        "answers_median_ms": round(statistics.median(answers), 3),
-        "answers_99_ms": round(late, 3),
-        "answers_slowest_ms": round(answers[-1], 3),
+        **asked,
         "wrong_answers": [ascii(words) for words in found.wrong_answers[:100]],
     }
     return finish("sentences", measured, claims)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, share, table
+from benchmarks.harness import Claim, arguments, finish, share, show
 from spatial_vlm_ros import Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.cameras import VGA
@@ -226,24 +226,6 @@ def _summary(some: Sequence[Measured]) -> dict[str, float]:
     }
 
 
-def report(score: Mapping[str, Any], classes: Mapping[str, Mapping[str, float]]) -> list[Claim]:
-    """Print the tables; returns the claims."""
-    shares = {k: v for k, v in score.items() if k not in ("as_expected_by_kind", "not_as_expected")}
-    rows = [(k, v["k"], v["n"], v["share"], v["low"], v["high"])
-            for k, v in {**shares, **score["as_expected_by_kind"]}.items()]  # fmt: skip
-    table("simulator: questions", ("what", "k", "n", "share", "low", "high"), rows)
-    columns = [c for c in next(iter(classes.values())) if c != "volume_bias_left_mm"]
-    header = ("class", *(c.removesuffix("_mm").replace("volume_", "") for c in columns))
-    table("simulator: errors (mm)", header, [(k, *(v[c] for c in columns)) for k, v in classes.items()])
-    right = score["right_of_all_that_have_an_answer"]["share"]
-    return [
-        Claim("right instance, of all that have an answer", 100 * right, 97, "%", least=True),
-        Claim("right instance, of answers", 100 * score["right_of_answers"]["share"], 97, "%", least=True),
-        Claim("volume centre, median", classes["all"]["volume_median_mm"], 10, "mm"),
-        Claim("volume centre, 95th percentile", classes["all"]["volume_p95_mm"], 30, "mm"),
-    ]
-
-
 def main() -> int:
     """Run and write benchmarks/results/simulator.json."""
     options = arguments(__doc__, seeds=200, jobs=2, development=False)
@@ -253,10 +235,17 @@ def main() -> int:
         results = list(pool.map(one_seed, seeds, chunksize=5))
     score = scores([o for outcomes, _, _ in results for o in outcomes])
     classes = by_class([m for _, measured, _ in results for m in measured])
-    claims = report(score, classes)
     if options.development:
+        show("simulator", {"questions": score, "errors": classes})
         print(*score["not_as_expected"], sep="\n")
         return 0
+    right = score["right_of_all_that_have_an_answer"]["share"]
+    claims = [
+        Claim("right instance, of all that have an answer", 100 * right, 97, "%", least=True),
+        Claim("right instance, of answers", 100 * score["right_of_answers"]["share"], 97, "%", least=True),
+        Claim("volume centre, median", classes["all"]["volume_median_mm"], 10, "mm"),
+        Claim("volume centre, 95th percentile", classes["all"]["volume_p95_mm"], 30, "mm"),
+    ]
     counts = {name: sum(c[name] for _, _, c in results) for name in ("things", "well_seen")}
     return finish(
         "simulator",

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish
 from benchmarks.live_graph import PATIENCE, SENTENCE, Bench, prepare, private_mb, resolver
 
 RATE = 30.0  # Hz
@@ -147,12 +147,8 @@ def main() -> int:
     times, sizes = np.array(samples).T
     settled = times >= min(SETTLED, minutes * 30.0)
     slope = float(np.polyfit(times[settled] / 60.0, sizes[settled], 1)[0])
-    rows = [(f"{t:.0f} s", float(s)) for t, s in samples[:: max(1, len(samples) // 12)]]
-    table("private memory", ("after", "MB"), rows)
     statuses = Counter(goal.status or ("NO RESULT" if goal.accepted else "NO REPLY") for goal in soak.goals)
     unknown = [number for number, goal in enumerate(soak.goals) if not goal.status]
-    table("requests", ("how they ended", "n"), sorted(statuses.items()))
-    table("what was done", ("", "n"), sorted(soak.done.items()))
     growth = float(sizes[settled][-5:].mean() - sizes[settled][:5].mean())
     answered = sum(bool(goal.status) for goal in soak.goals)
     claims = [

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arm_stack import PATIENCE, Picking, Stack, StackError, log_folder, reap
-from benchmarks.harness import RESULTS, Claim, arguments, finish, table, write
+from benchmarks.harness import RESULTS, Claim, arguments, finish, write
 from benchmarks.live_graph import ROOT
 
 SENTENCE = "put the chick behind the cup on the tray"
@@ -439,9 +439,6 @@ def main() -> int:
             measured, claims = trials(stack, result, given.n, given.minutes, phases, events, given.add)
     finally:
         stack.close()
-    if not calm:
-        header = ("event", "phase", "n", "median s", "worst s")
-        table("from the event to standstill", header, [tuple(row.values()) for row in measured["rows"]])
     return finish(f"{result}_nuisance" if calm else result, measured, claims)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, table, write
+from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, write
 from benchmarks.recheck_cell import Executed, Planned, execute, planned, recheck
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
@@ -144,11 +144,6 @@ def main() -> int:
             break
     rows.sort(key=lambda row: (row["seed"], row.get("gap_m", 0.0)))
     figures, claims = summary(rows)
-    table(
-        "neighbours that are not named",
-        ("occupied space", "delivered", "not", "refused", "touched > 1 N", "most, N"),
-        [(side, *figures[side].values()) for side in ("with", "without")],
-    )
     return finish("unnamed", {"setting": setting, **figures, "rows": rows}, claims)
 
 

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, table, write
+from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, write
 from benchmarks.recheck_cell import Floats, Planned, execute, matrix, planned, solid_matrix
 from spatial_vlm_ros.errors import DepthError, SpatialVlmError
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
@@ -404,7 +404,6 @@ def main() -> int:
         write("watching", {"setting": setting, **figures, "rows": rows}, claims)
     rows.sort(key=lambda row: (row["kind"], row["seed"]))
     figures, claims = summary(rows)
-    table("watch on the way of a moving arm", ("", "measured"), [(k, str(v)) for k, v in figures.items()])
     return finish("watching", {"setting": setting, **figures, "rows": rows}, claims)
 
 

@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, spreads, table, write
+from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, spreads, write
 from research.arm_tables.catalogue import Catalogue, catalogue_of, places_of
 from research.arm_tables.layouts import TARGET, random_table
 from research.arm_tables.picking import TOUCHED, Pick, possible
@@ -189,13 +189,6 @@ def title_of(setting: Row) -> str:
     return f"arm_on_others{'' if robot == PANDA.name else f'_{robot}'}{into and f'_into_{into}'}{fall}"
 
 
-def lines_of(name: str, value: Any) -> list[tuple[str, str]]:
-    """Rows of the printed table for one figure: one for each entry of a mapping."""
-    if isinstance(value, Mapping):
-        return [(f"{name}: {key}", str(entry)) for key, entry in value.items()]
-    return [(name, str(value))]
-
-
 def main() -> int:
     """Measure, print and write."""
     run = {"n": WORLDS, "first_seed": FIRST_SEED, "processes": 1, "minutes": math.inf, "add": False}
@@ -217,10 +210,6 @@ def main() -> int:
                 print(line_of(row), file=sys.stderr, flush=True)
                 keep(rows, setting)
     measured, claims = keep(rows, setting)
-    told = [line for k, v in measured.items() if k not in ("rows", "times", "setting") for line in lines_of(k, v)]
-    where = f"{robot}, into the {into}" if into else robot
-    table(f"{measured['worlds']} tables of others' objects, {where}, from seed {first}", ("", ""), told)
-    table("times and forces", ("", "p50", "p95", "most", "n"), [(k, *v.values()) for k, v in measured["times"].items()])
     return finish(title_of(setting), measured, claims)
 
 

@@ -26,7 +26,7 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish, table
+from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish
 from research.experiments import RESULTS
 from spatial_vlm_lab.scoring.score import score
 from spatial_vlm_ros.evaluation.answering import answer_cases
@@ -184,12 +184,6 @@ def main() -> int:
         for name, without in WITHOUT.items():
             with without():
                 found[folder.name][name] = run(folder, options.most)
-    table(
-        "the resolver without one of its capabilities",
-        ("frames", "without", "right", "wrong", "right place", "wrong place", "pose where a refusal is due"),
-        [(name, way, *(f"{share.k}/{share.n}" for share in run.values()))
-         for name, one in found.items() for way, run in one.items()],
-    )  # fmt: skip
     claims = [
         Claim(f"{name}: right or rightly placed more than without {way}, cases",
               sum(one["nothing"][part].k - without[part].k for part in ("right", "right_place")), 0, "", least=True)

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish, table
+from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish
 from research.experiments import RESULTS
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases, load_frame
@@ -137,14 +137,6 @@ def draw(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def _rows(found: dict[str, Any]) -> Iterator[tuple[object, ...]]:
-    for name, one in found.items():
-        runs = {**{f"caution {c}": run for c, run in one["caution"].items()}, **one["guesses"]}
-        for way, run in runs.items():
-            parts = [run[part] for part in ("coverage", "risk", "pose_where_refusal_due")]
-            yield name, way, *(f"{p['k']}/{p['n']} ({100 * p['low']:.1f} to {100 * p['high']:.1f})" for p in parts)
-
-
 def main() -> int:
     """Measure, draw, write."""
     options = arguments(__doc__, frames=[Path], most=int, name="caution", plot=Path)
@@ -158,8 +150,6 @@ def main() -> int:
             "caution": {caution: summary(run) for caution, run in runs.items()},
             "guesses": {guess: summary(run) for guess, run in guesses.items()},
         }
-    head = ("frames", "way", "right of due (95 %)", "wrong of given (95 %)", "pose where a refusal is due (95 %)")
-    table("coverage and risk", head, list(_rows(found)))
     if options.plot:
         draw(found, options.plot)
     claims = [

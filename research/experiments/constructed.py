@@ -20,7 +20,7 @@ import os
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, share, table
+from benchmarks.harness import Claim, arguments, finish, share, show
 from research.constructed.building import build
 from research.constructed.distribution import REPORTING_FROM
 from research.constructed.item import Item
@@ -184,40 +184,6 @@ def grouped(outcomes: Sequence[Outcome], key: Callable[[Outcome], str]) -> dict[
 # ------------------------------------------------------------------------------------------------ report
 
 
-def report(score: Mapping[str, Any]) -> list[Claim]:
-    """Print the tables; returns the claims."""
-    header = ("what", "k", "n", "share", "low", "high")
-    rows = [(f"{band}: {name}", *numbers(value)) for band in ("outside_the_band", "inside_the_band")
-            for name, value in score[band].items()]  # fmt: skip
-    rows += [(f"kind {kind}", *numbers(value)) for kind, value in score["by_kind"].items()]
-    table("constructed: all", header, rows)
-    parts = ("right_of_answerable", "pose_where_to_be_refused", "refused_as_expected")
-    table(
-        "constructed: by relation, outside the band (k/n)",
-        ("relation", *parts),
-        [(name, *(f"{row[p]['k']}/{row[p]['n']}" for p in parts)) for name, row in score["by_relation"].items()],
-    )
-    table(
-        "constructed: usual against counter-heuristic",
-        ("relation", "usual", "counter", "difference", "low", "high"),
-        [
-            (name, *(f"{row[w]['k']}/{row[w]['n']}" for w in ("usual", "counter_heuristic")),
-             *((d["value"], d["low"], d["high"]) if (d := row["usual_minus_counter"]) else ("", "", "")))
-            for name, row in score["usual_and_counter_heuristic"].items()
-        ],
-    )  # fmt: skip
-    clear = score["outside_the_band"]
-    return [
-        Claim("right instance, answerable, clear", 100 * clear["right_of_answerable"]["share"], 95, "%", least=True),
-        Claim("pose where to be refused, clear", 100 * clear["pose_where_to_be_refused"]["share"], 2, "%"),
-    ]
-
-
-def numbers(value: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A share's columns."""
-    return tuple(value[name] for name in ("k", "n", "share", "low", "high"))
-
-
 def kept_before(names: Sequence[str]) -> list[Outcome]:
     """Outcomes of earlier runs, without sentences and messages; a run that is not there ends the program."""
     outcomes = []
@@ -260,12 +226,13 @@ def main() -> int:
     if {o.seed for o in earlier} & {o.seed for o in outcomes}:
         raise SystemExit("the earlier runs have seeds of this one: choose another --first-seed")
     score = scores([*outcomes, *earlier])
-    claims = report(score)
     if options.first_seed < REPORTING_FROM:
+        show("constructed", score)
         failures = [o.text for o in outcomes if o.usable and not o.right and o.seed < REPORTING_FROM]
         print(*(failures if options.verbose else [f"{len(failures)} failures"]), sep="\n")
         return 0
     if options.only and not options.name:
+        show("constructed", score)
         return 0
     if options.verbose:
         print("failures of reporting seeds are not shown: who looks at one makes its seed a development seed")
@@ -282,6 +249,11 @@ def main() -> int:
         "resolver_ms_median": round(float(np.median([o.ms for o in outcomes])), 2),
         "scores": score,
     }
+    clear = score["outside_the_band"]
+    claims = [
+        Claim("right instance, answerable, clear", 100 * clear["right_of_answerable"]["share"], 95, "%", least=True),
+        Claim("pose where to be refused, clear", 100 * clear["pose_where_to_be_refused"]["share"], 2, "%"),
+    ]
     return finish(name, measured, claims, RESULTS)
 
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish, show
 from research.experiments import RESULTS
 from research.speech import canonical, random_query, random_style, say
 from spatial_vlm_ros.errors import NotUnderstoodError
@@ -230,27 +230,6 @@ def _by(outcomes: Iterable[Outcome], names: Callable[[Outcome], Iterable[str]]) 
     return {name: _share(some, lambda o: o.among) for name, some in sorted(found.items())}
 
 
-def report(score: Mapping[str, Any]) -> list[Claim]:
-    """Print the tables; returns the claims."""
-    header = ("what", "k", "n", "share", "low", "high")
-    alone = {name: score[name] for name in ("among_the_readings", "first_reading")}
-    for title, rows in (
-        ("all", alone),
-        ("by content", score["among_by_content"]),
-        ("by style", score["among_by_style"]),
-    ):
-        table(
-            f"paraphrases: {title}",
-            header,
-            [(k, v["k"], v["n"], v["share"], v["low"], v["high"]) for k, v in rows.items()],
-        )
-    table("paraphrases: problems", ("problem", "n"), list(score["problems"].items())[:25])
-    return [
-        Claim("meaning among the readings", 100 * alone["among_the_readings"]["share"], 95, "%", least=True),
-        Claim("meaning is the first reading", 100 * alone["first_reading"]["share"], 90, "%", least=True),
-    ]
-
-
 def main() -> int:
     """Run and write research/results/paraphrases.json."""
     options = arguments(__doc__, n=5000, jobs=2, verbose=False)
@@ -258,11 +237,16 @@ def main() -> int:
     with ProcessPoolExecutor(options.jobs) as pool:
         outcomes = list(pool.map(one_seed, range(first, first + options.n), chunksize=50))
     score = shares(outcomes)
-    claims = report(score)
     if options.verbose:
+        show("paraphrases", score)
         for outcome in sorted((o for o in outcomes if o.problem), key=lambda o: o.problem):
             print(f"{outcome.problem} | {outcome.seed} {outcome.style} | {outcome.sentence} | {outcome.meaning}")
         return 0
+    among, right = (100 * score[name]["share"] for name in ("among_the_readings", "first_reading"))
+    claims = [
+        Claim("meaning among the readings", among, 95, "%", least=True),
+        Claim("meaning is the first reading", right, 90, "%", least=True),
+    ]
     return finish("paraphrases", {"seeds": [first, first + options.n], **score}, claims, RESULTS)
 
 

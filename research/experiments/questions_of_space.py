@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.harness import Claim, arguments, finish, show
 from research.constructed.building import build_scene
 from research.constructed.distribution import EXACT, REPORTING_FROM
 from research.constructed.noise import NOISES, measured
@@ -126,12 +126,8 @@ def main() -> int:
                 "median_error_m": round(float(np.nanmedian([o.error for o in some])), 4),
                 "median_width_m": round(float(np.nanmedian([o.width for o in some])), 4),
             }
-    table(
-        "questions about space: right, or in the interval",
-        ("what", "k", "n", "share", "low", "high"),
-        [(name, *(row[key] for key in ("k", "n", "share", "low", "high"))) for name, row in rows.items()],
-    )
     if options.first_seed < REPORTING_FROM:
+        show("questions about space: right, or in the interval", rows)
         misses = [o.text for o in clear if not o.right]
         print(*(misses if options.verbose else [f"{len(misses)} misses"]), sep="\n")
         return 0
