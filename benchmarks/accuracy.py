@@ -25,8 +25,8 @@ from benchmarks.harness import RESULTS, machine
 from benchmarks.real_pairs import FOLDER
 from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
-from spatial_vlm_ros.evaluation.frame_folder import load_cases
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Cylinder, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from benchmarks.scenes import camera, tabletop
-from spatial_vlm_ros.evaluation.bags.types import COMPRESSED_IMAGE, default_store
-from spatial_vlm_ros.evaluation.bags.writer import BagWriter
+from spatial_vlm_ros.recording.bags.types import COMPRESSED_IMAGE, default_store
+from spatial_vlm_ros.recording.bags.writer import BagWriter
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, RGB_INFO, STATIC_TRANSFORMS
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 

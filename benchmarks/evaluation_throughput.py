@@ -35,8 +35,8 @@ from spatial_vlm_lab.engine.run import evaluate_shards
 from spatial_vlm_lab.engine.workers import Engine
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.recording.bags.reader import open_bag
 from spatial_vlm_ros.resolver import Resolver
 
 FRAMES, LONG, BAGS, ROUNDS, OBJECTS, WORLDS = 60, 300, 100, 5, 9, 3

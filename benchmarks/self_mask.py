@@ -19,13 +19,13 @@ import numpy.typing as npt
 
 from benchmarks.harness import Claim, alternate, finish, repetitions, table
 from benchmarks.scenes import camera
-from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, HOME, link_hulls
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.manipulation.planning.self_filter import SIGMAS, LinkHull, self_mask
 from spatial_vlm_ros.parameters import DepthConfig, StreamConfig
+from spatial_vlm_ros.recording.bags.types import default_store
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.streams.compose import rosbags_composer
 from spatial_vlm_ros.streams.frame_assembler import DEPTH, RGB, PendingFrame

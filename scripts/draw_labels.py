@@ -25,7 +25,7 @@ from spatial_vlm_lab.labelling.label_page import serve_labels
 from spatial_vlm_lab.labelling.label_sources import FolderSource
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 from spatial_vlm_ros.sim.sensor import noisy

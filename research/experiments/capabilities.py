@@ -33,13 +33,13 @@ from benchmarks.harness import Claim, finish, table
 from research.experiments import RESULTS
 from research.experiments.caution import REAL_FRAMES
 from research.experiments.contrast import without_contrast
+from spatial_vlm_lab.scoring.frame_truth import load_truths
 from spatial_vlm_lab.scoring.score import score
-from spatial_vlm_ros.evaluation.answering import AnsweredCase, answer_cases, given_answers
-from spatial_vlm_ros.evaluation.frame_folder import Case
-from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.geometry import extent, support
 from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.perception import labels
+from spatial_vlm_ros.recording.answering import AnsweredCase, answer_cases, given_answers
+from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial import placement, tops
 from spatial_vlm_ros.spatial.no_surface import NoSurface

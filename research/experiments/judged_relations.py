@@ -26,9 +26,9 @@ from research.experiments import RESULTS
 from research.experiments.constructed import Say, speech
 from spatial_vlm_lab.comparison.judge_calibration import labelled_pairs
 from spatial_vlm_ros import ResolverConfig, Status
-from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
 from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudge, load
 from spatial_vlm_ros.perception.judging import CHOICES
+from spatial_vlm_ros.recording.cases import Case, Expectation
 
 
 def pairs_of(judge: SmallRelationJudge, say: Say, relation: str, seed: int) -> list[JudgedPair]:

@@ -34,8 +34,8 @@ import numpy.typing as npt
 from benchmarks.harness import Claim, finish, table
 from benchmarks.scenes import camera, tabletop
 from research.experiments import RESULTS
-from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.geometry import extent
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.shapes import Box
 from spatial_vlm_ros.types import Detection, RgbdFrame, SceneObject, Transform

@@ -14,9 +14,9 @@ from pathlib import Path
 from spatial_vlm_lab.adaptation.labelled_view import LabelledObject, LabelledView, RelationLabel
 from spatial_vlm_lab.comparison.judge_calibration import labelled_pairs
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
-from spatial_vlm_ros.evaluation.answering import FolderFrames
-from spatial_vlm_ros.evaluation.frame_folder import load_cases
 from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.recording.answering import FolderFrames
+from spatial_vlm_ros.recording.cases import load_cases
 
 _REPAIR = "add cases that expect one object by its id (docs/evaluation.md)"
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.evaluation.bags.reader import Bag, BagMessage, ChunkSpan
-from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, TF_MESSAGE
+from spatial_vlm_ros.recording.bags.reader import Bag, BagMessage, ChunkSpan
+from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, TF_MESSAGE
 from spatial_vlm_ros.streams.frame_assembler import SECOND, STATIC_TRANSFORMS, stamp_of
 
 LEAD_NS = 3 * SECOND

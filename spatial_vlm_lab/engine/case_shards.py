@@ -26,13 +26,13 @@ from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.rows import COLUMNS
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.bags.topics import choose_roles
-from spatial_vlm_ros.evaluation.case import Case
-from spatial_vlm_ros.evaluation.engine.remote_bag import files_of, is_indexed, summary_bytes
-from spatial_vlm_ros.evaluation.engine.uris import facts_of, is_remote, local_path, name_of
 from spatial_vlm_ros.files.reading import sha256_of
 from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.remote import files_of, is_indexed, summary_bytes
+from spatial_vlm_ros.recording.bags.topics import choose_roles
+from spatial_vlm_ros.recording.cases import Case
+from spatial_vlm_ros.recording.uris import facts_of, is_remote, local_path, name_of
 from spatial_vlm_ros.streams.frame_assembler import RGB, SECOND
 from spatial_vlm_ros.types import FrameOfReference
 

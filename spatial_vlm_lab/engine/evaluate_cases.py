@@ -17,8 +17,8 @@ from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
 from spatial_vlm_lab.scoring.sources import Source, images_ahead, images_of
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.types import FrameOfReference
 
 # Answers and judges the cases of a shard. Models are loaded once in each worker, images are decoded ahead.

@@ -46,7 +46,7 @@ from spatial_vlm_lab.engine.shards import (
 from spatial_vlm_lab.engine.store import ResultStore, open_store
 from spatial_vlm_lab.engine.workers import Engine
 from spatial_vlm_ros.errors import FolderInUseError, RunMismatchError, StoreError
-from spatial_vlm_ros.evaluation.engine.uris import told
+from spatial_vlm_ros.recording.uris import told
 
 # Locks the folder of an evaluation, and detects whether the locking process is still alive.
 #

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.engine.uris import filesystem, is_remote, joined, local_path, name_of, told
+from spatial_vlm_ros.recording.uris import filesystem, is_remote, joined, local_path, name_of, told
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

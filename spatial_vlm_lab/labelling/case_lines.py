@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from spatial_vlm_lab.labelling.proposal import OWN_FIELDS, OWN_PARTS, rounded_box
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.case import CaseLine
-from spatial_vlm_ros.evaluation.labelling.proposal import OWN_FIELDS, OWN_PARTS, rounded_box
+from spatial_vlm_ros.recording.cases import CaseLine
 from spatial_vlm_ros.types import ANSWERS, Status
 
 Maker = Literal["accepted", "corrected", "written"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from spatial_vlm_lab.labelling.label_file import LabelFile
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.case import CaseLine
-from spatial_vlm_ros.evaluation.frame_folder import CASE_REPAIR, decode_json
+from spatial_vlm_ros.recording.cases import CASE_REPAIR, CaseLine
+from spatial_vlm_ros.recording.frame_folder import decode_json
 
 
 def refused_lines(file: LabelFile) -> tuple[tuple[int, str], ...]:

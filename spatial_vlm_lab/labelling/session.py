@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_lab.labelling.case_lines import Maker, case_line, checked_kind, checked_truth
+from spatial_vlm_lab.labelling.ground import Ground, ground_of
 from spatial_vlm_lab.labelling.label_file import LabelFile, LabelLine, replace_file, words_of
 from spatial_vlm_lab.labelling.label_sources import FrameToLabel, LabelSource
+from spatial_vlm_lab.labelling.proposal import proposed, same_truth
 from spatial_vlm_lab.labelling.sentences import check_sentence
 from spatial_vlm_ros.errors import (
     FileChangedError,
@@ -28,8 +30,6 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleCaseError,
 )
-from spatial_vlm_ros.evaluation.labelling.ground import Ground, ground_of
-from spatial_vlm_ros.evaluation.labelling.proposal import proposed, same_truth
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_lab.scoring.case_judge import CaseImage
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth
 from spatial_vlm_ros.errors import (
     FileError,
     InputError,
@@ -26,13 +27,12 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     TransformUnavailableError,
 )
-from spatial_vlm_ros.evaluation.bags.reader import Bag
-from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION, choose_roles
-from spatial_vlm_ros.evaluation.case import Case
-from spatial_vlm_ros.evaluation.expected_place import FrameTruth
-from spatial_vlm_ros.evaluation.replay import without_transforms
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.parameters import Settings, StreamConfig
+from spatial_vlm_ros.recording.bags.reader import Bag
+from spatial_vlm_ros.recording.bags.topics import INSTRUCTION, choose_roles
+from spatial_vlm_ros.recording.cases import Case
+from spatial_vlm_ros.recording.replay import without_transforms
 from spatial_vlm_ros.streams.frame_assembler import (
     DETECTIONS,
     RGB,

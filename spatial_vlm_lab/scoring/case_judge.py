@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.scoring.model_spec import ORACLE, LoadedModel
-from spatial_vlm_lab.scoring.rows import Row, row_of, unjudged_row
-from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
-from spatial_vlm_ros.evaluation.case import Case, Expectation
-from spatial_vlm_ros.evaluation.case_result import CaseEvidence, CaseResult, judge_case
-from spatial_vlm_ros.evaluation.expected_place import FrameTruth
-from spatial_vlm_ros.evaluation.matching import (
+from spatial_vlm_lab.scoring.case_result import CaseEvidence, CaseResult, judge_case
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth
+from spatial_vlm_lab.scoring.matching import (
     Matching,
     answered_objects,
     distance_m,
@@ -26,8 +22,12 @@ from spatial_vlm_ros.evaluation.matching import (
     match_objects,
     same_objects,
 )
-from spatial_vlm_ros.evaluation.object_truth import CaseTruth, KnownObject, case_truth
+from spatial_vlm_lab.scoring.model_spec import ORACLE, LoadedModel
+from spatial_vlm_lab.scoring.object_truth import CaseTruth, KnownObject, case_truth
+from spatial_vlm_lab.scoring.rows import Row, row_of, unjudged_row
+from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.recording.cases import Case, Expectation
 from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver, refusal
 from spatial_vlm_ros.types import ANSWERS, Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
 

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from spatial_vlm_lab.scoring.case_result import CaseResult, relations_of
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
-from spatial_vlm_ros.evaluation.case import Case
-from spatial_vlm_ros.evaluation.case_result import CaseResult, relations_of
 from spatial_vlm_ros.files.writing import write_bytes
+from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.types import Resolution
 
 Column = Literal["text", "whole number", "number", "truth value", "texts"]

@@ -14,7 +14,7 @@ from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.evaluation.frame_doctor import Finding
+    from spatial_vlm_ros.doctor.findings import Finding
     from spatial_vlm_ros.parameters import Settings
 
 
@@ -78,7 +78,7 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     """
     import dataclasses
 
-    from spatial_vlm_ros.evaluation.frame_doctor import Severity
+    from spatial_vlm_ros.doctor.findings import has_errors
 
     if ros_args and ros_args[0] != "--ros-args":
         raise click.UsageError(f"no such option: {ros_args[0]}; put ROS arguments after --ros-args")
@@ -109,7 +109,7 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
         print_json({"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
         _print(findings)
-    sys.exit(REFUSED if any(finding.level is Severity.ERROR for finding in findings) else ANSWERED)
+    sys.exit(REFUSED if has_errors(findings) else ANSWERED)
 
 
 def _print(findings: list[Finding]) -> None:
@@ -134,8 +134,9 @@ def _print(findings: list[Finding]) -> None:
 
 
 def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> list[Finding]:
-    from spatial_vlm_ros.evaluation.frame_doctor import examine, found_in
-    from spatial_vlm_ros.evaluation.frame_folder import load_frame
+    from spatial_vlm_ros.doctor.findings import found_in
+    from spatial_vlm_ros.doctor.frame import examine
+    from spatial_vlm_ros.recording.frame_folder import load_frame
 
     try:
         return examine(*load_frame(folder), settings.resolver, table_height)
@@ -147,9 +148,9 @@ def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> l
 def _of_bag(bag: Path, settings: Settings, table_height: float | None, told: bool) -> list[Finding]:
     """Findings on a bag: first its files, then its streams, or the frame of a bundle, as far as they can be read."""
     from spatial_vlm_ros.cli.evidence_replay import is_evidence
-    from spatial_vlm_ros.evaluation.bags.check import examine_files
-    from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
-    from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
+    from spatial_vlm_ros.doctor.bag_files import examine_files
+    from spatial_vlm_ros.doctor.findings import fail, has_errors
+    from spatial_vlm_ros.doctor.streams import examine_bag
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 
     files = examine_files(bag)
@@ -159,17 +160,18 @@ def _of_bag(bag: Path, settings: Settings, table_height: float | None, told: boo
         robot = robot_of(settings.streams, settings.resolver.depth)
         return [*files, *examine_bag(bag, settings, table_height, robot)]
     except FileError as error:
-        if not any(finding.level is Severity.ERROR for finding in files):
+        if not has_errors(files):
             raise
-        return [*files, Finding("streams", Severity.ERROR, f"not checked: {error.got}", error.repair)]
+        return [*files, fail("streams", f"not checked: {error.got}", error.repair)]
 
 
 def _of_bundle(path: Path, settings: Settings | None, table_height: float | None) -> list[Finding]:
     """Findings on the frame of an evidence bundle, with the parameters of its decision unless others are given."""
-    from spatial_vlm_ros.evaluation.evidence.answering import frame_of, settings_of_bundle
-    from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
-    from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity, examine
+    from spatial_vlm_ros.doctor.findings import warn
+    from spatial_vlm_ros.doctor.frame import examine
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+    from spatial_vlm_ros.recording.evidence.answering import frame_of, settings_of_bundle
+    from spatial_vlm_ros.recording.evidence.bundle import read_bundle
 
     bundle = read_bundle(path)
     known = settings or settings_of_bundle(bundle)
@@ -178,12 +180,12 @@ def _of_bundle(path: Path, settings: Settings | None, table_height: float | None
     except FileError:
         raise
     except SpatialVlmError as error:  # decisions without a frame are stored, too
-        return [Finding("frame", Severity.WARNING, f"not checked: {error}")]
+        return [warn("frame", f"not checked: {error}")]
     return examine(frame, found or (), known.resolver, table_height)
 
 
 def _of_grounder(name: str, options: str, settings: Settings) -> list[Finding]:
-    from spatial_vlm_ros.evaluation.model_doctor import examine_grounder
+    from spatial_vlm_ros.doctor.grounder import examine_grounder
     from spatial_vlm_ros.perception import parse_options
 
     node = settings.node

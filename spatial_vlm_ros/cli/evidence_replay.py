@@ -13,9 +13,9 @@ import click
 from spatial_vlm_ros.cli.group import ANSWERED, IMAGES, REFUSED, print_resolution, read_settings, say, slug, write_image
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord
     from spatial_vlm_ros.parameters import ResolverConfig, StreamConfig
     from spatial_vlm_ros.perception.grounder import Grounder
+    from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord
     from spatial_vlm_ros.types import Resolution
 
 
@@ -40,8 +40,8 @@ class EvidenceOptions:
 
 def is_evidence(bag: Path) -> bool:
     """Whether a bag is an evidence bundle."""
-    from spatial_vlm_ros.evaluation.bags.reader import open_bag
-    from spatial_vlm_ros.evaluation.evidence.bundle import is_bundle
+    from spatial_vlm_ros.recording.bags.reader import open_bag
+    from spatial_vlm_ros.recording.evidence.bundle import is_bundle
 
     with open_bag(bag) as opened:
         return is_bundle(opened)
@@ -51,9 +51,9 @@ def replay_evidence(
     path: Path, instructions: tuple[str, ...], options: EvidenceOptions, out: Path | None, as_json: bool
 ) -> int:
     """Answer a bundle again with its words or others, and compare with the recorded answer; returns the exit code."""
-    from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, settings_of_bundle
-    from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+    from spatial_vlm_ros.recording.evidence.answering import answer_bundle, settings_of_bundle
+    from spatial_vlm_ros.recording.evidence.bundle import read_bundle
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import ANSWERS
 
@@ -85,7 +85,7 @@ def replay_evidence(
 
 def compared_words(record: EvidenceRecord, now: Resolution) -> str:
     """Text that says whether the new decision equals the recorded one."""
-    from spatial_vlm_ros.evaluation.evidence.answering import differences
+    from spatial_vlm_ros.recording.evidence.answering import differences
 
     then = record.answer
     differing = differences(then, now)

@@ -41,8 +41,8 @@ from spatial_vlm_ros.cli.outputs import (
 from spatial_vlm_ros.errors import InputError
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.evaluation.replay import ReplayedAnswer
     from spatial_vlm_ros.parameters import ResolverConfig
+    from spatial_vlm_ros.recording.replay import ReplayedAnswer
 
 
 _PATH = click.Path(path_type=Path)
@@ -85,12 +85,12 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
       spatial-vlm replay run1.mcap "the nearest cup" --rgb /cam1/color/image_raw --base-frame '' --at 3.5
       spatial-vlm replay ~/.local/state/spatial_vlm_ros/evidence/20261123T174732.103220Z_AMBIGUOUS_9f31c2aa.mcap
     """
-    from spatial_vlm_ros.evaluation import replay as bag_replay
-    from spatial_vlm_ros.evaluation.bags import topics as bag_topics
-    from spatial_vlm_ros.evaluation.bags.reader import open_bag
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.perception.domain import check_domain
+    from spatial_vlm_ros.recording import replay as bag_replay
+    from spatial_vlm_ros.recording.bags import topics as bag_topics
+    from spatial_vlm_ros.recording.bags.reader import open_bag
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import ANSWERS, Status
 

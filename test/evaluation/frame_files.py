@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.evaluation import frame_writer
+from spatial_vlm_ros.recording import frame_folder as frame_writer
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, RgbdFrame
 

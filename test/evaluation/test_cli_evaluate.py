@@ -26,8 +26,8 @@ from spatial_vlm_lab.scoring.model_run import UnusableCase, by_reason, runs_of_r
 from spatial_vlm_lab.scoring.model_spec import models_of
 from spatial_vlm_lab.scoring.rows import read_rows
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bags.writer import PERIOD_NS, START_NS, record
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.recording.bags.writer import PERIOD_NS, START_NS, record
+from spatial_vlm_ros.recording.frame_folder import write_frame
 
 TABLES = tables(__file__)
 

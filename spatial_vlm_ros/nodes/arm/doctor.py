@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.evaluation.arm_doctor import (
+from spatial_vlm_ros.doctor.arm import (
     ArmHeard,
     JointStream,
     arm_findings,
@@ -28,8 +28,8 @@ from spatial_vlm_ros.evaluation.arm_doctor import (
     gripper_servers,
     planner_servers,
 )
-from spatial_vlm_ros.evaluation.arm_frames import description_findings, frame_findings, scene_findings
-from spatial_vlm_ros.evaluation.frame_doctor import Finding
+from spatial_vlm_ros.doctor.arm_frames import description_findings, frame_findings, scene_findings
+from spatial_vlm_ros.doctor.findings import Finding
 from spatial_vlm_ros.manipulation.planning.moveit_pipelines import first_names, further_names
 from spatial_vlm_ros.nodes import main, qos
 from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards

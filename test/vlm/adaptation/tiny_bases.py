@@ -22,9 +22,9 @@ from spatial_vlm_lab.adaptation.lessons import LocationWords
 from spatial_vlm_lab.adaptation.preparing import NewEncoder, PreparedModel, prepare
 from spatial_vlm_lab.adaptation.relation_lessons import location_lesson, relation_lesson
 from spatial_vlm_lab.adaptation.settings import AdaptSettings
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.perception.judging import CHOICES
 from spatial_vlm_ros.perception.relation_marks import QUESTION
+from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Yields the cases of a folder with their answers, resolved one by one or given."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
+from spatial_vlm_ros.recording.cases import Case, load_cases
+from spatial_vlm_ros.recording.frame_folder import load_frame
+from spatial_vlm_ros.resolver import ObservedFrame, Resolver, refusal
+from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Status
+
+FAILURES = frozenset(
+    {Status.INVALID_INPUT, Status.STALE_INPUT, Status.NOT_SYNCHRONISED, Status.TF_UNAVAILABLE,
+     Status.MODEL_ERROR, Status.TIMEOUT, Status.BUSY, Status.CANCELLED, Status.INTERNAL_ERROR}
+)  # fmt: skip
+"""Statuses that say nothing of words and objects: something could not be read, or failed."""
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AnsweredCase:
+    """A case with its frame and its answer.
+
+    Args:
+        frame: the frame; None if it could not be read.
+        resolution: the answer, with the frame's name.
+        scene: scene of the answer; None if refused earlier or given.
+    """
+
+    case: Case
+    frame: RgbdFrame | None
+    detections: tuple[Detection, ...]
+    resolution: Resolution
+    scene: Scene | None = None
+
+
+def answer_cases(
+    folder: str | Path,
+    resolver: Resolver,
+    frame_of_reference: FrameOfReference | None = None,
+    watch: Callable[[Iterable[Case]], Iterable[Case]] = iter,
+) -> Iterator[AnsweredCase]:
+    """Answer the cases of a folder in order; a frame that cannot be read is a refusal for each of its cases.
+
+    Args:
+        frame_of_reference: used if the words state none.
+    """
+    frames = FolderFrames(folder)
+    observed: tuple[RgbdFrame, ObservedFrame] | None = None  # cases come frame by frame: each is lifted once
+    for case in watch(load_cases(folder)):
+        there = frames.load(case.frame)
+        if isinstance(there, SpatialVlmError):
+            yield AnsweredCase(case, None, (), refusal(case.instruction, there, frame=case.frame))
+            continue
+        frame, detections = there
+        if observed is None or observed[0] is not frame:
+            observed = frame, resolver.look_at(frame, detections)
+        resolution, _, scene, _ = observed[1].ask(case.instruction, frame_of_reference)
+        yield AnsweredCase(case, frame, detections, dataclasses.replace(resolution, frame=case.frame), scene)
+
+
+def given_answers(
+    folder: str | Path, resolutions: Iterable[Resolution], with_frames: bool = False
+) -> Iterator[AnsweredCase]:
+    """Match the cases of a folder with given answers, by frame and words; repeated cases in order.
+
+    Args:
+        resolutions: answers with the frame's name; answers without a case are ignored.
+        with_frames: also read the frames; unreadable ones are None.
+    """
+    answers: dict[tuple[str | None, str], deque[Resolution]] = defaultdict(deque)
+    for resolution in resolutions:
+        answers[resolution.frame, resolution.instruction].append(resolution)
+    frames = FolderFrames(folder)
+    for case in load_cases(folder):
+        found = answers[case.frame, case.instruction]
+        if not found:
+            got = f"none for {case.instruction!r} on {case.frame!r}"
+            raise InputError("answers", got, "one for each case", "use a run over the same folder")
+        there = frames.load(case.frame) if with_frames else None
+        frame, detections = there if isinstance(there, tuple) else (None, ())
+        yield AnsweredCase(case, frame, detections, found.popleft())
+
+
+class FolderFrames:
+    """Loads frames of a folder; caches only the latest, because frames are large and cases come frame by frame."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        self._name: str | None = None
+        self._latest: tuple[RgbdFrame, tuple[Detection, ...]] | SpatialVlmError
+
+    def load(self, name: str) -> tuple[RgbdFrame, tuple[Detection, ...]] | SpatialVlmError:
+        """A frame with its detections, or why it cannot be read."""
+        if name != self._name:
+            try:
+                self._latest = load_frame(self._folder / name)
+            except SpatialVlmError as error:
+                self._latest = error
+            except Exception as error:  # a bug here costs the cases of one frame, not the batch
+                _log.exception("unexpected exception while reading %s", self._folder / name)
+                self._latest = InternalError.of(error)
+            self._name = name
+        return self._latest
