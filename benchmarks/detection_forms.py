@@ -22,9 +22,8 @@ import numpy as np
 
 from benchmarks.accuracy import FIRST_SEED, questions, view
 from benchmarks.harness import finish, option, table
-from spatial_vlm_ros import Detection, Resolver, RgbdFrame, Status
+from spatial_vlm_ros import Detection, Resolver, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.recording.cases import load_cases
-from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.types.proportions import wilson
 
 Asked = tuple[RgbdFrame, tuple[Detection, ...], list[tuple[str, Status, str | None]]]

@@ -24,9 +24,8 @@ import cv2
 from benchmarks.harness import Claim, Timing, alternate, finish, option, repetitions, table
 from benchmarks.resolving import LENS, scene_of
 from benchmarks.scenes import tabletop
+from spatial_vlm_ros import Resolver, load_frame
 from spatial_vlm_ros.recording.cases import load_cases
-from spatial_vlm_ros.recording.frame_folder import load_frame
-from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Detection, RgbdFrame, Scene
 
 REAL = "SPATIAL_VLM_REAL_RGBD"

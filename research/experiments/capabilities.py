@@ -21,7 +21,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,15 @@ from spatial_vlm_lab.scoring.score import score
 from spatial_vlm_ros.geometry import extent, support
 from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.perception import labels
-from spatial_vlm_ros.recording.answering import AnsweredCase, answer_cases, given_answers
-from spatial_vlm_ros.recording.cases import Case
+from spatial_vlm_ros.recording.answering import answer_cases
+from spatial_vlm_ros.recording.cases import Case, load_cases
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial import placement, tops
 from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts import finding
 from spatial_vlm_ros.spatial.relations import pairs
 from spatial_vlm_ros.spatial.relations.resting import FAR, Resting
-from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types import Resolution, Status
 from spatial_vlm_ros.types.proportions import Share, wilson
 
 
@@ -152,20 +152,19 @@ def run(folder: Path, most: int | None) -> dict[str, Share]:
             if most is None or len(frames) <= most:
                 yield case
 
-    return _shares(folder, answer_cases(folder, Resolver(), watch=first))
+    answered = list(answer_cases(folder, Resolver(), watch=first))
+    return _shares(folder, [one.case for one in answered], [one.resolution for one in answered])
 
 
 def run_of(checkout: Path, folder: Path) -> dict[str, Share]:
     """Shares of what another version answers of a folder, by its own command."""
     command = (".venv/bin/python", "-m", "spatial_vlm_ros.cli", "resolve", "--frames", str(folder.resolve()), "--json")
     lines = subprocess.run(command, cwd=checkout, stdout=subprocess.PIPE, check=False).stdout.splitlines()
-    return _shares(folder, given_answers(folder, (resolution_from_json(json.loads(line)) for line in lines)))
+    return _shares(folder, load_cases(folder), [resolution_from_json(json.loads(line)) for line in lines])
 
 
-def _shares(folder: Path, answered: Iterable[AnsweredCase]) -> dict[str, Share]:
-    found = list(answered)
-    cases = [one.case for one in found]
-    result = score(cases, [one.resolution for one in found], load_truths(folder, cases))
+def _shares(folder: Path, cases: Sequence[Case], answers: Sequence[Resolution]) -> dict[str, Share]:
+    result = score(cases, answers, load_truths(folder, cases))
     due = [case for case in result.cases if case.expected_status is Status.OK]
     wrong = sum(case.status is Status.OK and not case.as_expected for case in due)
     return {

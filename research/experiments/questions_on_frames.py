@@ -25,11 +25,10 @@ import numpy as np
 
 from benchmarks.harness import Claim, finish, table
 from research.experiments import RESULTS
-from spatial_vlm_ros import Resolver
+from spatial_vlm_ros import Resolver, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.language import describe, parse
 from spatial_vlm_ros.recording.cases import Case, load_cases
-from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.resolver import ObservedFrame
 from spatial_vlm_ros.types import Resolution, SpatialQuery, Status
 from spatial_vlm_ros.types.proportions import wilson

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Yields the cases of a folder with their answers, resolved one by one or given."""
+"""Answers the cases of a folder, one by one."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
+from spatial_vlm_ros.errors import InternalError, SpatialVlmError
 from spatial_vlm_ros.recording.cases import Case, load_cases
 from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.resolver import ObservedFrame, Resolver, refusal
@@ -30,7 +29,7 @@ class AnsweredCase:
     Args:
         frame: the frame; None if it could not be read.
         resolution: the answer, with the frame's name.
-        scene: scene of the answer; None if refused earlier or given.
+        scene: scene of the answer; None if refused earlier.
     """
 
     case: Case
@@ -63,29 +62,6 @@ def answer_cases(
             observed = frame, resolver.look_at(frame, detections)
         resolution, _, scene, _ = observed[1].ask(case.instruction, frame_of_reference)
         yield AnsweredCase(case, frame, detections, dataclasses.replace(resolution, frame=case.frame), scene)
-
-
-def given_answers(
-    folder: str | Path, resolutions: Iterable[Resolution], with_frames: bool = False
-) -> Iterator[AnsweredCase]:
-    """Match the cases of a folder with given answers, by frame and words; repeated cases in order.
-
-    Args:
-        resolutions: answers with the frame's name; answers without a case are ignored.
-        with_frames: also read the frames; unreadable ones are None.
-    """
-    answers: dict[tuple[str | None, str], deque[Resolution]] = defaultdict(deque)
-    for resolution in resolutions:
-        answers[resolution.frame, resolution.instruction].append(resolution)
-    frames = FolderFrames(folder)
-    for case in load_cases(folder):
-        found = answers[case.frame, case.instruction]
-        if not found:
-            got = f"none for {case.instruction!r} on {case.frame!r}"
-            raise InputError("answers", got, "one for each case", "use a run over the same folder")
-        there = frames.load(case.frame) if with_frames else None
-        frame, detections = there if isinstance(there, tuple) else (None, ())
-        yield AnsweredCase(case, frame, detections, found.popleft())
 
 
 class FolderFrames:
