@@ -8,17 +8,16 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, ok, warn
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.reading import check_regular, member, open_regular
 from spatial_vlm_ros.recording.bags import mcap_records as mcap
-from spatial_vlm_ros.recording.bags.limits import METADATA, bag_files, check_sqlite, metadata
+from spatial_vlm_ros.recording.bags.limits import METADATA, bag_files, check_sqlite, metadata, sqlite_file
 
 _STORAGES = (".mcap", ".db3")
 _MOST_SHOWN = 5  # most faults of one file that are listed
@@ -26,24 +25,34 @@ _MOST_SHOWN = 5  # most faults of one file that are listed
 
 @dataclass
 class _FileFacts:
-    """Results for one file: readable messages by topic, their times, and faults."""
+    """Results for one file: readable messages by topic, their times, faults, and chunks with and without a CRC."""
 
     counts: Counter[str] = field(default_factory=Counter)
     first_ns: int = 0
     last_ns: int = 0
     faults: list[str] = field(default_factory=list)
-    unchecked: int = 0
-    """Chunks without a CRC."""
     chunks: int = 0
+    unchecked: int = 0
+    topics: dict[int, str] = field(default_factory=dict)
+    """By channel."""
 
     @property
     def messages(self) -> int:
-        return sum(self.counts.values())
+        return self.counts.total()
 
     def add(self, topic: str, stamp_ns: int) -> None:
         self.first_ns = stamp_ns if not self.messages else min(self.first_ns, stamp_ns)
         self.last_ns = max(self.last_ns, stamp_ns)
         self.counts[topic] += 1
+
+    def take(self, kind: int, content: bytes) -> None:
+        """Store a channel of an MCAP file, or count a message."""
+        if kind == mcap.CHANNEL:
+            number, _, length = struct.unpack_from("<HHI", content)
+            self.topics[number] = content[8 : 8 + length].decode("utf-8", "replace")
+        elif kind == mcap.MESSAGE:
+            number, _, stamp = struct.unpack_from("<HIQ", content)
+            self.add(self.topics.get(number, f"channel {number}"), stamp)
 
 
 def examine_files(path: str | Path) -> list[Finding]:
@@ -138,8 +147,7 @@ def _mcap_facts(path: Path) -> _FileFacts:
     """Read an MCAP file from its beginning as far as possible."""
     facts = _FileFacts()
     with open_regular(path, "give a bag") as file:
-        size = path.stat().st_size
-        summary = 0
+        size, summary = path.stat().st_size, 0
         try:
             end, summary, _, crc = mcap.footer(file)
             size = end.at
@@ -147,10 +155,14 @@ def _mcap_facts(path: Path) -> _FileFacts:
                 facts.faults.append("the CRC of the index is wrong")
         except mcap.McapDamage as error:
             facts.faults.append(error.words)
-        topics = _topics_of_index(file, summary, size) if summary else {}
+        if summary:
+            with suppress(mcap.McapDamage, struct.error):  # said below; channels in an unreadable chunk are lost
+                for record in mcap.index_records(file, summary, size):
+                    if record.kind == mcap.CHANNEL:
+                        facts.take(record.kind, mcap.content(file, record))
         try:
             mcap.check_unpacked(file, summary or size)
-            found = _scan(file, summary or size, topics, facts)
+            found = _scan(file, summary or size, facts)
         except mcap.McapDamage as error:
             facts.faults.append(str(error))
             return facts
@@ -162,56 +174,42 @@ def _mcap_facts(path: Path) -> _FileFacts:
     return facts
 
 
-def _topics_of_index(file: BinaryIO, start: int, end: int) -> dict[int, str]:
-    """Channel → topic from the index, because channels in an unreadable chunk are lost."""
-    topics: dict[int, str] = {}
-    try:
-        for record in mcap.index_records(file, start, end):
-            if record.kind == mcap.CHANNEL:
-                _record(mcap.CHANNEL, mcap.content(file, record), topics, _FileFacts())
-    except (mcap.McapDamage, struct.error):
-        pass  # reported when the index is checked
-    return topics
-
-
-def _scan(file: BinaryIO, end: int, topics: dict[int, str], facts: _FileFacts) -> dict[int, int]:
+def _scan(file: BinaryIO, end: int, facts: _FileFacts) -> dict[int, int]:
     """Read all records before the index; returns start of each chunk → number of its messages."""
     chunks: dict[int, int] = {}
-    found: dict[int, list[tuple[int, int]]] = {}  # channel → time and offset of each message of the last chunk
+    found: dict[int, list[tuple[int, int]]] | None = {}  # channel → messages of the last chunk; None = unreadable
     for record in mcap.records(file, len(mcap.MAGIC), end):
         if record.kind == mcap.CHUNK:
             facts.chunks += 1
-            found, chunks[record.at] = {}, 0
+            found, chunks[record.at] = None, 0
             try:
-                found = _chunk_messages(mcap.chunk(file, record), topics, facts)
+                found = _chunk_messages(mcap.chunk(file, record), facts)
+                chunks[record.at] = sum(map(len, found.values()))
             except (ValueError, struct.error, mcap.McapDamage) as error:
                 words = error.words if isinstance(error, mcap.McapDamage) else str(error)
                 facts.faults.append(f"the chunk at byte {record.at} cannot be read: {words}")
-                found = {-1: []}  # its index is not compared
-            else:
-                chunks[record.at] = sum(map(len, found.values()))
-        elif record.kind == mcap.MESSAGE_INDEX and -1 not in found:
+        elif record.kind == mcap.MESSAGE_INDEX and found is not None:
             data = mcap.content(file, record)
             try:
                 channel, length = struct.unpack_from("<HI", data)
-                entries = list(struct.iter_unpack("<QQ", data[6 : 6 + length]))
+                is_same = sorted(struct.iter_unpack("<QQ", data[6 : 6 + length])) == sorted(
+                    found.get(channel, [(-1, -1)])
+                )
             except struct.error:
-                entries, channel = [], -1
-            if sorted(entries) != sorted(found.get(channel, [(-1, -1)])):
+                is_same = False
+            if not is_same:
                 facts.faults.append(f"the index at byte {record.at} names other messages than its chunk has")
         elif record.kind == mcap.DATA_END:
             (crc,) = struct.unpack_from("<I", mcap.content(file, record).ljust(4, b"\0"))
             if crc and mcap.crc_of(file, 0, record.at) != crc:
                 facts.faults.append("the CRC of all data is wrong")
         elif record.kind in (mcap.CHANNEL, mcap.MESSAGE):
-            _record(record.kind, mcap.content(file, record), topics, facts)
+            facts.take(record.kind, mcap.content(file, record))
     return chunks
 
 
-def _chunk_messages(
-    chunk: mcap.McapChunk, topics: dict[int, str], facts: _FileFacts
-) -> dict[int, list[tuple[int, int]]]:
-    """Time and offset of each message of a chunk, by channel."""
+def _chunk_messages(chunk: mcap.McapChunk, facts: _FileFacts) -> dict[int, list[tuple[int, int]]]:
+    """Time and offset of each message of a chunk, by channel; nothing is counted of a damaged one."""
     data = chunk.unpacked()
     if chunk.crc == 0:
         facts.unchecked += 1
@@ -233,18 +231,8 @@ def _chunk_messages(
             read.append((kind, data[at + 9 : at + 9 + (length if kind == mcap.CHANNEL else 22)]))
         at += 9 + length
     for kind, content in read:
-        _record(kind, content, topics, facts)
+        facts.take(kind, content)
     return found
-
-
-def _record(kind: int, content: bytes, topics: dict[int, str], facts: _FileFacts) -> None:
-    """Store a channel, or count a message."""
-    if kind == mcap.CHANNEL:
-        number, _, length = struct.unpack_from("<HHI", content)
-        topics[number] = content[8 : 8 + length].decode("utf-8", "replace")
-        return
-    number, _, stamp = struct.unpack_from("<HIQ", content)
-    facts.add(topics.get(number, f"channel {number}"), stamp)
 
 
 def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int], facts: _FileFacts) -> None:
@@ -270,7 +258,7 @@ def _sqlite_facts(path: Path) -> _FileFacts:
     facts = _FileFacts()
     try:
         check_sqlite(path)
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+        with sqlite_file(path) as database:
             facts.faults += [str(row[0]).splitlines()[0] for row in database.execute("PRAGMA integrity_check(10)")
                              if row[0] != "ok"]  # fmt: skip
             named = dict(database.execute("SELECT id, name FROM topics"))

@@ -118,7 +118,7 @@ def _indexed(file: BinaryIO, record: mcap.McapRecord) -> tuple[int, int]:
 
 
 def _check_record(file: BinaryIO, record: mcap.McapRecord) -> None:
-    largest = _LARGEST_SCHEMA if record.kind in (mcap.SCHEMA, mcap.CHANNEL, mcap.HEADER) else mcap.LARGEST_RECORD
+    largest = _LARGEST_SCHEMA if record.kind in (mcap.SCHEMA, mcap.CHANNEL, mcap.HEADER) else LARGEST_RECORD
     size = record.length
     if record.kind == mcap.CHUNK_INDEX:
         size = max(_indexed(file, record))
@@ -150,6 +150,11 @@ def _check_ros1(path: Path) -> None:
             at += 4 + length
 
 
+def sqlite_file(path: Path) -> closing[sqlite3.Connection]:
+    """Open an SQLite file for reading, in a `with` statement."""
+    return closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True))
+
+
 def check_sqlite(path: Path) -> None:
     """Check that the tables of an SQLite file are real tables, and no message is too large.
 
@@ -159,20 +164,19 @@ def check_sqlite(path: Path) -> None:
     if path.stat().st_size == 0:
         raise FileError(path, "the file is empty", repair)
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+        with sqlite_file(path) as database:
             rows = database.execute("SELECT type, name, sql FROM sqlite_master").fetchmany(1000)
             for kind, name, sql in rows:
                 if kind not in ("table", "index") or "virtual" in str(sql)[:20].lower():
-                    raise FileError(
-                        path, f"a {kind} {name!r}", "record it again: rosbag2 writes plain tables", "schema"
-                    )
+                    plain = "record it again: rosbag2 writes plain tables"
+                    raise FileError(path, f"a {kind} {name!r}", plain, "schema")
             for name in ("messages", "topics"):
                 computed = [row[1] for row in database.execute(f"PRAGMA table_xinfo({name})") if row[6] in (2, 3)]
                 if computed:
                     raise FileError(path, f"a computed column {computed[0]!r}", "record it again", name)
             longest = database.execute("SELECT max(length(data)) FROM messages").fetchone()[0]  # does not read the data
-            if isinstance(longest, int) and longest > mcap.LARGEST_RECORD:
-                words = f"a message of {longest} bytes; the limit is {mcap.LARGEST_RECORD}"
+            if isinstance(longest, int) and longest > LARGEST_RECORD:
+                words = f"a message of {longest} bytes; the limit is {LARGEST_RECORD}"
                 raise FileError(path, words, "record it again", "messages")
     except (sqlite3.Error, UnicodeError) as error:
         raise FileError(path, str(error), repair) from error

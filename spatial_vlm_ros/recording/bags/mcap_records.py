@@ -110,7 +110,8 @@ def check_unpacked(file: BinaryIO, end: int) -> None:
     with suppress(McapDamage):
         for record in records(file, len(MAGIC), end):
             if record.kind == CHUNK:
-                unpacked, at = unpacked + chunk_size(file, record), record.at
+                file.seek(record.content_at + 16)
+                unpacked, at = unpacked + int.from_bytes(file.read(8), "little"), record.at
             if unpacked > most:
                 break
     if unpacked > most:
@@ -157,12 +158,6 @@ class McapChunk:
                 f"its header says {self.size} bytes, but it has {'more' if len(data) > self.size else len(data)}"
             )
         return data
-
-
-def chunk_size(file: BinaryIO, record: McapRecord) -> int:
-    """Unpacked size of a chunk by its header, bytes."""
-    file.seek(record.content_at + 16)
-    return int.from_bytes(file.read(8), "little")
 
 
 def chunk(file: BinaryIO, record: McapRecord) -> McapChunk:
