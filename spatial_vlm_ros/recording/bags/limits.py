@@ -38,6 +38,18 @@ _REPAIR = "pass a bag that rosbag2 wrote, or record it again"
 _REPAIR_ROS1 = "pass a bag that rosbag wrote, or record it again"
 
 
+_REPAIRS = {
+    ".mcap": "run `mcap recover {} -o repaired.mcap`",
+    ".db3": "run `sqlite3 {} .recover | sqlite3 repaired.db3` and `ros2 bag reindex`",
+    ROS1_SUFFIX: "run `rosbag reindex {}`",
+}
+
+
+def repair_of(name: str) -> str:
+    """How to fix a damaged file of a bag."""
+    return f"{_REPAIRS.get(Path(name).suffix, 'run `ros2 bag reindex`').format(name)}, or record it again"
+
+
 def check_bag(path: Path) -> None:
     """Check that a bag can be opened safely, and make rosbags unpack it within the limits."""
     checks = {".mcap": _check_mcap, ".db3": check_sqlite, ROS1_SUFFIX: _check_ros1}
@@ -91,9 +103,8 @@ def _check_mcap(path: Path) -> None:
                     _check_record(file, record)
                 mcap.check_unpacked(file, until)
         except (mcap.McapDamage, struct.error) as error:
-            repair = f"run `mcap recover {path.name} -o repaired.mcap`, or record it again"
             words = error.words if isinstance(error, mcap.McapDamage) else "its index is damaged"
-            raise FileError(path, words, repair) from error
+            raise FileError(path, words, repair_of(path.name)) from error
 
 
 def _index_is_enough(file: BinaryIO, start: int, end: int) -> bool:
@@ -135,8 +146,7 @@ def _check_ros1(path: Path) -> None:
     with open_regular(path, _REPAIR_ROS1) as file:
         begin = file.read(_LONGEST_LINE)
         if not begin.startswith(b"#ROSBAG V") or b"\n" not in begin:
-            repair = f"run `rosbag reindex {path.name}`, or record it again"
-            raise FileError(path, "it does not begin like a bag of ROS 1", repair)
+            raise FileError(path, "it does not begin like a bag of ROS 1", repair_of(path.name))
         at = begin.index(b"\n") + 1
         for limit in itertools.cycle((_LARGEST_ROS1_HEADER, LARGEST_RECORD)):
             file.seek(at)
@@ -160,9 +170,8 @@ def check_sqlite(path: Path) -> None:
 
     A view or a computed column can produce any amount of data.
     """
-    repair = f"run `sqlite3 {path.name} .recover | sqlite3 repaired.db3` and `ros2 bag reindex`, or record it again"
     if path.stat().st_size == 0:
-        raise FileError(path, "the file is empty", repair)
+        raise FileError(path, "the file is empty", repair_of(path.name))
     try:
         with sqlite_file(path) as database:
             rows = database.execute("SELECT type, name, sql FROM sqlite_master").fetchmany(1000)
@@ -179,7 +188,7 @@ def check_sqlite(path: Path) -> None:
                 words = f"a message of {longest} bytes; the limit is {LARGEST_RECORD}"
                 raise FileError(path, words, "record it again", "messages")
     except (sqlite3.Error, UnicodeError) as error:
-        raise FileError(path, str(error), repair) from error
+        raise FileError(path, str(error), repair_of(path.name)) from error
 
 
 # ------------------------------------------------------------------------------------------------ unpacking

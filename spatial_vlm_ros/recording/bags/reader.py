@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError, StoreError
 from spatial_vlm_ros.files.reading import member
-from spatial_vlm_ros.recording.bags.limits import METADATA, ROS1_SUFFIX, check_bag
+from spatial_vlm_ros.recording.bags.limits import METADATA, ROS1_SUFFIX, check_bag, repair_of
 from spatial_vlm_ros.recording.bags.remote import RemoteFile, Traffic, copied, expect_chunks, readable_by_range
 from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, TF_MESSAGE, check_rosbags, default_store, embedded_store
 from spatial_vlm_ros.recording.uris import is_remote, local_path, name_of
 
 if TYPE_CHECKING:
-    from tempfile import TemporaryDirectory
     from types import TracebackType
 
     from rosbags.interfaces import Connection
@@ -114,13 +113,13 @@ class Bag:
     def __init__(self, path: str | Path) -> None:
         self.path: Path | str = str(path) if is_remote(path) else local_path(path)
         self.traffic: Traffic | None = None
-        self._copy: TemporaryDirectory[str] | None = None
+        self._copy = ExitStack()
         self._is_ros1 = name_of(path).endswith(ROS1_SUFFIX)
         check_rosbags()
         try:
             self._reader = self._opened()
         except BaseException:
-            self._forget_copy()
+            self._copy.close()
             raise
         self._stores: dict[str, Typestore] = {}
         self._connections: tuple[Connection, ...] = tuple(self._reader.connections)
@@ -141,8 +140,8 @@ class Bag:
             reader = _opened(self.path, RemoteFile(self.path, self.traffic))
             expect_chunks(reader)
             return reader
-        self._copy = copied(self.path, reason)
-        return _opened(self.path, Path(self._copy.name, name_of(self.path)))
+        folder = self._copy.enter_context(copied(self.path, reason))
+        return _opened(self.path, Path(folder, name_of(self.path)))
 
     def chunks(self) -> tuple[ChunkSpan, ...]:
         """Chunks of an MCAP bag in file order; empty without a chunk index."""
@@ -192,9 +191,8 @@ class Bag:
             return self._store(connection).deserialize_cdr(message.raw, message.type)
         except KeyError as error:
             reason = f"the definition of {error} is neither in the bag nor known"
-            raise FileError(
-                self.path, reason, "record it with a version of rosbag2 that stores definitions", place
-            ) from error
+            newer = "record it with a version of rosbag2 that stores definitions"
+            raise FileError(self.path, reason, newer, place) from error
         except Exception as error:  # any error of rosbags or NumPy for damaged bytes
             raise FileError(self.path, _words(error), _repair(self.path), place) from error
 
@@ -219,12 +217,7 @@ class Bag:
         """Close the files; no more messages can be read."""
         with suppress(Exception):  # one that is closed says so
             self._reader.close()
-        self._forget_copy()
-
-    def _forget_copy(self) -> None:
-        if self._copy is not None:
-            self._copy.cleanup()
-            self._copy = None
+        self._copy.close()
 
     def __enter__(self) -> Bag:
         return self
@@ -322,16 +315,6 @@ def _words(error: Exception) -> str:
 
 
 def _repair(path: Path | str) -> str:
-    """How to fix a file of this kind."""
-    if isinstance(path, str):
-        name = name_of(path)
-    else:
-        files = _files(path) if path.is_dir() else [path]
-        name = files[0].name if files else path.name
-    if name.endswith(".mcap"):
-        return f"run `mcap recover {name} -o repaired.mcap`, or record it again"
-    if name.endswith(ROS1_SUFFIX):
-        return f"run `rosbag reindex {name}`, or record it again"
-    if name.endswith(".db3"):
-        return f"run `sqlite3 {name} .recover | sqlite3 repaired.db3` and `ros2 bag reindex`, or record it again"
-    return "run `ros2 bag reindex`, or record it again"
+    """How to fix a bag: by the kind of its file, or of the first one in its folder."""
+    files = _files(path) if isinstance(path, Path) and path.is_dir() else []
+    return repair_of(files[0].name if files else name_of(path))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.recording.bags.limits import LARGEST_METADATA, METADATA
+from spatial_vlm_ros.recording.bags.limits import LARGEST_METADATA, METADATA, repair_of
 from spatial_vlm_ros.recording.bags.mcap_records import MAGIC
 from spatial_vlm_ros.recording.uris import facts_of, filesystem, joined, name_of, read_range, told
 
@@ -187,7 +187,7 @@ def is_indexed(uri: str) -> bool:
     footer = read_range(uri, max(size - _FOOTER, 0), size)
     if not footer.endswith(MAGIC):
         reason = "it ends before its index: the recorder was killed, or the copy is not complete"
-        raise FileError(uri, reason, f"run `mcap recover {name_of(uri)} -o repaired.mcap`, or record it again")
+        raise FileError(uri, reason, repair_of(name_of(uri)))
     return int.from_bytes(footer[9:17], "little") > 0
 
 

@@ -46,7 +46,6 @@ from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection, Qos
-    from rosbags.rosbag2 import Writer
 
 START_NS = 1_700_000_000 * SECOND  # a fixed time: the same folder gives the same bag
 PERIOD_NS = SECOND  # between frames
@@ -97,14 +96,23 @@ class BagWriter:
             raise InputError("storage", repr(storage), " or ".join(STORAGES))
         self._out, self._namespace = Path(out), namespace.strip("/")
         self._store = default_store()
+        from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
         self.composer: Composer = rosbags_composer(self._store)
         self.messages = 0
         self._connections: dict[str, Connection] = {}
         self._folder = UnfinishedFolder(self._out, force=force, ours=is_bag_file)
         try:
-            self._writer = _writer(self._folder.path, self._out, storage, compress)
-        except BaseException:
+            self._folder.path.rmdir()  # rosbags creates it itself
+            plugin = StoragePlugin[storage.upper()]
+            self._writer = Writer(self._folder.path, version=_METADATA_VERSION, storage_plugin=plugin)
+            if compress:
+                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+            self._writer.open()
+        except BaseException as error:
             self._folder.drop()
+            if isinstance(error, (OSError, sqlite3.Error)):
+                raise _unwritable(self._out, error) from error
             raise
 
     def topic(self, role: str) -> str:
@@ -153,16 +161,14 @@ class BagWriter:
         """
         make, camera = self.composer, frame.camera
         header = make.header(stamp_ns, frame.frame_id)
-        found = () if detections is None else (
-            (DETECTIONS, make.detection_array(detections, header, camera.width, camera.height)),
-        )  # fmt: skip
-        sent = (
-            (RGB_INFO, make.camera_info(camera, header)),
-            (RGB, make.image_rgb(frame.rgb, header)),
-            (DEPTH, make.image_depth(frame.depth, header)),
-            *found,
-        )
-        for number, (role, message) in enumerate(sent):
+        sent = {
+            RGB_INFO: make.camera_info(camera, header),
+            RGB: make.image_rgb(frame.rgb, header),
+            DEPTH: make.image_depth(frame.depth, header),
+        }
+        if detections is not None:
+            sent[DETECTIONS] = make.detection_array(detections, header, camera.width, camera.height)
+        for number, (role, message) in enumerate(sent.items()):
             self.write(role, message, (stamp_ns if log_ns is None else log_ns) + number * _BETWEEN_NS)
 
     def write_instruction(self, words: str, log_ns: int) -> None:
@@ -216,7 +222,12 @@ def record(
         force: replace an earlier bag at `out`; otherwise `out` must not exist.
     """
     folder = Path(folder)
-    cases = _cases(folder)
+    cases: list[tuple[str, str | None]] = [("", None)]  # of a single frame
+    if (folder / CASES_FILE).exists():
+        cases = [(case.frame, case.instruction) for case in load_cases(folder)]
+    if not cases:
+        repair = 'write one per line: {"frame": "f01", "instruction": "the cup"}'
+        raise FileError(folder / CASES_FILE, "it has no cases", repair)
     poses = _poses(folder, list(dict.fromkeys(name for name, _ in cases)))
     fixed = _unchanging(poses)
     has_detections = any((folder / name / DETECTIONS_FILE).exists() for name in poses)
@@ -237,47 +248,28 @@ def record(
     return Recorded(len(cases), sum(words is not None for _, words in cases), writer.messages)
 
 
-def _cases(folder: Path) -> list[tuple[str, str | None]]:
-    """Frame and instruction of each case; for a single frame, the folder itself without instruction."""
-    path = folder / CASES_FILE
-    if not path.exists():
-        return [("", None)]
-    cases: list[tuple[str, str | None]] = [(case.frame, case.instruction) for case in load_cases(folder)]
-    if not cases:
-        raise FileError(path, "it has no cases", 'write one per line: {"frame": "f01", "instruction": "the cup"}')
-    return cases
-
-
-# ------------------------------------------------------------------------------------------------ poses
-
-
 def _poses(folder: Path, names: Sequence[str]) -> dict[str, list[Transform]]:
     """Poses of each frame: its base_T_camera and camera_T_speaker, if any."""
     poses: dict[str, list[Transform]] = {}
-    bases: dict[str, str | None] = {}
-    speakers: dict[str, str | None] = {}
+    known: dict[tuple[str, str], str | None] = {}  # what, camera → the other frame that its files name
     for name in names:
         camera = read_camera_info(folder / name / CAMERA_FILE)[1]
         files = (folder / name / file for file in (BASE_FILE, SPEAKER_FILE))
         base, speaker = (read_transform(path) if path.exists() else None for path in files)
-        _check_same(BASE_FILE, "base", bases, camera, None if base is None else base.parent)
-        _check_same(SPEAKER_FILE, "speaker", speakers, camera, None if speaker is None else speaker.child)
+        named = {"base": None if base is None else base.parent, "speaker": None if speaker is None else speaker.child}
+        for what, file in (("base", BASE_FILE), ("speaker", SPEAKER_FILE)):
+            if known.setdefault((what, camera), named[what]) != named[what]:
+                both = " and ".join(repr(one) if one else "none" for one in (known[what, camera], named[what]))
+                raise InputError(
+                    f"{file} of frames of {camera!r}", f"{what}s {both}", f"one {what} for all frames of a camera",
+                    "record them as separate bags: transforms hold for every frame of the bag",
+                )  # fmt: skip
         poses[name] = told_by_transforms(base, speaker)
-    named = [speaker for speaker in speakers.values() if speaker is not None]
-    if len(named) > len(set(named)):
+    speakers = [frame for (what, _), frame in known.items() if what == "speaker" and frame is not None]
+    if len(speakers) > len(set(speakers)):
         raise InputError(SPEAKER_FILE, "one speaker seen by two cameras", "a different name for each camera's speaker",
                          "record them as separate bags: a frame has one parent in TF")  # fmt: skip
     return poses
-
-
-def _check_same(file: str, what: str, known: dict[str, str | None], camera: str, named: str | None) -> None:
-    """Check that all frames of a camera name the same other frame, or none, and store it."""
-    if known.setdefault(camera, named) != named:
-        got = " and ".join(repr(name) if name else "none" for name in (known[camera], named))
-        raise InputError(
-            f"{file} of frames of {camera!r}", f"{what}s {got}", f"one {what} for all frames of a camera",
-            "record them as separate bags: transforms hold for every frame of the bag",
-        )  # fmt: skip
 
 
 def _unchanging(poses: dict[str, list[Transform]]) -> list[Transform]:
@@ -295,20 +287,6 @@ def _unchanging(poses: dict[str, list[Transform]]) -> list[Transform]:
 def is_bag_file(path: Path) -> bool:
     """Whether a file in a folder belongs to a bag, so that the folder may be replaced by another bag."""
     return path.name == METADATA or path.suffix in (".mcap", ".db3")
-
-
-def _writer(folder: Path, out: Path, storage: str, compress: bool) -> Writer:
-    from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-
-    try:
-        folder.rmdir()  # rosbags creates it itself
-        writer = Writer(folder, version=_METADATA_VERSION, storage_plugin=StoragePlugin[storage.upper()])
-        if compress:
-            writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        writer.open()
-    except (OSError, sqlite3.Error) as error:
-        raise _unwritable(out, error) from error
-    return writer
 
 
 def _unwritable(out: Path, error: Exception) -> FileError:
