@@ -15,15 +15,17 @@ from typing import Any
 from spatial_vlm_lab.scoring.case_result import CaseEvidence, CaseResult, judge_case
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth
 from spatial_vlm_lab.scoring.matching import (
+    CaseTruth,
+    KnownObject,
     Matching,
     answered_objects,
+    case_truth,
     distance_m,
     found_objects,
     match_objects,
     same_objects,
 )
 from spatial_vlm_lab.scoring.model_spec import ORACLE, LoadedModel
-from spatial_vlm_lab.scoring.object_truth import CaseTruth, KnownObject, case_truth
 from spatial_vlm_lab.scoring.rows import Row, row_of, unjudged_row
 from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
