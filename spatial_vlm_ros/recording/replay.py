@@ -41,6 +41,7 @@ from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdF
 
 WITHOUT_BASE = "--base-frame ''"
 _LONGEST = 1e9  # seconds; no bag is longer
+_TIME = "time of the request (--at)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,9 @@ def replay(
     Yields:
         The answers in order. A problem with one request is its refusal.
     """
-    player = _Player(resolver, roles, config, instructions, at, every, frame_of_reference, bag.start_ns, robot)
+    player = _Player(
+        resolver, dict(roles), config, tuple(instructions), at, every, frame_of_reference, robot, bag.start_ns
+    )
     for message in bag.messages(set(roles.values())):
         yield from player.hear(message)
         if player.is_done:
@@ -131,48 +134,45 @@ def _readings(instruction: str) -> tuple[SpatialQuery, ...]:
         return ()
 
 
+@dataclass
 class _Player:
-    def __init__(
-        self,
-        resolver: Resolver,
-        roles: Mapping[str, str],
-        config: StreamConfig,
-        instructions: Sequence[str],
-        at: float | None,
-        every: bool,
-        frame_of_reference: FrameOfReference | str | None,
-        start_ns: int,
-        robot: SeenRobot | None,
-    ) -> None:
-        listens = not instructions
-        if listens and (INSTRUCTION not in roles or every or at is not None):
-            got = "none" if INSTRUCTION not in roles else "none, although frames or a time are set"
-            expected = "an instruction" + ("" if every or at is not None else ", or a topic of them in the bag")
+    """The arguments are those of `replay`."""
+
+    resolver: Resolver
+    roles: dict[str, str]
+    config: StreamConfig
+    instructions: Sequence[str]
+    at: float | None
+    every: bool
+    frame_of_reference: FrameOfReference | str | None
+    robot: SeenRobot | None
+    start_ns: int
+
+    def __post_init__(self) -> None:
+        at, self._listens = self.at, not self.instructions
+        if self._listens and (INSTRUCTION not in self.roles or self.every or at is not None):
+            got = "none" if INSTRUCTION not in self.roles else "none, although frames or a time are set"
+            expected = "an instruction" + ("" if self.every or at is not None else ", or a topic of them in the bag")
             raise InputError("instruction", got, expected, 'give one: "the can behind the cup"')
         if at is not None and not 0 <= at <= _LONGEST:
-            raise InputError(
-                "time of the request (--at)", f"{at} s", "0 or more", "seconds count from the bag's beginning"
-            )
-        self._has_transforms = TRANSFORMS in roles or STATIC_TRANSFORMS in roles
+            raise InputError(_TIME, f"{at} s", "0 or more", "seconds count from the bag's beginning")
+        self._has_transforms = TRANSFORMS in self.roles or STATIC_TRANSFORMS in self.roles
         if not self._has_transforms:  # then none is worth waiting for
-            config = dataclasses.replace(config, transform_timeout=0.0)
-        self._assembler = FrameAssembler(config, DETECTIONS in roles, robot=robot)
-        self._resolver, self._config, self._frame_of_reference = resolver, config, frame_of_reference
-        self._topic_of = dict(roles)
+            self.config = dataclasses.replace(self.config, transform_timeout=0.0)
+        self._assembler = FrameAssembler(self.config, DETECTIONS in self.roles, robot=self.robot)
         self._roles_of: dict[str, list[str]] = {}
-        for role, topic in roles.items():
-            if role != INSTRUCTION or listens:
+        for role, topic in self.roles.items():
+            if role != INSTRUCTION or self._listens:
                 self._roles_of.setdefault(topic, []).append(role)
-        self._instructions, self._at, self._every, self._listens = tuple(instructions), at, every, listens
         self._waiting: deque[_Request] = deque()
         self._asked = self._answered = self._is_over = False
-        self._start_ns, self._now_ns = start_ns, start_ns
+        self._now_ns = self.start_ns
         # Without a time to ask at, no frame of the bag is too old.
-        self._after_ns = 0 if at is None else start_ns + round(at * SECOND)
+        self._after_ns = 0 if at is None else self.start_ns + round(at * SECOND)
 
     @property
     def is_done(self) -> bool:
-        return self._asked and not self._waiting and not self._every and not self._listens
+        return self._asked and not self._waiting and not self.every and not self._listens
 
     # -------------------------------------------------------------------------------------------- messages in
 
@@ -180,50 +180,46 @@ class _Player:
         """Take in a message; the answers that it makes possible."""
         roles = self._roles_of.get(message.topic, [])
         self._now_ns = message.log_ns
-        if not self._asked and not self._listens and self._is_time(roles):
+        is_time = RGB in roles or DEPTH in roles if self.at is None else self._now_ns >= self._after_ns
+        if is_time and not self._asked and not self._listens:
             self._ask()
         for role in roles:
             if role == INSTRUCTION:
                 self._waiting.append(_Request(message.decode().data, self._now_ns, self._now_ns, is_patient=False))
             else:
                 self._assembler.add(role, message.decode(), self._now_ns)
-        if self._every:
+        if self.every:
             yield from self._on_every_frame()
         else:
             yield from self._on_first_frames()
 
-    def _is_time(self, roles: Sequence[str]) -> bool:
-        if self._at is None:
-            return RGB in roles or DEPTH in roles
-        return self._now_ns >= self._after_ns
-
     def _ask(self) -> None:
         self._asked = True
-        if not self._every:
-            is_patient = self._at is None
+        if not self.every:
+            is_patient = self.at is None
             asked_ns = self._now_ns if is_patient else self._after_ns
-            self._waiting.extend(_Request(words, asked_ns, self._after_ns, is_patient) for words in self._instructions)
+            self._waiting.extend(_Request(words, asked_ns, self._after_ns, is_patient) for words in self.instructions)
 
     # -------------------------------------------------------------------------------------------- answers out
 
     def _on_every_frame(self) -> Iterator[ReplayedAnswer]:
         while self._asked:
             try:
-                awaits_speaker = self._need_speaker(self._instructions)
+                awaits_speaker = self._need_speaker(self.instructions)
                 observation = self._assembler.take(self._after_ns, self._now_ns, awaits_speaker)
             except SpatialVlmError as error:
-                yield from (self._refused(words, error) for words in self._instructions)
+                yield from (self._refused(words, error) for words in self.instructions)
                 continue
             if observation is None:
                 return
-            yield from self._resolved(observation, self._instructions)
+            yield from self._resolved(observation, self.instructions)
         self._assembler.forget_older()
 
     def _on_first_frames(self) -> Iterator[ReplayedAnswer]:
         while self._waiting:
             first = self._waiting[0]
             try:
-                in_time = self._now_ns - first.asked_ns < self._config.frame_timeout * SECOND
+                in_time = self._now_ns - first.asked_ns < self.config.frame_timeout * SECOND
                 awaits_speaker = in_time and self._need_speaker(request.instruction for request in self._waiting)
                 observation = self._assembler.take(first.after_ns, self._now_ns, awaits_speaker)
             except SpatialVlmError as error:
@@ -237,16 +233,16 @@ class _Player:
                 break
             asked = self._popped(observation.not_before_ns)
             yield from self._resolved(observation, [request.instruction for request in asked])
-        yield from self._given_up(round(self._config.frame_timeout * SECOND))
+        yield from self._given_up(round(self.config.frame_timeout * SECOND))
         if not self._waiting:
             self._assembler.forget_older()
 
     def _need_speaker(self, instructions: Iterable[str]) -> bool:
         """Whether a frame is to wait for the speaker's transform, too; as live, by the words."""
-        if self._is_over or not self._config.speaker_frame:
+        if self._is_over or not self.config.speaker_frame:
             return False
-        config = self._resolver.config
-        frames = (self._frame_of_reference or config.frame_of_reference, config.relation.second_frame)
+        config = self.resolver.config
+        frames = (self.frame_of_reference or config.frame_of_reference, config.relation.second_frame)
         return any(needs_speaker(_readings(words), *frames) for words in instructions)
 
     def _popped(self, not_before_ns: int) -> list[_Request]:
@@ -259,7 +255,9 @@ class _Player:
     def _given_up(self, patience_ns: int) -> Iterator[ReplayedAnswer]:
         while self._waiting and self._now_ns - self._waiting[0].asked_ns >= patience_ns:
             request = self._waiting.popleft()
-            yield self._refused(request.instruction, request.passed_over or self._why_none(request.after_ns))
+            yield self._refused(
+                request.instruction, request.passed_over or self._assembler.why_none(request.after_ns, self.roles)
+            )
 
     def _resolved(self, observation: PendingFrame, instructions: Sequence[str]) -> Iterator[ReplayedAnswer]:
         try:
@@ -267,45 +265,40 @@ class _Player:
         except SpatialVlmError as error:
             yield from (self._refused(words, error, observation.stamp_ns) for words in instructions)
             return
-        observed = self._resolver.look_at(frame, detections)
+        observed = self.resolver.look_at(frame, detections)
         for words in instructions:
             self._answered = True
             try:
-                taken = self._resolver.taken(words)
+                taken = self.resolver.taken(words)
             except SpatialVlmError as error:  # as live: words that no frame would help wait for none
                 yield ReplayedAnswer(refusal(words, error), None, (), self._now_ns)
                 continue
-            resolution, seen, scene, _ = observed.ask(words, self._frame_of_reference, taken=taken)
+            resolution, seen, scene, _ = observed.ask(words, self.frame_of_reference, taken=taken)
             yield ReplayedAnswer(resolution, frame, seen, self._now_ns, scene)
 
     def _refused(self, instruction: str, error: SpatialVlmError, stamp_ns: int = 0) -> ReplayedAnswer:
         """A refusal for want of a frame, but for words that no frame would help."""
         self._answered = True
         try:
-            self._resolver.taken(instruction)
+            self.resolver.taken(instruction)
         except SpatialVlmError as misunderstood:
             return ReplayedAnswer(refusal(instruction, misunderstood), None, (), self._now_ns)
         if isinstance(error, TransformUnavailableError) and not self._has_transforms:
             error = without_transforms(error)
         return ReplayedAnswer(refusal(instruction, error, stamp_ns), None, (), self._now_ns)
 
-    def _why_none(self, after_ns: int) -> SpatialVlmError:
-        return self._assembler.why_none(after_ns, self._topic_of)
-
     def end(self) -> Iterator[ReplayedAnswer]:
         """The bag is over: what still waits is refused."""
         if not self._asked and not self._listens:
-            if self._at is not None:
-                seconds = (self._now_ns - self._start_ns) / SECOND
-                raise InputError(
-                    "time of the request (--at)",
-                    f"{self._at:g} s",
-                    f"within the bag's {seconds:.1f} s",
-                    "use an earlier time",
-                )
+            if self.at is not None:
+                seconds = (self._now_ns - self.start_ns) / SECOND
+                raise InputError(_TIME, f"{self.at:g} s", f"within the bag's {seconds:.1f} s", "use an earlier time")
             self._ask()
         self._is_over = True  # what only waited for the speaker goes on without
-        yield from self._on_every_frame() if self._every else self._on_first_frames()
-        if self._every and (not self._answered or self._assembler.waits_for_transform):
-            yield from (self._refused(words, self._why_none(self._after_ns)) for words in self._instructions)
+        yield from self._on_every_frame() if self.every else self._on_first_frames()
+        if self.every and (not self._answered or self._assembler.waits_for_transform):
+            yield from (
+                self._refused(words, self._assembler.why_none(self._after_ns, self.roles))
+                for words in self.instructions
+            )
         yield from self._given_up(0)
