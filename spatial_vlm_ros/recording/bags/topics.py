@@ -8,7 +8,7 @@ follows from types and names. If two cameras match, it does not guess.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from typing import NamedTuple
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters import StreamConfig
@@ -34,38 +34,22 @@ from spatial_vlm_ros.streams.frame_assembler import (
 
 INSTRUCTION = "instruction"
 
-OPTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        RGB: "--rgb",
-        DEPTH: "--depth",
-        RGB_INFO: "--camera-info",
-        DEPTH_INFO: "--depth-camera-info",
-        DETECTIONS: "--detections",
-        INSTRUCTION: "--instruction-topic",
-    }
-)
-"""Command-line option of each role that the user can set."""
 
-TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        RGB: (IMAGE, COMPRESSED_IMAGE),
-        DEPTH: (IMAGE, COMPRESSED_IMAGE),
-        RGB_INFO: (CAMERA_INFO,),
-        DEPTH_INFO: (CAMERA_INFO,),
-        DETECTIONS: (DETECTION_ARRAY, DETECTION_2D_ARRAY),
-        INSTRUCTION: (STRING,),
-        TRANSFORMS: (TF_MESSAGE,),
-        STATIC_TRANSFORMS: (TF_MESSAGE,),
-    }
-)
+class _Role(NamedTuple):
+    """What the user calls a role, the command-line option for it, and its types of messages."""
 
-_NAMES = {
-    RGB: "colour",
-    DEPTH: "depth",
-    RGB_INFO: "camera info of colour",
-    DEPTH_INFO: "camera info of depth",
-    DETECTIONS: "detections",
-    INSTRUCTION: "instructions",
+    words: str
+    option: str
+    types: tuple[str, ...]
+
+
+_ROLES = {
+    RGB: _Role("colour", "--rgb", (IMAGE, COMPRESSED_IMAGE)),
+    DEPTH: _Role("depth", "--depth", (IMAGE, COMPRESSED_IMAGE)),
+    RGB_INFO: _Role("camera info of colour", "--camera-info", (CAMERA_INFO,)),
+    DEPTH_INFO: _Role("camera info of depth", "--depth-camera-info", (CAMERA_INFO,)),
+    DETECTIONS: _Role("detections", "--detections", (DETECTION_ARRAY, DETECTION_2D_ARRAY)),
+    INSTRUCTION: _Role("instructions", "--instruction-topic", (STRING,)),
 }
 _COLOUR_WORDS = frozenset({"rgb", "color", "colour"})
 _REGISTERED_WORDS = frozenset({"aligned", "registered", "to"})  # aligned_depth_to_color, depth_to_rgb
@@ -125,11 +109,14 @@ class _TopicChoice:
 
     def _cameras(self) -> tuple[Topic, Topic]:
         """The colour and the depth topic of one camera."""
-        images = [t for t in self._topics if t.type in TYPES[RGB] and not _any_word(t.name, _NO_IMAGE)]
-        colour_images = [t for t in images if not _is_depth(t.name)]
-        colours = [t for t in colour_images if _any_word(t.name, _COLOUR_WORDS)] or colour_images
-        rgb = self._by_camera(RGB, colours)
-        depth = self._by_camera(DEPTH, [t for t in images if _is_depth(t.name) and not _is_colour_in_depth(t.name)])
+        images = [t for t in self._topics if t.type in _ROLES[RGB].types and not _any_word(t.name, _NO_IMAGE)]
+        depths = [t for t in images if _any_word(t.name, {"depth"})]
+        others = [t for t in images if t not in depths]
+        rgb = self._by_camera(RGB, [t for t in others if _any_word(t.name, _COLOUR_WORDS)] or others)
+        # Azure Kinect's /rgb_to_depth is colour, projected to the depth camera.
+        depth = self._by_camera(
+            DEPTH, [t for t in depths if not any(f"{w}_to_depth" in t.name.lower() for w in _COLOUR_WORDS)]
+        )
         for role, found in ((RGB, rgb), (DEPTH, depth)):
             if not found:
                 raise self._refused(role, "no matching topic")
@@ -185,28 +172,24 @@ class _TopicChoice:
         """Detections topic of the camera; never one in the namespace of another camera of the bag."""
         if DETECTIONS in self._given:
             return self._given[DETECTIONS].name
-        for type_ in TYPES[DETECTIONS]:
+        for type_ in _ROLES[DETECTIONS].types:
             fit = [t for t in self._topics if t.type == type_]
             if len(fit) > 1:
                 raise self._refused(DETECTIONS, "several: " + ", ".join(t.name for t in fit))
             if fit:
-                other = self._other_camera(fit[0], rgb)
+                name, own = fit[0].name, _camera(rgb.name)
+                cameras = {_camera(t.name) for t in self._topics if t.type in _ROLES[RGB].types} - {own, ""}
+                other = next((one for one in sorted(cameras) if _inside(name, one) and not _inside(name, own)), "")
                 if other:
-                    raise self._refused(DETECTIONS, f"{fit[0].name}, which is of another camera ({other})")
-                return fit[0].name
+                    raise self._refused(DETECTIONS, f"{name}, which is of another camera ({other})")
+                return name
         extra = ", or pass --grounder NAME for a model that finds them"
         raise self._refused(DETECTIONS, "no topic of detections", extra=extra)
-
-    def _other_camera(self, topic: Topic, rgb: Topic) -> str:
-        """Another camera of the bag than `rgb`'s whose namespace contains a topic; "" = none."""
-        cameras = {_camera(t.name) for t in self._topics if t.type in TYPES[RGB]} - {_camera(rgb.name), ""}
-        own = _inside(topic.name, _camera(rgb.name))
-        return "" if own else next((one for one in sorted(cameras) if _inside(topic.name, one)), "")
 
     def _named(self, role: str, name: str) -> Topic:
         name = name if name.startswith("/") else f"/{name}"
         fit = [t for t in self._all if t.name == name]
-        found = next((t for t in fit if t.type in TYPES[role]), None)
+        found = next((t for t in fit if t.type in _ROLES[role].types), None)
         if found is None:
             raise self._refused(role, f"{name} is of type {fit[0].type}" if fit else f"no topic {name}")
         return found
@@ -221,11 +204,11 @@ class _TopicChoice:
         listed = [f"{t.name} ({t.type}, {t.count})" for t in self._all[:_MOST_LISTED]]
         more = len(self._all) - len(listed)
         there = ", ".join(listed) + (f" and {more} more" if more else "") or "no topics"
-        options = " and ".join(f"{OPTIONS[r]} TOPIC" for r in (role, other) if r is not None)
+        options = " and ".join(f"{_ROLES[r].option} TOPIC" for r in (role, other) if r is not None)
         extra += " (in `evaluate`: --detections-topic TOPIC)" if role == DETECTIONS else ""
-        kinds = " or ".join(TYPES[role])
+        kinds = " or ".join(_ROLES[role].types)
         repair = f"name it by {options}{extra}; the bag has: {there}"
-        return InputError(f"topic of {_NAMES[role]}", got, f"one of type {kinds}", repair)
+        return InputError(f"topic of {_ROLES[role].words}", got, f"one of type {kinds}", repair)
 
 
 # ------------------------------------------------------------------------------------------------ names
@@ -242,15 +225,6 @@ def _any_word(name: str, words: Iterable[str]) -> bool:
 def _base(name: str) -> str:
     parent, _, last = name.rpartition("/")
     return parent if last in _TRANSPORTS else name
-
-
-def _is_depth(name: str) -> bool:
-    return _any_word(name, {"depth"})
-
-
-def _is_colour_in_depth(name: str) -> bool:
-    """Azure Kinect's /rgb_to_depth: colour projected to the depth camera."""
-    return any(f"{word}_to_depth" in name.lower() for word in _COLOUR_WORDS)
 
 
 def _camera(name: str) -> str:
