@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from spatial_vlm_ros.manipulation.approval.audit import files_of, verify
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, png, same_pixels
-from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.web import STATIC
 
 _APPROVAL = Path(__file__).resolve().parent.parent / "manipulation" / "approval"
@@ -73,22 +72,21 @@ def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
     """All proposals of a record, oldest first."""
     check_regular(record, _RECORD)
     verify(record)
-    contents: dict[str, dict[str, Any]] = {}
-    events: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, ProposalRecord] = {}
     with open_regular(record, _RECORD) as file:
         for raw in file:
             try:
                 line = json.loads(raw)
             except ValueError:
                 continue  # cut short by a crash and noted by the restart: `verify` has checked this
-            content = line.get("content")
-            if line.get("event") == "PROPOSED" and isinstance(content, dict):
-                contents[content["goal_id"]] = content
-                events.setdefault(content["goal_id"], [])
-            goal = content["goal_id"] if line.get("event") == "PROPOSED" else line.get("goal_id")
-            if goal in events:
-                events[goal].append({key: value for key, value in line.items() if key != "content"})
-    return tuple(ProposalRecord(contents[goal], tuple(events[goal])) for goal in contents)
+            content, goal = line.get("content"), line.get("goal_id")
+            if line.get("event") == "PROPOSED":
+                goal = content["goal_id"]
+                found[goal] = ProposalRecord(content, found[goal].events if goal in found else ())
+            if goal in found:
+                event = {key: value for key, value in line.items() if key != "content"}
+                found[goal] = replace(found[goal], events=(*found[goal].events, event))
+    return tuple(found.values())
 
 
 def proposal_in(record: str | Path, goal_id: str) -> ProposalRecord:
@@ -161,19 +159,16 @@ def _of_motion(
             continue
         what = f"the image {name} matches the drawing of the motion"
         try:
-            redrawn = _drawn(name, motion, files)
+            if name == "camera":
+                redrawn = draw_on_scene(motion, files.get("scene", b""))
+            else:
+                redrawn = draw_plan_view(motion, "above" if name == "above" else "side")
         except InputError as error:
             yield RecordCheck(what, False, str(error))
         else:
             yield RecordCheck(what, same_pixels(png(redrawn), files[name]))
     if robot_description and "plan" in files:
         yield _of_arm(json.loads(files["plan"]), motion, robot_description)
-
-
-def _drawn(name: str, motion: PlannedMotion, files: dict[str, bytes]) -> Rgb:
-    if name == "camera":
-        return draw_on_scene(motion, files.get("scene", b""))
-    return draw_plan_view(motion, "above" if name == "above" else "side")
 
 
 def _of_arm(plan: dict[str, Any], motion: PlannedMotion, robot_description: str) -> RecordCheck:
@@ -211,7 +206,8 @@ def write_page(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     templates.filters["line"] = lambda words: "".join(c if c.isprintable() else "\ufffd" for c in str(words))
-    names = {name: f"{name}{_ending(proposal, name)}" for name in files}
+    kept = dict(proposal.kept())
+    names = {name: f"{name}{Path(str(kept[name]['file'])).suffix}" for name in files}
     shown = {name: names.get(name, "") for name in ("camera", *_OF_PREVIEW)} if "motion" in files else None
     text = templates.get_template("record.html.j2").render(
         content=proposal.content,
@@ -236,7 +232,3 @@ def write_page(
 def is_page_file(path: Path) -> bool:
     """Whether a path is a file that `write_page` writes."""
     return path.name == "index.html" or path.stem in ("camera", *_OF_PREVIEW)
-
-
-def _ending(proposal: ProposalRecord, name: str) -> str:
-    return next((Path(str(entry["file"])).suffix for kept, entry in proposal.kept() if kept == name), "")
