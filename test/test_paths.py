@@ -14,7 +14,7 @@ from spatial_vlm_lab.benchmarks.relations import WHATSUP
 from spatial_vlm_lab.benchmarks.running import read_benchmark
 from spatial_vlm_lab.scoring.runs import read_runs
 from spatial_vlm_ros import Resolver, load_frame
-from spatial_vlm_ros.doctor.streams import examine_bag
+from spatial_vlm_ros.doctor.bags import examine_bag
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
 from spatial_vlm_ros.manipulation.planning.robot_model import read_hulls

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, first, found_in, has_errors, ok, warn
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.geometry.depth import check_depth
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.support import find_support
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounding_checks import check_detections
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.types import Detection, RgbdFrame, Scene, UpSource
 
 _LOW_VALID, _GOOD_VALID = 0.3, 0.6
@@ -51,6 +53,14 @@ def examine(
     except SpatialVlmError as error:
         return [*findings, found_in("detections", error)]
     return [*findings, *_support(scene, config), *_height(scene, table_height), *_objects(scene)]
+
+
+def examine_folder(folder: Path, config: ResolverConfig, table_height: float | None = None) -> list[Finding]:
+    """Check a folder of a frame; see `examine`."""
+    try:
+        return examine(*load_frame(folder), config, table_height)
+    except InputError as error:
+        return [found_in(Path(error.path).name if isinstance(error, FileError) else error.what, error)]
 
 
 def _camera(frame: RgbdFrame) -> Iterator[Finding]:

@@ -5,17 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, first, ok, warn
 from spatial_vlm_ros.doctor.frame import examine
-from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.errors import SpatialVlmError, TransformUnavailableError
 from spatial_vlm_ros.parameters import Settings
-from spatial_vlm_ros.recording.bags.reader import open_bag
-from spatial_vlm_ros.recording.bags.topics import choose_roles
 from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.clock_findings import clock_findings
 from spatial_vlm_ros.streams.frame_assembler import (
@@ -34,7 +31,7 @@ from spatial_vlm_ros.streams.frame_assembler import (
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.synchronizer import Stream
 
-_STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS)
+STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS)
 _LOST = 0.02  # part of a stream's messages
 _REPEATED = 0.5  # part of a stream's messages whose stamp had come before: the driver hangs
 _SLOW = 5.0  # Hz
@@ -229,26 +226,3 @@ class StreamDoctor:
         except SpatialVlmError as error:
             return [fail("frame", str(error), getattr(error, "repair", ""))]
         return examine(frame, (), self._settings.resolver, table_height)
-
-
-def examine_bag(
-    path: str | Path, settings: Settings, table_height: float | None = None, robot: SeenRobot | None = None
-) -> list[Finding]:
-    """Find problems of the camera of a bag.
-
-    Args:
-        table_height: stated height of the support in the base frame, metres; None = not stated.
-    """
-    with open_bag(path) as bag:
-        try:
-            names = choose_roles(bag.contents, settings.streams)
-        except InputError:
-            names = choose_roles(bag.contents, settings.streams, with_detections=False)
-        role_of = {topic: role for role, topic in names.items()}
-        doctor = StreamDoctor(settings, {role: t for role, t in names.items() if role in _STREAMS}, robot)
-        first = last = 0
-        for message in bag.messages(list(role_of)):
-            first, last = first or message.log_ns, message.log_ns
-            if role_of[message.topic] in (*_STREAMS, TRANSFORMS, STATIC_TRANSFORMS):
-                doctor.add(role_of[message.topic], message.decode(), message.log_ns)
-    return doctor.findings((last - first) / SECOND, table_height)

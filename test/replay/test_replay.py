@@ -19,8 +19,8 @@ from rosbags.convert.converter import convert
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.doctor.bags import examine_bag
 from spatial_vlm_ros.doctor.findings import Severity
-from spatial_vlm_ros.doctor.streams import examine_bag
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
