@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from spatial_vlm_ros.doctor.clocks import clock_findings
 from spatial_vlm_ros.doctor.findings import Finding, fail, first, ok, warn
 from spatial_vlm_ros.doctor.frame import examine
 from spatial_vlm_ros.errors import SpatialVlmError, TransformUnavailableError
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.streams.camera_info import camera_of
-from spatial_vlm_ros.streams.clock_findings import clock_findings
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DEPTH_INFO,
@@ -116,13 +116,9 @@ class StreamDoctor:
         Args:
             table_height: stated height of the support in the base frame, metres; None = not stated.
         """
-        clocks = (
-            fail("clock", one.found, one.repair) if one.is_error else ok("clock", one.found)
-            for one in clock_findings(self._assembler, self._topics)
-        )
         return [
             *(self._stream(role, seconds) for role in self._topics),
-            *clocks,
+            *clock_findings(self._assembler, self._topics),
             *self._camera_info(),
             *self._pairs(),
             *self._transforms(),
