@@ -101,7 +101,7 @@ def contents(place: Path) -> dict[str, bytes]:
 def is_whole(writer: str, place: Path) -> bool:
     """Whether a result can be read to its end."""
     if writer in ("bag", "sqlite bag"):
-        from spatial_vlm_ros.doctor.bag_files import examine_files
+        from spatial_vlm_ros.doctor.bags import examine_files
 
         return all(is_bag_file(file) for file in place.iterdir()) and all(
             finding.level.value == "ok" for finding in examine_files(place)

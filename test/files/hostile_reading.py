@@ -19,7 +19,7 @@ from spatial_vlm_lab.scoring.runs import read_runs
 from spatial_vlm_lab.scoring.sources import read_answers
 from spatial_vlm_lab.training.split import read_split
 from spatial_vlm_ros.cli.group import read_settings
-from spatial_vlm_ros.doctor.bag_files import examine_files
+from spatial_vlm_ros.doctor.bags import examine_files
 from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.launcher import gazebo, wiring

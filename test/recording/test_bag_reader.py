@@ -19,7 +19,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from tables import tables
 
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.doctor.bag_files import examine_files
+from spatial_vlm_ros.doctor.bags import examine_files
 from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import DependencyError, FileError
 from spatial_vlm_ros.recording.bags.mcap_records import CHUNK, MAGIC, add_checksums, footer, records

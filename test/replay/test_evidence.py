@@ -18,7 +18,7 @@ from cli_runs import run
 from evidence_desk import COMPOSE, DETECTIONS, FRAME, STREAMS, EvidenceDesk, OddNames, serialised, timeless
 from waiting import DEADLINE
 
-from spatial_vlm_ros.doctor.bag_files import examine_files
+from spatial_vlm_ros.doctor.bags import examine_files
 from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
