@@ -117,28 +117,21 @@ def _core(bundle: EvidenceBundle) -> dict[str, Any]:
 def _expected(
     bundle: EvidenceBundle, found: Sequence[Detection], status: Status | None, id_: str | None
 ) -> dict[str, Any] | None:
-    if status is None and id_ is not None:
-        status = Status.OK
-    if status is None:
-        return None
-    if id_ is not None and status not in ANSWERS:
-        repair = "leave the id out, or expect OK"
-        raise InputError(
-            f"id of {bundle.path}", f"{id_!r} with {status.value}", "no id, because a refusal has no object", repair
-        )
-    ids = [one.id for one in found]
-    if id_ is not None and id_ not in ids:
-        raise InputError(
-            f"id of {bundle.path}", repr(id_), f"one of {', '.join(ids) or 'none'}", "see `evidence list --json`"
-        )
-    return {"status": status.value, **({} if id_ is None else {"id": id_})}
+    if id_ is None:
+        return None if status is None else {"status": status.value}
+    status, what, ids = status or Status.OK, f"id of {bundle.path}", [one.id for one in found]
+    if status not in ANSWERS:
+        got = f"{id_!r} with {status.value}"
+        raise InputError(what, got, "no id, because a refusal has no object", "leave the id out, or expect OK")
+    if id_ not in ids:
+        raise InputError(what, repr(id_), f"one of {', '.join(ids) or 'none'}", "see `evidence list --json`")
+    return {"status": status.value, "id": id_}
 
 
 def _check_new(folder: Path) -> None:
     if folder.exists():
-        raise FileError(
-            folder, "this bundle is already a case", "choose another --out, or remove the frame and its case"
-        )
+        repair = "choose another --out, or remove the frame and its case"
+        raise FileError(folder, "this bundle is already a case", repair)
 
 
 def _write(out: Path, name: str, frame: RgbdFrame, found: Sequence[Detection] | None) -> None:

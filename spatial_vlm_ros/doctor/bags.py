@@ -223,7 +223,7 @@ def _mcap_facts(path: Path) -> _FileFacts:
         try:
             end, summary, _, crc = mcap.footer(file)
             size = end.at
-            if summary and crc and mcap.summary_crc(file, summary, end) != crc:
+            if summary and crc and mcap.crc_of(file, summary, end.content_at + mcap.CRC_IN_FOOTER) != crc:
                 facts.faults.append("the CRC of the index is wrong")
         except mcap.McapDamage as error:
             facts.faults.append(error.words)

@@ -38,6 +38,8 @@ _HEAD = struct.Struct("<BQ")
 _CHUNK_HEAD = struct.Struct("<QQQI")  # first and last time, unpacked bytes, CRC
 _CRC_AT = 24  # bytes of a chunk's content before its CRC
 _FOOTER = struct.Struct("<QQI")
+CRC_IN_FOOTER = 16
+"""Bytes of the footer's content before the CRC of the summary, which covers them, too."""
 _PIECE = 4 * MIB
 
 
@@ -217,11 +219,6 @@ def footer(file: BinaryIO) -> tuple[McapRecord, int, int, int]:
     return McapRecord(FOOTER, at, _FOOTER.size), summary, offsets, crc
 
 
-def summary_crc(file: BinaryIO, start: int, footer_record: McapRecord) -> int:
-    """CRC-32 of the summary, up to the CRC within the footer."""
-    return crc_of(file, start, footer_record.content_at + 16)
-
-
 def crc_of(file: BinaryIO, start: int, end: int, crc: int = 0) -> int:
     """CRC-32 of the bytes between two offsets of a file."""
     file.seek(start)
@@ -248,7 +245,7 @@ def add_checksums(path: Path) -> None:
             if data_end is not None:
                 _put(file, data_end.content_at, crc_of(file, 0, data_end.at))
             if summary:
-                _put(file, end.content_at + 16, summary_crc(file, summary, end))
+                _put(file, end.content_at + CRC_IN_FOOTER, crc_of(file, summary, end.content_at + CRC_IN_FOOTER))
     except OSError as error:
         raise unreadable(path, error, "choose a writable place with enough space") from error
     except (McapDamage, ValueError) as error:

@@ -294,17 +294,14 @@ def _translated(path: Path | str) -> Iterator[None]:
     except SpatialVlmError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and _is_passing(error, isinstance(path, str)):
+        # EINVAL: a wrong index points before the file's beginning. Any other error of a store may pass.
+        passing = isinstance(error, OSError) and (
+            error.errno != errno.EINVAL if isinstance(path, str) else error.errno in _OF_THE_DISK
+        )
+        if passing:
             repair = "Check the disk, network drive or store that holds it, then run the same command again."
             raise StoreError(str(path), f"{type(error).__name__}: {_words(error)}", repair) from error
         raise FileError(path, _words(error), _repair(path)) from error
-
-
-def _is_passing(error: OSError, is_remote_bag: bool) -> bool:
-    """Whether an error comes from a disk or store, not from the file's content, so that a retry may succeed."""
-    if is_remote_bag:  # EINVAL: a wrong index points before the file's beginning
-        return error.errno != errno.EINVAL
-    return error.errno in _OF_THE_DISK
 
 
 def _words(error: Exception) -> str:

@@ -23,33 +23,23 @@ STRING = "std_msgs/msg/String"
 DETECTION, DETECTION_ARRAY = "spatial_vlm_interfaces/msg/Detection", "spatial_vlm_interfaces/msg/DetectionArray"
 DETECTION_2D_ARRAY = "vision_msgs/msg/Detection2DArray"
 
-# The text of interfaces/msg, which is not part of the Python package; a test compares them.
+# Fields of interfaces/msg, which is not part of the Python package; a test compares them.
 DEFINITIONS: Mapping[str, str] = MappingProxyType(
     {
         DETECTION: """\
-# One object found in an image by any detector.
-
-string id                    # unique within its array
-string label                 # the detector's label, for example "soup can"
-float64 score                # 0 to 1
-float64[4] box               # left, top, right, bottom, pixels; (0, 0) is the centre of the top-left pixel
-string[] attributes          # words from the detector, for example "red"
-
-# Its pixels: mono8, not 0 = the object. The mask's top-left pixel is at column mask_x, row mask_y of the image. Empty
-# without a mask.
+string id
+string label
+float64 score
+float64[4] box
+string[] attributes
 uint32 mask_x
 uint32 mask_y
 sensor_msgs/Image[<=1] mask
-
-# Direction of its front (of a chair, a car, a stove) from a pose estimator, in the frame of the header, with any
-# length. Empty if the front is not known, or the object has none.
 geometry_msgs/Vector3[<=1] front
 """,
         DETECTION_ARRAY: """\
-# All objects found in one image. An empty array means that nothing was found, which is not the same as no message.
-
-std_msgs/Header header       # copied from the image: stamp and frame_id
-uint32 image_width           # width of the image that the boxes refer to, pixels; 0 = not given
+std_msgs/Header header
+uint32 image_width
 uint32 image_height
 Detection[] detections
 """,

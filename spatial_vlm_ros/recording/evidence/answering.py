@@ -16,7 +16,6 @@ from spatial_vlm_ros.perception.grounding_checks import match_of
 from spatial_vlm_ros.recording.evidence.bundle import EvidenceBundle, KeptModel
 from spatial_vlm_ros.recording.replay import ReplayedAnswer
 from spatial_vlm_ros.resolver import Resolver, refused_in
-from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.streams.detections import detections_of
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
@@ -76,7 +75,8 @@ def answer_bundle(
         finds_anew: whether the resolver's grounder finds the objects again; False = use the recorded ones.
     """
     record = bundle.record
-    before = _dialogue(bundle) if instruction is None else None
+    kept = record.dialogue if instruction is None else None
+    before = None if kept is None else dialogue_from_json(kept)
     words = record.instruction if instruction is None else instruction
     said_frame = frame_of_reference or record.frame_of_reference or None
 
@@ -122,11 +122,6 @@ def _kept(bundle: EvidenceBundle, found: tuple[Detection, ...]) -> KeptGrounder:
         got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(found)} detections"
         raise FileError(bundle.path, got, "use the bundle as the node wrote it", "grounding")
     return KeptGrounder(phrases, Grounding(found, match, tuple(kept.unread)), model.domain, model.name)  # type: ignore[arg-type]
-
-
-def _dialogue(bundle: EvidenceBundle) -> Dialogue | None:
-    kept = bundle.record.dialogue
-    return None if kept is None else dialogue_from_json(kept)
 
 
 def _check_frame(bundle: EvidenceBundle) -> None:
