@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spatial_vlm_ros.doctor.arm import STATE_AGE, ArmHeard
-from spatial_vlm_ros.doctor.findings import Finding, fail, first, has_errors, ok, warn
+from spatial_vlm_ros.doctor.findings import Finding, fail, first, ok, warn
 from spatial_vlm_ros.errors import FileError, SpatialVlmError, without_repair
 from spatial_vlm_ros.files.documents import parse_xml
 from spatial_vlm_ros.manipulation.planning.scene import SUPPORT
@@ -47,7 +47,7 @@ def frame_findings(config: PlanningConfig, heard: ArmHeard, table_frame: str = "
         return
     found = _between(base, table_frame, "table", heard)
     yield found
-    if not has_errors([found]):
+    if not found.is_error:
         up = heard.transforms.lookup(base, table_frame).matrix[2, 2]
         tilt, most = float(np.degrees(np.arccos(np.clip(up, -1.0, 1.0)))), config.observation.support_tilt_deg
         if tilt > most:

@@ -27,6 +27,11 @@ class Finding:
     found: str
     repair: str = ""
 
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error."""
+        return self.level is Severity.ERROR
+
 
 def ok(check: str, found: str) -> Finding:
     """All is well."""
@@ -59,4 +64,4 @@ def found_in(check: str, error: SpatialVlmError) -> Finding:
 
 def has_errors(findings: Iterable[Finding]) -> bool:
     """Whether one of them is an error."""
-    return any(finding.level is Severity.ERROR for finding in findings)
+    return any(finding.is_error for finding in findings)

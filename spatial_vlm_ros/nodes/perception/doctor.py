@@ -22,12 +22,12 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
-from rclpy.qos import DurabilityPolicy, QoSCompatibility, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import QoSCompatibility, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from spatial_vlm_interfaces.msg import DetectionArray
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.doctor.findings import Finding, fail, has_errors, ok, warn
+from spatial_vlm_ros.doctor.findings import Finding, fail, ok, warn
 from spatial_vlm_ros.doctor.streams import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.errors import without_repair
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
@@ -206,7 +206,8 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
             examined = _listen(node, attaching, settings, running, seconds)
         settings, topics = examined.settings, examined.topics
         graph = [finding for role, topic in topics.items() for finding in _publishers(node, role, topic, settings)]
-        graph += _twins(node, topics, running)
+        own = running.name if running is not None else node.resolve_topic_name("resolver")
+        graph += [fail(twin.where, twin.found, twin.repair) for twin in twins_around(node, topics.values(), own)]
         findings = list(examined.findings(seconds, table_height, graph))
         examined.close()
         executor.shutdown(timeout_sec=1.0)
@@ -285,12 +286,12 @@ class _Examined:
         if self._node.get_clock().ros_time_is_active and self._now() == 0:
             repair = "start the publisher of /clock (the simulator, a bag player), or set use_sim_time: false"
             yield fail("clock", "use_sim_time is true, but nothing publishes /clock", repair)
-        said = {finding.check for finding in graph if has_errors([finding])}
+        said = {finding.check for finding in graph if finding.is_error}
         for finding in self._streams.findings(seconds, table_height):
             if not (finding.found == NO_MESSAGE and finding.check in said):
                 yield finding
         request = self._request()
-        if has_errors([request]) or not said:  # otherwise the resolver receives less than this node
+        if request.is_error or not said:  # otherwise the resolver receives less than this node
             yield request
 
     def _request(self) -> Finding:
@@ -309,12 +310,6 @@ class _Examined:
             return fail("request", "no frame could be observed", "listen for longer: --seconds 10")
         text = f"a request would be served; its frame takes {latest.cpu * 1e3:.0f} ms to decode and lift"
         return ok("request", text)
-
-
-def _twins(node: Node, topics: dict[str, str], running: AttachedResolver | None) -> Iterator[Finding]:
-    own = running.name if running is not None else node.resolve_topic_name("resolver")
-    for twin in twins_around(node, topics.values(), own):
-        yield fail(twin.where, twin.found, twin.repair)
 
 
 def _discovered(node: Node, topics: dict[str, str], settings: Settings) -> bool:
@@ -350,7 +345,7 @@ def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterat
         ]
         near = f"; topics of this type: {', '.join(sorted(others)[:_LISTED])}" if others else ""
         if role != roles.DETECTIONS:
-            repair = "start the driver, or remap: --ros-args -r " + f"{role}:=TOPIC"
+            repair = f"start the driver, or remap: --ros-args -r {role}:=TOPIC"
             yield fail(topic, f"it has no publisher{near}", repair)
         return
     for info in found:
@@ -360,13 +355,10 @@ def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterat
         asked = qos.images(settings.node.reliability)
         verdict, reason = qos_check_compatible(info.qos_profile, asked)
         if verdict == QoSCompatibility.ERROR:
-            offered = f"{_word(info.qos_profile.reliability)}, {_word(info.qos_profile.durability)}"
+            policies = (info.qos_profile.reliability, info.qos_profile.durability)
+            offered = ", ".join(str(policy.name).lower() for policy in policies)
             text = f"QoS does not match: {info.node_name} offers {offered}; {reason.strip()}"
             yield fail(topic, text, "set reliability: best_effort, or change the publisher's QoS")
-
-
-def _word(policy: ReliabilityPolicy | DurabilityPolicy) -> str:
-    return str(policy.name).lower()
 
 
 def _versions() -> Iterator[Finding]:
