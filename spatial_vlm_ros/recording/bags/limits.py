@@ -13,9 +13,10 @@ import itertools
 import os
 import sqlite3
 import struct
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePath
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -249,28 +250,20 @@ class BoundedZstd:
             raise ValueError(f"a message that is cut off or has more than {LARGEST_RECORD} bytes when unpacked")
         return found
 
-    def open(self, file: BinaryIO, mode: str = "rb") -> Any:
+    @contextmanager
+    def open(self, file: BinaryIO, mode: str = "rb") -> Iterator[SimpleNamespace]:
         """Open a file of a bag for reading."""
         at = file.tell()
-        size = file.seek(0, os.SEEK_END)
+        left = file.seek(0, os.SEEK_END) * MOST_TIMES + _ALWAYS
         file.seek(at)
-        return _BoundedFile(self._module.open(file, mode), size * MOST_TIMES + _ALWAYS)
+        with self._module.open(file, mode) as packed:
 
+            def read(size: int) -> bytes:
+                nonlocal left
+                data = bytes(packed.read(size))
+                left -= len(data)
+                if left < 0:
+                    raise ValueError(f"a file that unpacks to more than {MOST_TIMES} times its size")
+                return data
 
-class _BoundedFile:
-    def __init__(self, file: Any, most: int) -> None:
-        self._file, self._left = file, most
-
-    def read(self, size: int) -> bytes:
-        """Read at most `size` bytes."""
-        data = bytes(self._file.read(size))
-        self._left -= len(data)
-        if self._left < 0:
-            raise ValueError(f"a file that unpacks to more than {MOST_TIMES} times its size")
-        return data
-
-    def __enter__(self) -> _BoundedFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+            yield SimpleNamespace(read=read)
