@@ -31,13 +31,13 @@ _WIDTH = 0.005  # m that a gripper may report beyond its opening
 _SLOW_ANSWER = 0.3  # s: motion.planner_silence is 0.35
 _NOBODY = "no node serves "
 _SEND_GOAL = "/_action/send_goal"
-_DRIVERS: Mapping[str, Sequence[tuple[str, str, bool]]] = {
-    "gripper_command": (("", "control_msgs/action/GripperCommand", True),),
-    "parallel_gripper_command": (("", "control_msgs/action/ParallelGripperCommand", True),),
-    "franka": (("/grasp", "franka_msgs/action/Grasp", True), ("/move", "franka_msgs/action/Move", True)),
-    "set_bool": (("", "std_srvs/srv/SetBool", False),),
-    "ur_output": (("", "ur_msgs/srv/SetIO", False),),
-}  # motion.gripper_interface → suffix of the name, type, whether it is an action
+_DRIVERS: Mapping[str, Mapping[str, str]] = {
+    "gripper_command": {_SEND_GOAL: "control_msgs/action/GripperCommand_SendGoal"},
+    "parallel_gripper_command": {_SEND_GOAL: "control_msgs/action/ParallelGripperCommand_SendGoal"},
+    "franka": {f"/{name.lower()}{_SEND_GOAL}": f"franka_msgs/action/{name}_SendGoal" for name in ("Grasp", "Move")},
+    "set_bool": {"": "std_srvs/srv/SetBool"},
+    "ur_output": {"": "ur_msgs/srv/SetIO"},
+}  # motion.gripper_interface → end of the service's name → type
 _SWITCHED = ("set_bool", "ur_output")  # interfaces that read gripper_flag
 
 
@@ -111,11 +111,8 @@ def controller_servers(motion: MotionConfig) -> dict[str, str]:
 
 def gripper_servers(motion: MotionConfig) -> dict[str, str]:
     """Like `planner_servers`, for the gripper's driver."""
-    found = {}
-    for suffix, form, action in _DRIVERS[motion.gripper_interface]:
-        name = motion.gripper_action.rstrip("/") + suffix
-        found[name + (_SEND_GOAL if action else "")] = form + ("_SendGoal" if action else "")
-    return found
+    name = motion.gripper_action.rstrip("/")
+    return {name + end: form for end, form in _DRIVERS[motion.gripper_interface].items()}
 
 
 def arm_findings(preset: RobotPreset, planner: str, heard: ArmHeard) -> Iterator[Finding]:

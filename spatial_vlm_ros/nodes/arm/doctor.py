@@ -90,29 +90,21 @@ class _Listening:
         add = heard.transforms.add_message
         self._hear(TFMessage, roles.TRANSFORMS, lambda message: add(message, static=False), qos.TRANSFORMS)
         self._hear(TFMessage, roles.STATIC_TRANSFORMS, lambda message: add(message, static=True), qos.STATIC_TRANSFORMS)
-        self._hear(CameraInfo, roles.RGB_INFO, self._on_camera, qos.images())
-        for name in (_URDF, _SRDF):
-            self._hear(String, name, partial(self._on_description, name), qos.DESCRIPTION)
+        self._hear(CameraInfo, roles.RGB_INFO, self._kept("camera_frame", lambda m: m.header.frame_id), qos.images())
+        for topic, name in ((_URDF, "urdf"), (_SRDF, "srdf")):
+            self._hear(String, topic, self._kept(name, lambda m: m.data), qos.DESCRIPTION)
         if motion.gripper_flag and motion.gripper_interface in _FLAGS:
             module, name = _FLAGS[motion.gripper_interface]
             with contextlib.suppress(ModuleNotFoundError):  # told as a switch that is silent
                 form = getattr(importlib.import_module(module), name)
-                self._hear(form, motion.gripper_flag, self._on_flag, qos.images())
+                self._hear(form, motion.gripper_flag, self._kept("flag", lambda _: True), qos.images())
 
     def _hear(self, form: Any, topic: str, take: Callable[[Any], None], profile: Any) -> None:
         self._node.create_subscription(form, topic, take, profile)
 
-    def _on_camera(self, message: CameraInfo) -> None:
-        self._heard.camera_frame = message.header.frame_id
-
-    def _on_flag(self, _: Any) -> None:
-        self._heard.flag = True
-
-    def _on_description(self, name: str, message: String) -> None:
-        if name == _URDF:
-            self._heard.urdf = message.data
-        else:
-            self._heard.srdf = message.data
+    def _kept(self, name: str, of: Callable[[Any], Any]) -> Callable[[Any], None]:
+        """What keeps a part of each message as a field of ArmHeard."""
+        return lambda message: setattr(self._heard, name, of(message))
 
     # -------------------------------------------------------------------------------------------- asking
 

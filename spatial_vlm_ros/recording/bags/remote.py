@@ -124,7 +124,7 @@ class RangedStream(io.RawIOBase):
 
 
 class RemoteFile:
-    """A file of a store, with the part of pathlib's interface that rosbags uses (its `RPath`)."""
+    """A file of a store, with the part of pathlib's interface that rosbags uses for MCAP (of its `RPath`)."""
 
     def __init__(self, uri: str, traffic: Traffic) -> None:
         self.uri, self._traffic = uri.rstrip("/"), traffic
@@ -147,11 +147,6 @@ class RemoteFile:
         """Whether it is a folder of rosbag2, which is told by the name: stores have no folders."""
         return self.suffix not in (".mcap", ".db3")
 
-    def stat(self, *, follow_symlinks: bool = True) -> Any:
-        """Its size, as `st_size`."""
-        del follow_symlinks
-        return _Status(facts_of(self.uri).size)
-
     def open(self, *_: object, **__: object) -> RangedStream:
         """A stream of its bytes, for reading."""
         return RangedStream(partial(read_range, self.uri), facts_of(self.uri).size, self._traffic)
@@ -161,11 +156,6 @@ class RemoteFile:
         if facts_of(self.uri).size > LARGEST_METADATA:
             raise FileError(self.uri, f"more than {LARGEST_METADATA} bytes of metadata", "pass one .mcap file of it")
         return self.open().read().decode(encoding or "utf-8")
-
-
-@dataclass(frozen=True)
-class _Status:
-    st_size: int
 
 
 def files_of(uri: str) -> list[str]:
