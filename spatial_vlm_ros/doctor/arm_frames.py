@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -261,7 +261,12 @@ def _frame(motion: MotionConfig, heard: ArmHeard, frame: str) -> Iterator[Findin
     try:
         pose = heard.transforms.lookup(frame, base).matrix
     except SpatialVlmError:
-        if not _is_virtual(heard.srdf, frame, base):
+        try:  # a virtual joint of the SRDF may connect the two frames without offset
+            joints = _robot(heard.srdf, _SEMANTIC).findall("virtual_joint") if heard.srdf else []
+        except FileError:
+            joints = []
+        wanted = {"parent_frame": frame, "child_link": base, "type": "fixed"}
+        if not any(all(joint.get(key) == value for key, value in wanted.items()) for joint in joints):
             text = f"the planner's model is in {frame!r}, which TF does not connect to {base!r}"
             yield fail(check, text, repair)
         return
@@ -269,13 +274,3 @@ def _frame(motion: MotionConfig, heard: ArmHeard, frame: str) -> Iterator[Findin
         away = float(np.linalg.norm(pose[:3, 3]))
         text = f"the planner's model is in {frame!r}, which is not {base!r}: {away:.3f} m away, or turned"
         yield fail(check, text, repair)
-
-
-def _is_virtual(srdf: str, frame: str, base: str) -> bool:
-    """Whether a virtual joint of the SRDF connects the two frames without offset."""
-    try:
-        joints = _robot(srdf, _SEMANTIC).findall("virtual_joint") if srdf else []
-    except FileError:
-        return False
-    wanted: Mapping[str, str] = {"parent_frame": frame, "child_link": base, "type": "fixed"}
-    return any(all(joint.get(key) == value for key, value in wanted.items()) for joint in joints)

@@ -89,18 +89,19 @@ def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileError(folder, "no such folder", "pass a folder with rgb.png, depth.png and camera_info.json")
+
+    def present(name: str) -> Path | None:
+        return member(folder, name) if (folder / name).exists() or (folder / name).is_symlink() else None
+
     frame = read_frame(
-        member(folder, RGB_FILE),
-        member(folder, DEPTH_FILE),
-        member(folder, CAMERA_FILE),
-        base_T_camera=_present(folder / BASE_FILE),
-        camera_T_speaker=_present(folder / SPEAKER_FILE),
-        depth_camera_info=_present(folder / DEPTH_CAMERA_FILE),
-        rgb_T_depth=_present(folder / DEPTH_POSE_FILE),
+        *(member(folder, name) for name in (RGB_FILE, DEPTH_FILE, CAMERA_FILE)),
+        base_T_camera=present(BASE_FILE),
+        camera_T_speaker=present(SPEAKER_FILE),
+        depth_camera_info=present(DEPTH_CAMERA_FILE),
+        rgb_T_depth=present(DEPTH_POSE_FILE),
     )
-    detections = _present(folder / DETECTIONS_FILE)
-    size = (frame.camera.width, frame.camera.height)
-    return frame, () if detections is None else read_detections(detections, size)
+    detections = present(DETECTIONS_FILE)
+    return frame, () if detections is None else read_detections(detections, (frame.camera.width, frame.camera.height))
 
 
 def read_frame(
@@ -228,17 +229,19 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
     Returns:
         The detections in the order of the file; boxes that leave the image are clipped to it.
     """
-    path = Path(path)
+    path, (width, height) = Path(path), image_size
     text = read_bytes(path, _READABLE, LARGEST_TYPED)
     found = decode_json(text, _Detections, path)
     _check_names(path, text)
-    width, height = image_size
-    if found.image is not None and (found.image.width, found.image.height) != image_size:
-        reason = (
-            f"made for an image of {found.image.width}x{found.image.height} pixels, but the image has {width}x{height}"
-        )
+    size = found.image
+    if size is not None and (size.width, size.height) != image_size:
+        reason = f"made for an image of {size.width}x{size.height} pixels, but the image has {width}x{height}"
         raise FileError(path, reason, "use the detections of this image", "$.image")
-    _check_pixels(path, found.detections, image_size)
+    numbers = [number for entry in found.detections for number in entry.box]
+    if all(abs(number) <= 1 for number in numbers) and not all(number.is_integer() for number in numbers):
+        reason = f"the boxes look like fractions of the image (the largest number is {max(numbers):.3g})"
+        repair = f"give pixels of the {width}x{height} image: [left, top, right, bottom]"
+        raise FileError(path, reason, repair, "$.detections")
     detections = [_detection(path, n, entry, image_size) for n, entry in enumerate(found.detections)]
     return check_detections(detections, width, height)
 
@@ -252,25 +255,14 @@ def _check_names(path: Path, text: bytes) -> None:
     ]
     for place, entry, form in entries:
         known = form.__struct_fields__
-        absent = [name for name in known if name not in entry]
-        for name in entry:
-            if name not in known and (close := similar_name(name, absent)):
+        for name in (each for each in entry if each not in known):
+            if close := similar_name(name, [each for each in known if each not in entry]):
                 raise FileError(path, f"unknown field `{name}`", f"write `{close}`, or rename yours", place)
 
 
 def similar_name(name: str, known: Iterable[str]) -> str:
     """The known name of which another is a misspelling; "" = none."""
     return next(iter(difflib.get_close_matches(name, list(known), 1, _ALIKE)), "")
-
-
-def _check_pixels(path: Path, entries: tuple[_Detection, ...], image_size: tuple[int, int]) -> None:
-    """Raise FileError if no number of the boxes exceeds 1 and one is not an integer: fractions of the image."""
-    numbers = [number for entry in entries for number in entry.box]
-    if all(abs(number) <= 1 for number in numbers) and not all(number.is_integer() for number in numbers):
-        reason = f"the boxes look like fractions of the image (the largest number is {max(numbers):.3g})"
-        width, height = image_size
-        repair = f"give pixels of the {width}x{height} image: [left, top, right, bottom]"
-        raise FileError(path, reason, repair, "$.detections")
 
 
 def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int]) -> Detection:
@@ -365,10 +357,6 @@ def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", 
 
 
 # ------------------------------------------------------------------------------------------------ bytes and images
-
-
-def _present(path: Path) -> Path | None:
-    return member(path.parent, path.name) if path.exists() or path.is_symlink() else None
 
 
 def _decoded(path: str | Path, flags: int, sized: _Sized | None) -> npt.NDArray[np.generic]:
