@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -67,14 +68,12 @@ def _between(base: str, frame: str, what: str, heard: ArmHeard) -> Finding:
         return fail("tf", f"{text}: {without_repair(error)}", repair)
     age = 0.0 if stamp is None else (heard.now_ns - stamp) / SECOND
     x, y, z = pose.translation
+    in_base = what == "camera" and math.hypot(x, y, z) < _AT_BASE
     silent = "restart its publisher (robot_state_publisher, the driver): TF keeps the last transform for ever"
     here = "publish the result of the hand-eye calibration: docs/your_arm.md"
     return first(
         (age > STATE_AGE, fail("tf", f"{text}: the newest is {age:.1f} s old", silent)),
-        (
-            what == "camera" and float(np.linalg.norm(pose.translation)) < _AT_BASE,
-            fail("tf", f"{text}: the camera is at the planning frame's origin", here),
-        ),
+        (in_base, fail("tf", f"{text}: the camera is at the planning frame's origin", here)),
         otherwise=ok("tf", f"{text} at {x:.3f} {y:.3f} {z:.3f} m"),
     )
 

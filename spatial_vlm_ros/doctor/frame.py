@@ -90,12 +90,10 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Finding:
     check, measured = "depth", frame.depth[np.isfinite(frame.depth) & (frame.depth > 0)]
     share = measured.size / frame.depth.size
     text = f"{share:.0%} of the pixels measured, median {float(np.median(measured)):.2f} m"
+    same, restart = f"{text}, all equal", "restart the depth stream: real depth varies"
     poor = "expect objects without depth; black, shiny or far surfaces measure badly"
     return first(
-        (
-            measured.min() == measured.max(),
-            warn(check, text + ", all equal", "restart the depth stream: real depth varies"),
-        ),
+        (measured.min() == measured.max(), warn(check, same, restart)),
         (share < _LOW_VALID, warn(check, text, "move closer, raise the exposure, or switch the projector on")),
         (share < _GOOD_VALID, warn(check, text, poor)),
         otherwise=ok(check, text),
@@ -120,13 +118,11 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
     looks = f"camera looks {abs(down):.0f}° {'down' if down >= 0 else 'up'}"
     text = f"roughness {scene.support.rms * 1000:.1f} mm rms, {looks}, up from {scene.up_from.value}"
     alike = "a table from above and a wall look alike: set base_T_camera or use an IMU"
+    noisy = "depth is noisy or misregistered: check its unit and alignment"
     steep = "in such a steep view, 'behind' and 'in front' are undefined: use the frame 'robot'"
     yield first(
         (scene.up_from is UpSource.SUPPORT_PLANE and down > _FACING, warn(check, text, alike)),
-        (
-            scene.support.rms > _ROUGH_PLANE,
-            warn(check, text, "depth is noisy or misregistered: check its unit and alignment"),
-        ),
+        (scene.support.rms > _ROUGH_PLANE, warn(check, text, noisy)),
         (down > _STEEP, warn(check, text, steep)),
         otherwise=ok(check, text),
     )

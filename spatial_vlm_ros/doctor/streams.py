@@ -136,6 +136,7 @@ class StreamDoctor:
         if stream is None:
             return ok(topic, text)
         same = f"{text}; the stamp does not change in {stream.repeated} of {stream.received} messages"
+        hangs = stream.repeated > _REPEATED * stream.received
         lost = stream.missed / max(stream.received + stream.missed, 1)
         profile = (
             "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process, including the driver"
@@ -143,10 +144,7 @@ class StreamDoctor:
         slow = "raise the driver's frame rate, because each request waits for a frame"
         return first(
             (stream.newest_ns == 0, fail(topic, f"{text}, not stamped", "the driver must set header.stamp")),
-            (
-                stream.repeated > _REPEATED * stream.received,
-                fail(topic, same, "restart the driver: it repeats the same image"),
-            ),
+            (hangs, fail(topic, same, "restart the driver: it repeats the same image")),
             (lost > _LOST, warn(topic, f"{text}; {lost:.0%} of the messages are lost", profile)),
             (rate < _SLOW and role in (RGB, DEPTH), warn(topic, text, slow)),
             otherwise=ok(topic, text),

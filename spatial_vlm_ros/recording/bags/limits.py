@@ -101,7 +101,7 @@ def _check_mcap(path: Path) -> None:
             if not summary or not _index_is_enough(file, summary, end.at):  # then rosbags reads all records
                 until = summary or end.at
                 for record in mcap.records(file, len(mcap.MAGIC), until):
-                    _check_record(file, record)
+                    _checked(file, record)
                 mcap.check_unpacked(file, until)
         except (mcap.McapDamage, struct.error) as error:
             words = error.words if isinstance(error, mcap.McapDamage) else "its index is damaged"
@@ -112,30 +112,26 @@ def _index_is_enough(file: BinaryIO, start: int, end: int) -> bool:
     """Check the index of a file; returns whether it lists chunks, so that only those are read."""
     most, unpacked, named = mcap.most_unpacked(file), 0, False
     for record in mcap.index_records(file, start, end):
-        _check_record(file, record)
+        size = _checked(file, record)
         if record.kind == mcap.CHUNK_INDEX:
-            named, unpacked = True, unpacked + _indexed(file, record)[1]
+            named, unpacked = True, unpacked + size
         if unpacked > most:
             raise mcap.too_much(record.at, unpacked)
     return named
 
 
-def _indexed(file: BinaryIO, record: mcap.McapRecord) -> tuple[int, int]:
-    """Size in bytes of the chunk of an index record, in the file and unpacked."""
-    data = mcap.content(file, record, _LARGEST_SCHEMA)
-    at = 32 + 4 + struct.unpack_from("<I", data, 32)[0] + 8
-    at += 4 + struct.unpack_from("<I", data, at)[0]
-    packed, size = struct.unpack_from("<QQ", data, at)
-    return packed, size
-
-
-def _check_record(file: BinaryIO, record: mcap.McapRecord) -> None:
+def _checked(file: BinaryIO, record: mcap.McapRecord) -> int:
+    """Check the size of a record, and return it, bytes; of a chunk's index that of the chunk unpacked."""
     largest = _LARGEST_SCHEMA if record.kind in (mcap.SCHEMA, mcap.CHANNEL, mcap.HEADER) else LARGEST_RECORD
-    size = record.length
+    packed = size = record.length
     if record.kind == mcap.CHUNK_INDEX:
-        size = max(_indexed(file, record))
-    if size > largest:
-        raise mcap.McapDamage(record.at, f"a record of {size} bytes; the limit is {largest}")
+        data = mcap.content(file, record, _LARGEST_SCHEMA)
+        at = 32 + 4 + struct.unpack_from("<I", data, 32)[0] + 8
+        at += 4 + struct.unpack_from("<I", data, at)[0]
+        packed, size = struct.unpack_from("<QQ", data, at)
+    if max(packed, size) > largest:
+        raise mcap.McapDamage(record.at, f"a record of {max(packed, size)} bytes; the limit is {largest}")
+    return size
 
 
 def _check_ros1(path: Path) -> None:
