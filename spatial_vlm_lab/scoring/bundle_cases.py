@@ -32,7 +32,7 @@ from spatial_vlm_ros.recording.frame_folder import (
     write_frame,
 )
 from spatial_vlm_ros.resolver import Answered, Resolver
-from spatial_vlm_ros.types import ANSWERS, Detection, Resolution, RgbdFrame, Status
+from spatial_vlm_ros.types import ANSWERS, Detection, Resolution, Status
 
 _KIND = "evidence"
 _LARGEST_CASES = 64 * MIB  # 100,000 cases are 20 MB
@@ -71,7 +71,12 @@ def keep_as_test(
     then = record.answer
     expect = _expected(bundle, found or (), status, id_)
     name = bundle.path.stem
-    _write(out, name, frame, found)
+    with new_folder(out / name) as part:
+        write_frame(part, frame, found or ())
+        if found is None:
+            (part / DETECTIONS_FILE).unlink()
+        if frame.camera_T_speaker is not None:
+            write_json(part / SPEAKER_FILE, transform_form(frame.camera_T_speaker))
     asked, given = load_frame(out / name)
     answered = Resolver(settings_from(_core(bundle)).resolver).look_at(asked, given).ask(record.instruction)
     if as_answered:
@@ -93,7 +98,10 @@ def check_keepable(bundle: EvidenceBundle, out: Path) -> None:
         )  # fmt: skip
     if record.frame == "none":
         raise InputError(f"{bundle.path}", "no frame", "a frame", "choose a bundle that has one")
-    _check_new(out / bundle.path.stem)
+    folder = out / bundle.path.stem
+    if folder.exists():
+        repair = "choose another --out, or remove the frame and its case"
+        raise FileError(folder, "this bundle is already a case", repair)
 
 
 def parameters_of(bundles: Sequence[EvidenceBundle]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -126,24 +134,6 @@ def _expected(
     if id_ not in ids:
         raise InputError(what, repr(id_), f"one of {', '.join(ids) or 'none'}", "see `evidence list --json`")
     return {"status": status.value, "id": id_}
-
-
-def _check_new(folder: Path) -> None:
-    if folder.exists():
-        repair = "choose another --out, or remove the frame and its case"
-        raise FileError(folder, "this bundle is already a case", repair)
-
-
-def _write(out: Path, name: str, frame: RgbdFrame, found: Sequence[Detection] | None) -> None:
-    """Write a frame's folder, whole or not at all."""
-    folder = out / name
-    _check_new(folder)
-    with new_folder(folder) as part:
-        write_frame(part, frame, found or ())
-        if found is None:
-            (part / DETECTIONS_FILE).unlink()
-        if frame.camera_T_speaker is not None:
-            write_json(part / SPEAKER_FILE, transform_form(frame.camera_T_speaker))
 
 
 def _add_case(out: Path, case: dict[str, Any]) -> None:

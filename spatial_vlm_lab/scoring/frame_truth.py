@@ -106,21 +106,18 @@ def load_truths(folder: str | Path, cases: Iterable[Case]) -> dict[str, FrameTru
     for case in cases:
         expects_place = case.expect is not None and case.expect.place is not None
         needed[case.frame] = needed.get(case.frame, False) or expects_place
-    found = {name: _truth(Path(folder) / name, due) for name, due in needed.items()}
-    return {name: truth for name, truth in found.items() if truth is not None}
-
-
-def _truth(folder: Path, needed: bool) -> FrameTruth | None:
-    path = folder / TRUTH_FILE
-    if path.exists() or path.is_symlink():
-        info = decode_json(read_bytes(member(folder, TRUTH_FILE), _REPAIR, LARGEST_TYPED), _Truth, path)
-        pose = Transform(
-            info.base_T_camera.parent, info.base_T_camera.child, np.array(info.base_T_camera.matrix, np.float64)
-        )
-        centers = {name: o.center for name, o in info.objects.items()}
-        return FrameTruth(pose, centers, {name: o.label for name, o in info.objects.items() if o.label})
-    if (folder / BASE_FILE).exists():
-        return FrameTruth(read_transform(member(folder, BASE_FILE)))
-    if needed:
-        raise FileError(path, "no such file, nor base_T_camera.json", _REPAIR)
-    return None
+    truths = {}
+    for frame, due in needed.items():
+        place = Path(folder) / frame
+        path = place / TRUTH_FILE
+        if path.exists() or path.is_symlink():
+            info = decode_json(read_bytes(member(place, TRUTH_FILE), _REPAIR, LARGEST_TYPED), _Truth, path)
+            told, objects = info.base_T_camera, info.objects
+            pose = Transform(told.parent, told.child, np.array(told.matrix, np.float64))
+            labels = {name: one.label for name, one in objects.items() if one.label}
+            truths[frame] = FrameTruth(pose, {name: one.center for name, one in objects.items()}, labels)
+        elif (place / BASE_FILE).exists():
+            truths[frame] = FrameTruth(read_transform(member(place, BASE_FILE)))
+        elif due:
+            raise FileError(path, "no such file, nor base_T_camera.json", _REPAIR)
+    return truths

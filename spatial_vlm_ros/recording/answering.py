@@ -69,18 +69,16 @@ class FolderFrames:
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
-        self._name: str | None = None
-        self._latest: tuple[RgbdFrame, tuple[Detection, ...]] | SpatialVlmError
+        self._latest: tuple[str, tuple[RgbdFrame, tuple[Detection, ...]] | SpatialVlmError] | None = None
 
     def load(self, name: str) -> tuple[RgbdFrame, tuple[Detection, ...]] | SpatialVlmError:
         """A frame with its detections, or why it cannot be read."""
-        if name != self._name:
+        if self._latest is None or self._latest[0] != name:
             try:
-                self._latest = load_frame(self._folder / name)
+                self._latest = name, load_frame(self._folder / name)
             except SpatialVlmError as error:
-                self._latest = error
+                self._latest = name, error
             except Exception as error:  # a bug here costs the cases of one frame, not the batch
                 _log.exception("unexpected exception while reading %s", self._folder / name)
-                self._latest = InternalError.of(error)
-            self._name = name
-        return self._latest
+                self._latest = name, InternalError.of(error)
+        return self._latest[1]

@@ -183,23 +183,19 @@ def unpacked(compression: str, data: bytes, size: int) -> bytes:
     try:
         if compression == "":
             return data
-        if compression == "zstd":
-            return _unpacked_zstd(data, size + 1)
+        if compression == "zstd":  # by the library that rosbags installs or, from Python 3.14 on, by Python
+            try:
+                zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+            except ModuleNotFoundError:  # rosbags up to 0.10
+                packed = importlib.import_module("zstandard").ZstdDecompressor().stream_reader(data)
+                return bytes(packed.read(size + 1))
+            return bytes(zstd.ZstdDecompressor().decompress(data, max_length=size + 1))
         if compression == "lz4":
             packer = importlib.import_module("lz4.frame").LZ4FrameDecompressor()
             return bytes(packer.decompress(data, max_length=size + 1))
     except Exception as error:  # each library has its own errors
         raise ValueError(f"its {compression} data are damaged: {error}") from error
     raise ValueError(f"an unknown compression, {compression[:_SHOWN]!r}")
-
-
-def _unpacked_zstd(data: bytes, most: int) -> bytes:
-    """Unpack at most `most` bytes, by the library that rosbags installs or, from Python 3.14 on, by Python."""
-    try:
-        zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
-    except ModuleNotFoundError:  # rosbags up to 0.10
-        return bytes(importlib.import_module("zstandard").ZstdDecompressor().stream_reader(data).read(most))
-    return bytes(zstd.ZstdDecompressor().decompress(data, max_length=most))
 
 
 def footer(file: BinaryIO) -> tuple[McapRecord, int, int, int]:

@@ -90,25 +90,21 @@ class EvidenceStore:
             ) from error
 
     def _finish(self, file: Path, name: str) -> Path:
-        """Give a whole file its name, with the disk's word that it has it."""
+        """Give a whole file its name, with the disk's word that it has it; the oldest bundles make room for it."""
         file.chmod(0o600)
         size = file.stat().st_size
         if size > self.most_bytes:
             raise FileError(self.folder, f"a bundle of {size} bytes", f"raise evidence.most_bytes ({self.most_bytes})")
         path = self.folder / f"{name}_{hash_of(file)[:HASH_DIGITS]}.mcap"
-        self._make_room(size)
-        file.rename(path)
-        sync_folder(self.folder)
-        return path
-
-    def _make_room(self, size: int) -> None:
-        """Remove the oldest bundles until one more of some bytes fits."""
         kept = []
-        for path in bundles_in(self.folder):
+        for other in bundles_in(self.folder):
             with contextlib.suppress(FileNotFoundError):  # another node makes room, too
-                kept.append((path, path.stat().st_size))
-        total = sum(n for _, n in kept)
-        while kept and (total + size > self.most_bytes or len(kept) >= self.most_files):
+                kept.append((other, other.stat().st_size))
+        total = sum(n for _, n in kept) + size
+        while kept and (total > self.most_bytes or len(kept) >= self.most_files):
             oldest, n = kept.pop(0)
             oldest.unlink(missing_ok=True)
             total -= n
+        file.rename(path)
+        sync_folder(self.folder)
+        return path
