@@ -16,10 +16,11 @@ from spatial_vlm_lab.scoring.case_result import CaseEvidence, CaseResult, judge_
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth
 from spatial_vlm_lab.scoring.matching import (
     CaseTruth,
+    FoundObject,
     KnownObject,
     Matching,
-    answered_objects,
     case_truth,
+    compared_target,
     distance_m,
     found_objects,
     match_objects,
@@ -228,7 +229,8 @@ class CaseJudge:
             target = done.resolution.target
             if target is None or target.box is None or not truth.objects:
                 return None
-            return match_objects(answered_objects(done.resolution), truth.objects, done.frame, poses)
+            answered = FoundObject(target.id, target.label, target.box, None, compared_target(target))
+            return match_objects([answered], truth.objects, done.frame, poses)
         if self._model.spec.is_given and all(one.detection is not None for one in truth.objects):
             return same_objects(seen)
         return match_objects(found_objects(seen, done.scene), truth.objects, done.frame, poses)

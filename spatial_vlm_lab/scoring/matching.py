@@ -300,12 +300,6 @@ def found_objects(detections: Sequence[Detection], scene: Scene | None) -> tuple
     return tuple(FoundObject(d.id, d.label, d.box_xyxy, d.mask, solids.get(d.id)) for d in detections)
 
 
-def answered_objects(resolution: Resolution) -> tuple[FoundObject, ...]:
-    """The object of a stored answer, if any."""
-    target = resolution.target
-    return () if target is None else (FoundObject(target.id, target.label, target.box, None, compared_target(target)),)
-
-
 def match_objects(
     found: Sequence[FoundObject], true: Sequence[KnownObject], frame: RgbdFrame | None, known: Sequence[Transform] = ()
 ) -> Matching:

@@ -24,7 +24,6 @@ STATE_AGE = 1.0
 """s: joint states and transforms older than this are outdated; as `joint_state_age` of arm_planner."""
 _AHEAD = 0.1  # s that a stamp may be ahead of now, as observation.max_ahead
 _SLOW = 10.0  # Hz of joint states below which a standstill is detected late
-_MANY = 2
 _NEAR = 0.05  # rad from a limit
 _ROUNDING = 1e-3  # rad beyond a limit that a mechanical stop may cause
 _WIDTH = 0.005  # m that a gripper may report beyond its opening
@@ -57,7 +56,7 @@ class JointStream:
     @property
     def rate(self) -> float:
         """Messages per second; 0 with fewer than two messages."""
-        if len(self.arrivals) < _MANY or self.arrivals[-1] <= self.arrivals[0]:
+        if len(self.arrivals) < 2 or self.arrivals[-1] <= self.arrivals[0]:
             return 0.0
         return (len(self.arrivals) - 1) / (self.arrivals[-1] - self.arrivals[0])
 

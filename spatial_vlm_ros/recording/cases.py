@@ -177,15 +177,6 @@ class Expectation:
         return self.box is not None or self.mask is not None or self.box_3d is not None
 
 
-def contradict(one: Expectation, other: Expectation) -> bool:
-    """Whether no answer can be right for both: they expect different statuses, or objects with different ids."""
-    if one.status is not other.status:
-        return not {one.status, other.status} <= set(_STATUS_OF_OBJECT)  # "where is …?" may be either
-    if one.id is None or other.id is None:
-        return False
-    return not {one.id, *one.id_also} & {other.id, *other.id_also}
-
-
 @dataclass(frozen=True)
 class Case:
     """One instruction on one image.
@@ -276,7 +267,12 @@ def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
         if case.expect is not None:
             asked = replace(case, expect=None, kind=())
             first, expect = seen.setdefault(asked, (at, case.expect))
-            if contradict(expect, case.expect):
+            if expect.status is not case.expect.status:  # "where is …?" may be either answer
+                opposite = not {expect.status, case.expect.status} <= set(_STATUS_OF_OBJECT)
+            else:
+                ids = [{one.id, *one.id_also} for one in (expect, case.expect) if one.id is not None]
+                opposite = len(ids) == 2 and ids[0].isdisjoint(ids[1])
+            if opposite:
                 reason = f"{first} expects the opposite for the same words on the same image"
                 raise FileError(path, reason, "remove one of the two", at)
         yield at, case
