@@ -228,7 +228,8 @@ def scene_findings(motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Itera
     check, scene = "planning scene", heard.scene
     if scene is None:
         return  # reported as the planner's problem
-    state, found = scene.robot_state.joint_state, []
+    found: list[Finding] = []
+    state = scene.robot_state.joint_state
     told = dict(zip(state.name, map(float, state.position), strict=False))
     off = {name: abs(told[name] - at) for name, at in heard.joints.positions.items() if name in told}
     worst = max(off, key=lambda name: off[name], default="")

@@ -226,7 +226,7 @@ class CaseLine(msgspec.Struct):
 # ------------------------------------------------------------------------------------------------ reading
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_FORMS = {"place": ExpectedPlace, "answer": ExpectedAnswer, "box_3d": Box3d}  # parts of `expect`
+_FORMS: dict[str, type[Any]] = {"place": ExpectedPlace, "answer": ExpectedAnswer, "box_3d": Box3d}  # parts of `expect`
 
 
 def load_cases(folder: str | Path) -> tuple[Case, ...]:
@@ -290,7 +290,7 @@ def _unread(line: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if name not in CaseLine.__struct_fields__ and close:
             yield f"$.{name}", f"unknown field `{name}`; use `{close}`, or rename yours"
     expect = line.get("expect") or {}
-    parts = {"expect": (expect, Expectation)}
+    parts: dict[str, tuple[dict[str, Any], type[Any]]] = {"expect": (expect, Expectation)}
     parts |= {f"expect.{name}": (expect.get(name) or {}, form) for name, form in _FORMS.items()}
     for place, (part, form) in parts.items():
         known = [one.name for one in fields(form)]

@@ -252,7 +252,7 @@ def _opened(path: Path | str, file: Path | RemoteFile) -> Reader | Ros1Reader:
         if isinstance(file, Path):
             storage = file if is_ros1 else _storage(file)
             check_bag(storage)
-        reader = Ros1Reader(storage) if is_ros1 else Reader(storage)
+        reader: Reader | Ros1Reader = Ros1Reader(storage) if is_ros1 else Reader(storage)
         reader.open()
         return reader
 
