@@ -225,6 +225,7 @@ setup(
             f"{verb} = {LAB}.cli.{verb}:{verb}"
             for verb in ("adapt", "benchmark", "calibrate", "compare", "evaluate", "label", "train")
         ],
+        "spatial_vlm_ros.commands.evidence": [f"keep-as-test = {LAB}.cli.keep_as_test:keep_as_test"],
         "spatial_vlm_ros.grounders": ["simulator = spatial_vlm_ros.sim.grounder:load"],
         "lmms_eval.models": [f"spatial_vlm = {LAB}.benchmarks.lmms_model:manifest"],
     },

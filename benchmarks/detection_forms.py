@@ -23,7 +23,8 @@ import numpy as np
 from benchmarks.accuracy import FIRST_SEED, questions, view
 from benchmarks.harness import arguments, finish
 from spatial_vlm_ros import Detection, Resolver, RgbdFrame, Status
-from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
+from spatial_vlm_ros.recording.cases import load_cases
+from spatial_vlm_ros.recording.frame_folder import load_frame
 
 SEEDS = 30
 Asked = tuple[RgbdFrame, tuple[Detection, ...], list[tuple[str, Status, str | None]]]

@@ -29,9 +29,9 @@ from spatial_vlm_lab.engine.evaluate_cases import CaseTask, plan_cases, run_conf
 from spatial_vlm_lab.engine.run import evaluate_shards
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
-from spatial_vlm_ros.evaluation.bags.types import COMPRESSED_IMAGE, default_store
-from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.recording.bags.types import COMPRESSED_IMAGE, default_store
+from spatial_vlm_ros.recording.bags.writer import BagWriter
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, RGB_INFO, STATIC_TRANSFORMS
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 

@@ -26,10 +26,10 @@ import numpy.typing as npt
 from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish
 from spatial_vlm_lab.sim.training_frames import training_frames
 from spatial_vlm_lab.training.images import read_split
-from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends.compact import CompactGrounder, load, shipped
 from spatial_vlm_ros.perception.labels import label_fit
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 from spatial_vlm_ros.sim.settled import settled_tabletop

@@ -30,11 +30,11 @@ from benchmarks.simulator import CLEARLY_NOT, Question, questions, well_seen
 from spatial_vlm_lab.sim.raised_worlds import raised_camera, raised_view, raised_world
 from spatial_vlm_ros import Detection, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.evaluation.frame_folder import load_cases
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.backends.relation_judge import NAME
 from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.resolver import understood
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld

@@ -23,8 +23,7 @@ from spatial_vlm_lab.comparison.comparison_image import draw_comparison
 from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
 from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of
 from spatial_vlm_ros import ResolverConfig
-from spatial_vlm_ros.evaluation.frame_folder import load_frame
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.recording.frame_folder import load_frame, write_frame
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.demo_worlds import BASE

@@ -26,7 +26,7 @@ from spatial_vlm_lab.labelling.label_sources import FolderSource
 from spatial_vlm_lab.labelling.label_web import serve_labels
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.recording.frame_folder import write_frame
 
 SENTENCES = ("grab me the chick behind the cup", "put the mug to the right of the cup", "how many chicks are there?")
 WIDTH, HEIGHT = 1280, 830  # CSS pixels

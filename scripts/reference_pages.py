@@ -260,7 +260,7 @@ THEMES = {
     "language": "Language",
     "perception": "Perception",
     "manipulation": "Manipulation",
-    "evaluation": "Evaluation",
+    "recording": "Frames and bags",
     "output": "Output",
     "sim": "Simulator",
     "vlm": "Models from the inside",

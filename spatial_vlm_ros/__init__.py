@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.errors import SpatialVlmError
-    from spatial_vlm_ros.evaluation.frame_folder import load_frame
     from spatial_vlm_ros.language import parse
     from spatial_vlm_ros.parameters import ResolverConfig
+    from spatial_vlm_ros.recording.frame_folder import load_frame
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import (
         Detection,
@@ -40,7 +40,7 @@ _HOME = {
     "SpatialVlmError": "errors",
     "Status": "types",
     "Transform": "types",
-    "load_frame": "evaluation.frame_folder",
+    "load_frame": "recording.frame_folder",
     "parse": "language",
 }
 

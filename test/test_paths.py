@@ -14,22 +14,23 @@ from spatial_vlm_lab.benchmarks.relations import WHATSUP
 from spatial_vlm_lab.benchmarks.running import read_benchmark
 from spatial_vlm_lab.scoring.runs import read_runs
 from spatial_vlm_ros import Resolver, load_frame
+from spatial_vlm_ros.doctor.bags import examine_bag
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation import frame_folder as frames
-from spatial_vlm_ros.evaluation.answering import answer_cases, given_answers
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.bags.writer import record
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
-from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
 from spatial_vlm_ros.manipulation.planning.robot_model import read_hulls
+from spatial_vlm_ros.recording import frame_folder as frames
+from spatial_vlm_ros.recording.answering import answer_cases
+from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.writer import record
+from spatial_vlm_ros.recording.cases import load_cases
+from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.spatial.second_opinion import load_reliabilities
 from spatial_vlm_ros.types import Detection
 
 PUBLIC = (
-    load_frame, frames.load_cases, frames.read_frame, frames.read_rgb, frames.read_depth, frames.read_camera_info,
-    frames.read_transform, frames.read_detections, answer_cases, given_answers, open_bag, record,
+    load_frame, load_cases, frames.read_frame, frames.read_rgb, frames.read_depth, frames.read_camera_info,
+    frames.read_transform, frames.read_detections, answer_cases, open_bag, record,
     read_runs, examine_bag, read_benchmark, read_hulls, load_reliabilities, AuditLog, verify,
 )  # fmt: skip
 NEEDS = {open_bag: "rosbags", record: "rosbags", examine_bag: "rosbags", read_hulls: "pinocchio"}
@@ -60,11 +61,9 @@ def test_a_frame_folder_is_read(recordings: Path, kind: type) -> None:
     assert np.array_equal(again.depth, frame.depth, equal_nan=True)
     assert again.base_T_camera is not None
     assert [d.id for d in frames.read_detections(kind(folder / "detections.json"), (640, 480))] == ["a"]
-    assert [case.frame for case in frames.load_cases(kind(recordings))] == ["f1"]
+    assert [case.frame for case in load_cases(kind(recordings))] == ["f1"]
     (answer,) = answer_cases(kind(recordings), Resolver())
     assert answer.frame is not None
-    (given,) = given_answers(kind(recordings), [answer.resolution], with_frames=True)
-    assert given.frame is not None
 
 
 @pytest.mark.parametrize("function", PUBLIC, ids=lambda f: f.__name__)

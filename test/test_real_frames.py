@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases, load_frame
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
+from spatial_vlm_ros.recording.cases import Case, load_cases
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Status
 

@@ -28,12 +28,12 @@ import numpy as np
 
 from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish
 from research.experiments import RESULTS
+from spatial_vlm_lab.scoring.frame_truth import load_truths
 from spatial_vlm_lab.scoring.score import score
-from spatial_vlm_ros.evaluation.answering import answer_cases
-from spatial_vlm_ros.evaluation.frame_folder import Case
-from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.geometry import extent, support
 from spatial_vlm_ros.perception import labels
+from spatial_vlm_ros.recording.answering import answer_cases
+from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial import clauses, phrase_scorer, placement, superlatives, tops
 from spatial_vlm_ros.spatial.no_surface import NoSurface

@@ -24,9 +24,10 @@ import numpy as np
 from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish
 from research.experiments import RESULTS
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases, load_frame
 from spatial_vlm_ros.parameters import DecisionConfig, config_from
 from spatial_vlm_ros.perception.labels import label_fit
+from spatial_vlm_ros.recording.cases import Case, load_cases
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.resolver import Resolver, understood
 from spatial_vlm_ros.types import Detection, Resolution, Status
 from spatial_vlm_ros.types.proportions import wilson

@@ -37,10 +37,10 @@ import numpy as np
 from benchmarks.harness import Claim, arguments, finish, table
 from research.experiments import RESULTS
 from spatial_vlm_lab.sim.random_worlds import random_tabletop
-from spatial_vlm_ros import Resolver
+from spatial_vlm_ros import Resolver, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.language.words import plural
+from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.resolver import ObservedFrame
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import look_at, render

@@ -23,12 +23,13 @@ import numpy as np
 from spatial_vlm_lab.comparison.judge_calibration import labelled_pairs
 from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
-from spatial_vlm_ros.evaluation.answering import FolderFrames
-from spatial_vlm_ros.evaluation.frame_folder import decode_json, load_cases
-from spatial_vlm_ros.files.documents import read_json_bytes
 from spatial_vlm_ros.files.images import decode_file
+from spatial_vlm_ros.files.reading import read_bytes
 from spatial_vlm_ros.files.writing import write_bytes, write_json
 from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.recording.answering import FolderFrames
+from spatial_vlm_ros.recording.cases import load_cases
+from spatial_vlm_ros.recording.frame_folder import decode_json
 from spatial_vlm_ros.types.arrays import Rgb
 
 PARTS = ("training", "calibration", "test")
@@ -181,7 +182,7 @@ def split_groups(names: Sequence[str], seed: int) -> Mapping[str, list[str]]:
 
 
 def _read(path: Path) -> list[StoredView]:
-    told = decode_json(read_json_bytes(path, _REPAIR, _LARGEST), list[_StoredLabels], path, repair=_REPAIR)
+    told = decode_json(read_bytes(path, _REPAIR, _LARGEST), list[_StoredLabels], path, repair=_REPAIR)
     source = path.parent.name
     return [StoredView(source, one.name, _image_path(path, one.name), one.objects, one.relations) for one in told]
 

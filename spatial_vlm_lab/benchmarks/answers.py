@@ -30,8 +30,8 @@ from spatial_vlm_lab.benchmarks.published_files import LARGEST_LISTING
 from spatial_vlm_lab.benchmarks.reply_reading import read_choice
 from spatial_vlm_lab.comparison.compared_models import ComparedModel
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.evidence.model_files import model_of
 from spatial_vlm_ros.files.reading import check_regular
+from spatial_vlm_ros.recording.evidence.bundle import model_of
 
 _SCHEMA = 2
 _OF_MODELS = (".onnx", ".safetensors", ".json", ".bin", ".pt", ".pth", ".npz", ".gguf")

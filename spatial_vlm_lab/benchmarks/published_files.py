@@ -25,8 +25,8 @@ import numpy as np
 
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkItem, DamagedError, DamagedItem, ReadItems
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
-from spatial_vlm_ros.evaluation.frame_folder import read_rgb
 from spatial_vlm_ros.files.reading import MIB, check_regular, linked_in_cache, open_regular, read_bytes
+from spatial_vlm_ros.recording.frame_folder import read_rgb
 from spatial_vlm_ros.streams.codecs import decode_image
 from spatial_vlm_ros.types import Rgb
 

@@ -58,11 +58,11 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
     """
     from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, ask_relations
     from spatial_vlm_lab.scoring.reliability import OpinionTally, ask_phrases
-    from spatial_vlm_ros.evaluation.frame_folder import load_cases
     from spatial_vlm_ros.output import terminal as bars
     from spatial_vlm_ros.perception import parse_options
     from spatial_vlm_ros.perception.judging import with_marks
     from spatial_vlm_ros.perception.worker import WorkerGrounder
+    from spatial_vlm_ros.recording.cases import load_cases
 
     check_new(force, out=out)
     check_no_input([frames / "cases.jsonl", config_file], out=out)

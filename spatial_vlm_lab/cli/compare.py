@@ -135,7 +135,7 @@ def _check_given(folder: Path | None, files: Mapping[str, Any]) -> None:
 def _read_folder(folder: Path, files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
     """The frame of a folder, and its own or other given detections; None if a grounder finds them."""
     from spatial_vlm_ros.errors import FileError
-    from spatial_vlm_ros.evaluation.frame_folder import DETECTIONS_FILE, load_frame, read_detections
+    from spatial_vlm_ros.recording.frame_folder import DETECTIONS_FILE, load_frame, read_detections
 
     frame, own = load_frame(folder)
     if files["grounder"] is not None:

@@ -116,7 +116,7 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
 
 def _beside(frames: Path | None, bag: Path | None) -> Path:
     """The truth file of a folder of frames, or of a bag."""
-    from spatial_vlm_ros.evaluation.frame_folder import CASES_FILE
+    from spatial_vlm_ros.recording.cases import CASES_FILE
 
     if frames is not None:
         return frames / CASES_FILE
@@ -131,9 +131,9 @@ def _source(
     of_bag: dict[str, Any], apart: float,
 ) -> Iterator[LabelSource]:  # fmt: skip
     from spatial_vlm_lab.labelling.label_sources import BagSource, FolderSource
-    from spatial_vlm_ros.evaluation.bags import topics as bag_topics
-    from spatial_vlm_ros.evaluation.bags.reader import open_bag
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+    from spatial_vlm_ros.recording.bags import topics as bag_topics
+    from spatial_vlm_ros.recording.bags.reader import open_bag
 
     if frames is not None:
         yield FolderSource(frames, ask_grounder=asks_grounder)

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from spatial_vlm_lab.scoring.case_result import CaseResult, is_expected
 from spatial_vlm_lab.scoring.runs import StoredAnswer
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.case_result import CaseResult, is_expected
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.types.proportions import Interval, Share, mcnemar, wilson
 

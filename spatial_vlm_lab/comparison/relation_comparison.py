@@ -19,12 +19,12 @@ import numpy as np
 
 from spatial_vlm_lab.comparison.compared_models import ComparedModel, load_model
 from spatial_vlm_ros.errors import DomainMismatchError, InputError, SpatialVlmError
-from spatial_vlm_ros.evaluation.frame_folder import CASES_FILE, load_cases
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.judging import CHOICES
 from spatial_vlm_ros.perception.relation_asking import RelationAsking
+from spatial_vlm_ros.recording.cases import CASES_FILE, load_cases
 from spatial_vlm_ros.resolver import Answered, MeasuredSentence, Resolver
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.clause_judge import (

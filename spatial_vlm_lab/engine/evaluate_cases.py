@@ -37,14 +37,14 @@ from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_ima
 from spatial_vlm_lab.scoring.rows import COLUMNS
 from spatial_vlm_lab.scoring.sources import Source, images_ahead, images_of
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
-from spatial_vlm_ros.evaluation.bags.reader import Bag, BagMessage, open_bag
-from spatial_vlm_ros.evaluation.bags.topics import choose_roles
-from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, TF_MESSAGE
-from spatial_vlm_ros.evaluation.case import Case
-from spatial_vlm_ros.evaluation.engine.remote_bag import files_of, is_indexed, summary_bytes
-from spatial_vlm_ros.evaluation.engine.uris import facts_of, is_remote, local_path, name_of
 from spatial_vlm_ros.files.reading import sha256_of
 from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.recording.bags.reader import Bag, BagMessage, open_bag
+from spatial_vlm_ros.recording.bags.remote import files_of, is_indexed, summary_bytes
+from spatial_vlm_ros.recording.bags.topics import choose_roles
+from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, TF_MESSAGE
+from spatial_vlm_ros.recording.cases import Case
+from spatial_vlm_ros.recording.uris import facts_of, is_remote, local_path, name_of
 from spatial_vlm_ros.streams.frame_assembler import RGB, SECOND, STATIC_TRANSFORMS, stamp_of
 from spatial_vlm_ros.types import FrameOfReference
 

@@ -37,7 +37,7 @@ from spatial_vlm_lab.engine.shards import (
 )
 from spatial_vlm_lab.engine.store import LOCK, FolderLock, ResultStore, open_store
 from spatial_vlm_ros.errors import RunMismatchError, StoreError
-from spatial_vlm_ros.evaluation.engine.uris import told
+from spatial_vlm_ros.recording.uris import told
 
 RUN, ROWS, OUTCOME = "run.json", "rows.parquet", "outcome.json"
 

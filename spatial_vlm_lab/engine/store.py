@@ -28,8 +28,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
 from spatial_vlm_ros.errors import FileError, FolderInUseError, StoreError
-from spatial_vlm_ros.evaluation.engine.uris import filesystem, is_remote, joined, local_path, name_of, told
 from spatial_vlm_ros.files.writing import sync_folder
+from spatial_vlm_ros.recording.uris import filesystem, is_remote, joined, local_path, name_of, told
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from spatial_vlm_lab.labelling.truth_proposal import OWN_FIELDS, OWN_PARTS, rounded_box
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.case import CaseLine
-from spatial_vlm_ros.evaluation.truth_proposal import OWN_FIELDS, OWN_PARTS, rounded_box
 from spatial_vlm_ros.files.reading import read_bytes
+from spatial_vlm_ros.recording.cases import CaseLine
 from spatial_vlm_ros.types import ANSWERS, Status
 
 Maker = Literal["accepted", "corrected", "written"]

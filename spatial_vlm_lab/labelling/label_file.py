@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileChangedError, FileError
-from spatial_vlm_ros.evaluation.case import CaseLine
-from spatial_vlm_ros.evaluation.frame_folder import CASE_REPAIR, decode_json
 from spatial_vlm_ros.files.reading import read_bytes, real
 from spatial_vlm_ros.files.writing import PART, write_bytes
+from spatial_vlm_ros.recording.cases import CASE_REPAIR, CaseLine
+from spatial_vlm_ros.recording.frame_folder import decode_json
 
 _LARGEST = 256 * 1024 * 1024  # bytes; a million cases are less
 _LEFT = 60.0  # s after which a temporary file was left by a page that was killed

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from spatial_vlm_lab.scoring.frame_truth import load_truths
 from spatial_vlm_lab.scoring.truth_file import is_same_bag
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
-from spatial_vlm_ros.evaluation.answering import FolderFrames
-from spatial_vlm_ros.evaluation.bags.reader import Bag
-from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION
-from spatial_vlm_ros.evaluation.frame_folder import RGB_FILE, Case
-from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.recording.answering import FolderFrames
+from spatial_vlm_ros.recording.bags.reader import Bag
+from spatial_vlm_ros.recording.bags.topics import INSTRUCTION
+from spatial_vlm_ros.recording.cases import Case
+from spatial_vlm_ros.recording.frame_folder import RGB_FILE
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, SECOND, FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform

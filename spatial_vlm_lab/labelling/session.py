@@ -20,6 +20,7 @@ from typing import Any
 from spatial_vlm_lab.labelling.case_lines import Maker, case_line, check_sentence, checked_kind, checked_truth
 from spatial_vlm_lab.labelling.label_file import LabelFile, LabelLine, replace_file, words_of
 from spatial_vlm_lab.labelling.label_sources import FrameToLabel, LabelSource
+from spatial_vlm_lab.labelling.truth_proposal import Ground, ground_of, proposed, same_truth
 from spatial_vlm_ros.errors import (
     FileChangedError,
     FileError,
@@ -28,7 +29,6 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleCaseError,
 )
-from spatial_vlm_ros.evaluation.truth_proposal import Ground, ground_of, proposed, same_truth
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.resolver import ObservedFrame, Resolver
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb

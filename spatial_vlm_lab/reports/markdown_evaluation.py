@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from spatial_vlm_lab.comparison.comparison import Comparison, Switch
 from spatial_vlm_lab.reports.words import between, calibration_rows, ended, error_rows, points
+from spatial_vlm_lab.scoring.case_result import CaseResult
 from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome
 from spatial_vlm_lab.scoring.model_run import by_reason
 from spatial_vlm_lab.scoring.outcome import ModelOutcome
 from spatial_vlm_lab.scoring.score import Score
-from spatial_vlm_ros.evaluation.case_result import CaseResult
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types.proportions import Share
 

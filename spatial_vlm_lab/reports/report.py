@@ -18,13 +18,12 @@ from typing import Any
 
 from spatial_vlm_lab.reports import plots
 from spatial_vlm_lab.reports.words import ended, error_rows, estimate, points
+from spatial_vlm_lab.scoring.case_result import Blame, CaseResult
 from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome
 from spatial_vlm_lab.scoring.model_run import ModelRun, by_reason
 from spatial_vlm_lab.scoring.model_spec import GIVEN
 from spatial_vlm_lab.scoring.outcome import UNKNOWN, ModelOutcome
 from spatial_vlm_ros.errors import DependencyError
-from spatial_vlm_ros.evaluation.case_result import CaseResult
-from spatial_vlm_ros.evaluation.error_split import Blame
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.types.proportions import Interval, Share

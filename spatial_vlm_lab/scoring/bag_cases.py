@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_lab.scoring.case_judge import CaseImage
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth
 from spatial_vlm_ros.errors import (
     FileError,
     InputError,
@@ -26,16 +27,16 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     TransformUnavailableError,
 )
-from spatial_vlm_ros.evaluation.bags.reader import Bag
-from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION, choose_roles
-from spatial_vlm_ros.evaluation.case import Case
-from spatial_vlm_ros.evaluation.expected_place import FrameTruth
-from spatial_vlm_ros.evaluation.replay import without_transforms
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.parameters import Settings, StreamConfig
+from spatial_vlm_ros.recording.bags.reader import Bag
+from spatial_vlm_ros.recording.bags.topics import INSTRUCTION, choose_roles
+from spatial_vlm_ros.recording.cases import Case
+from spatial_vlm_ros.recording.replay import without_transforms
 from spatial_vlm_ros.streams.frame_assembler import (
     DETECTIONS,
     RGB,
+    SECOND,
     STATIC_TRANSFORMS,
     TRANSFORMS,
     FrameAssembler,
@@ -47,9 +48,6 @@ from spatial_vlm_ros.streams.synchronizer import RESTART
 _log = logging.getLogger(__name__)
 _FOREVER_NS = 1 << 62  # later than any message
 _HELD = 4  # most complete frames that wait for their detections: an image has several megabytes
-
-
-SECOND = 1_000_000_000
 _BACK_NS = SECOND  # a stamp this far before the one before it is no late image but time set back
 _UNITS = ((SECOND, "seconds"), (1_000_000, "milliseconds"), (1_000, "microseconds"))
 _SLACK_NS = SECOND  # where a stamp that was rounded to seconds may still lie

@@ -12,22 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.scoring.model_spec import ORACLE, LoadedModel
-from spatial_vlm_lab.scoring.rows import Row, row_of, unjudged_row
-from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
-from spatial_vlm_ros.evaluation.case import Case, Expectation
-from spatial_vlm_ros.evaluation.case_result import CaseEvidence, CaseResult, judge_case
-from spatial_vlm_ros.evaluation.expected_place import FrameTruth
-from spatial_vlm_ros.evaluation.matching import (
+from spatial_vlm_lab.scoring.case_result import CaseEvidence, CaseResult, judge_case
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth
+from spatial_vlm_lab.scoring.matching import (
+    CaseTruth,
+    FoundObject,
+    KnownObject,
     Matching,
-    answered_objects,
+    case_truth,
+    compared_target,
     distance_m,
     found_objects,
     match_objects,
     same_objects,
 )
-from spatial_vlm_ros.evaluation.object_truth import CaseTruth, KnownObject, case_truth
+from spatial_vlm_lab.scoring.model_spec import ORACLE, LoadedModel
+from spatial_vlm_lab.scoring.rows import Row, row_of, unjudged_row
+from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.recording.cases import Case, Expectation
 from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver, refusal
 from spatial_vlm_ros.types import ANSWERS, Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
 
@@ -226,7 +229,8 @@ class CaseJudge:
             target = done.resolution.target
             if target is None or target.box is None or not truth.objects:
                 return None
-            return match_objects(answered_objects(done.resolution), truth.objects, done.frame, poses)
+            answered = FoundObject(target.id, target.label, target.box, None, compared_target(target))
+            return match_objects([answered], truth.objects, done.frame, poses)
         if self._model.spec.is_given and all(one.detection is not None for one in truth.objects):
             return same_objects(seen)
         return match_objects(found_objects(seen, done.scene), truth.objects, done.frame, poses)

@@ -15,13 +15,12 @@ from typing import Any
 import msgspec
 
 from spatial_vlm_lab.comparison.comparison import METRICS, ComparisonVerdict, Metric, paired, verdict_of
+from spatial_vlm_lab.scoring.case_result import CaseError, CaseResult
 from spatial_vlm_lab.scoring.clustering import clustered, holm
 from spatial_vlm_lab.scoring.model_run import ModelRun
 from spatial_vlm_lab.scoring.outcome import ModelOutcome, outcome_json, outcome_of
 from spatial_vlm_lab.scoring.runs import StoredAnswer
 from spatial_vlm_lab.scoring.score import score_results
-from spatial_vlm_ros.evaluation.case_result import CaseResult
-from spatial_vlm_ros.evaluation.error_split import CaseError
 from spatial_vlm_ros.types.proportions import Interval, mcnemar
 
 _METRICS: tuple[Metric, ...] = (

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
+from spatial_vlm_lab.scoring.case_result import CaseResult
 from spatial_vlm_lab.scoring.rows import Row, is_judged, result_of
-from spatial_vlm_ros.evaluation.case_result import CaseResult
 from spatial_vlm_ros.types import Resolution
 
 

@@ -11,13 +11,12 @@ import msgspec
 
 from spatial_vlm_lab.comparison.comparison import Comparison, compare
 from spatial_vlm_lab.scoring.calibration import Calibration, calibrate
+from spatial_vlm_lab.scoring.case_result import Blame, CaseError, CaseResult
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth
 from spatial_vlm_lab.scoring.model_run import UnusableCase
 from spatial_vlm_lab.scoring.runs import StoredAnswer
 from spatial_vlm_lab.scoring.score import Score, score
-from spatial_vlm_ros.evaluation.case_result import CaseResult
-from spatial_vlm_ros.evaluation.error_split import Blame, CaseError
-from spatial_vlm_ros.evaluation.expected_place import FrameTruth
-from spatial_vlm_ros.evaluation.frame_folder import Case
+from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.types import Resolution, Status
 from spatial_vlm_ros.types.proportions import Share, wilson
 

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from spatial_vlm_ros.errors import DependencyError, FileError, InputError
-from spatial_vlm_ros.evaluation.case import Case
-from spatial_vlm_ros.evaluation.case_result import CaseResult, relations_of
+from spatial_vlm_lab.scoring.case_result import CaseResult, relations_of
+from spatial_vlm_ros.errors import DependencyError, InputError
 from spatial_vlm_ros.files.writing import write_bytes
+from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.types import Resolution
 
 Column = Literal["text", "whole number", "number", "truth value", "texts"]
@@ -141,19 +141,3 @@ def write_rows(path: str | Path, rows: Sequence[Row], *, force: bool = False) ->
     file = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(rows), schema=types), file)
     write_bytes(path, file.getvalue(), force=force)
-
-
-def read_rows(path: str | Path) -> list[Row]:
-    """Read the rows of such a file."""
-    types = _schema()
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise FileError(path, str(error), "pass a file that `evaluate --parquet` wrote") from error
-    if table.schema.names != types.names:
-        raise FileError(path, "it has other columns", "pass a file that `evaluate --parquet` of this version wrote")
-    found: list[Row] = table.to_pylist()
-    return found

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import msgspec
 
+from spatial_vlm_lab.scoring.case_result import answered_id
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.case_result import answered_id
-from spatial_vlm_ros.evaluation.frame_folder import decode_json, file_bytes
+from spatial_vlm_ros.files.reading import read_bytes
+from spatial_vlm_ros.recording.frame_folder import decode_json
 from spatial_vlm_ros.types import SpaceAnswer, Status
 
 _LARGEST_RUN = 1 << 26  # bytes: 100,000 cases of 600 bytes
@@ -88,7 +89,7 @@ def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
     Returns:
         Name of the model, "" if the file tells none → its answers.
     """
-    text = file_bytes(path, _REPAIR, _LARGEST_RUN)
+    text = read_bytes(path, _REPAIR, _LARGEST_RUN)
     stripped = text.lstrip()
     if not stripped:
         raise FileError(path, "the file is empty", _REPAIR)

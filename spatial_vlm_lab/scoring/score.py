@@ -7,12 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from spatial_vlm_lab.scoring.case_result import CaseError, CaseEvidence, CaseResult, MissKind, judge_case
 from spatial_vlm_lab.scoring.clustering import clustered
-from spatial_vlm_ros.evaluation.case import Case
-from spatial_vlm_ros.evaluation.case_result import CaseEvidence, CaseResult, judge_case
-from spatial_vlm_ros.evaluation.error_split import CaseError
-from spatial_vlm_ros.evaluation.expected_place import FrameTruth, PlaceOutcome
-from spatial_vlm_ros.evaluation.misses import MissKind
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome
+from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.types import Resolution, Status
 from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
 

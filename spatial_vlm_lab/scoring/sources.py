@@ -19,19 +19,18 @@ from typing import Literal
 from spatial_vlm_lab.engine.ahead import made_ahead
 from spatial_vlm_lab.scoring.bag_cases import images_of_bag
 from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge, EvaluatedCase
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth, load_truths
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
 from spatial_vlm_lab.scoring.truth_file import cases_of_bag
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
-from spatial_vlm_ros.evaluation.answering import FolderFrames
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.case import Case
-from spatial_vlm_ros.evaluation.expected_place import FrameTruth
-from spatial_vlm_ros.evaluation.frame_folder import DETECTIONS_FILE, load_cases
-from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.files.documents import parse_json
 from spatial_vlm_ros.files.reading import read_lines
 from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.recording.answering import FolderFrames
+from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.cases import Case, load_cases
+from spatial_vlm_ros.recording.frame_folder import DETECTIONS_FILE
 from spatial_vlm_ros.types import FrameOfReference, Resolution
 
 STORED = "answers"

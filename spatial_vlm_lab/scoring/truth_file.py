@@ -11,8 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.case import Case
-from spatial_vlm_ros.evaluation.frame_folder import CASE_REPAIR, read_cases
+from spatial_vlm_ros.recording.cases import CASE_REPAIR, Case, read_cases
 
 _MOST_NAMED = 20  # bags in a message
 

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.frame_folder import decode_json
-from spatial_vlm_ros.files.documents import read_json_bytes
-from spatial_vlm_ros.files.reading import check_regular
+from spatial_vlm_ros.files.documents import LARGEST_JSON
+from spatial_vlm_ros.files.reading import check_regular, read_bytes
 from spatial_vlm_ros.files.writing import write_json, writing
+from spatial_vlm_ros.recording.frame_folder import decode_json
 from spatial_vlm_ros.types import Rgb
 
 BoxXyxy = tuple[float, float, float, float]
@@ -104,7 +104,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     """Read the vocabulary of a folder."""
     path = folder / "vocabulary.json"
     repair = "render the images again"
-    return decode_json(read_json_bytes(path, repair, _LARGEST), Vocabulary, path, repair=repair)
+    return decode_json(read_bytes(path, repair, _LARGEST), Vocabulary, path, repair=repair)
 
 
 def shard_path(folder: Path, part: str, number: int) -> Path:
@@ -151,7 +151,7 @@ class _Shard:
     """One shard; its arrays stay on disk until they are accessed."""
 
     def __init__(self, path: Path) -> None:
-        text = read_json_bytes(path, _REPAIR, _LARGEST)
+        text = read_bytes(path, _REPAIR, _LARGEST)
         self.objects = decode_json(text, list[tuple[Labelled, ...]], path, repair=_REPAIR)
         try:
             for suffix in (".rgb.npy", ".numbers.npy"):
@@ -209,7 +209,7 @@ class WorldSplit:
 def read_split(path: Path) -> WorldSplit:
     """Read a split such as models/compact/split.json."""
     repair = "write it like models/compact/split.json"
-    split = decode_json(read_json_bytes(path, repair), WorldSplit, path, repair=repair)
+    split = decode_json(read_bytes(path, repair, LARGEST_JSON), WorldSplit, path, repair=repair)
     parts = sorted((split.training, split.validation, split.test), key=lambda part: part.seeds)
     for part in parts:
         if part.first < 0 or part.worlds < 1 or part.views < 1:

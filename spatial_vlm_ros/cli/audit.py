@@ -35,7 +35,7 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
       spatial-vlm audit ~/.local/state/spatial_vlm_ros/audit.jsonl
       spatial-vlm audit audit.jsonl --goal 3f0c --out shown/     # then open shown/index.html
     """
-    from spatial_vlm_ros.evaluation import approval_replay
+    from spatial_vlm_ros.recording import approval_replay
 
     if out is not None and goal is None:
         raise click.UsageError("--out shows one proposal; choose it with --goal")

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import StreamConfig
 
-_TOPICS = {  # role, as in evaluation.bags.topics → option and help
+_TOPICS = {  # role, as in recording.bags.topics → option and help
     "rgb/image": ("--rgb", "Topic of the colour images, raw or compressed."),
     "depth/image": ("--depth", "Topic of the depth images, raw or compressedDepth."),
     "rgb/camera_info": ("--camera-info", "Topic of the colour camera info."),

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, config_option, print_json, read_settings, say
-from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.evaluation.frame_doctor import Finding
+    from spatial_vlm_ros.doctor.findings import Finding
     from spatial_vlm_ros.parameters import Settings
 
 
@@ -78,7 +78,7 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     """
     import dataclasses
 
-    from spatial_vlm_ros.evaluation.frame_doctor import Severity
+    from spatial_vlm_ros.doctor.findings import has_errors
 
     if ros_args and ros_args[0] != "--ros-args":
         raise click.UsageError(f"no such option: {ros_args[0]}; put ROS arguments after --ros-args")
@@ -92,24 +92,34 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     if base_frame is not None:
         settings = dataclasses.replace(settings, streams=dataclasses.replace(settings.streams, base_frame=base_frame))
     if folder is not None:
-        findings, source = _of_frame(folder, settings, table_height), folder.name
+        from spatial_vlm_ros.doctor.frame import examine_folder
+
+        findings, source = examine_folder(folder, settings.resolver, table_height), folder.name
     elif bag is not None:
+        from spatial_vlm_ros.doctor.bags import examine
+
         told = config_file is not None or base_frame is not None
-        findings, source = _of_bag(bag, settings, table_height, told), bag.name
+        findings, source = examine(bag, settings, table_height, told), bag.name
     elif grounder:
-        findings, source = _of_grounder(grounder, grounder_options, settings), grounder
-    elif arm:
-        findings, source = _of_arm(robot, planner, seconds, namespace, _arguments(settings, camera, ros_args),
-                                   table_frame), robot  # fmt: skip
+        from spatial_vlm_ros.doctor.grounder import examine_grounder
+        from spatial_vlm_ros.perception import parse_options
+
+        timeouts = settings.node.grounder_start_timeout, settings.node.grounder_timeout
+        findings, source = examine_grounder(grounder, parse_options(grounder_options), *timeouts), grounder
     else:
-        arguments = _arguments(settings, camera, ros_args)
-        settings, _ = _of_camera(settings, camera)
-        findings, source = _live(settings, seconds, namespace, arguments, table_height, attach), "live"
+        settings, remappings = _of_camera(settings, camera)
+        arguments = [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
+        if arm:
+            findings, source = _of_arm(robot, planner, seconds, namespace, arguments, table_frame), robot
+        else:
+            live = _of_nodes("perception.doctor").examine_live
+            say(f"listening for {seconds:g} s …", err=True)
+            findings, source = live(settings, seconds, namespace, arguments, table_height, attach), "live"
     if as_json:
         print_json({"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
         _print(findings)
-    sys.exit(REFUSED if any(finding.level is Severity.ERROR for finding in findings) else ANSWERED)
+    sys.exit(REFUSED if has_errors(findings) else ANSWERED)
 
 
 def _print(findings: list[Finding]) -> None:
@@ -133,63 +143,6 @@ def _print(findings: list[Finding]) -> None:
     new_console().print(table)
 
 
-def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> list[Finding]:
-    from spatial_vlm_ros.evaluation.frame_doctor import examine, found_in
-    from spatial_vlm_ros.evaluation.frame_folder import load_frame
-
-    try:
-        return examine(*load_frame(folder), settings.resolver, table_height)
-    except InputError as error:
-        name = Path(error.path).name if isinstance(error, FileError) else error.what
-        return [found_in(name, error)]
-
-
-def _of_bag(bag: Path, settings: Settings, table_height: float | None, told: bool) -> list[Finding]:
-    """Findings on a bag: first its files, then its streams, or the frame of a bundle, as far as they can be read."""
-    from spatial_vlm_ros.cli.evidence_replay import is_evidence
-    from spatial_vlm_ros.evaluation.bags.check import examine_files
-    from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
-    from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
-    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
-
-    files = examine_files(bag)
-    try:
-        if is_evidence(bag):
-            return [*files, *_of_bundle(bag, settings if told else None, table_height)]
-        robot = robot_of(settings.streams, settings.resolver.depth)
-        return [*files, *examine_bag(bag, settings, table_height, robot)]
-    except FileError as error:
-        if not any(finding.level is Severity.ERROR for finding in files):
-            raise
-        return [*files, Finding("streams", Severity.ERROR, f"not checked: {error.got}", error.repair)]
-
-
-def _of_bundle(path: Path, settings: Settings | None, table_height: float | None) -> list[Finding]:
-    """Findings on the frame of an evidence bundle, with the parameters of its decision unless others are given."""
-    from spatial_vlm_ros.evaluation.evidence.answering import frame_of, settings_of_bundle
-    from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
-    from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity, examine
-    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
-
-    bundle = read_bundle(path)
-    known = settings or settings_of_bundle(bundle)
-    try:
-        frame, found = frame_of(bundle, known.streams, robot_of(known.streams, known.resolver.depth))
-    except FileError:
-        raise
-    except SpatialVlmError as error:  # decisions without a frame are stored, too
-        return [Finding("frame", Severity.WARNING, f"not checked: {error}")]
-    return examine(frame, found or (), known.resolver, table_height)
-
-
-def _of_grounder(name: str, options: str, settings: Settings) -> list[Finding]:
-    from spatial_vlm_ros.evaluation.model_doctor import examine_grounder
-    from spatial_vlm_ros.perception import parse_options
-
-    node = settings.node
-    return examine_grounder(name, parse_options(options), node.grounder_start_timeout, node.grounder_timeout)
-
-
 def _of_arm(robot: str, planner: str, seconds: float, namespace: str, ros_args: list[str],
             table_frame: str) -> list[Finding]:  # fmt: skip
     from spatial_vlm_ros.launcher import plan, robots
@@ -198,20 +151,21 @@ def _of_arm(robot: str, planner: str, seconds: float, namespace: str, ros_args: 
     if not robot:
         raise click.UsageError(f"--arm needs --robot: {', '.join(robots.robot_names(share))}, or your own preset file")
     preset = robots.robot_preset(share, robot)
+    examine = _of_nodes("arm.doctor").examine_arm
+    say(f"listening to the {preset.title} for {seconds:g} s …", err=True)
+    findings: list[Finding] = examine(preset, planner, seconds, namespace, ros_args, table_frame)
+    return findings
+
+
+def _of_nodes(module: str) -> Any:
+    """A module of nodes/; without ROS it is said what is missing."""
     try:
-        from spatial_vlm_ros.nodes.arm.doctor import examine_arm
+        return importlib.import_module(f"spatial_vlm_ros.nodes.{module}")
     except ModuleNotFoundError as error:
         from spatial_vlm_ros.nodes.main import missing
 
         say(missing(error), err=True)
         sys.exit(FAILED)
-    say(f"listening to the {preset.title} for {seconds:g} s …", err=True)
-    return examine_arm(preset, planner, seconds, namespace, ros_args, table_frame)
-
-
-def _arguments(settings: Settings, camera: str, ros_args: tuple[str, ...]) -> list[str]:
-    remappings = _of_camera(settings, camera)[1]
-    return [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
 
 
 def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:
@@ -232,17 +186,3 @@ def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:
     if camera.parameters.get("use_sim_time"):
         remappings += ["-p", "use_sim_time:=true"]
     return settings, remappings
-
-
-def _live(
-    settings: Settings, seconds: float, namespace: str, ros_args: list[str], table_height: float | None, attach: bool
-) -> list[Finding]:
-    try:
-        from spatial_vlm_ros.nodes.perception.doctor import examine_live
-    except ModuleNotFoundError as error:
-        from spatial_vlm_ros.nodes.main import missing
-
-        say(missing(error), err=True)
-        sys.exit(FAILED)
-    say(f"listening for {seconds:g} s …", err=True)
-    return examine_live(settings, seconds, namespace, ros_args, table_height, attach)

@@ -40,20 +40,21 @@ class Group(click.Group):
 
     Args:
         verbs: names of the commands; `cli/VERB.py` has a function of the same name, loaded when it is called.
+        plug_ins: entry-point group of its plug-in commands.
     """
 
-    def __init__(self, *args: Any, verbs: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, verbs: Sequence[str] = (), plug_ins: str = PLUG_INS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._verbs = tuple(verbs)
+        self._verbs, self._plug_ins = tuple(verbs), plug_ins
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands."""
-        return sorted({*super().list_commands(ctx), *self._verbs, *entry_points(group=PLUG_INS).names})
+        return sorted({*super().list_commands(ctx), *self._verbs, *entry_points(group=self._plug_ins).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load a command by name."""
         if cmd_name not in self._verbs:
-            return super().get_command(ctx, cmd_name) or _plug_in(cmd_name)
+            return super().get_command(ctx, cmd_name) or _plug_in(self._plug_ins, cmd_name)
         module = importlib.import_module(f"spatial_vlm_ros.cli.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
@@ -75,9 +76,9 @@ class Group(click.Group):
             ctx.exit(FAILED)
 
 
-def _plug_in(name: str) -> click.Command | None:
+def _plug_in(group: str, name: str) -> click.Command | None:
     """Load a plug-in command; if it cannot be loaded, return a command that says why."""
-    for found in entry_points(group=PLUG_INS, name=name):
+    for found in entry_points(group=group, name=name):
         try:
             command = found.load()
             if not isinstance(command, click.Command):
@@ -169,7 +170,7 @@ def check_frame_files(files: Mapping[str, Any]) -> None:
 
 def read_frame_files(files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
     """Read the frame of `frame_file_options`, and its detections if a file is given."""
-    from spatial_vlm_ros.evaluation.frame_folder import read_detections, read_frame
+    from spatial_vlm_ros.recording.frame_folder import read_detections, read_frame
 
     frame = read_frame(
         files["rgb"],

@@ -30,7 +30,7 @@ def record(folder: Path, out: Path, storage: str, namespace: str, force: bool) -
     Example:
       spatial-vlm record recordings/ recordings_bag
     """
-    from spatial_vlm_ros.evaluation.bags import writer as bag_writer
+    from spatial_vlm_ros.recording.bags import writer as bag_writer
 
     check_new_folder(force, "out", out, bag_writer.is_bag_file)
     with stopped_cleanly():

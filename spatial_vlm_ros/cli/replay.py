@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
-from spatial_vlm_ros.cli.evidence_replay import EvidenceOptions, is_evidence, replay_evidence
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
     IMAGES,
@@ -41,8 +41,11 @@ from spatial_vlm_ros.cli.outputs import (
 from spatial_vlm_ros.errors import InputError
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.evaluation.replay import ReplayedAnswer
-    from spatial_vlm_ros.parameters import ResolverConfig
+    from spatial_vlm_ros.parameters import ResolverConfig, StreamConfig
+    from spatial_vlm_ros.perception.grounder import Grounder
+    from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord
+    from spatial_vlm_ros.recording.replay import ReplayedAnswer
+    from spatial_vlm_ros.types import Resolution
 
 
 _PATH = click.Path(path_type=Path)
@@ -85,12 +88,13 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
       spatial-vlm replay run1.mcap "the nearest cup" --rgb /cam1/color/image_raw --base-frame '' --at 3.5
       spatial-vlm replay ~/.local/state/spatial_vlm_ros/evidence/20261123T174732.103220Z_AMBIGUOUS_9f31c2aa.mcap
     """
-    from spatial_vlm_ros.evaluation import replay as bag_replay
-    from spatial_vlm_ros.evaluation.bags import topics as bag_topics
-    from spatial_vlm_ros.evaluation.bags.reader import open_bag
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.perception.domain import check_domain
+    from spatial_vlm_ros.recording import replay as bag_replay
+    from spatial_vlm_ros.recording.bags import topics as bag_topics
+    from spatial_vlm_ros.recording.bags.reader import open_bag
+    from spatial_vlm_ros.recording.evidence.bundle import is_bundle
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import ANSWERS, Status
 
@@ -101,25 +105,28 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     named = named_topics(given)
     if grounder is not None and "detections" in named:
         raise click.UsageError("give either --detections or --grounder")
-    if is_evidence(bag):
+    with open_bag(bag) as opened:
+        is_evidence = is_bundle(opened)
+    if is_evidence:
         if at is not None or every or named:
             raise click.UsageError("an evidence bundle has one frame: omit --at, --every and topics")
         model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
-        gating = partial(gated, image_domain=image_domain, any_domain=any_domain)
-        changing = partial(changed_streams, given=given)
-        chosen = EvidenceOptions(model, gating, changing, config_file, frame_of_reference)
-        sys.exit(replay_evidence(bag, instructions, chosen, out, as_json))
+        gate = partial(gated, image_domain=image_domain, any_domain=any_domain)
+        change = partial(changed_streams, given=given)
+        sys.exit(_replay_bundle(bag, instructions, out, as_json, model, gate, change, config_file, frame_of_reference))
     is_one = len(instructions) == 1 and not every
-    if out is not None and is_one and out.suffix.lower() not in IMAGES:
-        raise click.UsageError(f"--out {out.name}: not an image format. Use one of: {', '.join(IMAGES)}")
-    _check_out(out, is_one, force)
+    _check_image(out, is_one)
+    if is_one:
+        check_new(force, out=out)
+    else:
+        check_new_folder(force, "out", out, is_image)
     settings = read_settings(config_file)
     config = changed_streams(settings.streams, given)
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
-    gate = gated(settings.resolver, image_domain, any_domain)
+    core = gated(settings.resolver, image_domain, any_domain)
     if model is not None:
-        check_domain(model, gate.domain_gate)  # a bag does not say what made its images: before it is read
-    resolver = Resolver(gate, model)
+        check_domain(model, core.domain_gate)  # a bag does not say what made its images: before it is read
+    resolver = Resolver(core, model)
     images = nullcontext(out) if out is None or is_one else image_folder(out, force)
     with stopped_cleanly(), images as place, open_bag(bag) as opened:
         roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)
@@ -133,11 +140,9 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     sys.exit(REFUSED if refused else ANSWERED)
 
 
-def _check_out(out: Path | None, is_one: bool, force: bool) -> None:
-    if is_one:
-        check_new(force, out=out)
-    else:
-        check_new_folder(force, "out", out, is_image)
+def _check_image(out: Path | None, is_one: bool) -> None:
+    if out is not None and is_one and out.suffix.lower() not in IMAGES:
+        raise click.UsageError(f"--out {out.name}: not an image format. Use one of: {', '.join(IMAGES)}")
 
 
 def _show(
@@ -155,3 +160,62 @@ def _show(
         path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
         write_image(path, answer.frame, answer.detections, resolution, config, answer.scene, force=force or not is_one)
     return resolution.status.name
+
+
+# ------------------------------------------------------------------------------------------------ evidence bundles
+
+
+def _replay_bundle(
+    path: Path, instructions: tuple[str, ...], out: Path | None, as_json: bool, grounder: Grounder | None,
+    gate: Callable[[ResolverConfig], ResolverConfig], change: Callable[[StreamConfig], StreamConfig],
+    config_file: Path | None, frame_of_reference: str | None,
+) -> int:  # fmt: skip
+    """Answer a bundle again with its words or others, and compare with the recorded answer; returns the exit code.
+
+    Args:
+        grounder: finds the objects again; None = use the recorded detections.
+        gate, change: apply the command line's options to the parameters of resolver and streams.
+        config_file: parameter file; None = the bundle's parameters.
+    """
+    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+    from spatial_vlm_ros.recording.evidence.answering import answer_bundle, settings_of_bundle
+    from spatial_vlm_ros.recording.evidence.bundle import read_bundle
+    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.types import ANSWERS
+
+    is_one = len(instructions) <= 1
+    _check_image(out, is_one)
+    bundle = read_bundle(path)
+    settings = settings_of_bundle(bundle) if config_file is None else read_settings(config_file)
+    streams = change(settings.streams)
+    resolver = Resolver(gate(settings.resolver), grounder)
+    robot = robot_of(streams, settings.resolver.depth)
+    code = ANSWERED
+    for words in instructions or (None,):
+        answer = answer_bundle(
+            bundle, resolver, streams, instruction=words, frame_of_reference=frame_of_reference, robot=robot,
+            finds_anew=grounder is not None,
+        )  # fmt: skip
+        resolution = answer.resolution
+        print_resolution(resolution, as_json)
+        if out is not None and answer.frame is not None:
+            place = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
+            write_image(place, answer.frame, answer.detections, resolution, settings.resolver, answer.scene)
+        if is_one and resolution.status not in ANSWERS:
+            code = REFUSED
+        if words is None:
+            say(_compared(bundle.record, resolution), err=True)
+    return code
+
+
+def _compared(record: EvidenceRecord, now: Resolution) -> str:
+    """Text that says whether the new decision equals the recorded one."""
+    from spatial_vlm_ros.recording.evidence.answering import differences
+
+    then = record.answer
+    differing = differences(then, now)
+    if not differing:
+        return f"the same answer as on {record.utc}"
+    why = "; the request had no frame, so this uses the newest one before it" if record.frame == "newest" else ""
+    chosen = f" ({then.target.id})" if then.target is not None else ""
+    return f"on {record.utc} it was {then.status.value}{chosen}: {then.message}{why}; differs: {', '.join(differing)}"

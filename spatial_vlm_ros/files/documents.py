@@ -44,14 +44,7 @@ def read_json(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> Any
         path: the file; UTF-8.
         largest: most bytes allowed.
     """
-    return parse_json(read_json_bytes(path, repair, largest), path, repair)
-
-
-def read_json_bytes(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> bytes:
-    """Read the text of a JSON file, checked for depth, for a parser of a known form."""
-    text = read_bytes(path, repair, largest)
-    check_depth(text, path, repair)
-    return text
+    return parse_json(read_bytes(path, repair, largest), path, repair)
 
 
 def parse_json(text: bytes, path: str | Path, repair: str, field: str | None = None) -> Any:

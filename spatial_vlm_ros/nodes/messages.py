@@ -21,11 +21,11 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from spatial_vlm_ros.errors import DependencyError, InputError
-from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.nodes.main import REPAIRS
 from spatial_vlm_ros.output.json_schema import resolution_json, surroundings_json
 from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.recording.bags.types import default_store
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
 from spatial_vlm_ros.types import AnswerSource, Pose, Resolution, Scene, SecondOpinion
 from spatial_vlm_ros.types import Candidate as CandidateData

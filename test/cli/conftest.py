@@ -7,7 +7,7 @@ import pytest
 from cli_runs import WORDS
 from frame_files import case, write_cases
 
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 CASES = [

@@ -15,8 +15,8 @@ from cli_runs import WORDS, files_of, objects, run
 from click.testing import Result
 from waiting import DEADLINE
 
-from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 from spatial_vlm_ros.output.json_schema import json_schema
+from spatial_vlm_ros.recording.bags.writer import BagWriter
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.streams.frame_assembler import STATIC_TRANSFORMS
 
@@ -214,7 +214,7 @@ def test_a_bag_is_replaced_with_force_alone(recordings: Path, tmp_path: Path) ->
 STOPPED = """
 import signal, sys, time
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.evaluation.bags.writer import BagWriter
+from spatial_vlm_ros.recording.bags.writer import BagWriter
 
 write = BagWriter.write_frame
 def slow(self, *given, **named):

@@ -13,8 +13,8 @@ from cli_runs import run as run_any
 from click.testing import Result
 from tables import tables
 
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.output.json_schema import json_schema
+from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 TABLES = tables(__file__)

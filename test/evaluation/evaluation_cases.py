@@ -9,7 +9,7 @@ from spatial_vlm_lab.reports.report import evaluation_page
 from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome
 from spatial_vlm_lab.scoring.model_run import ModelRun
 from spatial_vlm_lab.scoring.outcome import ModelOutcome
-from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
+from spatial_vlm_ros.recording.cases import Case, Expectation
 from spatial_vlm_ros.types import (
     Candidate,
     ClauseMeasurement,

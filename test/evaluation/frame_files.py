@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.evaluation import frame_writer
+from spatial_vlm_ros.recording.frame_folder import write_frame as write_one
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
@@ -32,8 +32,8 @@ def write_frame(folder: Path, frame: RgbdFrame, detections: Sequence[Detection] 
 def write_two_frames(folder: Path) -> Path:
     """Frames f1, with a pose of the camera, and f2, without one, of two chicks and a cup; with masks."""
     frame, detections = chicks_and_cup_frame()
-    frame_writer.write_frame(folder / "f1", frame, detections)
-    frame_writer.write_frame(folder / "f2", dataclasses.replace(frame, base_T_camera=None), detections)
+    write_one(folder / "f1", frame, detections)
+    write_one(folder / "f2", dataclasses.replace(frame, base_T_camera=None), detections)
     return folder
 
 

@@ -24,10 +24,9 @@ from tables import tables
 from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_json, evaluation_of
 from spatial_vlm_lab.scoring.model_run import UnusableCase, by_reason, runs_of_rows
 from spatial_vlm_lab.scoring.model_spec import models_of
-from spatial_vlm_lab.scoring.rows import read_rows
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bags.writer import PERIOD_NS, START_NS, record
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.recording.bags.writer import PERIOD_NS, START_NS, record
+from spatial_vlm_ros.recording.frame_folder import write_frame
 
 TABLES = tables(__file__)
 
@@ -134,7 +133,7 @@ def test_models_on_frames_and_bags_in_one_command(recordings: Path, bag: tuple[P
     assert 'select name="model"' in page
     assert (junit.count("<testsuite "), "not detected" in junit) == (3, True)
     assert "| not detected | 0 | 8 (8 / 0 / 0) | 0 |" in (out / "report.md").read_text()
-    rows = read_rows(parquet)
+    rows = pytest.importorskip("pyarrow.parquet").read_table(parquet).to_pylist()
     assert len(rows) == 48
     assert json.loads(json.dumps(evaluation_json(evaluation_of(runs_of_rows(rows))))) == result
     again = run(*everything)

@@ -41,8 +41,8 @@ from spatial_vlm_lab.scoring import truth_file
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
 from spatial_vlm_lab.scoring.sources import Source, evaluate_source
 from spatial_vlm_ros.errors import FileError, RunMismatchError
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.parameters import ResolverConfig, Settings, StreamConfig
+from spatial_vlm_ros.recording.bags.reader import open_bag
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("rosbags")

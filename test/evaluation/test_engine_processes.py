@@ -29,9 +29,9 @@ from spatial_vlm_lab.engine.store import open_store
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.errors import EngineUnavailableError, FileError, InputError, RunMismatchError, StoreError
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.engine.uris import facts_of
 from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.uris import facts_of
 
 pytestmark = pytest.mark.live
 slow = pytest.mark.slow

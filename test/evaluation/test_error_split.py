@@ -13,24 +13,24 @@ from tables import tables
 from spatial_vlm_lab.reports import failure_image
 from spatial_vlm_lab.scoring import case_judge
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
-from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
-from spatial_vlm_lab.scoring.rows import COLUMNS, result_of, row_of
-from spatial_vlm_lab.scoring.sources import Source, evaluate_source
-from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.case import Box3d
-from spatial_vlm_ros.evaluation.error_split import same_name
-from spatial_vlm_ros.evaluation.frame_writer import write_frame as write_whole_frame
-from spatial_vlm_ros.evaluation.matching import (
+from spatial_vlm_lab.scoring.case_result import same_name
+from spatial_vlm_lab.scoring.matching import (
     ComparedBox,
     FoundObject,
+    KnownObject,
     compared_truth,
     in_frame,
     match_objects,
     overlap,
     same_objects,
 )
-from spatial_vlm_ros.evaluation.object_truth import KnownObject
+from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
+from spatial_vlm_lab.scoring.rows import COLUMNS, result_of, row_of
+from spatial_vlm_lab.scoring.sources import Source, evaluate_source
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters import ResolverConfig, Settings
+from spatial_vlm_ros.recording.cases import Box3d
+from spatial_vlm_ros.recording.frame_folder import write_frame as write_whole_frame
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, Transform
 
@@ -194,7 +194,7 @@ def test_masks_count_before_boxes() -> None:
     assert match_objects([found], [true], None).ious == {("g0", "d0"): round(1 / 3, 6)}
     assert match_objects([found], [true], None).of == {}
     boxes = match_objects([FoundObject("g0", "cup", (0, 0, 40, 10))], [true], None)
-    assert boxes.of["g0"].iou == 1.0
+    assert (boxes.of, boxes.iou("g0", "d0")) == ({"g0": "d0"}, 1.0)
 
 
 @pytest.mark.parametrize(("right", "is_same"), [(20.0, True), (19.0, False)])

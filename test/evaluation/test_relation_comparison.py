@@ -23,8 +23,8 @@ from spatial_vlm_lab.comparison.relation_comparison import (
 )
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.parameters import ResolverConfig, config_from
+from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Status

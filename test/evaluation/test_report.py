@@ -26,19 +26,18 @@ from spatial_vlm_lab.reports.junit import junit_suites
 from spatial_vlm_lab.reports.markdown_evaluation import escape, markdown_evaluation
 from spatial_vlm_lab.reports.report import check_installed, evaluation_page
 from spatial_vlm_lab.scoring.calibration import calibrate
+from spatial_vlm_lab.scoring.case_result import Blame, CaseError, judge_case
 from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome, evaluation_of
 from spatial_vlm_lab.scoring.model_run import ModelRun, UnusableCase
 from spatial_vlm_lab.scoring.outcome import ModelOutcome, judge
 from spatial_vlm_lab.scoring.runs import StoredAnswer
 from spatial_vlm_ros.errors import DependencyError
-from spatial_vlm_ros.evaluation.case_result import judge_case
-from spatial_vlm_ros.evaluation.error_split import Blame, CaseError
-from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.recording.cases import Case, Expectation
 from spatial_vlm_ros.types import Resolution, Status
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.evaluation.case_result import CaseResult
+    from spatial_vlm_lab.scoring.case_result import CaseResult
 
 pytest.importorskip("jinja2")
 pytest.importorskip("junitparser")

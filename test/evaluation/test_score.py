@@ -21,20 +21,18 @@ from spatial_vlm_lab.reports.junit import junit_suites
 from spatial_vlm_lab.reports.markdown_evaluation import markdown_evaluation
 from spatial_vlm_lab.reports.terminal import evaluation as print_evaluation
 from spatial_vlm_lab.scoring.calibration import calibrate
+from spatial_vlm_lab.scoring.case_result import CaseResult, MissKind, judge_case, miss_kind
 from spatial_vlm_lab.scoring.clustering import clustered, holm
 from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome, compare_pairs, paired_over_groups
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, load_truths, place_outcome
 from spatial_vlm_lab.scoring.model_run import ModelRun
 from spatial_vlm_lab.scoring.outcome import judge, outcome_json
 from spatial_vlm_lab.scoring.runs import StoredAnswer, read_runs
 from spatial_vlm_lab.scoring.score import score
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.case_result import CaseResult, judge_case
-from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace, FrameTruth, PlaceOutcome, place_outcome
-from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation, load_cases
-from spatial_vlm_ros.evaluation.frame_truth import load_truths
-from spatial_vlm_ros.evaluation.misses import MissKind, miss_kind
 from spatial_vlm_ros.output.json_schema import resolution_json
+from spatial_vlm_ros.recording.cases import Case, Expectation, ExpectedPlace, load_cases
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Destination, NounPhrase, Place, Pose, Resolution, Status, Transform
 from spatial_vlm_ros.types.proportions import wilson

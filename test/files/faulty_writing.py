@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.cli.group import save_image
-from spatial_vlm_ros.evaluation.bags.writer import BagWriter, is_bag_file
-from spatial_vlm_ros.evaluation.frame_folder import load_frame
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.files.folders import changed_folder, new_folder
 from spatial_vlm_ros.files.writing import write_bytes, write_json, write_text, writing, written_by_name
+from spatial_vlm_ros.recording.bags.writer import BagWriter, is_bag_file
+from spatial_vlm_ros.recording.frame_folder import load_frame, write_frame
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
 
 Writer = Callable[[Path, int], Any]
@@ -94,7 +93,7 @@ def contents(place: Path) -> dict[str, bytes]:
 def is_whole(writer: str, place: Path) -> bool:
     """Whether a result can be read to its end."""
     if writer in ("bag", "sqlite bag"):
-        from spatial_vlm_ros.evaluation.bags.check import examine_files
+        from spatial_vlm_ros.doctor.bags import examine_files
 
         return all(is_bag_file(file) for file in place.iterdir()) and all(
             finding.level.value == "ok" for finding in examine_files(place)

@@ -19,13 +19,14 @@ from spatial_vlm_lab.scoring.runs import read_runs
 from spatial_vlm_lab.scoring.sources import read_answers
 from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros.cli.group import read_settings
+from spatial_vlm_ros.doctor.bags import examine_files
+from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation import frame_folder
-from spatial_vlm_ros.evaluation.bags.check import examine_files
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.frame_doctor import Severity
 from spatial_vlm_ros.launcher import gazebo, wiring
 from spatial_vlm_ros.manipulation.planning.robot_model import load, read_hulls
+from spatial_vlm_ros.recording import frame_folder
+from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.spatial.measured_file import read_measured
 
 _GIVEN_UP = 20  # seconds, after which a process that waits for a pipe or never ends is killed
@@ -50,7 +51,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "camera": frame_folder.read_camera_info,
     "detections": lambda path: frame_folder.read_detections(path, (64, 48)),
     "frame": frame_folder.load_frame,
-    "cases": frame_folder.load_cases,
+    "cases": load_cases,
     "run": read_runs,
     "answers": lambda path: list(read_answers(path)),
     "measured": lambda path: read_measured(path, "measure again"),

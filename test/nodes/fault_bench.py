@@ -20,8 +20,8 @@ from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from waiting import DEADLINE
 
-from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.nodes.perception.frame_player import FramePlayer
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup
 from spatial_vlm_ros.sim.tabletop import render

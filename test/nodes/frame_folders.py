@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frame folder of a rendering, as evaluation/frame_folder.py describes it. Not a test."""
+"""A frame folder of a rendering, as recording/frame_folder.py describes it. Not a test."""
 
 from __future__ import annotations
 

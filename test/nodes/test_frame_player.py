@@ -20,9 +20,9 @@ from rclpy.parameter import Parameter
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.perception.frame_player import FramePlayer
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.sim.live import simulated_frames
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.streams import frame_assembler as roles

@@ -58,7 +58,7 @@ class Scenes:
     """A model that knows some frame folders: it finds what is in the one that looks most like the image."""
 
     def __init__(self, folder: str) -> None:
-        from spatial_vlm_ros.evaluation.frame_folder import load_frame
+        from spatial_vlm_ros.recording.frame_folder import load_frame
 
         self._known = [load_frame(path.parent) for path in sorted(Path(folder).glob("*/rgb.png"))]
 

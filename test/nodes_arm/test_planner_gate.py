@@ -25,12 +25,12 @@ from spatial_vlm_interfaces.msg import Proposal
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from spatial_vlm_ros.evaluation.approval_replay import check_proposal, proposals
 from spatial_vlm_ros.manipulation.approval.address import address_in
 from spatial_vlm_ros.manipulation.approval.audit import verify
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.messages import time_of
+from spatial_vlm_ros.recording.approval_replay import check_proposal, proposals
 
 Program = Callable[..., Started]
 COMMAND = ("-m", "spatial_vlm_ros.cli", "pick")

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.bags.topics import choose_roles
-from spatial_vlm_ros.evaluation.bags.types import default_store
-from spatial_vlm_ros.evaluation.bags.writer import BagWriter
-from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.topics import choose_roles
+from spatial_vlm_ros.recording.bags.types import default_store
+from spatial_vlm_ros.recording.bags.writer import BagWriter
+from spatial_vlm_ros.recording.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at, render

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from waiting import DEADLINE
 
-from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
 from spatial_vlm_ros.parameters import EvidenceConfig, ResolverConfig, Settings, StreamConfig
+from spatial_vlm_ros.recording.bags.types import default_store
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import rosbags_composer

@@ -20,11 +20,11 @@ from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
 from spatial_vlm_lab.scoring.sources import evaluate_source, sources_of
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.bags.writer import PERIOD_NS, START_NS, STORAGES, Recorded, record
-from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
-from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.parameters import Settings, StreamConfig
+from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.writer import PERIOD_NS, START_NS, STORAGES, Recorded, record
+from spatial_vlm_ros.recording.cases import load_cases
+from spatial_vlm_ros.recording.frame_folder import load_frame, write_frame
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at
 from spatial_vlm_ros.types import Status, Transform

@@ -18,21 +18,21 @@ from cli_runs import run
 from evidence_desk import COMPOSE, DETECTIONS, FRAME, STREAMS, EvidenceDesk, OddNames, serialised, timeless
 from waiting import DEADLINE
 
+from spatial_vlm_ros.doctor.bags import examine_files
+from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.bags.check import examine_files
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.bags.topics import choose_roles
-from spatial_vlm_ros.evaluation.bags.types import default_store
-from spatial_vlm_ros.evaluation.bags.writer import BagWriter
-from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, differences, settings_of_bundle
-from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
-from spatial_vlm_ros.evaluation.frame_doctor import Severity
-from spatial_vlm_ros.evaluation.replay import replay
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.nodes.perception.evidence import MOST_WAITING, status_words
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, EvidenceConfig, config_from
+from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.topics import choose_roles
+from spatial_vlm_ros.recording.bags.types import default_store
+from spatial_vlm_ros.recording.bags.writer import BagWriter
+from spatial_vlm_ros.recording.evidence.answering import answer_bundle, differences, settings_of_bundle
+from spatial_vlm_ros.recording.evidence.bundle import read_bundle
+from spatial_vlm_ros.recording.replay import replay
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.streams import frame_assembler as roles

@@ -18,12 +18,13 @@ from click.testing import Result
 from evidence_desk import DETECTIONS, EvidenceDesk, OddNames
 from waiting import DEADLINE
 
+from spatial_vlm_lab.scoring import bundle_cases as cases
 from spatial_vlm_ros.cli.group import read_settings
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.evidence import cases
-from spatial_vlm_ros.evaluation.evidence.store import NAME, EvidenceStore, bundles_in, evidence_folder, hash_of
-from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.recording.cases import load_cases
+from spatial_vlm_ros.recording.evidence.store import NAME, EvidenceStore, bundles_in, evidence_folder, hash_of
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.types import Status
 
 pytest.importorskip("rosbags")
@@ -127,7 +128,7 @@ KILLED = """
 import time
 from pathlib import Path
 from evidence_desk import EvidenceDesk
-import spatial_vlm_ros.evaluation.evidence.store as store
+import spatial_vlm_ros.recording.evidence.store as store
 
 def waits(self, target):
     print("written", flush=True)
@@ -171,8 +172,8 @@ if read_only:
 statuses = [desk.answered("the chick").status.value for _ in range(6)]
 desk.keeper.close(30.0)
 state = desk.keeper.state
-from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
-from spatial_vlm_ros.evaluation.evidence.store import bundles_in
+from spatial_vlm_ros.recording.evidence.bundle import read_bundle
+from spatial_vlm_ros.recording.evidence.store import bundles_in
 whole = [read_bundle(path).record.instruction for path in bundles_in(folder)]
 print(json.dumps({"statuses": statuses, "kept": state.kept, "failed": state.failed, "trouble": state.trouble,
                   "warned": desk.warned, "whole": len(whole), "others": len(os.listdir(folder)) - len(whole)}))

@@ -19,19 +19,19 @@ from rosbags.convert.converter import convert
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.doctor.bags import examine_bag
+from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.bags.topics import choose_roles
-from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, DEFINITIONS, TF_MESSAGE
-from spatial_vlm_ros.evaluation.frame_doctor import Severity
-from spatial_vlm_ros.evaluation.frame_folder import load_frame
-from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
-from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.parameters import DepthConfig, Settings, StreamConfig, config_from
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.topics import choose_roles
+from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, DEFINITIONS, TF_MESSAGE
+from spatial_vlm_ros.recording.frame_folder import load_frame
+from spatial_vlm_ros.recording.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup
 from spatial_vlm_ros.sim.tabletop import Rendering

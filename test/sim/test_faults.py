@@ -15,9 +15,9 @@ from bag_builder import FIXED, scene
 from tables import rows
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
-from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.given_detections import GivenDetections
+from spatial_vlm_ros.recording.bags.types import default_store
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, IMPOSSIBLE, KINDS
 from spatial_vlm_ros.sim.faults.contents import SECOND, nanoseconds

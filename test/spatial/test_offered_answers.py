@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from rendered_tables import Table, instructions, meant, pictures, without_attributes
 
-from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.parameters import ResolverConfig, config_from
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, OfferedAnswer, Resolution, RgbdFrame, Status

@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as hnp
 from tables import tables
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
-from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.recording.bags.types import default_store
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.shapes import Box, Cylinder
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render

@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.evaluation.arm_doctor import (
+from spatial_vlm_ros.doctor.arm import (
     ArmHeard,
     JointStream,
     arm_findings,
@@ -28,8 +28,8 @@ from spatial_vlm_ros.evaluation.arm_doctor import (
     gripper_servers,
     planner_servers,
 )
-from spatial_vlm_ros.evaluation.arm_frames import description_findings, frame_findings, scene_findings
-from spatial_vlm_ros.evaluation.frame_doctor import Finding
+from spatial_vlm_ros.doctor.arm_frames import description_findings, frame_findings, scene_findings
+from spatial_vlm_ros.doctor.findings import Finding
 from spatial_vlm_ros.manipulation.planning.moveit_pipelines import first_names, further_names
 from spatial_vlm_ros.nodes import main, qos
 from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
@@ -90,29 +90,21 @@ class _Listening:
         add = heard.transforms.add_message
         self._hear(TFMessage, roles.TRANSFORMS, lambda message: add(message, static=False), qos.TRANSFORMS)
         self._hear(TFMessage, roles.STATIC_TRANSFORMS, lambda message: add(message, static=True), qos.STATIC_TRANSFORMS)
-        self._hear(CameraInfo, roles.RGB_INFO, self._on_camera, qos.images())
-        for name in (_URDF, _SRDF):
-            self._hear(String, name, partial(self._on_description, name), qos.DESCRIPTION)
+        self._hear(CameraInfo, roles.RGB_INFO, self._kept("camera_frame", lambda m: m.header.frame_id), qos.images())
+        for topic, name in ((_URDF, "urdf"), (_SRDF, "srdf")):
+            self._hear(String, topic, self._kept(name, lambda m: m.data), qos.DESCRIPTION)
         if motion.gripper_flag and motion.gripper_interface in _FLAGS:
             module, name = _FLAGS[motion.gripper_interface]
             with contextlib.suppress(ModuleNotFoundError):  # told as a switch that is silent
                 form = getattr(importlib.import_module(module), name)
-                self._hear(form, motion.gripper_flag, self._on_flag, qos.images())
+                self._hear(form, motion.gripper_flag, self._kept("flag", lambda _: True), qos.images())
 
     def _hear(self, form: Any, topic: str, take: Callable[[Any], None], profile: Any) -> None:
         self._node.create_subscription(form, topic, take, profile)
 
-    def _on_camera(self, message: CameraInfo) -> None:
-        self._heard.camera_frame = message.header.frame_id
-
-    def _on_flag(self, _: Any) -> None:
-        self._heard.flag = True
-
-    def _on_description(self, name: str, message: String) -> None:
-        if name == _URDF:
-            self._heard.urdf = message.data
-        else:
-            self._heard.srdf = message.data
+    def _kept(self, name: str, of: Callable[[Any], Any]) -> Callable[[Any], None]:
+        """What keeps a part of each message as a field of ArmHeard."""
+        return lambda message: setattr(self._heard, name, of(message))
 
     # -------------------------------------------------------------------------------------------- asking
 

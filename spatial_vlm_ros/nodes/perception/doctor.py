@@ -22,14 +22,14 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
-from rclpy.qos import DurabilityPolicy, QoSCompatibility, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import QoSCompatibility, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from spatial_vlm_interfaces.msg import DetectionArray
 from tf2_msgs.msg import TFMessage
 
+from spatial_vlm_ros.doctor.findings import Finding, fail, ok, warn
+from spatial_vlm_ros.doctor.streams import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.errors import without_repair
-from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
-from spatial_vlm_ros.evaluation.stream_doctor import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.calls import Jobs
@@ -87,24 +87,24 @@ class AttachedResolver:
         check = f"resolver {self.name}"
         if self.settings is None:
             repair = "start it again and check its log"
-            yield Finding(check, Severity.ERROR, f"it did not return its parameters within {_REPLY:g} s", repair)
+            yield fail(check, f"it did not return its parameters within {_REPLY:g} s", repair)
         if self.state != "active":
             repair = f"run ros2 lifecycle set {self.name} configure (then activate), or start it with autostart: true"
-            yield Finding(check, Severity.ERROR, f"it is {self.state or 'in an unknown state'}", repair)
+            yield fail(check, f"it is {self.state or 'in an unknown state'}", repair)
         if not self.statuses:
             repair = "check its log, and whether /diagnostics is remapped"
-            yield Finding(check, Severity.WARNING, f"it published no diagnostics within {_SPOKEN:g} s", repair)
+            yield warn(check, f"it published no diagnostics within {_SPOKEN:g} s", repair)
         for name, status in self.statuses.items():
             if status.level != DiagnosticStatus.OK:
-                level = Severity.ERROR if status.level == DiagnosticStatus.ERROR else Severity.WARNING
+                wrong = fail if status.level == DiagnosticStatus.ERROR else warn
                 said, repair = (*re.split(r"[.;] ", status.message, maxsplit=1), "")[:2]
-                yield Finding(f"{check}: {name}", level, said, repair or "check its other statuses")
+                yield wrong(f"{check}: {name}", said, repair or "check its other statuses")
         requests = self.statuses.get("requests")
         if requests is not None and requests.level == DiagnosticStatus.OK:
             ended = [f"{pair.key.removeprefix('ended ')} {pair.value}" for pair in requests.values
                      if pair.key.startswith("ended ")]  # fmt: skip
             said = f"a request now would be served; ended so far: {', '.join(ended) or 'none'}"
-            yield Finding(f"{check}: requests", Severity.OK, said)
+            yield ok(f"{check}: requests", said)
 
 
 class Attaching:
@@ -206,7 +206,8 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
             examined = _listen(node, attaching, settings, running, seconds)
         settings, topics = examined.settings, examined.topics
         graph = [finding for role, topic in topics.items() for finding in _publishers(node, role, topic, settings)]
-        graph += _twins(node, topics, running)
+        own = running.name if running is not None else node.resolve_topic_name("resolver")
+        graph += [fail(twin.where, twin.found, twin.repair) for twin in twins_around(node, topics.values(), own)]
         findings = list(examined.findings(seconds, table_height, graph))
         examined.close()
         executor.shutdown(timeout_sec=1.0)
@@ -284,13 +285,13 @@ class _Examined:
         """Findings from the streams, without those known from the graph, and the result of a trial request."""
         if self._node.get_clock().ros_time_is_active and self._now() == 0:
             repair = "start the publisher of /clock (the simulator, a bag player), or set use_sim_time: false"
-            yield Finding("clock", Severity.ERROR, "use_sim_time is true, but nothing publishes /clock", repair)
-        said = {finding.check for finding in graph if finding.level is Severity.ERROR}
+            yield fail("clock", "use_sim_time is true, but nothing publishes /clock", repair)
+        said = {finding.check for finding in graph if finding.is_error}
         for finding in self._streams.findings(seconds, table_height):
             if not (finding.found == NO_MESSAGE and finding.check in said):
                 yield finding
         request = self._request()
-        if request.level is Severity.ERROR or not said:  # otherwise the resolver receives less than this node
+        if request.is_error or not said:  # otherwise the resolver receives less than this node
             yield request
 
     def _request(self) -> Finding:
@@ -304,17 +305,11 @@ class _Examined:
         if error is not None:
             repair = getattr(error, "repair", "") or "see above"
             said = f"a request would end {error.status_name}: {without_repair(error)}"
-            return Finding("request", Severity.ERROR, said, repair)
+            return fail("request", said, repair)
         if latest is None:
-            return Finding("request", Severity.ERROR, "no frame could be observed", "listen for longer: --seconds 10")
+            return fail("request", "no frame could be observed", "listen for longer: --seconds 10")
         text = f"a request would be served; its frame takes {latest.cpu * 1e3:.0f} ms to decode and lift"
-        return Finding("request", Severity.OK, text)
-
-
-def _twins(node: Node, topics: dict[str, str], running: AttachedResolver | None) -> Iterator[Finding]:
-    own = running.name if running is not None else node.resolve_topic_name("resolver")
-    for twin in twins_around(node, topics.values(), own):
-        yield Finding(twin.where, Severity.ERROR, twin.found, twin.repair)
+        return ok("request", text)
 
 
 def _discovered(node: Node, topics: dict[str, str], settings: Settings) -> bool:
@@ -350,23 +345,20 @@ def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterat
         ]
         near = f"; topics of this type: {', '.join(sorted(others)[:_LISTED])}" if others else ""
         if role != roles.DETECTIONS:
-            repair = "start the driver, or remap: --ros-args -r " + f"{role}:=TOPIC"
-            yield Finding(topic, Severity.ERROR, f"it has no publisher{near}", repair)
+            repair = f"start the driver, or remap: --ros-args -r {role}:=TOPIC"
+            yield fail(topic, f"it has no publisher{near}", repair)
         return
     for info in found:
         if info.topic_type != wanted:
             repair = "set rgb_transport or depth_transport, or remap to the right topic"
-            yield Finding(topic, Severity.ERROR, f"its type is {info.topic_type}, not {wanted}", repair)
+            yield fail(topic, f"its type is {info.topic_type}, not {wanted}", repair)
         asked = qos.images(settings.node.reliability)
         verdict, reason = qos_check_compatible(info.qos_profile, asked)
         if verdict == QoSCompatibility.ERROR:
-            offered = f"{_word(info.qos_profile.reliability)}, {_word(info.qos_profile.durability)}"
+            policies = (info.qos_profile.reliability, info.qos_profile.durability)
+            offered = ", ".join(str(policy.name).lower() for policy in policies)
             text = f"QoS does not match: {info.node_name} offers {offered}; {reason.strip()}"
-            yield Finding(topic, Severity.ERROR, text, "set reliability: best_effort, or change the publisher's QoS")
-
-
-def _word(policy: ReliabilityPolicy | DurabilityPolicy) -> str:
-    return str(policy.name).lower()
+            yield fail(topic, text, "set reliability: best_effort, or change the publisher's QoS")
 
 
 def _versions() -> Iterator[Finding]:
@@ -375,9 +367,7 @@ def _versions() -> Iterator[Finding]:
         f"Python {platform.python_version()}, NumPy {np.__version__}, OpenCV {cv2.__version__}, "
         f"ROS {os.environ.get('ROS_DISTRO', 'from wheels')}, {rclpy.get_rmw_implementation_identifier()}"
     )
-    yield Finding("versions", Severity.OK, text)
+    yield ok("versions", text)
     if rclpy.get_rmw_implementation_identifier().startswith("rmw_fastrtps") and not profile:
         repair = "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process"
-        yield Finding(
-            "DDS profile", Severity.WARNING, "the default settings of Fast DDS lose most of a 720p stream", repair
-        )
+        yield warn("DDS profile", "the default settings of Fast DDS lose most of a 720p stream", repair)

@@ -23,13 +23,13 @@ import numpy as np
 
 from spatial_vlm_ros import __version__
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.evaluation.bags.types import DETECTION_ARRAY
-from spatial_vlm_ros.evaluation.evidence.store import EvidenceStore, evidence_folder
 from spatial_vlm_ros.output.json_schema import dialogue_json, phrases_json, resolution_json
 from spatial_vlm_ros.parameters import EvidenceConfig, Settings
 from spatial_vlm_ros.parameters.settings import values_of
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.recording.bags.types import DETECTION_ARRAY
+from spatial_vlm_ros.recording.evidence.store import EvidenceStore, evidence_folder
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH_INFO,
@@ -44,7 +44,7 @@ from spatial_vlm_ros.streams.transforms import TransformSample
 from spatial_vlm_ros.types import ANSWERS, Detection, NounPhrase, Resolution, RgbdFrame, Status
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord, KeptMessage, KeptModel
+    from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord, KeptMessage, KeptModel
 
 _log = logging.getLogger(__name__)
 
@@ -240,7 +240,7 @@ class EvidenceKeeper:
                 del kept  # images are large
 
     def _write(self, kept: _Kept) -> None:
-        from spatial_vlm_ros.evaluation.evidence.bundle import write_bundle
+        from spatial_vlm_ros.recording.evidence.bundle import write_bundle
 
         config = self.config
         record, messages = self._record(kept), self._messages(kept)
@@ -263,7 +263,7 @@ class EvidenceKeeper:
             self._warn(f"decisions are not kept as evidence, but requests are still served: {words}")
 
     def _record(self, kept: _Kept) -> EvidenceRecord:
-        from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord, KeptGrounding
+        from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord, KeptGrounding
 
         decision, frame = kept.decision, kept.frame
         when = datetime.datetime.fromtimestamp(kept.utc, datetime.timezone.utc)
@@ -288,7 +288,7 @@ class EvidenceKeeper:
 
     def _kept_model(self) -> KeptModel | None:
         """The grounder with the hashes of its files, which are computed once."""
-        from spatial_vlm_ros.evaluation.evidence.model_files import model_of
+        from spatial_vlm_ros.recording.evidence.bundle import model_of
 
         if self._grounder is None:
             return None
@@ -299,7 +299,7 @@ class EvidenceKeeper:
 
     def _messages(self, kept: _Kept) -> list[KeptMessage]:
         """The frame's messages as received; detections of a model or of vision_msgs become a DetectionArray."""
-        from spatial_vlm_ros.evaluation.evidence.bundle import KeptMessage
+        from spatial_vlm_ros.recording.evidence.bundle import KeptMessage
 
         frame, topics = kept.frame, self._topics()
         anew = self._detections_anew(kept)
@@ -331,7 +331,7 @@ def _is_ours(message: Any) -> bool:
 
 def _detections(kept: _Kept) -> bytes:
     """The resolver's detections as CDR of a DetectionArray with the header of the colour image."""
-    from spatial_vlm_ros.evaluation.bags.types import default_store
+    from spatial_vlm_ros.recording.bags.types import default_store
     from spatial_vlm_ros.streams.compose import rosbags_composer
 
     decision, image = kept.decision, kept.frame.messages[RGB]

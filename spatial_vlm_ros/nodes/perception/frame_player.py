@@ -19,12 +19,12 @@ from spatial_vlm_interfaces.msg import DetectionArray
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.frame_folder import RGB_FILE, load_frame
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.fault_publishers import FaultPublishers
 from spatial_vlm_ros.parameters import PlayerConfig
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.recording.frame_folder import RGB_FILE, load_frame
 from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import Composer, told_by_transforms

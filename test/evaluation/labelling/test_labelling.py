@@ -16,12 +16,11 @@ from tables import tables
 
 from spatial_vlm_lab.labelling.case_lines import case_line, checked_kind, checked_truth, read_sentences
 from spatial_vlm_lab.labelling.session import UNSAVED, LabelSession
+from spatial_vlm_lab.labelling.truth_proposal import Ground, ground_of, proposed, same_truth
 from spatial_vlm_lab.scoring.score import score
 from spatial_vlm_ros.errors import FileError, InputError, StaleCaseError
-from spatial_vlm_ros.evaluation.answering import answer_cases
-from spatial_vlm_ros.evaluation.case import CaseLine
-from spatial_vlm_ros.evaluation.frame_folder import load_cases
-from spatial_vlm_ros.evaluation.truth_proposal import Ground, ground_of, proposed, same_truth
+from spatial_vlm_ros.recording.answering import answer_cases
+from spatial_vlm_ros.recording.cases import CaseLine, load_cases
 from spatial_vlm_ros.resolver import Answered, Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup, chicks_and_cup_frame
 from spatial_vlm_ros.types import RgbdFrame

@@ -24,10 +24,10 @@ from spatial_vlm_lab.labelling.label_sources import BagSource, FolderSource
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_lab.scoring.truth_file import load_truth
 from spatial_vlm_ros.errors import FileChangedError, FileError, InputError
-from spatial_vlm_ros.evaluation.bags.reader import open_bag
-from spatial_vlm_ros.evaluation.bags.topics import choose_roles
-from spatial_vlm_ros.evaluation.replay import replay
 from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.topics import choose_roles
+from spatial_vlm_ros.recording.replay import replay
 from spatial_vlm_ros.resolver import Resolver
 
 pytest.importorskip("rosbags")

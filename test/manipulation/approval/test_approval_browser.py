@@ -318,7 +318,7 @@ def test_a_plan_whose_image_is_of_something_else_cannot_be_approved(
 def test_the_page_of_a_record_plays_without_a_server(
     browser: Browser, office: Any, shown: Proposal, tmp_path: Path, axe_script: str
 ) -> None:
-    from spatial_vlm_ros.evaluation.approval_replay import check_proposal, proposals, write_page
+    from spatial_vlm_ros.recording.approval_replay import check_proposal, proposals, write_page
 
     office.broker.propose(shown)
     (only,) = proposals(office.audit.path)

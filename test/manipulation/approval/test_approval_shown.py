@@ -20,7 +20,6 @@ from tables import tables
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import AuditError, InputError, PlanningFailedError, RejectedError, UnknownNameError
-from spatial_vlm_ros.evaluation.approval_replay import check_proposal, proposal_in, proposals, write_page
 from spatial_vlm_ros.manipulation.approval.audit import files_of
 from spatial_vlm_ros.manipulation.approval.proposal import Preview, Proposal
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
@@ -35,6 +34,7 @@ from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.nodes.arm.proposals import proposal_of, shown_plan
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, plan_eye
+from spatial_vlm_ros.recording.approval_replay import check_proposal, proposal_in, proposals, write_page
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL
 
 for package in ("pinocchio", "coal", "ompl", "daqp", "msgspec"):

@@ -19,10 +19,10 @@ from tiny_folders import Folders
 from tiny_vlms import Lesson, scene
 
 from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.doctor import grounder as model_doctor
+from spatial_vlm_ros.doctor.findings import Finding, Severity
+from spatial_vlm_ros.doctor.grounder import examine_grounder
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
-from spatial_vlm_ros.evaluation import model_doctor
-from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
-from spatial_vlm_ros.evaluation.model_doctor import examine_grounder
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception.model_export import export
 from spatial_vlm_ros.perception.model_export.export import TOLERANCE, export_model

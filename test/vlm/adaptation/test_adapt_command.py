@@ -36,7 +36,6 @@ from spatial_vlm_lab.adaptation.views import RelationLabel, read_store, split_gr
 from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, ask_relations
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
-from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import scoring
@@ -44,6 +43,8 @@ from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of
 from spatial_vlm_ros.perception.relation_marks import QUESTION
+from spatial_vlm_ros.recording.cases import load_cases
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.spatial.clause_judge import load_calibrations
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.types.proportions import wilson

@@ -32,10 +32,10 @@ from spatial_vlm_lab.training.images import LabelledImage
 from spatial_vlm_lab.training.loop import TrainingSettings
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import ModelError, ShapeError, UnfamiliarImageError
-from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.compact import load, merged
 from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.sim.cameras import VGA, camera_of
 from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 from spatial_vlm_ros.types import NounPhrase, Status

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Converts bundles to frames and cases for `evaluate`, so that a failure is tested after every later change."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_lab.labelling.truth_proposal import ground_of, proposed
+from spatial_vlm_lab.scoring.case_result import CaseEvidence, judge_case
+from spatial_vlm_lab.scoring.frame_truth import load_truths
+from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.files.folders import new_folder
+from spatial_vlm_ros.files.reading import MIB, read_bytes
+from spatial_vlm_ros.files.writing import write_bytes, write_json
+from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+from spatial_vlm_ros.parameters import ResolverConfig, settings_from
+from spatial_vlm_ros.recording.cases import CASES_FILE, load_cases
+from spatial_vlm_ros.recording.evidence.answering import frame_of, settings_of_bundle
+from spatial_vlm_ros.recording.evidence.bundle import EvidenceBundle
+from spatial_vlm_ros.recording.frame_folder import (
+    DETECTIONS_FILE,
+    SPEAKER_FILE,
+    load_frame,
+    transform_form,
+    write_frame,
+)
+from spatial_vlm_ros.resolver import Answered, Resolver
+from spatial_vlm_ros.types import ANSWERS, Detection, Resolution, Status
+
+_KIND = "evidence"
+_LARGEST_CASES = 64 * MIB  # 100,000 cases are 20 MB
+
+
+@dataclass(frozen=True)
+class KeptCase:
+    """A case made from a bundle.
+
+    Args:
+        expect: the right outcome, as in cases.jsonl; None if not given.
+        is_right: whether the current answer is right; None if the right outcome is not given.
+    """
+
+    frame: str
+    instruction: str
+    then: Resolution
+    now: Resolution
+    expect: dict[str, Any] | None
+    is_right: bool | None
+
+
+def keep_as_test(
+    bundle: EvidenceBundle, out: Path, status: Status | None = None, id_: str | None = None, as_answered: bool = False
+) -> KeptCase:
+    """Add the frame of a bundle to a folder of cases, and its words to cases.jsonl.
+
+    Args:
+        status: the right one; None = not known, unless `as_answered`.
+        as_answered: whether the recorded answer was right: object, value and place.
+    """
+    check_keepable(bundle, out)
+    record, settings = bundle.record, settings_of_bundle(bundle)
+    robot = robot_of(settings.streams, settings.resolver.depth)
+    frame, found = frame_of(bundle, settings.streams, robot)
+    then = record.answer
+    expect = _expected(bundle, found or (), status, id_)
+    name = bundle.path.stem
+    with new_folder(out / name) as part:
+        write_frame(part, frame, found or ())
+        if found is None:
+            (part / DETECTIONS_FILE).unlink()
+        if frame.camera_T_speaker is not None:
+            write_json(part / SPEAKER_FILE, transform_form(frame.camera_T_speaker))
+    asked, given = load_frame(out / name)
+    answered = Resolver(settings_from(_core(bundle)).resolver).look_at(asked, given).ask(record.instruction)
+    if as_answered:
+        ground = None if answered.scene is None else ground_of(answered.scene, asked.base_T_camera)
+        expect = proposed(then, found or (), ground, by_id=True)
+    case = {"frame": name, "instruction": record.instruction, "kind": [_KIND, then.status.value],
+            **({} if expect is None else {"expect": expect})}  # fmt: skip
+    _add_case(out, case)
+    return KeptCase(name, record.instruction, then, answered.resolution, expect, _is_right(out, answered))
+
+
+def check_keepable(bundle: EvidenceBundle, out: Path) -> None:
+    """Check that a bundle can become a case of a folder."""
+    record = bundle.record
+    if record.dialogue is not None:
+        raise InputError(
+            f"{bundle.path}", f"words that continue a dialogue: {record.instruction!r}", "a complete instruction",
+            "a folder of frames has no dialogues: replay the bundle instead",
+        )  # fmt: skip
+    if record.frame == "none":
+        raise InputError(f"{bundle.path}", "no frame", "a frame", "choose a bundle that has one")
+    folder = out / bundle.path.stem
+    if folder.exists():
+        repair = "choose another --out, or remove the frame and its case"
+        raise FileError(folder, "this bundle is already a case", repair)
+
+
+def parameters_of(bundles: Sequence[EvidenceBundle]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The parameters of some bundles, and names of those in which the bundles differ; the first one's are given.
+
+    What makes frames of messages is left out: the frames of cases are made.
+    """
+    chosen = [_core(bundle) for bundle in bundles]
+    names = sorted({name for one in chosen for name in one})
+    return chosen[0], tuple(name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen))
+
+
+def _core(bundle: EvidenceBundle) -> dict[str, Any]:
+    known = {field.name for field in dataclasses.fields(ResolverConfig)}
+    core = {name: value for name, value in bundle.record.parameters.items() if name in known}
+    if bundle.record.frame_of_reference:
+        core["frame_of_reference"] = bundle.record.frame_of_reference
+    return core
+
+
+def _expected(
+    bundle: EvidenceBundle, found: Sequence[Detection], status: Status | None, id_: str | None
+) -> dict[str, Any] | None:
+    if id_ is None:
+        return None if status is None else {"status": status.value}
+    status, what, ids = status or Status.OK, f"id of {bundle.path}", [one.id for one in found]
+    if status not in ANSWERS:
+        got = f"{id_!r} with {status.value}"
+        raise InputError(what, got, "no id, because a refusal has no object", "leave the id out, or expect OK")
+    if id_ not in ids:
+        raise InputError(what, repr(id_), f"one of {', '.join(ids) or 'none'}", "see `evidence list --json`")
+    return {"status": status.value, "id": id_}
+
+
+def _add_case(out: Path, case: dict[str, Any]) -> None:
+    """Add a line to cases.jsonl; the file stays as it was where that fails."""
+    path, before = out / CASES_FILE, b""
+    try:
+        if path.exists():
+            load_cases(out)  # a damaged file is not made longer
+            before = read_bytes(path, "keep the bundle in another --out", _LARGEST_CASES)
+        before += b"\n" if before and not before.endswith(b"\n") else b""
+        write_bytes(path, before + json.dumps(case, ensure_ascii=False).encode() + b"\n", force=True)
+    except SpatialVlmError:
+        shutil.rmtree(out / case["frame"], ignore_errors=True)
+        raise
+
+
+def _is_right(out: Path, answered: Answered) -> bool | None:
+    """Whether the newest case is answered rightly now, as `evaluate` judges; None if nobody said what is right."""
+    case = load_cases(out)[-1]
+    if case.expect is None:
+        return None
+    evidence = CaseEvidence(truth=load_truths(out, [case]).get(case.frame))
+    return judge_case(case, case.expect, answered.resolution, evidence).complete

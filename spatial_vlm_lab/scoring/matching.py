@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The true objects of a case, and which of them the found objects are.
+
+True objects come from detections and from what a case describes. They are matched by masks, otherwise by image boxes,
+otherwise by boxes in space. Works on objects; independent of answers, statuses and files, masks apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.boxes import box_around, overlaps
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.recording.cases import Box3d, BoxPixels, Case, Expectation
+from spatial_vlm_ros.recording.frame_folder import read_mask
+from spatial_vlm_ros.types import Detection, Mask, Resolution, RgbdFrame, Scene, Target, Transform
+
+EXPECTED = "(expected)"
+"""Id of an object that a case describes without an id, and that no detection is."""
+SAME_BOX = 0.5
+"""Least IoU of two boxes, or masks, of one object (Everingham et al. 2010, The PASCAL VOC challenge, section 4.2)."""
+_CONTRADICTS = 0.1  # IoU below which a box and the detection of its id cannot be one object
+SAME_BOX_3D = 0.25
+"""Least IoU in space of one object: depth shows one side of it (Song et al. 2015, SUN RGB-D, section 4.2)."""
+_POINTS = 8192  # on which the shared volume is counted: good to about 1 % of the smaller box
+_PLASTIC = 1.2207440846057596  # x⁴ = x + 1: its powers spread points evenly in space (Roberts 2018, the R sequence)
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownObject:
+    """An object that is known to be in an image.
+
+    Args:
+        id: id of its detection, or EXPECTED.
+        label: its name; "" = not known.
+        box: pixels, or None.
+        mask: (H, W) bool, or None.
+        box_3d: metres, or None.
+        tolerance_m: allowed distance of a pose's centre from that of `box_3d`, metres; None = not judged.
+        detection: its detection; None if the case describes it.
+    """
+
+    id: str
+    label: str
+    box: BoxPixels | None = None
+    mask: Mask | None = None
+    box_3d: Box3d | None = None
+    tolerance_m: float | None = None
+    detection: Detection | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CaseTruth:
+    """What is true of a case.
+
+    Args:
+        expect: the expectation, with the id of a described object.
+    """
+
+    expect: Expectation
+    objects: tuple[KnownObject, ...]
+
+    def find(self, id_: str | None) -> KnownObject | None:
+        """The object of an id, or None."""
+        return next((one for one in self.objects if one.id == id_), None)
+
+    @property
+    def expected(self) -> KnownObject | None:
+        """The object that is expected, or None."""
+        return self.find(self.expect.id)
+
+
+def case_truth(
+    case: Case, expect: Expectation, known: Sequence[Detection], image_size: tuple[int, int], folder: Path
+) -> CaseTruth:
+    """What is true of a case on an image.
+
+    Args:
+        known: true detections of the image; empty if none were given.
+        image_size: (width, height), pixels.
+    """
+    objects = [KnownObject(d.id, d.label, d.box_xyxy, d.mask, detection=d) for d in known]
+    described = _described(expect, image_size, folder)
+    if described is not None:
+        expect, objects = _joined(expect, described, objects)
+    _check_ids(case, expect, objects)
+    return CaseTruth(expect, tuple(objects))
+
+
+def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -> KnownObject | None:
+    """The object that an expectation describes itself, or None."""
+    if not expect.describes_object:
+        return None
+    width, height = image_size
+    box, mask = expect.box, None
+    if expect.mask is not None:
+        name = expect.mask
+        path = folder / name
+        if Path(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError("expect.mask", repr(name), "a file below the folder of the truth", "copy the mask there")
+        mask = read_mask(path, image_size)
+        box = box or box_around(mask)
+    if box is not None:
+        left, top, right, bottom = box
+        if left >= width - 0.5 or top >= height - 0.5 or right <= -0.5 or bottom <= -0.5:
+            repair = f"use pixels of the colour image, {width}x{height}"
+            raise InputError("expect.box", str(list(box)), "a box that overlaps the image", repair)
+    return KnownObject(expect.id or EXPECTED, expect.label or "", box, mask, expect.box_3d, expect.tolerance_m)
+
+
+def _joined(
+    expect: Expectation, described: KnownObject, objects: list[KnownObject]
+) -> tuple[Expectation, list[KnownObject]]:
+    """The described object among the others: in the place of its detection, where it has one."""
+    at = next((n for n, one in enumerate(objects) if one.id == expect.id), None)
+    if at is None and expect.id is None and described.box is not None and objects:
+        shared = [_overlap(described.box, one.box) for one in objects]
+        best = int(np.argmax(shared))
+        at = best if shared[best] >= SAME_BOX else None
+    if at is None:
+        return dataclasses.replace(expect, id=described.id), [*objects, described]
+    same = objects[at]
+    if expect.id is not None and described.box is not None and _overlap(described.box, same.box) < _CONTRADICTS:
+        got = f"{expect.id!r} with the box {[round(v) for v in described.box]}"
+        box = [round(v) for v in same.box or ()]
+        raise InputError("expect.id", got, f"the box of that detection, {box}", "fix id or box")
+    plain = expect.box is None and expect.mask is None and expect.label in (None, same.label)
+    mask = same.mask if expect.box is None and described.mask is None else described.mask
+    one = KnownObject(
+        same.id, described.label or same.label, described.box or same.box, mask, described.box_3d,
+        described.tolerance_m, same.detection if plain else None,
+    )  # fmt: skip
+    return dataclasses.replace(expect, id=same.id), [*objects[:at], one, *objects[at + 1 :]]
+
+
+def _overlap(one: BoxPixels | None, other: BoxPixels | None) -> float:
+    return 0.0 if one is None or other is None else float(overlaps(one, other)[0, 0])
+
+
+def _check_ids(case: Case, expect: Expectation, objects: Sequence[KnownObject]) -> None:
+    """Raises InputError where an id is of no object."""
+    ids = [one.id for one in objects]
+    named = [("expect.id", expect.id), *(("expect.id_also", id_) for id_ in expect.id_also)]
+    if expect.answer is not None:
+        named += [("expect.answer.ids", id_) for id_ in expect.answer.ids or ()]
+    if expect.place is not None and any(one.detection is not None for one in objects):  # else nobody knows anchors
+        named += [("expect.place.anchor_id", expect.place.anchor_id)]
+        named += [("expect.place.anchor_also", id_) for id_ in expect.place.anchor_also]
+    for what, id_ in named:
+        if id_ is not None and id_ not in ids:
+            there = ", ".join(ids) or "no detections"
+            source = "bag" if case.stamp_ns else "frame"
+            raise InputError(what, repr(id_), f"one of the {source}'s: {there}",
+                             "fix the id, or set `label` and `box` of the object")  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ boxes in space
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedBox:
+    """A box in a frame.
+
+    Args:
+        frame_id: its frame.
+        center: (3,) centre, metres.
+        axes: (3, 3) directions of its edges as columns.
+        size: (3,) edge lengths, metres.
+    """
+
+    frame_id: str
+    center: Vector
+    axes: Vector
+    size: Vector
+
+    def points(self) -> Vector:
+        """(N, 3) points that fill the box evenly, metres; deterministic."""
+        steps = np.arange(1, _POINTS + 1)[:, None] / _PLASTIC ** np.arange(1, 4)
+        return np.asarray(self.center + ((steps % 1.0 - 0.5) * self.size) @ self.axes.T, np.float64)
+
+    def holds(self, points: Vector) -> npt.NDArray[np.bool_]:
+        """(N,) whether points lie inside it."""
+        inside = np.abs((points - self.center) @ self.axes) <= self.size / 2
+        return np.asarray(inside.all(axis=1), np.bool_)
+
+    def moved(self, transform: Transform) -> ComparedBox:
+        """The box in the transform's parent frame."""
+        center = transform.apply(self.center)
+        return ComparedBox(transform.parent, center, transform.rotation @ self.axes, self.size)
+
+
+def overlap(one: ComparedBox, other: ComparedBox) -> float:
+    """Intersection over union of the volumes of two boxes in one frame, 0 to 1.
+
+    Counted on points that fill both evenly, for the boxes need not be parallel.
+    """
+    volumes = [float(solid.size.prod()) for solid in (one, other)]
+    shares = [float(b.holds(a.points()).mean()) for a, b in ((one, other), (other, one))]
+    shared = sum(volume * share for volume, share in zip(volumes, shares, strict=True)) / 2
+    union = sum(volumes) - shared
+    return min(1.0, shared / union) if union > 0.0 else 0.0
+
+
+def apart(one: ComparedBox, other: ComparedBox) -> float:
+    """Distance between the centres of two boxes in one frame, metres."""
+    return float(np.linalg.norm(one.center - other.center))
+
+
+def compared_truth(box: Box3d, frame_id: str) -> ComparedBox:
+    """The box of a case; `frame_id` is used where it names none."""
+    turned = np.eye(3)
+    turned[:2, :2] = [[np.cos(box.yaw), -np.sin(box.yaw)], [np.sin(box.yaw), np.cos(box.yaw)]]
+    return ComparedBox(box.frame_id or frame_id, np.array(box.center), turned, np.array(box.size))
+
+
+def compared_target(target: Target) -> ComparedBox:
+    """The box of an object that was answered with, in the frame of its pose."""
+    axes = matrix_from_quaternion_xyzw(target.pose.orientation)
+    return ComparedBox(target.pose.frame_id, np.array(target.pose.position), axes, np.array(target.size))
+
+
+def in_frame(solid: ComparedBox, frame_id: str, known: Sequence[Transform]) -> ComparedBox:
+    """A box in another frame, by one of the transforms or its inverse."""
+    if solid.frame_id == frame_id:
+        return solid
+    for transform in known:
+        if (transform.parent, transform.child) == (frame_id, solid.frame_id):
+            return solid.moved(transform)
+        if (transform.child, transform.parent) == (frame_id, solid.frame_id):
+            return solid.moved(transform.inverse())
+    there = ", ".join(sorted({solid.frame_id, *(n for t in known for n in (t.parent, t.child))}))
+    repair = "use one of these frames for box_3d, or add the camera's pose (base_T_camera.json, truth.json, TF)"
+    raise InputError("frame_id of box_3d", repr(frame_id), f"one of the frame's: {there}", repair)
+
+
+# ------------------------------------------------------------------------------------------------ found objects
+
+
+@dataclass(frozen=True, eq=False)
+class FoundObject:
+    """An object that a model found.
+
+    Args:
+        box: pixels, or None.
+        mask: (H, W) bool, or None.
+        box_3d: its box in space, or None if it was not measured.
+    """
+
+    id: str
+    label: str
+    box: BoxPixels | None
+    mask: Mask | None = None
+    box_3d: ComparedBox | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Assignment of found objects to true ones.
+
+    Args:
+        of: id of a found object → that of the true one that it is; without those that are not among the true ones.
+        ious: (found id, true id) → how much they share, 0 to 1; without those that share nothing.
+    """
+
+    found: tuple[FoundObject, ...]
+    of: Mapping[str, str]
+    ious: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    is_truth: bool = False
+
+    def id_of(self, found_id: str | None) -> str | None:
+        """The true object's id; of what is not among them its own, marked so that it equals none of theirs."""
+        return None if found_id is None else self.of.get(found_id, f"{found_id} (no object of the truth)")
+
+    def iou(self, found_id: str | None, true_id: str | None) -> float | None:
+        """How much a found object shares with a true one; None without either."""
+        if found_id is None or true_id is None or all(one.id != found_id for one in self.found):
+            return None
+        return self.ious.get((found_id, true_id), 0.0)
+
+    def on(self, true_id: str) -> tuple[FoundObject, ...]:
+        """Found objects that match a true one."""
+        return tuple(one for one in self.found if self.of.get(one.id) == true_id)
+
+
+def found_objects(detections: Sequence[Detection], scene: Scene | None) -> tuple[FoundObject, ...]:
+    """Found objects of a model, with their boxes in space if measured."""
+    solids = {} if scene is None else {
+        obj.id: ComparedBox(scene.frame.frame_id, obj.box.centre, obj.box.axes, obj.box.size)
+        for obj in scene.objects
+        if obj.depth_problem is None
+    }  # fmt: skip
+    return tuple(FoundObject(d.id, d.label, d.box_xyxy, d.mask, solids.get(d.id)) for d in detections)
+
+
+def match_objects(
+    found: Sequence[FoundObject], true: Sequence[KnownObject], frame: RgbdFrame | None, known: Sequence[Transform] = ()
+) -> Matching:
+    """Which true object each found one is: the one that it shares most with, where that is enough.
+
+    Masks are compared where both have one, else boxes, else boxes in space. Several found objects may be one true
+    object. Where a found one shares the same with several, that of its own id is taken, else the first. A true object
+    that is known in space alone is the one found object that shares most with it, whatever else that one is.
+
+    Args:
+        true: true objects of the image.
+        frame: the image; None if only stored answers are there.
+        known: transforms beside the frame's own.
+    """
+    of: dict[str, str] = {}
+    ious: dict[tuple[str, str], float] = {}
+    in_space: dict[str, dict[str, float]] = {}
+    for one in found:
+        best: tuple[float, bool, str] | None = None
+        for other in true:
+            share, enough = _compared(one, other, frame, known)
+            if share > 0.0:
+                ious[one.id, other.id] = round(share, 6)
+            mark = (share, one.id == other.id)
+            if enough and other.box is None:
+                in_space.setdefault(other.id, {})[one.id] = share
+            elif enough and (best is None or mark > best[:2]):
+                best = (*mark, other.id)
+        if best is not None:
+            of[one.id] = best[2]
+    for true_id, shares in in_space.items():
+        of[max(shares, key=lambda id_: shares[id_])] = true_id
+    return Matching(tuple(found), of, ious)
+
+
+def same_objects(detections: Sequence[Detection]) -> Matching:
+    """Matching for detections that are the truth themselves."""
+    found = tuple(FoundObject(d.id, d.label, d.box_xyxy, d.mask) for d in detections)
+    return Matching(found, {d.id: d.id for d in detections}, {(d.id, d.id): 1.0 for d in detections}, is_truth=True)
+
+
+def _compared(
+    one: FoundObject, other: KnownObject, frame: RgbdFrame | None, known: Sequence[Transform]
+) -> tuple[float, bool]:
+    """What two objects share, and whether that is enough to be one."""
+    if one.box is not None and other.box is not None:
+        share = float(overlaps(one.box, other.box)[0, 0])
+        if one.mask is not None and other.mask is not None and share > 0.0:
+            share = _mask_overlap(one.mask, other.mask)
+        return share, share >= SAME_BOX
+    if one.box_3d is None or other.box_3d is None:
+        return 0.0, False
+    solid, true = _in_one_frame(one.box_3d, other.box_3d, frame, known)
+    share = overlap(solid, true)
+    near = other.tolerance_m is not None and apart(solid, true) <= other.tolerance_m
+    return share, near or share >= SAME_BOX_3D
+
+
+def _in_one_frame(
+    found: ComparedBox, true: Box3d, frame: RgbdFrame | None, known: Sequence[Transform]
+) -> tuple[ComparedBox, ComparedBox]:
+    """A found box and a true one in the frame of the latter, which is the base, if there is one, unless it says so."""
+    own = () if frame is None or frame.base_T_camera is None else (frame.base_T_camera,)
+    base = found.frame_id if frame is None else next((each.parent for each in (*own, *known)), frame.frame_id)
+    wanted = compared_truth(true, base)
+    return in_frame(found, wanted.frame_id, (*own, *known)), wanted
+
+
+def distance_m(
+    resolution: Resolution, true: KnownObject, frame: RgbdFrame | None, known: Sequence[Transform] = ()
+) -> float | None:
+    """Metres from the middle of the pose that was answered with to that of the true box in space; None without one."""
+    if resolution.target is None or true.box_3d is None:
+        return None
+    return apart(*_in_one_frame(compared_target(resolution.target), true.box_3d, frame, known))
+
+
+def _mask_overlap(one: Mask, other: Mask) -> float:
+    """Pixels that two masks of one image share, of those that either has (IoU)."""
+    if one is other:
+        return 1.0
+    either = int(np.count_nonzero(one | other))
+    return int(np.count_nonzero(one & other)) / either if either else 0.0

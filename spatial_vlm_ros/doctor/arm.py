@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds problems of an arm before anything moves, with fixes: planner, controllers, gripper, joints.
+
+Frames, descriptions and the planner's scene are in `arm_frames`. The data from the live graph comes from
+`nodes.arm.doctor`; this module does not import ROS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spatial_vlm_ros.doctor.findings import Finding, fail, first, ok, warn
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.grippers.fingers import FingerWatch
+from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
+from spatial_vlm_ros.manipulation.planning.moveit_pipelines import check_pipelines, loaded_pipelines
+from spatial_vlm_ros.parameters import MotionConfig, PlanningConfig, RobotPreset
+from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
+
+STATE_AGE = 1.0
+"""s: joint states and transforms older than this are outdated; as `joint_state_age` of arm_planner."""
+_AHEAD = 0.1  # s that a stamp may be ahead of now, as observation.max_ahead
+_SLOW = 10.0  # Hz of joint states below which a standstill is detected late
+_NEAR = 0.05  # rad from a limit
+_ROUNDING = 1e-3  # rad beyond a limit that a mechanical stop may cause
+_WIDTH = 0.005  # m that a gripper may report beyond its opening
+_SLOW_ANSWER = 0.3  # s: motion.planner_silence is 0.35
+_NOBODY = "no node serves "
+_SEND_GOAL = "/_action/send_goal"
+_DRIVERS: Mapping[str, Mapping[str, str]] = {
+    "gripper_command": {_SEND_GOAL: "control_msgs/action/GripperCommand_SendGoal"},
+    "parallel_gripper_command": {_SEND_GOAL: "control_msgs/action/ParallelGripperCommand_SendGoal"},
+    "franka": {f"/{name.lower()}{_SEND_GOAL}": f"franka_msgs/action/{name}_SendGoal" for name in ("Grasp", "Move")},
+    "set_bool": {"": "std_srvs/srv/SetBool"},
+    "ur_output": {"": "ur_msgs/srv/SetIO"},
+}  # motion.gripper_interface → end of the service's name → type
+_SWITCHED = ("set_bool", "ur_output")  # interfaces that read gripper_flag
+
+
+@dataclass
+class JointStream:
+    """Data from a topic of joint states; arrival times are seconds of a monotonic clock.
+
+    Args:
+        positions: newest position of each joint, radians or metres.
+        stamps: stamps of these positions, nanoseconds.
+    """
+
+    positions: dict[str, float] = field(default_factory=dict)
+    stamps: dict[str, int] = field(default_factory=dict)
+    arrivals: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Messages per second; 0 with fewer than two messages."""
+        if len(self.arrivals) < 2 or self.arrivals[-1] <= self.arrivals[0]:
+            return 0.0
+        return (len(self.arrivals) - 1) / (self.arrivals[-1] - self.arrivals[0])
+
+
+@dataclass
+class ArmHeard:
+    """Data about an arm from the live graph.
+
+    Args:
+        now_ns: time of the listening node at the end, nanoseconds.
+        services: name of every service → its types; an action NAME has the service NAME/_action/send_goal.
+        answer: seconds until the planner sent its scene; None = it did not.
+        parameters: move_group's parameters about its pipelines, those that are set; {} = not reported.
+        controllers: name of each loaded controller → its state; None = not reported.
+        camera_frame: frame of the images; "" = no message came.
+        urdf, srdf: texts of the descriptions; "" = not published.
+    """
+
+    now_ns: int = 0
+    services: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    planners: Sequence[str] = ()
+    answer: float | None = None
+    scene: Any = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    controllers: Mapping[str, str] | None = None
+    untold: str = ""
+    joints: JointStream = field(default_factory=JointStream)
+    fingers: JointStream = field(default_factory=JointStream)
+    flag: bool = False
+    transforms: TransformBuffer = field(default_factory=TransformBuffer)
+    camera_frame: str = ""
+    urdf: str = ""
+    srdf: str = ""
+
+
+def planner_servers(motion: MotionConfig) -> dict[str, str]:
+    """Name of every required service of the planner → its type."""
+    return {
+        motion.move_action + _SEND_GOAL: "moveit_msgs/action/MoveGroup_SendGoal",
+        motion.execute_action + _SEND_GOAL: "moveit_msgs/action/ExecuteTrajectory_SendGoal",
+        motion.apply_scene: "moveit_msgs/srv/ApplyPlanningScene",
+        motion.get_scene: "moveit_msgs/srv/GetPlanningScene",
+    }
+
+
+def controller_servers(motion: MotionConfig) -> dict[str, str]:
+    """Like `planner_servers`, for the arm's controllers."""
+    form = "control_msgs/action/FollowJointTrajectory_SendGoal"
+    return {action + _SEND_GOAL: form for action in motion.controller_actions.split()}
+
+
+def gripper_servers(motion: MotionConfig) -> dict[str, str]:
+    """Like `planner_servers`, for the gripper's driver."""
+    name = motion.gripper_action.rstrip("/")
+    return {name + end: form for end, form in _DRIVERS[motion.gripper_interface].items()}
+
+
+def arm_findings(preset: RobotPreset, planner: str, heard: ArmHeard) -> Iterator[Finding]:
+    """Yield problems of planner, controllers, gripper and joints, in the order in which to fix them.
+
+    Args:
+        planner: one of PLANNERS.
+    """
+    config = preset.planning(planner)
+    yield from _planner(planner, config.motion, heard)
+    yield from _controllers(preset, config.motion, heard)
+    yield from _gripper(config, heard)
+    yield from _joints(preset, config.motion, heard)
+
+
+# ------------------------------------------------------------------------------------------------ servers
+
+
+def _missing(heard: ArmHeard, wanted: Mapping[str, str], check: str, repair: str) -> list[Finding]:
+    """Servers that are missing or have another type."""
+    found = []
+    for name, form in wanted.items():
+        kind, shown = ("action", name.removesuffix(_SEND_GOAL)) if name.endswith(_SEND_GOAL) else ("service", name)
+        types = heard.services.get(name, ())
+        if not types:
+            found.append(fail(check, f"{_NOBODY}the {kind} {shown}", repair))
+        elif form not in types:
+            other, told = form.removesuffix("_SendGoal"), ", ".join(each.removesuffix("_SendGoal") for each in types)
+            same = "fix the preset: give the name and type that the driver offers"
+            found.append(fail(check, f"the {kind} {shown} has the type {told}, not {other}", same))
+    return found
+
+
+def _planner(planner: str, motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
+    check, moveit, wanted = "planner", planner == "moveit", planner_servers(motion)
+    start = "start MoveIt's move_group for this robot" if moveit else "start pick.launch.py with planner:=built-in"
+    missing = _missing(heard, wanted, check, f"{start}, and check ROS_DOMAIN_ID and the preset's names")
+    if len(missing) == len(wanted) and len({each.repair for each in missing}) == 1:
+        names = ", ".join(each.found.removeprefix(_NOBODY) for each in missing)
+        missing = [fail(check, f"{_NOBODY}{names}", missing[0].repair)]
+    yield from missing
+    if missing:
+        return
+    who = ", ".join(heard.planners) or "somebody"
+    if heard.answer is None:
+        yield fail(check, f"{who} does not answer {motion.get_scene}", "see its log, and restart it")
+        return
+    text = f"{who} answers after {heard.answer * 1e3:.0f} ms"
+    repair = "free processor time for it: during execution, a silence of motion.planner_silence stops the arm"
+    yield warn(check, text, repair) if heard.answer > _SLOW_ANSWER else ok(check, text)
+    if len(heard.planners) > 1:
+        yield fail(check, f"{len(heard.planners)} nodes serve {motion.move_action}: {who}", "end one")
+    elif moveit and any(name.rpartition("/")[2] == "arm_planner" for name in heard.planners):
+        repair = "pass --planner built-in, or stop it and start move_group"
+        yield warn(check, "arm_planner plans, not MoveIt", repair)
+    if moveit:
+        yield _pipelines(motion, heard)
+
+
+def _pipelines(motion: MotionConfig, heard: ArmHeard) -> Finding:
+    check, loaded = "planning pipelines", loaded_pipelines(heard.parameters)
+    if not loaded:
+        wanted = ", ".join(name for name in (motion.straight_pipeline, motion.free_pipeline) if name)
+        text = f"move_group does not report planning_pipelines: whether it has {wanted} is not known"
+        repair = "load pilz_industrial_motion_planner beside OMPL (planning_pipelines), for straight motions"
+        return warn(check, text, repair)
+    try:
+        check_pipelines(heard.parameters, motion)
+    except InputError as error:
+        return fail(check, f"{error.what}: {error.got}; expected {error.expected}", error.repair)
+    return ok(check, ", ".join(loaded))
+
+
+def _controllers(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
+    check, manager = "controllers", preset.controller_manager
+    repair = "start the robot's driver, and check that it has loaded its trajectory controller"
+    yield from _missing(heard, controller_servers(motion), check, repair)
+    if heard.controllers is None:
+        repair = "start the robot's driver; set controller_manager in the preset if it has another name"
+        silent = f"{manager}/list_controllers does not answer"
+        yield warn(check, heard.untold, repair) if heard.untold else fail(check, silent, repair)
+        return
+    states = {name: heard.controllers.get(name) for name in preset.controllers}
+    for name, state in states.items():
+        if state is None:
+            loaded = ", ".join(heard.controllers) or "none"
+            repair = f"ros2 run controller_manager spawner {name} -c {manager}, or fix controllers in the preset"
+            yield fail(check, f"{name} is not loaded; loaded are {loaded}", repair)
+        elif state != "active":
+            repair = f"ros2 control set_controller_state -c {manager} {name} active"
+            yield fail(check, f"{name} is {state}, not active", repair)
+    if set(states.values()) <= {"active"}:
+        yield ok(check, f"{', '.join(preset.controllers)} are active")
+
+
+# ------------------------------------------------------------------------------------------------ gripper
+
+
+def _gripper(config: PlanningConfig, heard: ArmHeard) -> Iterator[Finding]:
+    check, motion = "gripper", config.motion
+    repair = "start the gripper's driver, and check gripper_interface and gripper_action of the preset"
+    yield from _missing(heard, gripper_servers(motion), check, repair)
+    topic = motion.gripper_states or motion.joint_states
+    width = width_of(motion, heard)
+    if width is None:
+        yield _silent(motion, topic, heard)
+        return
+    least, most = config.gripper.opening_min, config.gripper.opening_max
+    text = f"open by {width:.4f} m, according to {topic}"
+    if least - _WIDTH <= width <= most + _WIDTH:
+        yield _fresh(check, text, [heard.fingers.stamps[name] for name in motion.finger_joints.split()], heard)
+    else:
+        repair = "fix finger_table (or gripper_table, gripper_scale) in the preset: measure the gripper at two widths"
+        yield fail(check, f"{text}, and it opens by {least:g} to {most:g} m", repair)
+
+
+def _silent(motion: MotionConfig, topic: str, heard: ArmHeard) -> Finding:
+    """Finding for a gripper whose width is not reported."""
+    if motion.gripper_flag and heard.flag:
+        return ok("gripper", f"{motion.gripper_flag} reports whether something is held")
+    absent = [name for name in motion.finger_joints.split() if name not in heard.fingers.positions]
+    lacks = f"{topic} has no {', '.join(absent)}" if absent else "finger_joints is not set"
+    flag = f", and {motion.gripper_flag} is silent" if motion.gripper_flag else ""
+    text = f"it reports no state: {lacks}{flag}"
+    repair = "fix finger_joints and gripper_states in the preset"
+    if motion.gripper_interface in _SWITCHED:
+        repair += ", or set gripper_flag to a switch"
+    if motion.gripper_unjudged:
+        return warn("gripper", f"{text}; gripper_unjudged accepts that", repair)
+    return fail("gripper", f"{text}; every grasp would fail", repair)
+
+
+def width_of(motion: MotionConfig, heard: ArmHeard) -> float | None:
+    """Distance between the fingers by the newest joint states, metres; None if not known."""
+    watch = FingerWatch(motion.finger_joints.split(), finger_stroke(motion))
+    watch.add(0.0, list(heard.fingers.positions), list(heard.fingers.positions.values()))
+    return watch.width(-math.inf)
+
+
+# ------------------------------------------------------------------------------------------------ joints
+
+
+def _joints(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
+    check, topic, stream = "joint states", motion.joint_states, heard.joints
+    if not stream.positions:
+        repair = "start the robot's driver with its joint_state_broadcaster, or fix joint_states in the preset"
+        yield fail(check, f"no message on {topic}", repair)
+        return
+    absent = [name for name in preset.joint_limits if name not in stream.positions]
+    if absent:
+        told = ", ".join(sorted(stream.positions))
+        repair = "check that the preset is of this robot; put a prefix of the joints into a copy of the preset"
+        yield fail(check, f"{topic} has no {', '.join(absent)}; it has {told}", repair)
+        return
+    text = f"{len(preset.joint_limits)} joints at {stream.rate:.0f} Hz"
+    yield _fresh(check, text, [stream.stamps[name] for name in preset.joint_limits], heard)
+    if stream.rate < _SLOW:
+        repair = "raise the rate of the joint states: only they show that a stop has worked"
+        yield warn(check, f"{topic} has {stream.rate:.1f} Hz", repair)
+    yield from _limits(preset, stream.positions)
+
+
+def _limits(preset: RobotPreset, positions: Mapping[str, float]) -> Iterator[Finding]:
+    """Compare the arm's positions with its joint limits."""
+    check, least = "joint limits", math.inf
+    for name, limits in preset.joint_limits.items():
+        at = positions[name]
+        low, high = at - limits.min_position, limits.max_position - at
+        room = min(low, high)
+        least = min(least, room)
+        side, limit = ("below", limits.min_position) if low < high else ("above", limits.max_position)
+        if not math.isfinite(at):
+            yield fail(check, f"{name} is at {at}", "see the log of the robot's driver")
+        elif room < -_ROUNDING:
+            text = f"{name} is at {at:.3f} rad, {-room:.3f} rad {side} its limit of {limit:.3f}"
+            repair = "move it back by hand guiding or with the robot's own panel: no plan can start from there"
+            yield fail(check, text, repair)
+        elif room < _NEAR:
+            text = f"{name} is at {at:.3f} rad, {room:.3f} rad from its limit of {limit:.3f}"
+            yield warn(check, text, "move it away from the limit: few paths lead from there")
+    if least >= _NEAR:
+        yield ok(check, f"every joint is {least:.2f} rad or more inside its limits")
+
+
+def _fresh(check: str, text: str, stamps: Sequence[int], heard: ArmHeard) -> Finding:
+    """Check that the stamps are current."""
+    age, ahead = (heard.now_ns - min(stamps)) / SECOND, (max(stamps) - heard.now_ns) / SECOND
+    old = "restart its driver; if clocks of two computers differ, synchronise them (chrony, PTP)"
+    early = f"{text}, stamped {ahead:.2f} s ahead of this computer's time"
+    return first(
+        (min(stamps) <= 0, fail(check, f"{text}, not stamped", "the driver must set header.stamp")),
+        (age > STATE_AGE, fail(check, f"{text}, and the newest is {age:.1f} s old", old)),
+        (ahead > _AHEAD, fail(check, early, "synchronise the clocks of both computers (chrony, PTP)")),
+        otherwise=ok(check, text),
+    )

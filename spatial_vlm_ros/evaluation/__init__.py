@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Evaluates recorded frames and cases. Independent of live robots."""

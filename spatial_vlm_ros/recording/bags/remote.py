@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens bags by URI: reads MCAP files by range through their chunk index, and copies other bags first.
+
+Uses how rosbags opens files and where MCAP stores its index; does not read messages. A single file is named, or a
+folder of rosbag2 with `metadata.yaml`. A block cache of fsspec would fetch parts of other chunks, or a chunk in parts.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import io
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.recording.bags.limits import LARGEST_METADATA, METADATA, repair_of
+from spatial_vlm_ros.recording.bags.mcap_records import MAGIC
+from spatial_vlm_ros.recording.uris import facts_of, filesystem, joined, name_of, read_range, told
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_log = logging.getLogger(__name__)
+_FOOTER = 37  # bytes: the footer record and the magic behind it
+_COPIED_AT_ONCE = 8 * 1024 * 1024  # bytes
+HEAD = 4096  # bytes fetched at the beginning: magic and header of a file
+TAIL = 64 * 1024  # bytes fetched at the end: footer, and the whole index of most files
+_STEP = 1024 * 1024  # bytes fetched elsewhere: the rest of a large index
+
+
+@dataclass
+class Traffic:
+    """Number of bytes and of ranges that were fetched for a bag."""
+
+    fetched: int = 0
+    requests: int = 0
+
+
+class RangedStream(io.RawIOBase):
+    """Stream of a file that is fetched range by range: a reader that seeks by an index fetches only what it needs.
+
+    Args:
+        fetch: returns the bytes from a first byte to a last byte, exclusive.
+        size: size of the file, bytes.
+    """
+
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int, traffic: Traffic | None = None) -> None:
+        super().__init__()
+        self._fetch, self._size, self._traffic = fetch, size, traffic or Traffic()
+        self._at = 0
+        self._windows: dict[str, tuple[int, bytes]] = {}  # the two ends, and the newest between them
+        self._ranges: list[tuple[int, int]] = []
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Announce ranges (first byte, last byte exclusive) that will be read completely: each is fetched at once."""
+        self._ranges = sorted(ranges)
+
+    def readable(self) -> bool:
+        """Whether it can be read: always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether places in it can be read: always."""
+        return True
+
+    def tell(self) -> int:
+        """Position of the next byte."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Set the position without fetching."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError(22, "a position before the beginning of the file")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill a buffer with the next bytes; returns how many there were."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read the next `size` bytes, fewer only at the end."""
+        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
+        parts = []
+        while self._at < end:
+            first, window = self._window(self._at, end)
+            parts.append(window[self._at - first : end - first])
+            self._at += len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _window(self, at: int, end: int) -> tuple[int, bytes]:
+        """First byte and bytes of a window that holds the byte `at`, of what is wanted up to `end`."""
+        for first, data in self._windows.values():
+            if first <= at < first + len(data):
+                return first, data
+        n = bisect.bisect_right(self._ranges, at, key=lambda known: known[0]) - 1
+        if n >= 0 and at < self._ranges[n][1]:
+            first, last = self._ranges[n]
+        elif at == 0:
+            first, last = 0, min(max(end, HEAD), self._size)
+        elif at >= self._size - TAIL:
+            first, last = max(self._size - TAIL, 0), self._size
+        else:
+            tail = self._windows.get("tail", (self._size, b""))[0]
+            first, last = at, min(max(end, at + _STEP), tail if at < tail else self._size)
+        data = self._fetch(first, last)
+        self._traffic.fetched += len(data)
+        self._traffic.requests += 1
+        if len(data) != last - first:
+            raise OSError(f"{len(data)} bytes arrived instead of {last - first}")
+        self._windows["head" if first == 0 else "tail" if last == self._size else "middle"] = first, data
+        return first, data
+
+
+class RemoteFile:
+    """A file of a store, with the part of pathlib's interface that rosbags uses for MCAP (of its `RPath`)."""
+
+    def __init__(self, uri: str, traffic: Traffic) -> None:
+        self.uri, self._traffic = uri.rstrip("/"), traffic
+        path = Path(name_of(self.uri))
+        self.name, self.suffix, self.stem = path.name, path.suffix, path.stem
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def __truediv__(self, name: object) -> RemoteFile:
+        return RemoteFile(joined(self.uri, str(name)), self._traffic)
+
+    def exists(self) -> bool:
+        """Whether the store has it."""
+        fs, path = filesystem(self.uri)
+        with told(self.uri):
+            return bool(fs.exists(path))
+
+    def is_dir(self) -> bool:
+        """Whether it is a folder of rosbag2, which is told by the name: stores have no folders."""
+        return self.suffix not in (".mcap", ".db3")
+
+    def open(self, *_: object, **__: object) -> RangedStream:
+        """A stream of its bytes, for reading."""
+        return RangedStream(partial(read_range, self.uri), facts_of(self.uri).size, self._traffic)
+
+    def read_text(self, encoding: str | None = None) -> str:
+        """All of a small file."""
+        if facts_of(self.uri).size > LARGEST_METADATA:
+            raise FileError(self.uri, f"more than {LARGEST_METADATA} bytes of metadata", "pass one .mcap file of it")
+        return self.open().read().decode(encoding or "utf-8")
+
+
+def files_of(uri: str) -> list[str]:
+    """The files of a bag: the URI itself, or the .mcap and .db3 files of its folder in the order of their names."""
+    if Path(name_of(uri)).suffix in (".mcap", ".db3", ".bag"):
+        return [uri]
+    fs, path = filesystem(uri)
+    with told(uri):
+        found = sorted(str(name) for name in fs.ls(path, detail=False))
+    names = [name_of(name) for name in found if Path(name).suffix in (".mcap", ".db3")]
+    if not names:
+        raise FileError(uri, "no .mcap or .db3 file in the folder", "pass the URI of a bag's file or folder")
+    return [joined(uri, name) for name in names]
+
+
+def is_indexed(uri: str) -> bool:
+    """Whether an MCAP file has its index: its end is fetched, no more."""
+    size = facts_of(uri).size
+    footer = read_range(uri, max(size - _FOOTER, 0), size)
+    if not footer.endswith(MAGIC):
+        reason = "it ends before its index: the recorder was killed, or the copy is not complete"
+        raise FileError(uri, reason, repair_of(name_of(uri)))
+    return int.from_bytes(footer[9:17], "little") > 0
+
+
+def readable_by_range(uri: str) -> str | None:
+    """Why a bag must be copied before it can be read; None if it is read by range."""
+    for file in files_of(uri):
+        if not file.endswith(".mcap"):
+            return f"{name_of(file)} is not MCAP, the only format that can be read by range"
+        if not is_indexed(file):
+            return f"{name_of(file)} has no chunk index"
+    return None
+
+
+def copied(uri: str, reason: str) -> tempfile.TemporaryDirectory[str]:
+    """A bag of a store in a temporary folder of this machine, by the name that it has there.
+
+    Args:
+        reason: why it is copied; logged with its size.
+    """
+    files = files_of(uri)
+    folder: tempfile.TemporaryDirectory[str] = tempfile.TemporaryDirectory(prefix="spatial_vlm_bag_")
+    try:
+        inner, sizes = Path(folder.name), {file: facts_of(file).size for file in files}
+        if files != [uri]:
+            inner /= name_of(uri)
+            inner.mkdir()
+            with contextlib.suppress(FileError):  # a folder without it is read, too
+                sizes[joined(uri, METADATA)] = facts_of(joined(uri, METADATA)).size
+        total, free = sum(sizes.values()), shutil.disk_usage(folder.name).free
+        _log.warning("%s: %s; it is copied to this machine first (%.1f MB)", uri, reason, total / 1e6)
+        if total > free:
+            room = f"{total} bytes to copy, {free} free in {folder.name}"
+            raise FileError(uri, room, "set TMPDIR to a larger disk, or convert the bag to MCAP: `ros2 bag convert`")
+        for file in sizes:
+            fs, path = filesystem(file)
+            with told(file), fs.open(path, "rb") as source, (inner / name_of(file)).open("wb") as target:
+                shutil.copyfileobj(source, target, _COPIED_AT_ONCE)
+    except BaseException:
+        folder.cleanup()
+        raise
+    return folder
+
+
+def expect_chunks(reader: Any) -> None:
+    """Make the streams of an opened rosbags reader fetch each chunk with one request."""
+    storage = reader.storage
+    for file in getattr(storage, "storages", None) or [storage]:
+        stream = getattr(file, "bio", None)
+        if isinstance(stream, RangedStream):
+            starts = ((chunk.chunk_start_offset, chunk.chunk_length) for chunk in getattr(file, "chunks", ()))
+            stream.expect([(first, first + length) for first, length in starts])
+
+
+def summary_bytes(uri: str) -> bytes:
+    """Footer, index and header of an indexed MCAP file: what tells it from another one without reading its chunks."""
+    stream = RemoteFile(uri, Traffic()).open()
+    stream.seek(-_FOOTER, io.SEEK_END)
+    start = int.from_bytes(stream.read(_FOOTER)[9:17], "little")
+    stream.seek(start or -_FOOTER, io.SEEK_SET if start else io.SEEK_END)
+    return stream.read()

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes frame folders as a bag for `ros2 bag play` and `replay`.
+
+It decides topics and send times; messages are built elsewhere. The times are artificial and constant, so that the same
+folder gives the same bag.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.folders import UnfinishedFolder
+from spatial_vlm_ros.recording.bags.limits import METADATA
+from spatial_vlm_ros.recording.bags.mcap_records import add_checksums
+from spatial_vlm_ros.recording.bags.topics import INSTRUCTION
+from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, DETECTION_ARRAY, IMAGE, STRING, TF_MESSAGE, default_store
+from spatial_vlm_ros.recording.cases import CASES_FILE, load_cases
+from spatial_vlm_ros.recording.frame_folder import (
+    BASE_FILE,
+    CAMERA_FILE,
+    DETECTIONS_FILE,
+    SPEAKER_FILE,
+    load_frame,
+    read_camera_info,
+    read_transform,
+)
+from spatial_vlm_ros.streams.compose import Composer, rosbags_composer, told_by_transforms
+from spatial_vlm_ros.streams.frame_assembler import (
+    DEPTH,
+    DETECTIONS,
+    RGB,
+    RGB_INFO,
+    SECOND,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+)
+from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection, Qos
+
+START_NS = 1_700_000_000 * SECOND  # a fixed time: the same folder gives the same bag
+PERIOD_NS = SECOND  # between frames
+STORAGES = ("mcap", "sqlite3")
+_AFTER_WORDS_NS = 400_000_000  # from an instruction to the frame that answers it: more than max_latency
+_BETWEEN_NS = 1_000  # between messages, so that their order follows from their times
+_METADATA_VERSION: Literal[8] = 8  # the newest version that Humble, Iron and Jazzy can all read
+_TYPES = {
+    RGB: IMAGE,
+    DEPTH: IMAGE,
+    RGB_INFO: CAMERA_INFO,
+    DETECTIONS: DETECTION_ARRAY,
+    INSTRUCTION: STRING,
+    TRANSFORMS: TF_MESSAGE,
+    STATIC_TRANSFORMS: TF_MESSAGE,
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Number of written frames, instructions and messages."""
+
+    frames: int
+    instructions: int
+    messages: int
+
+
+class BagWriter:
+    """Writes a new bag; use it in a `with` statement. The bag appears complete at the end; an error leaves nothing.
+
+    Args:
+        out: folder to create. MCAP files get checksums of chunks, data and index.
+        storage: "mcap" or "sqlite3".
+        namespace: prefix of the topics, except /tf and /tf_static.
+        compress: whether to compress chunks with zstd; only for "mcap".
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        storage: str = "mcap",
+        namespace: str = "",
+        *,
+        compress: bool = False,
+        force: bool = False,
+    ) -> None:
+        if storage not in STORAGES:
+            raise InputError("storage", repr(storage), " or ".join(STORAGES))
+        self._out, self._namespace = Path(out), namespace.strip("/")
+        self._store = default_store()
+        from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+        self.composer: Composer = rosbags_composer(self._store)
+        self.messages = 0
+        self._connections: dict[str, Connection] = {}
+        self._folder = UnfinishedFolder(self._out, force=force, ours=is_bag_file)
+        try:
+            self._folder.path.rmdir()  # rosbags creates it itself
+            plugin = StoragePlugin[storage.upper()]
+            self._writer = Writer(self._folder.path, version=_METADATA_VERSION, storage_plugin=plugin)
+            if compress:
+                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+            self._writer.open()
+        except BaseException as error:
+            self._folder.drop()
+            if isinstance(error, (OSError, sqlite3.Error)):
+                raise _unwritable(self._out, error) from error
+            raise
+
+    def topic(self, role: str) -> str:
+        """Name of a role's topic, as used by the node."""
+        inner = f"/{self._namespace}/{role}" if self._namespace else f"/{role}"
+        return role if role.startswith("/") else inner
+
+    def write(self, role: str, message: Any, log_ns: int, type_: str | None = None, topic: str | None = None) -> None:
+        """Write one message.
+
+        Args:
+            role: its role, see streams.frame_assembler.
+            log_ns: send time, nanoseconds.
+            type_: its type, if not the role's usual one.
+            topic: its topic, if not the node's.
+        """
+        type_ = type_ or _TYPES[role]
+        self.write_serialized(role, self._store.serialize_cdr(message, type_), log_ns, type_, topic)
+
+    def write_serialized(
+        self, role: str, data: bytes | memoryview, log_ns: int, type_: str, topic: str | None = None
+    ) -> None:
+        """Write one message that is already serialised (CDR); otherwise like `write`."""
+        topic = topic or self.topic(role)
+        try:
+            if topic not in self._connections:
+                qos = [_qos(is_latched=role == STATIC_TRANSFORMS)]
+                self._connections[topic] = self._writer.add_connection(
+                    topic, type_, typestore=self._store, offered_qos_profiles=qos
+                )
+            self._writer.write(self._connections[topic], log_ns, data)
+        except (OSError, sqlite3.Error) as error:
+            raise _unwritable(self._out, error) from error
+        self.messages += 1
+
+    def write_frame(
+        self, frame: RgbdFrame, detections: Sequence[Detection] | None, stamp_ns: int, log_ns: int | None = None
+    ) -> None:
+        """Write camera info, colour, depth and, if given, detections of one stamp.
+
+        Args:
+            frame: the frame; its own stamp and poses are ignored.
+            detections: an empty sequence means that nothing was found; None = no message.
+            stamp_ns: stamp of the headers, nanoseconds.
+            log_ns: send time of the first message, nanoseconds; None = the stamp.
+        """
+        make, camera = self.composer, frame.camera
+        header = make.header(stamp_ns, frame.frame_id)
+        sent = {
+            RGB_INFO: make.camera_info(camera, header),
+            RGB: make.image_rgb(frame.rgb, header),
+            DEPTH: make.image_depth(frame.depth, header),
+        }
+        if detections is not None:
+            sent[DETECTIONS] = make.detection_array(detections, header, camera.width, camera.height)
+        for number, (role, message) in enumerate(sent.items()):
+            self.write(role, message, (stamp_ns if log_ns is None else log_ns) + number * _BETWEEN_NS)
+
+    def write_instruction(self, words: str, log_ns: int) -> None:
+        """Write an instruction (std_msgs/String) with a send time in nanoseconds."""
+        self.write(INSTRUCTION, self._store.types[STRING](data=words), log_ns)
+
+    def write_transforms(
+        self, poses: Sequence[Transform], stamp_ns: int, log_ns: int | None = None, role: str = TRANSFORMS
+    ) -> None:
+        """Write transforms of one stamp.
+
+        Args:
+            stamp_ns: stamp of the headers, nanoseconds.
+            log_ns: send time, nanoseconds; None = the stamp.
+            role: TRANSFORMS, or STATIC_TRANSFORMS for constant ones.
+        """
+        make = self.composer
+        message = make.tf_message(make.transform_stamped(pose, stamp_ns) for pose in poses)
+        self.write(role, message, stamp_ns if log_ns is None else log_ns)
+
+    def __enter__(self) -> BagWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if kind is not None:
+                return
+            self._writer.close()
+            for file in self._folder.path.glob("*.mcap"):
+                add_checksums(file)
+            self._folder.finish()
+        except (OSError, sqlite3.Error) as problem:
+            raise _unwritable(self._out, problem) from problem
+        finally:
+            with suppress(Exception):  # open files; on a full disk closing fails, too
+                self._writer.abort()
+            self._folder.drop()
+
+
+def record(
+    folder: str | Path, out: str | Path, storage: str = "mcap", namespace: str = "", *, force: bool = False
+) -> Recorded:
+    """Write a folder of frames as a bag.
+
+    Each case gives an instruction and, four tenths of a second later, its frame; cases are a second apart. Poses that
+    never change go to /tf_static, others to /tf at the stamp of their frame.
+
+    Args:
+        out: the bag's folder.
+        storage: "mcap" or "sqlite3".
+        force: replace an earlier bag at `out`; otherwise `out` must not exist.
+    """
+    folder = Path(folder)
+    cases: list[tuple[str, str | None]] = [("", None)]  # of a single frame
+    if (folder / CASES_FILE).exists():
+        cases = [(case.frame, case.instruction) for case in load_cases(folder)]
+    if not cases:
+        repair = 'write one per line: {"frame": "f01", "instruction": "the cup"}'
+        raise FileError(folder / CASES_FILE, "it has no cases", repair)
+    poses = _poses(folder, list(dict.fromkeys(name for name, _ in cases)))
+    fixed = _unchanging(poses)
+    has_detections = any((folder / name / DETECTIONS_FILE).exists() for name in poses)
+    loaded: tuple[str, RgbdFrame, tuple[Detection, ...]] | None = None
+    with BagWriter(out, storage, namespace, force=force) as writer:
+        if fixed:
+            writer.write_transforms(fixed, START_NS, role=STATIC_TRANSFORMS)
+        for number, (name, instruction) in enumerate(cases):
+            now_ns = START_NS + _BETWEEN_NS + number * PERIOD_NS
+            if instruction is not None:
+                writer.write_instruction(instruction, now_ns)
+            if loaded is None or loaded[0] != name:
+                loaded = (name, *load_frame(folder / name))
+            stamp_ns = now_ns + _AFTER_WORDS_NS
+            if poses[name] and not fixed:
+                writer.write_transforms(poses[name], stamp_ns)
+            writer.write_frame(loaded[1], loaded[2] if has_detections else None, stamp_ns)
+    return Recorded(len(cases), sum(words is not None for _, words in cases), writer.messages)
+
+
+def _poses(folder: Path, names: Sequence[str]) -> dict[str, list[Transform]]:
+    """Poses of each frame: its base_T_camera and camera_T_speaker, if any."""
+    poses: dict[str, list[Transform]] = {}
+    known: dict[tuple[str, str], str | None] = {}  # what, camera → the other frame that its files name
+    for name in names:
+        camera = read_camera_info(folder / name / CAMERA_FILE)[1]
+        files = (folder / name / file for file in (BASE_FILE, SPEAKER_FILE))
+        base, speaker = (read_transform(path) if path.exists() else None for path in files)
+        named = {"base": None if base is None else base.parent, "speaker": None if speaker is None else speaker.child}
+        for what, file in (("base", BASE_FILE), ("speaker", SPEAKER_FILE)):
+            if known.setdefault((what, camera), named[what]) != named[what]:
+                both = " and ".join(repr(one) if one else "none" for one in (known[what, camera], named[what]))
+                raise InputError(
+                    f"{file} of frames of {camera!r}", f"{what}s {both}", f"one {what} for all frames of a camera",
+                    "record them as separate bags: transforms hold for every frame of the bag",
+                )  # fmt: skip
+        poses[name] = told_by_transforms(base, speaker)
+    speakers = [frame for (what, _), frame in known.items() if what == "speaker" and frame is not None]
+    if len(speakers) > len(set(speakers)):
+        raise InputError(SPEAKER_FILE, "one speaker seen by two cameras", "a different name for each camera's speaker",
+                         "record them as separate bags: a frame has one parent in TF")  # fmt: skip
+    return poses
+
+
+def _unchanging(poses: dict[str, list[Transform]]) -> list[Transform]:
+    """One pose for each child frame if no pose changes, otherwise empty."""
+    first: dict[str, Transform] = {}
+    for pose in (pose for several in poses.values() for pose in several):
+        if not np.array_equal(first.setdefault(pose.child, pose).matrix, pose.matrix):
+            return []
+    return list(first.values())
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def is_bag_file(path: Path) -> bool:
+    """Whether a file in a folder belongs to a bag, so that the folder may be replaced by another bag."""
+    return path.name == METADATA or path.suffix in (".mcap", ".db3")
+
+
+def _unwritable(out: Path, error: Exception) -> FileError:
+    return FileError(out, str(error), "choose a writable place with enough space")
+
+
+def _qos(is_latched: bool) -> Qos:
+    """Reliable QoS, which matches every subscriber; static transforms are latched for late subscribers."""
+    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
+    forever = QosTime(9223372036, 854775807)
+    return Qos(
+        QosHistory.KEEP_LAST,
+        1 if is_latched else 10,
+        QosReliability.RELIABLE,
+        QosDurability.TRANSIENT_LOCAL if is_latched else QosDurability.VOLATILE,
+        forever,
+        forever,
+        QosLiveliness.AUTOMATIC,
+        forever,
+        False,
+    )

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A case: words on one image with the expected outcome. Also the checked form of one line of a truth file.
+
+Fields, units and exclusions; `load_cases` reads those of a folder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.reading import inside, member, read_lines
+from spatial_vlm_ros.recording.frame_folder import BYTE_ORDER_MARK, decode_json, similar_name
+from spatial_vlm_ros.types import SpaceAnswer, Status
+
+CASES_FILE = "cases.jsonl"
+CASE_REPAIR = "fix the line; docs/evaluate.md describes a case"
+
+LARGEST_M = 20.0
+"""Metres: a larger box or tolerance is not realistic for an RGB-D camera, so it is probably in millimetres."""
+FARTHEST_M = 1000.0
+"""Metres: a centre farther from its frame's origin is probably in millimetres."""
+_STATUS_OF_OBJECT = (Status.OK, Status.ANSWERED)
+
+Point = tuple[float, float, float]
+BoxPixels = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class ExpectedPlace:
+    """A box in which a place should lie.
+
+    Args:
+        anchor_id: id of the anchor's detection.
+        region_center: centre of the box in the base frame, metres.
+        region_half: half extents of the box along the axes of the base frame, metres.
+        anchor_also: other detections that may be named as the anchor: the cabinet of a drawer, the second of two.
+    """
+
+    relation: str
+    anchor_id: str
+    region_center: Point
+    region_half: Point
+    anchor_also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExpectedAnswer:
+    """The right answer to a question about space.
+
+    Args:
+        value: "yes", "no", "unclear", a number in metres or of objects, …; None = any.
+        tolerance: allowed difference of a number; None = it has to lie within the answer's own interval.
+        ids: ids of all objects that the answer must give as subjects or as matches; None = any.
+    """
+
+    value: float | str | None = None
+    tolerance: float | None = None
+    ids: tuple[str, ...] | None = None
+
+    def fits(self, answer: SpaceAnswer, ids: Sequence[str] | None = None) -> bool:
+        """Whether an answer is the right one.
+
+        Args:
+            ids: true ids of the objects in the answer, if they differ from the answer's own ids.
+        """
+        given = set(objects_of(answer) if ids is None else ids)
+        if self.ids is not None and given != set(self.ids):
+            return False
+        if self.value is None or isinstance(self.value, str) or not isinstance(answer.value, float | int):
+            return self.value in (None, answer.value)
+        if self.tolerance is not None:
+            return abs(answer.value - self.value) <= self.tolerance
+        low, high = answer.interval or (answer.value, answer.value)
+        return low <= self.value <= high
+
+
+def objects_of(answer: SpaceAnswer) -> tuple[str, ...]:
+    """Ids of the objects in an answer: its subjects and matches."""
+    return tuple(obj.id for obj in answer.objects if obj.role in ("subject", "fits"))
+
+
+@dataclass(frozen=True)
+class Box3d:
+    """A box in space, upright in its frame.
+
+    Args:
+        center: its centre, metres.
+        size: along its own axes, metres.
+        yaw: rotation about z, radians.
+        frame_id: its frame; "" = the base frame, or the camera's if there is no base frame.
+    """
+
+    center: Point
+    size: Point
+    yaw: float = 0.0
+    frame_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(v) for v in (*self.center, *self.size, self.yaw)):
+            raise ValueError("box_3d has a number that is not finite: use metres, and radians for yaw")
+        if not all(v > 0.0 for v in self.size):
+            raise ValueError(f"the size of box_3d is {list(self.size)}: use three lengths above 0, in metres")
+        if max(self.size) > LARGEST_M or max(abs(v) for v in self.center) > FARTHEST_M:
+            raise ValueError(
+                f"box_3d has its centre at {list(self.center)} and measures {list(self.size)}, which is "
+                "too far or too large for an object in view: it looks like millimetres; use metres"
+            )
+        if abs(self.yaw) > 2 * math.pi:
+            raise ValueError(f"yaw of box_3d is {self.yaw:g}, more than a full turn: it looks like degrees; "
+                             "use radians")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Expected outcome of a case.
+
+    Args:
+        id: id of the right detection if the status is OK; None = any, or the one that the other fields describe.
+        id_also: ids of other right detections: the drawer of "close the drawer and put the bowl on top of it".
+        place: expected place; None = not requested or not known.
+        answer: the right answer if the status is ANSWERED; None = any.
+        label: label of the right object; None = not given.
+        box: box of the right object in the colour image, pixels, left, top, right, bottom; None = not given.
+        mask: mask of the right object: an 8-bit image beside the file, not 0 = object; None = not given.
+        box_3d: box of the right object in space; None = not given.
+        tolerance_m: allowed distance of the pose's centre from that of `box_3d`, metres; None = not judged.
+    """
+
+    status: Status
+    id: str | None = None
+    id_also: tuple[str, ...] = ()
+    place: ExpectedPlace | None = None
+    answer: ExpectedAnswer | None = None
+    label: str | None = None
+    box: BoxPixels | None = None
+    mask: str | None = None
+    box_3d: Box3d | None = None
+    tolerance_m: float | None = None
+
+    def __post_init__(self) -> None:
+        described = [name for name in ("id", "box", "mask", "box_3d") if getattr(self, name) is not None]
+        if described and self.status not in _STATUS_OF_OBJECT:
+            raise ValueError(f"status {self.status.value} is a refusal, which has no object: leave "
+                             f"{' and '.join(described)} out, or expect OK")  # fmt: skip
+        if self.box is not None:
+            box = self.box
+            left, top, right, bottom = box
+            if not all(math.isfinite(v) for v in box) or right <= left or bottom <= top:
+                raise ValueError(
+                    f"box is {list(box)}: use left, top, right, bottom in pixels, left < right, top < bottom"
+                )
+            if max(box) <= 1.0:
+                raise ValueError(f"box is {list(box)}, fractions of the image: use pixels")
+        if self.place is not None:
+            center, half = self.place.region_center, self.place.region_half
+            region = f"the region of place is at {list(center)}, half extents {list(half)}"
+            if not all(math.isfinite(v) for v in (*center, *half)) or min(half) < 0.0:
+                raise ValueError(f"{region}: use metres, and no extent below 0")
+            if max(half) > LARGEST_M or max(abs(v) for v in center) > FARTHEST_M:
+                raise ValueError(f"{region}: it looks like millimetres; use metres")
+        if self.tolerance_m is not None:
+            if self.box_3d is None:
+                raise ValueError("tolerance_m limits the distance from box_3d: add box_3d")
+            if not 0.0 < self.tolerance_m <= LARGEST_M:
+                raise ValueError(f"tolerance_m is {self.tolerance_m:g}: use metres, above 0 and at most {LARGEST_M:g}")
+
+    @property
+    def describes_object(self) -> bool:
+        """Whether it identifies the right object by pixels or in space."""
+        return self.box is not None or self.mask is not None or self.box_3d is not None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One instruction on one image.
+
+    Args:
+        frame: name of the frame's folder; "" for an image of a bag.
+        expect: the right outcome; None = not known.
+        stamp_ns: header stamp of the colour image in a bag, nanoseconds; 0 = an image of a folder.
+        bag: URI of the bag, or its path relative to the truth file; "" = the only bag.
+    """
+
+    frame: str
+    instruction: str
+    expect: Expectation | None = None
+    kind: tuple[str, ...] = ()
+    stamp_ns: int = 0
+    bag: str = ""
+
+
+class CaseLine(msgspec.Struct):
+    """A case as written in a file; `instruction` and `question` mean the same."""
+
+    frame: str = ""
+    instruction: str | None = None
+    question: str | None = None
+    expect: Expectation | None = None
+    kind: tuple[str, ...] = ()
+    stamp_ns: int | None = None
+    bag: str = ""
+
+    def __post_init__(self) -> None:
+        if self.instruction is not None and self.question is not None:
+            raise ValueError("the case has both `instruction` and `question`, which mean the same: keep one")
+        if self.instruction is None and self.question is None:
+            raise ValueError("the case has no words: add `instruction` or `question`")
+        if self.frame and (self.stamp_ns is not None or self.bag):
+            raise ValueError("the case has `frame`, for a folder, and `stamp_ns` or `bag`, for a bag: keep one")
+        if self.stamp_ns is not None and self.stamp_ns <= 0:
+            raise ValueError(f"stamp_ns is {self.stamp_ns}: use the header stamp of the colour image, in nanoseconds")
+
+    def case(self) -> Case:
+        """Convert the line to a case."""
+        words = self.instruction if self.instruction is not None else self.question
+        return Case(self.frame, words or "", self.expect, self.kind, self.stamp_ns or 0, self.bag)
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_FORMS: dict[str, type[Any]] = {"place": ExpectedPlace, "answer": ExpectedAnswer, "box_3d": Box3d}  # parts of `expect`
+
+
+def load_cases(folder: str | Path) -> tuple[Case, ...]:
+    """Read the cases of a folder, one for each non-blank line of its cases.jsonl."""
+    path = member(folder, CASES_FILE)
+    found = list(read_cases(path, "pass a folder with cases.jsonl"))
+    first: dict[str, str] = {}  # each frame, and where it first stands
+    for at, case in found:
+        if not case.frame or case.stamp_ns or case.bag:
+            reason = "bag and stamp are for cases of bags" if case.stamp_ns or case.bag else "the case has no `frame`"
+            repair = 'write "frame": "f001"; cases of bags belong in a file for --truth (docs/evaluate.md)'
+            raise FileError(path, reason, repair, at)
+        first.setdefault(case.frame, at)
+    for name, at in first.items():
+        inside(folder, name, path, f"{at}: $.frame")
+    return tuple(case for _, case in found)
+
+
+def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
+    """Yield the cases of a file, one for each non-blank line, each with its location ("line 3").
+
+    Args:
+        path: JSON lines.
+    """
+    seen: dict[Case, tuple[str, Expectation]] = {}
+    for n, line in read_lines(path, repair):
+        at, text = f"line {n}", line.removeprefix(BYTE_ORDER_MARK) if n == 1 else line
+        if text.startswith(_UTF_16):
+            raise FileError(path, "it is UTF-16; save the file as UTF-8", CASE_REPAIR, at)
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            reason = f"byte {error.start + 1} of the line is not UTF-8; save the file as UTF-8"
+            raise FileError(path, reason, CASE_REPAIR, at) from error
+        case = decode_json(text, CaseLine, path, at, CASE_REPAIR).case()
+        for field, reason in _unread(msgspec.json.decode(text)):
+            raise FileError(path, reason, CASE_REPAIR, f"{at} {field}")
+        if case.expect is not None:
+            asked = replace(case, expect=None, kind=())
+            first, expect = seen.setdefault(asked, (at, case.expect))
+            if expect.status is not case.expect.status:  # "where is …?" may be either answer
+                opposite = not {expect.status, case.expect.status} <= set(_STATUS_OF_OBJECT)
+            else:
+                ids = [{one.id, *one.id_also} for one in (expect, case.expect) if one.id is not None]
+                opposite = len(ids) == 2 and ids[0].isdisjoint(ids[1])
+            if opposite:
+                reason = f"{first} expects the opposite for the same words on the same image"
+                raise FileError(path, reason, "remove one of the two", at)
+        yield at, case
+
+
+def _unread(line: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the unknown fields of a case, each with a text about which field may be meant.
+
+    A misspelled field silently changes the judgement: "expct" makes a case that is not judged, "idd" one for which any
+    object is right. In `expect` every unknown field counts. A case may have extra fields (who wrote it, where it is
+    from), unless they look like a known one.
+    """
+    for name in line:
+        close = similar_name(name, CaseLine.__struct_fields__)
+        if name not in CaseLine.__struct_fields__ and close:
+            yield f"$.{name}", f"unknown field `{name}`; use `{close}`, or rename yours"
+    expect = line.get("expect") or {}
+    parts: dict[str, tuple[dict[str, Any], type[Any]]] = {"expect": (expect, Expectation)}
+    parts |= {f"expect.{name}": (expect.get(name) or {}, form) for name, form in _FORMS.items()}
+    for place, (part, form) in parts.items():
+        known = [one.name for one in fields(form)]
+        for name in part:
+            if name not in known:
+                close = similar_name(name, known)
+                meant = f"write `{close}`" if close else f"the fields are {', '.join(known)}"
+                yield f"$.{place}.{name}", f"unknown field `{name}`; {meant}"

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the decision of a bundle again: the same words and frame, with the recorded parameters or others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.output.json_schema import dialogue_from_json, phrases_from_json, resolution_json
+from spatial_vlm_ros.parameters import Settings, StreamConfig, settings_from
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.grounding_checks import match_of
+from spatial_vlm_ros.recording.evidence.bundle import EvidenceBundle, KeptModel
+from spatial_vlm_ros.recording.replay import ReplayedAnswer
+from spatial_vlm_ros.resolver import Resolver, refused_in
+from spatial_vlm_ros.streams.detections import detections_of
+from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, FrameAssembler, PendingFrame
+from spatial_vlm_ros.streams.seen_robot import SeenRobot
+from spatial_vlm_ros.types import Detection, FrameOfReference, ModelDomain, NounPhrase, Resolution, Rgb, RgbdFrame
+
+_TIMES = ("ms", "timings_ms")
+
+
+class KeptGrounder:
+    """Replays the recorded result of the grounder; other phrases are matched by label."""
+
+    def __init__(self, phrases: Sequence[NounPhrase], grounding: Grounding, domain: ModelDomain, name: str) -> None:
+        self._grounding, self.domain, self.name = grounding, domain, name
+        self._row = match_of(phrases, grounding)
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002 - of the protocol
+        """The recorded result; see Grounder.ground. The image is ignored."""
+        found = self._grounding.detections
+        match: npt.NDArray[np.float64] = np.zeros((len(phrases), len(found)))
+        for row, phrase in enumerate(phrases):
+            match[row] = self._row(phrase)
+        return Grounding(found, match, self._grounding.unread)
+
+
+def settings_of_bundle(bundle: EvidenceBundle) -> Settings:
+    """The parameters of the decision."""
+    try:
+        return settings_from(bundle.record.parameters)
+    except InputError as error:
+        repair = "pass parameters of this version with --config"
+        raise FileError(bundle.path, str(error), repair, "parameters") from error
+
+
+def frame_of(
+    bundle: EvidenceBundle, streams: StreamConfig, robot: SeenRobot | None = None
+) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
+    """The frame of a bundle and its detections, given or found by the grounder; None if there are none."""
+    return _decoded(bundle, _pending(bundle, streams, robot))
+
+
+def answer_bundle(
+    bundle: EvidenceBundle,
+    resolver: Resolver,
+    streams: StreamConfig,
+    *,
+    instruction: str | None = None,
+    frame_of_reference: FrameOfReference | str | None = None,
+    robot: SeenRobot | None = None,
+    finds_anew: bool = False,
+) -> ReplayedAnswer:
+    """Answer the words of a bundle on its frame.
+
+    Args:
+        resolver: without a grounder, unless `finds_anew`.
+        instruction: other words, which begin a new dialogue; None = the bundle's words in their dialogue.
+        frame_of_reference: None = the recorded request's.
+        finds_anew: whether the resolver's grounder finds the objects again; False = use the recorded ones.
+    """
+    record = bundle.record
+    kept = record.dialogue if instruction is None else None
+    before = None if kept is None else dialogue_from_json(kept)
+    words = record.instruction if instruction is None else instruction
+    said_frame = frame_of_reference or record.frame_of_reference or None
+
+    def refused(error: SpatialVlmError, stamp_ns: int = 0) -> ReplayedAnswer:
+        return ReplayedAnswer(refused_in(words, error, before, stamp_ns), None, (), stamp_ns)
+
+    try:
+        taken = resolver.taken(words, before)
+    except SpatialVlmError as error:  # as live: no frame would help
+        return refused(error)
+    _check_frame(bundle)
+    try:
+        pending = _pending(bundle, streams, robot)
+    except SpatialVlmError as error:
+        return refused(error)
+    try:
+        frame, found = _decoded(bundle, pending)
+    except SpatialVlmError as error:
+        return refused(error, pending.stamp_ns)
+    if not finds_anew and found is None:
+        raise InputError(
+            "detections of the bundle", "none", "those of a model or a topic", "find them with --grounder NAME"
+        )
+    if not finds_anew and record.grounding is not None:
+        resolver = Resolver(resolver.config, _kept(bundle, found or ()))
+    given = found if not finds_anew and record.grounding is None else None
+    resolution, seen, scene, _ = resolver.look_at(frame, given).ask(words, said_frame, before or (), taken=taken)
+    return ReplayedAnswer(resolution, frame, seen, frame.stamp_ns, scene)
+
+
+def differences(then: Resolution, now: Resolution) -> tuple[str, ...]:
+    """Fields in which two answers differ, without their times."""
+    one, other = resolution_json(then), resolution_json(now)
+    return tuple(name for name in one if name not in _TIMES and one[name] != other.get(name))
+
+
+def _kept(bundle: EvidenceBundle, found: tuple[Detection, ...]) -> KeptGrounder:
+    kept, model = bundle.record.grounding, bundle.record.model or KeptModel("a grounder")
+    assert kept is not None  # noqa: S101 - the caller has just seen it
+    phrases = phrases_from_json(kept.phrases)
+    match = np.array(kept.match, np.float64).reshape(len(phrases), -1) if kept.match else np.zeros((0, len(found)))
+    if match.shape != (len(phrases), len(found)):
+        got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(found)} detections"
+        raise FileError(bundle.path, got, "use the bundle as the node wrote it", "grounding")
+    return KeptGrounder(phrases, Grounding(found, match, tuple(kept.unread)), model.domain, model.name)  # type: ignore[arg-type]
+
+
+def _check_frame(bundle: EvidenceBundle) -> None:
+    if bundle.record.frame == "none":
+        said = f"{bundle.record.resolution.get('status')}: {bundle.record.resolution.get('message')}"
+        raise InputError(f"{bundle.path}", "no frame", "a frame", f"the decision had none ({said})")
+
+
+def _pending(bundle: EvidenceBundle, streams: StreamConfig, robot: SeenRobot | None) -> PendingFrame:
+    _check_frame(bundle)
+    assembler = FrameAssembler(streams, with_detections=False, robot=robot)
+    for message, static in bundle.transforms:
+        assembler.transforms.add_message(message, static)
+    anew = bundle.record.reencoded
+    return assembler.assemble({role: message for role, message in bundle.messages.items() if role not in anew})
+
+
+def _decoded(bundle: EvidenceBundle, pending: PendingFrame) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
+    frame, found = pending.decode()
+    if DETECTIONS in bundle.record.reencoded:  # these are of the decoded image: nothing of them is to be turned back
+        found = detections_of(bundle.messages[DETECTIONS], frame.camera.width, frame.camera.height)
+    return frame, found

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One decision of the live node as a bag: its input messages, the request, the answer and the parameters.
+
+A bundle is an ordinary MCAP bag. Images, camera infos and detections are on the topics of their roles, the transforms
+on /tf and /tf_static, the words on `instruction`; one message of TOPIC holds the rest as JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from spatial_vlm_ros.errors import FileError, SpatialVlmError
+from spatial_vlm_ros.output.json_schema import resolution_from_json
+from spatial_vlm_ros.perception.backends import shipped_model
+from spatial_vlm_ros.perception.model_store.manifest import known_models
+from spatial_vlm_ros.perception.model_store.store import folder_of
+from spatial_vlm_ros.recording.bags.reader import Bag, open_bag
+from spatial_vlm_ros.recording.bags.types import STRING, default_store
+from spatial_vlm_ros.recording.bags.writer import BagWriter
+from spatial_vlm_ros.recording.evidence.store import HASH_DIGITS, NAME, hash_of
+from spatial_vlm_ros.streams.frame_assembler import STATIC_TRANSFORMS, TRANSFORMS
+from spatial_vlm_ros.streams.transforms import TransformSample
+from spatial_vlm_ros.types import ModelDomain, Resolution
+
+DECISION = "evidence/decision"
+TOPIC = f"/{DECISION}"
+VERSION = 1
+"""Of the JSON. Raised when a field changes its meaning or goes; new fields do not raise it."""
+_BETWEEN_NS = 1_000  # from one message to the next: their order is that of their times
+_LONGEST = 16_000_000  # bytes of JSON
+_REPAIR = "use the bundle as the node wrote it"
+
+FrameOrigin = Literal["answered", "newest", "none"]
+"""answered: the decision rests on it · newest: the decision had none, this was the newest complete one · none."""
+
+
+@dataclass(frozen=True)
+class KeptGrounding:
+    """Phrases and result of a grounder; the detections are on their topic.
+
+    Args:
+        match: a row for each phrase, a column for each detection.
+    """
+
+    phrases: list[Any]
+    match: list[list[float]]
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """The grounder of a decision.
+
+    Args:
+        sha256: path → hash, for its files; empty if it has no local files.
+        sha256_all: hash of all files together; "" if there are none.
+    """
+
+    name: str
+    options: dict[str, str] = field(default_factory=dict)
+    domain: str = "unknown"
+    sha256: dict[str, str] = field(default_factory=dict)
+    sha256_all: str = ""
+
+
+@dataclass(frozen=True)
+class EvidenceRecord:
+    """What a bundle says beside its messages.
+
+    Args:
+        utc: time of the decision, ISO 8601, by the computer's clock.
+        frame_of_reference: named by the request; "" = none.
+        grounding: result of the grounder; None if detections came with the frame, or none were found.
+        model: the grounder, or None.
+    """
+
+    utc: str
+    instruction: str
+    frame_of_reference: str
+    resolution: dict[str, Any]
+    parameters: dict[str, Any]
+    frame: FrameOrigin = "none"
+    topics: dict[str, str] = field(default_factory=dict)
+    reencoded: tuple[str, ...] = ()
+    dialogue: dict[str, Any] | None = None
+    grounding: KeptGrounding | None = None
+    model: KeptModel | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    node: str = ""
+    version: int = VERSION
+
+    @property
+    def answer(self) -> Resolution:
+        """The recorded answer."""
+        return resolution_from_json(self.resolution)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptMessage:
+    """A message to write to a bundle.
+
+    Args:
+        topic: without a leading "/"; has the ending of its transport.
+        type: "sensor_msgs/msg/Image".
+        data: its CDR bytes.
+        log_ns: arrival time, nanoseconds.
+    """
+
+    role: str
+    topic: str
+    type: str
+    data: bytes
+    log_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceBundle:
+    """A bundle read from a file."""
+
+    path: Path
+    record: EvidenceRecord
+    messages: Mapping[str, Any]
+    transforms: tuple[tuple[Any, bool], ...]
+
+
+def write_bundle(
+    out: Path, record: EvidenceRecord, messages: Sequence[KeptMessage], transforms: Sequence[TransformSample]
+) -> Path:
+    """Write a bundle as a bag; returns its MCAP file."""
+    record = dataclasses.replace(record, topics={m.role: f"/{m.topic}" for m in messages})
+    begin_ns = min((m.log_ns for m in messages), default=0)
+    with BagWriter(out, compress=True) as writer:
+        string, make = default_store().types[STRING], writer.composer
+        text = json.dumps(dataclasses.asdict(record), ensure_ascii=False, allow_nan=False)
+        writer.write(DECISION, string(data=text), begin_ns, STRING)
+        writer.write_instruction(record.instruction, begin_ns)
+        for role, static in ((STATIC_TRANSFORMS, True), (TRANSFORMS, False)):
+            stamped = [
+                make.place_stamped(one.parent, one.child, one.translation, one.quaternion_xyzw, one.stamp_ns)
+                for one in transforms
+                if one.static is static
+            ]
+            if stamped:
+                writer.write(role, make.tf_message(stamped), begin_ns)
+        for number, message in enumerate(sorted(messages, key=lambda m: m.log_ns), 1):
+            log_ns = message.log_ns + number * _BETWEEN_NS
+            writer.write_serialized(message.role, message.data, log_ns, message.type, f"/{message.topic}")
+    (file,) = out.glob("*.mcap")
+    return file
+
+
+def is_bundle(bag: Bag) -> bool:
+    """Whether an open bag is an evidence bundle."""
+    return bag.topics.get(TOPIC) == STRING
+
+
+def read_record(path: str | Path) -> EvidenceRecord:
+    """What a bundle says beside its messages."""
+    path = Path(path)
+    _check_hash(path)
+    with open_bag(path) as bag:
+        return _record(bag)
+
+
+def read_bundle(path: str | Path) -> EvidenceBundle:
+    """Read a bundle with its messages."""
+    path = Path(path)
+    _check_hash(path)
+    with open_bag(path) as bag:
+        record = _record(bag)
+        role_of = {topic: role for role, topic in record.topics.items()}
+        messages, transforms = {}, []
+        for message in bag.messages({*role_of, TRANSFORMS, STATIC_TRANSFORMS}):
+            if message.topic in (TRANSFORMS, STATIC_TRANSFORMS):
+                transforms.append((message.decode(), message.topic == STATIC_TRANSFORMS))
+            else:
+                messages[role_of[message.topic]] = message.decode()
+    missing = set(record.topics) - set(messages)
+    if missing:
+        raise FileError(path, f"no message on {record.topics[min(missing)]}", _REPAIR)
+    return EvidenceBundle(path, record, messages, tuple(transforms))
+
+
+def _record(bag: Bag) -> EvidenceRecord:
+    if not is_bundle(bag):
+        raise FileError(
+            bag.path, f"not an evidence bundle: no message on {TOPIC}", "pass a file that the node kept as evidence"
+        )
+    said = list(bag.messages({TOPIC}))
+    if len(said) != 1:
+        raise FileError(bag.path, f"{len(said)} messages on {TOPIC}", _REPAIR)
+    text = said[0].decode().data.encode()
+    if len(text) > _LONGEST:
+        raise FileError(bag.path, f"{len(text)} bytes of JSON", _REPAIR, TOPIC)
+    try:
+        record = msgspec.json.decode(text, type=EvidenceRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FileError(bag.path, str(error), _REPAIR, TOPIC) from error
+    if record.version > VERSION:
+        reason = f"version {record.version} of the format; this package reads {VERSION}"
+        raise FileError(bag.path, reason, "install a newer version of this package", TOPIC)
+    return record
+
+
+def _check_hash(path: Path) -> None:
+    if not NAME.fullmatch(path.name) or not path.is_file():
+        return
+    found = hash_of(path)[:HASH_DIGITS]
+    if found != path.stem[-HASH_DIGITS:]:
+        raise FileError(path, f"damaged: its SHA-256 begins with {found}", "copy it again from its source")
+
+
+# ------------------------------------------------------------------------------------------------ models
+
+_OF_MODELS = {".onnx", ".safetensors", ".json"}
+_MOST = 500  # files of a model that are hashed
+
+
+def model_of(name: str, options: Mapping[str, str], domain: ModelDomain) -> KeptModel:
+    """Identify a grounder by the hashes of its files; takes as long as reading them."""
+    files: dict[str, Path] = {}
+    for option, value in options.items():
+        entry = known_models().get(value)
+        with suppress(OSError, ValueError, RuntimeError, SpatialVlmError):  # an option may be anything
+            place = Path(value).expanduser() if entry is None else folder_of(entry)
+            if place.is_file():
+                files[option] = place
+            elif value and place.is_dir():
+                files |= _below(place, option)
+    if "model" not in options and not files:
+        with suppress(SpatialVlmError):
+            files = _below(shipped_model(name), "model")
+    hashes = {path: _hash(file) for path, file in files.items()}
+    both = "".join(f"{path}\0{value}\n" for path, value in sorted(hashes.items()))
+    return KeptModel(name, dict(options), domain, hashes, hashlib.sha256(both.encode()).hexdigest() if hashes else "")
+
+
+def _below(folder: Path, option: str) -> dict[str, Path]:
+    """Files of a model's folder, by option and path."""
+    if not {path.suffix for path in folder.iterdir()} & _OF_MODELS:  # an option may name any folder
+        return {}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {f"{option}/{path.relative_to(folder).as_posix()}": path for path in files[:_MOST]}
+
+
+def _hash(path: Path) -> str:
+    try:
+        return hash_of(path)
+    except FileError as error:
+        return f"not readable: {error.got}"

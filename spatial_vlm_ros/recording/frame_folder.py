@@ -1,0 +1,438 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads and writes frames with their detections as folders, and checks files for damage.
+
+The layout of a folder:
+
+    rgb.png                  8-bit colour
+    depth.png                16-bit, millimetres, 0 = not measured
+    camera_info.json         {"width", "height", "k" (9 numbers or 3 rows), "d"?, "distortion_model"?, "frame_id"?,
+                             "domain"?}; domain: what made the images, "simulated", "real" or "unknown" (default)
+    detections.json          optional: {"detections": [{"id", "label", "box", "score"?, "attributes"?, "mask"?,
+                             "front"?}]}; front: direction of the object's front, 3 numbers, camera frame
+    base_T_camera.json       optional: {"parent", "child", "matrix" (4 rows of 4)}, maps child to parent, metres
+    camera_T_speaker.json    optional, as base_T_camera.json: the person who speaks (x ahead, z up), in the camera
+    depth_camera_info.json   optional, with rgb_t_depth.json (as base_T_camera.json): depth.png is not registered
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import FileError, InputError, TransformError
+from spatial_vlm_ros.files.arrays import read_npy
+from spatial_vlm_ros.files.folders import changed_folder
+from spatial_vlm_ros.files.images import decode_file
+from spatial_vlm_ros.files.reading import MIB, inside, member, read_bytes
+from spatial_vlm_ros.files.writing import write_bytes, write_text
+from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
+from spatial_vlm_ros.perception.grounding_checks import check_detections
+from spatial_vlm_ros.types import (
+    Depth,
+    Detection,
+    ImageDomain,
+    Mask,
+    PinholeCamera,
+    Rgb,
+    RgbdFrame,
+    Transform,
+)
+
+RGB_FILE = "rgb.png"
+DEPTH_FILE = "depth.png"
+CAMERA_FILE = "camera_info.json"
+DETECTIONS_FILE = "detections.json"
+BASE_FILE = "base_T_camera.json"
+SPEAKER_FILE = "camera_T_speaker.json"
+DEPTH_CAMERA_FILE = "depth_camera_info.json"
+DEPTH_POSE_FILE = "rgb_t_depth.json"
+_MASKS = "masks"
+
+LARGEST_TYPED = 8 * MIB
+"""Bytes of a JSON file whose form is known before it is parsed: 20,000 detections."""
+DEFAULT_FRAME_ID = "camera_color_optical_frame"
+
+BYTE_ORDER_MARK = codecs.BOM_UTF8
+_ALIKE = 0.75  # share of characters from which a field is a known one misspelled
+_FORM = "fix the file; docs/tutorials/own_image.md shows its format"
+_READABLE = "use a JSON file of the documented format"
+_T = TypeVar("_T")
+_Sized = Callable[[tuple[int, ...]], None]
+
+
+# ------------------------------------------------------------------------------------------------ whole frames
+
+
+def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
+    """Read the frame and the detections of one folder.
+
+    Args:
+        folder: a frame folder, see the layout in the module docstring.
+
+    Returns:
+        The frame, depth registered to colour and metres; and its detections, none when detections.json is missing.
+
+    Raises:
+        FileError: a file is missing, damaged, of the wrong form, or does not fit the others.
+        InputError: two detections share an id, or a box lies wholly outside the image.
+        TransformError: a transform is not rigid or is for other frames.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileError(folder, "no such folder", "pass a folder with rgb.png, depth.png and camera_info.json")
+
+    def present(name: str) -> Path | None:
+        return member(folder, name) if (folder / name).exists() or (folder / name).is_symlink() else None
+
+    frame = read_frame(
+        *(member(folder, name) for name in (RGB_FILE, DEPTH_FILE, CAMERA_FILE)),
+        base_T_camera=present(BASE_FILE),
+        camera_T_speaker=present(SPEAKER_FILE),
+        depth_camera_info=present(DEPTH_CAMERA_FILE),
+        rgb_T_depth=present(DEPTH_POSE_FILE),
+    )
+    detections = present(DETECTIONS_FILE)
+    return frame, () if detections is None else read_detections(detections, (frame.camera.width, frame.camera.height))
+
+
+def read_frame(
+    rgb: str | Path,
+    depth: str | Path,
+    camera_info: str | Path,
+    *,
+    base_T_camera: str | Path | None = None,
+    camera_T_speaker: str | Path | None = None,
+    depth_camera_info: str | Path | None = None,
+    rgb_T_depth: str | Path | None = None,
+) -> RgbdFrame:
+    """Read a frame from single files.
+
+    Args:
+        base_T_camera: pose of the colour camera; its child is the camera's frame.
+        camera_T_speaker: pose of the person who speaks; its parent is the camera's frame.
+
+    Returns:
+        The frame, depth registered to colour, metres.
+    """
+    camera, frame_id = read_camera_info(camera_info)
+    this = "use the camera_info of this image"
+    colour = read_rgb(rgb, _sized(rgb, camera_info, camera, this))
+    if (depth_camera_info is None) != (rgb_T_depth is None):
+        reason = "one of depth intrinsics and depth pose is missing"
+        repair = "use both for depth that is not registered to colour, and neither for registered depth"
+        raise FileError(depth_camera_info or rgb_T_depth, reason, repair)
+    if depth_camera_info is None or rgb_T_depth is None:
+        repair = "register depth to colour, or add the depth camera's own"
+        metres = read_depth(depth, _sized(depth, camera_info, camera, repair))
+    else:
+        depth_camera, depth_frame_id = read_camera_info(depth_camera_info)
+        metres = read_depth(depth, _sized(depth, depth_camera_info, depth_camera, this))
+        depth_pose = read_transform(rgb_T_depth)
+        if (depth_pose.parent, depth_pose.child) == (depth_frame_id, frame_id) != (frame_id, depth_frame_id):
+            raise TransformError(depth_pose.parent, depth_pose.child, "it maps colour to depth: use its inverse")
+        metres = register_depth(metres, depth_camera, camera, depth_pose)
+    pose = None if base_T_camera is None else read_transform(base_T_camera)
+    speaker = None if camera_T_speaker is None else read_transform(camera_T_speaker)
+    domain = _json(camera_info, _CameraInfo).domain
+    return RgbdFrame(
+        colour, metres, camera, frame_id=frame_id, base_T_camera=pose, camera_T_speaker=speaker, domain=domain
+    )
+
+
+# ------------------------------------------------------------------------------------------------ single files
+
+
+def read_rgb(path: str | Path, sized: _Sized | None = None) -> Rgb:
+    """A colour image.
+
+    Args:
+        path: PNG, JPEG, TIFF, BMP or WebP.
+
+    Returns:
+        (H, W, 3) uint8, RGB. Orientation tags are ignored, because depth and intrinsics do not rotate with them.
+    """
+    bgr = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, sized)
+    return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
+
+
+def read_depth(path: str | Path, sized: _Sized | None = None) -> Depth:
+    """Read a depth image: (H, W) float32, metres, NaN for no measurement.
+
+    Args:
+        path: 16-bit PNG or TIFF (millimetres, 0 = not measured), 32-bit float TIFF (metres), or .npy of uint16
+            (millimetres) or floats (metres).
+    """
+    path = Path(path)
+    raw = read_npy(path) if path.suffix.lower() == ".npy" else _decoded(path, cv2.IMREAD_UNCHANGED, sized)
+    kind = f"{raw.dtype} image with shape {raw.shape}"
+    if raw.ndim != 2:
+        raise FileError(path, f"a {kind} is not a depth image", "use one channel: 16-bit millimetres or float metres")
+    if sized is not None:  # also an array
+        sized(raw.shape)
+    if raw.dtype.itemsize == 1:
+        reason = "an 8-bit depth image has lost its unit and most of its steps (JPEG, or an image made for viewing)"
+        raise FileError(path, reason, "save depth as 16-bit PNG in millimetres")
+    if raw.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what is too large for float32 is no distance either
+            return depth_from_image(raw.astype(np.float32), "32FC1")
+    if raw.dtype.kind != "u" or raw.dtype.itemsize != 2:
+        raise FileError(path, f"a {kind} has no known unit", "save 16-bit millimetres or float metres")
+    return depth_from_image(raw, "16UC1")
+
+
+def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
+    """Read intrinsics, with the fields of sensor_msgs/CameraInfo.
+
+    Args:
+        path: JSON, see the module's layout.
+
+    Returns:
+        The camera and the frame id of its image.
+    """
+    info = _json(path, _CameraInfo)
+    flat = [v for row in info.k for v in (row if isinstance(row, tuple) else (row,))]
+    if len(flat) != 9:
+        raise FileError(path, f"{len(flat)} numbers", "write k as 9 numbers, row by row, or as 3 rows of 3", "$.k")
+    K = np.array(flat).reshape(3, 3)
+    try:
+        return PinholeCamera(K, info.width, info.height, info.distortion_model, info.d), info.frame_id
+    except InputError as error:
+        raise FileError(path, f"{error.what} is {error.got}, expected {error.expected}", error.repair) from error
+
+
+def read_transform(path: str | Path) -> Transform:
+    """A rigid transform.
+
+    Args:
+        path: JSON {"parent", "child", "matrix"}, 4 rows of 4, maps child to parent, metres.
+    """
+    info = _json(path, TransformInfo)
+    return Transform(info.parent, info.child, np.array(info.matrix))
+
+
+def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Detection, ...]:
+    """Read the detections of one image.
+
+    Args:
+        path: JSON, see the module's layout; masks are 8-bit images beside it, not 0 = object.
+        image_size: (width, height) of the image they were found in, pixels.
+
+    Returns:
+        The detections in the order of the file; boxes that leave the image are clipped to it.
+    """
+    path, (width, height) = Path(path), image_size
+    text = read_bytes(path, _READABLE, LARGEST_TYPED)
+    found = decode_json(text, _Detections, path)
+    _check_names(path, text)
+    size = found.image
+    if size is not None and (size.width, size.height) != image_size:
+        reason = f"made for an image of {size.width}x{size.height} pixels, but the image has {width}x{height}"
+        raise FileError(path, reason, "use the detections of this image", "$.image")
+    numbers = [number for entry in found.detections for number in entry.box]
+    if all(abs(number) <= 1 for number in numbers) and not all(number.is_integer() for number in numbers):
+        reason = f"the boxes look like fractions of the image (the largest number is {max(numbers):.3g})"
+        repair = f"give pixels of the {width}x{height} image: [left, top, right, bottom]"
+        raise FileError(path, reason, repair, "$.detections")
+    detections = [_detection(path, n, entry, image_size) for n, entry in enumerate(found.detections)]
+    return check_detections(detections, width, height)
+
+
+def _check_names(path: Path, text: bytes) -> None:
+    """Raise FileError for a field that is a known optional one misspelled: it would be left out."""
+    whole = msgspec.json.decode(text)
+    entries = [
+        ("$", whole, _Detections),
+        *((f"$.detections[{n}]", e, _Detection) for n, e in enumerate(whole["detections"])),
+    ]
+    for place, entry, form in entries:
+        known = form.__struct_fields__
+        for name in (each for each in entry if each not in known):
+            if close := similar_name(name, [each for each in known if each not in entry]):
+                raise FileError(path, f"unknown field `{name}`", f"write `{close}`, or rename yours", place)
+
+
+def similar_name(name: str, known: Iterable[str]) -> str:
+    """The known name of which another is a misspelling; "" = none."""
+    return next(iter(difflib.get_close_matches(name, list(known), 1, _ALIKE)), "")
+
+
+def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int]) -> Detection:
+    mask = None
+    if entry.mask is not None:
+        mask = read_mask(inside(path.parent, entry.mask, path, f"$.detections[{n}].mask"), image_size)
+    try:
+        return Detection(entry.id, entry.label, entry.score, entry.box, mask, entry.attributes, entry.front)
+    except InputError as error:
+        reason = f"{error.what} is {error.got}, expected {error.expected}"
+        raise FileError(path, reason, error.repair, f"$.detections[{n}]") from error
+
+
+def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
+    """Read a mask of a whole image: (H, W) bool.
+
+    Args:
+        path: 8-bit image, not 0 = object.
+        image_size: (width, height) of the image that it is of, pixels.
+    """
+
+    def sized(shape: tuple[int, ...]) -> None:
+        if shape[1::-1] != image_size:
+            reason = f"the mask has {shape[1]}x{shape[0]} pixels, but the image has {image_size[0]}x{image_size[1]}"
+            raise FileError(path, reason, "use masks of the whole image")
+
+    mask: Mask = np.not_equal(_decoded(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, sized), 0)
+    if not mask.any():
+        raise FileError(path, "the mask is empty", "remove the detection, or use its box without a mask")
+    return mask
+
+
+# ------------------------------------------------------------------------------------------------ forms of the JSON
+
+
+class _CameraInfo(msgspec.Struct):
+    width: int
+    height: int
+    k: tuple[float | tuple[float, ...], ...]
+    d: tuple[float, ...] = ()
+    distortion_model: str = "plumb_bob"
+    frame_id: str = DEFAULT_FRAME_ID
+    domain: ImageDomain = "unknown"
+
+
+_Row = tuple[float, float, float, float]
+
+
+class TransformInfo(msgspec.Struct):
+    """A rigid transform as written in files."""
+
+    parent: str
+    child: str
+    matrix: tuple[_Row, _Row, _Row, _Row]
+
+
+class _Size(msgspec.Struct):
+    width: int
+    height: int
+
+
+class _Detection(msgspec.Struct):
+    id: str
+    label: str
+    box: tuple[float, float, float, float]
+    score: float = 1.0
+    attributes: tuple[str, ...] = ()
+    mask: str | None = None
+    front: tuple[float, float, float] | None = None
+
+
+class _Detections(msgspec.Struct):
+    detections: tuple[_Detection, ...]
+    image: _Size | None = None
+
+
+def _json(path: str | Path, form: type[_T]) -> _T:
+    return decode_json(read_bytes(path, _READABLE, LARGEST_TYPED), form, path)
+
+
+def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", repair: str = _FORM) -> _T:
+    """Decode JSON to a msgspec type."""
+    try:
+        return msgspec.json.decode(text, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if text.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            repair = "save it as UTF-8 without a byte order mark"
+            raise FileError(path, "a byte order mark before the JSON", repair, place or None) from error
+        reason, _, inner = str(error).partition(" - at `")
+        field = " ".join(part for part in (place, inner.rstrip("`")) if part)
+        raise FileError(path, reason, repair, field or None) from error
+
+
+# ------------------------------------------------------------------------------------------------ bytes and images
+
+
+def _decoded(path: str | Path, flags: int, sized: _Sized | None) -> npt.NDArray[np.generic]:
+    fits = None if sized is None else lambda header: sized((header.height, header.width))
+    return decode_file(path, flags, fits=fits)
+
+
+def _sized(path: str | Path, info: str | Path, camera: PinholeCamera, repair: str) -> _Sized:
+    """Raises FileError where an image is not of its camera's size."""
+
+    def check(shape: tuple[int, ...]) -> None:
+        if shape[:2] != (camera.height, camera.width):
+            reason = f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}"
+            raise FileError(path, reason, repair)
+
+    return check
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detection] = ()) -> Path:
+    """Write a frame and its detections to a folder, without the speaker's pose.
+
+    Existing files with these names are replaced, all or none; other files of the folder stay.
+
+    Args:
+        folder: created if missing.
+        frame: the frame; depth is rounded to millimetres.
+        detections: detections of its image; masks go into the folder "masks".
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileError: the folder cannot be written.
+    """
+    camera, pose = frame.camera, frame.base_T_camera
+    with changed_folder(folder) as unfinished:
+        (unfinished / _MASKS).mkdir(exist_ok=True)
+        millimetres = np.nan_to_num(frame.depth * 1000.0).round().clip(0, 65535).astype(np.uint16)
+        _write_png(unfinished / RGB_FILE, np.ascontiguousarray(frame.rgb[..., ::-1]))
+        _write_png(unfinished / DEPTH_FILE, millimetres)
+        forms: dict[str, Any] = {
+            CAMERA_FILE: {
+                "width": camera.width, "height": camera.height, "k": camera.K.reshape(-1).tolist(),
+                "d": list(camera.D), "distortion_model": camera.distortion_model, "frame_id": frame.frame_id,
+                "domain": frame.domain,
+            }
+        }  # fmt: skip
+        if pose is not None:
+            forms[BASE_FILE] = transform_form(pose)
+        listed = [_listed(unfinished, number, one) for number, one in enumerate(detections)]
+        forms[DETECTIONS_FILE] = {"detections": listed}
+        for name, form in forms.items():
+            write_text(unfinished / name, json.dumps(form) + "\n", force=True, sync=False)
+    return Path(folder)
+
+
+def transform_form(pose: Transform) -> dict[str, Any]:
+    """A transform as `read_transform` reads it."""
+    return {"parent": pose.parent, "child": pose.child, "matrix": pose.matrix.tolist()}
+
+
+def _listed(folder: Path, number: int, one: Detection) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": one.id, "label": one.label, "score": one.score, "box": [float(v) for v in one.box_xyxy],
+        "attributes": list(one.attributes),
+    }  # fmt: skip
+    if one.front is not None:
+        entry["front"] = [float(v) for v in one.front]
+    if one.mask is not None:
+        entry["mask"] = f"{_MASKS}/{number}.png"
+        _write_png(folder / entry["mask"], one.mask.astype(np.uint8) * 255)
+    return entry
+
+
+def _write_png(path: Path, image: Any) -> None:
+    write_bytes(path, cv2.imencode(".png", image)[1].tobytes(), force=True, sync=False)

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which topic of a bag plays which role, and bags of an object store, which are read by range."""
+
+import itertools
+import logging
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from s3_server import put
+from tables import tables
+
+from spatial_vlm_ros.errors import FileError, InputError, StoreError
+from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.recording.bags.reader import Bag, Topic, open_bag
+from spatial_vlm_ros.recording.bags.remote import HEAD, TAIL, RangedStream, summary_bytes
+from spatial_vlm_ros.recording.bags.topics import INSTRUCTION, choose_roles
+from spatial_vlm_ros.recording.bags.types import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    DETECTION_2D_ARRAY,
+    DETECTION_ARRAY,
+    IMAGE,
+    STRING,
+    TF_MESSAGE,
+    default_store,
+)
+from spatial_vlm_ros.recording.uris import facts_of, is_remote, joined, local_path, store_error
+from spatial_vlm_ros.streams.frame_assembler import (
+    DEPTH,
+    DEPTH_INFO,
+    DETECTIONS,
+    RGB,
+    RGB_INFO,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+)
+
+pytest.importorskip("rosbags")
+pytest.importorskip("fsspec")
+
+
+TABLES = tables(__file__)
+
+
+def images(*names: str) -> list[Topic]:
+    """Image topics, compressed where their names end so, each with its camera info beside it."""
+    topics = []
+    for name in names:
+        is_compressed = name.rpartition("/")[2].startswith("compressed")
+        topics.append(Topic(name, COMPRESSED_IMAGE if is_compressed else IMAGE, 30))
+        base = name.rpartition("/")[0] if is_compressed else name
+        topics.append(Topic(base.rpartition("/")[0] + "/camera_info", CAMERA_INFO, 30))
+    return list(dict.fromkeys(topics))
+
+
+def infos(*names: str) -> list[Topic]:
+    return [Topic(name, CAMERA_INFO, 30) for name in names]
+
+
+def chosen(topics: list[Topic], **config: bool) -> dict[str, str]:
+    return choose_roles(topics, StreamConfig(**config), with_detections=False)
+
+
+DRIVERS = {name: (images(*names), *roles) for name, names, *roles in TABLES["drivers"]} | {
+    "gazebo": (
+        [Topic("/camera/image", IMAGE, 9), Topic("/camera/depth_image", IMAGE, 9), *infos("/camera/camera_info")],
+        *("/camera/image", "/camera/depth_image", "/camera/camera_info"),
+    )
+}
+"""Name of a driver → its topics and those of colour, depth and camera information."""
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_topics_are_found_by_the_names_that_drivers_give_them(name: str) -> None:
+    topics, rgb, depth, info = DRIVERS[name]
+    assert chosen(topics) == {RGB: rgb, DEPTH: depth, RGB_INFO: info}
+
+
+def test_the_order_of_the_topics_does_not_matter() -> None:
+    topics = DRIVERS["zed"][0][:5]
+    assert len({str(chosen(list(order))) for order in itertools.permutations(topics)}) == 1
+
+
+def test_raw_images_are_preferred_to_compressed_ones_and_rectified_ones_where_they_are_configured() -> None:
+    topics = images("/c/color/image_raw/compressed", "/c/color/image_raw", "/c/depth/image_raw/compressedDepth",
+                    "/c/depth/image_raw/compressed")  # fmt: skip
+    roles = chosen(topics)
+    assert (roles[RGB], roles[DEPTH]) == ("/c/color/image_raw", "/c/depth/image_raw/compressedDepth")
+    topics = images("/c/color/image_raw", "/c/color/image_rect_color", "/c/depth/image")
+    assert chosen(topics)[RGB] == "/c/color/image_raw"
+    assert chosen(topics, rectified=True)[RGB] == "/c/color/image_rect_color"
+
+
+def test_depth_has_the_camera_info_of_colour_where_it_is_registered_and_its_own_elsewhere() -> None:
+    realsense = DRIVERS["realsense"][0]
+    roles = chosen(realsense, depth_registered=False)
+    assert roles[DEPTH] == "/camera/camera/depth/image_rect_raw"
+    assert roles[DEPTH_INFO] == "/camera/camera/depth/camera_info"
+    topics = [t for t in realsense if t.name != "/camera/camera/color/camera_info"]
+    assert chosen(topics)[RGB_INFO] == "/camera/camera/aligned_depth_to_color/camera_info"
+    both = images("/c/color/image_raw", "/c/depth/image_raw")
+    for missing, option in (("color", "--camera-info"), ("depth", "--depth-camera-info")):
+        with pytest.raises(InputError, match=option):
+            chosen([t for t in both if t.name != f"/c/{missing}/camera_info"], depth_registered=False)
+
+
+def test_topics_without_messages_and_cameras_without_depth_play_no_role() -> None:
+    topics = [*images("/rgb/image", "/depth/image"), Topic("/camera/color/image_raw", IMAGE, 0),
+              Topic("/camera/depth/image_raw", IMAGE, 0), Topic("/tf", TF_MESSAGE, 0)]  # fmt: skip
+    assert chosen(topics) == {RGB: "/rgb/image", DEPTH: "/depth/image", RGB_INFO: "/rgb/camera_info"}
+    topics = [*images("/wrist/color/image_raw"), *images("/head/color/image_raw", "/head/depth/image_raw")]
+    assert chosen(topics)[RGB] == "/head/color/image_raw"
+
+
+def test_two_cameras_with_depth_are_refused_with_all_that_is_there_until_one_topic_is_named() -> None:
+    topics = [*images("/b/color/image_raw", "/b/depth/image_raw"), *images("/a/color/image_raw", "/a/depth/image_raw")]
+    with pytest.raises(InputError, match=r"several cameras \(/a, /b\)") as refused:
+        chosen(topics)
+    for words in ("--rgb TOPIC and --depth TOPIC", *(f"{topic.name} ({topic.type}, 30)" for topic in topics)):
+        assert words in str(refused.value)
+    for given in ({RGB: "/b/color/image_raw"}, {DEPTH: "b/depth/image_raw"}):
+        roles = choose_roles(topics, StreamConfig(), given, with_detections=False)
+        assert roles == {RGB: "/b/color/image_raw", DEPTH: "/b/depth/image_raw", RGB_INFO: "/b/color/camera_info"}
+
+
+def test_named_topics_need_no_known_names() -> None:
+    topics = [Topic("/eye", IMAGE, 3), Topic("/sonar/ranges", IMAGE, 3), *infos("/calibration", "/other")]
+    given = {RGB: "/eye", DEPTH: "/sonar/ranges", RGB_INFO: "/calibration"}
+    assert choose_roles(topics, StreamConfig(), given, with_detections=False) == given
+
+
+@pytest.mark.parametrize(("names", "more", "given", "says"), TABLES["no role"])
+def test_a_role_without_topic_is_refused_with_the_option_to_name_one(
+    names: list[str], more: list[tuple[str, str]], given: dict[str, str], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        choose_roles([*images(*names), *(Topic(*each, 3) for each in more)], StreamConfig(), given)
+
+
+def test_detections_of_this_package_and_of_this_camera_are_taken() -> None:
+    topics = [*images("/rgb/image", "/depth/image"), Topic("/yolo", DETECTION_2D_ARRAY, 1)]
+    assert choose_roles(topics, StreamConfig())[DETECTIONS] == "/yolo"
+    assert choose_roles([*topics, Topic("/zoo", DETECTION_ARRAY, 1)], StreamConfig())[DETECTIONS] == "/zoo"
+    topics = [*images("/cam1/rgb/image", "/cam1/depth/image"), *images("/cam2/rgb/image", "/cam2/depth/image"),
+              Topic("/cam1/detections", DETECTION_ARRAY, 1)]  # fmt: skip
+    first, second = ({RGB: f"/cam{n}/rgb/image", DEPTH: f"/cam{n}/depth/image"} for n in (1, 2))
+    assert choose_roles(topics, StreamConfig(), first)[DETECTIONS] == "/cam1/detections"
+    with pytest.raises(InputError, match=r"/cam1/detections, which is of another camera \(/cam1\).*--detections-topic"):
+        choose_roles(topics, StreamConfig(), second)
+    named = choose_roles(topics, StreamConfig(), {**second, DETECTIONS: "/cam1/detections"})
+    assert named[DETECTIONS] == "/cam1/detections"
+
+
+def test_transforms_and_instructions_are_found_where_the_bag_has_them() -> None:
+    topics = [
+        *images("/rgb/image", "/depth/image"),
+        *(Topic(name, TF_MESSAGE, 1) for name in ("/tf", "/tf_static", "/other/tf")),
+        *(Topic(name, STRING, 1) for name in ("/resolver/instruction", "/rosout_text")),
+    ]
+    roles = chosen(topics)
+    assert (roles[TRANSFORMS], roles[STATIC_TRANSFORMS]) == ("/tf", "/tf_static")
+    assert roles[INSTRUCTION] == "/resolver/instruction"
+    topics = [*images("/rgb/image", "/depth/image"), Topic("/robot1/tf", TF_MESSAGE, 1)]
+    assert chosen(topics)[TRANSFORMS] == "/robot1/tf"  # in a namespace where there are no others
+
+
+STORE = "memory://recordings"
+T0, MS = 1_700_000_000_000_000_000, 1_000_000
+COUNT, LENGTH = 24, 200_000  # messages, characters of each
+START, STOP = T0 + 100 * MS, T0 + 160 * MS
+
+
+def write(out: Path, storage: str = "mcap", compression: CompressionMode = CompressionMode.NONE) -> Path:
+    """A first message on /once, then long ones on /often 10 ms apart: five to a chunk. Halfway, one on /seldom."""
+    store = default_store()
+    writer = Writer(out, version=8, storage_plugin=StoragePlugin[storage.upper()])
+    writer.set_compression(compression, CompressionFormat.ZSTD)
+    with writer:
+        once, often, seldom = (
+            writer.add_connection(n, STRING, typestore=store) for n in ("/once", "/often", "/seldom")
+        )
+        say = lambda words: store.serialize_cdr(store.types[STRING](data=words), STRING)  # noqa: E731
+        writer.write(once, T0, say("begin"))
+        for n in range(COUNT):
+            writer.write(often, T0 + (n + 1) * 10 * MS, say(f"{n:04}" * (LENGTH // 4)))
+            if n == COUNT // 2:
+                writer.write(seldom, T0 + (n + 1) * 10 * MS + 1, say("middle"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    path = write(tmp_path_factory.mktemp("bags") / "run")
+    return f"{put(path, f'{STORE}/run')}/run.mcap", path / "run.mcap"
+
+
+def read(path: str | Path, *names: str, start: int | None = None, stop: int | None = None) -> tuple[list[bytes], Bag]:
+    with open_bag(path) as opened:
+        return [bytes(m.raw) for m in opened.messages(names or None, start, stop)], opened
+
+
+def traffic(opened: Bag) -> tuple[int, int]:
+    """Bytes that were fetched beyond the two ends at most, and requests."""
+    assert opened.traffic is not None
+    return opened.traffic.fetched - HEAD - TAIL, opened.traffic.requests
+
+
+def test_a_bag_of_a_store_has_the_same_messages_as_on_disk(bag: tuple[str, Path]) -> None:
+    uri, path = bag
+    with open_bag(uri) as there, open_bag(path) as here:
+        assert (there.contents, there.start_ns, there.chunks()) == (here.contents, here.start_ns, here.chunks())
+        assert list(there.raw()) == list(here.raw())
+    assert facts_of(uri).size == facts_of(path).size == path.stat().st_size
+    assert path.read_bytes().endswith(summary_bytes(uri))
+    assert len(summary_bytes(uri)) < TAIL
+
+
+def test_only_the_index_and_the_chunks_that_are_wanted_are_fetched(bag: tuple[str, Path]) -> None:
+    uri, path = bag
+    with open_bag(path) as opened:
+        chunks = opened.chunks()
+    with open_bag(uri) as opened:
+        assert opened.topics == {"/once": STRING, "/often": STRING, "/seldom": STRING}
+        fetched, requests = traffic(opened)
+        assert fetched <= 0
+        assert requests == 2  # its two ends
+    assert path.stat().st_size > 50 * (HEAD + TAIL)
+    raw, opened = read(uri, "/seldom")
+    (chunk,) = [chunk for chunk in chunks if "/seldom" in chunk.topics]
+    fetched, requests = traffic(opened)
+    assert fetched <= chunk.size
+    assert (len(raw), requests) == (1, 3)
+    raw, opened = read(uri, start=START, stop=STOP)
+    touched = [chunk for chunk in chunks if chunk.end_ns >= START and chunk.start_ns < STOP]
+    assert raw == read(path, start=START, stop=STOP)[0]
+    assert len(raw) == 7  # one of them on /seldom
+    assert len(touched) in (2, 3)
+    assert traffic(opened)[0] <= sum(chunk.size for chunk in touched)
+    fetched, requests = traffic(read(uri)[1])
+    assert fetched <= path.stat().st_size
+    assert requests == 2 + len(chunks)  # each chunk once
+    raw, opened = read(f"{STORE}/run", "/seldom")  # a folder is a bag, too
+    assert len(raw) == 1
+    assert traffic(opened)[0] <= chunk.size + (path.parent / "metadata.yaml").stat().st_size
+
+
+@pytest.mark.parametrize("compression", [CompressionMode.STORAGE, CompressionMode.MESSAGE])
+def test_compressed_bags_are_read_by_range_too(compression: CompressionMode, tmp_path: Path) -> None:
+    path = write(tmp_path / "packed", compression=compression)
+    raw, opened = read(put(path, f"{STORE}/packed-{compression.name}"))
+    assert (raw, opened.traffic is None) == (read(path)[0], False)
+
+
+def test_sqlite_bags_are_copied_first_and_the_copy_is_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "lite", "sqlite3")
+    uri, copies = put(path, f"{STORE}/lite"), tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(copies))
+    with caplog.at_level(logging.WARNING), open_bag(uri) as opened:
+        assert opened.traffic is None
+        assert list(copies.iterdir())
+        assert list(opened.raw()) == list(open_bag(path).raw())
+    assert not list(copies.iterdir())
+    size = sum(file.stat().st_size for file in path.iterdir()) / 1e6
+    assert "lite.db3 is not MCAP, the only format that can be read by range" in caplog.text
+    assert f"copied to this machine first ({size:.1f} MB)" in caplog.text
+
+
+def test_mcap_without_an_index_is_copied_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("mcap")
+    from mcap.writer import CompressionType, IndexType
+    from mcap.writer import Writer as Plain
+
+    path, store = tmp_path / "plain.mcap", default_store()
+    left_out = ("use_chunking", "use_statistics", "use_summary_offsets", "repeat_channels", "repeat_schemas")
+    with path.open("wb") as file:
+        plain = Plain(
+            file, compression=CompressionType.NONE, index_types=IndexType.NONE, **dict.fromkeys(left_out, False)
+        )
+        plain.start("ros2")
+        channel = plain.register_channel("/a", "cdr", plain.register_schema(STRING, "ros2msg", b"string data"))
+        plain.add_message(channel, T0, store.serialize_cdr(store.types[STRING](data="x"), STRING), T0)
+        plain.finish()
+    with caplog.at_level(logging.WARNING):
+        assert read(put(path, f"{STORE}/plain.mcap"))[0] == read(path)[0]
+    assert "plain.mcap has no chunk index" in caplog.text
+
+
+def test_a_bag_that_is_not_there_or_cut_off_or_of_an_unknown_scheme_is_said(
+    bag: tuple[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "cut.mcap").write_bytes(bag[1].read_bytes()[:-1000])
+    for uri, words in (
+        (f"{STORE}/none.mcap", "no such file"),
+        (f"{STORE}/no-folder", "no such file"),
+        ("nosuch://bucket/run.mcap", r"Pass a path, or a URI such as s3://"),
+        (put(tmp_path / "cut.mcap", f"{STORE}/cut.mcap"), r"ends before its index.*mcap recover cut\.mcap"),
+    ):
+        with pytest.raises(FileError, match=words):
+            open_bag(uri)
+
+
+@pytest.mark.parametrize("error", [OSError("connection reset"), FileNotFoundError("run.mcap")])
+def test_a_store_that_fails_or_loses_a_file_midway_is_no_damaged_bag(
+    error: OSError, bag: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> bytes:
+        raise error
+
+    with open_bag(bag[0]) as opened:
+        messages = opened.messages()
+        assert next(messages).decode().data == "begin"
+        monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "cat_file", lost)
+        with pytest.raises(StoreError, match="run the same command with --resume"):
+            list(messages)
+
+
+def test_missing_credentials_are_said_as_such() -> None:
+    class NoCredentialsError(Exception):
+        """As botocore's."""
+
+    error = store_error("s3://lab/run.mcap", NoCredentialsError("Unable to locate credentials"))
+    assert "Check the store's credentials on this machine" in str(error)
+
+
+def test_what_has_a_scheme_is_remote_and_is_joined_as_such() -> None:
+    assert all(is_remote(text) for text in ("s3://b/x.mcap", "gs://b"))
+    assert not any(is_remote(text) for text in ("file:///bags/x", "run1", "/a/b", "c:/x", "://x", "a b://x"))
+    assert joined("s3://b/run/", "run.mcap") == "s3://b/run/run.mcap"
+    assert joined("file:///bags/a%20b", "x") == "/bags/a b/x"
+    assert local_path("file:///bags/a") == Path("/bags/a")
+
+
+def test_a_stream_gives_the_bytes_of_its_file_wherever_it_is_read() -> None:
+    data = bytes(range(256)) * 4096
+    stream = RangedStream(lambda first, last: data[first:last], len(data))
+    stream.expect([(100_000, 300_000)])
+    end = len(data) - 3
+    places = ((0, 10), (99_990, 20), (100_010, 199_000), (299_999, 5), (end, 10), (700_000, 300_000))
+    for at, length in places:
+        stream.seek(at)
+        assert stream.read(length) == data[at : at + length]
+    stream.seek(-4, os.SEEK_END)
+    assert stream.read() == data[-4:]
+    assert stream.read(1) == b""
+    buffer = bytearray(5)
+    stream.seek(2)
+    assert stream.readinto(buffer) == 5
+    assert bytes(buffer) == data[2:7]
+
+
+def test_a_store_that_gives_too_little_is_noticed() -> None:
+    stream = RangedStream(lambda first, last: b"x" * (last - first - 1), 1000)
+    with pytest.raises(OSError, match="999 bytes arrived instead of 1000"):
+        stream.read(10)
