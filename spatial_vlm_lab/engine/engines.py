@@ -227,8 +227,10 @@ class _Processes:
                 self._workers.pop(number)[1].close()
                 process.join(_END_S)
                 code = process.exitcode
-                is_killed = code is not None and code < 0
-                message = _WorkerEnd(f"killed by {signal.Signals(-code).name}" if is_killed else f"exit code {code}")
+                if code is not None and code < 0:
+                    message = _WorkerEnd(f"killed by {signal.Signals(-code).name}")
+                else:
+                    message = _WorkerEnd(f"exit code {code}")
             yield number, message
 
     def give(self, number: int, shard: Shard | None) -> None:

@@ -103,8 +103,8 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Finding:
 def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
     check, by_sensor = "support plane", scene.up_from in (UpSource.TF, UpSource.IMU)
     if scene.support is None:
-        tilted = find_support(scene.frame, tuple(o.detection for o in scene.objects), config.depth, None) \
-            if by_sensor else None  # fmt: skip
+        found = tuple(obj.detection for obj in scene.objects)
+        tilted = find_support(scene.frame, found, config.depth, None) if by_sensor else None
         if tilted is not None:
             tilt = _degrees(np.arccos, tilted.normal @ scene.up)
             text = f"a plane is visible, but tilted by {tilt:.0f}° from up, given by {scene.up_from.value}"
@@ -133,7 +133,7 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
         yield warn("up", told, repair) if tilt > _TILTED else ok("up", told)
 
 
-def _degrees(inverse: np.ufunc, value: float) -> float:
+def _degrees(inverse: np.ufunc, value: np.generic | float) -> float:
     """An angle by its sine or cosine, degrees."""
     return float(np.degrees(inverse(np.clip(value, -1, 1))))
 
