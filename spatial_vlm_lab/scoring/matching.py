@@ -191,11 +191,6 @@ class ComparedBox:
         inside = np.abs((points - self.center) @ self.axes) <= self.size / 2
         return np.asarray(inside.all(axis=1), np.bool_)
 
-    def moved(self, transform: Transform) -> ComparedBox:
-        """The box in the transform's parent frame."""
-        center = transform.apply(self.center)
-        return ComparedBox(transform.parent, center, transform.rotation @ self.axes, self.size)
-
 
 def overlap(one: ComparedBox, other: ComparedBox) -> float:
     """Intersection over union of the volumes of two boxes in one frame, 0 to 1.
@@ -231,11 +226,10 @@ def in_frame(solid: ComparedBox, frame_id: str, known: Sequence[Transform]) -> C
     """A box in another frame, by one of the transforms or its inverse."""
     if solid.frame_id == frame_id:
         return solid
-    for transform in known:
-        if (transform.parent, transform.child) == (frame_id, solid.frame_id):
-            return solid.moved(transform)
-        if (transform.child, transform.parent) == (frame_id, solid.frame_id):
-            return solid.moved(transform.inverse())
+    for one in known:
+        for pose in (one, one.inverse()):
+            if (pose.parent, pose.child) == (frame_id, solid.frame_id):
+                return ComparedBox(frame_id, pose.apply(solid.center), pose.rotation @ solid.axes, solid.size)
     there = ", ".join(sorted({solid.frame_id, *(n for t in known for n in (t.parent, t.child))}))
     repair = "use one of these frames for box_3d, or add the camera's pose (base_T_camera.json, truth.json, TF)"
     raise InputError("frame_id of box_3d", repr(frame_id), f"one of the frame's: {there}", repair)

@@ -39,7 +39,6 @@ from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.speaker import needs_speaker
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Scene, SpatialQuery
 
-WITHOUT_BASE = "--base-frame ''"
 _LONGEST = 1e9  # seconds; no bag is longer
 _TIME = "time of the request (--at)"
 
@@ -121,7 +120,7 @@ def without_transforms(error: TransformUnavailableError) -> TransformUnavailable
         error.parent,
         error.child,
         "the bag has no transforms (no messages on /tf and /tf_static)",
-        f"pass {WITHOUT_BASE} for poses in the camera's own frame, or record transforms",
+        "pass --base-frame '' for poses in the camera's own frame, or record transforms",
     )
 
 
