@@ -78,13 +78,17 @@ def _check(
     return Check(name, V.HOLDS if good else V.CONTRADICTS, measured, expected, unit, found, "" if good else fix)
 
 
+def _unmeasured(name: str, why: str) -> Check:
+    return Check(name, V.UNMEASURED, found=f"not measured: {why}")
+
+
 def _steps(depth: Depth) -> Check:
     """Distance to the next value that occurs, of half the pixels, in multiples of a coarse sensor's step."""
     every = max(1, int(np.sqrt(depth.size / _VALUES)))
     values, counts = np.unique(depth[::every, ::every], return_counts=True)
     counts, values = counts[np.isfinite(values)], values[np.isfinite(values)].astype(np.float64)
     if len(values) < 2:
-        return Check("depth values", V.UNMEASURED)
+        return _unmeasured("depth values", "all values are the same")
     gaps = np.pad(np.diff(values), 1, constant_values=np.inf)
     steps = np.minimum(gaps[1:], gaps[:-1])
     order = np.argsort(steps / (_STEP + _STEP_GROWS * values**2))
@@ -106,10 +110,10 @@ def _alignment(rgb: Rgb, depth: Depth) -> Check:
     size = (_WIDTH, max(1, round(depth.shape[0] / scale)))
     near = _depth_edges(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST))
     if near.sum() < _EDGES:
-        return Check(name, V.UNMEASURED)
+        return _unmeasured(name, "depth has too few edges")
     colour = _colour_edges(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
     if not colour.std() > 0:
-        return Check(name, V.UNMEASURED)
+        return _unmeasured(name, "colour has no edges")
     colour = cv2.copyMakeBorder(colour - colour.mean(), *(_SEARCH,) * 4, cv2.BORDER_CONSTANT, value=0.0)
     split = int(np.searchsorted(np.cumsum(near.sum(axis=0)), near.sum() / 2))
     left, right = near.copy(), near.copy()
@@ -137,8 +141,8 @@ def _alignment(rgb: Rgb, depth: Depth) -> Check:
     if best > 0 and turned[way] > _TURNED * best:
         fix = "give colour and depth the same orientation"
         return Check(name, V.CONTRADICTS, None, limit, "px", f"depth is {way} against colour", fix)
-    if best <= 0 or (shift > _SAME and not clear):
-        return Check(name, V.UNMEASURED)
+    if best <= 0 or (shift >= _SHIFTED and not clear):
+        return _unmeasured(name, "edges of depth fit those of colour nowhere clearly")
     found = f"depth lies {shift * scale:.0f} px beside colour ({aside * scale:+.0f} right, {down * scale:+.0f} down)"
     fix = "register depth to colour, and use the registered topic (align_depth, depth_image_proc/register)"
     return _check(name, shift < _SHIFTED, shift * scale, limit, "px", found, fix)
@@ -178,7 +182,7 @@ def _standing(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane |
     """Do objects rise from what they stand on? Where near and far are exchanged they lie in hollows of it."""
     name = "objects on the support"
     if support is None or not objects:
-        return Check(name, V.UNMEASURED)
+        return _unmeasured(name, "no object, or no surface under it")
     xs, ys = normalised_axes(frame.camera)
     hollow = counted = 0
     for obj in objects:
@@ -191,7 +195,7 @@ def _standing(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane |
         if low + high:
             counted, hollow = counted + 1, hollow + (low > high)
     if not counted:
-        return Check(name, V.UNMEASURED)
+        return _unmeasured(name, "no depth on the objects")
     share = 1.0 - hollow / counted
     found = f"{counted - hollow} of {counted} objects rise from what they stand on"
     fix = "convert disparity or inverse depth to metres"
@@ -206,7 +210,7 @@ def _sizes(objects: Sequence[SceneObject]) -> Check:
         if usual and obj.depth_problem is None and not obj.truncated and obj.visible_fraction >= _SEEN:
             logs.append(np.log(obj.box.size.prod() / (usual[0] ** 2 * usual[1])) / 3)
     if not logs:
-        return Check("sizes", V.UNMEASURED)
+        return _unmeasured("sizes", "no whole object with a known name")
     common = float(np.median(logs))
     limit = _FACTOR_OF_ONE if len(logs) == 1 else _FACTOR_OF_FEW if len(logs) < 4 else _FACTOR
     factor = float(np.exp(common))
@@ -232,7 +236,7 @@ def _camera(frame: RgbdFrame, sizes: Check) -> Check:
 def _distance(frame: RgbdFrame) -> Check:
     """The camera's height in the base frame."""
     if frame.base_T_camera is None:
-        return Check("camera position", V.UNMEASURED)
+        return _unmeasured("camera position", "no transform")
     height = float(frame.base_T_camera.translation[2])
     found = f"the camera is {height:.2f} m above {frame.base_T_camera.parent}"
     fix = "give the transform in metres"
@@ -247,15 +251,15 @@ def _up(
     up: Floats,
     config: DepthConfig,
 ) -> Check:
-    """ "Up" of TF or an IMU against the plane that is visible without it."""
+    """The direction "up" of TF or an IMU against the plane that is visible without it."""
     if up_from not in (UpSource.TF, UpSource.IMU):
-        return Check("up", V.UNMEASURED)
+        return _unmeasured("up", "no transform and no IMU")
     seen = support or find_support(frame, tuple(obj.detection for obj in objects), config, None)
     if seen is None:
-        return Check("up", V.UNMEASURED)
+        return _unmeasured("up", "no surface is visible")
     tilt = float(np.degrees(np.arccos(np.clip(seen.normal @ up, -1.0, 1.0))))
     if _NO_TABLE <= tilt < _FACES_DOWN:
-        return Check("up", V.UNMEASURED)
+        return _unmeasured("up", "the surface in view may be a wall")
     source = "the camera's transform" if up_from is UpSource.TF else "the IMU"
     found = f"the surface in view is {tilt:.1f}° off level by {source}"
     fix = f"check {source} (hand-eye calibration, mounting), and that it maps camera to base"

@@ -25,7 +25,7 @@ class Check:
         measured: in `unit`; None if not measured.
         expected: least and most that agree, in `unit`.
         unit: of both; "" for a factor.
-        found: what was measured, in words.
+        found: what was measured, in words, or why nothing was.
         fix: what to do about a contradiction; "" without one.
     """
 

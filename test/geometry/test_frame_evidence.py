@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.geometry.frame_evidence import frame_evidence
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
+from spatial_vlm_ros.recording.cases import load_cases
+from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Check, Detection, FrameEvidence, RgbdFrame, Transform, Verdict
 
