@@ -11,19 +11,18 @@ import numpy as np
 from spatial_vlm_ros.doctor.findings import Finding, fail, first, found_in, has_errors, ok, warn
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.geometry.depth import check_depth
+from spatial_vlm_ros.geometry.frame_evidence import frame_evidence
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.geometry.support import find_support
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.recording.frame_folder import load_frame
-from spatial_vlm_ros.types import Detection, RgbdFrame, Scene, UpSource
+from spatial_vlm_ros.types import Detection, RgbdFrame, Scene, UpSource, Verdict
 
 _LOW_VALID, _GOOD_VALID = 0.3, 0.6
 _ROUGH_PLANE = 0.006  # metres rms; a table seen by a healthy sensor at 1 m stays below
 _FACING, _STEEP = 65.0, 75.0  # degrees down
-_TILTED = 3.0  # degrees, as observation.support_tilt_deg
+_TILTED = 3.0  # degrees, as observation.support_tilt_deg; from there on nothing is planned
 _OFF_HEIGHT = 0.015  # metres between the support and its stated height
-_FAR_OFF = 20.0  # metres: the camera of an arm or mobile robot is never this far from its base
 
 
 def examine(
@@ -52,7 +51,7 @@ def examine(
         scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
         return [*findings, found_in("detections", error)]
-    return [*findings, *_support(scene, config), *_height(scene, table_height), *_objects(scene)]
+    return [*findings, *_evidence(scene, config), *_support(scene), *_height(scene, table_height), *_objects(scene)]
 
 
 def examine_folder(folder: Path, config: ResolverConfig, table_height: float | None = None) -> list[Finding]:
@@ -67,16 +66,8 @@ def _camera(frame: RgbdFrame) -> Iterator[Finding]:
     camera = frame.camera
     fov = float(np.degrees(2 * np.arctan(camera.width / 2 / camera.K[0, 0])))
     text = f"{camera.width}x{camera.height}, fx {camera.K[0, 0]:.1f}, horizontal field of view {fov:.0f}°"
-    centred = 0.25 < camera.K[0, 2] / camera.width < 0.75 and 0.25 < camera.K[1, 2] / camera.height < 0.75
-    if frame.base_T_camera is not None and np.linalg.norm(frame.base_T_camera.translation) > _FAR_OFF:
-        place = ", ".join(f"{t:.0f}" for t in frame.base_T_camera.translation)
-        text_t = f"the camera is at ({place}) m in {frame.base_T_camera.parent}"
-        yield warn("base_T_camera", text_t, "use metres: these look like millimetres, or a map frame")
-    if 20 <= fov <= 130 and centred:
-        yield ok("camera", text)
-    else:
-        repair = "check that K belongs to this resolution, and scale it with the image"
-        yield warn("camera", text + ("" if centred else ", principal point far off centre"), repair)
+    repair = "check that K belongs to this resolution, and scale it with the image"
+    yield ok("camera", text) if 20 <= fov <= 130 else warn("camera", text, repair)
     if not frame.frame_id.endswith(("optical", "optical_frame")):
         repair = "use the optical frame of the camera (z forward, x right, y down), usually named *_optical_frame"
         yield warn("frame id", f"{frame.frame_id!r} does not look like an optical frame", repair)
@@ -100,21 +91,26 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Finding:
     )
 
 
-def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
-    check, by_sensor = "support plane", scene.up_from in (UpSource.TF, UpSource.IMU)
+def _evidence(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
+    """The frame against itself."""
+    evidence = frame_evidence(scene.frame, scene.objects, scene.support, scene.up_from, scene.up, config.depth)
+    for check in evidence.checks:
+        leans = check.name == "up" and check.measured is not None and check.measured > _TILTED
+        yield first(
+            (check.verdict is Verdict.CONTRADICTS, fail(check.name, check.found, check.fix)),
+            (leans, warn(check.name, check.found, "check the camera's mounting transform (hand-eye calibration)")),
+            otherwise=ok(check.name, check.found),
+        )
+
+
+def _support(scene: Scene) -> Iterator[Finding]:
+    check = "support plane"
     if scene.support is None:
-        found = tuple(obj.detection for obj in scene.objects)
-        tilted = find_support(scene.frame, found, config.depth, None) if by_sensor else None
-        if tilted is not None:
-            tilt = _degrees(np.arccos, tilted.normal @ scene.up)
-            text = f"a plane is visible, but tilted by {tilt:.0f}° from up, given by {scene.up_from.value}"
-            yield warn(check, text, "check the camera's mounting transform and its view")
-            return
         place = "around the detections" if scene.objects else "in the image"
         repair = "set base_T_camera or use an IMU: without a plane, heights are measured from the camera"
         yield warn(check, f"none visible {place}", repair)
         return
-    down = _degrees(np.arcsin, -scene.up[2])
+    down = float(np.degrees(np.arcsin(np.clip(-scene.up[2], -1, 1))))
     looks = f"camera looks {abs(down):.0f}° {'down' if down >= 0 else 'up'}"
     text = f"roughness {scene.support.rms * 1000:.1f} mm rms, {looks}, up from {scene.up_from.value}"
     alike = "a table from above and a wall look alike: set base_T_camera or use an IMU"
@@ -126,16 +122,6 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
         (down > _STEEP, warn(check, text, steep)),
         otherwise=ok(check, text),
     )
-    if by_sensor:
-        tilt = _degrees(np.arccos, scene.support.normal @ scene.up)
-        told = f"the visible plane is tilted by {tilt:.1f}° against up from {scene.up_from.value}"
-        repair = "check the camera's mounting transform (hand-eye calibration)"
-        yield warn("up", told, repair) if tilt > _TILTED else ok("up", told)
-
-
-def _degrees(inverse: np.ufunc, value: np.generic | float) -> float:
-    """An angle by its sine or cosine, degrees."""
-    return float(np.degrees(inverse(np.clip(value, -1, 1))))
 
 
 def _height(scene: Scene, told: float | None) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from spatial_vlm_ros.types.arrays import Depth, Floats, Mask, Points, Rgb
 from spatial_vlm_ros.types.domain import IMAGE_DOMAINS, MODEL_DOMAINS, ImageDomain, ModelDomain
+from spatial_vlm_ros.types.evidence import Check, FrameEvidence, Verdict
 from spatial_vlm_ros.types.observation import (
     DISTORTION_LENGTHS,
     Detection,
@@ -79,6 +80,7 @@ __all__ = [
     "AnswerSource",
     "AvoidedObject",
     "Candidate",
+    "Check",
     "ClauseMeasurement",
     "ClauseState",
     "ComparedBy",
@@ -91,6 +93,7 @@ __all__ = [
     "Distance",
     "Floats",
     "FoundPart",
+    "FrameEvidence",
     "FrameOfReference",
     "GraspHint",
     "HiddenRegion",
@@ -134,4 +137,5 @@ __all__ = [
     "Transform",
     "UpSource",
     "Vector3",
+    "Verdict",
 ]

@@ -66,17 +66,17 @@ def test_what_is_wrong_with_a_frame_is_named_with_its_repair() -> None:
     assert finding.repair.startswith("divide by 1000")
     assert "divide" not in finding.found.lower()  # a remedy is printed once
     assert FRAME.base_T_camera is not None
-    c, s = np.cos(0.15), np.sin(0.15)
+    c, s = np.cos(0.1), np.sin(0.1)
     tilt = np.array([[1, 0, 0, 0], [0, c, -s, 0], [0, s, c, 0], [0, 0, 0, 1]])
     pose = dataclasses.replace(FRAME.base_T_camera, matrix=tilt @ FRAME.base_T_camera.matrix)
     finding = found("up", base_T_camera=pose)
     assert finding.level is Severity.WARNING
-    assert re.search(r"tilted by 8\.[3-9]°", finding.found)  # 0.15 rad are 8.6 degrees
+    assert re.search(r" 5\.[5-9]° off level", finding.found)  # 0.1 rad are 5.7 degrees
     assert "calibration" in finding.repair
     assert "optical frame" in found("frame id", frame_id="camera_link", base_T_camera=None).repair
     K = FRAME.camera.K * np.array([[3.0], [3.0], [1.0]])  # of another resolution
-    finding = found("camera", (), camera=PinholeCamera(K, 640, 480))
-    assert (finding.level, "principal point" in finding.found) == (Severity.WARNING, True)
+    finding = found("camera info", (), camera=PinholeCamera(K, 640, 480))
+    assert (finding.level, "principal point" in finding.found) == (Severity.ERROR, True)
     finding = found("detections", [Detection("a", "cup", 1.0, (900, 900, 950, 950))])
     assert finding.level is Severity.ERROR
     assert "outside" in finding.found or "inside the image" in finding.found
