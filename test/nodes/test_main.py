@@ -49,7 +49,8 @@ def test_it_ends_cleanly_while_goals_wait_and_answers_each(graph: Graph, node: N
     running = node("resolver", frame_timeout=50.0)
     running.until(graph.client.server_is_ready, "the action is offered")
     goals = [graph.send_goal(SENTENCE) for _ in range(3)]
-    graph.until(lambda: all(goal.stages for goal in goals), "they wait")
+    graph.until(lambda: all(goal.stages or goal.result or not goal.accepted for goal in goals), "they wait")
+    assert all(goal.accepted and not goal.result for goal in goals), [vars(goal) for goal in goals]
     assert_ends_cleanly(running, number)
     for goal in goals:
         graph.ended(goal)
