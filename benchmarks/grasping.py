@@ -9,7 +9,7 @@ of --draw whether a grasp is sensible.
 
     python -m benchmarks.grasping                       frames from SPATIAL_VLM_REAL_RGBD
     python -m benchmarks.grasping --folder DIR          another folder of frames; widths are compared with truth.json
-    python -m benchmarks.grasping --draw DIR            one image for each target, and contact sheets
+    python -m benchmarks.grasping --draw DIR            contact sheets with a tile for each target and hand
     python -m benchmarks.grasping --frames 1            the first frame only
 """
 

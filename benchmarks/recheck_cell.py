@@ -13,12 +13,15 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import GoalError, PlanningFailedError, SceneChangedError, SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, description_file
 from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_held
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE
-from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING
+from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING, ObservedAnswer, Offer, Words
+from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion, planned_motion
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import carrier_at, place_goal
@@ -37,7 +40,7 @@ from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.types import Detection, Pose, Resolution
+from spatial_vlm_ros.types import Detection, Pose, Resolution, Status
 
 ROBOT_PADDING = 0.02  # metres: the resolver's default
 PLANNER_PADDING = 0.002  # metres: arm_planner's default
@@ -65,6 +68,13 @@ class Planned:
     scene: PlanningScene
     goal: PickGoal
     plan: MotionPlan
+
+    def motion(self, config: PlanningConfig) -> PlannedMotion:
+        """Its motion, as the gate shows it; the words of the answer are left out."""
+        answer = Resolution("", Status.NOT_FOUND, "")  # only its text is shown
+        offer = Offer(Words(""), ObservedAnswer(answer, self.seen), self.scene, self.goal, self.plan)
+        arm = kinematics_of(str(description_file()), BASE_LINK, config.motion.tip_link, ARM_JOINTS)
+        return planned_motion(offer, config, arm)
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,11 @@ import numpy as np
 from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, write
 from benchmarks.recheck_cell import Floats, Planned, execute, matrix, planned, solid_matrix
 from spatial_vlm_ros.errors import DepthError, SpatialVlmError
-from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, description_file, link_hulls
+from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, link_hulls
 from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
 from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
-from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, Words
-from spatial_vlm_ros.manipulation.planned_motion import planned_motion
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
@@ -49,7 +46,7 @@ from spatial_vlm_ros.sim.arm.worlds import layout
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import make
-from spatial_vlm_ros.types import Detection, Resolution, Status, Transform
+from spatial_vlm_ros.types import Detection, Transform
 from spatial_vlm_ros.types.proportions import wilson
 
 LATE = 0.03  # seconds by which joint states are older than the image
@@ -140,10 +137,7 @@ def known(detection: Detection) -> bool:
 
 def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Floats, VoxelBlocks]:
     """Make a new watch, tip_T_target, and the swept space."""
-    answer = Resolution("", Status.NOT_FOUND, "")  # only its text is shown
-    offer = Offer(Words(""), ObservedAnswer(answer, made.seen), made.scene, made.goal, made.plan)
-    arm = kinematics_of(str(description_file()), BASE_LINK, config.motion.tip_link, ARM_JOINTS)
-    motion = planned_motion(offer, config, arm)
+    motion = made.motion(config)
     swept = swept_space(motion, made.scene.target.solid.size, MARGIN)
     put = [box.solid for box in motion.boxes if box.role == "place"]
     grasp = matrix(made.goal.grasps[made.plan.grasp].grasp)

@@ -94,11 +94,7 @@ def drawing() -> np.ndarray:
     """Draw the motion over the camera image, as in the approval question; RGB."""
     from benchmarks.recheck_cell import planned
     from benchmarks.unnamed import beside, named
-    from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
     from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
-    from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, description_file
-    from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, Words
-    from spatial_vlm_ros.manipulation.planned_motion import planned_motion
     from spatial_vlm_ros.manipulation.planning.surroundings import SceneImage
     from spatial_vlm_ros.output.plan_images import draw_on_scene
     from spatial_vlm_ros.parameters import PlanningConfig
@@ -108,7 +104,6 @@ def drawing() -> np.ndarray:
     from spatial_vlm_ros.sim.cameras import VGA
     from spatial_vlm_ros.sim.kinds import make
     from spatial_vlm_ros.sim.model import scaled
-    from spatial_vlm_ros.types import Resolution, Status
 
     config, planner, world = PlanningConfig(), BuiltinPlanner(), layout(str(SEED))
     cell = ArmCell(world)
@@ -125,11 +120,8 @@ def drawing() -> np.ndarray:
     k = frame.camera.K
     intrinsics = (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
     image = SceneImage("", made.seen.stamp_ns, frame.camera.width, frame.camera.height, intrinsics, jpeg)
-    seen = dataclasses.replace(made.seen, image=image)
-    answer = Resolution(world.instruction, Status.NOT_FOUND, "")  # only its text is shown
-    arm = kinematics_of(str(description_file()), BASE_LINK, config.motion.tip_link, ARM_JOINTS)
-    offer = Offer(Words(""), ObservedAnswer(answer, seen), made.scene, made.goal, made.plan)
-    return draw_on_scene(planned_motion(offer, config, arm), image.data)
+    made = dataclasses.replace(made, seen=dataclasses.replace(made.seen, image=image))
+    return draw_on_scene(made.motion(config), image.data)
 
 
 def main() -> int:
