@@ -42,3 +42,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 def copied(folders: Folders, tmp_path: Path) -> Callable[[str], Path]:
     """Copies a folder of `folders`, to be spoilt."""
     return lambda name: Path(shutil.copytree(folders[name], tmp_path / "model"))
+
+
+@pytest.fixture(scope="session")
+def detector(folders: Folders) -> Path:
+    return folders["grounding-dino"]

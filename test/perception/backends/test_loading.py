@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 from file_server import FileServer
 from onnx import TensorProto, helper
-from tiny_folders import Folders, edit
+from tiny_folders import edit
 from tiny_models import bert_tokenizer
 from transformers import BertConfig, BertModel
 
@@ -36,11 +36,6 @@ from spatial_vlm_ros.perception.backends.onnx_session import check_graph
 
 CPU = torch.device("cpu")
 SHA = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture(scope="module")
-def original(folders: Folders) -> Path:
-    return folders["grounding-dino"]
 
 
 @pytest.fixture
@@ -68,18 +63,18 @@ class WritesWhenUnpickled:
         return Path.touch, (self.path,)
 
 
-def test_a_folder_loads_ready_for_inference_and_several_files_of_weights_as_one(original: Path, tmp_path: Path) -> None:
-    model = pretrained("GroundingDinoForObjectDetection", str(original), model="test", device=CPU, dtype=torch.bfloat16)
+def test_a_folder_loads_ready_for_inference_and_several_files_of_weights_as_one(detector: Path, tmp_path: Path) -> None:
+    model = pretrained("GroundingDinoForObjectDetection", str(detector), model="test", device=CPU, dtype=torch.bfloat16)
     assert not model.training
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
-    saved = safetensors.torch.load_file(original / "model.safetensors")
+    saved = safetensors.torch.load_file(detector / "model.safetensors")
     torch.testing.assert_close(model.state_dict()["model.level_embed"], saved["model.level_embed"].bfloat16())
     # an auto class takes the architecture from the config
-    assert type(load(original, "AutoModelForZeroShotObjectDetection")).__name__ == "GroundingDinoForObjectDetection"
-    loaded = processor(str(original), model="test")
+    assert type(load(detector, "AutoModelForZeroShotObjectDetection")).__name__ == "GroundingDinoForObjectDetection"
+    loaded = processor(str(detector), model="test")
     assert loaded.tokenizer("cat.")["input_ids"] == [101, 1040, 1012, 102]
     assert loaded.image_processor.size["longest_edge"] == 96
-    model = load(original)
+    model = load(detector)
     model.save_pretrained(tmp_path, max_shard_size="200KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     for name, value in load(tmp_path).state_dict().items():
@@ -208,10 +203,10 @@ except SpatialVlmError as error:
 
 @pytest.mark.parametrize("lost", ["", "model.safetensors"])
 def test_an_id_is_found_in_the_hubs_cache_if_it_is_whole_and_the_hub_is_not_asked(
-    original: Path, tmp_path: Path, lost: str
+    detector: Path, tmp_path: Path, lost: str
 ) -> None:
     model = tmp_path / "models--owner--detector"
-    snapshot = Path(shutil.copytree(original, model / "snapshots" / SHA, ignore=lambda *_: {lost}))
+    snapshot = Path(shutil.copytree(detector, model / "snapshots" / SHA, ignore=lambda *_: {lost}))
     (model / "refs").mkdir()
     (model / "refs" / "main").write_text(SHA)
     with FileServer() as hub:

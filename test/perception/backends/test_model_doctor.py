@@ -34,11 +34,6 @@ HERE = Path(__file__).parent
 LISTED = "owlvit-base-patch32-int8"
 
 
-@pytest.fixture(scope="module")
-def detector(folders: Folders) -> Path:
-    return folders["grounding-dino"]
-
-
 def the_error(name: str, **options: str) -> Finding:
     """The last finding, the only error, which has a repair."""
     *before, last = examine_grounder(name, options)

@@ -23,7 +23,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 import onnx
 import torch
-from tiny_folders import SIZE, Folders, answered_without, edit, patches
+from tiny_folders import SIZE, Folders, answered_without, edit, opened, patches
 from tiny_folders import refusal as refused
 from tiny_models import BLUE, HEIGHT, KINDS, LEFT, RED, RIGHT, WIDTH, bert_tokenizer, dino, image, saved_dino
 from transformers import GroundingDinoImageProcessorPil
@@ -35,8 +35,7 @@ from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends import dino_inputs, grounding_dino
 from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino, class_of, load
 from spatial_vlm_ros.perception.backends.loading import pretrained
-from spatial_vlm_ros.perception.backends.onnx_detector import INPUTS, OUTPUTS, OnnxDetector, OnnxDino
-from spatial_vlm_ros.perception.backends.onnx_detector import load as load_graph
+from spatial_vlm_ros.perception.backends.onnx_detector import INPUTS, OUTPUTS, OnnxDino
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, asked_as, merged
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.model_export.export import TOLERANCE, DinoExport, export_model, masks_of_text
@@ -296,12 +295,6 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def copy(exported: tuple[Path, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported[1], tmp_path / "model"))
-
-
-def opened(folder: Path, **options: str) -> OnnxDetector:
-    detector = load_graph(model=str(folder), **{"device": "cpu", "threads": "1", **options})
-    assert isinstance(detector, OnnxDetector)
-    return detector
 
 
 def by_torch(folder: Path, **options: str) -> grounding_dino.GroundingDino:

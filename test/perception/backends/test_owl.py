@@ -23,7 +23,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 import torch
 import transformers
-from tiny_folders import SIZE, Folders, answered_without, edit, patches
+from tiny_folders import SIZE, Folders, answered_without, edit, opened, patches
 from tiny_folders import refusal as refused
 from tiny_models import PHRASES, by_transformers, owl, published, tokenizer
 from transformers import Owlv2ImageProcessorPil, OwlViTImageProcessorPil
@@ -150,12 +150,6 @@ CAT, CAN, DOG = (NounPhrase(phrase) for phrase in PHRASES)
 def copy(copied: Callable[[str], Path]) -> Path:
     """OWL-ViT as published, to be spoilt."""
     return copied("owlvit graph")
-
-
-def opened(folder: Path, **options: str) -> OnnxDetector:
-    detector = load_graph(model=str(folder), **{"device": "cpu", "threads": "1", **options})
-    assert isinstance(detector, OnnxDetector)
-    return detector
 
 
 def owl_of(detector: OnnxDetector) -> Any:

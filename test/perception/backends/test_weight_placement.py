@@ -46,11 +46,6 @@ def compiles(test: Callable[..., None]) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="module")
-def detector(folders: Folders) -> Path:
-    return folders["grounding-dino"]
-
-
-@pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights: the same replies are what is compared, whatever they say."""
     return tiny_vlms.qwen_folder(tmp_path_factory.mktemp("qwen"), "qwen2_5_vl", LESSONS, steps=0)

@@ -62,6 +62,15 @@ def edit(path: Path, **fields: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
+def opened(folder: Path, **options: str) -> Any:
+    """A detector of graphs, on one thread of the CPU."""
+    from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, load
+
+    detector = load(model=str(folder), **{"device": "cpu", "threads": "1", **options})
+    assert isinstance(detector, OnnxDetector)
+    return detector
+
+
 def refusal(backend: str, folder: Path, **options: str) -> str:
     """The one line of the error with which a backend refuses a folder; it says what to do."""
     with pytest.raises(ModelError) as raised:
