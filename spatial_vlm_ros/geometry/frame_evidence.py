@@ -8,6 +8,7 @@ none alone decides what an object is. The limits keep every frame of the data se
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Check, Depth, Floats, FrameEvidence, Plane, Rgb, RgbdFrame, SceneObject, UpSource
 from spatial_vlm_ros.types import Verdict as V
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[Any]  # OpenCV does not state the types of its results
 
 _VALUES = 40_000  # pixels whose depth values are compared
 _EVERY = 3  # step between the pixels of an object that are compared with its support
@@ -43,8 +44,7 @@ _FACTOR_OF_ONE = 1.3
 _SEEN = 0.7  # visible share of an object whose size counts
 
 _TILT = 8.0  # degrees between a visible plane and TF's "up"; a board may lean by less
-_NO_TABLE = 60.0  # degrees from which the plane may be a wall
-_FACES_DOWN = 105.0
+_NO_TABLE, _FACES_DOWN = 60.0, 105.0  # degrees between which the plane may be a wall
 _FAR_OFF = 20.0  # metres: no camera of an arm or a mobile robot is this far above its base or map
 _LOW, _DEEP, _HIGH = -0.015, -0.3, 0.01  # metres from the support: hollows in it, and what stands on it
 
@@ -167,7 +167,7 @@ def _depth_edges(depth: Image) -> Image:
     return np.asarray(edges, np.float32)
 
 
-def _colour_edges(rgb: Rgb) -> Image:
+def _colour_edges(rgb: Image) -> Image:
     """(h, w) float32: strength of edges in colour against those around them."""
     lab = cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.float32), (0, 0), 0.8)
     along, down = cv2.Sobel(lab, cv2.CV_32F, 1, 0), cv2.Sobel(lab, cv2.CV_32F, 0, 1)
@@ -184,7 +184,7 @@ def _standing(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane |
     if support is None or not objects:
         return _unmeasured(name, "no object, or no surface under it")
     xs, ys = normalised_axes(frame.camera)
-    hollow = counted = 0
+    hollow, counted = 0, 0
     for obj in objects:
         x0, y0, x1, y1 = (max(0, round(side)) for side in obj.detection.box_xyxy)
         rows, columns = slice(y0, y1, _EVERY), slice(x0, x1, _EVERY)
@@ -193,7 +193,7 @@ def _standing(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane |
         heights += support.offset
         low, high = np.count_nonzero((heights < _LOW) & (heights > _DEEP)), np.count_nonzero(heights > _HIGH)
         if low + high:
-            counted, hollow = counted + 1, hollow + (low > high)
+            counted, hollow = counted + 1, hollow + int(low > high)
     if not counted:
         return _unmeasured(name, "no depth on the objects")
     share = 1.0 - hollow / counted
