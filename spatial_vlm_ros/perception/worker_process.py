@@ -15,12 +15,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import spatial_vlm_ros
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.worker_wire import Body, Channel, FromWorker, Parts, WorkerCall
+from spatial_vlm_ros.perception.worker_wire import Body, Channel, FromWorker, WorkerCall
 
 GRACE_S = 2.0  # between asking a process to end and killing it
 _TAIL_LINES, _TAIL_BYTES, _TAIL_WIDTH = 20, 8192, 200
@@ -85,7 +86,7 @@ class WorkerProcess:
         except ChildProcessError:  # the owner's program ignores SIGCHLD: reaped already
             return False
 
-    def post(self, header: WorkerCall, body: Parts = ()) -> None:
+    def post(self, header: WorkerCall, body: Sequence[memoryview] = ()) -> None:
         """Begin to send a frame; `step` sends the rest."""
         self._channel.post(header, body)
         self._all_sent = False
