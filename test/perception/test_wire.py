@@ -178,15 +178,12 @@ def test_what_cannot_be_sent_or_read_is_refused(
         call(*arguments)
 
 
-def installed(folder: Path, entry_points: str) -> None:
-    info = folder / "someones_models-1.0.dist-info"
+def test_a_plug_in_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "someones_models-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-models\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[spatial_vlm_ros.grounders]\n{entry_points}\n")
-
-
-def test_a_plug_in_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(tmp_path, "obedient = worker_models:Obedient\nbroken = no_such_module:load")
+    named = "obedient = worker_models:Obedient\nbroken = no_such_module:load"
+    (info / "entry_points.txt").write_text(f"[spatial_vlm_ros.grounders]\n{named}\n")
     monkeypatch.syspath_prepend(tmp_path)
     grounder = load_grounder("obedient", {"greeting": "hello"})
     assert isinstance(grounder, worker_models.Obedient)

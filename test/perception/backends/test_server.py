@@ -215,6 +215,7 @@ def test_addresses_know_this_machine_and_neither_files_without_certificates_nor_
     assert Address.parse("http://127.9.9.9/v1/").on_this_machine
     assert not Address.parse("http://localhost.example/v1").on_this_machine
     assert str(Address.parse("https://[2001:db8::1]/api/v1/")) == "https://[2001:db8::1]:443/api/v1"
+    assert Address.parse("http://127.0.0.1/v1").redirected("/v1/models", "//[") is None  # no URL
 
 
 def test_words_names_and_images_that_cannot_be_asked_are_refused(rgb: Rgb, away: str) -> None:
