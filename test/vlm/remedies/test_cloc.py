@@ -23,7 +23,8 @@ from transformers import (
     Siglip2VisionConfig,
 )
 
-from spatial_vlm_lab.adaptation import models, regions
+from spatial_vlm_lab.adaptation import models
+from spatial_vlm_lab.adaptation import regions as cloc
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import parts_of
@@ -200,7 +201,7 @@ def test_other_classes_are_refused_with_the_reason(kind: str) -> None:
         multilayer_config(model.config, LAYERS)
 
 
-SIZES = regions.ClocSizes(width=16, text=12)
+SIZES = cloc.ClocSizes(width=16, text=12)
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -236,30 +237,30 @@ def by_loops(regions: np.ndarray, texts: np.ndarray, tau: float, conflict: float
 @pytest.mark.parametrize("conflict", [0.9, 2.0])
 def test_the_contrastive_loss_is_the_published_sum(conflict: float) -> None:
     regions, texts = drawn(7, 5), captions()
-    found = regions.region_text_loss(regions, texts, 0.2, conflict)
+    found = cloc.region_text_loss(regions, texts, 0.2, conflict)
     assert found.item() == pytest.approx(by_loops(regions.numpy(), texts.numpy(), 0.2, conflict), rel=1e-9)
 
 
 def test_captions_that_say_the_same_are_no_negatives_and_gradients_agree_with_finite_differences() -> None:
     regions, texts = drawn(7, 5), captions()
     assert (
-        regions.region_text_loss(regions, texts, 0.2).item()
-        < regions.region_text_loss(regions, texts, 0.2, 2.0).item() - 0.01
+        cloc.region_text_loss(regions, texts, 0.2).item()
+        < cloc.region_text_loss(regions, texts, 0.2, 2.0).item() - 0.01
     )
     alike = texts[[0, 6, 0]]
-    assert regions.region_text_loss(regions[:3], alike, 0.2).item() == 0.0
+    assert cloc.region_text_loss(regions[:3], alike, 0.2).item() == 0.0
     regions, texts = drawn(7, 5).requires_grad_(True), captions().requires_grad_(True)
     tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(regions.region_text_loss, (regions, texts, tau))
+    assert torch.autograd.gradcheck(cloc.region_text_loss, (regions, texts, tau))
     predicted, wanted = drawn(6, 4).requires_grad_(True), drawn(6, 4, seed=1)
-    assert torch.autograd.gradcheck(lambda given: regions.grounding_loss(given, wanted), (predicted,))
+    assert torch.autograd.gradcheck(lambda given: cloc.grounding_loss(given, wanted), (predicted,))
 
 
 def test_corners_are_sines_and_cosines_the_grounding_loss_a_mean_of_squares_and_the_weight_a_share() -> None:
     predicted, boxes = drawn(3, 2, 4), drawn(3, 2, 4, seed=1)
     wanted = sum(float(((predicted[i, m] - boxes[i, m]) ** 2).sum()) for i in range(3) for m in range(2)) / (4 * 3 * 2)
-    assert regions.grounding_loss(predicted, boxes).item() == pytest.approx(wanted)
-    encoded = regions.corner_encoding(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 16)
+    assert cloc.grounding_loss(predicted, boxes).item() == pytest.approx(wanted)
+    encoded = cloc.corner_encoding(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 16)
     assert encoded.shape == (1, 2, 16)
     for corner, (x, y) in enumerate([(0.25, 0.5), (0.75, 1.0)]):
         turns = [
@@ -267,12 +268,12 @@ def test_corners_are_sines_and_cosines_the_grounding_loss_a_mean_of_squares_and_
             for k in range(4)
         ]  # fmt: skip
         assert encoded[0, corner].tolist() == pytest.approx(turns, abs=1e-5)
-    assert [regions.cloc_weight(0, 8), regions.cloc_weight(6, 8), regions.cloc_weight(8, 8)] == [0.0, 0.75, 1.0]
+    assert [cloc.cloc_weight(0, 8), cloc.cloc_weight(6, 8), cloc.cloc_weight(8, 8)] == [0.0, 0.75, 1.0]
 
 
 def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
     torch.manual_seed(0)
-    prompter, tokens, boxes = regions.Prompter(SIZES).double(), drawn(2, 9, 16), boxes_of(6).double().reshape(2, 3, 4)
+    prompter, tokens, boxes = cloc.Prompter(SIZES).double(), drawn(2, 9, 16), boxes_of(6).double().reshape(2, 3, 4)
     found = prompter.of_boxes(tokens, boxes)
     assert found.shape == (2, 3, 12)
     layer = prompter.layer
@@ -283,7 +284,7 @@ def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
         return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt() * norm.weight
 
     for row, number in ((0, 0), (0, 2), (1, 1)):
-        x = torch.cat([regions.corner_encoding(boxes[row, number], 16), tokens[row]])
+        x = torch.cat([cloc.corner_encoding(boxes[row, number], 16), tokens[row]])
         y = normalised(x, layer.norm1)
         weights = ((y @ q.T + bq) @ (y @ k.T + bk).T / 4).softmax(-1)
         out = layer.self_attn.out_proj
@@ -296,7 +297,7 @@ def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
 
 def test_regions_of_an_image_do_not_see_each_other() -> None:
     torch.manual_seed(0)
-    prompter, tokens = regions.Prompter(SIZES).double(), drawn(1, 9, 16)
+    prompter, tokens = cloc.Prompter(SIZES).double(), drawn(1, 9, 16)
     boxes, texts = boxes_of(3).double()[None], drawn(1, 3, 12)
     for ask, prompts in ((prompter.of_boxes, boxes), (prompter.of_texts, texts)):
         together, alone = ask(tokens, prompts), [ask(tokens, prompts[:, m : m + 1]) for m in range(3)]
@@ -309,7 +310,7 @@ class Images:
 
     def __init__(self, objects: int, width: int) -> None:
         self.rng = torch.Generator().manual_seed(0)
-        self.objects, self.sizes = objects, regions.ClocSizes(width, text=16)
+        self.objects, self.sizes = objects, cloc.ClocSizes(width, text=16)
         self.captions = torch.nn.functional.normalize(torch.randn(8, 16, generator=self.rng), dim=-1)
         self.seen, self.places = (torch.randn(count, width, generator=self.rng) for count in (8, 16))
 
@@ -342,11 +343,11 @@ def learnt(modules: list[torch.nn.Module], steps: int, loss_of: Callable[[], tor
 def test_the_prompter_learns_which_caption_a_box_has() -> None:
     torch.manual_seed(0)
     images = Images(objects=4, width=32)
-    prompter = regions.Prompter(images.sizes)
+    prompter = cloc.Prompter(images.sizes)
 
     def loss_of() -> torch.Tensor:
         tokens, boxes, texts = images.batch()
-        return regions.region_text_loss(prompter.of_boxes(tokens, boxes).flatten(0, 1), texts.flatten(0, 1), 0.1)
+        return cloc.region_text_loss(prompter.of_boxes(tokens, boxes).flatten(0, 1), texts.flatten(0, 1), 0.1)
 
     without_looking = math.log(64 - 7)  # 64 regions; the same caption is eight times there on average
     assert learnt([prompter], 150, loss_of) < 0.5 * without_looking
@@ -356,11 +357,11 @@ def test_the_prompter_learns_which_caption_a_box_has() -> None:
 def test_prompter_and_head_learn_where_the_object_of_a_caption_is() -> None:
     torch.manual_seed(0)
     images = Images(objects=2, width=64)
-    prompter, head = regions.Prompter(images.sizes), regions.BoxHead(images.sizes)
+    prompter, head = cloc.Prompter(images.sizes), cloc.BoxHead(images.sizes)
 
     def loss_of() -> torch.Tensor:
         tokens, boxes, texts = images.batch()
-        return regions.grounding_loss(head(prompter.of_texts(tokens, texts)), boxes)
+        return cloc.grounding_loss(head(prompter.of_texts(tokens, texts)), boxes)
 
     without_looking = float(np.var([0, 0.25, 0.5, 0.75]))  # the mean box, always
     assert learnt([prompter, head], 250, loss_of) < 0.5 * without_looking
@@ -369,7 +370,7 @@ def test_prompter_and_head_learn_where_the_object_of_a_caption_is() -> None:
 @pytest.mark.parametrize(("call", "given", "error", "words"), TABLES["other shapes and numbers"])
 def test_other_shapes_and_numbers_are_refused(call: str, given: list[Any], error: str, words: str) -> None:
     """A list stands for numbers of that shape."""
-    asked = getattr(regions.Prompter(SIZES) if call.startswith("of_") else regions, call)
+    asked = getattr(cloc.Prompter(SIZES) if call.startswith("of_") else cloc, call)
     told = [torch.zeros(one) if isinstance(one, list) else float(one) if one == "nan" else one for one in given]
     with pytest.raises(getattr(errors, error), match=words):
         asked(*told)
