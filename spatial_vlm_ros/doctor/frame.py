@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, first, found_in, has_errors, ok, warn
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
@@ -133,7 +134,7 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
         yield warn("up", told, repair) if tilt > _TILTED else ok("up", told)
 
 
-def _degrees(inverse: np.ufunc, value: float) -> float:
+def _degrees(inverse: np.ufunc, value: npt.ArrayLike) -> float:
     """An angle by its sine or cosine, degrees."""
     return float(np.degrees(inverse(np.clip(value, -1, 1))))
 

@@ -201,7 +201,7 @@ def _bound_decompression() -> None:
     zstd = getattr(reader, "zstd", None)
     if zstd is not None and not isinstance(zstd, BoundedZstd):
         vars(reader)["zstd"] = BoundedZstd(zstd)
-    storage_mcap.DECOMPRESSORS.update({name: _bounded_chunk(name) for name in ("lz4", "zstd")})  # type: ignore[misc]
+    storage_mcap.DECOMPRESSORS.update({name: _bounded_chunk(name) for name in ("lz4", "zstd")})
     ros1 = importlib.import_module("rosbags.rosbag1.reader")
     lz4 = importlib.import_module("lz4.frame").LZ4FrameDecompressor
     vars(ros1)["decompressors"].update({"bz2": _bounded_ros1(bz2.BZ2Decompressor), "lz4": _bounded_ros1(lz4)})
