@@ -2,7 +2,7 @@
 """Checks a frame against itself: does its depth look measured, fit its colours, and fit its camera, "up" and objects?
 
 Each check says that it holds, that it contradicts, or that the frame shows too little. No check needs the truth, and
-none alone decides what an object is. The limits keep every frame of the data sets of docs/figures.md.
+none alone decides what an object is.
 """
 
 from __future__ import annotations
@@ -194,12 +194,11 @@ def _standing(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane |
         low, high = np.count_nonzero((heights < _LOW) & (heights > _DEEP)), np.count_nonzero(heights > _HIGH)
         if low + high:
             counted, hollow = counted + 1, hollow + int(low > high)
-    if not counted:
-        return _unmeasured(name, "no depth on the objects")
+    if counted < 2 and hollow == counted:
+        return _unmeasured(name, "too little depth on the objects")
     share = 1.0 - hollow / counted
     found = f"{counted - hollow} of {counted} objects rise from what they stand on"
-    fix = "convert disparity or inverse depth to metres"
-    return _check(name, share >= 0.5 or counted < 2, share, (0.5, 1.0), "", found, fix)
+    return _check(name, share >= 0.5, share, (0.5, 1.0), "", found, "convert disparity or inverse depth to metres")
 
 
 def _sizes(objects: Sequence[SceneObject]) -> Check:
@@ -225,12 +224,13 @@ def _camera(frame: RgbdFrame, sizes: Check) -> Check:
     """Is K of this image's resolution? Then its principal point lies near the middle, unless the image is cropped."""
     camera = frame.camera
     across, down = 2 * camera.K[0, 2] / camera.width, 2 * camera.K[1, 2] / camera.height
-    scaled = abs(across - down) < 0.08 and abs(np.log(max(across, 1e-3))) > 0.25
-    small = 0.0 if sizes.measured is None else -float(np.log(sizes.measured))
-    odd = sizes.measured is None or abs(small - np.log(across)) < abs(small)  # a larger K makes objects smaller
+    larger = float(np.log(max(across, 1e-3)))  # than K of this resolution
+    small = 0.0 if sizes.measured is None else -float(np.log(sizes.measured))  # a larger K makes objects smaller
+    odd = sizes.measured is None or abs(small - larger) < abs(small)
+    scaled = odd and abs(larger) > 0.25 and abs(across - down) < 0.08
     found = f"the principal point is at {across / 2:.0%} of the width and {down / 2:.0%} of the height"
     fix = "use camera info of this image's resolution, or scale K with the image"
-    return _check("camera info", not (scaled and odd), across / 2, (0.39, 0.64), "", found, fix)
+    return _check("camera info", not scaled, across / 2, (0.39, 0.64), "", found, fix)
 
 
 def _distance(frame: RgbdFrame) -> Check:

@@ -22,7 +22,7 @@ class Check:
     Args:
         name: what was compared.
         verdict: not_measured if the frame does not show enough.
-        measured: in `unit`; None if not measured.
+        measured: in `unit`; None if not measured, or no number.
         expected: least and most that agree, in `unit`.
         unit: of both; "" for a factor.
         found: what was measured, in words, or why nothing was.
