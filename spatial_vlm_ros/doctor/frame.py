@@ -99,6 +99,7 @@ def _evidence(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
         yield first(
             (check.verdict is Verdict.CONTRADICTS, fail(check.name, check.found, check.fix)),
             (leans, warn(check.name, check.found, "check the camera's mounting transform (hand-eye calibration)")),
+            (check.fix, warn(check.name, check.found, check.fix)),
             otherwise=ok(check.name, check.found),
         )
 

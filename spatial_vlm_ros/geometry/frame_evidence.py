@@ -78,8 +78,8 @@ def _check(
     return Check(name, V.HOLDS if good else V.CONTRADICTS, measured, expected, unit, found, "" if good else fix)
 
 
-def _unmeasured(name: str, why: str) -> Check:
-    return Check(name, V.UNMEASURED, found=f"not measured: {why}")
+def _unmeasured(name: str, why: str, fix: str = "") -> Check:
+    return Check(name, V.UNMEASURED, found=f"not measured: {why}", fix=fix)
 
 
 def _steps(depth: Depth) -> Check:
@@ -230,6 +230,8 @@ def _camera(frame: RgbdFrame, sizes: Check) -> Check:
     scaled = odd and abs(larger) > 0.25 and abs(across - down) < 0.08
     found = f"the principal point is at {across / 2:.0%} of the width and {down / 2:.0%} of the height"
     fix = "use camera info of this image's resolution, or scale K with the image"
+    if not scaled and not (0.5 < across < 1.5 and 0.5 < down < 1.5):
+        return _unmeasured("camera info", f"{found}; the image may be cropped", fix)
     return _check("camera info", not scaled, across / 2, (0.39, 0.64), "", found, fix)
 
 
@@ -240,6 +242,8 @@ def _distance(frame: RgbdFrame) -> Check:
     height = float(frame.base_T_camera.translation[2])
     found = f"the camera is {height:.2f} m above {frame.base_T_camera.parent}"
     fix = "give the transform in metres"
+    if np.linalg.norm(frame.base_T_camera.translation[:2]) > _FAR_OFF > abs(height):
+        return _unmeasured("camera position", f"{_FAR_OFF:.0f} m or more from its base: a map, or millimetres", fix)
     return _check("camera position", abs(height) < _FAR_OFF, height, (-_FAR_OFF, _FAR_OFF), "m", found, fix)
 
 
@@ -258,9 +262,9 @@ def _up(
     if seen is None:
         return _unmeasured("up", "no surface is visible")
     tilt = float(np.degrees(np.arccos(np.clip(seen.normal @ up, -1.0, 1.0))))
-    if _NO_TABLE <= tilt < _FACES_DOWN:
-        return _unmeasured("up", "the surface in view may be a wall")
     source = "the camera's transform" if up_from is UpSource.TF else "the IMU"
     found = f"the surface in view is {tilt:.1f}° off level by {source}"
     fix = f"check {source} (hand-eye calibration, mounting), and that it maps camera to base"
+    if _NO_TABLE <= tilt < _FACES_DOWN:
+        return _unmeasured("up", f"{found}; it may be a wall", fix)
     return _check("up", tilt <= _TILT, tilt, (0.0, _TILT), "°", found, fix)

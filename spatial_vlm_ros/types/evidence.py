@@ -26,7 +26,7 @@ class Check:
         expected: least and most that agree, in `unit`.
         unit: of both; "" for a factor.
         found: what was measured, in words, or why nothing was.
-        fix: what to do about a contradiction; "" without one.
+        fix: what to do about a contradiction, or about what may be one; "" without.
     """
 
     name: str

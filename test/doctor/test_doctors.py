@@ -74,6 +74,8 @@ def test_what_is_wrong_with_a_frame_is_named_with_its_repair() -> None:
     assert re.search(r" 5\.[5-9]° off level", finding.found)  # 0.1 rad are 5.7 degrees
     assert "calibration" in finding.repair
     assert "optical frame" in found("frame id", frame_id="camera_link", base_T_camera=None).repair
+    finding = found("camera info", (), camera=PinholeCamera(FRAME.camera.K - np.diag([250.0, 0, 0])[:, ::-1], 640, 480))
+    assert (finding.level, "principal point" in finding.found) == (Severity.WARNING, True)
     finding = found("detections", [Detection("a", "cup", 1.0, (900, 900, 950, 950))])
     assert finding.level is Severity.ERROR
     assert "outside" in finding.found or "inside the image" in finding.found
