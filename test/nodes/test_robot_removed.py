@@ -18,6 +18,7 @@ pytest.importorskip("daqp")
 from arm_hands import Hands, motion
 from lifecycle_msgs.msg import Transition
 from live_graph import Graph
+from planning_scenes import fingers_down
 from std_msgs.msg import String
 
 from spatial_vlm_ros.geometry.camera import normalised_grid
@@ -57,9 +58,8 @@ def outcomes(graph: Graph) -> list[RequestOutcome]:
 
 def bring(client: Hands, x: float, y: float, z: float) -> None:
     """The tip to a place over the table, fingers down."""
-    pose = np.diag([1.0, -1.0, -1.0, 1.0])
-    pose[:3, 3] = x, y, z
-    plan = BuiltinPlanner().plan(MotionRequest(client.joints, [Segment(pose)], seed=1, time_limit=60.0))
+    tip = Segment(fingers_down(x, y, z))
+    plan = BuiltinPlanner().plan(MotionRequest(client.joints, [tip], seed=1, time_limit=60.0))
     there = plan.trajectories[-1].positions[-1]
     done = client.result(client.send(client.arm, motion((0.0, client.joints), (3.0, there))))
     assert done.result.error_code == 0, done.result.error_string

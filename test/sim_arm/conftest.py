@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from planning_scenes import fingers_down
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,13 +40,7 @@ class Operator:
     planner: Any
     watch: Callable[[Any], None] = lambda _: None
 
-    @staticmethod
-    def down(x: float, y: float, z: float, yaw: float = 0.0) -> Floats:
-        """base_T_tip, fingers down; they open along y where yaw is 0."""
-        c, s = np.cos(yaw), np.sin(yaw)
-        pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = [[c, s, 0], [s, -c, 0], [0, 0, -1]], (x, y, z)
-        return pose
+    down = staticmethod(fingers_down)
 
     @property
     def joints(self) -> Floats:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planning_scenes import fingers_down
 
 from spatial_vlm_ros.geometry.lift import robot_shares
 from spatial_vlm_ros.geometry.support import find_support
@@ -53,11 +54,8 @@ def look(cell: Any, planner: Any, robot: RobotModel) -> Callable[..., Look]:
     """The cell with the tip at a place over the table, fingers down, as the camera opposite sees it."""
 
     def seen(x: float, y: float, z: float, opening: float = 0.08, mount: Transform | None = None) -> Look:
-        pose = np.diag([1.0, -1.0, -1.0, 1.0])
-        pose[:3, 3] = x, y, z
-        joints = (
-            planner.plan(MotionRequest(HOME, [Segment(pose)], seed=1, time_limit=60.0)).trajectories[-1].positions[-1]
-        )
+        tip = Segment(fingers_down(x, y, z))
+        joints = planner.plan(MotionRequest(HOME, [tip], seed=1, time_limit=60.0)).trajectories[-1].positions[-1]
         qpos = cell.data.qpos.copy()
         fingers = dict.fromkeys(("panda_finger_joint1", "panda_finger_joint2"), opening / 2)
         for name, value in (dict(zip(ARM_JOINTS, joints, strict=True)) | fingers).items():

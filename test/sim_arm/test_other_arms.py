@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planning_scenes import fingers_down
 
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
@@ -33,13 +34,6 @@ def around(padding: float) -> list[BoxObstacle]:
         box("target", (0.5, 0.1, 0.06), (0.05, 0.06, 0.12), padding),
         box("post", (0.45, -0.15, 0.2), (0.06, 0.06, 0.4), padding),
     ]
-
-
-def down(x: float, y: float, z: float) -> Any:
-    """base_T_tip, fingers down; they open along y."""
-    pose = np.diag([1.0, -1.0, -1.0, 1.0])
-    pose[:3, 3] = x, y, z
-    return pose
 
 
 def witness_of(name: str, boxes: list[BoxObstacle], held: HeldBox | None = None) -> CollisionWitness:
@@ -102,12 +96,12 @@ def test_a_pick_is_free_by_mujocos_measure_500_times_a_second(name: str) -> None
     robot, planner, boxes = ARMS[name].model(), BuiltinPlanner(ARMS[name].model()), around(0.005)
     target = boxes[1]
     x, y, z = target.pose[:3, 3]
-    held = HeldBox("target", np.linalg.inv(down(x, y, z)) @ target.pose, target.size)
+    held = HeldBox("target", np.linalg.inv(fingers_down(x, y, z)) @ target.pose, target.size)
     segments = [
-        Segment(down(x, y, z + 0.15), opening=robot.widest),
-        Segment(down(x, y, z), straight=True, touch={"target"}, opening=robot.widest),
-        Segment(down(x, y, z + 0.2), straight=True, held=held, held_touch={"table"}, opening=0.06),
-        Segment(down(0.4, -0.35, 0.3), held=held, opening=0.06),
+        Segment(fingers_down(x, y, z + 0.15), opening=robot.widest),
+        Segment(fingers_down(x, y, z), straight=True, touch={"target"}, opening=robot.widest),
+        Segment(fingers_down(x, y, z + 0.2), straight=True, held=held, held_touch={"table"}, opening=0.06),
+        Segment(fingers_down(0.4, -0.35, 0.3), held=held, opening=0.06),
     ]
     motion = planner.plan(MotionRequest(robot.home, segments, boxes, seed=4, time_limit=60.0))
     for segment, trajectory in zip(segments, motion.trajectories, strict=True):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from planning_scenes import fingers_down
 
 from spatial_vlm_ros.manipulation.builtin_planner.request import (
     BoxObstacle,
@@ -31,13 +32,7 @@ HOME = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])
 class Bench:
     """Makes requests on a table half a metre before the arm."""
 
-    @staticmethod
-    def down(x: float, y: float, z: float, yaw: float = 0.0) -> Floats:
-        """base_T_tip, fingers down; they open along y where yaw is 0."""
-        c, s = np.cos(yaw), np.sin(yaw)
-        pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = [[c, s, 0], [s, -c, 0], [0, 0, -1]], (x, y, z)
-        return pose
+    down = staticmethod(fingers_down)
 
     @staticmethod
     def box(id_: str, centre: Sequence[float], size: Sequence[float], padding: float = 0.01) -> BoxObstacle:

@@ -35,6 +35,12 @@ SEEN = Surroundings(
 WIDE = GripperConfig(opening_max=0.12)  # of the Franka Hand's form, for objects as wide as chicks
 
 
+def fingers_down(x: float, y: float, z: float, yaw: float = 0.0) -> Array:
+    """base_T_tip; the fingers open along y where yaw is 0."""
+    c, s = math.cos(yaw), math.sin(yaw)
+    return np.array([[c, s, 0, x], [s, -c, 0, y], [0, 0, -1, z], [0, 0, 0, 1]])
+
+
 def box(
     id_: str, x: float, y: float, size: tuple[float, float, float], yaw: float = 0.0, bottom: float = 0.0
 ) -> PlanningObject:
