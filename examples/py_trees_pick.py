@@ -94,6 +94,7 @@ class CallAction(py_trees.behaviour.Behaviour):
     ) -> None:
         super().__init__(name)
         self._type, self._action, self._goal, self._patience = action_type, action_name, goal, patience
+        self._node: Any = None
         self._client: ActionClient | None = None
         self._call: Call | None = None
         self._board = self.attach_blackboard_client(name=name, namespace=name)
@@ -102,7 +103,8 @@ class CallAction(py_trees.behaviour.Behaviour):
 
     def setup(self, **given: Any) -> None:
         """Make the client, once, before the node spins: tree.setup(node=node)."""
-        self._client = ActionClient(given["node"], self._type, self._action)
+        self._node = given["node"]
+        self._client = ActionClient(self._node, self._type, self._action)
 
     def initialise(self) -> None:
         """A new call; what an earlier one left on the blackboard goes."""
@@ -114,10 +116,10 @@ class CallAction(py_trees.behaviour.Behaviour):
         call, client = self._call, self._client
         if call is None or client is None:
             raise RuntimeError("set the tree up with a node first: tree.setup(node=node)")
-        if not call.sent and client.server_is_ready():
-            call.sent = True
-            sent = client.send_goal_async(self._goal(), feedback_callback=call.hear)
-            sent.add_done_callback(call.accepted)
+        executor = self._node.executor
+        if not call.sent and executor is not None and client.server_is_ready():
+            call.sent = True  # by the executor: rclpy loses a reply that comes while another thread is still sending
+            executor.create_task(self._send, call, client, self._goal())
         if call.response is not None:
             return self._judge(call.response)
         if call.rejected:
@@ -137,6 +139,11 @@ class CallAction(py_trees.behaviour.Behaviour):
         """Whether a goal is on its way that has not ended."""
         call = self._call
         return call is not None and call.sent and not call.rejected and call.response is None
+
+    @staticmethod
+    def _send(call: Call, client: ActionClient, goal: Any) -> None:
+        sent = client.send_goal_async(goal, feedback_callback=call.hear)
+        sent.add_done_callback(call.accepted)
 
     def _judge(self, response: Any) -> Status:
         result = response.result

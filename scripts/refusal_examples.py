@@ -101,6 +101,11 @@ def depth_invalid() -> Resolution:
     return Resolver().resolve(dataclasses.replace(FRAME, depth=depth), "the cup", DETECTIONS)
 
 
+def frame_inconsistent() -> Resolution:
+    """Depth of a camera beside the colour camera."""
+    return Resolver().resolve(dataclasses.replace(FRAME, depth=np.roll(FRAME.depth, 45, axis=1)), "the cup", DETECTIONS)
+
+
 def _assembler() -> Any:
     from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 

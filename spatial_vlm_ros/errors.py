@@ -15,6 +15,7 @@ with. Inner code raises; `Resolver.resolve`, the command line and the nodes tran
     ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span of characters
     ├── DepthError                       DEPTH_INVALID
     ├── FrameUndefinedError              FRAME_UNDEFINED
+    ├── FrameInconsistentError           FRAME_INCONSISTENT, with the check and what it measured
     ├── StreamError
     │   ├── StaleInputError              STALE_INPUT
     │   │   └── ClockError               STALE_INPUT: stamps that run ahead of now, or lie far behind
@@ -251,6 +252,16 @@ class FrameUndefinedError(SpatialVlmError):
     def __init__(self, frame: str, reason: str, repair: str) -> None:
         self.frame, self.reason, self.repair = frame, reason, repair
         super().__init__(_sentences(f"frame of reference {frame!r}: {reason}", repair))
+
+
+class FrameInconsistentError(SpatialVlmError):
+    """A frame contradicts itself: nothing measured in it can be trusted. `check` names what was compared."""
+
+    status_name = "FRAME_INCONSISTENT"
+
+    def __init__(self, check: str, found: str, repair: str) -> None:
+        self.check, self.found, self.repair = check, found, repair
+        super().__init__(_sentences(f"the frame contradicts itself ({check}): {found}", repair))
 
 
 class TransformUnavailableError(SpatialVlmError):

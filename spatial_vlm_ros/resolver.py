@@ -34,6 +34,7 @@ from spatial_vlm_ros.perception.grounding_checks import (
     checked_grounding,
     grounding_of_objects,
     match_of,
+    with_unexplained,
     without_supports,
 )
 from spatial_vlm_ros.perception.labels import label_match
@@ -41,8 +42,8 @@ from spatial_vlm_ros.perception.reader import SentenceReader
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.relation_asking import RelationAsking
 from spatial_vlm_ros.perception.stopwatch import Stopwatch
-from spatial_vlm_ros.spatial.answer import question_of, resolution_of
-from spatial_vlm_ros.spatial.decision import ResolvedChoice, with_avoided
+from spatial_vlm_ros.spatial.answer import question_of, resolution_of, with_evidence
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, with_avoided, with_doubts
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.dialogue import (
     DialogueChoice,
@@ -339,7 +340,7 @@ class ObservedFrame:
         resolution = dataclasses.replace(
             answered.resolution, ms=watch.total(), timings_ms=watch.laps, model_domain=self._model_domain()
         )
-        return answered._replace(resolution=resolution)
+        return answered._replace(resolution=with_evidence(resolution, answered.scene))
 
     @property
     def found(self) -> tuple[tuple[NounPhrase, ...], Grounding] | None:
@@ -357,6 +358,7 @@ class ObservedFrame:
         phrases = phrases_of(turn.queries)
         grounding = self._ground(phrases)
         scene = self._lift(phrases, grounding)
+        scene.evidence.require()
         takable, _ = without_supports(grounding, phrases, turn.queries, self.frame.camera)
         scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(takable, scene), frame)
         choice, scorer, attempt = choose(turn, scorer)
@@ -404,6 +406,8 @@ class ObservedFrame:
             watch.lap("ground")
             scene = self._lift(phrases, grounding)
             watch.lap("lift")
+            scene.evidence.require()
+            grounding, scene = with_unexplained(grounding, phrases, scene, self._resolver.observe)
             takable, ignored = without_supports(grounding, phrases, turn.queries, self.frame.camera)
             scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(takable, scene), frame)
             if turn.queries[0].question is not None:
@@ -457,6 +461,7 @@ class ObservedFrame:
         watch.lap("ground")
         scene = self._lift(free.phrases, grounding)
         watch.lap("lift")
+        scene.evidence.require()
         scorer_of = partial(resolver.scorer_of, frame=frame)
         answer = free.answer(referrer, scene, grounding, resolver.config, resolver.observe, scorer_of)
         self._check_domain()  # by now the worker process has reported what it loaded
@@ -467,7 +472,7 @@ class ObservedFrame:
     @staticmethod
     def _worded(turn: DialogueTurn, decided: DialogueChoice) -> tuple[Resolution, Dialogue | None, bool]:
         scorer = decided.scorer
-        choice = with_avoided(with_place(decided.choice, scorer), scorer)
+        choice = with_avoided(with_place(with_doubts(decided.choice, scorer), scorer), scorer)
         asked = question_of(choice, scorer, turn.unnamed)
         resolution = without_robot(resolution_of(choice, scorer, turn.said, asked), scorer.layout.scene)
         return resolution, after(turn, decided._replace(choice=choice), asked, resolution), decided.attempt.unknown

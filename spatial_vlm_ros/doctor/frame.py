@@ -11,7 +11,6 @@ import numpy as np
 from spatial_vlm_ros.doctor.findings import Finding, fail, first, found_in, has_errors, ok, warn
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.geometry.depth import check_depth
-from spatial_vlm_ros.geometry.frame_evidence import frame_evidence
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounding_checks import check_detections
@@ -51,7 +50,7 @@ def examine(
         scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
         return [*findings, found_in("detections", error)]
-    return [*findings, *_evidence(scene, config), *_support(scene), *_height(scene, table_height), *_objects(scene)]
+    return [*findings, *_evidence(scene), *_support(scene), *_height(scene, table_height), *_objects(scene)]
 
 
 def examine_folder(folder: Path, config: ResolverConfig, table_height: float | None = None) -> list[Finding]:
@@ -91,10 +90,9 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Finding:
     )
 
 
-def _evidence(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
+def _evidence(scene: Scene) -> Iterator[Finding]:
     """The frame against itself."""
-    evidence = frame_evidence(scene.frame, scene.objects, scene.support, scene.up_from, scene.up, config.depth)
-    for check in evidence.checks:
+    for check in scene.evidence.checks:
         leans = check.name == "up" and check.measured is not None and check.measured > _TILTED
         yield first(
             (check.verdict is Verdict.CONTRADICTS, fail(check.name, check.found, check.fix)),

@@ -2,11 +2,12 @@
 """Checks a frame against itself: does its depth look measured, fit its colours, and fit its camera, "up" and objects?
 
 Each check says that it holds, that it contradicts, or that the frame shows too little. No check needs the truth, and
-none alone decides what an object is.
+none alone decides what an object is. And what does it show that no detection explains?
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import normalised_axes
-from spatial_vlm_ros.geometry.support import find_support
-from spatial_vlm_ros.geometry.usual_sizes import usual_size
-from spatial_vlm_ros.parameters import DepthConfig
-from spatial_vlm_ros.types import Check, Depth, Floats, FrameEvidence, Plane, Rgb, RgbdFrame, SceneObject, UpSource
+from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.geometry.segmentation import depth_gap, support_tolerance
+from spatial_vlm_ros.geometry.support import everywhere, find_support, support_like
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
+from spatial_vlm_ros.types import (
+    Check,
+    Depth,
+    Detection,
+    Floats,
+    FrameEvidence,
+    Mask,
+    Plane,
+    Rgb,
+    RgbdFrame,
+    SceneObject,
+    UnexplainedRegion,
+    UpSource,
+)
 from spatial_vlm_ros.types import Verdict as V
 
 Image = npt.NDArray[Any]  # OpenCV does not state the types of its results
@@ -28,24 +43,35 @@ _EVERY = 3  # step between the pixels of an object that are compared with its su
 _STEP, _STEP_GROWS = 0.002, 0.003  # metres, and per metre²: steps of a stereo camera without subpixels grow like this
 _STEPS = 3.0  # times that from which values cannot come from a depth camera
 
-_WIDTH = 320  # pixels: width at which edges are compared
+_WIDTH = 320  # pixels: width at which edges are compared and regions are searched for
 _SEARCH = 32  # pixels there: largest shift that is found
 _SAME = 2  # pixels there: half a patch of pixels mixed at an edge
 _SHIFTED = 4  # pixels there from which colour and depth do not fit
+_ALONE = 0.6  # of the change over 7 pixels that an edge has in 3; a slanted surface, linear in 1/depth, has a third
 _EDGES = 200  # pixels of edges that are needed
 _CLEAR = 1.5  # times better than unshifted, and so much for either half of the edges, too:
 _CLEAR_OF_HALF = 1.25
 _TURNED = 1.25  # times better than as it is
+_FITS = 5.0  # standard deviations above the usual fit of any shift that a shift must have
+_NO_FIT = 2.0  # standard deviations above the usual fit of any shift; frames in which depth fits have 3 and more
 _AROUND = 41  # pixels there: neighbourhood in which an edge of colour must stand out
 
-_FACTOR = 0.6  # |log| of a common size factor; of single names up to 0.4 is usual
-_FACTOR_OF_FEW = 0.9  # of two or three objects
-_FACTOR_OF_ONE = 1.3
+_FACTORS = (1.3, 0.6, 0.55)  # |log| of a common size factor of two kinds of objects, of three, and of more
+_AGREE = 0.7  # share of the objects whose own factor points the same way
+_CENTRED = 0.05  # of the way from the border to the middle of an image, within which its principal point lies there
+_RESOLUTIONS = (
+    (320, 240), (424, 240), (480, 270), (512, 424), (640, 360), (640, 400), (640, 480), (640, 576), (672, 376),
+    (800, 600), (848, 480), (960, 540), (1024, 768), (1280, 720), (1280, 800), (1280, 960), (1280, 1024), (1600, 1200),
+    (1920, 1080), (1920, 1200), (2048, 1536), (2208, 1242), (3840, 2160),
+)  # fmt: skip
 _SEEN = 0.7  # visible share of an object whose size counts
 
-_TILT = 8.0  # degrees between a visible plane and TF's "up"; a board may lean by less
-_NO_TABLE, _FACES_DOWN = 60.0, 105.0  # degrees between which the plane may be a wall
+_TILT = 5.0  # degrees between a visible plane and TF's "up": 6 cm of height over 0.7 m; a board may lean by less
+_NO_TABLE, _FACES_DOWN = 60.0, 105.0  # degrees between which the plane may be a wall, unless objects stand on it
+_SURFACE = 0.12  # least share of what is measured that lies on a surface; planes through several levels hold 0.07
+_TOUCHES = 0.02  # metres from the plane of the lowest part of an object that stands on it
 _FAR_OFF = 20.0  # metres: no camera of an arm or a mobile robot is this far above its base or map
+_RISE = 0.3  # share of objects that rise from their support; those in compartments may not
 _LOW, _DEEP, _HIGH = -0.015, -0.3, 0.01  # metres from the support: hollows in it, and what stands on it
 
 
@@ -75,7 +101,8 @@ def frame_evidence(
 def _check(
     name: str, good: bool, measured: float, expected: tuple[float, float], unit: str, found: str, fix: str
 ) -> Check:
-    return Check(name, V.HOLDS if good else V.CONTRADICTS, measured, expected, unit, found, "" if good else fix)
+    verdict = V.HOLDS if good else V.CONTRADICTS
+    return Check(name, verdict, round(float(measured), 6), expected, unit, found, "" if good else fix)
 
 
 def _unmeasured(name: str, why: str, fix: str = "") -> Check:
@@ -124,10 +151,16 @@ def _alignment(rgb: Rgb, depth: Depth) -> Check:
     row, column = np.unravel_index(int(fit.argmax()), fit.shape)
     aside, down = _SEARCH - int(column), _SEARCH - int(row)
     shift = float(np.hypot(aside, down))
-    clear = best >= _CLEAR * here and all(
-        half[max(0, row - _SAME) : row + _SAME + 1, max(0, column - _SAME) : column + _SAME + 1].max()
-        >= _CLEAR_OF_HALF * _unshifted(half)
-        for half in halves
+    usual, spread = float(fit.mean()), float(fit.std())
+    inside = max(abs(aside), abs(down)) < _SEARCH  # else it may fit better still farther away, along a straight edge
+    clear = (
+        inside
+        and best >= max(_CLEAR * here, usual + _FITS * spread)
+        and all(
+            half[max(0, row - _SAME) : row + _SAME + 1, max(0, column - _SAME) : column + _SAME + 1].max()
+            >= _CLEAR_OF_HALF * _unshifted(half)
+            for half in halves
+        )
     )
     inner = colour[_SEARCH - _SAME : _SAME - _SEARCH, _SEARCH - _SAME : _SAME - _SEARCH]
     turned = {
@@ -141,7 +174,10 @@ def _alignment(rgb: Rgb, depth: Depth) -> Check:
     if best > 0 and turned[way] > _TURNED * best:
         fix = "give colour and depth the same orientation"
         return Check(name, V.CONTRADICTS, None, limit, "px", f"depth is {way} against colour", fix)
-    if best <= 0 or (shift >= _SHIFTED and not clear):
+    if not clear and here < usual + _NO_FIT * spread:
+        fix = "use depth of this camera and this moment, registered to colour (align_depth, depth_image_proc/register)"
+        return Check(name, V.CONTRADICTS, None, limit, "px", "edges of depth do not lie on those of colour", fix)
+    if shift >= _SHIFTED and not clear:
         return _unmeasured(name, "edges of depth fit those of colour nowhere clearly")
     found = f"depth lies {shift * scale:.0f} px beside colour ({aside * scale:+.0f} right, {down * scale:+.0f} down)"
     fix = "register depth to colour, and use the registered topic (align_depth, depth_image_proc/register)"
@@ -162,7 +198,9 @@ def _depth_edges(depth: Image) -> Image:
     around = np.ones((3, 3), np.uint8)
     nearest = cv2.dilate(smooth, around)
     step = nearest - cv2.erode(smooth, around)
-    inside = cv2.erode((smooth > 0).astype(np.uint8), around) > 0
+    wide = np.ones((7, 7), np.uint8)
+    alone = step > _ALONE * (cv2.dilate(smooth, wide) - cv2.erode(smooth, wide))
+    inside = alone & (cv2.erode((smooth > 0).astype(np.uint8), around) > 0)
     edges = inside & (step > np.maximum(0.03 * smooth + 0.02 * smooth**2, 4 * noise)) & (smooth > nearest - step / 2)
     return np.asarray(edges, np.float32)
 
@@ -198,38 +236,47 @@ def _standing(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane |
         return _unmeasured(name, "too little depth on the objects")
     share = 1.0 - hollow / counted
     found = f"{counted - hollow} of {counted} objects rise from what they stand on"
-    return _check(name, share >= 0.5, share, (0.5, 1.0), "", found, "convert disparity or inverse depth to metres")
+    return _check(name, share >= _RISE, share, (_RISE, 1.0), "", found, "convert disparity or inverse depth to metres")
 
 
 def _sizes(objects: Sequence[SceneObject]) -> Check:
-    """Common factor between the sizes of objects and those that are usual for their names."""
-    logs = []
+    """Common factor between the sizes of objects and those usual for their names; one or two may be misnamed."""
+    of_kind: dict[str, list[float]] = {}
     for obj in objects:
         usual = usual_size(obj.detection.label)
         if usual and obj.depth_problem is None and not obj.truncated and obj.visible_fraction >= _SEEN:
-            logs.append(np.log(obj.box.size.prod() / (usual[0] ** 2 * usual[1])) / 3)
-    if not logs:
-        return _unmeasured("sizes", "no whole object with a known name")
-    common = float(np.median(logs))
-    limit = _FACTOR_OF_ONE if len(logs) == 1 else _FACTOR_OF_FEW if len(logs) < 4 else _FACTOR
+            factor = float(np.log(obj.box.size.prod() / (usual[0] ** 2 * usual[1])) / 3)
+            of_kind.setdefault(kind_of(obj.detection.label), []).append(factor)
+    logs = [float(np.median(of_one)) for of_one in of_kind.values()]
+    if len(logs) < 2:
+        return _unmeasured("sizes", "fewer than two kinds of whole objects with a known size")
+    common, limit = float(np.median(logs)), _FACTORS[min(len(logs), 4) - 2]
+    agree = np.mean(np.array(logs) * np.sign(common) > limit / 2) >= _AGREE
     factor = float(np.exp(common))
-    which = "the object" if len(logs) == 1 else f"the {len(logs)} objects with a known name"
-    found = f"{which}: {factor:.2g} times the usual size"
+    found = f"{len(logs)} kinds of objects: {factor:.2g} times their usual size"
     fix = "check the depth unit (0.001 m for 16-bit images, unless the driver says otherwise)"
     expected = (round(float(np.exp(-limit)), 2), round(float(np.exp(limit)), 2))
-    return _check("sizes", abs(common) <= limit, factor, expected, "", found, fix)
+    return _check("sizes", abs(common) <= limit or not agree, factor, expected, "", found, fix)
 
 
 def _camera(frame: RgbdFrame, sizes: Check) -> Check:
     """Is K of this image's resolution? Then its principal point lies near the middle, unless the image is cropped."""
     camera = frame.camera
-    across, down = 2 * camera.K[0, 2] / camera.width, 2 * camera.K[1, 2] / camera.height
+    size = camera.width, camera.height
+    across, down = 2 * camera.K[0, 2] / size[0], 2 * camera.K[1, 2] / size[1]
     larger = float(np.log(max(across, 1e-3)))  # than K of this resolution
     small = 0.0 if sizes.measured is None else -float(np.log(sizes.measured))  # a larger K makes objects smaller
     odd = sizes.measured is None or abs(small - larger) < abs(small)
     scaled = odd and abs(larger) > 0.25 and abs(across - down) < 0.08
     found = f"the principal point is at {across / 2:.0%} of the width and {down / 2:.0%} of the height"
     fix = "use camera info of this image's resolution, or scale K with the image"
+    sized = sizes.measured is not None and abs(small) < 0.3 and abs(small - larger) > _FACTORS[-1]
+    other = any(
+        abs(across * size[0] / width - 1) < _CENTRED > abs(down * size[1] / height - 1)
+        for width, height in _RESOLUTIONS
+    )
+    of_other = size in _RESOLUTIONS and other and max(abs(across - 1), abs(down - 1)) > 3 * _CENTRED and not sized
+    scaled |= of_other or max(across, down) < _CENTRED
     if not scaled and not (0.5 < across < 1.5 and 0.5 < down < 1.5):
         return _unmeasured("camera info", f"{found}; the image may be cropped", fix)
     return _check("camera info", not scaled, across / 2, (0.39, 0.64), "", found, fix)
@@ -259,12 +306,211 @@ def _up(
     if up_from not in (UpSource.TF, UpSource.IMU):
         return _unmeasured("up", "no transform and no IMU")
     seen = support or find_support(frame, tuple(obj.detection for obj in objects), config, None)
-    if seen is None:
+    if seen is None or _share_of(seen, frame, config) < _SURFACE:
         return _unmeasured("up", "no surface is visible")
     tilt = float(np.degrees(np.arccos(np.clip(seen.normal @ up, -1.0, 1.0))))
     source = "the camera's transform" if up_from is UpSource.TF else "the IMU"
     found = f"the surface in view is {tilt:.1f}° off level by {source}"
     fix = f"check {source} (hand-eye calibration, mounting), and that it maps camera to base"
-    if _NO_TABLE <= tilt < _FACES_DOWN:
+    if _NO_TABLE <= tilt < _FACES_DOWN and not _stand_on(objects, seen):
         return _unmeasured("up", f"{found}; it may be a wall", fix)
     return _check("up", tilt <= _TILT, tilt, (0.0, _TILT), "°", found, fix)
+
+
+def _share_of(plane: Plane, frame: RgbdFrame, config: DepthConfig) -> float:
+    """Share of what is measured that lies on a plane."""
+    points = everywhere(frame)[0]
+    on_it = np.abs(points @ plane.normal + plane.offset) < 0.004 + 2 * depth_noise(points[:, 2], config)
+    return float(on_it.mean()) if len(points) else 0.0
+
+
+def _stand_on(objects: Sequence[SceneObject], plane: Plane) -> bool:
+    """Whether at least two objects, and most of them, reach down to a plane: what is before a wall does not."""
+    feet = [np.percentile(obj.points @ plane.normal + plane.offset, 5) for obj in objects if len(obj.points)]
+    standing = np.count_nonzero(np.abs(feet) < _TOUCHES)
+    return bool(standing >= 2 and standing >= 0.5 * len(feet))
+
+
+# ------------------------------------------------------------------------------------------------ what has no detection
+
+_MARGIN = 0.04  # of a box's size, and this many pixels there: detectors' boxes are often too small
+_MARGIN_PX = 3
+_LEAST_AREA = 8e-4  # square metres that face the camera
+_LARGEST_REGION = 0.5  # metres: what is larger is furniture, a wall or a person
+_FOOT = 0.03  # metres above the support within which the lowest part of a thing on it lies
+_ON_IT = 0.25  # share of a region's surroundings that must be the support
+_EXPLAINED = 0.4  # share of a piece inside one box from which the box means it
+_MAIN_PIECE = 0.2  # of the largest piece of the support, from which another is the support, too
+_MOST = 200
+
+
+def unexplained_regions(
+    frame: RgbdFrame,
+    objects: Sequence[SceneObject],
+    of_robot: Sequence[Detection],
+    support: Plane | None,
+    depth_config: DepthConfig,
+    lift_config: LiftConfig,
+) -> tuple[UnexplainedRegion, ...]:
+    """Raised pieces of the size of an object that stand among the objects, and in no detection.
+
+    Args:
+        frame: rectified; depth in metres, NaN where nothing is measured.
+        objects: of all detections, except those of the robot.
+        support: camera frame; without it nothing is found.
+
+    Returns:
+        The largest 200 at most, largest first.
+    """
+    if support is None:
+        return ()
+    every = max(1, round(frame.depth.shape[1] / _WIDTH))
+    z = frame.depth[::every, ::every]
+    xs, ys = (axis[::every].astype(np.float32) for axis in normalised_axes(frame.camera))
+    n = support.normal.astype(np.float32)
+    height = (n[0] * xs[None, :] + n[1] * ys[:, None] + n[2]) * z + np.float32(support.offset)
+    low = np.float32(support_tolerance(support, lift_config)) + 2 * depth_noise(z, depth_config).astype(np.float32)
+    explained = _explained([obj.detection for obj in objects] + list(of_robot), frame, every)
+    flat = np.abs(height) <= low
+    gap = depth_gap(z, depth_config, lift_config)
+    outline = _outline(flat, explained, z, gap)
+    if outline is None:
+        return ()
+    labels = _pieces(z, height > low, gap)
+    count = int(labels.max(initial=0)) + 1
+    areas = np.bincount(labels.ravel(), minlength=count)
+    inside = np.bincount(labels.ravel(), explained.ravel(), minlength=count)
+    facing = np.bincount(labels.ravel(), np.nan_to_num(z).ravel() ** 2, minlength=count)
+    facing *= every**2 / float(frame.camera.K[0, 0] * frame.camera.K[1, 1])
+    found = []
+    for number in np.flatnonzero((inside < _EXPLAINED * areas) & (facing >= _LEAST_AREA)).tolist():
+        piece = labels == number
+        if number == 0 or _stands_alone(piece, flat, explained, z) < _ON_IT:
+            continue
+        rows, columns = np.nonzero(piece & ~explained)
+        points = np.stack((xs[columns], ys[rows], np.ones(len(rows), np.float32))) * z[rows, columns]
+        centre = np.median(points, axis=1)
+        size = np.ptp(np.percentile(points, (2, 98), axis=1), axis=0)
+        foot = centre - (float(support.normal @ centre) + support.offset) * support.normal
+        pixel = (frame.camera.K @ foot)[:2] / foot[2] / every
+        on_it = cv2.pointPolygonTest(outline, pixel.tolist(), True) >= _MARGIN_PX
+        above = np.percentile(height[rows, columns] - low[rows, columns], 2)
+        if on_it and size.max() <= _LARGEST_REGION and above <= _FOOT:
+            feet = points - (support.normal @ points + support.offset) * support.normal[:, None]
+            down = np.percentile((frame.camera.K @ feet)[1] / feet[2] / every, 98)  # its foot is too low to be raised
+            box = (columns.min(), rows.min(), columns.max() + 1, max(rows.max() + 1, min(down, len(z))))
+            left, top, right, bottom = (float(every * side) for side in box)
+            x, y, ahead = centre.tolist()
+            found.append((float(facing[number]), (left, top, right, bottom), (x, y, ahead)))
+    found.sort(key=lambda region: -region[0])
+    taken = {obj.id for obj in objects} | {one.id for one in of_robot}
+    free = (name for name in map("unexplained_{}".format, itertools.count(1)) if name not in taken)
+    return tuple(UnexplainedRegion(next(free), box, place, area) for area, box, place in found[:_MOST])
+
+
+def _outline(
+    flat: Mask, explained: Mask, z: npt.NDArray[np.float32], gap: Floats | float
+) -> npt.NDArray[np.int32] | None:
+    """(N, 1, 2) pixels: the convex outline of the support's large pieces, beside detections if there are any."""
+    labels = _pieces(z, flat, gap)
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    if explained.any():
+        beside = labels[cv2.dilate(explained.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0]
+        areas[np.bincount(beside, minlength=len(areas)) == 0] = 0
+    if not areas.any():
+        return None
+    large = np.isin(labels, np.flatnonzero(areas >= _MAIN_PIECE * areas.max()))
+    return np.asarray(cv2.convexHull(cv2.findNonZero(large.astype(np.uint8))), np.int32)
+
+
+def _stands_alone(piece: Mask, flat: Mask, explained: Mask, z: npt.NDArray[np.float32]) -> float:
+    """Share of what is seen around a piece that is the support, or an object."""
+    ring = cv2.dilate(piece.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    ring &= ~piece & np.isfinite(z)
+    return float(np.count_nonzero(ring & (flat | explained))) / max(1, int(np.count_nonzero(ring)))
+
+
+def _pieces(z: npt.NDArray[np.float32], raised: Mask, gap: Floats | float) -> npt.NDArray[np.int32]:
+    """(h, w) int32: connected raised pixels, cut at the far side of depth edges; 0 = none."""
+    nobody = np.finfo(np.float32).max
+    near = np.where(raised, z, nobody).astype(np.float32)
+    nearest = cv2.erode(near, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=float(nobody))
+    whole = (raised & (z - nearest <= gap)).astype(np.uint8)
+    return np.asarray(cv2.connectedComponents(whole, connectivity=4)[1], np.int32)
+
+
+def _explained(detections: Sequence[Detection], frame: RgbdFrame, every: int) -> Mask:
+    """(h, w) bool: pixels of detections, with a margin, and of the robot; supports explain nothing that is on them."""
+    shape = frame.depth[::every, ::every].shape
+    explained = np.zeros(shape, np.bool_)
+    if frame.robot is not None:
+        explained |= frame.robot.own[::every, ::every]
+    for detection, is_support in zip(detections, support_like(detections, frame), strict=True):
+        if is_support:
+            continue
+        box = np.array(detection.box_xyxy) / every
+        margin = _MARGIN * np.tile(box[2:] - box[:2], 2) + _MARGIN_PX
+        x0, y0, x1, y1 = np.clip(box + margin * (-1, -1, 1, 1), 0, (*shape[::-1], *shape[::-1])).round().astype(int)
+        explained[y0:y1, x0:x1] = True
+    return explained
+
+
+# ------------------------------------------------------------------------------------------------ usual sizes
+# Our own estimate of common household objects, to a centimetre or so: mean horizontal size and height as an object
+# usually stands or lies, in centimetres. A general word ("fruit") has the size of a medium one.
+
+_CENTIMETRES = """
+    8 10 cup mug glass tumbler beaker
+    8 15 wineglass goblet
+    15 6 bowl basin
+    20 2 plate dish saucer lid
+    7 11 can tin
+    7 23 bottle flask
+    8 12 jar canister tub
+    13 20 jug pitcher carafe kettle teapot
+    12 18 box carton package packet cereal container
+    25 2 tray book notebook magazine tablet laptop keyboard
+    20 10 pan skillet pot saucepan wok basket toaster
+    20 25 bucket bin bag backpack
+    15 20 vase lamp plant flower robot
+    8 8 fruit apple orange pear peach mango onion tomato potato pepper vegetable food
+    12 4 banana cucumber carrot corn
+    6 5 lemon lime plum kiwi apricot egg mushroom
+    3 3 cherry grape strawberry nut berry
+    14 12 pineapple melon cabbage lettuce broccoli cauliflower
+    15 9 bread loaf cake
+    8 3 cookie sandwich chocolate candy cheese
+    10 2 fork knife spoon teaspoon spatula whisk tongs ladle cutlery utensil
+    8 1 pen pencil marker brush toothbrush screwdriver
+    12 3 scissors hammer wrench spanner pliers tool tape drill saw remote phone stapler torch flashlight wallet
+    6 4 mouse watch key sponge soap eraser battery coin medicine pill
+    6 6 block brick cube dice ball toy duck chick figurine
+    12 12 bear teddy doll rabbit bunny shoe hat camera clock
+    15 7 car truck towel cloth
+    45 90 chair stool
+"""
+_USUAL = {
+    word: (float(width) / 100, float(height) / 100)
+    for width, height, *words in (line.split() for line in _CENTIMETRES.split("\n") if line.strip())
+    for word in words
+}
+
+
+VARIED = frozenset(
+    (
+        *("box", "carton", "package", "packet", "container", "bag", "basket", "bin", "bucket", "tray", "book"),
+        *("toy", "figurine", "plant", "robot", "tool", "cloth"),
+    )
+)
+"""Names of things of any size: one of them says nothing, several different names together do."""
+
+
+def usual_size(name: str) -> tuple[float, float] | None:
+    """Usual mean horizontal size and height of what has a name, metres; None if unknown. Its last word may suffice."""
+    return _USUAL.get(name.lower()) or _USUAL.get(kind_of(name))
+
+
+def kind_of(name: str) -> str:
+    """The word of a name that says what kind of thing it is: the last one, in lower case."""
+    return name.lower().rsplit(" ", 1)[-1]

@@ -20,8 +20,9 @@ from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.geometry.camera import normalised_axes, rectified
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of, shape_of
+from spatial_vlm_ros.geometry.frame_evidence import frame_evidence, unexplained_regions
 from spatial_vlm_ros.geometry.segmentation import Patch, depth_gap, masks_from_boxes, raised_pixels, support_tolerance
-from spatial_vlm_ros.geometry.support import check_up, find_support, find_up, known_up, tables
+from spatial_vlm_ros.geometry.support import find_support, find_up, known_up, tables
 from spatial_vlm_ros.geometry.supporting_objects import (
     Instances,
     expected_widths,
@@ -33,7 +34,7 @@ from spatial_vlm_ros.geometry.supporting_objects import (
 )
 from spatial_vlm_ros.geometry.surface import Surface, visible_surface
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
-from spatial_vlm_ros.types import Depth, Detection, Mask, OrientedBox, Plane, RgbdFrame, Scene, SceneObject
+from spatial_vlm_ros.types import Depth, Detection, Mask, OrientedBox, Plane, RgbdFrame, Scene, SceneObject, UpSource
 
 # --------------------------------------------------------------------------------------------------
 # Measure how much of a detection is the robot itself: a gripper detected as a cup is not a cup.
@@ -418,8 +419,6 @@ def build_scene(
     support = find_support(frame, around, depth_config, known[0] if known else None)
     if support is None and any(one.score == 0.0 for one in checked):  # a model's point: it may show no support
         support = find_support(frame, (), depth_config, known[0] if known else None)
-    if known is not None and support is None:
-        check_up(frame, around, depth_config, *known)
     up, up_from = find_up(frame, support)
     checked = with_surfaces(frame, checked, support, depth_config, lift_config)
     shares = robot_shares(frame, checked, support, lift_config)
@@ -446,7 +445,11 @@ def build_scene(
         else _measured(index, surface, extent, widths[index], owners, checked, frame, depth_config, lift_config)
         for index, (surface, extent) in enumerate(zip(surfaces, extents, strict=True))
     )
-    return Scene(objects, up, up_from, support, frame, robot)
+    if up_from is UpSource.OPTICAL_AXES:
+        objects = tuple(replace(obj, yaw_known=False) for obj in objects)
+    evidence = frame_evidence(frame, objects, support, up_from, up, depth_config)
+    unexplained = unexplained_regions(frame, objects, robot, support, depth_config, lift_config)
+    return Scene(objects, up, up_from, support, frame, robot, evidence, unexplained)
 
 
 # ------------------------------------------------------------------------------------------------ finished objects

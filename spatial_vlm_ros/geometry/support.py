@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.parameters import DepthConfig
@@ -124,6 +123,12 @@ def tables(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
     return _named(detections) & holds.any(axis=1)
 
 
+def support_like(detections: Sequence[Detection], frame: RgbdFrame) -> npt.NDArray[np.bool_]:
+    """(N,) bool: True for what is called a table, desk, floor or the like, or fills most of the image."""
+    boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
+    return _named(detections) | ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > _LARGE * frame.depth.size)
+
+
 def _named(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
     return np.array([bool(_SURFACES.intersection(d.label.lower().split()[-1:])) for d in detections], np.bool_)
 
@@ -201,8 +206,9 @@ UNKNOWN_TILT = float(np.radians(20.0))
 _CELLS = 8  # cells of a plane along either side: larger than patches of correlated depth errors, and many of them
 _MIN_CAMERA_HEIGHT = 0.05  # metres; a plane through the lens is seen edge-on and holds any points
 _MAX_TILT_FROM_UP_DEG = 15.0  # objects slide on a support surface steeper than this
-_FACING_DOWN = -0.26  # cosine of 105 degrees: a visible surface beyond it faces down
 _CEILING = 0.1  # y of a normal, camera frame, from which a surface seen by a level camera would face down
+_LEAST_SEEN = 0.02  # square metres of it that are seen: faces of objects are smaller
+_CEILING_WEIGHT = 0.5  # share of all votes that such a plane loses: a camera may also hang upside down
 
 
 def find_support(
@@ -232,7 +238,7 @@ def find_support(
     tolerance = 0.004 + 2.0 * depth_noise(around.points[:, 2], config)
     for normal, offset in _consensus(around, image, area, tolerance, up, config):
         plane = _refined(around.points, image, tolerance, normal, offset)
-        if plane is not None and _is_possible(plane.normal, up):
+        if plane is not None and (up is None or _is_level(plane.normal, up)):
             return plane
     return None
 
@@ -260,30 +266,8 @@ def known_up(frame: RgbdFrame) -> tuple[npt.NDArray[np.float64], UpSource] | Non
     return None
 
 
-def check_up(
-    frame: RgbdFrame,
-    detections: tuple[Detection, ...],
-    config: DepthConfig,
-    up: npt.NDArray[np.float64],
-    source: UpSource,
-) -> None:
-    """Raise if "up" would make objects hang below a surface that faces the camera."""
-    plane = find_support(frame, detections, config, None)
-    if plane is None or float(plane.normal @ up) > _FACING_DOWN:
-        return
-    angle = float(np.degrees(np.arccos(np.clip(plane.normal @ up, -1, 1))))
-    got = f"the surface around the objects is tilted by {angle:.0f}° from it"
-    repair = (
-        "check that base_T_camera maps camera to base and that its parent has z up, or that `up` is the "
-        "negative gravity vector"
-    )
-    raise InputError(f"up from {source.value}", got, "a surface that faces upwards", repair)
-
-
-def _is_possible(normals: npt.NDArray[np.float64], up: npt.NDArray[np.float64] | None) -> npt.NDArray[np.bool_]:
-    """True for planes with normals (..., 3) that may support objects: level ones, or, if up is unknown, no ceilings."""
-    if up is None:
-        return np.asarray(normals[..., 1] < _CEILING)
+def _is_level(normals: npt.NDArray[np.float64], up: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """True for planes with normals (..., 3) that may support objects."""
     return np.asarray(normals @ up > np.cos(np.radians(_MAX_TILT_FROM_UP_DEG)))
 
 
@@ -312,7 +296,9 @@ def _consensus(
     offsets = -np.einsum("ij,ij->i", normals, triples[:, 0])
     normals = normals * np.sign(offsets)[:, None]  # the camera, at the origin, lies on the positive side
     offsets = np.abs(offsets)
-    usable = _is_possible(normals, up) & (offsets > _MIN_CAMERA_HEIGHT)
+    usable = offsets > _MIN_CAMERA_HEIGHT
+    if up is not None:
+        usable &= _is_level(normals, up)
     normals, offsets = normals[usable], offsets[usable]
     if not len(normals):
         return []
@@ -324,13 +310,15 @@ def _consensus(
     likely = np.argsort(-rough, kind="stable")[:_LIKELY]
     planes = planes[likely]
     score = _votes(_held(planes, scaled), around.starts)
-    if len(image):
-        score += _SEEN_WEIGHT * np.minimum(_areas(planes, image[::_COARSE], _COARSE * area, config) / _TABLE, 1.0)
+    seen = _areas(planes, image[::_COARSE], _COARSE * area, config) if len(image) else np.zeros(len(planes))
+    score += _SEEN_WEIGHT * np.minimum(seen / _TABLE, 1.0)
     if up is not None:
         score -= _TILT_WEIGHT * np.degrees(np.arccos(np.clip(planes[:, :3] @ up, -1.0, 1.0))) / _MAX_TILT_FROM_UP_DEG
     else:
         score -= _ROLL_WEIGHT * (np.abs(planes[:, 0]) > np.abs(planes[:, 1]))
-    order = np.argsort(-score, kind="stable")[:_TRIED]
+        ceiling = planes[:, 1] > _CEILING
+        score = np.where(ceiling & (seen < _LEAST_SEEN), -np.inf, score - _CEILING_WEIGHT * ceiling)
+    order = [row for row in np.argsort(-score, kind="stable")[:_TRIED] if np.isfinite(score[row])]
     return [(normals[row], float(offsets[row])) for row in likely[order]]
 
 

@@ -84,6 +84,28 @@ def _fitted(detection: Detection, width: int, height: int) -> Detection:
     return detection if clipped == detection.box_xyxy else replace(detection, box_xyxy=clipped)
 
 
+def with_unexplained(
+    grounding: Grounding,
+    phrases: Sequence[NounPhrase],
+    scene: Scene,
+    lift: Callable[[RgbdFrame, Sequence[Detection]], Scene],
+) -> tuple[Grounding, Scene]:
+    """Where words speak of objects of any kind, count what no detection explains as objects without a name.
+
+    Args:
+        lift: builds a scene of a frame and detections.
+    """
+    any_kind = np.array([phrase.category == "object" for phrase in phrases], np.float64)
+    if not scene.unexplained or not any_kind.any():
+        return grounding, scene
+    more = tuple(Detection(one.id, "object", _UNNAMED, one.box) for one in scene.unexplained)
+    match = np.hstack((grounding.match, np.repeat(any_kind[:, None], len(more), axis=1)))
+    all_of_them = Grounding((*grounding.detections, *more), match, grounding.unread)
+    lifted = lift(scene.frame, all_of_them.detections)
+    return all_of_them, dataclasses.replace(lifted, unexplained=scene.unexplained, evidence=scene.evidence)
+
+
+_UNNAMED = 0.5  # score of something that no detector has found
 LARGEST_TAKEN = 1.0 / 3.0
 """Share of the image above which a box is that of a support or of the background."""
 

@@ -277,7 +277,7 @@ class WorkerGrounder:
         process = self._process
         if process is None:  # never happens: only a process can be found dead
             return ModelError(self.name, "its process is gone", _NEXT)
-        process.wait_gone(1.0)
+        process.wait_gone(5.0)
         ending = self._end()
         return ModelError(self.name, ending, f"fix the cause; {_NEXT}")
 

@@ -36,6 +36,7 @@ from spatial_vlm_ros.files.reading import MIB, inside, member, read_bytes
 from spatial_vlm_ros.files.writing import write_bytes, write_text
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
 from spatial_vlm_ros.perception.grounding_checks import check_detections
+from spatial_vlm_ros.streams.camera_info import distortion
 from spatial_vlm_ros.types import (
     Depth,
     Detection,
@@ -204,7 +205,8 @@ def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
         raise FileError(path, f"{len(flat)} numbers", "write k as 9 numbers, row by row, or as 3 rows of 3", "$.k")
     K = np.array(flat).reshape(3, 3)
     try:
-        return PinholeCamera(K, info.width, info.height, info.distortion_model, info.d), info.frame_id
+        model, D = distortion(info.distortion_model, np.array(info.d, np.float64))
+        return PinholeCamera(K, info.width, info.height, model, tuple(D.tolist())), info.frame_id
     except InputError as error:
         raise FileError(path, f"{error.what} is {error.got}, expected {error.expected}", error.repair) from error
 

@@ -136,6 +136,19 @@ def target_of(obj: SceneObject, scene: Scene) -> Target:
     )
 
 
+def with_evidence(resolution: Resolution, scene: Scene | None) -> Resolution:
+    """Add what the scene says about its frame, and what it shows without a detection."""
+    if scene is None:
+        return resolution
+    pose = scene.frame.base_T_camera
+    unexplained = []
+    for one in scene.unexplained:
+        seen = np.array(one.position)
+        where = _vector(seen if pose is None else pose.apply(seen))
+        unexplained.append(dataclasses.replace(one, position=where, area=round(one.area, 6)))
+    return dataclasses.replace(resolution, evidence=scene.evidence, unexplained=tuple(unexplained))
+
+
 def _box(detection: Detection) -> tuple[float, float, float, float]:
     left, top, right, bottom = (round(float(v), 3) for v in detection.box_xyxy)
     return (left, top, right, bottom)

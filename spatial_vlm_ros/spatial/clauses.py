@@ -16,13 +16,16 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.language.part_words import ON_TOP_OF
+from spatial_vlm_ros.language.part_words import IN, ON_TOP_OF
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import FLOOR, ClauseBelief, PhraseBelief, Rows, clause_likelihood, normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
-from spatial_vlm_ros.spatial.which_surface import as_said
+from spatial_vlm_ros.spatial.relations.pairs import Measured, least_sure
+from spatial_vlm_ros.spatial.relations.resting import FAR
+from spatial_vlm_ros.spatial.relations.topmost import from_the_topmost
+from spatial_vlm_ros.spatial.which_surface import means_inside
 from spatial_vlm_ros.types import Distance, FrameOfReference, PinholeCamera, RelationClause
 
 # --------------------------------------------------------------------------------------------------
@@ -230,7 +233,7 @@ class Asked:
         found = self.known.judged(self.clause, pairs)
         if found is None:
             measured = RELATIONS[self.clause.relation](pairs, self.clause.distance)
-            found = self.judged(*as_said(pairs, self.clause, measured))
+            found = self.judged(*_as_said(pairs, self.clause, measured))
             self.known.keep(self.clause, pairs, found)
         return found[0], self.evidence.weighed(self.clause, pairs, found[1])
 
@@ -525,3 +528,22 @@ def _likeliest(weight: Array) -> Rows:
     """Rows worth trying as an anchor, likeliest first."""
     rows = np.flatnonzero(weight > NEGLIGIBLE)
     return rows[np.argsort(-weight[rows], kind="stable")][:MOST_ANCHORS]
+
+
+def _as_said(pairs: Pairs, clause: RelationClause, measured: Measured) -> Measured:
+    """Limit a measured relation by the preposition that was said.
+
+    "On top of" an object is on its topmost surface, and "in the right half" of closed furniture is in it.
+
+    Args:
+        measured: (T, A) margins and standard deviations of the relation, metres.
+    """
+    if clause.preposition == ON_TOP_OF:
+        return least_sure(measured, (from_the_topmost(pairs, measured[0]), pairs.noise_up))
+    if clause.preposition != IN:
+        return measured
+    closing = [means_inside(pairs.layout, int(row), clause.relation, IN) for row in pairs.anchors]
+    if not any(closing):
+        return measured
+    margin, sigma = RELATIONS["inside"](pairs)
+    return least_sure(measured, (np.where(closing, margin, FAR), sigma))

@@ -150,6 +150,7 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     destination = verdict.query.destination
     if verdict.status is Status.NOT_FOUND or destination is None or is_for_a_person(destination):
         return verdict
+    scorer.layout.require_up("a place")
     if is_shift(destination):
         return _shifted(verdict, scorer, destination)
     relation = _brought_to(destination.anchors[0]) if destination.relation == "to" else destination.relation

@@ -342,6 +342,13 @@ class Layout:
         """(N,) -1 for objects whose right is their own right hand: opposite to that of a person who faces them."""
         return np.array([-1.0 if is_own_sided(o.detection.label) else 1.0 for o in self.scene.objects])
 
+    def require_up(self, words: str) -> None:
+        """Raise FrameUndefinedError if nothing tells which way is up; `words` need it, and the image does not."""
+        if self.scene.up_from is UpSource.OPTICAL_AXES:
+            reason = f"'{words}' needs to know which way is up, and neither TF, an IMU nor a surface tells"
+            repair = "publish base_T_camera (on the command line --base-t-camera), or show what the objects stand on"
+            raise FrameUndefinedError("gravity", reason, repair)
+
     def viewpoint(self, frame: FrameOfReference) -> Viewpoint:
         """The viewpoint of a frame of reference."""
         return viewpoint_of(frame, self.scene, self.axes, self.floor, self.down_deg, self.relation)

@@ -182,6 +182,8 @@ def size_key(word: str, layout: Layout, view: Viewpoint) -> Key:
 def key_of(word: str, layout: Layout, view: Viewpoint) -> Key:
     """The key of a canonical superlative; the object that it fits best comes first."""
     make, largest_first = KEYS[word]
+    if word in ("lowest", "highest", "shortest", "tallest"):
+        layout.require_up(word)
     key = make(layout, view)
     return key.reversed() if largest_first else key
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.geometry.usual_sizes import usual_size
+from spatial_vlm_ros.geometry.frame_evidence import usual_size
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.types import NounPhrase
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.language.part_words import CLOSING, DOORS, DRAWERS, IN, LIDDED, ON, ON_TOP_OF, SHELVED
+from spatial_vlm_ros.language.part_words import CLOSING, DOORS, DRAWERS, IN, LIDDED, ON, SHELVED
 from spatial_vlm_ros.spatial.free_space import Level, depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.drawers import top_panel
 from spatial_vlm_ros.spatial.parts.levels import levels
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.relations.pairs import Measured, least_sure
-from spatial_vlm_ros.spatial.relations.resting import FAR
-from spatial_vlm_ros.spatial.relations.topmost import APART, broad_levels, covering, from_the_topmost, seen_of
+from spatial_vlm_ros.spatial.relations.topmost import APART, broad_levels, covering, seen_of
 from spatial_vlm_ros.spatial.surfaces import SupportContext, SupportingSurface
-from spatial_vlm_ros.types import FrameOfReference, RelationClause
+from spatial_vlm_ros.types import FrameOfReference
 from spatial_vlm_ros.types.query import Preposition
 
 _SIDES = frozenset(f"at the {side} of" for side in ("left side", "right side", "front", "back"))
@@ -36,25 +34,6 @@ def means_inside(layout: Layout, row: int, relation: str, preposition: Prepositi
     if not _is_one_of(layout, row, CLOSING) or preposition == ON:
         return False
     return preposition == IN or relation in _SIDES
-
-
-def as_said(pairs: Pairs, clause: RelationClause, measured: Measured) -> Measured:
-    """Limit a measured relation by the preposition that was said.
-
-    "On top of" an object is on its topmost surface, and "in the right half" of closed furniture is in it.
-
-    Args:
-        measured: (T, A) margins and standard deviations of the relation, metres.
-    """
-    if clause.preposition == ON_TOP_OF:
-        return least_sure(measured, (from_the_topmost(pairs, measured[0]), pairs.noise_up))
-    if clause.preposition != IN:
-        return measured
-    closing = [means_inside(pairs.layout, int(row), clause.relation, IN) for row in pairs.anchors]
-    if not any(closing):
-        return measured
-    margin, sigma = RELATIONS["inside"](pairs)
-    return least_sure(measured, (np.where(closing, margin, FAR), sigma))
 
 
 def may_have_a_lid(layout: Layout, row: int) -> bool:

@@ -57,7 +57,7 @@ def camera_of(message: Any, rectified: bool) -> PinholeCamera:
         if R.any() and np.abs(R - np.eye(3)).max() > _LARGEST_TURN:
             got = "the camera is rotated relative to its rectified frame"
             raise InputError("CameraInfo R", got, "the identity matrix for raw images", _RECTIFIED)
-        matrix, (model, D) = K, _distortion(getattr(message, "distortion_model", ""), D)
+        matrix, (model, D) = K, distortion(getattr(message, "distortion_model", ""), D)
     scale = np.array([[window.binning_x], [window.binning_y], [1]], np.float64)
     shift = np.zeros((3, 3))
     shift[:2, 2] = window.x, window.y
@@ -86,7 +86,7 @@ def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
     raise InputError("CameraInfo P", "P is zero, but D is not", "the matrix of the rectified image", repair)
 
 
-def _distortion(name: str, D: Array) -> tuple[str, Array]:
+def distortion(name: str, D: Array) -> tuple[str, Array]:
     """A model of types.DISTORTION_LENGTHS, and its number of coefficients."""
     given = name.strip()
     model = _ALIASES.get(given.lower(), given.lower())

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from spatial_vlm_ros.types.arrays import Depth, Floats, Mask, Points, Rgb
 from spatial_vlm_ros.types.domain import IMAGE_DOMAINS, MODEL_DOMAINS, ImageDomain, ModelDomain
-from spatial_vlm_ros.types.evidence import Check, FrameEvidence, Verdict
 from spatial_vlm_ros.types.observation import (
     DISTORTION_LENGTHS,
+    Check,
     Detection,
+    FrameEvidence,
     OrientedBox,
     PinholeCamera,
     Plane,
@@ -22,6 +23,8 @@ from spatial_vlm_ros.types.observation import (
     Scene,
     SceneObject,
     Transform,
+    UnexplainedRegion,
+    Verdict,
 )
 from spatial_vlm_ros.types.query import (
     Destination,
@@ -135,6 +138,7 @@ __all__ = [
     "TakenFor",
     "Target",
     "Transform",
+    "UnexplainedRegion",
     "UpSource",
     "Vector3",
     "Verdict",

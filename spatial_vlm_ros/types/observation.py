@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import InputError, ShapeError, TransformError
+from spatial_vlm_ros.errors import FrameInconsistentError, InputError, ShapeError, TransformError
 from spatial_vlm_ros.types.arrays import Depth, Mask, Points, Rgb
 from spatial_vlm_ros.types.domain import IMAGE_DOMAINS, ImageDomain
 from spatial_vlm_ros.types.shape import ObjectShape
@@ -489,6 +490,72 @@ class SceneObject:
         return self.detection.id
 
 
+class Verdict(str, enum.Enum):
+    """Result of one check of a frame."""
+
+    HOLDS = "holds"
+    CONTRADICTS = "contradicts"
+    UNMEASURED = "not_measured"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a frame.
+
+    Args:
+        name: what was compared.
+        verdict: not_measured if the frame does not show enough.
+        measured: in `unit`; None if not measured, or no number.
+        expected: least and most that agree, in `unit`.
+        unit: of both; "" for a factor.
+        found: what was measured, in words, or why nothing was.
+        fix: what to do about a contradiction, or about what may be one; "" without.
+    """
+
+    name: str
+    verdict: Verdict
+    measured: float | None = None
+    expected: tuple[float, float] | None = None
+    unit: str = ""
+    found: str = ""
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class FrameEvidence:
+    """All checks of a frame, in the order in which to repair what contradicts."""
+
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def contradiction(self) -> Check | None:
+        """The likeliest cause: the first check that contradicts; None if none does."""
+        return next((check for check in self.checks if check.verdict is Verdict.CONTRADICTS), None)
+
+    def require(self) -> None:
+        """Raise FrameInconsistentError if a check contradicts."""
+        wrong = self.contradiction
+        if wrong is not None:
+            raise FrameInconsistentError(wrong.name, wrong.found, wrong.fix)
+
+
+@dataclass(frozen=True)
+class UnexplainedRegion:
+    """Something that stands among the objects and that no detection explains.
+
+    Args:
+        id: of the object that it becomes where the words speak of objects of any kind.
+        box: left, top, right, bottom, pixels.
+        position: middle of its visible surface, metres; camera frame in a scene, frame of the poses in an answer.
+        area: of that surface as the camera sees it, square metres.
+    """
+
+    id: str
+    box: tuple[float, float, float, float]
+    position: tuple[float, float, float]
+    area: float
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """All objects of one frame, in its camera frame.
@@ -500,6 +567,8 @@ class Scene:
         support: the plane the objects stand on, or None if none was seen.
         frame: the observation.
         of_robot: detections that show only the robot itself; they are not in `objects`.
+        evidence: whether the frame agrees with itself.
+        unexplained: what stands among the objects and has no detection, largest first.
     """
 
     objects: tuple[SceneObject, ...]
@@ -508,3 +577,5 @@ class Scene:
     support: Plane | None
     frame: RgbdFrame
     of_robot: tuple[Detection, ...] = ()
+    evidence: FrameEvidence = field(default_factory=FrameEvidence)
+    unexplained: tuple[UnexplainedRegion, ...] = ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spatial_vlm_ros.types.domain import ModelDomain
+from spatial_vlm_ros.types.observation import FrameEvidence, UnexplainedRegion
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 from spatial_vlm_ros.types.query import QuestionKind, SpatialQuery
 from spatial_vlm_ros.types.shape import ObjectShape
@@ -410,6 +411,8 @@ class Resolution:
         source: "model" if the words were not understood and a model pointed at an object (`language.free_form`): its
             position is measured, but nothing checked that it is the object meant; `confidence` is then 0 and `query`
             None. Else "measurement".
+        evidence: whether the frame agrees with itself; None if no scene was built.
+        unexplained: what stands among the objects and has no detection, largest first.
     """
 
     instruction: str
@@ -445,6 +448,8 @@ class Resolution:
     unread: tuple[str, ...] = ()
     judge: JudgeReport | None = None
     source: AnswerSource = "measurement"
+    evidence: FrameEvidence | None = None
+    unexplained: tuple[UnexplainedRegion, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

@@ -41,6 +41,8 @@ class Status(str, enum.Enum):
     """A transform is missing at the stamp of the image."""
     FRAME_UNDEFINED = ("FRAME_UNDEFINED", 16)
     """The words need a viewpoint that is not known, such as the speaker's or an object's own front."""
+    FRAME_INCONSISTENT = ("FRAME_INCONSISTENT", 17)
+    """Depth, colour, camera info and transform contradict each other. The message says what to repair."""
 
     NOT_FOUND = ("NOT_FOUND", 30)
     """No object matches one of the phrases."""

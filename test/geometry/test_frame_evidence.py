@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A frame against itself: each fault of an installation is found by its own check, and healthy frames pass all."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,21 +10,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.geometry.frame_evidence import frame_evidence
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.recording.frame_folder import load_frame
+from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.types import Detection, FrameEvidence, RgbdFrame, Verdict
+from spatial_vlm_ros.types import Detection, FrameEvidence, RgbdFrame, Status, UpSource, Verdict
 
 FRAME, DETECTIONS = chicks_and_cup_frame()
 Change = Callable[[RgbdFrame], RgbdFrame]
 
 
 def evidence_of(frame: RgbdFrame, detections: tuple[Detection, ...] = DETECTIONS) -> FrameEvidence:
-    scene = build_scene(frame, detections, DepthConfig(), LiftConfig())
-    return frame_evidence(scene.frame, scene.objects, scene.support, scene.up_from, scene.up, DepthConfig())
+    return build_scene(frame, detections, DepthConfig(), LiftConfig()).evidence
+
+
+def without(*ids: str) -> tuple[Detection, ...]:
+    return tuple(one for one in DETECTIONS if one.id not in ids)
 
 
 def depth(change: Callable[[Any], Any]) -> Change:
@@ -32,6 +37,17 @@ def depth(change: Callable[[Any], Any]) -> Change:
 
 def camera(factor: float) -> Change:
     return lambda frame: replace(frame, camera=replace(frame.camera, K=frame.camera.K * [[factor], [factor], [1]]))
+
+
+def moved_centre(x: float, y: float, factor: float = 1.0) -> Change:
+    K = FRAME.camera.K * [[factor], [factor], [1]]
+    K[:2, 2] = x, y
+    return lambda frame: replace(frame, camera=replace(frame.camera, K=K))
+
+
+def inverted(frame: RgbdFrame) -> RgbdFrame:
+    told: Any = frame.base_T_camera
+    return replace(frame, base_T_camera=replace(told, matrix=np.linalg.inv(told.matrix)))
 
 
 def transform(degrees: float = 0.0, times: float = 1.0) -> Change:
@@ -52,10 +68,16 @@ def transform(degrees: float = 0.0, times: float = 1.0) -> Change:
         pytest.param(depth(lambda z: np.roll(z, -20, 0)), "depth on colour", "-18 down", id="20 pixels up"),
         pytest.param(depth(lambda z: z[:, ::-1]), "depth on colour", "mirrored", id="mirrored"),
         pytest.param(depth(lambda z: z[::-1, ::-1]), "depth on colour", "upside down", id="turned"),
-        pytest.param(depth(lambda z: z * 4), "sizes", "4", id="quarters of a millimetre"),
+        pytest.param(
+            depth(lambda z: np.roll(z, (70, 150), (0, 1))), "depth on colour", "do not lie", id="another moment"
+        ),
+        pytest.param(depth(lambda z: z * 4), "sizes", "3.9", id="quarters of a millimetre"),
         pytest.param(depth(lambda z: z / 4), "sizes", "unit", id="a quarter"),
         pytest.param(camera(2.0), "camera info", "100% of the width", id="K of twice the resolution"),
         pytest.param(camera(0.5), "camera info", "25% of the width", id="K of half the resolution"),
+        pytest.param(moved_centre(0, 0), "camera info", "0% of the width", id="no principal point"),
+        pytest.param(moved_centre(640, 360, 2.0), "camera info", "75% of the height", id="K of 1280x720"),
+        pytest.param(inverted, "up", "off level", id="inverted transform"),
         pytest.param(transform(12.0), "up", "12", id="turned by 12 degrees"),
         pytest.param(transform(-25.0), "up", "25", id="turned by 25 degrees"),
         pytest.param(transform(times=1000.0), "camera position", "metres", id="millimetres"),
@@ -108,3 +130,53 @@ def test_what_shows_nothing_is_not_measured() -> None:
 def test_no_real_frame_contradicts_itself(real_frames: Path) -> None:
     for name in sorted({case.frame for case in load_cases(real_frames)}):
         assert evidence_of(*load_frame(real_frames / name)).contradiction is None, name
+
+
+def test_a_frame_that_contradicts_itself_is_refused_with_its_checks() -> None:
+    refused = Resolver().resolve(depth(lambda z: np.roll(z, 45, 1))(FRAME), "the cup", DETECTIONS)
+    assert (refused.status, refused.target) == (Status.FRAME_INCONSISTENT, None)
+    assert "register depth to colour" in refused.message.lower()
+    assert refused.evidence is not None
+    written = resolution_from_json(json.loads(json.dumps(resolution_json(refused))))
+    assert written.evidence == refused.evidence
+    wrong = [check.name for check in refused.evidence.checks if check.verdict is Verdict.CONTRADICTS]
+    assert wrong == ["depth on colour"]
+
+
+@pytest.mark.parametrize("missed", ["cup", "bonnet", "ribbon"])
+def test_what_no_detection_explains_is_seen_in_depth(missed: str) -> None:
+    scene = build_scene(FRAME, without(missed), DepthConfig(), LiftConfig())
+    (region,) = scene.unexplained
+    left, top, right, bottom = next(one for one in DETECTIONS if one.id == missed).box_xyxy
+    assert left < (region.box[0] + region.box[2]) / 2 < right
+    assert top < (region.box[1] + region.box[3]) / 2 < bottom
+    assert not build_scene(FRAME, DETECTIONS, DepthConfig(), LiftConfig()).unexplained
+
+
+def test_an_order_of_objects_counts_what_has_no_name_and_asks_a_person() -> None:
+    for words in ("the leftmost object", "the rightmost object"):
+        end = Resolver().resolve(FRAME, words, DETECTIONS)
+        assert end.target is not None
+        asked = Resolver().resolve(FRAME, words, without(end.target.id))
+        assert (asked.status, asked.target, len(asked.unexplained)) == (Status.LOW_CONFIDENCE, None, 1)
+        assert "no detection says what it is" in asked.message
+        agreed = Resolver().resolve(FRAME, "yes", without(end.target.id), follows=(words,))
+        assert agreed.target is not None
+        assert np.linalg.norm(np.subtract(agreed.target.pose.position, end.target.pose.position)) < 0.02
+    assert Resolver().resolve(FRAME, "the cup", without("bonnet")).status is Status.OK
+
+
+def test_a_bare_place_is_no_cup() -> None:
+    box = Detection("bare", "cup", 1.0, (400.0, 300.0, 440.0, 340.0))
+    refused = Resolver().resolve(FRAME, "the cup", (*without("cup"), box))
+    assert refused.status is Status.LOW_CONFIDENCE
+    assert "odd size" in refused.message
+
+
+def test_image_up_is_not_gravity_up() -> None:
+    """Nothing tells how the camera is held: what lies beside what is answered, and what stands on what is not."""
+    scene = replace(build_scene(FRAME, DETECTIONS, DepthConfig(), LiftConfig()), up_from=UpSource.OPTICAL_AXES)
+    for words in ("the leftmost chick", "the nearest chick", "the chick to the right of the cup"):
+        assert Resolver().answer(scene, words).status is Status.OK, words
+    for words in ("the tallest chick", "the chick on the cup", "put the left chick behind the cup"):
+        assert Resolver().answer(scene, words).status is Status.FRAME_UNDEFINED, words

@@ -30,6 +30,14 @@ from spatial_vlm_ros.types import Distance
 MeasureTwo = Callable[[Layout, Viewpoint, Indices, Indices, Indices], Measured]
 MeasureSet = Callable[[Layout, Indices, Indices], Measured]
 
+_UPRIGHT = frozenset(
+    (
+        *("on", "above", "below", "under", "higher than", "lower than", "inside", "out of", "containing", "supporting"),
+        *("at the top of", "in the middle of the height of", "at the bottom of"),
+    )
+)
+"""Relations that mean nothing if it is not known which way is up."""
+
 _BLOCK = 65_536  # pairs of target and anchor measured at once: their arrays stay in the processor's cache
 
 
@@ -79,6 +87,8 @@ class RelationMeasure:
         """
         if self.pairwise is None or (distance is not None and self.gap is None):
             raise ValueError(f"'{self.name}' is not measured with {'one anchor' if distance is None else 'a distance'}")
+        if self.name in _UPRIGHT:
+            pairs.layout.require_up(self.name)
         rows = max(1, _BLOCK // max(len(pairs.anchors), 1))
         if len(pairs.targets) > rows:
             parts_of = (pairs.targets[first : first + rows] for first in range(0, len(pairs.targets), rows))
