@@ -7,7 +7,7 @@ Needs the extras `sim` and `arm` (for the robot's description). The world frame 
 
 - `collada.py`: painted surfaces of the links
 - `machines.py`: the simulated arms
-- `bodies.py`: an arm as bodies, joints, torques
+- `description.py`: an arm's URDF and SRDF as a MuJoCo specification
 - `worlds.py`: objects on the table, and the camera pose
 - `cell.py`: everything in one model, stepped in simulated time
 - `control.py`: torques that follow a trajectory; the force of the gripper
