@@ -63,7 +63,7 @@ class Bench:
 
         from spatial_vlm_ros.nodes import messages, qos
         from spatial_vlm_ros.nodes.perception.ask import Asker
-        from spatial_vlm_ros.sim.live import simulated_frames
+        from spatial_vlm_ros.sim.grounder import simulated_frames
 
         self._rclpy = rclpy
         self.frame, self.detections = next(simulated_frames("behind", width, {}, 1))

@@ -18,7 +18,7 @@ from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
 from spatial_vlm_ros.parameters import EvidenceConfig, Settings, StreamConfig
-from spatial_vlm_ros.sim.live import simulated_frames
+from spatial_vlm_ros.sim.grounder import simulated_frames
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler
 from spatial_vlm_ros.types import Detection, RgbdFrame

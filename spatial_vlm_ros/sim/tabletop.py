@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
 from spatial_vlm_ros.sim.shapes import Array, Hits, Shape
 from spatial_vlm_ros.types import Detection, Mask, PinholeCamera, RgbdFrame, Transform, Vector3
@@ -279,9 +280,7 @@ def _window(body: Body, camera: PinholeCamera, base_T_camera: Transform) -> tupl
 
 
 def _detection(body: Body, mask: Mask) -> Detection:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    return Detection(body.id, body.label, 1.0, box, mask, (body.colour,))
+    return Detection(body.id, body.label, 1.0, box_around(mask), mask, (body.colour,))
 
 
 def _light(normals: Array) -> Array:

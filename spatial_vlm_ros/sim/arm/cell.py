@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.sim.arm.control import ArmControl, HandControl, positions_of
+from spatial_vlm_ros.sim.arm.control import ArmControl, HandControl
 from spatial_vlm_ros.sim.arm.description import robot_spec
-from spatial_vlm_ros.sim.arm.following import Follower
 from spatial_vlm_ros.sim.arm.judge import Judge
 from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm
+from spatial_vlm_ros.sim.arm.trajectory import Follower
 from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.compilation import COLLIDES, SEEN, compile_model
 from spatial_vlm_ros.sim.meshes import Array
@@ -95,7 +96,10 @@ class ArmCell:
 
     def joints(self) -> JointState:
         """Return the state of all joints."""
-        return JointState(*positions_of(self._arm, self.hand, self.data))
+        qpos = np.concatenate([self._arm.qpos, self.hand.qpos])
+        dofs = np.concatenate([self._arm.dofs, self.hand.dofs])
+        data = self.data
+        return JointState(data.qpos[qpos].copy(), data.qvel[dofs].copy(), data.qfrc_actuator[dofs].copy())
 
     def arm_joints(self) -> JointState:
         """Return the state of the arm joints, without the fingers."""
@@ -148,6 +152,39 @@ class ArmCell:
         first, dof = int(self.model.jnt_qposadr[joint]), int(self.model.jnt_dofadr[joint])
         self.data.qpos[first : first + 7] = [*position, math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)]
         self.data.qvel[dof : dof + 6] = 0.0
+
+
+def verdict_data(cell: ArmCell, goals: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Return the physics verdict on a cell now and since its start.
+
+    Returns:
+        `done` is whether the world's target lies at rest on the tray and is not held. Metres, degrees, newtons, and
+        simulated seconds since the world's start; docs/sim_arm.md lists the keys.
+    """
+    verdict, layout = cell.judge.verdict(cell.data), cell.layout
+    return {
+        "world": layout.name,
+        "instruction": layout.instruction,
+        "target": layout.target,
+        "tray": layout.tray,
+        "time_s": round(verdict.time, 3),
+        "done": verdict.objects[layout.target].delivered,
+        "delivered": [id_ for id_, state in verdict.objects.items() if state.delivered],
+        "moved": list(verdict.moved),
+        "forces_n": {name: round(force, 3) for name, force in verdict.forces.items()},
+        "forces_by_held_n": {name: round(force, 3) for name, force in verdict.by_held.items()},
+        "things": {
+            id_: {
+                **asdict(state),
+                "position": list(state.position),
+                "moved": round(state.moved, 4),
+                "turned_deg": round(state.turned_deg, 2),
+                "delivered": state.delivered,
+            }
+            for id_, state in verdict.objects.items()
+        },
+        "goals": {name: dict(counts) for name, counts in goals.items()},
+    }
 
 
 def _add_arm(mj: Any, spec: Any, arm: SimulatedArm) -> None:
