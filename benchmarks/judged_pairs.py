@@ -4,8 +4,8 @@
 For settled tabletops and raised worlds the simulator gives the truth. For a frame folder the truth comes from its
 content: sides and depth from box centres and median depths (sides from 35 pixels between centres on, depth from 4 cm
 between medians on, as the notes of the real frames define the words; boxes also contain things in front of an object,
-so that is rough, and independent of how the package segments and lifts); contact ("on", "under", "inside") from its labelled sentences and, if a
-frame has a truth.json with centres and sizes, from these in unambiguous cases.
+so that is rough, and independent of how the package segments and lifts); contact ("on", "under", "inside") from its
+labelled sentences and, if a frame has a truth.json with centres and sizes, from these in unambiguous cases.
 """
 
 from __future__ import annotations
